@@ -2,8 +2,9 @@
 
     python benchmarks/against_transformers.py --model qwen2.5-coder-0.5b-instruct --threads 2
 
-Pellucid is timed through its engine, so that sampling, scores and delivery count. Prompts are random tokens, different each time, so that
-no prefix is in a cache. Prints a Markdown table; with ``--require`` it fails if a ratio is too small.
+Pellucid is timed through its engine, so that sampling, scores and delivery count. Prompts are
+random tokens, different each time, so that no prefix is in a cache. Prints a Markdown table; with
+``--require`` it fails if a ratio is too small.
 """
 
 from __future__ import annotations
@@ -44,12 +45,16 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=512, help="tokens of each prompt")
     parser.add_argument("--answer", type=int, default=64, help="tokens of each answer")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--require", nargs=2, type=float, metavar=("PREFILL", "DECODE"), help="smallest ratios that pass")
+    parser.add_argument(
+        "--require", nargs=2, type=float, metavar=("PREFILL", "DECODE"), help="smallest ratios that pass"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     loaded = load(arguments.model, device="cpu", store=Store(load_settings().cache), progress=Silent())
     theirs = load_theirs(loaded.path)
-    engine = LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=4, context=arguments.prompt + arguments.answer))
+    engine = LocalEngine(
+        {loaded.name: loaded.model}, EngineSettings(slots=4, context=arguments.prompt + arguments.answer)
+    )
     try:
         rows = race(loaded, engine, theirs, arguments)
     finally:
@@ -65,12 +70,19 @@ def load_theirs(path: Path) -> Any:
     return model.eval()
 
 
-def race(loaded: LoadedModel, engine: LocalEngine, theirs: Any, arguments: argparse.Namespace) -> dict[str, list[Times]]:
-    """Return the times of every contestant, measured in turns. The first turn warms up and does not count."""
+def race(
+    loaded: LoadedModel, engine: LocalEngine, theirs: Any, arguments: argparse.Namespace
+) -> dict[str, list[Times]]:
+    """Return the times of every contestant, measured in turns.
+
+    The first turn warms up and does not count.
+    """
     dice = random.Random(0)
     contestants: dict[str, Callable[[Sequence[int]], Times]] = {
         "transformers, bfloat16": lambda ids: time_theirs(theirs, ids, arguments.answer),
-        f"Pellucid, {loaded.model.description}": lambda ids: asyncio.run(time_ours(engine, loaded.name, ids, arguments.answer)),
+        f"Pellucid, {loaded.model.description}": lambda ids: asyncio.run(
+            time_ours(engine, loaded.name, ids, arguments.answer)
+        ),
     }
     times: dict[str, list[Times]] = {name: [] for name in contestants}
     for turn in range(arguments.rounds + 1):
@@ -111,7 +123,9 @@ def time_theirs(model: Any, ids: Sequence[int], answer: int) -> Times:
     clock = TokenClock()
     prompt = torch.tensor([ids])
     start = time.perf_counter()
-    model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=answer, do_sample=False, streamer=clock)
+    model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=answer, do_sample=False, streamer=clock
+    )
     assert len(clock.times) == answer + 1
     return clock.times[1] - start, clock.times[-1] - clock.times[1]
 
@@ -129,7 +143,9 @@ def report(loaded: LoadedModel, times: dict[str, list[Times]], arguments: argpar
     ratios = [ours / theirs for theirs, ours in zip(*speeds, strict=True)]
     print(f"| ratio | {ratios[0]:.2f} | {ratios[1]:.2f} |")
     if arguments.require and any(ratio < least for ratio, least in zip(ratios, arguments.require, strict=True)):
-        raise SystemExit(f"Too slow: the ratios must be at least {arguments.require[0]:g} and {arguments.require[1]:g}.")
+        raise SystemExit(
+            f"Too slow: the ratios must be at least {arguments.require[0]:g} and {arguments.require[1]:g}."
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Fit the built-in calibration of a catalog model, and measure it on packages that it was not fitted on, language by language.
 
-    python benchmarks/builtin_calibrations.py --fit FOLDER --report FOLDER --records build/calibrations --write
+    python benchmarks/builtin_calibrations.py --fit FOLDER --report FOLDER --records
+    build/calibrations --write
 
-Each folder has one folder per language, and in it one per package. Choose packages, or releases, that are newer than the model. Every
-language has the same number of cursors, and its packages share them equally, as far as they are large enough. Their records are kept, so
-that an interrupted run resumes, and another formula on the same features needs no replay. ``--write`` replaces the calibration in the
-source tree.
+Each folder has one folder per language, and in it one per package. Choose packages, or releases,
+that are newer than the model. Every language has the same number of cursors, and its packages share
+them equally, as far as they are large enough. Their records are kept, so that an interrupted run
+resumes, and another formula on the same features needs no replay. ``--write`` replaces the
+calibration in the source tree.
 """
 
 from __future__ import annotations
@@ -44,10 +46,14 @@ ROOT = Path(__file__).parents[1]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fit", type=Path, required=True, help="folder of languages and packages to fit on")
-    parser.add_argument("--report", type=Path, required=True, help="folder of languages and other packages to measure on")
+    parser.add_argument(
+        "--report", type=Path, required=True, help="folder of languages and other packages to measure on"
+    )
     parser.add_argument("--records", type=Path, required=True, help="folder for the records of the replays")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a model of the catalog")
-    parser.add_argument("--cursors", type=int, nargs=2, default=(200, 250), help="cursors per language to fit on and to measure on")
+    parser.add_argument(
+        "--cursors", type=int, nargs=2, default=(200, 250), help="cursors per language to fit on and to measure on"
+    )
     parser.add_argument("--write", action="store_true", help="replace the built-in calibration")
     options = parser.parse_args()
     parts = {
@@ -70,7 +76,9 @@ def replayed(options: argparse.Namespace, part: str, packages: Packages) -> list
     with Bars() as bars:
         engine, assistant = assemble(settings, [options.model], bars)
     try:
-        file = SuggestionRecordFile(options.records / f"{part}-{options.model}.jsonl", replay_identity(key_of(assistant), packages.texts))
+        file = SuggestionRecordFile(
+            options.records / f"{part}-{options.model}.jsonl", replay_identity(key_of(assistant), packages.texts)
+        )
         return replay_cursors(assistant, assistant.name_of(None), packages.texts, packages.cursors, file)
     finally:
         engine.close()
@@ -84,7 +92,9 @@ def key_of(assistant: LocalAssistant) -> str:
 
 def print_probabilities(findings: Findings, records: Sequence[SuggestionRecord]) -> None:
     """Print how well the probabilities are calibrated in each language."""
-    print("| language | suggestions | right | ECE before | ECE after (95 %) | by chance | AUROC (95 %) |\n|---|---|---|---|---|---|---|")
+    print(
+        "| language | suggestions | right | ECE before | ECE after (95 %) | by chance | AUROC (95 %) |\n|---|---|---|---|---|---|---|"
+    )
     for language, own in by_language(records).items():
         table = Table.of(own)
         whole = table.only(table.whole)
@@ -103,7 +113,9 @@ def with_interval(value: Interval) -> str:
 
 def print_levels(findings: Findings, records: Sequence[SuggestionRecord]) -> None:
     """Print what each level shows and loses in each language, and what the fixed thresholds do."""
-    print("| level | language | gate | shown and wrong (95 %) | right ones hidden | right ones shortened | characters of right ones |")
+    print(
+        "| level | language | gate | shown and wrong (95 %) | right ones hidden | right ones shortened | characters of right ones |"
+    )
     print("|---|---|---|---|---|---|---|")
     for level in GateLevel:
         for language, own in by_language(records).items():
@@ -114,7 +126,9 @@ def print_levels(findings: Findings, records: Sequence[SuggestionRecord]) -> Non
     print()
 
 
-def gates(findings: Findings, table: Table, records: Sequence[SuggestionRecord], level: GateLevel) -> dict[str, np.ndarray]:
+def gates(
+    findings: Findings, table: Table, records: Sequence[SuggestionRecord], level: GateLevel
+) -> dict[str, np.ndarray]:
     return {
         "thresholds": shown_by_thresholds(table, records, level),
         "calibration": shown(table, probabilities(findings, table), findings.calibration.costs[level]),

@@ -2,11 +2,12 @@
 
     python benchmarks/busy_machine.py --llama-bin FOLDER --busy 0 16 --json under_load.json
 
-Each request has a few more letters of the same code than the one before, as if typed, and asks for a short completion. Both servers have
-the model loaded and answer the same requests in alternation, so that both see the same load. Without ``--llama-bin`` only Pellucid is
-measured.
+Each request has a few more letters of the same code than the one before, as if typed, and asks for
+a short completion. Both servers have the model loaded and answer the same requests in alternation,
+so that both see the same load. Without ``--llama-bin`` only Pellucid is measured.
 
-The busy processes are shell loops that end by themselves after ``--limit`` seconds, even if this script is killed.
+The busy processes are shell loops that end by themselves after ``--limit`` seconds, even if this
+script is killed.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ OPENING_LETTERS = 190
 
 @contextmanager
 def busy(count: int, limit: float) -> Iterator[None]:
-    """Keep ``count`` processes computing. They end on exit, and after ``limit`` seconds in any case."""
+    """Keep ``count`` processes computing.
+
+    They end on exit, and after ``limit`` seconds in any case.
+    """
     command = ["timeout", str(limit), "sh", "-c", "while :; do :; done"]
     processes = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -96,7 +100,10 @@ def report(found: dict[int, dict[str, list[float]]]) -> str:
             theirs = servers.get(THEIRS)
             cells = [str(count), name, str(len(seconds))]
             cells += [f"{1000 * percentile(seconds, share):.0f}" if seconds else "" for share in SHARES]
-            cells += [f"{percentile(seconds, share) / percentile(theirs, share):.2f}" if seconds and theirs else "" for share in SHARES]
+            cells += [
+                f"{percentile(seconds, share) / percentile(theirs, share):.2f}" if seconds and theirs else ""
+                for share in SHARES
+            ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -106,7 +113,9 @@ def main() -> None:
     parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--busy", type=int, nargs="+", default=[0, 16], metavar="COUNT", help="numbers of busy processes, one turn each")
+    parser.add_argument(
+        "--busy", type=int, nargs="+", default=[0, 16], metavar="COUNT", help="numbers of busy processes, one turn each"
+    )
     parser.add_argument("--requests", type=int, default=20, help="completions of each server in each turn")
     parser.add_argument("--tokens", type=int, default=24, help="tokens of a completion")
     parser.add_argument("--limit", type=float, default=300, help="seconds after which a turn ends")
@@ -138,7 +147,9 @@ def main() -> None:
     print(report(found))
     for name in askers:
         medians = {count: statistics.median(servers[name]) for count, servers in found.items() if servers[name]}
-        print(f"{name}: " + ", ".join(f"{1000 * seconds:.0f} ms with {count} busy" for count, seconds in medians.items()))
+        print(
+            f"{name}: " + ", ".join(f"{1000 * seconds:.0f} ms with {count} busy" for count, seconds in medians.items())
+        )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

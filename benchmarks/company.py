@@ -2,10 +2,11 @@
 
     python benchmarks/company.py --threads 2 --minutes 10
 
-First it requests completions at cursors of the standard library, like llama.vim, alternately alone and during a chat, whose own speed is
-reported too. Then three users type, two chat, one asks about long texts, one scores texts and one samples completions, all at once. It
-reports the time to the first token and the longest gap between two parts of an answer. It fails if a gap is longer than ``--stall``
-seconds, if memory grows, or if a request fails.
+First it requests completions at cursors of the standard library, like llama.vim, alternately alone
+and during a chat, whose own speed is reported too. Then three users type, two chat, one asks about
+long texts, one scores texts and one samples completions, all at once. It reports the time to the
+first token and the longest gap between two parts of an answer. It fails if a gap is longer than
+``--stall`` seconds, if memory grows, or if a request fails.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ class SharedServer:
 
     async def complete(self, cursor: Cursor) -> float:
         """Return the seconds that a completion takes."""
-        body = llama_vim.request(cursor.before[-CHARACTERS:], cursor.below[:CHARACTERS]) | {"n_predict": ANSWER_TOKENS, "id_slot": -1}
+        body = llama_vim.request(cursor.before[-CHARACTERS:], cursor.below[:CHARACTERS]) | {
+            "n_predict": ANSWER_TOKENS,
+            "id_slot": -1,
+        }
         begun = time.perf_counter()
         response = await self._client.post("/infill", json=body)
         response.raise_for_status()
@@ -86,18 +90,35 @@ class SharedServer:
         await self._ask("chat", f"Explain what this code does:\n\n{next(self._cursors).before[-400:]}", CHAT_ANSWER)
 
     async def question(self) -> None:
-        await self._ask("ask about a long text", f"What could be simpler here?\n\n{next(self._cursors).before[-4 * CHARACTERS :]}", 100)
+        await self._ask(
+            "ask about a long text",
+            f"What could be simpler here?\n\n{next(self._cursors).before[-4 * CHARACTERS :]}",
+            100,
+        )
 
     async def read(self) -> None:
-        response = await self._client.post("/v1/score", json={"text": next(self._cursors).before[-CHARACTERS:], "top_logprobs": 5})
+        response = await self._client.post(
+            "/v1/score", json={"text": next(self._cursors).before[-CHARACTERS:], "top_logprobs": 5}
+        )
         response.raise_for_status()
 
     async def draw(self) -> None:
-        body = {"prompt": next(self._cursors).before[-CHARACTERS:], "max_tokens": 100, "temperature": 0.8, "logprobs": 5, "stream": True}
+        body = {
+            "prompt": next(self._cursors).before[-CHARACTERS:],
+            "max_tokens": 100,
+            "temperature": 0.8,
+            "logprobs": 5,
+            "stream": True,
+        }
         await self._stream("draw by chance", "/v1/completions", body)
 
     async def _ask(self, kind: str, question: str, tokens: int) -> None:
-        body = {"messages": [{"role": "user", "content": question}], "max_tokens": tokens, "stream": True, "logprobs": True}
+        body = {
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": tokens,
+            "stream": True,
+            "logprobs": True,
+        }
         await self._stream(kind, "/v1/chat/completions", body)
 
     async def _stream(self, kind: str, route: str, body: dict[str, Any]) -> None:
@@ -125,9 +146,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--completions", type=int, default=60, help="completions alone, and as many again during a chat")
+    parser.add_argument(
+        "--completions", type=int, default=60, help="completions alone, and as many again during a chat"
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="duration of the run with eight clients")
-    parser.add_argument("--stall", type=float, default=1.0, help="longest allowed gap between two parts of an answer, in seconds")
+    parser.add_argument(
+        "--stall", type=float, default=1.0, help="longest allowed gap between two parts of an answer, in seconds"
+    )
     options = parser.parse_args()
     flags = ("--model", options.model, "--threads", str(options.threads), "--no-prefix-save")
     with pellucid_server(*flags) as server:

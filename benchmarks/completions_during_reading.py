@@ -3,9 +3,10 @@
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/completions_during_reading.py --server http://127.0.0.1:8437
 
-The same completions, in a file of the standard library, are asked for a pause apart: once alone, once while changes of another file are
-read one after the other, each as a next edit is, and once while a chat's prompt of some thousand tokens is read. All have been asked for
-once before: their prompts are in the cache.
+The same completions, in a file of the standard library, are asked for a pause apart: once alone,
+once while changes of another file are read one after the other, each as a next edit is, and once
+while a chat's prompt of some thousand tokens is read. All have been asked for once before: their
+prompts are in the cache.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ def main() -> None:
     seconds, read = asyncio.run(measure(options.server, options.completions, options.tokens))
     alone = quantile(seconds[ALONE], 0.5)
     rows = [
-        [name, *(f"{1000 * quantile(times, share):.0f}" for share in (0.5, 0.95)), f"{quantile(times, 0.5) / alone:.2f}"]
+        [
+            name,
+            *(f"{1000 * quantile(times, share):.0f}" for share in (0.5, 0.95)),
+            f"{quantile(times, 0.5) / alone:.2f}",
+        ]
         for name, times in seconds.items()
     ]
     print(about())
@@ -67,7 +72,10 @@ async def measure(url: str, count: int, tokens: int) -> tuple[dict[str, list[flo
                 await complete(client, lines, cursor, tokens)
                 await asyncio.sleep(PAUSE_SECONDS)
                 seconds[ALONE].append(await complete(client, lines, cursor, tokens))
-                for name, load in ((BACKGROUND, read_changes(reader, cursor, read)), (CHAT, read_prompts(reader, cursor))):
+                for name, load in (
+                    (BACKGROUND, read_changes(reader, cursor, read)),
+                    (CHAT, read_prompts(reader, cursor)),
+                ):
                     reading = asyncio.create_task(load)
                     await asyncio.sleep(PAUSE_SECONDS)
                     seconds[name].append(await complete(client, lines, cursor, tokens))
@@ -83,7 +91,9 @@ async def complete(client: Client, lines: Sequence[str], cursor: int, tokens: in
     suffix = "\n".join(lines[cursor + 1 : cursor + SUFFIX_LINES])
     params = SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True)
     begun = time.perf_counter()
-    async with aclosing(client.complete(CompletionQuery(prefix, suffix, (), params, terms=Terms(Priority.COMPLETION)))) as items:
+    async with aclosing(
+        client.complete(CompletionQuery(prefix, suffix, (), params, terms=Terms(Priority.COMPLETION)))
+    ) as items:
         async for _ in items:
             pass
     return time.perf_counter() - begun
@@ -104,7 +114,9 @@ async def read_prompts(client: Client, seed: int) -> None:
     text = (STDLIB / READ).read_text(encoding="utf-8")
     for number in range(100):
         first = (seed * 1000 + 7000 * number) % (len(text) - CHAT_CHARACTERS)
-        query = CompletionQuery(text[first : first + CHAT_CHARACTERS], params=SamplingParams(max_tokens=1), terms=Terms(Priority.CHAT))
+        query = CompletionQuery(
+            text[first : first + CHAT_CHARACTERS], params=SamplingParams(max_tokens=1), terms=Terms(Priority.CHAT)
+        )
         async with aclosing(client.complete(query)) as items:
             async for _ in items:
                 pass

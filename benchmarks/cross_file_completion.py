@@ -2,13 +2,14 @@
 
     python benchmarks/cross_file_completion.py --folder FOLDER --positions 30 --json cross.json
 
-``--folder`` has one folder per language, and in it one per package. A cursor is before a name that another file of the package defines, and
-this file does not. The first word of the answer is compared with the name, and the first line with the rest of the line. "seen" means that
-the name is in the text around the cursor that the model reads. At the control cursors, in files that use no name of another file, context
-should not hurt.
+``--folder`` has one folder per language, and in it one per package. A cursor is before a name that
+another file of the package defines, and this file does not. The first word of the answer is
+compared with the name, and the first line with the rest of the line. "seen" means that the name is
+in the text around the cursor that the model reads. At the control cursors, in files that use no
+name of another file, context should not hurt.
 
-Contexts, of the same size: none; the first definitions of files of the same folder, as if they had just been opened; related pieces, as the
-language server finds them.
+Contexts, of the same size: none; the first definitions of files of the same folder, as if they had
+just been opened; related pieces, as the language server finds them.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ _TELLING = re.compile(r".+[A-Z_]")
 
 @dataclass(frozen=True, slots=True)
 class CrossFileCursor:
-    """A cursor before a name, in a file of a package. A control cursor has no name of another file."""
+    """A cursor before a name, in a file of a package.
+
+    A control cursor has no name of another file.
+    """
 
     language: str
     package: Path
@@ -92,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="folder of languages and packages")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name, a folder or a .gguf")
-    parser.add_argument("--positions", type=int, default=30, help="cursors per language; a third as many control cursors are added")
+    parser.add_argument(
+        "--positions", type=int, default=30, help="cursors per language; a third as many control cursors are added"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every answer to")
     options = parser.parse_args()
     with Bars() as bars:
@@ -125,7 +131,11 @@ class Package:
         """Yield cursors of both kinds, a few per file."""
         for file, text in self.files.items():
             lines = text.split("\n")
-            code = [number for number, line in enumerate(lines) if number > 2 and len(line.strip()) > 10 and self._is_code(line)]
+            code = [
+                number
+                for number, line in enumerate(lines)
+                if number > 2 and len(line.strip()) > 10 and self._is_code(line)
+            ]
             foreign = [(number, match) for number in code if (match := self._foreign(file, lines[number])) is not None]
             for number, match in dice.sample(foreign, min(CURSORS_PER_FILE, len(foreign))):
                 yield CrossFileCursor(self.language, self.folder, file, number, match.start(), match[0], control=False)
@@ -134,7 +144,9 @@ class Package:
                 names = list(_NAME.finditer(lines[number]))
                 if names:
                     match = dice.choice(names)
-                    yield CrossFileCursor(self.language, self.folder, file, number, match.start(), match[0], control=True)
+                    yield CrossFileCursor(
+                        self.language, self.folder, file, number, match.start(), match[0], control=True
+                    )
 
     def _is_code(self, line: str) -> bool:
         return len(line) <= LONGEST_LINE and not _NO_CODE.match(line) and not _DEFINES.match(line)
@@ -144,7 +156,13 @@ class Package:
         for match in _NAME.finditer(line):
             files = self.defined.get(match[0], set())
             in_string = line[: match.start()].count('"') % 2 or line[: match.start()].count("'") % 2
-            if len(match[0]) >= MIN_LETTERS and _TELLING.match(match[0]) and 0 < len(files) <= 2 and file not in files and not in_string:
+            if (
+                len(match[0]) >= MIN_LETTERS
+                and _TELLING.match(match[0])
+                and 0 < len(files) <= 2
+                and file not in files
+                and not in_string
+            ):
                 return match
         return None
 
@@ -172,7 +190,11 @@ async def ask_all(assistant: LocalAssistant, folder: Path, positions: int) -> li
                 indexes[package.folder].walk()
                 indexes[package.folder].read()
             for context, choose in CONTEXTS.items():
-                answers.append(await ask(assistant, package, cursor, context, choose, indexes[package.folder], suffix=number % 2 == 0))
+                answers.append(
+                    await ask(
+                        assistant, package, cursor, context, choose, indexes[package.folder], suffix=number % 2 == 0
+                    )
+                )
     return answers
 
 
@@ -198,7 +220,9 @@ async def ask(
     below = after[: window_end(after, int(settings.suffix_tokens * CHARACTERS_PER_TOKEN))]
     extra = choose(package, cursor, before, after, index)
     answer = ""
-    async for item in assistant.complete(CompletionQuery(prefix, below, tuple(extra), SamplingParams(max_tokens=MAX_TOKENS))):
+    async for item in assistant.complete(
+        CompletionQuery(prefix, below, tuple(extra), SamplingParams(max_tokens=MAX_TOKENS))
+    ):
         answer += item.text if isinstance(item, Token) else ""
         if "\n" in answer:
             break
@@ -231,7 +255,10 @@ def opened(package: Package, cursor: CrossFileCursor, before: str, after: str, i
 def related(package: Package, cursor: CrossFileCursor, before: str, after: str, index: RepositoryIndex) -> list[Extra]:
     pieces = index.related(before, after, package.folder / cursor.file)[:CHUNKS_PER_BUDGET]
     names = [piece.path.relative_to(package.folder).as_posix() for piece in pieces]
-    return [Extra(name, cut(piece.text, piece.line + PIECE_LINES // 2, CHUNK)) for name, piece in zip(names, pieces, strict=True)][::-1]
+    return [
+        Extra(name, cut(piece.text, piece.line + PIECE_LINES // 2, CHUNK))
+        for name, piece in zip(names, pieces, strict=True)
+    ][::-1]
 
 
 CHUNK = int(ContextSettings().files_tokens / CHUNKS_PER_BUDGET * CHARACTERS_PER_TOKEN)
@@ -247,17 +274,31 @@ def report(answers: Sequence[CrossFileAnswer]) -> str:
         "all": tasks,
         "name not seen": [one for one in tasks if not one.seen],
         "name seen": [one for one in tasks if one.seen],
-        **{language: [one for one in tasks if one.language == language] for language in sorted({one.language for one in tasks})},
+        **{
+            language: [one for one in tasks if one.language == language]
+            for language in sorted({one.language for one in tasks})
+        },
         "control": [one for one in answers if one.control],
     }
-    titles = ("cursors", "context", "number", "name in context", "name right", "line right", "name right, more than none (95 %)")
+    titles = (
+        "cursors",
+        "context",
+        "number",
+        "name in context",
+        "name right",
+        "line right",
+        "name right, more than none (95 %)",
+    )
     return table(titles, [row for name, group in groups.items() if group for row in _rows(name, group)]) + "\n"
 
 
 def _rows(name: str, group: Sequence[CrossFileAnswer]) -> Iterator[list[str]]:
     for context in CONTEXTS:
         own = [one for one in group if one.context == context]
-        shares = [f"{sum(held) / len(own):.1%}" for held in zip(*((one.given, one.name_right, one.line_right) for one in own), strict=True)]
+        shares = [
+            f"{sum(held) / len(own):.1%}"
+            for held in zip(*((one.given, one.name_right, one.line_right) for one in own), strict=True)
+        ]
         yield [name, context, str(len(own)), *shares, "" if context == "none" else _change(difference(group, context))]
 
 
@@ -268,7 +309,9 @@ def difference(group: Sequence[CrossFileAnswer], context: str) -> Interval:
         counts[one.file][one.context] += one.name_right
         counts[one.file]["cursors"] += one.context == "none"
     columns = [[counts[file][column] for file in counts] for column in (context, "none", "cursors")]
-    return bootstrap(columns, lambda one, none, of: float((one.sum() - none.sum()) / max(of.sum(), 1)), bounds=(-1.0, 1.0))
+    return bootstrap(
+        columns, lambda one, none, of: float((one.sum() - none.sum()) / max(of.sum(), 1)), bounds=(-1.0, 1.0)
+    )
 
 
 def _change(value: Interval) -> str:

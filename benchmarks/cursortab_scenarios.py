@@ -1,16 +1,19 @@
 """Measure what is suggested in the scenarios of cursortab.nvim, with its own score.
 
-    pellucid serve --port 8437 --no-prefix-save &
-    python benchmarks/cursortab_scenarios.py --server http://127.0.0.1:8437 --folder cursortab.nvim/server/eval
+    pellucid serve --port 8437 --no-prefix-save & python benchmarks/cursortab_scenarios.py --server
+    http://127.0.0.1:8437 --folder cursortab.nvim/server/eval
 
-``--folder`` has ``scenarios/*.txtar`` and ``baseline.json``, the published scores of other targets. In 25 cases a change is expected, in 25
-others nothing is to be suggested. Pellucid suggests what an editor gets that asks by hand, as the scenarios do: the next edits, all of them
-made, or else the completion at the cursor. Completions are asked for at the places that the scenarios name for infill models. A second row
-has what is suggested without being asked for, behind the gate.
+``--folder`` has ``scenarios/*.txtar`` and ``baseline.json``, the published scores of other targets.
+In 25 cases a change is expected, in 25 others nothing is to be suggested. Pellucid suggests what an
+editor gets that asks by hand, as the scenarios do: the next edits, all of them made, or else the
+completion at the cursor. Completions are asked for at the places that the scenarios name for infill
+models. A second row has what is suggested without being asked for, behind the gate.
 
-deltaChrF compares the lines that were changed with those that should have been, by their n-grams of characters. The score multiplies its
-mean by the harmonic mean of the shares of cases in which something was suggested, and in which nothing was where nothing should be. 15 of
-the expected texts end with one empty line more than the files, so that no suggestion is wholly right there; this holds for all targets.
+deltaChrF compares the lines that were changed with those that should have been, by their n-grams of
+characters. The score multiplies its mean by the harmonic mean of the shares of cases in which
+something was suggested, and in which nothing was where nothing should be. 15 of the expected texts
+end with one empty line more than the files, so that no suggestion is wholly right there; this holds
+for all targets.
 """
 
 from __future__ import annotations
@@ -80,15 +83,28 @@ def main() -> None:
     if {one.expected is None for one in scenarios} != {True, False}:
         parser.error(f"{options.folder} has no scenarios of both kinds: name the folder server/eval of cursortab.nvim")
     print(about())
-    rows = [_row(f"**Pellucid, {name}**", scores) for name, scores in asyncio.run(ask(scenarios, options.server)).items()]
+    rows = [
+        _row(f"**Pellucid, {name}**", scores) for name, scores in asyncio.run(ask(scenarios, options.server)).items()
+    ]
     published = json.loads((options.folder / "baseline.json").read_text())
     for name, one in sorted(published.items(), key=lambda item: -item[1]["score"]):
-        rows.append([name, f"{one['deltaChrF']:.1f}", f"{one['showRate']:.0%}", f"{one['quietRate']:.0%}", f"{one['score']:.2f}"])
+        rows.append(
+            [
+                name,
+                f"{one['deltaChrF']:.1f}",
+                f"{one['showRate']:.0%}",
+                f"{one['quietRate']:.0%}",
+                f"{one['score']:.2f}",
+            ]
+        )
     print(table(("target", "deltaChrF", "suggests", "keeps quiet", "score"), rows))
 
 
 def read_scenarios(path: Path) -> Iterator[Scenario]:
-    """Yield the scenarios of a file, one for each cursor. Those that no model is asked in are left out."""
+    """Yield the scenarios of a file, one for each cursor.
+
+    Those that no model is asked in are left out.
+    """
     head, *parts = re.split(r"^-- (.+?) --\n", path.read_text(), flags=re.M)
     header = {key: value.strip() for key, value in re.findall(r"^([A-Za-z-]+):(.*)$", head, flags=re.M)}
     if header.get("modified") == "false":
@@ -96,7 +112,9 @@ def read_scenarios(path: Path) -> Iterator[Scenario]:
     sections = {name: text.removesuffix("\n") for name, text in zip(parts[::2], parts[1::2], strict=True)}
     history = tuple(
         (old.removesuffix("\n"), new.removesuffix("\n"))
-        for old, new in re.findall(r"^<\|old\|>\n(.*?)^<\|new\|>\n(.*?)(?=^<\|file\|>|\Z)", sections.get("history", ""), flags=re.M | re.S)
+        for old, new in re.findall(
+            r"^<\|old\|>\n(.*?)^<\|new\|>\n(.*?)(?=^<\|file\|>|\Z)", sections.get("history", ""), flags=re.M | re.S
+        )
     )
     cursors = [f"{header.get('fim-row', header['row'])}:{header.get('fim-col', header['col'])}"]
     cursors += [one.strip() for one in header.get("cursor-positions", "").split(",") if one.strip()]
@@ -123,7 +141,11 @@ async def ask(scenarios: Sequence[Scenario], url: str) -> dict[str, list[tuple[f
             for scenario in progress.track(scenarios, description="scenarios"):
                 for name, scores in found.items():
                     new = await _suggested(client, scenario, invoked=name == "asked by hand")
-                    score = 0.0 if new is None or scenario.expected is None else delta_chrf(scenario.lines, new, scenario.expected)
+                    score = (
+                        0.0
+                        if new is None or scenario.expected is None
+                        else delta_chrf(scenario.lines, new, scenario.expected)
+                    )
                     scores.append((score, new is not None, scenario.expected is not None))
                     progress.console.print(f"{scenario.name}, {name}: {score:.0f}{'' if new else ', quiet'}")
     return found
@@ -168,7 +190,9 @@ def chrf(candidate: str, reference: str) -> float:
     """Return the mean F score of the n-grams of characters up to N_GRAM, from 0 to 100; 100 for two empty texts."""
     scores = []
     for size in range(1, N_GRAM + 1):
-        one, other = (Counter(text[at : at + size] for at in range(len(text) - size + 1)) for text in (candidate, reference))
+        one, other = (
+            Counter(text[at : at + size] for at in range(len(text) - size + 1)) for text in (candidate, reference)
+        )
         if one or other:
             same = (one & other).total()
             precision, recall = same / max(one.total(), 1), same / max(other.total(), 1)

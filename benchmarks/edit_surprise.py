@@ -3,9 +3,10 @@
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/edit_surprise.py --server http://127.0.0.1:8437 --edits FOLDER --cases 45
 
-``--edits`` is as for ``next_edits.py``. The lines below an edit are read as they were before it and after it, and ranked by the rise of
-their surprisal. A line is right if a later change of the same commit or release touches it. Only edits with such a line are asked for,
-three a package or commit. By chance, a line is right as often as its place in a random order.
+``--edits`` is as for ``next_edits.py``. The lines below an edit are read as they were before it and
+after it, and ranked by the rise of their surprisal. A line is right if a later change of the same
+commit or release touches it. Only edits with such a line are asked for, three a package or commit.
+By chance, a line is right as often as its place in a random order.
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ RULES: dict[str, Callable[[Reading], list[float]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", metavar="URL", required=True, help="a running pellucid serve")
-    parser.add_argument("--edits", type=Path, required=True, help="a git repository, or FOLDER/PACKAGE/VERSION/ with two versions or more")
+    parser.add_argument(
+        "--edits",
+        type=Path,
+        required=True,
+        help="a git repository, or FOLDER/PACKAGE/VERSION/ with two versions or more",
+    )
     parser.add_argument("--cases", type=int, default=45)
     options = parser.parse_args()
     print(about())
@@ -68,7 +74,9 @@ def main() -> None:
         except InvalidRequestError as error:
             parser.error(str(error))
         if not chosen:
-            parser.error(f"no edit in {options.edits} is followed by a change in the {LINES_BELOW} lines below it: name a longer history")
+            parser.error(
+                f"no edit in {options.edits} is followed by a change in the {LINES_BELOW} lines below it: name a longer history"
+            )
         readings = asyncio.run(read_all(options.server, chosen, steps))
     print(report(readings))
 
@@ -87,7 +95,9 @@ def touched(case: EditCase) -> list[bool]:
     """Return for each line below the edit whether a following change touches it."""
     lines = case.lines[case.edit.end : case.edit.end + LINES_BELOW]
     spans = [(hunk.first - case.edit.end, max(hunk.end, hunk.first + 1) - case.edit.end) for hunk in case.following]
-    return [bool(line.strip()) and any(begin <= index < end for begin, end in spans) for index, line in enumerate(lines)]
+    return [
+        bool(line.strip()) and any(begin <= index < end for begin, end in spans) for index, line in enumerate(lines)
+    ]
 
 
 async def read_all(url: str, chosen: Sequence[EditCase], steps: Steps) -> list[Reading]:
@@ -99,7 +109,10 @@ async def read_all(url: str, chosen: Sequence[EditCase], steps: Steps) -> list[R
             edit = case.edit
             above = case.lines[max(edit.first - LINES_ABOVE, 0) : edit.first]
             below = case.lines[edit.end : edit.end + LINES_BELOW]
-            after, before = [(await surprisals(client, [*above, *changed, *below]))[-len(below) :] for changed in (edit.new, edit.old)]
+            after, before = [
+                (await surprisals(client, [*above, *changed, *below]))[-len(below) :]
+                for changed in (edit.new, edit.old)
+            ]
             kept = [index for index, line in enumerate(below) if line.strip()]
             old, new, hit = ([column[index] for index in kept] for column in (before, after, touched(case)))
             readings.append(Reading(old, new, [bool(one) for one in hit], bool(case.proposals)))
@@ -130,10 +143,14 @@ def report(readings: Sequence[Reading]) -> str:
             ranked = [sorted(zip(rule(one), one.touched, strict=True), key=lambda pair: -pair[0]) for one in own]
             rights = [[right for _, right in pairs] for pairs in ranked]
             shares = [wilson(sum(any(right[:count]) for right in rights), len(own)) for count in (1, FIRST)]
-            rows.append([group, name, str(len(own)), *(f"{one.value:.0%} ({one.low:.0%} to {one.high:.0%})" for one in shares)])
+            rows.append(
+                [group, name, str(len(own)), *(f"{one.value:.0%} ({one.low:.0%} to {one.high:.0%})" for one in shares)]
+            )
         by_chance = [sum(_chance(one, count) for one in own) / len(own) for count in (1, FIRST)]
         rows.append([group, "by chance", str(len(own)), *(f"{share:.0%}" for share in by_chance)])
-    return table(("edits", "lines ranked by", "number", "first right (95 %)", f"one of the first {FIRST} right (95 %)"), rows)
+    return table(
+        ("edits", "lines ranked by", "number", "first right (95 %)", f"one of the first {FIRST} right (95 %)"), rows
+    )
 
 
 def _chance(one: Reading, count: int) -> float:

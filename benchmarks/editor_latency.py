@@ -3,10 +3,12 @@
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/editor_latency.py --server http://127.0.0.1:8437 --json latency.json
 
-A real language server process serves an editor that rewrites lines of standard library files: the lines are removed, then typed at human
-speed, 4 to 8 characters per second. Each keystroke sends `didChange` and `inlineCompletion` together. The next one follows once its time
-has come and the reply has arrived. Between lines, the editor changes a line above, jumps far away and back, and opens the next file; each
-file is visited twice. `pellucid/explain` reports how many of the prompt's tokens the model computed.
+A real language server process serves an editor that rewrites lines of standard library files: the
+lines are removed, then typed at human speed, 4 to 8 characters per second. Each keystroke sends
+`didChange` and `inlineCompletion` together. The next one follows once its time has come and the
+reply has arrived. Between lines, the editor changes a line above, jumps far away and back, and
+opens the next file; each file is visited twice. `pellucid/explain` reports how many of the prompt's
+tokens the model computed.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Keystroke:
-    """The cost of a keystroke. ``computed`` and ``prompt`` are tokens, 0 if the model was not asked."""
+    """The cost of a keystroke.
+
+    ``computed`` and ``prompt`` are tokens, 0 if the model was not asked.
+    """
 
     kind: str
     file: str
@@ -85,7 +90,10 @@ class Document:
         editor.open(self._uri, "\n".join(self._lines))
 
     def take_out(self) -> list[str]:
-        """Remove the lines that will be written. The cursor is then at the end of the line before them."""
+        """Remove the lines that will be written.
+
+        The cursor is then at the end of the line before them.
+        """
         home = self._dice.choice(runs(self._lines, self._code, LINES_WRITTEN))
         script = self._lines[home : home + LINES_WRITTEN]
         self.row = home - 1
@@ -106,7 +114,9 @@ class Document:
     def jump(self) -> int:
         """Go to the end of a line far away. Return the previous row."""
         before = self.row
-        far = [row for row, line in enumerate(self._lines) if abs(row - before) >= FAR and len(line.strip()) >= LENGTHS[0]]
+        far = [
+            row for row, line in enumerate(self._lines) if abs(row - before) >= FAR and len(line.strip()) >= LENGTHS[0]
+        ]
         self.row = self._dice.choice(far)
         return before
 
@@ -121,11 +131,16 @@ class Document:
         """Return the cost of the last request."""
         found = await self._editor.request("pellucid/explain", {"textDocument": {"uri": self._uri}})
         usage = found.usage
-        computed, prompt, generated = (usage.computed, usage.cached + usage.computed, usage.generated) if usage else (0, 0, 0)
+        computed, prompt, generated = (
+            (usage.computed, usage.cached + usage.computed, usage.generated) if usage else (0, 0, 0)
+        )
         return Keystroke(kind, self.name, milliseconds, found.source, found.outcome, computed, prompt, generated)
 
     def _replace(self, row: int, character: int, end_row: int, end_character: int, text: str) -> None:
-        """Replace a range, here and in the language server. The files are ASCII, so a character is one unit of any encoding."""
+        """Replace a range, here and in the language server.
+
+        The files are ASCII, so a character is one unit of any encoding.
+        """
         range = types.Range(types.Position(row, character), types.Position(end_row, end_character))
         self._editor.replace(self._uri, range, text)
         changed = self._lines[row][:character] + text + self._lines[end_row][end_character:]
@@ -161,7 +176,10 @@ class TypingUser:
             await self._press(document, text[-1], Kind.BACK)
 
     async def _press(self, document: Document, text: str, kind: Kind | None = None) -> None:
-        """Press one key. Without a kind it is on the line, inside or outside of the shown suggestion."""
+        """Press one key.
+
+        Without a kind it is on the line, inside or outside of the shown suggestion.
+        """
         if kind is None:
             kind = Kind.TYPE_INTO if self._shown.startswith(text) and self._shown != text else Kind.APPEND
         pause = asyncio.create_task(asyncio.sleep(self._dice.uniform(*PACE)))
@@ -211,7 +229,10 @@ async def write(server: str, count: int, dice: random.Random) -> list[Keystroke]
 
 
 def table(keystrokes: Sequence[Keystroke]) -> str:
-    """Return time and tokens by kind, of all keystrokes and of those that asked the model. Tokens are medians of the latter."""
+    """Return time and tokens by kind, of all keystrokes and of those that asked the model.
+
+    Tokens are medians of the latter.
+    """
     titles = (
         "keystroke",
         "times",
@@ -231,7 +252,9 @@ def table(keystrokes: Sequence[Keystroke]) -> str:
             continue
         cells = [kind.value, str(len(group)), *_quantiles(group), f"{len(asked) / len(group):.0%}", *_quantiles(asked)]
         tokens = [
-            f"{statistics.median(values):.0f}" for values in ([one.computed for one in asked], [one.prompt for one in asked]) if values
+            f"{statistics.median(values):.0f}"
+            for values in ([one.computed for one in asked], [one.prompt for one in asked])
+            if values
         ]
         rows.append(cells + tokens)
     return markdown(titles, rows)

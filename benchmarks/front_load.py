@@ -2,13 +2,16 @@
 
     python benchmarks/front_load.py --model ./tiny --editors 200 --chats 50 --seconds 600
 
-Two replicas stand in for vLLM. They compute nothing: each sends a token every ``--pace`` seconds, in events as large as vLLM's, and writes
-the time of sending into the token's logprob. So the time from there to the client is what the front and two local connections add. Each
-editor types a line, with a request at each pause, and cancels a request that the next key overtakes. No token may be lost or doubled: the
-ids of an answer count up. ``--model`` is a folder with a tokenizer and config.json. The processor time is that of the front alone.
+Two replicas stand in for vLLM. They compute nothing: each sends a token every ``--pace`` seconds,
+in events as large as vLLM's, and writes the time of sending into the token's logprob. So the time
+from there to the client is what the front and two local connections add. Each editor types a line,
+with a request at each pause, and cancels a request that the next key overtakes. No token may be
+lost or doubled: the ids of an answer count up. ``--model`` is a folder with a tokenizer and
+config.json. The processor time is that of the front alone.
 
-The clients and replicas need a processor too, and each waits for its turn. So the same clients first speak to a replica themselves, with a
-prompt of token ids: what they measure there is not the front's.
+The clients and replicas need a processor too, and each waits for its turn. So the same clients
+first speak to a replica themselves, with a prompt of token ids: what they measure there is not the
+front's.
 """
 
 from __future__ import annotations
@@ -83,7 +86,10 @@ class PacedReplica:
     def app(self) -> Starlette:
         """The server."""
         routes = [Route("/version", self._version), Route("/health", self._version), Route("/v1/models", self._models)]
-        routes += [Route("/tokenize", self._tokenize, methods=["POST"]), Route("/inference/v1/generate", self._generate, methods=["POST"])]
+        routes += [
+            Route("/tokenize", self._tokenize, methods=["POST"]),
+            Route("/inference/v1/generate", self._generate, methods=["POST"]),
+        ]
         return Starlette(routes=routes)
 
     async def _version(self, _: Request) -> Response:
@@ -108,7 +114,9 @@ class PacedReplica:
         for number in range(count):
             await asyncio.sleep(self._pace)
             id, reason = FIRST_ID + done + number, "length" if number == count - 1 else None
-            others = [{"token_id": 10 + rank, "logprob": -2000.0 - rank, "rank": rank} for rank in range(2, ALTERNATIVES + 1)]
+            others = [
+                {"token_id": 10 + rank, "logprob": -2000.0 - rank, "rank": rank} for rank in range(2, ALTERNATIVES + 1)
+            ]
             own = {"token_id": id, "logprob": -(time.monotonic() % CYCLE_SECONDS), "rank": 1}
             scores = {"content": [own | {"top_logprobs": [own, *others]}]}
             choice = {"index": 0, "finish_reason": reason, "stop_reason": None, "token_ids": [id], "logprobs": scores}
@@ -163,16 +171,29 @@ def tokens_of(choice: dict[str, Any]) -> list[tuple[int, float]]:
 async def edit(target: Target, number: int, until: float) -> None:
     """Type lines: a request at each key, which the next key cancels."""
     chance = random.Random(number)
-    before = "import os\n\n" + "".join(f"def part_{n}(values):\n    return values[{n}:]\n\n" for n in range(20)) + f"# {number}\n"
+    before = (
+        "import os\n\n"
+        + "".join(f"def part_{n}(values):\n    return values[{n}:]\n\n" for n in range(20))
+        + f"# {number}\n"
+    )
     await asyncio.sleep(chance.random() * THINK_SECONDS)
     while time.monotonic() < until:
         for end in range(1, len(LINE)):
             if chance.random() < 0.5:  # the editor continues its last suggestion without a request
                 await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
                 continue
-            body = {"prompt": before + LINE[:end], "suffix": "\n", "max_tokens": 16, "stream": True, "logprobs": 5, "heal": False}
+            body = {
+                "prompt": before + LINE[:end],
+                "suffix": "\n",
+                "max_tokens": 16,
+                "stream": True,
+                "logprobs": 5,
+                "heal": False,
+            }
             asked = asyncio.ensure_future(target.read("/v1/completions", body))
-            asked.add_done_callback(lambda done: done.cancelled() or done.exception())  # of one that is closed at the very end
+            asked.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # of one that is closed at the very end
             await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
             is_overtaken = not asked.done()
             if is_overtaken:
@@ -208,7 +229,9 @@ def resident(process: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-async def run_clients(url: str, arguments: argparse.Namespace, seconds: float, *, is_direct: bool, watch: Callable[[], None]) -> Seen:
+async def run_clients(
+    url: str, arguments: argparse.Namespace, seconds: float, *, is_direct: bool, watch: Callable[[], None]
+) -> Seen:
     """Let all editors and chats speak to a server for some seconds."""
     seen, begun = Seen(), time.monotonic()
     until = begun + seconds
@@ -224,12 +247,19 @@ async def run_clients(url: str, arguments: argparse.Namespace, seconds: float, *
             task.cancel()
         failed = [one for one in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(one, Exception)]
     assert seen.added, f"no token came; {len(failed)} clients failed: {failed[:1]}"
-    print(f"\n{'replica alone' if is_direct else 'front'}: {arguments.editors} editors and {arguments.chats} chats for {seconds:.0f} s")
+    print(
+        f"\n{'replica alone' if is_direct else 'front'}: {arguments.editors} editors and {arguments.chats} chats for {seconds:.0f} s"
+    )
     print(f"tokens {len(seen.added)}, answers {seen.answers}, cancelled {seen.cancelled}, refused {seen.refused}")
     print(f"lost or doubled tokens {seen.wrong}, failed clients {len(failed)} {failed[:1]}")
     added = sorted(seen.added)
-    quantiles = {f"p{share * 100:g}": added[min(int(share * len(added)), len(added) - 1)] * 1000 for share in (0.5, 0.9, 0.99, 0.999)}
-    print("from the replica to the client, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in quantiles.items()))
+    quantiles = {
+        f"p{share * 100:g}": added[min(int(share * len(added)), len(added) - 1)] * 1000
+        for share in (0.5, 0.9, 0.99, 0.999)
+    }
+    print(
+        "from the replica to the client, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in quantiles.items())
+    )
     return seen
 
 
@@ -238,9 +268,13 @@ async def measure(replica: str, url: str, front: int, arguments: argparse.Namesp
     await run_clients(replica, arguments, arguments.seconds / 5, is_direct=True, watch=lambda: None)
     memory: list[float] = []
     before, begun = processor_seconds(front), time.monotonic()
-    seen = await run_clients(url, arguments, arguments.seconds, is_direct=False, watch=lambda: memory.append(resident(front)))
+    seen = await run_clients(
+        url, arguments, arguments.seconds, is_direct=False, watch=lambda: memory.append(resident(front))
+    )
     used, lasted = processor_seconds(front) - before, time.monotonic() - begun
-    print(f"front: {used / lasted * 100:.0f} % of a core, so a core carries about {arguments.editors * lasted / used:.0f} such editors")
+    print(
+        f"front: {used / lasted * 100:.0f} % of a core, so a core carries about {arguments.editors * lasted / used:.0f} such editors"
+    )
     print(f"front: {used / (seen.answers + seen.cancelled) * 1000:.1f} ms of a core a request")
     print("front's memory, MB: " + ", ".join(f"{one:.0f}" for one in memory))
 
@@ -260,14 +294,28 @@ def main() -> None:
     ports = [listener.getsockname()[1] for listener in listeners]
     listeners[2].close()  # the front's, before the replicas inherit it
     replicas = [
-        multiprocessing.get_context("fork").Process(target=serve_replica, args=(arguments.model, arguments.pace, listener), daemon=True)
+        multiprocessing.get_context("fork").Process(
+            target=serve_replica, args=(arguments.model, arguments.pace, listener), daemon=True
+        )
         for listener in listeners[:2]
     ]
     for replica in replicas:
         replica.start()
     with tempfile.TemporaryDirectory() as data:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / package) for package in PACKAGES)}
-        words = [sys.executable, "-m", "pellucid", "serve", "--port", str(ports[2]), "--no-page", "--data", data, "--cache", data]
+        words = [
+            sys.executable,
+            "-m",
+            "pellucid",
+            "serve",
+            "--port",
+            str(ports[2]),
+            "--no-page",
+            "--data",
+            data,
+            "--cache",
+            data,
+        ]
         words += [f"--engine=http://127.0.0.1:{port}" for port in ports[:2]] + ["--model", f"{NAME}={arguments.model}"]
         url = f"http://127.0.0.1:{ports[2]}"
         with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as front:

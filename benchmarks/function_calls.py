@@ -3,9 +3,10 @@
     pip download --no-deps bfcl-eval
     python benchmarks/function_calls.py --wheel bfcl_eval-*.whl --count 100 --llama-bin FOLDER
 
-Each task is a question and some functions. A right answer has exactly the right calls, with one of the right values for each argument; in
-the category irrelevance it has none. Several calls are allowed in the category parallel only. Both servers answer greedily.
-``--choice required`` demands a call, which only changes the categories that have one.
+Each task is a question and some functions. A right answer has exactly the right calls, with one of
+the right values for each argument; in the category irrelevance it has none. Several calls are
+allowed in the category parallel only. Both servers answer greedily. ``--choice required`` demands a
+call, which only changes the categories that have one.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ MAX_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One server's answer to a task. ``whole`` is false if the arguments of a call are not a JSON object."""
+    """One server's answer to a task.
+
+    ``whole`` is false if the arguments of a call are not a JSON object.
+    """
 
     server: str
     category: str
@@ -52,10 +56,15 @@ def main() -> None:
     parser.add_argument("--categories", nargs="+", choices=CATEGORIES, default=list(CATEGORIES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--choice", choices=("auto", "required"), default="auto")
-    parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server; without it only Pellucid answers")
+    parser.add_argument(
+        "--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server; without it only Pellucid answers"
+    )
     options = parser.parse_args()
     outcomes: list[Outcome] = []
-    with ExitStack() as servers, Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as progress:
+    with (
+        ExitStack() as servers,
+        Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as progress,
+    ):
         urls = {"Pellucid": servers.enter_context(pellucid_server("--model", options.model)).url}
         if options.llama_bin is not None:
             peer = llama_server(options.llama_bin, gguf_file(options.model), "--jinja", "-c", "8192")
@@ -65,14 +74,21 @@ def main() -> None:
             tasks = read_tasks(options.wheel, category, options.count, options.seed)
             for task in progress.track(tasks, description=category):
                 outcomes += [ask(http, name, url, category, task, options.choice) for name, url in urls.items()]
-            progress.console.print(report(outcomes, list(urls), [category]), soft_wrap=True)  # a run takes an hour: nothing is lost
+            progress.console.print(
+                report(outcomes, list(urls), [category]), soft_wrap=True
+            )  # a run takes an hour: nothing is lost
     print(about(*([llama_version(options.llama_bin)] if options.llama_bin else [])))
     print(report(outcomes, list(urls), options.categories))
 
 
 def ask(http: httpx.Client, name: str, url: str, category: str, task: CallTask, choice: str) -> Outcome:
     """Return how a server answers a task. Raises httpx.HTTPStatusError if it refuses it."""
-    body = {"messages": task.messages, "tools": task.tools, "tool_choice": choice, "parallel_tool_calls": category == "parallel"}
+    body = {
+        "messages": task.messages,
+        "tools": task.tools,
+        "tool_choice": choice,
+        "parallel_tool_calls": category == "parallel",
+    }
     reply = http.post(f"{url}/v1/chat/completions", json=body | {"temperature": 0, "max_tokens": MAX_TOKENS})
     reply.raise_for_status()
     given = reply.json()["choices"][0]["message"].get("tool_calls") or []

@@ -2,7 +2,8 @@
 
     python benchmarks/fuzz_model_files.py --count 2000 --seed 1 [gguf] [folder] [adapter]
 
-The only allowed outcomes are a loaded model and a one-sentence error: no traceback, no crash, nothing over ten seconds or 2 GB.
+The only allowed outcomes are a loaded model and a one-sentence error: no traceback, no crash,
+nothing over ten seconds or 2 GB.
 """
 
 from __future__ import annotations

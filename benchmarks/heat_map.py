@@ -2,10 +2,11 @@
 
     python benchmarks/heat_map.py --json heat_map.json
 
-The text is Python's own `argparse.py`, cut into pieces of token length, with alternatives of a distribution that falls off as a power of
-the rank. User actions are repeated `--repeats` times: keys are pressed, the colour mode is chosen, a slider is moved, tokens stream in. A
-time lasts from the event's own time stamp (or the call) to the end of the next frame, including style, layout and paint. Up to 16.7 ms of
-it are the wait for that frame, which the row "a frame alone" shows.
+The text is Python's own `argparse.py`, cut into pieces of token length, with alternatives of a
+distribution that falls off as a power of the rank. User actions are repeated `--repeats` times:
+keys are pressed, the colour mode is chosen, a slider is moved, tokens stream in. A time lasts from
+the event's own time stamp (or the call) to the end of the next frame, including style, layout and
+paint. Up to 16.7 ms of it are the wait for that frame, which the row "a frame alone" shows.
 """
 
 from __future__ import annotations
@@ -103,10 +104,14 @@ def drawn(piece: str, pieces: list[str], alternatives: int, dice: random.Random)
     rank = dice.choices(range(len(weights)), weights)[0]
     words = [piece if at == rank else dice.choice(pieces) for at in range(alternatives)]
     ids = dice.sample(range(VOCABULARY), alternatives + 1)
-    top = tuple(Alternative(id, word, word.encode(), logprob) for id, word, logprob in zip(ids, words, logprobs, strict=False))
+    top = tuple(
+        Alternative(id, word, word.encode(), logprob) for id, word, logprob in zip(ids, words, logprobs, strict=False)
+    )
     rest = 1 - sum(exp(one.logprob) for one in top)
     id = ids[min(rank, alternatives)]
-    return record(Token(id, piece, piece.encode(), 0, logprobs[rank], rank + 1, entropy, top, rest, exp(logprobs[rank])))
+    return record(
+        Token(id, piece, piece.encode(), 0, logprobs[rank], rank + 1, entropy, top, rest, exp(logprobs[rank]))
+    )
 
 
 class Measure:
@@ -131,7 +136,9 @@ class Measure:
 
     async def slide(self, name: str, start: float, step: float) -> None:
         """Move a slider step by step, repeatedly from its start."""
-        await self.act(f"slider {name}", lambda turn: self.number(SLIDE, [name, str(round(start + step * (turn % 30), 2))]))
+        await self.act(
+            f"slider {name}", lambda turn: self.number(SLIDE, [name, str(round(start + step * (turn % 30), 2))])
+        )
 
     async def number(self, script: str, argument: Any = None) -> float:
         return float(await self._page.evaluate(script, argument))
@@ -157,7 +164,9 @@ async def measured(records: list[Record], repeats: int) -> tuple[list[Row], str]
 async def measure(to: Measure, count: int) -> list[Row]:
     await to.act("a frame alone", lambda _: to.number("timed(() => {})"))
     await to.act(f"draw {count} tokens", lambda _: to.number("timed(() => map.set(records))"), 10)
-    await to.number("() => { map.setSampling({ temperature: 0.7, top_k: 0, top_p: 0.95, min_p: 0.05 }); map.focusToken(0); return 0; }")
+    await to.number(
+        "() => { map.setSampling({ temperature: 0.7, top_k: 0, top_p: 0.95, min_p: 0.05 }); map.focusToken(0); return 0; }"
+    )
     for key in ("ArrowRight", "ArrowDown", "n"):
         await to.press(f"key {key}", key)
     await to.act("colour mode", lambda turn: to.number(CHOOSE, MODES[turn % len(MODES)]))
@@ -171,7 +180,9 @@ async def measure(to: Measure, count: int) -> list[Row]:
 
 def table(rows: list[Row]) -> str:
     lines = ["| what | median (ms) | worst (ms) | times |", "|---|---:|---:|---:|"]
-    return "\n".join([*lines, *(f"| {row.action} | {row.median:.1f} | {row.worst:.1f} | {len(row.times)} |" for row in rows)])
+    return "\n".join(
+        [*lines, *(f"| {row.action} | {row.median:.1f} | {row.worst:.1f} | {len(row.times)} |" for row in rows)]
+    )
 
 
 def main() -> None:
@@ -185,7 +196,12 @@ def main() -> None:
     rows, version = asyncio.run(measured(tokens(options.tokens, options.alternatives, options.seed), options.repeats))
     print(f"Chromium {version}, {options.tokens} tokens with {options.alternatives} alternatives each\n\n{table(rows)}")
     if options.json:
-        found = {"chromium": version, "tokens": options.tokens, "alternatives": options.alternatives, "rows": [asdict(row) for row in rows]}
+        found = {
+            "chromium": version,
+            "tokens": options.tokens,
+            "alternatives": options.alternatives,
+            "rows": [asdict(row) for row in rows],
+        }
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/highlighting_trial.py --languages 40
 
-Each block has 20 kB of one piece: blank lines, brackets, quotes, long lines. While the page renders them, another user asks the same
-server, whose model is tiny and random, to tokenize and to complete. ``--languages`` takes a part of the languages, evenly spread.
+Each block has 20 kB of one piece: blank lines, brackets, quotes, long lines. While the page renders
+them, another user asks the same server, whose model is tiny and random, to tokenize and to
+complete. ``--languages`` takes a part of the languages, evenly spread.
 """
 
 from __future__ import annotations
@@ -107,7 +108,11 @@ def main() -> None:
     state.open(assistant, engine)
     trial, alone, meanwhile = Trial(), Waits(), Waits()
     highlighted("x", "python")
-    with live(state) as server, httpx.Client(base_url=server.url, timeout=600, trust_env=False) as http, ThreadPoolExecutor(1) as page:
+    with (
+        live(state) as server,
+        httpx.Client(base_url=server.url, timeout=600, trust_env=False) as http,
+        ThreadPoolExecutor(1) as page,
+    ):
         for _ in range(100):
             alone.ask(http)
         blocks = [page.submit(trial.block, language, name) for language in chosen for name in PIECES]
@@ -121,7 +126,10 @@ def main() -> None:
     engine.close()
     print(about(), end="\n\n")
     print(table(["code", f"{len(chosen)} languages, {len(blocks)} blocks"], trial.rows()), end="\n\n")
-    print(table(["requests of another user", *meanwhile.seconds], [alone.row("alone"), meanwhile.row("meanwhile")]), end="\n\n")
+    print(
+        table(["requests of another user", *meanwhile.seconds], [alone.row("alone"), meanwhile.row("meanwhile")]),
+        end="\n\n",
+    )
     print("Without highlighting:", "; ".join(trial.plain) or "none")
     print("With another text:", "; ".join(trial.changed) or "none")
 

@@ -1,11 +1,12 @@
 """Compare servers by pass@1 of their /infill on HumanEval's single lines, greedy, by the first line of the answer.
 
-    pellucid serve --port 8437 &
-    llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 --port 8012 &
-    python benchmarks/infill_endpoints.py --data HumanEval-SingleLineInfilling.jsonl.gz pellucid=http://127.0.0.1:8437
+    pellucid serve --port 8437 & llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 --port
+    8012 & python benchmarks/infill_endpoints.py --data HumanEval-SingleLineInfilling.jsonl.gz
+    pellucid=http://127.0.0.1:8437
 
-Further servers follow as NAME=URL. ``NAME=URL,100`` limits a server to the first 100 tasks; every other server's row is then also given for
-those tasks. The tests run model-written code, see pellucid/learn/evaluate/sandbox/sandbox.py.
+Further servers follow as NAME=URL. ``NAME=URL,100`` limits a server to the first 100 tasks; every
+other server's row is then also given for those tasks. The tests run model-written code, see
+pellucid/learn/evaluate/sandbox/sandbox.py.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python benchmarks/infill_formats.py --data HumanEval-SingleLineInfilling.jsonl.gz --limit 60
 
-The data is OpenAI's human-eval-infilling: JSON lines with task_id, entry_point, prompt, suffix, canonical_solution and test. Decoding is
-greedy, and the first line of the answer is judged by the task's tests.
+The data is OpenAI's human-eval-infilling: JSON lines with task_id, entry_point, prompt, suffix,
+canonical_solution and test. Decoding is greedy, and the first line of the answer is judged by the
+task's tests.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def main() -> None:
     parser.add_argument("--quant", default="auto")
     options = parser.parse_args()
     tasks = single_lines(options.data, options.limit)
-    loaded = load(options.model, device=options.device, quant=options.quant, store=Store(load_settings().cache), progress=Silent())
+    loaded = load(
+        options.model, device=options.device, quant=options.quant, store=Store(load_settings().cache), progress=Silent()
+    )
     if loaded.infill is None:
         raise SystemExit(f"{options.model} has no infill markers, so there are no formats to compare.")
     engine = LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
@@ -50,12 +53,16 @@ def main() -> None:
     try:
         for order in options.orders:
             for heal in (False, True):
-                print(asyncio.run(measure(engine, loaded, replace(loaded.infill, order=order), heal, tasks)), flush=True)
+                print(
+                    asyncio.run(measure(engine, loaded, replace(loaded.infill, order=order), heal, tasks)), flush=True
+                )
     finally:
         engine.close()
 
 
-async def measure(engine: LocalEngine, loaded: LoadedModel, format: InfillFormat, heal: bool, tasks: Sequence[Task]) -> str:
+async def measure(
+    engine: LocalEngine, loaded: LoadedModel, format: InfillFormat, heal: bool, tasks: Sequence[Task]
+) -> str:
     """Return a row of the table."""
     assistant = LocalAssistant(engine, [replace(loaded, infill=format)])
     turns = asyncio.Semaphore(AT_ONCE)

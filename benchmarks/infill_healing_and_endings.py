@@ -2,10 +2,11 @@
 
     python benchmarks/infill_healing_and_endings.py --data HumanEval.jsonl.gz --shape lines
 
-Decoding is greedy, in the model's own infill format. The plain answer is judged as it is (up to the model's own end or the token limit) and
-cut where it begins to repeat the suffix, then also at the margin. The last answer is Pellucid's: healed, and ended by both. For the shape
-"line" only the first line counts. The rules were chosen on the half "fit" of the problems. The tests run model-written code, see
-pellucid/learn/evaluate/sandbox/sandbox.py.
+Decoding is greedy, in the model's own infill format. The plain answer is judged as it is (up to the
+model's own end or the token limit) and cut where it begins to repeat the suffix, then also at the
+margin. The last answer is Pellucid's: healed, and ended by both. For the shape "line" only the
+first line counts. The rules were chosen on the half "fit" of the problems. The tests run
+model-written code, see pellucid/learn/evaluate/sandbox/sandbox.py.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def main() -> None:
     parser.add_argument("--quant", default="auto")
     options = parser.parse_args()
     drawn = tasks(options.data, options.shape, options.half)
-    loaded = load(options.model, device=options.device, quant=options.quant, store=Store(load_settings().cache), progress=Silent())
+    loaded = load(
+        options.model, device=options.device, quant=options.quant, store=Store(load_settings().cache), progress=Silent()
+    )
     engine = LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
     print(f"{about()}\n{loaded.name}, {loaded.model.description}: {options.shape}, {options.half}\n")
     try:
@@ -76,18 +79,29 @@ async def measure(assistant: LocalAssistant, drawn: Sequence[Task], *, first_lin
 
     async def whole(task: Task) -> Answer:
         async with turns:
-            return await collect(assistant.complete(CompletionQuery(task.prefix, task.suffix, params=params, stop=stop)))
+            return await collect(
+                assistant.complete(CompletionQuery(task.prefix, task.suffix, params=params, stop=stop))
+            )
 
     plain = await with_progress("unchanged", map(bare, drawn), len(drawn))
     at_suffix = [end(SuffixStop(task.prefix, task.suffix), *answer) for task, answer in zip(drawn, plain, strict=True)]
-    at_margin = [end(MarginStop(task.prefix, task.suffix), *answer) for task, answer in zip(drawn, at_suffix, strict=True)]
+    at_margin = [
+        end(MarginStop(task.prefix, task.suffix), *answer) for task, answer in zip(drawn, at_suffix, strict=True)
+    ]
     healed = await with_progress("healed and ended", map(whole, drawn), len(drawn))
     table = ["| answer | pass@1 (95 %) | same as the solution | came to an end | tasks |", "|---|---|---|---|---|"]
-    rows = {"unchanged": plain, "ended at the suffix": at_suffix, "and at the margin": at_margin, "healed and ended": healed}
+    rows = {
+        "unchanged": plain,
+        "ended at the suffix": at_suffix,
+        "and at the margin": at_margin,
+        "healed and ended": healed,
+    }
     for name, answers in rows.items():
         texts = [f"{text.partition(LINE_END)[0]}{LINE_END}" if first_line else text for text, _ in answers]
         passed = wilson(await count_passing(drawn, texts), len(drawn))
-        same = sum(text.rstrip() == task.solution.rstrip() for task, text in zip(drawn, texts, strict=True)) / len(drawn)
+        same = sum(text.rstrip() == task.solution.rstrip() for task, text in zip(drawn, texts, strict=True)) / len(
+            drawn
+        )
         stopped = sum(stopped for _, stopped in answers)
         shares = f"{passed.value:.1%} ({passed.low:.1%} to {passed.high:.1%}) | {same:.1%}"
         table.append(f"| {name} | {shares} | {stopped} | {len(drawn)} |")

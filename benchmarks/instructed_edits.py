@@ -2,12 +2,15 @@
 
     python benchmarks/instructed_edits.py --tasks tasks.jsonl --count 40 --llama-bin FOLDER
 
-``--tasks`` has one task of CanItEdit per line: id, before, tests, instruction_descriptive and instruction_lazy. Its licence allows to
-measure with the tasks, and not to train on them. The whole program is the selection, and both sides answer greedily. An edit is right if
-the program passes the task's hidden tests, which run in a sandbox with the standard library only: tasks whose right program (``after``)
-does not pass them there are left out. The tests run model-written code, see pellucid/learn/evaluate/sandbox/sandbox.py.
+``--tasks`` has one task of CanItEdit per line: id, before, tests, instruction_descriptive and
+instruction_lazy. Its licence allows to measure with the tasks, and not to train on them. The whole
+program is the selection, and both sides answer greedily. An edit is right if the program passes the
+task's hidden tests, which run in a sandbox with the standard library only: tasks whose right
+program (``after``) does not pass them there are left out. The tests run model-written code, see
+pellucid/learn/evaluate/sandbox/sandbox.py.
 
-"tokens/s" is that of the edits. "free" is that of as many tokens of other text, which prompt lookup does not help.
+"tokens/s" is that of the edits. "free" is that of as many tokens of other text, which prompt lookup
+does not help.
 """
 
 from __future__ import annotations
@@ -56,7 +59,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One server's edit. ``changed`` is false if it gave none. ``free`` is the time of as many tokens of other text."""
+    """One server's edit. ``changed`` is false if it gave none.
+
+    ``free`` is the time of as many tokens of other text.
+    """
 
     server: str
     kind: str
@@ -75,7 +81,9 @@ def main() -> None:
     parser.add_argument("--most-characters", type=int, default=100_000, help="leave out longer programs")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--server", metavar="URL", help="a running pellucid serve; by default one is started")
-    parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server; without it only Pellucid answers")
+    parser.add_argument(
+        "--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server; without it only Pellucid answers"
+    )
     options = parser.parse_args()
     for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores SIGINT
         signal.signal(ending, signal.default_int_handler)
@@ -86,7 +94,9 @@ def main() -> None:
         url = options.server or stack.enter_context(pellucid_server("--model", options.model)).url
         peer = None
         if options.llama_bin is not None:
-            peer = stack.enter_context(llama_server(options.llama_bin, gguf_file(options.model), "--jinja", "-c", "8192")).url
+            peer = stack.enter_context(
+                llama_server(options.llama_bin, gguf_file(options.model), "--jinja", "-c", "8192")
+            ).url
         http = stack.enter_context(httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False))
         for task in progress.track(tasks, description="edits"):
             try:
@@ -111,7 +121,11 @@ def read_tasks(path: Path, kinds: Sequence[str], count: int | None, most: int) -
     count = min(count or len(able), len(able))
     chosen = [able[index * len(able) // count] for index in range(count)]
     print(f"{len(found)} programs, {len(able)} able to run here, {count} chosen")
-    return [Task(one["id"], kind, one["before"], one[f"instruction_{kind}"], one["tests"]) for one in chosen for kind in kinds]
+    return [
+        Task(one["id"], kind, one["before"], one[f"instruction_{kind}"], one["tests"])
+        for one in chosen
+        for kind in kinds
+    ]
 
 
 def passes(program: str, tests: str) -> bool:
@@ -157,7 +171,9 @@ def ask_llama_server(http: httpx.Client, url: str, task: Task) -> Outcome:
     timings = answer.get("timings", {})
     seconds = timings.get("predicted_ms", 1000 * (time.perf_counter() - begun)) / 1000
     changed = text.strip() != task.before.strip()
-    return Outcome(THEIRS, task.kind, changed and passes(text, task.tests), changed, answer["usage"]["completion_tokens"], seconds)
+    return Outcome(
+        THEIRS, task.kind, changed and passes(text, task.tests), changed, answer["usage"]["completion_tokens"], seconds
+    )
 
 
 def llama_vim_system(selection: str) -> str:
@@ -184,10 +200,15 @@ def report(outcomes: Sequence[Outcome], kinds: Sequence[str]) -> str:
         for server in dict.fromkeys(one.server for one in outcomes):
             own = [one for one in outcomes if one.server == server and one.kind in kinds_of_row]
             right = wilson(sum(one.right for one in own), len(own))
-            tokens, seconds, free = (sum(values) for values in zip(*((one.tokens, one.seconds, one.free) for one in own), strict=True))
+            tokens, seconds, free = (
+                sum(values) for values in zip(*((one.tokens, one.seconds, one.free) for one in own), strict=True)
+            )
             speed = tokens / seconds if seconds else 0.0
             free_speed = f"{tokens / free:.1f} ({speed * free / tokens:.1f} times)" if free else ""
-            shares = f"{right.value:.1%} ({right.low:.1%} to {right.high:.1%})", f"{sum(one.changed for one in own) / len(own):.0%}"
+            shares = (
+                f"{right.value:.1%} ({right.low:.1%} to {right.high:.1%})",
+                f"{sum(one.changed for one in own) / len(own):.0%}",
+            )
             rows.append([" + ".join(kinds_of_row), server, str(len(own)), *shares, f"{speed:.1f}", free_speed])
     return table(("instruction", "server", "edits", "right (95 %)", "changed", "tokens/s", "free"), rows)
 

@@ -2,15 +2,18 @@
 
     python benchmarks/keystroke_latency.py --llama-bin FOLDER --threads 2 --json keystrokes.json
 
-``--llama-bin`` is the folder of llama-server, which is started with llama.vim's recommended flags. This script starts and ends both
-servers. It rewrites lines of standard library files with llama.vim's request (POST /infill) at every keystroke, without other editor
-features. A time ends with the whole suggestion.
+``--llama-bin`` is the folder of llama-server, which is started with llama.vim's recommended flags.
+This script starts and ends both servers. It rewrites lines of standard library files with
+llama.vim's request (POST /infill) at every keystroke, without other editor features. A time ends
+with the whole suggestion.
 
-Settled: both sides wait for the answer at the same keystrokes of each file. Ratios and bars refer to these.
-Paced, in other files: 4 to 8 keystrokes per second, with some seconds of rest at the sampled ones. Each keystroke closes the connection of
-the one before it. Times are of answered keystrokes, which differ between the sides.
+Settled: both sides wait for the answer at the same keystrokes of each file. Ratios and bars refer
+to these. Paced, in other files: 4 to 8 keystrokes per second, with some seconds of rest at the
+sampled ones. Each keystroke closes the connection of the one before it. Times are of answered
+keystrokes, which differ between the sides.
 
-The sides take turns by file. Pellucid may end an answer before ``--tokens`` by its own rules, so the table shows both lengths.
+The sides take turns by file. Pellucid may end an answer before ``--tokens`` by its own rules, so
+the table shows both lengths.
 """
 
 from __future__ import annotations
@@ -137,7 +140,9 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in asked], indent=1), encoding="utf-8")
     print(about(llama_version(options.llama_bin)))
-    print(f"{options.model}, {options.threads} threads, at most {options.tokens} tokens an answer, {options.files} files")
+    print(
+        f"{options.model}, {options.threads} threads, at most {options.tokens} tokens an answer, {options.files} files"
+    )
     for mode in Mode:
         print(f"\n{mode.capitalize()}:\n\n{report([one for one in asked if one.mode == mode])}")
     missed = shortfalls([one for one in asked if one.mode == Mode.SETTLED])
@@ -178,8 +183,17 @@ async def contestants(options: argparse.Namespace) -> AsyncIterator[tuple[Side, 
 
 
 def report(asked: Sequence[AskedKeystroke]) -> str:
-    """Return times and tokens by kind and overall. Tokens are medians of the answered keystrokes."""
-    titles = ("keystroke", "times", *(f"{side}: {what}" for side in (OURS, THEIRS) for what in COLUMNS), "ratio of p50", "ratio of p95")
+    """Return times and tokens by kind and overall.
+
+    Tokens are medians of the answered keystrokes.
+    """
+    titles = (
+        "keystroke",
+        "times",
+        *(f"{side}: {what}" for side in (OURS, THEIRS) for what in COLUMNS),
+        "ratio of p50",
+        "ratio of p95",
+    )
     groups = [(str(kind), [one for one in asked if one.kind == kind]) for kind in Kind] + [("all", list(asked))]
     return table(titles, [_row(name, group) for name, group in groups if group])
 
@@ -208,7 +222,10 @@ def _cells(answered: Sequence[AskedKeystroke]) -> list[str]:
 
 
 def ratio(asked: Sequence[AskedKeystroke], share: float) -> float:
-    """Return a quantile of Pellucid's times divided by the same quantile of llama-server's. Both must have answered."""
+    """Return a quantile of Pellucid's times divided by the same quantile of llama-server's.
+
+    Both must have answered.
+    """
     ours, theirs = (quantile(_times([one for one in asked if one.side == side]), share) for side in (OURS, THEIRS))
     return ours / theirs
 
@@ -225,7 +242,9 @@ def shortfalls(settled: Sequence[AskedKeystroke]) -> list[str]:
             found.append(f"p{100 * share:.0f} is {reached:.2f} of llama-server's and may be at most {most}.")
     computed = max(one.computed or 0 for one in settled if one.side == OURS and one.kind == Kind.APPEND)
     if computed > MAX_COMPUTED:
-        found.append(f"A keystroke that appends computed {computed} tokens of the prompt and may compute at most {MAX_COMPUTED}.")
+        found.append(
+            f"A keystroke that appends computed {computed} tokens of the prompt and may compute at most {MAX_COMPUTED}."
+        )
     return found
 
 

@@ -4,10 +4,11 @@
     pellucid serve --port 8437 &
     python benchmarks/language_server_soak.py --requests 2000 --server http://127.0.0.1:8437
 
-Without ``--server`` a tiny random model with the real engine answers, which takes minutes instead of hours. An editor types in several
-files, moves, deletes, closes and reopens them, asks by itself and by hand, cancels, accepts and dismisses. A cancelled request must be
-answered too, with its error. The script fails if a request takes longer than ``--limit`` seconds, and ``--json`` saves the actions
-that led to it.
+Without ``--server`` a tiny random model with the real engine answers, which takes minutes instead
+of hours. An editor types in several files, moves, deletes, closes and reopens them, asks by itself
+and by hand, cancels, accepts and dismisses. A cancelled request must be answered too, with its
+error. The script fails if a request takes longer than ``--limit`` seconds, and ``--json`` saves the
+actions that led to it.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ class Typist:
         self._limit = limit
         self._trail: collections.deque[str] = collections.deque(maxlen=TRAIL)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._sources = [Document(f"file:///project/{path.stem}.py", source(path).split("\n")[:KEEP_LINES]) for path in self._drawn()]
+        self._sources = [
+            Document(f"file:///project/{path.stem}.py", source(path).split("\n")[:KEEP_LINES]) for path in self._drawn()
+        ]
         self._shown: list[Any] = []
         self.asked = 0
         self._document = self._open(self._sources[0])
@@ -98,9 +101,9 @@ class Typist:
 
     async def step(self) -> None:
         """Do one thing, and usually ask for a suggestion after it."""
-        action = self._dice.choices((self._type, self._delete, self._jump, self._switch, self._take, self._reject), (60, 8, 12, 3, 12, 5))[
-            0
-        ]
+        action = self._dice.choices(
+            (self._type, self._delete, self._jump, self._switch, self._take, self._reject), (60, 8, 12, 3, 12, 5)
+        )[0]
         action()
         if self._dice.random() < 0.3:
             self._cancel()
@@ -113,7 +116,10 @@ class Typist:
         await asyncio.gather(*self._running.values())
 
     def _type(self) -> None:
-        document, text = self._document, self._dice.choice(("r", "e", "self", ".", "(", ")", " ", "\n", "import ", "x = ", "", "é", "🐍"))
+        document, text = (
+            self._document,
+            self._dice.choice(("r", "e", "self", ".", "(", ")", " ", "\n", "import ", "x = ", "", "é", "🐍")),
+        )
         self._change(document.line, document.column, document.line, document.column, text)
 
     def _delete(self) -> None:
@@ -180,7 +186,9 @@ class Typist:
         where = (document.uri, document.text, document.line, document.column)
         self._running[id] = asyncio.create_task(self._receive(id, future, list(self._trail), where, invoked=invoked))
 
-    async def _receive(self, id: str, future: asyncio.Future[Any], trail: list[str], where: object, *, invoked: bool) -> None:
+    async def _receive(
+        self, id: str, future: asyncio.Future[Any], trail: list[str], where: object, *, invoked: bool
+    ) -> None:
         begun = time.monotonic()
         kind = "by hand" if invoked else "by itself"
         try:

@@ -1,20 +1,23 @@
 """Measure how often the rest of a line is suggested as written, and what the gate hides; llama.vim at the same cursors.
 
-    pellucid serve --port 8437 --no-prefix-save &
-    llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 -c 8192 -np 1 --port 8012 &
-    python benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --peer http://127.0.0.1:8012 --json replay.json
+    pellucid serve --port 8437 --no-prefix-save & llama-server -m
+    qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 -c 8192 -np 1 --port 8012 & python
+    benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --peer
+    http://127.0.0.1:8012 --json replay.json
 
-Cursors are after the first half of random lines of standard library code, with a fixed seed. The rest of the line is removed, and is the
-expected suggestion. Each cursor is used twice: with the lines below it, and without any. A suggestion is right if its first line is the
-rest of the line, ignoring trailing spaces. Pellucid's suggestions come from the language server's own Completer, and the gate is applied to
-them at each level.
+Cursors are after the first half of random lines of standard library code, with a fixed seed. The
+rest of the line is removed, and is the expected suggestion. Each cursor is used twice: with the
+lines below it, and without any. A suggestion is right if its first line is the rest of the line,
+ignoring trailing spaces. Pellucid's suggestions come from the language server's own Completer, and
+the gate is applied to them at each level.
 
-An interrupted run resumes from its file. The table can be printed again from a file, and gate thresholds can be searched in a run on other
-files:
+An interrupted run resumes from its file. The table can be printed again from a file, and gate
+thresholds can be searched in a run on other files:
 
-    python benchmarks/line_completion_accuracy.py --read replay.json
-    python benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --part tune --seed 1 --positions 400 --json tune.json
-    python benchmarks/line_completion_accuracy.py --tune tune.json --against replay.json
+    python benchmarks/line_completion_accuracy.py --read replay.json python
+    benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --part tune --seed 1
+    --positions 400 --json tune.json python benchmarks/line_completion_accuracy.py --tune tune.json
+    --against replay.json
 """
 
 from __future__ import annotations
@@ -51,7 +54,15 @@ from pellucid_lsp.model_server.launch import Launcher
 
 TIMEOUT_SECONDS = 300.0
 
-GATED = ("wrong", "of them hidden", "or cut to what is right", "right", "of them hidden", "or shortened", "shown is right")
+GATED = (
+    "wrong",
+    "of them hidden",
+    "or cut to what is right",
+    "right",
+    "of them hidden",
+    "or shortened",
+    "shown is right",
+)
 """Columns of a level's effect."""
 
 
@@ -61,7 +72,9 @@ def main() -> None:
     source.add_argument("--server", metavar="URL", help="a running pellucid serve")
     source.add_argument("--read", type=Path, metavar="FILE", help="print the table of an earlier run")
     source.add_argument("--tune", type=Path, metavar="FILE", help="search thresholds in an earlier run")
-    parser.add_argument("--against", type=Path, metavar="FILE", help="with --tune: another run to show the thresholds on")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="with --tune: another run to show the thresholds on"
+    )
     parser.add_argument("--peer", metavar="URL", help="a running llama-server")
     parser.add_argument("--positions", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -74,7 +87,12 @@ def main() -> None:
     if options.read:
         about, cases = load(options.read)
     else:
-        about = {"python": platform.python_version(), "part": options.part, "seed": options.seed, "positions": options.positions}
+        about = {
+            "python": platform.python_version(),
+            "part": options.part,
+            "seed": options.seed,
+            "positions": options.positions,
+        }
         earlier = _earlier(options.json, about)
         cursors = draw(options.part, options.positions, options.seed)
         cases = earlier or [Case(one.file, one.line, suffix, one.truth) for one in cursors for suffix in (True, False)]
@@ -94,7 +112,9 @@ def _earlier(path: Path | None, about: dict[str, Any]) -> list[Case]:
     return cases
 
 
-async def replay(cursors: Sequence[Cursor], cases: Sequence[Case], server: str, peer: str | None, keep: Callable[[], None]) -> None:
+async def replay(
+    cursors: Sequence[Cursor], cases: Sequence[Case], server: str, peer: str | None, keep: Callable[[], None]
+) -> None:
     """Ask at every cursor that has no case yet, with the text below it and without: first Pellucid, then the peer."""
     pairs = list(zip([cursor for cursor in cursors for _ in (True, False)], cases, strict=True))
     launcher = Launcher(ServerSettings(url=server, start=False), "", lambda _: None)
@@ -102,7 +122,9 @@ async def replay(cursors: Sequence[Cursor], cases: Sequence[Case], server: str, 
     try:
         async with httpx.AsyncClient(base_url=peer or "", timeout=TIMEOUT_SECONDS) as client:
             with Progress(*columns, console=Console(stderr=True)) as progress:
-                for cursor, case in progress.track([pair for pair in pairs if pair[1].ending is None], description="Pellucid"):
+                for cursor, case in progress.track(
+                    [pair for pair in pairs if pair[1].ending is None], description="Pellucid"
+                ):
                     await ask_ours(case, cursor, launcher)
                     keep()
                 left = [pair for pair in pairs if peer and pair[1].peer is None]
@@ -125,7 +147,11 @@ async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
     place = DocumentCursor(path.as_uri(), cursor.before, cursor.below if case.suffix else "", "python", str(path))
     settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False))
     completer = Completer(
-        settings.completion, lambda: launcher, PromptContext(settings.context, ChunkRing(settings.context)), RecentAnswers(), gate=note
+        settings.completion,
+        lambda: launcher,
+        PromptContext(settings.context, ChunkRing(settings.context)),
+        RecentAnswers(),
+        gate=note,
     )
     begun = time.perf_counter()
     await completer.suggest(place)
@@ -166,7 +192,11 @@ def _shares(cases: Sequence[Case]) -> list[str]:
         rows.append(row("llama.vim", lambda case: is_right(case.peer or "", case.truth)))
         rows.append(row("shown and wrong: Pellucid, no gate", lambda case: bool(case.tokens) and not case.right))
         rows += [row(f"shown and wrong: Pellucid, {level}", partial(_is_wrong, level=level)) for level in GateLevel]
-        rows.append(row("shown and wrong: llama.vim", lambda case: bool(case.peer) and not is_right(case.peer or "", case.truth)))
+        rows.append(
+            row(
+                "shown and wrong: llama.vim", lambda case: bool(case.peer) and not is_right(case.peer or "", case.truth)
+            )
+        )
     return rows
 
 

@@ -2,9 +2,11 @@
 
     python benchmarks/mid_line.py FOLDER --places 34
 
-FOLDER has one folder per language, and in it one per package. Real lines are cut at borders of their tokens: up to four tokens right of
-the cursor are removed, or none, so that nothing is missing. A line is broken if it has a syntax error after the suggestion was accepted, or
-more statements than before. Needs tree-sitter and its grammars: tree-sitter-c, -go, -java, -python, -rust and -typescript.
+FOLDER has one folder per language, and in it one per package. Real lines are cut at borders of
+their tokens: up to four tokens right of the cursor are removed, or none, so that nothing is
+missing. A line is broken if it has a syntax error after the suggestion was accepted, or more
+statements than before. Needs tree-sitter and its grammars: tree-sitter-c, -go, -java, -python,
+-rust and -typescript.
 """
 
 from __future__ import annotations
@@ -158,7 +160,10 @@ async def suggestions(assistant: Assistant, model: str, places: Sequence[Place])
 
 def table(places: Sequence[Place], shown: Sequence[Suggestion | None]) -> str:
     """Return a row for each language: suggestions shown, right and broken, and broken with their doubtful rests."""
-    rows = ["| language | places | shown | right | broken (95 %) | broken with doubtful rests |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| language | places | shown | right | broken (95 %) | broken with doubtful rests |",
+        "|---|---|---|---|---|---|",
+    ]
     for language in (*sorted({place.language for place in places}), "all"):
         own = [(place, one) for place, one in zip(places, shown, strict=True) if language in (place.language, "all")]
         seen = [(place, one) for place, one in own if one is not None]

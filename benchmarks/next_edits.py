@@ -3,9 +3,10 @@
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/next_edits.py --server http://127.0.0.1:8437 --edits FOLDER --cases 150
 
-``--edits`` is a git repository, or has one folder per package, and in it one per release, named by its version. The figures are those of
-``pellucid evaluate --suite next-edit``, as the tables of this project's documents have them. Edits are read one after the other, so that
-the times are those of an editor without its limit. ``--without-diff`` leaves out the edit from what the model reads.
+``--edits`` is a git repository, or has one folder per package, and in it one per release, named by
+its version. The figures are those of ``pellucid evaluate --suite next-edit``, as the tables of this
+project's documents have them. Edits are read one after the other, so that the times are those of an
+editor without its limit. ``--without-diff`` leaves out the edit from what the model reads.
 """
 
 from __future__ import annotations
@@ -29,13 +30,24 @@ from pellucid.learn.evaluate.suite_protocol import Metric, SuiteRecord
 from pellucid.learn.evaluate.suites.next_edit import NextEdit, measures
 from pellucid.system.progress_bars import Steps
 
-FIGURES = ("exact lines, first, if possible", "quiet rate", "quiet rate, with proposals", "exact, of those shown", "keystrokes saved")
+FIGURES = (
+    "exact lines, first, if possible",
+    "quiet rate",
+    "quiet rate, with proposals",
+    "exact, of those shown",
+    "keystrokes saved",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", metavar="URL", required=True, help="a running pellucid serve")
-    parser.add_argument("--edits", type=Path, required=True, help="a git repository, or FOLDER/PACKAGE/VERSION/ with two versions or more")
+    parser.add_argument(
+        "--edits",
+        type=Path,
+        required=True,
+        help="a git repository, or FOLDER/PACKAGE/VERSION/ with two versions or more",
+    )
     parser.add_argument("--cases", type=int, default=150)
     parser.add_argument("--without-diff", action="store_true", help="let the model read the places without the edit")
     options = parser.parse_args()
@@ -67,7 +79,11 @@ async def ask(suite: NextEdit, url: str, steps: Steps) -> tuple[list[SuiteRecord
 
 def report(records: Sequence[SuiteRecord]) -> str:
     """Return the table of all levels, and how long the reading took."""
-    found = {(one.measure.name, one.measure.group): one for measure in measures([r.facts for r in records]) if (one := measure.of(records))}
+    found = {
+        (one.measure.name, one.measure.group): one
+        for measure in measures([r.facts for r in records])
+        if (one := measure.of(records))
+    }
     rows = [[str(level), *(_cell(found.get((name, str(level)))) for name in FIGURES)] for level in GateLevel]
     times = [record.facts["seconds"] for record in records if record.facts["proposals"]]
     spent = f"reading: p50 {quantile(times, 0.5):.2f} s, p95 {quantile(times, 0.95):.2f} s"
@@ -77,7 +93,9 @@ def report(records: Sequence[SuiteRecord]) -> str:
 def _cell(metric: Metric | None) -> str:
     if metric is None:
         return ""
-    value, low, high = (show(one, metric.measure.form) for one in (metric.interval.value, metric.interval.low, metric.interval.high))
+    value, low, high = (
+        show(one, metric.measure.form) for one in (metric.interval.value, metric.interval.low, metric.interval.high)
+    )
     return f"{value} ({low} to {high}), of {metric.records}"
 
 

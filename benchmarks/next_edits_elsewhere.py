@@ -1,13 +1,14 @@
 """Measure suggestions to repeat an edit in other files, with edits from consecutive releases of packages.
 
-    pellucid serve --port 8437 --no-prefix-save &
-    python benchmarks/next_edits_elsewhere.py --server http://127.0.0.1:8437 --edits FOLDER --cases 80
+    pellucid serve --port 8437 --no-prefix-save & python benchmarks/next_edits_elsewhere.py --server
+    http://127.0.0.1:8437 --edits FOLDER --cases 80
 
-``--edits`` has one folder per package, and in it one per release, named by its version. A file of the earlier release has the changes of
-the later one up to the user's edit; the other files are as they were. A place is right if the later release makes exactly this change
-there. Only edits without a place in their own file are asked for; editors also search other files if the gate hides all of these. Half of
-the edits whose places are read have a right one elsewhere, if there are so many, and each represents all edits of its kind. No time limit
-ends the search for places or the reading.
+``--edits`` has one folder per package, and in it one per release, named by its version. A file of
+the earlier release has the changes of the later one up to the user's edit; the other files are as
+they were. A place is right if the later release makes exactly this change there. Only edits without
+a place in their own file are asked for; editors also search other files if the gate hides all of
+these. Half of the edits whose places are read have a right one elsewhere, if there are so many, and
+each represents all edits of its kind. No time limit ends the search for places or the reading.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ class Answer:
 
     def shown(self, least: float) -> list[Candidate]:
         """Return the places that are probable enough, the most probable first."""
-        return sorted((place for place, sure in self.probabilities.items() if sure >= least), key=lambda one: -self.probabilities[one])
+        return sorted(
+            (place for place, sure in self.probabilities.items() if sure >= least),
+            key=lambda one: -self.probabilities[one],
+        )
 
 
 def main() -> None:
@@ -127,7 +131,8 @@ def _whole(change: FileChange) -> EditCase:
 async def read(url: str, questions: Sequence[Question], count: int, steps: Steps) -> list[Answer]:
     """Let the server's first model read the places of some edits."""
     kinds = {
-        kind: sorted((one for one in questions if one.kind == kind), key=lambda one: _by_hash(one.case)) for kind in ("right", "wrong")
+        kind: sorted((one for one in questions if one.kind == kind), key=lambda one: _by_hash(one.case))
+        for kind in ("right", "wrong")
     }
     right = kinds["right"][: count // 2]
     drawn = {"right": right, "wrong": kinds["wrong"][: count - len(right)]}
@@ -181,7 +186,13 @@ def report(answers: Sequence[Answer]) -> str:
             ]
         )
     return table(
-        ("level", "a right place shown, if there is one", "right, of the first shown", "right, of all shown", "quiet where none is right"),
+        (
+            "level",
+            "a right place shown, if there is one",
+            "right, of the first shown",
+            "right, of all shown",
+            "quiet where none is right",
+        ),
         rows,
     )
 

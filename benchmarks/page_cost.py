@@ -2,9 +2,10 @@
 
     python benchmarks/page_cost.py --messages 200 --rounds 3 --json page_cost.json
 
-Starts its own server with a conversation of ``--messages`` messages. The same question is then asked through the API (a stream with
-logprobs, as a program asks) and on the page in Chromium, in turns. Measurements begin with the first token and end with the last, so that
-prefill is excluded. The models are those of PELLUCID_CACHE.
+Starts its own server with a conversation of ``--messages`` messages. The same question is then
+asked through the API (a stream with logprobs, as a program asks) and on the page in Chromium, in
+turns. Measurements begin with the first token and end with the last, so that prefill is excluded.
+The models are those of PELLUCID_CACHE.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with serving(arguments.messages) as served:
         prepared = prepare(served.url)
-        found = {"gradio_s": prepared} | asyncio.run(measure(served, arguments.messages, arguments.rounds, arguments.tokens))
+        found = {"gradio_s": prepared} | asyncio.run(
+            measure(served, arguments.messages, arguments.rounds, arguments.tokens)
+        )
     print(table(found))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1))
@@ -102,7 +105,9 @@ async def measure(served: Served, messages: int, rounds: int, tokens: int) -> di
     api: list[Streamed] = []
     page: list[Streamed] = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        browser = await playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         tab = await browser.new_page()
         tab.set_default_timeout(TIMEOUT_SECONDS * 1000)
         starts = [await opened(tab, served) for _ in range(rounds)]
@@ -143,7 +148,10 @@ def table(found: dict[str, Any]) -> str:
 
 
 async def opened(tab: Page, served: Served) -> tuple[float, float]:
-    """Open the page at the conversation. Return the milliseconds to the first paint and until the page is usable."""
+    """Open the page at the conversation.
+
+    Return the milliseconds to the first paint and until the page is usable.
+    """
     begun = time.monotonic()
     await tab.goto(f"{served.url}/?c={served.conversation}")
     await tab.locator(".pl-message").last.wait_for()
@@ -166,7 +174,9 @@ async def ask_page(tab: Page, served: Served) -> Streamed:
     note = tab.locator(".pl-assistant[aria-busy=true] .pl-note")
     await note.filter(has_text=re.compile(r"[1-9]\d* tokens")).wait_for()
     before, first = served.processor(), counted(await note.inner_text())
-    await tab.wait_for_function("() => ![...document.querySelectorAll('.pl-message')].some((one) => one.ariaBusy === 'true')")
+    await tab.wait_for_function(
+        "() => ![...document.querySelectorAll('.pl-message')].some((one) => one.ariaBusy === 'true')"
+    )
     after, last = served.processor(), counted(await tab.locator(".pl-assistant .pl-note").last.inner_text())
     return Streamed(last - first, after - before)
 
@@ -203,7 +213,9 @@ async def ask_api(served: Served, messages: int, tokens: int) -> Streamed:
 
 def conversation(messages: int) -> list[dict[str, str]]:
     """Return a conversation."""
-    return [{"role": (USER, ASSISTANT)[at % 2], "content": MESSAGES[at % 2].format(at // 2 + 1)} for at in range(messages)]
+    return [
+        {"role": (USER, ASSISTANT)[at % 2], "content": MESSAGES[at % 2].format(at // 2 + 1)} for at in range(messages)
+    ]
 
 
 def fill(store: ConversationStore, messages: int) -> str:

@@ -2,9 +2,10 @@
 
     python benchmarks/page_times.py --rounds 5 --slowdown 4 --tree ../other-checkout
 
-Every ``--tree``, another checkout of this project, is measured by the same script in turns with this one, so that both have the same
-load. ``--slowdown`` makes the browser's processor that many times slower. A figure is the median of the rounds, or for the longest tasks
-the worst. What a tree cannot do is left out: trees before the rebuilt Read tab have no figures of scrolling.
+Every ``--tree``, another checkout of this project, is measured by the same script in turns with
+this one, so that both have the same load. ``--slowdown`` makes the browser's processor that many
+times slower. A figure is the median of the rounds, or for the longest tasks the worst. What a tree
+cannot do is left out: trees before the rebuilt Read tab have no figures of scrolling.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ WATCH_KEYS = """() => {
     });
   });
 }"""
-"""Notes the time from a key to the end of the frame that shows it: a message that is posted in a frame arrives after its paint."""
+"""Notes the time from a key to the end of the frame that shows it: a message that is posted in a
+frame arrives after its paint.
+"""
 
 PASTE = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
 
@@ -97,7 +100,9 @@ def serving(tree: Path, messages: int, tokens: int) -> Iterator[Served]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(tree / package) for package in PACKAGES)}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(script), folder, str(messages), str(tokens)]
-        with subprocess.Popen(command, cwd=tree, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen(
+            command, cwd=tree, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as server:
             assert server.stdout is not None
             line = server.stdout.readline()
             if not line:
@@ -126,7 +131,12 @@ async def measure_once(browser: Browser, served: Served, figures: Figures, slowd
     page.set_default_timeout(TIMEOUT_MS)
     session = await context.new_cdp_session(page)
     await session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
-    for measured in (first_paint(page, served), many_messages(page, served), long_answer(page, served), long_reading(page, served, lines)):
+    for measured in (
+        first_paint(page, served),
+        many_messages(page, served),
+        long_answer(page, served),
+        long_reading(page, served, lines),
+    ):
         for name, figure in (await measured).items():
             figures.setdefault(name, []).append(figure)
     await context.close()
@@ -151,7 +161,11 @@ async def many_messages(page: Page, served: Served) -> dict[str, float]:
     await page.keyboard.type(KEYS * 2, delay=30)
     await page.wait_for_function("count => window.echoes.length === count", arg=len(KEYS * 2))
     echoes = await page.evaluate("() => window.echoes")
-    return {"open the conversation of many messages": opened, "key to echo": statistics.median(echoes), "key to echo, worst": max(echoes)}
+    return {
+        "open the conversation of many messages": opened,
+        "key to echo": statistics.median(echoes),
+        "key to echo, worst": max(echoes),
+    }
 
 
 async def long_answer(page: Page, served: Served) -> dict[str, float]:

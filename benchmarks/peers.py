@@ -2,12 +2,14 @@
 
     python benchmarks/peers.py --llama-bin FOLDER --threads 2 --json peers.json
 
-``--llama-bin`` is the folder of llama-server and llama-bench. This script starts and ends the servers; all have the model loaded, and one
-works at a time. All get the same tasks in each round, and the next round has other tasks. A client measures the time of an HTTP response;
-llama-bench, which has no server, reports its own.
+``--llama-bin`` is the folder of llama-server and llama-bench. This script starts and ends the
+servers; all have the model loaded, and one works at a time. All get the same tasks in each round,
+and the next round has other tasks. A client measures the time of an HTTP response; llama-bench,
+which has no server, reports its own.
 
-A prompt whose prefill is not measured is requested once before, so that it is in the cache. A ratio is Pellucid's speed divided by the best
-of llama.cpp's in that row. With ``--require`` the script fails if a ratio is below its bar.
+A prompt whose prefill is not measured is requested once before, so that it is in the cache. A ratio
+is Pellucid's speed divided by the best of llama.cpp's in that row. With ``--require`` the script
+fails if a ratio is below its bar.
 """
 
 from __future__ import annotations
@@ -99,7 +101,15 @@ class Race:
 
     @property
     def rows(self) -> list[Row]:
-        return [*self.prefills.values(), self.decode, self.edit, self.edit_alone, self.streams, self.new_streams, self.first]
+        return [
+            *self.prefills.values(),
+            self.decode,
+            self.edit,
+            self.edit_alone,
+            self.streams,
+            self.new_streams,
+            self.first,
+        ]
 
     def warm_up(self) -> None:
         """Let every server compute once, so that nothing is created or loaded later."""
@@ -202,12 +212,16 @@ def drawn(rounds: int, seed: int) -> list[Tasks]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama-bin", type=Path, required=True, metavar="FOLDER", help="folder of llama-server and llama-bench")
+    parser.add_argument(
+        "--llama-bin", type=Path, required=True, metavar="FOLDER", help="folder of llama-server and llama-bench"
+    )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--transformers", action="store_true", help="also measure generate of the transformers library, which is slow")
+    parser.add_argument(
+        "--transformers", action="store_true", help="also measure generate of the transformers library, which is slow"
+    )
     parser.add_argument("--require", action="store_true", help="fail if a bar is missed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every figure to")
     options = parser.parse_args()
@@ -216,7 +230,9 @@ def main() -> None:
     path = gguf_file(options.model)
     with contestants(options, path) as race:
         race.warm_up()
-        with Progress(*Progress.get_default_columns()[:2], MofNCompleteColumn(), console=Console(stderr=True)) as progress:
+        with Progress(
+            *Progress.get_default_columns()[:2], MofNCompleteColumn(), console=Console(stderr=True)
+        ) as progress:
             for number, tasks in enumerate(progress.track(drawn(options.rounds, options.seed), description="rounds")):
                 race.run(tasks, number)
     print(about(llama_version(options.llama_bin)))
@@ -234,7 +250,17 @@ def main() -> None:
 def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
     """Run all servers with their models loaded, and end them afterwards."""
     threads = str(options.threads)
-    common = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT_TOKENS), "--slots", str(STREAMS), "--no-page")
+    common = (
+        "--model",
+        options.model,
+        "--threads",
+        threads,
+        "--context",
+        str(CONTEXT_TOKENS),
+        "--slots",
+        str(STREAMS),
+        "--no-page",
+    )
     ours = {OURS: ("--no-lookup",), LOOKUP: ("--lookup",)} if HAS_LOOKUP else {OURS: ()}
     with ExitStack() as stack:
         servers = {name: stack.enter_context(pellucid_server(*common, *flags)) for name, flags in ours.items()}
@@ -261,7 +287,9 @@ def shortfalls(race: Race) -> list[str]:
     missed = [row.missed for row in race.rows if row.missed]
     longer = statistics.median(race.alternatives)
     if longer > MAX_SLOWDOWN:
-        missed.append(f"An answer with logprobs takes {longer:.3f} times as long and may take at most {MAX_SLOWDOWN} times.")
+        missed.append(
+            f"An answer with logprobs takes {longer:.3f} times as long and may take at most {MAX_SLOWDOWN} times."
+        )
     return missed
 
 

@@ -1,15 +1,17 @@
 """Measure the cost of each quantization in quality, and its memory and speed.
 
-    python benchmarks/quantization.py --prose tinyshakespeare.txt --tokens 50000 --json quantization.json
+    python benchmarks/quantization.py --prose tinyshakespeare.txt --tokens 50000 --json
+    quantization.json
 
-Every quant that Pellucid knows is compared with bfloat16 (``none``). Texts are read in windows of ``--window`` tokens that do not overlap:
-every token but the first of a window is scored once, with the window's earlier tokens as context. Code is whole files of ``--code``, prose
-is pieces of one file, both in a random order with a fixed seed. All models read a window before the next one, so that no distributions are
-stored.
+Every quant that Pellucid knows is compared with bfloat16 (``none``). Texts are read in windows of
+``--window`` tokens that do not overlap: every token but the first of a window is scored once, with
+the window's earlier tokens as context. Code is whole files of ``--code``, prose is pieces of one
+file, both in a random order with a fixed seed. All models read a window before the next one, so
+that no distributions are stored.
 
-Infilling is the rest of a line at cursors in the standard library, greedy, and right if it equals the file. It is compared with the
-reference cursor by cursor. Speeds are of random tokens, through the engine, in turns. Memory is that of a separate server at rest after one
-answer.
+Infilling is the rest of a line at cursors in the standard library, greedy, and right if it equals
+the file. It is compared with the reference cursor by cursor. Speeds are of random tokens, through
+the engine, in turns. Memory is that of a separate server at rest after one answer.
 """
 
 from __future__ import annotations
@@ -106,7 +108,9 @@ class Reader:
         """Return the hidden states that predict the tokens from the second on."""
         torch.set_num_threads(self._threads)
         positions = torch.arange(len(ids))
-        return self._model.forward(Batch(ids, positions, (BatchSpan(0, 0, len(ids), 0),), positions[:-1]), self._storage)
+        return self._model.forward(
+            Batch(ids, positions, (BatchSpan(0, 0, len(ids), 0),), positions[:-1]), self._storage
+        )
 
     def logprobs(self, hidden: Tensor) -> Tensor:
         return self._model.logits(hidden).log_softmax(-1)
@@ -179,7 +183,9 @@ async def filled(assistant: LocalAssistant, model: str, cursor: Cursor) -> str:
     """Return the generated rest of a line."""
     before = "\n".join(cursor.before.split("\n")[-ABOVE:])
     below = "\n".join(cursor.below.split("\n")[: BELOW + 1])
-    stream = assistant.complete(CompletionQuery(before, below, params=SamplingParams(max_tokens=ANSWER_TOKENS), model=model, stop=["\n"]))
+    stream = assistant.complete(
+        CompletionQuery(before, below, params=SamplingParams(max_tokens=ANSWER_TOKENS), model=model, stop=["\n"])
+    )
     async with aclosing(stream) as items:
         return "".join([item.text async for item in items if isinstance(item, Token)])
 
@@ -187,7 +193,9 @@ async def filled(assistant: LocalAssistant, model: str, cursor: Cursor) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prose", type=Path, required=True, metavar="FILE", help="file of prose")
-    parser.add_argument("--code", type=Path, default=STDLIB, metavar="FOLDER", help="Python files; default: the standard library")
+    parser.add_argument(
+        "--code", type=Path, default=STDLIB, metavar="FOLDER", help="Python files; default: the standard library"
+    )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name, a folder or a .gguf")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=50_000, help="tokens of code and of prose to read")
@@ -204,12 +212,16 @@ def main() -> None:
     ) as progress:
         study.read(progress)
         models = [one.loaded for one in study.held]
-        with closing(LocalEngine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT_TOKENS))) as engine:
+        with closing(
+            LocalEngine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT_TOKENS))
+        ) as engine:
             asyncio.run(study.fill(LocalAssistant(engine, models), progress))
             asyncio.run(study.race(engine, progress))
         study.weigh(progress)
     print(about())
-    print(f"{options.model}, {options.threads} threads, windows of {options.window} tokens, {options.cursors} cursors\n")
+    print(
+        f"{options.model}, {options.threads} threads, windows of {options.window} tokens, {options.cursors} cursors\n"
+    )
     print(quality(study.held), infilling(study.held), costs(study.held), sep="\n\n")
     if options.json:
         options.json.write_text(json.dumps([record(one) for one in study.held], indent=1), encoding="utf-8")
@@ -250,7 +262,14 @@ def _quality(reference: StoredWeights, one: StoredWeights, texts: Sequence[str])
 
 def infilling(held: Sequence[StoredWeights]) -> str:
     """Return the right lines, and the significance of the difference from the reference."""
-    titles = ("quant", "right", f"difference to {REFERENCE}, 95 %", f"only {REFERENCE} right", "only this one right", "p (McNemar)")
+    titles = (
+        "quant",
+        "right",
+        f"difference to {REFERENCE}, 95 %",
+        f"only {REFERENCE} right",
+        "only this one right",
+        "p (McNemar)",
+    )
     return table(titles, [_infilling(held[0], one) for one in held])
 
 
@@ -266,7 +285,14 @@ def _infilling(reference: StoredWeights, one: StoredWeights) -> list[str]:
 
 def costs(held: Sequence[StoredWeights]) -> str:
     """Return memory and speed."""
-    titles = ("quant", "computed as", "weights, MiB", "server at rest, MiB", f"prefill {PREFILL}, tok/s", f"decode {DECODE}, tok/s")
+    titles = (
+        "quant",
+        "computed as",
+        "weights, MiB",
+        "server at rest, MiB",
+        f"prefill {PREFILL}, tok/s",
+        f"decode {DECODE}, tok/s",
+    )
     return table(titles, [_costs(one) for one in held])
 
 
@@ -274,7 +300,14 @@ def _costs(one: StoredWeights) -> list[str]:
     prefill = PREFILL / statistics.median(first for first, _ in one.times)
     decode = (DECODE - 1) / statistics.median(rest for _, rest in one.times)
     model = one.loaded.model
-    return [one.name, model.description, f"{model.weight_bytes / MIB:.0f}", f"{one.resident:.0f}", f"{prefill:.0f}", f"{decode:.1f}"]
+    return [
+        one.name,
+        model.description,
+        f"{model.weight_bytes / MIB:.0f}",
+        f"{one.resident:.0f}",
+        f"{prefill:.0f}",
+        f"{decode:.1f}",
+    ]
 
 
 def record(one: StoredWeights) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """Compare suggestions with those of llama.vim, Tabby and Continue at the same cursors, language by language.
 
-    python benchmarks/replay_against_peers.py --folder FOLDER --llama-bin FOLDER --json replay.json --picture replay.svg
-    python benchmarks/replay_against_peers.py --read replay.json --picture replay.svg
+    python benchmarks/replay_against_peers.py --folder FOLDER --llama-bin FOLDER --json replay.json
+    --picture replay.svg python benchmarks/replay_against_peers.py --read replay.json --picture
+    replay.svg
 
-``--folder`` has one folder per language, and in it one per package; choose packages that are newer than the model. ``--llama-bin`` is the
-folder of llama-server, which the other clients ask; without it only Pellucid is measured. This script starts and ends both servers, which
-read the same GGUF file with greedy or nearly greedy decoding. Each cursor is at another place, with the text below it and no other files.
+``--folder`` has one folder per language, and in it one per package; choose packages that are newer
+than the model. ``--llama-bin`` is the folder of llama-server, which the other clients ask; without
+it only Pellucid is measured. This script starts and ends both servers, which read the same GGUF
+file with greedy or nearly greedy decoding. Each cursor is at another place, with the text below it
+and no other files.
 
-A suggestion is right if its first line is the rest of the line, ignoring spaces at its end. If it is the beginning of it, nothing wrong is
-shown. Both save keystrokes: all characters but the one that accepts. Intervals come from resampling files.
+A suggestion is right if its first line is the rest of the line, ignoring spaces at its end. If it
+is the beginning of it, nothing wrong is shown. Both save keystrokes: all characters but the one
+that accepts. Intervals come from resampling files.
 """
 
 from __future__ import annotations
@@ -96,13 +100,23 @@ class Cursor:
     def shown(self, client: str, text: str, milliseconds: float) -> Shown:
         """Return what a client shows here."""
         line = text.partition("\n")[0]
-        return Shown(client, self.file.partition("/")[0], self.file, self.at, self.truth, line if line.strip() else "", milliseconds)
+        return Shown(
+            client,
+            self.file.partition("/")[0],
+            self.file,
+            self.at,
+            self.truth,
+            line if line.strip() else "",
+            milliseconds,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--folder", type=Path, help="folder of languages and packages; by default Pellucid's own code in five languages")
+    source.add_argument(
+        "--folder", type=Path, help="folder of languages and packages; by default Pellucid's own code in five languages"
+    )
     source.add_argument("--read", type=Path, metavar="FILE", help="print the tables of an earlier run")
     parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
@@ -164,14 +178,19 @@ async def replay(options: argparse.Namespace) -> list[Shown]:
 
 
 async def ask_pellucid(cursor: Cursor, launcher: Launcher) -> list[Shown]:
-    """Ask as an editor that has just opened the file. Return what is shown at each level, and without a gate."""
+    """Ask as an editor that has just opened the file.
+
+    Return what is shown at each level, and without a gate.
+    """
     parts = {WITHOUT_GATE: 0} | {f"{OURS}, {level}": 0 for level in GateLevel}
     whole = ""
 
     def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
         nonlocal whole
         whole = candidate.text
-        parts.update({f"{OURS}, {one}": decide(candidate, one).length for one in GateLevel} | {WITHOUT_GATE: len(whole)})
+        parts.update(
+            {f"{OURS}, {one}": decide(candidate, one).length for one in GateLevel} | {WITHOUT_GATE: len(whole)}
+        )
         return show_all(candidate.tokens)
 
     settings = EditorSettings(completion=CompletionSettings(ahead=False))
@@ -226,7 +245,8 @@ def draw_picture(suggestions: Sequence[Shown]) -> Picture:
     count = len(next(iter(clients.values())))
     languages = ", ".join(sorted({one.language for one in suggestions}))
     words = "; ".join(
-        f"{client}: " + ", ".join(f"{share(own, holds).value:.0%} {name}" for name, _, holds in OUTCOMES) for client, own in clients.items()
+        f"{client}: " + ", ".join(f"{share(own, holds).value:.0%} {name}" for name, _, holds in OUTCOMES)
+        for client, own in clients.items()
     )
     drawn = Picture(LABELS + BAR + 60, bottom + 12, f"What is suggested at {count} cursors in {languages}", words)
     drawn.text(12, 26, drawn.title, "title")
@@ -261,7 +281,9 @@ def wrong(one: Shown) -> float:
     return one.wrong
 
 
-def share(suggestions: Sequence[Shown], part: Callable[[Shown], float], of: Callable[[Shown], float] = lambda one: 1) -> Interval:
+def share(
+    suggestions: Sequence[Shown], part: Callable[[Shown], float], of: Callable[[Shown], float] = lambda one: 1
+) -> Interval:
     """Return a ratio of sums with its interval from resampling files."""
     files = [list(group) for _, group in itertools.groupby(suggestions, lambda one: one.file)]
     columns = [[sum(map(value, group)) for group in files] for value in (part, of)]

@@ -3,7 +3,8 @@
     pellucid serve --port 8437 &
     python benchmarks/soak.py --minutes 5 --streams 64
 
-Prints the outcomes of every kind of request and the server's memory over time, and fails if anything was wrong.
+Prints the outcomes of every kind of request and the server's memory over time, and fails if
+anything was wrong.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ async def soak(url: str, seconds: float, streams: int, dice: random.Random) -> N
     server = listening_process(url)
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=httpx.Limits(max_connections=None)) as client:
         memory = asyncio.create_task(watch_memory(server, deadline))
-        await asyncio.gather(*(one_stream(client, outcomes, deadline, random.Random(dice.random())) for _ in range(streams)))
+        await asyncio.gather(
+            *(one_stream(client, outcomes, deadline, random.Random(dice.random())) for _ in range(streams))
+        )
         samples = await memory
         await settled(client)
     for outcome, count in sorted(outcomes.items()):
@@ -54,7 +57,9 @@ async def soak(url: str, seconds: float, streams: int, dice: random.Random) -> N
     assert growth < 0.05, "memory grows"
 
 
-async def one_stream(client: httpx.AsyncClient, outcomes: collections.Counter[str], deadline: float, dice: random.Random) -> None:
+async def one_stream(
+    client: httpx.AsyncClient, outcomes: collections.Counter[str], deadline: float, dice: random.Random
+) -> None:
     """Send one request after the other until time is up; two in five are dropped after a few events."""
     while time.monotonic() < deadline:
         kind, body = ask(dice)
@@ -71,7 +76,9 @@ async def follow(client: httpx.AsyncClient, route: str, body: dict[str, Any], pa
             if response.status_code != httpx.codes.OK:
                 return f"status {response.status_code}: {(await response.aread())[:200]!r}"
             async for line in response.aiter_lines():
-                if line.startswith("error") or (line.startswith("data: {") and "error" in json.loads(line.removeprefix("data: "))):
+                if line.startswith("error") or (
+                    line.startswith("data: {") and "error" in json.loads(line.removeprefix("data: "))
+                ):
                     return f"error event: {line[:200]}"
                 if line.startswith("data:"):
                     last = line
@@ -80,7 +87,9 @@ async def follow(client: httpx.AsyncClient, route: str, body: dict[str, Any], pa
                     return "cancelled"
     except httpx.HTTPError as error:
         return f"{type(error).__name__}: {error}"
-    return "finished" if last == "data: [DONE]" or '"stop":true' in last else f"ended without a last event: {last[:100]}"
+    return (
+        "finished" if last == "data: [DONE]" or '"stop":true' in last else f"ended without a last event: {last[:100]}"
+    )
 
 
 def ask(dice: random.Random) -> tuple[str, dict[str, Any]]:
@@ -92,9 +101,21 @@ def ask(dice: random.Random) -> tuple[str, dict[str, Any]]:
             return "/infill", {"input_prefix": text, "input_suffix": "\n", "n_predict": tokens, "stream": True}
         case 1:
             messages = [{"role": "user", "content": text}]
-            return "/v1/chat/completions", {"messages": messages, "max_tokens": tokens, "stream": True, "logprobs": True, "top_logprobs": 5}
+            return "/v1/chat/completions", {
+                "messages": messages,
+                "max_tokens": tokens,
+                "stream": True,
+                "logprobs": True,
+                "top_logprobs": 5,
+            }
         case _:
-            return "/v1/completions", {"prompt": text, "max_tokens": tokens, "stream": True, "temperature": 0.8, "logprobs": 2}
+            return "/v1/completions", {
+                "prompt": text,
+                "max_tokens": tokens,
+                "stream": True,
+                "temperature": 0.8,
+                "logprobs": 2,
+            }
 
 
 async def settled(client: httpx.AsyncClient) -> None:

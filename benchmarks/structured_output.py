@@ -3,13 +3,14 @@
     python benchmarks/structured_output.py
     python benchmarks/structured_output.py --data jsonschemabench/maskbench/data --schemas 300
 
-The cost of a token is the processor time in which the engine's thread computes and applies the mask, chooses and advances; without a
-grammar, the most probable token costs nothing there. It is compared with the fastest answer's decode step without a grammar, one token a
-step, of the same run.
+The cost of a token is the processor time in which the engine's thread computes and applies the
+mask, chooses and advances; without a grammar, the most probable token costs nothing there. It is
+compared with the fastest answer's decode step without a grammar, one token a step, of the same run.
 Lookup and forced tokens, which save steps, are off, and given as a second figure.
 
-With ``--data`` (the folder ``maskbench/data`` of github.com/guidance-ai/jsonschemabench), schemas are drawn with a fixed seed. Their valid
-instances, written as ``json.dumps`` writes them, should be accepted and the invalid ones refused, unless the schema itself is refused.
+With ``--data`` (the folder ``maskbench/data`` of github.com/guidance-ai/jsonschemabench), schemas
+are drawn with a fixed seed. Their valid instances, written as ``json.dumps`` writes them, should be
+accepted and the invalid ones refused, unless the schema itself is refused.
 """
 
 from __future__ import annotations
@@ -137,23 +138,53 @@ async def measure(loaded: LoadedModel, compiler: GrammarCompiler, tokens: int, r
             ahead = await answer(engine, loaded, prompt, tokens, await compiler.constraint(grammar), lookup=True)
             rows.append((name, compiled, costs.seconds, spent[0], ahead))
     step = min(steps)
-    print(f"\nModel {loaded.name}: {step * 1000:.1f} ms a step without a grammar; the tokenizer took {prepared:.2f} s, once.\n")
-    titles = ["grammar", "compiled, ms", "tokens", "median, us", "p99, us", "largest, us", "median of a step", "p99 of a step"]
+    print(
+        f"\nModel {loaded.name}: {step * 1000:.1f} ms a step without a grammar; the tokenizer took {prepared:.2f} s, once.\n"
+    )
+    titles = [
+        "grammar",
+        "compiled, ms",
+        "tokens",
+        "median, us",
+        "p99, us",
+        "largest, us",
+        "median of a step",
+        "p99 of a step",
+    ]
     titles += ["ms a token", "with forced tokens and lookup"]
     print(table(titles, [_row(*row, step) for row in rows]))
 
 
 def _row(
-    name: str, compiled: float, seconds: Sequence[float], plain: tuple[int, float], ahead: tuple[int, float], step: float
+    name: str,
+    compiled: float,
+    seconds: Sequence[float],
+    plain: tuple[int, float],
+    ahead: tuple[int, float],
+    step: float,
 ) -> Sequence[str]:
     middle, high = quantile(seconds, 0.5), quantile(seconds, 0.99)
     microseconds = [f"{value * 1e6:.0f}" for value in (middle, high, max(seconds))]
     shares = [f"{100 * value / step:.1f} %" for value in (middle, high)]
-    return [name, f"{compiled * 1000:.1f}", str(len(seconds)), *microseconds, *shares, f"{plain[1] * 1000:.1f}", f"{ahead[1] * 1000:.1f}"]
+    return [
+        name,
+        f"{compiled * 1000:.1f}",
+        str(len(seconds)),
+        *microseconds,
+        *shares,
+        f"{plain[1] * 1000:.1f}",
+        f"{ahead[1] * 1000:.1f}",
+    ]
 
 
 async def answer(
-    engine: LocalEngine, loaded: LoadedModel, prompt: Sequence[int], tokens: int, constraint: Any = None, *, lookup: bool = False
+    engine: LocalEngine,
+    loaded: LoadedModel,
+    prompt: Sequence[int],
+    tokens: int,
+    constraint: Any = None,
+    *,
+    lookup: bool = False,
 ) -> tuple[int, float]:
     """Generate an answer; return its number of tokens and the seconds for each of them after the first."""
     stops = loaded.tokenizer.eos_ids if constraint is not None else frozenset[int]()
@@ -194,11 +225,20 @@ async def judge(loaded: LoadedModel, compiler: GrammarCompiler, files: Sequence[
             outcomes[f"{kind} instances {'accepted' if accepted else 'refused'}"] += 1
             if accepted != test["valid"]:
                 wrong = True
-                mistakes.append(f"{file.name}: {kind} instance {'accepted' if accepted else 'refused'} ({test['description']})")
+                mistakes.append(
+                    f"{file.name}: {kind} instance {'accepted' if accepted else 'refused'} ({test['description']})"
+                )
         outcomes["schemas with a wrong verdict"] += wrong
-    print(f"\nMaskBench, {len(files)} schemas; compiled in {1000 * quantile(times, 0.5):.1f} ms (median), {max(times):.2f} s (longest).\n")
+    print(
+        f"\nMaskBench, {len(files)} schemas; compiled in {1000 * quantile(times, 0.5):.1f} ms (median), {max(times):.2f} s (longest).\n"
+    )
     print(table(["outcome", "number"], [(name, str(outcomes[name])) for name in sorted(outcomes)]))
-    print("\n" + table(["schema refused because", "number"], [(reason, str(count)) for reason, count in reasons.most_common(25)]))
+    print(
+        "\n"
+        + table(
+            ["schema refused because", "number"], [(reason, str(count)) for reason, count in reasons.most_common(25)]
+        )
+    )
     print("\n" + "\n".join(mistakes[:50]))
 
 

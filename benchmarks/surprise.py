@@ -1,16 +1,17 @@
 """Measure marks of surprising code on bugs of a single token that are planted in packages newer than the model.
 
-    pellucid serve --port 8437 --no-prefix-save &
-    python benchmarks/surprise.py --server http://127.0.0.1:8437 --folder FOLDER --packages odd --pyflakes pyflakes --cache CACHE
+    pellucid serve --port 8437 --no-prefix-save & python benchmarks/surprise.py --server
+    http://127.0.0.1:8437 --folder FOLDER --packages odd --pyflakes pyflakes --cache CACHE
 
-``--folder`` has one folder per package, and in it one per release, named by its version. Short Python files of the last release get one bug
-each.
-The scores were chosen with the packages at even places of the list (``--packages even``) and are reported for the others.
+``--folder`` has one folder per package, and in it one per release, named by its version. Short
+Python files of the last release get one bug each. The scores were chosen with the packages at even
+places of the list (``--packages even``) and are reported for the others.
 
-Each way to score ranks the words of all files; as many marks are set as there are allowed for each 1,000 lines. A mark is right if it is
-on the bug: precision is the share of right marks, and recall the share of files whose bug is marked. A find of a linter counts if it is on
-the bug's line and the file without the bug does not have it. The area under the curve is the probability that a word that is a bug is
-ranked above another word.
+Each way to score ranks the words of all files; as many marks are set as there are allowed for each
+1,000 lines. A mark is right if it is on the bug: precision is the share of right marks, and recall
+the share of files whose bug is marked. A find of a linter counts if it is on the bug's line and the
+file without the bug does not have it. The area under the curve is the probability that a word that
+is a bug is ranked above another word.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ Score = Callable[["Scored"], float]
 
 @dataclass(frozen=True)
 class Scored:
-    """A word of a file with a bug, as the model read it. ``mark``: the result of the second reading, for the most surprising words."""
+    """A word of a file with a bug, as the model read it.
+
+    ``mark``: the result of the second reading, for the most surprising words.
+    """
 
     file: int
     reading: WordReading
@@ -89,17 +93,23 @@ SCORES: dict[str, Score] = {
     "surprisal of its least probable token": _surprisal,
     "the same, without new names": _known(_surprisal),
     "surprisal - entropy, without new names": _known(lambda one: one.reading.surprise),
-    "log odds, read with the text after it": lambda one: NEVER + one.reading.surprise if one.mark is None else one.mark.log_odds,
+    "log odds, read with the text after it": lambda one: (
+        NEVER + one.reading.surprise if one.mark is None else one.mark.log_odds
+    ),
     "the lower of the last two": lambda one: NEVER + one.reading.surprise if one.mark is None else one.mark.score,
 }
-"""The ways to score: from one reading, from the second one, and last from both, which is what editors show."""
+"""The ways to score: from one reading, from the second one, and last from both, which is what
+editors show.
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", metavar="URL", required=True, help="a running pellucid serve")
     parser.add_argument("--folder", type=Path, required=True, help="FOLDER/PACKAGE/VERSION/")
-    parser.add_argument("--packages", choices=("even", "odd"), default="odd", help="even: those that the scores were chosen with")
+    parser.add_argument(
+        "--packages", choices=("even", "odd"), default="odd", help="even: those that the scores were chosen with"
+    )
     parser.add_argument("--files", type=int, default=110, help="at most so many files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder that keeps what the model read")
@@ -125,7 +135,10 @@ def sample(folder: Path, packages: str, files: int, seed: int) -> list[PlantedBu
         if bugs := [bug for bug in planted if bug is not None]:
             found[package.name] = bugs
     dice = random.Random(seed + 1)
-    halves = {half: [bug for name in list(found)[index::2] for bug in found[name]] for index, half in enumerate(("even", "odd"))}
+    halves = {
+        half: [bug for name in list(found)[index::2] for bug in found[name]]
+        for index, half in enumerate(("even", "odd"))
+    }
     for half in halves.values():
         dice.shuffle(half)
     return halves[packages][:files]
@@ -178,7 +191,13 @@ def report(bugs: Sequence[PlantedBug], words: Sequence[Scored], pyflakes: str | 
         rows.append([name, *_cells(ranked[:allowed], bugs), f"{area_under_curve(ranked):.3f}"])
     for name, command in linters(pyflakes):
         rows.append([name, *_linted(bugs, command)])
-    titles = ("marks", "per 1,000 lines", "precision (95 %)", f"recall of {len(bugs)} bugs (95 %)", "area under the curve")
+    titles = (
+        "marks",
+        "per 1,000 lines",
+        "precision (95 %)",
+        f"recall of {len(bugs)} bugs (95 %)",
+        "area under the curve",
+    )
     tables = [table(titles, rows)]
     *_, (name, last) = SCORES.items()
     ranked = sorted(words, key=last, reverse=True)
@@ -187,14 +206,18 @@ def report(bugs: Sequence[PlantedBug], words: Sequence[Scored], pyflakes: str | 
     kinds = []
     for kind in KINDS:
         numbers = {number for number, bug in enumerate(bugs) if bug.kind == kind}
-        cells = [_recall({one.file for one in ranked[:allowed] if one.is_bug} & numbers, len(numbers))] if numbers else []
+        cells = (
+            [_recall({one.file for one in ranked[:allowed] if one.is_bug} & numbers, len(numbers))] if numbers else []
+        )
         read = len({one.file for one in words if one.is_bug and one.mark is not None} & numbers)
         fixed = sum(_is_fixed(one, bugs[one.file]) for one in ranked[:allowed] if one.is_bug and one.file in numbers)
         kinds.append([kind, str(len(numbers)), *cells, str(read), str(fixed)])
     tables.append(table(("kind", "bugs", "marked (95 %)", "read twice", "first alternative is the original"), kinds))
     scores = [one.mark.score for one in ranked[:allowed] if one.mark is not None]
     shown = [one for one in ranked if one.mark is not None and one.mark.score >= LEAST_SCORE]
-    tables += [f"as editors show them (score {LEAST_SCORE} or more; the {allowed} best have {min(scores, default=0.0):.2f} or more):"]
+    tables += [
+        f"as editors show them (score {LEAST_SCORE} or more; the {allowed} best have {min(scores, default=0.0):.2f} or more):"
+    ]
     return "\n\n".join([*tables, table(titles[1:4], [_cells(shown, bugs)])])
 
 
@@ -226,7 +249,11 @@ def _chance(words: Sequence[Scored], bugs: Sequence[PlantedBug], allowed: int) -
 
 def _cells(marks: Sequence[Scored], bugs: Sequence[PlantedBug]) -> list[str]:
     right = sum(one.is_bug for one in marks)
-    return [_rate(len(marks), bugs), _share(right, len(marks)), _recall({one.file for one in marks if one.is_bug}, len(bugs))]
+    return [
+        _rate(len(marks), bugs),
+        _share(right, len(marks)),
+        _recall({one.file for one in marks if one.is_bug}, len(bugs)),
+    ]
 
 
 def _recall(files: set[int], count: int) -> str:
@@ -277,7 +304,10 @@ def _ruff(folder: Path, *options: str) -> Counter[tuple[str, int, str]]:
     ruff = str(Path(sys.executable).with_name("ruff"))
     command = [ruff, "check", "--isolated", "--no-cache", "--output-format=json", *options, str(folder)]
     printed = subprocess.run(command, capture_output=True, text=True).stdout
-    return Counter((Path(one["filename"]).name, one["location"]["row"], f"{one['code']} {one['message']}") for one in json.loads(printed))
+    return Counter(
+        (Path(one["filename"]).name, one["location"]["row"], f"{one['code']} {one['message']}")
+        for one in json.loads(printed)
+    )
 
 
 def _pyflakes(folder: Path, command: str) -> Counter[tuple[str, int, str]]:

@@ -3,12 +3,14 @@
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/typing_rates.py --server http://127.0.0.1:8437 --rates 4 8 12
 
-A real language server process serves an editor that removes lines of standard library files and types them again. Each keystroke sends
-`didChange` and `inlineCompletion` together, whether or not the reply to the one before has come. A suggestion is in time if it arrives
-before the next keystroke; it is right so far if the next keystroke types into it, and wrong if its first line is not what the line then
-becomes. The same lines are typed at every rate.
+A real language server process serves an editor that removes lines of standard library files and
+types them again. Each keystroke sends `didChange` and `inlineCompletion` together, whether or not
+the reply to the one before has come. A suggestion is in time if it arrives before the next
+keystroke; it is right so far if the next keystroke types into it, and wrong if its first line is
+not what the line then becomes. The same lines are typed at every rate.
 
-With `--partial` the editor accepts the beginnings of unfinished suggestions, and repeats its request when it gets one.
+With `--partial` the editor accepts the beginnings of unfinished suggestions, and repeats its
+request when it gets one.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ READING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Keystroke:
-    """A keystroke and its reply. ``following`` is the rest of the line, typed from ``pause`` seconds later on.
+    """A keystroke and its reply.
+
+    ``following`` is the rest of the line, typed from ``pause`` seconds later on.
 
     ``suggested`` is empty without a suggestion.
     """
@@ -75,7 +79,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--partial", action="store_true", help="accept beginnings of suggestions, and ask for the rest")
     options = parser.parse_args()
-    settings = {"server": {"url": options.server, "start": False}} | ({"partialSuggestions": True} if options.partial else {})
+    settings = {"server": {"url": options.server, "start": False}} | (
+        {"partialSuggestions": True} if options.partial else {}
+    )
     found = {rate: asyncio.run(write(settings, options.files, rate, options.seed)) for rate in options.rates}
     print(about())
     print(table(found))
@@ -112,7 +118,10 @@ async def type_line(document: Document, text: str, pause: float) -> list[Keystro
 
 
 async def timed(document: Document) -> tuple[float, str]:
-    """Return the milliseconds until the first reply, and its suggestion. If that is only a beginning, wait for the rest as well."""
+    """Return the milliseconds until the first reply, and its suggestion.
+
+    If that is only a beginning, wait for the rest as well.
+    """
     begun, cursor = time.perf_counter(), document.cursor
     items = await document.ask()
     milliseconds = (time.perf_counter() - begun) * 1000
@@ -130,7 +139,9 @@ def table(found: Mapping[float, Sequence[Keystroke]]) -> str:
         counts = [sum(getattr(one, name) for one in keystrokes) for name in ("in_time", "right_so_far", "wrong")]
         shares = [wilson(count, len(keystrokes)) for count in counts]
         cells = [f"{one.value:.0%} ({one.low:.0%} to {one.high:.0%})" for one in shares]
-        rows.append([f"{rate:g}", str(len(keystrokes)), *cells, *(f"{quantile(times, share):.0f}" for share in (0.5, 0.95))])
+        rows.append(
+            [f"{rate:g}", str(len(keystrokes)), *cells, *(f"{quantile(times, share):.0f}" for share in (0.5, 0.95))]
+        )
     return markdown(titles, rows)
 
 

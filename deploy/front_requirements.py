@@ -1,4 +1,7 @@
-"""Prints the requirements of a front: those of pyproject.toml without what only computes models. Arguments: that file, and extras."""
+"""Prints the requirements of a front: those of pyproject.toml without what only computes models.
+
+Arguments: that file, and extras.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ def front_requirements(pyproject: Path, extras: Sequence[str] = ()) -> list[str]
     """Return the requirements of a front with these extras."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     named = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
-    return [one for requirements in named for one in requirements if re.split(r"[^A-Za-z0-9._-]", one)[0] not in COMPUTES]
+    return [
+        one for requirements in named for one in requirements if re.split(r"[^A-Za-z0-9._-]", one)[0] not in COMPUTES
+    ]
 
 
 if __name__ == "__main__":

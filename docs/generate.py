@@ -1,4 +1,7 @@
-"""Make the reference pages from the code. Run as a script, write settings.md. MkDocs makes the others."""
+"""Make the reference pages from the code. Run as a script, write settings.md.
+
+MkDocs makes the others.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +148,9 @@ def http_page() -> str:
     schemas: dict[str, Any] = description["components"]["schemas"]
     schemas |= dict(_inlined(schemas))
     operations = [
-        (f"{method.upper()} {path}", operation) for path, methods in description["paths"].items() for method, operation in methods.items()
+        (f"{method.upper()} {path}", operation)
+        for path, methods in description["paths"].items()
+        for method, operation in methods.items()
     ]
     bodies = {name for _, operation in operations for name in _bodies(operation)[:1]}
     index = ["| route | purpose |", "|---|---|"]
@@ -195,7 +200,11 @@ def _command(command: Any, path: str) -> Iterator[str]:
     yield _joined(command.help)
     rows = [(f"`{_argument(one)}`", _joined(one.help), "") for one in arguments]
     kinds: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
-    kinds |= {name: kind for name, kind in get_type_hints(inspect.unwrap(command.callback)).items() if kind is not typer.Context}
+    kinds |= {
+        name: kind
+        for name, kind in get_type_hints(inspect.unwrap(command.callback)).items()
+        if kind is not typer.Context
+    }
     rows += [(_flags(one, kinds[one.name]), _joined(one.help), _default(one)) for one in options]
     if rows:
         yield _table(("argument or option", "meaning", "default"), rows)
@@ -204,7 +213,9 @@ def _command(command: Any, path: str) -> Iterator[str]:
 
 
 def _argument(one: Any) -> str:
-    name = (one.metavar or one.name.upper()) + ("..." if one.nargs == -1 and not str(one.metavar).endswith("...") else "")
+    name = (one.metavar or one.name.upper()) + (
+        "..." if one.nargs == -1 and not str(one.metavar).endswith("...") else ""
+    )
     return name if one.required else f"[{name}]"
 
 
@@ -268,7 +279,12 @@ def _bodies(operation: Mapping[str, Any]) -> list[str]:
 def _operation(route: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     parts = [f"### {route}", _joined(operation["description"])]
     fields = [
-        (f"`{one['name']}`", _type(one["schema"]), one["schema"].get("default"), one.get("description", "") + f" (in the {one['in']})")
+        (
+            f"`{one['name']}`",
+            _type(one["schema"]),
+            one["schema"].get("default"),
+            one.get("description", "") + f" (in the {one['in']})",
+        )
         for one in operation.get("parameters", ())
     ]
     bodies = _bodies(operation)
@@ -279,7 +295,10 @@ def _operation(route: str, operation: Mapping[str, Any], schemas: Mapping[str, A
     parts += [f"Or a body of the type [{name}](#{name.lower()})." for name in bodies[1:]]
     success, *errors = sorted(operation["responses"])
     replies = operation["responses"][success].get("content", {})
-    shown = [f"{_type(reply['schema']) if 'schema' in reply else STREAMS[kind]} as `{kind}`" for kind, reply in replies.items()]
+    shown = [
+        f"{_type(reply['schema']) if 'schema' in reply else STREAMS[kind]} as `{kind}`"
+        for kind, reply in replies.items()
+    ]
     parts.append(f"Returns {' or '.join(shown) or 'no content'}. Errors: {', '.join(errors)}.")
     return "\n\n".join(parts)
 
@@ -292,12 +311,17 @@ def _schema(name: str, schemas: Mapping[str, Any]) -> str:
     if not rows and "enum" not in schema:
         return f"### {name}\n\n{described}" if described else f"### {name}\n\nAny JSON value."
     if "enum" in schema:
-        return f"### {name}\n\n{described}\n\nOne of {', '.join(f'`{value}`' for value in schema['enum'])}.".replace("\n\n\n\n", "\n\n")
+        return f"### {name}\n\n{described}\n\nOne of {', '.join(f'`{value}`' for value in schema['enum'])}.".replace(
+            "\n\n\n\n", "\n\n"
+        )
     return f"### {name}\n\n{described}\n\n{_table(('field', 'type', 'default', 'meaning'), rows)}"
 
 
 def _fields(schema: Mapping[str, Any]) -> list[tuple[str, str, Any, str]]:
-    """Return name, type, default and meaning of each field. A required field has the default ``...``."""
+    """Return name, type, default and meaning of each field.
+
+    A required field has the default ``...``.
+    """
     required = schema.get("required", ())
     return [
         (

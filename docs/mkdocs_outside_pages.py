@@ -1,4 +1,7 @@
-"""A hook of MkDocs: pages of the site that are not in docs/. Some are files elsewhere in the repository, some are made from the code."""
+"""A hook of MkDocs: pages of the site that are not in docs/.
+
+Some are files elsewhere in the repository, some are made from the code.
+"""
 
 from __future__ import annotations
 

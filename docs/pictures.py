@@ -1,7 +1,7 @@
 """Make the pictures of the documentation from the real page in Chromium and the real plugin in Neovim, light and dark.
 
-Needs Chromium, Neovim, tmux and the default model. Run ``python docs/pictures.py`` in the root of the project; the pictures go to
-``docs/pictures/``.
+Needs Chromium, Neovim, tmux and the default model. Run ``python docs/pictures.py`` in the root of
+the project; the pictures go to ``docs/pictures/``.
 """
 
 from __future__ import annotations
@@ -95,7 +95,13 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         for scheme in SCHEMES:
             picture_page(browser, address, scheme)
-            for picture in (picture_suggestion, picture_next_edit, picture_next_file, picture_surprise, picture_instruction):
+            for picture in (
+                picture_suggestion,
+                picture_next_edit,
+                picture_next_file,
+                picture_surprise,
+                picture_instruction,
+            ):
                 picture(browser, address, scheme, Path(folder) / scheme / picture.__name__)
         browser.close()
 
@@ -106,7 +112,11 @@ def served(folder: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    own = {"PELLUCID_DATA": str(folder / "data"), "PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_PREFIX_MEMORY": "0"}
+    own = {
+        "PELLUCID_DATA": str(folder / "data"),
+        "PELLUCID_CACHE": str(load_settings().cache),
+        "PELLUCID_PREFIX_MEMORY": "0",
+    }
     command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--model", MODEL]
     with subprocess.Popen(command, env=os.environ | own) as server:
         wait(lambda: is_ready(address, server), "the server")
@@ -117,7 +127,10 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def is_ready(address: str, server: subprocess.Popen[bytes]) -> bool:
-    """Return true when the server has loaded its model and its page. Raises RuntimeError if it has ended."""
+    """Return true when the server has loaded its model and its page.
+
+    Raises RuntimeError if it has ended.
+    """
     if server.poll() is not None:
         raise RuntimeError("The server ended; its own message is above.")
     try:
@@ -156,7 +169,9 @@ def picture_page(browser: Browser, address: str, scheme: str) -> None:
     settings.click()
     message.fill(QUESTION)
     message.press("Enter")
-    page.locator(".pl-assistant[aria-busy=false] .pl-body[data-tokens]").wait_for()  # earlier there are no unsure words to go to
+    page.locator(
+        ".pl-assistant[aria-busy=false] .pl-body[data-tokens]"
+    ).wait_for()  # earlier there are no unsure words to go to
     message.blur()  # where "n" is a letter
     page.mouse.move(1, 1)  # nothing is under the pointer
     page.keyboard.press("n")
@@ -196,8 +211,13 @@ class Neovim:
             """,
             encoding="utf-8",
         )
-        homes = [f"{name}={home}" for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")]
-        command = shlex.join(["env", *homes, "nvim", "--clean", "-u", "init.lua", "--listen", str(home / "nvim.sock"), file])
+        homes = [
+            f"{name}={home}"
+            for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
+        ]
+        command = shlex.join(
+            ["env", *homes, "nvim", "--clean", "-u", "init.lua", "--listen", str(home / "nvim.sock"), file]
+        )
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(lines), command)
         self.wait("require('pellucid.client').attached(0)", "the language server")
 
@@ -216,8 +236,19 @@ class Neovim:
 
     def wait(self, lua: str, name: str) -> None:
         """Wait until an expression in Lua is true. Raises TimeoutError."""
-        asked = ["nvim", "--server", str(self._home / "nvim.sock"), "--remote-expr", f"luaeval({f'({lua}) and 1 or 0'!r})"]
-        wait(lambda: subprocess.run(asked, capture_output=True, text=True, check=False, cwd=self._home).stdout.strip() == "1", name)
+        asked = [
+            "nvim",
+            "--server",
+            str(self._home / "nvim.sock"),
+            "--remote-expr",
+            f"luaeval({f'({lua}) and 1 or 0'!r})",
+        ]
+        wait(
+            lambda: (
+                subprocess.run(asked, capture_output=True, text=True, check=False, cwd=self._home).stdout.strip() == "1"
+            ),
+            name,
+        )
 
     def save(self, browser: Browser, name: str) -> None:
         """Save a picture of the screen, and end."""
@@ -297,7 +328,10 @@ def solid(blocks: re.Match[str]) -> str:
 
 
 def terminal(screen: str, scheme: str) -> str:
-    """Return a web page that shows a screen with its colours. Codes other than 24-bit colours, bold and lines are ignored."""
+    """Return a web page that shows a screen with its colours.
+
+    Codes other than 24-bit colours, bold and lines are ignored.
+    """
     paper, ink = ("#14161b", "#e0e2ea") if scheme == "dark" else ("#e0e2ea", "#14161b")
     style: dict[str, str] = {}
     parts = []
@@ -306,7 +340,11 @@ def terminal(screen: str, scheme: str) -> str:
             style = restyled(style, [int(code or 0) for code in re.split("[;:]", text)])
             continue
         colours = ("background", "color")
-        shown = style | ({colours[0]: style.get("color", ink), colours[1]: style.get("background", paper)} if "reverse" in style else {})
+        shown = style | (
+            {colours[0]: style.get("color", ink), colours[1]: style.get("background", paper)}
+            if "reverse" in style
+            else {}
+        )
         rules = ";".join(f"{name}:{value}" for name, value in shown.items() if name != "reverse")
         parts.append(f'<span style="{rules}">{BLOCKS.sub(solid, html.escape(text))}</span>')
     return (

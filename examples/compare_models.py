@@ -18,7 +18,9 @@ def main(file: str, *models: str) -> None:
         with pellucid.load(name) as assistant:
             trace = assistant.score(text)
         worst = min(trace, key=lambda token: token.logprob or 0.0)
-        print(f"{name:32} {trace.bits_per_byte:6.3f} bits per byte; most surprising token: {worst.text!r} (rank {worst.rank})")
+        print(
+            f"{name:32} {trace.bits_per_byte:6.3f} bits per byte; most surprising token: {worst.text!r} (rank {worst.rank})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Chat with a running server through the openai package, and print each token with its probability.
 
-Start a server first (``pellucid serve``), then: python examples/openai_client.py http://127.0.0.1:8437
+Start a server first (``pellucid serve``), then: python examples/openai_client.py
+http://127.0.0.1:8437
 """
 
 from __future__ import annotations

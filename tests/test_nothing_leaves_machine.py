@@ -74,12 +74,16 @@ async def test_nothing_leaves_the_machine(traced: Editor, port: int, tmp_path: P
         answer = await http.post("/infill", json={"input_prefix": "def f(", "input_suffix": "", "n_predict": 4})
         assert answer.status_code == 200, answer.text
         await page(http)
-    os.kill(pid, signal.SIGTERM)  # first, for strace holds the pipes of the language server until all that it traces is over
+    os.kill(
+        pid, signal.SIGTERM
+    )  # first, for strace holds the pipes of the language server until all that it traces is over
     await traced.leave()
     calls = await asyncio.to_thread(lines_when_over, tmp_path / "trace", pid)
 
     addressed = [line for line in calls if ADDRESS.search(line)]
-    abroad = [line for line in addressed for found in ADDRESS.findall(line) if not ipaddress.ip_address(found).is_loopback]
+    abroad = [
+        line for line in addressed for found in ADDRESS.findall(line) if not ipaddress.ip_address(found).is_loopback
+    ]
     assert abroad == []
     assert [line for line in addressed if "53" in PORT.findall(line)] == [], "a name was looked up"
     assert addressed, "the language server has reached the model server, so that something was seen"

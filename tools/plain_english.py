@@ -1,6 +1,9 @@
 """Checks docstrings, comments, strings and documents for the phrases in words_to_avoid.toml.
 
-Usage: python tools/plain_english.py [--counts] PATH...
+In docstrings and comments of Python files, pronouns are counted, too: a text that repeats the noun
+is read once, a text full of pronouns has to be solved.
+
+Usage: python tools/plain_english.py [--counts | --pronouns] PATH...
 """
 
 from __future__ import annotations
@@ -19,9 +22,21 @@ from pathlib import Path
 
 RULES_FILE = Path(__file__).with_name("words_to_avoid.toml")
 ALLOWED = "plain-english: allow"
-TEXT_SUFFIXES = frozenset({".md", ".js", ".mjs", ".ts", ".css", ".lua", ".el", ".c", ".h", ".toml", ".json", ".yml", ".yaml"})
+TEXT_SUFFIXES = frozenset(
+    {".md", ".js", ".mjs", ".ts", ".css", ".lua", ".el", ".c", ".h", ".toml", ".json", ".yml", ".yaml"}
+)
 SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__", "golden", "build", "out", "site", ".venv"})
 SKIPPED_FILES = frozenset({"words_to_avoid.toml", "package-lock.json", "CODE_OF_CONDUCT.md"})
+
+PRONOUNS = frozenset(
+    {"another", "it", "its", "none", "one", "ones", "other", "others"}
+    | {"such", "that", "them", "those", "what", "which", "whose"}
+)
+PRONOUN_SHARE = 0.05
+"""How many of the words in a file's docstrings and comments may be pronouns; a single pronoun always may."""
+
+WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
+CODE_SPAN = re.compile(r"`[^`]*`|https?://\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,10 @@ class Finding:
 def read_rules(kind: str) -> list[Rule]:
     """Return the rules of one kind: ``phrase`` or ``docstring_start``."""
     tables = tomllib.loads(RULES_FILE.read_text(encoding="utf-8"))[kind]
-    return [Rule(re.compile(table["pattern"], re.IGNORECASE if kind == "phrase" else 0), table["instead"]) for table in tables]
+    return [
+        Rule(re.compile(table["pattern"], re.IGNORECASE if kind == "phrase" else 0), table["instead"])
+        for table in tables
+    ]
 
 
 def python_prose(source: str) -> Iterator[tuple[int, str]]:
@@ -61,7 +79,9 @@ def python_prose(source: str) -> Iterator[tuple[int, str]]:
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
     """Yield the docstrings of functions and classes with their lines."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) and (text := ast.get_docstring(node)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) and (
+            text := ast.get_docstring(node)
+        ):
             yield node.body[0].lineno, text
 
 
@@ -82,6 +102,47 @@ def findings(path: Path, phrases: list[Rule], starts: list[Rule]) -> Iterator[Fi
                 yield Finding(path, line, f"{start.group()} … (start of a docstring)", rule.instead)
 
 
+def docstrings_and_comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings, those of attributes included, and the comments of a Python file with their lines."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text
+
+
+@dataclass(frozen=True, slots=True)
+class Pronouns:
+    """The words of a file's docstrings and comments, and the pronouns among the words."""
+
+    path: Path
+    words: int
+    lines: list[tuple[int, str]]
+    """Each pronoun with its line."""
+
+    @property
+    def too_many(self) -> bool:
+        """Return whether the file has more pronouns than its words allow."""
+        return len(self.lines) > max(1, PRONOUN_SHARE * self.words)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {len(self.lines)} pronouns in {self.words} words: repeat the noun (at most 5 in 100)"
+
+
+def pronouns(path: Path) -> Pronouns:
+    """Count the pronouns in the docstrings and comments of a Python file; code between backticks is not counted."""
+    words, found = 0, []
+    for first, text in docstrings_and_comments(path.read_text(encoding="utf-8")):
+        plain = CODE_SPAN.sub(lambda span: "\n" * span.group().count("\n"), text)
+        for match in WORD.finditer(plain):
+            words += 1
+            if match.group().lower() in PRONOUNS:
+                found.append((first + plain.count("\n", 0, match.start()), match.group()))
+    return Pronouns(path, words, found)
+
+
 def files(paths: list[Path]) -> Iterator[Path]:
     """Yield the files to check under some paths."""
     for path in paths:
@@ -93,20 +154,33 @@ def files(paths: list[Path]) -> Iterator[Path]:
 
 
 def main() -> int:
-    """Print the findings, or with ``--counts`` how often each phrase occurs. Return 1 if there are any."""
+    """Print the findings, or with an option counts. Return 1 if there are findings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--counts", action="store_true", help="print how often each phrase occurs")
+    parser.add_argument(
+        "--pronouns", action="store_true", help="print each file with too many pronouns, and their lines"
+    )
     arguments = parser.parse_args()
+    checked = list(files(arguments.paths))
+    counted = [pronouns(path) for path in checked if path.suffix == ".py"]
+    dense = [one for one in counted if one.too_many]
+    if arguments.pronouns:
+        for one in dense:
+            print(one, *(f"  line {line}: {word}" for line, word in one.lines), sep="\n")
+        words, found = sum(one.words for one in counted), sum(len(one.lines) for one in counted)
+        summary = f"{found} pronouns in {words} words, {100 * found / max(words, 1):.1f} in 100"
+        print(f"{summary}; {len(dense)} of {len(counted)} files have too many")
+        return 1 if dense else 0
     phrases, starts = read_rules("phrase"), read_rules("docstring_start")
-    found = [one for path in files(arguments.paths) for one in findings(path, phrases, starts)]
+    found_phrases = [one for path in checked for one in findings(path, phrases, starts)]
     if arguments.counts:
-        for phrase, count in Counter(" ".join(one.match.lower().split()) for one in found).most_common():
+        for phrase, count in Counter(" ".join(one.match.lower().split()) for one in found_phrases).most_common():
             print(f"{count:6} {phrase}")
-        print(f"{len(found):6} in all")
+        print(f"{len(found_phrases):6} in all")
     else:
-        print(*found, sep="\n", end="\n" if found else "")
-    return 1 if found else 0
+        print(*found_phrases, sep="\n", end="\n" if found_phrases else "")
+    return 1 if found_phrases else 0
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ def edits(seed: int) -> list[Edit]:
     files = [path for path in modules("report") if _fits(source(path))]
     random.Random(seed).shuffle(files)
     return [
-        Edit(path.relative_to(STDLIB).as_posix(), source(path), _instruction(source(path), number)) for number, path in enumerate(files)
+        Edit(path.relative_to(STDLIB).as_posix(), source(path), _instruction(source(path), number))
+        for number, path in enumerate(files)
     ]
 
 
@@ -92,4 +93,9 @@ def most_named(text: str, names: Sequence[str]) -> str:
 
 
 def _fits(text: str) -> bool:
-    return text.count("\n") in LINES and len(text) in CHARACTERS and text.isascii() and len(functions(text)) >= MIN_FUNCTIONS
+    return (
+        text.count("\n") in LINES
+        and len(text) in CHARACTERS
+        and text.isascii()
+        and len(functions(text)) >= MIN_FUNCTIONS
+    )

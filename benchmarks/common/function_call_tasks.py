@@ -68,10 +68,15 @@ def read_tasks(wheel: Path, category: str, count: int, seed: int) -> list[CallTa
     name = CATEGORIES[category]
     with zipfile.ZipFile(wheel) as archive:
         rows = list(_rows(archive, f"BFCL_v4_{name}.json"))
-        answers = {} if category == "irrelevance" else {row["id"]: row for row in _rows(archive, f"possible_answer/BFCL_v4_{name}.json")}
+        answers = (
+            {}
+            if category == "irrelevance"
+            else {row["id"]: row for row in _rows(archive, f"possible_answer/BFCL_v4_{name}.json")}
+        )
     drawn = random.Random(seed).sample(rows, min(count, len(rows)))
     return [
-        CallTask(row["id"], row["question"][0], row["function"], answers[row["id"]]["ground_truth"] if answers else []) for row in drawn
+        CallTask(row["id"], row["question"][0], row["function"], answers[row["id"]]["ground_truth"] if answers else [])
+        for row in drawn
     ]
 
 
@@ -91,17 +96,25 @@ def _schema(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     kind = value.get("type")
-    return {name: _schema(item) for name, item in value.items()} | ({"type": TYPES.get(kind, kind)} if isinstance(kind, str) else {})
+    return {name: _schema(item) for name, item in value.items()} | (
+        {"type": TYPES.get(kind, kind)} if isinstance(kind, str) else {}
+    )
 
 
 def _agrees(given: Mapping[str, Any], truth: Mapping[str, list[Any]]) -> bool:
     if any(name not in truth for name in given):
         return False
-    return all(any(_same(given[name], value) for value in values) if name in given else "" in values for name, values in truth.items())
+    return all(
+        any(_same(given[name], value) for value in values) if name in given else "" in values
+        for name, values in truth.items()
+    )
 
 
 def _same(given: Any, wanted: Any) -> bool:
-    """Return whether two values are the same, but for the case, spaces and punctuation of texts. An object may list several values."""
+    """Return whether two values are the same, but for the case, spaces and punctuation of texts.
+
+    An object may list several values.
+    """
     if isinstance(given, str) and isinstance(wanted, str):
         return _bare(given) == _bare(wanted)
     if isinstance(given, bool) or isinstance(wanted, bool):
@@ -109,7 +122,9 @@ def _same(given: Any, wanted: Any) -> bool:
     if isinstance(given, list) and isinstance(wanted, list):
         return len(given) == len(wanted) and all(map(_same, given, wanted))
     if isinstance(given, dict) and isinstance(wanted, dict):
-        return _agrees(given, {name: values if isinstance(values, list) else [values] for name, values in wanted.items()})
+        return _agrees(
+            given, {name: values if isinstance(values, list) else [values] for name, values in wanted.items()}
+        )
     return bool(given == wanted)
 
 

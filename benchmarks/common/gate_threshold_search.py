@@ -21,10 +21,14 @@ GRID: Mapping[str, Sequence[float]] = {
 }
 
 QUIET_GONE = 0.90
-"""Quiet shows nothing wrong of this share of the wrong suggestions, and hides as few right ones as possible."""
+"""Quiet shows nothing wrong of this share of the wrong suggestions, and hides as few right ones as
+possible.
+"""
 
 LOST = {GateLevel.NORMAL: 0.08, GateLevel.EAGER: 0.03}
-"""Normal and eager hide at most this share of the right suggestions, and show as few wrong ones as possible."""
+"""Normal and eager hide at most this share of the right suggestions, and show as few wrong ones as
+possible.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,16 @@ def grid(cases: Sequence[Case]) -> Iterator[FoundThresholds]:
 
 
 def search(cases: Sequence[Case]) -> dict[GateLevel, FoundThresholds]:
-    """Return the best thresholds for each level, of equal ones the lowest. If none is enough for quiet, it gets those that hide most."""
+    """Return the best thresholds for each level, of equal ones the lowest.
+
+    If none is enough for quiet, it gets those that hide most.
+    """
     found = list(grid(cases))
     quiet = [one for one in found if one.result.gone >= QUIET_GONE] or [max(found, key=lambda one: one.result.gone)]
     best = {GateLevel.QUIET: min(quiet, key=lambda one: (one.result.lost, one.result.shortened, *one.height))}
     for level, most in LOST.items():
         allowed = (one for one in found if one.result.lost <= most * one.result.right)
-        best[level] = min(allowed, key=lambda one: (-one.result.gone, one.result.lost, one.result.shortened, *one.height))
+        best[level] = min(
+            allowed, key=lambda one: (-one.result.gone, one.result.lost, one.result.shortened, *one.height)
+        )
     return best

@@ -32,12 +32,16 @@ class Half(StrEnum):
 def tasks(path: Path, shape: Shape, half: Half) -> list[Task]:
     """Return at most one task for each problem of HumanEval, drawn with a fixed seed."""
     draw = random.Random(shape)
-    found = [(record, SPANS[shape](record["canonical_solution"].rstrip("\n"), draw)) for record in json_lines(path, FIELDS)]
+    found = [
+        (record, SPANS[shape](record["canonical_solution"].rstrip("\n"), draw)) for record in json_lines(path, FIELDS)
+    ]
     return [_task(record, *span) for record, span in found[1 if half is Half.REPORT else 0 :: 2] if span]
 
 
 def _task(record: Json, begin: int, end: int) -> Task:
-    before, gap, after = (record["canonical_solution"][part] for part in (slice(begin), slice(begin, end), slice(end, None)))
+    before, gap, after = (
+        record["canonical_solution"][part] for part in (slice(begin), slice(begin, end), slice(end, None))
+    )
     check = ProgramTest(record["entry_point"], f"{record['prompt']}{before}{gap}{after}", record["test"])
     return Task(record["task_id"], record["task_id"], record["prompt"] + before, after, gap, check)
 

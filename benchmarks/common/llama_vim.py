@@ -1,7 +1,8 @@
 """Imitates llama.vim: its request to llama-server at a cursor, and the part of the answer that it shows.
 
-The request has llama.vim's defaults, without chunks of other files, as in an editor that has just started. Its answers are sampled (its
-samplers have no temperature of 0), so a seed is sent that llama.vim does not send.
+The request has llama.vim's defaults, without chunks of other files, as in an editor that has just
+started. Its answers are sampled (its samplers have no temperature of 0), so a seed is sent that
+llama.vim does not send.
 """
 
 from __future__ import annotations

@@ -45,5 +45,7 @@ def llama_version(folder: Path) -> str:
     printed = subprocess.run([folder / "llama-server", "--version"], capture_output=True, text=True, check=True)
     found = re.search(r"^version: (.+)$", printed.stdout + printed.stderr, re.MULTILINE)
     if found is None:
-        raise SystemExit(f"llama-server in {folder} does not report its version; it printed {printed.stdout + printed.stderr!r}.")
+        raise SystemExit(
+            f"llama-server in {folder} does not report its version; it printed {printed.stdout + printed.stderr!r}."
+        )
     return f"llama.cpp {found[1]}"

@@ -1,7 +1,8 @@
 """Imitates how Tabby and Continue ask a server with llama.cpp's routes at a cursor, and what they show of the answer.
 
-Prompt, limits and stop texts are those of TabbyML/tabby 21b2904 and continuedev/continue d0a3c0b, without text of other files, as in an
-editor that has just started. Their filters are imitated as far as they decide whether the first line is shown.
+Prompt, limits and stop texts are those of TabbyML/tabby 21b2904 and continuedev/continue d0a3c0b,
+without text of other files, as in an editor that has just started. Their filters are imitated as
+far as they decide whether the first line is shown.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ async def ask_tabby(client: httpx.AsyncClient, place: DocumentCursor) -> str:
 async def ask_continue(client: httpx.AsyncClient, place: DocumentCursor) -> str:
     """Return the first line that Continue shows, empty if it shows none."""
     prefix, suffix = (
-        int(share * CONTINUE_PROMPT_TOKENS * CHARACTERS_PER_TOKEN) for share in (CONTINUE_PREFIX_SHARE, CONTINUE_SUFFIX_SHARE)
+        int(share * CONTINUE_PROMPT_TOKENS * CHARACTERS_PER_TOKEN)
+        for share in (CONTINUE_PREFIX_SHARE, CONTINUE_SUFFIX_SHARE)
     )
     before, after = place.before, place.after
     prompt = _prompt(before[window_start(before, prefix) :], after[: window_end(after, suffix)])
@@ -72,10 +74,22 @@ def _prompt(prefix: str, suffix: str) -> str:
 
 
 async def _complete(
-    client: httpx.AsyncClient, prompt: str, tokens: int, temperature: float, stop: Sequence[str], *, first_line: bool = False
+    client: httpx.AsyncClient,
+    prompt: str,
+    tokens: int,
+    temperature: float,
+    stop: Sequence[str],
+    *,
+    first_line: bool = False,
 ) -> str:
     """Return the text of an answer; with ``first_line`` only up to the end of its first line that is not blank."""
-    body: dict[str, Any] = {"prompt": prompt, "n_predict": tokens, "temperature": temperature, "stop": list(stop), "seed": 0}
+    body: dict[str, Any] = {
+        "prompt": prompt,
+        "n_predict": tokens,
+        "temperature": temperature,
+        "stop": list(stop),
+        "seed": 0,
+    }
     if not first_line:
         response = await client.post("/completion", json=body)
         response.raise_for_status()

@@ -15,7 +15,9 @@ LARGEST_FILE = 200_000
 """Characters above which a file is skipped: tables and generated code."""
 
 BYTES_PER_CURSOR = 300
-"""Least size of a package for each of its cursors, so that small packages are not replayed line by line."""
+"""Least size of a package for each of its cursors, so that small packages are not replayed line by
+line.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,4 +79,6 @@ def folders_in(folder: Path) -> list[Path]:
 
 def documents_of(language: str, package: Path) -> list[Document]:
     found = gather([package], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES).documents
-    return [Document(f"{language}/{package.name}/{one.name}", one.text) for one in found if len(one.text) < LARGEST_FILE]
+    return [
+        Document(f"{language}/{package.name}/{one.name}", one.text) for one in found if len(one.text) < LARGEST_FILE
+    ]

@@ -10,7 +10,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-OPERATORS = {"==": "!=", "!=": "==", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "+": "-", "-": "+", "and": "or", "or": "and"}
+OPERATORS = {
+    "==": "!=",
+    "!=": "==",
+    "<": "<=",
+    "<=": "<",
+    ">": ">=",
+    ">=": ">",
+    "+": "-",
+    "-": "+",
+    "and": "or",
+    "or": "and",
+}
 OPERATORS |= {"True": "False", "False": "True", "+=": "-=", "-=": "+="}
 """What each operator, or truth value, becomes."""
 
@@ -19,7 +30,9 @@ KINDS = ("operator", "arguments", "name", "off by one")
 MIN_LINES, MAX_LINES = 40, 80
 """Files that are neither trivial nor slow to read."""
 
-OTHER_FOLDERS = frozenset({"test", "tests", "testing", "docs", "examples", "_vendor", "vendored", "bench", "benchmarks"})
+OTHER_FOLDERS = frozenset(
+    {"test", "tests", "testing", "docs", "examples", "_vendor", "vendored", "bench", "benchmarks"}
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,11 @@ class Replacement:
 
 @dataclass(frozen=True)
 class PlantedBug:
-    """A file with a bug. ``spans`` are the places of the wrong tokens in ``text``: one, or the two arguments that were swapped."""
+    """A file with a bug.
+
+    ``spans`` are the places of the wrong tokens in ``text``: one, or the two arguments that were
+    swapped.
+    """
 
     package: str
     file: str
@@ -50,7 +67,9 @@ class PlantedBug:
 
 def python_files(package: Path, dice: random.Random, count: int) -> list[Path]:
     """Return some files of a package's own code."""
-    found = [path for path in sorted(package.rglob("*.py")) if not OTHER_FOLDERS & set(path.relative_to(package).parts[:-1])]
+    found = [
+        path for path in sorted(package.rglob("*.py")) if not OTHER_FOLDERS & set(path.relative_to(package).parts[:-1])
+    ]
     dice.shuffle(found)
     return [path for path in found if _is_suitable(path)][:count]
 
@@ -75,7 +94,13 @@ def _is_suitable(path: Path) -> bool:
         text = path.read_text()
     except UnicodeDecodeError:
         return False
-    return text.isascii() and MIN_LINES <= text.count("\n") <= MAX_LINES and "\r" not in text and "\f" not in text and _compiles(text)
+    return (
+        text.isascii()
+        and MIN_LINES <= text.count("\n") <= MAX_LINES
+        and "\r" not in text
+        and "\f" not in text
+        and _compiles(text)
+    )
 
 
 def _compiles(text: str) -> bool:
@@ -109,7 +134,9 @@ def _sites(text: str) -> dict[str, list[tuple[Replacement, ...]]]:
             sites["operator"].append((Replacement(begin, end, OPERATORS[token.string]),))
         if token.type == tokenize.NUMBER and token.string.isdecimal():
             value = int(token.string)
-            sites["off by one"] += [(Replacement(begin, end, str(other)),) for other in (value - 1, value + 1) if other >= 0]
+            sites["off by one"] += [
+                (Replacement(begin, end, str(other)),) for other in (value - 1, value + 1) if other >= 0
+            ]
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
             sites["arguments"] += [tuple(pair) for pair in _swaps(node, text, starts)]
@@ -121,7 +148,10 @@ def _sites(text: str) -> dict[str, list[tuple[Replacement, ...]]]:
 def _swaps(call: ast.Call, text: str, starts: Sequence[int]) -> Iterator[tuple[Replacement, Replacement]]:
     """Yield the swaps of two neighbouring arguments that are names or numbers."""
     for first, second in zip(call.args, call.args[1:], strict=False):
-        if all(isinstance(one, ast.Name) or (isinstance(one, ast.Constant) and isinstance(one.value, int)) for one in (first, second)):
+        if all(
+            isinstance(one, ast.Name) or (isinstance(one, ast.Constant) and isinstance(one.value, int))
+            for one in (first, second)
+        ):
             (begin, end), (start, stop) = _place(first, starts), _place(second, starts)
             if text[begin:end] != text[start:stop]:
                 yield Replacement(begin, end, text[start:stop]), Replacement(start, stop, text[begin:end])

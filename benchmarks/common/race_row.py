@@ -5,7 +5,13 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-OURS, LOOKUP, THEIRS, BENCH, TRANSFORMERS = "Pellucid", "Pellucid, lookup", "llama-server", "llama-bench", "transformers, bfloat16"
+OURS, LOOKUP, THEIRS, BENCH, TRANSFORMERS = (
+    "Pellucid",
+    "Pellucid, lookup",
+    "llama-server",
+    "llama-bench",
+    "transformers, bfloat16",
+)
 CONTESTANTS = (OURS, LOOKUP, THEIRS, BENCH, TRANSFORMERS)
 LLAMA = (THEIRS, BENCH)
 

@@ -18,7 +18,8 @@ from pellucid.tokens import Token
 class Case:
     """One cursor, with the text below it or without.
 
-    ``tokens`` are Pellucid's whole suggestion, before any gate: text and constrained logprob. It can be shortened to ``part_ends``.
+    ``tokens`` are Pellucid's whole suggestion, before any gate: text and constrained logprob. It
+    can be shortened to ``part_ends``.
 
     Times are in milliseconds. ``peer`` is the text that llama.vim shows; None if it was not asked.
     """
@@ -48,15 +49,19 @@ class Case:
     @cached_property
     def spoken(self) -> tuple[Token, ...]:
         """The tokens in the gate's form."""
-        return tuple(Token(0, text, text.encode(), index, logprob, None, None) for index, (text, logprob) in enumerate(self.tokens))
+        return tuple(
+            Token(0, text, text.encode(), index, logprob, None, None)
+            for index, (text, logprob) in enumerate(self.tokens)
+        )
 
 
 @dataclass
 class Gated:
     """The effect of a level on suggestions.
 
-    Of the wrong ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the others still show something wrong. Of the
-    right ones, ``lost`` are not shown and ``shortened`` do not show the whole first line.
+    Of the wrong ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the
+    others still show something wrong. Of the right ones, ``lost`` are not shown and ``shortened``
+    do not show the whole first line.
     """
 
     wrong: int = 0

@@ -2,7 +2,8 @@
 
     python benchmarks/common/scripted_page.py FOLDER MESSAGES TOKENS
 
-Prints one line of JSON with ``url`` and the ids of the conversations ``messages`` and ``answer``, and serves until its input ends.
+Prints one line of JSON with ``url`` and the ids of the conversations ``messages`` and ``answer``,
+and serves until its input ends.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ def conversation(store: ConversationStore, messages: int) -> str:
 
 
 def answer(store: ConversationStore, count: int) -> str:
-    """Store a conversation with an answer of many tokens, each with ten alternatives. Return its id."""
+    """Store a conversation with an answer of many tokens, each with ten alternatives.
+
+    Return its id.
+    """
     others = [f" {word}" for word in WORDS[:9]]
     texts = ["\n" if at % LINE == LINE - 1 else f" {WORDS[at * 7 % len(WORDS)]}" for at in range(count)]
     tokens = [token(text, 1 + at % 500, *others) for at, text in enumerate(texts)]

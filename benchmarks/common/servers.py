@@ -40,7 +40,9 @@ def pellucid_server(*flags: str, data: Path | None = None) -> Iterator[Server]:
     port = free_port()
     with tempfile.TemporaryDirectory() as empty:
         folders = {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_DATA": str(data or empty)}
-        with _serving([sys.executable, "-m", "pellucid", "serve", "--port", str(port), *flags], port, folders) as server:
+        with _serving(
+            [sys.executable, "-m", "pellucid", "serve", "--port", str(port), *flags], port, folders
+        ) as server:
             yield server
 
 
@@ -57,7 +59,9 @@ def gguf_file(model: str) -> Path:
     """Return the file of a model, which both sides read."""
     path = local_path(model) or Store(load_settings().cache).pull(model, Silent())
     if not path.is_file():
-        raise SystemExit(f"{model} is a folder, and llama.cpp reads GGUF files: name a .gguf, or a model of the catalog that is one.")
+        raise SystemExit(
+            f"{model} is a folder, and llama.cpp reads GGUF files: name a .gguf, or a model of the catalog that is one."
+        )
     return path
 
 
@@ -75,7 +79,9 @@ def _serving(command: Sequence[str], port: int, environment: Mapping[str, str]) 
         try:
             if not _loaded(url, process):
                 log.seek(0)
-                raise SystemExit(f"{' '.join(command)} did not load its model; its log ends with:\n{log.read()[-2000:]}")
+                raise SystemExit(
+                    f"{' '.join(command)} did not load its model; its log ends with:\n{log.read()[-2000:]}"
+                )
             yield Server(url, process.pid)
         finally:
             process.terminate()

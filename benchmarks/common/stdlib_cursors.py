@@ -21,7 +21,9 @@ NOT_MODULES = {
 """Folders of tests, data and programs."""
 
 PARTS = ("report", "tune")
-"""The files are split in two, so that thresholds are not reported on the files that they were chosen on."""
+"""The files are split in two, so that thresholds are not reported on the files that they were
+chosen on.
+"""
 
 MIN_CHARACTERS = 10
 """Fewest characters of a line, without the space around it."""
@@ -29,7 +31,10 @@ MIN_CHARACTERS = 10
 
 @dataclass(frozen=True)
 class Cursor:
-    """A cursor after the first half of a line of code. The rest of that line, ``truth``, is in neither ``before`` nor ``below``."""
+    """A cursor after the first half of a line of code.
+
+    The rest of that line, ``truth``, is in neither ``before`` nor ``below``.
+    """
 
     file: str
     line: int
@@ -56,7 +61,9 @@ def draw(part: str, count: int, seed: int) -> list[Cursor]:
 def modules(part: str) -> list[Path]:
     """Return the files of a part, in a fixed order."""
     found = python_files(STDLIB)
-    return [path for path in found if PARTS[zlib.crc32(path.relative_to(STDLIB).as_posix().encode()) % len(PARTS)] == part]
+    return [
+        path for path in found if PARTS[zlib.crc32(path.relative_to(STDLIB).as_posix().encode()) % len(PARTS)] == part
+    ]
 
 
 def python_files(folder: Path) -> list[Path]:

@@ -125,7 +125,9 @@ def _rewrite(buffer: Buffer, line: str) -> Iterator[Keystroke]:
 
 def _jump(buffer: Buffer, dice: random.Random) -> Iterator[Keystroke]:
     """Begin a line below a distant one."""
-    far = [row for row, line in enumerate(buffer.lines) if abs(row - buffer.row) >= FAR and len(line.strip()) >= LENGTHS[0]]
+    far = [
+        row for row, line in enumerate(buffer.lines) if abs(row - buffer.row) >= FAR and len(line.strip()) >= LENGTHS[0]
+    ]
     buffer.go(dice.choice(far))
     buffer.type("\n" + indentation(buffer.lines[buffer.row]))
     yield buffer.seen(Kind.JUMP, sampled=True)

@@ -1,7 +1,8 @@
 """A vLLM plugin that sends the entropy of each choice among its logprobs, where Pellucid reads it.
 
-The entropy H of the whole distribution, in nats, takes the place of the best alternative: as id -1 with "logprob" -H. The alternatives move
-down by one, and so does the sampled token, whether or not it is among them: all ranks are larger by one.
+The entropy H of the whole distribution, in nats, takes the place of the best alternative: as id -1
+with "logprob" -H. The alternatives move down by one, and so does the sampled token, whether or not
+it is among them: all ranks are larger by one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def with_entropy(gather: Any) -> Any:
         ids[:, 2:], values[:, 2:] = found.logprob_token_ids[:, 1:-1], found.logprobs[:, 1:-1]
         ids[:, 1] = ENTROPY_ID
         values[:, 1] = torch.special.entr(logprobs.exp()).sum(dim=-1).neg()
-        return found._replace(logprob_token_ids=ids, logprobs=values, selected_token_ranks=found.selected_token_ranks + 1)
+        return found._replace(
+            logprob_token_ids=ids, logprobs=values, selected_token_ranks=found.selected_token_ranks + 1
+        )
 
     return gather_with_entropy
 

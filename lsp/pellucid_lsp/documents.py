@@ -35,7 +35,8 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 class Codec(PositionCodec):
     """Converts positions as the specification defines them: those past the end of a line or of the document mean that end.
 
-    A position within a character (between two code units) means the one after it. ``lines`` are those of an OpenDocument.
+    A position within a character (between two code units) means the one after it. ``lines`` are
+    those of an OpenDocument.
     """
 
     def position_from_client_units(self, lines: Sequence[str], position: types.Position) -> ServerTextPosition:
@@ -45,7 +46,9 @@ class Codec(PositionCodec):
         line = lines[position.line].rstrip("\r\n")
         return ServerTextPosition(position.line, self._characters(line, position.character))
 
-    def position_to_client_units(self, lines: Sequence[str], position: ServerTextPosition | types.Position) -> types.Position:
+    def position_to_client_units(
+        self, lines: Sequence[str], position: ServerTextPosition | types.Position
+    ) -> types.Position:
         """Convert a line and an index in it into a client's position."""
         if position.line >= len(lines):
             return types.Position(len(lines) - 1, self.impl.num_units(lines[-1]))
@@ -66,15 +69,19 @@ class Codec(PositionCodec):
 class OpenDocument(TextDocument):
     r"""A document whose lines end at ``\n``, ``\r\n`` and ``\r`` only, as the protocol says.
 
-    Python's ``splitlines`` also splits at form feeds and some ten other characters, which clients do not count. The last
-    line never has an end: it is empty in an empty document, and after an end of line.
+    Python's ``splitlines`` also splits at form feeds and some ten other characters, which clients
+    do not count. The last line never has an end: it is empty in an empty document, and after an end
+    of line.
     """
 
     _split: tuple[str, tuple[str, ...], tuple[int, ...]] | None = None
 
     @property
     def source(self) -> str:
-        """The text as the client has it, or else of the file. Raise InvalidRequestError if it is neither open nor readable."""
+        """The text as the client has it, or else of the file.
+
+        Raise InvalidRequestError if it is neither open nor readable.
+        """
         if self._source is not None:
             return self._source
         if (path := file_path(self.uri)) is None:
@@ -82,7 +89,9 @@ class OpenDocument(TextDocument):
         try:
             return read_bytes(path).decode("utf-8-sig", errors="replace")
         except FileNotFoundError as error:
-            raise InvalidRequestError(f"{path} is not open and cannot be read: {error.strerror}.", param="textDocument") from None
+            raise InvalidRequestError(
+                f"{path} is not open and cannot be read: {error.strerror}.", param="textDocument"
+            ) from None
         except InvalidRequestError as error:
             raise InvalidRequestError(str(error), param="textDocument") from None
 
@@ -136,11 +145,15 @@ class Documents(Workspace):
     def _create_text_document(
         self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None
     ) -> OpenDocument:
-        return OpenDocument(doc_uri, source, version, language_id, sync_kind=self._sync_kind, position_codec=self._position_codec)
+        return OpenDocument(
+            doc_uri, source, version, language_id, sync_kind=self._sync_kind, position_codec=self._position_codec
+        )
 
 
 def install_documents(server: LanguageServer) -> Documents:
-    """Make a server keep its documents in ``Documents``. Call this first in its handler of ``initialize``.
+    """Make a server keep its documents in ``Documents``.
+
+    Call this first in its handler of ``initialize``.
 
     pygls creates its own workspace just before that handler, and offers no way to choose the class.
     """
@@ -151,7 +164,9 @@ def install_documents(server: LanguageServer) -> Documents:
 
 
 def cursor_at(documents: Workspace, uri: str, position: types.Position) -> DocumentCursor:
-    """Return the cursor at a client's position. In a notebook, the text before and after it includes the other cells.
+    """Return the cursor at a client's position.
+
+    In a notebook, the text before and after it includes the other cells.
 
     Raise InvalidRequestError if the document is neither open nor a readable file.
     """
@@ -175,16 +190,24 @@ def split_lines(text: str) -> tuple[str, ...]:
     return (*lines, "") if not lines or lines[-1].endswith(("\r", "\n")) else tuple(lines)
 
 
-def _other_cells(documents: Workspace, notebook: types.NotebookDocument, current: TextDocument) -> tuple[list[str], list[str]]:
+def _other_cells(
+    documents: Workspace, notebook: types.NotebookDocument, current: TextDocument
+) -> tuple[list[str], list[str]]:
     """Return the texts of the cells above and below, as they would appear in a document of the current cell's language."""
-    at = next((index for index, cell in enumerate(notebook.cells) if unquote(cell.document) == unquote(current.uri)), None)
+    at = next(
+        (index for index, cell in enumerate(notebook.cells) if unquote(cell.document) == unquote(current.uri)), None
+    )
     if at is None:  # removed from the notebook, and not closed yet
         return [], []
     in_prose = notebook.cells[at].kind == types.NotebookCellKind.Markup
 
     def texts(cells: Sequence[types.NotebookCell]) -> list[str]:
         open_cells = ((cell, documents.text_documents.get(unquote(cell.document))) for cell in cells)
-        converted = (_convert_cell(current, in_prose, document, cell.kind) for cell, document in open_cells if document is not None)
+        converted = (
+            _convert_cell(current, in_prose, document, cell.kind)
+            for cell, document in open_cells
+            if document is not None
+        )
         return [text for text in converted if text.strip()]
 
     return texts(notebook.cells[:at]), texts(notebook.cells[at + 1 :])

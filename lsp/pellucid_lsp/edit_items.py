@@ -56,7 +56,9 @@ def _change_json(change: Candidate) -> dict[str, Any]:
     return {"uri": change.uri, "line": change.first, "old": list(change.old), "new": list(change.new)}
 
 
-def explanation_json(explanation: EditsExplanation, elsewhere: EditsExplanation | None, note: str | None) -> dict[str, Any]:
+def explanation_json(
+    explanation: EditsExplanation, elsewhere: EditsExplanation | None, note: str | None
+) -> dict[str, Any]:
     """Return why edits were suggested or hidden as ``pellucid/explainEdits`` has it, those of other files last."""
     return {
         "reason": explanation.reason if elsewhere is None else f"{explanation.reason} Other files: {elsewhere.reason}",
@@ -76,7 +78,10 @@ def explanation_json(explanation: EditsExplanation, elsewhere: EditsExplanation 
 
 
 def edit_item(edit: NextEdit, documents: Documents, line_end: str) -> EditItem:
-    """Return an edit of the present text of a document. Whole lines are inserted and deleted with their ends."""
+    """Return an edit of the present text of a document.
+
+    Whole lines are inserted and deleted with their ends.
+    """
     change = edit.change
     where, text = line_change(documents, change.uri, change.first, change.old, change.new, line_end)
     return EditItem(edit, documents.get_text_document(change.uri).version, where, text)
@@ -85,7 +90,10 @@ def edit_item(edit: NextEdit, documents: Documents, line_end: str) -> EditItem:
 def line_change(
     documents: Documents, uri: str, first: int, old: Sequence[str], new: Sequence[str], line_end: str
 ) -> tuple[types.Range, str]:
-    """Return the range and the text by which lines of a document are replaced. Those that are inserted or deleted have their ends."""
+    """Return the range and the text by which lines of a document are replaced.
+
+    Those that are inserted or deleted have their ends.
+    """
     lines = [line.rstrip("\r\n") for line in documents.get_text_document(uri).lines]
 
     def place(line: int, *, at_end: bool = False) -> types.Position:
@@ -99,5 +107,8 @@ def line_change(
     elif end < len(lines):
         where, text = types.Range(place(begin), place(end)), "".join(line + "\n" for line in new)
     else:  # at the end of a document whose last line has no end
-        where, text = types.Range(place(max(begin - 1, 0), at_end=begin > 0), place(end)), "".join("\n" + line for line in new)
+        where, text = (
+            types.Range(place(max(begin - 1, 0), at_end=begin > 0), place(end)),
+            "".join("\n" + line for line in new),
+        )
     return where, text.replace("\n", line_end)

@@ -36,12 +36,17 @@ class SurpriseMode(StrEnum):
 class ServerSettings:
     """The model server, and whether to start it."""
 
-    url: str = setting("", "address of the model server; empty: the one in Pellucid's own settings, 127.0.0.1:8437 by default")
+    url: str = setting(
+        "", "address of the model server; empty: the one in Pellucid's own settings, 127.0.0.1:8437 by default"
+    )
     api_key: str = setting(
-        "", "API key of the model server; empty: the one in Pellucid's own settings, which is sent only to the address given there"
+        "",
+        "API key of the model server; empty: the one in Pellucid's own settings, which is sent only to the address given there",
     )
     start: bool = setting(True, "start `pellucid serve` if no server answers")
-    idle_minutes: int = setting(30, "minutes without a request after which a model server that an editor started exits; 0: never", least=0)
+    idle_minutes: int = setting(
+        30, "minutes without a request after which a model server that an editor started exits; 0: never", least=0
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +70,20 @@ class EditorSettings:
     instructed_edits: bool = setting(True, "offer edits by instruction, and code actions with ready-made instructions")
     status_notifications: bool = setting(False, "send pellucid/didChangeStatus whenever the state changes")
     partial_suggestions: bool = setting(
-        False, "suggest the sure beginning of an answer that is not finished; only for clients that repeat the request then"
+        False,
+        "suggest the sure beginning of an answer that is not finished; only for clients that repeat the request then",
     )
     doubtful_rests: bool = setting(
-        False, "send the doubtful rest of a suggestion with it; only for clients that accept the sure beginning by itself"
+        False,
+        "send the doubtful rest of a suggestion with it; only for clients that accept the sure beginning by itself",
     )
     log_level: LogLevel = setting(LogLevel.WARNING, "log level on stderr: error, warning, info or debug")
 
     @classmethod
     def read(cls, given: object, base: Self | None = None) -> Self:
-        """Return a client's settings. Those that it left out are taken from ``base``, which is the defaults by default.
+        """Return a client's settings.
+
+        Those that it left out are taken from ``base``, which is the defaults by default.
 
         Raise ConfigError, which names the first invalid setting.
         """
@@ -83,7 +92,10 @@ class EditorSettings:
 
     @classmethod
     def read_valid(cls, given: object, base: Self | None = None) -> tuple[Self, tuple[str, ...]]:
-        """Do as ``read``, but take invalid settings from ``base`` as well. Return also one sentence for each of them."""
+        """Do as ``read``, but take invalid settings from ``base`` as well.
+
+        Return also one sentence for each of them.
+        """
         errors: list[str] = []
         settings: Self = _read(base or cls(), given, SECTION, lambda error: errors.append(str(error)))
         return settings, tuple(errors)
@@ -94,7 +106,10 @@ def _refuse(error: ConfigError) -> NoReturn:
 
 
 def _read(base: Any, given: object, path: str, refuse: Callable[[ConfigError], None]) -> Any:
-    """Return ``base`` with the given settings. ``refuse`` is called with each error; if it returns, the setting is ignored."""
+    """Return ``base`` with the given settings.
+
+    ``refuse`` is called with each error; if it returns, the setting is ignored.
+    """
     if given is None:
         return base
     if not isinstance(given, Mapping):
@@ -163,7 +178,9 @@ def camel(name: str) -> str:
 
 def settings_table() -> str:
     """Return all settings as a Markdown table, for the documentation."""
-    rows = [f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)]
+    rows = [
+        f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)
+    ]
     return "\n".join(["| setting | default | description |", "|---|---|---|", *rows])
 
 

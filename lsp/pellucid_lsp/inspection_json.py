@@ -25,7 +25,9 @@ HOVER_ROWS = 40
 """The most tokens in a hover. The editors' own views show all."""
 
 VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\r": "␍", "\t": "⇥", "`": "\u02cb", "|": "¦"})
-"""Replaces characters in a token's text so that white space is visible and Markdown is not interpreted."""
+"""Replaces characters in a token's text so that white space is visible and Markdown is not
+interpreted.
+"""
 
 
 def ranges_of(tokens: Sequence[Token], start: types.Position, codec: PositionCodec) -> Iterator[types.Range]:
@@ -46,7 +48,9 @@ def tokens_report(tokens: Sequence[Token], start: types.Position | None, codec: 
     return [record_of(token) | {"range": range} for token, range in zip(tokens, ranges, strict=True)]
 
 
-def suggestion_report(suggestion: Suggestion, accepted: bool, start: types.Position | None, codec: PositionCodec) -> Json:
+def suggestion_report(
+    suggestion: Suggestion, accepted: bool, start: types.Position | None, codec: PositionCodec
+) -> Json:
     """Return the JSON of a suggestion and its tokens."""
     return {
         "id": suggestion.id,
@@ -74,18 +78,30 @@ def explanation_report(explanation: Explanation, prompt_text: str | None) -> Jso
         "doubtful": explanation.doubtful,
         "model": explanation.model,
         "prompt": None if prompt is None else asdict(prompt) | {"text": prompt_text},
-        "usage": None if usage is None else {"cached": usage.cached, "computed": usage.computed, "generated": usage.generated},
+        "usage": None
+        if usage is None
+        else {"cached": usage.cached, "computed": usage.computed, "generated": usage.generated},
         "milliseconds": {stage: round(value, 2) for stage, value in explanation.milliseconds.items()},
         "gate": None
         if verdict is None
-        else {"by": verdict.by, "level": explanation.level, "values": dict(verdict.values), "thresholds": dict(verdict.thresholds)},
+        else {
+            "by": verdict.by,
+            "level": explanation.level,
+            "values": dict(verdict.values),
+            "thresholds": dict(verdict.thresholds),
+        },
     }
 
 
 def hover_markdown(suggestion: Suggestion, at: int) -> str:
     """Return Markdown tables of an accepted suggestion's tokens, and of the alternatives to the one at index ``at``."""
     token = suggestion.tokens[at]
-    lines = [f"**Pellucid** `{_shown(token.text)}` {_percent(token.constrained_logprob)}", "", "| alternative | |", "|---|---|"]
+    lines = [
+        f"**Pellucid** `{_shown(token.text)}` {_percent(token.constrained_logprob)}",
+        "",
+        "| alternative | |",
+        "|---|---|",
+    ]
     shown = [(one.text, token.constrain(one.logprob)) for one in token.top if one.id != token.id]
     lines += [f"| `{_shown(text)}` | {_percent(logprob)} |" for text, logprob in shown]
     own = [] if token.constrained_logprob is None else [token.constrained_logprob]
@@ -95,7 +111,9 @@ def hover_markdown(suggestion: Suggestion, at: int) -> str:
     for index, one in enumerate(suggestion.tokens[:HOVER_ROWS]):
         name = f"`{_shown(one.text)}`"
         shown_name = f"**{name}**" if index == at else name
-        lines.append(f"| {shown_name} | {_percent(one.constrained_logprob)} | {one.rank or ''} | {entropy_in_bits(one)} |")
+        lines.append(
+            f"| {shown_name} | {_percent(one.constrained_logprob)} | {one.rank or ''} | {entropy_in_bits(one)} |"
+        )
     left = len(suggestion.tokens) - HOVER_ROWS
     return "\n".join(lines + ([f"\nand {left} more"] if left > 0 else []))
 

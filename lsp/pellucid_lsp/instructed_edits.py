@@ -21,7 +21,9 @@ from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
 
 INSTRUCT, EXPLAIN_CODE = "pellucid.instruct", "pellucid.explainCode"
-"""The commands of the code actions. Their arguments: the document's URI, the first line, the line after the last one, the instruction."""
+"""The commands of the code actions.
+Their arguments: the document's URI, the first line, the line after the last one, the instruction.
+"""
 
 READY_MADE = ("Write a docstring", "Add type hints")
 WRITE_TESTS = "Write tests for this"
@@ -42,7 +44,10 @@ def register(server: Pellucid) -> None:
 
     @server.own_request("pellucid/edit")
     async def edit(given: Any) -> Json:
-        """Return the edit of a range by an instruction. New lines are sent as progress if the client gave a token for it."""
+        """Return the edit of a range by an instruction.
+
+        New lines are sent as progress if the client gave a token for it.
+        """
         params = Params(given, "pellucid/edit")
         uri, range = _place(params)
         instruction = params.required("instruction", params.text("instruction"))
@@ -98,7 +103,9 @@ async def _edit(
                 break
             if token is not None:
                 server.protocol.notify("$/progress", types.ProgressParams(token, {"lines": list(item.lines)}))
-            if server.documents.get_text_document(uri).version != version and not _same_lines(before, server.text(uri), query):
+            if server.documents.get_text_document(uri).version != version and not _same_lines(
+                before, server.text(uri), query
+            ):
                 return _dropped(query)
         else:
             raise AssertionError("an edit ends with its hunks")
@@ -107,7 +114,10 @@ async def _edit(
 
 
 async def _explain(server: Pellucid, uri: str, range: types.Range) -> str:
-    """Return an explanation of the lines of a range. Raise InvalidRequestError if it holds no code."""
+    """Return an explanation of the lines of a range.
+
+    Raise InvalidRequestError if it holds no code.
+    """
     await _require_on(server)
     query, cursor = _query(server, uri, range, EXPLAIN, "explain")
     if not query.selection.strip():
@@ -122,17 +132,30 @@ async def _require_on(server: Pellucid) -> None:
         raise InvalidRequestError(OFF)
 
 
-def _query(server: Pellucid, uri: str, range: types.Range, instruction: str, verb: str = "edit") -> tuple[EditQuery, DocumentCursor]:
-    """Return the query for a range of a document, and the cursor at its start. A newer one with its verb replaces it."""
+def _query(
+    server: Pellucid, uri: str, range: types.Range, instruction: str, verb: str = "edit"
+) -> tuple[EditQuery, DocumentCursor]:
+    """Return the query for a range of a document, and the cursor at its start.
+
+    A newer one with its verb replaces it.
+    """
     if uri not in server.documents.text_documents:
-        raise InvalidRequestError(f"{uri} is not open in this editor, or not as a file: open it first.", param="textDocument")
+        raise InvalidRequestError(
+            f"{uri} is not open in this editor, or not as a file: open it first.", param="textDocument"
+        )
     start, end = server.cursor_at(uri, range.start), server.cursor_at(uri, range.end)
     if not end.before.startswith(start.before):
         raise InvalidRequestError("The range ends before it begins.", param="range")
     selection = end.before[len(start.before) :]
-    above = server.cursor_at(uri, types.Position(0, 0)).before  # the cells above, in a notebook: lines are counted in the cell
+    above = server.cursor_at(
+        uri, types.Position(0, 0)
+    ).before  # the cells above, in a notebook: lines are counted in the cell
     before, after = start.before[len(above) :], server.text(uri)[len(end.before) - len(above) :]
-    if range.start.line >= len(server.documents.get_text_document(uri).lines) and not after and not before.endswith("\n"):
+    if (
+        range.start.line >= len(server.documents.get_text_document(uri).lines)
+        and not after
+        and not before.endswith("\n")
+    ):
         before += "\n"  # below a last line that has no end
     terms = Terms(Priority.CHAT, key=f"lsp-{os.getpid()}:{verb}:{uri}")
     path = server.session.filename(uri)
@@ -140,7 +163,10 @@ def _query(server: Pellucid, uri: str, range: types.Range, instruction: str, ver
 
 
 def _same_lines(before: str, now: str, query: EditQuery) -> bool:
-    """Return whether the text up to the end of the selected lines is still what it was. Changes below it do no harm."""
+    """Return whether the text up to the end of the selected lines is still what it was.
+
+    Changes below it do no harm.
+    """
     selected = query.prefix + query.selection
     end = before.find("\n", len(selected))
     if end < 0:
@@ -158,7 +184,9 @@ def _dropped(query: EditQuery, made: InstructedEdit | None = None) -> Instructed
 def _workspace_edit(server: Pellucid, uri: str, made: InstructedEdit) -> types.WorkspaceEdit:
     """Return an edit for the editor to apply: to this version of the document only, if the editor knows versions."""
     end = server.line_end(uri)
-    edits = [types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, end)) for one in made.hunks]
+    edits = [
+        types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, end)) for one in made.hunks
+    ]
     workspace = server.client_capabilities.workspace
     if workspace is None or workspace.workspace_edit is None or not workspace.workspace_edit.document_changes:
         return types.WorkspaceEdit({uri: edits})
@@ -191,12 +219,18 @@ def _report(server: Pellucid, uri: str, made: InstructedEdit) -> Json:
 def _for_diagnostics(params: types.CodeActionParams) -> list[types.CodeAction]:
     """Return an action for each of the first diagnostics, on its lines."""
     actions = []
-    others = [one for one in params.context.diagnostics if one.source != OWN_SOURCE]  # marks of surprising code have their alternatives
+    others = [
+        one for one in params.context.diagnostics if one.source != OWN_SOURCE
+    ]  # marks of surprising code have their alternatives
     for one in others[:MAX_DIAGNOSTICS]:
         message = one.message if isinstance(one.message, str) else one.message.value
         first, end = one.range.start.line, _end(one.range)
         title = f"Fix: {' '.join(message.split())}"
-        actions.append(_action(_shortened(title), types.CodeActionKind.QuickFix, INSTRUCT, params, first, end, title, diagnostics=[one]))
+        actions.append(
+            _action(
+                _shortened(title), types.CodeActionKind.QuickFix, INSTRUCT, params, first, end, title, diagnostics=[one]
+            )
+        )
     return actions
 
 
@@ -223,15 +257,23 @@ def _action(
 ) -> types.CodeAction:
     arguments = [params.text_document.uri, first, end, *instruction]
     return types.CodeAction(
-        f"Pellucid: {title}", kind, diagnostics, command=types.Command(f"Pellucid: {title}", command, arguments=arguments)
+        f"Pellucid: {title}",
+        kind,
+        diagnostics,
+        command=types.Command(f"Pellucid: {title}", command, arguments=arguments),
     )
 
 
 def _arguments(command: str, given: Sequence[Any], count: int) -> tuple[Any, ...]:
-    """Return a command's arguments. Raise InvalidRequestError if they are not what its code action has."""
+    """Return a command's arguments.
+
+    Raise InvalidRequestError if they are not what its code action has.
+    """
     kinds = (str, int, int, str)[:count]
     if len(given) != count or not all(isinstance(one, kind) for one, kind in zip(given, kinds, strict=True)):
-        raise InvalidRequestError(f"{command} needs the arguments of its code action: a URI, two line numbers and an instruction.")
+        raise InvalidRequestError(
+            f"{command} needs the arguments of its code action: a URI, two line numbers and an instruction."
+        )
     return tuple(given)
 
 
@@ -260,5 +302,7 @@ def _token(given: Any) -> int | str | None:
     """Return the token for partial results, a text or a number."""
     token = getattr(given, "partialResultToken", None)
     if token is not None and not isinstance(token, int | str):
-        raise InvalidRequestError("pellucid/edit: partialResultToken should be a text or a number.", param="partialResultToken")
+        raise InvalidRequestError(
+            "pellucid/edit: partialResultToken should be a text or a number.", param="partialResultToken"
+        )
     return token

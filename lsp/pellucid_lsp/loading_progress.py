@@ -38,7 +38,10 @@ class LoadingBar:
         self._updates.put_nowait((message, None if percent is None else round(percent)))
 
     def hide(self) -> None:
-        """End the bar. The next message gets a new one, even if the client has not shown this one yet."""
+        """End the bar.
+
+        The next message gets a new one, even if the client has not shown this one yet.
+        """
         if self._updates is not None:
             self._updates.put_nowait(None)
             self._updates = None
@@ -60,6 +63,8 @@ class LoadingBar:
             if begun:
                 progress.report(token, types.WorkDoneProgressReport(message=message, percentage=percent))
             else:
-                progress.begin(token, types.WorkDoneProgressBegin(title="Pellucid", message=message, percentage=percent))
+                progress.begin(
+                    token, types.WorkDoneProgressBegin(title="Pellucid", message=message, percentage=percent)
+                )
                 begun = True
         progress.end(token, types.WorkDoneProgressEnd())

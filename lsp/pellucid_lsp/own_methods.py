@@ -17,7 +17,14 @@ from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
 from pellucid_lsp import surprise_methods
 from pellucid_lsp.edit_items import EDIT_ACCEPTED, explanation_json, place_json
-from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
+from pellucid_lsp.inspection_json import (
+    Json,
+    explanation_report,
+    hover_markdown,
+    ranges_of,
+    suggestion_report,
+    tokens_report,
+)
 from pellucid_lsp.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
@@ -45,7 +52,9 @@ def _register_requests(server: Pellucid) -> None:
         params = Params(given, "pellucid/tokens")
         id, cursor = params.text("id"), _position(params)
         if id is None and cursor is None:
-            raise InvalidRequestError("pellucid/tokens needs an id, or a textDocument and a position: send one of them.")
+            raise InvalidRequestError(
+                "pellucid/tokens needs an id, or a textDocument and a position: send one of them."
+            )
         suggestion = server.session.recent.get(id) if id is not None else None
         if id is None and cursor is not None:
             accepted = _accepted_at(server, *cursor)
@@ -54,18 +63,23 @@ def _register_requests(server: Pellucid) -> None:
             return None
         recent = server.session.recent
         suggestion = recent.accepted_part(suggestion)
-        return suggestion_report(suggestion, recent.is_accepted(suggestion.id), _start(server, suggestion), server.documents.position_codec)
+        return suggestion_report(
+            suggestion, recent.is_accepted(suggestion.id), _start(server, suggestion), server.documents.position_codec
+        )
 
     @server.own_request("pellucid/branch")
     async def branch(given: Any) -> types.InlineCompletionItem | None:
         """Return the suggestion that continues from an alternative to a token."""
         params = Params(given, "pellucid/branch")
         id, index, alternative = (
-            _needed(params, name, read) for name, read in (("id", "text"), ("token", "number"), ("alternative", "number"))
+            _needed(params, name, read)
+            for name, read in (("id", "text"), ("token", "number"), ("alternative", "number"))
         )
         suggestion = server.session.recent.get(id)
         if suggestion is None:
-            raise InvalidRequestError(f"pellucid/branch: the suggestion {id} is no longer known; request a new one.", param="id")
+            raise InvalidRequestError(
+                f"pellucid/branch: the suggestion {id} is no longer known; request a new one.", param="id"
+            )
         cursor, range = _current_cursor(server, suggestion)
         branched = await server.session.branch(suggestion, cursor, index, alternative)
         if branched is None:
@@ -79,7 +93,11 @@ def _register_requests(server: Pellucid) -> None:
         document = params.part("textDocument")
         uri = None if document is None else document.text("uri")
         explanation = server.session.journal.explanations.find(id=params.text("id"), uri=uri)
-        return None if explanation is None else explanation_report(explanation, await server.session.prompt_text(explanation))
+        return (
+            None
+            if explanation is None
+            else explanation_report(explanation, await server.session.prompt_text(explanation))
+        )
 
     @server.own_request("pellucid/score")
     async def score(given: Any) -> Json:
@@ -229,7 +247,8 @@ async def _score(server: Pellucid, params: Params) -> Json:
     text = end.before[len(start.before) :]
     if not text or len(text) > SCORE_LIMIT:
         raise InvalidRequestError(
-            f"pellucid/score reads 1 to {SCORE_LIMIT} characters at once, but this range has {len(text)}: select less.", param="range"
+            f"pellucid/score reads 1 to {SCORE_LIMIT} characters at once, but this range has {len(text)}: select less.",
+            param="range",
         )
     top = params.number("topLogprobs")
     if top is not None and top > MAX_ALTERNATIVES:
@@ -274,14 +293,17 @@ def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
     if at is None:
         return None
     line_start = text.rfind("\n", 0, at) + 1
-    return types.Position(text.count("\n", 0, at), server.documents.position_codec.client_num_units(text[line_start:at]))
+    return types.Position(
+        text.count("\n", 0, at), server.documents.position_codec.client_num_units(text[line_start:at])
+    )
 
 
 def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentCursor, types.Range]:
     """Return a suggestion's cursor in the current document, and the range of its text if that was accepted.
 
-    The cursor's text is without the accepted text. The range of a suggestion for a selected item of the menu is that which the item
-    replaces. Raise InvalidRequestError if the document has changed there.
+    The cursor's text is without the accepted text. The range of a suggestion for a selected item of
+    the menu is that which the item replaces. Raise InvalidRequestError if the document has changed
+    there.
     """
     uri, codec = suggestion.cursor.uri, server.documents.position_codec
     suggestion = server.session.recent.accepted_part(suggestion)
@@ -296,14 +318,18 @@ def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentC
     cursor = server.cursor_at(uri, here.end, selected)
     if cursor.replaced == suggestion.cursor.replaced and _fits(suggestion, cursor, cursor.after):
         return cursor, here
-    raise InvalidRequestError("pellucid/branch: the document has changed around the suggestion; request a new one.", param="id")
+    raise InvalidRequestError(
+        "pellucid/branch: the document has changed around the suggestion; request a new one.", param="id"
+    )
 
 
 def _menu_range(cursor: DocumentCursor, codec: PositionCodec) -> types.Range:
     """Return the range that the selected item of the menu replaces; an empty one at the cursor if none is selected."""
     line, character = cursor.position
     start = character - codec.client_num_units(cursor.selected)
-    return types.Range(types.Position(line, start), types.Position(line, start + codec.client_num_units(cursor.replaced)))
+    return types.Range(
+        types.Position(line, start), types.Position(line, start + codec.client_num_units(cursor.replaced))
+    )
 
 
 def _fits(suggestion: Suggestion, cursor: DocumentCursor, after: str) -> bool:

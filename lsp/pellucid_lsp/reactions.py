@@ -1,4 +1,7 @@
-"""Notes how the user reacted to a suggestion that a client names by its id. An id that is no longer known is ignored."""
+"""Notes how the user reacted to a suggestion that a client names by its id.
+
+An id that is no longer known is ignored.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from pellucid_lsp.suggestion_items import SURE
 
 
 def accept_all(server: Pellucid, *arguments: Any) -> None:
-    """Note that all of an item was accepted, whose command has these arguments. The first is the id of its suggestion."""
+    """Note that all of an item was accepted, whose command has these arguments.
+
+    The first is the id of its suggestion.
+    """
     suggestion = find_suggestion(server, arguments[0]) if arguments else None
     if suggestion is not None:
         server.session.accept(suggestion, len(suggestion.sure.text if SURE in arguments else suggestion.text))
@@ -19,7 +25,8 @@ def accept_all(server: Pellucid, *arguments: Any) -> None:
 def accept_part(server: Pellucid, id: str | None, length: int | None, *, from_line_start: bool = False) -> None:
     """Note that the first ``length`` UTF-16 code units of the text that an item inserts were accepted.
 
-    That text includes the selected item of the menu or, ``from_line_start``, all that the line holds before the cursor.
+    That text includes the selected item of the menu or, ``from_line_start``, all that the line
+    holds before the cursor.
     """
     suggestion = find_suggestion(server, id)
     if suggestion is None or not length:

@@ -16,26 +16,38 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class Params:
-    """The parameters of one of our own methods. Fields may be missing or of any type until they are read."""
+    """The parameters of one of our own methods.
+
+    Fields may be missing or of any type until they are read.
+    """
 
     def __init__(self, given: object, method: str) -> None:
         self._given = given
         self._method = method
 
     def text(self, name: str) -> str | None:
-        """Return a string, or None if the field is missing. Raise InvalidRequestError for another type."""
+        """Return a string, or None if the field is missing.
+
+        Raise InvalidRequestError for another type.
+        """
         value: str | None = self._field(name, str, "a string")
         return value
 
     def number(self, name: str) -> int | None:
-        """Return a whole number of 0 or more, or None if the field is missing. Raise InvalidRequestError for anything else."""
+        """Return a whole number of 0 or more, or None if the field is missing.
+
+        Raise InvalidRequestError for anything else.
+        """
         value: int | None = self._field(name, int, "a whole number of 0 or more")
         if value is not None and value < 0:
             raise self.wrong(name, "a whole number of 0 or more")
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of strings. Raise InvalidRequestError if the field is missing or anything else."""
+        """Return a list of strings.
+
+        Raise InvalidRequestError if the field is missing or anything else.
+        """
         value = self.required(name, getattr(self._given, name, None))
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.wrong(name, "a list of strings")
@@ -47,9 +59,16 @@ class Params:
         return None if value is None else Params(value, f"{self._method}: {name}")
 
     def position(self, name: str) -> types.Position | None:
-        """Return a position, or None if the field is missing. Raise InvalidRequestError for anything else."""
+        """Return a position, or None if the field is missing.
+
+        Raise InvalidRequestError for anything else.
+        """
         part = self.part(name)
-        return None if part is None else types.Position(*(part.required(field, part.number(field)) for field in ("line", "character")))
+        return (
+            None
+            if part is None
+            else types.Position(*(part.required(field, part.number(field)) for field in ("line", "character")))
+        )
 
     def required(self, name: str, value: Any) -> Any:
         """Return a value that was read. Raise InvalidRequestError if it is None."""
@@ -59,7 +78,9 @@ class Params:
 
     def wrong(self, name: str, rule: str) -> InvalidRequestError:
         """Return the error for a field that breaks a rule."""
-        return InvalidRequestError(f"{self._method}: {name} should be {rule}, not {getattr(self._given, name)!r}.", param=name)
+        return InvalidRequestError(
+            f"{self._method}: {name} should be {rule}, not {getattr(self._given, name)!r}.", param=name
+        )
 
     def _field(self, name: str, kind: type[Any], rule: str) -> Any:
         value = getattr(self._given, name, None)
@@ -92,5 +113,7 @@ def with_error_responses(handler: Handler) -> Handler:
 
 
 def _error(error: PellucidError) -> JsonRpcException:
-    code = types.ErrorCodes.InvalidParams if isinstance(error, InvalidRequestError) else types.LSPErrorCodes.RequestFailed
+    code = (
+        types.ErrorCodes.InvalidParams if isinstance(error, InvalidRequestError) else types.LSPErrorCodes.RequestFailed
+    )
     return JsonRpcException(message=str(error), code=code.value)

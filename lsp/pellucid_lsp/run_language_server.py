@@ -49,8 +49,13 @@ async def _serve_stdio(server: Pellucid) -> int:
 
 
 async def _serve_one(server: Pellucid, port: int) -> int:
-    """Serve the first editor that connects to a local port, until it disconnects. Refuse any other."""
-    editor: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.get_running_loop().create_future()
+    """Serve the first editor that connects to a local port, until it disconnects.
+
+    Refuse any other.
+    """
+    editor: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
+        asyncio.get_running_loop().create_future()
+    )
 
     def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if editor.done():
@@ -69,11 +74,19 @@ async def _serve_one(server: Pellucid, port: int) -> int:
 
 
 async def serve(server: Pellucid, reader: Any) -> int:
-    """Answer messages until the editor exits or the connection breaks. Return the exit code: 1 after ``exit`` without ``shutdown``."""
+    """Answer messages until the editor exits or the connection breaks.
+
+    Return the exit code: 1 after ``exit`` without ``shutdown``.
+    """
     from pygls.io_ import run_async
 
     try:
-        await run_async(stop_event=threading.Event(), reader=reader, protocol=server.protocol, error_handler=server.report_server_error)
+        await run_async(
+            stop_event=threading.Event(),
+            reader=reader,
+            protocol=server.protocol,
+            error_handler=server.report_server_error,
+        )
     except SystemExit as end:  # raised by pygls at exit
         return 1 if end.code else 0
     except ConnectionError as error:

@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 class Pellucid(LanguageServer):
     """The language server of one editor.
 
-    Whatever ``initialize`` does not need, such as the session, is imported after its answer, because editors wait for that.
+    Whatever ``initialize`` does not need, such as the session, is imported after its answer,
+    because editors wait for that.
     """
 
     protocol_class: type[Protocol] = Protocol
@@ -59,11 +60,15 @@ class Pellucid(LanguageServer):
         """The editor's name, empty if it did not give one."""
         self.settings = EditorSettings()
         self.initial_settings = EditorSettings()
-        """The settings of ``initializationOptions``. Those of ``workspace/configuration`` override them."""
+        """The settings of ``initializationOptions``.
+        Those of ``workspace/configuration`` override them.
+        """
         self.settings_known = asyncio.Event()
         """Set once the client's settings are known. Nothing is sent anywhere before that."""
         self.opened_texts: dict[str, str] = {}
-        """The texts of documents when they were opened, until their edits are followed: a user may type before the settings are known."""
+        """The texts of documents when they were opened, until their edits are followed: a user may
+        type before the settings are known.
+        """
         self._session: EditorSession | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._shown_errors: set[str] = set()
@@ -92,25 +97,40 @@ class Pellucid(LanguageServer):
         return self.workspace
 
     def own_request(self, method: str) -> Callable[[Handler], Handler]:
-        """Return a decorator that registers the handler of a request of ours. PellucidErrors become error responses."""
+        """Return a decorator that registers the handler of a request of ours.
+
+        PellucidErrors become error responses.
+        """
         return lambda handler: self.feature(method)(with_error_responses(handler))
 
     def own_command(self, name: str) -> Callable[[Handler], Handler]:
-        """Return a decorator that registers the handler of a command of ours. PellucidErrors become error responses."""
+        """Return a decorator that registers the handler of a command of ours.
+
+        PellucidErrors become error responses.
+        """
         return lambda handler: self.command(name)(with_error_responses(handler))
 
     async def suggestions(
-        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool, *, parts: bool = False
+        self,
+        uri: str,
+        position: types.Position,
+        selected: types.SelectedCompletionInfo | None,
+        invoked: bool,
+        *,
+        parts: bool = False,
     ) -> list[Suggestion]:
         """Return the suggestions at a position; none if the document changes meanwhile, or a newer request replaces this one.
 
-        ``parts``: the answer can say that it is only the beginning of a suggestion. Clients that repeat their request then have a setting.
+        ``parts``: the answer can say that it is only the beginning of a suggestion. Clients that
+        repeat their request then have a setting.
         """
         await self.settings_known.wait()
         version = self.documents.get_text_document(uri).version
         try:
             parts = parts and self.settings.partial_suggestions
-            suggestions = await self.session.suggest(self.cursor_at(uri, position, selected), version, invoked=invoked, parts=parts)
+            suggestions = await self.session.suggest(
+                self.cursor_at(uri, position, selected), version, invoked=invoked, parts=parts
+            )
         except PellucidError as error:
             self.show_error(error)
             return []
@@ -154,17 +174,27 @@ class Pellucid(LanguageServer):
             return []
         return edits if self.documents.get_text_document(uri).version == version and self.session.enabled else []
 
-    def cursor_at(self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None) -> DocumentCursor:
+    def cursor_at(
+        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None
+    ) -> DocumentCursor:
         """Return the cursor at a position, as if the selected item of the completion menu had been accepted."""
         cursor = cursor_at(self.documents, uri, position)
         line, character = position.line, position.character
         if selected is not None:
             start = selected.range.start
-            kept, after = cursor_at(self.documents, uri, start).before, cursor_at(self.documents, uri, selected.range.end).after
+            kept, after = (
+                cursor_at(self.documents, uri, start).before,
+                cursor_at(self.documents, uri, selected.range.end).after,
+            )
             text = cursor.before + cursor.after
             replaced = text[len(kept) : len(text) - len(after)]
-            cursor = replace(cursor, before=kept + selected.text, after=after, selected=selected.text, replaced=replaced)
-            line, character = start.line, start.character + self.documents.position_codec.client_num_units(selected.text)
+            cursor = replace(
+                cursor, before=kept + selected.text, after=after, selected=selected.text, replaced=replaced
+            )
+            line, character = (
+                start.line,
+                start.character + self.documents.position_codec.client_num_units(selected.text),
+            )
         before, after = normalize_newlines(cursor.before), normalize_newlines(cursor.after)
         return replace(cursor, before=before, after=after, position=(line, character))
 
@@ -175,7 +205,8 @@ class Pellucid(LanguageServer):
     def line_end(self, uri: str) -> str:
         """Return the line ending of text that is inserted into a document: the document's own.
 
-        Neovim adds the carriage returns when it writes a file, and its inline completion would insert those of an item as characters.
+        Neovim adds the carriage returns when it writes a file, and its inline completion would
+        insert those of an item as characters.
         """
         if self.client_name == NEOVIM:
             return "\n"
@@ -183,7 +214,9 @@ class Pellucid(LanguageServer):
 
     def note_changes(self, params: types.DidChangeTextDocumentParams) -> None:
         """Note where a document was edited."""
-        changes = [change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)]
+        changes = [
+            change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)
+        ]
         uri = params.text_document.uri
         if changes:
             self.session.note_edited(uri, self.text(uri), changes[-1].range.start.line)
@@ -193,7 +226,8 @@ class Pellucid(LanguageServer):
     def follow(self, uri: str) -> None:
         """Follow the edits of a document, unless suggestions are off for its language, or it is a cell of a notebook.
 
-        Before the settings are known, do nothing: the edits until then are found later, in the text that was opened.
+        Before the settings are known, do nothing: the edits until then are found later, in the text
+        that was opened.
         """
         if not self.settings_known.is_set():
             return
@@ -211,7 +245,10 @@ class Pellucid(LanguageServer):
             self.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"Pellucid: {message}"))
 
     def show_status(self) -> None:
-        """Send the status if the client asked for it and it has changed. Show a progress bar while the model server starts."""
+        """Send the status if the client asked for it and it has changed.
+
+        Show a progress bar while the model server starts.
+        """
         status = self.session.status()
         shown = {name: value for name, value in status.items() if name not in ("progress", "message")}
         if status["state"] in LOADING:
@@ -251,7 +288,10 @@ class Pellucid(LanguageServer):
         return EditorSettings.read_valid(given, self.initial_settings)
 
     async def apply_settings(self, given: object) -> None:
-        """Apply a client's settings over the initial ones. Report and ignore each invalid setting."""
+        """Apply a client's settings over the initial ones.
+
+        Report and ignore each invalid setting.
+        """
         self.settings, errors = self.read_settings(given)
         for message in errors:
             self.show_error(ConfigError(message))
@@ -269,7 +309,10 @@ class Pellucid(LanguageServer):
         self.note_open_documents(new_ring=True)
 
     def note_open_documents(self, *, new_ring: bool) -> None:
-        """Follow the open documents, which the session may have forgotten. A new ring does not know them yet."""
+        """Follow the open documents, which the session may have forgotten.
+
+        A new ring does not know them yet.
+        """
         for document in self.documents.text_documents.values():
             if new_ring:
                 self.session.note_opened(document.uri, self.text(document.uri))

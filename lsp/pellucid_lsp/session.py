@@ -61,7 +61,10 @@ EXPLANATION_TOKENS = 300
 
 
 class EditorSession:
-    """The state that one editor's requests share. ``on_change`` is called whenever the status changes."""
+    """The state that one editor's requests share.
+
+    ``on_change`` is called whenever the status changes.
+    """
 
     def __init__(self, settings: EditorSettings, folders: Sequence[Path], on_change: Callable[[], None]) -> None:
         self.settings = settings
@@ -79,7 +82,11 @@ class EditorSession:
         self._instructed: dict[str, set[asyncio.Task[Any]]] = {}  # tasks of edits by instruction and of explanations
         self._history = EditHistory()
         self.edits = NextEdits(
-            self._history, lambda: self.launcher, self._models, lambda: self.settings.model, lambda uri, text: self._is_harmless(uri, text)
+            self._history,
+            lambda: self.launcher,
+            self._models,
+            lambda: self.settings.model,
+            lambda uri, text: self._is_harmless(uri, text),
         )
         self.marked: dict[str, MarkedText] = {}
         """The marks that are shown, by the document's URI."""
@@ -100,7 +107,10 @@ class EditorSession:
 
     @property
     def launcher(self) -> Launcher:
-        """The launcher of the model server. It is made, with the HTTP client that it imports, when it is first needed."""
+        """The launcher of the model server.
+
+        It is made, with the HTTP client that it imports, when it is first needed.
+        """
         if self._launcher is None:
             from pellucid_lsp.model_server.launch import Launcher
 
@@ -112,7 +122,9 @@ class EditorSession:
         """True if suggestions are on in this editor."""
         return self.settings.enabled and self.switch.everywhere and self.switch.here
 
-    async def suggest(self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False, parts: bool = False) -> list[Suggestion]:
+    async def suggest(
+        self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False, parts: bool = False
+    ) -> list[Suggestion]:
         """Return the suggestions at a cursor in a version of a document; none if another request for the document replaces this one.
 
         ``parts``: the client repeats the request if it gets only the beginning of a suggestion.
@@ -123,17 +135,22 @@ class EditorSession:
             self.ring.forget(cursor.uri)
             self.journal.explanations.begin(cursor).end(Decision.OFF, refusal)
             return []
-        self.ring.note_visit(cursor.uri, self.filename(cursor.uri), cursor.before + cursor.after, cursor.before.count("\n"))
+        self.ring.note_visit(
+            cursor.uri, self.filename(cursor.uri), cursor.before + cursor.after, cursor.before.count("\n")
+        )
         self._adjustment.note_cursor(cursor)
         self._idle.restart(cursor)
         start = partial(self.completer.suggest, cursor, invoked=invoked, parts=parts)
         return await self._requests.run(cursor.uri, (cursor, version, invoked, parts), start) or []
 
-    async def suggest_edits(self, uri: str, text: str, version: int | None, cursor: tuple[int, int] | None = None) -> list[NextEdit]:
+    async def suggest_edits(
+        self, uri: str, text: str, version: int | None, cursor: tuple[int, int] | None = None
+    ) -> list[NextEdit]:
         """Return the edits that may come next in a version of a document; none if another request replaces this one.
 
-        ``cursor`` is a line and a character of the text, if the request has it. Requests with the cursor on the same line are one.
-        Raise a PellucidError, which names the remedy, if the model cannot be asked.
+        ``cursor`` is a line and a character of the text, if the request has it. Requests with the
+        cursor on the same line are one. Raise a PellucidError, which names the remedy, if the model
+        cannot be asked.
         """
         self.cancel_elsewhere()
         if not self.settings.next_edits or not self.may_send(uri, text):
@@ -159,13 +176,20 @@ class EditorSession:
         self._elsewhere_requests.cancel_all()
 
     async def find_surprises(
-        self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int, file: Path | None
+        self,
+        cursor: DocumentCursor,
+        text: str,
+        version: int | None,
+        parts: Sequence[Part] | None,
+        near: int,
+        file: Path | None,
     ) -> Findings | None:
         """Return the words that do not fit in parts of a version of a document; None if a change or another search ends this one.
 
-        ``file``: search only the lines that differ from the last commit of this file. All of that is part of the search, so that whatever
-        forbids to send the document also ends a search that still waits for git.
-        Raise a PellucidError, which names the remedy, if the model cannot be asked.
+        ``file``: search only the lines that differ from the last commit of this file. All of that
+        is part of the search, so that whatever forbids to send the document also ends a search that
+        still waits for git. Raise a PellucidError, which names the remedy, if the model cannot be
+        asked.
         """
         key = (version, None if parts is None else tuple(parts), near, file)
         return await self._searches.run(
@@ -189,10 +213,15 @@ class EditorSession:
         """Return whether a document is code that may be sent to the model."""
         return self._search_refusal(cursor) is None
 
-    async def instructed_edit(self, cursor: DocumentCursor, query: EditQuery) -> AsyncGenerator[NewLines | InstructedEdit]:
-        """Yield the new lines of an edit by instruction at a cursor, then the edit. Closing the generator cancels it.
+    async def instructed_edit(
+        self, cursor: DocumentCursor, query: EditQuery
+    ) -> AsyncGenerator[NewLines | InstructedEdit]:
+        """Yield the new lines of an edit by instruction at a cursor, then the edit.
 
-        Raise InvalidRequestError if the document must not be sent, and a PellucidError if the model cannot be asked.
+        Closing the generator cancels it.
+
+        Raise InvalidRequestError if the document must not be sent, and a PellucidError if the model
+        cannot be asked.
         """
         self.require_sendable(cursor)
         with self._ended_with(cursor.uri):
@@ -215,7 +244,10 @@ class EditorSession:
             client = await launcher.client()
             try:
                 card = await self._models.find(client, self.settings.model)
-                params, fenced = SamplingParams(max_tokens=EXPLANATION_TOKENS), in_fence(query.selection, query.language)
+                params, fenced = (
+                    SamplingParams(max_tokens=EXPLANATION_TOKENS),
+                    in_fence(query.selection, query.language),
+                )
                 asked = Message("user", f"Explain this code in a few sentences.\n\n{fenced}")
                 text = ""
                 async with aclosing(client.chat(ChatQuery([asked], params, card.name, terms=query.terms))) as items:
@@ -258,8 +290,13 @@ class EditorSession:
         while running:
             running.pop().cancel()
 
-    async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
-        """Return a suggestion from an alternative token. Raise InvalidRequestError if the document must not be sent."""
+    async def branch(
+        self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int
+    ) -> Suggestion | None:
+        """Return a suggestion from an alternative token.
+
+        Raise InvalidRequestError if the document must not be sent.
+        """
         self.require_sendable(cursor)
         return await self.completer.branch(suggestion, cursor, index, alternative)
 
@@ -342,7 +379,9 @@ class EditorSession:
         self.switch.set_folders([str(folder) for folder in folders])
         completer = self._cancel_work()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
-        self.ring = ChunkRing(self.settings.context, self._is_harmless)  # chunks of a folder that was closed are not sent any more
+        self.ring = ChunkRing(
+            self.settings.context, self._is_harmless
+        )  # chunks of a folder that was closed are not sent any more
         if folder_closed:
             self._history.clear()  # nor its edits
         self._reset_files()
@@ -365,12 +404,17 @@ class EditorSession:
             await self._disconnect(launcher, self._outcomes)
 
     async def connect(self) -> None:
-        """Have the model server ready for the first suggestion. Raise UnavailableError if it cannot be reached."""
+        """Have the model server ready for the first suggestion.
+
+        Raise UnavailableError if it cannot be reached.
+        """
         launcher = self.launcher
         try:
             await launcher.client()
         except UnavailableError:
-            if launcher is self._launcher:  # otherwise the settings have changed or the editor is closing, and no one needs the server
+            if (
+                launcher is self._launcher
+            ):  # otherwise the settings have changed or the editor is closing, and no one needs the server
                 raise
 
     def accept(self, suggestion: Suggestion, length: int) -> None:
@@ -395,7 +439,9 @@ class EditorSession:
             return None
         client = await launcher.client()
         try:
-            return await client.infill_prompt(CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model))
+            return await client.infill_prompt(
+                CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+            )
         except UnavailableError:
             launcher.lost(client)
             return None
@@ -447,7 +493,10 @@ class EditorSession:
         calibration = self._models.calibration(model)
         about = {} if calibration is None else calibration.about
         fitted_on = f" on {about['folder']} ({str(about['date'])[:10]})" if {"folder", "date"} <= about.keys() else ""
-        return {"by": BY_CALIBRATION, "reason": " ".join(filter(None, [CALIBRATED.format(fitted_on), self._models.note(model)]))}
+        return {
+            "by": BY_CALIBRATION,
+            "reason": " ".join(filter(None, [CALIBRATED.format(fitted_on), self._models.note(model)])),
+        }
 
     def _log_reaction(self, suggestion: Suggestion, accepted: int) -> None:
         """Log the user's reaction to a suggestion, if the log is switched on."""
@@ -465,7 +514,9 @@ class EditorSession:
         """Consider the pieces of the workspace's files that fit to a cursor as context."""
         pieces = await self._files.related(cursor)
         found = [piece.path.as_uri() for piece in pieces]
-        self.ring.note_related((uri, self.filename(uri), piece.text, piece.line) for uri, piece in zip(found, pieces, strict=True))
+        self.ring.note_related(
+            (uri, self.filename(uri), piece.text, piece.line) for uri, piece in zip(found, pieces, strict=True)
+        )
 
     def _reset_files(self) -> None:
         self._files.close()

@@ -1,4 +1,7 @@
-"""Handles the standard methods of the protocol. Each handler reads a message, asks the session, and builds the answer."""
+"""Handles the standard methods of the protocol.
+
+Each handler reads a message, asks the session, and builds the answer.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
 TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
-"""The characters, in addition to letters, after which clients without ghost text request completions."""
+"""The characters, in addition to letters, after which clients without ghost text request
+completions.
+"""
 
 
 def create() -> Pellucid:
@@ -55,8 +60,12 @@ def _register_lifecycle(server: Pellucid) -> None:
             server.settings_known.set()
         workspace = server.client_capabilities.workspace
         if workspace and workspace.did_change_configuration and workspace.did_change_configuration.dynamic_registration:
-            change = types.Registration("pellucid-settings", types.WORKSPACE_DID_CHANGE_CONFIGURATION, {"section": SECTION})
-            with suppress(JsonRpcException):  # a client that refuses sends no changes, or sends them without registration
+            change = types.Registration(
+                "pellucid-settings", types.WORKSPACE_DID_CHANGE_CONFIGURATION, {"section": SECTION}
+            )
+            with suppress(
+                JsonRpcException
+            ):  # a client that refuses sends no changes, or sends them without registration
                 await server.client_register_capability_async(types.RegistrationParams([change]))
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
@@ -133,7 +142,12 @@ def _register_completion(server: Pellucid) -> None:
     async def completion(params: types.CompletionParams) -> types.CompletionList:
         """Return the suggestion as an item of the completion menu."""
         uri = params.text_document.uri
-        suggestions = [one for one in await server.suggestions(uri, params.position, None, invoked=False) if one.sure.text]
+        suggestions = [
+            one for one in await server.suggestions(uri, params.position, None, invoked=False) if one.sure.text
+        ]
         codec = server.documents.position_codec
-        items = [completion_item(one, codec.client_num_units(word_before(one.cursor)), server.line_end(uri)) for one in suggestions]
+        items = [
+            completion_item(one, codec.client_num_units(word_before(one.cursor)), server.line_end(uri))
+            for one in suggestions
+        ]
         return types.CompletionList(is_incomplete=True, items=items)

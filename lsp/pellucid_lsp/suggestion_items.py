@@ -20,14 +20,21 @@ SURE = "sure"
 """The second argument, if the item is the sure beginning of a suggestion that has a doubtful rest."""
 
 DOUBTFUL = "doubtful"
-"""The second argument, if the item has a doubtful rest. The third is the length of its sure beginning in UTF-16 code units."""
+"""The second argument, if the item has a doubtful rest.
+The third is the length of its sure beginning in UTF-16 code units.
+"""
 
 LABEL_CHARACTERS = 60
 """Characters of a suggestion's first line that a completion menu shows."""
 
 
-def inline_item(suggestion: Suggestion, selected: types.SelectedCompletionInfo | None, line_end: str) -> types.InlineCompletionItem:
-    """Return an item of ghost text. If an item of the menu is selected, the text includes that item's."""
+def inline_item(
+    suggestion: Suggestion, selected: types.SelectedCompletionInfo | None, line_end: str
+) -> types.InlineCompletionItem:
+    """Return an item of ghost text.
+
+    If an item of the menu is selected, the text includes that item's.
+    """
     text = suggestion.text.replace("\n", line_end)
     here = types.Position(*suggestion.cursor.position)
     where = types.Range(here, here)
@@ -35,11 +42,16 @@ def inline_item(suggestion: Suggestion, selected: types.SelectedCompletionInfo |
         text, where = selected.text + text, selected.range
     rest = suggestion.text[len(suggestion.sure.text) :].replace("\n", line_end)
     sure = len(text.removesuffix(rest).encode("utf-16-le")) // 2
-    return types.InlineCompletionItem(insert_text=text, filter_text=text, range=where, command=_command(suggestion, sure))
+    return types.InlineCompletionItem(
+        insert_text=text, filter_text=text, range=where, command=_command(suggestion, sure)
+    )
 
 
 def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.CompletionItem:
-    """Return an item of the completion menu, without a doubtful rest. It replaces the word before the cursor, whose width is ``units``."""
+    """Return an item of the completion menu, without a doubtful rest.
+
+    It replaces the word before the cursor, whose width is ``units``.
+    """
     arguments = [suggestion.id, SURE] if suggestion.doubtful else [suggestion.id]
     suggestion = suggestion.sure
     word = word_before(suggestion.cursor)
@@ -55,7 +67,9 @@ def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.
         documentation=types.MarkupContent(types.MarkupKind.PlainText, suggestion.cursor.left + suggestion.text),
         filter_text=(word + suggestion.text).partition("\n")[0],
         sort_text="\uffff",  # below the items of the language's own server, which are certain
-        text_edit=types.TextEdit(types.Range(types.Position(line, character - units), types.Position(line, character)), text),
+        text_edit=types.TextEdit(
+            types.Range(types.Position(line, character - units), types.Position(line, character)), text
+        ),
         command=types.Command(TITLE, ACCEPTED, arguments=arguments),
     )
 

@@ -93,18 +93,22 @@ class MarkedText:
         return self.range_of(one.replacement.begin, one.replacement.end)
 
     def _title(self, mark: Mark, one: LikelierText) -> str:
-        return (
-            f"Replace `{one.written}` with `{one.replacement.text}` (p {rounded(one.probability)} instead of {rounded(mark.probability)})"
-        )
+        odds = f"p {rounded(one.probability)} instead of {rounded(mark.probability)}"
+        return f"Replace `{one.written}` with `{one.replacement.text}` ({odds})"
 
     def _position(self, offset: int) -> types.Position:
         line_start = self.text.rfind("\n", 0, offset) + 1
-        return types.Position(self.text.count("\n", 0, offset), self.codec.client_num_units(self.text[line_start:offset]))
+        return types.Position(
+            self.text.count("\n", 0, offset), self.codec.client_num_units(self.text[line_start:offset])
+        )
 
 
 def _equal(one: Sequence[str], other: Sequence[str]) -> int:
     """Return how many lines at the beginning are equal."""
-    return next((index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its), min(len(one), len(other)))
+    return next(
+        (index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its),
+        min(len(one), len(other)),
+    )
 
 
 def _touch(one: types.Range, other: types.Range) -> bool:

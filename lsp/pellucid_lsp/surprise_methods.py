@@ -32,7 +32,10 @@ def register(server: Pellucid) -> None:
 
     @server.own_command("pellucid.showSurprise")
     async def show(*arguments: Any) -> Json:
-        """Show the words of a document or a range that do not fit, as hints. Return their number and a sentence."""
+        """Show the words of a document or a range that do not fit, as hints.
+
+        Return their number and a sentence.
+        """
         return await _show(server, _params(arguments, "pellucid.showSurprise"))
 
     @server.own_command("pellucid.showSurpriseInChanges")
@@ -79,7 +82,9 @@ def close(server: Pellucid, uri: str) -> None:
 def forget_refused(server: Pellucid) -> None:
     """Show no marks any more in documents that must not be searched now, after a change of settings, folders or the off switch."""
     for uri in list(server.session.marked):
-        if server.settings.surprise is SurpriseMode.OFF or not server.session.may_search(server.cursor_at(uri, types.Position(0, 0))):
+        if server.settings.surprise is SurpriseMode.OFF or not server.session.may_search(
+            server.cursor_at(uri, types.Position(0, 0))
+        ):
             _forget(server, uri)
 
 
@@ -100,7 +105,9 @@ async def _show_saved(server: Pellucid, uri: str) -> None:
     if path is None or repository(path.parent) is None:
         return
     try:
-        await _show(server, _params([{"textDocument": {"uri": uri}}], "pellucid.showSurpriseInChanges"), only_changes=True)
+        await _show(
+            server, _params([{"textDocument": {"uri": uri}}], "pellucid.showSurpriseInChanges"), only_changes=True
+        )
     except _ReplacedError:
         return
 
@@ -143,7 +150,8 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
     message = _count(len(marks))
     if sum(end - begin for begin, end in findings.searched) < sum(end - begin for begin, end in findings.wanted):
         lines = ", ".join(
-            f"{text.count(chr(10), 0, begin) + 1} to {text.count(chr(10), 0, max(end - 1, 0)) + 1}" for begin, end in findings.searched
+            f"{text.count(chr(10), 0, begin) + 1} to {text.count(chr(10), 0, max(end - 1, 0)) + 1}"
+            for begin, end in findings.searched
         )
         message += f" Only the lines {lines} were read, as the text is long: select a part, or go to it, to read that."
     return MarkedText(text, marks, server.documents.position_codec), message
@@ -175,7 +183,9 @@ def _forget(server: Pellucid, uri: str) -> None:
 
 def _uri(params: Params) -> str:
     """Return the URI of the document that parameters name."""
-    uri: str = params.required("textDocument.uri", params.required("textDocument", params.part("textDocument")).text("uri"))
+    uri: str = params.required(
+        "textDocument.uri", params.required("textDocument", params.part("textDocument")).text("uri")
+    )
     return uri
 
 

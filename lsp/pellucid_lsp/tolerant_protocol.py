@@ -16,7 +16,10 @@ class Protocol(LanguageServerProtocol):
     """Accepts messages of unknown methods without params, as JSON-RPC allows, and answers requests that it cannot read."""
 
     def structure_message(self, data: dict[str, Any]) -> Any:
-        """Return the message in a JSON object. A request that cannot be read gets an error response, because its sender waits."""
+        """Return the message in a JSON object.
+
+        A request that cannot be read gets an error response, because its sender waits.
+        """
         data = {_whole(name): _whole(value) for name, value in data.items()}
         if "jsonrpc" not in data:
             return data  # a nested object
@@ -36,7 +39,8 @@ class Protocol(LanguageServerProtocol):
 def _whole(value: Any) -> Any:
     r"""Replace lone surrogates, which JSON may contain as ``"\ud800"``: no file, model or client accepts them.
 
-    The replacement character has the same width in UTF-16, so positions stay valid. Nested objects were read before.
+    The replacement character has the same width in UTF-16, so positions stay valid. Nested objects
+    were read before.
     """
     if isinstance(value, list):
         return [_whole(item) for item in value]

@@ -1,4 +1,7 @@
-"""A local code-completion and chat server that you can see through. ``pellucid.load`` gives a model in Python."""
+"""A local code-completion and chat server that you can see through.
+
+``pellucid.load`` gives a model in Python.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,8 +1,9 @@
 """Settings, read from flags, the environment, ``config.toml`` and defaults, in this order.
 
-If an API key is set, every client needs one: programs send it as a Bearer token, and the page asks for it. Conversations
-belong to an owner. Without a key, or with one shared key, the owner is ``local`` and all users see all conversations.
-``anna:KEY,ben:KEY`` gives each user a key: its name is the owner, and users cannot reach each other's conversations.
+If an API key is set, every client needs one: programs send it as a Bearer token, and the page asks
+for it. Conversations belong to an owner. Without a key, or with one shared key, the owner is
+``local`` and all users see all conversations. ``anna:KEY,ben:KEY`` gives each user a key: its name
+is the owner, and users cannot reach each other's conversations.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from typing import Annotated, Any, Literal, Self
 from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from pellucid.client import address_settings
 from pellucid.client.address_settings import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
@@ -47,7 +54,11 @@ def config_file() -> Path:
 
 
 class Settings(BaseSettings):
-    """All settings. The descriptions give the units; they are also the help texts of ``pellucid serve`` and of the documentation."""
+    """All settings.
+
+    The descriptions give the units; they are also the help texts of ``pellucid serve`` and of the
+    documentation.
+    """
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
@@ -61,7 +72,10 @@ class Settings(BaseSettings):
         description="LoRA adapters to serve, each as a model `MODEL:NAME`: names in the cache's adapters/ folder, or paths of folders",
     )
     adapter_slots: int = Field(
-        4, ge=1, le=1024, description="sequences that run at the same time, per adapter; their memory is allocated as they grow"
+        4,
+        ge=1,
+        le=1024,
+        description="sequences that run at the same time, per adapter; their memory is allocated as they grow",
     )
     engines: Names = Field(
         (),
@@ -72,26 +86,39 @@ class Settings(BaseSettings):
         None, description="file that lists further engines, an address in each line; it is read again when it changes"
     )
     engine_key: SecretStr | None = Field(
-        None, description="key that the engines ask for (vLLM's --api-key); better set in the environment or config.toml"
+        None,
+        description="key that the engines ask for (vLLM's --api-key); better set in the environment or config.toml",
     )
     engine_slots: int = Field(
         64, ge=1, le=4096, description="requests that run at the same time, per engine; no more than its --max-num-seqs"
     )
-    host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; any address other than loopback requires an API key")
+    host: str = Field(
+        DEFAULT_HOST,
+        min_length=1,
+        description="address to listen on; any address other than loopback requires an API key",
+    )
     port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N")
-    quant: Literal["auto", "none", "int8", "int4"] = Field("auto", description="how weights are stored: auto, none, int8 or int4")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N"
+    )
+    quant: Literal["auto", "none", "int8", "int4"] = Field(
+        "auto", description="how weights are stored: auto, none, int8 or int4"
+    )
     context: int = Field(8192, ge=64, description="maximum tokens of one sequence, prompt and answer together")
     slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, per model")
     chunk: int = Field(0, ge=0, description="maximum tokens computed in one step; 0: 192 on a CPU, 512 on a GPU")
     infill_window: int = Field(
-        1024, ge=0, description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 of them before it; 0: as many as fit"
+        1024,
+        ge=0,
+        description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 of them before it; 0: as many as fit",
     )
     strict_model: bool = Field(
-        False, description="refuse requests that name a model that is not served; if off, a single served model answers to every name"
+        False,
+        description="refuse requests that name a model that is not served; if off, a single served model answers to every name",
     )
     lookup: bool = Field(
-        True, description="speculative decoding: draft tokens from earlier text and check several at once; answers do not change"
+        True,
+        description="speculative decoding: draft tokens from earlier text and check several at once; answers do not change",
     )
     queue: int = Field(
         64,
@@ -100,7 +127,9 @@ class Settings(BaseSettings):
         "further requests get status 429",
     )
     prefix_memory: int = Field(
-        512, ge=0, description="host memory in MiB for prompts without a slot, shared evenly by models and adapters; 0: none"
+        512,
+        ge=0,
+        description="host memory in MiB for prompts without a slot, shared evenly by models and adapters; 0: none",
     )
     prefix_save: bool = Field(
         True,
@@ -123,7 +152,9 @@ class Settings(BaseSettings):
         "changes",
     )
     user_requests: int | None = Field(
-        None, ge=1, description="requests of one user that run or wait at the same time; further requests get status 429"
+        None,
+        ge=1,
+        description="requests of one user that run or wait at the same time; further requests get status 429",
     )
     user_tokens_per_minute: int | None = Field(
         None,
@@ -132,7 +163,8 @@ class Settings(BaseSettings):
         "have; further requests get status 429",
     )
     allowed_origins: Names = Field(
-        (), description="web origins, in addition to this machine's own, whose pages may call the server; separated by commas"
+        (),
+        description="web origins, in addition to this machine's own, whose pages may call the server; separated by commas",
     )
     allowed_hosts: Names = Field(
         (),
@@ -153,11 +185,15 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path(APPLICATION),
         description="folder for the page's conversations and sessions, reviews, and the log of suggestions",
     )
-    threads: int = Field(0, ge=0, le=1024, description="compute threads; 0: one per physical core that the process may use")
+    threads: int = Field(
+        0, ge=0, le=1024, description="compute threads; 0: one per physical core that the process may use"
+    )
     grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
     idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server exits; 0: never")
     page: bool = Field(True, description="serve the web page at /")
-    log_level: Literal["error", "warning", "info", "debug"] = Field("warning", description="log level: error, warning, info or debug")
+    log_level: Literal["error", "warning", "info", "debug"] = Field(
+        "warning", description="log level: error, warning, info or debug"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -179,7 +215,9 @@ class Settings(BaseSettings):
             raise ValueError("should be a number or a string")
         return value
 
-    @field_validator("models", "adapters", "engines", "allowed_origins", "allowed_hosts", "trusted_proxies", mode="before")
+    @field_validator(
+        "models", "adapters", "engines", "allowed_origins", "allowed_hosts", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
@@ -232,7 +270,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _key_for_others(self) -> Self:
         if self.api_key is None and not is_loopback(self.host):
-            raise ValueError(f"other machines can reach the host {self.host}: set an API key (--api-key-file or PELLUCID_API_KEY)")
+            raise ValueError(
+                f"other machines can reach the host {self.host}: set an API key (--api-key-file or PELLUCID_API_KEY)"
+            )
         return self
 
     @property
@@ -266,7 +306,9 @@ class Settings(BaseSettings):
             return
         for name in ("user_requests", "user_tokens_per_minute"):
             if getattr(self, name) is not None:
-                raise ConfigError(f"{name} needs a key for each user, as in anna:KEY,ben:KEY: set such keys, or leave out {name}.")
+                raise ConfigError(
+                    f"{name} needs a key for each user, as in anna:KEY,ben:KEY: set such keys, or leave out {name}."
+                )
 
     @property
     def key(self) -> str | None:
@@ -277,7 +319,9 @@ class Settings(BaseSettings):
         """Return the key if ``url`` is the server of these settings; otherwise report on stderr that it is not sent there."""
         key = address_settings.key_for(url, self.url, self.key)
         if key is None and self.key is not None:
-            sys.stderr.write(f"The API key in the settings is sent only to {self.url}: give the key for {url} with --api-key-file.\n")
+            sys.stderr.write(
+                f"The API key in the settings is sent only to {self.url}: give the key for {url} with --api-key-file.\n"
+            )
         return key
 
 
@@ -310,7 +354,9 @@ def load_settings(**flags: object) -> Settings:
 def origins(**flags: object) -> dict[str, str]:
     """Return the source of each setting's value, as shown to the user."""
     sources = _sources(flags)
-    found = {name: next((s.spell(name) for s in sources if name in s.values), "default") for name in Settings.model_fields}
+    found = {
+        name: next((s.spell(name) for s in sources if name in s.values), "default") for name in Settings.model_fields
+    }
     match _key_source(sources):
         case source, "api_key_file":
             found["api_key"] = f"the file of {source.spell('api_key_file')}"
@@ -318,11 +364,16 @@ def origins(**flags: object) -> dict[str, str]:
 
 
 def _key_source(sources: Sequence[_Source]) -> tuple[_Source, str] | None:
-    """Return the first source that gives a key, and by which setting. Raise ConfigError if it gives both."""
+    """Return the first source that gives a key, and by which setting.
+
+    Raise ConfigError if it gives both.
+    """
     for source in sources:
         names = [name for name in KEY_SETTINGS if name in source.values]
         if len(names) > 1:
-            raise ConfigError(f"{source.spell(names[0])} and {source.spell(names[1])} both give an API key: use only one of them.")
+            raise ConfigError(
+                f"{source.spell(names[0])} and {source.spell(names[1])} both give an API key: use only one of them."
+            )
         if names:
             return source, names[0]
     return None
@@ -347,7 +398,9 @@ def flag_of(name: str) -> str:
 def _sources(flags: Mapping[str, object]) -> tuple[_Source, _Source, _Source]:
     """Return flags, environment and file; earlier ones take precedence."""
     prefix = len(ENVIRONMENT_PREFIX)
-    environment = {k[prefix:].lower(): v for k, v in os.environ.items() if k.upper().startswith(ENVIRONMENT_PREFIX) and v}
+    environment = {
+        k[prefix:].lower(): v for k, v in os.environ.items() if k.upper().startswith(ENVIRONMENT_PREFIX) and v
+    }
     return (
         _Source({name: value for name, value in flags.items() if value is not None}, "{flag}"),
         _Source(environment, ENVIRONMENT_PREFIX + "{upper} in the environment"),

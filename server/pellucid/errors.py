@@ -34,15 +34,20 @@ _LARGER = ": shorten the prompt, or start the server with a larger context."
 class ContextLengthError(InvalidRequestError):
     """A prompt that does not fit the context; ``all_there_is`` is true where the model supports no larger one.
 
-    With ``is_least`` the prompt was too long to be tokenized, and may have more than ``prompt_tokens``.
+    With ``is_least`` the prompt was too long to be tokenized, and may have more than
+    ``prompt_tokens``.
     """
 
     type = "exceed_context_size_error"
 
     def __init__(self, prompt_tokens: int, context: int, *, all_there_is: bool = False, is_least: bool = False) -> None:
-        remedy = ": shorten it." if is_least else ", which is the model's limit: shorten it." if all_there_is else _LARGER
+        remedy = (
+            ": shorten it." if is_least else ", which is the model's limit: shorten it." if all_there_is else _LARGER
+        )
         least = "at least " if is_least else ""
-        super().__init__(f"The prompt has {least}{prompt_tokens} tokens and the context holds {context}{remedy}", param="prompt")
+        super().__init__(
+            f"The prompt has {least}{prompt_tokens} tokens and the context holds {context}{remedy}", param="prompt"
+        )
         self.prompt_tokens = prompt_tokens
         self.context = context
         self.all_there_is = all_there_is
@@ -68,7 +73,10 @@ class NotFoundError(PellucidError):
 
 
 def unknown_model(model: str, known: Iterable[str], where: str = "here") -> NotFoundError:
-    """Return the error for a name that no model has. ``known`` are the names of the models at ``where``."""
+    """Return the error for a name that no model has.
+
+    ``known`` are the names of the models at ``where``.
+    """
     names = ", ".join(known)
     remedy = f"use one of: {names}" if names else "no model is served"
     return NotFoundError(f"There is no model {model!r} {where}; {remedy}.")

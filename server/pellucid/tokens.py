@@ -1,7 +1,8 @@
 """The types that all packages share: a token with its probabilities, sampling parameters, and the end of a generation.
 
-This file imports nothing else of Pellucid. Logprobs are natural logarithms of the model's own distribution, before any
-sampler changes it, for every token: generated or read, streamed or not, chat or infill.
+This file imports nothing else of Pellucid. Logprobs are natural logarithms of the model's own
+distribution, before any sampler changes it, for every token: generated or read, streamed or not,
+chat or infill.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ MAX_OUTCOMES = 5_000
 """The most suggestions of one report that were shown, and the most that were accepted."""
 
 ADAPTER_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?"
-"""The names that an adapter may have. File names are made of them: some systems allow no long ones, or none that end in a dot."""
+"""The names that an adapter may have.
+File names are made of them: some systems allow no long ones, or none that end in a dot.
+"""
 
 
 class FinishReason(StrEnum):
@@ -85,8 +88,9 @@ class CallPart:
 class GrammarScore:
     """The effect of a grammar on the choice of one token.
 
-    ``mass`` is the model's own probability of all tokens that the grammar allowed here together, ``allowed`` their number, and
-    ``logprob`` that of the token among them. The lower the mass, the more the grammar changed what the model would have said.
+    ``mass`` is the model's own probability of all tokens that the grammar allowed here together,
+    ``allowed`` their number, and ``logprob`` that of the token among them. The lower the mass, the
+    more the grammar changed what the model would have said.
     """
 
     mass: float
@@ -103,23 +107,25 @@ class GrammarScore:
 class Token:
     """One token, generated or read, and its place in the model's distribution.
 
-    ``position`` counts from the first token of the prompt. ``text`` is the text that this token completes: a character that
-    is split between tokens is in the text of the token that finishes it, so that the texts of consecutive tokens join to
-    the whole text, while ``bytes`` are always the token's true bytes.
-    The first token of a prompt follows nothing: its ``logprob``, ``rank`` and ``entropy`` (in nats) are None.
-    An engine elsewhere may not report the entropy of other tokens: ``entropy`` is None, and ``entropy_range`` bounds the exact
-    entropy (least, most), in nats. It is None if the entropy is exact or nothing is known about it.
-    ``rank`` 1 is the model's first choice. ``top`` holds the most probable alternatives in order, including the token itself
+    ``position`` counts from the first token of the prompt. ``text`` is the text that this token
+    completes: a character that is split between tokens is in the text of the token that finishes
+    it, so that the texts of consecutive tokens join to the whole text, while ``bytes`` are always
+    the token's true bytes. The first token of a prompt follows nothing: its ``logprob``, ``rank``
+    and ``entropy`` (in nats) are None. An engine elsewhere may not report the entropy of other
+    tokens: ``entropy`` is None, and ``entropy_range`` bounds the exact entropy (least, most), in
+    nats. It is None if the entropy is exact or nothing is known about it. ``rank`` 1 is the model's
+    first choice. ``top`` holds the most probable alternatives in order, including the token itself
     if it is one of them, and ``rest`` is the probability of all tokens that are not in ``top``.
-    ``sampled`` is the probability with which the sampler drew the token, after temperature, penalties and truncation
-    (1.0 when greedy); None for tokens that were read rather than generated, and for those whose engine did not report it.
-    ``allowed`` is the probability of all tokens that repeat what was typed, where token healing demands that: ``top`` holds only
-    these, as others contradict the prompt, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
-    without healing. From an engine elsewhere ``allowed`` is the most that it may be, and ``top`` has only those among the 20 most probable
-    tokens of all.
-    ``grammar`` is set if a grammar limited the choice. All other fields are the same as without one: ``top`` also holds tokens that
-    the grammar refused.
-    ``part`` is set for the tokens of a tool call. Their ``text`` is what they contain of the message's text, as a rule nothing.
+    ``sampled`` is the probability with which the sampler drew the token, after temperature,
+    penalties and truncation (1.0 when greedy); None for tokens that were read rather than
+    generated, and for those whose engine did not report it. ``allowed`` is the probability of all
+    tokens that repeat what was typed, where token healing demands that: ``top`` holds only these,
+    as others contradict the prompt, and ``constrained_logprob`` is the token's logprob given that
+    one of them comes. It is 1.0 without healing. From an engine elsewhere ``allowed`` is the most
+    that it may be, and ``top`` has only those among the 20 most probable tokens of all. ``grammar``
+    is set if a grammar limited the choice. All other fields are the same as without one: ``top``
+    also holds tokens that the grammar refused. ``part`` is set for the tokens of a tool call. Their
+    ``text`` is what they contain of the message's text, as a rule nothing.
     """
 
     id: int
@@ -165,10 +171,12 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat. Roles are those of the model's template: system, user, assistant and tool as a rule.
+    """One turn of a chat.
 
-    An assistant's message may have tool calls, and a message of the role tool has the result of the call ``tool_call_id``. ``name``
-    is the speaker's or the tool's.
+    Roles are those of the model's template: system, user, assistant and tool as a rule.
+
+    An assistant's message may have tool calls, and a message of the role tool has the result of the
+    call ``tool_call_id``. ``name`` is the speaker's or the tool's.
     """
 
     role: str
@@ -206,12 +214,14 @@ class Extra:
 class ModelCard:
     """The properties of a served model.
 
-    ``context`` is the engine's limit in tokens. ``files`` is true if an infill may include pieces of other files. A model with
-    an ``adapter`` shares the weights of its ``base``. ``revision`` distinguishes these weights in this form from others of that
-    name. ``calibration`` is that of its suggestions, a JSON object: the result of ``pellucid calibrate``, or the built-in one. If
-    ``pellucid calibrate`` has made none that can be used, ``calibration_note`` may give the reason in a sentence. ``edit_calibration``
-    and its note are the same for next edits; without one of this model it is the default model's. ``next_edit`` is the form in which
-    the model was trained to propose next edits, if it was.
+    ``context`` is the engine's limit in tokens. ``files`` is true if an infill may include pieces
+    of other files. A model with an ``adapter`` shares the weights of its ``base``. ``revision``
+    distinguishes these weights in this form from others of that name. ``calibration`` is that of
+    its suggestions, a JSON object: the result of ``pellucid calibrate``, or the built-in one. If
+    ``pellucid calibrate`` has made none that can be used, ``calibration_note`` may give the reason
+    in a sentence. ``edit_calibration`` and its note are the same for next edits; without one of
+    this model it is the default model's. ``next_edit`` is the form in which the model was trained
+    to propose next edits, if it was.
     """
 
     name: str
@@ -235,12 +245,15 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """The parameters by which the next token is chosen. The defaults are greedy and end only at a stop.
+    """The parameters by which the next token is chosen.
 
-    The order is: penalties, logit_bias, constraint, temperature, top_k, top_p, min_p. ``temperature`` 0 takes the most
-    probable token. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a truncation off. Penalties count the tokens of
-    prompt (repetition only) and answer: ``repetition_penalty`` divides positive logits and multiplies negative ones
-    (Keskar et al. 2019, arXiv 1909.05858); ``presence_penalty`` and ``frequency_penalty`` are OpenAI's, over the answer.
+    The defaults are greedy and end only at a stop.
+
+    The order is: penalties, logit_bias, constraint, temperature, top_k, top_p, min_p.
+    ``temperature`` 0 takes the most probable token. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch
+    a truncation off. Penalties count the tokens of prompt (repetition only) and answer:
+    ``repetition_penalty`` divides positive logits and multiplies negative ones (Keskar et al. 2019,
+    arXiv 1909.05858); ``presence_penalty`` and ``frequency_penalty`` are OpenAI's, over the answer.
     The same ``seed`` gives the same tokens alone and in any batch; None draws a seed.
     ``top_logprobs`` is the number of alternatives of each token.
     """
@@ -260,26 +273,37 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         _require("max_tokens", self.max_tokens, self.max_tokens >= 0, "0 or more")
-        flat = 1e-4 <= self.temperature <= 100.0  # below it logits overflow, and the most probable token is certain anyway
-        _require("temperature", self.temperature, self.temperature == 0 or flat, "0 (greedy), or between 0.0001 and 100")
+        flat = (
+            1e-4 <= self.temperature <= 100.0
+        )  # below it logits overflow, and the most probable token is certain anyway
+        _require(
+            "temperature", self.temperature, self.temperature == 0 or flat, "0 (greedy), or between 0.0001 and 100"
+        )
         _require("top_k", self.top_k, self.top_k >= 0, "0 (off) or more")
         _require("top_p", self.top_p, 0.0 < self.top_p <= 1.0, "above 0 and at most 1")
         _require("min_p", self.min_p, 0.0 <= self.min_p <= 1.0, "between 0 and 1")
-        _require("repetition_penalty", self.repetition_penalty, 0.01 <= self.repetition_penalty <= 10, "between 0.01 and 10")
+        _require(
+            "repetition_penalty", self.repetition_penalty, 0.01 <= self.repetition_penalty <= 10, "between 0.01 and 10"
+        )
         _require("presence_penalty", self.presence_penalty, -2.0 <= self.presence_penalty <= 2.0, "between -2 and 2")
         _require("frequency_penalty", self.frequency_penalty, -2.0 <= self.frequency_penalty <= 2.0, "between -2 and 2")
         for id, bias in self.logit_bias.items():
             _require(f"logit_bias of token {id}", bias, -100.0 <= bias <= 100.0, "between -100 and 100")
         _require("seed", self.seed, self.seed is None or 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
-        _require("top_logprobs", self.top_logprobs, 0 <= self.top_logprobs <= MAX_ALTERNATIVES, f"between 0 and {MAX_ALTERNATIVES}")
+        _require(
+            "top_logprobs",
+            self.top_logprobs,
+            0 <= self.top_logprobs <= MAX_ALTERNATIVES,
+            f"between 0 and {MAX_ALTERNATIVES}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """The priority, key and deadline of a request.
 
-    A request with a ``key`` supersedes every earlier one with the same key. ``deadline`` is in seconds from submission:
-    when it passes, the answer ends where it is.
+    A request with a ``key`` supersedes every earlier one with the same key. ``deadline`` is in
+    seconds from submission: when it passes, the answer ends where it is.
     """
 
     priority: Priority = Priority.CHAT
@@ -303,9 +327,10 @@ GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "grammar"
 class Grammar:
     """The form that an answer must have.
 
-    ``text`` is, by ``kind``: a JSON schema; empty (any JSON object); a regular expression; a JSON list of texts, of which the answer is
-    one; a grammar in Lark's syntax as llguidance extends it, or in llama.cpp's (GBNF). ``whitespace`` is a regular expression for the
-    white space between the parts of JSON, None for the usual one. ``field`` is the name of the request's field, for errors.
+    ``text`` is, by ``kind``: a JSON schema; empty (any JSON object); a regular expression; a JSON
+    list of texts, of which the answer is one; a grammar in Lark's syntax as llguidance extends it,
+    or in llama.cpp's (GBNF). ``whitespace`` is a regular expression for the white space between the
+    parts of JSON, None for the usual one. ``field`` is the name of the request's field, for errors.
     """
 
     kind: GrammarKind
@@ -323,11 +348,13 @@ class Grammar:
 class CompletionQuery:
     """A text to continue or, with a ``suffix`` ("" included), a gap to fill between the two.
 
-    ``prefix`` may also be token ids, which are taken as they are and only continued. ``model`` None is the default one.
-    ``stop`` are texts that end the answer and do not belong to it. ``heal`` lets the answer begin inside the last token of the
-    prefix (None: for infill only). ``special`` reads what spells a marker in the prefix as that marker; it is for plain
-    continuation. An infill is trimmed to the context, and the text around the cursor to ``window`` tokens of it. With a ``grammar``
-    the answer keeps to it, and is not healed; if it is one of JSON, ``with_fields`` puts the answer's values into the Finish.
+    ``prefix`` may also be token ids, which are taken as they are and only continued. ``model`` None
+    is the default one. ``stop`` are texts that end the answer and do not belong to it. ``heal``
+    lets the answer begin inside the last token of the prefix (None: for infill only). ``special``
+    reads what spells a marker in the prefix as that marker; it is for plain continuation. An infill
+    is trimmed to the context, and the text around the cursor to ``window`` tokens of it. With a
+    ``grammar`` the answer keeps to it, and is not healed; if it is one of JSON, ``with_fields``
+    puts the answer's values into the Finish.
     """
 
     prefix: str | Sequence[int]
@@ -348,12 +375,14 @@ class CompletionQuery:
 class ChatQuery:
     """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer.
 
-    ``tools`` are the functions that the model may call, JSON objects in OpenAI's shape; with ``tool_choice`` "none" it is not shown
-    them, and with "required" or a NamedTool its answer is nothing but calls. Without ``parallel_tool_calls`` the answer ends after
-    its first call; None allows several unless calls are demanded, as small models do not stop calling then.
-    With a ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar; if that is one of JSON, ``with_fields``
-    puts the answer's values into the Finish. ``prediction`` is a text that the answer is likely to repeat, in whole or in part: the text
-    before an edit, say. The answer is the same, but comes sooner.
+    ``tools`` are the functions that the model may call, JSON objects in OpenAI's shape; with
+    ``tool_choice`` "none" it is not shown them, and with "required" or a NamedTool its answer is
+    nothing but calls. Without ``parallel_tool_calls`` the answer ends after its first call; None
+    allows several unless calls are demanded, as small models do not stop calling then. With a
+    ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar; if that is
+    one of JSON, ``with_fields`` puts the answer's values into the Finish. ``prediction`` is a text
+    that the answer is likely to repeat, in whole or in part: the text before an edit, say. The
+    answer is the same, but comes sooner.
     """
 
     messages: Sequence[Message]
@@ -390,15 +419,17 @@ class ChatQuery:
 class ScoreQuery:
     """A text, token ids or a conversation to read, with ``top_logprobs`` alternatives for each token.
 
-    ``special`` reads what spells a marker in a text as that marker. With ``continue_last`` a conversation ends within its last
-    message, the assistant's. ``tools`` are the functions that its model was shown. With ``windows`` a text may be longer than the
-    context: it is read in windows that overlap, so that each token is read with at least half a context of text before it (near the
-    beginning with all that there is). Each token is scored once; the usage is that of all windows.
-    With a ``gap``, which is an infill, a text is read as what fills it, and only the text's own tokens are scored. Begin it at the start
-    of a line: a gap within a word is filled by other tokens than those of the text alone. A gap without a suffix, which
-    must be ``special``, is a prompt that the text continues; markers are read as such in both.
-    With ``continued``, a conversation whose last message is the assistant's, a text is read as what continues that message, in the same
-    way.
+    ``special`` reads what spells a marker in a text as that marker. With ``continue_last`` a
+    conversation ends within its last message, the assistant's. ``tools`` are the functions that its
+    model was shown. With ``windows`` a text may be longer than the context: it is read in windows
+    that overlap, so that each token is read with at least half a context of text before it (near
+    the beginning with all that there is). Each token is scored once; the usage is that of all
+    windows. With a ``gap``, which is an infill, a text is read as what fills it, and only the
+    text's own tokens are scored. Begin it at the start of a line: a gap within a word is filled by
+    other tokens than those of the text alone. A gap without a suffix, which must be ``special``, is
+    a prompt that the text continues; markers are read as such in both. With ``continued``, a
+    conversation whose last message is the assistant's, a text is read as what continues that
+    message, in the same way.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -417,9 +448,10 @@ class ScoreQuery:
 class Usage:
     """The cost of a request: tokens read from the cache, computed (prefill) and generated; times in seconds.
 
-    ``queued`` is the wait for a slot, ``prefill`` the time from then to the first token, ``decode`` the time from the
-    first token to the last. ``moves`` counts the engines elsewhere that were lost meanwhile, whose work others resumed.
-    ``prediction`` counts the tokens that the request predicted, and ``accepted`` those of them that the answer has.
+    ``queued`` is the wait for a slot, ``prefill`` the time from then to the first token, ``decode``
+    the time from the first token to the last. ``moves`` counts the engines elsewhere that were lost
+    meanwhile, whose work others resumed. ``prediction`` counts the tokens that the request
+    predicted, and ``accepted`` those of them that the answer has.
     """
 
     cached: int = 0
@@ -458,9 +490,10 @@ class OtherValue:
 class JsonField:
     """A value of a JSON answer and the place of it, a JSON pointer.
 
-    ``probability`` is that of the value's tokens among those that the grammar allowed, each after what was before it: a forced token
-    counts 1. ``mass`` is the probability, by the model alone, that all of these tokens are ones that the grammar allowed. ``decided``
-    is the number of tokens that were not forced.
+    ``probability`` is that of the value's tokens among those that the grammar allowed, each after
+    what was before it: a forced token counts 1. ``mass`` is the probability, by the model alone,
+    that all of these tokens are ones that the grammar allowed. ``decided`` is the number of tokens
+    that were not forced.
     """
 
     path: str
@@ -476,9 +509,10 @@ class Finish:
     """The last item of every stream. ``stop`` is the stop string that ended it, if one did.
 
     ``complete`` is None without a grammar. It is false if an answer ended before its grammar did.
-    ``first_difference`` is the beginning of the text that the cache did not have, for an answer whose prompt was computed by more
-    than a few tokens. ``loose_functions`` are those whose arguments could be any JSON object, because no grammar can hold to
-    their schema. ``fields`` are the values of an answer under a JSON grammar, if the query has ``with_fields``, else None.
+    ``first_difference`` is the beginning of the text that the cache did not have, for an answer
+    whose prompt was computed by more than a few tokens. ``loose_functions`` are those whose
+    arguments could be any JSON object, because no grammar can hold to their schema. ``fields`` are
+    the values of an answer under a JSON grammar, if the query has ``with_fields``, else None.
     """
 
     reason: FinishReason

@@ -25,13 +25,17 @@ def test_cursors(tmp_path: Path) -> None:
 
 
 def answer(context: str, right: bool, file: str) -> CrossFileAnswer:
-    return CrossFileAnswer(context, "python", file, control=False, seen=False, given=True, name_right=right, line_right=right)
+    return CrossFileAnswer(
+        context, "python", file, control=False, seen=False, given=True, name_right=right, line_right=right
+    )
 
 
 def test_report() -> None:
     """The difference is that of the shares of right names at the same cursors."""
     answers = [
-        answer(context, context == "related pieces" and file != "c.py", file) for file in ("a.py", "b.py", "c.py") for context in CONTEXTS
+        answer(context, context == "related pieces" and file != "c.py", file)
+        for file in ("a.py", "b.py", "c.py")
+        for context in CONTEXTS
     ]
     assert round(difference(answers, "related pieces").value, 3) == 0.667
     assert difference(answers, "opened files").value == 0

@@ -48,7 +48,10 @@ def test_order_and_no_calls() -> None:
 
 def test_reading(tmp_path: Path) -> None:
     """Tasks are read from the wheel with schemas of JSON's own types, and the same seed draws the same ones."""
-    parameters = {"type": "dict", "properties": {"x": {"type": "float"}, "all": {"type": "array", "items": {"type": "tuple"}}}}
+    parameters = {
+        "type": "dict",
+        "properties": {"x": {"type": "float"}, "all": {"type": "array", "items": {"type": "tuple"}}},
+    }
     rows: list[dict[str, Any]] = [
         {
             "id": str(n),
@@ -69,4 +72,7 @@ def test_reading(tmp_path: Path) -> None:
     function = tasks[0].tools[0]["function"]
     assert function["name"] == "a_b"
     assert function["parameters"]["type"] == "object"
-    assert function["parameters"]["properties"] == {"x": {"type": "number"}, "all": {"type": "array", "items": {"type": "array"}}}
+    assert function["parameters"]["properties"] == {
+        "x": {"type": "number"},
+        "all": {"type": "array", "items": {"type": "array"}},
+    }

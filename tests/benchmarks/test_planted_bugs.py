@@ -29,7 +29,11 @@ def test_one_change_outside_of_strings() -> None:
     assert {bug.kind for bug in bugs} == set(KINDS)
     for bug in bugs:
         assert ast.dump(ast.parse(bug.text)) != ast.dump(ast.parse(TEXT))
-        changed = {line for line, (old, new) in enumerate(zip(TEXT.split("\n"), bug.text.split("\n"), strict=True), 1) if old != new}
+        changed = {
+            line
+            for line, (old, new) in enumerate(zip(TEXT.split("\n"), bug.text.split("\n"), strict=True), 1)
+            if old != new
+        }
         assert changed == bug.lines != {2}
 
 

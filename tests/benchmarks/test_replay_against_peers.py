@@ -41,7 +41,15 @@ def test_report_and_picture() -> None:
         shown("", file="python/a/e.py"),
     ]
     row = overall(suggestions).splitlines()[2]
-    assert [cell.split(" ")[0] for cell in row.strip("| ").split(" | ")] == ["one", "4", "25.0%", "25.0%", "66.7%", "33.3%", "10"]
+    assert [cell.split(" ")[0] for cell in row.strip("| ").split(" | ")] == [
+        "one",
+        "4",
+        "25.0%",
+        "25.0%",
+        "66.7%",
+        "33.3%",
+        "10",
+    ]
     assert "one: 25% right, 25% the beginning, right, 25% shown and wrong" in draw_picture(suggestions).file()
 
 

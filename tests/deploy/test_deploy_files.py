@@ -74,14 +74,20 @@ def kubernetes_environment(container: Json) -> dict[str, str]:
 SERVERS: dict[str, tuple[list[str], dict[str, str]]] = {
     "compose": (SERVICES["front"]["command"], image_environment() | SERVICES["front"]["environment"]),
     "kubernetes": (FRONT_CONTAINER["args"], image_environment() | kubernetes_environment(FRONT_CONTAINER)),
-    "systemd": (unit_values("ExecStart")[0].split()[2:], dict(value.split("=", 1) for value in unit_values("Environment"))),
+    "systemd": (
+        unit_values("ExecStart")[0].split()[2:],
+        dict(value.split("=", 1) for value in unit_values("Environment")),
+    ),
 }
 """The arguments and the environment of each server."""
 
 
 @pytest.fixture
 def started(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings with which the command of a file starts. Its key file is another one with two users."""
+    """The settings with which the command of a file starts.
+
+    Its key file is another one with two users.
+    """
     arguments, environment = SERVERS[request.param]
     keys = tmp_path / "keys"
     keys.write_text("anna:key-of-anna\nprometheus:another\n")
@@ -106,14 +112,21 @@ def test_commands_and_variables(started: Settings) -> None:
 @pytest.mark.parametrize("name", SERVERS)
 def test_variables_are_settings(name: str) -> None:
     """No variable of Pellucid's is misspelt, which the command above would also refuse."""
-    named = {variable.removeprefix(ENVIRONMENT_PREFIX).lower() for variable in SERVERS[name][1] if variable.startswith(ENVIRONMENT_PREFIX)}
+    named = {
+        variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        for variable in SERVERS[name][1]
+        if variable.startswith(ENVIRONMENT_PREFIX)
+    }
     assert named
     assert named <= set(Settings.model_fields)
 
 
 def options(arguments: Sequence[str]) -> dict[str, str]:
     """Return vLLM's options with their values."""
-    return {name: value for name, _, value in (argument.partition("=") for argument in arguments if argument.startswith("--"))}
+    return {
+        name: value
+        for name, _, value in (argument.partition("=") for argument in arguments if argument.startswith("--"))
+    }
 
 
 @pytest.mark.parametrize("arguments", [*(one["command"] for one in ENGINES.values()), VLLM_CONTAINER["args"]])
@@ -125,8 +138,16 @@ def test_options_of_vllm(arguments: Sequence[str]) -> None:
     given = options(arguments)
 
     assert set(wanted) <= set(given) <= set(re.findall(r"--[a-z-]+", page))
-    assert (given["--served-model-name"], given["--max-logprobs"], given["--scheduling-policy"]) == ("coder", "200", "priority")
-    assert {f"--{name.replace('_', '-')}" for name in ray_serve.ENGINE_OPTIONS} == set(wanted) - {"--served-model-name", "--host", "--port"}
+    assert (given["--served-model-name"], given["--max-logprobs"], given["--scheduling-policy"]) == (
+        "coder",
+        "200",
+        "priority",
+    )
+    assert {f"--{name.replace('_', '-')}" for name in ray_serve.ENGINE_OPTIONS} == set(wanted) - {
+        "--served-model-name",
+        "--host",
+        "--port",
+    }
 
 
 def test_compose_names_and_ports() -> None:
@@ -137,7 +158,10 @@ def test_compose_names_and_ports() -> None:
         name: options(engine["command"])["--port"] for name, engine in ENGINES.items()
     }
     assert SERVICES["front"]["depends_on"] == [*ENGINES], "it does not wait until all of them are ready"
-    assert all(f"127.0.0.1:{options(one['command'])['--port']}/health" in one["healthcheck"]["test"][-1] for one in ENGINES.values())
+    assert all(
+        f"127.0.0.1:{options(one['command'])['--port']}/health" in one["healthcheck"]["test"][-1]
+        for one in ENGINES.values()
+    )
     devices = [one["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] for one in ENGINES.values()]
     assert devices == [["0"], ["1"]]
 
@@ -152,15 +176,22 @@ def test_compose_names_and_ports() -> None:
 
 def test_compose_files() -> None:
     """Every file that is mounted is in the folder, except for secrets; keys, rules and dashboards lie where they are read."""
-    mounts = {name: dict(part.split(":")[:2] for part in one.get("volumes", ()) if part.startswith("./")) for name, one in SERVICES.items()}
+    mounts = {
+        name: dict(part.split(":")[:2] for part in one.get("volumes", ()) if part.startswith("./"))
+        for name, one in SERVICES.items()
+    }
     files = [path for parts in mounts.values() for path in parts if not path.startswith("./secrets/")]
     assert files
     assert [path for path in files if not (DEPLOY / path).is_file()] == []
     assert SERVICES["front"]["environment"]["PELLUCID_API_KEY_FILE"] == f"{mounts['front']['./secrets/front']}/keys"
     folder = Path(mounts["prometheus"]["./prometheus.yaml"]).parent
     (job,) = documents("prometheus.yaml")[0]["scrape_configs"]
-    assert (folder / job["authorization"]["credentials_file"]).parent == Path(mounts["prometheus"]["./secrets/prometheus"])
-    assert [folder / rule for rule in documents("prometheus.yaml")[0]["rule_files"]] == [Path(mounts["prometheus"]["./alerts.yaml"])]
+    assert (folder / job["authorization"]["credentials_file"]).parent == Path(
+        mounts["prometheus"]["./secrets/prometheus"]
+    )
+    assert [folder / rule for rule in documents("prometheus.yaml")[0]["rule_files"]] == [
+        Path(mounts["prometheus"]["./alerts.yaml"])
+    ]
     provider = yaml.safe_load(COMPOSE["configs"]["dashboards"]["content"])["providers"][0]
     assert Path(mounts["grafana"]["./grafana_dashboard.json"]).parent == Path(provider["options"]["path"])
 
@@ -178,7 +209,9 @@ def test_compose_networks() -> None:
     """Engines are in an internal network alone, with the front; only loopback's ports are published."""
     assert COMPOSE["networks"]["engines"]["internal"] is True
     assert {tuple(one["networks"]) for one in ENGINES.values()} == {("engines",)}
-    assert [name for name, one in SERVICES.items() if name not in ENGINES and "engines" in one.get("networks", ())] == ["front"]
+    assert [name for name, one in SERVICES.items() if name not in ENGINES and "engines" in one.get("networks", ())] == [
+        "front"
+    ]
     published = [port for one in SERVICES.values() for port in one.get("ports", ())]
     assert len(published) == 3
     assert all(port.startswith("127.0.0.1:") for port in published)
@@ -224,13 +257,17 @@ def test_kubernetes_names_and_ports() -> None:
     front = KUBERNETES["Service", "pellucid"]["spec"]
     assert {front["ports"][0]["port"], FRONT_CONTAINER["ports"][0]["containerPort"]} == {PORT}
     hosts = kubernetes_environment(FRONT_CONTAINER)["PELLUCID_ALLOWED_HOSTS"].split(",")
-    assert {f"pellucid{domain}" for domain in ("", ".pellucid", ".pellucid.svc", ".pellucid.svc.cluster.local")} <= set(hosts)
+    assert {f"pellucid{domain}" for domain in ("", ".pellucid", ".pellucid.svc", ".pellucid.svc.cluster.local")} <= set(
+        hosts
+    )
     for _, container in pods():
         names = {one["name"] for one in container["ports"]}
         probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
         assert {(probe.get("httpGet") or probe["tcpSocket"])["port"] for probe in probes} == names
         assert {probe["httpGet"]["path"] for probe in probes if "httpGet" in probe} == {"/health"}
-    assert all("tcpSocket" in FRONT_CONTAINER[probe] for probe in ("startupProbe", "livenessProbe")), "a front that waits is not restarted"
+    assert all("tcpSocket" in FRONT_CONTAINER[probe] for probe in ("startupProbe", "livenessProbe")), (
+        "a front that waits is not restarted"
+    )
     assert all(one["ports"][0]["targetPort"] == "http" for one in (service, front))
 
 
@@ -252,7 +289,9 @@ def test_kubernetes_limits() -> None:
     """An engine has a GPU; all fronts together ask it for no more than it runs at once; a front has time to end its answers."""
     assert VLLM_CONTAINER["resources"]["limits"]["nvidia.com/gpu"] == "1"
     environment = kubernetes_environment(FRONT_CONTAINER)
-    assert int(environment["PELLUCID_ENGINE_SLOTS"]) * FRONT["replicas"] == int(options(VLLM_CONTAINER["args"])["--max-num-seqs"])
+    assert int(environment["PELLUCID_ENGINE_SLOTS"]) * FRONT["replicas"] == int(
+        options(VLLM_CONTAINER["args"])["--max-num-seqs"]
+    )
     stopping = FRONT_CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"] + int(environment["PELLUCID_GRACE"])
     assert stopping < FRONT_POD["terminationGracePeriodSeconds"]
 
@@ -260,15 +299,28 @@ def test_kubernetes_limits() -> None:
 def test_kubernetes_rights() -> None:
     """Only fronts reach engines, engines reach nothing, and a front has no rights that it does not need."""
     policy = KUBERNETES["NetworkPolicy", "vllm"]["spec"]
-    assert (policy["podSelector"], policy["policyTypes"], policy["egress"]) == ({"matchLabels": {"app": "vllm"}}, ["Ingress", "Egress"], [])
+    assert (policy["podSelector"], policy["policyTypes"], policy["egress"]) == (
+        {"matchLabels": {"app": "vllm"}},
+        ["Ingress", "Egress"],
+        [],
+    )
     (rule,) = policy["ingress"]
-    assert rule == {"from": [{"podSelector": {"matchLabels": {"app": "pellucid"}}}], "ports": [{"protocol": "TCP", "port": 8000}]}
+    assert rule == {
+        "from": [{"podSelector": {"matchLabels": {"app": "pellucid"}}}],
+        "ports": [{"protocol": "TCP", "port": 8000}],
+    }
     pod, container = FRONT_POD["securityContext"], FRONT_CONTAINER["securityContext"]
     assert (pod["runAsNonRoot"], pod["runAsUser"], pod["fsGroup"]) == (True, USER, USER)
-    assert container == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    assert container == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
     keys = [one for _, container in pods() for one in container["env"] if "valueFrom" in one]
     assert [one["name"] for one in keys] == ["PELLUCID_ENGINE_KEY", "VLLM_API_KEY"]
-    assert keys[0]["valueFrom"] == keys[1]["valueFrom"] == {"secretKeyRef": {"name": "pellucid-engine-key", "key": "key"}}
+    assert (
+        keys[0]["valueFrom"] == keys[1]["valueFrom"] == {"secretKeyRef": {"name": "pellucid-engine-key", "key": "key"}}
+    )
 
 
 def exported() -> dict[str, set[str]]:
@@ -350,7 +402,10 @@ def test_unit(tmp_path: Path) -> None:
     }
     assert {name: unit_values(name) for name in wanted} == {name: [value] for name, value in wanted.items()}
     environment = SERVERS["systemd"][1]
-    for variable, directory, root in (("DATA", "StateDirectory", "/var/lib"), ("CACHE", "CacheDirectory", "/var/cache")):
+    for variable, directory, root in (
+        ("DATA", "StateDirectory", "/var/lib"),
+        ("CACHE", "CacheDirectory", "/var/cache"),
+    ):
         assert environment[f"PELLUCID_{variable}"] == f"{root}/{unit_values(directory)[0]}"
     if (systemd := shutil.which("systemd-analyze")) is not None:
         unit = tmp_path / "pellucid.service"
@@ -410,7 +465,10 @@ def test_ray_application(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
-    [({"folder": "x"}, "folder and name are needed"), ({"folder": "x", "name": "y", "replica": "2"}, "replica is unknown")],
+    [
+        ({"folder": "x"}, "folder and name are needed"),
+        ({"folder": "x", "name": "y", "replica": "2"}, "replica is unknown"),
+    ],
 )
 def test_wrong_arguments_of_ray(arguments: dict[str, str], problem: str) -> None:
     """A wrong argument is named, with the right ones."""

@@ -16,7 +16,9 @@ def test_settings() -> None:
     assert (DOCS / "settings.md").read_text(encoding="utf-8") == settings_page()
 
 
-@pytest.mark.parametrize(("text", "cell"), [("the model.", "the model"), ("this one, ...", "this one, ..."), ("a | b", "a \\| b")])
+@pytest.mark.parametrize(
+    ("text", "cell"), [("the model.", "the model"), ("this one, ...", "this one, ..."), ("a | b", "a \\| b")]
+)
 def test_cell(text: str, cell: str) -> None:
     """A cell of a table has no final full stop, but keeps an ellipsis."""
     assert _cell(text) == cell

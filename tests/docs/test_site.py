@@ -16,7 +16,9 @@ from mkdocs_outside_pages import OUTSIDE, relinked
 
 ROOT = Path(__file__).parents[2]
 LOADS = {"script": "src", "img": "src", "source": "srcset", "iframe": "src", "link": "href"}
-"""Attributes from which a browser loads by itself. Links with ``rel=canonical`` and the like are not loaded."""
+"""Attributes from which a browser loads by itself.
+Links with ``rel=canonical`` and the like are not loaded.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built site."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    built = subprocess.run(command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True)
+    built = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
     assert built.returncode == 0, built.stderr
     return folder
 

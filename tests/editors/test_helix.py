@@ -29,11 +29,15 @@ def test_completion_menu(tmp_path: Path, served_model: str) -> None:
     """The menu offers the suggestion; Tab and Enter put it into the file."""
     helix = tmp_path / "helix"
     helix.mkdir()
-    (helix / "languages.toml").write_text(LANGUAGES.format(command=json.dumps(sys.executable), url=json.dumps(served_model)))
+    (helix / "languages.toml").write_text(
+        LANGUAGES.format(command=json.dumps(sys.executable), url=json.dumps(served_model))
+    )
     file, log = tmp_path / "sums.py", tmp_path / "log"
     file.write_text("def add(a, b):\n    \n\n\nprint(add(1, 2))\n")
     log.touch()
-    homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"), str(tmp_path))
+    homes = dict.fromkeys(
+        ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"), str(tmp_path)
+    )
     with Terminal(tmp_path, ["hx", "-v", "--log", str(log), "-w", str(tmp_path), f"{file}:2"], homes) as terminal:
         until(lambda: "completionProvider" in log.read_text(), "the language server")
         terminal.keys("A", "r", "e", "C-x")

@@ -36,7 +36,9 @@ def vim(tmp_path: Path) -> Iterator[Neovim]:
 
 
 @pytest.fixture(scope="module", params=programs())
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, served_model: str) -> Iterator[Neovim]:
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, served_model: str
+) -> Iterator[Neovim]:
     """A Neovim with the plugin and the language server."""
     with Neovim(tmp_path_factory.mktemp("served"), request.param) as vim:
         vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
@@ -338,7 +340,8 @@ def test_beyond_the_basic_plane(served: Neovim) -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    ("text", "reason"), [("x = 1\n" * 200_000, "it has more than 1,000,000"), ("A_KEY = '" + "k" * 9_000, "its lines are too long")]
+    ("text", "reason"),
+    [("x = 1\n" * 200_000, "it has more than 1,000,000"), ("A_KEY = '" + "k" * 9_000, "its lines are too long")],
 )
 def test_no_suggestion_by_hand_is_explained(served: Neovim, text: str, reason: str) -> None:
     """A suggestion that was requested by hand and cannot be given is refused with the reason."""
@@ -403,7 +406,9 @@ def test_help(vim: Neovim, tmp_path: Path) -> None:
     vim.api.command(f"helptags {tmp_path / 'copy' / 'doc'} | set runtimepath^={tmp_path / 'copy'},{PLUGIN}")
     vim.api.command("help :Pellucid-toggle")
     assert "*:Pellucid-toggle*" in vim.api.current.line
-    options, subcommands = vim.lua("return {require('pellucid.options').defaults, require('pellucid.command').complete('')}")
+    options, subcommands = vim.lua(
+        "return {require('pellucid.options').defaults, require('pellucid.command').complete('')}"
+    )
     for name in [*options, *options["keys"], *(f":Pellucid {name}" for name in subcommands)]:
         assert name in vim.text
 
@@ -594,7 +599,9 @@ def test_explained_code(served: Neovim) -> None:
     """The code action Explain opens a window with what the model says of the selected lines, and changes nothing."""
     served.edit(INSTRUCTED + "\n")
     served.keys("ggVj")
-    served.lua("vim.lsp.buf.code_action({ apply = true, filter = function(action) return action.title == 'Pellucid: Explain' end })")
+    served.lua(
+        "vim.lsp.buf.code_action({ apply = true, filter = function(action) return action.title == 'Pellucid: Explain' end })"
+    )
     until(lambda: "Lines 1 to 2" in served.screen, "the window", 120)
     assert "add" in served.text, "the window is entered"
     served.keys("q")
@@ -609,7 +616,10 @@ def hunk(line: int, old: list[str], new: list[str], probability: float = 0.75) -
     return {"range": span, "newText": text, "first": line, "old": old, "new": new, "probability": probability}
 
 
-EDIT = {"reason": None, "hunks": [hunk(0, ["a = 1"], ["a = 10"]), hunk(2, ["c = 3"], ["c = 30"]), hunk(3, [], ["d = 40"])]}
+EDIT = {
+    "reason": None,
+    "hunks": [hunk(0, ["a = 1"], ["a = 10"]), hunk(2, ["c = 3"], ["c = 30"]), hunk(3, [], ["d = 40"])],
+}
 UNCHANGED = {"reason": "The model changed nothing: say more exactly what to change, or try another seed.", "hunks": []}
 LETTERS = "a = 1\nb = 2\nc = 3\nend = 0"
 
@@ -675,7 +685,10 @@ def test_explain_enters_its_window(server: LanguageServerInNeovim) -> None:
 
 
 def test_explain_takes_no_keys_of_insert_mode(server: LanguageServerInNeovim) -> None:
-    """Keys that are typed when an explanation comes still reach the file. Its window names the keys that enter and close it."""
+    """Keys that are typed when an explanation comes still reach the file.
+
+    Its window names the keys that enter and close it.
+    """
     vim, request = server.vim, explanation(server)
     vim.keys("ix")
     vim.until_text("x" + LETTERS)
@@ -839,7 +852,10 @@ def test_several_taken_edits(server: LanguageServerInNeovim) -> None:
 
 
 def test_cancelling_an_edit(server: LanguageServerInNeovim) -> None:
-    """While an edit comes, its lines are drawn with the key that cancels it. Without an edit there is nothing to cancel."""
+    """While an edit comes, its lines are drawn with the key that cancels it.
+
+    Without an edit there is nothing to cancel.
+    """
     vim, request = server.vim, requested(server)
     server.stream(request, "a = 10")
     until(lambda: "a = 10" in vim.screen, "the first line")
@@ -855,7 +871,10 @@ def test_cancelling_an_edit(server: LanguageServerInNeovim) -> None:
 @pytest.mark.parametrize(("probability", "text"), [(1.0, "over 99 %"), (0.75, "75 %"), (0.0, "under 1 %")])
 @pytest.mark.parametrize("columns", [100, 60])
 def test_keys_of_an_edit(server: LanguageServerInNeovim, probability: float, text: str, columns: int) -> None:
-    """No hunk is certain. The keys are listed next to its probability or, in a narrow window, below it."""
+    """No hunk is certain.
+
+    The keys are listed next to its probability or, in a narrow window, below it.
+    """
     server.vim.api.ui_try_resize(columns, 30)
     vim = shown(server, {"reason": None, "hunks": [hunk(0, ["a = 1"], ["a = 10"], probability)]})
     gap = "  " if columns == 100 else "\n  "
@@ -941,7 +960,11 @@ def test_a_long_sentence_is_in_the_list_of_messages(vim: Neovim, level: int) -> 
     """A sentence that does not fit on the screen is shortened there without a prompt, and is whole in :messages."""
     vim.setup("", cmd=["no-such-program"])
     sentence = "don't stop | here: " + "word " * 40 + "and the remedy."
-    vim.lua("local sentence, level = ...; vim.schedule(function() require('pellucid.client').say(sentence, level) end)", sentence, level)
+    vim.lua(
+        "local sentence, level = ...; vim.schedule(function() require('pellucid.client').say(sentence, level) end)",
+        sentence,
+        level,
+    )
     until(lambda: f"Pellucid: {sentence}" in messages(vim), "the sentence")
     assert vim.screen.splitlines()[-1].startswith("Pellucid: don't stop | here: word")
     assert vim.screen.splitlines()[-1].endswith("…")
@@ -962,12 +985,19 @@ def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
     till = vim.home / "till.py"
     till.write_text(TILL)
     vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
-    shop = vim.edit("# The sum of all prices.\n\ndef total(items):\n    return sum(items)\n")  # the file has places above and below line 3
+    shop = vim.edit(
+        "# The sum of all prices.\n\ndef total(items):\n    return sum(items)\n"
+    )  # the file has places above and below line 3
     vim.keys("3Gwcwamount_due<Esc>:w<CR>")
-    named = until(lambda: re.search(r"def amount_due\(items\): +→ \S*till\.py:(\d) .*amount_due.* \d+ %", vim.screen), "a place")
+    named = until(
+        lambda: re.search(r"def amount_due\(items\): +→ \S*till\.py:(\d) .*amount_due.* \d+ %", vim.screen), "a place"
+    )
     assert named is not None
     vim.keys("j")
-    until(lambda: re.search(r"return sum\(items\) +→ \S*till\.py", vim.screen), "the place at the end of the cursor's line")
+    until(
+        lambda: re.search(r"return sum\(items\) +→ \S*till\.py", vim.screen),
+        "the place at the end of the cursor's line",
+    )
 
     vim.keys("<M-n>")
     until(lambda: vim.api.current.buffer.name == str(till), "the other file")
@@ -1065,7 +1095,9 @@ def test_surprising_code(served: Neovim) -> None:
     served.edit(CHEAPEST)
     served.keys(":Pellucid surprise<CR>")
     until(lambda: served.lua("return #vim.diagnostic.get(0)") == 1, "a mark", seconds=120)
-    line, column, message = served.lua("local one = vim.diagnostic.get(0)[1]; return { one.lnum, one.col, one.message }")
+    line, column, message = served.lua(
+        "local one = vim.diagnostic.get(0)[1]; return { one.lnum, one.col, one.message }"
+    )
     assert (line, column) == (5, len("            best = "))
     assert message.startswith("item fits better than items")
     served.keys(":Pellucid surprise off<CR>")

@@ -20,7 +20,9 @@ OWN = {f"{SECTION}.command"}
 """What the extension reads itself."""
 
 DECIDED = {f"{SECTION}.statusNotifications", f"{SECTION}.partialSuggestions", f"{SECTION}.doubtfulRests"}
-"""What the extension decides, not its user: it needs the status, and accepts doubtful rests but no unfinished answers."""
+"""What the extension decides, not its user: it needs the status, and accepts doubtful rests but no
+unfinished answers.
+"""
 
 
 def settings_of(kind: type[Any] = EditorSettings, path: str = SECTION) -> Iterator[tuple[str, Any, Field[Any]]]:

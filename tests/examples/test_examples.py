@@ -47,7 +47,9 @@ def test_score_file(tmp_path: Path) -> None:
 
 def test_compare_models() -> None:
     """The code model needs fewer bits per byte for code than the chat model."""
-    rows = run("compare_models.py", str(EXAMPLES / "score_file.py"), "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct").splitlines()
+    rows = run(
+        "compare_models.py", str(EXAMPLES / "score_file.py"), "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"
+    ).splitlines()
     chat, code = (float(row.split()[1]) for row in rows)
     assert code < chat
 
@@ -71,7 +73,9 @@ def test_notebook(tmp_path: Path) -> None:
     notebook = nbformat.reads((EXAMPLES / "compare_models.ipynb").read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
     environment = os.environ | real_models() | {"PYTHONPATH": os.pathsep.join(sys.path), "IPYTHONDIR": str(tmp_path)}
     NotebookClient(notebook, timeout=MAX_SECONDS, kernel_name="python3").execute(cwd=str(tmp_path), env=environment)
-    outputs = [output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.get("outputs", [])]
+    outputs = [
+        output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.get("outputs", [])
+    ]
     heat_maps = [html for html in outputs if 'aria-label="Token heat map"' in html]
     assert len(heat_maps) == 3
     assert not any(part in html for html in heat_maps for part in ("<script", "http:", "https:", "url("))

@@ -28,7 +28,11 @@ class CalibratedAssistant(ScriptedAssistant):
 
     def models(self) -> list[ModelCard]:
         calibration = as_sent(replace(doubtful(-10.0), about={"folder": "src", "date": "2026-11-27T10:00:00+00:00"}))
-        return [ModelCard(TINY, 64, True, True, 1, "scripted", None, files=True, calibration=calibration, calibration_note=NOTE)]
+        return [
+            ModelCard(
+                TINY, 64, True, True, 1, "scripted", None, files=True, calibration=calibration, calibration_note=NOTE
+            )
+        ]
 
 
 def log_of(folder: Path) -> SuggestionLog:
@@ -38,7 +42,9 @@ def log_of(folder: Path) -> SuggestionLog:
 class TestCalibrated:
     @pytest.fixture
     def assistant(self) -> ScriptedAssistant:
-        return CalibratedAssistant([spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])])
+        return CalibratedAssistant(
+            [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
+        )
 
     async def test_told(self, connect: Connect) -> None:
         """A calibration from the server decides in the editor, and the explanation and the status name it."""

@@ -67,7 +67,9 @@ def model_offset(text: str, position: types.Position, encoding: str) -> int:
     if position.line >= len(lines):
         return len(text)
     line = lines[position.line]
-    column = next((column for column in range(len(line)) if units(line[:column], encoding) >= position.character), len(line))
+    column = next(
+        (column for column in range(len(line)) if units(line[:column], encoding) >= position.character), len(line)
+    )
     return starts[position.line] + column
 
 
@@ -78,9 +80,14 @@ def document(text: str | None, encoding: str = "utf-16", uri: str = "file:///pro
 def opened(*cells: tuple[types.NotebookCellKind, str, str], encoding: str = "utf-16") -> Documents:
     """A workspace with one notebook of cells (kind, language, text), whose addresses end in ``#0``, ``#1`` and so on."""
     documents = Documents("file:///work", position_encoding=encoding)
-    items = [types.TextDocumentItem(cell_uri(index), language, 1, text) for index, (_, language, text) in enumerate(cells)]
+    items = [
+        types.TextDocumentItem(cell_uri(index), language, 1, text) for index, (_, language, text) in enumerate(cells)
+    ]
     notebook = types.NotebookDocument(
-        NOTEBOOK, "jupyter-notebook", 1, [types.NotebookCell(kind, cell_uri(index)) for index, (kind, _, _) in enumerate(cells)]
+        NOTEBOOK,
+        "jupyter-notebook",
+        1,
+        [types.NotebookCell(kind, cell_uri(index)) for index, (kind, _, _) in enumerate(cells)],
     )
     documents.put_notebook_document(types.DidOpenNotebookDocumentParams(notebook, items))
     return documents
@@ -164,15 +171,26 @@ class TestPositions:
 class TestEdits:
     @pytest.mark.slow
     @given(
-        texts, encodings, st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 3), st.integers(0, 9), texts), max_size=5)
+        texts,
+        encodings,
+        st.lists(
+            st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 3), st.integers(0, 9), texts), max_size=5
+        ),
     )
     def test_incremental_edits(self, text: str, encoding: str, edits: list[tuple[int, int, int, int, str]]) -> None:
         """After any edits, at positions in and past the text, the document equals the client's."""
         written, expected = document(text, encoding), text
         for line, character, lines, last, new in edits:
-            start, end = types.Position(line, character), types.Position(line + lines, last if lines else character + last)
+            start, end = (
+                types.Position(line, character),
+                types.Position(line + lines, last if lines else character + last),
+            )
             written.apply_change(types.TextDocumentContentChangePartial(types.Range(start, end), new))
-            expected = expected[: model_offset(expected, start, encoding)] + new + expected[model_offset(expected, end, encoding) :]
+            expected = (
+                expected[: model_offset(expected, start, encoding)]
+                + new
+                + expected[model_offset(expected, end, encoding) :]
+            )
             assert written.source == expected
 
     def test_a_range_that_ends_before_it_starts_takes_nothing_away(self) -> None:
@@ -231,7 +249,9 @@ class TestInstall:
 
             general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8])
             folder = types.WorkspaceFolder("file:///work", "work")
-            params = types.InitializeParams(types.ClientCapabilities(general=general), root_uri="file:///work", workspace_folders=[folder])
+            params = types.InitializeParams(
+                types.ClientCapabilities(general=general), root_uri="file:///work", workspace_folders=[folder]
+            )
             steps = server.protocol.lsp_initialize(params)
             handler, arguments, _ = next(steps)
             handler(*arguments)
@@ -261,7 +281,9 @@ class TestCursor:
 
     def test_a_cursor_in_a_code_cell(self) -> None:
         """The other cells surround the cursor: code unchanged, prose as comments, empty cells omitted."""
-        documents = opened(code("import os"), prose("# Load\n\nthe data"), code("  \n"), code("x = 1\ny = 2"), code("print(x)"))
+        documents = opened(
+            code("import os"), prose("# Load\n\nthe data"), code("  \n"), code("x = 1\ny = 2"), code("print(x)")
+        )
         cursor = cursor_at(documents, cell_uri(3), types.Position(1, 1))
         assert cursor.before == "import os\n\n# # Load\n#\n# the data\n\nx = 1\ny"
         assert cursor.after == " = 2\n\nprint(x)"

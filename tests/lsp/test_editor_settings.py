@@ -46,13 +46,22 @@ def test_values() -> None:
             {"completion": {"maxToken": 1}},
             "pellucid.completion.maxToken is not a setting of Pellucid: did you mean pellucid.completion.maxTokens?",
         ),
-        ({"completion": {"zzz": 1}}, "pellucid.completion.zzz is not a setting of Pellucid: docs/settings.md lists all settings."),
-        ({"completion": {"level": "loud"}}, "pellucid.completion.level should be one of quiet, normal, eager, not 'loud'."),
+        (
+            {"completion": {"zzz": 1}},
+            "pellucid.completion.zzz is not a setting of Pellucid: docs/settings.md lists all settings.",
+        ),
+        (
+            {"completion": {"level": "loud"}},
+            "pellucid.completion.level should be one of quiet, normal, eager, not 'loud'.",
+        ),
         ({"completion": {"maxTokens": 0}}, "pellucid.completion.maxTokens should be between 1 and 1024, not 0."),
         ({"completion": {"budgetMs": -1}}, "pellucid.completion.budgetMs should be 0 or more, not -1."),
         ({"completion": {"maxTokens": "64"}}, "pellucid.completion.maxTokens should be a whole number, not '64'."),
         ({"completion": {"maxTokens": True}}, "pellucid.completion.maxTokens should be a whole number, not True."),
-        ({"completion": {"languagesOff": "markdown"}}, "pellucid.completion.languagesOff should be a list of strings, not 'markdown'."),
+        (
+            {"completion": {"languagesOff": "markdown"}},
+            "pellucid.completion.languagesOff should be a list of strings, not 'markdown'.",
+        ),
         ({"enabled": 1}, "pellucid.enabled should be true or false, not 1."),
         ({"server": {"apiKey": 123}}, "pellucid.server.apiKey should be a string."),
     ],
@@ -87,7 +96,9 @@ def test_what_can_be_taken() -> None:
         base,
     )
 
-    assert settings == EditorSettings.read({"enabled": False, "completion": {"level": "quiet"}, "server": {"start": False}}, base)
+    assert settings == EditorSettings.read(
+        {"enabled": False, "completion": {"level": "quiet"}, "server": {"start": False}}, base
+    )
     assert errors == (
         "pellucid.unknownKey is not a setting of Pellucid: docs/settings.md lists all settings.",
         "pellucid.completion.maxLines should be a whole number, not 'x'.",

@@ -67,7 +67,9 @@ async def test_ranges_are_in_the_clients_units(connect: Connect, assistant: Scri
 
 @pytest.mark.parametrize("ends", [True, False])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-async def test_lines_below_the_last_one(connect: Connect, assistant: ScriptedAssistant, newline: str, ends: bool) -> None:
+async def test_lines_below_the_last_one(
+    connect: Connect, assistant: ScriptedAssistant, newline: str, ends: bool
+) -> None:
     """Lines that are asked for below the last line come there, whether it has an end or not."""
     assistant.script = [spoken("w = 4\n```\n")]
     editor = await connect()
@@ -83,9 +85,15 @@ async def test_lines_below_the_last_one(connect: Connect, assistant: ScriptedAss
 async def test_a_cell_of_a_notebook(connect: Connect) -> None:
     """The lines of a cell are counted in the cell, whatever the cells above it have."""
     editor = await connect()
-    cells = [types.NotebookCell(types.NotebookCellKind.Code, f"vscode-notebook-cell:/project/n.ipynb#{index}") for index in range(2)]
+    cells = [
+        types.NotebookCell(types.NotebookCellKind.Code, f"vscode-notebook-cell:/project/n.ipynb#{index}")
+        for index in range(2)
+    ]
     notebook = types.NotebookDocument("file:///project/n.ipynb", "jupyter-notebook", 1, cells)
-    texts = [types.TextDocumentItem(cell.document, "python", 1, text) for cell, text in zip(cells, ("import os\n\n", TEXT), strict=True)]
+    texts = [
+        types.TextDocumentItem(cell.document, "python", 1, text)
+        for cell, text in zip(cells, ("import os\n\n", TEXT), strict=True)
+    ]
     editor.client.notebook_document_did_open(types.DidOpenNotebookDocumentParams(notebook, texts))
     made = await ask(editor, textDocument={"uri": cells[1].document})
     (hunk,) = made.hunks
@@ -111,7 +119,9 @@ async def test_windows_line_ends(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize(("line", "dropped"), [(2, True), (0, True), (4, False)])
-async def test_a_document_that_changes_meanwhile(connect: Connect, assistant: ScriptedAssistant, line: int, dropped: bool) -> None:
+async def test_a_document_that_changes_meanwhile(
+    connect: Connect, assistant: ScriptedAssistant, line: int, dropped: bool
+) -> None:
     """An edit is dropped with a sentence if the selected lines or those above have changed; a change below does no harm."""
     reached, release = threading.Event(), threading.Event()
 
@@ -173,7 +183,12 @@ async def test_no_change(connect: Connect, assistant: ScriptedAssistant) -> None
     ],
 )
 async def test_refusals(
-    connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any], uri: str, fields: dict[str, Any], sentence: str
+    connect: Connect,
+    assistant: ScriptedAssistant,
+    options: dict[str, Any],
+    uri: str,
+    fields: dict[str, Any],
+    sentence: str,
 ) -> None:
     """Bad requests, and documents that must not be sent, get a sentence; the model is not asked."""
     editor = await connect(options=options)
@@ -185,8 +200,15 @@ async def test_refusals(
 
 async def actions(editor: Editor, begin: int, end: int, *messages: str, only: list[str] | None = None) -> list[Any]:
     where = {"start": {"line": begin, "character": 0}, "end": {"line": end, "character": 0}}
-    context = {"diagnostics": [{"range": where, "message": message} for message in messages], **({} if only is None else {"only": only})}
-    return list(await editor.request_raw("textDocument/codeAction", {"textDocument": {"uri": URI}, "range": where, "context": context}))
+    context = {
+        "diagnostics": [{"range": where, "message": message} for message in messages],
+        **({} if only is None else {"only": only}),
+    }
+    return list(
+        await editor.request_raw(
+            "textDocument/codeAction", {"textDocument": {"uri": URI}, "range": where, "context": context}
+        )
+    )
 
 
 async def test_code_actions(connect: Connect) -> None:
@@ -195,7 +217,9 @@ async def test_code_actions(connect: Connect) -> None:
     editor.open(URI, TEXT)
     titles = [one["title"].removeprefix("Pellucid: ") for one in await actions(editor, 1, 3, "y is\nunused")]
     assert titles == ["Fix: y is unused", "Write a docstring", "Add type hints", "Write tests for this", "Explain"]
-    assert [one["title"] for one in await actions(editor, 1, 3, "unused", only=["quickfix"])] == ["Pellucid: Fix: unused"]
+    assert [one["title"] for one in await actions(editor, 1, 3, "unused", only=["quickfix"])] == [
+        "Pellucid: Fix: unused"
+    ]
     assert len(await actions(editor, 1, 3, "unused", only=["refactor"])) == 4
     assert await actions(editor, 1, 1) == []
     (fix,) = await actions(editor, 2, 2, "unused")
@@ -229,8 +253,13 @@ async def test_a_code_action_edits(connect: Connect) -> None:
 
 
 async def test_a_version_is_edited(connect: Connect) -> None:
-    """An editor that knows versions gets the one that is to be changed. If it refuses, a message says so."""
-    edits = types.WorkspaceClientCapabilities(workspace_edit=types.WorkspaceEditClientCapabilities(document_changes=True))
+    """An editor that knows versions gets the one that is to be changed.
+
+    If it refuses, a message says so.
+    """
+    edits = types.WorkspaceClientCapabilities(
+        workspace_edit=types.WorkspaceEditClientCapabilities(document_changes=True)
+    )
     editor = await connect(capabilities=types.ClientCapabilities(workspace=edits, text_document=INLINE))
     applied: list[Any] = []
 
@@ -242,7 +271,11 @@ async def test_a_version_is_edited(connect: Connect) -> None:
     editor.open(URI, TEXT)
     await editor.command(INSTRUCT, URI, 1, 3, "Set y to 5.")
     (change,) = applied[0].document_changes
-    assert (change.text_document.uri, isinstance(change.text_document.version, int), applied[0].changes) == (URI, True, None)
+    assert (change.text_document.uri, isinstance(change.text_document.version, int), applied[0].changes) == (
+        URI,
+        True,
+        None,
+    )
     assert editor.messages == [f"Pellucid: {CHANGED}"]
 
 
@@ -317,13 +350,17 @@ async def test_explain_a_range(connect: Connect, assistant: ScriptedAssistant) -
     ("lines", "sentence"),
     [((3, 4), "The range has no code to explain: select some lines."), ((3, 1), "The range ends before it begins.")],
 )
-async def test_explain_nothing(connect: Connect, assistant: ScriptedAssistant, lines: tuple[int, int], sentence: str) -> None:
+async def test_explain_nothing(
+    connect: Connect, assistant: ScriptedAssistant, lines: tuple[int, int], sentence: str
+) -> None:
     """A range without code is refused, and the model is not asked."""
     editor = await connect()
     editor.open(URI, TEXT)
     start, end = ({"line": line, "character": 0} for line in lines)
     with pytest.raises(JsonRpcException, match=sentence):
-        await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": {"start": start, "end": end}})
+        await editor.request(
+            "pellucid/explainCode", {"textDocument": {"uri": URI}, "range": {"start": start, "end": end}}
+        )
     assert not assistant.calls
 
 

@@ -21,7 +21,13 @@ from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.errors import UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch import MAX_PAUSE_SECONDS, LaunchEnvironment, Launcher, LauncherState, LauncherStatus
+from pellucid_lsp.model_server.launch import (
+    MAX_PAUSE_SECONDS,
+    LaunchEnvironment,
+    Launcher,
+    LauncherState,
+    LauncherStatus,
+)
 from pellucid_lsp.model_server.server_process import ServerRecord, command_line
 from support.editors import fake_model_server
 from support.editors.lsp_client import LIMIT_SECONDS, until
@@ -80,7 +86,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     variables = {**os.environ, "FAKE": str(tmp_path), "PELLUCID_PORT": str(port)}
-    around = LaunchEnvironment(variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs", (sys.executable, SCRIPT))
+    around = LaunchEnvironment(
+        variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs", (sys.executable, SCRIPT)
+    )
     world = World(tmp_path, port, around)
     world.around = replace(around, sleep=world.nap)
     yield world
@@ -138,7 +146,9 @@ async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByH
 
     assert client.url == world.url
     assert len(world.starts()) == 1
-    assert world.statuses == [LauncherStatus(LauncherState.READY, f"The model server at {world.url} is ready.", world.url)]
+    assert world.statuses == [
+        LauncherStatus(LauncherState.READY, f"The model server at {world.url} is ready.", world.url)
+    ]
 
 
 @pytest.mark.process
@@ -156,7 +166,9 @@ async def test_only_their_owner_reads_logs_and_records(world: World, there: bool
 
     await world.launcher().client()
 
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for file in (world.log, record) for path in (file, file.parent)}
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode) for file in (world.log, record) for path in (file, file.parent)
+    }
     assert modes == {world.log.name: 0o600, "logs": 0o700, record.name: 0o600, "records": 0o700}
 
 
@@ -264,7 +276,9 @@ async def test_loading_is_told(world: World) -> None:
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.status.state is LauncherState.LOADING)
-    world.configure("next.json", json.dumps({"state": "loading", "activity": "packing tiny (int8)", "done": 3, "total": 4}))
+    world.configure(
+        "next.json", json.dumps({"state": "loading", "activity": "packing tiny (int8)", "done": 3, "total": 4})
+    )
     (world.folder / "next.json").replace(world.folder / "unready.json")
     await until(lambda: launcher.status.percent == 75)
     (world.folder / "unready.json").unlink()
@@ -310,11 +324,12 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
 @pytest.mark.process
 async def test_a_start_that_fails_is_explained(world: World) -> None:
     """The error about a server that exits names its last log line, and starts are delayed."""
-    world.configure("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 is not available (in use): stop what uses it.")
-    launcher = world.launcher()
-    expected = (
-        f"The model server could not be started: Port 1 of 127.0.0.1 is not available (in use): stop what uses it. Its log is {world.log}."
+    world.configure(
+        "fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 is not available (in use): stop what uses it."
     )
+    launcher = world.launcher()
+    refused = "Port 1 of 127.0.0.1 is not available (in use): stop what uses it."
+    expected = f"The model server could not be started: {refused} Its log is {world.log}."
 
     for _ in range(2):
         results = await asyncio.gather(*(launcher.client() for _ in range(20)), return_exceptions=True)
@@ -348,7 +363,9 @@ async def test_a_server_that_dies_while_it_loads(world: World) -> None:
     world.log.write_text("loading\npellucid: m.gguf does not exist.\n")
     os.kill(world.starts()[0][0], signal.SIGKILL)
 
-    with pytest.raises(UnavailableError, match=r"^The model server could not be started: m\.gguf does not exist\. Its log is "):
+    with pytest.raises(
+        UnavailableError, match=r"^The model server could not be started: m\.gguf does not exist\. Its log is "
+    ):
         await waiting
     assert len(world.starts()) == 1
 
@@ -357,10 +374,15 @@ async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
     """If no server may be started here, the error names both remedies; for a remote address it names only one."""
     with pytest.raises(UnavailableError) as raised:
         await world.launcher(start=False).client()
-    assert str(raised.value) == f"No server answers at {world.url}: run `pellucid serve`, or set pellucid.server.start to true."
+    assert (
+        str(raised.value)
+        == f"No server answers at {world.url}: run `pellucid serve`, or set pellucid.server.start to true."
+    )
     assert world.statuses[-1].state is LauncherState.FAILED
 
-    with pytest.raises(UnavailableError, match=r"start a Pellucid server there, or set pellucid\.server\.url to another address\.$"):
+    with pytest.raises(
+        UnavailableError, match=r"start a Pellucid server there, or set pellucid\.server\.url to another address\.$"
+    ):
         await world.launcher(url=f"{world.url}/behind/a/proxy").client()
     assert world.starts() == []
 
@@ -374,23 +396,33 @@ async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, reason
     with pytest.raises(UnavailableError) as raised:
         await world.launcher(api_key=key).client()
 
-    assert str(raised.value) == f"The model server at {world.url} refuses this editor ({reason}): set pellucid.server.apiKey."
+    assert (
+        str(raised.value)
+        == f"The model server at {world.url} refuses this editor ({reason}): set pellucid.server.apiKey."
+    )
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("wants_key", [True, False])
-async def test_the_key_of_the_settings_is_not_sent_elsewhere(world: World, started_by_hand: ByHand, wants_key: bool) -> None:
+async def test_the_key_of_the_settings_is_not_sent_elsewhere(
+    world: World, started_by_hand: ByHand, wants_key: bool
+) -> None:
     """A server at an address that Pellucid's own settings do not name gets no key of theirs, and the status says what to set."""
     await started_by_hand(**({"PELLUCID_API_KEY": "secret"} if wants_key else {}))
     variables = {**world.around.variables, "PELLUCID_API_KEY": "secret", "PELLUCID_PORT": str(world.port % 65535 + 1)}
     own = f"http://127.0.0.1:{variables['PELLUCID_PORT']}"
-    withheld = f"The API key in Pellucid's own settings is sent only to {own}: set pellucid.server.apiKey for {world.url}."
+    withheld = (
+        f"The API key in Pellucid's own settings is sent only to {own}: set pellucid.server.apiKey for {world.url}."
+    )
     launcher = world.launcher(around=replace(world.around, variables=variables), url=world.url)
 
     if wants_key:
         with pytest.raises(UnavailableError):
             await launcher.client()
-        assert launcher.status.message == f"The model server at {world.url} refuses this editor (The API key is wrong): {withheld}"
+        assert (
+            launcher.status.message
+            == f"The model server at {world.url} refuses this editor (The API key is wrong): {withheld}"
+        )
     else:
         await launcher.client()
         assert launcher.status.message == f"The model server at {world.url} is ready. {withheld}"
@@ -437,7 +469,10 @@ async def test_port_of_a_stranger(world: World, greeting: bytes) -> None:
         with pytest.raises(UnavailableError) as raised:
             await world.launcher(around=replace(world.around, clock=lambda: float(next(seconds)))).client()
 
-    assert str(raised.value) == f"The server at {world.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
+    assert (
+        str(raised.value)
+        == f"The server at {world.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
+    )
     assert world.starts() == []
 
 
@@ -559,7 +594,9 @@ async def test_a_wrong_address_is_one_sentence(world: World) -> None:
     """An invalid address in the settings raises UnavailableError on use, not on construction."""
     launcher = world.launcher(url="localhost:8437")
 
-    with pytest.raises(UnavailableError, match=r"^pellucid\.server\.url should be an address like http://127\.0\.0\.1:8437"):
+    with pytest.raises(
+        UnavailableError, match=r"^pellucid\.server\.url should be an address like http://127\.0\.0\.1:8437"
+    ):
         await launcher.client()
     assert launcher.status.state is LauncherState.FAILED
 
@@ -578,5 +615,7 @@ async def test_a_command_that_is_not_there(world: World) -> None:
     """A missing interpreter is reported."""
     launcher = world.launcher(around=replace(world.around, command=(str(world.folder / "gone"),)))
 
-    with pytest.raises(UnavailableError, match=r"^The model server cannot be started \(No such file .*gone\): reinstall Pellucid\.$"):
+    with pytest.raises(
+        UnavailableError, match=r"^The model server cannot be started \(No such file .*gone\): reinstall Pellucid\.$"
+    ):
         await launcher.client()

@@ -17,7 +17,9 @@ class Client:
     """Records the progress messages of a client, which answers ``create`` once ``answer`` is set, with an error if it ``refuses``."""
 
     def __init__(self, *, can_show: bool = True) -> None:
-        self.client_capabilities = types.ClientCapabilities(window=types.WindowClientCapabilities(work_done_progress=can_show))
+        self.client_capabilities = types.ClientCapabilities(
+            window=types.WindowClientCapabilities(work_done_progress=can_show)
+        )
         self.work_done_progress = self
         self.messages: list[tuple[str, str]] = []
         self.tokens: list[str] = []
@@ -74,7 +76,10 @@ async def test_a_bar() -> None:
     bar.show("loading again", 1)
     await settled()
 
-    assert client.bars() == [["begin starting None", "report loading 10", "report loading 21", "end"], ["begin loading again 1"]]
+    assert client.bars() == [
+        ["begin starting None", "report loading 10", "report loading 21", "end"],
+        ["begin loading again 1"],
+    ]
 
 
 @pytest.mark.parametrize("hides", [1, 2, 3])

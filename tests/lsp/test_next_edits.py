@@ -122,7 +122,9 @@ async def test_dismissed_and_levels(connect: Connect) -> None:
     assert await own_edits(quiet) == []
 
 
-@pytest.mark.parametrize("options", [{"nextEdits": False}, {"enabled": False}, {"completion": {"languagesOff": ["python"]}}])
+@pytest.mark.parametrize(
+    "options", [{"nextEdits": False}, {"enabled": False}, {"completion": {"languagesOff": ["python"]}}]
+)
 async def test_switched_off(connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any]) -> None:
     """With the setting off, or all suggestions off, the model reads nothing."""
     editor = await connect(options=options)
@@ -153,7 +155,10 @@ async def test_another_document(connect: Connect, tmp_path: Path) -> None:
     (edit,) = await own_edits(editor)
     assert edit.text == "z = mean(c)"
     added, closed = [types.WorkspaceFolder((tmp_path / name).as_uri(), "folder") for name in ("added", "")]
-    for event, count in ((types.WorkspaceFoldersChangeEvent([added], []), 1), (types.WorkspaceFoldersChangeEvent([], [closed]), 0)):
+    for event, count in (
+        (types.WorkspaceFoldersChangeEvent([added], []), 1),
+        (types.WorkspaceFoldersChangeEvent([], [closed]), 0),
+    ):
         editor.client.workspace_did_change_workspace_folders(types.DidChangeWorkspaceFoldersParams(event))
         assert len(await own_edits(editor)) == count
 
@@ -167,7 +172,13 @@ def project(tmp_path: Path) -> Path:
     """A workspace with a file that git ignores and others with the name that is changed."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
-    for name, text in {".gitignore": "built.py\n", "built.py": TEXT, "b.py": TEXT, "c.py": TEXT, "d.py": "x = totals(a)\n"}.items():
+    for name, text in {
+        ".gitignore": "built.py\n",
+        "built.py": TEXT,
+        "b.py": TEXT,
+        "c.py": TEXT,
+        "d.py": "x = totals(a)\n",
+    }.items():
         (folder / name).write_text(text)
     return folder
 
@@ -196,7 +207,12 @@ async def test_other_files_of_the_workspace(connect: Connect, project: Path) -> 
 
 @pytest.mark.parametrize(
     ("options", "files"),
-    [({"nextEdits": False}, 0), ({"enabled": False}, 0), ({"context": {"filesTokens": 0}}, 1), ({"context": {"exclude": ["b.py"]}}, 1)],
+    [
+        ({"nextEdits": False}, 0),
+        ({"enabled": False}, 0),
+        ({"context": {"filesTokens": 0}}, 1),
+        ({"context": {"exclude": ["b.py"]}}, 1),
+    ],
 )
 async def test_other_files_that_must_not_be_read(
     connect: Connect, assistant: ScriptedAssistant, project: Path, options: dict[str, Any], files: int
@@ -241,7 +257,9 @@ async def test_cells_of_notebooks(connect: Connect, assistant: ScriptedAssistant
         ("debug(first)\nx\ny\ndebug(second)\nz", ((0, 0, 1, 0), ""), "", (2, 0, 3, 0)),
     ],
 )
-async def test_whole_lines(connect: Connect, before: str, change: tuple[tuple[int, ...], str], text: str, place: tuple[int, ...]) -> None:
+async def test_whole_lines(
+    connect: Connect, before: str, change: tuple[tuple[int, ...], str], text: str, place: tuple[int, ...]
+) -> None:
     """Lines are inserted and deleted with their ends, also at the end of a document whose last line has none."""
     editor = await connect()
     editor.open(URI, before)
@@ -256,7 +274,11 @@ async def test_copilot_clients(start: Start) -> None:
     editor = await start()
     editor.open(URI, TEXT)
     editor.replace(URI, FIRST, "mean")
-    params = {"textDocument": {"uri": URI, "version": 2}, "position": {"line": 0, "character": 8}, "context": {"triggerKind": 2}}
+    params = {
+        "textDocument": {"uri": URI, "version": 2},
+        "position": {"line": 0, "character": 8},
+        "context": {"triggerKind": 2},
+    }
 
     (edit,) = (await editor.request("textDocument/copilotInlineEdit", params)).edits
 
@@ -277,7 +299,9 @@ async def test_proposals_of_a_next_edit_model(connect: Connect, assistant: Scrip
     assistant.script = [spoken("a = 1\n\n\nb = '😀'\n")]
     editor.replace(URI, types.Range(types.Position(0, 4), types.Position(0, 5)), "1")
 
-    answer = await editor.request("pellucid/nextEdits", {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 4}})
+    answer = await editor.request(
+        "pellucid/nextEdits", {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 4}}
+    )
 
     (edit,) = answer.edits
     assert (edit.text, shown(edit.range), edit.logOdds) == ("b = '😀'", (3, 0, 3, 10), 0)
@@ -347,7 +371,9 @@ async def test_explained_when_switched_off(connect: Connect, options: dict[str, 
     assert explained.changes == []
 
 
-async def test_open_documents_that_are_ignored_by_now(connect: Connect, assistant: ScriptedAssistant, project: Path) -> None:
+async def test_open_documents_that_are_ignored_by_now(
+    connect: Connect, assistant: ScriptedAssistant, project: Path
+) -> None:
     """An open document that git ignores since its last change is not searched."""
     editor = await connect(folder=project, options={"context": {"filesTokens": 0}})
     uri, opened = ((project / name).as_uri() for name in ("a.py", "c.py"))

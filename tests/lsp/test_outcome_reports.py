@@ -241,14 +241,18 @@ async def test_an_editor_reports(connect: Connect, model_server: LiveServer) -> 
     assert counted(model_server.state) == (1, 1)
 
 
-async def test_an_editor_with_an_older_server(connect: Connect, monkeypatch: pytest.MonkeyPatch, assistant: ScriptedAssistant) -> None:
+async def test_an_editor_with_an_older_server(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, assistant: ScriptedAssistant
+) -> None:
     """An editor works with a server that has no such route, and shows no message."""
     monkeypatch.setattr(app, "ROUTES", tuple(module for module in app.ROUTES if module is not suggestions))
     state = scripted_state(assistant)
     with live(state) as server:
         await accept_one(connect, server={"url": server.url})
 
-    assert state.metrics.registry.get_sample_value("pellucid_requests_total", {"route": "unknown", "status": "404"}) == 1
+    assert (
+        state.metrics.registry.get_sample_value("pellucid_requests_total", {"route": "unknown", "status": "404"}) == 1
+    )
     assert counted(state) == (0, 0)
 
 

@@ -39,7 +39,9 @@ async def test_messages_that_are_not_the_protocol(connect: Connect, assistant: S
     editor.open(URI, TEXT)
     for params in ({}, {"textDocument": {"uri": URI}, "position": {"line": 1, "character": 7}}, {"textDocument": 7}):
         answer = editor.client.protocol.send_request("pellucid/raw", None, msg_id="raw")
-        editor.client.protocol._send_data({"jsonrpc": "2.0", "id": "raw", "method": "textDocument/inlineCompletion", "params": params})
+        editor.client.protocol._send_data(
+            {"jsonrpc": "2.0", "id": "raw", "method": "textDocument/inlineCompletion", "params": params}
+        )
         with pytest.raises(JsonRpcException):
             await lsp_client.within(asyncio.wrap_future(answer))
     assert await editor.command("pellucid.accepted") is None
@@ -103,7 +105,11 @@ async def test_ranges_in_a_cell(connect: Connect, assistant: ScriptedAssistant) 
                     text_content=[
                         types.NotebookDocumentCellContentChanges(
                             types.VersionedTextDocumentIdentifier(2, uris[1]),
-                            [types.TextDocumentContentChangePartial(types.Range(types.Position(1, 4), types.Position(1, 4)), "math.pi")],
+                            [
+                                types.TextDocumentContentChangePartial(
+                                    types.Range(types.Position(1, 4), types.Position(1, 4)), "math.pi"
+                                )
+                            ],
                         )
                     ]
                 )
@@ -112,7 +118,9 @@ async def test_ranges_in_a_cell(connect: Connect, assistant: ScriptedAssistant) 
     )
     await editor.command("pellucid.accepted", id_of(item))
 
-    found = await editor.request("pellucid/tokens", {"textDocument": {"uri": uris[1]}, "position": {"line": 1, "character": 6}})
+    found = await editor.request(
+        "pellucid/tokens", {"textDocument": {"uri": uris[1]}, "position": {"line": 1, "character": 6}}
+    )
     assert [(one.range.start.line, one.range.start.character) for one in found.tokens] == [(1, 4), (1, 8)]
     branched = await editor.request("pellucid/branch", {"id": found.id, "token": 1, "alternative": 1})
     assert (branched.range.start.line, branched.range.end.character) == (1, 11)

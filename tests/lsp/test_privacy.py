@@ -22,7 +22,9 @@ TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
 AT = (1, 7)
 
 
-@pytest.mark.parametrize("uri", ["git:/project/.env?%7B%7D", "vscode-vfs://github/me/.env", "untitled:.env", "file:///project/.env"])
+@pytest.mark.parametrize(
+    "uri", ["git:/project/.env?%7B%7D", "vscode-vfs://github/me/.env", "untitled:.env", "file:///project/.env"]
+)
 async def test_secrets_by_any_name(connect: Connect, assistant: ScriptedAssistant, uri: str) -> None:
     """A secret file is refused by every form of its URI, for scores as well."""
     editor = await connect()
@@ -32,12 +34,17 @@ async def test_secrets_by_any_name(connect: Connect, assistant: ScriptedAssistan
     with pytest.raises(JsonRpcException, match=r"\.env"):
         await editor.request(
             "pellucid/score",
-            {"textDocument": {"uri": uri}, "range": {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 3}}},
+            {
+                "textDocument": {"uri": uri},
+                "range": {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 3}},
+            },
         )
     assert assistant.calls == []
 
 
-async def test_ignored_in_a_folder_that_came_later(connect: Connect, assistant: ScriptedAssistant, tmp_path: Path) -> None:
+async def test_ignored_in_a_folder_that_came_later(
+    connect: Connect, assistant: ScriptedAssistant, tmp_path: Path
+) -> None:
     """The ignore files of a workspace folder apply as soon as it is opened."""
     (tmp_path / "later" / ".git").mkdir(parents=True)
     (tmp_path / "later" / ".gitignore").write_text("local.py\n")

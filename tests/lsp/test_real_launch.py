@@ -44,7 +44,9 @@ async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
 
 async def answer(client: Client) -> str:
     """The model's answer to an infill."""
-    items = client.complete(CompletionQuery("def add(a, b):\n    return ", SUFFIX, params=SamplingParams(max_tokens=8), stop=["\n"]))
+    items = client.complete(
+        CompletionQuery("def add(a, b):\n    return ", SUFFIX, params=SamplingParams(max_tokens=8), stop=["\n"])
+    )
     return "".join([item.text async for item in items if not isinstance(item, Finish)])
 
 

@@ -32,7 +32,9 @@ async def context_after_a_pause(folder: Path, settings: EditorSettings) -> list[
     workspace.mkdir()
     (workspace / "orders.py").write_text(ORDERS)
     session = EditorSession(settings, [workspace], lambda: None)
-    cursor = DocumentCursor((workspace / "main.py").as_uri(), "from orders import OrderBook\n\nOrderBook().", "", "python")
+    cursor = DocumentCursor(
+        (workspace / "main.py").as_uri(), "from orders import OrderBook\n\nOrderBook().", "", "python"
+    )
     with suppress(PellucidError):  # no server answers, which ends the suggestion but not the pause
         await session.suggest(cursor, 1)
     for _ in range(200):
@@ -51,7 +53,10 @@ async def test_related_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [replace(SETTINGS, context=ContextSettings(files_tokens=0)), replace(SETTINGS, context=ContextSettings(exclude=("orders.py",)))],
+    [
+        replace(SETTINGS, context=ContextSettings(files_tokens=0)),
+        replace(SETTINGS, context=ContextSettings(exclude=("orders.py",))),
+    ],
 )
 async def test_switched_off(tmp_path: Path, settings: EditorSettings) -> None:
     """Without room for other files, or with a pattern that excludes the file, nothing of it is sent."""

@@ -32,7 +32,9 @@ async def test_tcp(tmp_path: Path) -> None:
     try:
         await until(lambda: is_open(port))
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"capabilities": {}}}).encode()
+        message = json.dumps(
+            {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"capabilities": {}}}
+        ).encode()
         writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(message), message))
         header = await lsp_client.within(reader.readuntil(b"\r\n\r\n"))
         found = re.search(rb"Content-Length: (\d+)", header)
@@ -144,7 +146,9 @@ def test_unknown_ways(run: Run, given: tuple[str, ...], code: int, sentence: str
 
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the language server's dependencies are missing, the error names the extra."""
-    for name in [name for name in sys.modules if name.startswith("pellucid_lsp.") and name != "pellucid_lsp.run_language_server"]:
+    for name in [
+        name for name in sys.modules if name.startswith("pellucid_lsp.") and name != "pellucid_lsp.run_language_server"
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pygls.lsp.server", None)
 

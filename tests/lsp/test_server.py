@@ -71,7 +71,9 @@ def test_light_start() -> None:
     """The imports before ``initialize`` are light: no HTTP client, no tensor library, no server settings."""
     modules = "pellucid.cli.app, pellucid_lsp.standard_methods, pellucid_lsp.copilot.copilot_methods"
     program = f"import sys, {modules}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
 
     assert "pygls" in loaded
     assert not loaded & {"torch", "transformers", "gradio", "numpy", "pydantic", "httpx", "jinja2"}
@@ -297,7 +299,9 @@ async def test_completion_menu(connect: Connect) -> None:
     assert item.command is not None
 
 
-@pytest.mark.parametrize(("popup", "inline", "advertised"), [("on", True, True), ("off", False, False), ("auto", False, True)])
+@pytest.mark.parametrize(
+    ("popup", "inline", "advertised"), [("on", True, True), ("off", False, False), ("auto", False, True)]
+)
 async def test_completion_menu_is_a_setting(connect: Connect, popup: str, inline: bool, advertised: bool) -> None:
     """The setting decides whether the menu has suggestions."""
     editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE if inline else None), popup=popup)
@@ -326,11 +330,18 @@ async def test_tokens(connect: Connect) -> None:
     assert [one.token for one in shown.tokens] == ["urn", " a", " +", " b"]
     first = shown.tokens[0]
     assert (first.logprob, first.rank, first.entropy, first.rest, first.top[1].token) == (-0.25, 1, 0.5, 0.05, "other")
-    assert [(one.range.start.character, one.range.end.character) for one in shown.tokens] == [(7, 10), (10, 12), (12, 14), (14, 16)]
+    assert [(one.range.start.character, one.range.end.character) for one in shown.tokens] == [
+        (7, 10),
+        (10, 12),
+        (12, 14),
+        (14, 16),
+    ]
     editor.insert(URI, *AT, "urn a + b")
     await editor.command("pellucid.accepted", id)
     editor.insert(URI, 0, 0, "# two\n# lines\n")
-    later = await editor.request("pellucid/tokens", {"textDocument": {"uri": URI}, "position": {"line": 3, "character": 11}})
+    later = await editor.request(
+        "pellucid/tokens", {"textDocument": {"uri": URI}, "position": {"line": 3, "character": 11}}
+    )
     assert (later.id, later.accepted, later.tokens[0].range.start.line) == (id, True, 3)
     assert await editor.request("pellucid/tokens", {"id": "unknown"}) is None
     editor.replace(URI, types.Range(types.Position(3, 0), types.Position(3, 99)), "")
@@ -365,9 +376,14 @@ async def test_partial_acceptance(connect: Connect) -> None:
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
     editor.insert(URI, *AT, "urn a")
-    editor.notify("textDocument/didPartiallyAcceptCompletion", {"item": {"command": {"arguments": [id_of(item)]}}, "acceptedLength": 5})
+    editor.notify(
+        "textDocument/didPartiallyAcceptCompletion",
+        {"item": {"command": {"arguments": [id_of(item)]}}, "acceptedLength": 5},
+    )
 
-    found = await editor.request("pellucid/tokens", {"textDocument": {"uri": URI}, "position": {"line": 1, "character": 8}})
+    found = await editor.request(
+        "pellucid/tokens", {"textDocument": {"uri": URI}, "position": {"line": 1, "character": 8}}
+    )
 
     assert (found.text, [one.token for one in found.tokens]) == ("urn a", ["urn", " a"])
     assert await editor.texts(URI, 1, 12) == [" + b"]
@@ -447,7 +463,12 @@ async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
 
     explained = await editor.request("pellucid/explain", {"id": id_of(item)})
 
-    assert (explained.outcome, explained.source, explained.shape, explained.ending) == ("shown", "model", "line", "line")
+    assert (explained.outcome, explained.source, explained.shape, explained.ending) == (
+        "shown",
+        "model",
+        "line",
+        "line",
+    )
     assert (explained.shown, explained.answer) == ("urn a + b", "urn a + b\n")
     assert (explained.position.line, explained.position.character) == AT
     assert (explained.prompt.prefix, explained.prompt.suffix) == ("def add(a, b):\n    ret", "\n\n\nx = 1\n")
@@ -461,7 +482,10 @@ async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
 async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
     """The tokens of a range are scored after the text before it, and have ranges in the document."""
     texts = ["def", " add", "(a", ", b", "):"]
-    assistant.script = [*(spoken(text, index) for index, text in enumerate(texts)), Finish(FinishReason.STOP, Usage(computed=5))]
+    assistant.script = [
+        *(spoken(text, index) for index, text in enumerate(texts)),
+        Finish(FinishReason.STOP, Usage(computed=5)),
+    ]
     editor = await connect()
     editor.open(URI, TEXT)
     range = {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 12}}
@@ -480,7 +504,11 @@ async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
         ("pellucid/tokens", None, "needs an id"),
         ("pellucid/tokens", {"id": 7}, "id should be a string, not 7"),
         ("pellucid/branch", {"id": "x"}, "needs token"),
-        ("pellucid/branch", {"id": "x", "token": -1, "alternative": 0}, "token should be a whole number of 0 or more, not -1"),
+        (
+            "pellucid/branch",
+            {"id": "x", "token": -1, "alternative": 0},
+            "token should be a whole number of 0 or more, not -1",
+        ),
         ("pellucid/branch", {"id": "x", "token": 0, "alternative": 0}, "the suggestion x is no longer known"),
         ("pellucid/score", {"textDocument": {"uri": URI}}, "needs a textDocument and a range"),
         ("pellucid/score", {"textDocument": {"uri": URI}, "range": FIRST, "topLogprobs": 21}, "topLogprobs"),
@@ -499,7 +527,10 @@ async def test_wrong_requests(connect: Connect, method: str, params: Any, senten
 
 
 def hold(assistant: ScriptedAssistant, token: int) -> tuple[threading.Event, threading.Event]:
-    """Let answers stop before a token. Return events: one is set when it is reached, and the test sets the other to continue."""
+    """Let answers stop before a token.
+
+    Return events: one is set when it is reached, and the test sets the other to continue.
+    """
     reached, more = threading.Event(), threading.Event()
 
     async def before(index: int) -> None:
@@ -564,7 +595,9 @@ async def test_no_doubtful_rest(connect: Connect, assistant: ScriptedAssistant, 
 async def test_clients_that_would_keep_a_part(connect: Connect, assistant: ScriptedAssistant, menu: bool) -> None:
     """Without the setting a client gets only whole suggestions, and the completion menu gets no others in any case."""
     reached, more = hold(assistant, 3)
-    editor = await connect(options={"partialSuggestions": menu}, capabilities=types.ClientCapabilities() if menu else None)
+    editor = await connect(
+        options={"partialSuggestions": menu}, capabilities=types.ClientCapabilities() if menu else None
+    )
     editor.open(URI, TEXT)
     params = types.CompletionParams(types.TextDocumentIdentifier(URI), position(AT))
 

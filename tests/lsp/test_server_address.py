@@ -57,7 +57,9 @@ def test_it_is_where_the_server_s_own_settings_say(
 )
 def test_address_of_the_editor_s_settings(url: str, host: str, port: int, here: bool) -> None:
     """The editor's address overrides all others; only a plain loopback address can be served here."""
-    found = find_address(ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE)
+    found = find_address(
+        ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE
+    )
 
     assert found == ServerAddress(url.rstrip("/"), host, port, "k", here)
 
@@ -68,7 +70,11 @@ OWN = {"PELLUCID_API_KEY": "own"}
 @pytest.mark.parametrize(
     ("url", "variables"),
     [
-        *[(f"http://{host}:8437{end}", OWN) for host in ("127.0.0.1", "localhost", "LOCALHOST") for end in ("", "/", "/v1")],
+        *[
+            (f"http://{host}:8437{end}", OWN)
+            for host in ("127.0.0.1", "localhost", "LOCALHOST")
+            for end in ("", "/", "/v1")
+        ],
         ("https://127.0.0.1:8437", OWN),
         ("http://127.0.0.1:8437", OWN | {"PELLUCID_HOST": "0.0.0.0"}),
         ("http://gpu.example.org:80", OWN | {"PELLUCID_HOST": "gpu.example.org", "PELLUCID_PORT": "80"}),
@@ -83,8 +89,18 @@ def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: di
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://evil.example.org", "http://evil.example.org:8437", "https://evil.example.org:8437", "http://127.0.0.1:8438"),
-        *("http://127.0.0.1", "http://127.0.0.2:8437", "http://127.0.0.1.example.org:8437", "http://localhost.example.org:8437"),
+        *(
+            "http://evil.example.org",
+            "http://evil.example.org:8437",
+            "https://evil.example.org:8437",
+            "http://127.0.0.1:8438",
+        ),
+        *(
+            "http://127.0.0.1",
+            "http://127.0.0.2:8437",
+            "http://127.0.0.1.example.org:8437",
+            "http://localhost.example.org:8437",
+        ),
         *("http://2130706433:8437", "http://127.1:8437", "http://[::ffff:127.0.0.1]:8437", "http://0.0.0.0:8437"),
         "http://[::1]:8437",
     ],
@@ -105,9 +121,22 @@ def test_the_key_goes_nowhere_else(url: str, own: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://127.0.0.1:8437@evil.example.org", "http://evil.example.org\\@127.0.0.1:8437", "http://127.0.0.1:8437\\.evil.example.org"),
-        *("http://127.0.0.1:8437#@evil.example.org", "http://127.0.0.1:8437?@evil.example.org", "http://evil.example.org\t@127.0.0.1:8437"),
-        *("http://ev\nil.example.org", "http://127.0.0.1:8437 @evil.example.org", "http:///127.0.0.1:8437", "http://127。0。0。1:8437"),
+        *(
+            "http://127.0.0.1:8437@evil.example.org",
+            "http://evil.example.org\\@127.0.0.1:8437",
+            "http://127.0.0.1:8437\\.evil.example.org",
+        ),
+        *(
+            "http://127.0.0.1:8437#@evil.example.org",
+            "http://127.0.0.1:8437?@evil.example.org",
+            "http://evil.example.org\t@127.0.0.1:8437",
+        ),
+        *(
+            "http://ev\nil.example.org",
+            "http://127.0.0.1:8437 @evil.example.org",
+            "http:///127.0.0.1:8437",
+            "http://127。0。0。1:8437",
+        ),
     ],
 )
 def test_addresses_that_may_be_misread(url: str) -> None:
@@ -118,7 +147,17 @@ def test_addresses_that_may_be_misread(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8437", "127.0.0.1", "ftp://localhost", "http://", "http://x:99999", "http://u:p@x", "http://x/?a", "http://[::1"]
+    "url",
+    [
+        "localhost:8437",
+        "127.0.0.1",
+        "ftp://localhost",
+        "http://",
+        "http://x:99999",
+        "http://u:p@x",
+        "http://x/?a",
+        "http://[::1",
+    ],
 )
 def test_what_is_no_address(url: str) -> None:
     """The error about an invalid address has an example, and does not repeat the address, which may contain a password."""

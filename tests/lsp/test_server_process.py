@@ -102,7 +102,13 @@ def test_what_is_no_record(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("log", "line"),
-    [(b"", ""), (b"\n \n", ""), (b"a\npellucid: b.\n\n", "pellucid: b."), (b"x" * 20_000 + b"\nlast", "last"), (b"a\n\xff", "\ufffd")],
+    [
+        (b"", ""),
+        (b"\n \n", ""),
+        (b"a\npellucid: b.\n\n", "pellucid: b."),
+        (b"x" * 20_000 + b"\nlast", "last"),
+        (b"a\n\xff", "\ufffd"),
+    ],
 )
 def test_last_line(tmp_path: Path, log: bytes, line: str) -> None:
     """The last line that is not blank is found in a log of any length; a missing log gives an empty string."""
@@ -126,7 +132,10 @@ def test_start_begins_the_log_anew(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="an open file cannot be replaced there")
 def test_who_has_the_former_log_open_reads_nothing_of_the_new_one(tmp_path: Path) -> None:
-    """A log that others could read is replaced, because they may have it open. A link is not followed."""
+    """A log that others could read is replaced, because they may have it open.
+
+    A link is not followed.
+    """
     log, other = tmp_path / "log", tmp_path / "other"
     log.write_text("former")
     with log.open() as held:

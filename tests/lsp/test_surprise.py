@@ -64,7 +64,10 @@ async def show(editor: Editor, command: str = "pellucid.showSurprise", uri: str 
 
 
 async def actions(editor: Editor, line: int, uri: str = URI) -> list[types.CodeAction]:
-    """Return the actions with an edit: those of marks. Edits by instruction are offered as commands."""
+    """Return the actions with an edit: those of marks.
+
+    Edits by instruction are offered as commands.
+    """
     here = types.Range(types.Position(line, 0), types.Position(line, 100))
     params = types.CodeActionParams(types.TextDocumentIdentifier(uri), here, types.CodeActionContext([]))
     offered = await within(editor.client.text_document_code_action_async(params)) or []
@@ -87,11 +90,21 @@ async def test_the_request(connect: Connect, encoding: str, width: int) -> None:
     result = await editor.request("pellucid/surprise", {"textDocument": {"uri": URI}})
 
     (mark,) = result.marks
-    assert (mark.range.start.line, mark.range.start.character, mark.range.end.character) == (0, 15 + width - 1, 17 + width - 1)
+    assert (mark.range.start.line, mark.range.start.character, mark.range.end.character) == (
+        0,
+        15 + width - 1,
+        17 + width - 1,
+    )
     (alternative,) = mark.alternatives
     assert (mark.text, alternative.text, mark.logOdds) == ("!=", "==", BETTER - WRITTEN)
-    assert (mark.probability, alternative.probability) == (pytest.approx(0.0025, abs=1e-4), pytest.approx(0.9975, abs=1e-4))
-    assert mark.reason == "== fits better than != between the lines around it: probability over 0.99 instead of under 0.01."
+    assert (mark.probability, alternative.probability) == (
+        pytest.approx(0.0025, abs=1e-4),
+        pytest.approx(0.9975, abs=1e-4),
+    )
+    assert (
+        mark.reason
+        == "== fits better than != between the lines around it: probability over 0.99 instead of under 0.01."
+    )
     assert result.message == "1 word is marked: the model finds another one likelier."
 
 
@@ -193,7 +206,9 @@ async def test_changes_since_the_last_commit(connect: Connect, tmp_path: Path) -
     editor = await connect(folder=folder)
     uri = (folder / "a.py").as_uri()
     editor.open(uri, "a != b\nc\n")
-    assert (await show(editor, "pellucid.showSurpriseInChanges", uri))["message"] == "No line here differs from the last commit."
+    assert (await show(editor, "pellucid.showSurpriseInChanges", uri))[
+        "message"
+    ] == "No line here differs from the last commit."
     editor.insert(uri, 2, 0, "d != e\n")
     assert (await show(editor, "pellucid.showSurpriseInChanges", uri))["marks"] == 1
     await until(lambda: [hint.range.start.line for hint in shown(editor, uri)] == [2])
@@ -232,7 +247,9 @@ async def test_what_is_forbidden_while_git_runs(
     commit(folder, "a\n")
     tools.mkdir()
     git = shutil.which("git")
-    (tools / "git").write_text(f'#!/bin/sh\ntouch {tools}/begun\nuntil [ -e {tools}/go ]; do sleep 0.05; done\nexec {git} "$@"\n')
+    (tools / "git").write_text(
+        f'#!/bin/sh\ntouch {tools}/begun\nuntil [ -e {tools}/go ]; do sleep 0.05; done\nexec {git} "$@"\n'
+    )
     (tools / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     editor = await connect(folder=folder)
@@ -257,7 +274,9 @@ async def test_marks_of_what_is_forbidden_now(connect: Connect, how: str) -> Non
     if how == "toggle":
         await editor.command("pellucid.toggle")
     else:
-        editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams({"pellucid": {"surprise": "off"}}))
+        editor.client.workspace_did_change_configuration(
+            types.DidChangeConfigurationParams({"pellucid": {"surprise": "off"}})
+        )
     await until(lambda: not shown(editor))
     assert await actions(editor, 0) == []
 
@@ -290,7 +309,9 @@ async def test_clearing_no_document(connect: Connect, argument: dict[str, Any]) 
         ({"range": {"start": {"line": 1, "character": 2}, "end": {"line": 0, "character": 2}}}, "The range is empty"),
     ],
 )
-async def test_nothing_to_find(connect: Connect, assistant: ScriptedAssistant, more: dict[str, Any], sentence: str) -> None:
+async def test_nothing_to_find(
+    connect: Connect, assistant: ScriptedAssistant, more: dict[str, Any], sentence: str
+) -> None:
     """A request that cannot find anything is refused, as "no word is surprising" would be wrong."""
     editor = await connect()
     editor.open(URI, TEXT)

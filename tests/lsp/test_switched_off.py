@@ -26,7 +26,9 @@ AT = (1, 7)
 @pytest.fixture
 def hanging(assistant: ScriptedAssistant) -> ScriptedAssistant:
     """A model that generates two tokens and then waits."""
-    assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", " +", " b", "\n", "x"])]
+    assistant.script = [
+        spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", " +", " b", "\n", "x"])
+    ]
 
     async def before(index: int) -> None:
         if index == 2:

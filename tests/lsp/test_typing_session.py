@@ -21,11 +21,15 @@ pytestmark = pytest.mark.model
 URI = "file:///project/session.py"
 SEED = 20261125
 KEYSTROKES, SUGGESTED, ACCEPTED = 300, 20, 3
-"""How long a session lasts at least: which suggestions there are depends on the pace of the machine."""
+"""How long a session lasts at least: which suggestions there are depends on the pace of the
+machine.
+"""
 
 MOST_KEYSTROKES = 3_000
 PAUSES = (0.03, 0.03, 0.3)
-"""The longest pause between two keystrokes, in seconds: often shorter than a person's, so that requests overtake each other."""
+"""The longest pause between two keystrokes, in seconds: often shorter than a person's, so that
+requests overtake each other.
+"""
 
 START = '''"""Prices, with 😀 in them."""
 
@@ -60,7 +64,9 @@ class Document:
 
     def position_at(self, offset: int) -> types.Position:
         line_start = self.text.rfind("\n", 0, offset) + 1
-        return types.Position(self.text.count("\n", 0, offset), len(self.text[line_start:offset].encode("utf-16-le")) // 2)
+        return types.Position(
+            self.text.count("\n", 0, offset), len(self.text[line_start:offset].encode("utf-16-le")) // 2
+        )
 
     def insert(self, editor: Editor, text: str) -> None:
         at = self.position
@@ -124,7 +130,9 @@ class Session:
     def ask(self) -> Asked:
         number, at = len(self.asked), self.document.position
         params = types.InlineCompletionParams(
-            types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic), types.TextDocumentIdentifier(URI), at
+            types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
+            types.TextDocumentIdentifier(URI),
+            at,
         )
         send = self.editor.client.protocol.send_request
         answer = asyncio.wrap_future(send(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=f"r{number}"))
@@ -175,14 +183,19 @@ async def test_typing(served_model: str, editor_homes: None) -> None:
     chance = random.Random(SEED)
     session = Session(editor, Document(START, START.index("    result = 0") + len("    result = 0")), chance)
     while not session.is_long_enough:
-        assert session.keystrokes < MOST_KEYSTROKES, f"{len(session.suggested)} suggestions, {session.accepted} accepted"
+        assert session.keystrokes < MOST_KEYSTROKES, (
+            f"{len(session.suggested)} suggestions, {session.accepted} accepted"
+        )
         for key in keys(chance):
             await press(session, key)
     await asyncio.wait_for(asyncio.wait([asked.answer for asked in session.asked]), lsp_client.LIMIT_SECONDS)
 
     await check_answers(session)
     assert editor.messages == []
-    scored = {"start": {"line": 0, "character": 0}, "end": vars_of(session.document.position_at(len(session.document.text)))}
+    scored = {
+        "start": {"line": 0, "character": 0},
+        "end": vars_of(session.document.position_at(len(session.document.text))),
+    }
     read = await editor.request("pellucid/score", {"textDocument": {"uri": URI}, "range": scored, "topLogprobs": 0})
     assert "".join(token.token for token in read.tokens) == session.document.text  # the server has the editor's text
     await editor.leave()
@@ -218,7 +231,10 @@ async def check_answers(session: Session) -> None:
     for asked in session.suggested[-50:]:  # as many as are remembered for sure
         explained = await session.editor.request("pellucid/explain", {"id": id_of(asked.items[0])})
         assert explained is not None
-        assert (explained.position.line, explained.position.character) == (asked.position.line, asked.position.character)
+        assert (explained.position.line, explained.position.character) == (
+            asked.position.line,
+            asked.position.character,
+        )
         assert explained.shown == asked.items[0].insert_text
         if explained.source == "model":
             assert asked.before.endswith(explained.prompt.prefix[-200:])

@@ -77,14 +77,20 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ({"port": 0}, "--port should be greater than or equal to 1, not 0."),
         ({"device": "gpu"}, "--device should be one of auto, cpu, cuda or cuda:N, not 'gpu'."),
         ({"quant": "int3"}, "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
-        ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0: set an API key (--api-key-file or PELLUCID_API_KEY)."),
+        (
+            {"host": "0.0.0.0"},
+            "Other machines can reach the host 0.0.0.0: set an API key (--api-key-file or PELLUCID_API_KEY).",
+        ),
         ({"models": ()}, "--model should name a model, not ()."),
         (
             {"trusted_proxies": "10.0.0.1,proxy.lan"},
             "--trusted-proxies should be IP addresses or networks like 10.0.0.0/8, not 'proxy.lan'",
         ),
         ({"trusted_proxies": "*"}, "--trusted-proxies should be IP addresses or networks like 10.0.0.0/8, not '*'"),
-        ({"allowed_origins": "example.org"}, "--allowed-origins should be origins like https://example.org, without a path"),
+        (
+            {"allowed_origins": "example.org"},
+            "--allowed-origins should be origins like https://example.org, without a path",
+        ),
     ],
 )
 def test_wrong_flag(flags: dict[str, object], sentence: str) -> None:
@@ -107,7 +113,9 @@ def test_unknown_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is no setting is refused, and the likely one is named."""
     monkeypatch.setenv("PELLUCID_SLOT", "4")
 
-    with pytest.raises(ConfigError, match=r"^PELLUCID_SLOT in the environment is not a setting of Pellucid: did you mean slots\?$"):
+    with pytest.raises(
+        ConfigError, match=r"^PELLUCID_SLOT in the environment is not a setting of Pellucid: did you mean slots\?$"
+    ):
         load_settings()
 
 
@@ -153,13 +161,17 @@ def test_key_opens_other_hosts() -> None:
     assert load_settings(host="::1").url == "http://[::1]:8437"
 
 
-@given(st.text(min_size=1).filter(lambda key: not key.isascii() or any(c.isspace() or not c.isprintable() for c in key)))
+@given(
+    st.text(min_size=1).filter(lambda key: not key.isascii() or any(c.isspace() or not c.isprintable() for c in key))
+)
 def test_key_must_travel(key: str) -> None:
     """A key that no HTTP header can carry is refused, and the sentence does not repeat it."""
     with pytest.raises(ConfigError) as raised:
         load_settings(api_key=key)
 
-    assert str(raised.value) == "--api-key must be printable ASCII without spaces, because it is sent in an HTTP header."
+    assert (
+        str(raised.value) == "--api-key must be printable ASCII without spaces, because it is sent in an HTTP header."
+    )
 
 
 def test_secret_stays_secret() -> None:

@@ -29,10 +29,18 @@ from pellucid_lsp.editor_settings import EditorSettings, camel
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-WRITTEN = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *DOCS.glob("*.md")] if path.name != "settings.md"}
-"""The pages that people write, by name; ``tests/docs/test_generated.py`` compares the settings with the code."""
+WRITTEN = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *DOCS.glob("*.md")]
+    if path.name != "settings.md"
+}
+"""The pages that people write, by name; ``tests/docs/test_generated.py`` compares the settings with
+the code.
+"""
 
-PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "editors/README.md", "lsp/README.md")] + sorted(DOCS.glob("*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "editors/README.md", "lsp/README.md")] + sorted(
+    DOCS.glob("*.md")
+)
 BODIES: dict[str, type[Body]] = {
     "/v1/completions": CompletionRequest,
     "/v1/chat/completions": ChatRequest,
@@ -55,7 +63,10 @@ def test_readme_is_short() -> None:
 
 
 def command_of(words: list[str]) -> tuple[Any, str]:
-    """The command that a line begins with, and its name. Raises KeyError for one that does not exist."""
+    """The command that a line begins with, and its name.
+
+    Raises KeyError for one that does not exist.
+    """
     found, path = typer.main.get_command(app), "pellucid"
     for word in words:
         if not hasattr(found, "commands"):
@@ -78,7 +89,9 @@ def test_commands(name: str, use: str) -> None:
     words = use.split()
     command, path = command_of([word for word in words if re.fullmatch(r"[a-z]+", word)])
     assert not hasattr(command, "commands") or len(words) == 1, f"{name}: {path} is a group of commands"
-    known = {flag for one in command.get_params(typer.Context(command)) for flag in (*one.opts, *one.secondary_opts)} | {"--help"}
+    known = {
+        flag for one in command.get_params(typer.Context(command)) for flag in (*one.opts, *one.secondary_opts)
+    } | {"--help"}
     assert {word for word in words if word.startswith("--")} <= known
 
 
@@ -111,7 +124,9 @@ def test_settings() -> None:
 def test_make() -> None:
     """Targets of make that are named exist, and the two commands are shown."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = {target for page in WRITTEN.values() for line in code(page) for target in re.findall(r"^make ([a-z-]+)", line)}
+    named = {
+        target for page in WRITTEN.values() for line in code(page) for target in re.findall(r"^make ([a-z-]+)", line)
+    }
 
     assert {"run", "test", "docs"} <= named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert {"run", "test"} <= set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE))
@@ -120,7 +135,12 @@ def test_make() -> None:
 def test_routes() -> None:
     """Routes that are named exist."""
     paths = set(create_app(ServerState(models=("m",))).openapi()["paths"])
-    named = {route for page in WRITTEN.values() for line in code(page) for route in re.findall(r"(?<![\w.])/v1/[a-z_/]+\b", line)}
+    named = {
+        route
+        for page in WRITTEN.values()
+        for line in code(page)
+        for route in re.findall(r"(?<![\w.])/v1/[a-z_/]+\b", line)
+    }
 
     assert {"/v1/score", "/v1/completions"} <= named <= paths
 
@@ -216,7 +236,9 @@ async def test_answer(served_model: str) -> None:
 def rows(page: str, heading: str) -> dict[str, list[str]]:
     """The rows of the first table under a heading: figures by what they measure."""
     table = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
     return {name: re.findall(r"[\d.]+", " ".join(others)) for name, *others in cells[2:]}
 
 
@@ -236,4 +258,6 @@ def test_licences(page: str) -> None:
     others = [entry.name for entry in catalog().values() if entry.licence != "Apache-2.0"]
 
     assert others == ["qwen2.5-coder-3b-instruct", "qwen2.5-coder-3b-base"]
-    assert re.search(r"Qwen2\.5-Coder 3B (is under the|\|) Qwen Research License, which does not allow commercial use", WRITTEN[page])
+    assert re.search(
+        r"Qwen2\.5-Coder 3B (is under the|\|) Qwen Research License, which does not allow commercial use", WRITTEN[page]
+    )

@@ -26,7 +26,9 @@ LIMIT = 120.0
 
 def run(*command: str | Path, folder: Path) -> str:
     """Run a command in a folder, without the settings of these tests, and return its stdout."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PELLUCID_", "COV_"))}
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PELLUCID_", "COV_"))
+    }
     done = subprocess.run(
         command,
         cwd=folder,
@@ -44,7 +46,18 @@ def run(*command: str | Path, folder: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this source tree."""
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT, folder=folder)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        folder,
+        ROOT,
+        folder=folder,
+    )
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -55,9 +68,22 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--no-compile", wheel, folder=folder)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+        wheel,
+        folder=folder,
+    )
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=folder).strip())
-    # Python does not read the .pth files of a folder that a .pth file names, so an editable install there has no effect.
+    # Python does not read the .pth files of a folder that a .pth file names, so an editable install
+    # there has no effect.
     dependencies = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     (packages / "dependencies.pth").write_text("".join(f"{path}\n" for path in dependencies))
     return folder

@@ -1,7 +1,8 @@
 """The markers that follow from what a test uses: its fixtures, and the helpers that its module imports.
 
-A test that starts a process or takes long in another way carries the marker ``process`` or ``slow`` itself. A test without
-any marker of ``KINDS`` is ``fast``, and ``make check`` runs it: HTTP servers in the test's own process are fast, too.
+A test that starts a process or takes long in another way carries the marker ``process`` or ``slow``
+itself. A test without any marker of ``KINDS`` is ``fast``, and ``make check`` runs it: HTTP servers
+in the test's own process are fast, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ FIXTURES = {
 }
 """Fixtures, and the marker of the tests that use them."""
 
-HELPERS = {"fleet_servers": "server", "http_servers": "server", "neovim": "editor", "small_page_server": "server", "tmux": "editor"}
+HELPERS = {
+    "fleet_servers": "server",
+    "http_servers": "server",
+    "neovim": "editor",
+    "small_page_server": "server",
+    "tmux": "editor",
+}
 """Modules of helpers, and the marker of the tests whose module imports from them."""
 
 KINDS = frozenset({"browser", "editor", "gpu", "model", "process", "slow"})
@@ -54,4 +61,6 @@ def helpers_of(module: ModuleType) -> frozenset[str]:
 
 def kinds_of(fixtures: Iterable[str], helpers: Iterable[str]) -> set[str]:
     """Return the markers of a test that uses these fixtures, in a module that uses these helpers."""
-    return {FIXTURES[name] for name in fixtures if name in FIXTURES} | {HELPERS[name] for name in helpers if name in HELPERS}
+    return {FIXTURES[name] for name in fixtures if name in FIXTURES} | {
+        HELPERS[name] for name in helpers if name in HELPERS
+    }

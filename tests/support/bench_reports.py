@@ -22,7 +22,13 @@ def report(**fields: Any) -> Report:
     whole: dict[str, Any] = {
         "date": "2026-11-25T17:00:13+00:00",
         "versions": {"pellucid": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
-        "machine": {"processor": "AMD EPYC", "processors": 2, "system": "Linux x86_64", "memory": 25_276_514_304, "device": "cpu"},
+        "machine": {
+            "processor": "AMD EPYC",
+            "processors": 2,
+            "system": "Linux x86_64",
+            "memory": 25_276_514_304,
+            "device": "cpu",
+        },
         "model": {"name": "tiny", "description": "int8 weights"},
         "setup": {"threads": 2, "context": 8192, "slots": 8, "chunk": 512, "rounds": 5},
         "figures": FIGURES,

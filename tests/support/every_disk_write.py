@@ -169,7 +169,9 @@ def bench_plot(folder: Path, number: int) -> None:
 
 def training_curves(folder: Path, number: int) -> None:
     """Draw how a training goes."""
-    loss_curves.draw(folder / "loss_curves.svg", [checkpoint.LossPoint(step, 1.0 + number, 2.0) for step in range(1, 400)], 400, {})
+    loss_curves.draw(
+        folder / "loss_curves.svg", [checkpoint.LossPoint(step, 1.0 + number, 2.0) for step in range(1, 400)], 400, {}
+    )
 
 
 def merged_folder(folder: Path, number: int) -> None:

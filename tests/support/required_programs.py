@@ -9,11 +9,16 @@ import subprocess
 import pytest
 
 LEAST = {"emacs": (29, 1), "hx": (23, 5), "nvim": (0, 10)}
-"""The oldest versions with which the tests can pass: Emacs with eglot, Helix with ``[language-server]``, and that of the plugin."""
+"""The oldest versions with which the tests can pass: Emacs with eglot, Helix with
+``[language-server]``, and that of the plugin.
+"""
 
 
 def require_program(*names: str) -> str:
-    """Return the path of the first of these programs that is installed. Skip the test if none is, or if that one is too old."""
+    """Return the path of the first of these programs that is installed.
+
+    Skip the test if none is, or if that one is too old.
+    """
     for name in names:
         if path := shutil.which(name):
             require_version(name, path)

@@ -17,7 +17,10 @@ API_THREADS = 64
 
 async def test_occupied_threads() -> None:
     """However many threads the page occupies, work of the API runs, and the other way round."""
-    for occupy, other, count in ((in_page_thread, asyncio.to_thread, MAX_THREADS), (asyncio.to_thread, in_page_thread, API_THREADS)):
+    for occupy, other, count in (
+        (in_page_thread, asyncio.to_thread, MAX_THREADS),
+        (asyncio.to_thread, in_page_thread, API_THREADS),
+    ):
         go_on = threading.Event()
         waiting = [asyncio.create_task(occupy(go_on.wait, LONG_SECONDS)) for _ in range(2 * count)]
         await asyncio.sleep(0)

@@ -36,9 +36,13 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def front(folders: dict[str, Path], engines: dict[str, VLLM], tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+def front(
+    folders: dict[str, Path], engines: dict[str, VLLM], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PageServer]:
     """``pellucid serve`` over the engine of the code model."""
-    server = PageServer(tmp_path_factory.mktemp("front"), "--engine", engines[CODER].url, models=[f"{CODER}={folders[CODER]}"])
+    server = PageServer(
+        tmp_path_factory.mktemp("front"), "--engine", engines[CODER].url, models=[f"{CODER}={folders[CODER]}"]
+    )
     server.start()
     yield server
     server.stop()
@@ -52,7 +56,9 @@ def generated(engine: VLLM, prompt: str, count: int) -> list[float]:
 
 def read(engine: VLLM, text: str) -> list[float]:
     """Return the logprobs of the tokens of a text after the first one, by the engine's own route."""
-    return ask(engine, {"model": CODER, "prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": True})[1:-1]
+    return ask(
+        engine, {"model": CODER, "prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": True}
+    )[1:-1]
 
 
 def ask(engine: VLLM, body: dict[str, Any]) -> list[float]:
@@ -138,5 +144,7 @@ def test_commands(front: PageServer, engines: dict[str, VLLM], tmp_path: Path) -
     assert [token["logprob"] for token in scored[1:]] == pytest.approx(read(engines[CODER], TEXT), abs=CLOSE)
     said, end = records(run("chat", QUESTION, "--json", "--max-tokens", "8", "--top-logprobs", "2"))
     assert (end["reason"], [token["rank"] for token in said]) == ("length", [1] * 8)
-    assert [token["logprob"] for token in said] == pytest.approx(generated(engines[CODER], chat_prompt(front), 8), abs=CLOSE)
+    assert [token["logprob"] for token in said] == pytest.approx(
+        generated(engines[CODER], chat_prompt(front), 8), abs=CLOSE
+    )
     assert run("complete", code, "--at", "2:13", "--max-tokens", "16") == [" + b"]

@@ -45,13 +45,25 @@ async def test_an_engine_is_killed(folders: dict[str, Path], engines: dict[str, 
     try:
         await asyncio.to_thread(doomed.wait)
         async with fleet_over(folders[SMALL], engines[SMALL], doomed) as fleet:
-            undisturbed = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, SMALL, number, TOKENS) for number in range(STREAMS)))]
+            undisturbed = [
+                ids
+                for ids, _, _ in await asyncio.gather(
+                    *(answer(fleet, SMALL, number, TOKENS) for number in range(STREAMS))
+                )
+            ]
             started = [asyncio.Event() for _ in range(STREAMS)]
-            streams = [asyncio.create_task(answer(fleet, SMALL, number, TOKENS, event)) for number, event in enumerate(started)]
+            streams = [
+                asyncio.create_task(answer(fleet, SMALL, number, TOKENS, event)) for number, event in enumerate(started)
+            ]
             await asyncio.gather(*(event.wait() for event in started))
             doomed.kill()
             found = await asyncio.gather(*streams)
-            after = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, SMALL, number, TOKENS) for number in range(STREAMS)))]
+            after = [
+                ids
+                for ids, _, _ in await asyncio.gather(
+                    *(answer(fleet, SMALL, number, TOKENS) for number in range(STREAMS))
+                )
+            ]
     finally:
         doomed.kill()
     assert [ids for ids, _, _ in found] == undisturbed == after

@@ -83,7 +83,9 @@ class RayServe:
 def ray_serve(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServe]:
     """Two engines of a tiny random model, which has the tokenizer of a real one."""
     folder, work = tmp_path_factory.mktemp("tiny"), tmp_path_factory.mktemp("ray")
-    config = LlamaConfig(vocab_size=49152, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2)
+    config = LlamaConfig(
+        vocab_size=49152, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2
+    )
     LlamaForCausalLM(config).save_pretrained(folder)
     for file in folders[SMALL].glob("tokenizer*"):
         shutil.copy(file, folder)
@@ -138,15 +140,23 @@ async def test_a_process_is_killed(ray_serve: RayServe, title: str) -> None:
     """The streams of a killed replica, or of its engine alone, end with the ids of an undisturbed run, and Ray replaces it."""
     await until(lambda: ray_serve.ready()[-1] == ENGINES)
     async with fleet_over(ray_serve) as fleet:
-        undisturbed = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, NAME, number, TOKENS) for number in range(STREAMS)))]
+        undisturbed = [
+            ids
+            for ids, _, _ in await asyncio.gather(*(answer(fleet, NAME, number, TOKENS) for number in range(STREAMS)))
+        ]
         started = [asyncio.Event() for _ in range(STREAMS)]
-        streams = [asyncio.create_task(answer(fleet, NAME, number, TOKENS, event)) for number, event in enumerate(started)]
+        streams = [
+            asyncio.create_task(answer(fleet, NAME, number, TOKENS, event)) for number, event in enumerate(started)
+        ]
         async with asyncio.timeout(RESTARTING):  # a stream that fails begins never
             await asyncio.gather(*(event.wait() for event in started))
         changes, killed = len(ray_serve.ready()), time.monotonic()
         os.kill(ray_serve.processes(title)[0], signal.SIGKILL)
         found = await asyncio.gather(*streams)
-        after = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, NAME, number, TOKENS) for number in range(STREAMS)))]
+        after = [
+            ids
+            for ids, _, _ in await asyncio.gather(*(answer(fleet, NAME, number, TOKENS) for number in range(STREAMS)))
+        ]
         await until(lambda: ray_serve.ready()[changes:][1:][-1:] == [ENGINES])
         back = time.monotonic() - killed
     assert [ids for ids, _, _ in found] == undisturbed == after

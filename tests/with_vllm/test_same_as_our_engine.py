@@ -69,7 +69,10 @@ TYPED = [
 
 @pytest.fixture(scope="module", params=[SMALL, CODER])
 async def both(
-    request: pytest.FixtureRequest, folders: dict[str, Path], engines: dict[str, VLLM], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    folders: dict[str, Path],
+    engines: dict[str, VLLM],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[tuple[LocalAssistant, LocalAssistant]]:
     """Assistants of one model: near, with our own engine, and far, over vLLM."""
     name, folder = request.param, folders[request.param]
@@ -89,7 +92,9 @@ Both = tuple[LocalAssistant, LocalAssistant]
 @pytest.mark.parametrize("text", TEXTS)
 async def test_complete(both: Both, text: str) -> None:
     """A text is continued with the same tokens, ranks, logprobs and alternatives."""
-    (near, end), (far, other_end) = [await tokens_of(one.complete(CompletionQuery(text, params=PARAMS))) for one in both]
+    (near, end), (far, other_end) = [
+        await tokens_of(one.complete(CompletionQuery(text, params=PARAMS))) for one in both
+    ]
     assert_same(near, far)
     assert other_end.reason is end.reason
 
@@ -117,7 +122,11 @@ async def test_infill(both: Both, number: int) -> None:
         f"def scale(values, factor):\n    result = []\n    for value in values[{number}:]:\n        res",
         "\n    return result\n",
     )
-    extra = (Extra("other.py", "def halve(values):\n    return scale(values, 0.5)\n"),) if number % 2 and both[0].models()[0].files else ()
+    extra = (
+        (Extra("other.py", "def halve(values):\n    return scale(values, 0.5)\n"),)
+        if number % 2 and both[0].models()[0].files
+        else ()
+    )
     query = CompletionQuery(prefix, suffix, extra, PARAMS)
     (near, end), (far, other_end) = [await tokens_of(one.complete(query)) for one in both]
     assert [token.id for token in far] == [token.id for token in near]

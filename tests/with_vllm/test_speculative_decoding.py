@@ -38,7 +38,9 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def engine(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLM]:
     """A server of the small model that drafts tokens from earlier text."""
-    found = start_vllm(folders[SMALL], SMALL, tmp_path_factory.mktemp("speculating"), "--speculative-config", SPECULATION)
+    found = start_vllm(
+        folders[SMALL], SMALL, tmp_path_factory.mktemp("speculating"), "--speculative-config", SPECULATION
+    )
     try:
         found.wait()
         yield found
@@ -68,7 +70,9 @@ async def test_complete(both: Both, engine: VLLM) -> None:
     """Texts are continued with the tokens and figures of an engine that does not speculate: where drafts are right, and where not."""
     before = [engine.metric(name) for name in (DRAFTED, ACCEPTED)]
     for text in TEXTS:
-        (near, end), (far, other_end) = [await tokens_of(one.complete(CompletionQuery(text, params=PARAMS))) for one in both]
+        (near, end), (far, other_end) = [
+            await tokens_of(one.complete(CompletionQuery(text, params=PARAMS))) for one in both
+        ]
         assert_same(near, far)
         assert other_end.reason is end.reason
     drafted, accepted = (engine.metric(name) - value for name, value in zip((DRAFTED, ACCEPTED), before, strict=True))
@@ -96,7 +100,9 @@ async def test_healed(both: Both, typed: str) -> None:
 
 async def test_form(both: Both) -> None:
     """An answer in a form has the tokens and the logprobs of an engine that does not speculate."""
-    query = CompletionQuery(TEXTS[2], params=replace(PARAMS, max_tokens=16), grammar=Grammar("regex", "[A-Z][a-z]+[0-9]{2}"))
+    query = CompletionQuery(
+        TEXTS[2], params=replace(PARAMS, max_tokens=16), grammar=Grammar("regex", "[A-Z][a-z]+[0-9]{2}")
+    )
     (near, _), (far, _) = [await tokens_of(one.complete(query)) for one in both]
     assert [token.id for token in far] == [token.id for token in near]
     assert [token.logprob for token in far] == pytest.approx([token.logprob for token in near], abs=1e-3)
@@ -113,5 +119,7 @@ async def test_chat(both: Both) -> None:
 async def test_refused(both: Both, refused: dict[str, float | dict[int, float]]) -> None:
     """Parameters that vLLM does not take while it speculates are refused with its reason."""
     params = replace(PARAMS, temperature=0.5, **refused)  # type: ignore[arg-type]
-    with pytest.raises(InvalidRequestError, match=r"refuses the request: .*not yet supported with speculative decoding"):
+    with pytest.raises(
+        InvalidRequestError, match=r"refuses the request: .*not yet supported with speculative decoding"
+    ):
         await tokens_of(both[1].complete(CompletionQuery(TEXTS[0], params=params)))

@@ -10,7 +10,10 @@ from pellucid_lsp.editor_settings import EditorSettings
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Settings with the names of the Copilot language server. All others, such as proxies and telemetry, have no meaning here."""
+    """Settings with the names of the Copilot language server.
+
+    All others, such as proxies and telemetry, have no meaning here.
+    """
 
     automatic: bool = True
     """``enableAutoCompletions``: false leaves only the suggestions that are requested by hand."""
@@ -20,7 +23,10 @@ class ClientSettings:
     """``github.copilot.selectedCompletionModel``: a model that ``copilot/models`` lists."""
 
     def updated(self, given: object) -> Self:
-        """Return the settings after a notification. Those that it omits, or that are of a wrong type, stay as they are."""
+        """Return the settings after a notification.
+
+        Those that it omits, or that are of a wrong type, stay as they are.
+        """
         automatic, languages = _at(given, "enableAutoCompletions"), _at(given, "disabledLanguages")
         model = _at(given, "github", "copilot", "selectedCompletionModel")
         return replace(
@@ -31,7 +37,10 @@ class ClientSettings:
         )
 
     def added_to(self, settings: EditorSettings, model: str) -> EditorSettings:
-        """Return Pellucid's settings with these. ``model`` is the selected one if the model server has it, else empty."""
+        """Return Pellucid's settings with these.
+
+        ``model`` is the selected one if the model server has it, else empty.
+        """
         off = dict.fromkeys((*settings.completion.languages_off, *self.languages_off))
         completion = replace(settings.completion, languages_off=tuple(off))
         return replace(settings, completion=completion, model=model or settings.model)

@@ -26,7 +26,8 @@ def present_item(
 def former_item(server: CopilotServer, suggestion: Suggestion) -> dict[str, Any]:
     """Return an item of ``getCompletions``. Its text replaces the whole line.
 
-    Clients remove the end of the text where the line has it already: as both end with the rest of the line, exactly that is removed.
+    Clients remove the end of the text where the line has it already: as both end with the rest of
+    the line, exactly that is removed.
     """
     uri = suggestion.cursor.uri
     document, codec = server.documents.get_text_document(uri), server.documents.position_codec
@@ -38,6 +39,9 @@ def former_item(server: CopilotServer, suggestion: Suggestion) -> dict[str, Any]
         "text": line[: at.character] + text + line[at.character :],
         "displayText": suggestion.text,
         "position": {"line": at.line, "character": codec.client_num_units(line[: at.character])},
-        "range": {"start": {"line": at.line, "character": 0}, "end": {"line": at.line, "character": codec.client_num_units(line)}},
+        "range": {
+            "start": {"line": at.line, "character": 0},
+            "end": {"line": at.line, "character": codec.client_num_units(line)},
+        },
         "docVersion": document.version,
     }

@@ -20,9 +20,18 @@ Json = dict[str, Any]
 
 
 def create() -> CopilotServer:
-    """Return a language server for clients of the Copilot language server. It has Pellucid's own methods as well."""
+    """Return a language server for clients of the Copilot language server.
+
+    It has Pellucid's own methods as well.
+    """
     server = CopilotServer()
-    for register in (standard_methods.register, sign_in_methods.register, _register_requests, _register_reactions, _register_edits):
+    for register in (
+        standard_methods.register,
+        sign_in_methods.register,
+        _register_requests,
+        _register_reactions,
+        _register_edits,
+    ):
         register(server)
     return server
 
@@ -48,7 +57,8 @@ def _register_requests(server: CopilotServer) -> None:
     async def get_completions_cycling(given: Any) -> Json:
         """Return several suggestions.
 
-        LSP-copilot sends both requests whenever the user pauses: the second one then has the answer of the first, as no one asked for more.
+        LSP-copilot sends both requests whenever the user pauses: the second one then has the answer
+        of the first, as no one asked for more.
         """
         params = Params(given, "getCompletionsCycling")
         uri, position = _place(params)
@@ -121,7 +131,9 @@ def _register_edits(server: CopilotServer) -> None:
         return {"solutionCountTarget": 0}
 
 
-async def _completions(server: CopilotServer, params: Params, uri: str, position: types.Position, invoked: bool) -> Json:
+async def _completions(
+    server: CopilotServer, params: Params, uri: str, position: types.Position, invoked: bool
+) -> Json:
     """Return the result of a request for suggestions in the former shape; an empty one if the document has another version."""
     document = _document(params)
     if not await server.has_version(uri, document.number("version"), document.text("source")):

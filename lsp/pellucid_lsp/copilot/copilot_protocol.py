@@ -9,13 +9,16 @@ from lsprotocol import types
 from pellucid_lsp.tolerant_protocol import Protocol
 
 COMMAND_NOTIFICATION = "pellucid/executeCommand"
-"""The name under which a command that was sent as a notification is handled: the protocol knows it only as a request."""
+"""The name under which a command that was sent as a notification is handled: the protocol knows it
+only as a request.
+"""
 
 
 class CopilotProtocol(Protocol):
     """Accepts null as parameters, commands sent as notifications, and UTF-16 positions whatever was negotiated.
 
-    Unknown fields, such as the ``_`` that copilot.lua adds to all parameters, are ignored as always.
+    Unknown fields, such as the ``_`` that copilot.lua adds to all parameters, are ignored as
+    always.
     """
 
     def structure_message(self, data: dict[str, Any]) -> Any:

@@ -26,7 +26,10 @@ Place = tuple[str, int, int]
 
 
 class CopilotServer(Pellucid):
-    """The language server of one editor with a plugin for the Copilot language server. Pellucid's own settings are under ``pellucid``."""
+    """The language server of one editor with a plugin for the Copilot language server.
+
+    Pellucid's own settings are under ``pellucid``.
+    """
 
     protocol_class = CopilotProtocol
 
@@ -47,7 +50,8 @@ class CopilotServer(Pellucid):
     def user(self) -> str:
         """The name that clients show as that of a user who is signed in: there are no accounts here.
 
-        It is empty for Sublime Text, whose plugin would download the picture of a GitHub user with this name.
+        It is empty for Sublime Text, whose plugin would download the picture of a GitHub user with
+        this name.
         """
         return "" if self.client_name.startswith("Sublime Text") else "local"
 
@@ -56,7 +60,10 @@ class CopilotServer(Pellucid):
         return super().needs_menu(types.ClientCapabilities(text_document=_GHOST_TEXT))
 
     async def apply_initial_settings(self, params: types.InitializeParams) -> None:
-        """Apply the settings under ``pellucid``. The others, such as ``editorInfo``, belong to the client's protocol."""
+        """Apply the settings under ``pellucid``.
+
+        The others, such as ``editorInfo``, belong to the client's protocol.
+        """
         options = params.initialization_options
         await self.apply_settings(options.get(SECTION) if isinstance(options, dict) else None)
         self.initial_settings, self._own_settings = self.settings, None
@@ -65,7 +72,9 @@ class CopilotServer(Pellucid):
         """Apply changed settings, the client's and our own. Some clients send them in parts."""
         self.client_settings = self.client_settings.updated(given)
         if not await self.request_settings():
-            await self.apply_settings(given[SECTION] if isinstance(given, dict) and SECTION in given else self._own_settings)
+            await self.apply_settings(
+                given[SECTION] if isinstance(given, dict) and SECTION in given else self._own_settings
+            )
 
     def read_settings(self, given: object) -> tuple[EditorSettings, tuple[str, ...]]:
         """Return our own settings with those of the client, and one sentence for each invalid one."""
@@ -74,7 +83,13 @@ class CopilotServer(Pellucid):
         return self.client_settings.added_to(settings, self._model), errors
 
     async def suggestions(
-        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool, *, parts: bool = False
+        self,
+        uri: str,
+        position: types.Position,
+        selected: types.SelectedCompletionInfo | None,
+        invoked: bool,
+        *,
+        parts: bool = False,
     ) -> list[Suggestion]:
         """Return the suggestions at a position. The client is notified that the server is busy."""
         if not (invoked or self.client_settings.automatic):
@@ -106,8 +121,9 @@ class CopilotServer(Pellucid):
     async def has_version(self, uri: str, version: int | None, text: str | None) -> bool:
         """Return whether a document is in the version that a request names; wait a moment for it.
 
-        If the request also brings the text, that decides. Neovim sends all changes before a request, and raises the version for other
-        reasons as well: for it there is nothing to wait for.
+        If the request also brings the text, that decides. Neovim sends all changes before a
+        request, and raises the version for other reasons as well: for it there is nothing to wait
+        for.
         """
         if version is None or self.client_name == NEOVIM:
             return True
@@ -124,7 +140,10 @@ class CopilotServer(Pellucid):
         self._changed = asyncio.Event()
 
     async def cards(self) -> list[ModelCard]:
-        """Return the models of the model server. Raise UnavailableError if it cannot be reached, or if suggestions are off."""
+        """Return the models of the model server.
+
+        Raise UnavailableError if it cannot be reached, or if suggestions are off.
+        """
         await self.settings_known.wait()
         if not self.session.enabled:
             raise UnavailableError(self.session.status()["message"])
@@ -150,7 +169,10 @@ class CopilotServer(Pellucid):
         return document.version is not None and document.version >= version
 
     async def _look_up_model(self) -> None:
-        """Use the model that the client has selected, if the model server has it. It may be one of the service that it was made for."""
+        """Use the model that the client has selected, if the model server has it.
+
+        It may be one of the service that it was made for.
+        """
         name = self.client_settings.model
         if name == self._looked_up or not self.session.enabled:
             return
@@ -162,9 +184,12 @@ class CopilotServer(Pellucid):
         await self.apply_settings(self._own_settings)
 
     def _show_state(self, status: dict[str, Any]) -> None:
-        """Send both forms of the state, the present and the former one, if it has changed. Clients ignore the one that they do not know.
+        """Send both forms of the state, the present and the former one, if it has changed.
 
-        A server that has failed is not busy: clients show an error again with each notification, and every request would send two.
+        Clients ignore the one that they do not know.
+
+        A server that has failed is not busy: clients show an error again with each notification,
+        and every request would send two.
         """
         kind = {"off": "Inactive", "failed": "Error"}.get(status["state"], "Normal")
         busy = kind == "Normal" and (self._running > 0 or status["state"] in LOADING)

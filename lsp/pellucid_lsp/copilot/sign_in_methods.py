@@ -1,4 +1,7 @@
-"""Handles the methods of the Copilot language server about the account, the editor and the models. There is no account to sign in to."""
+"""Handles the methods of the Copilot language server about the account, the editor and the models.
+
+There is no account to sign in to.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ from pellucid_lsp.model_server.server_address import ServerAddress, find_address
 from pellucid_lsp.model_server.server_process import ServerProcess, ServerRecord
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
-"""The shortest and longest pause between two health checks of a server that is not ready. Pauses grow from one to the other."""
+"""The shortest and longest pause between two health checks of a server that is not ready.
+Pauses grow from one to the other.
+"""
 
 START_SECONDS = 120.0
 """The time after which a started server that does not listen is given up."""
@@ -41,7 +43,9 @@ MAX_RETIRED_CLIENTS = 4
 """The most clients of former servers that are kept for requests that still read from them."""
 
 EXIT_SECONDS = 15.0
-"""The time after which a server that was asked to exit is killed. It gives its running answers 10 seconds."""
+"""The time after which a server that was asked to exit is killed.
+It gives its running answers 10 seconds.
+"""
 
 
 class LauncherState(StrEnum):
@@ -66,7 +70,10 @@ class LauncherStatus:
 
 @dataclass(frozen=True, slots=True)
 class LaunchEnvironment:
-    """The environment of a launcher, which tests replace. In ``records``, editors agree on who starts which server."""
+    """The environment of a launcher, which tests replace.
+
+    In ``records``, editors agree on who starts which server.
+    """
 
     variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     config_file: Path = field(default_factory=lambda: user_config_path(APPLICATION) / CONFIG_FILE)
@@ -78,7 +85,10 @@ class LaunchEnvironment:
 
 
 class Launcher:
-    """Connects one editor to the model server that all editors share. ``on_change`` is called whenever the status changes."""
+    """Connects one editor to the model server that all editors share.
+
+    ``on_change`` is called whenever the status changes.
+    """
 
     def __init__(
         self,
@@ -101,9 +111,12 @@ class Launcher:
         self.status = LauncherStatus(LauncherState.IDLE, "No model server has been asked yet.", self._known_url())
 
     async def client(self) -> Client:
-        """Return a client of the server once that is ready. Start the server if none answers. Raise UnavailableError.
+        """Return a client of the server once that is ready. Start the server if none answers.
 
-        All callers wait for the same connection attempt, which continues if some of them are cancelled.
+        Raise UnavailableError.
+
+        All callers wait for the same connection attempt, which continues if some of them are
+        cancelled.
         """
         while not self._closed:
             if self._client is not None:
@@ -121,7 +134,10 @@ class Launcher:
         raise UnavailableError("The language server is shutting down.")
 
     def lost(self, client: Assistant | None) -> None:
-        """Report that the server did not answer a client. The next call of ``client`` reconnects. Ignore former clients."""
+        """Report that the server did not answer a client. The next call of ``client`` reconnects.
+
+        Ignore former clients.
+        """
         if self._client is not None and client is self._client:
             self._retired.append(self._client)  # other requests may still read their streams
             self._client = None
@@ -129,7 +145,10 @@ class Launcher:
 
     @property
     def connected(self) -> Client | None:
-        """The client of the server that is connected, or None. Unlike ``client`` it neither starts a server nor waits for one."""
+        """The client of the server that is connected, or None.
+
+        Unlike ``client`` it neither starts a server nor waits for one.
+        """
         return self._client
 
     async def restart(self) -> None:
@@ -182,12 +201,19 @@ class Launcher:
             raise UnavailableError(str(error)) from error
         self._client = client
         self._backoff.ready()
-        self._set_status(LauncherState.READY, _ready_message(address, reconnected=restart and not stopped and not started), address.url)
+        self._set_status(
+            LauncherState.READY,
+            _ready_message(address, reconnected=restart and not stopped and not started),
+            address.url,
+        )
         await self._close_retired(keep=MAX_RETIRED_CLIENTS)
         return client
 
     async def _wait(self, address: ServerAddress, client: Client) -> bool:
-        """Wait until the server is ready, and start it if necessary. Return whether it was started."""
+        """Wait until the server is ready, and start it if necessary.
+
+        Return whether it was started.
+        """
         started: ServerProcess | None = None
         silent: float | None = None
         async with aclosing(self._check_times()) as checks:
@@ -195,13 +221,17 @@ class Launcher:
                 health = await client.server_health()
                 silent = None if health.status is not HealthStatus.SILENT else elapsed if silent is None else silent
                 match health.status:
-                    case HealthStatus.READY | HealthStatus.AWAY:  # which answers for its other models, and else says why not
+                    case (
+                        HealthStatus.READY | HealthStatus.AWAY
+                    ):  # which answers for its other models, and else says why not
                         return started is not None
                     case HealthStatus.LOADING:
                         self._set_status(LauncherState.LOADING, _loading_message(health), address.url, health.percent)
                     case HealthStatus.LEAVING:
                         self._set_status(
-                            LauncherState.STARTING, "The model server is shutting down. Another one will be started then.", address.url
+                            LauncherState.STARTING,
+                            "The model server is shutting down. Another one will be started then.",
+                            address.url,
                         )
                     case HealthStatus.ABSENT:
                         self._check_ended(started, address)
@@ -216,7 +246,10 @@ class Launcher:
         raise AssertionError("health checks do not end")
 
     async def _start(self, address: ServerAddress, client: Client) -> ServerProcess | None:
-        """Start the server and wait until it listens. Return None if another editor is starting it."""
+        """Start the server and wait until it listens.
+
+        Return None if another editor is starting it.
+        """
         if not self._may_start(address):
             raise UnavailableError(_absent_message(address))
         self._set_status(LauncherState.STARTING, "The model server is starting.", address.url)
@@ -257,7 +290,10 @@ class Launcher:
         raise AssertionError("health checks do not end")
 
     async def _await_exit(self, address: ServerAddress, client: Client) -> bool:
-        """Wait for a recorded server that does not listen to listen or exit. Return whether it has exited."""
+        """Wait for a recorded server that does not listen to listen or exit.
+
+        Return whether it has exited.
+        """
         record = ServerRecord.load(self._record(address))
         async with aclosing(self._check_times()) as checks:
             async for elapsed in checks:
@@ -272,7 +308,10 @@ class Launcher:
         raise AssertionError("health checks do not end")
 
     async def _stop(self, address: ServerAddress) -> bool:
-        """Stop the server that an editor started, and wait until it has exited. Return whether there was one."""
+        """Stop the server that an editor started, and wait until it has exited.
+
+        Return whether there was one.
+        """
         if not self._may_start(address):
             return False
         async with self._locked(address):
@@ -301,7 +340,10 @@ class Launcher:
         return (await client.server_health()).status is not HealthStatus.ABSENT
 
     async def _check_times(self) -> AsyncGenerator[float]:
-        """Yield the seconds since the first health check whenever the next one is due. Pauses grow."""
+        """Yield the seconds since the first health check whenever the next one is due.
+
+        Pauses grow.
+        """
         begun, pause = self._environment.clock(), FIRST_PAUSE_SECONDS
         while True:
             yield self._environment.clock() - begun
@@ -375,7 +417,9 @@ def _loading_message(health: ServerHealth) -> str:
 
 def _ready_message(address: ServerAddress, *, reconnected: bool) -> str:
     if reconnected:
-        return f"The model server at {address.url} was started outside the editor, so it was not restarted; reconnected."
+        return (
+            f"The model server at {address.url} was started outside the editor, so it was not restarted; reconnected."
+        )
     return f"The model server at {address.url} is ready. {address.withheld}".rstrip()
 
 
@@ -395,13 +439,18 @@ def _refusal_message(address: ServerAddress, health: ServerHealth) -> str:
 
 
 def _acquire(lock: FileLock) -> bool:
-    """Try to acquire a lock. Return whether that succeeded. Raise UnavailableError if its file cannot be written."""
+    """Try to acquire a lock. Return whether that succeeded.
+
+    Raise UnavailableError if its file cannot be written.
+    """
     try:
         lock.acquire(blocking=False)
     except Timeout:
         return False
     except OSError as error:
-        raise UnavailableError(f"The file {lock.lock_file} cannot be locked ({error.strerror}): make its folder writable.") from error
+        raise UnavailableError(
+            f"The file {lock.lock_file} cannot be locked ({error.strerror}): make its folder writable."
+        ) from error
     return True
 
 

@@ -24,7 +24,10 @@ REPLY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class OutcomeReport:
-    """The suggestions of one model that were shown and accepted. The server counts a report with the same random id once."""
+    """The suggestions of one model that were shown and accepted.
+
+    The server counts a report with the same random id once.
+    """
 
     model: str
     shown: int
@@ -33,9 +36,12 @@ class OutcomeReport:
 
 
 class OutcomeReports:
-    """Counts suggestions, and reports them together. What a report that failed has is kept until the next one.
+    """Counts suggestions, and reports them together.
 
-    ``connected`` returns the client of the model server if there is one now: no server is started, or waited for, for a report.
+    What a report that failed has is kept until the next one.
+
+    ``connected`` returns the client of the model server if there is one now: no server is started,
+    or waited for, for a report.
     """
 
     def __init__(self, connected: Callable[[], Client | None]) -> None:
@@ -54,7 +60,10 @@ class OutcomeReports:
             self._task = asyncio.create_task(self._run())
 
     async def flush(self, client: Client | None) -> None:
-        """Report at once, since the client is about to be closed. Without one, only stop reporting."""
+        """Report at once, since the client is about to be closed.
+
+        Without one, only stop reporting.
+        """
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -63,12 +72,17 @@ class OutcomeReports:
             await self.report(client)
 
     async def report(self, client: Client) -> bool:
-        """Report all that is not reported yet. Return False if that failed. For an older server, which does not count, nothing is kept."""
+        """Report all that is not reported yet. Return False if that failed.
+
+        For an older server, which does not count, nothing is kept.
+        """
         try:
             async with asyncio.timeout(REPLY_SECONDS):
                 while (report := self._next()) is not None:
                     if client is not self._older:
-                        await client.report_outcomes(report.model, shown=report.shown, accepted=report.accepted, id=report.id)
+                        await client.report_outcomes(
+                            report.model, shown=report.shown, accepted=report.accepted, id=report.id
+                        )
                     self._unconfirmed = None
         except NotFoundError:
             self._older = client

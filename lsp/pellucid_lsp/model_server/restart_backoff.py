@@ -14,7 +14,10 @@ STABLE_SECONDS = 60.0
 
 
 class Backoff:
-    """Spaces starts 0.5, 1, 2, 4 ... seconds apart until a server is stable. ``clock`` returns seconds."""
+    """Spaces starts 0.5, 1, 2, 4 ... seconds apart until a server is stable.
+
+    ``clock`` returns seconds.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -38,11 +38,16 @@ class ServerAddress:
     here: bool = True
     """True if ``pellucid serve`` on this machine would answer there."""
     withheld: str = ""
-    """The reason why the key of Pellucid's own settings is not sent there, and the remedy; empty if it is sent, or there is none."""
+    """The reason why the key of Pellucid's own settings is not sent there, and the remedy; empty if
+    it is sent, or there is none.
+    """
 
 
 def find_address(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> ServerAddress:
-    """Return the server's address. Raise ConfigError for an invalid address, or a settings file that cannot be read."""
+    """Return the server's address.
+
+    Raise ConfigError for an invalid address, or a settings file that cannot be read.
+    """
     own = _own_settings(variables, config_file)
     own_key = _checked(_own_key(own))
     if not settings.url:
@@ -57,7 +62,8 @@ def find_address(settings: ServerSettings, variables: Mapping[str, str], config_
     if key := key_for(where.url, own_url, own_key):
         return replace(where, key=key)
     return replace(
-        where, withheld=f"The API key in Pellucid's own settings is sent only to {own_url}: set pellucid.server.apiKey for {where.url}."
+        where,
+        withheld=f"The API key in Pellucid's own settings is sent only to {own_url}: set pellucid.server.apiKey for {where.url}.",
     )
 
 
@@ -71,7 +77,9 @@ def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[st
     """Return Pellucid's own settings as they are written. The environment overrides the file."""
     prefix = len(ENVIRONMENT_PREFIX)
     environment = {
-        name[prefix:].lower(): value for name, value in variables.items() if name.upper().startswith(ENVIRONMENT_PREFIX) and value
+        name[prefix:].lower(): value
+        for name, value in variables.items()
+        if name.upper().startswith(ENVIRONMENT_PREFIX) and value
     }
     in_file = read_file(config_file)
     if KEY_SETTINGS & environment.keys():  # either replaces both
@@ -99,7 +107,10 @@ def _port(given: object) -> int:
 
 
 def _checked(key: object) -> str | None:
-    """Return a key, or None if it is empty. Raise ConfigError for one that an HTTP header cannot carry."""
+    """Return a key, or None if it is empty.
+
+    Raise ConfigError for one that an HTTP header cannot carry.
+    """
     if not key:
         return None
     if isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key:

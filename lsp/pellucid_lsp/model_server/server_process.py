@@ -58,10 +58,15 @@ class ServerRecord:
     def runs(self) -> bool:
         """Return whether the process is still that server: its id may have been reused."""
         words = self.command[1:]  # the interpreter may have another name
-        return command_line(self.pid).endswith(subprocess.list2cmdline(words) if sys.platform == "win32" else " ".join(words))
+        return command_line(self.pid).endswith(
+            subprocess.list2cmdline(words) if sys.platform == "win32" else " ".join(words)
+        )
 
     def ask_to_exit(self) -> None:
-        """Ask the server to finish its answers and exit. Windows cannot ask, so there it is terminated."""
+        """Ask the server to finish its answers and exit.
+
+        Windows cannot ask, so there it is terminated.
+        """
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -91,21 +96,35 @@ class ServerProcess(subprocess.Popen[bytes]):
 def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, log: Path) -> ServerProcess:
     """Start a server that is independent of this process: no terminal, no pipes, its output in ``log``, which is overwritten.
 
-    It runs in ``folder``, so that it neither locks a folder of the user's nor imports a module from there.
-    Raise UnavailableError if it cannot be started.
+    It runs in ``folder``, so that it neither locks a folder of the user's nor imports a module from
+    there. Raise UnavailableError if it cannot be started.
     """
     try:
         with create_private(log) as output:
             if sys.platform == "win32":
                 flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
                 return ServerProcess(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=variables, cwd=folder, creationflags=flags
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=variables,
+                    cwd=folder,
+                    creationflags=flags,
                 )
             return ServerProcess(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=variables, cwd=folder, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=variables,
+                cwd=folder,
+                start_new_session=True,
             )
     except OSError as error:
-        raise UnavailableError(f"The model server cannot be started ({error.strerror}: {error.filename}): reinstall Pellucid.") from error
+        raise UnavailableError(
+            f"The model server cannot be started ({error.strerror}: {error.filename}): reinstall Pellucid."
+        ) from error
 
 
 def last_line(log: Path) -> str:
@@ -123,7 +142,9 @@ def command_line(pid: int) -> str:
     """Return the command line of a process with spaces between its words, or an empty string if there is no such process."""
     if (PROC / "self/cmdline").exists():
         try:
-            return (PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+            return (
+                (PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+            )
         except OSError:
             return ""
     if sys.platform == "win32":

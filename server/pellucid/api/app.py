@@ -57,7 +57,10 @@ Logprobs are natural logarithms of the model's own distribution, before temperat
 
 
 def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
-    """Return the application of one server. It answers at once, but generations are 503 until ``state.open`` was called."""
+    """Return the application of one server.
+
+    It answers at once, but generations are 503 until ``state.open`` was called.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -88,7 +91,13 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
 
 def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware]:
     """Return the middleware, the outermost first."""
-    door = Door(state.host, state.keys, state.allowed_origins, rate_limit=state.login_rate_limit, allowed_hosts=state.allowed_hosts)
+    door = Door(
+        state.host,
+        state.keys,
+        state.allowed_origins,
+        rate_limit=state.login_rate_limit,
+        allowed_hosts=state.allowed_hosts,
+    )
     if page is not None:
         door = replace(door, is_page=page.owns)
     guards = [
@@ -102,6 +111,11 @@ def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware
         guards.append(Middleware(PageFork, page=page))
     if state.allowed_origins:  # without allowed origins pages of other sites may not even read an error
         guards.append(
-            Middleware(CORSMiddleware, allow_origins=state.allowed_origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"])
+            Middleware(
+                CORSMiddleware,
+                allow_origins=state.allowed_origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["*"],
+            )
         )
     return guards

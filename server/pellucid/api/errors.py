@@ -89,9 +89,17 @@ def status_of(error: PellucidError) -> int:
 
 
 def error_body(error: PellucidError, status: int | None = None) -> dict[str, Any]:
-    """Return the error as JSON, with OpenAI's and llama.cpp's fields. ``status`` replaces the status of its class."""
+    """Return the error as JSON, with OpenAI's and llama.cpp's fields.
+
+    ``status`` replaces the status of its class.
+    """
     param = getattr(error, "param", None)
-    detail: dict[str, Any] = {"message": printable(str(error)), "type": error.type, "param": param, "code": status or status_of(error)}
+    detail: dict[str, Any] = {
+        "message": printable(str(error)),
+        "type": error.type,
+        "param": param,
+        "code": status or status_of(error),
+    }
     if isinstance(error, ContextLengthError):
         detail |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context, "n_ctx_is_all": error.all_there_is}
         detail |= {"n_prompt_tokens_is_least": True} if error.is_least else {}
@@ -104,18 +112,26 @@ def error_sentence(error: PellucidError) -> dict[str, Any]:
 
 
 def anthropic_error(error: PellucidError, status: int | None = None) -> dict[str, Any]:
-    """Return the error as JSON in Anthropic's shape. ``status`` replaces the status of its class."""
+    """Return the error as JSON in Anthropic's shape.
+
+    ``status`` replaces the status of its class.
+    """
     message = printable(str(error))
     if isinstance(error, ContextLengthError):  # Claude Code compacts the conversation when it reads these words
         message = f"prompt is too long: {error.prompt_tokens} tokens > {error.context} maximum. {message}"
     detail: dict[str, Any] = {"type": _ANTHROPIC_TYPES.get(status or status_of(error), "api_error"), "message": message}
-    if getattr(error, "param", None) == "thread":  # the anthropic package then sends whole conversations, as nothing is stored here
+    if (
+        getattr(error, "param", None) == "thread"
+    ):  # the anthropic package then sends whole conversations, as nothing is stored here
         detail["details"] = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
     return {"type": "error", "error": detail}
 
 
 def error_response(error: PellucidError, path: str = "", status: int | None = None) -> JSONResponse:
-    """Return the response that answers with this error on this path. ``status`` replaces the status of its class."""
+    """Return the response that answers with this error on this path.
+
+    ``status`` replaces the status of its class.
+    """
     headers = {}
     status = status or status_of(error)
     if isinstance(error, QueueFullError | TooManyAttemptsError):
@@ -161,7 +177,9 @@ async def invalid_response(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     path = request.url.path
     if isinstance(error.body, bytes):
-        return error_response(InvalidRequestError("The body is not JSON: send it with the header Content-Type: application/json."), path)
+        return error_response(
+            InvalidRequestError("The body is not JSON: send it with the header Content-Type: application/json."), path
+        )
     return error_response(_explain(error.errors(), error.body, path), path)
 
 
@@ -208,17 +226,26 @@ def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestE
 def _rule(error: Any) -> str:
     rule = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
     given = error["input"]
-    return f"{rule}, not {printable(given)[:_NAME_CHARACTERS]!r}" if error["type"] == "literal_error" and isinstance(given, str) else rule
+    return (
+        f"{rule}, not {printable(given)[:_NAME_CHARACTERS]!r}"
+        if error["type"] == "literal_error" and isinstance(given, str)
+        else rule
+    )
 
 
 def _place(loc: Sequence[Any], body: object) -> list[str | int]:
-    """Return the path of the wrong field in the body. ``loc`` also names branches of unions, which mean nothing to the user."""
+    """Return the path of the wrong field in the body.
+
+    ``loc`` also names branches of unions, which mean nothing to the user.
+    """
     if loc and loc[0] != "body":
         return list(loc[1:])
     place: list[str | int] = []
     here = body
     for step in loc[1:]:
-        if (isinstance(here, dict) and step in here) or (isinstance(here, list) and isinstance(step, int) and step < len(here)):
+        if (isinstance(here, dict) and step in here) or (
+            isinstance(here, list) and isinstance(step, int) and step < len(here)
+        ):
             here = here[step]
         elif not isinstance(here, dict) or step != loc[-1]:  # a missing field is not in the body either
             continue

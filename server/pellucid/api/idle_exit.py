@@ -12,7 +12,10 @@ QUIET = frozenset({"/health", "/metrics", "/v1/health", "/api/version"})
 
 
 class Idleness:
-    """Counts the running requests, and notes when the last of them ended. Belongs to the event loop."""
+    """Counts the running requests, and notes when the last of them ended.
+
+    Belongs to the event loop.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -47,8 +50,13 @@ class Idleness:
         assert self._running >= 0, "a request that ends has begun"
         self.restart()
 
-    def watch(self, limit: float, leave: Callable[[], None], call_later: Callable[[float, Callable[[], None]], object]) -> None:
-        """Call ``leave`` once after ``limit`` seconds without a request. It checks only when the limit can have passed."""
+    def watch(
+        self, limit: float, leave: Callable[[], None], call_later: Callable[[float, Callable[[], None]], object]
+    ) -> None:
+        """Call ``leave`` once after ``limit`` seconds without a request.
+
+        It checks only when the limit can have passed.
+        """
         left = limit - self.seconds
         if left <= 0:
             leave()

@@ -16,14 +16,19 @@ _MAX_DIGITS = 400
 """More digits than any float has."""
 
 _MAX_KEYS = 1000
-"""Keys of one object: more than any request needs. Each unknown key is reported, which takes memory and time."""
+"""Keys of one object: more than any request needs.
+Each unknown key is reported, which takes memory and time.
+"""
 
 _MAX_BIASES = 1 << 18
 """Keys of ``logit_bias``: about as many as a large vocabulary has tokens."""
 
 
 class JsonRequest(Request):
-    """A request whose body is parsed strictly. Raises HTTPException 400 with a sentence about the mistake."""
+    """A request whose body is parsed strictly.
+
+    Raises HTTPException 400 with a sentence about the mistake.
+    """
 
     async def json(self) -> Any:
         """Return the value of the body."""
@@ -35,7 +40,9 @@ class JsonRequest(Request):
         except UnicodeDecodeError:
             raise HTTPException(400, "The body is not UTF-8: encode it as UTF-8.") from None
         except json.JSONDecodeError as error:
-            raise HTTPException(400, f"The body is not JSON: {error.msg}, line {error.lineno}, column {error.colno}.") from None
+            raise HTTPException(
+                400, f"The body is not JSON: {error.msg}, line {error.lineno}, column {error.colno}."
+            ) from None
         except ValueError as error:
             raise HTTPException(400, f"The body cannot be read: {error}.") from None
         except RecursionError:
@@ -56,7 +63,9 @@ class JsonRoute(APIRoute):
 
 
 def parse(body: bytes) -> Any:
-    """Return the value of a JSON text. Raises ValueError for NaN, infinities and text that cannot be encoded.
+    """Return the value of a JSON text.
+
+    Raises ValueError for NaN, infinities and text that cannot be encoded.
 
     JSON has one kind of number, so that 40.0 is read as the integer 40.
     """

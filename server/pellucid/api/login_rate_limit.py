@@ -1,10 +1,12 @@
 """Limits how fast API keys can be guessed, on the page's login form and in the headers of the API alike.
 
-While an address has to wait, no key from there is compared, not even a right one: otherwise the answer would reveal the right
-key to a guesser. Sessions of browsers that were granted before stay valid. A right key does not shorten a wait either, so that a
-user with a key cannot guess the keys of others without waiting.
+While an address has to wait, no key from there is compared, not even a right one: otherwise the
+answer would reveal the right key to a guesser. Sessions of browsers that were granted before stay
+valid. A right key does not shorten a wait either, so that a user with a key cannot guess the keys
+of others without waiting.
 
-A program with an outdated key repeats it with every request. That is not a guess, so each key counts once.
+A program with an outdated key repeats it with every request. That is not a guess, so each key
+counts once.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ MAX_WAIT_SECONDS = 60.0
 """Longest wait between two keys."""
 
 MEMORY_SECONDS = 3600.0
-"""How long an address's wrong keys are remembered after its last wait. People who mistype pause; guessers do not."""
+"""How long an address's wrong keys are remembered after its last wait.
+People who mistype pause; guessers do not.
+"""
 
 MAX_ADDRESSES = 10_000
 """Addresses that are remembered."""
@@ -47,7 +51,10 @@ class _AttemptRecord:
 
 
 class LoginRateLimit:
-    """Counts the wrong keys of each address. A network of IPv6 addresses that one host may have counts as one."""
+    """Counts the wrong keys of each address.
+
+    A network of IPv6 addresses that one host may have counts as one.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -55,7 +62,10 @@ class LoginRateLimit:
         self._records: OrderedDict[str, _AttemptRecord] = OrderedDict()
 
     def owner_of(self, keys: Keys, key: str, address: str) -> str | None:
-        """Return whose key it is, None for a wrong one. Raises TooManyAttemptsError while the address has to wait."""
+        """Return whose key it is, None for a wrong one.
+
+        Raises TooManyAttemptsError while the address has to wait.
+        """
         seen = f"{keys.version} {key}"  # a key that was wrong may be right after the keys have changed
         if self._is_repeated(address, seen):
             return None
@@ -79,7 +89,11 @@ class LoginRateLimit:
         if record is None or now - record.until >= MEMORY_SECONDS:
             record = _AttemptRecord()
         record.wrong += 1
-        wait = 0.0 if record.wrong < FREE_ATTEMPTS else min(MAX_WAIT_SECONDS, 2.0 ** min(record.wrong - FREE_ATTEMPTS + 1, 10))
+        wait = (
+            0.0
+            if record.wrong < FREE_ATTEMPTS
+            else min(MAX_WAIT_SECONDS, 2.0 ** min(record.wrong - FREE_ATTEMPTS + 1, 10))
+        )
         record.until = now + wait
         record.digests = [*record.digests, self._digest(key)][-REPEATED_KEYS:]
         self._records[place] = record  # the most recent one

@@ -9,7 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pellucid.system.machine import return_free_memory
 
 LARGE_BYTES = 2**20
-"""Bodies of this size. Smaller ones need too little to be worth the milliseconds that a return takes."""
+"""Bodies of this size.
+Smaller ones need too little to be worth the milliseconds that a return takes.
+"""
 
 PAUSE_SECONDS = 0.2
 """Time after a large request in which others may end, so that one return is enough for all of them."""

@@ -36,7 +36,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         requests = "Answered HTTP requests, by route and status."
         self._requests = Counter("pellucid_requests", requests, ["route", "status"], registry=self.registry)
-        self.ends = Counter("pellucid_generations", "Ended generations, by reason.", ["model", "reason"], registry=self.registry)
+        self.ends = Counter(
+            "pellucid_generations", "Ended generations, by reason.", ["model", "reason"], registry=self.registry
+        )
         self.first_token_seconds = Histogram(
             "pellucid_time_to_first_token_seconds",
             "Time from a request to its first token, in seconds.",
@@ -51,7 +53,9 @@ class Metrics:
             buckets=_TOKEN_SECONDS,
             registry=self.registry,
         )
-        self._shown = Counter("pellucid_suggestions_shown", "Suggestions that clients have shown.", ["model"], registry=self.registry)
+        self._shown = Counter(
+            "pellucid_suggestions_shown", "Suggestions that clients have shown.", ["model"], registry=self.registry
+        )
         accepted = "Suggestions that users have accepted, in whole or in part."
         self._accepted = Counter("pellucid_suggestions_accepted", accepted, ["model"], registry=self.registry)
         self._reports: OrderedDict[int, None] = OrderedDict()
@@ -73,7 +77,10 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
 
     def count_suggestions(self, model: str, *, shown: int = 0, accepted: int = 0, report: Hashable = None) -> bool:
-        """Count suggestions that were shown and accepted. Return False, and count nothing, if their ``report`` was counted lately."""
+        """Count suggestions that were shown and accepted.
+
+        Return False, and count nothing, if their ``report`` was counted lately.
+        """
         if report is not None:
             key = hash(report)  # not the report itself: clients choose its length
             if key in self._reports:
@@ -86,7 +93,10 @@ class Metrics:
         return True
 
     def timer(self, model: str, clock: Callable[[], float], *, reads: bool = False) -> GenerationTimer:
-        """Return a timer for one generation, which starts now. With ``reads`` its tokens are those of a prompt."""
+        """Return a timer for one generation, which starts now.
+
+        With ``reads`` its tokens are those of a prompt.
+        """
         return GenerationTimer(self, model, clock, reads=reads)
 
     def response(self) -> Response:
@@ -95,7 +105,10 @@ class Metrics:
 
 
 class GenerationTimer:
-    """Observes when the tokens of one generation come. As a context manager it counts at its exit how the generation ended."""
+    """Observes when the tokens of one generation come.
+
+    As a context manager it counts at its exit how the generation ended.
+    """
 
     def __init__(self, metrics: Metrics, model: str, clock: Callable[[], float], *, reads: bool = False) -> None:
         self._metrics = metrics
@@ -109,7 +122,9 @@ class GenerationTimer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._metrics.ends.labels(self._model, self._reason).inc()
 
     def note(self, item: Token | Finish) -> None:
@@ -193,10 +208,18 @@ class _EngineCollector(Collector):
         self._engines = engines
 
     def collect(self) -> Iterable[Metric]:
-        ready = GaugeMetricFamily("pellucid_engine_ready", "1 for an engine elsewhere that takes part, otherwise 0.", labels=["engine"])
-        running = GaugeMetricFamily("pellucid_engine_running", "Requests that an engine elsewhere has.", labels=["engine"])
-        waiting = GaugeMetricFamily("pellucid_engine_waiting", "Requests that wait for an engine elsewhere.", labels=["engine"])
-        lost = CounterMetricFamily("pellucid_engine_lost", "Requests that were lost with an engine, resumed or not.", labels=["engine"])
+        ready = GaugeMetricFamily(
+            "pellucid_engine_ready", "1 for an engine elsewhere that takes part, otherwise 0.", labels=["engine"]
+        )
+        running = GaugeMetricFamily(
+            "pellucid_engine_running", "Requests that an engine elsewhere has.", labels=["engine"]
+        )
+        waiting = GaugeMetricFamily(
+            "pellucid_engine_waiting", "Requests that wait for an engine elsewhere.", labels=["engine"]
+        )
+        lost = CounterMetricFamily(
+            "pellucid_engine_lost", "Requests that were lost with an engine, resumed or not.", labels=["engine"]
+        )
         for one in self._engines():
             ready.add_metric([one.url], one.state == "ready")
             running.add_metric([one.url], one.running)

@@ -18,7 +18,10 @@ _DEFAULT_VARIANT = "instruct"
 
 
 def aliases(name: str) -> list[str]:
-    """Return the names that ollama's clients may use for a served model, the shortest first. They have no capitals."""
+    """Return the names that ollama's clients may use for a served model, the shortest first.
+
+    They have no capitals.
+    """
     _, _, bare = name.lower().rpartition("/")
     match = _SIZED.fullmatch(bare)
     if match is None or ":" in bare:  # a model with an adapter is named model:adapter
@@ -63,8 +66,8 @@ def find_by_alias(wanted: str, names: Sequence[str]) -> str | None:
 def find_by_ollama_name(state: ServerState, model: str | None) -> tuple[LocalAssistant, ModelCard]:
     """Return the assistant and the card of a model, by default the first one, also for a name as ollama spells it.
 
-    A single model answers to every name, unless the server is strict. Raises UnavailableError while there is no model yet, and
-    NotFoundError, which lists the names.
+    A single model answers to every name, unless the server is strict. Raises UnavailableError while
+    there is no model yet, and NotFoundError, which lists the names.
     """
     assistant = state.require_ready()
     if not model:

@@ -41,7 +41,9 @@ ADAPTER_ERRORS: Responses = {
     400: _error("The request or the adapter cannot be served as it is, or does not fit the model."),
     404: _error("The adapter or the model does not exist."),
     501: _error("The model does not support adapters."),
-    503: _error("The models are loading, the server is shutting down, or there is not enough memory for another cache."),
+    503: _error(
+        "The models are loading, the server is shutting down, or there is not enough memory for another cache."
+    ),
 }
 """Errors of routes that load or unload an adapter."""
 

@@ -1,4 +1,7 @@
-"""Routes requests between the web page and the API. The page owns its paths and checks the key for them itself."""
+"""Routes requests between the web page and the API.
+
+The page owns its paths and checks the key for them itself.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class MountedPage(Protocol):
     """An ASGI application for the paths that it owns, none of which is the API's.
 
-    On a server with a key it must check the key itself, as the API's door does not do so for these paths.
+    On a server with a key it must check the key itself, as the API's door does not do so for these
+    paths.
     """
 
     def owns(self, path: str) -> bool:

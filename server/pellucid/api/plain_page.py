@@ -67,7 +67,9 @@ WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
 
 @dataclass(frozen=True, slots=True)
 class PageNotice:
-    """The reason why there is no page yet, in a sentence. ``done`` of ``total`` bytes of the current step are done, if known.
+    """The reason why there is no page yet, in a sentence.
+
+    ``done`` of ``total`` bytes of the current step are done, if known.
 
     A ``lasting`` reason does not change by itself.
     """
@@ -79,7 +81,10 @@ class PageNotice:
 
 
 def document(title: str, body: str, *, status: int = 200, follow: bool = False) -> HTMLResponse:
-    """Return a page around safe HTML. It loads nothing; with ``follow`` it polls until the server has another page."""
+    """Return a page around safe HTML.
+
+    It loads nothing; with ``follow`` it polls until the server has another page.
+    """
     script = f"<script>{SCRIPT}</script>" if follow else ""
     text = (
         '<!doctype html>\n<html lang="en">\n'
@@ -101,7 +106,9 @@ def plain_page(notice: PageNotice, about: str = "") -> HTMLResponse:
         share = min(100, 100 * notice.done // notice.total)
         amount = f"{human(notice.done)} of {human(notice.total)}"
         bar = f'<progress max="100" value="{share}" aria-label="Progress">{share} %</progress><p class="quiet">{amount}, {share} %</p>'
-    body = f'<h1>Pellucid server</h1>\n<div id="news" role="status"><p>{escape(notice.sentence)}</p>{bar}</div>\n{about}'
+    body = (
+        f'<h1>Pellucid server</h1>\n<div id="news" role="status"><p>{escape(notice.sentence)}</p>{bar}</div>\n{about}'
+    )
     return document("Pellucid", body, follow=not notice.lasting)
 
 

@@ -15,10 +15,14 @@ FIRST_SECONDS = 10.0
 """Time for any body, whatever its size."""
 
 SLOWEST_BYTES_PER_SECOND = 32 * 1024
-"""Each received byte adds time at this rate, so that a slow network can send a large body, but not without end."""
+"""Each received byte adds time at this rate, so that a slow network can send a large body, but not
+without end.
+"""
 
 SMALL_BODY_BYTES = 64 * 1024
-"""Bodies up to this size take no share of the memory for large ones, and are read even if that is used up."""
+"""Bodies up to this size take no share of the memory for large ones, and are read even if that is
+used up.
+"""
 
 MAX_LARGE_BODIES = 2
 """Number of bodies of the largest size that may be received at the same time."""
@@ -33,8 +37,8 @@ ADMIT = "pellucid.admit"
 def admit(scope: Scope, owner: str | None = None) -> None:
     """Exempt the connection of a request from being closed for newer ones, until the request is answered.
 
-    Raises QueueFullError if this owner of a key has too many such connections. ``owner`` is None on a server without keys, which
-    has no such limit.
+    Raises QueueFullError if this owner of a key has too many such connections. ``owner`` is None on
+    a server without keys, which has no such limit.
     """
     call: Callable[[str | None], None] | None = scope.get(ADMIT)
     if call is not None:
@@ -49,14 +53,18 @@ class BodyReader:
         self._room = MAX_LARGE_BODIES * limit
 
     async def receive(self, scope: Scope, receive: Receive, limit: int | None = None) -> Receive:
-        """Read a body, and return a ``receive`` that returns it in one message. Raises the errors of ``read``."""
+        """Read a body, and return a ``receive`` that returns it in one message.
+
+        Raises the errors of ``read``.
+        """
         return replayed(await self.read(scope, receive, limit), receive)
 
     async def read(self, scope: Scope, receive: Receive, limit: int | None = None) -> bytes:
         """Return the whole body.
 
-        Raises BodyTooLargeError once it is certain to be over the limit, RequestTimeoutError when it arrives too slowly,
-        UnavailableError if other bodies take too much memory, and ClientGoneError.
+        Raises BodyTooLargeError once it is certain to be over the limit, RequestTimeoutError when
+        it arrives too slowly, UnavailableError if other bodies take too much memory, and
+        ClientGoneError.
         """
         limit = self._limit if limit is None else limit
         too_large = BodyTooLargeError(

@@ -1,12 +1,12 @@
 """Decides who may use the server: programs and pages of this machine, and clients with the key.
 
-Every web page that the user opens can send requests to a server on loopback. Two headers that a page cannot forge identify such
-requests: Host, which is the page's own site if an attacker's name was pointed at 127.0.0.1 (DNS rebinding), and Origin, which is
-the site that the page came from.
+Every web page that the user opens can send requests to a server on loopback. Two headers that a
+page cannot forge identify such requests: Host, which is the page's own site if an attacker's name
+was pointed at 127.0.0.1 (DNS rebinding), and Origin, which is the site that the page came from.
 
-The server's own page asks for the key once and then recognizes its users by a cookie. A browser sends this cookie with requests
-of any page, so that only the page itself may use its paths: origins that may use the API may not, and requests that change
-something must have the page's own Origin.
+The server's own page asks for the key once and then recognizes its users by a cookie. A browser
+sends this cookie with requests of any page, so that only the page itself may use its paths: origins
+that may use the API may not, and requests that change something must have the page's own Origin.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<por
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Decides from the headers whether a request is allowed. ``host`` is the address that the server listens on.
+    """Decides from the headers whether a request is allowed.
 
-    ``allowed_hosts`` are further names that the server is reached by.
-    Paths for which ``is_page`` returns True need no key here: the page checks it (see ``PageFork``).
+    ``host`` is the address that the server listens on.
+
+    ``allowed_hosts`` are further names that the server is reached by. Paths for which ``is_page``
+    returns True need no key here: the page checks it (see ``PageFork``).
     """
 
     host: str
@@ -58,7 +60,8 @@ class Door:
     def check(self, scope: Scope) -> str | None:
         """Return the owner of the request's key, or None if it needs no key.
 
-        Raises PermissionDeniedError, AuthenticationError or TooManyAttemptsError for a request that is not allowed.
+        Raises PermissionDeniedError, AuthenticationError or TooManyAttemptsError for a request that
+        is not allowed.
         """
         headers = Headers(scope=scope)
         self._check_host(headers.getlist("host"))
@@ -83,9 +86,17 @@ class Door:
     def _check_origin(self, headers: Headers, scope: Scope) -> None:
         for origin in headers.getlist("origin"):
             if origin not in self.allowed_origins and not _is_own_origin(origin, headers["host"]):
-                raise PermissionDeniedError(f"Pages from {origin!r} may not use this server: allow that origin with --allowed-origins.")
-        if headers.get("sec-fetch-site") == "cross-site" and "origin" not in headers and not _is_navigation(scope, headers):
-            raise PermissionDeniedError("Other sites may use this server only with CORS: send an Origin that --allowed-origins allows.")
+                raise PermissionDeniedError(
+                    f"Pages from {origin!r} may not use this server: allow that origin with --allowed-origins."
+                )
+        if (
+            headers.get("sec-fetch-site") == "cross-site"
+            and "origin" not in headers
+            and not _is_navigation(scope, headers)
+        ):
+            raise PermissionDeniedError(
+                "Other sites may use this server only with CORS: send an Origin that --allowed-origins allows."
+            )
 
     def _check_page(self, headers: Headers, scope: Scope) -> None:
         """Allow only the page itself, and navigation to it, to use the page's paths."""
@@ -94,12 +105,21 @@ class Door:
         if foreign is not None:
             raise PermissionDeniedError(f"Pages from {foreign!r} may not use this server's page: open the page itself.")
         if not origins and scope["method"] not in SAFE:
-            raise PermissionDeniedError("A request that changes something must come from the page itself: send the page's Origin header.")
-        if not origins and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(scope, headers):
+            raise PermissionDeniedError(
+                "A request that changes something must come from the page itself: send the page's Origin header."
+            )
+        if (
+            not origins
+            and headers.get("sec-fetch-site") in ("cross-site", "same-site")
+            and not _is_navigation(scope, headers)
+        ):
             raise PermissionDeniedError("Other pages may not use this server's page: open the page itself.")
 
     def _is_own(self, name: str) -> bool:
-        """Return whether a host name is this server's. Any IP address is accepted, as DNS rebinding needs a name."""
+        """Return whether a host name is this server's.
+
+        Any IP address is accepted, as DNS rebinding needs a name.
+        """
         return name in ("localhost", self.host.lower(), *self.allowed_hosts) or _is_address(name)
 
     def _owner_of_key(self, headers: Headers, keys: Keys, address: str) -> str:
@@ -147,7 +167,8 @@ class Security:
 class UserRequests:
     """ASGI middleware, inside of ``Security``, that counts what the requests of the API use for the owners of their keys.
 
-    The page's own requests are not counted here: its answers outlast them, and count by ``UserAssistant``.
+    The page's own requests are not counted here: its answers outlast them, and count by
+    ``UserAssistant``.
     """
 
     def __init__(self, app: ASGIApp, users: Users, is_page: Callable[[str], bool]) -> None:
@@ -180,7 +201,8 @@ def address_of(scope: Scope) -> str:
 def _is_own_origin(origin: str, host: str) -> bool:
     """Return whether a page came from the address that it sends its request to.
 
-    Another name of loopback with the same port is another origin, as another user of the machine may listen there.
+    Another name of loopback with the same port is another origin, as another user of the machine
+    may listen there.
     """
     scheme, separator, authority = origin.lower().partition("://")
     source, target = AUTHORITY.fullmatch(authority), AUTHORITY.fullmatch(host.lower())
@@ -205,4 +227,8 @@ def _is_preflight(scope: Scope, headers: Headers) -> bool:
 
 def _is_navigation(scope: Scope, headers: Headers) -> bool:
     """Return whether the user followed a link, so that only the user sees the reply."""
-    return scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return (
+        scope.get("method") == "GET"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )

@@ -26,12 +26,19 @@ from pellucid.tokens import ModelCard
 
 ServerPhase = Literal["ready", "loading", "leaving", "failed"]
 
-_UNREADY: dict[ServerPhase, str] = {"loading": "Loading model", "leaving": "The server is shutting down.", "failed": FAILED}
+_UNREADY: dict[ServerPhase, str] = {
+    "loading": "Loading model",
+    "leaving": "The server is shutting down.",
+    "failed": FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """The state of an engine elsewhere. ``problem`` is the reason why it is away; ``lost`` counts the requests that were lost with it."""
+    """The state of an engine elsewhere.
+
+    ``problem`` is the reason why it is away; ``lost`` counts the requests that were lost with it.
+    """
 
     url: str
     state: Literal["ready", "draining", "away"]
@@ -46,12 +53,16 @@ class EngineStatus:
 
 @dataclass(eq=False)
 class ServerState:
-    """The state of one server. ``models`` are the names that it will serve; ``open`` is called once they are loaded.
+    """The state of one server.
 
-    ``infill_window`` is the largest number of tokens around the cursor that llama.cpp's /infill reads (None: as many as fit).
-    Without ``strict_model`` a server with a single model answers to every name. ``leaving`` is set, and ``departing`` with it, when no
-    new requests are taken; ``closing`` is set ``grace`` seconds later, when running answers must end. ``started`` is in seconds since
-    1970. The state belongs to the event loop, except for ``progress``, which the loading thread updates.
+    ``models`` are the names that it will serve; ``open`` is called once they are loaded.
+
+    ``infill_window`` is the largest number of tokens around the cursor that llama.cpp's /infill
+    reads (None: as many as fit). Without ``strict_model`` a server with a single model answers to
+    every name. ``leaving`` is set, and ``departing`` with it, when no new requests are taken;
+    ``closing`` is set ``grace`` seconds later, when running answers must end. ``started`` is in
+    seconds since 1970. The state belongs to the event loop, except for ``progress``, which the
+    loading thread updates.
     """
 
     models: tuple[str, ...]
@@ -78,7 +89,9 @@ class ServerState:
     _adapters: Adapters | None = None
     _membership: Membership | None = None
     _cards: dict[str, ModelCard] = field(default_factory=dict)
-    _adapter_names: set[str] = field(default_factory=set)  # of all adapters since the start, also of those that are gone
+    _adapter_names: set[str] = field(
+        default_factory=set
+    )  # of all adapters since the start, also of those that are gone
 
     def __post_init__(self) -> None:
         self.metrics.watch_models(self.statuses)
@@ -87,9 +100,17 @@ class ServerState:
         self.idleness = Idleness(self.clock)
 
     def open(
-        self, assistant: LocalAssistant, engine: Engine, adapters: Adapters | None = None, membership: Membership | None = None
+        self,
+        assistant: LocalAssistant,
+        engine: Engine,
+        adapters: Adapters | None = None,
+        membership: Membership | None = None,
     ) -> None:
-        """Serve from now on. Without ``adapters`` none can be loaded; ``membership`` is that of engines elsewhere, if there are any."""
+        """Serve from now on.
+
+        Without ``adapters`` none can be loaded; ``membership`` is that of engines elsewhere, if
+        there are any.
+        """
         self._assistant, self._engine, self._adapters, self._membership = assistant, engine, adapters, membership
         self.note_models()
         if membership is not None:
@@ -123,14 +144,22 @@ class ServerState:
         return "ready" if self._engine.failure is None else "failed"
 
     def require_ready(self) -> LocalAssistant:
-        """Return the assistant. Raises UnavailableError while models load, while the server shuts down and after its engine has failed."""
+        """Return the assistant.
+
+        Raises UnavailableError while models load, while the server shuts down and after its engine
+        has failed.
+        """
         if self.phase != "ready":
             raise UnavailableError(_UNREADY[self.phase])
         assert self._assistant is not None
         return self._assistant
 
     def require_adapters(self) -> Adapters:
-        """Return the adapters. Raises UnavailableError as ``require_ready`` does, and NotSupportedError on a server without adapters."""
+        """Return the adapters.
+
+        Raises UnavailableError as ``require_ready`` does, and NotSupportedError on a server without
+        adapters.
+        """
         self.require_ready()
         if self._adapters is None:
             raise NotSupportedError("This server has no folder of adapters: start it with --adapter to serve one.")
@@ -142,7 +171,10 @@ class ServerState:
         return self._membership is not None
 
     def models_away(self) -> list[str]:
-        """Return the models that no engine elsewhere computes now. Models with an adapter, which come and go, do not count."""
+        """Return the models that no engine elsewhere computes now.
+
+        Models with an adapter, which come and go, do not count.
+        """
         served = {name for one in self.engines() if one.state == "ready" for name in one.models}
         bases = [card.name for card in self._cards.values() if card.base is None]
         return [name for name in bases if name not in served] if self.is_front else []
@@ -170,9 +202,10 @@ class ServerState:
     def find(self, model: str | None, *, strict: bool = False) -> tuple[LocalAssistant, ModelCard]:
         """Return the assistant and the card of a model, by default the first one.
 
-        A single model answers to every name, as many clients send one that their user never chose, unless the request or the server is
-        ``strict``, or the name is that of an adapter of the model, which may be gone. Raises UnavailableError as ``require_ready`` does,
-        and NotFoundError, which lists the names.
+        A single model answers to every name, as many clients send one that their user never chose,
+        unless the request or the server is ``strict``, or the name is that of an adapter of the
+        model, which may be gone. Raises UnavailableError as ``require_ready`` does, and
+        NotFoundError, which lists the names.
         """
         assistant = self.require_ready()
         if model and model not in self._cards and not (strict or self.strict_model):

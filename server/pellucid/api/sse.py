@@ -70,7 +70,11 @@ def json_response(reply: BaseModel) -> Response:
 
 
 async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of ``work``. It is cancelled if the client goes (ClientGoneError) or the server shuts down (UnavailableError)."""
+    """Return the result of ``work``.
+
+    It is cancelled if the client goes (ClientGoneError) or the server shuts down
+    (UnavailableError).
+    """
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_disconnected(request.receive))
     closing = asyncio.create_task(state.closing.wait())
@@ -110,7 +114,8 @@ async def event_stream(
 class EventStream(Response):
     """Sends events as they come, and closes their generator at the end, when the client has gone or when the server shuts down.
 
-    An error after the first event is sent as an event of its own, ``{"error": ...}``, before the format's last bytes.
+    An error after the first event is sent as an event of its own, ``{"error": ...}``, before the
+    format's last bytes.
     """
 
     def __init__(
@@ -144,7 +149,9 @@ class EventStream(Response):
             await _end(producer, gone, closing)
             await self._rest.aclose()
         if not gone.done() or gone.cancelled():
-            await self._finish(send, b"" if not producer.cancelled() else self._format.write(self._format.error(CLOSING)))
+            await self._finish(
+                send, b"" if not producer.cancelled() else self._format.write(self._format.error(CLOSING))
+            )
 
     async def _produce(self, send: Send) -> None:
         await self._send(send, self._format.write(self._first))
@@ -165,7 +172,9 @@ class EventStream(Response):
 
     async def _send(self, send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
-        await asyncio.sleep(0)  # many events may be ready: let the event loop notice in between that the client has gone
+        await asyncio.sleep(
+            0
+        )  # many events may be ready: let the event loop notice in between that the client has gone
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -61,7 +61,8 @@ FULL, QUICK = Rounds(trials=5, starts=3), Rounds(trials=2, starts=1)
 def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | None, plot: Path | None) -> None:
     """Measure the first model of the settings and print the figures.
 
-    Raises InvalidRequestError for files that cannot be compared with or drawn to, before anything is measured, and any error of loading.
+    Raises InvalidRequestError for files that cannot be compared with or drawn to, before anything
+    is measured, and any error of loading.
     """
     earlier = None if compare_with is None else read_report(compare_with)
     if plot is not None:
@@ -86,7 +87,9 @@ async def disturbances(settings: Settings) -> list[str]:
     load = machine.load()
     if load is not None and load >= BUSY_SHARE:
         used = f"{min(load, 1.0):.0%} of its processors"
-        sentences.append(f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures.")
+        sentences.append(
+            f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures."
+        )
     async with Client(settings.url, settings.key) as client:
         health = await client.server_health()
     if health.status is not HealthStatus.ABSENT:
@@ -125,7 +128,11 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
         threads = torch.get_num_threads()
         cost = least_cost(model, assistant.served()[0])
         measurements = Measurements(engine, assistant, name, cost, model.vocab_size)
-        trials = measurements.trials if cost is None else (_floor_trial(cost, model.cache_shape, threads), *measurements.trials)
+        trials = (
+            measurements.trials
+            if cost is None
+            else (_floor_trial(cost, model.cache_shape, threads), *measurements.trials)
+        )
         asyncio.run(warm_up(assistant))
         with Steps() as steps:
             steps.start("measuring", (1 + rounds.trials) * len(trials))

@@ -30,13 +30,16 @@ class Change:
     @property
     def ratio(self) -> float | None:
         """The newer value divided by the older."""
-        return None if self.then is None or self.now is None or not self.then.value else self.now.value / self.then.value
+        return (
+            None if self.then is None or self.now is None or not self.then.value else self.now.value / self.then.value
+        )
 
     @property
     def verdict(self) -> str:
         """The change in a word; empty if it may be noise.
 
-        That is if the samples overlap, a time was measured only once, or the change is below :data:`SMALLEST_CHANGE`.
+        That is if the samples overlap, a time was measured only once, or the change is below
+        :data:`SMALLEST_CHANGE`.
         """
         then, now = self.then, self.now
         if then is None or now is None:
@@ -67,9 +70,13 @@ def read_report(path: Path) -> Report:
     except FileNotFoundError as error:
         raise InvalidRequestError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:  # not UTF-8 or not JSON
-        raise InvalidRequestError(f"{path} is not JSON ({error}): give a file that pellucid bench --json wrote.") from None
+        raise InvalidRequestError(
+            f"{path} is not JSON ({error}): give a file that pellucid bench --json wrote."
+        ) from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
-        raise InvalidRequestError(f"{path} is not a result of pellucid bench: give a file that pellucid bench --json wrote.")
+        raise InvalidRequestError(
+            f"{path} is not a result of pellucid bench: give a file that pellucid bench --json wrote."
+        )
     if found.get("format") != FORMAT:
         raise InvalidRequestError(
             f"{path} has format {found.get('format')!r}, but this version of Pellucid reads {FORMAT}: measure again with this version."

@@ -44,15 +44,23 @@ def session() -> TypingSession:
 
 
 async def replay(assistant: LocalAssistant, text: TypingSession) -> list[Keystroke]:
-    """Return the cost of each keystroke, after a first request that opens the file. Each waits for the one before it."""
-    asked = [await _first_line(assistant, text.before + text.typed[:count], text.after) for count in range(len(text.typed) + 1)]
+    """Return the cost of each keystroke, after a first request that opens the file.
+
+    Each waits for the one before it.
+    """
+    asked = [
+        await _first_line(assistant, text.before + text.typed[:count], text.after)
+        for count in range(len(text.typed) + 1)
+    ]
     return asked[1:]
 
 
 async def _first_line(assistant: LocalAssistant, prefix: str, suffix: str) -> Keystroke:
     start = time.perf_counter()
     last: Token | Finish | None = None
-    async with aclosing(assistant.complete(CompletionQuery(prefix, suffix, params=LONGEST, stop=("\n",), terms=TERMS))) as items:
+    async with aclosing(
+        assistant.complete(CompletionQuery(prefix, suffix, params=LONGEST, stop=("\n",), terms=TERMS))
+    ) as items:
         async for item in items:
             last = item
     assert isinstance(last, Finish), "a stream ends with a Finish"

@@ -1,8 +1,9 @@
 """The measurements: each trial gives samples for a round, through the same engine and assistant as serve.
 
-Prompts are random tokens, different each time, so that none is in the cache; answers have their full length. A model that continues
-nonsense repeats itself, which would flatter prompt lookup, so it is off except for one row of figures. The rate of reading a prompt counts
-the tokens that were computed, over the time to the first token.
+Prompts are random tokens, different each time, so that none is in the cache; answers have their
+full length. A model that continues nonsense repeats itself, which would flatter prompt lookup, so
+it is off except for one row of figures. The rate of reading a prompt counts the tokens that were
+computed, over the time to the first token.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Measurements:
     ``left_out`` has a sentence for each that they do not allow.
     """
 
-    def __init__(self, engine: LocalEngine, assistant: LocalAssistant, model: str, cost: TokenCost | None, vocab_size: int) -> None:
+    def __init__(
+        self, engine: LocalEngine, assistant: LocalAssistant, model: str, cost: TokenCost | None, vocab_size: int
+    ) -> None:
         self.left_out: list[str] = []
         self._engine = engine
         self._assistant = assistant
@@ -100,7 +103,9 @@ class Measurements:
     def _fits(self, what: str, tokens: int) -> bool:
         context = self._engine.context(self._model)
         if tokens > context:
-            self.left_out.append(f"{what[0].upper()}{what[1:]}: it takes {tokens} tokens, but the context holds {context}.")
+            self.left_out.append(
+                f"{what[0].upper()}{what[1:]}: it takes {tokens} tokens, but the context holds {context}."
+            )
         return tokens <= context
 
     def _has_slots(self, streams: int) -> bool:
@@ -153,7 +158,9 @@ class Measurements:
         return Trial(f"decode of {DECODE_ANSWER} repeated tokens", (quantity,), run)
 
     def _streaming(self, count: int) -> Trial:
-        quantity = Quantity("streams", f"{count} together", Unit.RATE, self._limit(lambda least: count / least, count, count))
+        quantity = Quantity(
+            "streams", f"{count} together", Unit.RATE, self._limit(lambda least: count / least, count, count)
+        )
 
         async def run() -> tuple[float, ...]:
             questions = [partial(self._ask, self._prompt(STREAM_PROMPT), STREAM_ANSWER) for _ in range(count)]
@@ -186,7 +193,8 @@ class Measurements:
         return [next(self._firsts), *(self._dice.randrange(self._vocab_size) for _ in range(size - 1))]
 
     async def _ask(self, prompt: Sequence[int], tokens: int, *, lookup: bool = False) -> TimedAnswer:
-        # As completions, because only they may take the last slot: as many streams as slots can then run.
+        # As completions, because only they may take the last slot: as many streams as slots can
+        # then run.
         request = Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True), COMPLETION, lookup=lookup)
         times = [time.perf_counter()]
         async with aclosing(self._engine.generate(self._model, request)) as items:

@@ -1,8 +1,9 @@
 """Estimates how fast the catalog's models are on this machine, before they are downloaded: some layers of each, with random weights.
 
-All layers of a decoder cost the same. As many are measured as no cache of a processor holds, since a real model reads its weights from
-memory, and their time is multiplied. The head is measured with fewer rows than it has, as its time grows with them. The sampler, the
-tokenizer and HTTP are not included: a few milliseconds an answer.
+All layers of a decoder cost the same. As many are measured as no cache of a processor holds, since
+a real model reads its weights from memory, and their time is multiplied. The head is measured with
+fewer rows than it has, as its time grows with them. The sampler, the tokenizer and HTTP are not
+included: a few milliseconds an answer.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ WINDOW = 1_024
 """Tokens in the cache at a keystroke: the text around the cursor."""
 
 NEW_TOKENS, ANSWER_TOKENS = 16, 12
-"""Tokens that a keystroke reads, as its neighbourhood is in the cache, and those of a line that it generates."""
+"""Tokens that a keystroke reads, as its neighbourhood is in the cache, and those of a line that it
+generates.
+"""
 
 PASSES = 3
 
@@ -61,7 +64,9 @@ def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> Sp
     model = weight_packing.build(config, packed, scheme, target)
     storage = _storage(model)
     layers = shape.layers / config.layers
-    window, few, one = (layers * _fastest(partial(model.forward, _batch(model, count), storage)) for count in (WINDOW, NEW_TOKENS, 1))
+    window, few, one = (
+        layers * _fastest(partial(model.forward, _batch(model, count), storage)) for count in (WINDOW, NEW_TOKENS, 1)
+    )
     share = shape.vocab_size / config.vocab_size
     token = one + share * _fastest(partial(model.logits, model.forward(_batch(model, 1), storage)))
     vocabulary = sum(tensor.nbytes for name, tensor in packed.items() if name.startswith(("embedding.", "head.")))
@@ -93,7 +98,8 @@ def _config(shape: ModelShape) -> DecoderConfig:
 def _random_weights(config: DecoderConfig, shape: ModelShape, *, blocks: bool) -> Iterator[tuple[str, Weight]]:
     """Yield the tensors of a checkpoint; with ``blocks``, matrices in the form of a file with the shape's bits.
 
-    A small random block is repeated: drawing hundreds of millions of numbers would take longer than the measurement.
+    A small random block is repeated: drawing hundreds of millions of numbers would take longer than
+    the measurement.
     """
     for name, size in weight_packing.checkpoint_shapes(config).items():
         if name.endswith((".bias", ".q_norm.weight", ".k_norm.weight")) or (name == "lm_head.weight" and shape.tied):
@@ -109,7 +115,9 @@ def _random_weights(config: DecoderConfig, shape: ModelShape, *, blocks: bool) -
 def _storage(model: Model) -> KVStorage:
     shape = model.cache_shape
     size = (1, shape.kv_heads, 2 * WINDOW, shape.head_dim)
-    keys, values = ([torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)] for _ in range(2))
+    keys, values = (
+        [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)] for _ in range(2)
+    )
     return KVStorage(keys, values)
 
 
@@ -121,7 +129,10 @@ def _batch(model: Model, count: int) -> Batch:
 
 
 def _fastest(run: Callable[[], Tensor]) -> float:
-    """Return the seconds of the fastest of some passes, after one that does not count. The result is waited for."""
+    """Return the seconds of the fastest of some passes, after one that does not count.
+
+    The result is waited for.
+    """
     times = []
     for _ in range(1 + PASSES):
         start = time.perf_counter()

@@ -23,7 +23,10 @@ LINE_HEIGHT = 17
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Figures of one unit under a heading. A full bar is ``full`` of the unit, or each figure's own limit if that is None."""
+    """Figures of one unit under a heading.
+
+    A full bar is ``full`` of the unit, or each figure's own limit if that is None.
+    """
 
     title: str
     figures: tuple[Figure, ...]
@@ -80,7 +83,9 @@ def panels(report: Report) -> Iterator[Panel]:
 
 def footnote(report: Report) -> str:
     """Return the machine's measured limits and the meaning of the thin lines."""
-    rates = [f"{figure.name} at {figure.unit.show(figure.value)}" for figure in report.figures if figure.section == "machine"]
+    rates = [
+        f"{figure.name} at {figure.unit.show(figure.value)}" for figure in report.figures if figure.section == "machine"
+    ]
     spread = "Bars are medians; thin lines span the smallest and the largest sample."
     return f"The machine {' and '.join(rates)}. {spread}" if rates else spread
 

@@ -109,7 +109,10 @@ class Figure(_Record):
 
 
 class Report(_Record):
-    """The figures of one run. ``left_out`` and ``notes`` are sentences; ``date`` is ISO 8601 with the zone."""
+    """The figures of one run.
+
+    ``left_out`` and ``notes`` are sentences; ``date`` is ISO 8601 with the zone.
+    """
 
     kind: Literal["pellucid-bench"] = KIND
     format: Literal[1] = FORMAT

@@ -16,7 +16,8 @@ from pellucid.bench.compare import Comparison
 from pellucid.bench.report import Figure, Report
 
 EXPLANATION = (
-    "Medians over the rounds; for the machine's own rates, the best. The limit follows from the machine's rates and the model's weights."
+    "Medians over the rounds; for the machine's own rates, the best. "
+    "The limit follows from the machine's rates and the model's weights."
 )
 LOOKS = {"better": "green", "worse": "red"}
 
@@ -63,7 +64,10 @@ def show(report: Report, comparison: Comparison | None, console: Console | None 
         for difference in comparison.differences:
             console.print(f"differs: {difference}", soft_wrap=True)
         console.print(_changes(comparison))
-        console.print(Text("The ratio is now / then. A row is better or worse only if the samples do not overlap.", "dim"), soft_wrap=True)
+        console.print(
+            Text("The ratio is now / then. A row is better or worse only if the samples do not overlap.", "dim"),
+            soft_wrap=True,
+        )
 
 
 def heading(report: Report) -> list[str]:
@@ -88,7 +92,9 @@ def _figures(figures: Sequence[Figure]) -> Table:
         for row in rows:
             limit = "" if row.limit is None else row.unit.show(row.limit)
             reached = "" if row.reached is None else f"{row.reached:.0%}"
-            table.add_row(f"  {row.name}", row.unit.show(row.value), row.unit.show_between(row.low, row.high), limit, reached)
+            table.add_row(
+                f"  {row.name}", row.unit.show(row.value), row.unit.show_between(row.low, row.high), limit, reached
+            )
     return table
 
 
@@ -107,5 +113,7 @@ def _changes(comparison: Comparison) -> Table:
     for change in comparison.changes:
         then, now = ("" if figure is None else change.unit.show(figure.value) for figure in (change.then, change.now))
         ratio = "" if change.ratio is None else f"{change.ratio:.2f}"
-        table.add_row(f"{change.section}, {change.name}", then, now, ratio, Text(change.verdict, LOOKS.get(change.verdict, "")))
+        table.add_row(
+            f"{change.section}, {change.name}", then, now, ratio, Text(change.verdict, LOOKS.get(change.verdict, ""))
+        )
     return table

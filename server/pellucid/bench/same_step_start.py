@@ -16,10 +16,13 @@ from pellucid.tokens import COMPLETION, SamplingParams
 T = TypeVar("T")
 
 
-async def together(questions: Sequence[Callable[[], Coroutine[Any, Any, T]]], engine: Engine, model: str, prompt: Sequence[int]) -> list[T]:
+async def together(
+    questions: Sequence[Callable[[], Coroutine[Any, Any, T]]], engine: Engine, model: str, prompt: Sequence[int]
+) -> list[T]:
     """Return the results of the questions, each of which submits its request before it first waits.
 
-    A request with ``prompt`` holds up the engine meanwhile. Otherwise the first request would be steps ahead of the last.
+    A request with ``prompt`` holds up the engine meanwhile. Otherwise the first request would be
+    steps ahead of the last.
     """
     signal = _StartSignal()
     holder = asyncio.create_task(_hold(engine, model, prompt, signal))

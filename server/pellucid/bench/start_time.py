@@ -1,6 +1,7 @@
 """Measures starts in their own processes, because a process imports and loads only once.
 
-Run as a program, this module is such a process: it reads settings as JSON from stdin, and writes its measurements as JSON to stdout.
+Run as a program, this module is such a process: it reads settings as JSON from stdin, and writes
+its measurements as JSON to stdout.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ SETTINGS = ("models", "device", "quant", "context", "slots", "chunk", "threads",
 class Start:
     """Seconds to import what ``pellucid serve`` imports, to load the packed weights, and to generate the first token.
 
-    ``resident`` is the memory of the process after that, in bytes; None if the system does not report it.
+    ``resident`` is the memory of the process after that, in bytes; None if the system does not
+    report it.
     """
 
     importing: float
@@ -31,7 +33,10 @@ class Start:
 
 
 async def start_elsewhere(settings: dict[str, object]) -> Start:
-    """Start in a separate process with these values of :data:`SETTINGS`. Raises UnavailableError if it fails."""
+    """Start in a separate process with these values of :data:`SETTINGS`.
+
+    Raises UnavailableError if it fails.
+    """
     from pellucid.errors import UnavailableError
 
     child = await asyncio.create_subprocess_exec(

@@ -46,7 +46,8 @@ def merge_adapter(
     name: Annotated[str, typer.Argument(help="Adapter, by its name or folder.")],
     folder: Annotated[Path, typer.Argument(help="Folder to write, which must not exist.")],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Model to merge it into; by default the one that it was made for.")
+        str | None,
+        typer.Option("--model", "-m", help="Model to merge it into; by default the one that it was made for."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 VISIBLE = "Visible in the process list."
-ApiKeyFile = Annotated[Path | None, typer.Option(metavar="PATH", help="File that contains the key, readable only by you.")]
+ApiKeyFile = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="File that contains the key, readable only by you.")
+]
 
 
 def warn_of_visible_key(api_key: str | None) -> None:

@@ -1,4 +1,7 @@
-"""The command line. Heavy imports happen inside commands, so that ``pellucid --help`` answers at once."""
+"""The command line.
+
+Heavy imports happen inside commands, so that ``pellucid --help`` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ class App(typer.Typer):
             typer.echo(f"pellucid: {error}", err=True)
             sys.exit(1)
         except BrokenPipeError:
-            # The reader of our output closed it (head, less); the rest is discarded when it is flushed at exit.
+            # The reader of our output closed it (head, less); the rest is discarded when it is
+            # flushed at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
 
@@ -47,22 +51,37 @@ app = App(
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models", help="List, recommend, download, show and remove models.")
 app.add_typer(adapters_app, name="adapters", help="List, load, unload, merge and remove LoRA adapters.")
-app.add_typer(engines_app, name="engines", help="List, add and remove the engines elsewhere that compute a server's models.")
+app.add_typer(
+    engines_app, name="engines", help="List, add and remove the engines elsewhere that compute a server's models."
+)
 app.add_typer(learning)
 
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder (./NAME) or .gguf file.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder (./NAME) or .gguf file.")
+]
 MaxTokens = Annotated[int, typer.Option(min=0, help="Maximum number of tokens to generate.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 always picks the most probable token.")]
-TopP = Annotated[float, typer.Option(help="Sample from the most probable tokens whose probabilities add up to this value.")]
-TopK = Annotated[int, typer.Option(min=0, help="Sample from this many of the most probable tokens; 0: all.")]
-MinP = Annotated[float, typer.Option(help="Exclude tokens whose probability is less than this fraction of the most probable one's.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the sampler; the same seed gives the same tokens.")]
-TopLogprobs = Annotated[int, typer.Option(min=0, max=20, help="Number of alternatives per token in the --json records.")]
-JsonSchema = Annotated[
-    Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="A JSON schema that the answer must keep to.")
+TopP = Annotated[
+    float, typer.Option(help="Sample from the most probable tokens whose probabilities add up to this value.")
 ]
-Regex = Annotated[str | None, typer.Option(metavar="PATTERN", help="A regular expression that the whole answer must match.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per line: each token, then the finish reason.")]
+TopK = Annotated[int, typer.Option(min=0, help="Sample from this many of the most probable tokens; 0: all.")]
+MinP = Annotated[
+    float, typer.Option(help="Exclude tokens whose probability is less than this fraction of the most probable one's.")
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the sampler; the same seed gives the same tokens.")]
+TopLogprobs = Annotated[
+    int, typer.Option(min=0, max=20, help="Number of alternatives per token in the --json records.")
+]
+JsonSchema = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, metavar="FILE", help="A JSON schema that the answer must keep to."),
+]
+Regex = Annotated[
+    str | None, typer.Option(metavar="PATTERN", help="A regular expression that the whole answer must match.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON record per line: each token, then the finish reason.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -74,15 +93,23 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     pass
 
 
-@app.command(cls=settings_command(), epilog="Example: pellucid serve --model qwen2.5-coder-0.5b-instruct --port 8437 --context 16384")
+@app.command(
+    cls=settings_command(),
+    epilog="Example: pellucid serve --model qwen2.5-coder-0.5b-instruct --port 8437 --context 16384",
+)
 def serve(context: typer.Context) -> None:
     """Serve models over HTTP, by default on 127.0.0.1:8437.
 
-    Every option is also a PELLUCID_ environment variable and a line of config.toml; pellucid doctor shows which one applies.
+    Every option is also a PELLUCID_ environment variable and a line of config.toml; pellucid doctor
+    shows which one applies.
     """
     from pellucid.config import load_settings
 
@@ -98,7 +125,8 @@ def serve(context: typer.Context) -> None:
 def complete(
     file: Annotated[Path, typer.Argument(help="The file to complete; - for standard input.")],
     at: Annotated[
-        str | None, typer.Option(metavar="LINE:COL", help="Cursor position, counted from 1; by default the end of the file.")
+        str | None,
+        typer.Option(metavar="LINE:COL", help="Cursor position, counted from 1; by default the end of the file."),
     ] = None,
     model: ModelOption = None,
     max_tokens: MaxTokens = 128,
@@ -114,7 +142,8 @@ def complete(
 ) -> None:
     """Complete a file at a cursor, using the text before and after it, until the model ends the answer.
 
-    Unlike an editor's suggestion, the answer is not cut where the scope ends or where it repeats the text below.
+    Unlike an editor's suggestion, the answer is not cut where the scope ends or where it repeats
+    the text below.
     """
     from pellucid.cli import complete_chat_score
 
@@ -156,31 +185,42 @@ def chat(
 def edit(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file to change.")],
     instruction: Annotated[str, typer.Argument(help="What to change, in your own words.")],
-    lines: Annotated[str | None, typer.Option(metavar="A:B", help="The lines to change, counted from 1; by default all of them.")] = None,
+    lines: Annotated[
+        str | None, typer.Option(metavar="A:B", help="The lines to change, counted from 1; by default all of them.")
+    ] = None,
     model: ModelOption = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="0 always picks the most probable token; the default is 0.7 with a seed, else 0.")
+        float | None,
+        typer.Option(min=0.0, help="0 always picks the most probable token; the default is 0.7 with a seed, else 0."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed perhaps gives another edit.")] = None,
     top_logprobs: TopLogprobs = 0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write the file without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the edit without writing it.")] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON record per line: new lines, then the edit. The file is written only with --yes.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON record per line: new lines, then the edit. The file is written only with --yes.",
+        ),
     ] = False,
 ) -> None:
     """Change lines of a file by an instruction: show the diff, ask, and write.
 
-    Each hunk has the probability of its new lines against leaving the old ones, as the model reads both. The exit code is 1 if the model
-    changed nothing.
+    Each hunk has the probability of its new lines against leaving the old ones, as the model reads
+    both. The exit code is 1 if the model changed nothing.
     """
     from pellucid.cli import complete_chat_score, edit_file
     from pellucid.completion.edits.by_instruction.edit_query import EditQuery
 
     if yes and dry_run:
-        raise typer.BadParameter("--yes writes the file and --dry-run does not: use only one of them.", param_hint="--dry-run")
+        raise typer.BadParameter(
+            "--yes writes the file and --dry-run does not: use only one of them.", param_hint="--dry-run"
+        )
     if top_logprobs and not json:
-        raise typer.BadParameter("alternative tokens are printed only with --json: add it.", param_hint="--top-logprobs")
+        raise typer.BadParameter(
+            "alternative tokens are printed only with --json: add it.", param_hint="--top-logprobs"
+        )
     text = complete_chat_score.read_text(file).removeprefix(edit_file.MARK)
     try:
         begin, end = edit_file.lines_of(text, lines)
@@ -204,13 +244,17 @@ def score(
     file: Annotated[Path, typer.Argument(help="The text to read; - for standard input.")],
     model: ModelOption = None,
     top_logprobs: TopLogprobs = 0,
-    windows: Annotated[bool, typer.Option("--windows", help="Read a text longer than the context, in windows that overlap.")] = False,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Read a text longer than the context, in windows that overlap.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show how probable each token of a file was to the model: by colour in a terminal, as figures with --json."""
     from pellucid.cli import complete_chat_score
 
-    complete_chat_score.score(complete_chat_score.read_text(file, or_stdin=True), top_logprobs, model, json, windows=windows)
+    complete_chat_score.score(
+        complete_chat_score.read_text(file, or_stdin=True), top_logprobs, model, json, windows=windows
+    )
 
 
 @app.command(epilog="Example: pellucid doctor --json")
@@ -230,15 +274,19 @@ def bench(
     model: ModelOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="Run two rounds instead of five.")] = False,
     compare: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Earlier --json output to compare with: show both figures and their ratio.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Earlier --json output to compare with: show both figures and their ratio."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw a chart of the results into this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw a chart of the results into this file.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a model's speed on this machine and compare it with the machine's limits; this takes minutes.
 
-    Measures prefill, decode, the wait for the first token, several streams, typing in an editor, memory and start-up. Lengths that
-    exceed --context are skipped. The model is loaded in this process even if a server runs; the default is the first model of the settings.
+    Measures prefill, decode, the wait for the first token, several streams, typing in an editor,
+    memory and start-up. Lengths that exceed --context are skipped. The model is loaded in this
+    process even if a server runs; the default is the first model of the settings.
     """
     from pellucid.config import load_settings
 
@@ -267,15 +315,27 @@ def _version_number(wanted: bool) -> None:
 
 @app.command(epilog="Example, in an editor's settings: pellucid lsp")
 def lsp(
-    tcp: Annotated[int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Listen on this port of 127.0.0.1 instead.")] = None,
-    stdio: Annotated[bool, typer.Option("--stdio", help="Use stdin and stdout; the default, accepted for clients that pass it.")] = False,
+    tcp: Annotated[
+        int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Listen on this port of 127.0.0.1 instead.")
+    ] = None,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="Use stdin and stdout; the default, accepted for clients that pass it.")
+    ] = False,
     dialect: Annotated[
         Dialect | None,
-        typer.Option("--as", help="Speak another server's protocol; copilot: that of the Copilot language server, for editors' plugins."),
+        typer.Option(
+            "--as",
+            help="Speak another server's protocol; copilot: that of the Copilot language server, for editors' plugins.",
+        ),
     ] = None,
-    node_ipc: Annotated[bool, typer.Option("--node-ipc", help="Not supported: a channel between Node.js processes.")] = False,
+    node_ipc: Annotated[
+        bool, typer.Option("--node-ipc", help="Not supported: a channel between Node.js processes.")
+    ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version_number, is_eager=True, help="Print only the number of the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version_number, is_eager=True, help="Print only the number of the version."
+        ),
     ] = False,
 ) -> None:
     """Run the language server for one editor, on stdin and stdout."""
@@ -293,8 +353,12 @@ def lsp(
 
 @app.command(epilog="Example: pellucid webui --server http://192.168.0.7:8437 --api-key-file key.txt")
 def webui(
-    server: Annotated[str | None, typer.Option(metavar="URL", help="URL of the server; by default the one in the settings.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; any address other than loopback requires an API key.")] = DEFAULT_HOST,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="URL of the server; by default the one in the settings.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any address other than loopback requires an API key.")
+    ] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = PAGE_PORT,
     api_key: Annotated[
         str | None,
@@ -313,7 +377,13 @@ def webui(
     warn_of_visible_key(api_key)
     from pellucid.serving.standalone_page import run
 
-    run(settings, (server or settings.url).rstrip("/"), host, port, key_is_for_url=api_key is not None or api_key_file is not None)
+    run(
+        settings,
+        (server or settings.url).rstrip("/"),
+        host,
+        port,
+        key_is_for_url=api_key is not None or api_key_file is not None,
+    )
 
 
 @models_app.command("list", epilog="Example: pellucid models list")
@@ -333,7 +403,9 @@ def recommend() -> None:
 
 
 @models_app.command(epilog="Example: pellucid models pull qwen2.5-coder-0.5b-instruct smollm2-135m-instruct")
-def pull(names: Annotated[list[str], typer.Argument(help="Catalog names, or org/name[@revision] of the Hugging Face hub.")]) -> None:
+def pull(
+    names: Annotated[list[str], typer.Argument(help="Catalog names, or org/name[@revision] of the Hugging Face hub.")],
+) -> None:
     """Download models that are not on this machine yet; an interrupted download resumes."""
     from pellucid.cli import model_commands
 
@@ -341,7 +413,10 @@ def pull(names: Annotated[list[str], typer.Argument(help="Catalog names, or org/
 
 
 @models_app.command(epilog="Example: pellucid models show qwen2.5-coder-0.5b-instruct --verify")
-def show(name: Name, verify: Annotated[bool, typer.Option("--verify", help="Read and verify the model's files again.")] = False) -> None:
+def show(
+    name: Name,
+    verify: Annotated[bool, typer.Option("--verify", help="Read and verify the model's files again.")] = False,
+) -> None:
     """Show a model's sources, size, licence, checksum and location."""
     from pellucid.cli import model_commands
 

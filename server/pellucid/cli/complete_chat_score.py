@@ -75,7 +75,9 @@ STDIN = Path("-")
 
 
 def read_text(path: Path, *, or_stdin: bool = False) -> str:
-    """Return a file's text with its line ends unchanged. Raise InvalidRequestError if it is no regular file of UTF-8 text, or too large.
+    """Return a file's text with its line ends unchanged.
+
+    Raise InvalidRequestError if it is no regular file of UTF-8 text, or too large.
 
     Raise typer.BadParameter if there is no such file.
     """
@@ -85,7 +87,9 @@ def read_text(path: Path, *, or_stdin: bool = False) -> str:
             raise InvalidRequestError(f"The standard input has more than {human(LARGEST_DOCUMENT)}: shorten it.")
         return decoded(content, "The standard input")
     try:
-        return regular_files.read_text(path, instead_of_pipe="give - for the file, and the text on standard input" if or_stdin else None)
+        return regular_files.read_text(
+            path, instead_of_pipe="give - for the file, and the text on standard input" if or_stdin else None
+        )
     except FileNotFoundError:
         raise typer.BadParameter(f"{str(path)!r} does not exist.", param_hint="FILE") from None
 
@@ -112,17 +116,29 @@ def offset_of(text: str, at: str | None) -> int:
 def sampling(
     max_tokens: int, temperature: float, top_p: float, top_k: int, min_p: float, seed: int | None, top_logprobs: int
 ) -> SamplingParams:
-    """Return the sampling parameters of the command's flags. Raise InvalidRequestError for one out of range."""
+    """Return the sampling parameters of the command's flags.
+
+    Raise InvalidRequestError for one out of range.
+    """
     try:
         return SamplingParams(
-            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed, top_logprobs=top_logprobs
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            seed=seed,
+            top_logprobs=top_logprobs,
         )
     except ValueError as error:
         raise InvalidRequestError(str(error)) from error
 
 
 def answer_grammar(json_schema: Path | None, regex: str | None) -> Grammar | None:
-    """Return the form that the command's flags ask for. Raise InvalidRequestError for two of them."""
+    """Return the form that the command's flags ask for.
+
+    Raise InvalidRequestError for two of them.
+    """
     if json_schema is not None and regex is not None:
         raise InvalidRequestError("--json-schema and --regex both limit the answer: use only one of them.")
     if json_schema is not None:
@@ -130,22 +146,37 @@ def answer_grammar(json_schema: Path | None, regex: str | None) -> Grammar | Non
     return None if regex is None else Grammar("regex", regex, field="--regex")
 
 
-def complete(prefix: str, suffix: str, params: SamplingParams, grammar: Grammar | None, model: str | None, as_json: bool) -> None:
+def complete(
+    prefix: str, suffix: str, params: SamplingParams, grammar: Grammar | None, model: str | None, as_json: bool
+) -> None:
     """Fill the gap between two texts, and print the answer after the start of its line."""
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         sink.plain(prefix[prefix.rfind("\n") + 1 :])
-        _show_or_exit(runner, assistant.complete(CompletionQuery(prefix, suffix, params=params, model=name, grammar=grammar)), sink)
+        _show_or_exit(
+            runner,
+            assistant.complete(CompletionQuery(prefix, suffix, params=params, model=name, grammar=grammar)),
+            sink,
+        )
 
 
 def score(text: str, top_logprobs: int, model: str | None, as_json: bool, *, windows: bool) -> None:
     """Read a text, in windows if it is longer than the context and ``windows`` allows that, and print how probable each token was."""
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
-        _show_or_exit(runner, assistant.score(ScoreQuery(text, model=name, top_logprobs=top_logprobs, windows=windows)), _sink(as_json))
+        _show_or_exit(
+            runner,
+            assistant.score(ScoreQuery(text, model=name, top_logprobs=top_logprobs, windows=windows)),
+            _sink(as_json),
+        )
 
 
 def chat(
-    message: str | None, system: str | None, params: SamplingParams, grammar: Grammar | None, model: str | None, as_json: bool
+    message: str | None,
+    system: str | None,
+    params: SamplingParams,
+    grammar: Grammar | None,
+    model: str | None,
+    as_json: bool,
 ) -> None:
     """Answer one message or, without one, each message that is typed."""
     messages = [] if system is None else [Message("system", system)]
@@ -157,7 +188,9 @@ def chat(
             return
         for typed in _turns():
             messages.append(Message("user", typed))
-            answer, is_whole = _show(runner, assistant.chat(ChatQuery(messages, params, model=name, grammar=grammar)), sink)
+            answer, is_whole = _show(
+                runner, assistant.chat(ChatQuery(messages, params, model=name, grammar=grammar)), sink
+            )
             messages.append(Message("assistant", answer))
             if not is_whole:
                 typer.echo("\n(stopped)", err=True)

@@ -64,7 +64,9 @@ def examine(settings: Settings) -> Findings:
         "memory": _memory,
         "cache": lambda: _cache(settings.cache),
         "models": lambda: _models(settings),
-        "config file": lambda: f"{config_file()} ({'read' if config_file().exists() else 'does not exist; defaults apply'})",
+        "config file": lambda: (
+            f"{config_file()} ({'read' if config_file().exists() else 'does not exist; defaults apply'})"
+        ),
         "settings": lambda: _settings(settings),
         "key": lambda: _key(settings),
         "port": lambda: _port(settings),
@@ -86,7 +88,10 @@ def _device(wanted: str) -> str:
 
     if not torch.cuda.is_available():
         return f"cpu; no CUDA device found (setting: {wanted})"
-    found = [f"cuda:{i} {torch.cuda.get_device_name(i)}, {human(torch.cuda.mem_get_info(i)[1])}" for i in range(torch.cuda.device_count())]
+    found = [
+        f"cuda:{i} {torch.cuda.get_device_name(i)}, {human(torch.cuda.mem_get_info(i)[1])}"
+        for i in range(torch.cuda.device_count())
+    ]
     return f"{', '.join(found)} (setting: {wanted})"
 
 
@@ -161,7 +166,9 @@ def _key(settings: Settings) -> list[str]:
     """Return the key's source or what its absence means, and the processes that expose theirs."""
     if settings.key is None:
         found = ["none: every user of this machine can use the API and the page, and read its conversations"]
-        found.append("to set one, write it to a file with mode 600, and name the file in api_key_file or PELLUCID_API_KEY_FILE")
+        found.append(
+            "to set one, write it to a file with mode 600, and name the file in api_key_file or PELLUCID_API_KEY_FILE"
+        )
     else:
         found = [f"set, from {origins()['api_key']}"]
     return found + [
@@ -199,7 +206,10 @@ def _engines(settings: Settings) -> str | list[str]:
     found = asyncio.run(_engines_of(settings))
     if found is None:
         return "unknown: no server is ready"
-    return [f"{one['id']}: {one['state']}, vLLM {one['version'] or '?'}. {one.get('problem') or ''}".rstrip() for one in found]
+    return [
+        f"{one['id']}: {one['state']}, vLLM {one['version'] or '?'}. {one.get('problem') or ''}".rstrip()
+        for one in found
+    ]
 
 
 async def _engines_of(settings: Settings) -> list[dict[str, Any]] | None:

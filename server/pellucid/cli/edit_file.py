@@ -49,9 +49,20 @@ def lines_of(text: str, lines: str | None) -> tuple[int, int]:
 
 
 def edit_lines(
-    file: Path, text: str, span: tuple[int, int], query: EditQuery, model: str | None, *, yes: bool, dry_run: bool, as_json: bool
+    file: Path,
+    text: str,
+    span: tuple[int, int],
+    query: EditQuery,
+    model: str | None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Ask for an edit of a file's lines, show it, and write it if the user agrees. Exit with 1 if nothing is to be changed."""
+    """Ask for an edit of a file's lines, show it, and write it if the user agrees.
+
+    Exit with 1 if nothing is to be changed.
+    """
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         try:
             made = runner.run(_ask(assistant, name, query, as_json=as_json))
@@ -74,7 +85,10 @@ def edit_lines(
 
 
 async def _ask(assistant: Editor, name: str | None, query: EditQuery, *, as_json: bool) -> InstructedEdit:
-    """Return the edit. New lines are printed as records, or counted on a terminal, while they come."""
+    """Return the edit.
+
+    New lines are printed as records, or counted on a terminal, while they come.
+    """
     count = 0
     async with aclosing(edit(assistant, replace(query, model=name))) as items:
         async for item in items:
@@ -114,7 +128,9 @@ def _heading(hunk: Hunk, shift: int) -> str:
 
 
 def _write(file: Path, before: str, text: str) -> None:
-    """Replace a file's text at once, so that it is whole whatever happens. Raise PellucidError if that cannot be done.
+    """Replace a file's text at once, so that it is whole whatever happens.
+
+    Raise PellucidError if that cannot be done.
 
     The texts are without the byte order mark that the file may have, which stays.
     """

@@ -15,10 +15,14 @@ Url = Annotated[str, typer.Argument(help="Address of the engine, such as http://
 
 @engines_app.command("list", epilog="Example: pellucid engines list --server http://192.168.0.7:8437")
 def list_engines(
-    server: Annotated[str | None, typer.Option(metavar="URL", help="URL of the server; by default the one in the settings.")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="URL of the server; by default the one in the settings.")
+    ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(help=f"API key of that server. The key in the settings is sent only to the server in the settings. {VISIBLE}"),
+        typer.Option(
+            help=f"API key of that server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
+        ),
     ] = None,
     api_key_file: ApiKeyFile = None,
 ) -> None:
@@ -29,7 +33,9 @@ def list_engines(
     settings = load_settings(api_key=api_key, api_key_file=api_key_file)
     warn_of_visible_key(api_key)
     url = (server or settings.url).rstrip("/")
-    manage_engines.show_all(url, settings.key if api_key is not None or api_key_file is not None else settings.key_for(url))
+    manage_engines.show_all(
+        url, settings.key if api_key is not None or api_key_file is not None else settings.key_for(url)
+    )
 
 
 @engines_app.command("add", epilog="Example: pellucid engines add http://10.0.0.5:8000")

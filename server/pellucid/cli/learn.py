@@ -1,4 +1,7 @@
-"""The commands that train, evaluate, calibrate and review models. They import nothing heavy until one of them runs."""
+"""The commands that train, evaluate, calibrate and review models.
+
+They import nothing heavy until one of them runs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from pellucid.errors import ConfigError, InvalidRequestError
 
 learning = typer.Typer(rich_markup_mode=None)
 suggestions_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-learning.add_typer(suggestions_app, name="suggestions", help="Export or delete the log of suggestions, if an editor keeps one.")
+learning.add_typer(
+    suggestions_app, name="suggestions", help="Export or delete the log of suggestions, if an editor keeps one."
+)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -45,14 +50,20 @@ def resumable() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-@learning.command(epilog="Example: pellucid review leap --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct --prompts q.txt")
+@learning.command(
+    epilog="Example: pellucid review leap --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct --prompts q.txt"
+)
 def review(
     name: Annotated[str | None, typer.Argument(help="Name of the review; without one, all reviews are listed.")] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model to compare: give two, or the same one twice with --temperature.")
+        list[str] | None,
+        typer.Option("--model", "-m", help="Model to compare: give two, or the same one twice with --temperature."),
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Create the review: one prompt per line, or JSON lines with a prompt.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Create the review: one prompt per line, or JSON lines with a prompt."
+        ),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens of an answer.")] = 512,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always picks the most probable token.")] = 0.0,
@@ -61,7 +72,8 @@ def review(
 ) -> None:
     """Compare the answers of two models blind: people judge them on the page's Review tab.
 
-    With --prompts and two models, create a review. Without them, show its win rate and the raters' agreement.
+    With --prompts and two models, create a review. Without them, show its win rate and the raters'
+    agreement.
     """
     from pellucid.config import load_settings
 
@@ -71,7 +83,9 @@ def review(
     settings = load_settings()
     if prompts is not None:
         if name is None:
-            raise InvalidRequestError("The review needs a name: pellucid review NAME --model A --model B --prompts FILE.")
+            raise InvalidRequestError(
+                "The review needs a name: pellucid review NAME --model A --model B --prompts FILE."
+            )
         from pellucid.cli.complete_chat_score import sampling
 
         command.make(settings, name, model or (), prompts, sampling(max_tokens, temperature, 1.0, 0, 0.0, seed, 0))
@@ -105,9 +119,15 @@ class TokenizerKind(StrEnum):
 @learning.command(epilog="Example: pellucid train notes/ book.txt --out run, and then: pellucid serve --model run/gpt")
 def train(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders of text or code.")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the models, the plan, the loss curves and the table.")],
-    preset: Annotated[PresetName, typer.Option(help="Size of the model; cpu suits two cores and five minutes.")] = PresetName.CPU,
-    tokenizer: Annotated[TokenizerKind | None, typer.Option(help="Tokenizer of the GPT; by default the preset's.")] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="RUN", help="Folder for the models, the plan, the loss curves and the table.")
+    ],
+    preset: Annotated[
+        PresetName, typer.Option(help="Size of the model; cpu suits two cores and five minutes.")
+    ] = PresetName.CPU,
+    tokenizer: Annotated[
+        TokenizerKind | None, typer.Option(help="Tokenizer of the GPT; by default the preset's.")
+    ] = None,
     vocab: Annotated[int | None, typer.Option(help="Vocabulary size of bpe or unigram.")] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0.1, help="Approximate time limit; training takes fewer steps to keep it.")
@@ -118,7 +138,8 @@ def train(
 ) -> None:
     """Train a tiny GPT on any text, with an n-gram model and a logistic regression as baselines, and compare them.
 
-    All three become model folders that can be served like any other model. To resume an interrupted run, repeat the command.
+    All three become model folders that can be served like any other model. To resume an interrupted
+    run, repeat the command.
     """
     with needing("learn"):
         from pellucid.learn.train.command import train as run
@@ -150,32 +171,47 @@ def calibrate(
     ] = None,
     edits: Annotated[
         bool,
-        typer.Option("--edits", help="Calibrate next edits instead: PATH is a git repository, or a folder of releases (PACKAGE/VERSION/)."),
+        typer.Option(
+            "--edits",
+            help="Calibrate next edits instead: PATH is a git repository, or a folder of releases (PACKAGE/VERSION/).",
+        ),
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="With --edits, the number of edits whose proposals the model reads; by default 140.")
+        int | None,
+        typer.Option(min=1, help="With --edits, the number of edits whose proposals the model reads; by default 140."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the calibration to this file, which editors do not use.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the calibration to this file, which editors do not use.")
+    ] = None,
     records: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File for the replay's records, from which an interrupted run resumes.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File for the replay's records, from which an interrupted run resumes."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw a chart of the calibration into this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw a chart of the calibration into this file.")
+    ] = None,
     with_log: Annotated[bool, typer.Option("--with-log", help="Also fit on the suggestions in the log.")] = False,
     engine: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="vLLM server that computes the model, as for `pellucid serve`. May be given several times."),
+        typer.Option(
+            metavar="URL",
+            help="vLLM server that computes the model, as for `pellucid serve`. May be given several times.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Calibrate the probabilities of a model's suggestions, so that editors show those that are probably right.
 
-    Suggestions are requested throughout the files and compared with the text that follows. Unlike in an editor, there are no chunks of
-    other files and no time limit, so an editor's accuracy may differ. The calibration is fitted on some files and measured on
-    others. This takes minutes to an hour on a CPU. To resume an interrupted run, repeat the command.
+    Suggestions are requested throughout the files and compared with the text that follows. Unlike
+    in an editor, there are no chunks of other files and no time limit, so an editor's accuracy may
+    differ. The calibration is fitted on some files and measured on others. This takes minutes to an
+    hour on a CPU. To resume an interrupted run, repeat the command.
     """
     from pellucid.config import load_settings
 
-    _check_kind({"--cursors": cursors, "--records": records, "--plot": plot, "--with-log": with_log or None}, limit, edits=edits)
+    _check_kind(
+        {"--cursors": cursors, "--records": records, "--plot": plot, "--with-log": with_log or None}, limit, edits=edits
+    )
     settings = load_settings(models=None if model is None else (model,), engines=engine or None)
     if edits:
         with needing("learn"):
@@ -187,7 +223,10 @@ def calibrate(
         from pellucid.learn.calibrate.command import CalibrateOptions
         from pellucid.learn.calibrate.command import calibrate as run
     with resumable():
-        run(settings, CalibrateOptions(path, CURSORS if cursors is None else cursors, out, records, plot, with_log, json))
+        run(
+            settings,
+            CalibrateOptions(path, CURSORS if cursors is None else cursors, out, records, plot, with_log, json),
+        )
 
 
 def _check_kind(of_suggestions: Mapping[str, object], limit: int | None, *, edits: bool) -> None:
@@ -227,12 +266,15 @@ def finetune(
         float, typer.Option(min=0.1, help="Maximum minutes of training; evaluation before and after takes extra time.")
     ] = 20.0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps, regardless of time; by default three passes over the data.")
+        int | None,
+        typer.Option(min=1, help="Training steps, regardless of time; by default three passes over the data."),
     ] = None,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the adapter's matrices.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples and initial weights.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing adapter with this name.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder with HumanEval's infilling problems, on which forgetting is measured.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with HumanEval's infilling problems, on which forgetting is measured.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")] = None,
     threads: Annotated[int | None, typer.Option(help="Compute threads; 0 uses one per physical core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of downloaded models and adapters.")] = None,
@@ -249,7 +291,15 @@ def finetune(
         from pellucid.learn.finetune.command import finetune as run
         from pellucid.learn.finetune.pipeline import FinetuneOptions
     options = FinetuneOptions(
-        path, model or settings.models[0], name, minutes=minutes, steps=steps, rank=rank, seed=seed, replace=replace, data=data
+        path,
+        model or settings.models[0],
+        name,
+        minutes=minutes,
+        steps=steps,
+        rank=rank,
+        seed=seed,
+        replace=replace,
+        data=data,
     )
     with nullcontext() if dry_run else resumable():
         run(settings, options, dry_run=dry_run, json=json)
@@ -262,13 +312,22 @@ SUITES = "perplexity, infilling, humaneval, next-edit, unknown-names, text, trut
     epilog="Example: pellucid evaluate smollm2-135m-instruct --suite perplexity,infilling --text notes.txt --data benchmarks --out results"
 )
 def evaluate(
-    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...", help="Catalog name, hub id, folder or .gguf file.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help="Catalog name, hub id, folder or .gguf file.")
+    ] = None,
     suite: Annotated[list[str] | None, typer.Option(metavar="S,...", help=f"Suites to run: {SUITES}.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of benchmark files; nothing is downloaded.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of benchmark files; nothing is downloaded.")
+    ] = None,
     text: Annotated[Path | None, typer.Option(metavar="PATH", help="File or folder for the suite perplexity.")] = None,
-    references: Annotated[Path | None, typer.Option(metavar="FILE", help='JSON lines for the suite text: {"prompt", "reference"}.')] = None,
+    references: Annotated[
+        Path | None, typer.Option(metavar="FILE", help='JSON lines for the suite text: {"prompt", "reference"}.')
+    ] = None,
     encoder: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Encoder for BERTScore: a folder with config.json, safetensors and a tokenizer.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Encoder for BERTScore: a folder with config.json, safetensors and a tokenizer."
+        ),
     ] = None,
     edits: Annotated[
         Path | None,
@@ -283,7 +342,9 @@ def evaluate(
     without_diff: Annotated[
         bool, typer.Option("--without-diff", help="next-edit: let the model read each place without the user's edit.")
     ] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for records, results.json and report.html.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for records, results.json and report.html.")] = Path(
+        "evaluation"
+    ),
     limit: Annotated[
         int | None,
         typer.Option(
@@ -294,10 +355,17 @@ def evaluate(
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers per humaneval problem.")] = 1,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="Sampling temperature of humaneval's answers; 0 always picks the most probable token.")
+        float,
+        typer.Option(
+            min=0.0, help="Sampling temperature of humaneval's answers; 0 always picks the most probable token."
+        ),
     ] = 0.0,
-    window: Annotated[int | None, typer.Option(min=8, help="Tokens per perplexity window; by default 1024, with --like-llama 512.")] = None,
-    like_llama: Annotated[bool, typer.Option("--like-llama", help="Compute perplexity as llama-perplexity does, for comparison.")] = False,
+    window: Annotated[
+        int | None, typer.Option(min=8, help="Tokens per perplexity window; by default 1024, with --like-llama 512.")
+    ] = None,
+    like_llama: Annotated[
+        bool, typer.Option("--like-llama", help="Compute perplexity as llama-perplexity does, for comparison.")
+    ] = False,
     run_code: Annotated[
         bool,
         typer.Option(
@@ -306,20 +374,26 @@ def evaluate(
             "Python's files and the system's libraries; elsewhere they have your file permissions (root's run as nobody).",
         ),
     ] = False,
-    server: Annotated[str | None, typer.Option(metavar="URL", help="Evaluate a model on a Pellucid or OpenAI-compatible server.")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="Evaluate a model on a Pellucid or OpenAI-compatible server.")
+    ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(help=f"API key of that server. The key in the settings is sent only to the server in the settings. {VISIBLE}"),
+        typer.Option(
+            help=f"API key of that server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
+        ),
     ] = None,
     api_key_file: ApiKeyFile = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(metavar="A B", help="Compare the results of two folders without running anything.")
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Compare the results of two folders without running anything."),
     ] = None,
     json: Json = False,
 ) -> None:
     """Run benchmarks on models, and report the figures with their intervals.
 
-    Data comes from the paths that you name. Models' programs run only with --run-code. To resume an interrupted run, repeat the command.
+    Data comes from the paths that you name. Models' programs run only with --run-code. To resume an
+    interrupted run, repeat the command.
     """
     if compare is not None:
         compare_results(*compare, json=json, other_arguments=bool(models or suite))
@@ -331,7 +405,9 @@ def evaluate(
     # No later start has any use for the prefixes of these prompts.
     settings = load_settings(prefix_memory=0, api_key=api_key, api_key_file=api_key_file)
     warn_of_visible_key(api_key)
-    key = settings.key if server is None or api_key is not None or api_key_file is not None else settings.key_for(server)
+    key = (
+        settings.key if server is None or api_key is not None or api_key_file is not None else settings.key_for(server)
+    )
     with needing("learn"):
         from pellucid.learn.evaluate import command
         from pellucid.learn.evaluate.registry import EvaluateOptions, chosen_names

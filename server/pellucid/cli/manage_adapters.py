@@ -84,7 +84,9 @@ def remove(names: Sequence[str]) -> None:
     for name in names:
         folder = store.adapters_path(name)
         if re.fullmatch(ADAPTER_NAME, name) is None or not folder.is_dir():
-            raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}: `pellucid adapters list` shows the adapters.")
+            raise NotFoundError(
+                f"There is no adapter {name!r} in {store.adapters_path()}: `pellucid adapters list` shows the adapters."
+            )
         made = store.made_with_adapter(name)
         freed = sum(path.stat().st_size for path in [*made, *folder.rglob("*")] if path.is_file())
         with atomic_files.errors_explained(store.root):
@@ -95,7 +97,10 @@ def remove(names: Sequence[str]) -> None:
 
 
 def _base_of(card: AdapterCard, model: str | None, store: Store) -> str:
-    """Return the model to merge an adapter into. Raise NotFoundError if it is unknown or not on this machine."""
+    """Return the model to merge an adapter into.
+
+    Raise NotFoundError if it is unknown or not on this machine.
+    """
     name = model or card.base
     if name is None:
         raise NotFoundError(f"The adapter {card.name} does not state its base model: name the model with --model.")

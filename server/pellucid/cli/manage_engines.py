@@ -19,18 +19,25 @@ from pellucid.fleet.membership import CHECK_SECONDS, engine_in, engine_url, read
 from pellucid.system import atomic_files
 
 PATIENCE_SECONDS = 5 * CHECK_SECONDS
-"""Time that the server gets to see a change of the file. The check of an engine that compiles its kernels takes longer."""
+"""Time that the server gets to see a change of the file.
+The check of an engine that compiles its kernels takes longer.
+"""
 
 Engine = Mapping[str, Any]
 
 
 def show_all(url: str, key: str | None) -> None:
-    """Print a row for each engine of the server at an address. Raises UnavailableError if there is no server."""
+    """Print a row for each engine of the server at an address.
+
+    Raises UnavailableError if there is no server.
+    """
     engines = _ask(url, key)
     if engines is None:
         raise UnavailableError(f"No server answers at {url}: start one with pellucid serve --engine URL.")
     if not engines:
-        typer.echo(f"The server at {url} has no engines: it computes its models itself, or its list of engines is empty.")
+        typer.echo(
+            f"The server at {url} has no engines: it computes its models itself, or its list of engines is empty."
+        )
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("engine", "state", "vLLM", "models", "running", "waiting", "lost"):
@@ -47,7 +54,10 @@ def show_all(url: str, key: str | None) -> None:
 
 
 def add(url: str) -> None:
-    """Add an engine to the file, and report what the running server says of it. Raises ConfigError."""
+    """Add an engine to the file, and report what the running server says of it.
+
+    Raises ConfigError.
+    """
     settings, url = load_settings(), engine_url(url)
     file = _file(settings)
     if url in read_engines(file):
@@ -70,7 +80,10 @@ def add(url: str) -> None:
 
 
 def remove(url: str) -> None:
-    """Remove an engine from the file. Raises ConfigError, and NotFoundError for one that the file does not have."""
+    """Remove an engine from the file.
+
+    Raises ConfigError, and NotFoundError for one that the file does not have.
+    """
     settings, url = load_settings(), engine_url(url)
     file = _file(settings)
     if url not in read_engines(file):
@@ -89,7 +102,9 @@ def remove(url: str) -> None:
 
 def _file(settings: Settings) -> Path:
     if settings.engines_file is None:
-        raise ConfigError("No file of engines is set: set PELLUCID_ENGINES_FILE to its path, here and for pellucid serve.")
+        raise ConfigError(
+            "No file of engines is set: set PELLUCID_ENGINES_FILE to its path, here and for pellucid serve."
+        )
     return settings.engines_file
 
 
@@ -110,7 +125,10 @@ def _wait(settings: Settings, holds: Callable[[Sequence[Engine]], bool]) -> Sequ
 
 
 def _ask(url: str, key: str | None) -> Sequence[Engine] | None:
-    """Return the engines of the server at an address; None if there is no server. Raises UnavailableError while it is not ready."""
+    """Return the engines of the server at an address; None if there is no server.
+
+    Raises UnavailableError while it is not ready.
+    """
 
     async def ask() -> Sequence[Engine] | None:
         async with Client(url, key) as client:

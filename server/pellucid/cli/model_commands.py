@@ -27,7 +27,10 @@ FAST, SLOW = "fast", "slow"
 
 
 def show_all() -> None:
-    """Print a row for each model of the catalog and on this machine. Models that are "tried" were run where Pellucid is developed."""
+    """Print a row for each model of the catalog and on this machine.
+
+    Models that are "tried" were run where Pellucid is developed.
+    """
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "size", "licence", "context", "infill", "tried", "here"):
         table.add_column(heading, no_wrap=heading == "name")
@@ -78,7 +81,9 @@ def recommend() -> None:
         )
     Console(highlight=False, markup=False, emoji=False).print(table)
     memory = "free memory unknown" if free is None else f"{human(free)} of memory free"
-    typer.echo(f"Estimated on {device}, {memory}. A keystroke is fast below {FAST_KEYSTROKE:g} s; the first one in a file takes longer.")
+    typer.echo(
+        f"Estimated on {device}, {memory}. A keystroke is fast below {FAST_KEYSTROKE:g} s; the first one in a file takes longer."
+    )
     fast = [name for name, verdict in verdicts.items() if verdict == FAST]
     if fast:
         typer.echo(f"The largest fast one: pellucid serve --model {fast[-1]}")

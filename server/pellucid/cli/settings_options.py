@@ -17,13 +17,16 @@ GIVEN = "pellucid.settings"
 
 SHORT = {"models": "-m"}
 REPEATED = {"models": "NAME", "adapters": "NAME", "engines": "URL"}
-"""Settings whose option is given once for each item, and what the help calls one; other lists are separated by commas."""
+"""Settings whose option is given once for each item, and what the help calls one; other lists are
+separated by commas.
+"""
 
 
 def settings_command(*names: str) -> type[TyperCommand]:
     """Return a class of commands that have the named settings as options; all settings if none is named.
 
-    The options are made when the command is run or its help is shown, so that other commands need not import pydantic.
+    The options are made when the command is run or its help is shown, so that other commands need
+    not import pydantic.
     """
 
     class SettingsCommand(TyperCommand):
@@ -63,7 +66,8 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
         f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag,
         *([SHORT[name]] if name in SHORT else []),
         metavar=REPEATED.get(name),
-        help=f"{description[0].upper()}{description[1:]}." + (" May be given several times." if name in REPEATED else ""),
+        help=f"{description[0].upper()}{description[1:]}."
+        + (" May be given several times." if name in REPEATED else ""),
         expose_value=False,
         callback=_keep,
     )

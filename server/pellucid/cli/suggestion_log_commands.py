@@ -17,7 +17,9 @@ def export(file: Path, data: Path | None) -> None:
     log = _log(data)
     rows = list(log.rows())
     if not rows:
-        raise NotFoundError(f"There is no suggestion log at {log.path}: editors write one if pellucid.completion.log is on.")
+        raise NotFoundError(
+            f"There is no suggestion log at {log.path}: editors write one if pellucid.completion.log is on."
+        )
     try:
         write_output(file, "".join(json.dumps(row) + "\n" for row in rows))
     except OSError as error:

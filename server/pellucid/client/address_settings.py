@@ -54,12 +54,16 @@ def _place(url: str) -> tuple[str, int | None] | None:
         return None
     parts = urlsplit(url)
     host = (parts.hostname or "").removesuffix(".")
-    # ::1 and the rest of 127.0.0.0/8 are other addresses, where other users of this machine may listen.
+    # ::1 and the rest of 127.0.0.0/8 are other addresses, where other users of this machine may
+    # listen.
     return DEFAULT_HOST if host == "localhost" else host, parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def read_file(path: Path) -> dict[str, object]:
-    """Return the settings in a file, or none if there is no file. Raises ConfigError for a file that cannot be read."""
+    """Return the settings in a file, or none if there is no file.
+
+    Raises ConfigError for a file that cannot be read.
+    """
     try:
         return tomllib.loads(read_text(path, LARGEST_SETTINGS, ConfigError))
     except FileNotFoundError:

@@ -11,9 +11,10 @@ from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsa
 class Assistant(Protocol):
     """Completes, chats and scores with the models of one server.
 
-    Each verb yields tokens, then one Finish. Closing the generator cancels the request. The verbs that generate call ``on_usage``
-    with the cost so far as tokens come, for callers that close an answer before its Finish. Before the first item they raise
-    NotFoundError for an unknown model, and InvalidRequestError and its kin for a query that cannot be served.
+    Each verb yields tokens, then one Finish. Closing the generator cancels the request. The verbs
+    that generate call ``on_usage`` with the cost so far as tokens come, for callers that close an
+    answer before its Finish. Before the first item they raise NotFoundError for an unknown model,
+    and InvalidRequestError and its kin for a query that cannot be served.
     """
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
@@ -38,7 +39,9 @@ class Assistant(Protocol):
 
 
 AssistantFor = Callable[[str], Assistant]
-"""Returns an assistant for one action of a user, such as an answer or a comparison, whose use of models counts as one request."""
+"""Returns an assistant for one action of a user, such as an answer or a comparison, whose use of
+models counts as one request.
+"""
 
 
 def shared(assistant: Assistant) -> AssistantFor:

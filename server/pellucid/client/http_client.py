@@ -45,18 +45,25 @@ from pellucid.tokens import (
 )
 
 CONNECT_SECONDS = 5.0
-"""Time limit for a connection, and for a reply about the server's health. Other replies have no limit."""
+"""Time limit for a connection, and for a reply about the server's health.
+Other replies have no limit.
+"""
 
 Json = Mapping[str, Any]
 
 
 class Client:
-    """Asks the server at ``url``, as an ``Assistant``. The server's errors are raised as classes of ``pellucid.errors``.
+    """Asks the server at ``url``, as an ``Assistant``.
 
-    Closing the generator of a verb closes its connection, which cancels the request. ``transport`` replaces the network, for tests.
+    The server's errors are raised as classes of ``pellucid.errors``.
+
+    Closing the generator of a verb closes its connection, which cancels the request. ``transport``
+    replaces the network, for tests.
     """
 
-    def __init__(self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         # No proxy of the environment: requests to this machine must not leave it.
         self._http = httpx.AsyncClient(
@@ -70,7 +77,9 @@ class Client:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -88,13 +97,23 @@ class Client:
         return str(_error(response.status_code, response.content, response.headers))
 
     async def server_health(self) -> ServerHealth:
-        """Return what answers at the address now. Raises InvalidRequestError if the URL is not an address."""
+        """Return what answers at the address now.
+
+        Raises InvalidRequestError if the URL is not an address.
+        """
         try:
             response = await self._http.get("/health", timeout=CONNECT_SECONDS)
             health = health_of(response)
-            if health.status in (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING):
+            if health.status in (
+                HealthStatus.FOREIGN,
+                HealthStatus.REFUSED,
+                HealthStatus.FORBIDDEN,
+                HealthStatus.LEAVING,
+            ):
                 return health
-            listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)  # needs the key, and names the owner of the models
+            listing = await self._http.get(
+                "/v1/models", timeout=CONNECT_SECONDS
+            )  # needs the key, and names the owner of the models
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return ServerHealth(HealthStatus.ABSENT)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -108,7 +127,11 @@ class Client:
     async def infill_prompt(self, query: CompletionQuery) -> str:
         """Return the prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
         _refuse_window(query)
-        body: dict[str, Any] = {"input_prefix": query.prefix, "input_suffix": query.suffix or "", "input_extra": _files(query)}
+        body: dict[str, Any] = {
+            "input_prefix": query.prefix,
+            "input_suffix": query.suffix or "",
+            "input_extra": _files(query),
+        }
         body |= {"n_predict": 0, "response_fields": ["prompt"], **_named(query.model)}
         return str((await self._reply("POST", "/infill", body))["prompt"])
 
@@ -122,7 +145,10 @@ class Client:
         return list((await self._reply("GET", "/v1/models"))["data"])
 
     async def cards(self) -> list[ModelCard]:
-        """Return the models that are served, the default one first. Raises UnavailableError while they load."""
+        """Return the models that are served, the default one first.
+
+        Raises UnavailableError while they load.
+        """
         models = await self.models()
         if any(model.get("owned_by") != OWNER for model in models):
             raise UnavailableError(f"{problem_at(self.url, HealthStatus.FOREIGN)}: check the address.")
@@ -151,7 +177,9 @@ class Client:
 
         Raises NotFoundError if the server is of an older version, which does not count them.
         """
-        await self._reply("POST", "/v1/suggestions/outcomes", {"model": model, "shown": shown, "accepted": accepted, "id": id})
+        await self._reply(
+            "POST", "/v1/suggestions/outcomes", {"model": model, "shown": shown, "accepted": accepted, "id": id}
+        )
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         """Continue a text or token ids or, with a suffix, fill the gap before it."""
@@ -182,7 +210,11 @@ class Client:
         if query.gap is not None and query.gap.special:
             body |= {"input_prefix": query.gap.prefix, "parse_special": True}
         elif query.gap is not None:
-            body |= {"input_prefix": query.gap.prefix, "input_suffix": query.gap.suffix, "input_extra": _files(query.gap)}
+            body |= {
+                "input_prefix": query.gap.prefix,
+                "input_suffix": query.gap.suffix,
+                "input_extra": _files(query.gap),
+            }
         async with aclosing(self._events("/v1/score", body)) as events:
             async for event in events:
                 for record in event.get("tokens", ()):
@@ -381,10 +413,13 @@ def _tools(query: ChatQuery) -> dict[str, Any]:
 
 def _message(message: Message) -> dict[str, Any]:
     calls = [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in message.tool_calls
     ]
     optional = {"tool_calls": calls or None, "tool_call_id": message.tool_call_id, "name": message.name}
-    return {"role": message.role, "content": message.content} | {key: value for key, value in optional.items() if value is not None}
+    return {"role": message.role, "content": message.content} | {
+        key: value for key, value in optional.items() if value is not None
+    }
 
 
 def _card(name: str, meta: Json) -> ModelCard:
@@ -411,7 +446,10 @@ def _card(name: str, meta: Json) -> ModelCard:
 
 
 def _object(text: str | bytes) -> dict[str, Any]:
-    """Return a JSON object. Raises UnavailableError for anything else, which no Pellucid server sends."""
+    """Return a JSON object.
+
+    Raises UnavailableError for anything else, which no Pellucid server sends.
+    """
     try:
         value = json.loads(text)
     except ValueError:

@@ -92,7 +92,9 @@ def health_of(response: httpx.Response) -> ServerHealth:
     state = details.get("state")
     if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or state not in ("loading", "leaving", "failed", "away"):
         return ServerHealth(HealthStatus.FOREIGN)
-    return ServerHealth(HealthStatus(state), message, details.get("activity"), details.get("done") or 0, details.get("total"))
+    return ServerHealth(
+        HealthStatus(state), message, details.get("activity"), details.get("done") or 0, details.get("total")
+    )
 
 
 def objection_in(listing: httpx.Response) -> ServerHealth | None:

@@ -17,7 +17,10 @@ def clamped(logprob: float) -> float:
 
 
 def record_of(token: Token) -> dict[str, Any]:
-    """Return a token as JSON in the shape of ``TokenRecord``. It is built without pydantic, as a reply may hold 170,000 alternatives."""
+    """Return a token as JSON in the shape of ``TokenRecord``.
+
+    It is built without pydantic, as a reply may hold 170,000 alternatives.
+    """
     record = {
         "id": token.id,
         "token": token.text,
@@ -27,7 +30,10 @@ def record_of(token: Token) -> dict[str, Any]:
         "rank": token.rank,
         "entropy": token.entropy,
         **({} if token.entropy_range is None else {"entropy_range": list(token.entropy_range)}),
-        "top": [{"id": one.id, "token": one.text, "bytes": list(one.bytes), "logprob": clamped(one.logprob)} for one in token.top],
+        "top": [
+            {"id": one.id, "token": one.text, "bytes": list(one.bytes), "logprob": clamped(one.logprob)}
+            for one in token.top
+        ],
         "rest": token.rest,
         "sampled": token.sampled,
         "allowed": token.allowed,

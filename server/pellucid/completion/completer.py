@@ -32,7 +32,9 @@ from pellucid.errors import PellucidError
 from pellucid.tokens import Token
 
 SUGGESTION_NUMBERS = count(1)
-"""Numbers for the ids of suggestions. They are unique in this process, across changes of the settings."""
+"""Numbers for the ids of suggestions.
+They are unique in this process, across changes of the settings.
+"""
 
 NOTHING: Mapping[str, str] = {
     Ending.LINE: "The line is complete as it is.",
@@ -48,7 +50,9 @@ NOTHING: Mapping[str, str] = {
 
 
 class Completer:
-    """Suggests completions in one editor. Cancelling a call also cancels its generation in the model server.
+    """Suggests completions in one editor.
+
+    Cancelling a call also cancels its generation in the model server.
 
     ``doubtful_rests``: a suggestion may have a doubtful rest after its sure beginning.
     """
@@ -83,15 +87,17 @@ class Completer:
     async def suggest(self, cursor: DocumentCursor, *, invoked: bool = False, parts: bool = False) -> list[Suggestion]:
         """Return the suggestions at a cursor, the best first; several only if ``invoked`` by hand.
 
-        ``parts``: do not wait for the whole answer if its beginning is sure already. The next request at this cursor gets the whole.
-        Raise a PellucidError if the model cannot be asked.
+        ``parts``: do not wait for the whole answer if its beginning is sure already. The next
+        request at this cursor gets the whole. Raise a PellucidError if the model cannot be asked.
         """
         with self._explain(cursor) as explanation:
-            # 1. Parse the code around the cursor: it decides whether a line or a block is suggested.
+            # 1. Parse the code around the cursor: it decides whether a line or a block is
+            # suggested.
             parsed = ParsedCursor(cursor)
             shape = explanation.shape = choose_shape(parsed, self._settings.shape, invoked=invoked)
 
-            # 2. Look up a recent answer that continues here. Without one, wait for a pause in typing.
+            # 2. Look up a recent answer that continues here. Without one, wait for a pause in
+            # typing.
             remaining = self.recent.find(cursor)
             if self._settings.delay_ms and not invoked:
                 if remaining is None:
@@ -99,8 +105,8 @@ class Completer:
                     remaining = self.recent.find(cursor)  # a prefetch may have reached the cursor meanwhile
                 explanation.lap("delay")
 
-            # 3. Reuse that answer if it is long enough. If not, a running prefetch may have more of it, and so may an answer whose
-            #    request was cancelled by the last keystroke.
+            # 3. Reuse that answer if it is long enough. If not, a running prefetch may have more of
+            # it, and so may an answer whose request was cancelled by the last keystroke.
             usable = self._reuse(parsed, shape, remaining, explanation)
             if usable is None and await self._prefetch.stop():
                 remaining = self.recent.find(cursor)
@@ -115,7 +121,8 @@ class Completer:
                 if usable is not None:
                     self.journal.latency = explanation.elapsed
 
-            # 4. Otherwise ask the model for what is missing. The stream is closed where the suggestion ends.
+            # 4. Otherwise ask the model for what is missing. The stream is closed where the
+            # suggestion ends.
             if usable is None:
                 explanation.source = AnswerSource.MODEL
                 request = AnswerRequest(parsed, shape, () if remaining is None else remaining.tokens)
@@ -123,7 +130,8 @@ class Completer:
                 self._typed_into = (usable.answer, usable.trimmed) if usable.final else None
                 self.journal.latency = explanation.elapsed
 
-            # 5. Show as much of the answer as the gate lets through; all of it if the user asked for it.
+            # 5. Show as much of the answer as the gate lets through; all of it if the user asked
+            # for it.
             best = self._present(parsed, usable, explanation, None if invoked else self._settings.level)
             suggestions = [] if best is None else [best]
 
@@ -137,7 +145,9 @@ class Completer:
             await self._prefetch_after(cursor, suggestions[0])
         return suggestions
 
-    async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
+    async def branch(
+        self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int
+    ) -> Suggestion | None:
         """Return a suggestion that takes an alternative to the token at ``index`` and continues from it, or None."""
         forced = force_alternative(suggestion.tokens, index, alternative)
         if forced is None:
@@ -159,7 +169,10 @@ class Completer:
         self._running.clear()
 
     async def _generate(self, request: AnswerRequest, explanation: Explanation, *, parts: bool) -> UsableAnswer:
-        """Generate an answer that the next keystroke may not stop. With ``parts``, return its beginning as soon as that is sure."""
+        """Generate an answer that the next keystroke may not stop.
+
+        With ``parts``, return its beginning as soon as that is sure.
+        """
         cursor = request.parsed.document
         generate = partial(self._generator.generate, request, explanation)
         running = RunningAnswer(cursor, join_texts(request.generated), explanation, generate)
@@ -170,7 +183,9 @@ class Completer:
             del self._running[cursor.uri]
         return usable
 
-    async def _follow(self, running: RunningAnswer, parsed: ParsedCursor, shape: SuggestionShape, *, parts: bool) -> UsableAnswer | None:
+    async def _follow(
+        self, running: RunningAnswer, parsed: ParsedCursor, shape: SuggestionShape, *, parts: bool
+    ) -> UsableAnswer | None:
         """Wait for the answer of an earlier request, as long as it may continue here, and stop it once it is long enough.
 
         With ``parts``, return its beginning as soon as that is sure.
@@ -199,7 +214,11 @@ class Completer:
                 if part is not None and self._is_sure(parsed, part, remaining.answer.model):
                     running.part_shown_at = cursor
                     running.leave()
-                    return UsableAnswer(replace(remaining.answer, cursor=cursor, tokens=remaining.tokens, shape=shape), part, final=False)
+                    return UsableAnswer(
+                        replace(remaining.answer, cursor=cursor, tokens=remaining.tokens, shape=shape),
+                        part,
+                        final=False,
+                    )
             await running.grow()
         return None
 
@@ -209,7 +228,9 @@ class Completer:
         return is_worth_showing(text) and not self.recent.is_dismissed(parsed.document, text)
 
     def _candidate(self, parsed: ParsedCursor, trimmed: TrimmedAnswer, model: str) -> Candidate:
-        return Candidate(parsed, trimmed.tokens, trimmed.ending, self._models.calibration(model), self._adjustment.offset)
+        return Candidate(
+            parsed, trimmed.tokens, trimmed.ending, self._models.calibration(model), self._adjustment.offset
+        )
 
     @contextmanager
     def _explain(self, cursor: DocumentCursor) -> Iterator[Explanation]:
@@ -230,13 +251,17 @@ class Completer:
         if remaining is None:
             return None
         answer = remaining.answer
-        trimmed = self._remaining_suggestion(parsed.document, remaining) or self._trim(parsed, shape, remaining.tokens, answer)
+        trimmed = self._remaining_suggestion(parsed.document, remaining) or self._trim(
+            parsed, shape, remaining.tokens, answer
+        )
         if trimmed is None:
             return None
         explanation.source = AnswerSource.PREFETCH if answer.prefetched and not remaining.typed else AnswerSource.RECENT
         self.journal.counts.typed += bool(remaining.typed)
         explanation.lap("recent")
-        return UsableAnswer(replace(answer, cursor=parsed.document, tokens=remaining.tokens, shape=shape), trimmed, final=True)
+        return UsableAnswer(
+            replace(answer, cursor=parsed.document, tokens=remaining.tokens, shape=shape), trimmed, final=True
+        )
 
     def _remaining_suggestion(self, cursor: DocumentCursor, remaining: RemainingAnswer) -> TrimmedAnswer | None:
         """Return the rest of the suggestion whose first line is being typed, so that it does not change under the user's hands."""
@@ -244,7 +269,9 @@ class Completer:
         if not typed or "\n" in typed:
             return None
         if self._typed_into is None or self._typed_into[0] is not answer:
-            begin = replace(cursor, before=cursor.before[: len(cursor.before) - len(typed)], after=text_after(answer, cursor))
+            begin = replace(
+                cursor, before=cursor.before[: len(cursor.before) - len(typed)], after=text_after(answer, cursor)
+            )
             self._typed_into = answer, self._trim(ParsedCursor(begin), answer.shape, answer.tokens, answer)
         whole = self._typed_into[1]
         if whole is None or len(whole.text) <= len(typed):
@@ -253,12 +280,18 @@ class Completer:
         tokens = truncate(drop_typed(whole.tokens, len(typed)), length)
         return TrimmedAnswer(join_texts(tokens), tokens, whole.ending)
 
-    def _trim(self, parsed: ParsedCursor, shape: SuggestionShape, tokens: tuple[Token, ...], answer: RecentAnswer) -> TrimmedAnswer | None:
+    def _trim(
+        self, parsed: ParsedCursor, shape: SuggestionShape, tokens: tuple[Token, ...], answer: RecentAnswer
+    ) -> TrimmedAnswer | None:
         max_lines = self._settings.max_lines
         return trim_answer(parsed, shape, tokens, max_lines=max_lines, complete=answer.complete, cut_off=answer.cut_off)
 
-    def _present(self, parsed: ParsedCursor, usable: UsableAnswer, explanation: Explanation, level: GateLevel | None) -> Suggestion | None:
-        """Return the part of an answer that the gate lets through, or None. The explanation records why.
+    def _present(
+        self, parsed: ParsedCursor, usable: UsableAnswer, explanation: Explanation, level: GateLevel | None
+    ) -> Suggestion | None:
+        """Return the part of an answer that the gate lets through, or None.
+
+        The explanation records why.
 
         Without a level, all of it passes, because the user asked for it.
         """
@@ -266,7 +299,9 @@ class Completer:
         explanation.answer, explanation.ending, explanation.level = answer.text, trimmed.ending, level
         explanation.model = answer.model
         if not trimmed.text:
-            explanation.end(Decision.NOTHING, NOTHING.get(trimmed.ending, f"There is nothing to suggest: {trimmed.ending}."))
+            explanation.end(
+                Decision.NOTHING, NOTHING.get(trimmed.ending, f"There is nothing to suggest: {trimmed.ending}.")
+            )
             return None
         candidate, is_part = self._candidate(parsed, trimmed, answer.model), trimmed.ending == Ending.PART
         verdict = explanation.verdict = self._gate(candidate, level) if level else show_all(trimmed.tokens)

@@ -40,9 +40,12 @@ class AnswerSource(StrEnum):
 
 @dataclass
 class Explanation:
-    """The record of one request, written while the request runs. ``milliseconds`` are per stage, in the order in which they ended.
+    """The record of one request, written while the request runs.
 
-    ``doubtful`` is the length of the doubtful rest of ``shown``. ``at`` is kept for the log of suggestions; it is None if that is off.
+    ``milliseconds`` are per stage, in the order in which they ended.
+
+    ``doubtful`` is the length of the doubtful rest of ``shown``. ``at`` is kept for the log of
+    suggestions; it is None if that is off.
     """
 
     uri: str
@@ -69,7 +72,10 @@ class Explanation:
         self._began = self._last = self.clock()
 
     def lap(self, stage: str, *, other_stages: Mapping[str, float] | None = None) -> None:
-        """End a stage, which began when the one before it ended. ``other_stages`` are milliseconds to count elsewhere."""
+        """End a stage, which began when the one before it ended.
+
+        ``other_stages`` are milliseconds to count elsewhere.
+        """
         now = self.clock()
         for name, value in (other_stages or {}).items():
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + value
@@ -93,7 +99,10 @@ class Explanation:
 
 
 def new_explanation(cursor: DocumentCursor) -> Explanation:
-    """Return the explanation of a request that begins now. It can only be found if ``Explanations`` made it."""
+    """Return the explanation of a request that begins now.
+
+    It can only be found if ``Explanations`` made it.
+    """
     return Explanation(cursor.uri, position=cursor.position)
 
 
@@ -142,7 +151,8 @@ class Explanations:
 class Journal:
     """The history of an editor's suggestions since the start. It outlives changes of the settings.
 
-    ``latency`` is the milliseconds of the last suggestion that the model generated; ``model`` is the last model asked.
+    ``latency`` is the milliseconds of the last suggestion that the model generated; ``model`` is
+    the last model asked.
     """
 
     explanations: Explanations = field(default_factory=Explanations)

@@ -10,7 +10,9 @@ CONTEXT_CHARACTERS = 40
 """Characters before a suggestion that distinguish it from the same text elsewhere."""
 
 MIN_TAIL_CHARACTERS = 12
-"""Equal characters before a suggestion, without white space, that identify it although its line begins differently."""
+"""Equal characters before a suggestion, without white space, that identify it although its line
+begins differently.
+"""
 
 DISTINCTIVE_CHARACTERS, DISTINCTIVE_WORDS = 20, 3
 """The least size of a text that is identified without its context, if the document has it once."""
@@ -21,16 +23,19 @@ _WORD = re.compile(r"\w+")
 def locate(text: str, suggestion: Suggestion) -> int | None:
     r"""Return the offset of a suggestion in a text with ``\n`` at the end of each line, or None.
 
-    The text before it must be the same: the beginning of its line, except for the indentation, or enough characters.
-    Of several matches, one with the same text before it wins, then the one nearest to the line where it was inserted.
-    A distinctive text is found after any other text as well.
+    The text before it must be the same: the beginning of its line, except for the indentation, or
+    enough characters. Of several matches, one with the same text before it wins, then the one
+    nearest to the line where it was inserted. A distinctive text is found after any other text as
+    well.
     """
     cursor, wanted = suggestion.cursor, suggestion.text
     here, tail = cursor.before[-CONTEXT_CHARACTERS:], _tail(cursor.before)
     lines = _after_line_start(text, cursor.before, wanted) | (_occurrences(text, tail, wanted) if tail else {})
     if not lines and _is_distinctive(wanted) and text.count(wanted) == 1:
         return text.index(wanted)
-    return min(lines, key=lambda at: (not text.endswith(here, 0, at), abs(lines[at] - cursor.position[0])), default=None)
+    return min(
+        lines, key=lambda at: (not text.endswith(here, 0, at), abs(lines[at] - cursor.position[0])), default=None
+    )
 
 
 def token_at(suggestion: Suggestion, offset: int) -> int | None:
@@ -44,7 +49,10 @@ def token_at(suggestion: Suggestion, offset: int) -> int | None:
 
 
 def _occurrences(text: str, before: str, wanted: str) -> dict[int, int]:
-    """Return {offset: line} of each occurrence of ``wanted`` after ``before``. Lines count from 0."""
+    """Return {offset: line} of each occurrence of ``wanted`` after ``before``.
+
+    Lines count from 0.
+    """
     lines: dict[int, int] = {}
     line = counted = 0
     found = text.find(before + wanted)

@@ -22,8 +22,9 @@ CHUNK_SECONDS = 1.0
 class IdlePrefill:
     """The last cursor, and the task that waits for a pause there.
 
-    ``find_chunks`` finds chunks that fit to a cursor; ``promote`` adds one to the prompt, and returns whether there was one; ``prefill``
-    has the model read the prompt at a cursor; ``may_send`` is asked before each chunk.
+    ``find_chunks`` finds chunks that fit to a cursor; ``promote`` adds one to the prompt, and
+    returns whether there was one; ``prefill`` has the model read the prompt at a cursor;
+    ``may_send`` is asked before each chunk.
     """
 
     def __init__(

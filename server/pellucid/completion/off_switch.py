@@ -21,9 +21,12 @@ class _State:
 
 
 class Switch:
-    """The switch of one editor. It rereads its file whenever that has changed, so that all editors follow.
+    """The switch of one editor.
 
-    A file that cannot be read may contain that suggestions are off. They are therefore off until it is rewritten.
+    It rereads its file whenever that has changed, so that all editors follow.
+
+    A file that cannot be read may contain that suggestions are off. They are therefore off until it
+    is rewritten.
     """
 
     def __init__(self, file: Path, folders: Sequence[str]) -> None:
@@ -58,17 +61,25 @@ class Switch:
         self.folders = tuple(folders)
 
     def toggle(self) -> None:
-        """Switch suggestions off everywhere, or on. Raise ConfigError if the file cannot be written."""
+        """Switch suggestions off everywhere, or on.
+
+        Raise ConfigError if the file cannot be written.
+        """
         state = self._state() or _State(off=True)
         self._write(replace(state, off=not state.off))
 
     def toggle_here(self) -> None:
-        """Switch suggestions off in this editor's folders, or on. Raise ConfigError if no folder is open, or the file cannot be written."""
+        """Switch suggestions off in this editor's folders, or on.
+
+        Raise ConfigError if no folder is open, or the file cannot be written.
+        """
         if not self.folders:
             raise ConfigError("No folder is open in this editor: switch suggestions off everywhere, or open a folder.")
         state = self._state() or _State(off=True, folders_off=self.folders)
         others = tuple(folder for folder in state.folders_off if folder not in self.folders)
-        self._write(replace(state, folders_off=others if set(self.folders) & set(state.folders_off) else others + self.folders))
+        self._write(
+            replace(state, folders_off=others if set(self.folders) & set(state.folders_off) else others + self.folders)
+        )
 
     def _state(self) -> _State | None:
         """Return the file's state, or None if it cannot be read."""
@@ -98,12 +109,17 @@ class Switch:
             _replace(self._file, text)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise ConfigError(f"The switch in {self._file} cannot be written ({reason}): make it writable for this user.") from error
+            raise ConfigError(
+                f"The switch in {self._file} cannot be written ({reason}): make it writable for this user."
+            ) from error
         self._seen = None
 
 
 def _parsed(file: Path) -> _State:
-    """Return the file's state. Raise ConfigError if it is not one of ours, OSError if it cannot be read."""
+    """Return the file's state.
+
+    Raise ConfigError if it is not one of ours, OSError if it cannot be read.
+    """
     try:
         found = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -127,4 +143,6 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _unreadable(file: Path, reason: str) -> ConfigError:
-    return ConfigError(f"The switch in {file} cannot be read ({reason}): switch suggestions on to replace it, or delete it.")
+    return ConfigError(
+        f"The switch in {file} cannot be read ({reason}): switch suggestions on to replace it, or delete it."
+    )

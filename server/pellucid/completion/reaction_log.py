@@ -53,5 +53,7 @@ def _entry(id: str, suggestion: Suggestion, explanation: Explanation, accepted: 
         accepted=min(accepted, length),
         features=features(suggestion.tokens, at, ending, whole=whole),
         accepted_features=features(part, at, ending, whole=False) if any(token.text for token in part) else None,
-        probabilities=tuple(exp(logprob) for token in suggestion.tokens if (logprob := token.constrained_logprob) is not None),
+        probabilities=tuple(
+            exp(logprob) for token in suggestion.tokens if (logprob := token.constrained_logprob) is not None
+        ),
     )

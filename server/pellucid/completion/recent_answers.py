@@ -15,7 +15,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 CHARACTERS_BEFORE = 2_000
-"""Characters before a cursor by which it is recognised. Edits further above do not invalidate an answer."""
+"""Characters before a cursor by which it is recognised.
+Edits further above do not invalidate an answer.
+"""
 
 CHARACTERS_AFTER = 500
 """Characters after a cursor by which it is recognised."""
@@ -34,8 +36,9 @@ PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
 class RecentAnswer:
     """A model's answer at a cursor.
 
-    ``complete``: the model ended it; otherwise the stream was closed and more may follow. ``cut_off``: it ended at the
-    limit of tokens. ``prefetched``: it was generated before it was asked for.
+    ``complete``: the model ended it; otherwise the stream was closed and more may follow.
+    ``cut_off``: it ended at the limit of tokens. ``prefetched``: it was generated before it was
+    asked for.
     """
 
     cursor: DocumentCursor
@@ -78,7 +81,10 @@ class RecentAnswers:
         self._last_shown: Suggestion | None = None
 
     def keep(self, answer: RecentAnswer) -> RecentAnswer:
-        """Remember an answer, replacing an older one at the same cursor. Return it as ``find`` returns it."""
+        """Remember an answer, replacing an older one at the same cursor.
+
+        Return it as ``find`` returns it.
+        """
         answer = replace(answer, cursor=shorten_cursor(answer.cursor))
         _put(self._answers, _key(answer.cursor), answer, MAX_ANSWERS)
         return answer
@@ -101,7 +107,10 @@ class RecentAnswers:
         return self._suggestions.get(id)
 
     def note_shown(self, suggestion: Suggestion) -> bool:
-        """Note that a suggestion is shown. Return False if it is the last one still, or the rest of it."""
+        """Note that a suggestion is shown.
+
+        Return False if it is the last one still, or the rest of it.
+        """
         last, self._last_shown = self._last_shown, replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
         return last is None or not _is_rest(suggestion, last)
 
@@ -134,7 +143,8 @@ class RecentAnswers:
     def accept(self, suggestion: Suggestion, length: int) -> bool:
         """Note that the first ``length`` characters were accepted.
 
-        Return whether none were accepted before, also not of the suggestion of which this one is the rest.
+        Return whether none were accepted before, also not of the suggestion of which this one is
+        the rest.
         """
         last, self._last_accepted = self._last_accepted, replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
         known = suggestion.id in self._accepted or (last is not None and _is_rest(suggestion, last))
@@ -161,7 +171,8 @@ class RecentAnswers:
 def text_after(answer: RecentAnswer, cursor: DocumentCursor) -> str:
     """Return the whole text that followed an answer's cursor, of which it keeps only the beginning.
 
-    ``cursor`` is where its document is now, perhaps in front of brackets that the editor has closed.
+    ``cursor`` is where its document is now, perhaps in front of brackets that the editor has
+    closed.
     """
     kept = answer.cursor.after
     found = cursor.after.find(kept, 0, len(kept) + MAX_CLOSED) if len(kept) == CHARACTERS_AFTER else -1
@@ -183,7 +194,10 @@ def continue_answer(answer: RecentAnswer, cursor: DocumentCursor) -> RemainingAn
     text = answer.text
     for length in range(min(len(text), len(cursor.before) + 1)):
         typed = text[:length]
-        if not (cursor.before.endswith(typed) and _ends_with_tail(cursor.before, len(cursor.before) - length, answer.cursor.before)):
+        if not (
+            cursor.before.endswith(typed)
+            and _ends_with_tail(cursor.before, len(cursor.before) - length, answer.cursor.before)
+        ):
             continue
         if cursor.after[:CHARACTERS_AFTER] == answer.cursor.after:
             return RemainingAnswer(answer, typed, drop_typed(answer.tokens, length))

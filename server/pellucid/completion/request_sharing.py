@@ -18,7 +18,10 @@ class _SharedRequest(Generic[T]):
 
 
 class SharedRequests(Generic[T]):
-    """The running request of each document. A request with another key cancels it, and so does its last caller's leaving."""
+    """The running request of each document.
+
+    A request with another key cancels it, and so does its last caller's leaving.
+    """
 
     def __init__(self) -> None:
         self._requests: dict[str, _SharedRequest[T]] = {}

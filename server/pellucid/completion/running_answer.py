@@ -20,7 +20,9 @@ Generation = Callable[[OnGrowth], Coroutine[Any, Any, UsableAnswer]]
 
 
 class RunningAnswer:
-    """An answer that is being generated at a cursor. ``known`` is the beginning of it that was generated before.
+    """An answer that is being generated at a cursor.
+
+    ``known`` is the beginning of it that was generated before.
 
     ``explanation`` is that of the request that began it, with the prompt and its cost.
     """
@@ -28,7 +30,9 @@ class RunningAnswer:
     def __init__(self, cursor: DocumentCursor, known: str, explanation: Explanation, generate: Generation) -> None:
         self.explanation = explanation
         self.part_shown_at: DocumentCursor | None = None
-        """The last cursor at which a part of the answer was suggested: the next request there waits for the whole."""
+        """The last cursor at which a part of the answer was suggested: the next request there waits
+        for the whole.
+        """
         self._cursor = cursor
         self._text = known
         self._answer: RecentAnswer | None = None
@@ -38,7 +42,10 @@ class RunningAnswer:
         self._task.add_done_callback(_retrieve_error)
 
     async def result(self) -> UsableAnswer:
-        """Return the whole answer. If the caller is cancelled, it is continued for a short while."""
+        """Return the whole answer.
+
+        If the caller is cancelled, it is continued for a short while.
+        """
         try:
             return await asyncio.shield(self._task)
         except asyncio.CancelledError:
@@ -48,14 +55,21 @@ class RunningAnswer:
     def continues_at(self, cursor: DocumentCursor) -> bool:
         """Return whether the answer is still growing, and agrees so far with what was typed up to this cursor."""
         typed = self._typed(cursor)
-        return not self._task.done() and typed is not None and (self._text.startswith(typed) or typed.startswith(self._text))
+        return (
+            not self._task.done()
+            and typed is not None
+            and (self._text.startswith(typed) or typed.startswith(self._text))
+        )
 
     def remaining(self, cursor: DocumentCursor) -> RemainingAnswer | None:
         """Return what follows a cursor of the tokens so far, if there are any."""
         return None if self._answer is None else continue_answer(self._answer, cursor)
 
     async def grow(self) -> None:
-        """Wait for the next token, or for the end. If the caller is cancelled, the answer is continued for a short while."""
+        """Wait for the next token, or for the end.
+
+        If the caller is cancelled, the answer is continued for a short while.
+        """
         self._attend()
         self._grown.clear()
         grown = asyncio.ensure_future(self._grown.wait())
@@ -84,11 +98,18 @@ class RunningAnswer:
         self._grown.set()
 
     def _typed(self, cursor: DocumentCursor) -> str | None:
-        """Return the text that was typed since, or None if the document has changed elsewhere. The editor may have closed a bracket."""
+        """Return the text that was typed since, or None if the document has changed elsewhere.
+
+        The editor may have closed a bracket.
+        """
         former = self._cursor
         typed = cursor.before[len(former.before) :]
         closed = PAIRS.get(typed[-1:], "") + former.after
-        same = cursor.uri == former.uri and cursor.before.startswith(former.before) and cursor.after in (former.after, closed)
+        same = (
+            cursor.uri == former.uri
+            and cursor.before.startswith(former.before)
+            and cursor.after in (former.after, closed)
+        )
         return typed if same else None
 
     def _attend(self) -> None:

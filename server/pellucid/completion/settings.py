@@ -41,25 +41,37 @@ class CompletionSettings:
     """Settings of suggestions."""
 
     level: GateLevel = setting(
-        GateLevel.NORMAL, "how much is risked: quiet (fewest suggestions, 1 in 8 wrong), normal (1 in 5) or eager (most, 1 in 4)"
+        GateLevel.NORMAL,
+        "how much is risked: quiet (fewest suggestions, 1 in 8 wrong), normal (1 in 5) or eager (most, 1 in 4)",
     )
     doubtful_rest: bool = setting(
         True,
         "show the doubtful rest of a suggestion, fainter if the editor can, after its sure beginning; accepting takes the beginning first",
     )
-    shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much to suggest: line, block or auto (depending on the place)")
-    popup: Popup = setting(Popup.AUTO, "show suggestions in the completion menu: on, off or auto (only without ghost text)")
+    shape: SuggestionShape = setting(
+        SuggestionShape.AUTO, "how much to suggest: line, block or auto (depending on the place)"
+    )
+    popup: Popup = setting(
+        Popup.AUTO, "show suggestions in the completion menu: on, off or auto (only without ghost text)"
+    )
     max_tokens: int = setting(128, "maximum tokens of a suggestion", least=1, most=1024)
     max_lines: int = setting(12, "maximum lines of a suggestion", least=1, most=200)
     candidates: int = setting(3, "number of suggestions to choose from when requested manually", least=1, most=8)
     alternatives: int = setting(5, "alternatives kept per token", least=1, most=20)
-    budget_ms: int = setting(1500, "milliseconds after which the lines completed so far are shown; 0: no limit", least=0)
+    budget_ms: int = setting(
+        1500, "milliseconds after which the lines completed so far are shown; 0: no limit", least=0
+    )
     delay_ms: int = setting(
-        0, "milliseconds without typing before a suggestion is requested; most editors have a delay of their own", least=0
+        0,
+        "milliseconds without typing before a suggestion is requested; most editors have a delay of their own",
+        least=0,
     )
     ahead: bool = setting(True, "generate the continuation of a suggestion while it is shown")
     languages_off: tuple[str, ...] = setting((), "language ids without suggestions, next edits and marks")
-    log: bool = setting(False, "log on this machine which suggestions were accepted, shortened or dismissed: numbers and outcomes, no text")
+    log: bool = setting(
+        False,
+        "log on this machine which suggestions were accepted, shortened or dismissed: numbers and outcomes, no text",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,9 @@ class ContextSettings:
     prefix_tokens: int = setting(768, "tokens before the cursor", least=16, most=100_000)
     suffix_tokens: int = setting(256, "tokens after the cursor", least=0, most=100_000)
     files_tokens: int = setting(
-        512, "tokens of other files: recently edited, related to the text around the cursor, or open; 0: none", least=0, most=100_000
+        512,
+        "tokens of other files: recently edited, related to the text around the cursor, or open; 0: none",
+        least=0,
+        most=100_000,
     )
     exclude: tuple[str, ...] = setting((), "patterns of additional files that are never sent, as in .gitignore")

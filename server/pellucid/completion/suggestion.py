@@ -13,10 +13,10 @@ from pellucid.tokens import Extra, Token
 class DocumentCursor:
     r"""A cursor in a document: all the text before it and all the text after it.
 
-    Lines end with ``\n``, whatever the document uses. ``path`` is None if the document is not a file, as an unsaved buffer.
-    ``position`` is the line and character as the client counts them; it is not compared.
-    ``selected`` is the text of an item selected in the completion menu: ``before`` ends with it, while the document still has the text
-    ``replaced`` there.
+    Lines end with ``\n``, whatever the document uses. ``path`` is None if the document is not a
+    file, as an unsaved buffer. ``position`` is the line and character as the client counts them; it
+    is not compared. ``selected`` is the text of an item selected in the completion menu: ``before``
+    ends with it, while the document still has the text ``replaced`` there.
     """
 
     uri: str
@@ -50,7 +50,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class TrimmedAnswer:
-    """The part of an answer that is suggested. The texts of ``tokens`` join to ``text``; ``ending`` is why it ends there."""
+    """The part of an answer that is suggested.
+
+    The texts of ``tokens`` join to ``text``; ``ending`` is why it ends there.
+    """
 
     text: str
     tokens: tuple[Token, ...]
@@ -59,10 +62,13 @@ class TrimmedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A text suggested at a cursor. The texts of ``tokens`` join to ``text``; the first and the last may be cut.
+    """A text suggested at a cursor.
 
-    ``doubtful`` is the length of its doubtful rest, which an editor shows fainter, and which its key does not accept with the beginning.
-    ``partial``: more of it is being generated, and the next request at the same cursor gets the whole.
+    The texts of ``tokens`` join to ``text``; the first and the last may be cut.
+
+    ``doubtful`` is the length of its doubtful rest, which an editor shows fainter, and which its
+    key does not accept with the beginning. ``partial``: more of it is being generated, and the next
+    request at the same cursor gets the whole.
     """
 
     id: str

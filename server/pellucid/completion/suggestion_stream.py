@@ -22,7 +22,9 @@ from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 
 CLIENT_NAME = f"lsp-{os.getpid()}"
-"""The name in the keys of this process's requests, by which the model server recognises a newer request of the same editor."""
+"""The name in the keys of this process's requests, by which the model server recognises a newer
+request of the same editor.
+"""
 
 MAX_ATTEMPTS = 3
 """The most attempts at an answer if the server goes away while it answers."""
@@ -57,7 +59,10 @@ class AnswerRequest:
 
 @dataclass(frozen=True, slots=True)
 class UsableAnswer:
-    """An answer and the part of it that is suggested. ``final``: more tokens would not change that part."""
+    """An answer and the part of it that is suggested.
+
+    ``final``: more tokens would not change that part.
+    """
 
     answer: RecentAnswer
     trimmed: TrimmedAnswer
@@ -87,8 +92,13 @@ class AnswerGenerator:
         self._journal = journal
         self._clock = clock
 
-    async def generate(self, request: AnswerRequest, explanation: Explanation, on_growth: OnGrowth | None = None) -> UsableAnswer:
-        """Generate an answer. If the server goes away, ask again for what follows the tokens that it has sent."""
+    async def generate(
+        self, request: AnswerRequest, explanation: Explanation, on_growth: OnGrowth | None = None
+    ) -> UsableAnswer:
+        """Generate an answer.
+
+        If the server goes away, ask again for what follows the tokens that it has sent.
+        """
         provider = self._provider()
         for attempt in range(1, MAX_ATTEMPTS + 1):
             stream = _Stream(request, explanation, self._settings.max_lines, on_growth)
@@ -122,7 +132,9 @@ class AnswerGenerator:
             async for _ in items:
                 pass
 
-    async def _complete(self, request: AnswerRequest, client: Assistant, stream: _Stream, explanation: Explanation) -> TrimmedAnswer:
+    async def _complete(
+        self, request: AnswerRequest, client: Assistant, stream: _Stream, explanation: Explanation
+    ) -> TrimmedAnswer:
         """Ask the model, and close the stream where the suggestion ends or when the time budget is used up."""
         model = await self._models.find(client, self._model)
         stream.model = explanation.model = self._journal.model = model.name
@@ -150,7 +162,10 @@ class AnswerGenerator:
         return stream.ghost.finish(cut_off=stream.cut_off)
 
     async def _read(self, items: AsyncGenerator[Token | Finish], stream: _Stream) -> TrimmedAnswer | None:
-        """Read tokens until the suggestion or the answer ends: None. Return the complete lines if the time budget ends before."""
+        """Read tokens until the suggestion or the answer ends: None.
+
+        Return the complete lines if the time budget ends before.
+        """
         budget = self._settings.budget_ms
         deadline = self._clock() + budget / 1000 if budget and not stream.request.prefetch else float("inf")
         async with aclosing(items):
@@ -167,12 +182,19 @@ class AnswerGenerator:
 
 
 class _Stream:
-    """The state of an answer that is being generated. ``superseded`` is the reason if it is no longer needed, else empty."""
+    """The state of an answer that is being generated.
 
-    def __init__(self, request: AnswerRequest, explanation: Explanation, max_lines: int, on_growth: OnGrowth | None = None) -> None:
+    ``superseded`` is the reason if it is no longer needed, else empty.
+    """
+
+    def __init__(
+        self, request: AnswerRequest, explanation: Explanation, max_lines: int, on_growth: OnGrowth | None = None
+    ) -> None:
         self.request = request
         self.tokens = list(request.generated)
-        self.ghost = GhostText(request.parsed, request.shape, max_lines=PREFETCHED_LINES if request.prefetch else max_lines)
+        self.ghost = GhostText(
+            request.parsed, request.shape, max_lines=PREFETCHED_LINES if request.prefetch else max_lines
+        )
         self.complete = False
         self.cut_off = False
         self.final = False

@@ -45,21 +45,28 @@ class Runner:
         native = model.kernels if isinstance(model, NativeDecoder) else None
         self._score_rows = score_rows if native is None else native.score_rows
         self._mask_row = mask_row if native is None else native.mask_row
-        # Measured on two cores: with a native model, torch's second thread costs a decode step a third of its time.
+        # Measured on two cores: with a native model, torch's second thread costs a decode step a
+        # third of its time.
         self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
     @torch.inference_mode()
     def run(self, chunks: list[PrefillChunk], interrupt: Interrupt | None = None) -> list[Result]:
         """Run the chunks and return, in order for each sequence, the scored prompt tokens and the next token, or the pooled tokens' sum.
 
-        The sequence's own sampler draws the next token, and the caller appends it; where drawing fails, the result is the
-        error. While the drawn tokens are those that were guessed, the tokens after them follow. Raises
-        InterruptedStepError before anything is drawn if ``interrupt`` is set meanwhile.
+        The sequence's own sampler draws the next token, and the caller appends it; where drawing
+        fails, the result is the error. While the drawn tokens are those that were guessed, the
+        tokens after them follow. Raises InterruptedStepError before anything is drawn if
+        ``interrupt`` is set meanwhile.
         """
         if torch.get_num_threads() != self._torch_threads:
             torch.set_num_threads(self._torch_threads)
         hidden, results = self._pool(self.model.forward(self._batch(chunks, interrupt), self.storage), chunks)
-        rows = [LogitRow(chunk, position) for chunk in chunks if not chunk.sequence.request.pool for position in chunk.wanted]
+        rows = [
+            LogitRow(chunk, position)
+            for chunk in chunks
+            if not chunk.sequence.request.pool
+            for position in chunk.wanted
+        ]
         diverged: set[Sequence] = set()
         for first in range(0, len(rows), LOGIT_ROWS):
             logits = self.model.logits(hidden[first : first + LOGIT_ROWS])
@@ -96,7 +103,8 @@ class Runner:
     def _score(self, logits: Tensor, rows: list[LogitRow], diverged: set[Sequence]) -> list[Result]:
         """Score the token that follows each row's position by ``logits`` (rows, vocab).
 
-        ``diverged`` holds the sequences whose guess was rejected or whose sampler failed: their later rows are ignored.
+        ``diverged`` holds the sequences whose guess was rejected or whose sampler failed: their
+        later rows are ignored.
         """
         failures: list[Result] = []
         scored: list[int] = []
@@ -130,7 +138,9 @@ class Runner:
         kept = [rows[index] for index in scored]
         top = max((chunk.sequence.request.params.top_logprobs for chunk, _ in kept), default=0)
         kept_logits = logits if len(scored) == len(rows) else logits[scored]
-        scores = token_scores(self._score_rows(kept_logits, self._tensor(ids), top), [position + 1 for _, position in kept])
+        scores = token_scores(
+            self._score_rows(kept_logits, self._tensor(ids), top), [position + 1 for _, position in kept]
+        )
         results: list[Result] = []
         for (chunk, position), score, choice in zip(kept, scores, choices, strict=True):
             if chunk.sequence not in diverged:

@@ -1,8 +1,8 @@
 """The KV cache: contiguous slots, the tokens in each of them, and the search for a prefix that a new prompt can reuse.
 
-A slot whose sequence has ended stays as a donor until its space is needed; its content is parked then. A new prompt
-continues in the donor's slot when that loses little. Otherwise the common prefix is copied into another slot, which is
-cheap compared with computing it.
+A slot whose sequence has ended stays as a donor until its space is needed; its content is parked
+then. A new prompt continues in the donor's slot when that loses little. Otherwise the common prefix
+is copied into another slot, which is cheap compared with computing it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from pellucid.engine.model import CacheShape, KVStorage
 from pellucid.engine.parked_prefixes import ParkedPrefixes, continues_in_place
 
 MIN_GAIN_TOKENS = 16
-"""Tokens that a parked prefix must save over the best slot. It costs up to two copies, one in and one out: for a thousand
-tokens 5 ms were measured, the time in which five tokens are computed."""
+"""Tokens that a parked prefix must save over the best slot.
+It costs up to two copies, one in and one out: for a thousand
+tokens 5 ms were measured, the time in which five tokens are computed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """The longest common prefix: ``length`` tokens at the beginning of ``slot``, or of a ``parked`` prefix.
 
-    What is matched has the ``cache_salt`` of the request, and so has the slot that is acquired for it.
+    What is matched has the ``cache_salt`` of the request, and so has the slot that is acquired for
+    it.
     """
 
     slot: int
@@ -43,7 +46,8 @@ class SlotCache:
 
     def __init__(self, shape: CacheShape, slots: int, capacity: int, prefix_memory: int = 0) -> None:
         size = (slots, shape.kv_heads, capacity, shape.head_dim)
-        # Memory is only touched where tokens are written: the operating system backs the rest with nothing.
+        # Memory is only touched where tokens are written: the operating system backs the rest with
+        # nothing.
         self.storage = KVStorage(
             [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
             [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
@@ -79,13 +83,16 @@ class SlotCache:
     def match(self, ids: Ids, cache_salt: str = "") -> Match:
         """Return the slot, free or held, that has the longest prefix in common with ``ids``, or a parked prefix that has more.
 
-        Slots and prefixes with another ``cache_salt`` have nothing in common with a request, whatever their tokens are.
+        Slots and prefixes with another ``cache_salt`` have nothing in common with a request,
+        whatever their tokens are.
 
         All are compared: that takes microseconds for the few that fit a machine, and needs no tree.
         """
         best = Match(slot=0, length=0, cache_salt=cache_salt)
         for slot in range(self.slots):
-            length = common_prefix(self._ids[slot, : self._lengths[slot]], ids) if self._salts[slot] == cache_salt else 0
+            length = (
+                common_prefix(self._ids[slot, : self._lengths[slot]], ids) if self._salts[slot] == cache_salt else 0
+            )
             # Of equals a free slot is better: it may be continued in place.
             if length > best.length or (length == best.length and self._held[best.slot] and not self._held[slot]):
                 best = Match(slot, length, cache_salt=cache_salt)

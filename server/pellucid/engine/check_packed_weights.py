@@ -1,6 +1,7 @@
 """Checks packed tensors against the model's configuration before torch or the native kernels read them.
 
-C trusts the sizes that it is given: a tensor that is too small for its matrix would be read out of bounds.
+C trusts the sizes that it is given: a tensor that is too small for its matrix would be read out of
+bounds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias")
 
 
 def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str, dtype: torch.dtype) -> None:
-    """Raise ModelError unless ``packed`` are the tensors of a packed decoder of this shape. ``dtype`` is that of its activations."""
+    """Raise ModelError unless ``packed`` are the tensors of a packed decoder of this shape.
+
+    ``dtype`` is that of its activations.
+    """
     wanted = _vectors(config, dtype)
     if scheme.endswith("-native"):
         wanted |= _native_matrices(config, packed)
@@ -81,7 +85,8 @@ def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[
             rows = (sum(rows),)  # parts that share a form are interleaved into one matrix
         for index, count in enumerate(rows):
             forms = [
-                {f"{name}.{index}.{field}": spec for field, spec in form.items()} for form in _forms(-(-count // BLOCK), columns // GROUP)
+                {f"{name}.{index}.{field}": spec for field, spec in form.items()}
+                for form in _forms(-(-count // BLOCK), columns // GROUP)
             ]
             fields = [f"{name}.{index}.{field}" for field in ("number", "scale", "minimum")]
             part = {field: packed[field] for field in fields if field in packed}

@@ -1,6 +1,7 @@
 """The engine that computes in this process.
 
-One thread owns every model's worker; other threads post messages and get tokens through their event loops.
+One thread owns every model's worker; other threads post messages and get tokens through their event
+loops.
 """
 
 from __future__ import annotations
@@ -30,11 +31,20 @@ from pellucid.engine.scheduler import BACKGROUND_STEPS
 from pellucid.engine.sequence import HiddenSum, Item, Sequence
 from pellucid.engine.status import WorkerStatus
 from pellucid.engine.token_scores import TokenScore
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, NotSupportedError, UnavailableError, unknown_model
+from pellucid.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSupportedError,
+    UnavailableError,
+    unknown_model,
+)
 from pellucid.tokens import Finish, FinishReason, Priority
 
 MAX_PASSED_OVER = 4
-"""How often a busy worker may be passed over for one with more urgent work; for a completion it is BACKGROUND_STEPS times."""
+"""How often a busy worker may be passed over for one with more urgent work; for a completion it is
+BACKGROUND_STEPS times.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +52,8 @@ logger = logging.getLogger(__name__)
 class LocalEngine:
     """Serves requests of any number of models, one step of one model at a time: they share the processor, not the batch.
 
-    All models share the memory for parked prefixes evenly. ``saved`` maps a model to the place where its prefixes are read from
-    and, when the engine is closed, written to.
+    All models share the memory for parked prefixes evenly. ``saved`` maps a model to the place
+    where its prefixes are read from and, when the engine is closed, written to.
     """
 
     def __init__(
@@ -56,7 +66,8 @@ class LocalEngine:
         self.settings = settings
         self._clock = clock
         share = replace(settings, prefix_memory=settings.prefix_memory // max(len(models), 1))
-        # Only the thread replaces it, by another dictionary, so that other threads always read a whole one.
+        # Only the thread replaces it, by another dictionary, so that other threads always read a
+        # whole one.
         self._workers = {name: ModelWorker(model, share, clock, saved.get(name)) for name, model in models.items()}
         self._leaving: list[tuple[ModelWorker, Future[None]]] = []  # removed workers that finish their requests
         self._numbers = itertools.count()
@@ -73,14 +84,19 @@ class LocalEngine:
     def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
         """Yield an Admission, the scores of the requested prompt tokens, those of the generated tokens, and a Finish.
 
-        Closing the generator cancels the request within one step. Raises NotFoundError, InvalidRequestError,
-        ContextLengthError, QueueFullError or UnavailableError before the first item.
+        Closing the generator cancels the request within one step. Raises NotFoundError,
+        InvalidRequestError, ContextLengthError, QueueFullError or UnavailableError before the first
+        item.
         """
         assert not request.pool
-        return cast("AsyncGenerator[Admission | TokenScore | Finish]", self._run(model, request))  # without ``pool`` there are no sums
+        return cast(
+            "AsyncGenerator[Admission | TokenScore | Finish]", self._run(model, request)
+        )  # without ``pool`` there are no sums
 
     async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
-        """Return the sum (hidden,) of the last hidden states of a prompt's tokens, in float64. ``request`` has ``pool`` set.
+        """Return the sum (hidden,) of the last hidden states of a prompt's tokens, in float64.
+
+        ``request`` has ``pool`` set.
 
         Raises NotSupportedError for a model without hidden states, and the errors of ``generate``.
         """
@@ -96,7 +112,10 @@ class LocalEngine:
         raise AssertionError("the engine's last item is a Finish")
 
     def hidden_size(self, model: str) -> int:
-        """Return the length of a model's hidden states. Raises NotSupportedError for a model that has none to give."""
+        """Return the length of a model's hidden states.
+
+        Raises NotSupportedError for a model that has none to give.
+        """
         size = self.model(model).hidden_size
         if size is None:
             raise NotSupportedError(f"{model} gives no hidden states, so it has no embeddings: use another model.")
@@ -108,7 +127,10 @@ class LocalEngine:
         return self.settings.lookup
 
     async def _run(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | HiddenSum | Finish]:
-        """Yield all items of a request but an error, which is raised. Closing the generator cancels the request."""
+        """Yield all items of a request but an error, which is raised.
+
+        Closing the generator cancels the request.
+        """
         self._validate(model, request)
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         number = next(self._numbers)
@@ -129,17 +151,22 @@ class LocalEngine:
     def add_model(self, name: str, model: Model, *, slots: int = 0, saved: SavedPrefixes | None = None) -> Future[None]:
         """Serve another model once the future is done; with 0 ``slots``, it has as many as the settings say.
 
-        Running requests are not disturbed. A model of the same name is replaced: it is removed as by ``remove_model``.
-        Raises UnavailableError, and RuntimeError or MemoryError where there is no memory for the cache, which is allocated here.
+        Running requests are not disturbed. A model of the same name is replaced: it is removed as
+        by ``remove_model``. Raises UnavailableError, and RuntimeError or MemoryError where there is
+        no memory for the cache, which is allocated here.
         """
         workers = len(self._workers) + (name not in self._workers)
-        share = replace(self.settings, slots=slots or self.settings.slots, prefix_memory=self.settings.prefix_memory // workers)
+        share = replace(
+            self.settings, slots=slots or self.settings.slots, prefix_memory=self.settings.prefix_memory // workers
+        )
         message = Add(name, ModelWorker(model, share, self._clock, saved), promise())
         self._submit(message)
         return message.done
 
     def remove_model(self, name: str) -> Future[None]:
-        """Take no new requests for a model. Once those that it has are served, its memory is freed and the future is done.
+        """Take no new requests for a model.
+
+        Once those that it has are served, its memory is freed and the future is done.
 
         Raises NotFoundError for an unknown model, and UnavailableError.
         """
@@ -149,7 +176,10 @@ class LocalEngine:
         return message.done
 
     def model(self, name: str) -> Model:
-        """Return the model of this name. It belongs to the engine's thread; others may only read its properties."""
+        """Return the model of this name.
+
+        It belongs to the engine's thread; others may only read its properties.
+        """
         return self._worker(name).model
 
     def context(self, model: str) -> int:
@@ -196,11 +226,17 @@ class LocalEngine:
         for ids, param in ((request.prompt, "prompt"), (request.params.logit_bias, "logit_bias")):
             wrong = next((id for id in ids if not 0 <= id < worker.model.vocab_size), None)
             if wrong is not None:
-                raise InvalidRequestError(f"Token {wrong} does not exist: use ids from 0 to {worker.model.vocab_size - 1}.", param=param)
+                raise InvalidRequestError(
+                    f"Token {wrong} does not exist: use ids from 0 to {worker.model.vocab_size - 1}.", param=param
+                )
         if len(request.prompt) + (request.params.max_tokens > 0) > worker.context:
-            raise ContextLengthError(len(request.prompt), worker.context, all_there_is=worker.context >= worker.model.context)
+            raise ContextLengthError(
+                len(request.prompt), worker.context, all_there_is=worker.context >= worker.model.context
+            )
         if request.score_from is not None and not 0 <= request.score_from <= len(request.prompt):
-            raise InvalidRequestError(f"score_from must be between 0 and the prompt's {len(request.prompt)} tokens.", param="score_from")
+            raise InvalidRequestError(
+                f"score_from must be between 0 and the prompt's {len(request.prompt)} tokens.", param="score_from"
+            )
 
     def _work(self) -> None:
         """Run the thread: handle messages, take a step, deliver its results."""
@@ -242,7 +278,10 @@ class LocalEngine:
                 message.done.set_exception(UnavailableError(FAILED))
 
     def _handle_messages(self) -> bool:
-        """Handle all messages, waiting for one if there is nothing else to do. Return False after Close."""
+        """Handle all messages, waiting for one if there is nothing else to do.
+
+        Return False after Close.
+        """
         self._interrupt.clear()  # before the messages are read, so that it is never cleared for one that has not been
         if not any(worker.busy for worker in self._all_workers):
             for worker in self._all_workers:
@@ -282,7 +321,10 @@ class LocalEngine:
         return True
 
     def _replace(self, name: str, worker: ModelWorker | None, done: Future[None]) -> None:
-        """Replace the worker of a name by another one or none. ``done`` is set once the old one has finished."""
+        """Replace the worker of a name by another one or none.
+
+        ``done`` is set once the old one has finished.
+        """
         workers = dict(self._workers)
         old = workers.pop(name, None)
         if worker is not None:

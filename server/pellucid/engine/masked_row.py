@@ -14,8 +14,9 @@ from pellucid.engine.token_mask import TokenMask, fitted
 class MaskedRow(NamedTuple):
     """A row of logits in which all ids that are not allowed have minus infinity.
 
-    ``logits`` are None if they were not wanted. ``best`` is the id of the largest one (the first of several), ``total`` the logarithm
-    of the sum of e^logit over the allowed ids, and ``size`` their number.
+    ``logits`` are None if they were not wanted. ``best`` is the id of the largest one (the first of
+    several), ``total`` the logarithm of the sum of e^logit over the allowed ids, and ``size`` their
+    number.
     """
 
     logits: Tensor | None
@@ -25,7 +26,10 @@ class MaskedRow(NamedTuple):
 
 
 def mask_row(logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
-    """Return float32 logits (vocab,) with only the ids of ``mask`` left. Raises ValueError if none of them is possible."""
+    """Return float32 logits (vocab,) with only the ids of ``mask`` left.
+
+    Raises ValueError if none of them is possible.
+    """
     vocab = len(logits)
     bits = np.unpackbits(fitted(mask, vocab).view(np.uint8), bitorder="little", count=vocab)
     count = int(np.count_nonzero(bits))
@@ -36,7 +40,10 @@ def mask_row(logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow
 
 
 def checked(row: MaskedRow) -> MaskedRow:
-    """Return the row. Raises ValueError if no allowed id is possible, as nothing can be drawn then."""
+    """Return the row.
+
+    Raises ValueError if no allowed id is possible, as nothing can be drawn then.
+    """
     if row.best < 0 or row.total == float("-inf") or row.total != row.total:
         raise ValueError("the constraint allows no token that the model can give")
     return row

@@ -41,7 +41,10 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove a worker. It takes no new requests, and ``done`` is set once those that it has are served."""
+    """Remove a worker.
+
+    It takes no new requests, and ``done`` is set once those that it has are served.
+    """
 
     name: str
     done: Future[None]
@@ -69,7 +72,10 @@ class Outbox:
         self._pending: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Item], Item]]] = {}
 
     def sender(self, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[Item]) -> Callable[[Item], None]:
-        """Return a function that queues an item for an inbox of a loop. Only the engine's thread may call it."""
+        """Return a function that queues an item for an inbox of a loop.
+
+        Only the engine's thread may call it.
+        """
         return lambda item: self._pending.setdefault(loop, []).append((inbox, item))
 
     def flush(self) -> None:

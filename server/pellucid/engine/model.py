@@ -1,7 +1,8 @@
 """The protocol of a model that the engine runs: its shape, and one forward pass over a flat batch of tokens.
 
-A batch is *flat*: the tokens of all sequences follow one another in one row of T tokens, and a span says which
-of them belong to which slot of the KV cache. Prefill and decode differ only in their counts.
+A batch is *flat*: the tokens of all sequences follow one another in one row of T tokens, and a span
+says which of them belong to which slot of the KV cache. Prefill and decode differ only in their
+counts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class KVStorage:
 
 @dataclass(frozen=True, slots=True)
 class BatchSpan:
-    """``count`` tokens of the flat batch, from ``offset`` on. Their positions in slot ``slot`` begin at ``start``."""
+    """``count`` tokens of the flat batch, from ``offset`` on.
+
+    Their positions in slot ``slot`` begin at ``start``.
+    """
 
     slot: int
     start: int
@@ -73,15 +77,18 @@ class Interrupt:
 
 
 class InterruptedStepError(Exception):
-    """Raised by a model whose batch was interrupted. Keys and values of its tokens may have been written, and count as not written."""
+    """Raised by a model whose batch was interrupted.
+
+    Keys and values of its tokens may have been written, and count as not written.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Tokens to run: ``ids`` and ``positions`` (T,) int64 on the model's device, and the spans that they belong to.
 
-    ``rows`` (R,) int64 are the indices of the tokens whose logits are wanted. A model whose steps are long looks at ``interrupt``
-    between its layers.
+    ``rows`` (R,) int64 are the indices of the tokens whose logits are wanted. A model whose steps
+    are long looks at ``interrupt`` between its layers.
     """
 
     ids: Tensor
@@ -95,9 +102,9 @@ class Batch:
 class TokenCost:
     """The least that a token costs: the weights that are read, and those that it is multiplied by.
 
-    ``read_bytes`` is the size of the weights that a step reads at least once, however few tokens it has. ``body`` counts the
-    weights that each token is multiplied by, ``head`` those that a token whose logits are wanted is also multiplied by.
-    ``dtype`` is that of large products.
+    ``read_bytes`` is the size of the weights that a step reads at least once, however few tokens it
+    has. ``body`` counts the weights that each token is multiplied by, ``head`` those that a token
+    whose logits are wanted is also multiplied by. ``dtype`` is that of large products.
     """
 
     read_bytes: int
@@ -157,5 +164,8 @@ class Model(Protocol):
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return float32 logits (R, vocab_size) of hidden states (R, hidden). Callers split long R to bound memory."""
+        """Return float32 logits (R, vocab_size) of hidden states (R, hidden).
+
+        Callers split long R to bound memory.
+        """
         ...

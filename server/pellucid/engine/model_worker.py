@@ -20,9 +20,11 @@ from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority
 
 CHUNKS = {"cpu": 192, "cuda": 512}
-"""Tokens of a step that keep a device busy. Larger steps are no faster, and new requests would wait longer.
+"""Tokens of a step that keep a device busy.
+Larger steps are no faster, and new requests would wait longer.
 
-Measured on two cores with half a billion weights: 192 take 0.26 s; steps of 96 would read a prompt 5 % more slowly.
+Measured on two cores with half a billion weights: 192 take 0.26 s; steps of 96 would read a prompt
+5 % more slowly.
 """
 
 logger = logging.getLogger(__name__)
@@ -32,10 +34,11 @@ logger = logging.getLogger(__name__)
 class EngineSettings:
     """Limits of every model's worker.
 
-    ``slots`` sequences run at once, each with up to ``context`` tokens (or the model's own limit). A step has ``chunk`` tokens
-    (0: as many as suit the device), and ``queue`` requests may wait. ``prefix_memory`` is the host memory in bytes for
-    prefixes that lost their slot; the workers of an engine share it equally. With ``lookup``, tokens are guessed from earlier
-    text and checked together.
+    ``slots`` sequences run at once, each with up to ``context`` tokens (or the model's own limit).
+    A step has ``chunk`` tokens (0: as many as suit the device), and ``queue`` requests may wait.
+    ``prefix_memory`` is the host memory in bytes for prefixes that lost their slot; the workers of
+    an engine share it equally. With ``lookup``, tokens are guessed from earlier text and checked
+    together.
     """
 
     slots: int = 8
@@ -58,7 +61,8 @@ class EngineSettings:
 def cheap_rows_on(device: torch.device) -> int:
     """Return the rows up to which prefill is added to a step in which something more urgent decodes: so many cost little more than one.
 
-    With AVX2 alone each row costs nearly half of what a step of one costs: 2 rows take 21 ms there, 8 take 59, one takes 15.
+    With AVX2 alone each row costs nearly half of what a step of one costs: 2 rows take 21 ms there,
+    8 take 59, one takes 15.
     """
     wide = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return 8 if wide else 2
@@ -66,7 +70,9 @@ def cheap_rows_on(device: torch.device) -> int:
 
 @dataclass(eq=False)
 class ModelWorker:
-    """The scheduler, the cache and the runner of one model. Only the engine's thread calls it; any thread may read ``status``.
+    """The scheduler, the cache and the runner of one model.
+
+    Only the engine's thread calls it; any thread may read ``status``.
 
     ``saved`` is where parked prefixes are read from and written to, if anywhere.
     """
@@ -103,7 +109,9 @@ class ModelWorker:
         """Queue a sequence, or deliver a QueueFullError if the free slots and the queue are taken."""
         if len(self.scheduler.waiting) >= self.settings.queue + self.cache.free:
             waiting = len(self.scheduler.waiting)
-            sequence.deliver(QueueFullError(f"{waiting} requests are already waiting: try again later, or raise the queue limit."))
+            sequence.deliver(
+                QueueFullError(f"{waiting} requests are already waiting: try again later, or raise the queue limit.")
+            )
             return
         self.scheduler.add(sequence)
         self.report()
@@ -125,8 +133,8 @@ class ModelWorker:
     def step(self, interrupt: Interrupt | None = None) -> bool:
         """Schedule, run, deliver. A failure ends only the sequences that were in the step.
 
-        Setting ``interrupt`` ends the step, without any result, if all of it is background work: then return False, and a later
-        step repeats it.
+        Setting ``interrupt`` ends the step, without any result, if all of it is background work:
+        then return False, and a later step repeats it.
         """
         self._expire()
         chunks = self.scheduler.schedule(self.clock())
@@ -137,7 +145,8 @@ class ModelWorker:
         except InterruptedStepError:
             done = False
         except Exception as error:
-            # An exception of a model or a device must cost only its own requests: the server continues.
+            # An exception of a model or a device must cost only its own requests: the server
+            # continues.
             logger.exception("a step failed")
             for chunk in chunks:
                 if chunk.sequence.slot is not None:
@@ -165,7 +174,10 @@ class ModelWorker:
         self.report()
 
     def save(self) -> None:
-        """Save what slots and parked prefixes hold, if ``saved`` is given. No sequence may be running."""
+        """Save what slots and parked prefixes hold, if ``saved`` is given.
+
+        No sequence may be running.
+        """
         if self.saved is not None:
             self.cache.park_all()
             if self.cache.parked.changed:
@@ -175,7 +187,14 @@ class ModelWorker:
         """Publish the status."""
         running = {sequence.slot: sequence for sequence in self.scheduler.running}
         slots = tuple(
-            SlotStatus(slot, self.cache.length(slot), True, running[slot].priority, running[slot].generated, self.cache.cache_salt(slot))
+            SlotStatus(
+                slot,
+                self.cache.length(slot),
+                True,
+                running[slot].priority,
+                running[slot].generated,
+                self.cache.cache_salt(slot),
+            )
             if slot in running
             else SlotStatus(slot, self.cache.length(slot), False, cache_salt=self.cache.cache_salt(slot))
             for slot in range(self.cache.slots)

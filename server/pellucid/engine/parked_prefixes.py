@@ -1,7 +1,7 @@
 """Parks prefixes that lost their slot in host memory until their prompts come back.
 
-A user who visits ten files and returns to the first finds all of them here: copying a thousand tokens in costs about a
-thousandth of computing them.
+A user who visits ten files and returns to the first finds all of them here: copying a thousand
+tokens in costs about a thousandth of computing them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix, copy_slo
 from pellucid.engine.model import CacheShape, KVStorage
 
 MIN_PARKED_TOKENS = 32
-"""Fewer tokens are not worth parking: one step computes them, together with the token that has to be computed anyway."""
+"""Fewer tokens are not worth parking: one step computes them, together with the token that has to
+be computed anyway.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,10 @@ class SavedPrefixes(Protocol):
     """A place where parked prefixes outlive the process."""
 
     def read(self) -> list[KVSnapshot]:
-        """Return what was saved, the most recently used first. Contents may be read later, when they are needed."""
+        """Return what was saved, the most recently used first.
+
+        Contents may be read later, when they are needed.
+        """
         ...
 
     def write(self, prefixes: Sequence[KVSnapshot]) -> None:
@@ -33,7 +38,10 @@ class SavedPrefixes(Protocol):
 
 
 class ParkedPrefixes:
-    """The parked prefixes of one model, at most ``budget`` bytes of them. The least recently used ones make room."""
+    """The parked prefixes of one model, at most ``budget`` bytes of them.
+
+    The least recently used ones make room.
+    """
 
     def __init__(self, shape: CacheShape, budget: int) -> None:
         self.budget = budget
@@ -83,7 +91,10 @@ class ParkedPrefixes:
             self._use(prefix)
 
     def park(self, storage: KVStorage, slot: int, ids: Ids, cache_salt: str, kept: int) -> None:
-        """Copy what a slot holds, ``ids``, before it loses all but the first ``kept`` tokens. Short rests are not copied."""
+        """Copy what a slot holds, ``ids``, before it loses all but the first ``kept`` tokens.
+
+        Short rests are not copied.
+        """
         size = len(ids) * self._shape.bytes_per_token
         if len(ids) - kept < MIN_PARKED_TOKENS or size > self.budget:
             return
@@ -99,7 +110,11 @@ class ParkedPrefixes:
         try:
             prefix = copy_slot(storage, slot, ids, cache_salt)
         except (RuntimeError, MemoryError) as error:  # torch and numpy raise these where there is no memory
-            logger.warning("There is not enough memory to park %d tokens: reduce the memory for parked prefixes. %s", len(ids), error)
+            logger.warning(
+                "There is not enough memory to park %d tokens: reduce the memory for parked prefixes. %s",
+                len(ids),
+                error,
+            )
             return
         self._prefixes.append(prefix)
         self.bytes += prefix.nbytes
@@ -107,7 +122,9 @@ class ParkedPrefixes:
 
     def check(self) -> None:
         """Assert that the budget is kept and that no prefix is part of another one with the same salt."""
-        assert self.bytes == sum(prefix.nbytes for prefix in self._prefixes), "the bytes of the parked prefixes do not add up"
+        assert self.bytes == sum(prefix.nbytes for prefix in self._prefixes), (
+            "the bytes of the parked prefixes do not add up"
+        )
         assert self.bytes <= self.budget, f"{self.bytes} bytes are parked, the budget is {self.budget}"
         for prefix in self._prefixes:
             size = (2 * self._shape.layers, self._shape.kv_heads, len(prefix.ids), self._shape.head_dim)
@@ -115,7 +132,8 @@ class ParkedPrefixes:
                 f"a parked prefix of {len(prefix.ids)} tokens has shape {tuple(prefix.content.shape)}"
             )
             assert prefix.content.dtype == self._shape.dtype, f"a parked prefix holds {prefix.content.dtype}"
-        # In the order of their bytes a sequence is directly followed by one that continues it, if there is any.
+        # In the order of their bytes a sequence is directly followed by one that continues it, if
+        # there is any.
         ordered = sorted((prefix.cache_salt, prefix.ids.tobytes()) for prefix in self._prefixes)
         assert not any(salt == other and b.startswith(a) for (salt, a), (other, b) in pairwise(ordered)), (
             "a parked prefix is part of another one"
@@ -148,8 +166,9 @@ class ParkedPrefixes:
 def continues_in_place(length: int, kept: int) -> bool:
     """Return whether a prompt that shares the first ``kept`` of a donor's ``length`` tokens may overwrite the rest: at most half.
 
-    The rest is then a suggestion that was not accepted, the text below a cursor in a prompt that ends with it, or the text
-    before an edit: parking it at each keystroke would drive out prefixes that are needed again. A jump to another place
-    changes a prompt from its beginning, so it is none of these.
+    The rest is then a suggestion that was not accepted, the text below a cursor in a prompt that
+    ends with it, or the text before an edit: parking it at each keystroke would drive out prefixes
+    that are needed again. A jump to another place changes a prompt from its beginning, so it is
+    none of these.
     """
     return length <= 2 * kept

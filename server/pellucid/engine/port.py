@@ -1,7 +1,7 @@
 """The protocol of an engine: what the layers above need of it, wherever it computes.
 
-Token ids go in; token ids with probabilities come out. Importing this file, and the others that it imports, is cheap: none of them
-needs torch.
+Token ids go in; token ids with probabilities come out. Importing this file, and the others that it
+imports, is cheap: none of them needs torch.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ FAILED = "The engine has failed and no longer serves requests: see the server lo
 class Engine(Protocol):
     """Serves requests of any number of models, each known by its name.
 
-    Every method raises NotFoundError for a name that it does not serve. All methods but ``close`` return at once and may be called
-    from any thread; what they return belongs to the caller's event loop.
+    Every method raises NotFoundError for a name that it does not serve. All methods but ``close``
+    return at once and may be called from any thread; what they return belongs to the caller's event
+    loop.
     """
 
     @property
@@ -39,20 +40,26 @@ class Engine(Protocol):
     def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
         """Yield an Admission, the scores of the requested prompt tokens, those of the generated tokens, and a Finish.
 
-        Closing the generator cancels the request. Raises NotFoundError, InvalidRequestError, ContextLengthError, QueueFullError or
-        UnavailableError before the first item. ``request`` has no ``pool`` set.
+        Closing the generator cancels the request. Raises NotFoundError, InvalidRequestError,
+        ContextLengthError, QueueFullError or UnavailableError before the first item. ``request``
+        has no ``pool`` set.
         """
         ...
 
     async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
-        """Return the sum (hidden,) of the last hidden states of a prompt's tokens. ``request`` has ``pool`` set.
+        """Return the sum (hidden,) of the last hidden states of a prompt's tokens.
+
+        ``request`` has ``pool`` set.
 
         Raises NotSupportedError for a model without hidden states, and the errors of ``generate``.
         """
         ...
 
     def hidden_size(self, model: str) -> int:
-        """Return the length of a model's hidden states. Raises NotSupportedError for a model that has none to give."""
+        """Return the length of a model's hidden states.
+
+        Raises NotSupportedError for a model that has none to give.
+        """
         ...
 
     def uses_predictions(self, model: str) -> bool:

@@ -2,8 +2,9 @@
 
 A prediction of the answer comes first, as far as the answer follows it.
 
-A guess is free, and checking a few guessed tokens costs little more than computing one, because the weights are read
-once for all of them. Only tokens that the model itself would have generated, drawn by the same sampler, are kept.
+A guess is free, and checking a few guessed tokens costs little more than computing one, because the
+weights are read once for all of them. Only tokens that the model itself would have generated, drawn
+by the same sampler, are kept.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ AVERAGE_DECAY = 0.8
 class Lookup:
     """Guesses for one sequence of up to ``capacity`` tokens, and how much they have saved so far.
 
-    ``prediction`` are tokens that the answer may have. They are guessed first, from where the answer is in them.
+    ``prediction`` are tokens that the answer may have. They are guessed first, from where the
+    answer is in them.
     """
 
     def __init__(self, capacity: int, prediction: IdSequence[int] = ()) -> None:
@@ -42,12 +44,17 @@ class Lookup:
         self._saved = 1.0  # average tokens per guess; the start value gives the first guesses a chance
         self._size = SHORT_GUESS_TOKENS
         self._prediction: Ids = np.asarray(prediction, dtype=np.int64)
-        self._next: int | None = 0  # the place in the prediction whose token should come next; None if the answer has left it
+        self._next: int | None = (
+            0  # the place in the prediction whose token should come next; None if the answer has left it
+        )
         self._passed = 0  # the place where the answer left it
         self._newest = -1  # the newest token of the answer
 
     def guess(self, ids: IdSequence[int], most: int) -> list[int]:
-        """Return up to ``most`` tokens that may follow ``ids``, often none. ``ids`` has only grown since the last call."""
+        """Return up to ``most`` tokens that may follow ``ids``, often none.
+
+        ``ids`` has only grown since the last call.
+        """
         self._ids[self._length : len(ids)] = ids[self._length :]
         self._length = len(ids)
         count = min(most, self._size)
@@ -61,7 +68,10 @@ class Lookup:
         return self._ids[end : min(end + count, len(ids))].tolist() if matched >= least else []
 
     def follows(self, id: int) -> bool:
-        """Return whether the next token of the answer is the one that the prediction has there. Call it with each token."""
+        """Return whether the next token of the answer is the one that the prediction has there.
+
+        Call it with each token.
+        """
         newest, self._newest = self._newest, id
         if self._next is not None:
             if self._next < len(self._prediction) and self._prediction[self._next] == id:

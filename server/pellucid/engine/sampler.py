@@ -57,7 +57,9 @@ def token_scores(rows: RowScores, positions: IdSequence[int]) -> list[TokenScore
         rows.ids, positions, rows.logprobs, rows.ranks, rows.entropies, rows.top_ids, rows.top_logprobs, strict=True
     ):
         rest = max(1.0 - math.fsum(map(math.exp, top_logprobs)), 0.0)
-        scores.append(TokenScore(id, position, logprob, rank, entropy, tuple(zip(top_ids, top_logprobs, strict=True)), rest))
+        scores.append(
+            TokenScore(id, position, logprob, rank, entropy, tuple(zip(top_ids, top_logprobs, strict=True)), rest)
+        )
     return scores
 
 
@@ -77,14 +79,22 @@ class Sampler:
     def takes_argmax(self) -> bool:
         """True if the next token is the most probable one by the raw logits, whatever they are."""
         adjusts = self._seen or self._counts or self.params.logit_bias or self._constraint is not None
-        return self.params.temperature == 0 and not adjusts and not self._counting and self.params.repetition_penalty == 1.0
+        return (
+            self.params.temperature == 0
+            and not adjusts
+            and not self._counting
+            and self.params.repetition_penalty == 1.0
+        )
 
     def forced(self) -> list[int]:
         """Return the tokens that certainly come next, because the constraint allows no others."""
         return [] if self._constraint is None else self._constraint.forced()
 
     def choose(self, logits: Tensor, mask_row: MaskRow = mask_row) -> Choice:
-        """Return the next token, from raw float32 logits (vocab,). ``mask_row`` excludes what the constraint refuses."""
+        """Return the next token, from raw float32 logits (vocab,).
+
+        ``mask_row`` excludes what the constraint refuses.
+        """
         allowed = self._constraint.allowed() if self._constraint is not None else None
         adjusted = self._adjust(logits)
         if allowed is None:
@@ -159,9 +169,10 @@ class Sampler:
 def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Tensor | None, Tensor]:
     """Return the ids that survive top-k, then top-p, then min-p, with their probabilities, not renormalised.
 
-    ``logits`` (vocab,). Survivors come most probable first; ids are None for the whole vocabulary in its own order.
-    top-p is nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751) over the survivors of top-k; min-p demands that share
-    of the most probable token's probability (Nguyen et al. 2024, arXiv 2407.01082).
+    ``logits`` (vocab,). Survivors come most probable first; ids are None for the whole vocabulary
+    in its own order. top-p is nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751) over the
+    survivors of top-k; min-p demands that share of the most probable token's probability (Nguyen et
+    al. 2024, arXiv 2407.01082).
     """
     vocab = len(logits)
     if not top_k and top_p == 1.0 and min_p == 0.0:

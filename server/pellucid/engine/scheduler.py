@@ -14,28 +14,39 @@ MAX_OVERTAKEN = 8
 """How often a waiting request may be overtaken before it goes first, so that nothing starves."""
 
 LOWER_PRIORITY_SHARE = 8
-"""While requests of a higher priority prefill, those of a lower one get 1/LOWER_PRIORITY_SHARE of a step's prefill."""
+"""While requests of a higher priority prefill, those of a lower one get 1/LOWER_PRIORITY_SHARE of a
+step's prefill.
+"""
 
 PREFILL_SHARE = 4
 """While a completion decodes, prefill gets at most 1/PREFILL_SHARE of a step.
 
-A user waits for the completion's end, which is near; whole steps of prefill would make it stall visibly.
+A user waits for the completion's end, which is near; whole steps of prefill would make it stall
+visibly.
 """
 
 TYPING_SECONDS = 10.0
-"""For so long after a completion the next one is expected. It has to wait for the step that runs when it arrives, so steps are short."""
+"""For so long after a completion the next one is expected.
+It has to wait for the step that runs when it arrives, so steps are short.
+"""
 
 GUESS_ROWS = 8
-"""Rows up to which a step is filled with guessed tokens. Code that is repeated is fast with them even where each row counts."""
+"""Rows up to which a step is filled with guessed tokens.
+Code that is repeated is fast with them even where each row counts.
+"""
 
 BACKGROUND_STEPS = 16
-"""While a completion runs, background work is in one step of BACKGROUND_STEPS, with one token of its prefill.
+"""While a completion runs, background work is in one step of BACKGROUND_STEPS, with one token of
+its prefill.
 
-Where each token counts, as on processors with AVX2 alone, more would slow the completion down to less than half of its speed.
+Where each token counts, as on processors with AVX2 alone, more would slow the completion down to
+less than half of its speed.
 """
 
 MIN_SHARED_PREFIX_TOKENS = 32
-"""A request waits for a running prefill that will give it at least so many tokens more than the cache has."""
+"""A request waits for a running prefill that will give it at least so many tokens more than the
+cache has.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +76,9 @@ class PrefillChunk:
 class Scheduler:
     """The waiting and the running sequences of one model, and their slots.
 
-    A step has up to ``chunk`` tokens, and up to ``short_chunk`` if all of them are background work, or no completion's while the user is
-    typing. While a more urgent sequence decodes, prefill fills it up to ``cheap_rows`` rows.
+    A step has up to ``chunk`` tokens, and up to ``short_chunk`` if all of them are background work,
+    or no completion's while the user is typing. While a more urgent sequence decodes, prefill fills
+    it up to ``cheap_rows`` rows.
     """
 
     def __init__(self, cache: SlotCache, chunk: int, short_chunk: int, cheap_rows: int, *, lookup: bool) -> None:
@@ -117,7 +129,8 @@ class Scheduler:
     def schedule(self, now: float) -> list[PrefillChunk]:
         """Admit what fits, then pick the tokens for this step: at least one for the most urgent sequence if any can run.
 
-        Sequences that decode get one each, but those in the background only in some steps while a completion runs.
+        Sequences that decode get one each, but those in the background only in some steps while a
+        completion runs.
         """
         self._admit(now)
         self._steps += 1
@@ -142,25 +155,30 @@ class Scheduler:
         urgent = [sequence for sequence in sequences if sequence.priority == top]
         spare = self._spare(len(sequences), urgent, prefill) if self.lookup and urgent else 0
         return [
-            PrefillChunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 and sequence in urgent else ())
+            PrefillChunk(
+                sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 and sequence in urgent else ()
+            )
             for sequence in sequences
         ]
 
     def _spare(self, decoding: int, urgent: list[Sequence], prefill: Priority | None) -> int:
         """Return how many tokens may be guessed for each of the urgent sequences.
 
-        With a prefill that is as urgent, reading the weights is not the bottleneck, and a guessed token costs as much as any
-        other. Only a completion is worth it then: its steps are long, and it often repeats text that the prompt contains.
+        With a prefill that is as urgent, reading the weights is not the bottleneck, and a guessed
+        token costs as much as any other. Only a completion is worth it then: its steps are long,
+        and it often repeats text that the prompt contains.
         """
         if prefill is None or prefill > urgent[0].priority:
             return (GUESS_ROWS - decoding) // len(urgent)
         return GUESS_ROWS - 1 if urgent[0].priority == Priority.COMPLETION else 0
 
-    def _prefill(self, sequences: list[Sequence], decoding: list[PrefillChunk], *, is_typing: bool) -> list[PrefillChunk]:
+    def _prefill(
+        self, sequences: list[Sequence], decoding: list[PrefillChunk], *, is_typing: bool
+    ) -> list[PrefillChunk]:
         """Share the tokens that ``decoding`` does not use: the highest priority first, then lower ones, which get a few at least.
 
-        Those few are a share of the prefill of the highest priority, or as many as cost little. Background work gets one token
-        during a completion.
+        Those few are a share of the prefill of the highest priority, or as many as cost little.
+        Background work gets one token during a completion.
         """
         top = min(sequence.priority for sequence in self.running)
         high = [sequence for sequence in sequences if sequence.priority == top]
@@ -223,7 +241,11 @@ class Scheduler:
         self.cache.check([sequence.slot for sequence in self.running if sequence.slot is not None])
         for sequence in self.running:
             assert sequence.slot is not None, f"sequence {sequence.number} runs without a slot"
-            assert self.cache.length(sequence.slot) == sequence.computed, f"sequence {sequence.number} and its slot disagree"
-            assert self.cache.cache_salt(sequence.slot) == sequence.request.cache_salt, f"slot {sequence.slot} has another salt"
+            assert self.cache.length(sequence.slot) == sequence.computed, (
+                f"sequence {sequence.number} and its slot disagree"
+            )
+            assert self.cache.cache_salt(sequence.slot) == sequence.request.cache_salt, (
+                f"slot {sequence.slot} has another salt"
+            )
             sequence.check()
         assert all(sequence.slot is None for sequence in self.waiting), "a waiting sequence holds a slot"

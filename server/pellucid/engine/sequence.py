@@ -30,8 +30,8 @@ Item = Admission | TokenScore | HiddenSum | Finish | Exception
 class Sequence:
     """A request, its ``ids`` (prompt and answer) and its progress: ``0 <= cached <= computed <= len(ids)``.
 
-    The keys and values of the first ``computed`` ids are in ``slot``; the first ``cached`` of them were already there.
-    Times are those of the engine's clock, in seconds.
+    The keys and values of the first ``computed`` ids are in ``slot``; the first ``cached`` of them
+    were already there. Times are those of the engine's clock, in seconds.
     """
 
     request: Request
@@ -99,7 +99,8 @@ class Sequence:
     def guess(self, most: int) -> list[int]:
         """Return up to ``most`` tokens that may come next, no more than may be generated after the one that comes in any case.
 
-        Tokens that a constraint forces are certain, so that they are taken rather than those of a lookup.
+        Tokens that a constraint forces are certain, so that they are taken rather than those of a
+        lookup.
         """
         if not self.request.lookup:
             return []
@@ -143,4 +144,8 @@ class Sequence:
 
     def check(self) -> None:
         """Assert the relation of the progress counters."""
-        assert 0 <= self.cached <= self.computed <= len(self.ids) <= self.capacity, (self.cached, self.computed, len(self.ids))
+        assert 0 <= self.cached <= self.computed <= len(self.ids) <= self.capacity, (
+            self.cached,
+            self.computed,
+            len(self.ids),
+        )

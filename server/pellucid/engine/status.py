@@ -42,8 +42,9 @@ class Totals:
 class WorkerStatus:
     """The state of a worker at the end of a step.
 
-    ``cache_bytes`` is the size of the tokens in the slots, and ``cache_limit`` its maximum; ``parked_bytes`` and ``parked_limit``
-    are the same for parked prefixes. ``limit`` is how many requests may run and wait at once.
+    ``cache_bytes`` is the size of the tokens in the slots, and ``cache_limit`` its maximum;
+    ``parked_bytes`` and ``parked_limit`` are the same for parked prefixes. ``limit`` is how many
+    requests may run and wait at once.
     """
 
     slots: tuple[SlotStatus, ...]

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 TokenMask = NDArray[np.int32]
-"""A set of token ids: bit ``id % 32`` of word ``id // 32`` is set if the id belongs to it. Ids after its end do not."""
+"""A set of token ids: bit ``id % 32`` of word ``id // 32`` is set if the id belongs to it.
+Ids after its end do not.
+"""
 
 
 def pack_ids(ids: Iterable[int] | NDArray[np.int64], vocab: int) -> TokenMask:

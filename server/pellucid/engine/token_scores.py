@@ -21,10 +21,13 @@ class RowScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token id and its place in the model's distribution. See :class:`pellucid.tokens.Token` for the fields.
+    """A token id and its place in the model's distribution.
 
-    ``entropy_range`` bounds the entropy where the engine does not report it. ``sampled`` is None for a token that was read, and for
-    one whose engine did not report it. ``predicted`` is true for one that the request's prediction has there, too.
+    See :class:`pellucid.tokens.Token` for the fields.
+
+    ``entropy_range`` bounds the entropy where the engine does not report it. ``sampled`` is None
+    for a token that was read, and for one whose engine did not report it. ``predicted`` is true for
+    one that the request's prediction has there, too.
     """
 
     id: int
@@ -44,8 +47,9 @@ class TokenScore:
 class Limits(NamedTuple):
     """The tokens that a constraint allowed in place of the chosen one.
 
-    ``size`` is their number and ``logprob`` that of the chosen token among them. ``top`` holds the most probable of them, with their
-    logits relative to the chosen token's, where only these are alternatives; otherwise it is None.
+    ``size`` is their number and ``logprob`` that of the chosen token among them. ``top`` holds the
+    most probable of them, with their logits relative to the chosen token's, where only these are
+    alternatives; otherwise it is None.
     """
 
     size: int

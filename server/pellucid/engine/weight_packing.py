@@ -1,7 +1,7 @@
 """Packs a checkpoint's float tensors into the form that the model computes with, which is also the form of the packed file.
 
-A *scheme* names that form. A model uses the tensors of a packed dict in place: building it copies nothing large on a CPU,
-except for torch's integer kernels, which need aligned weights.
+A *scheme* names that form. A model uses the tensors of a packed dict in place: building it copies
+nothing large on a CPU, except for torch's integer kernels, which need aligned weights.
 
 | scheme | weights | computed by |
 |---|---|---|
@@ -23,7 +23,15 @@ from torch import Tensor
 
 from pellucid.engine.check_packed_weights import Spec, check_packed
 from pellucid.engine.decoders.decoder import FUSED, Decoder, DecoderConfig, DecoderWeights, Layer
-from pellucid.engine.decoders.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
+from pellucid.engine.decoders.linear import (
+    INT4_GROUP,
+    DenseLinear,
+    Int4Linear,
+    Int8Linear,
+    Linear,
+    quantize_int4,
+    quantize_int8,
+)
 from pellucid.engine.decoders.quantized_blocks import Blocks, round_to_blocks
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
@@ -54,8 +62,9 @@ QUANTS = ("auto", "none", "int8", "int4")
 def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> str:
     """Return the scheme for ``quant`` (auto, none, int8, int4) on a device.
 
-    ``auto`` is int8 on a CPU and bfloat16 elsewhere; ``none`` is bfloat16 where the device multiplies it fast, else float32.
-    Raises ConfigError for a quant that is unknown or that the device or the shape of the model does not allow.
+    ``auto`` is int8 on a CPU and bfloat16 elsewhere; ``none`` is bfloat16 where the device
+    multiplies it fast, else float32. Raises ConfigError for a quant that is unknown or that the
+    device or the shape of the model does not allow.
     """
     if quant not in QUANTS:
         raise ConfigError(f"quant is {quant!r}, but must be auto, none, int8 or int4.")
@@ -88,8 +97,9 @@ def _int4_torch() -> str:
 def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Weight]], scheme: str) -> dict[str, Tensor]:
     """Pack a checkpoint: names as in transformers without "model.", floats or blocks in any order.
 
-    A matrix is packed as soon as its parts are complete, so a generator of tensors keeps memory low. Without ``lm_head.weight``
-    the head is the embedding. Raises ModelError for a tensor that is missing, unknown or of the wrong shape.
+    A matrix is packed as soon as its parts are complete, so a generator of tensors keeps memory
+    low. Without ``lm_head.weight`` the head is the embedding. Raises ModelError for a tensor that
+    is missing, unknown or of the wrong shape.
     """
     packer = _Packer(config, scheme)
     for name, tensor in tensors:
@@ -105,8 +115,8 @@ def check(config: DecoderConfig, specs: Mapping[str, Spec], scheme: str) -> None
 def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, device: torch.device) -> Model:
     """Return a model over packed tensors, which it keeps alive.
 
-    Raises ModelError for a scheme that this machine cannot run (of a packed file from another machine), and for tensors that do
-    not fit the configuration.
+    Raises ModelError for a scheme that this machine cannot run (of a packed file from another
+    machine), and for tensors that do not fit the configuration.
     """
     native = scheme.endswith("-native")
     if native and not calls.available():
@@ -160,7 +170,9 @@ class _Packer:
         if name not in self.shapes:
             raise ModelError(f"The model has a tensor {name!r} that the lean decoder does not know.")
         if tuple(weight.shape) != self.shapes[name]:
-            raise ModelError(f"Tensor {name!r} has shape {tuple(weight.shape)}, but the model's configuration says {self.shapes[name]}.")
+            raise ModelError(
+                f"Tensor {name!r} has shape {tuple(weight.shape)}, but the model's configuration says {self.shapes[name]}."
+            )
         self.seen.add(name)
         if self.native and len(weight.shape) == 2:
             self._add_native(name, weight)
@@ -192,7 +204,10 @@ class _Packer:
             self.packed |= {f"{prefix}{matrix}.{field}": tensor for field, tensor in packed.items()}
 
     def _add_vocabulary(self, name: str, tensor: Tensor) -> None:
-        """Add the embedding or the head. The embedding is kept for look-ups, and packed as the head until there is another one."""
+        """Add the embedding or the head.
+
+        The embedding is kept for look-ups, and packed as the head until there is another one.
+        """
         if name == "lm_head.weight":
             for part in ("head.weight", "head.scale"):
                 self.packed.pop(part, None)
@@ -213,7 +228,10 @@ class _Packer:
             self.packed[f"{name}.weight"] = whole.to(self.dtype).clone()
 
     def finish(self) -> dict[str, Tensor]:
-        """Return the packed tensors, once everything has been added. Raises ModelError if tensors are missing."""
+        """Return the packed tensors, once everything has been added.
+
+        Raises ModelError if tensors are missing.
+        """
         missing = [name for name in self.shapes if name not in self.seen and not _optional(name)]
         if missing:
             raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
@@ -231,7 +249,10 @@ def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     c = config
     matrices = {name: (rows, c.columns[name]) for name, rows in c.rows.items()}
     norms = {"input_norm": c.hidden_size, "post_norm": c.hidden_size, "q_norm": c.head_dim, "k_norm": c.head_dim}
-    shapes: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (c.vocab_size, c.hidden_size), "norm.weight": (c.hidden_size,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "embed_tokens.weight": (c.vocab_size, c.hidden_size),
+        "norm.weight": (c.hidden_size,),
+    }
     for i in range(c.layers):
         for name, shape in matrices.items():
             shapes[f"layers.{i}.{name}.weight"] = shape
@@ -284,7 +305,10 @@ def _activation_dtype(scheme: str) -> torch.dtype:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 faster than float32. Processors do if they have instructions for it."""
+    """Return whether a device multiplies bfloat16 faster than float32.
+
+    Processors do if they have instructions for it.
+    """
     return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
 
 
@@ -292,4 +316,6 @@ def _check_int4(config: DecoderConfig) -> None:
     """Raise ConfigError for a shape that torch's int4 kernel cannot run: it needs whole groups of columns, and rows by sixteen."""
     for name, shape in checkpoint_shapes(config).items():
         if name.startswith("layers.0.") and len(shape) == 2 and (shape[1] % INT4_GROUP or shape[0] % 16):
-            raise ConfigError(f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): use quant int8.")
+            raise ConfigError(
+                f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): use quant int8."
+            )

@@ -20,8 +20,9 @@ class GateClosedError(Exception):
 class Gate:
     """Admits ``slots`` requests at once, by priority and then in order; ``queue`` completions may wait, and as many others.
 
-    Chats and background work leave a quarter of the slots (at least one, if there are two) free for completions, as an engine that has
-    started a chat does not stop it for them. They take no place of a completion in the queue either. Use it from one event loop.
+    Chats and background work leave a quarter of the slots (at least one, if there are two) free for
+    completions, as an engine that has started a chat does not stop it for them. They take no place
+    of a completion in the queue either. Use it from one event loop.
     """
 
     def __init__(self, slots: int, queue: int) -> None:
@@ -65,10 +66,13 @@ class Gate:
         self._waiting.clear()
 
     @asynccontextmanager
-    async def admitted(self, priority: Priority, wait: Callable[[Awaitable[None]], Awaitable[None]]) -> AsyncIterator[None]:
+    async def admitted(
+        self, priority: Priority, wait: Callable[[Awaitable[None]], Awaitable[None]]
+    ) -> AsyncIterator[None]:
         """Wait for a slot by ``wait``, and hold it.
 
-        Raises QueueFullError if too many requests wait already, and GateClosedError if those that wait are dismissed.
+        Raises QueueFullError if too many requests wait already, and GateClosedError if those that
+        wait are dismissed.
         """
         if self.has_room(priority):
             self._running[priority] += 1
@@ -82,7 +86,9 @@ class Gate:
 
     async def _turn(self, priority: Priority) -> None:
         if self.is_full(priority):
-            raise QueueFullError(f"{self._ahead(priority)} requests are already waiting: try again later, or add an engine.")
+            raise QueueFullError(
+                f"{self._ahead(priority)} requests are already waiting: try again later, or add an engine."
+            )
         turn = asyncio.get_running_loop().create_future()
         entry = (priority, next(self._numbers), turn)
         insort(self._waiting, entry)
@@ -98,7 +104,9 @@ class Gate:
 
     def _ahead(self, priority: Priority) -> int:
         """Return how many requests wait in the same part of the queue."""
-        return sum((waiting is Priority.COMPLETION) == (priority is Priority.COMPLETION) for waiting, _, _ in self._waiting)
+        return sum(
+            (waiting is Priority.COMPLETION) == (priority is Priority.COMPLETION) for waiting, _, _ in self._waiting
+        )
 
     def _admit_waiting(self) -> None:
         for entry in [*self._waiting]:

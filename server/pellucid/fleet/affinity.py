@@ -9,7 +9,8 @@ from hashlib import blake2b
 def by_affinity(key: str, addresses: Iterable[str]) -> list[str]:
     """Return the addresses in the order in which a key prefers them.
 
-    This is rendezvous hashing (Thaler and Ravishankar 1996): a replica that comes or goes changes the first choice of its own share of
-    the keys only, and no front needs to know what another has chosen.
+    This is rendezvous hashing (Thaler and Ravishankar 1996): a replica that comes or goes changes
+    the first choice of its own share of the keys only, and no front needs to know what another has
+    chosen.
     """
     return sorted(addresses, key=lambda address: blake2b(f"{key}\n{address}".encode(), digest_size=8).digest())

@@ -37,15 +37,17 @@ class AllowedTokens:
     def limited(self, score: TokenScore, token: WireToken, top_logprobs: int) -> TokenScore:
         """Return a token's score with what the constraint did to the choice.
 
-        The probability of all allowed tokens together is exact if the engine reported each of them. Otherwise it is the most that it may
-        be, so that no token looks more certain than it was.
+        The probability of all allowed tokens together is exact if the engine reported each of them.
+        Otherwise it is the most that it may be, so that no token looks more certain than it was.
         """
         known = dict(token.top) | {token.id: token.logprob}
         mass = self._mass(known)
         among = min(token.logprob - log(max(mass, TINIEST)), 0.0)
         if not self._hides_refused:
             return replace(score, grammar=GrammarScore(mass, self._count, among))
-        top = tuple((id, logprob) for id, logprob in sorted(known.items(), key=lambda one: -one[1]) if id in self)[:top_logprobs]
+        top = tuple((id, logprob) for id, logprob in sorted(known.items(), key=lambda one: -one[1]) if id in self)[
+            :top_logprobs
+        ]
         rest = max(1.0 - fsum(exp(logprob) for _, logprob in top), 0.0)
         return replace(score, top=top, rest=rest, allowed=mass)
 

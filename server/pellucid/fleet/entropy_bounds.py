@@ -12,11 +12,14 @@ ROUNDING = 2.0**-20
 def entropy_range(known: Sequence[float], highest_unknown: float, vocab: int) -> tuple[float, float]:
     """Return the least and the most entropy in nats of a distribution over ``vocab`` tokens.
 
-    ``known`` are the logprobs of some tokens. No other token has a higher logprob than ``highest_unknown``. The entropy is least if the
-    others are as probable as may be, and most if all of them are alike.
+    ``known`` are the logprobs of some tokens. No other token has a higher logprob than
+    ``highest_unknown``. The entropy is least if the others are as probable as may be, and most if
+    all of them are alike.
     """
     probabilities = [exp(logprob) for logprob in known]
-    entropy = fsum(-probability * logprob for probability, logprob in zip(probabilities, known, strict=True) if probability)
+    entropy = fsum(
+        -probability * logprob for probability, logprob in zip(probabilities, known, strict=True) if probability
+    )
     others, rest = vocab - len(known), 1.0 - fsum(probabilities)
     if others <= 0:
         return entropy, entropy

@@ -53,17 +53,24 @@ Lost ones are checked every two seconds, and a router has others behind it.
 """
 
 PAUSE_SHARE = 0.1
-"""Share of that time for which an answer waits, for each of its moves, before it asks a replica again that has failed it twice."""
+"""Share of that time for which an answer waits, for each of its moves, before it asks a replica
+again that has failed it twice.
+"""
 
 MAX_LAG_SECONDS = 0.1
-"""How late the event loop may be before requests are refused: beyond it, answers would pile up in the front."""
+"""How late the event loop may be before requests are refused: beyond it, answers would pile up in
+the front.
+"""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class FleetAdapter:
-    """An adapter that replicas know as ``name``, for requests to the model ``base:name``. ``revision`` is a name for its weights."""
+    """An adapter that replicas know as ``name``, for requests to the model ``base:name``.
+
+    ``revision`` is a name for its weights.
+    """
 
     base: str
     name: str
@@ -71,10 +78,13 @@ class FleetAdapter:
 
 
 class Fleet:
-    """Obeys the protocol ``Engine`` with replicas, each of which serves some of the models. Use it from one event loop.
+    """Obeys the protocol ``Engine`` with replicas, each of which serves some of the models.
 
-    ``vocabularies`` are the numbers of tokens of the models, by name. ``context`` is the most tokens of a sequence. Requests wait up to
-    ``patience`` seconds after the last replica was lost, or after the fleet was made.
+    Use it from one event loop.
+
+    ``vocabularies`` are the numbers of tokens of the models, by name. ``context`` is the most
+    tokens of a sequence. Requests wait up to ``patience`` seconds after the last replica was lost,
+    or after the fleet was made.
     """
 
     def __init__(self, vocabularies: Mapping[str, int], context: int, patience: float = PATIENCE_SECONDS) -> None:
@@ -100,7 +110,8 @@ class Fleet:
     def context(self, model: str) -> int:
         """Return how many tokens a sequence of this model may have: what all its replicas hold, as any of them may continue it.
 
-        It is one less than a replica's own limit, as a replica generates a token even where only the prompt is to be read.
+        It is one less than a replica's own limit, as a replica generates a token even where only
+        the prompt is to be read.
         """
         self._check(model)
         limits = (replica.context(model) for replica in self.replicas.values())
@@ -148,7 +159,10 @@ class Fleet:
         return sum(run.model == model for run in self._running)
 
     def status(self, model: str) -> WorkerStatus:
-        """Return the requests of all replicas that serve this model. They report no slots and no memory."""
+        """Return the requests of all replicas that serve this model.
+
+        They report no slots and no memory.
+        """
         self._check(model)
         gates = [replica.gate for replica in self._serving(model)]
         return WorkerStatus(
@@ -166,8 +180,9 @@ class Fleet:
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
         """Yield an Admission, the scores of the requested prompt tokens, those of the generated tokens, and a Finish.
 
-        Closing the generator cancels the request. Raises NotFoundError, InvalidRequestError, ContextLengthError, QueueFullError or
-        UnavailableError before the first score; later, an error is the reason of the Finish.
+        Closing the generator cancels the request. Raises NotFoundError, InvalidRequestError,
+        ContextLengthError, QueueFullError or UnavailableError before the first score; later, an
+        error is the reason of the Finish.
         """
         self._validate(model, request)
         if self._lag.seconds() > MAX_LAG_SECONDS:
@@ -223,7 +238,10 @@ class Fleet:
             await replica.close()
 
     async def _items(self, run: RunningRequest) -> AsyncGenerator[Admission | TokenScore]:
-        """Yield the admission and all scores. Raises RequestEndError where something other than the length ends the answer."""
+        """Yield the admission and all scores.
+
+        Raises RequestEndError where something other than the length ends the answer.
+        """
         while True:
             replica = await self._available(run)
             try:
@@ -253,7 +271,8 @@ class Fleet:
         request, vocab = run.request, self._vocabularies[run.model]
         adapter = self._adapters.get(run.model)
         name = run.model if adapter is None else adapter.name
-        # An engine that loads an adapter again keeps the cache of the old one, so that each revision needs a cache of its own.
+        # An engine that loads an adapter again keeps the cache of the old one, so that each
+        # revision needs a cache of its own.
         salt = "/".join(filter(None, ("" if adapter is None else adapter.revision, request.cache_salt)))
         more = {"cache_salt": salt} if salt else {}
         is_first = not (run.has_delivered or run.moves)  # what later requests find in the cache, this one has computed
@@ -301,7 +320,10 @@ class Fleet:
             raise RequestEndError(FinishReason.STOP)
 
     async def _prefill(self, run: RunningRequest, replica: Replica, body: Mapping[str, Any]) -> None:
-        """Read a prompt into the cache by an answer of one token, which is dropped. The scores of a prompt would bypass the cache."""
+        """Read a prompt into the cache by an answer of one token, which is dropped.
+
+        The scores of a prompt would bypass the cache.
+        """
         async with aclosing(replica.scores(body, run.session, self._vocabularies[run.model])) as events:
             async for event in run.each(replica.each(events, len(run.request.prompt))):
                 run.cached = run.cached if event.cached is None else min(event.cached, len(run.request.prompt))
@@ -322,13 +344,21 @@ class Fleet:
         return score if allowed is None else allowed.limited(score, token, params.top_logprobs)
 
     async def _available(self, run: RunningRequest) -> Replica:
-        """Return the replica for a request. Without one, wait for what was lost a moment ago. Raises the errors of ``_choose``."""
+        """Return the replica for a request. Without one, wait for what was lost a moment ago.
+
+        Raises the errors of ``_choose``.
+        """
         while True:
             joined = self._joined
             try:
                 return self._choose(run)
             except UnavailableError:
-                lost = max([self._made_at, *(self._lost_at.get(replica.url, -math.inf) for replica in self._serving(run.model))])
+                lost = max(
+                    [
+                        self._made_at,
+                        *(self._lost_at.get(replica.url, -math.inf) for replica in self._serving(run.model)),
+                    ]
+                )
                 left = lost + self._patience - time.monotonic()
                 if self._closing or left <= 0:
                     raise
@@ -369,12 +399,17 @@ class Fleet:
             self._lost_at[replica.url] = time.monotonic()
 
     async def _leave(self, run: RunningRequest, replica: Replica, error: ReplicaLostError) -> None:
-        """Prepare a request that was lost for another replica. Raises what ends the request if it cannot be resumed elsewhere."""
+        """Prepare a request that was lost for another replica.
+
+        Raises what ends the request if it cannot be resumed elsewhere.
+        """
         params = run.request.params
         if run.moves > MAX_MOVES:
             raise UnavailableError(f"The engines of this request failed {run.moves} times; the last one: {error}")
         if run.answer and (params.presence_penalty or params.frequency_penalty):
-            raise UnavailableError(f"{error} An answer with a presence or frequency penalty cannot be resumed: ask again.")
+            raise UnavailableError(
+                f"{error} An answer with a presence or frequency penalty cannot be resumed: ask again."
+            )
         is_again = replica.url in run.left
         run.left.add(replica.url)
         if is_again:  # a router that has not noticed yet that an engine behind it is lost
@@ -391,7 +426,9 @@ class Fleet:
         if len(request.prompt) + (params.max_tokens > 0) > context:
             raise ContextLengthError(len(request.prompt), context)
         if request.score_from is not None and not 0 <= request.score_from <= len(request.prompt):
-            raise InvalidRequestError(f"score_from must be between 0 and the prompt's {len(request.prompt)} tokens.", param="score_from")
+            raise InvalidRequestError(
+                f"score_from must be between 0 and the prompt's {len(request.prompt)} tokens.", param="score_from"
+            )
         check_params(params)
         counts = params.presence_penalty or params.frequency_penalty
         if counts and request.constraint is not None and not request.constraint.hides_refused:
@@ -438,8 +475,9 @@ def _admit(run: RunningRequest) -> Admission:
 def _is_always_named(request: Request) -> bool:
     """Return whether the allowed tokens are named for each step, rather than only after a token that is not among them.
 
-    Healing seldom agrees with what the model would say by itself. And a truncated draw must be made among the allowed tokens; one that is
-    not truncated may be repeated among them where it was refused, without a change of any probability.
+    Healing seldom agrees with what the model would say by itself. And a truncated draw must be made
+    among the allowed tokens; one that is not truncated may be repeated among them where it was
+    refused, without a change of any probability.
     """
     params, constraint = request.params, request.constraint
     truncates = params.top_k or params.top_p < 1 or params.min_p

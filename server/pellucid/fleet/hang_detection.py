@@ -12,13 +12,17 @@ TICK_SECONDS = 1.0
 """Time between two looks at the requests that wait."""
 
 LEAST_SECONDS = 20.0
-"""Time without a token in which an engine may read a long prompt of another front, or compile a kernel."""
+"""Time without a token in which an engine may read a long prompt of another front, or compile a
+kernel.
+"""
 
 GAP_FACTOR = 5
 """Factor by which a hang exceeds the longest gap so far: a slow engine has had long gaps before."""
 
 READING_RATE = 100
-"""Minimum of prompt tokens that an engine reads in a second. vLLM on two busy cores read 200, with 135 million parameters."""
+"""Minimum of prompt tokens that an engine reads in a second. vLLM on two busy cores read 200, with
+135 million parameters.
+"""
 
 
 class HangError(Exception):
@@ -32,8 +36,9 @@ class HangError(Exception):
 class HangDetector:
     """Watches all requests that wait for tokens of one engine. Use it from one event loop.
 
-    The time without a token is counted in ticks while a request waits, so that it neither grows while this process is stopped nor begins
-    again with each request that is cancelled. No limit is larger than ``most`` seconds.
+    The time without a token is counted in ticks while a request waits, so that it neither grows
+    while this process is stopped nor begins again with each request that is cancelled. No limit is
+    larger than ``most`` seconds.
     """
 
     def __init__(self, most: float) -> None:
@@ -50,7 +55,10 @@ class HangDetector:
         return min(max(LEAST_SECONDS, GAP_FACTOR * self._longest, reading), self._most)
 
     async def wait(self, awaitable: Awaitable[T], reading: int) -> T:
-        """Return the engine's reply. The engine may read ``reading`` tokens before. Raises HangError if the engine hangs."""
+        """Return the engine's reply. The engine may read ``reading`` tokens before.
+
+        Raises HangError if the engine hangs.
+        """
         timeout = asyncio.timeout(None)
         self._waits[timeout] = reading
         self.schedule()
@@ -66,7 +74,10 @@ class HangDetector:
                 self._silent = 0.0  # of a silence that a long prompt excused, nothing counts against the others
 
     def note_token(self) -> None:
-        """Note that a request got a token. A gap in which a prompt was read is no gap between tokens."""
+        """Note that a request got a token.
+
+        A gap in which a prompt was read is no gap between tokens.
+        """
         if not any(self._waits.values()):
             self._longest = max(self._longest, self._silent)
         self._silent = 0.0

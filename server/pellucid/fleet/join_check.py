@@ -21,13 +21,17 @@ PROBE = '''def greeting(name: str) -> str:
         raise ValueError("name is empty")
     return f"Hello, {name}!"  # 3.14 * 2 == 6.28
 '''
-"""A text with what tokenizers disagree about: indentation, digits, punctuation, and characters of several bytes."""
+"""A text with what tokenizers disagree about: indentation, digits, punctuation, and characters of
+several bytes.
+"""
 
 MIN_CONTEXT = 64
 """Tokens of a sequence, below which nothing can be answered."""
 
 MAX_DIFFERENCE = 1e-3
-"""The most by which logprobs of two replicas differ that have the same weights in the same dtype, in nats."""
+"""The most by which logprobs of two replicas differ that have the same weights in the same dtype,
+in nats.
+"""
 
 PROBE_PARAMS = SamplingParams(max_tokens=1, top_logprobs=ALTERNATIVES)
 
@@ -50,7 +54,10 @@ class ProbedModel:
 
 
 async def probe_logprobs(replica: Replica, name: str, probe: ProbedModel) -> tuple[float, ...]:
-    """Return the logprobs of the probe by a model or an adapter of a replica. Raises JoinError and the errors of ``prompt_scores``."""
+    """Return the logprobs of the probe by a model or an adapter of a replica.
+
+    Raises JoinError and the errors of ``prompt_scores``.
+    """
     tokens, _ = await replica.prompt_scores(read_body(name, Request(probe.ids, PROBE_PARAMS)), uuid4().hex, probe.vocab)
     logprobs = tuple(token.logprob for token in tokens if isinstance(token, WireToken))
     if len(logprobs) != len(probe.ids) - 1:
@@ -66,10 +73,12 @@ def difference(one: Sequence[float], other: Sequence[float]) -> float:
 class JoinCheck:
     """Admits the replicas that agree with the front's tokenizers and with each other.
 
-    The scores of the probe that most replicas have count as right; among as many, those of the replica that is listed first. A replica
-    that was lost still votes with the scores of its last check, so that the loss of one replica never makes others wrong.
+    The scores of the probe that most replicas have count as right; among as many, those of the
+    replica that is listed first. A replica that was lost still votes with the scores of its last
+    check, so that the loss of one replica never makes others wrong.
 
-    ``probes`` are the ids of PROBE by model, and ``vocabularies`` the numbers of tokens of the models.
+    ``probes`` are the ids of PROBE by model, and ``vocabularies`` the numbers of tokens of the
+    models.
     """
 
     def __init__(self, probes: Mapping[str, Sequence[int]], vocabularies: Mapping[str, int]) -> None:
@@ -80,7 +89,8 @@ class JoinCheck:
     async def join(self, replica: Replica) -> None:
         """Check a replica, and let it take part or note its problem; take out others that have no majority any more.
 
-        One that takes part is not left out because it is busy or slow: a lost one shows as soon as a request fails.
+        One that takes part is not left out because it is busy or slow: a lost one shows as soon as
+        a request fails.
         """
         try:
             served, probes = await self._check(replica)
@@ -104,7 +114,8 @@ class JoinCheck:
     def revision(self, model: str) -> str | None:
         """Return a name for these weights in this dtype, None before a replica joined.
 
-        It is the mean logprob of the probe, in which rounding hardly shows and other weights or another dtype do.
+        It is the mean logprob of the probe, in which rounding hardly shows and other weights or
+        another dtype do.
         """
         logprobs = self.models[model].logprobs
         return None if logprobs is None else f"probe{fmean(logprobs):.3f}"
@@ -116,7 +127,9 @@ class JoinCheck:
         served = {name: context for name, context in listed.items() if name in self.models}
         if not served:
             names = clean(", ".join(listed))
-            raise JoinError(f"It serves {names or 'no model'}, and not {', '.join(self.models)}: see --served-model-name.")
+            raise JoinError(
+                f"It serves {names or 'no model'}, and not {', '.join(self.models)}: see --served-model-name."
+            )
         scores: dict[str, tuple[float, ...]] = {}
         short = [name for name, context in served.items() if context < MIN_CONTEXT]
         if short:
@@ -154,10 +167,15 @@ class JoinCheck:
     async def _check_tokenizer(self, replica: Replica, model: str) -> None:
         reply = await replica.ask("/tokenize", {"model": model, "prompt": PROBE, "add_special_tokens": False})
         if reply.get("tokens") != list(self.models[model].ids):
-            raise JoinError(f"Its tokenizer of {model} is not that of the folder given by --model: both must be of the same model.")
+            raise JoinError(
+                f"Its tokenizer of {model} is not that of the folder given by --model: both must be of the same model."
+            )
 
     async def _check_scores(self, replica: Replica, model: str) -> tuple[float, ...]:
-        """Return the scores of the probe. It also compiles what the first request would wait for."""
+        """Return the scores of the probe.
+
+        It also compiles what the first request would wait for.
+        """
         probe = self.models[model]
         body = generate_body(model, Request(probe.ids, PROBE_PARAMS), [], 1)
         try:
@@ -181,7 +199,10 @@ def _leave_out(replica: Replica, problem: str) -> None:
 
 
 def _models_in(reply: Mapping[str, Any]) -> dict[str, int]:
-    """Return the models of a reply of /v1/models, with their contexts. Adapters, which have a parent, are left out."""
+    """Return the models of a reply of /v1/models, with their contexts.
+
+    Adapters, which have a parent, are left out.
+    """
     data = reply.get("data")
     listed = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
     return {

@@ -16,8 +16,9 @@ MEASUREMENTS = 4
 class LoopLag:
     """Measures by how many seconds the running event loop is late, for as long as ``is_needed`` returns true.
 
-    The least of several measurements tells a loop that has more to do than it can from one that another process, or a single
-    long task, has stopped once (as CoDel does with the time in a queue; Nichols and Jacobson 2012).
+    The least of several measurements tells a loop that has more to do than it can from one that
+    another process, or a single long task, has stopped once (as CoDel does with the time in a
+    queue; Nichols and Jacobson 2012).
     """
 
     def __init__(self, is_needed: Callable[[], bool]) -> None:

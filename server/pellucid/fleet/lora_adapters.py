@@ -1,7 +1,8 @@
 """Knows which LoRA adapters the replicas have, and loads and unloads them there.
 
-vLLM knows adapters by name, whatever their base. Here each one is a model ``base:name``, which replicas serve only if it has the same
-weights at all of them. The engines read its folder themselves, so that it must have the same path there.
+vLLM knows adapters by name, whatever their base. Here each one is a model ``base:name``, which
+replicas serve only if it has the same weights at all of them. The engines read its folder
+themselves, so that it must have the same path there.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ class LoraAdapters:
     async def load(self, base: str, name: str, path: Path) -> None:
         """Let every replica that serves ``base`` read the folder of an adapter; those that do not are among ``problems``.
 
-        Raises AdapterError if the name is taken or if none could load it, and UnavailableError while answers of it run.
+        Raises AdapterError if the name is taken or if none could load it, and UnavailableError
+        while answers of it run.
         """
         model = f"{base}:{name}"
         replicas = [one for one in self._replicas() if one.takes_part and base in one.models]
@@ -126,7 +128,9 @@ class LoraAdapters:
         try:
             reasons = await asyncio.gather(*(self._load_and_verify(replica, model, folder) for replica in replicas))
             if all(reason is not None for reason in reasons):
-                by_address = " ".join(f"{replica.url}: {reason}" for replica, reason in zip(replicas, reasons, strict=True))
+                by_address = " ".join(
+                    f"{replica.url}: {reason}" for replica, reason in zip(replicas, reasons, strict=True)
+                )
                 raise AdapterError(f"No engine could load the adapter {name} from {path}. {by_address}")
             self._folders[model] = folder
         finally:
@@ -146,7 +150,9 @@ class LoraAdapters:
         try:
             await asyncio.wrap_future(ended)
             serving = [replica for replica in self._replicas() if replica.takes_part and model in replica.adapters]
-            others = [replica for replica in self._replicas() if not replica.takes_part or model in replica.adapter_problems]
+            others = [
+                replica for replica in self._replicas() if not replica.takes_part or model in replica.adapter_problems
+            ]
             self._unloaded[model] = {replica.url for replica in [*serving, *others]}
             self._logprobs.pop(model, None)
             for replica in self._replicas():
@@ -165,15 +171,24 @@ class LoraAdapters:
         if not replicas:
             raise UnavailableError(f"No engine serves {base} now: `pellucid engines list` shows the reasons.")
         if model in self._changing:
-            raise UnavailableError(f"{model} is still being unloaded, until its last answers have ended: try again then.")
-        other = next((one for one in [*self._folders, *self.served()] if one != model and one.rpartition(":")[2] == name), None)
+            raise UnavailableError(
+                f"{model} is still being unloaded, until its last answers have ended: try again then."
+            )
+        other = next(
+            (one for one in [*self._folders, *self.served()] if one != model and one.rpartition(":")[2] == name), None
+        )
         if other is not None:
-            raise AdapterError(f"An engine has one adapter of a name, and {other} is served: unload it, or use another name.", param="name")
+            raise AdapterError(
+                f"An engine has one adapter of a name, and {other} is served: unload it, or use another name.",
+                param="name",
+            )
         if name in self._join_check.models or model in self._join_check.models:
             raise AdapterError(f"{name} is the name of a model: use another name for the adapter.", param="name")
         running = self._fleet.running(model)
         if running:
-            raise UnavailableError(f"{running} answers of {model} are running and would continue with other weights: try again later.")
+            raise UnavailableError(
+                f"{running} answers of {model} are running and would continue with other weights: try again later."
+            )
 
     async def _load_and_verify(self, replica: Replica, model: str, folder: LoadedFolder) -> str | None:
         """Return why a replica does not serve an adapter from a folder, None if it does."""
@@ -182,12 +197,16 @@ class LoraAdapters:
                 listed = adapters_in(await replica.ask("/v1/models"))
             except (ReplicaLostError, ReplicaBusyError, PellucidError) as error:
                 return str(error)
-            problem = await self._load_at(replica, model, folder, listed) or await self._verify(replica, model, is_loading=True)
+            problem = await self._load_at(replica, model, folder, listed) or await self._verify(
+                replica, model, is_loading=True
+            )
             if problem is not None:
                 replica.drop_adapter(model, problem)
             return problem
 
-    async def _load_at(self, replica: Replica, model: str, folder: LoadedFolder, listed: Mapping[str, str]) -> str | None:
+    async def _load_at(
+        self, replica: Replica, model: str, folder: LoadedFolder, listed: Mapping[str, str]
+    ) -> str | None:
         """Let a replica read the folder of an adapter. Return the reason if it does not."""
         base, _, name = model.rpartition(":")
         if listed.get(name, base) != base:
@@ -223,7 +242,10 @@ class LoraAdapters:
             self._unloaded.pop(model, None)
 
     async def _verify(self, replica: Replica, model: str, *, is_loading: bool = False) -> str | None:
-        """Serve an adapter from a replica that has it if it has the weights that others have. Return the reason if not."""
+        """Serve an adapter from a replica that has it if it has the weights that others have.
+
+        Return the reason if not.
+        """
         base, _, name = model.rpartition(":")
         if re.fullmatch(ADAPTER_NAME, name) is None:
             return "An adapter's name has up to 64 letters, digits, hyphens, dots and underscores: load it under another one."
@@ -252,4 +274,6 @@ def adapters_in(reply: Mapping[str, Any]) -> dict[str, str]:
     data = reply.get("data")
     listed = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
     named = [(one.get("id"), one.get("parent")) for one in listed]
-    return {shown_name(id): shown_name(parent) for id, parent in named if isinstance(id, str) and isinstance(parent, str)}
+    return {
+        shown_name(id): shown_name(parent) for id, parent in named if isinstance(id, str) and isinstance(parent, str)
+    }

@@ -24,13 +24,17 @@ CHECK_SECONDS = 2.0
 """Time between two looks at the list of engines and at those that take no part."""
 
 RECHECK_SECONDS = 60.0
-"""Time between two checks of an engine that takes part: it may have been started again with other weights."""
+"""Time between two checks of an engine that takes part: it may have been started again with other
+weights.
+"""
 
 MAX_FILE_BYTES = 64 * 2**10
 """Size of a file of engines."""
 
 JOIN_SECONDS = 90.0
-"""Time limit for the check of an engine. Its first request with logprobs compiles a kernel, which takes up to half a minute."""
+"""Time limit for the check of an engine.
+Its first request with logprobs compiles a kernel, which takes up to half a minute.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +54,9 @@ class Membership:
     Only files name engines, never a request: an engine reads every prompt.
     """
 
-    def __init__(self, fleet: Fleet, check: JoinCheck, limits: ReplicaLimits, addresses: Sequence[str], file: Path | None = None) -> None:
+    def __init__(
+        self, fleet: Fleet, check: JoinCheck, limits: ReplicaLimits, addresses: Sequence[str], file: Path | None = None
+    ) -> None:
         self.fleet = fleet
         self._check = check
         self._limits = limits
@@ -72,8 +78,8 @@ class Membership:
     async def update(self, patience: float | None = None) -> None:
         """Read the list of engines, drain those that it no longer has, and check those that take no part, and now and then the others.
 
-        Checks that take longer than ``patience`` seconds continue, so that an engine that hangs does not delay the others.
-        Raises ConfigError for a list that cannot be read.
+        Checks that take longer than ``patience`` seconds continue, so that an engine that hangs
+        does not delay the others. Raises ConfigError for a list that cannot be read.
         """
         more = [] if self._file is None else await asyncio.to_thread(read_engines, self._file)
         listed = dict.fromkeys([*self._addresses, *more])
@@ -149,7 +155,10 @@ class Membership:
 
 
 def read_engines(path: Path) -> list[str]:
-    """Return the addresses in a file, one in each line; a # begins a comment. Raises ConfigError."""
+    """Return the addresses in a file, one in each line; a # begins a comment.
+
+    Raises ConfigError.
+    """
     return [engine for line in read_list(path).splitlines() if (engine := engine_in(line))]
 
 
@@ -164,7 +173,10 @@ def read_list(path: Path) -> str:
 
 
 def engine_in(line: str) -> str | None:
-    """Return the address in a line of a file of engines, or None. Raises ConfigError for what is not one."""
+    """Return the address in a line of a file of engines, or None.
+
+    Raises ConfigError for what is not one.
+    """
     text = line.partition("#")[0].strip()
     return engine_url(text) if text else None
 

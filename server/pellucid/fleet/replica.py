@@ -35,13 +35,16 @@ COMMAND_SECONDS = 60.0
 """Time limit for a command, such as to load an adapter from a slow disk."""
 
 SILENT_SECONDS = 120.0
-"""Time without a token of an answer after which an engine counts as lost. A long prompt or a busy engine takes a while.
+"""Time without a token of an answer after which an engine counts as lost.
+A long prompt or a busy engine takes a while.
 
 A body that has begun must be complete in that time.
 """
 
 IDLE_SECONDS = 3.0
-"""Time for which a connection is kept for the next request: less than the 5 seconds after which uvicorn, beneath vLLM, closes it."""
+"""Time for which a connection is kept for the next request: less than the 5 seconds after which
+uvicorn, beneath vLLM, closes it.
+"""
 
 MAX_LINE_BYTES = 4 * 2**20
 """Size of an event, and of a reply about an engine. An event has some kilobytes."""
@@ -53,7 +56,9 @@ USAGE_SECONDS = 1.0
 """Time that the usage may take after the end of an answer."""
 
 SESSION = "x-session-id"
-"""The header by which routers of vLLM and Ray Serve keep an editor or a conversation with one replica."""
+"""The header by which routers of vLLM and Ray Serve keep an editor or a conversation with one
+replica.
+"""
 
 
 class ReplicaLostError(Exception):
@@ -80,10 +85,11 @@ class ReplicaBusyError(Exception):
 class Replica:
     """An engine at an address. ``models`` are the most tokens of a sequence of each of its models.
 
-    ``problem`` is the reason why it gets no new requests, as a sentence; None if it takes part. ``probes`` are the logprobs of the probe
-    at its last complete check, by model. ``adapters`` are its models with an adapter, and their bases, and ``adapter_problems`` the reasons
-    why others are not served from it. One that is ``is_stale`` is to be checked soon. ``lock`` is held by what changes or checks its
-    adapters.
+    ``problem`` is the reason why it gets no new requests, as a sentence; None if it takes part.
+    ``probes`` are the logprobs of the probe at its last complete check, by model. ``adapters`` are
+    its models with an adapter, and their bases, and ``adapter_problems`` the reasons why others are
+    not served from it. One that is ``is_stale`` is to be checked soon. ``lock`` is held by what
+    changes or checks its adapters.
     """
 
     url: str
@@ -128,10 +134,12 @@ class Replica:
             self.adapter_problems = {**self.adapter_problems, model: problem}
 
     async def scores(self, body: Mapping[str, Any], session: str, vocab: int) -> AsyncGenerator[WireEvent]:
-        """Yield the events of an answer, the last one of which is finished. Closing the generator cancels the answer.
+        """Yield the events of an answer, the last one of which is finished.
 
-        The last one also has the cached tokens, if the engine reports them. Raises ReplicaLostError and ReplicaBusyError, and
-        InvalidRequestError for a request that no replica would serve.
+        Closing the generator cancels the answer.
+
+        The last one also has the cached tokens, if the engine reports them. Raises ReplicaLostError
+        and ReplicaBusyError, and InvalidRequestError for a request that no replica would serve.
         """
         most, stops = body["sampling_params"]["max_tokens"], body["sampling_params"]["stop_token_ids"]
         room = most
@@ -155,14 +163,19 @@ class Replica:
             if last is None:
                 raise ReplicaLostError(f"{self.url} broke off ({type(error).__name__}).") from error
         except (EngineFailureError, MalformedAnswerError) as error:
-            if isinstance(error, EngineFailureError) and error.is_refusal and room == most:  # no other engine would take it either
+            if (
+                isinstance(error, EngineFailureError) and error.is_refusal and room == most
+            ):  # no other engine would take it either
                 raise refused(str(error)) from error
             raise ReplicaLostError(f"{self.url} failed: {error}") from error
         if last is None:
             raise ReplicaLostError(f"{self.url} ended an answer before its end.")
 
     async def each(self, events: AsyncGenerator[WireEvent], reading: int) -> AsyncGenerator[WireEvent]:
-        """Yield the events of an answer after a prompt of ``reading`` tokens. Raises ReplicaHangsError if the engine hangs."""
+        """Yield the events of an answer after a prompt of ``reading`` tokens.
+
+        Raises ReplicaHangsError if the engine hangs.
+        """
         while True:
             try:
                 event = await self.unless_it_hangs(anext(events), reading)
@@ -174,14 +187,24 @@ class Replica:
             yield event
 
     async def unless_it_hangs(self, awaitable: Awaitable[T], reading: int) -> T:
-        """Return what is awaited after a prompt of ``reading`` tokens. Raises ReplicaHangsError if the engine hangs."""
+        """Return what is awaited after a prompt of ``reading`` tokens.
+
+        Raises ReplicaHangsError if the engine hangs.
+        """
         try:
             return await self.hang.wait(awaitable, reading)
         except HangError as error:
-            raise ReplicaHangsError(f"{self.url} hangs: none of its requests got a token in {error.seconds:g} seconds.") from None
+            raise ReplicaHangsError(
+                f"{self.url} hangs: none of its requests got a token in {error.seconds:g} seconds."
+            ) from None
 
-    async def prompt_scores(self, body: Mapping[str, Any], session: str, vocab: int) -> tuple[list[WireToken | None], int]:
-        """Return the tokens of a prompt that was read, and how many of them came from the cache. Raises the errors of ``scores``."""
+    async def prompt_scores(
+        self, body: Mapping[str, Any], session: str, vocab: int
+    ) -> tuple[list[WireToken | None], int]:
+        """Return the tokens of a prompt that was read, and how many of them came from the cache.
+
+        Raises the errors of ``scores``.
+        """
         try:
             async with self._post(ROUTE, body, session) as response:
                 await self._check(response)
@@ -194,13 +217,18 @@ class Replica:
     async def ask(self, route: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """Return the JSON object of a reply about the engine itself. Raises ReplicaLostError."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS), self._get(route) if body is None else self._post(route, body) as response:
+            async with (
+                asyncio.timeout(CONNECT_SECONDS),
+                self._get(route) if body is None else self._post(route, body) as response,
+            ):
                 await self._check(response)
                 return _object(await _body(response, MAX_LINE_BYTES))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ReplicaLostError(f"{self.url} does not answer ({type(error).__name__}).") from error
         except MalformedAnswerError as error:
-            raise ReplicaLostError(f"{self.url}{route} does not return a JSON object: it is not a vLLM server.") from error
+            raise ReplicaLostError(
+                f"{self.url}{route} does not return a JSON object: it is not a vLLM server."
+            ) from error
 
     async def tell(self, route: str, body: Mapping[str, Any]) -> tuple[int, str]:
         """Return the status of a reply to a command, and the reason if it is not 200: "" for a route that the engine does not have.
@@ -229,7 +257,10 @@ class Replica:
         return False
 
     async def close(self) -> None:
-        """Close all connections, which cancels what the engine does for this front. Another request opens new ones."""
+        """Close all connections, which cancels what the engine does for this front.
+
+        Another request opens new ones.
+        """
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
@@ -237,7 +268,9 @@ class Replica:
     def _get(self, route: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._http().get(route, timeout=_limits(), allow_redirects=False)
 
-    def _post(self, route: str, body: Mapping[str, Any], session: str | None = None) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def _post(
+        self, route: str, body: Mapping[str, Any], session: str | None = None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         headers = {} if session is None else {SESSION: session}
         return self._http().post(route, json=body, headers=headers, timeout=_limits(), allow_redirects=False)
 
@@ -245,7 +278,8 @@ class Replica:
         if self._client is None:
             self._client = aiohttp.ClientSession(
                 self.url,
-                headers={"accept-encoding": "identity"} | ({} if self.key is None else {"authorization": f"Bearer {self.key}"}),
+                headers={"accept-encoding": "identity"}
+                | ({} if self.key is None else {"authorization": f"Bearer {self.key}"}),
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -277,7 +311,9 @@ def _limits() -> aiohttp.ClientTimeout:
 
 
 async def _events(response: aiohttp.ClientResponse, vocab: int) -> AsyncGenerator[WireEvent]:
-    """Yield the events of a stream up to ``[DONE]``. Raises EngineFailureError and MalformedAnswerError.
+    """Yield the events of a stream up to ``[DONE]``.
+
+    Raises EngineFailureError and MalformedAnswerError.
 
     It is also a malformed answer if no token comes for too long, whatever else comes.
     """
@@ -320,7 +356,10 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Return the body of a reply. Raises MalformedAnswerError for one that is too long or takes too long."""
+    """Return the body of a reply.
+
+    Raises MalformedAnswerError for one that is too long or takes too long.
+    """
     body = bytearray()
     try:
         async with asyncio.timeout(SILENT_SECONDS):

@@ -24,11 +24,14 @@ class RequestEndError(Exception):
 
 @dataclass(eq=False)
 class RunningRequest:
-    """A request of ``model``, and its progress. ``capacity`` is the most tokens of prompt and answer together.
+    """A request of ``model``, and its progress.
 
-    ``answer`` holds the ids that came so far, from whichever replica, and ``is_read`` is true once the scores of the prompt were
-    delivered. ``deadline`` is a time of the event loop. ``moves`` counts how often the request was lost with a replica, at the addresses
-    ``left``, and ``busy`` are the addresses that took no more requests.
+    ``capacity`` is the most tokens of prompt and answer together.
+
+    ``answer`` holds the ids that came so far, from whichever replica, and ``is_read`` is true once
+    the scores of the prompt were delivered. ``deadline`` is a time of the event loop. ``moves``
+    counts how often the request was lost with a replica, at the addresses ``left``, and ``busy``
+    are the addresses that took no more requests.
     """
 
     model: str
@@ -71,7 +74,10 @@ class RunningRequest:
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """Return what is awaited. Raises RequestEndError if the request ends meanwhile, which cancels what is awaited."""
+        """Return what is awaited.
+
+        Raises RequestEndError if the request ends meanwhile, which cancels what is awaited.
+        """
         self._timeout = timeout = asyncio.timeout_at(self.deadline if self._ending is None else 0)
         try:
             async with timeout:

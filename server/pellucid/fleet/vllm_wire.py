@@ -1,7 +1,8 @@
 """Writes requests to vLLM's route for token ids, and reads its answers. All functions are pure.
 
-The route is ``POST /inference/v1/generate`` (vLLM 0.32, ``--enable-scale-out``). Its logprobs are those of the model itself, before
-temperature, bias, ``allowed_token_ids`` and penalties, but not before its structured outputs, which are therefore never used.
+The route is ``POST /inference/v1/generate`` (vLLM 0.32, ``--enable-scale-out``). Its logprobs are
+those of the model itself, before temperature, bias, ``allowed_token_ids`` and penalties, but not
+before its structured outputs, which are therefore never used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ ALTERNATIVES = 20
 """Alternatives that are requested for each token, even if fewer are wanted: they bound the entropy."""
 
 ENTROPY_ID = -1
-"""In place of the best alternative, an engine with the plugin in ``deploy/vllm_entropy`` sends this id with the negative entropy."""
+"""In place of the best alternative, an engine with the plugin in ``deploy/vllm_entropy`` sends this
+id with the negative entropy.
+"""
 
 MAX_TEMPERATURE = 2.0
 """vLLM's own limit."""
@@ -38,7 +41,9 @@ WRONG_FORM = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """Errors of reading an answer that has another form."""
 
 SEED_STEP = 1_000_003
-"""Separates the seeds of an answer's parts: with the same seed, a resumed answer would draw the same numbers again."""
+"""Separates the seeds of an answer's parts: with the same seed, a resumed answer would draw the
+same numbers again.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,10 @@ class WireToken:
 
 @dataclass(frozen=True, slots=True)
 class WireEvent:
-    """A part of an answer. ``stop_id`` is the stop token that ended it; it is not among ``tokens``. ``cached`` counts prompt tokens."""
+    """A part of an answer. ``stop_id`` is the stop token that ended it; it is not among ``tokens``.
+
+    ``cached`` counts prompt tokens.
+    """
 
     tokens: tuple[WireToken, ...] = ()
     finished: bool = False
@@ -70,7 +78,10 @@ class MalformedAnswerError(Exception):
 
 
 class EngineFailureError(Exception):
-    """An error that an engine reports in the middle of an answer. ``is_refusal`` if it calls the request wrong."""
+    """An error that an engine reports in the middle of an answer.
+
+    ``is_refusal`` if it calls the request wrong.
+    """
 
     def __init__(self, message: str, *, is_refusal: bool = False) -> None:
         super().__init__(message)
@@ -126,12 +137,20 @@ def read_body(model: str, request: Request) -> dict[str, Any]:
         "model": model,
         "token_ids": list(request.prompt),
         "priority": int(request.terms.priority),
-        "sampling_params": {"temperature": 0, "max_tokens": 1, "prompt_logprobs": ALTERNATIVES + 1, "detokenize": False},
+        "sampling_params": {
+            "temperature": 0,
+            "max_tokens": 1,
+            "prompt_logprobs": ALTERNATIVES + 1,
+            "detokenize": False,
+        },
     }
 
 
 def read_event(data: Mapping[str, Any], vocab: int) -> WireEvent:
-    """Return an event of a stream of a model with ``vocab`` tokens. Raises EngineFailureError for an error, and MalformedAnswerError."""
+    """Return an event of a stream of a model with ``vocab`` tokens.
+
+    Raises EngineFailureError for an error, and MalformedAnswerError.
+    """
     if "error" in data:
         code = data["error"].get("code") if isinstance(data["error"], Mapping) else None
         raise EngineFailureError(error_of(data), is_refusal=code == 400)
@@ -153,7 +172,9 @@ def read_event(data: Mapping[str, Any], vocab: int) -> WireEvent:
         raise _malformed(error) from None
 
 
-def read_prompt_scores(data: Mapping[str, Any], prompt: Sequence[int], vocab: int) -> tuple[list[WireToken | None], int]:
+def read_prompt_scores(
+    data: Mapping[str, Any], prompt: Sequence[int], vocab: int
+) -> tuple[list[WireToken | None], int]:
     """Return the tokens of a prompt that was read, None for the first one, and how many of them came from the cache.
 
     Raises EngineFailureError and MalformedAnswerError.
@@ -170,7 +191,9 @@ def read_prompt_scores(data: Mapping[str, Any], prompt: Sequence[int], vocab: in
         raise _malformed(error) from None
 
 
-def token_score(token: WireToken, position: int, vocab: int, top_logprobs: int, sampled: float | None = None) -> TokenScore:
+def token_score(
+    token: WireToken, position: int, vocab: int, top_logprobs: int, sampled: float | None = None
+) -> TokenScore:
     """Return the score of a token at a position, with its entropy or the bounds of it, and the wanted number of alternatives."""
     top = token.top[:top_logprobs]
     return TokenScore(
@@ -193,7 +216,9 @@ def sampled_probability(token: WireToken, params: SamplingParams) -> float | Non
     """
     if params.temperature == 0:
         return 1.0
-    adjusted = params.logit_bias or params.repetition_penalty != 1.0 or params.presence_penalty or params.frequency_penalty
+    adjusted = (
+        params.logit_bias or params.repetition_penalty != 1.0 or params.presence_penalty or params.frequency_penalty
+    )
     if adjusted or not 0 < params.top_k <= len(token.top):
         return None
     best = token.top[0][1]
@@ -254,11 +279,15 @@ def _prompt_token(row: Mapping[str, Mapping[str, Any]], id: int, vocab: int) -> 
     return _scored(id, row[str(id)], [(int(key), other) for key, other in row.items()], vocab)
 
 
-def _scored(id: int, own: Mapping[str, Any], others: Sequence[tuple[object, Mapping[str, Any]]], vocab: int) -> WireToken:
+def _scored(
+    id: int, own: Mapping[str, Any], others: Sequence[tuple[object, Mapping[str, Any]]], vocab: int
+) -> WireToken:
     """Return a token with its alternatives in order; ``others`` may have the token itself and the entropy among them."""
     entropy = next((-_logprob(other) for key, other in others if key == ENTROPY_ID), None)
     before = 0 if entropy is None else 1  # the entropy has the first place, so that all ranks are larger by one
-    ranked = sorted((_rank(other, before), _id(key, vocab), _logprob(other)) for key, other in others if key != ENTROPY_ID)
+    ranked = sorted(
+        (_rank(other, before), _id(key, vocab), _logprob(other)) for key, other in others if key != ENTROPY_ID
+    )
     top = tuple((key, logprob) for rank, key, logprob in ranked if rank <= ALTERNATIVES)[:ALTERNATIVES]
     if len({key for key, _ in top}) < len(top):
         raise ValueError(f"token {id} has the same alternative twice")

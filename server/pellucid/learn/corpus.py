@@ -23,10 +23,14 @@ HOLDOUT = 0.05
 """Share of the text held out for validation, and again for the test."""
 
 FEW_FILES = 20
-"""Number of files below which each file is cut into three parts, because 5 % of so few files is less than one."""
+"""Number of files below which each file is cut into three parts, because 5 % of so few files is
+less than one.
+"""
 
 LARGEST_SHARE = 0.1
-"""Largest share of all text that a held-out file may have: the only book among notes is worth more in training."""
+"""Largest share of all text that a held-out file may have: the only book among notes is worth more
+in training.
+"""
 
 MIN_BYTES = 10_000
 """Text below which training and testing are pointless: a twentieth of it is a few lines."""
@@ -50,7 +54,9 @@ MAX_WALKED = 500_000
 """Files and folders in the largest folder that is walked."""
 
 SNIFFED_BYTES = 8192
-"""Bytes at the beginning of a file in which a NUL means that it is not text. This is git's own rule."""
+"""Bytes at the beginning of a file in which a NUL means that it is not text.
+This is git's own rule.
+"""
 
 
 @dataclass(frozen=True)
@@ -124,11 +130,14 @@ def gather(
 ) -> Corpus:
     """Read the documents of files and folders, each content once.
 
-    In a folder, hidden files, files that git ignores, files larger than ``largest`` bytes and, with ``suffixes``, files with any other
-    suffix are skipped. A file or folder that is named itself is always read. The folder ``without`` is excluded silently. Of more files
-    than the budget allows, those that are read are chosen by the hash of their names, so that other files do not change the choice much.
+    In a folder, hidden files, files that git ignores, files larger than ``largest`` bytes and, with
+    ``suffixes``, files with any other suffix are skipped. A file or folder that is named itself is
+    always read. The folder ``without`` is excluded silently. Of more files than the budget allows,
+    those that are read are chosen by the hash of their names, so that other files do not change the
+    choice much.
 
-    Raises InvalidRequestError if a path does not exist, a file cannot be read, or there is no text at all.
+    Raises InvalidRequestError if a path does not exist, a file cannot be read, or there is no text
+    at all.
     """
     progress = progress or Silent()
     wanted = frozenset(suffixes)
@@ -139,12 +148,16 @@ def gather(
             raise InvalidRequestError(f"{path} does not exist: name a file or a folder of text.")
     progress.start("looking for files", None)
     for path in paths:
-        for file in _files(path, wanted, largest, without, skipped) if path.is_dir() else [_FoundFile(path, path.name, 0)]:
+        for file in (
+            _files(path, wanted, largest, without, skipped) if path.is_dir() else [_FoundFile(path, path.name, 0)]
+        ):
             found.append(file)
             progress.advance(1)
     chosen = _within(budget, found)
     if len(chosen) < len(found):
-        skipped[f"of {len(found):,} beyond a sample of {budget.files:,} files or {human(budget.bytes)}"] = len(found) - len(chosen)
+        skipped[f"of {len(found):,} beyond a sample of {budget.files:,} files or {human(budget.bytes)}"] = len(
+            found
+        ) - len(chosen)
     documents: dict[bytes, Document] = {}  # by content
     progress.start("reading files", len(chosen))
     for file in chosen:
@@ -161,18 +174,24 @@ def gather(
         where = ", ".join(map(str, paths))
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted((+skipped).items()))
         raise InvalidRequestError(
-            f"There is no text in {where}" + (f" ({reasons})" if reasons else "") + ": name a file or a folder that contains some."
+            f"There is no text in {where}"
+            + (f" ({reasons})" if reasons else "")
+            + ": name a file or a folder that contains some."
         )
     return Corpus(tuple(sorted(documents.values(), key=lambda document: document.name)), dict(+skipped))
 
 
 def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
-    """Hold out whole files, chosen by the hash of their names. With few files, hold out the end of each, cut at a line break.
+    """Hold out whole files, chosen by the hash of their names.
+
+    With few files, hold out the end of each, cut at a line break.
 
     Raises InvalidRequestError if there is too little text.
     """
     if corpus.size < MIN_BYTES:
-        raise InvalidRequestError(f"There are {corpus.size:,} bytes of text, too little to train and test on: give {MIN_BYTES:,} or more.")
+        raise InvalidRequestError(
+            f"There are {corpus.size:,} bytes of text, too little to train and test on: give {MIN_BYTES:,} or more."
+        )
     if len(corpus.documents) < FEW_FILES:
         return _cut_each(corpus.documents, holdout)
     order = sorted(corpus.documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
@@ -204,7 +223,9 @@ def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
             if piece:
                 part.append(Document(document.name, piece))
     if not all(parts):
-        raise InvalidRequestError("The text is one long line, which cannot be split at line breaks: break it into lines.")
+        raise InvalidRequestError(
+            "The text is one long line, which cannot be split at line breaks: break it into lines."
+        )
     return Split(*map(tuple, parts))
 
 
@@ -222,7 +243,9 @@ class _FoundFile:
     size: int
 
 
-def _files(folder: Path, suffixes: frozenset[str], largest: int, without: Path | None, skipped: Counter[str]) -> Iterator[_FoundFile]:
+def _files(
+    folder: Path, suffixes: frozenset[str], largest: int, without: Path | None, skipped: Counter[str]
+) -> Iterator[_FoundFile]:
     """Yield the files of a folder, in order. Links are not followed."""
     folder = folder.absolute()
     top = repository(folder) or folder
@@ -238,7 +261,9 @@ def _files(folder: Path, suffixes: frozenset[str], largest: int, without: Path |
             path = Path(entry.path)
             yield _FoundFile(path, path.relative_to(folder).as_posix(), size)
     if walk.is_cut:
-        raise InvalidRequestError(f"{folder} contains more than {MAX_WALKED:,} files and folders: name a smaller folder.")
+        raise InvalidRequestError(
+            f"{folder} contains more than {MAX_WALKED:,} files and folders: name a smaller folder."
+        )
     skipped["folders ignored by git"] += walk.ignored_folders
     skipped["ignored by git"] += walk.ignored_files
     skipped["of other kinds"] += walk.unwanted

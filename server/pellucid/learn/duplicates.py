@@ -36,8 +36,9 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 def without_near_duplicates(corpus: Corpus, progress: Progress | None = None) -> Corpus:
     """Drop documents that nearly equal an earlier one, and count them as skipped.
 
-    Two signatures that differ in at most ``HASHES - LEAST`` places have a band without a difference, as there is one band more. So only
-    the documents with a common band are compared, and none is missed.
+    Two signatures that differ in at most ``HASHES - LEAST`` places have a band without a
+    difference, as there is one band more. So only the documents with a common band are compared,
+    and none is missed.
     """
     progress = progress or Silent()
     documents, kept = corpus.documents, list[Document]()
@@ -65,11 +66,17 @@ def candidates(by_band: Mapping[Band, Sequence[int]], bands: Sequence[Band]) -> 
 
 
 def minhash(text: str) -> NDArray[np.uint32]:
-    """Return a signature of shape (HASHES,). The share of equal places in two signatures estimates their texts' Jaccard similarity."""
+    """Return a signature of shape (HASHES,).
+
+    The share of equal places in two signatures estimates their texts' Jaccard similarity.
+    """
     codes = np.array([_code(word) for word in _WORD.findall(text)], dtype=np.uint64)
     width = min(SHINGLE, len(codes))
-    # Products and sums overflow, and their upper halves count (Dietzfelbinger 1996): a remainder by a prime takes ten times as long.
-    shingles = sum((codes[at : len(codes) - width + 1 + at] * _FACTORS[at] for at in range(width)), np.zeros(1, dtype=np.uint64))
+    # Products and sums overflow, and their upper halves count (Dietzfelbinger 1996): a remainder by
+    # a prime takes ten times as long.
+    shingles = sum(
+        (codes[at : len(codes) - width + 1 + at] * _FACTORS[at] for at in range(width)), np.zeros(1, dtype=np.uint64)
+    )
     values = shingles >> _HALF
     least = np.full(HASHES, np.iinfo(np.uint64).max)
     for at in range(0, len(values), _BLOCK):

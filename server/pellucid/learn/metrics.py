@@ -1,7 +1,8 @@
 """Metrics of predictions, with counts and 95 % intervals.
 
-Probabilities and outcomes are arrays of shape (n,); outcomes are 0 or 1. The bootstrap computes each metric a thousand times. Brier
-score and log loss are therefore plain NumPy: scikit-learn gives the same numbers, but takes some 400 times as long to check its arguments.
+Probabilities and outcomes are arrays of shape (n,); outcomes are 0 or 1. The bootstrap computes
+each metric a thousand times. Brier score and log loss are therefore plain NumPy: scikit-learn gives
+the same numbers, but takes some 400 times as long to check its arguments.
 """
 
 from __future__ import annotations
@@ -79,16 +80,25 @@ def reliability(probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10, b
         groups = [np.flatnonzero(at == number) for number in range(bins)]
     else:
         groups = np.array_split(np.argsort(p, kind="stable"), bins)
-    return [Bin(len(group), float(p[group].mean()), wilson(float(y[group].sum()), len(group))) for group in groups if len(group)]
+    return [
+        Bin(len(group), float(p[group].mean()), wilson(float(y[group].sum()), len(group)))
+        for group in groups
+        if len(group)
+    ]
 
 
 def calibration_error(
-    probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10, by: Bins = "width", *, weights: ArrayLike | None = None
+    probabilities: ArrayLike,
+    outcomes: ArrayLike,
+    bins: int = 10,
+    by: Bins = "width",
+    *,
+    weights: ArrayLike | None = None,
 ) -> float:
     """Return the expected calibration error: the mean gap between prediction and outcome (Naeini et al. 2015), weighted by counts.
 
-    It is 0 for a predictor that always gives the base rate: read it together with the Brier skill. With ``weights``, which need bins of
-    equal width, a row counts as often as its weight says.
+    It is 0 for a predictor that always gives the base rate: read it together with the Brier skill.
+    With ``weights``, which need bins of equal width, a row counts as often as its weight says.
     """
     if weights is not None:
         assert by == "width", "bins of equal mass have no weights"
@@ -117,14 +127,22 @@ def brier_skill(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
     return 1 - brier(probabilities, outcomes) / base if base else math.nan
 
 
-def log_loss(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLOOR, *, weights: ArrayLike | None = None) -> float:
-    """Return the mean of -ln of the outcome's predicted probability, in nats. Probabilities are kept ``floor`` away from 0 and 1."""
+def log_loss(
+    probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLOOR, *, weights: ArrayLike | None = None
+) -> float:
+    """Return the mean of -ln of the outcome's predicted probability, in nats.
+
+    Probabilities are kept ``floor`` away from 0 and 1.
+    """
     each = log_losses(probabilities, outcomes, floor)
     return float(np.average(each, weights=None if weights is None else np.asarray(weights)))
 
 
 def log_losses(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLOOR) -> Floats:
-    """Return -ln of each outcome's predicted probability, in nats. Probabilities are kept ``floor`` away from 0 and 1."""
+    """Return -ln of each outcome's predicted probability, in nats.
+
+    Probabilities are kept ``floor`` away from 0 and 1.
+    """
     p, y = _pair(probabilities, outcomes)
     p = np.clip(p, floor, 1 - floor)
     losses: Floats = -(y * np.log(p) + (1 - y) * np.log1p(-p))
@@ -134,7 +152,8 @@ def log_losses(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLO
 def auroc(scores: ArrayLike, outcomes: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the area under the ROC curve: how often a positive is scored above a negative, ties counting half.
 
-    With ``weights``, a pair counts as often as the product of its weights says. NaN if all outcomes are equal.
+    With ``weights``, a pair counts as often as the product of its weights says. NaN if all outcomes
+    are equal.
     """
     p, y = _pair(scores, outcomes)
     if weights is not None:
@@ -146,7 +165,9 @@ def auroc(scores: ArrayLike, outcomes: ArrayLike, weights: ArrayLike | None = No
     if not positives or not negatives:
         return math.nan
     ranks = rankdata(p)  # equal scores get the mean of their ranks
-    return float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))  # Mann and Whitney's U
+    return float(
+        (ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+    )  # Mann and Whitney's U
 
 
 def _weighted_auroc(p: Floats, y: Floats, w: Floats) -> float:
@@ -175,11 +196,15 @@ def bootstrap(
     seed: int = 0,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """Return a statistic of columns of shape (n,) with its percentile interval. Rows are resampled whole, so that pairs stay pairs.
+    """Return a statistic of columns of shape (n,) with its percentile interval.
 
-    A row has to be the unit of sampling: a file or a task, not a token of it. Few rows understate their spread: the interval is
-    widened by the ratio of Student's t to the normal quantile and by the bias of a small sample's spread (Hesterberg 2015, arXiv
-    1411.5279). It stays within ``bounds``, and at or above 0 if no resample was negative. With fewer than two rows it is ``bounds``.
+    Rows are resampled whole, so that pairs stay pairs.
+
+    A row has to be the unit of sampling: a file or a task, not a token of it. Few rows understate
+    their spread: the interval is widened by the ratio of Student's t to the normal quantile and by
+    the bias of a small sample's spread (Hesterberg 2015, arXiv 1411.5279). It stays within
+    ``bounds``, and at or above 0 if no resample was negative. With fewer than two rows it is
+    ``bounds``.
 
     Args:
         columns: Arrays of one length.

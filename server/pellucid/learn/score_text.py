@@ -1,6 +1,7 @@
 """Reads a text with a model, each token once and with as much context as the window allows.
 
-Perplexity, bits per byte and the other figures are ratios of sums over tokens or bytes, never means of per-file means.
+Perplexity, bits per byte and the other figures are ratios of sums over tokens or bytes, never means
+of per-file means.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Reader(Protocol):
 class TextReading:
     """The tokens of a text that have a context, as arrays of shape (n,).
 
-    ``logprobs`` are in nats, ``ranks`` count from 1, ``sizes`` are in bytes, and ``confidences`` are the probabilities of the model's first
-    choices.
+    ``logprobs`` are in nats, ``ranks`` count from 1, ``sizes`` are in bytes, and ``confidences``
+    are the probabilities of the model's first choices.
     """
 
     logprobs: NDArray[np.float64]
@@ -51,7 +52,10 @@ class TextReading:
 
     @classmethod
     def of(cls, tokens: Iterable[Token]) -> TextReading:
-        """Return the reading of tokens that were scored with at least one alternative. Tokens without a logprob are dropped."""
+        """Return the reading of tokens that were scored with at least one alternative.
+
+        Tokens without a logprob are dropped.
+        """
         scored = [token for token in tokens if token.logprob is not None and token.rank is not None]
         return cls(
             np.array([token.logprob for token in scored], dtype=np.float64),
@@ -108,12 +112,19 @@ class TextReading:
 
 
 async def read(
-    reader: Reader, text: str, *, window: int, model: str | None = None, stride: int | None = None, progress: Progress | None = None
+    reader: Reader,
+    text: str,
+    *,
+    window: int,
+    model: str | None = None,
+    stride: int | None = None,
+    progress: Progress | None = None,
 ) -> TextReading:
     """Read a text in windows of ``window`` tokens, of which the last ``stride`` (by default half) count, and all in the first window.
 
-    So each token is read once with at least ``window - stride`` tokens of context, except at the beginning of the text. The very first
-    token counts only after a BOS. ``progress`` advances by tokens.
+    So each token is read once with at least ``window - stride`` tokens of context, except at the
+    beginning of the text. The very first token counts only after a BOS. ``progress`` advances by
+    tokens.
 
     Raises a PellucidError if reading fails.
     """

@@ -24,7 +24,10 @@ _KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side
 
 
 def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
-    """Read the adapter's matrices for a decoder of this shape. Raises AdapterError if they do not fit it."""
+    """Read the adapter's matrices for a decoder of this shape.
+
+    Raises AdapterError if they do not fit it.
+    """
     try:
         with damage_explained(card.path / WEIGHTS):
             return _read_adapter(card, config)
@@ -34,11 +37,17 @@ def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
 
 def _read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
     sides: dict[str, dict[str, Tensor]] = {}
-    shapes = {f"layers.{i}.{part}": (config.rows[part], config.columns[part]) for i in range(config.layers) for part in config.rows}
+    shapes = {
+        f"layers.{i}.{part}": (config.rows[part], config.columns[part])
+        for i in range(config.layers)
+        for part in config.rows
+    }
     for key, tensor in _tensors(card.path / WEIGHTS):
         match = _KEY.fullmatch(key)
         if match is None:
-            raise AdapterError(f"The adapter {card.name} has a tensor {shown(key)}, which is not part of a LoRA adapter.")
+            raise AdapterError(
+                f"The adapter {card.name} has a tensor {shown(key)}, which is not part of a LoRA adapter."
+            )
         if match["module"] not in shapes:
             module = shown(match["module"])
             raise AdapterError(f"The adapter {card.name} changes {module}, which the model does not have.")
@@ -57,8 +66,8 @@ def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel
 def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
     """Return a model with an adapter, which shares the model's weights and is named ``model:adapter``.
 
-    Raises AdapterError if the adapter does not fit or was made for other weights, and NotSupportedError for a model that cannot be
-    adapted.
+    Raises AdapterError if the adapter does not fit or was made for other weights, and
+    NotSupportedError for a model that cannot be adapted.
     """
     if not isinstance(loaded.model, (Decoder, NativeDecoder)):
         raise NotSupportedError(f"{loaded.name} does not support adapters: use a model of the Llama family.")
@@ -67,7 +76,9 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
     if card.fingerprint is not None and card.fingerprint != fingerprint(loaded.files):
         made_for = f" ({card.base})" if card.base else ""
         remedy = "train it again" if _is_made_for(card, loaded) else "name its base model, or train it again"
-        raise AdapterError(f"The adapter {card.name} was made for other weights{made_for} than those of {loaded.name}: {remedy}.")
+        raise AdapterError(
+            f"The adapter {card.name} was made for other weights{made_for} than those of {loaded.name}: {remedy}."
+        )
     model = loaded.model.adapted(read_adapter(card, loaded.model.config))
     weights = card.path / WEIGHTS
     made_of = fingerprint((card.path / CONFIG, weights))
@@ -103,11 +114,20 @@ def _low_rank(card: AdapterCard, module: str, sides: dict[str, Tensor], shape: t
     rows, columns = shape
     if down.shape[:1] != (card.rank,) or up.shape[1:] != (card.rank,):
         shapes = f"{tuple(up.shape)} times {tuple(down.shape)}"
-        raise AdapterError(f"The adapter {card.name} has rank {card.rank} by its {CONFIG}, but adds {shapes} to {module}.")
+        raise AdapterError(
+            f"The adapter {card.name} has rank {card.rank} by its {CONFIG}, but adds {shapes} to {module}."
+        )
     if tuple(down.shape) != (card.rank, columns) or tuple(up.shape) != (rows, card.rank):
         size = f"{up.shape[0]} x {down.shape[-1]}"
-        raise AdapterError(f"The adapter {card.name} is for another model: its {module} is {size}, the model's is {rows} x {columns}.")
+        raise AdapterError(
+            f"The adapter {card.name} is for another model: its {module} is {size}, the model's is {rows} x {columns}."
+        )
     change = LowRank(down.to(torch.float32), up.to(torch.float32) * card.scale)
-    if not (down.is_floating_point() and up.is_floating_point() and change.down.isfinite().all() and change.up.isfinite().all()):
+    if not (
+        down.is_floating_point()
+        and up.is_floating_point()
+        and change.down.isfinite().all()
+        and change.up.isfinite().all()
+    ):
         raise AdapterError(f"The adapter {card.name} has infinite or invalid numbers in {module}: its training failed.")
     return change

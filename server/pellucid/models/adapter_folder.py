@@ -1,8 +1,8 @@
 """Finds and reads the folders of LoRA adapters in the layout of the peft library.
 
-Such a folder has adapter_config.json and adapter_model.safetensors. A pellucid.json may name the weights that the adapter was
-made for: {"base": name, "fingerprint": of the base's files, "name": its own}. Adapters that are served by name are in the
-store's folder of adapters.
+Such a folder has adapter_config.json and adapter_model.safetensors. A pellucid.json may name the
+weights that the adapter was made for: {"base": name, "fingerprint": of the base's files, "name":
+its own}. Adapters that are served by name are in the store's folder of adapters.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ _UNSUPPORTED = (
     "monteclora_config",
     "megatron_config",
 )
-"""Options of peft that change what an adapter computes and are not supported: none of them may be set."""
+"""Options of peft that change what an adapter computes and are not supported: none of them may be
+set.
+"""
 
 _LARGEST_RANK = 1 << 16
 _LARGEST_ALPHA = 1e6
@@ -71,7 +73,9 @@ class AdapterCard:
 
 def stored_adapters(store: Store) -> list[Path]:
     """Return the folders of the adapters in the store."""
-    return sorted(path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG))  # including broken links
+    return sorted(
+        path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG)
+    )  # including broken links
 
 
 def is_stored(store: Store, name: str) -> bool:
@@ -80,7 +84,10 @@ def is_stored(store: Store, name: str) -> bool:
 
 
 def adapter_folder(store: Store, name: str) -> Path:
-    """Return the folder of an adapter in the store. Raises NotFoundError, which lists the known names."""
+    """Return the folder of an adapter in the store.
+
+    Raises NotFoundError, which lists the known names.
+    """
     folder = store.adapters_path() / name
     if not is_stored(store, name):
         known = ", ".join(path.name for path in stored_adapters(store))
@@ -92,7 +99,8 @@ def adapter_folder(store: Store, name: str) -> Path:
 def local_adapter(store: Store, name_or_path: str) -> Path:
     """Return the folder of an adapter that the user names: by its name in the store, or by its path.
 
-    A name without a slash is one of the store; a folder in the working directory is written ``./name``.
+    A name without a slash is one of the store; a folder in the working directory is written
+    ``./name``.
     """
     if re.fullmatch(ADAPTER_NAME, name_or_path) is not None:
         if not is_stored(store, name_or_path) and (Path(name_or_path) / CONFIG).is_file():
@@ -101,7 +109,9 @@ def local_adapter(store: Store, name_or_path: str) -> Path:
                 f"to use the folder of this name in the working directory, write ./{name_or_path}."
             )
         return adapter_folder(store, name_or_path)
-    with suppress(OSError, ValueError, RuntimeError):  # a name that is too long, contains NUL, or begins with an unknown user's ~
+    with suppress(
+        OSError, ValueError, RuntimeError
+    ):  # a name that is too long, contains NUL, or begins with an unknown user's ~
         path = Path(name_or_path).expanduser()
         if (path / CONFIG).is_file():
             return path.resolve()
@@ -120,7 +130,9 @@ def read_card(folder: Path, name: str | None = None) -> AdapterCard:
     """
     name = name or folder.name
     if re.fullmatch(ADAPTER_NAME, name) is None:
-        raise AdapterError(f"An adapter cannot be named {shown(name)}: use up to 64 letters, digits, hyphens, dots and underscores.")
+        raise AdapterError(
+            f"An adapter cannot be named {shown(name)}: use up to 64 letters, digits, hyphens, dots and underscores."
+        )
     try:
         with damage_explained(folder / CONFIG):
             return _read_card(folder, name)
@@ -138,7 +150,9 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
     _check_kind(folder, config)
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise AdapterError(f"{folder} has no {WEIGHTS}, and weights in other formats can contain code: save it as safetensors.")
+        raise AdapterError(
+            f"{folder} has no {WEIGHTS}, and weights in other formats can contain code: save it as safetensors."
+        )
     if config.get("r") is None or config.get("lora_alpha") is None:
         raise AdapterError(f"{path} lacks r or lora_alpha, which every LoRA adapter has.")
     rank = whole(path, config, "r", 1, _LARGEST_RANK)
@@ -159,7 +173,10 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
 
 
 def _targets(path: Path, stated: object) -> tuple[str, ...]:
-    """Return the kinds of matrices that are changed: a list, or a pattern. Raises ModelError for a list of anything but names."""
+    """Return the kinds of matrices that are changed: a list, or a pattern.
+
+    Raises ModelError for a list of anything but names.
+    """
     if not isinstance(stated, list):
         return (printable(str(stated)),)
     wrong = next((item for item in stated if not isinstance(item, str)), None)
@@ -171,14 +188,18 @@ def _targets(path: Path, stated: object) -> tuple[str, ...]:
 def _check_kind(folder: Path, config: Json) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise AdapterError(f"The adapter in {folder} is of the type {shown(kind)}, but only LORA is supported: train it as LoRA.")
+        raise AdapterError(
+            f"The adapter in {folder} is of the type {shown(kind)}, but only LORA is supported: train it as LoRA."
+        )
     if config.get("bias", "none") != "none":
         raise AdapterError(
             f"The adapter in {folder} has trained biases ({shown(config['bias'])}), which are not supported: train it without them."
         )
     unsupported = next((name for name in _UNSUPPORTED if config.get(name)), None)
     if unsupported is not None:
-        raise AdapterError(f"The adapter in {folder} was trained with {unsupported}, which is not supported: train it without.")
+        raise AdapterError(
+            f"The adapter in {folder} was trained with {unsupported}, which is not supported: train it without."
+        )
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
         raise AdapterError(

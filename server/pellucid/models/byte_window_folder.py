@@ -39,14 +39,21 @@ def read_table_model(folder: Path, device: torch.device) -> NGramModel | Logisti
             order = int(config["order"])
             if not 1 <= order <= MAX_ORDER:
                 raise ValueError(f"an order of {order}")
-            return NGramModel([NGramTable(*(tensors[f"{length}.{name}"] for name in _FIELDS)) for length in range(order)], device)
+            return NGramModel(
+                [NGramTable(*(tensors[f"{length}.{name}"] for name in _FIELDS)) for length in range(order)], device
+            )
         weights = LogisticWeights(tensors["weight"], tensors["bias"], tensors["classes"], float(config["unseen"]))
         return LogisticModel(weights, int(config["reach"]), device)
 
 
 def write_ngram(folder: Path, model: NGramModel) -> None:
-    """Write config.json and model.safetensors into an existing folder. Raises OSError or SafetensorError."""
-    tensors = {f"{length}.{name}": getattr(table, name) for length, table in enumerate(model.tables) for name in _FIELDS}
+    """Write config.json and model.safetensors into an existing folder.
+
+    Raises OSError or SafetensorError.
+    """
+    tensors = {
+        f"{length}.{name}": getattr(table, name) for length, table in enumerate(model.tables) for name in _FIELDS
+    }
     save_file(tensors, folder / "model.safetensors")
     _write_config(folder, {"model_type": NGRAM, "order": len(model.tables), "vocab_size": model.vocab_size})
 
@@ -54,8 +61,12 @@ def write_ngram(folder: Path, model: NGramModel) -> None:
 def write_logistic(folder: Path, model: LogisticModel) -> None:
     """Write a logistic regression as :func:`write_ngram` writes an n-gram model."""
     weights = model.weights
-    save_file({"weight": weights.weight, "bias": weights.bias, "classes": weights.classes}, folder / "model.safetensors")
-    _write_config(folder, {"model_type": LOGISTIC, "reach": model.reach, "unseen": weights.unseen, "vocab_size": model.vocab_size})
+    save_file(
+        {"weight": weights.weight, "bias": weights.bias, "classes": weights.classes}, folder / "model.safetensors"
+    )
+    _write_config(
+        folder, {"model_type": LOGISTIC, "reach": model.reach, "unseen": weights.unseen, "vocab_size": model.vocab_size}
+    )
 
 
 def _write_config(folder: Path, config: dict[str, object]) -> None:

@@ -1,7 +1,8 @@
 """Reads and writes the calibrations of models: coefficients in a small JSON file, valid for certain weights only.
 
-Models of the catalog have built-in calibrations, in ``builtin_calibrations/``, which apply until ``pellucid calibrate`` has made another.
-Next edits have calibrations of their own. The default model's, in ``builtin_edit_calibrations/``, applies to all models without one.
+Models of the catalog have built-in calibrations, in ``builtin_calibrations/``, which apply until
+``pellucid calibrate`` has made another. Next edits have calibrations of their own. The default
+model's, in ``builtin_edit_calibrations/``, applies to all models without one.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ NOT_OWN = "No next edits were measured with this model, so the default model's c
 class CalibrationFile:
     """The file with the calibration of one model in one form.
 
-    ``key`` identifies the weights and their form. A calibration with another key is not used, as it is not valid for them.
-    ``weights`` is the fingerprint of the weights in any form, by which a built-in calibration is found.
+    ``key`` identifies the weights and their form. A calibration with another key is not used, as it
+    is not valid for them. ``weights`` is the fingerprint of the weights in any form, by which a
+    built-in calibration is found.
     """
 
     path: Path
@@ -45,14 +47,19 @@ class CalibrationFile:
         return EditCalibrationFile(self.path.parent / EDITS / self.path.name, self.key, self.weights)
 
     def of_variant(self, name: str, made_of: str) -> CalibrationFile:
-        """Return the file for an adapted model. ``made_of`` identifies the state of the adapter. No built-in one is valid for it."""
-        return CalibrationFile(self.path.with_name(f"{self.path.stem}+{name}{self.path.suffix}"), f"{self.key}-{made_of}")
+        """Return the file for an adapted model. ``made_of`` identifies the state of the adapter.
+
+        No built-in one is valid for it.
+        """
+        return CalibrationFile(
+            self.path.with_name(f"{self.path.stem}+{name}{self.path.suffix}"), f"{self.key}-{made_of}"
+        )
 
     def read(self) -> tuple[dict[str, Any] | None, str | None]:
         """Return the calibration in the file, as a JSON object, else the built-in one of these weights, else None.
 
-        The second value is a sentence with the reason if the file cannot be used, or if there is neither. Whether the coefficients are
-        valid is for the reader of the calibration to check.
+        The second value is a sentence with the reason if the file cannot be used, or if there is
+        neither. Whether the coefficients are valid is for the reader of the calibration to check.
         """
         builtin = self.builtin()
         record, problem = self._own()
@@ -75,13 +82,22 @@ class CalibrationFile:
         except FileNotFoundError:
             return None, None
         except (OSError, UnicodeDecodeError, ValueError) as error:
-            return None, f"The calibration in {self.path.name} cannot be read ({_reason(error)}): run {self.command} again."
+            return (
+                None,
+                f"The calibration in {self.path.name} cannot be read ({_reason(error)}): run {self.command} again.",
+            )
         if not isinstance(record, dict) or record.get("format") != FORMAT:
-            return None, f"This version of Pellucid cannot read the calibration {self.path.name}: run {self.command} again."
+            return (
+                None,
+                f"This version of Pellucid cannot read the calibration {self.path.name}: run {self.command} again.",
+            )
         if record.get("key") != self.key:
             return None, f"The calibration in {self.path.name} was made for other weights: run {self.command} again."
         if not _is_valid_json(record):
-            return None, f"The calibration in {self.path.name} is damaged (it is not valid JSON): run {self.command} again."
+            return (
+                None,
+                f"The calibration in {self.path.name} is damaged (it is not valid JSON): run {self.command} again.",
+            )
         return record, None
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -95,7 +111,10 @@ class CalibrationFile:
 
 
 def write(path: Path, record: Mapping[str, Any], key: str) -> None:
-    """Write a calibration for the weights of a key, atomically. Raises ModelError if it cannot be written."""
+    """Write a calibration for the weights of a key, atomically.
+
+    Raises ModelError if it cannot be written.
+    """
     with atomic_files.errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))
@@ -110,7 +129,8 @@ class EditCalibrationFile(CalibrationFile):
     def read(self) -> tuple[dict[str, Any], str | None]:
         """Return the calibration in the file, else the built-in one of these weights, else that of the default model.
 
-        The second value is a sentence with the reason if it is neither of the first two, or if the file cannot be used.
+        The second value is a sentence with the reason if it is neither of the first two, or if the
+        file cannot be used.
         """
         record, problem = self.measured()
         return (default_edit_calibration(), problem or NOT_OWN) if record is None else (record, problem)

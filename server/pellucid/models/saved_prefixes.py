@@ -1,6 +1,7 @@
 """Saves prefixes of prompts to disk when a server exits, so that the next start need not compute them again.
 
-The file contains users' text as token ids, with the keys and values of a model; only its owner may read it.
+The file contains users' text as token ids, with the keys and values of a model; only its owner may
+read it.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ logger = logging.getLogger(__name__)
 class PrefixFile:
     """The saved prefixes of one model in one form; see :class:`pellucid.engine.parked_prefixes.SavedPrefixes`.
 
-    ``key`` identifies what computed them; a file with another key is not used. ``source`` is a file of the model: nothing is saved
-    once it is gone.
+    ``key`` identifies what computed them; a file with another key is not used. ``source`` is a file
+    of the model: nothing is saved once it is gone.
     """
 
     def __init__(self, path: Path, key: str, shape: CacheShape, source: Path) -> None:
@@ -54,7 +55,9 @@ class PrefixFile:
         return PrefixFile(path, key, self._shape, source)
 
     def read(self) -> list[KVSnapshot]:
-        """Read the saved prefixes, the most recently used first. Their contents are read and verified when they are first needed.
+        """Read the saved prefixes, the most recently used first.
+
+        Their contents are read and verified when they are first needed.
 
         A file that is damaged or was made by another model, kernel or version is deleted.
         """
@@ -71,11 +74,16 @@ class PrefixFile:
             return []
 
     def write(self, prefixes: Sequence[KVSnapshot]) -> None:
-        """Replace the file by these prefixes, the most recently used first. A disk error is only logged."""
+        """Replace the file by these prefixes, the most recently used first.
+
+        A disk error is only logged.
+        """
         exists = self._source.exists()  # if the model has been removed, its prefixes must not reappear
         given, prefixes = len(prefixes), [prefix for prefix in prefixes if exists and prefix.ensure_loaded()]
         if exists and len(prefixes) < given:
-            logger.warning("%d of %d prefixes are damaged on the disk and are not saved again.", given - len(prefixes), given)
+            logger.warning(
+                "%d of %d prefixes are damaged on the disk and are not saved again.", given - len(prefixes), given
+            )
         if not prefixes:
             self.delete()
             return
@@ -91,9 +99,13 @@ class PrefixFile:
             "checksum": _checksum(ids, specs, salts, checksums),
         }
         try:
-            with atomic_files.errors_explained(self.path.parent), self._part(sum(tensor.nbytes for tensor in tensors.values())) as part:
+            with (
+                atomic_files.errors_explained(self.path.parent),
+                self._part(sum(tensor.nbytes for tensor in tensors.values())) as part,
+            ):
                 save_file(tensors, part, metadata)
-                # Not synced, or exiting would wait for the disk. The checksums find what a power cut damages.
+                # Not synced, or exiting would wait for the disk. The checksums find what a power
+                # cut damages.
                 part.replace(self.path)
         except ModelError as error:
             logger.warning("The prefix cache was not saved: %s", error)
@@ -121,7 +133,10 @@ class PrefixFile:
         return [_lazy_snapshot(file, *saved) for saved in zip(names, parts, salts, checksums, strict=True)]
 
     def _tokens(self, dtype: torch.dtype, size: tuple[int, ...]) -> int:
-        """Return the number of tokens of a content. Raises ValueError if its shape does not fit the cache."""
+        """Return the number of tokens of a content.
+
+        Raises ValueError if its shape does not fit the cache.
+        """
         shape = self._shape
         layers, heads, tokens, dim = size
         if (layers, heads, dim, dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, shape.dtype):
@@ -153,7 +168,9 @@ def prefix_key(source: str, form: str, shape: CacheShape) -> str:
 
 def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, cache_salt: str, expected: int) -> KVSnapshot:
     dtype, shape = file.specs[name]
-    return KVSnapshot(ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, expected), cache_salt)
+    return KVSnapshot(
+        ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, expected), cache_salt
+    )
 
 
 def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:

@@ -18,8 +18,8 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 class ModelFacts:
     """The facts of the model that computes: the number of its logits, the most tokens that it was made for, and its size in bytes.
 
-    ``description`` says how it is computed, for people. ``device`` is the device of this process that computes it, as torch names
-    it ("cuda:0", say); "cpu" if none does.
+    ``description`` says how it is computed, for people. ``device`` is the device of this process
+    that computes it, as torch names it ("cuda:0", say); "cpu" if none does.
     """
 
     vocab_size: int
@@ -38,10 +38,13 @@ class EngineAdapter:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model with its tokenizer. ``infill`` is None if the model has no infill markers; ``path`` is its file or folder.
+    """A model with its tokenizer.
+
+    ``infill`` is None if the model has no infill markers; ``path`` is its file or folder.
 
     ``next_edit`` is the form in which it was trained to propose next edits, if it was.
-    ``calibration`` is the file of its calibration. An adapted model has the name of its ``base``, and its ``adapter``.
+    ``calibration`` is the file of its calibration. An adapted model has the name of its ``base``,
+    and its ``adapter``.
     """
 
     name: str

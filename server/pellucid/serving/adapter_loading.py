@@ -19,7 +19,10 @@ from pellucid.text.assistant import LocalAssistant
 
 @dataclass(eq=False)
 class LoadedAdapters:
-    """Loads adapters from the store's folder into the engine. ``saves`` keeps their parked prefixes on disk."""
+    """Loads adapters from the store's folder into the engine.
+
+    ``saves`` keeps their parked prefixes on disk.
+    """
 
     engine: LocalEngine
     assistant: LocalAssistant
@@ -35,11 +38,15 @@ class LoadedAdapters:
             loaded = await asyncio.to_thread(adapt, base, card)
             try:
                 saved = loaded.prefixes if self.saves else None
-                added = await asyncio.to_thread(self.engine.add_model, loaded.name, loaded.model, slots=self.slots, saved=saved)
+                added = await asyncio.to_thread(
+                    self.engine.add_model, loaded.name, loaded.model, slots=self.slots, saved=saved
+                )
                 await asyncio.wrap_future(added)
                 await self.assistant.add(loaded)
             except (RuntimeError, MemoryError) as error:  # raised by torch and numpy if there is no memory
-                raise UnavailableError(f"There is not enough memory for the cache of {loaded.name}: unload another adapter.") from error
+                raise UnavailableError(
+                    f"There is not enough memory for the cache of {loaded.name}: unload another adapter."
+                ) from error
             return _status(loaded)
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:

@@ -29,9 +29,10 @@ def assemble(
 ) -> tuple[LocalEngine, LocalAssistant]:
     """Load models, downloading and packing them if needed, and start an engine for them. Blocks.
 
-    A name may be ``model:adapter``. Each of ``adapters`` is served with the model that it was made for, after the named models;
-    those of the settings are not loaded unless they are passed, because only ``serve`` needs them. The caller closes the engine.
-    Raise ModelError, AdapterError, NotFoundError for an unknown name, or ConfigError for two models with one name or KV caches that
+    A name may be ``model:adapter``. Each of ``adapters`` is served with the model that it was made
+    for, after the named models; those of the settings are not loaded unless they are passed,
+    because only ``serve`` needs them. The caller closes the engine. Raise ModelError, AdapterError,
+    NotFoundError for an unknown name, or ConfigError for two models with one name or KV caches that
     do not fit in memory.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
@@ -55,7 +56,9 @@ def assemble(
     try:
         engine = LocalEngine(models, limits, saved=saved)
         for variant in variants:
-            engine.add_model(variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)).result()
+            engine.add_model(
+                variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)
+            ).result()
     except (RuntimeError, MemoryError) as error:  # how torch and numpy report that memory cannot be allocated
         size = sum(_cache_bytes(model, limits) for model in models.values())
         raise ConfigError(
@@ -70,7 +73,9 @@ def assemble_server(settings: Settings, progress: Progress) -> ServerParts:
     """Assemble the models and adapters of the settings for a server, to which adapters can be added later. See ``assemble``."""
     engine, assistant = assemble(settings, settings.models, progress, adapters=settings.adapters)
     saves = settings.prefix_save and settings.prefix_memory > 0
-    return ServerParts(engine, assistant, LoadedAdapters(engine, assistant, Store(settings.cache), settings.adapter_slots, saves))
+    return ServerParts(
+        engine, assistant, LoadedAdapters(engine, assistant, Store(settings.cache), settings.adapter_slots, saves)
+    )
 
 
 def check_names(settings: Settings) -> None:
@@ -105,7 +110,9 @@ def _variants(
     for card, base in pairs:
         name = f"{base.name}:{card.name}"
         if name in variants and variants[name].path != card.path:
-            raise ConfigError(f"{variants[name].path} and {card.path} would both be served as {name}: rename one of them.")
+            raise ConfigError(
+                f"{variants[name].path} and {card.path} would both be served as {name}: rename one of them."
+            )
         variants[name] = variants.get(name) or adapt(base, card)
     return list(variants.values())
 
@@ -120,12 +127,17 @@ def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, Prefi
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Return the names without repetitions. Raise ConfigError for two models that would be served under one name."""
+    """Return the names without repetitions.
+
+    Raise ConfigError for two models that would be served under one name.
+    """
     served: dict[str, str] = {}
     for name in names:
         other = served.setdefault(served_name(name), name)
         if other != name:
-            raise ConfigError(f"{other} and {name} would both be served as {served_name(name)}: rename one of them, or remove one.")
+            raise ConfigError(
+                f"{other} and {name} would both be served as {served_name(name)}: rename one of them, or remove one."
+            )
     return list(served.values())
 
 

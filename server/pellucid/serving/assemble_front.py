@@ -1,4 +1,7 @@
-"""Builds a server whose models are computed by engines elsewhere. It imports no torch: only the tokenizers are here."""
+"""Builds a server whose models are computed by engines elsewhere.
+
+It imports no torch: only the tokenizers are here.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ def check_front(settings: Settings) -> None:
     for url in settings.engines:
         engine_url(url)
     if settings.adapters:
-        raise ConfigError("--adapter is for models of this process: start the server without it, then run `pellucid adapters load`.")
+        raise ConfigError(
+            "--adapter is for models of this process: start the server without it, then run `pellucid adapters load`."
+        )
 
 
 @dataclass(eq=False)
@@ -66,7 +71,11 @@ class FrontModels:
     store: Store
 
     def all(self) -> list[ServedModel]:
-        """Return the models. Before an engine has computed one, its weights are unknown, and no calibration is valid for them."""
+        """Return the models.
+
+        Before an engine has computed one, its weights are unknown, and no calibration is valid for
+        them.
+        """
         return [self._served(source) for source in self.sources]
 
     async def sync(self, assistant: LocalAssistant) -> None:
@@ -79,14 +88,22 @@ class FrontModels:
             self.membership.on_new_models()
 
     def _served(self, source: RemoteSource) -> ServedModel:
-        fleet, tokenizer, revision = self.membership.fleet, self.tokenizers[source.name], self.check.revision(source.name)
-        versions = ", ".join(sorted({replica.version for replica in fleet.replicas.values() if source.name in replica.models}))
+        fleet, tokenizer, revision = (
+            self.membership.fleet,
+            self.tokenizers[source.name],
+            self.check.revision(source.name),
+        )
+        versions = ", ".join(
+            sorted({replica.version for replica in fleet.replicas.values() if source.name in replica.models})
+        )
         facts = ModelFacts(tokenizer.vocab_size, fleet.context(source.name), 0, f"vLLM {versions}".rstrip())
         path = self.store.calibration_path(source.name, ELSEWHERE)
         calibration = None if revision is None else CalibrationFile(path, f"{revision}-{ELSEWHERE}")
         infill = infill_format(tokenizer.special, source.entry)
         next_edit = next_edit_form(tokenizer.special, source.entry, source.name, source.path.name)
-        return ServedModel(source.name, tokenizer, infill, source.entry, source.path, facts, calibration, next_edit=next_edit)
+        return ServedModel(
+            source.name, tokenizer, infill, source.entry, source.path, facts, calibration, next_edit=next_edit
+        )
 
 
 def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
@@ -113,7 +130,8 @@ def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
 async def join_engines(parts: ServerParts) -> None:
     """Let the engines join, and close the connections: the work makes its own, in its own event loop.
 
-    It is for work that does not wait for engines. Raises UnavailableError with the reasons if a model has none.
+    It is for work that does not wait for engines. Raises UnavailableError with the reasons if a
+    model has none.
     """
     assert parts.membership is not None, "the parts are those of a front"
     await parts.membership.update()
@@ -133,10 +151,15 @@ def _source(model: str, store: Store, progress: Progress) -> RemoteSource:
 
 
 def _split(model: str) -> tuple[str, str]:
-    """Split ``NAME=FOLDER``; a name alone is also what its tokenizer is read from. Raises ConfigError."""
+    """Split ``NAME=FOLDER``; a name alone is also what its tokenizer is read from.
+
+    Raises ConfigError.
+    """
     name, equals, origin = model.partition("=")
     if not name or (equals and not origin):
-        raise ConfigError(f"--model is {model!r}, but with --engine it must be NAME=FOLDER, such as coder=./qwen2.5-coder-7b.")
+        raise ConfigError(
+            f"--model is {model!r}, but with --engine it must be NAME=FOLDER, such as coder=./qwen2.5-coder-7b."
+        )
     return name, origin or name
 
 
@@ -146,7 +169,9 @@ def _vocab_size(folder: Path) -> int:
     try:
         size = json.loads(read_text(path, error=ModelError)).get("vocab_size")
     except FileNotFoundError:
-        raise ModelError(f"{folder} has no config.json: give a folder with the model's configuration and tokenizer.") from None
+        raise ModelError(
+            f"{folder} has no config.json: give a folder with the model's configuration and tokenizer."
+        ) from None
     except (ValueError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read: {error}.") from None
     if not isinstance(size, int) or size < 1:

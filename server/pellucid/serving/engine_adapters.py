@@ -21,7 +21,8 @@ from pellucid.text.assistant import LocalAssistant
 class EngineAdapters:
     """Tells engines to load adapters from the store's folder, which they must see under the same path.
 
-    ``sync`` serves the adapters that the engines have, and is to be called whenever these were checked.
+    ``sync`` serves the adapters that the engines have, and is to be called whenever these were
+    checked.
     """
 
     membership: Membership
@@ -84,7 +85,10 @@ class EngineAdapters:
                 self.membership.on_new_models()
 
     def _remove(self, model: str) -> Future[None]:
-        """Take no new requests for an adapter. The future is done when its last answer has ended."""
+        """Take no new requests for an adapter.
+
+        The future is done when its last answer has ended.
+        """
         if self._revisions.pop(model, None) is None:  # no engine has it
             ended: Future[None] = Future()
             ended.set_result(None)
@@ -101,7 +105,9 @@ class EngineAdapters:
                 raise AdapterError(f"{model.name} already has an adapter: name its base, {model.base}.", param="model")
             return model.name
         bases = [model for model in self.assistant.served() if model.base is None]
-        made_for = [model for model in bases if any(is_made_for(card, given) for given in (model.name, str(model.path)))]
+        made_for = [
+            model for model in bases if any(is_made_for(card, given) for given in (model.name, str(model.path)))
+        ]
         if len(made_for) == 1 or (len(bases) == 1 and card.base is None):
             return (made_for or bases)[0].name
         purpose = f"was made for {card.base}" if card.base else "does not state its base model"

@@ -85,7 +85,8 @@ class GracefulServer(uvicorn.Server):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; during shutdown, mark its response as the last one on the connection.
 
-        Uvicorn closes the connections that it knows at shutdown; one accepted at that moment would stay open as long as it is used.
+        Uvicorn closes the connections that it knows at shutdown; one accepted at that moment would
+        stay open as long as it is used.
         """
 
         async def send_and_close(message: Message) -> None:

@@ -1,9 +1,11 @@
 """Uvicorn's HTTP connections with limits on idle and slow clients.
 
-Uvicorn limits only the pause between two requests. Here a request must also begin and send its headers in time, a body
-that is not read must end in time, and only a limited number of connections may be open without an admitted request.
-Request bodies have their own limits (``api.request_body``). A response may last as long as needed and be read slowly, but
-the client must read something every minute, and each owner of a key has a limited number of connections with running answers.
+Uvicorn limits only the pause between two requests. Here a request must also begin and send its
+headers in time, a body that is not read must end in time, and only a limited number of connections
+may be open without an admitted request. Request bodies have their own limits
+(``api.request_body``). A response may last as long as needed and be read slowly, but the client
+must read something every minute, and each owner of a key has a limited number of connections with
+running answers.
 """
 
 from __future__ import annotations
@@ -31,36 +33,48 @@ HEADER_SECONDS = 15.0
 IDLE_SECONDS = 75
 """Time for which a connection is kept after a response.
 
-Most clients close theirs sooner (httpx after 5 seconds, aiohttp after 15). A server that does it at that very moment answers a request
-that is already on its way with a closed connection.
+Most clients close theirs sooner (httpx after 5 seconds, aiohttp after 15). A server that does it at
+that very moment answers a request that is already on its way with a closed connection.
 """
 
 UNREAD_SECONDS = 5.0
-"""Time for the rest of a body after the response, so that the client reads the response instead of a reset connection."""
+"""Time for the rest of a body after the response, so that the client reads the response instead of
+a reset connection.
+"""
 
 MAX_OUTSIDE = 1024
-"""Maximum connections without an admitted request; each further one closes the oldest of those for whose client nothing is being done."""
+"""Maximum connections without an admitted request; each further one closes the oldest of those for
+whose client nothing is being done.
+"""
 
 ARRIVAL_SECONDS = 0.1
 """Time for a new connection's request to arrive before others are closed for it.
 
-A server that was busy accepts many connections at once. Their requests have often arrived, but are not read yet.
+A server that was busy accepts many connections at once. Their requests have often arrived, but are
+not read yet.
 """
 
 MAX_PER_OWNER = 2000
-"""Maximum connections with running requests per owner of a key, or a third of the open files. A team may share one key."""
+"""Maximum connections with running requests per owner of a key, or a third of the open files.
+A team may share one key.
+"""
 
 MAX_FILES = 8192
 """Open files that the server requests: many systems allow only 1,024 by default."""
 
 STALLED_SECONDS = 60.0
-"""Time in which a client must read some of a waiting response, counted once the system's buffers are full."""
+"""Time in which a client must read some of a waiting response, counted once the system's buffers
+are full.
+"""
 
 logger = logging.getLogger(__name__)
 
 
 class LimitedConnection(H11Protocol):
-    """A connection with these limits. It counts as outside until a request is admitted, and again after the response."""
+    """A connection with these limits.
+
+    It counts as outside until a request is admitted, and again after the response.
+    """
 
     def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -90,7 +104,9 @@ class LimitedConnection(H11Protocol):
     @property
     def _has_asked(self) -> bool:
         """True if a whole request is being answered, and the client reads what is sent."""
-        is_whole = self.cycle is not None and not self.cycle.response_complete and self.conn.their_state is not h11.SEND_BODY
+        is_whole = (
+            self.cycle is not None and not self.cycle.response_complete and self.conn.their_state is not h11.SEND_BODY
+        )
         return is_whole and not self.flow.write_paused and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,7 +121,10 @@ class LimitedConnection(H11Protocol):
         self._watch_reader(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Stop watching: little of the response is waiting. That of a closing connection is watched to the end."""
+        """Stop watching: little of the response is waiting.
+
+        That of a closing connection is watched to the end.
+        """
         super().resume_writing()
         self._end_stall()
         if self.transport.is_closing():
@@ -151,8 +170,9 @@ class LimitedConnection(H11Protocol):
         self._refuse(InvalidRequestError(msg))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A server that is late has requests of clients that have given up meanwhile. Answering them would make it later still. That a
-        # client is gone is read in the next turn of the loop, and reaches the connection in the one after it.
+        # A server that is late has requests of clients that have given up meanwhile. Answering them
+        # would make it later still. That a client is gone is read in the next turn of the loop, and
+        # reaches the connection in the one after it.
         for _ in range(2):
             await asyncio.sleep(0)
         if self.cycle.disconnected:
@@ -169,7 +189,10 @@ class LimitedConnection(H11Protocol):
         self._outside = False
 
     def _watch(self) -> None:
-        """Start a timer for the next expected event, unless it is the same as before. Uvicorn's own ends an idle connection."""
+        """Start a timer for the next expected event, unless it is the same as before.
+
+        Uvicorn's own ends an idle connection.
+        """
         is_answering = self.cycle is not None and not self.cycle.response_complete
         has_begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
         is_idle = self.conn.their_state is h11.IDLE and self.cycle is not None and not has_begun
@@ -237,7 +260,10 @@ class AcceptErrors:
             loop.default_exception_handler(context)
         elif loop.time() >= self._next:
             self._next = loop.time() + 60
-            logger.warning("No more connections can be accepted (%s): raise the limit of open files (ulimit -n).", context.get("exception"))
+            logger.warning(
+                "No more connections can be accepted (%s): raise the limit of open files (ulimit -n).",
+                context.get("exception"),
+            )
 
 
 def allow_files() -> None:

@@ -12,7 +12,9 @@ from pellucid.errors import ConfigError
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on the address. Raise ConfigError if it cannot be bound."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except socket.gaierror as error:
         raise _not_here(host, error) from None
     listener = socket.socket(family, kind, protocol)

@@ -76,8 +76,9 @@ class TokenTrace:
     def to_dataframe(self) -> pandas.DataFrame:
         """Return one row per token. Raise ConfigError without pandas.
 
-        Logprob and entropy are in nats. Where the exact entropy is not known, ``entropy_low`` and ``entropy_high`` are its bounds.
-        ``alternatives`` is a list of (text, logprob), the most probable first.
+        Logprob and entropy are in nats. Where the exact entropy is not known, ``entropy_low`` and
+        ``entropy_high`` are its bounds. ``alternatives`` is a list of (text, logprob), the most
+        probable first.
         """
         try:
             from pandas import DataFrame

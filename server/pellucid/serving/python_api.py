@@ -14,7 +14,17 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.serving.notebook_results import TokenTrace
-from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, ScoreQuery, Token
+from pellucid.tokens import (
+    ChatQuery,
+    CompletionQuery,
+    Extra,
+    Finish,
+    FinishReason,
+    Message,
+    SamplingParams,
+    ScoreQuery,
+    Token,
+)
 
 if TYPE_CHECKING:
     from pellucid.engine.port import Engine
@@ -28,15 +38,18 @@ Messages = str | Sequence[Message | Mapping[str, str]]
 def load(name_or_url: str | None = None, *, api_key: str | None = None, **settings: Any) -> PythonModel:
     """Load a model in this process, or connect to the server at a URL.
 
-    ``name_or_url`` is a catalog name, hub id, folder or GGUF file, or a URL; by default the first model of the settings.
-    ``settings`` are those of ``pellucid serve``, such as ``device="cpu"`` or ``quant="int8"``. ``api_key`` is for a server.
-    Blocks while a model is downloaded and loaded. Raise a PellucidError where that fails.
+    ``name_or_url`` is a catalog name, hub id, folder or GGUF file, or a URL; by default the first
+    model of the settings. ``settings`` are those of ``pellucid serve``, such as ``device="cpu"`` or
+    ``quant="int8"``. ``api_key`` is for a server. Blocks while a model is downloaded and loaded.
+    Raise a PellucidError where that fails.
     """
     from pellucid.config import load_settings
 
     if name_or_url is not None and name_or_url.startswith(("http://", "https://")):
         if settings:
-            raise InvalidRequestError(f"{', '.join(settings)} cannot be set for a server that is already running: omit it.")
+            raise InvalidRequestError(
+                f"{', '.join(settings)} cannot be set for a server that is already running: omit it."
+            )
         key = api_key if api_key is not None else load_settings().key_for(name_or_url)
         return PythonModel(Client(name_or_url.rstrip("/"), key), None)
     if api_key is not None:
@@ -53,26 +66,43 @@ def load(name_or_url: str | None = None, *, api_key: str | None = None, **settin
 class PythonModel:
     """A model's verbs. Each has an async twin, and may be called from any thread or notebook cell.
 
-    Sampling parameters are keywords, those of ``pellucid.tokens.SamplingParams``. Ctrl-C, or cancelling the async twin,
-    ends the generation. Use it as a context manager, or call ``close``.
+    Sampling parameters are keywords, those of ``pellucid.tokens.SamplingParams``. Ctrl-C, or
+    cancelling the async twin, ends the generation. Use it as a context manager, or call ``close``.
     """
 
     def __init__(self, assistant: Assistant, engine: Engine | None) -> None:
         self._assistant = assistant
         self._engine = engine
         self._closing = False
-        self._loop = asyncio.new_event_loop()  # a notebook's own loop runs in its main thread, where sync calls would block it
+        self._loop = (
+            asyncio.new_event_loop()
+        )  # a notebook's own loop runs in its main thread, where sync calls would block it
         self._thread = threading.Thread(target=self._loop.run_forever, name="pellucid-python", daemon=True)
         self._thread.start()
 
     def complete(
-        self, prefix: str, suffix: str | None = None, *, files: Sequence[Extra] = (), model: str | None = None, **sampling: Any
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        *,
+        files: Sequence[Extra] = (),
+        model: str | None = None,
+        **sampling: Any,
     ) -> TokenTrace:
-        """Continue ``prefix`` or, with ``suffix``, fill the gap between the two. ``files`` are pieces of other files."""
+        """Continue ``prefix`` or, with ``suffix``, fill the gap between the two.
+
+        ``files`` are pieces of other files.
+        """
         return self._run(self._complete(prefix, suffix, files, model, sampling))
 
     async def acomplete(
-        self, prefix: str, suffix: str | None = None, *, files: Sequence[Extra] = (), model: str | None = None, **sampling: Any
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        *,
+        files: Sequence[Extra] = (),
+        model: str | None = None,
+        **sampling: Any,
     ) -> TokenTrace:
         """Do the same as ``complete`` without blocking."""
         return await self._await(self._complete(prefix, suffix, files, model, sampling))
@@ -89,7 +119,9 @@ class PythonModel:
         """Read a text and return how probable each of its tokens is."""
         return self._run(self._score(text, model, top_logprobs, windows=windows))
 
-    async def ascore(self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False) -> TokenTrace:
+    async def ascore(
+        self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False
+    ) -> TokenTrace:
         """Do the same as ``score`` without blocking."""
         return await self._await(self._score(text, model, top_logprobs, windows=windows))
 
@@ -121,14 +153,17 @@ class PythonModel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     async def _complete(
         self, prefix: str, suffix: str | None, files: Sequence[Extra], model: str | None, sampling: dict[str, Any]
     ) -> TokenTrace:
         return await self._collect(
-            self._assistant.complete(CompletionQuery(prefix, suffix, tuple(files), _params(sampling), model=model)), model
+            self._assistant.complete(CompletionQuery(prefix, suffix, tuple(files), _params(sampling), model=model)),
+            model,
         )
 
     async def _chat(self, messages: Messages, model: str | None, sampling: dict[str, Any]) -> TokenTrace:
@@ -180,13 +215,18 @@ class PythonModel:
 
 
 def _conversation(messages: Messages) -> tuple[Message, ...]:
-    """Return the messages of a conversation. Raise InvalidRequestError for one that is not a message."""
+    """Return the messages of a conversation.
+
+    Raise InvalidRequestError for one that is not a message.
+    """
     if isinstance(messages, str):
         return (Message("user", messages),)
     try:
         return tuple(one if isinstance(one, Message) else _message(**one) for one in messages)
     except TypeError as error:
-        raise InvalidRequestError("Messages are texts with a role: send Message(role, content), or dicts with these two keys.") from error
+        raise InvalidRequestError(
+            "Messages are texts with a role: send Message(role, content), or dicts with these two keys."
+        ) from error
 
 
 def _message(role: str, content: str) -> Message:
@@ -194,9 +234,14 @@ def _message(role: str, content: str) -> Message:
 
 
 def _params(sampling: dict[str, Any]) -> SamplingParams:
-    """Return sampling parameters of keywords. Raise InvalidRequestError for an unknown one or a value out of range."""
+    """Return sampling parameters of keywords.
+
+    Raise InvalidRequestError for an unknown one or a value out of range.
+    """
     try:
         return SamplingParams(**sampling)
     except (TypeError, ValueError) as error:
-        sentence = str(error).replace("SamplingParams.__init__() got an unexpected keyword argument", "There is no sampling parameter")
+        sentence = str(error).replace(
+            "SamplingParams.__init__() got an unexpected keyword argument", "There is no sampling parameter"
+        )
         raise InvalidRequestError(sentence if sentence.endswith(".") else f"{sentence}.") from error

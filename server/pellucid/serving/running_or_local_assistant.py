@@ -33,12 +33,19 @@ def open_assistant(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[
 
 
 async def _serves(client: Client, model: str | None) -> bool:
-    """Return True if a server runs and serves the model; otherwise print why not to stderr. Raise UnavailableError while it loads."""
+    """Return True if a server runs and serves the model; otherwise print why not to stderr.
+
+    Raise UnavailableError while it loads.
+    """
     health = await client.health()
     if health is None:
-        typer.echo(f"No server at {client.url}: loading the model in this process (pellucid serve keeps it loaded).", err=True)
+        typer.echo(
+            f"No server at {client.url}: loading the model in this process (pellucid serve keeps it loaded).", err=True
+        )
         return False
-    if health != "ok" and (await client.server_health()).status is not HealthStatus.AWAY:  # it may have an engine for this model
+    if (
+        health != "ok" and (await client.server_health()).status is not HealthStatus.AWAY
+    ):  # it may have an engine for this model
         raise UnavailableError(f"The server at {client.url} is not ready: {health.rstrip('.')}. Try again in a moment.")
     cards = await client.models()
     if any(card.get("owned_by") != OWNER for card in cards):
@@ -46,7 +53,9 @@ async def _serves(client: Client, model: str | None) -> bool:
     known = [str(card["id"]) for card in cards]
     if model is None or model in known:
         return True
-    typer.echo(f"The server at {client.url} serves {', '.join(known)}, not {model}: loading it in this process.", err=True)
+    typer.echo(
+        f"The server at {client.url} serves {', '.join(known)}, not {model}: loading it in this process.", err=True
+    )
     return False
 
 
@@ -56,7 +65,9 @@ def _loaded_here(settings: Settings, model: str | None) -> Iterator[tuple[LocalA
 
     with Bars() as progress:
         # A command makes one request at a time: it needs no saved prompts and saves none.
-        engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), [model or settings.models[0]], progress)
+        engine, assistant = assemble(
+            settings.model_copy(update={"prefix_memory": 0}), [model or settings.models[0]], progress
+        )
     try:
         yield assistant, None
     finally:

@@ -44,7 +44,10 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal arrives. Raise a PellucidError if the port is taken, a model cannot be loaded, or settings contradict."""
+    """Serve until a signal arrives.
+
+    Raise a PellucidError if the port is taken, a model cannot be loaded, or settings contradict.
+    """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings.check_user_limits()
     build = front_parts(settings) if settings.has_engines_elsewhere else local_parts(settings)
@@ -55,14 +58,18 @@ def run(settings: Settings) -> None:
     if server.failure is not None:
         raise server.failure
     if server.loading:
-        # The loader's native code cannot be interrupted, and would crash if the interpreter shut down under it.
+        # The loader's native code cannot be interrupted, and would crash if the interpreter shut
+        # down under it.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
 
 
 def local_parts(settings: Settings) -> BuildParts:
-    """Return what builds the parts of a server that computes in this process. Raises the errors of ``check_names``."""
+    """Return what builds the parts of a server that computes in this process.
+
+    Raises the errors of ``check_names``.
+    """
     from pellucid.serving import assemble  # torch, which it imports, takes seconds
 
     assemble.check_names(settings)
@@ -70,7 +77,10 @@ def local_parts(settings: Settings) -> BuildParts:
 
 
 def front_parts(settings: Settings) -> BuildParts:
-    """Return what builds the parts of a server whose models are computed elsewhere. Raises the errors of ``check_front``."""
+    """Return what builds the parts of a server whose models are computed elsewhere.
+
+    Raises the errors of ``check_front``.
+    """
     check_front(settings)
     return partial(assemble_front, settings)
 
@@ -137,7 +147,8 @@ class Server(GracefulServer):
                 asyncio.run(warm_up(parts.assistant))
             loop.call_soon_threadsafe(self._open, parts)
         except Exception as error:
-            # Unexpected errors end the process as well: a server that loads for ever would be worse.
+            # Unexpected errors end the process as well: a server that loads for ever would be
+            # worse.
             loop.call_soon_threadsafe(self._give_up, error)
 
     def _open(self, parts: ServerParts) -> None:
@@ -219,12 +230,26 @@ def greeting(settings: Settings, assistant: LocalAssistant) -> str:
     lines = [f"model   {card.name}: {card.description}" for card in cards]
     lines.append(f"state   {memory_at_rest()}")
     lines.append(f"open    {settings.url}/")
-    chat = {"messages": [{"role": "user", "content": "Reverse a string in Python."}], "stream": True, "logprobs": True, "top_logprobs": 5}
-    infill = {"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n", "n_predict": 32, "n_probs": 3, "stream": True}
+    chat = {
+        "messages": [{"role": "user", "content": "Reverse a string in Python."}],
+        "stream": True,
+        "logprobs": True,
+        "top_logprobs": 5,
+    }
+    infill = {
+        "input_prefix": "def add(a, b):\n    ",
+        "input_suffix": "\n",
+        "n_predict": 32,
+        "n_probs": 3,
+        "stream": True,
+    }
     text = {"prompt": "Once upon a time", "max_tokens": 32, "stream": True, "logprobs": 3}
     tries = [curl(settings, "/infill", infill)] if cards[0].infill else []
     tries += [curl(settings, "/v1/chat/completions", chat)] if cards[0].chat else []
-    lines += [f"{'' if number else 'try':8}{line}" for number, line in enumerate(tries or [curl(settings, "/v1/completions", text)])]
+    lines += [
+        f"{'' if number else 'try':8}{line}"
+        for number, line in enumerate(tries or [curl(settings, "/v1/completions", text)])
+    ]
     return "\n".join(lines)
 
 

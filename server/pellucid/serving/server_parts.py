@@ -14,7 +14,9 @@ from pellucid.text.assistant import LocalAssistant
 
 @dataclass(frozen=True, slots=True)
 class ServerParts:
-    """The engine, which the server closes when it exits, and the assistant over it. Without ``adapters`` none can be loaded.
+    """The engine, which the server closes when it exits, and the assistant over it.
+
+    Without ``adapters`` none can be loaded.
 
     ``membership`` is that of the engines elsewhere, if these compute the models.
     """
@@ -26,4 +28,6 @@ class ServerParts:
 
 
 BuildParts = Callable[[Progress], ServerParts]
-"""Builds the parts in a thread of the server's, and reports its progress. Its errors end the server."""
+"""Builds the parts in a thread of the server's, and reports its progress.
+Its errors end the server.
+"""

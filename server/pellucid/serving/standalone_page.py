@@ -36,20 +36,25 @@ REMEDIES = {
     HealthStatus.FOREIGN: "give the address of a Pellucid server with --server",
     HealthStatus.ABSENT: "start one with pellucid serve, or give another address with --server",
 }
-"""What to do about a server that has no page to show. For other problems the server's own message is shown."""
+"""What to do about a server that has no page to show.
+For other problems the server's own message is shown.
+"""
 
 
 def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: bool = False) -> None:
     """Serve the page on ``host`` and ``port`` until a signal stops it; the host and port of the settings are the model server's.
 
-    The key of the settings is sent only to the server that they name, unless ``key_is_for_url`` is set.
+    The key of the settings is sent only to the server that they name, unless ``key_is_for_url`` is
+    set.
 
     Raises a PellucidError if Gradio is missing, if the URL is not valid, or if the port is taken.
     """
     if find_spec("gradio") is None:
         raise ConfigError('The page needs gradio: run pip install "pellucid[webui]".')
     if settings.key is None and not is_loopback(host):
-        raise ConfigError(f"Other machines can reach the host {host}: set an API key (--api-key-file or PELLUCID_API_KEY).")
+        raise ConfigError(
+            f"Other machines can reach the host {host}: set an API key (--api-key-file or PELLUCID_API_KEY)."
+        )
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     key = settings.key if key_is_for_url else settings.key_for(url)
     problem = asyncio.run(_problem(url, key))
@@ -64,7 +69,9 @@ def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: b
 class PageServer(GracefulServer):
     """A server that serves only the page."""
 
-    def __init__(self, settings: Settings, url: str, host: str, create: PageFactory = pellucid_view, *, key: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, url: str, host: str, create: PageFactory = pellucid_view, *, key: str | None = None
+    ) -> None:
         self._grace = settings.grace
         self._key = key
         self._departing, self._closing = asyncio.Event(), asyncio.Event()
@@ -105,7 +112,8 @@ class PageServer(GracefulServer):
 def notice_of(health: ServerHealth, url: str) -> PageNotice | None:
     """Return why there is no page to show for the server at ``url``, or None if it is ready.
 
-    Where a model has no engine, the page is shown for the others, and requests for this one say why they are refused.
+    Where a model has no engine, the page is shown for the others, and requests for this one say why
+    they are refused.
     """
     status = health.status
     if status in (HealthStatus.READY, HealthStatus.AWAY):

@@ -54,7 +54,10 @@ class Keys:
         return set(self.by_owner) != {LOCAL}
 
     def owner_of(self, key: str) -> str | None:
-        """Return the owner of a key, given as ``key`` or ``name:key``. Every wrong key takes the same time."""
+        """Return the owner of a key, given as ``key`` or ``name:key``.
+
+        Every wrong key takes the same time.
+        """
         given, bare, named = key.encode(), None, None
         for owner, own in self.by_owner.items():
             if hmac.compare_digest(given, own.encode()):
@@ -65,10 +68,13 @@ class Keys:
 
 
 class WatchedKeys(Keys):
-    """The keys of a file, which is read again when it changes. If each user has a key at first, this stays so.
+    """The keys of a file, which is read again when it changes.
 
-    The file is checked when the keys are used, at most once in CHECK_SECONDS. Keys that cannot be read leave the former ones in force,
-    and are reported once in the log. May be used from any thread.
+    If each user has a key at first, this stays so.
+
+    The file is checked when the keys are used, at most once in CHECK_SECONDS. Keys that cannot be
+    read leave the former ones in force, and are reported once in the log. May be used from any
+    thread.
     """
 
     def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
@@ -105,7 +111,9 @@ class WatchedKeys(Keys):
         try:
             keys = read_keys(read_key_file(self._path))
             if self._named and not keys.are_named:
-                raise ConfigError(f"{self._path} has one key for all, no longer one for each user: restart the server if you mean that.")
+                raise ConfigError(
+                    f"{self._path} has one key for all, no longer one for each user: restart the server if you mean that."
+                )
         except ConfigError as error:
             logger.warning("%s The former keys stay in force.", error)
             return
@@ -124,7 +132,10 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def read_keys(text: str) -> Keys:
-    """Return the keys in a setting: ``KEY``, or ``NAME:KEY,NAME:KEY``. Raises ValueError, which does not repeat the keys."""
+    """Return the keys in a setting: ``KEY``, or ``NAME:KEY,NAME:KEY``.
+
+    Raises ValueError, which does not repeat the keys.
+    """
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be printable ASCII without spaces, because it is sent in an HTTP header")
     parts = [(NAMED.fullmatch(part), part) for part in text.split(",")]
@@ -140,14 +151,18 @@ def read_keys(text: str) -> Keys:
 
 
 def read_key_file(path: Path) -> str:
-    """Return the keys in a file, as ``api_key`` spells them. Raises ConfigError for a file that another user can read or owns.
+    """Return the keys in a file, as ``api_key`` spells them.
+
+    Raises ConfigError for a file that another user can read or owns.
 
     The keys may also be in lines of their own. Empty lines and those that begin with # are skipped.
     """
     try:
         file = open_regular(path, ConfigError)
     except FileNotFoundError as error:
-        raise ConfigError(f"The API key cannot be read from {path} ({error.strerror}): name a file that you can read.") from None
+        raise ConfigError(
+            f"The API key cannot be read from {path} ({error.strerror}): name a file that you can read."
+        ) from None
     except ConfigError as error:
         raise ConfigError(f"The API key cannot be read: {error}") from None
     with file:
@@ -168,8 +183,11 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     if os.name != "posix":
         return  # modes do not control access on other systems
     if status.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"{path} belongs to another user, who can read the API key in it: run chown {os.geteuid()} {_quoted(path)}.")
-    # Root may let a service's group read a file of root's: so systemd and Kubernetes hand over secrets.
+        raise ConfigError(
+            f"{path} belongs to another user, who can read the API key in it: run chown {os.geteuid()} {_quoted(path)}."
+        )
+    # Root may let a service's group read a file of root's: so systemd and Kubernetes hand over
+    # secrets.
     if status.st_mode & (0o037 if status.st_uid == 0 != os.geteuid() else 0o077):
         raise ConfigError(f"Other users can read the API key in {path}: run chmod 600 {_quoted(path)}.")
 

@@ -23,7 +23,8 @@ _BLOCK = 1 << 20
 def errors_explained(folder: Path, elsewhere: str = "set another cache folder") -> Iterator[None]:
     """Turn the system's errors while writing to a folder of the cache into ModelError, one sentence.
 
-    ``elsewhere`` is the remedy that names another folder; it differs for folders outside of the cache.
+    ``elsewhere`` is the remedy that names another folder; it differs for folders outside of the
+    cache.
     """
     try:
         yield
@@ -45,7 +46,9 @@ def require_space(folder: Path, needed: int) -> None:
     """Raise ModelError if ``needed`` bytes do not fit on the disk of an existing folder."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise ModelError(f"{folder} has {human(free)} free, but {human(needed)} are needed: free some space, or set another cache folder.")
+        raise ModelError(
+            f"{folder} has {human(free)} free, but {human(needed)} are needed: free some space, or set another cache folder."
+        )
 
 
 def publish(part: Path, target: Path) -> None:
@@ -74,7 +77,10 @@ def write_text(target: Path, text: str) -> None:
 
 
 def write_output(target: Path, text: str) -> None:
-    """Write a file that the user names. A file is replaced atomically; a device or a pipe, such as /dev/stdout, is written to."""
+    """Write a file that the user names.
+
+    A file is replaced atomically; a device or a pipe, such as /dev/stdout, is written to.
+    """
     if target.exists() and not target.is_file():
         target.write_text(text, encoding="utf-8")
     else:

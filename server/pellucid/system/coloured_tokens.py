@@ -40,7 +40,9 @@ LEVELS = (
     ProbabilityLevel(0.1, "10-30%", "#000000", "#fdae61"),
     ProbabilityLevel(0.0, "under 10%", "#000000", "#d95f02", underline=True),
 )
-"""From probable to improbable along blue and orange, which colour-blind people can distinguish. Probable tokens stay plain."""
+"""From probable to improbable along blue and orange, which colour-blind people can distinguish.
+Probable tokens stay plain.
+"""
 
 
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
@@ -50,7 +52,10 @@ _CONTROL_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 def level_of(logprob: float | None) -> ProbabilityLevel:
-    """Return the level of a logprob. A token that follows nothing (None) looks like a probable one."""
+    """Return the level of a logprob.
+
+    A token that follows nothing (None) looks like a probable one.
+    """
     probability = 1.0 if logprob is None else math.exp(logprob)
     return next(level for level in LEVELS if probability >= level.floor)
 
@@ -61,7 +66,10 @@ def harmless(text: str) -> str:
 
 
 def paint(token: Token) -> Text:
-    """Return a token's text in the style of its level. The end of a line is drawn if its style is not plain."""
+    """Return a token's text in the style of its level.
+
+    The end of a line is drawn if its style is not plain.
+    """
     style = level_of(token.logprob).style
     painted = Text()
     for index, line in enumerate(harmless(token.text).split("\n")):

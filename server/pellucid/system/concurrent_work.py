@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run coroutines concurrently until all have ended. If one fails, the others are cancelled and its error is raised."""
+    """Run coroutines concurrently until all have ended.
+
+    If one fails, the others are cancelled and its error is raised.
+    """
     if len(works) == 1:
         await works[0]
         return
@@ -23,8 +26,12 @@ async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def stream_from(produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncGenerator[tuple[T, ...]]:
-    """Yield the items that ``produce`` passes to its argument, all that are ready together. Its error is raised after them.
+async def stream_from(
+    produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]],
+) -> AsyncGenerator[tuple[T, ...]]:
+    """Yield the items that ``produce`` passes to its argument, all that are ready together.
+
+    Its error is raised after them.
 
     It never waits for the reader, and closing the generator cancels it. No item is None.
     """

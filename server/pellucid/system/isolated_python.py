@@ -1,7 +1,7 @@
 """Starts Python processes that handle untrusted data: they inherit no environment, files or sockets, and import only named packages.
 
-Such a process ends when its standard input ends, and so together with this process. Limits of memory and of open files need POSIX;
-a limit of wall time works everywhere.
+Such a process ends when its standard input ends, and so together with this process. Limits of
+memory and of open files need POSIX; a limit of wall time works everywhere.
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ from pathlib import Path
 if sys.platform != "win32":
     import resource
 
-BOOTSTRAP = "import sys; sys.path += sys.argv[2:]; from importlib import import_module; import_module(sys.argv[1]).main()"
-"""The child's program. Its interpreter is isolated: it finds packages where this process finds them, and no others."""
+BOOTSTRAP = (
+    "import sys; sys.path += sys.argv[2:]; from importlib import import_module; import_module(sys.argv[1]).main()"
+)
+"""The child's program.
+Its interpreter is isolated: it finds packages where this process finds them, and no others.
+"""
 
 VARIABLES = ("TZ", "TZDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""The variables that a child inherits: the time zone, and those that an interpreter may need to start."""
+"""The variables that a child inherits: the time zone, and those that an interpreter may need to
+start.
+"""
 
 
 def start(module: str, packages: Sequence[str]) -> subprocess.Popen[bytes]:
     """Run ``main`` of a module in an isolated interpreter that finds those of these packages that are installed. Raises OSError."""
-    origins = [spec.origin for spec in map(importlib.util.find_spec, packages) if spec is not None and spec.origin is not None]
+    origins = [
+        spec.origin for spec in map(importlib.util.find_spec, packages) if spec is not None and spec.origin is not None
+    ]
     folders = dict.fromkeys(str(Path(origin).parents[1]) for origin in origins)
     return subprocess.Popen(  # noqa: S603 - our own interpreter and program
         [sys.executable, "-I", "-S", "-c", BOOTSTRAP, module, *folders],
@@ -66,7 +74,10 @@ def limit(memory: int) -> None:
 
     Import everything first: no descriptor beyond the three open ones is available afterwards.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # they go to the whole group; the parent decides when this process ends
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # they go to the whole group; the parent decides when this process ends
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "win32":
         return

@@ -1,7 +1,7 @@
 """Runs code that a hostile file can crash, stop or make grow in a separate Python process with limits.
 
-The two sides exchange JSON, one line each way. Each request has a limit of processor time and of wall time, and the process has one
-of memory. The limits of memory and of processor time need POSIX.
+The two sides exchange JSON, one line each way. Each request has a limit of processor time and of
+wall time, and the process has one of memory. The limits of memory and of processor time need POSIX.
 """
 
 from __future__ import annotations
@@ -21,24 +21,35 @@ from typing import Any
 from pellucid.system import isolated_python
 
 WALL_FACTOR = 5
-"""Limit of wall time as a multiple of the processor time: large enough that requests do not fail on a busy machine."""
+"""Limit of wall time as a multiple of the processor time: large enough that requests do not fail on
+a busy machine.
+"""
 
 
 MAX_ANSWER_BYTES = 2**28
-"""Size of one answer: enough for the vocabulary of any tokenizer, and for the ids of the longest text of a request."""
+"""Size of one answer: enough for the vocabulary of any tokenizer, and for the ids of the longest
+text of a request.
+"""
 
 
 class ProcessFailedError(Exception):
-    """The process did not answer a request, or answered with an error. The message is the reason, as part of a sentence."""
+    """The process did not answer a request, or answered with an error.
+
+    The message is the reason, as part of a sentence.
+    """
 
 
 class LimitedProcess:
-    """Runs ``main`` of a module, which calls :func:`serve`. The process starts with the first request, and again after it has ended."""
+    """Runs ``main`` of a module, which calls :func:`serve`.
+
+    The process starts with the first request, and again after it has ended.
+    """
 
     def __init__(self, module: str, packages: Sequence[str], first: object, seconds: float) -> None:
         """Prepare a process that can import these packages and the standard library.
 
-        ``first`` is sent to each new process before anything else, and may take ``seconds`` of processor time.
+        ``first`` is sent to each new process before anything else, and may take ``seconds`` of
+        processor time.
         """
         self._module = module
         self._packages = packages
@@ -50,12 +61,18 @@ class LimitedProcess:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def start(self) -> Any:
-        """Start the process and return its answer to the first message. Raises ProcessFailedError."""
+        """Start the process and return its answer to the first message.
+
+        Raises ProcessFailedError.
+        """
         with self._lock:
             return self._start()
 
     def ask(self, message: object, seconds: float) -> Any:
-        """Return the answer to a message, which may take ``seconds`` of processor time. Raises ProcessFailedError."""
+        """Return the answer to a message, which may take ``seconds`` of processor time.
+
+        Raises ProcessFailedError.
+        """
         with self._lock:
             if not self._runs():
                 self._start()
@@ -78,7 +95,8 @@ class LimitedProcess:
         except OSError as error:
             raise ProcessFailedError(f"no process can be started ({error.strerror})") from None
         self._started_by = os.getpid()
-        # Not __del__: if both are garbage at once, the process object could be collected first, and the process would survive.
+        # Not __del__: if both are garbage at once, the process object could be collected first, and
+        # the process would survive.
         self._finalizer = weakref.finalize(self, _end, self._process, self._started_by)
         return self._exchange(self._first, self._seconds)
 

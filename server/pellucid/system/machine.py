@@ -57,7 +57,11 @@ def versions() -> Facts:
 def machine(device: str) -> Facts:
     """Return the processor, how many of them this process may use, memory in bytes, and the device that computes, by torch's name."""
     name = cpu_info(Path("/proc/cpuinfo"))[0] or platform.machine()
-    facts: Facts = {"processor": name, "processors": len(usable_processors()), "system": f"{platform.system()} {platform.machine()}"}
+    facts: Facts = {
+        "processor": name,
+        "processors": len(usable_processors()),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         facts["memory"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     facts["device"] = _gpu_name(device) if device.startswith("cuda") else device

@@ -8,7 +8,10 @@ import torch
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Return peak bytes: of a CUDA device, else of the process. None if the system does not report it."""
+    """Return peak bytes: of a CUDA device, else of the process.
+
+    None if the system does not report it.
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

@@ -12,7 +12,10 @@ OTHERS = 0o077
 
 
 def make_private_folder(path: Path) -> None:
-    """Create a folder, or restrict an existing one, for its owner alone. Raises OSError if it cannot be created."""
+    """Create a folder, or restrict an existing one, for its owner alone.
+
+    Raises OSError if it cannot be created.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     _close_to_others(path, 0o700)
 
@@ -24,7 +27,10 @@ def make_private(path: Path) -> None:
 
 
 def create_private(path: Path) -> BinaryIO:
-    """Replace a file by an empty one for its owner alone. Processes that have the old file open cannot read the new one."""
+    """Replace a file by an empty one for its owner alone.
+
+    Processes that have the old file open cannot read the new one.
+    """
     with suppress(OSError):  # it does not exist or, on Windows, is in use
         path.unlink()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)

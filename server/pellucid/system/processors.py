@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def threads_to_use(setting: int) -> int:
-    """Return how many threads to compute with. A ``setting`` of 0 leaves it to the machine, and to torch (OMP_NUM_THREADS)."""
+    """Return how many threads to compute with.
+
+    A ``setting`` of 0 leaves it to the machine, and to torch (OMP_NUM_THREADS).
+    """
     import torch
 
     return setting or min(torch.get_num_threads(), usable_cores())
@@ -17,8 +20,9 @@ def threads_to_use(setting: int) -> int:
 def usable_cores(root: Path = Path("/")) -> int:
     """Count the physical cores that this process may use, limited by the processor time of its control group.
 
-    Two threads on one core would only wait for each other, and when a group has used up its share, all its threads are stopped
-    until the next period. ``root`` is where /proc and /sys are; missing files impose no limit.
+    Two threads on one core would only wait for each other, and when a group has used up its share,
+    all its threads are stopped until the next period. ``root`` is where /proc and /sys are; missing
+    files impose no limit.
     """
     allowed = usable_processors()
     return max(min(_cores(root, allowed), *_shares(root), len(allowed)), 1)
@@ -36,7 +40,9 @@ def _cores(root: Path, processors: Collection[int]) -> int:
 
 def _shares(root: Path) -> Iterator[int]:
     """Yield the whole processors that each limited control group of this process may use (versions 2 and 1)."""
-    groups = dict(line.split(":", 2)[1:] for line in _read(root / "proc/self/cgroup").splitlines() if line.count(":") > 1)
+    groups = dict(
+        line.split(":", 2)[1:] for line in _read(root / "proc/self/cgroup").splitlines() if line.count(":") > 1
+    )
     top = root / "sys/fs/cgroup"
     for folder in _with_parents(top, groups.get("", "/")):
         quota, _, period = _read(folder / "cpu.max").partition(" ")

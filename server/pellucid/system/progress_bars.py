@@ -27,7 +27,8 @@ from pellucid.system.coloured_tokens import harmless
 class Bars:
     """Progress bars on stderr with size, speed and time left; without a terminal, one line for each piece of work.
 
-    Implements :class:`pellucid.system.progress_protocol.Progress`. Exit the context before writing elsewhere on the terminal.
+    Implements :class:`pellucid.system.progress_protocol.Progress`. Exit the context before writing
+    elsewhere on the terminal.
     """
 
     refreshes = 10.0
@@ -51,7 +52,9 @@ class Bars:
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def start(self, label: str, total: int | None) -> None:

@@ -11,7 +11,10 @@ class Progress(Protocol):
     """Shows long work to the user: one bar at a time, and sentences between them."""
 
     def start(self, label: str, total: int | None) -> None:
-        """Begin a new piece of work, which ends the one before. ``total`` is in bytes, None if it is not known."""
+        """Begin a new piece of work, which ends the one before.
+
+        ``total`` is in bytes, None if it is not known.
+        """
         ...
 
     def advance(self, count: int) -> None:

@@ -26,14 +26,22 @@ _KINDS = {
 
 
 def open_regular(
-    path: Path, error: type[PellucidError] = InvalidRequestError, *, instead_of_pipe: str | None = None, follow_links: bool = True
+    path: Path,
+    error: type[PellucidError] = InvalidRequestError,
+    *,
+    instead_of_pipe: str | None = None,
+    follow_links: bool = True,
 ) -> BinaryIO:
-    """Open a regular file to read. Raises ``error`` for anything else, and FileNotFoundError if there is nothing.
+    """Open a regular file to read.
+
+    Raises ``error`` for anything else, and FileNotFoundError if there is nothing.
 
     ``instead_of_pipe`` is the remedy for a pipe, if it is another than a file.
     """
     try:
-        _check_kind(path, path.stat(follow_symlinks=follow_links), error, instead_of_pipe)  # opening a FIFO would disturb its writer
+        _check_kind(
+            path, path.stat(follow_symlinks=follow_links), error, instead_of_pipe
+        )  # opening a FIFO would disturb its writer
         handle = os.open(path, _FLAGS | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0)))
     except FileNotFoundError:
         raise
@@ -57,7 +65,10 @@ def read_bytes(
     instead_of_pipe: str | None = None,
     follow_links: bool = True,
 ) -> bytes:
-    """Read a regular file. Raises ``error`` for anything else or a larger file, and FileNotFoundError if there is nothing."""
+    """Read a regular file.
+
+    Raises ``error`` for anything else or a larger file, and FileNotFoundError if there is nothing.
+    """
     with open_regular(path, error, instead_of_pipe=instead_of_pipe, follow_links=follow_links) as file:
         return read_open(path, file, largest, error)
 
@@ -70,7 +81,9 @@ def read_open(path: Path, file: BinaryIO, largest: int, error: type[PellucidErro
     except OSError as problem:
         raise error(f"{path} cannot be read ({problem.strerror}): name another file.") from None
     if max(size, len(content)) > largest:
-        raise error(f"{path} has {max(size, len(content)):,} bytes, but at most {largest:,} are read: name a smaller file.")
+        raise error(
+            f"{path} has {max(size, len(content)):,} bytes, but at most {largest:,} are read: name a smaller file."
+        )
     return content
 
 
@@ -81,7 +94,10 @@ def read_text(
     *,
     instead_of_pipe: str | None = None,
 ) -> str:
-    """Read a regular file as UTF-8 text, with its line ends unchanged. Raises as :func:`read_bytes` does."""
+    """Read a regular file as UTF-8 text, with its line ends unchanged.
+
+    Raises as :func:`read_bytes` does.
+    """
     return decoded(read_bytes(path, largest, error, instead_of_pipe=instead_of_pipe), str(path), error)
 
 

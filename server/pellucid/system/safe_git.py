@@ -14,16 +14,28 @@ _OTHER_PLACES = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_NAMESPACE",
 )
-"""Variables that a process started by git inherits, and that would make git look into another repository."""
+"""Variables that a process started by git inherits, and that would make git look into another
+repository.
+"""
 
-_RULES = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}  # older git knows only the last
-"""Messages in English, no lock files, and no fetching of what is missing, as the repository names the commands for that."""
+_RULES = {
+    "LC_ALL": "C",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "",
+}  # older git knows only the last
+"""Messages in English, no lock files, and no fetching of what is missing, as the repository names
+the commands for that.
+"""
 
 _OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 
 
 def git_command(folder: Path, *arguments: str) -> tuple[str, ...]:
-    """Return the command that runs git in a folder. Use it with plumbing that prints objects as they are stored."""
+    """Return the command that runs git in a folder.
+
+    Use it with plumbing that prints objects as they are stored.
+    """
     return ("git", *_OPTIONS, "-C", str(folder), *arguments)
 
 

@@ -19,9 +19,9 @@ BUSY_SECONDS = 10.0
 class SqliteFile:
     """An SQLite file, created if missing, which one thread at a time uses.
 
-    ``contents`` names what it holds in error messages, ``remedy`` what to do if it fails later. ``prepare`` creates or checks the
-    tables, in one transaction. Raises ConfigError if the file cannot be opened, and later a PellucidError if it cannot be
-    read or written.
+    ``contents`` names what it holds in error messages, ``remedy`` what to do if it fails later.
+    ``prepare`` creates or checks the tables, in one transaction. Raises ConfigError if the file
+    cannot be opened, and later a PellucidError if it cannot be read or written.
     """
 
     def __init__(
@@ -41,7 +41,9 @@ class SqliteFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
-            self._connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._connection.row_factory = sqlite3.Row
                 with _transaction(self._connection, "IMMEDIATE"):
@@ -53,7 +55,9 @@ class SqliteFile:
                 self._connection.close()
                 raise
         except (sqlite3.Error, OSError) as error:
-            raise ConfigError(f"The {contents} in {path} cannot be opened ({error}): repair the file, or move it elsewhere.") from error
+            raise ConfigError(
+                f"The {contents} in {path} cannot be opened ({error}): repair the file, or move it elsewhere."
+            ) from error
 
     def close(self) -> None:
         """Close the file; it must not be used afterwards."""
@@ -73,7 +77,9 @@ class SqliteFile:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                raise PellucidError(f"The {self._contents} in {self._path} cannot be read or written ({error}): {self._remedy}.") from error
+                raise PellucidError(
+                    f"The {self._contents} in {self._path} cannot be read or written ({error}): {self._remedy}."
+                ) from error
 
 
 @contextmanager
@@ -91,7 +97,8 @@ def _transaction(run: sqlite3.Connection, kind: str) -> Iterator[None]:
 def _write_ahead(run: sqlite3.Connection, busy_seconds: float) -> None:
     """Switch to write-ahead logging, so that readers and a writer do not wait for each other.
 
-    Repeats the statement while another process opens the file, as SQLite does not wait here by itself.
+    Repeats the statement while another process opens the file, as SQLite does not wait here by
+    itself.
     """
     end = time.monotonic() + busy_seconds
     while True:

@@ -86,7 +86,9 @@ class Scale:
 
 
 class Picture:
-    """A picture under construction. Coordinates and sizes are pixels, ``kind`` is a class of the stylesheet.
+    """A picture under construction.
+
+    Coordinates and sizes are pixels, ``kind`` is a class of the stylesheet.
 
     Attributes:
         height: The height in pixels, which may be set after drawing.
@@ -102,7 +104,15 @@ class Picture:
         self._shapes: list[str] = []
 
     def text(
-        self, x: float, y: float, content: str, kind: str = "", anchor: Anchor = Anchor.START, *, upwards: bool = False, **more: str
+        self,
+        x: float,
+        y: float,
+        content: str,
+        kind: str = "",
+        anchor: Anchor = Anchor.START,
+        *,
+        upwards: bool = False,
+        **more: str,
     ) -> None:
         """Draw a line of text on the baseline ``y``; with ``upwards`` it reads from bottom to top."""
         place = {"transform": f"translate({_number(x)} {_number(y)}) rotate(-90)"} if upwards else {"x": x, "y": y}
@@ -118,7 +128,16 @@ class Picture:
         self._add("polyline", {"class": kind, "points": " ".join(f"{_number(x)},{_number(y)}" for x, y in points)})
 
     def bar(
-        self, x: float, y: float, width: float, height: float, kind: str = "", *, radius: float = 0, tooltip: str = "", **more: str
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        kind: str = "",
+        *,
+        radius: float = 0,
+        tooltip: str = "",
+        **more: str,
     ) -> None:
         """Draw a rectangle whose upper left corner is (x, y)."""
         corners = {"rx": radius} if radius else {}
@@ -148,7 +167,8 @@ class Picture:
     def inline(self, **more: str) -> str:
         """Return the picture as an element of an HTML page, whose own stylesheet gives the colours.
 
-        Title and description are its label for screen readers: as elements they would show as a tooltip.
+        Title and description are its label for screen readers: as elements they would show as a
+        tooltip.
         """
         label = f"{self.title}: {self.description}" if self.description else self.title
         return self._document([], {"aria_label": label, **more})
@@ -159,12 +179,16 @@ class Picture:
         if self.description:
             words.append(f"<desc>{escape(self.description)}</desc>")
         paper = f'<rect class="paper" width="{_number(self.width)}" height="{_number(self.height)}"/>'
-        return self._document([*words, f"<style>{STYLE}</style>", paper], {"xmlns": "http://www.w3.org/2000/svg"}) + "\n"
+        return (
+            self._document([*words, f"<style>{STYLE}</style>", paper], {"xmlns": "http://www.w3.org/2000/svg"}) + "\n"
+        )
 
     def _document(self, before: list[str], more: dict[str, str]) -> str:
         size = {"width": self.width, "height": self.height}
         view = f"0 0 {_number(self.width)} {_number(self.height)}"
-        return "\n".join([f"<svg{_attributes({**size, 'viewBox': view, 'role': 'img', **more})}>", *before, *self._shapes, "</svg>"])
+        return "\n".join(
+            [f"<svg{_attributes({**size, 'viewBox': view, 'role': 'img', **more})}>", *before, *self._shapes, "</svg>"]
+        )
 
     def _add(self, tag: str, attributes: dict[str, str | float], content: str = "") -> None:
         opening = f"{tag}{_attributes(attributes)}"
@@ -184,12 +208,16 @@ def write_picture(path: Path, picture: Picture) -> None:
     try:
         write_output(path, picture.file())
     except OSError as error:
-        raise InvalidRequestError(f"The chart cannot be written to {path} ({error.strerror or error}): choose another path.") from None
+        raise InvalidRequestError(
+            f"The chart cannot be written to {path} ({error.strerror or error}): choose another path."
+        ) from None
 
 
 def _attributes(values: dict[str, str | float]) -> str:
     """Return attributes as markup, without empty ones. An underscore in a name means a hyphen."""
-    shown = {name.replace("_", "-"): value if isinstance(value, str) else _number(value) for name, value in values.items()}
+    shown = {
+        name.replace("_", "-"): value if isinstance(value, str) else _number(value) for name, value in values.items()
+    }
     return "".join(f' {name}="{escape(value)}"' for name, value in shown.items() if value)
 
 

@@ -1,7 +1,8 @@
 """Checks that no other user of this machine can replace a file or a folder.
 
-Code that a process loads runs with the rights of its user, so it must lie where only this user, or root, can write.
-Windows has no owners and modes of this kind: there a user's folders are private by default, and nothing is checked.
+Code that a process loads runs with the rights of its user, so it must lie where only this user, or
+root, can write. Windows has no owners and modes of this kind: there a user's folders are private by
+default, and nothing is checked.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ if sys.platform != "win32":
 
 
 class UntrustedError(Exception):
-    """Another user could write to a path. The message is one sentence with the path and the remedy."""
+    """Another user could write to a path.
+
+    The message is one sentence with the path and the remedy.
+    """
 
 
 def require_private_folder(folder: Path) -> None:
     """Raise UntrustedError if another user can write to an existing folder, or replace it.
 
-    ``folder`` must be resolved, because a link on the way to it could be changed after this check. Above the folder a sticky
-    bit is enough, as ``/tmp`` has it: users cannot rename others' files. In the folder itself they could still add files.
+    ``folder`` must be resolved, because a link on the way to it could be changed after this check.
+    Above the folder a sticky bit is enough, as ``/tmp`` has it: users cannot rename others' files.
+    In the folder itself they could still add files.
     """
     for path in (folder, *folder.parents):
         status = path.lstat()
@@ -34,7 +39,9 @@ def require_private_folder(folder: Path) -> None:
         sticky = path != folder and status.st_mode & stat.S_ISVTX
         if not sticky and _others_can_write(status):
             mode = stat.S_IMODE(status.st_mode)
-            raise UntrustedError(f"Other users can write to {path} (mode {mode:o}): run `chmod go-w {shlex.quote(str(path))}`.")
+            raise UntrustedError(
+                f"Other users can write to {path} (mode {mode:o}): run `chmod go-w {shlex.quote(str(path))}`."
+            )
 
 
 def is_private_file(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Shares a server between its users: counts what each one uses, and limits what one may use at once and in a minute.
 
-A request of the API belongs to the owner of its key, and one of the page to the user who has logged in. It takes a place of its user
-when it first uses a model, and frees it when it ends. Requests that use no model take none. All of this belongs to one event loop.
+A request of the API belongs to the owner of its key, and one of the page to the user who has logged
+in. It takes a place of its user when it first uses a model, and frees it when it ends. Requests
+that use no model take none. All of this belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class UserTotals:
 
 
 class UserRequest:
-    """A request of a user. ``begin`` is called before each use of a model, and the other methods as its tokens come.
+    """A request of a user.
+
+    ``begin`` is called before each use of a model, and the other methods as its tokens come.
 
     A request that was admitted is answered to its end: its further uses of models are not refused.
     """
@@ -71,9 +74,12 @@ class UserRequest:
         return "" if self._users.share_prefixes or self.user == LOCAL else self.user
 
     def begin(self, key: str | None = None) -> None:
-        """Take the place of the request, unless it has one. Raises QueueFullError for a new request that is beyond a limit.
+        """Take the place of the request, unless it has one.
 
-        Earlier requests with the same ``key`` do not count for the limit, as this one supersedes them if it is not refused.
+        Raises QueueFullError for a new request that is beyond a limit.
+
+        Earlier requests with the same ``key`` do not count for the limit, as this one supersedes
+        them if it is not refused.
         """
         self._users.enter(self, key)
 
@@ -125,10 +131,17 @@ def current_request() -> CurrentRequest:
 
 
 class Users:
-    """The users of a server by their names. Without ``share_prefixes`` none reuses what the KV cache holds of another's prompts."""
+    """The users of a server by their names.
+
+    Without ``share_prefixes`` none reuses what the KV cache holds of another's prompts.
+    """
 
     def __init__(
-        self, limits: UserLimits = UserLimits(), clock: Callable[[], float] = time.monotonic, *, share_prefixes: bool = False
+        self,
+        limits: UserLimits = UserLimits(),
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        share_prefixes: bool = False,
     ) -> None:
         self._limits = limits
         self.share_prefixes = share_prefixes
@@ -196,7 +209,8 @@ class Users:
         wait = math.ceil(state.minute.wait(tokens, self._clock()))
         if wait:
             raise QueueFullError(
-                f"{user} has used {tokens} tokens within a minute, the limit of user_tokens_per_minute: try again in {wait} seconds.", wait
+                f"{user} has used {tokens} tokens within a minute, the limit of user_tokens_per_minute: try again in {wait} seconds.",
+                wait,
             )
 
     def _state(self, user: str) -> _UserState:
@@ -204,7 +218,10 @@ class Users:
 
 
 class _SlidingMinute:
-    """The tokens of the last minute. Those of one second are kept together, so that they count up to a second longer."""
+    """The tokens of the last minute.
+
+    Those of one second are kept together, so that they count up to a second longer.
+    """
 
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque()  # [second, tokens]

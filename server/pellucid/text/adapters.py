@@ -17,8 +17,8 @@ from pellucid.models.untrusted_files import printable
 class AdapterStatus:
     """An adapter that is loaded, as the model ``id`` on the model ``base``, or that is in the store.
 
-    An adapter that cannot be loaded has no ``card``, nor has one that only engines elsewhere know. ``problem`` is the reason why it cannot
-    be loaded, or why some engines do not serve it.
+    An adapter that cannot be loaded has no ``card``, nor has one that only engines elsewhere know.
+    ``problem`` is the reason why it cannot be loaded, or why some engines do not serve it.
     """
 
     name: str
@@ -48,15 +48,17 @@ class Adapters(Protocol):
     async def load(self, folder: str, *, name: str | None = None, model: str | None = None) -> AdapterStatus:
         """Serve the adapter in a folder of the store with a model, by default the one that it was made for; ``name`` renames it.
 
-        A loaded adapter of that name is replaced. Raises NotFoundError for an unknown adapter or model, AdapterError for an adapter
-        that does not fit, NotSupportedError, and UnavailableError if there is no memory for it.
+        A loaded adapter of that name is replaced. Raises NotFoundError for an unknown adapter or
+        model, AdapterError for an adapter that does not fit, NotSupportedError, and
+        UnavailableError if there is no memory for it.
         """
         ...
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
         """Take no new requests for an adapter, given as ``model:adapter`` or by its own name.
 
-        The future is done when its last answer has ended. Raises NotFoundError for an adapter that is not loaded.
+        The future is done when its last answer has ended. Raises NotFoundError for an adapter that
+        is not loaded.
         """
         ...
 

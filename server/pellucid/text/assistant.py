@@ -86,8 +86,8 @@ class _Generation:
 class LocalAssistant:
     """Completes, chats and scores with the models of one engine; the first one is the default.
 
-    It obeys the protocol ``Assistant``. A stream belongs to the request that is current when it is created. Methods that tokenize and are
-    not asynchronous are to be called through ``off_loop``.
+    It obeys the protocol ``Assistant``. A stream belongs to the request that is current when it is
+    created. Methods that tokenize and are not asynchronous are to be called through ``off_loop``.
     """
 
     def __init__(self, engine: Engine, models: Sequence[ServedModel]) -> None:
@@ -96,22 +96,30 @@ class LocalAssistant:
         self._keys = RequestKeys()
         self._served: dict[str, TextModel] = {}
         self._unloaded: dict[str, str] = {}  # unloaded models with an adapter -> their bases
-        for model in sorted(models, key=lambda model: model.base is not None):  # bases first, as the others share their parts
+        for model in sorted(
+            models, key=lambda model: model.base is not None
+        ):  # bases first, as the others share their parts
             self._served[model.name] = self._prepared(model)
         self._served = {model.name: self._served[model.name] for model in models}
 
     async def add(self, model: ServedModel) -> None:
-        """Serve another model, which the engine already has, from now on. It replaces one of the same name."""
+        """Serve another model, which the engine already has, from now on.
+
+        It replaces one of the same name.
+        """
         self._served[model.name] = await asyncio.to_thread(self._prepared, model)
 
     def remove(self, model: str) -> Future[None]:
         """Take no new requests for a model with an adapter; the future is done when its last answer has ended.
 
-        Raises NotFoundError for an unknown model, and InvalidRequestError for one without an adapter.
+        Raises NotFoundError for an unknown model, and InvalidRequestError for one without an
+        adapter.
         """
         served = self._find(model).model
         if served.base is None:
-            raise InvalidRequestError(f"{served.name} has no adapter: only models with an adapter can be unloaded.", param="model")
+            raise InvalidRequestError(
+                f"{served.name} has no adapter: only models with an adapter can be unloaded.", param="model"
+            )
         removed = self._engine.remove_model(served.name)
         self._unloaded[served.name] = served.base
         del self._served[served.name]
@@ -125,12 +133,14 @@ class LocalAssistant:
         """Return the device that computes the default model; see ``ModelFacts``."""
         return self._find(None).model.facts.device
 
-    def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
+    def complete(
+        self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None
+    ) -> Stream:
         """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
 
-        An infill without a grammar also ends where it would repeat the suffix, or leave the block that the cursor is in at the end of
-        a file, and every answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError;
-        an infill is trimmed.
+        An infill without a grammar also ends where it would repeat the suffix, or leave the block
+        that the cursor is in at the end of a file, and every answer where one of ``endings`` ends
+        it. A prompt that is too long to be continued is a ContextLengthError; an infill is trimmed.
         """
         user, prepare = current_request(), partial(self._prepare_completion, query, endings)
         return self._with_fields(self._generate(prepare, query.terms.key, on_usage, user), query, user.cache_salt)
@@ -157,7 +167,9 @@ class LocalAssistant:
         read, has_bos, begin = partial(served.read, query, context), False, 0
         if query.gap is not None:
             _check(served, query.gap)
-            ids, begin = await run_tokenizer(served, size + _size(query.gap), partial(self._filled_gap, served, query.gap, text, context))
+            ids, begin = await run_tokenizer(
+                served, size + _size(query.gap), partial(self._filled_gap, served, query.gap, text, context)
+            )
         elif query.continued:
             size += chat_characters(query.continued, query.tools)
             ids, begin = await run_template(served, size, partial(_continuation, served, query, context))
@@ -177,7 +189,9 @@ class LocalAssistant:
                         user.end_superseded(query.terms.key)
                     for token in detokenizer.flush():
                         yield token
-                    yield replace(item, reason=FinishReason.STOP) if item.reason is FinishReason.LENGTH else item  # all was read
+                    yield (
+                        replace(item, reason=FinishReason.STOP) if item.reason is FinishReason.LENGTH else item
+                    )  # all was read
                 else:
                     for token in detokenizer.feed(item):
                         yield replace(token, text="") if has_bos and token.position == 0 else token
@@ -190,7 +204,9 @@ class LocalAssistant:
         with self._keys.hold(request.terms.key) as is_newest:
             if windows and len(request.prompt) > self._engine.context(served.name):
                 served.check_ids(request.prompt)  # now, as each window is checked only when it is read
-                items = score_windows(self._engine, served.name, request, has_bos=has_bos, is_newest=is_newest, on_read=user.read)
+                items = score_windows(
+                    self._engine, served.name, request, has_bos=has_bos, is_newest=is_newest, on_read=user.read
+                )
             else:
                 items = self._engine.generate(served.name, request)
             async with aclosing(items):
@@ -205,7 +221,10 @@ class LocalAssistant:
         return await embed(self._engine, self._find(model), text, truncate=truncate)
 
     def embedding_size(self, model: str | None = None) -> int:
-        """Return the length of a model's embeddings. Raises NotSupportedError for a model without hidden states."""
+        """Return the length of a model's embeddings.
+
+        Raises NotSupportedError for a model without hidden states.
+        """
         return self._engine.hidden_size(self._find(model).name)
 
     def uses_predictions(self, model: str | None = None) -> bool:
@@ -213,7 +232,10 @@ class LocalAssistant:
         return self._engine.uses_predictions(self._find(model).name)
 
     def name_of(self, model: str | None) -> str:
-        """Return the name of a model, by default of the first one. Raises NotFoundError, which lists the names."""
+        """Return the name of a model, by default of the first one.
+
+        Raises NotFoundError, which lists the names.
+        """
         return self._find(model).name
 
     def spelled_infill(self, prompt: str, model: str) -> SpelledInfill | None:
@@ -233,24 +255,35 @@ class LocalAssistant:
         """Return the calibration file of a model; None for a model that was not loaded from a store."""
         return self._find(model).model.calibration
 
-    async def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False, tools: Tools = ()) -> str:
+    async def render(
+        self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False, tools: Tools = ()
+    ) -> str:
         """Return the prompt of a chat as text."""
         served = self._reader(model)
         render = partial(served.template.render, messages, continue_last=continue_last, tools=tools)
         return await run_template(served, chat_characters(messages, tools), render)
 
-    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None, *, size: int = 0) -> T:
+    async def off_loop(
+        self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None, *, size: int = 0
+    ) -> T:
         """Run ``work``, which uses a model's tokenizer, without blocking the event loop or other models; return its result.
 
         ``size`` is the length of a text that it tokenizes.
 
-        Raises QueueFullError if the tokenizer has a process of its own that stays busy for longer than ``longest_wait`` seconds.
+        Raises QueueFullError if the tokenizer has a process of its own that stays busy for longer
+        than ``longest_wait`` seconds.
         """
         served = self._reader(model)
         return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else run_in_thread(size, work))
 
-    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[int]:
-        """Return the ids of a text. ``special`` reads markers as such, ``add_special`` puts the BOS in front if the model wants one."""
+    def tokenize(
+        self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False
+    ) -> list[int]:
+        """Return the ids of a text.
+
+        ``special`` reads markers as such, ``add_special`` puts the BOS in front if the model wants
+        one.
+        """
         tokenizer = self._reader(model).tokenizer
         ids = tokenizer.encode(text, special=special)
         return with_bos(tokenizer, ids) if add_special else ids
@@ -265,7 +298,10 @@ class LocalAssistant:
         return await run_tokenizer(served, len(text), lambda: served.encode(text, special=False))
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
-        """Return the text of ids, markers included. Raises InvalidRequestError for an id that the model does not have."""
+        """Return the text of ids, markers included.
+
+        Raises InvalidRequestError for an id that the model does not have.
+        """
         served = self._reader(model)
         served.check_ids(ids)
         return decode(served.tokenizer, ids)
@@ -286,7 +322,9 @@ class LocalAssistant:
 
     async def _chat_ids(self, served: TextModel, query: ChatQuery, context: int | None) -> list[int]:
         tools = query.shown_tools
-        encode = partial(served.template.encode, query.messages, continue_last=query.continue_last, tools=tools, context=context)
+        encode = partial(
+            served.template.encode, query.messages, continue_last=query.continue_last, tools=tools, context=context
+        )
         return await run_template(served, chat_characters(query.messages, tools), encode)
 
     def prompt_text(self, query: CompletionQuery) -> str:
@@ -301,7 +339,9 @@ class LocalAssistant:
         Pieces of other files are left out for a model that has no marker for them.
         """
         served = self._find(query.model)
-        shown = replace(query, suffix=query.suffix or "", extra=query.extra if served.takes_files else (), params=NO_ANSWER)
+        shown = replace(
+            query, suffix=query.suffix or "", extra=query.extra if served.takes_files else (), params=NO_ANSWER
+        )
         return await run_tokenizer(served, _size(shown), partial(self.prompt_text, shown))
 
     def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
@@ -313,7 +353,9 @@ class LocalAssistant:
             sentence = f"The texts in logit_bias have {size} characters, but at most {MAX_BIAS_CHARACTERS} are allowed: use shorter texts."
             raise InvalidRequestError(sentence, param="logit_bias")
         for what, bias in pairs:
-            biases.update(dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias))
+            biases.update(
+                dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias)
+            )
         return biases
 
     def _with_fields(self, stream: Stream, query: CompletionQuery | ChatQuery, cache_salt: str) -> Stream:
@@ -323,7 +365,9 @@ class LocalAssistant:
             return stream
         return self._finished_with_fields(stream, grammar, query.model, cache_salt)
 
-    async def _finished_with_fields(self, stream: Stream, grammar: Grammar, model: str | None, cache_salt: str) -> Stream:
+    async def _finished_with_fields(
+        self, stream: Stream, grammar: Grammar, model: str | None, cache_salt: str
+    ) -> Stream:
         tokens: list[Token] = []
         async with aclosing(stream) as items:
             async for item in items:
@@ -339,7 +383,9 @@ class LocalAssistant:
             return next(iter(self._served.values()))
         served = self._served.get(model)
         if served is None:  # the adapter's own name is enough if only one model has it
-            named = [other for other in [*self._served.values()] if other.model.adapter and other.model.adapter.name == model]
+            named = [
+                other for other in [*self._served.values()] if other.model.adapter and other.model.adapter.name == model
+            ]
             if len(named) != 1:
                 raise unknown_model(model, self._served)
             served = named[0]
@@ -358,7 +404,9 @@ class LocalAssistant:
         context = self._engine.context(served.name)
         budget = max(context - query.params.max_tokens, context // 2) - 1
         format = served.model.infill
-        around = surroundings(served.tokenizer, format, query.prefix, query.suffix or "", query.extra, budget, query.window)
+        around = surroundings(
+            served.tokenizer, format, query.prefix, query.suffix or "", query.extra, budget, query.window
+        )
         healing = None
         if heal:
             shortened, healing = served.healer.heal(around.prefix, keep=1 if format is None else 0)
@@ -381,7 +429,9 @@ class LocalAssistant:
         prompt, _ = self._infill(served, replace(gap, params=replace(NO_ANSWER, max_tokens=len(filling))), heal=False)
         return prompt + filling, len(prompt)
 
-    async def _prepare_completion(self, query: CompletionQuery, endings: Sequence[EndingRule], cache_salt: str) -> _Generation:
+    async def _prepare_completion(
+        self, query: CompletionQuery, endings: Sequence[EndingRule], cache_salt: str
+    ) -> _Generation:
         served = self._find(query.model)
         _check(served, query)
         _check_grammar(query)
@@ -392,7 +442,9 @@ class LocalAssistant:
         if not isinstance(query.prefix, str):
             ids = list(query.prefix)
         elif query.suffix is None:
-            encode = partial(served.encode, query.prefix, special=query.special, context=self._engine.context(served.name))
+            encode = partial(
+                served.encode, query.prefix, special=query.special, context=self._engine.context(served.name)
+            )
             ids = await run_tokenizer(served, len(query.prefix), encode)
             if query.heal and query.grammar is None:
                 ids, healing = served.healer.heal(ids, keep=1)
@@ -409,12 +461,18 @@ class LocalAssistant:
         constraint = healing if query.grammar is None else await served.grammars.constraint(query.grammar, cache_salt)
         strip_space = query.prefix == "" and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space, typed=healing.typed if healing else b"")
-        request = Request(ids, params, query.terms, stop_ids, constraint=constraint, session=query.terms.key, cache_salt=cache_salt)
-        return _Generation(served.name, request, detokenizer, gate, form_field=query.grammar.field if query.grammar else "")
+        request = Request(
+            ids, params, query.terms, stop_ids, constraint=constraint, session=query.terms.key, cache_salt=cache_salt
+        )
+        return _Generation(
+            served.name, request, detokenizer, gate, form_field=query.grammar.field if query.grammar else ""
+        )
 
     async def _prepare_chat(self, query: ChatQuery, cache_salt: str) -> _Generation:
         if query.tool_choice not in ("auto", "none") and not query.tools:
-            raise InvalidRequestError("tool_choice demands a call, but there are no tools: send some, or omit it.", param="tool_choice")
+            raise InvalidRequestError(
+                "tool_choice demands a call, but there are no tools: send some, or omit it.", param="tool_choice"
+            )
         served = self._find(query.model)
         _check_grammar(query)
         context, tokenizer = self._engine.context(served.name), served.tokenizer
@@ -429,10 +487,20 @@ class LocalAssistant:
         strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
         session = _conversation(query.messages)
-        request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session, cache_salt=cache_salt)
+        request = Request(
+            ids,
+            query.params,
+            query.terms,
+            tokenizer.eos_ids,
+            constraint=constraint,
+            session=session,
+            cache_salt=cache_salt,
+        )
         if query.prediction and self.uses_predictions(query.model):
             prediction = query.prediction[: context * CHARACTERS_PER_TOKEN]
-            predicted = await run_tokenizer(served, len(prediction), partial(tokenizer.encode, prediction, continues=True))
+            predicted = await run_tokenizer(
+                served, len(prediction), partial(tokenizer.encode, prediction, continues=True)
+            )
             request = replace(request, prediction=predicted[:context])  # no answer is longer
         return _Generation(
             served.name,
@@ -445,7 +513,11 @@ class LocalAssistant:
         )
 
     async def _generate(
-        self, prepare: Callable[[str], Awaitable[_Generation]], key: str | None, on_usage: OnUsage | None, user: CurrentRequest
+        self,
+        prepare: Callable[[str], Awaitable[_Generation]],
+        key: str | None,
+        on_usage: OnUsage | None,
+        user: CurrentRequest,
     ) -> Stream:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
         user.begin(key)
@@ -474,7 +546,10 @@ class LocalAssistant:
                             user.end_superseded(key)
                         _check_form(item, generation)
                         tokens = detokenizer.flush()
-                        for token in [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]), *gate.finish()]:
+                        for token in [
+                            *gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]),
+                            *gate.finish(),
+                        ]:
                             yield token
                         if under_grammar:
                             item = replace(item, complete=gate.reason is None and item.reason is FinishReason.STOP)
@@ -486,7 +561,9 @@ class LocalAssistant:
                         user.read(item.cached, len(generation.request.prompt) - item.cached)
         for token in gate.finish():
             yield token
-        finish = Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop, complete=False if under_grammar else None)
+        finish = Finish(
+            gate.reason or FinishReason.STOP, meter.usage(), gate.stop, complete=False if under_grammar else None
+        )
         yield self._detailed(finish, generation)
 
     def _detailed(self, finish: Finish, generation: _Generation) -> Finish:
@@ -507,9 +584,15 @@ def _continuation(served: TextModel, query: ScoreQuery, context: int | None) -> 
 def _check_form(finish: Finish, generation: _Generation) -> None:
     """Raise InvalidRequestError for an answer that failed because of its own grammar."""
     constraint = generation.request.constraint
-    if finish.reason is FinishReason.ERROR and isinstance(constraint, GrammarConstraint | CallConstraint) and constraint.failure:
+    if (
+        finish.reason is FinishReason.ERROR
+        and isinstance(constraint, GrammarConstraint | CallConstraint)
+        and constraint.failure
+    ):
         field = generation.form_field
-        raise InvalidRequestError(f"{field} asks for a form that the answer cannot keep to: {constraint.failure}.", param=field)
+        raise InvalidRequestError(
+            f"{field} asks for a form that the answer cannot keep to: {constraint.failure}.", param=field
+        )
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:
@@ -533,9 +616,13 @@ def _check_grammar(query: CompletionQuery | ChatQuery) -> None:
     if query.grammar is None:
         return
     if query.params.ignore_eos:
-        raise InvalidRequestError("ignore_eos is not supported together with a grammar, which decides where the answer ends.", "ignore_eos")
+        raise InvalidRequestError(
+            "ignore_eos is not supported together with a grammar, which decides where the answer ends.", "ignore_eos"
+        )
     if isinstance(query, ChatQuery) and query.shown_tools:
-        raise InvalidRequestError(f"tools are not supported together with {query.grammar.field}: send only one of them.", param="tools")
+        raise InvalidRequestError(
+            f"tools are not supported together with {query.grammar.field}: send only one of them.", param="tools"
+        )
     if isinstance(query, CompletionQuery) and query.heal:
         raise InvalidRequestError("Token healing is not supported together with a grammar: omit heal.", param="heal")
 

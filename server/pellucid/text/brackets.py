@@ -54,8 +54,8 @@ def _open(text: str) -> int:
 def _tokens(text: str) -> Iterator[str]:
     """Yield the brackets outside of strings, and the quotes that begin an unclosed string.
 
-    An unclosed string is searched once: no quote of its kind before the end of its line can close one either, as all of them
-    are escaped.
+    An unclosed string is searched once: no quote of its kind before the end of its line can close
+    one either, as all of them are escaped.
     """
     open_until = dict.fromkeys(QUOTES, 0)
     at = 0

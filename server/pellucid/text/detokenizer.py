@@ -16,14 +16,18 @@ from pellucid.tokens import Alternative, Token
 class Detokenizer:
     """Gives every token of one text the characters that it completes.
 
-    The texts of the tokens join to the whole text, even if a token ends inside a character: bytes that can never become a
-    character are U+FFFD at once, and bytes of an incomplete character at the end of the text are U+FFFD in the last token.
-    ``strip_space`` removes the space that the tokenizer put in front of the text. Markers have no text, except with
-    ``show_markers``. ``typed`` are the bytes of the prompt that the tokens repeat first (see ``healing``): they are cut from the
-    tokens' bytes and texts and from alternatives that begin with them, and tokens with no other bytes are left out.
+    The texts of the tokens join to the whole text, even if a token ends inside a character: bytes
+    that can never become a character are U+FFFD at once, and bytes of an incomplete character at
+    the end of the text are U+FFFD in the last token. ``strip_space`` removes the space that the
+    tokenizer put in front of the text. Markers have no text, except with ``show_markers``.
+    ``typed`` are the bytes of the prompt that the tokens repeat first (see ``healing``): they are
+    cut from the tokens' bytes and texts and from alternatives that begin with them, and tokens with
+    no other bytes are left out.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, strip_space: bool = False, show_markers: bool = False, typed: bytes = b"") -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, strip_space: bool = False, show_markers: bool = False, typed: bytes = b""
+    ) -> None:
         self._tokenizer = tokenizer
         self._typed = typed
         self._strip_space = strip_space
@@ -64,7 +68,8 @@ class Detokenizer:
 
     def _token(self, score: TokenScore, text: str, typed: bytes) -> Token:
         top = [self._alternative(id, logprob, typed) for id, logprob in score.top]
-        # One that repeats only a part of what was typed has no text of its own: it counts among the others.
+        # One that repeats only a part of what was typed has no text of its own: it counts among the
+        # others.
         shown = tuple(one for one in top if one.bytes or not typed)
         hidden = sum(exp(one.logprob) for one in top if not one.bytes and typed)
         return Token(

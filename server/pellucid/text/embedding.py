@@ -22,7 +22,8 @@ SHORTEST = 1e-12
 async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *, truncate: bool) -> Embedding:
     """Return the embedding of a text or of token ids; with ``truncate`` that of its beginning if the context holds no more.
 
-    Raises NotSupportedError for a model without hidden states, InvalidRequestError for an empty text, and ContextLengthError.
+    Raises NotSupportedError for a model without hidden states, InvalidRequestError for an empty
+    text, and ContextLengthError.
     """
     user = current_request()
     user.begin()
@@ -30,7 +31,9 @@ async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *,
     if truncate:
         refuse_huge(len(text), "input")
     try:
-        ids, has_bos = await run_tokenizer(served, len(text), partial(served.read, ScoreQuery(text), None if truncate else context))
+        ids, has_bos = await run_tokenizer(
+            served, len(text), partial(served.read, ScoreQuery(text), None if truncate else context)
+        )
     except ContextLengthError as error:
         error.param = "input"
         raise

@@ -1,6 +1,7 @@
 """Heals a prompt that ends inside a token: its last tokens are dropped, and the answer must repeat their bytes.
 
-A model never saw "return" split into "retu" and "rn", so that it would not continue "retu" with "rn".
+A model never saw "return" split into "retu" and "rn", so that it would not continue "retu" with
+"rn".
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ class Healer:
     def heal(self, ids: Sequence[int], *, keep: int = 0) -> tuple[list[int], Healing | None]:
         """Return the ids without the last ones, if the text may end inside a token, and the constraint that repeats their bytes.
 
-        Drops the most tokens (at most MAX_STEPS, and at least ``keep`` stay) that together begin some longer token, the first of
-        them perhaps only with the space at its end: "    ret" is to become "   " and " return". Never drops a marker or a token
-        that ends a line, nor a token before the one that begins the last line.
+        Drops the most tokens (at most MAX_STEPS, and at least ``keep`` stay) that together begin
+        some longer token, the first of them perhaps only with the space at its end: "    ret" is to
+        become "   " and " return". Never drops a marker or a token that ends a line, nor a token
+        before the one that begins the last line.
         """
         typed, healed, steps = b"", b"", 0
         for step in range(1, min(MAX_STEPS, len(ids) - keep) + 1):
@@ -69,7 +71,9 @@ class Healer:
     def _repeatable(self, rest: bytes) -> bool:
         if _count(self._beginning(rest)):
             return True
-        return any(_count(self._equal(rest[:length])) and self._repeatable(rest[length:]) for length in range(1, len(rest)))
+        return any(
+            _count(self._equal(rest[:length])) and self._repeatable(rest[length:]) for length in range(1, len(rest))
+        )
 
     def _equal(self, word: bytes) -> slice:
         return slice(bisect_left(self._words, word), bisect_left(self._words, word + b"\0"))

@@ -10,7 +10,9 @@ from pellucid.tokens import FinishReason
 
 _OPENS_BLOCK = re.compile(r":\s*(?:#.*)?\Z")
 _BELONGS = re.compile(rf"[)\]}}]|(?:{'|'.join(sorted(CONTINUING))})\b")
-"""Matches a line at the margin that closes a bracket or continues a statement of the lines above it."""
+"""Matches a line at the margin that closes a bracket or continues a statement of the lines above
+it.
+"""
 
 _WORD = re.compile(r"\w*")
 _FENCE = re.compile(r"^\s*```", re.MULTILINE)
@@ -19,8 +21,9 @@ _FENCE = re.compile(r"^\s*```", re.MULTILINE)
 class MarginStop:
     """Ends an infill before a line at the margin, if the cursor is in a block that a colon has opened and the next line is not indented.
 
-    A small model seldom ends a function at the end of a file: tests or an explanation follow. Nothing is ended inside a string of several
-    lines or a fenced block, nor if the answer begins with a new line that is at the margin.
+    A small model seldom ends a function at the end of a file: tests or an explanation follow.
+    Nothing is ended inside a string of several lines or a fenced block, nor if the answer begins
+    with a new line that is at the margin.
     """
 
     matched: str | None = None
@@ -36,7 +39,12 @@ class MarginStop:
             below.insert(0, self._left + right)
         at_margin = next((line for line in reversed(above) if line.strip() and not line[0].isspace()), "")
         is_at_end = not _first_line(below)[:1].isspace()
-        self._active = bool(_OPENS_BLOCK.search(at_margin)) and is_at_end and not _is_text_open(prefix) and not _is_fence_open(prefix)
+        self._active = (
+            bool(_OPENS_BLOCK.search(at_margin))
+            and is_at_end
+            and not _is_text_open(prefix)
+            and not _is_fence_open(prefix)
+        )
         self._needs_break = not self._left and bool(right.strip())  # before the text that begins at the cursor
         self._answer = ""
         self._begin = 0  # where the answer's last line begins
@@ -59,7 +67,10 @@ class MarginStop:
         return self._give()
 
     def _judge_line(self, end: int, *, whole: bool) -> None:
-        """Keep the last line up to ``end``, or end the answer before it. Lines that are blank or undecided wait for what follows."""
+        """Keep the last line up to ``end``, or end the answer before it.
+
+        Lines that are blank or undecided wait for what follows.
+        """
         line = self._answer[self._begin : end].rstrip("\r")
         if line.strip() and self._active:
             is_new = self._begin > 0 or not self._left.strip()

@@ -17,20 +17,28 @@ MAX_WAIT_SECONDS = 10
 
 
 class ModelThread:
-    """Runs blocking work of one model, one piece at a time. The thread starts with the first piece."""
+    """Runs blocking work of one model, one piece at a time.
+
+    The thread starts with the first piece.
+    """
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="pellucid-text")
 
     async def run(self, work: Callable[[], T], longest_wait: float | None = None) -> T:
-        """Return the result of ``work``. Raises QueueFullError if earlier work takes longer than ``longest_wait`` seconds."""
+        """Return the result of ``work``.
+
+        Raises QueueFullError if earlier work takes longer than ``longest_wait`` seconds.
+        """
         asked = time.monotonic()
         longest = MAX_WAIT_SECONDS if longest_wait is None else longest_wait
 
         def in_turn() -> T:
             if time.monotonic() - asked > longest:
-                raise QueueFullError(f"The tokenizer or chat template of {self._model} is busy with earlier texts: try again later.")
+                raise QueueFullError(
+                    f"The tokenizer or chat template of {self._model} is busy with earlier texts: try again later."
+                )
             return work()
 
         return await asyncio.wrap_future(self._executor.submit(in_turn))

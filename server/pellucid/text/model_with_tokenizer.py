@@ -22,13 +22,18 @@ from pellucid.tokens import ChatQuery, Message, ModelCard, ScoreQuery
 T = TypeVar("T")
 
 LONG_TEXT_CHARACTERS = 20_000
-"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
+"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the
+event loop.
+"""
 
 _huge_texts = ThreadPoolExecutor(1, thread_name_prefix="pellucid-huge-text")
 
 
 class TextModel:
-    """A served model with its tokenizer, chat template, healer and grammars. Models with an adapter share these with their base."""
+    """A served model with its tokenizer, chat template, healer and grammars.
+
+    Models with an adapter share these with their base.
+    """
 
     def __init__(self, model: ServedModel, base: TextModel | None = None) -> None:
         self._base = base
@@ -54,14 +59,18 @@ class TextModel:
 
     @cached_property
     def call_constraints(self) -> CallConstraints:
-        """The constraints of tool calls. Raises InvalidRequestError if calls in the model's format cannot be read."""
+        """The constraints of tool calls.
+
+        Raises InvalidRequestError if calls in the model's format cannot be read.
+        """
         source = self.template.source
         return CallConstraints(self.grammars, self.tokenizer, call_format(source, self.name), source)
 
     def encode(self, text: str, *, special: bool, context: int | None = None) -> list[int]:
         """Return the ids of a text, with the BOS in front if the model wants one.
 
-        Raises ContextLengthError, without tokenizing it, for a huge text that certainly has more tokens than ``context``.
+        Raises ContextLengthError, without tokenizing it, for a huge text that certainly has more
+        tokens than ``context``.
         """
         refuse_longer(self.tokenizer, [text], context)
         return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
@@ -79,7 +88,9 @@ class TextModel:
             return ids, len(ids) > len(bare)
         messages = [item for item in text if isinstance(item, Message)]
         if messages:
-            return self.template.encode(messages, continue_last=query.continue_last, tools=query.tools, context=context), False
+            return self.template.encode(
+                messages, continue_last=query.continue_last, tools=query.tools, context=context
+            ), False
         return [item for item in text if isinstance(item, int)], False
 
     def call_reader(self, query: ChatQuery, prompt: Sequence[int]) -> CallReader | None:
@@ -103,13 +114,16 @@ class TextModel:
         wrong = next((id for id in ids if not 0 <= id < self.tokenizer.vocab_size), None)
         if wrong is not None:
             raise InvalidRequestError(
-                f"Token {wrong} does not exist in {self.name}: use ids from 0 to {self.tokenizer.vocab_size - 1}.", param="tokens"
+                f"Token {wrong} does not exist in {self.name}: use ids from 0 to {self.tokenizer.vocab_size - 1}.",
+                param="tokens",
             )
 
     def card(self, context: int) -> ModelCard:
         """Return the model's card, with its calibration as it is now."""
         file = self.model.calibration
-        calibration, note = (None, None) if file is None else file.read()  # read each time: it may be made while the server runs
+        calibration, note = (
+            (None, None) if file is None else file.read()
+        )  # read each time: it may be made while the server runs
         edits, edits_note = (None, None) if file is None else file.of_edits().read()
         return ModelCard(
             name=self.name,
@@ -135,7 +149,8 @@ class TextModel:
 async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
     """Return the result of ``encode``, which tokenizes ``size`` characters, without blocking the event loop for long.
 
-    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is tokenized on a shared one.
+    A tokenizer with a process of its own is waited for on the model's own thread, and a long text
+    is tokenized on a shared one.
     """
     if served.tokenizer.apart:
         return await served.thread.run(encode)

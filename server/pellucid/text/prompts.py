@@ -1,6 +1,7 @@
 """Builds prompts: turns messages, or the text around a cursor, into the ids that a model was trained with.
 
-Markers are added by id or by the model's own chat template. User text that spells a marker stays text.
+Markers are added by id or by the model's own chat template. User text that spells a marker stays
+text.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from pellucid.models.tokenizers.marker_finder import MarkerFinder
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.template_process import TemplateProcess
 from pellucid.text.template_renderer import Renderer, RenderingError
-from pellucid.text.tool_calls.template_input import check_template, map_strings, strings_in, template_message, template_tools
+from pellucid.text.tool_calls.template_input import (
+    check_template,
+    map_strings,
+    strings_in,
+    template_message,
+    template_tools,
+)
 from pellucid.tokens import Extra, Message
 
 CHATML = (
@@ -30,7 +37,9 @@ CHATML = (
 """The template for models that have ChatML's markers but no template."""
 
 MAX_TEMPLATE_CHARACTERS = 2**18
-"""Longest chat template that is read. The longest ones of well-known models have some 30,000 characters."""
+"""Longest chat template that is read.
+The longest ones of well-known models have some 30,000 characters.
+"""
 
 MAX_RENDERED_CHARACTERS = 2**20
 """Characters that a template may write in addition to the messages: more than fit into any context."""
@@ -39,8 +48,10 @@ PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0
 """Code points without a meaning of their own."""
 
 HUGE_TEXT_CHARACTERS = 2**18
-"""Texts of this length take a quarter of a second to tokenize. Longer ones are refused without it where they cannot fit, and wait for
-each other rather than take all threads."""
+"""Texts of this length take a quarter of a second to tokenize.
+Longer ones are refused without it where they cannot fit, and wait for
+each other rather than take all threads.
+"""
 
 MAX_TEXT_CHARACTERS = 2**22
 """The longest text that the API tokenizes: measured, a million characters take one to two seconds."""
@@ -58,8 +69,8 @@ Tools = Sequence[Mapping[str, Any]]
 class ChatTemplate:
     """Renders and encodes the chats of one model.
 
-    A template that is not known (see :func:`is_known`) is rendered in ``process``, which it shares with templates that have it as
-    their ``base``.
+    A template that is not known (see :func:`is_known`) is rendered in ``process``, which it shares
+    with templates that have it as their ``base``.
     """
 
     def __init__(self, tokenizer: Tokenizer, model: str, base: ChatTemplate | None = None) -> None:
@@ -85,8 +96,8 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = ()) -> str:
         """Return the chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
 
-        Raises NotSupportedError for a model without a template, and InvalidRequestError for messages that the template refuses, or for
-        tools that it has no place for.
+        Raises NotSupportedError for a model without a template, and InvalidRequestError for
+        messages that the template refuses, or for tools that it has no place for.
         """
         return self._render(*self._prepared(messages, tools, continue_last=continue_last))
 
@@ -95,26 +106,35 @@ class ChatTemplate:
     ) -> list[int]:
         """Return the ids of the rendered chat: markers that the template wrote are markers, those that a message spells are text.
 
-        Raises ContextLengthError, without tokenizing it, for a huge chat that certainly has more tokens than ``context``.
+        Raises ContextLengthError, without tokenizing it, for a huge chat that certainly has more
+        tokens than ``context``.
         """
         chat, begun = self._prepared(messages, tools, continue_last=continue_last)
         wedge = self._wedge([*strings_in(chat), begun])
         guarded = map_strings(chat, lambda text: self._guard(text, wedge))
         pieces = self._render(guarded, self._guard(begun, wedge)).split(wedge)
         refuse_longer(self._tokenizer, pieces, context)
-        ids = [id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)]
+        ids = [
+            id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)
+        ]
         return with_bos(self._tokenizer, ids)
 
-    def _prepared(self, messages: Sequence[Message], tools: Tools, *, continue_last: bool) -> tuple[dict[str, Any], str]:
+    def _prepared(
+        self, messages: Sequence[Message], tools: Tools, *, continue_last: bool
+    ) -> tuple[dict[str, Any], str]:
         """Return the variables of a chat for the template, and the beginning of the answer."""
         if not messages:
             raise InvalidRequestError("There are no messages: send at least one.", param="messages")
         begun = ""
         if continue_last:
             if messages[-1].role != "assistant":
-                raise InvalidRequestError("Only a last message of the role assistant can be continued.", param="messages")
+                raise InvalidRequestError(
+                    "Only a last message of the role assistant can be continued.", param="messages"
+                )
             if messages[-1].tool_calls:
-                raise InvalidRequestError("A message with tool calls cannot be continued: add their results.", param="messages")
+                raise InvalidRequestError(
+                    "A message with tool calls cannot be continued: add their results.", param="messages"
+                )
             begun, messages = messages[-1].content, messages[:-1]
         if self.available:
             check_template(self._source, self._model, messages, tools)
@@ -131,7 +151,9 @@ class ChatTemplate:
             "eos_token": self._marker(min(self._tokenizer.eos_ids, default=None)),
         }
         try:
-            return self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * sum(map(len, strings_in(chat)))) + begun
+            return (
+                self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * sum(map(len, strings_in(chat)))) + begun
+            )
         except RenderingError as error:
             raise self._refusal(error) from None
 
@@ -167,11 +189,16 @@ class ChatTemplate:
         taken = set().union(*texts, self._source)
         free = next((chr(code) for codes in PRIVATE_USE for code in codes if chr(code) not in taken), None)
         if free is None:
-            raise InvalidRequestError("The messages contain every private-use character of Unicode: remove one of them.", param="messages")
+            raise InvalidRequestError(
+                "The messages contain every private-use character of Unicode: remove one of them.", param="messages"
+            )
         return free
 
     def _guard(self, text: str, wedge: str) -> str:
-        """Return the text with a wedge inside each spelled marker. The rendered text is split at the wedges before it is tokenized."""
+        """Return the text with a wedge inside each spelled marker.
+
+        The rendered text is split at the wedges before it is tokenized.
+        """
         pieces, last = [], 0
         for begin in self._spelled.beginnings(text):
             pieces.append(text[last : begin + 1])
@@ -216,8 +243,9 @@ def surroundings(
 ) -> InfillContext:
     """Trim an infill to ``budget`` tokens, of which at most ``window`` are of the text around the cursor.
 
-    The prefix keeps its end (at most 3/4 of the window) and the suffix its beginning (at most 1/4). The rest of the budget goes to
-    whole chunks of other files, the last ones first. Without a format the prefix gets everything.
+    The prefix keeps its end (at most 3/4 of the window) and the suffix its beginning (at most 1/4).
+    The rest of the budget goes to whole chunks of other files, the last ones first. Without a
+    format the prefix gets everything.
     """
     near = budget if window is None else min(window, budget)
     if format is None:
@@ -230,7 +258,10 @@ def surroundings(
 
 
 def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: InfillContext) -> list[int]:
-    """Return the ids of an infill prompt. Without a format it is the prefix alone; if that is empty, the token that begins a text."""
+    """Return the ids of an infill prompt.
+
+    Without a format it is the prefix alone; if that is empty, the token that begins a text.
+    """
     if format is None:
         start = tokenizer.bos_id if tokenizer.bos_id is not None else min(tokenizer.eos_ids, default=0)
         return with_bos(tokenizer, around.prefix) or [start]
@@ -248,7 +279,8 @@ def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: InfillCont
 def refuse_longer(tokenizer: Tokenizer, texts: Sequence[str], context: int | None) -> None:
     """Raise ContextLengthError for huge texts that certainly have more tokens than ``context``: megabytes take seconds to tokenize.
 
-    Without a context nothing is refused. Raise InvalidRequestError for texts that are too long for any.
+    Without a context nothing is refused. Raise InvalidRequestError for texts that are too long for
+    any.
     """
     size = sum(map(len, texts))
     if context is not None and size > HUGE_TEXT_CHARACTERS:
@@ -275,8 +307,9 @@ def with_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
 def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
     """Return the ids of the end of a text: all of them, or from about ``limit / 2`` to ``limit``, from the beginning of a line.
 
-    Of the lines where it could begin, one is chosen by a hash of its contents. While the user types, the prompt so begins at the
-    same line and stays in the cache, even if the given text itself begins at another line each time.
+    Of the lines where it could begin, one is chosen by a hash of its contents. While the user
+    types, the prompt so begins at the same line and stays in the cache, even if the given text
+    itself begins at another line each time.
     """
     near = text[-limit * CHARACTERS_PER_TOKEN :] if limit else ""
     ids = tokenizer.encode(near, continues=True)
@@ -306,7 +339,9 @@ def _beginning(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
 def _chunks(tokenizer: Tokenizer, format: InfillFormat, extra: Sequence[Extra], room: int) -> list[int]:
     if format.file is None or not extra:
         return []
-    head = [] if format.repo is None else [tokenizer.special[format.repo], *tokenizer.encode("project\n", continues=True)]
+    head = (
+        [] if format.repo is None else [tokenizer.special[format.repo], *tokenizer.encode("project\n", continues=True)]
+    )
     kept: list[int] = []
     for chunk in reversed(extra):
         if tokenizer.fewest_tokens(chunk.text) > room:

@@ -25,8 +25,8 @@ class ReadingWindow:
 def windows(length: int, window: int, stride: int | None = None) -> Iterator[ReadingWindow]:
     """Yield windows of at most ``window`` tokens over a text of ``length`` tokens, such that each token counts once.
 
-    All tokens of the first window count, and of the others the last ``stride``, by default half a window: so each token after the first
-    window has at least ``window - stride`` tokens before it.
+    All tokens of the first window count, and of the others the last ``stride``, by default half a
+    window: so each token after the first window has at least ``window - stride`` tokens before it.
     """
     step = stride or max(window // 2, 1)
     assert 0 < step < window, "the tokens that count have a context"
@@ -70,9 +70,10 @@ async def score_windows(
 ) -> AsyncGenerator[TokenScore | Finish]:
     """Yield the score of each token of a prompt that the context does not hold, once and in order, then one Finish.
 
-    Each window begins with the BOS that was put in front of the text, if there is one. Closing the generator cancels the window that is
-    being read. The deadline is that of the whole reading, and ``usage`` the cost of all windows. ``on_read`` receives the cached and the
-    computed tokens of each window as it begins.
+    Each window begins with the BOS that was put in front of the text, if there is one. Closing the
+    generator cancels the window that is being read. The deadline is that of the whole reading, and
+    ``usage`` the cost of all windows. ``on_read`` receives the cached and the computed tokens of
+    each window as it begins.
     """
     ids, begun, usage, bos = request.prompt, monotonic(), Usage(), int(has_bos)
     for window in windows(len(ids) - bos, engine.context(model) - bos):

@@ -10,7 +10,11 @@ from pellucid.tokens import Extra
 
 @dataclass(frozen=True, slots=True)
 class SpelledInfill:
-    """The texts of an infill. A file that a client names without a text, as the one with the gap, is an extra with an empty text."""
+    """The texts of an infill.
+
+    A file that a client names without a text, as the one with the gap, is an extra with an empty
+    text.
+    """
 
     prefix: str
     suffix: str
@@ -20,8 +24,9 @@ class SpelledInfill:
 def read_spelled_infill(prompt: str, format: InfillFormat) -> SpelledInfill | None:
     """Return the infill that a whole prompt spells, in any of the three orders of InfillFormat; None if it is another text.
 
-    Each marker of the gap must be there exactly once. Before the first one only sections of files are allowed, so that a text
-    that mentions markers, as the source of an editor's plugin does, stays a text.
+    Each marker of the gap must be there exactly once. Before the first one only sections of files
+    are allowed, so that a text that mentions markers, as the source of an editor's plugin does,
+    stays a text.
     """
     places = {marker: prompt.find(marker) for marker in (format.prefix, format.suffix, format.middle)}
     if min(places.values()) < 0 or any(prompt.count(marker) != 1 for marker in places):
@@ -41,7 +46,11 @@ def read_spelled_infill(prompt: str, format: InfillFormat) -> SpelledInfill | No
 def _files(head: str, format: InfillFormat) -> tuple[Extra, ...] | None:
     """Return the files before an infill: a marker, a name, a line break and a text each; None if there is anything else."""
     if format.repo is not None and head.startswith(format.repo):
-        head = head[len(format.repo) :].partition("\n")[2] if format.file is None else head[max(head.find(format.file), 0) :]
+        head = (
+            head[len(format.repo) :].partition("\n")[2]
+            if format.file is None
+            else head[max(head.find(format.file), 0) :]
+        )
     if not head.strip():
         return ()
     if format.file is None or not head.startswith(format.file):

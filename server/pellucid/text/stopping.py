@@ -1,8 +1,8 @@
 """Ends an answer: at a stop string, at too small an indentation, or when its time is over.
 
-An ending is fed the text of an answer piece by piece and returns the text that is sure to belong to it. The texts that it returns
-join to the same text however the pieces are cut. The gate holds tokens back until all of their text is sure.
-``suffix_stop`` has the ending of infills.
+An ending is fed the text of an answer piece by piece and returns the text that is sure to belong to
+it. The texts that it returns join to the same text however the pieces are cut. The gate holds
+tokens back until all of their text is sure. ``suffix_stop`` has the ending of infills.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Protocol
 from pellucid.tokens import FinishReason, Token
 
 WORTH_CUTTING = 3
-"""Letters and digits that the end of an answer and the beginning of the suffix share by more than chance."""
+"""Letters and digits that the end of an answer and the beginning of the suffix share by more than
+chance.
+"""
 
 TELLING = 6
 """Letters and digits of a line that is not written twice by chance."""
@@ -31,7 +33,10 @@ MAX_LINE = 2_000
 
 
 class EndingRule(Protocol):
-    """Decides where an answer ends. ``ended`` is set once it has; ``matched`` is the stop string that ended it, if one did."""
+    """Decides where an answer ends.
+
+    ``ended`` is set once it has; ``matched`` is the stop string that ended it, if one did.
+    """
 
     ended: bool
     matched: str | None
@@ -53,7 +58,8 @@ class EndingRule(Protocol):
 class StopGate:
     """Lets tokens through as far as all endings agree, and cuts the text of a token that is only partly in the answer.
 
-    Once it has closed, ``reason`` is set, and ``stop`` if a stop string closed it. With ``limit`` it closes after that many tokens.
+    Once it has closed, ``reason`` is set, and ``stop`` if a stop string closed it. With ``limit``
+    it closes after that many tokens.
     """
 
     def __init__(self, endings: Iterable[EndingRule]) -> None:
@@ -87,7 +93,10 @@ class StopGate:
         return self._close()
 
     def _pass(self, text: str, *, final: bool) -> None:
-        """Send text through the endings in order. When one ends, or with ``final``, those behind it return what they kept back."""
+        """Send text through the endings in order.
+
+        When one ends, or with ``final``, those behind it return what they kept back.
+        """
         for ending in self._endings:
             text = ending.feed(text)
             if ending.ended:
@@ -169,7 +178,8 @@ class TimeLimit:
 class LeastIndent:
     """Ends an answer before a line that begins with fewer than ``least`` spaces or tabs; blank lines and the first one do not count.
 
-    A line end and the blanks after it are kept back until the line's first other character shows its indentation.
+    A line end and the blanks after it are kept back until the line's first other character shows
+    its indentation.
     """
 
     matched: str | None = None

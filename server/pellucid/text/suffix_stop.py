@@ -13,7 +13,9 @@ MAX_OVERLAP = 400
 """Characters of the suffix that an answer's end is compared with."""
 
 MAX_SPACE = 40
-"""Characters of white space at the end of an answer that are kept back: a model with nothing to say may generate it without end."""
+"""Characters of white space at the end of an answer that are kept back: a model with nothing to say
+may generate it without end.
+"""
 
 
 _WORD = re.compile(r"\w*")
@@ -24,7 +26,8 @@ _WORDS_AND_SIGNS = re.compile(r"\w+|[^\w\s]")
 class _SuffixLine:
     """A line of the suffix that an answer may repeat, and the line that follows it.
 
-    ``indented`` is the number of its characters left of the cursor; None for a line below the cursor's.
+    ``indented`` is the number of its characters left of the cursor; None for a line below the
+    cursor's.
     """
 
     text: str
@@ -35,12 +38,14 @@ class _SuffixLine:
 class SuffixStop:
     """Ends an infill where it begins to repeat the suffix.
 
-    The rest of the cursor's line is repeated where a line of the answer ends with it, whatever the spaces between its words, unless it
-    closes a bracket that the answer opened. Inside a word, it is also repeated where a word of the first line ends like that one.
+    The rest of the cursor's line is repeated where a line of the answer ends with it, whatever the
+    spaces between its words, unless it closes a bracket that the answer opened. Inside a word, it
+    is also repeated where a word of the first line ends like that one.
 
-    The next line of the suffix is repeated where the answer has the same line with the same indentation: at once if the line is
-    distinctive or closes a bracket that the answer did not open, otherwise if the line after it is repeated too or the answer ends. An
-    answer that ends while it repeats the suffix loses the part that it shares with it.
+    The next line of the suffix is repeated where the answer has the same line with the same
+    indentation: at once if the line is distinctive or closes a bracket that the answer did not
+    open, otherwise if the line after it is repeated too or the answer ends. An answer that ends
+    while it repeats the suffix loses the part that it shares with it.
     """
 
     matched: str | None = None
@@ -59,7 +64,9 @@ class SuffixStop:
         self._lines = [] if first is None else [_SuffixLine(first, second)]
         if self._right and not self._left.strip():
             self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
-        self._breaks = 1 + below[: len(below) - len(below.lstrip())].count("\n")  # line ends from the cursor to the first line
+        self._breaks = 1 + below[: len(below) - len(below.lstrip())].count(
+            "\n"
+        )  # line ends from the cursor to the first line
         self._answer = ""
         self._begin = 0  # where the answer's last line begins
         self._given = 0  # characters of the answer that were returned
@@ -181,7 +188,9 @@ class SuffixStop:
         if self._right_may_end():
             line = self._answer[self._begin :]
             for text in (line, line.rstrip()):
-                kept += [self._begin + len(text) - overlap(text, right) for right in (self._right, self._right.lstrip())]
+                kept += [
+                    self._begin + len(text) - overlap(text, right) for right in (self._right, self._right.lstrip())
+                ]
             kept.append(self._begin + self._repeated_parts(line))
             if self._word_end and self._begin == 0:
                 found = line.find(self._word_end)
@@ -189,7 +198,10 @@ class SuffixStop:
         return max(min(kept), self._given)
 
     def _repeated_parts(self, line: str) -> int:
-        """Return where a line begins to repeat the text right of the cursor, whatever the spaces. The last word may be incomplete."""
+        """Return where a line begins to repeat the text right of the cursor, whatever the spaces.
+
+        The last word may be incomplete.
+        """
         parts, right = list(_WORDS_AND_SIGNS.finditer(line)), self._right_parts
         for size in range(min(len(parts), len(right)), 0, -1):
             *whole, last = [part[0] for part in parts[-size:]]
@@ -224,8 +236,8 @@ class SuffixStop:
     def _right_may_end(self) -> bool:
         """Return whether a last line that ends with the text right of the cursor repeats it.
 
-        If only white space is left of the cursor, the text right of it is a line and is repeated as a line, except for punctuation,
-        which belongs after the inserted text.
+        If only white space is left of the cursor, the text right of it is a line and is repeated as
+        a line, except for punctuation, which belongs after the inserted text.
         """
         if not self._right or not self._left:
             return False

@@ -24,8 +24,9 @@ MAX_ESCAPED_BYTES = 12
 class TemplateProcess:
     """Renders one template, one text at a time, in a child process that is started when it is first needed.
 
-    A child that dies or exceeds a limit costs that one text; the next text gets a new child. The child ends with this object,
-    and also when this process is killed, because its standard input ends then.
+    A child that dies or exceeds a limit costs that one text; the next text gets a new child. The
+    child ends with this object, and also when this process is killed, because its standard input
+    ends then.
     """
 
     def __init__(self, source: str, model: str) -> None:
@@ -42,7 +43,9 @@ class TemplateProcess:
         return None if process is None or process.poll() is not None else process.pid
 
     def render(self, variables: Mapping[str, Any], limit: int) -> str:
-        """Return the text for these variables; blocks. Raises RenderingError, also for a text of more than ``limit`` characters.
+        """Return the text for these variables; blocks.
+
+        Raises RenderingError, also for a text of more than ``limit`` characters.
 
         Raises UnavailableError if no child can be started.
         """
@@ -58,15 +61,22 @@ class TemplateProcess:
         raise reply or RenderingError("limit", _death(process.returncode, time.monotonic() - begun))
 
     def _running(self) -> tuple[subprocess.Popen[bytes], list[Any]]:
-        """Return the child and what to send to it first. It is started if there is none or it has died since the last rendering."""
+        """Return the child and what to send to it first.
+
+        It is started if there is none or it has died since the last rendering.
+        """
         if self._process is not None and self._process.poll() is None:
             return self._process, []
         self._stop()
         try:
-            self._process = process = isolated_python.start("pellucid.text.template_renderer", ["pellucid", "jinja2", "markupsafe"])
+            self._process = process = isolated_python.start(
+                "pellucid.text.template_renderer", ["pellucid", "jinja2", "markupsafe"]
+            )
         except OSError as error:
             reason = f"no process can be started for it ({error.strerror})"
-            raise UnavailableError(f"The chat template of {self._model} cannot be rendered now, {reason}: try again later.") from None
+            raise UnavailableError(
+                f"The chat template of {self._model} cannot be rendered now, {reason}: try again later."
+            ) from None
         self._finalizer = weakref.finalize(self, isolated_python.end, process)
         return process, [self._source]
 

@@ -1,8 +1,9 @@
 """Renders chat templates: in this process, or as the program of a child process that has limits.
 
-Templates come with model files and may be hostile. ``template_process`` runs this module in a child process for every template
-that is not known. Both ways use the same environment, so that they write the same text. This module imports only ``isolated_python``,
-the standard library and jinja2, which keeps the child small and quick to start.
+Templates come with model files and may be hostile. ``template_process`` runs this module in a child
+process for every template that is not known. Both ways use the same environment, so that they write
+the same text. This module imports only ``isolated_python``, the standard library and jinja2, which
+keeps the child small and quick to start.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ if sys.platform != "win32":
     import resource
 
 CPU_SECONDS = 2
-"""Processor time for one rendering. Unlike wall time, it does not depend on how busy the machine is."""
+"""Processor time for one rendering.
+Unlike wall time, it does not depend on how busy the machine is.
+"""
 
 WALL_SECONDS = 10
 """Total time for one rendering, the start of the child included."""
@@ -49,7 +52,9 @@ LAZY_IMPORTS = (
     "textwrap",
     "unicodedata",
 )
-"""Modules that jinja2, markupsafe and Python import when a template first needs them. A child imports them before it gives up files."""
+"""Modules that jinja2, markupsafe and Python import when a template first needs them.
+A child imports them before it gives up files.
+"""
 
 FailureKind = Literal["syntax", "refusal", "limit"]
 
@@ -57,7 +62,8 @@ FailureKind = Literal["syntax", "refusal", "limit"]
 class RenderingError(Exception):
     """A template that cannot be compiled (``syntax``), refuses its input (``refusal``) or needs too much (``limit``).
 
-    ``detail`` is the template's own error message, or for a limit a predicate that says what the template does.
+    ``detail`` is the template's own error message, or for a limit a predicate that says what the
+    template does.
     """
 
     def __init__(self, kind: FailureKind, detail: str) -> None:
@@ -73,7 +79,10 @@ class Renderer:
         self._source = source
 
     def render(self, variables: Mapping[str, Any], limit: int) -> str:
-        """Return the text for these variables. Raises RenderingError, also for a text of more than ``limit`` characters."""
+        """Return the text for these variables.
+
+        Raises RenderingError, also for a text of more than ``limit`` characters.
+        """
         template = self._template
         pieces: list[str] = []
         size = 0
@@ -105,7 +114,9 @@ class Renderer:
 
 def environment() -> ImmutableSandboxedEnvironment:
     """Return the environment of every chat template, which has what the transformers library offers."""
-    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock])
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock]
+    )
     made.filters["tojson"] = _to_json
     made.globals["raise_exception"] = _raise_exception
     made.globals["strftime_now"] = _strftime_now
@@ -171,7 +182,9 @@ def _answer(renderer: Renderer, line: bytes) -> bytes:
 
 def _start_clock() -> None:
     """Let the system end this process if the rendering takes too long, even if the parent is gone and native code is running."""
-    faulthandler.dump_traceback_later(WALL_SECONDS, exit=True)  # a native thread, which needs no lock of the interpreter
+    faulthandler.dump_traceback_later(
+        WALL_SECONDS, exit=True
+    )  # a native thread, which needs no lock of the interpreter
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         spent = resource.getrusage(resource.RUSAGE_SELF)

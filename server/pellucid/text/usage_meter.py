@@ -12,7 +12,9 @@ from pellucid.text.detokenizer import decode
 from pellucid.tokens import Usage
 
 FEW_TOKENS = 64
-"""So many computed tokens are the new turn or line that every request has; more may be a prompt whose beginning has changed."""
+"""So many computed tokens are the new turn or line that every request has; more may be a prompt
+whose beginning has changed.
+"""
 
 DIFFERENCE_LENGTH = 80
 """The most characters, and tokens, of a first difference."""
@@ -60,7 +62,8 @@ class UsageMeter:
             computed=self._prompt - self._admission.cached,
             generated=self._generated,
             queued=self._admission.queued,
-            # Both items may be read at once, so that only the admission itself knows the wait for the slot.
+            # Both items may be read at once, so that only the admission itself knows the wait for
+            # the slot.
             prefill=max(0.0, self._first - self._begun - self._admission.queued),
             decode=self._last - self._first,
             accepted=self._accepted,

@@ -15,7 +15,8 @@ Stream = AsyncGenerator[Token | Finish]
 class UserAssistant:
     """An assistant whose streams are one request of a user, which has its place while any of them runs.
 
-    It obeys the protocol ``Assistant``. Its streams may run in several tasks, and be closed in others.
+    It obeys the protocol ``Assistant``. Its streams may run in several tasks, and be closed in
+    others.
     """
 
     def __init__(self, assistant: Assistant, users: Users, user: str) -> None:

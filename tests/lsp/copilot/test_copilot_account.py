@@ -26,7 +26,10 @@ async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_h
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
 
     async def start(client: str | None = None) -> Editor:
-        options = {"editorInfo": {"name": "Neovim", "version": "0.11"}, "editorPluginInfo": {"name": "copilot.lua", "version": "1.0"}}
+        options = {
+            "editorInfo": {"name": "Neovim", "version": "0.11"},
+            "editorPluginInfo": {"name": "copilot.lua", "version": "1.0"},
+        }
         editor = await lsp_client.start_here(options, copilot=True, client=client)
         started.append(editor)
         change(editor, pellucid={"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}})
@@ -57,7 +60,11 @@ def change(editor: Editor, **settings: Any) -> None:
             {"textDocument": {"uri": URI, "version": 1}, "position": {"line": 0, "character": 0}},
             {"edits": []},
         ),
-        ("textDocument/copilotPanelCompletion", {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}}, {"items": []}),
+        (
+            "textDocument/copilotPanelCompletion",
+            {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}},
+            {"items": []},
+        ),
         ("getPanelCompletions", {"panelId": "panel:1", "doc": {"uri": URI}}, {"solutionCountTarget": 0}),
     ],
 )
@@ -82,7 +89,12 @@ async def test_editor_and_version(start: Start) -> None:
     """The editor's information is accepted, and the version is ours."""
     editor = await start()
 
-    assert await editor.request("setEditorInfo", {"editorInfo": {"name": "vscode", "version": "4200"}, "editorPluginInfo": {}}) == "OK"
+    assert (
+        await editor.request(
+            "setEditorInfo", {"editorInfo": {"name": "vscode", "version": "4200"}, "editorPluginInfo": {}}
+        )
+        == "OK"
+    )
     assert editor.result.server_info is not None
     assert (await editor.request("getVersion", {"_": True})).version == editor.result.server_info.version
 
@@ -115,7 +127,11 @@ async def test_disabled_languages(start: Start) -> None:
     editor = await start()
     editor.open(URI, TEXT)
 
-    change(editor, disabledLanguages=[{"languageId": "python"}, {"languageId": "."}, 7], telemetry={"telemetryLevel": "all"})
+    change(
+        editor,
+        disabledLanguages=[{"languageId": "python"}, {"languageId": "."}, 7],
+        telemetry={"telemetryLevel": "all"},
+    )
     change(editor, http={"proxy": "127.0.0.1:3128"}, mcp="{}", nextEditSuggestions={"enabled": True})
     assert await editor.texts(URI, 1, 7) == []
 

@@ -19,14 +19,20 @@ TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
 AT = {"line": 1, "character": 7}
 SUM = ["urn", " a", " +", " b", "\n", "\n", "x"]
 ACCEPTED = "github.copilot.didAcceptCompletionItem"
-EDITOR = {"editorInfo": {"name": "Emacs", "version": "30.1"}, "editorPluginInfo": {"name": "copilot.el", "version": "0.5"}}
+EDITOR = {
+    "editorInfo": {"name": "Emacs", "version": "30.1"},
+    "editorPluginInfo": {"name": "copilot.el", "version": "0.5"},
+}
 
 Start = Callable[..., Awaitable[Editor]]
 
 
 @pytest.fixture
 async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_homes: None) -> AsyncIterator[Start]:
-    """Start an editor whose plugin speaks the protocol. ``client`` is the name in ``clientInfo``."""
+    """Start an editor whose plugin speaks the protocol.
+
+    ``client`` is the name in ``clientInfo``.
+    """
     started: list[Editor] = []
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(SUM)]
 
@@ -46,7 +52,12 @@ def doc(version: int | None = 1, **more: Any) -> dict[str, Any]:
     """The parameters of getCompletions, as copilot.lua sends them."""
     document = {"uri": URI, "relativePath": "a.py", "insertSpaces": True, "tabSize": 4, "indentSize": 4, "position": AT}
     document |= more if version is None else {"version": version, **more}
-    return {"doc": document, "textDocument": {"uri": URI, "version": version}, "position": document["position"], "_": True}
+    return {
+        "doc": document,
+        "textDocument": {"uri": URI, "version": version},
+        "position": document["position"],
+        "_": True,
+    }
 
 
 async def test_initialize(start: Start) -> None:
@@ -111,10 +122,18 @@ async def test_get_completions(start: Start) -> None:
     (one,) = (await editor.request("getCompletions", doc(position={"line": 1, "character": 9}))).completions
 
     assert (one.text, one.displayText, one.docVersion) == ("    f(return a + b)", "urn a + b", 1)
-    assert (one.range.start.line, one.range.start.character, one.range.end.line, one.range.end.character) == (1, 0, 1, 10)
+    assert (one.range.start.line, one.range.start.character, one.range.end.line, one.range.end.character) == (
+        1,
+        0,
+        1,
+        10,
+    )
     assert (one.position.line, one.position.character) == (1, 9)
     assert await editor.request("notifyShown", {"uuid": one.uuid, "_": True}) == "OK"
-    assert await editor.request("notifyAccepted", {"uuid": one.uuid, "acceptedLength": len("    f(return a"), "_": True}) == "OK"
+    assert (
+        await editor.request("notifyAccepted", {"uuid": one.uuid, "acceptedLength": len("    f(return a"), "_": True})
+        == "OK"
+    )
     assert await counts(editor) == (1, 1)
     accepted = await editor.request("pellucid/tokens", {"id": one.uuid})
     assert accepted.accepted is True
@@ -169,7 +188,9 @@ async def test_both_requests_at_once(start: Start, assistant: ScriptedAssistant)
     editor = await start("Sublime Text LSP")
     editor.open(URI, TEXT)
     params = {"doc": doc(source=TEXT)["doc"]}
-    sent = [editor.client.protocol.send_request(method, params) for method in ("getCompletions", "getCompletionsCycling")]
+    sent = [
+        editor.client.protocol.send_request(method, params) for method in ("getCompletions", "getCompletionsCycling")
+    ]
 
     first, second = [await lsp_client.within(asyncio.wrap_future(one)) for one in sent]
 
@@ -209,7 +230,10 @@ async def test_neovims_versions(start: Start) -> None:
 
 
 async def test_line_feeds_for_neovim(start: Start, assistant: ScriptedAssistant) -> None:
-    """Items have no carriage returns for Neovim, which would insert them as characters. Accepted lengths are counted without them."""
+    """Items have no carriage returns for Neovim, which would insert them as characters.
+
+    Accepted lengths are counted without them.
+    """
     texts = ["if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x"]
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
     editor = await start("Neovim")

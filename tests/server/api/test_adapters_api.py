@@ -21,7 +21,16 @@ from pellucid.serving.adapter_loading import LoadedAdapters
 from pellucid.system.api_keys import read_keys
 from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, Token
 from support.models.tiny_adapters import random_adapter, write_adapter
-from support.servers.http_servers import ADAPTER, TINY, TINY_PLAIN, LiveServer, live, scripted_state, tiny_adapters, tiny_assistant
+from support.servers.http_servers import (
+    ADAPTER,
+    TINY,
+    TINY_PLAIN,
+    LiveServer,
+    live,
+    scripted_state,
+    tiny_adapters,
+    tiny_assistant,
+)
 
 VARIANT = f"{TINY}:{ADAPTER}"
 TWENTY = SamplingParams(max_tokens=20, ignore_eos=True)
@@ -58,7 +67,15 @@ def another(store: Store, name: str, adapters: LoadedAdapters, seed: int = 1) ->
 
 
 def completion(http: httpx.Client, model: str, **fields: Any) -> Any:
-    body = {"model": model, "prompt": "def add", "max_tokens": 8, "temperature": 0, "ignore_eos": True, "logprobs": 2, **fields}
+    body = {
+        "model": model,
+        "prompt": "def add",
+        "max_tokens": 8,
+        "temperature": 0,
+        "ignore_eos": True,
+        "logprobs": 2,
+        **fields,
+    }
     return http.post("/v1/completions", json=body)
 
 
@@ -108,7 +125,11 @@ def test_the_own_name_of_an_adapter_that_is_gone(tmp_path: Path) -> None:
         assert completion(http, ADAPTER).json()["model"] == VARIANT
         http.delete(f"/v1/adapters/{ADAPTER}")
         assert completion(http, "gpt-4o").json()["model"] == TINY
-        assert problem(completion(http, ADAPTER)) == (404, "not_found_error", f"There is no model '{ADAPTER}' here; use one of: {TINY}.")
+        assert problem(completion(http, ADAPTER)) == (
+            404,
+            "not_found_error",
+            f"There is no model '{ADAPTER}' here; use one of: {TINY}.",
+        )
     engine.close()
 
 
@@ -120,7 +141,9 @@ def test_listed_as_a_model(http: httpx.Client) -> None:
     assert list(models) == [TINY, TINY_PLAIN, VARIANT]
     assert (models[VARIANT]["base"], models[VARIANT]["adapter"]) == (TINY, ADAPTER)
     assert (models[TINY]["base"], models[TINY]["adapter"]) == (None, None)
-    assert 0 < models[VARIANT]["memory"]["weights"] < http.get("/v1/adapters").json()["data"][0]["size"]  # a header comes with them
+    assert (
+        0 < models[VARIANT]["memory"]["weights"] < http.get("/v1/adapters").json()["data"][0]["size"]
+    )  # a header comes with them
     assert models[VARIANT]["memory"]["cache_limit"] * 2 == models[TINY]["memory"]["cache_limit"]  # two slots of four
     assert "an adapter of rank 4" in models[VARIANT]["description"]
     assert http.get(f"/v1/models/{VARIANT}").json()["meta"] == models[VARIANT]
@@ -166,7 +189,10 @@ def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAda
         ("another", False, None),
         ("broken", False, None),
     ]
-    assert found[2]["problem"] == f"The adapter in {broken} is of the type 'IA3', but only LORA is supported: train it as LoRA."
+    assert (
+        found[2]["problem"]
+        == f"The adapter in {broken} is of the type 'IA3', but only LORA is supported: train it as LoRA."
+    )
     assert "problem" not in found[1]
 
 
@@ -210,7 +236,11 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
             400,
             f"The adapter in {folder} was trained with use_dora, which is not supported: train it without.",
         ),
-        (http.post("/v1/adapters", json={"name": ADAPTER, "path": "/etc"}), 400, "path is not supported by /v1/adapters: omit it."),
+        (
+            http.post("/v1/adapters", json={"name": ADAPTER, "path": "/etc"}),
+            400,
+            "path is not supported by /v1/adapters: omit it.",
+        ),
         (http.post("/v1/adapters", json={}), 400, "name is required."),
         (http.delete(f"/v1/adapters/{TINY}"), 404, f"{TINY} is a model, not an adapter"),
         (http.delete("/v1/adapters/nothing"), 404, "There is no model 'nothing' here"),
@@ -250,7 +280,12 @@ def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
         assert completion(http, "sql").json()["model"] == f"{TINY}:sql"
         again = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
         assert problem(again)[::2] == (400, "The adapter sql is already loaded: send load_inplace to replace it.")
-        assert http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given, "load_inplace": True}).status_code == 200
+        assert (
+            http.post(
+                "/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given, "load_inplace": True}
+            ).status_code
+            == 200
+        )
         gone = http.post("/v1/unload_lora_adapter", json={"lora_name": "sql"})
         assert (gone.status_code, gone.text) == (200, "Success: LoRA adapter 'sql' removed successfully.")
         assert completion(http, "sql").status_code == 404
@@ -276,7 +311,10 @@ def test_key_and_origin(adapters: LoadedAdapters) -> None:
         for method, path, body in calls:
             assert client.request(method, path, json=body).status_code == 401
             key = {"authorization": "Bearer secret"}
-            assert client.request(method, path, json=body, headers=key | {"origin": "https://evil.example"}).status_code == 403
+            assert (
+                client.request(method, path, json=body, headers=key | {"origin": "https://evil.example"}).status_code
+                == 403
+            )
             assert client.request(method, path, json=body, headers=key).status_code == 200
 
 
@@ -351,7 +389,14 @@ async def whole(client: Client, model: str, text: str) -> list[float]:
 
 async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: LoadedAdapters) -> None:
     """A streamed infill whose adapter is unloaded continues to its end, including the prompt in its last event."""
-    body = {"input_prefix": "def add", "input_suffix": "\n", "n_predict": 200, "ignore_eos": True, "stream": True, "n_probs": 1}
+    body = {
+        "input_prefix": "def add",
+        "input_suffix": "\n",
+        "n_predict": 200,
+        "ignore_eos": True,
+        "stream": True,
+        "n_probs": 1,
+    }
     async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as http:
         await http.post("/v1/adapters", json={"name": ADAPTER})
         async with http.stream("POST", "/infill", json=body | {"model": VARIANT}) as response:
@@ -396,11 +441,16 @@ def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
         base = next(card for card in assistant.models() if card.name == TINY)
         assert (card.infill, card.files, card.chat, card.context) == (base.infill, base.files, base.chat, base.context)
         extra = [Extra("a.py", "x = 1")]
-        items = [item async for item in assistant.complete(CompletionQuery("a", "b", extra, SamplingParams(max_tokens=3), model=VARIANT))]
+        items = [
+            item
+            async for item in assistant.complete(
+                CompletionQuery("a", "b", extra, SamplingParams(max_tokens=3), model=VARIANT)
+            )
+        ]
         assert isinstance(items[-1], Finish)
-        assert await assistant.infill_prompt(CompletionQuery("a", "b", extra, model=VARIANT)) == await assistant.infill_prompt(
-            CompletionQuery("a", "b", extra, model=TINY)
-        )
+        assert await assistant.infill_prompt(
+            CompletionQuery("a", "b", extra, model=VARIANT)
+        ) == await assistant.infill_prompt(CompletionQuery("a", "b", extra, model=TINY))
         if base.chat:
             chat = [Message("user", "hi")]
             assert await assistant.render(chat, VARIANT) == await assistant.render(chat, TINY)

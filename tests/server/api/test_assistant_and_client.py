@@ -11,36 +11,74 @@ from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, Grammar, Message, Priority, SamplingParams, ScoreQuery, Terms, Token
+from pellucid.tokens import (
+    ChatQuery,
+    CompletionQuery,
+    Extra,
+    Finish,
+    Grammar,
+    Message,
+    Priority,
+    SamplingParams,
+    ScoreQuery,
+    Terms,
+    Token,
+)
 from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
 
 Verb = Callable[[LocalAssistant | Client], AsyncIterator[Token | Finish]]
 
-DRAWN = SamplingParams(max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min_p=0.01, seed=3, top_logprobs=4, ignore_eos=True)
+DRAWN = SamplingParams(
+    max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min_p=0.01, seed=3, top_logprobs=4, ignore_eos=True
+)
 GREEDY = SamplingParams(max_tokens=12, repetition_penalty=1.2, logit_bias={65: 2.0}, top_logprobs=2)
 BIASED = SamplingParams(max_tokens=40, temperature=0.9, seed=3, logit_bias={34: 4.0, 125: 4.0}, top_logprobs=2)
-SCHEMA = '{"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"], "additionalProperties": false}'
+SCHEMA = (
+    '{"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"], "additionalProperties": false}'
+)
 CHAT = [Message("system", "be brief"), Message("user", "héllo")]
 VERBS: dict[str, Verb] = {
     "continuation": lambda assistant: assistant.complete(CompletionQuery("def add", params=DRAWN, stop=["\n\n"])),
-    "infill": lambda assistant: assistant.complete(CompletionQuery("def add", "\nend", [Extra("a.py", "import a")], GREEDY)),
-    "no infill tokens": lambda assistant: assistant.complete(CompletionQuery("def add", "\nend", params=GREEDY, model=TINY_PLAIN)),
-    "markers": lambda assistant: assistant.complete(CompletionQuery("<|im_start|>a", params=DRAWN, special=True, heal=True)),
+    "infill": lambda assistant: assistant.complete(
+        CompletionQuery("def add", "\nend", [Extra("a.py", "import a")], GREEDY)
+    ),
+    "no infill tokens": lambda assistant: assistant.complete(
+        CompletionQuery("def add", "\nend", params=GREEDY, model=TINY_PLAIN)
+    ),
+    "markers": lambda assistant: assistant.complete(
+        CompletionQuery("<|im_start|>a", params=DRAWN, special=True, heal=True)
+    ),
     "ids": lambda assistant: assistant.complete(CompletionQuery([1, 2, 256, 3], params=DRAWN, model=TINY)),
     "chat": lambda assistant: assistant.chat(ChatQuery(CHAT, DRAWN)),
-    "chat continued": lambda assistant: assistant.chat(ChatQuery([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True)),
-    "schema": lambda assistant: assistant.chat(ChatQuery(CHAT, BIASED, grammar=Grammar("json_schema", SCHEMA), with_fields=True)),
+    "chat continued": lambda assistant: assistant.chat(
+        ChatQuery([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True)
+    ),
+    "schema": lambda assistant: assistant.chat(
+        ChatQuery(CHAT, BIASED, grammar=Grammar("json_schema", SCHEMA), with_fields=True)
+    ),
     "compact schema": lambda assistant: assistant.complete(
         CompletionQuery("x", params=BIASED, grammar=Grammar("json_schema", SCHEMA, whitespace=""))
     ),
-    "white space": lambda assistant: assistant.complete(CompletionQuery("x", params=BIASED, grammar=Grammar("json_object", "", " "))),
-    "regex": lambda assistant: assistant.complete(CompletionQuery("x", "y", params=BIASED, grammar=Grammar("regex", "(ab|cd)+"))),
-    "choice": lambda assistant: assistant.complete(CompletionQuery("x", params=BIASED, grammar=Grammar("choice", '["red", "blue"]'))),
-    "lark": lambda assistant: assistant.complete(CompletionQuery("x", params=BIASED, grammar=Grammar("grammar", 'start: "a" | "b"'))),
+    "white space": lambda assistant: assistant.complete(
+        CompletionQuery("x", params=BIASED, grammar=Grammar("json_object", "", " "))
+    ),
+    "regex": lambda assistant: assistant.complete(
+        CompletionQuery("x", "y", params=BIASED, grammar=Grammar("regex", "(ab|cd)+"))
+    ),
+    "choice": lambda assistant: assistant.complete(
+        CompletionQuery("x", params=BIASED, grammar=Grammar("choice", '["red", "blue"]'))
+    ),
+    "lark": lambda assistant: assistant.complete(
+        CompletionQuery("x", params=BIASED, grammar=Grammar("grammar", 'start: "a" | "b"'))
+    ),
     "score": lambda assistant: assistant.score(ScoreQuery("héllo wörld", top_logprobs=3)),
     "score ids": lambda assistant: assistant.score(ScoreQuery([104, 257, 105], top_logprobs=20)),
-    "hot": lambda assistant: assistant.complete(CompletionQuery("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1))),
-    "score on terms": lambda assistant: assistant.score(ScoreQuery("héllo", terms=Terms(Priority.CHAT, "window", 60.0))),
+    "hot": lambda assistant: assistant.complete(
+        CompletionQuery("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1))
+    ),
+    "score on terms": lambda assistant: assistant.score(
+        ScoreQuery("héllo", terms=Terms(Priority.CHAT, "window", 60.0))
+    ),
     "score chat": lambda assistant: assistant.score(ScoreQuery(CHAT)),
     "score a gap": lambda assistant: assistant.score(
         ScoreQuery("  return a\n", top_logprobs=2, gap=CompletionQuery("def f(a):\n", "\nf(1)", [Extra("g.py", "x")]))
@@ -110,7 +148,9 @@ async def test_usage_on_the_way(verb: str) -> None:
             "ids": lambda **more: assistant.complete(CompletionQuery([1, 2, 3], params=GREEDY), **more),
             "chat": lambda **more: assistant.chat(ChatQuery(CHAT, GREEDY), **more),
         }
-        tokens, _ = await listen(asked[verb](on_usage=lambda usage: reported[where].append((usage.prompt, usage.generated))))
+        tokens, _ = await listen(
+            asked[verb](on_usage=lambda usage: reported[where].append((usage.prompt, usage.generated)))
+        )
         return len(tokens)
 
     with local_assistant() as assistant:
@@ -121,7 +161,9 @@ async def test_usage_on_the_way(verb: str) -> None:
 
     assert len(reported["remote"]) >= count - 1
     assert {prompt for prompt, _ in reported["remote"]} == {prompt for prompt, _ in reported["local"]}
-    assert [generated for _, generated in reported["remote"]] == sorted(generated for _, generated in reported["remote"])
+    assert [generated for _, generated in reported["remote"]] == sorted(
+        generated for _, generated in reported["remote"]
+    )
     assert reported["local"][-1][1] >= reported["remote"][-1][1] > 0
 
 
@@ -176,7 +218,10 @@ async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
         (lambda assistant: assistant.score(ScoreQuery("x", continued=CHAT)), InvalidRequestError),
         (lambda assistant: assistant.complete(CompletionQuery("x", model="nobody")), NotFoundError),
         (lambda assistant: assistant.complete(CompletionQuery([10**6])), InvalidRequestError),
-        (lambda assistant: assistant.complete(CompletionQuery("x", "y", [Extra("f", "t")], model=TINY_PLAIN)), InvalidRequestError),
+        (
+            lambda assistant: assistant.complete(CompletionQuery("x", "y", [Extra("f", "t")], model=TINY_PLAIN)),
+            InvalidRequestError,
+        ),
     ],
 )
 async def test_same_errors(verb: Verb, error: type[Exception]) -> None:

@@ -16,15 +16,39 @@ from support.servers.http_servers import ADAPTER, TINY, LiveServer
 SEED = 13
 COUNT = 1000
 
-SAMPLING: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "min_p": 0.01, "seed": 1, "stop": ["x"], "logit_bias": {"65": 1}}
+SAMPLING: dict[str, Any] = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "top_k": 3,
+    "min_p": 0.01,
+    "seed": 1,
+    "stop": ["x"],
+    "logit_bias": {"65": 1},
+}
 TERMS: dict[str, Any] = {"model": TINY, "priority": "chat", "supersede": "a", "deadline": 5.0}
 MESSAGES = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "u"}]}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 TOOLS: dict[str, Any] = {"tools": [TOOL], "tool_choice": "none"}
-LLAMA: dict[str, Any] = {"n_predict": 2, "n_probs": 2, "stream": True, "samplers": ["top_k"], "response_fields": ["content"], "id_slot": 0}
+LLAMA: dict[str, Any] = {
+    "n_predict": 2,
+    "n_probs": 2,
+    "stream": True,
+    "samplers": ["top_k"],
+    "response_fields": ["content"],
+    "id_slot": 0,
+}
 OLLAMA: dict[str, Any] = {
     "model": TINY,
-    "options": {"num_predict": 2, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "seed": 1, "stop": ["x"], "num_ctx": 9, "repeat_last_n": 0},
+    "options": {
+        "num_predict": 2,
+        "temperature": 0.5,
+        "top_k": 3,
+        "top_p": 0.9,
+        "seed": 1,
+        "stop": ["x"],
+        "num_ctx": 9,
+        "repeat_last_n": 0,
+    },
     "logprobs": True,
     "top_logprobs": 2,
     "keep_alive": "5m",
@@ -42,7 +66,14 @@ SEGMENTS: dict[str, Any] = {
     "relevant_snippets_from_recently_opened_files": SNIPPETS,
     "clipboard": "c",
 }
-TABBY: dict[str, Any] = {"language": "python", "segments": SEGMENTS, "user": "u", "temperature": 0.1, "seed": 1, "debug_options": {}}
+TABBY: dict[str, Any] = {
+    "language": "python",
+    "segments": SEGMENTS,
+    "user": "u",
+    "temperature": 0.1,
+    "seed": 1,
+    "debug_options": {},
+}
 FIM: dict[str, Any] = {
     "prompt": "ab",
     "suffix": "c",
@@ -54,7 +85,10 @@ FIM: dict[str, Any] = {
     **TERMS,
 }
 RESPONSES: dict[str, Any] = {
-    "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "u"}]}, {"type": "reasoning", "summary": []}],
+    "input": [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "u"}]},
+        {"type": "reasoning", "summary": []},
+    ],
     "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}, {"type": "web_search"}],
     "tool_choice": "none",
     "instructions": "i",
@@ -87,17 +121,56 @@ ANTHROPIC: dict[str, Any] = {
 }
 EDIT = {"temperature": 0.5, "top_logprobs": 2, "stream": True, **TERMS}
 BODIES: dict[str, dict[str, Any]] = {
-    "/v1/completions": {"prompt": "ab", "suffix": "c", "max_tokens": 2, "logprobs": 2, "n": 1, "stream": True, **TERMS, **SAMPLING},
-    "/v1/chat/completions": {**TOOLS, "messages": MESSAGES, "max_tokens": 2, "logprobs": True, "top_logprobs": 2, **TERMS, **SAMPLING},
+    "/v1/completions": {
+        "prompt": "ab",
+        "suffix": "c",
+        "max_tokens": 2,
+        "logprobs": 2,
+        "n": 1,
+        "stream": True,
+        **TERMS,
+        **SAMPLING,
+    },
+    "/v1/chat/completions": {
+        **TOOLS,
+        "messages": MESSAGES,
+        "max_tokens": 2,
+        "logprobs": True,
+        "top_logprobs": 2,
+        **TERMS,
+        **SAMPLING,
+    },
     "/v1/responses": RESPONSES,
     "/v1/messages": ANTHROPIC,
     "/v1/messages/count_tokens": MESSAGE_FIELDS,
     "/v1/score": {"text": "abc", "top_logprobs": 2, "stream": True, **TERMS},
-    "/v1/edits": {"selection": "ab", "prefix": "c", "suffix": "d", "instruction": "e", "path": "f", "language": "g", "seed": 1, **EDIT},
+    "/v1/edits": {
+        "selection": "ab",
+        "prefix": "c",
+        "suffix": "d",
+        "instruction": "e",
+        "path": "f",
+        "language": "g",
+        "seed": 1,
+        **EDIT,
+    },
     "/v1/embeddings": {"input": ["ab", "c"], "encoding_format": "base64", "dimensions": 48, "user": "u", "model": TINY},
-    "/api/embed": {"input": ["ab", "c"], "truncate": False, "dimensions": 48, "options": {"num_ctx": 8}, "keep_alive": 5, "model": TINY},
+    "/api/embed": {
+        "input": ["ab", "c"],
+        "truncate": False,
+        "dimensions": 48,
+        "options": {"num_ctx": 8},
+        "keep_alive": 5,
+        "model": TINY,
+    },
     "/api/embeddings": {"prompt": "ab", "options": {"num_ctx": 8}, "keep_alive": "5m", "model": TINY},
-    "/infill": {"input_prefix": "a", "input_suffix": "b", "input_extra": [{"filename": "f", "text": "t"}], **LLAMA, **SAMPLING},
+    "/infill": {
+        "input_prefix": "a",
+        "input_suffix": "b",
+        "input_extra": [{"filename": "f", "text": "t"}],
+        **LLAMA,
+        **SAMPLING,
+    },
     "/completion": {"prompt": ["ab", [65, 66]], **LLAMA, **SAMPLING},
     "/tokenize": {"content": "ab", "add_special": True, "parse_special": True, "with_pieces": True, "model": TINY},
     "/detokenize": {"tokens": [65, 66], "model": TINY},
@@ -107,7 +180,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/generate": {"prompt": "ab", "suffix": "c", "system": "", "raw": False, "stream": True, **OLLAMA},
     "/api/chat": {"messages": [{"role": "user", "content": "u", "images": []}], "stream": False, "tools": [], **OLLAMA},
     "/api/show": {"model": TINY, "name": TINY, "verbose": True},
-    "/v1/events": {"type": "select", "completion_id": "c", "choice_index": 0, "view_id": "v", "elapsed": 1, "select_kind": "line"},
+    "/v1/events": {
+        "type": "select",
+        "completion_id": "c",
+        "choice_index": 0,
+        "view_id": "v",
+        "elapsed": 1,
+        "select_kind": "line",
+    },
     "/v1/suggestions/outcomes": {"model": TINY, "shown": 2, "accepted": 1, "id": "r"},
     "/v1/adapters": {"name": "other", "model": TINY},
     "/v1/load_lora_adapter": {"lora_name": "other", "lora_path": "other", "load_inplace": False},
@@ -118,7 +198,9 @@ BODIES: dict[str, dict[str, Any]] = {
 def test_all_routes_are_there() -> None:
     """The mutations cover every route that takes a body."""
     paths = create_app(ServerState(models=(TINY,))).openapi()["paths"]
-    assert set(BODIES) == {path for path, methods in paths.items() for method in methods.values() if "requestBody" in method}
+    assert set(BODIES) == {
+        path for path, methods in paths.items() for method in methods.values() if "requestBody" in method
+    }
 
 
 @pytest.mark.parametrize(("path", "valid"), [*BODIES.items(), ("/v1/completions", TABBY)])

@@ -29,10 +29,13 @@ def test_client(lone_server: LiveServer, sent: dict[str, Any]) -> None:
 def ignored(reply: httpx.Response) -> list[str]:
     """Return the fields that a reply, or the first event of its stream, lists as ignored.
 
-    Only line feeds end its lines: ``splitlines`` would also split at other characters that a random answer may have.
+    Only line feeds end its lines: ``splitlines`` would also split at other characters that a random
+    answer may have.
     """
     if reply.headers["content-type"].startswith("text/event-stream"):
-        events = [json.loads(line.removeprefix("data: ")) for line in reply.text.split("\n") if line.startswith("data: {")]
+        events = [
+            json.loads(line.removeprefix("data: ")) for line in reply.text.split("\n") if line.startswith("data: {")
+        ]
         # In streams of /v1/responses and /v1/messages the first event holds the reply so far.
         events[0] = events[0].get("response") or events[0].get("message") or events[0]
         first, *others = [event.get("pellucid", {}).get("ignored", []) for event in events]

@@ -12,7 +12,13 @@ from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
 from pellucid.tokens import Finish, FinishReason, Usage
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken
 
-BODY = {"prefix": "class A:\n", "selection": "    x = 1\n    y = 2\n", "suffix": "\nz = 3\n", "instruction": "Set y to 5.", "path": "a.py"}
+BODY = {
+    "prefix": "class A:\n",
+    "selection": "    x = 1\n    y = 2\n",
+    "suffix": "\nz = 3\n",
+    "instruction": "Set y to 5.",
+    "path": "a.py",
+}
 ANSWER = [spoken(text) for text in ("x = 1", "\ny", " = 5\n", "```\n", "never")]
 
 
@@ -44,7 +50,10 @@ def test_a_streamed_edit() -> None:
     *lines, last = map(json.loads, events)
 
     assert done == "[DONE]"
-    assert [(event["object"], event["lines"]) for event in lines] == [("edit.lines", ["    x = 1"]), ("edit.lines", ["    y = 5"])]
+    assert [(event["object"], event["lines"]) for event in lines] == [
+        ("edit.lines", ["    x = 1"]),
+        ("edit.lines", ["    y = 5"]),
+    ]
     assert (last["object"], last["text"]) == ("edit", "    x = 1\n    y = 5\n")
 
 
@@ -64,7 +73,12 @@ def test_no_change() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"instruction": ""}, "instruction"), ({"instruction": "  "}, "instruction"), ({"temperature": -1}, "temperature"), ({"n": 2}, "n")],
+    [
+        ({"instruction": ""}, "instruction"),
+        ({"instruction": "  "}, "instruction"),
+        ({"temperature": -1}, "temperature"),
+        ({"n": 2}, "n"),
+    ],
 )
 def test_refusals(fields: dict[str, Any], param: str) -> None:
     """Bad input is a 400 that names the field, before the model is asked."""

@@ -56,7 +56,9 @@ def close(actual: object, text: str) -> None:
 @pytest.mark.parametrize("form", ["float", "base64"])
 def test_openai_client(client: openai.OpenAI, form: str) -> None:
     """The official client gets the plain model's embedding of each text, in order and of length 1, in either encoding."""
-    options: dict[str, Any] = {"encoding_format": "float"} if form == "float" else {}  # the client asks for base64 by itself
+    options: dict[str, Any] = (
+        {"encoding_format": "float"} if form == "float" else {}
+    )  # the client asks for base64 by itself
     reply = client.embeddings.create(model=TINY, input=TEXTS, **options)
 
     assert [item.index for item in reply.data] == [0, 1, 2]
@@ -146,7 +148,9 @@ def test_ollama_client(tiny_server: LiveServer) -> None:
 @pytest.mark.model
 def test_real_model_finds_functions(served_model: str) -> None:
     """For most descriptions of a function the default model's nearest vector is that function's, where chance would find one."""
-    reply = httpx.post(f"{served_model}/v1/embeddings", json={"input": [*PAIRS, *PAIRS.values()]}, timeout=120, trust_env=False)
+    reply = httpx.post(
+        f"{served_model}/v1/embeddings", json={"input": [*PAIRS, *PAIRS.values()]}, timeout=120, trust_env=False
+    )
     vectors = np.array([item["embedding"] for item in reply.json()["data"]])
     nearest = (vectors[: len(PAIRS)] @ vectors[len(PAIRS) :].T).argmax(1)
 

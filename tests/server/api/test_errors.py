@@ -27,7 +27,11 @@ from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted
 
 MESSAGES = [{"role": "user", "content": "x"}]
 JSON = {"content-type": "application/json"}
-CONTINUATION = {"text": "x", "messages": [*MESSAGES, {"role": "assistant", "content": "y"}], "continue_final_message": True}
+CONTINUATION = {
+    "text": "x",
+    "messages": [*MESSAGES, {"role": "assistant", "content": "y"}],
+    "continue_final_message": True,
+}
 EXACTLY_ONE = "Send exactly one of text, tokens and messages, or a text with messages and continue_final_message."
 
 
@@ -96,7 +100,10 @@ def test_context_numbers() -> None:
     assert (error_detail["n_prompt_tokens"], error_detail["n_ctx"], error_detail["param"]) == (9, 5, "prompt")
     assert "or start the server with a larger context" in error_detail["message"]
     error_detail = ask(ContextLengthError(9, 5, all_there_is=True)).json()["error"]
-    assert (error_detail["n_ctx_is_all"], error_detail["message"].endswith("which is the model's limit: shorten it.")) == (True, True)
+    assert (
+        error_detail["n_ctx_is_all"],
+        error_detail["message"].endswith("which is the model's limit: shorten it."),
+    ) == (True, True)
 
 
 def test_unexpected_error() -> None:
@@ -128,14 +135,20 @@ def test_loading(path: str, body: dict[str, Any]) -> None:
         live(ServerState(models=("a", "b"), grace=0.0)) as server,
         httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
     ):
-        for response, more in ((client.post(path, json=body), {}), (client.get("/health"), {"pellucid": {"state": "loading"}})):
+        for response, more in (
+            (client.post(path, json=body), {}),
+            (client.get("/health"), {"pellucid": {"state": "loading"}}),
+        ):
             assert response.status_code == 503
             error_detail = {"message": "Loading model", "type": "unavailable_error", "param": None, "code": 503}
             assert response.json()["error"] == error_detail | more
         models = client.get("/v1/models").json()["data"]
         assert client.get("/").status_code == 200
 
-    assert [(model["id"], model["meta"]) for model in models] == [("a", {"state": "loading"}), ("b", {"state": "loading"})]
+    assert [(model["id"], model["meta"]) for model in models] == [
+        ("a", {"state": "loading"}),
+        ("b", {"state": "loading"}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +207,11 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("route", "field", "body"),
     [
-        ("/v1/chat/completions", "prompt_logprobs", {"messages": [{"role": "user", "content": "x"}], "stream": True, "prompt_logprobs": 1}),
+        (
+            "/v1/chat/completions",
+            "prompt_logprobs",
+            {"messages": [{"role": "user", "content": "x"}], "stream": True, "prompt_logprobs": 1},
+        ),
         ("/v1/score", "continue_final_message", {"text": "x", "continue_final_message": True}),
         ("/v1/score", "text", {"text": "x", "messages": [{"role": "user", "content": "y"}]}),
         ("/v1/score", "text", CONTINUATION | {"windows": True}),
@@ -253,7 +270,15 @@ def test_null_bytes_are_text(http: httpx.Client) -> None:
 def test_null_is_the_default() -> None:
     """null in an optional field means its default, and 16.0 is read as the integer 16."""
     assistant = ScriptedAssistant()
-    body = {"prompt": "x", "temperature": None, "n": None, "stop": None, "logprobs": None, "stream_options": None, "max_tokens": 16.0}
+    body = {
+        "prompt": "x",
+        "temperature": None,
+        "n": None,
+        "stop": None,
+        "logprobs": None,
+        "stream_options": None,
+        "max_tokens": 16.0,
+    }
     with live(scripted_state(assistant)) as server:
         for sent in (body, {"prompt": "x"}):
             assert httpx.post(f"{server.url}/v1/completions", json=sent, trust_env=False, timeout=60).status_code == 200
@@ -266,8 +291,16 @@ def test_null_is_the_default() -> None:
     [
         ("/v1/completions", {"prompt": "x", "gramar": "x"}, "gramar is not supported by /v1/completions: omit it."),
         ("/v1/completions", {}, "prompt is required."),
-        ("/v1/chat/completions", {"messages": MESSAGES, "tols": [1]}, "tols is not supported by /v1/chat/completions: omit it."),
-        ("/v1/chat/completions", {"messages": []}, "messages: List should have at least 1 item after validation, not 0."),
+        (
+            "/v1/chat/completions",
+            {"messages": MESSAGES, "tols": [1]},
+            "tols is not supported by /v1/chat/completions: omit it.",
+        ),
+        (
+            "/v1/chat/completions",
+            {"messages": []},
+            "messages: List should have at least 1 item after validation, not 0.",
+        ),
         (
             "/v1/chat/completions",
             {"messages": [{"role": "user"}]},
@@ -365,7 +398,9 @@ def test_more_answers_than_ever_fit(http: httpx.Client, path: str, body: dict[st
 def test_scripted_answer_is_told() -> None:
     """The scripted server, which most tests here use, sends its script."""
     with live(scripted_state(ScriptedAssistant([spoken("one"), spoken(" two")]))) as server:
-        reply = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "model": TINY}, trust_env=False, timeout=60).json()
+        reply = httpx.post(
+            f"{server.url}/v1/completions", json={"prompt": "x", "model": TINY}, trust_env=False, timeout=60
+        ).json()
 
     assert reply["choices"][0]["text"] == "one two"
 

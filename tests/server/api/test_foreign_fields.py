@@ -31,7 +31,8 @@ def test_a_spelled_infill_is_an_infill(http: httpx.Client) -> None:
     """A prompt that spells an infill is answered as the request with a suffix, in the model's own order, files included."""
     files = [{"filename": "a.py", "text": "y = 2\n"}]
     named, with_files = (
-        post(http, "/v1/completions", prompt=BEFORE, suffix=AFTER, input_extra=extra, **COMPLETION)["choices"][0] for extra in ([], files)
+        post(http, "/v1/completions", prompt=BEFORE, suffix=AFTER, input_extra=extra, **COMPLETION)["choices"][0]
+        for extra in ([], files)
     )
 
     alone, twice, after_files = (
@@ -41,7 +42,9 @@ def test_a_spelled_infill_is_an_infill(http: httpx.Client) -> None:
 
     assert alone["text"] == twice["text"] == named["text"]
     assert alone["logprobs"]["token_logprobs"] == pytest.approx(named["logprobs"]["token_logprobs"], abs=1e-4)
-    assert after_files["logprobs"]["token_logprobs"] == pytest.approx(with_files["logprobs"]["token_logprobs"], abs=1e-4)
+    assert after_files["logprobs"]["token_logprobs"] == pytest.approx(
+        with_files["logprobs"]["token_logprobs"], abs=1e-4
+    )
 
 
 def test_a_prompt_whose_tokens_are_asked_for_is_read_as_it_is_written(http: httpx.Client) -> None:
@@ -61,7 +64,9 @@ def test_markers_can_stay_text(http: httpx.Client) -> None:
 async def test_our_own_client_sends_text(lone_server: LiveServer) -> None:
     """A prompt of Pellucid's own client is text, whatever it spells."""
     async with Client(lone_server.url) as client:
-        first, *_ = [item async for item in client.complete(CompletionQuery(SPELLED, params=SamplingParams(max_tokens=1)))]
+        first, *_ = [
+            item async for item in client.complete(CompletionQuery(SPELLED, params=SamplingParams(max_tokens=1)))
+        ]
 
     assert isinstance(first, Token)
     assert first.position == len(SPELLED)

@@ -31,7 +31,9 @@ async def test_loading_says_how_far_it_is() -> None:
         assert await client.server_health() == ServerHealth(HealthStatus.LOADING, "Loading model")
         state.progress.start("tiny.gguf", 400)
         state.progress.advance(100)
-        assert await client.server_health() == ServerHealth(HealthStatus.LOADING, "Loading model", "tiny.gguf", 100, 400)
+        assert await client.server_health() == ServerHealth(
+            HealthStatus.LOADING, "Loading model", "tiny.gguf", 100, 400
+        )
         state.progress.note("Another process is at work on tiny: waiting for it.")
         health = await client.server_health()
 
@@ -77,7 +79,9 @@ def front_state(key: str | None = None) -> ServerState:
 
 
 async def reply_of(state: ServerState, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost"
+    ) as client:
         return await client.get(path, headers=headers)
 
 
@@ -94,7 +98,10 @@ async def test_engines_elsewhere() -> None:
         2,
         (await reply_of(state, "/v1/engines")).json()["data"],
     )
-    assert [(one.id, one.state, one.problem) for one in engines.data or ()] == [(READY, "ready", None), (AWAY, "away", "It has been lost.")]
+    assert [(one.id, one.state, one.problem) for one in engines.data or ()] == [
+        (READY, "ready", None),
+        (AWAY, "away", "It has been lost."),
+    ]
     (card,) = (await reply_of(state, "/v1/models")).json()["data"]
     assert card["meta"]["engines"] == [READY]
 
@@ -133,7 +140,9 @@ async def test_reply_has_its_documented_shape() -> None:
     """The reply of a server that is not ready fits the OpenAPI description."""
     state = ServerState(models=(TINY,))
     state.progress.start("tiny.gguf", None)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost"
+    ) as client:
         reply = (await client.get("/health")).json()
 
     assert reply["error"]["pellucid"] == {"state": "loading", "activity": "tiny.gguf", "done": 0}

@@ -104,7 +104,9 @@ async def test_requests_count_until_their_stream_has_ended() -> None:
 
     state = scripted_state(ScriptedAssistant(before=before), clock=time)
     state.idleness.overlook(lambda path: path.startswith("/beat/"))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost"
+    ) as client:
         time.run(10)
         for path, status in (("/health", 200), ("/metrics", 200), ("/beat/x", 404)):
             assert (await client.get(path)).status_code == status
@@ -128,7 +130,9 @@ async def test_refused_requests_do_not_count() -> None:
     time = Time()
     state = scripted_state(clock=time)
     time.run(10)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost"
+    ) as client:
         assert (await client.get("/v1/models", headers={"origin": "https://evil.example"})).status_code == 403
 
     assert state.idleness.seconds == 10

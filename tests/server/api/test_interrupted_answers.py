@@ -137,10 +137,14 @@ def test_closing_a_stream_closes_the_answer() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/score"])
-@pytest.mark.parametrize("failure", [PellucidError("The model broke."), Finish(FinishReason.ERROR, Usage(), error="The model broke.")])
+@pytest.mark.parametrize(
+    "failure", [PellucidError("The model broke."), Finish(FinishReason.ERROR, Usage(), error="The model broke.")]
+)
 def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish) -> None:
     """An error after the first token is an event, and the stream ends as usual."""
-    body = {"/v1/completions": {"prompt": "x"}, "/v1/score": {"text": "x"}}.get(path, {"messages": [{"role": "user", "content": "x"}]})
+    body = {"/v1/completions": {"prompt": "x"}, "/v1/score": {"text": "x"}}.get(
+        path, {"messages": [{"role": "user", "content": "x"}]}
+    )
     tokens = [spoken("a")] * 100  # more than one event, also of those that hold many tokens
     with live(scripted_state(ScriptedAssistant([*tokens, failure]))) as server:
         text = httpx.post(server.url + path, json={**body, "stream": True}, trust_env=False, timeout=60).text
@@ -153,7 +157,9 @@ def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish)
 def test_unexpected_error_in_a_stream() -> None:
     """An unexpected error is reported without its details, and the server continues."""
     with live(scripted_state(ScriptedAssistant([spoken("a"), RuntimeError("secret")]))) as server:
-        text = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60).text
+        text = httpx.post(
+            f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60
+        ).text
         assert httpx.get(f"{server.url}/health", trust_env=False, timeout=60).status_code == 200
 
     assert "secret" not in text
@@ -171,9 +177,14 @@ def test_shutdown_ends_answers_properly(stream: bool) -> None:
             await asyncio.Event().wait()
 
     assistant = ScriptedAssistant(before=hang)
-    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+    with (
+        live(scripted_state(assistant)) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
         answers: list[httpx.Response] = []
-        thread = threading.Thread(target=lambda: answers.append(client.post("/v1/completions", json={"prompt": "x", "stream": stream})))
+        thread = threading.Thread(
+            target=lambda: answers.append(client.post("/v1/completions", json={"prompt": "x", "stream": stream}))
+        )
         thread.start()
         assert reached.wait(30)
         server.shut_down()
@@ -201,7 +212,11 @@ def test_grace_time_lets_answers_finish() -> None:
         answers: list[httpx.Response] = []
 
         def ask() -> None:
-            answers.append(httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60))
+            answers.append(
+                httpx.post(
+                    f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60
+                )
+            )
 
         thread = threading.Thread(target=ask)
         thread.start()
@@ -242,7 +257,12 @@ def test_score_has_terms() -> None:
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         for fields in ({}, {"priority": "completion", "deadline": 5.0, "supersede": "window"}):
-            assert httpx.post(f"{server.url}/v1/score", json={"text": "x", **fields}, trust_env=False, timeout=60).status_code == 200
+            assert (
+                httpx.post(
+                    f"{server.url}/v1/score", json={"text": "x", **fields}, trust_env=False, timeout=60
+                ).status_code
+                == 200
+            )
 
     plain, urgent = (call["terms"] for call in assistant.calls)
     assert plain == Terms(Priority.BACKGROUND)

@@ -44,8 +44,18 @@ VIM: dict[str, Any] = {
         "tokens_cached",
     ],
 }
-VIM_WARM_UP = VIM | {"n_predict": 0, "samplers": [], "response_fields": [""], "t_max_prompt_ms": 1, "t_max_predict_ms": 1}
-VSCODE = {name: value for name, value in VIM.items() if name != "response_fields"} | {"top_p": 0.99, "n_cmpl": 3, "t_max_predict_ms": 2500}
+VIM_WARM_UP = VIM | {
+    "n_predict": 0,
+    "samplers": [],
+    "response_fields": [""],
+    "t_max_prompt_ms": 1,
+    "t_max_predict_ms": 1,
+}
+VSCODE = {name: value for name, value in VIM.items() if name != "response_fields"} | {
+    "top_p": 0.99,
+    "n_cmpl": 3,
+    "t_max_predict_ms": 2500,
+}
 
 
 def test_llama_vim(http: httpx.Client) -> None:
@@ -102,7 +112,9 @@ def test_prompt_follows_the_prefix(http: httpx.Client) -> None:
 
 def test_infill_without_infill_tokens(http: httpx.Client) -> None:
     """A model without infill tokens continues the text before the gap."""
-    reply = http.post("/infill", json={"model": TINY_PLAIN, "input_prefix": "A", "input_suffix": "C", "n_predict": 2}).json()
+    reply = http.post(
+        "/infill", json={"model": TINY_PLAIN, "input_prefix": "A", "input_suffix": "C", "n_predict": 2}
+    ).json()
 
     assert reply["prompt"] == "A"
     assert reply["tokens_predicted"] == 2
@@ -113,7 +125,9 @@ def test_completion_probabilities(http: httpx.Client) -> None:
     body = {"prompt": "abc", "n_predict": 6, "n_probs": 5, "seed": 3, "ignore_eos": True, "return_tokens": True}
 
     raw = http.post("/completion", json=body).json()
-    post = http.post("/completion", json=body | {"post_sampling_probs": True, "top_k": 3, "top_p": 1, "min_p": 0}).json()
+    post = http.post(
+        "/completion", json=body | {"post_sampling_probs": True, "top_k": 3, "top_p": 1, "min_p": 0}
+    ).json()
 
     assert [entry["id"] for entry in raw["completion_probabilities"]] == raw["tokens"]
     assert [len(entry["top_logprobs"]) for entry in raw["completion_probabilities"]] == [5] * 6
@@ -180,7 +194,10 @@ def test_truncated(http: httpx.Client) -> None:
     [
         ({}, SamplingParams(max_tokens=2**31 - 1, temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)),
         ({"samplers": ["top_k", "infill"], "top_k": 7}, SamplingParams(max_tokens=2**31 - 1, temperature=0, top_k=7)),
-        ({"samplers": ["top_k"], "top_k": 7, "temperature": 0.1}, SamplingParams(max_tokens=2**31 - 1, temperature=1, top_k=7)),
+        (
+            {"samplers": ["top_k"], "top_k": 7, "temperature": 0.1},
+            SamplingParams(max_tokens=2**31 - 1, temperature=1, top_k=7),
+        ),
         ({"samplers": []}, SamplingParams(max_tokens=2**31 - 1, temperature=1)),
         (
             {"repeat_penalty": 1.5, "samplers": ["temperature"], "n_predict": 3, "seed": 4},
@@ -246,7 +263,10 @@ def test_superseded_answer() -> None:
 def test_slot_number_is_a_key() -> None:
     """Requests of one client with the same slot number have the same key; other numbers, clients and answers have other keys."""
     assistant = ScriptedAssistant()
-    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+    with (
+        live(scripted_state(assistant)) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
         for slot, agent, count in ((0, "a", 1), (0, "a", 2), (1, "a", 1), (0, "b", 1), (-1, "a", 1)):
             client.post("/infill", json={"id_slot": slot, "n_cmpl": count}, headers={"user-agent": agent})
 

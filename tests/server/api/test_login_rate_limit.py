@@ -8,7 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pellucid.api.login_rate_limit import FREE_ATTEMPTS, MAX_ADDRESSES, MAX_WAIT_SECONDS, MEMORY_SECONDS, REPEATED_KEYS, LoginRateLimit
+from pellucid.api.login_rate_limit import (
+    FREE_ATTEMPTS,
+    MAX_ADDRESSES,
+    MAX_WAIT_SECONDS,
+    MEMORY_SECONDS,
+    REPEATED_KEYS,
+    LoginRateLimit,
+)
 from pellucid.api.server_state import ServerState
 from pellucid.errors import TooManyAttemptsError
 from pellucid.system.api_keys import read_keys
@@ -155,7 +162,11 @@ def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
         else:
             headers = {"authorization": f"Bearer {wrong}"} if way == "bearer" else {"x-api-key": wrong}
             assert ask(locked, headers).status_code == 401
-    answers = [ask(locked, {"authorization": f"Bearer {KEY}"}), ask(locked, SHOWN), locked.http.post("/login", data={"key": KEY})]
+    answers = [
+        ask(locked, {"authorization": f"Bearer {KEY}"}),
+        ask(locked, SHOWN),
+        locked.http.post("/login", data={"key": KEY}),
+    ]
 
     assert [(answer.status_code, answer.headers["retry-after"]) for answer in answers] == [(429, "2")] * 3
     assert answers[0].json()["error"] == {
@@ -171,7 +182,10 @@ def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
 def test_bearer_guesses(locked: PagedServer) -> None:
     """Of a hundred guesses in a row no more than the free ones are compared."""
     with httpx.Client(base_url=locked.server.url, trust_env=False, timeout=60) as http:
-        statuses = [http.get("/v1/models", headers={"authorization": f"Bearer guess-{number}"}).status_code for number in range(100)]
+        statuses = [
+            http.get("/v1/models", headers={"authorization": f"Bearer guess-{number}"}).status_code
+            for number in range(100)
+        ]
 
     assert statuses == [401] * FREE_ATTEMPTS + [429] * (100 - FREE_ATTEMPTS)
 

@@ -101,7 +101,10 @@ def test_an_infill_is_trimmed(server: LiveServer, tokenized: list[int]) -> None:
     """A long file is no error around a cursor: only what may be kept is tokenized."""
     tokenized.clear()
     reply = httpx.post(
-        server.url + "/infill", json={"input_prefix": LONG, "input_suffix": LONG[:2_000_000], "n_predict": 1}, timeout=60, trust_env=False
+        server.url + "/infill",
+        json={"input_prefix": LONG, "input_suffix": LONG[:2_000_000], "n_predict": 1},
+        timeout=60,
+        trust_env=False,
     )
     assert reply.status_code == 200, reply.text[:300]
     assert sum(tokenized) < 10_000
@@ -116,7 +119,10 @@ def test_tokens_of_a_long_text(server: LiveServer) -> None:
         pieces = http.post("/tokenize", json={"content": text[:1000], "with_pieces": True}).json()["tokens"]
         assert pieces[:2] == [{"id": 97, "piece": "a"}, {"id": 0xE6, "piece": [0xE6]}]
         assert [piece["id"] for piece in pieces] == ids[: len(pieces)]
-        assert http.post("/detokenize", json={"tokens": ids[:100_000]}).json()["content"] == text.encode()[:100_000].decode()
+        assert (
+            http.post("/detokenize", json={"tokens": ids[:100_000]}).json()["content"]
+            == text.encode()[:100_000].decode()
+        )
 
 
 @pytest.fixture

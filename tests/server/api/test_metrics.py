@@ -26,7 +26,10 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 def test_counts() -> None:
     """Requests are counted by route and status, generations by their end; unknown paths share one label."""
     assistant = ScriptedAssistant([spoken("a"), spoken("b"), spoken("c")])
-    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+    with (
+        live(scripted_state(assistant)) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
         client.post("/v1/completions", json={"prompt": "x"})
         client.post("/v1/completions", json={"prompt": "x", "stream": True})
         client.post("/v1/completions", json={})
@@ -48,7 +51,10 @@ def test_counts() -> None:
 def test_refused_requests_count() -> None:
     """Requests that the door or the queue refuses are counted, too."""
     assistant = ScriptedAssistant([QueueFullError("Full.")])
-    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+    with (
+        live(scripted_state(assistant)) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
         client.post("/v1/completions", json={"prompt": "x"})
         client.get("/metrics", headers={"host": "evil.example"})
         found = samples(client.get("/metrics").text)

@@ -34,7 +34,9 @@ def test_a_single_model_answers_to_every_name(lone_server: LiveServer, route: st
 
 def test_an_adapter_s_name_is_never_another_model(lone_server: LiveServer) -> None:
     """The name of an adapter that is not loaded is refused: its base would answer in another way."""
-    reply = httpx.post(f"{lone_server.url}/v1/completions", json={"prompt": "x", "model": f"{TINY}:mine"}, trust_env=False, timeout=60)
+    reply = httpx.post(
+        f"{lone_server.url}/v1/completions", json={"prompt": "x", "model": f"{TINY}:mine"}, trust_env=False, timeout=60
+    )
 
     assert reply.status_code == 404
 
@@ -53,7 +55,9 @@ def test_strict_server() -> None:
     state = ServerState(models=(TINY,), grace=0.0, strict_model=True)
     state.open(assistant, engine)
     with live(state) as server:
-        reply = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "model": "gpt-4o"}, trust_env=False, timeout=60)
+        reply = httpx.post(
+            f"{server.url}/v1/completions", json={"prompt": "x", "model": "gpt-4o"}, trust_env=False, timeout=60
+        )
     engine.close()
 
     assert reply.status_code == 404

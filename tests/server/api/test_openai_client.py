@@ -31,7 +31,13 @@ def test_models(client: openai.OpenAI) -> None:
 def test_chat_logprobs(client: openai.OpenAI) -> None:
     """Every token of an answer has its logprob, its true bytes and as many alternatives as asked for, the best one first."""
     answer = client.chat.completions.create(
-        model=TINY, messages=QUESTION, max_tokens=8, temperature=0, logprobs=True, top_logprobs=3, extra_body={"ignore_eos": True}
+        model=TINY,
+        messages=QUESTION,
+        max_tokens=8,
+        temperature=0,
+        logprobs=True,
+        top_logprobs=3,
+        extra_body={"ignore_eos": True},
     )
 
     choice = answer.choices[0]
@@ -60,7 +66,10 @@ def test_chat_stream(client: openai.OpenAI) -> None:
     chunks = list(stream)
 
     assert chunks[0].choices[0].delta.role == "assistant"
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == whole.choices[0].message.content
+    assert (
+        "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        == whole.choices[0].message.content
+    )
     assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
     assert chunks[-1].usage is not None
     assert whole.usage is not None
@@ -71,7 +80,9 @@ def test_cached_tokens(client: openai.OpenAI) -> None:
     """The second time a prompt is sent, all of it but the token that is continued comes from the cache."""
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "a question that no other test asks"}]
     for _ in range(2):
-        answer = client.chat.completions.create(model=TINY, messages=messages, max_tokens=1, extra_body={"ignore_eos": True})
+        answer = client.chat.completions.create(
+            model=TINY, messages=messages, max_tokens=1, extra_body={"ignore_eos": True}
+        )
 
     assert answer.usage is not None
     assert answer.usage.prompt_tokens_details is not None
@@ -81,7 +92,9 @@ def test_cached_tokens(client: openai.OpenAI) -> None:
 def test_several_answers(client: openai.OpenAI) -> None:
     """n answers of one seed differ from each other, and are the same the second time."""
     first, second = (
-        client.chat.completions.create(model=TINY, messages=QUESTION, max_tokens=8, n=3, seed=11, extra_body={"ignore_eos": True})
+        client.chat.completions.create(
+            model=TINY, messages=QUESTION, max_tokens=8, n=3, seed=11, extra_body={"ignore_eos": True}
+        )
         for _ in range(2)
     )
 
@@ -114,7 +127,9 @@ def test_echo_logprobs(client: openai.OpenAI) -> None:
     assert logprobs.token_logprobs is not None
     assert logprobs.top_logprobs is not None
     assert logprobs.model_dump()["token_logprobs"][0] is None
-    for token, logprob, top in zip(logprobs.tokens[1:], logprobs.token_logprobs[1:], logprobs.top_logprobs[1:], strict=True):
+    for token, logprob, top in zip(
+        logprobs.tokens[1:], logprobs.token_logprobs[1:], logprobs.top_logprobs[1:], strict=True
+    ):
         assert top[token] == logprob
         assert 2 <= len(top) <= 3
 
@@ -122,7 +137,9 @@ def test_echo_logprobs(client: openai.OpenAI) -> None:
 def test_echo_has_one_more_logprob(client: openai.OpenAI) -> None:
     """With echo, logprobs and max_tokens 1, as lm-eval asks, one entry follows the prompt's, even where the model ends the text."""
     end = {"logit_bias": {str(256 + MARKERS.index("<|endoftext|>")): 100}}
-    answer = client.completions.create(model=TINY, prompt=[104, 105], max_tokens=1, temperature=0, echo=True, logprobs=1, extra_body=end)
+    answer = client.completions.create(
+        model=TINY, prompt=[104, 105], max_tokens=1, temperature=0, echo=True, logprobs=1, extra_body=end
+    )
 
     choice = answer.choices[0]
     assert choice.text == "hi"
@@ -171,7 +188,11 @@ def test_prompt_logprobs_with_tools(lone_server: LiveServer, choice: str) -> Non
 def test_stop(client: openai.OpenAI) -> None:
     """A stop text ends the answer and is not part of it."""
     whole = (
-        client.completions.create(model=TINY, prompt="ab", max_tokens=16, temperature=0, extra_body={"ignore_eos": True}).choices[0].text
+        client.completions.create(
+            model=TINY, prompt="ab", max_tokens=16, temperature=0, extra_body={"ignore_eos": True}
+        )
+        .choices[0]
+        .text
     )
     stop = whole[5:7]
 
@@ -185,7 +206,9 @@ def test_stop(client: openai.OpenAI) -> None:
 
 def test_suffix_is_an_infill(client: openai.OpenAI) -> None:
     """suffix writes the model's infill prompt: three markers and both texts are read, not one text behind the other."""
-    answer = client.completions.create(model=TINY, prompt="ab", suffix="yz", max_tokens=2, temperature=0, extra_body={"heal": False})
+    answer = client.completions.create(
+        model=TINY, prompt="ab", suffix="yz", max_tokens=2, temperature=0, extra_body={"heal": False}
+    )
 
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == len("ab") + len("yz") + 3

@@ -55,10 +55,24 @@ def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> No
 
 def test_streams_are_documented(shape: dict[str, Any]) -> None:
     """The description names the routes that stream."""
-    for path in ("/v1/completions", "/v1/chat/completions", "/v1/fim/completions", "/v1/score", "/v1/edits", "/infill", "/completion"):
-        assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
+    for path in (
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/fim/completions",
+        "/v1/score",
+        "/v1/edits",
+        "/infill",
+        "/completion",
+    ):
+        assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {
+            "application/json",
+            "text/event-stream",
+        }
     for path in ("/api/generate", "/api/chat"):
-        assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson"}
+        assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {
+            "application/json",
+            "application/x-ndjson",
+        }
 
 
 def test_errors_under_api(shape: dict[str, Any]) -> None:

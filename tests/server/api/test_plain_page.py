@@ -66,14 +66,19 @@ def test_light_and_dark() -> None:
 
 
 def test_news_of_a_server() -> None:
-    """A server that loads, shuts down or has failed has a notice, a ready one has none. Only a failure lasts."""
+    """A server that loads, shuts down or has failed has a notice, a ready one has none.
+
+    Only a failure lasts.
+    """
     loading = ServerState(models=(TINY,))
     assert notice_of(loading) == PageNotice("The models are being loaded.")
     loading.progress.start("tiny.gguf", 400)
     loading.progress.advance(100)
     assert notice_of(loading) == PageNotice("The models are being loaded: tiny.gguf.", 100, 400)
     loading.progress.note("Another process is at work on tiny: waiting for it.")
-    assert notice_of(loading) == PageNotice("The models are being loaded: Another process is at work on tiny: waiting for it.")
+    assert notice_of(loading) == PageNotice(
+        "The models are being loaded: Another process is at work on tiny: waiting for it."
+    )
     loading.leaving = True
     assert notice_of(loading) == PageNotice("The server is shutting down.")
     failed = notice_of(scripted_state(failure=RuntimeError("x")))
@@ -84,7 +89,9 @@ def test_news_of_a_server() -> None:
 
 async def test_without_a_page() -> None:
     """Without the page / names the models and the address for programs."""
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(scripted_state())), base_url="http://localhost") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(scripted_state())), base_url="http://localhost"
+    ) as client:
         text = (await client.get("/")).text
 
     assert "There is no page here, because this server was started with --no-page." in text

@@ -12,9 +12,16 @@ from support.servers.http_servers import LiveServer
 
 QUESTION = "Say something."
 BIAS = {"97": 60}
-"""It lets a random model answer with whole characters, which are the same tokens when they are read again."""
+"""It lets a random model answer with whole characters, which are the same tokens when they are read
+again.
+"""
 
-ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 40, "temperature": 0, "logit_bias": BIAS}
+ASKED: dict[str, Any] = {
+    "messages": [{"role": "user", "content": QUESTION}],
+    "max_tokens": 40,
+    "temperature": 0,
+    "logit_bias": BIAS,
+}
 
 
 def answer(server: LiveServer, **more: Any) -> dict[str, Any]:
@@ -52,10 +59,14 @@ def test_a_wrong_prediction_changes_nothing(lone_server: LiveServer) -> None:
     assert details["rejected_prediction_tokens"] > 0
 
 
-@pytest.mark.parametrize("prediction", [{"type": "content"}, {"type": "text", "content": "a"}, "a", {"type": "content", "content": 3}])
+@pytest.mark.parametrize(
+    "prediction", [{"type": "content"}, {"type": "text", "content": "a"}, "a", {"type": "content", "content": 3}]
+)
 def test_another_form_is_refused(lone_server: LiveServer, prediction: object) -> None:
     """Another form of a prediction is refused by its name."""
-    reply = httpx.post(f"{lone_server.url}/v1/chat/completions", json=ASKED | {"prediction": prediction}, trust_env=False)
+    reply = httpx.post(
+        f"{lone_server.url}/v1/chat/completions", json=ASKED | {"prediction": prediction}, trust_env=False
+    )
     assert reply.status_code == httpx.codes.BAD_REQUEST
     assert reply.json()["error"]["param"].startswith("prediction")
 

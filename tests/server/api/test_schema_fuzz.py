@@ -23,7 +23,13 @@ from support.servers.http_servers import ADAPTER, TINY, LiveServer
 
 pytestmark = pytest.mark.slow
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, negative_data_rejection]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
 
 
 def shape() -> dict[str, Any]:
@@ -46,7 +52,8 @@ schema.config.generation.update(modes=[schemathesis.GenerationMode.POSITIVE, sch
 OPERATIONS = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]  # an Err has no ok(): it fails here
 
 
-# Not schema.parametrize(): its tests all have one id, and of tests with one id pytest-xdist runs one.
+# Not schema.parametrize(): its tests all have one id, and of tests with one id pytest-xdist runs
+# one.
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 @settings(
     max_examples=25,
@@ -58,5 +65,7 @@ OPERATIONS = [result.ok() for result in schema.get_all_operations()]  # type: ig
 @given(data=st.data())
 def test_schema(operation: APIOperation[Any, Any, Any, Any], data: st.DataObject, small_server: LiveServer) -> None:
     """Generated requests get documented answers: valid ones are served or refused with a reason, invalid ones refused, none fails."""
-    case = data.draw(st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in schema.config.generation.modes)))
+    case = data.draw(
+        st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in schema.config.generation.modes))
+    )
     case.call_and_validate(base_url=small_server.url, checks=CHECKS)

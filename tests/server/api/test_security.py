@@ -31,7 +31,9 @@ def scope(path: str = "/infill", method: str = "POST", kind: str = "http", **hea
     return {"type": kind, "method": method, "path": path, "headers": raw, "server": ("127.0.0.1", PORT)}
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8437", "127.0.0.1:8437", "[::1]:8437", "192.168.0.7:8437", "box.lan:8437"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8437", "127.0.0.1:8437", "[::1]:8437", "192.168.0.7:8437", "box.lan:8437"]
+)
 def test_own_hosts(host: str) -> None:
     """Loopback's names, IP addresses (which cannot be rebound) and the server's own host are accepted as Host."""
     Door("box.lan").check(scope(host=host))
@@ -166,7 +168,9 @@ def test_cross_site_without_origin() -> None:
     door.check(scope(method="GET", sec_fetch_site="cross-site", sec_fetch_mode="navigate", sec_fetch_dest="document"))
 
 
-@pytest.mark.parametrize("headers", [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY} "}, {"x_api_key": KEY}])
+@pytest.mark.parametrize(
+    "headers", [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY} "}, {"x_api_key": KEY}]
+)
 def test_right_key(headers: dict[str, str]) -> None:
     """The key comes as a Bearer token or as X-Api-Key."""
     Door("127.0.0.1", KEYS).check(scope(**headers))
@@ -225,15 +229,23 @@ def test_statuses(guarded: LiveServer) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        *(("GET", path) for path in ("/api/version", "/api/tags", "/api/ps", "/models", "/v1/health", "/v1beta/server_setting")),
-        *(("POST", path) for path in ("/api/generate", "/api/chat", "/api/show", "/v1/fim/completions", "/v1/health", "/v1/events")),
+        *(
+            ("GET", path)
+            for path in ("/api/version", "/api/tags", "/api/ps", "/models", "/v1/health", "/v1beta/server_setting")
+        ),
+        *(
+            ("POST", path)
+            for path in ("/api/generate", "/api/chat", "/api/show", "/v1/fim/completions", "/v1/health", "/v1/events")
+        ),
     ],
 )
 def test_routes_for_other_clients_are_guarded(method: str, path: str, guarded: LiveServer) -> None:
     """The routes of ollama, Mistral and Tabby need the key, refuse foreign pages, and say so in the shape of their errors."""
     with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         keyless = client.request(method, path)
-        foreign = client.request(method, path, headers={"authorization": f"Bearer {KEY}", "origin": "https://evil.example"})
+        foreign = client.request(
+            method, path, headers={"authorization": f"Bearer {KEY}", "origin": "https://evil.example"}
+        )
 
     assert (keyless.status_code, foreign.status_code) == (401, 403)
     for answer in (keyless, foreign):
@@ -247,7 +259,13 @@ def test_allowed_origin_gets_cors(guarded: LiveServer) -> None:
         preflight = client.options("/v1/completions", headers=origin | {"access-control-request-method": "POST"})
         answer = client.post("/v1/completions", json={"prompt": "x"}, headers=origin | {"x-api-key": KEY})
     with live(scripted_state()) as plain:
-        bare = httpx.post(f"{plain.url}/v1/completions", json={"prompt": "x"}, headers={"origin": plain.url}, trust_env=False, timeout=60)
+        bare = httpx.post(
+            f"{plain.url}/v1/completions",
+            json={"prompt": "x"},
+            headers={"origin": plain.url},
+            trust_env=False,
+            timeout=60,
+        )
 
     assert preflight.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "https://ide.example"
@@ -283,7 +301,9 @@ def test_websockets_are_checked_too() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(Security(app, Door("127.0.0.1"), 1)(scope(kind="websocket", origin="https://evil.example"), receive, send))
+    asyncio.run(
+        Security(app, Door("127.0.0.1"), 1)(scope(kind="websocket", origin="https://evil.example"), receive, send)
+    )
 
     assert [message["type"] for message in sent] == ["websocket.close"]
 
@@ -339,7 +359,11 @@ def test_page_is_nobody_elses_picture(site: str) -> None:
 
 @pytest.mark.parametrize(
     ("host", "origin"),
-    [("localhost:80", "http://localhost"), ("localhost", "http://localhost:80"), ("ide.example:443", "https://ide.example")],
+    [
+        ("localhost:80", "http://localhost"),
+        ("localhost", "http://localhost:80"),
+        ("ide.example:443", "https://ide.example"),
+    ],
 )
 def test_default_ports(host: str, origin: str) -> None:
     """A port that is the scheme's own may be written or left out, as some proxies do."""
@@ -348,14 +372,30 @@ def test_default_ports(host: str, origin: str) -> None:
         Door("ide.example").check(scope(host=host, origin=origin + "0" if origin[-1].isdigit() else origin + ":8080"))
 
 
-ODD_ADDRESSES = ("%ED%A0%80", "%FF%FE", "%00", "\u2028", "%F0%9F%98%80", "%C3%28", "..%2F..", "%25ED%25A0%2580", "'\"<&>", "%0d%0aX: y")
+ODD_ADDRESSES = (
+    "%ED%A0%80",
+    "%FF%FE",
+    "%00",
+    "\u2028",
+    "%F0%9F%98%80",
+    "%C3%28",
+    "..%2F..",
+    "%25ED%25A0%2580",
+    "'\"<&>",
+    "%0d%0aX: y",
+)
 """Parts of addresses: half a character, bytes that are no text, control characters."""
 
 
 @pytest.mark.parametrize("odd", ODD_ADDRESSES)
 def test_odd_addresses(odd: str, tiny_server: LiveServer) -> None:
     """Whatever is in a path or a query, every route answers, with an error that can be printed where it is one."""
-    paths = [*create_app(ServerState(models=(TINY,))).openapi()["paths"], "/", "/nowhere/{model}", "/gradio_api/{model}"]
+    paths = [
+        *create_app(ServerState(models=(TINY,))).openapi()["paths"],
+        "/",
+        "/nowhere/{model}",
+        "/gradio_api/{model}",
+    ]
     raw = odd.encode().decode("latin-1")
     for path in paths:
         for target in (
@@ -376,7 +416,9 @@ def raw_answer(port: int, method: str, target: str) -> tuple[int, bytes]:
     """Return the reply to a request whose path is sent unchanged."""
     target = target.replace(" ", "%20").replace("{", "%7B").replace("}", "%7D")
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        connection.sendall(
+            f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1")
+        )
         answer = b""
         while part := connection.recv(65536):
             answer += part
@@ -417,5 +459,7 @@ def test_further_names() -> None:
     for host in ("example.org", "front.example.org", "xfront"):
         with pytest.raises(PermissionDeniedError, match="allow that name with --allowed-hosts"):
             door.check(scope(host=host))
-    with pytest.raises(ConfigError, match=r"should be names like code\.example\.org, without a port or path, not 'front:80'"):
+    with pytest.raises(
+        ConfigError, match=r"should be names like code\.example\.org, without a port or path, not 'front:80'"
+    ):
         load_settings(allowed_hosts="front:80")

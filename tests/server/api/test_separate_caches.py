@@ -52,13 +52,18 @@ ROUTES: dict[str, tuple[dict[str, Any], Reported | None]] = {
     ),
     "/v1/fim/completions": ({"prompt": SECRET, "suffix": "d", "max_tokens": 1, "model": TINY}, openai),
     "/completion": ({"prompt": SECRET, "n_predict": 1}, lambda body: int(body["timings"]["cache_n"])),
-    "/infill": ({"input_prefix": SECRET, "input_suffix": "d", "n_predict": 1}, lambda body: int(body["timings"]["cache_n"])),
+    "/infill": (
+        {"input_prefix": SECRET, "input_suffix": "d", "n_predict": 1},
+        lambda body: int(body["timings"]["cache_n"]),
+    ),
     "/v1/edits": ({"selection": SECRET, "instruction": "b"}, None),
     "/v1/score": ({"text": "x", "input_prefix": SECRET}, None),
     "/api/generate": ({"model": TINY, "prompt": SECRET, "stream": False, "options": {"num_predict": 1}}, None),
     "/api/chat": ({"model": TINY, "messages": MESSAGES, "stream": False, "options": {"num_predict": 1}}, None),
 }
-"""Bodies of all routes that reuse the cache, and where those that tell it have the number of cached tokens."""
+"""Bodies of all routes that reuse the cache, and where those that tell it have the number of cached
+tokens.
+"""
 
 
 @contextmanager
@@ -74,7 +79,10 @@ def serving(assistant: LocalAssistant, engine: Any, *, shared: bool = False) -> 
 
 
 def cached(http: httpx.Client, route: str, user: dict[str, str]) -> int:
-    """Send the secret by a route. Return how many of its tokens came from the cache, as the reply and /v1/usage tell."""
+    """Send the secret by a route.
+
+    Return how many of its tokens came from the cache, as the reply and /v1/usage tell.
+    """
     body, reported = ROUTES[route]
     before = http.get("/v1/usage", headers=user).json()["cached_tokens"]
     reply = http.post(route, json=body, headers=user)
@@ -155,7 +163,10 @@ def test_slots() -> None:
     assert (sum(own), sum(other)) == (len(SECRET), 0)
 
 
-FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"fabrikam": {"type": "null"}}}}}
+FORMAT = {
+    "type": "json_schema",
+    "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"fabrikam": {"type": "null"}}}},
+}
 TOOLS = [{"type": "function", "function": {"name": "merge", "parameters": FORMAT["json_schema"]["schema"]}}]  # type: ignore[index]
 
 

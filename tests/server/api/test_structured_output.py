@@ -20,7 +20,11 @@ from support.servers.http_servers import TINY, LiveServer
 BIAS = {str(ord(character)): 4.0 for character in '"}]'}
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"colour": {"enum": ["red", "blue"]}, "sure": {"type": "boolean"}, "note": {"type": "string", "maxLength": 4}},
+    "properties": {
+        "colour": {"enum": ["red", "blue"]},
+        "sure": {"type": "boolean"},
+        "note": {"type": "string", "maxLength": 4},
+    },
     "required": ["colour", "sure", "note"],
     "additionalProperties": False,
 }
@@ -106,21 +110,36 @@ def test_other_grammars(http: httpx.Client, route: str, asked: dict[str, Any], p
 
 def test_llama_fields(http: httpx.Client) -> None:
     """llama.cpp's json_schema holds; with n_probs each token has the grammar's figures, and the end the values and their probabilities."""
-    body = {"prompt": "x", "n_predict": 150, "json_schema": SCHEMA, "n_probs": 2, "logit_bias": [['"', 4.0], ["}", 4.0]]}
+    body = {
+        "prompt": "x",
+        "n_predict": 150,
+        "json_schema": SCHEMA,
+        "n_probs": 2,
+        "logit_bias": [['"', 4.0], ["}", 4.0]],
+    }
     content, reply = choice_of(http, "/completion", body)
 
     answer = json.loads(content)
     jsonschema.validate(answer, SCHEMA)
     assert reply["pellucid"]["complete"]
-    assert {field["path"]: field["value"] for field in reply["pellucid"]["fields"]} == {f"/{name}": value for name, value in answer.items()}
+    assert {field["path"]: field["value"] for field in reply["pellucid"]["fields"]} == {
+        f"/{name}": value for name, value in answer.items()
+    }
     assert reply["completion_probabilities"][0]["grammar"]["forced"]
-    assert http.post("/completion", json=body | {"post_sampling_probs": True}).json()["error"]["param"] == "post_sampling_probs"
+    assert (
+        http.post("/completion", json=body | {"post_sampling_probs": True}).json()["error"]["param"]
+        == "post_sampling_probs"
+    )
     assert "pellucid" not in http.post("/completion", json={"prompt": "x", "n_predict": 1}).json()
 
 
 def test_probabilities_of_tokens_and_fields(http: httpx.Client) -> None:
     """Each token has the mass and number of what was allowed, and each value the product of its tokens' probabilities."""
-    compact = {"structured_outputs": {"json": SCHEMA, "disable_any_whitespace": True}, "logprobs": True, "top_logprobs": 20}
+    compact = {
+        "structured_outputs": {"json": SCHEMA, "disable_any_whitespace": True},
+        "logprobs": True,
+        "top_logprobs": 20,
+    }
     content, choice = choice_of(http, "/v1/chat/completions", CHAT | compact)
     records = [entry["pellucid"] for entry in choice["logprobs"]["content"]]
 
@@ -156,9 +175,13 @@ def test_a_stream_is_the_same(http: httpx.Client) -> None:
 def test_an_answer_that_ends_early_says_so(http: httpx.Client) -> None:
     """At the token limit, or at a stop text, the answer is not complete; only its whole values are listed."""
     for early in ({"max_tokens": 20}, {"stop": ["sure"]}):
-        content, choice = choice_of(http, "/v1/chat/completions", CHAT | {"response_format": NAMED, "logprobs": True} | early)
+        content, choice = choice_of(
+            http, "/v1/chat/completions", CHAT | {"response_format": NAMED, "logprobs": True} | early
+        )
         assert choice["pellucid"]["complete"] is False
-        assert [field["path"] for field in choice["pellucid"]["fields"]] == ["/colour"] * ('"sur' in content or "," in content)
+        assert [field["path"] for field in choice["pellucid"]["fields"]] == ["/colour"] * (
+            '"sur' in content or "," in content
+        )
     plain = choice_of(http, "/v1/chat/completions", CHAT | {"max_tokens": 2})[1]
     assert "complete" not in plain["pellucid"]
 
@@ -212,7 +235,11 @@ def test_text_is_no_grammar(http: httpx.Client) -> None:
         ({"response_format": {"type": "json_schema"}}, "response_format", "needs a schema"),
         ({"response_format": {"type": "text", "schema": {}}}, "response_format", "has no schema"),
         ({"response_format": NAMED | {"schema": {}}}, "response_format", "two schemas"),
-        ({"response_format": {"type": "json_object", "schema": {"not": {}}}}, "response_format", 'Unimplemented keys: ["not"]'),
+        (
+            {"response_format": {"type": "json_object", "schema": {"not": {}}}},
+            "response_format",
+            'Unimplemented keys: ["not"]',
+        ),
         ({"json_schema": {"type": "array", "uniqueItems": True}}, "json_schema", "uniqueItems"),
         ({"grammar": "root ::= ("}, "grammar", "cannot be used as a grammar"),
         ({"response_format": NAMED, "ignore_eos": True}, "ignore_eos", "decides where the answer ends"),
@@ -220,7 +247,9 @@ def test_text_is_no_grammar(http: httpx.Client) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_cannot_be_is_refused(http: httpx.Client, asked: dict[str, Any], param: str, sentence: str, stream: bool) -> None:
+def test_what_cannot_be_is_refused(
+    http: httpx.Client, asked: dict[str, Any], param: str, sentence: str, stream: bool
+) -> None:
     """Contradicting fields and grammars that cannot be held to are a 400 that names the field and the reason, streamed or not."""
     response = http.post("/v1/chat/completions", json=CHAT | asked | {"stream": stream})
 

@@ -51,7 +51,9 @@ def test_reports_add_up(http: httpx.Client, state: ServerState) -> None:
 
 def test_a_report_that_is_sent_again(http: httpx.Client, state: ServerState) -> None:
     """A report counts once, and the reply says so; another id is another report."""
-    replies = [http.post(ROUTE, json={"model": TINY, "shown": 1, "id": id}).json()["counted"] for id in ("a", "a", "b", "a")]
+    replies = [
+        http.post(ROUTE, json={"model": TINY, "shown": 1, "id": id}).json()["counted"] for id in ("a", "a", "b", "a")
+    ]
 
     assert replies == [True, False, True, False]
     assert counted(state.metrics) == (2, 0)
@@ -74,7 +76,9 @@ def test_memory_for_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_models(http: httpx.Client, state: ServerState) -> None:
     """Models that are not served, and none at all, share one label, so that clients cannot add labels without limit."""
     bodies: list[dict[str, Any]] = [{"model": f"model-{number}", "shown": 1} for number in range(20)]
-    replies = [http.post(ROUTE, json=body).json()["model"] for body in [*bodies, {"shown": 1}, {"model": "", "shown": 1}]]
+    replies = [
+        http.post(ROUTE, json=body).json()["model"] for body in [*bodies, {"shown": 1}, {"model": "", "shown": 1}]
+    ]
 
     assert set(replies) == {UNKNOWN_MODEL}
     assert counted(state.metrics, UNKNOWN_MODEL) == (22, 0)
@@ -105,12 +109,16 @@ def test_the_largest_report(http: httpx.Client, state: ServerState) -> None:
     assert counted(state.metrics) == (MAX_OUTCOMES, MAX_OUTCOMES)
 
 
-@pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"x-api-key": "no"}, 401), ({"x-api-key": "a-long-key"}, 200)])
+@pytest.mark.parametrize(
+    ("headers", "status"), [({}, 401), ({"x-api-key": "no"}, 401), ({"x-api-key": "a-long-key"}, 200)]
+)
 def test_key(headers: dict[str, str], status: int) -> None:
     """The route needs the key of a server that has one."""
     state = scripted_state(keys=read_keys("a-long-key"))
     with live(state) as server:
-        answer = httpx.post(f"{server.url}{ROUTE}", json={"model": TINY, "shown": 1}, headers=headers, trust_env=False, timeout=60)
+        answer = httpx.post(
+            f"{server.url}{ROUTE}", json={"model": TINY, "shown": 1}, headers=headers, trust_env=False, timeout=60
+        )
 
     assert answer.status_code == status
     assert counted(state.metrics) == (int(status == 200), 0)

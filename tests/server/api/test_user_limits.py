@@ -111,7 +111,10 @@ def test_every_route(server: LimitedServer, route: str) -> None:
     other = server.http.post(route, json=ROUTES[route], headers=BEN)
 
     assert (first.status_code, second.status_code, other.status_code) == (200, 429, 200), first.text
-    assert "anna has used 1 tokens within a minute, the limit of user_tokens_per_minute: try again in 61 seconds." in second.text
+    assert (
+        "anna has used 1 tokens within a minute, the limit of user_tokens_per_minute: try again in 61 seconds."
+        in second.text
+    )
     assert second.headers["retry-after"] == "61"
     totals = server.state.users.totals("anna")
     assert (totals.requests, totals.refused, totals.prompt > 0, totals.generated > 0) == (
@@ -149,9 +152,14 @@ def test_superseding_requests(server: LimitedServer) -> None:
         lines = stream.iter_lines()
         next(lines)
         for _ in range(3):
-            assert server.http.post("/v1/completions", json=SHORT | {"supersede": "file.py"}, headers=ANNA).status_code == 200
+            assert (
+                server.http.post("/v1/completions", json=SHORT | {"supersede": "file.py"}, headers=ANNA).status_code
+                == 200
+            )
         server.wait_for("anna", 0)
-        assert server.http.post("/v1/completions", json=SHORT | {"supersede": "other.py"}, headers=ANNA).status_code == 200
+        assert (
+            server.http.post("/v1/completions", json=SHORT | {"supersede": "other.py"}, headers=ANNA).status_code == 200
+        )
         assert "superseded" in "".join(lines)
 
 
@@ -160,7 +168,9 @@ def test_superseding_requests(server: LimitedServer) -> None:
     [({}, {"prompt": "x" * 2000}, 400), ({"n": 2}, {}, 200), ({}, {"supersede": "other.py"}, 429)],
     ids=["refused", "one of two answers", "another key"],
 )
-def test_what_still_runs_keeps_its_place(server: LimitedServer, first: dict[str, Any], second: dict[str, Any], status: int) -> None:
+def test_what_still_runs_keeps_its_place(
+    server: LimitedServer, first: dict[str, Any], second: dict[str, Any], status: int
+) -> None:
     """A request keeps its place while an answer of it runs: a newer one that is refused, or ends only some of its answers, frees none."""
     server.limit(requests=1)
     server.holds = True
@@ -184,9 +194,13 @@ def test_one_request_of_many_answers(server: LimitedServer) -> None:
 def test_tokens(server: LimitedServer) -> None:
     """Prompt tokens that the cache does not have and generated tokens count, and are forgotten after a minute."""
     server.limit(tokens_per_minute=20)
-    assert server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200  # 10 and 4
+    assert (
+        server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200
+    )  # 10 and 4
     server.now += 30
-    assert server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200  # 1 and 4
+    assert (
+        server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200
+    )  # 1 and 4
     server.now += 0.25
     assert server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200
     refused = server.http.post("/v1/completions", json=SHORT, headers=ANNA)
@@ -206,7 +220,11 @@ def test_long_readings(server: LimitedServer) -> None:
     assert (answer.status_code, len(answer.json()["tokens"])) == (200, 600)
     usage = answer.json()["usage"]
     totals = server.state.users.totals("anna")
-    assert (totals.requests, totals.prompt, totals.cached) == (1, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"])
+    assert (totals.requests, totals.prompt, totals.cached) == (
+        1,
+        usage["prompt_tokens"],
+        usage["prompt_tokens_details"]["cached_tokens"],
+    )
 
 
 @pytest.fixture
@@ -239,13 +257,19 @@ def test_limits_need_named_keys(name: str, key: str | None) -> None:
     """A server whose users have no keys of their own does not start with a limit of users, and names it."""
     with pytest.raises(ConfigError) as raised:
         serve.run(load_settings(api_key=key, **{name: 5}))
-    assert str(raised.value) == f"{name} needs a key for each user, as in anna:KEY,ben:KEY: set such keys, or leave out {name}."
+    assert (
+        str(raised.value)
+        == f"{name} needs a key for each user, as in anna:KEY,ben:KEY: set such keys, or leave out {name}."
+    )
 
 
 def figures(http: httpx.Client, headers: dict[str, str]) -> dict[str, Any]:
     """Return what a user has used."""
     answer = http.get("/v1/usage", headers=headers).json()
-    return {name: answer[name] for name in ("user", "requests", "refused", "prompt_tokens", "cached_tokens", "generated_tokens")}
+    return {
+        name: answer[name]
+        for name in ("user", "requests", "refused", "prompt_tokens", "cached_tokens", "generated_tokens")
+    }
 
 
 def test_usage_of_each_user(server: LimitedServer) -> None:
@@ -261,9 +285,14 @@ def test_usage_of_each_user(server: LimitedServer) -> None:
     assert figures(server.http, ANNA) == {"user": "anna", **counts, "refused": 1}
     assert figures(server.http, BEN) == {"user": "ben"} | dict.fromkeys(counts, 0)
     assert server.http.get("/v1/usage").status_code == 401
-    families = {family.name: family for family in text_string_to_metric_families(server.http.get("/metrics", headers=BEN).text)}
+    families = {
+        family.name: family for family in text_string_to_metric_families(server.http.get("/metrics", headers=BEN).text)
+    }
     for name, value in (counts | {"refused": 1}).items():
-        assert {one.labels["user"]: one.value for one in families[f"pellucid_user_{name}"].samples} == {"anna": value, "ben": 0}
+        assert {one.labels["user"]: one.value for one in families[f"pellucid_user_{name}"].samples} == {
+            "anna": value,
+            "ben": 0,
+        }
 
 
 def test_usage_without_named_users() -> None:
@@ -276,5 +305,12 @@ def test_usage_without_named_users() -> None:
         found, metrics = figures(http, {}), http.get("/metrics").text
     engine.close()
 
-    assert found == {"user": "local", "requests": 1, "refused": 0, "prompt_tokens": 10, "cached_tokens": 0, "generated_tokens": 4}
+    assert found == {
+        "user": "local",
+        "requests": 1,
+        "refused": 0,
+        "prompt_tokens": 10,
+        "cached_tokens": 0,
+        "generated_tokens": 4,
+    }
     assert 'user="' not in metrics

@@ -71,7 +71,13 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     found = read_report(tmp_path / "saved.json")
     rows = {f"{figure.section}, {figure.name}": figure for figure in found.figures}
     assert list(rows)[:9] == [
-        *("machine, reads memory", "machine, multiplies", "prefill, 128 tokens", "decode, one stream", "decode, a token"),
+        *(
+            "machine, reads memory",
+            "machine, multiplies",
+            "prefill, 128 tokens",
+            "decode, one stream",
+            "decode, a token",
+        ),
         REPEATING,
         *("streams, 1 together", "streams, 2 together", "streams, 4 together"),
     ]
@@ -99,7 +105,10 @@ def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert any(line.split() == ["one", "stream", "31.0", "tok/s", "30.0", "-", "32.0", "tok/s", "40.0", "tok/s", "78%"] for line in lines)
+    assert any(
+        line.split() == ["one", "stream", "31.0", "tok/s", "30.0", "-", "32.0", "tok/s", "40.0", "tok/s", "78%"]
+        for line in lines
+    )
     assert any(line.split() == ["decode,", "one", "stream", "31.0", "tok/s", "31.0", "tok/s", "1.00"] for line in lines)
     assert {"skipped: A prompt.", "differs: setup, threads: 2 then, 1 now"} <= set(lines)
     assert all(len(line) <= 80 for line in lines if "tok/s" in line)
@@ -145,7 +154,9 @@ async def test_busy_machines_are_reported(monkeypatch: pytest.MonkeyPatch, load:
     notes = await disturbances(load_settings())
 
     assert notes == (
-        [f"This machine was busy in the last minute ({share} of its processors). If that continues, it distorts these figures."]
+        [
+            f"This machine was busy in the last minute ({share} of its processors). If that continues, it distorts these figures."
+        ]
         if share
         else []
     )
@@ -190,7 +201,9 @@ def test_start_figures_without_memory() -> None:
 @pytest.mark.process
 async def test_start_that_fails(tmp_path: Path) -> None:
     """A failed start is reported with the last line of the process."""
-    with pytest.raises(UnavailableError, match=r"^A measured start failed: .*NotFoundError: There is no model 'no-such-model'"):
+    with pytest.raises(
+        UnavailableError, match=r"^A measured start failed: .*NotFoundError: There is no model 'no-such-model'"
+    ):
         await start_elsewhere({"models": ["no-such-model"], "cache": str(tmp_path)})
 
 
@@ -201,7 +214,10 @@ def test_limits_follow_from_the_fewest_bytes(tmp_path: Path, quant: str, *, is_s
         pytest.skip(calls.reason())
     model = tiny_llama(vocab_size=VOCAB, hidden_size=256, intermediate_size=256, head_dim=64)
     names = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
-    matrices = ["output.weight", *(f"blk.{i}.{name}.weight" for i in range(model.config.num_hidden_layers) for name in names)]
+    matrices = [
+        "output.weight",
+        *(f"blk.{i}.{name}.weight" for i in range(model.config.num_hidden_layers) for name in names),
+    ]
     zeros = dict.fromkeys(matrices, gguf.GGMLQuantizationType.Q6_K)
     path = write_gguf(tmp_path / "tiny.gguf", model, "llama", byte_level_bpe(VOCAB), zeros=zeros)
     served = load(str(path), device="cpu", quant=quant, store=Store(tmp_path / "cache"), progress=Silent())

@@ -48,7 +48,10 @@ def test_rows_of_one_side() -> None:
 
     changes = compare("then.json", then, now).changes
 
-    assert [(row.name, row.ratio, row.verdict) for row in changes] == [("young", None, "new"), ("old", None, "not measured")]
+    assert [(row.name, row.ratio, row.verdict) for row in changes] == [
+        ("young", None, "new"),
+        ("old", None, "not measured"),
+    ]
 
 
 def test_differences() -> None:
@@ -90,7 +93,15 @@ def test_json_of_a_comparison() -> None:
 
     assert (written["file"], written["date"], written["differences"]) == ("then.json", then.date, [])
     row = next(row for row in written["rows"] if row["name"] == "one stream")
-    expected = {"section": "decode", "name": "one stream", "unit": "tok/s", "then": 31, "now": 62, "ratio": 2, "verdict": "better"}
+    expected = {
+        "section": "decode",
+        "name": "one stream",
+        "unit": "tok/s",
+        "then": 31,
+        "now": 62,
+        "ratio": 2,
+        "verdict": "better",
+    }
     assert row == expected
 
 

@@ -22,7 +22,9 @@ class Answering(SilentAssistant):
         self.asked: list[CompletionQuery] = []
         self.reason = reason
 
-    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+    async def complete(
+        self, query: CompletionQuery, *, on_usage: OnUsage | None = None
+    ) -> AsyncGenerator[Token | Finish]:
         self.asked.append(query)
         yield Token(1, "x", b"x", 0, -0.1, 1, 0.5)
         yield Finish(self.reason, Usage(computed=len(self.asked)), error="the device is gone")
@@ -43,7 +45,11 @@ async def test_each_keystroke_asks_for_the_first_line() -> None:
 
     strokes = await replay(cast("LocalAssistant", assistant), TypingSession("a = ", "ma", "\n"))
 
-    assert [(query.prefix, query.suffix) for query in assistant.asked] == [("a = ", "\n"), ("a = m", "\n"), ("a = ma", "\n")]
+    assert [(query.prefix, query.suffix) for query in assistant.asked] == [
+        ("a = ", "\n"),
+        ("a = m", "\n"),
+        ("a = ma", "\n"),
+    ]
     assert all(query.stop == ("\n",) and query.terms.priority is Priority.COMPLETION for query in assistant.asked)
     assert [stroke.computed for stroke in strokes] == [2, 3]
     assert all(stroke.seconds >= 0 for stroke in strokes)

@@ -51,7 +51,10 @@ def test_least_seconds(tokens: int, wanted: int, seconds: float) -> None:
 
 
 def take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> list[object]:
-    """Make the runs that are measured take these seconds, by their number. Return a list of the runs' results."""
+    """Make the runs that are measured take these seconds, by their number.
+
+    Return a list of the runs' results.
+    """
     results: list[object] = []
 
     def fastest(run: object, device: torch.device) -> float:
@@ -104,7 +107,9 @@ def test_memory_of_its_own_for_each_thread(threads: int) -> None:
     for pattern in PATTERNS:
         memory.read(pattern)
         each = [0x01010101 * (share.bytes // 4) for share in memory.shares]
-        assert [share.sum for share in memory.shares] == [(whole - 0x01010101 * (i == 0)) % 2**32 for i, whole in enumerate(each)]
+        assert [share.sum for share in memory.shares] == [
+            (whole - 0x01010101 * (i == 0)) % 2**32 for i, whole in enumerate(each)
+        ]
 
 
 @pytest.mark.parametrize("size", [1000, SMALLEST_ARRAY + 4_000_000])
@@ -131,7 +136,9 @@ def test_rate_of_multiplying(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
     rows, width = SHAPES["cpu"]
 
     assert multiply_rate(dtype, CPU) == 2 * rows * width**2 / 0.5
-    assert [(result.shape, result.dtype) for result in results if isinstance(result, torch.Tensor)] == [((rows, width), dtype)]
+    assert [(result.shape, result.dtype) for result in results if isinstance(result, torch.Tensor)] == [
+        ((rows, width), dtype)
+    ]
 
 
 @pytest.mark.parametrize("best", range(1, PRODUCTS + 1))

@@ -102,7 +102,9 @@ def test_without_a_known_cost(engine: LocalEngine) -> None:
 async def test_reading_a_prompt(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate covers all tokens of an unknown prompt, and the warm prompt computes only its last token."""
     clock = itertools.count()
-    monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))  # one second from request to token
+    monkeypatch.setattr(
+        "pellucid.bench.measure.time.perf_counter", lambda: float(next(clock))
+    )  # one second from request to token
 
     sample = await find(measurements(engine).trials, "prefill of 512 tokens").run()
 
@@ -170,7 +172,10 @@ async def test_typing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> N
     """Keystrokes are summarized by median and 95th percentile, and by the mean of computed tokens."""
 
     async def replay(*_: Any) -> list[Keystroke]:
-        return [Keystroke(seconds / 1000, computed) for seconds, computed in zip(range(101), itertools.cycle((1, 3)), strict=False)]
+        return [
+            Keystroke(seconds / 1000, computed)
+            for seconds, computed in zip(range(101), itertools.cycle((1, 3)), strict=False)
+        ]
 
     monkeypatch.setattr(measure, "replay", replay)
     trial = find(measurements(engine).trials, "typing")

@@ -15,7 +15,9 @@ from pellucid.models.catalog import ModelShape
 
 pytestmark = pytest.mark.slow
 
-SHAPE = ModelShape(vocab_size=4096, hidden_size=128, intermediate_size=256, layers=6, heads=2, kv_heads=1, bits=8, tied=True)
+SHAPE = ModelShape(
+    vocab_size=4096, hidden_size=128, intermediate_size=256, layers=6, heads=2, kv_heads=1, bits=8, tied=True
+)
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,9 @@ def texts(root: Element) -> list[str]:
 
 
 def lengths(root: Element) -> list[float]:
-    return [float(element.get("width", "")) / BARS for element in root.iter(f"{SVG}rect") if element.get("class") == "bar"]
+    return [
+        float(element.get("width", "")) / BARS for element in root.iter(f"{SVG}rect") if element.get("class") == "bar"
+    ]
 
 
 def test_texts() -> None:
@@ -33,9 +35,14 @@ def test_texts() -> None:
 
     assert root.findtext(f"{SVG}title") == "How fast Pellucid is: tiny"
     shown = texts(root)
-    assert {"prefill, 512 tokens", "800 tok/s, 50% of 1,600 tok/s", "decode, a token", "32.0 ms", "start, importing", "1.50 s"} <= set(
-        shown
-    )
+    assert {
+        "prefill, 512 tokens",
+        "800 tok/s, 50% of 1,600 tok/s",
+        "decode, a token",
+        "32.0 ms",
+        "start, importing",
+        "1.50 s",
+    } <= set(shown)
     assert any("a full bar is the machine's limit" in text for text in shown)
     assert shown[-1].startswith("The machine reads memory at 20.0 GB/s and multiplies at 1,000 Gop/s.")
 

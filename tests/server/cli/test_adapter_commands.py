@@ -72,7 +72,9 @@ def test_list(run: Run, store: Store, mine: Path, base: Path) -> None:
     lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     assert "4" in lines["mine"].split()
     assert lines["mine"].split()[-1] == lines["old"].split()[-1] == "no"
-    assert out.endswith(f"\nThe adapter in {broken} was trained with use_dora, which is not supported: train it without.\n")
+    assert out.endswith(
+        f"\nThe adapter in {broken} was trained with use_dora, which is not supported: train it without.\n"
+    )
 
 
 def test_load_and_unload(run: Run, server: LiveServer) -> None:
@@ -99,7 +101,9 @@ def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -
     code, out, _ = run("adapters", "merge", "mine", tmp_path / "merged", "--dtype", "float32")
 
     assert code == 0
-    assert out.endswith(f"Wrote {base} with mine to {tmp_path / 'merged'}: pellucid serve --model {tmp_path / 'merged'}\n")
+    assert out.endswith(
+        f"Wrote {base} with mine to {tmp_path / 'merged'}: pellucid serve --model {tmp_path / 'merged'}\n"
+    )
     assert load(str(tmp_path / "merged"), device="cpu", store=store, progress=Silent()).name == "merged"
     code, _, told = run("adapters", "merge", mine, tmp_path / "merged")
     assert (code, told) == (1, f"pellucid: {tmp_path / 'merged'} already exists: name another folder, or delete it.\n")
@@ -160,7 +164,9 @@ def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> No
 class TestAssemble:
     def test_setting(self, store: Store, base: Path, mine: Path, tmp_path: Path) -> None:
         """Adapters, by name and by path, are served behind the models, with slots of their own; those of the settings are a server's."""
-        elsewhere = write_adapter(tmp_path / "elsewhere", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config, seed=1))
+        elsewhere = write_adapter(
+            tmp_path / "elsewhere", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config, seed=1)
+        )
         settings = load_settings(context=64, slots=3, adapter_slots=2)
 
         engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine", str(elsewhere)))
@@ -183,7 +189,9 @@ class TestAssemble:
 
     def test_two_of_one_name(self, store: Store, base: Path, mine: Path, tmp_path: Path) -> None:
         """Two folders that would be one model are named, and so is an adapter that is not there."""
-        other = write_adapter(tmp_path / "other" / "mine", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config))
+        other = write_adapter(
+            tmp_path / "other" / "mine", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config)
+        )
 
         with pytest.raises(ConfigError, match="would both be served as tiny:mine"):
             assemble(load_settings(context=64), [str(base)], Silent(), adapters=("mine", str(other)))
@@ -196,7 +204,9 @@ class TestAssemble:
         computed: list[int] = []
         for _ in range(2):
             engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine",))
-            async for item in assistant.complete(CompletionQuery(list(range(100)), params=SamplingParams(max_tokens=1), model="tiny:mine")):
+            async for item in assistant.complete(
+                CompletionQuery(list(range(100)), params=SamplingParams(max_tokens=1), model="tiny:mine")
+            ):
                 computed += [item.usage.computed] if isinstance(item, Finish) else []
             await asyncio.to_thread(engine.close)
 

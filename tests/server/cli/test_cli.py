@@ -123,16 +123,22 @@ def test_start_is_light() -> None:
     """The command line itself imports neither the models' libraries nor the server's nor the settings."""
     code = "import sys, pellucid.cli.app; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
 
-    assert not {"torch", "transformers", "numpy", "fastapi", "uvicorn", "httpx", "pydantic", "rich.progress"} & set(found)
+    assert not {"torch", "transformers", "numpy", "fastapi", "uvicorn", "httpx", "pydantic", "rich.progress"} & set(
+        found
+    )
 
 
 def test_doctor_reads_the_settings_first() -> None:
     """The doctor refuses unreadable settings before it imports torch, which takes seconds."""
     code = "import sys, pellucid.cli.doctor; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
 
     assert not {"torch", "transformers"} & set(found)
 
@@ -245,7 +251,10 @@ def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
     code, out, err = run("complete", file, "--at", "2:2", *flags)
 
     assert (code, out) == (0, "Hello\n")
-    assert err == "No server at http://127.0.0.1:8437: loading the model in this process (pellucid serve keeps it loaded).\n"
+    assert (
+        err
+        == "No server at http://127.0.0.1:8437: loading the model in this process (pellucid serve keeps it loaded).\n"
+    )
     params = SamplingParams(max_tokens=9, temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, seed=7, top_logprobs=2)
     assert scripted.asked == [("complete", CompletionQuery("a\r\nb", "c\n", params=params)), ("close", None)]
 
@@ -289,7 +298,10 @@ def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
     _type(monkeypatch, ["one", "  ", "two"])
 
     assert run("chat")[:2] == (0, "Hello\nHello\n")
-    assert scripted.chats() == [[Message("user", "one")], [Message("user", "one"), Message("assistant", "Hello"), Message("user", "two")]]
+    assert scripted.chats() == [
+        [Message("user", "one")],
+        [Message("user", "one"), Message("assistant", "Hello"), Message("user", "two")],
+    ]
 
 
 def test_interrupted_turn(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +398,10 @@ def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pyt
 
     _, out, err = run("chat", "hi", "--model", "other")
 
-    assert (out, err) == ("Hello\n", "The server at http://127.0.0.1:8437 serves m, not other: loading it in this process.\n")
+    assert (out, err) == (
+        "Hello\n",
+        "The server at http://127.0.0.1:8437 serves m, not other: loading it in this process.\n",
+    )
     assert scripted.asked_far == 0
 
 
@@ -400,7 +415,9 @@ def test_loading_server(run: Run, scripted: Scripted, monkeypatch: pytest.Monkey
     assert err == "pellucid: The server at http://127.0.0.1:8437 is not ready: Loading model. Try again in a moment.\n"
 
 
-def test_a_server_without_an_engine_for_one_of_its_models(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_without_an_engine_for_one_of_its_models(
+    run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that lacks an engine for one model is asked all the same: it serves the others."""
 
     async def state(client: Client) -> ServerHealth:
@@ -419,7 +436,10 @@ def test_other_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
 
     code, _, err = run("chat", "hi")
 
-    assert (code, err) == (1, "pellucid: The server at http://127.0.0.1:8437 is not Pellucid: stop it, or choose another port.\n")
+    assert (code, err) == (
+        1,
+        "pellucid: The server at http://127.0.0.1:8437 is not Pellucid: stop it, or choose another port.\n",
+    )
 
 
 def _type(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:

@@ -64,7 +64,9 @@ def test_settings_have_sources(settings: Settings, config_home: Path) -> None:
     assert f"port = {settings.port}  (PELLUCID_PORT in the environment)" in told
 
 
-def test_key_stays_hidden(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_stays_hidden(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The API key is hidden, since reports are pasted into issues."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
 

@@ -50,7 +50,9 @@ def answer(monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
     monkeypatch.setattr("typer.confirm", lambda *_, **__: given)
 
 
-def test_the_diff_is_shown_and_written(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_diff_is_shown_and_written(
+    run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The hunk is shown with its probability; after the user's yes the file has it, and its mode is what it was."""
     answer(monkeypatch, given=True)
     file.chmod(0o640)
@@ -92,7 +94,9 @@ def test_no_change(run: Run, model: LocalEditor, file: Path) -> None:
     assert file.read_text() == TEXT
 
 
-def test_a_file_that_changes_meanwhile(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_meanwhile(
+    run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The text that another program has written is not lost."""
 
     def confirm(*_: object, **__: object) -> bool:
@@ -105,7 +109,9 @@ def test_a_file_that_changes_meanwhile(run: Run, model: LocalEditor, file: Path,
     assert "has changed meanwhile" in err
 
 
-def test_a_file_that_cannot_be_written(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_written(
+    run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file that is read-only, whose folder is, or that was deleted meanwhile gets a sentence, and no other file is left."""
 
     def refuse(*_: object, **__: object) -> None:
@@ -135,7 +141,9 @@ def failed(run: Run, file: Path, flags: tuple[str, ...] = ("--yes",)) -> str:
     return " ".join(err.split())
 
 
-def test_interrupted_while_it_is_written(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_while_it_is_written(
+    run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C leaves the file as it was, and no other one."""
 
     def interrupt(*_: object) -> None:
@@ -158,7 +166,9 @@ def test_interrupted(run: Run, model: LocalEditor, file: Path, monkeypatch: pyte
     assert "nothing was written" in err
 
 
-@pytest.mark.parametrize(("lines", "span"), [(None, (0, 18)), ("1:1", (0, 6)), ("2", (6, 12)), ("2:3", (6, 18)), ("4", (18, 18))])
+@pytest.mark.parametrize(
+    ("lines", "span"), [(None, (0, 18)), ("1:1", (0, 6)), ("2", (6, 12)), ("2:3", (6, 18)), ("4", (18, 18))]
+)
 def test_lines(lines: str | None, span: tuple[int, int]) -> None:
     """Lines are counted from 1, and have their ends; that after the last end is empty."""
     assert lines_of(TEXT, lines) == span

@@ -27,7 +27,9 @@ LIMIT_SECONDS = 60
 """A command that waits longer waits for ever."""
 
 LIMIT_BYTES = 2 << 30
-"""Memory that a command may take, so that one that reads a device to its end fails before the machine does."""
+"""Memory that a command may take, so that one that reads a device to its end fails before the
+machine does.
+"""
 
 MODEL = "./no-model.gguf"
 
@@ -35,13 +37,49 @@ COMMANDS: dict[str, Command] = {
     "complete": lambda file, folder: ["complete", file, "--model", MODEL],
     "edit": lambda file, folder: ["edit", file, "Add a comment.", "--model", MODEL],
     "score": lambda file, folder: ["score", file, "--model", MODEL],
-    "complete --json-schema": lambda file, folder: ["complete", folder / "text.py", "--json-schema", file, "--model", MODEL],
+    "complete --json-schema": lambda file, folder: [
+        "complete",
+        folder / "text.py",
+        "--json-schema",
+        file,
+        "--model",
+        MODEL,
+    ],
     "chat --json-schema": lambda file, folder: ["chat", "Hello", "--json-schema", file, "--model", MODEL],
     "bench --compare": lambda file, folder: ["bench", "--compare", file, "--model", MODEL],
-    "review --prompts": lambda file, folder: ["review", "r", "--prompts", file, "--model", MODEL, "--model", MODEL, "--temperature", "1"],
+    "review --prompts": lambda file, folder: [
+        "review",
+        "r",
+        "--prompts",
+        file,
+        "--model",
+        MODEL,
+        "--model",
+        MODEL,
+        "--temperature",
+        "1",
+    ],
     "train": lambda file, folder: ["train", file, "--out", folder / "run"],
-    "evaluate --text": lambda file, folder: ["evaluate", MODEL, "--suite", "perplexity", "--text", file, "--out", folder / "out"],
-    "evaluate --references": lambda file, folder: ["evaluate", MODEL, "--suite", "text", "--references", file, "--out", folder / "out"],
+    "evaluate --text": lambda file, folder: [
+        "evaluate",
+        MODEL,
+        "--suite",
+        "perplexity",
+        "--text",
+        file,
+        "--out",
+        folder / "out",
+    ],
+    "evaluate --references": lambda file, folder: [
+        "evaluate",
+        MODEL,
+        "--suite",
+        "text",
+        "--references",
+        file,
+        "--out",
+        folder / "out",
+    ],
     "serve --api-key-file": lambda file, folder: ["serve", "--api-key-file", file, "--model", MODEL],
     "webui --api-key-file": lambda file, folder: ["webui", "--api-key-file", file],
     "engines add": lambda file, folder: ["engines", "add", "http://127.0.0.1:9"],
@@ -62,7 +100,9 @@ SAID = {
     "folder": "",
     "not text": "",
 }
-"""What is tried, and a part of the sentence about it; a folder is walked by some commands, and other encodings have other sentences."""
+"""What is tried, and a part of the sentence about it; a folder is walked by some commands, and
+other encodings have other sentences.
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +112,11 @@ def bounded() -> Iterator[None]:
     def late(number: int, frame: FrameType | None) -> None:
         pytest.fail(f"The command still waits after {LIMIT_SECONDS} s.")
 
-    used = next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    used = next(
+        int(line.split()[1]) * 1024
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmData")
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     former = signal.signal(signal.SIGALRM, late)
     signal.alarm(LIMIT_SECONDS)
@@ -145,7 +189,9 @@ TEXTS = {
 
 
 @pytest.mark.usefixtures("settings")
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("complete --model", "train", "webui --api-key-file")])
+@pytest.mark.parametrize(
+    "command", [name for name in COMMANDS if name not in ("complete --model", "train", "webui --api-key-file")]
+)
 def test_a_good_file(run: Run, tmp_path: Path, command: str) -> None:
     """A regular file passes: what is missing then is the model."""
     path = tmp_path / PLACES.get(command, "it.txt")
@@ -156,7 +202,10 @@ def test_a_good_file(run: Run, tmp_path: Path, command: str) -> None:
         assert code == 0
         assert str(path) in out
     elif command == "bench --compare":
-        assert err == f"pellucid: {path} is not a result of pellucid bench: give a file that pellucid bench --json wrote.\n"
+        assert (
+            err
+            == f"pellucid: {path} is not a result of pellucid bench: give a file that pellucid bench --json wrote.\n"
+        )
     else:
         assert code == 1
         assert "no-model.gguf does not exist" in err
@@ -169,7 +218,10 @@ def test_standard_input(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A command that only reads takes - for standard input, bounded like a file, and a pipe is refused with that remedy."""
     os.mkfifo(tmp_path / "pipe")
     assert "give - for the file, and the text on standard input" in run(command, tmp_path / "pipe")[2]
-    for given, said in [(b"x = 1", "no-model.gguf does not exist"), (b"\xff", "The standard input is not UTF-8 text (byte 0)")]:
+    for given, said in [
+        (b"x = 1", "no-model.gguf does not exist"),
+        (b"\xff", "The standard input is not UTF-8 text (byte 0)"),
+    ]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
         assert said in run(command, "-", "--model", MODEL)[2]
     with Path("/dev/zero").open("rb") as endless:
@@ -182,7 +234,10 @@ def test_edit_writes_and_so_takes_no_standard_input(run: Run, tmp_path: Path) ->
     """The edit command writes its file: - is no file, and the remedy for a pipe is a file."""
     assert run("edit", "-", "Add a comment.")[0] == 2
     os.mkfifo(tmp_path / "pipe")
-    assert "is a pipe, but only regular files are read: write its content to a file" in run("edit", tmp_path / "pipe", "Add.")[2]
+    assert (
+        "is a pipe, but only regular files are read: write its content to a file"
+        in run("edit", tmp_path / "pipe", "Add.")[2]
+    )
 
 
 def test_a_file_that_is_swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,16 @@ COMMANDS: dict[str, Callable[[Path], list[str | Path]]] = {
     "finetune": lambda folder: ["finetune", folder / "src", "--name", "mine", "--model", "./no-model.gguf"],
     "calibrate": lambda folder: ["calibrate", folder / "src", "--model", "./no-model.gguf"],
     "train": lambda folder: ["train", folder / "src", "--out", folder / "run"],
-    "evaluate": lambda folder: ["evaluate", "./no-model.gguf", "--suite", "perplexity", "--text", folder / "src", "--out", folder / "out"],
+    "evaluate": lambda folder: [
+        "evaluate",
+        "./no-model.gguf",
+        "--suite",
+        "perplexity",
+        "--text",
+        folder / "src",
+        "--out",
+        folder / "out",
+    ],
 }
 FILES = 120
 
@@ -29,7 +38,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     (tmp_path / "src").mkdir()
     for number in range(FILES):
-        lines = (f"value_{number}_{line} = compute_{number * 31 + line}(first_{line}, second_{number})\n" for line in range(20))
+        lines = (
+            f"value_{number}_{line} = compute_{number * 31 + line}(first_{line}, second_{number})\n"
+            for line in range(20)
+        )
         (tmp_path / "src" / f"file{number:03}.py").write_text("".join(lines))
     return tmp_path
 
@@ -67,7 +79,10 @@ def test_ctrl_c_while_files_are_read(run: Run, folder: Path, monkeypatch: pytest
     assert err.endswith("Interrupted: repeat the command to resume.\n")
 
 
-BUDGETS = {"finetune": "pellucid.learn.finetune.repository_files.FILES", "calibrate": "pellucid.learn.calibrate.command.FILES"}
+BUDGETS = {
+    "finetune": "pellucid.learn.finetune.repository_files.FILES",
+    "calibrate": "pellucid.learn.calibrate.command.FILES",
+}
 
 
 @pytest.mark.parametrize("command", BUDGETS)

@@ -50,7 +50,9 @@ def test_list(run: Run) -> None:
 
 def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each model has a line with its memory and times, and the largest fast one that fits is named; untried ones are marked."""
-    costs = iter([SpeedEstimate(10**8, 0.1, 1.0), *[SpeedEstimate(10**9, 0.5, 2.0)] * 2, SpeedEstimate(10**9, 0.6, 2.0)])
+    costs = iter(
+        [SpeedEstimate(10**8, 0.1, 1.0), *[SpeedEstimate(10**9, 0.5, 2.0)] * 2, SpeedEstimate(10**9, 0.6, 2.0)]
+    )
     large = SpeedEstimate(10**12, 0.7, 3.0)
     monkeypatch.setattr("pellucid.bench.model_speed.estimate", lambda *_: next(costs, large))
     monkeypatch.setattr("pellucid.cli.model_commands.available_memory", lambda _: 10**10)
@@ -113,7 +115,10 @@ def test_damaged_file(run: Run, hub: StandInHub, cache: Path) -> None:
         (("show", "qwen2.5-coder"), "There is no model 'qwen2.5-coder': did you mean qwen2.5-coder-"),
         (("pull", "nothing-like-it"), "There is no model 'nothing-like-it'"),
         (("remove", "smollm2-135m-instruct"), "smollm2-135m-instruct is not on this machine: `pellucid models list`"),
-        (("show", "smollm2-135m-instruct", "--verify"), "smollm2-135m-instruct is not on this machine: download it with"),
+        (
+            ("show", "smollm2-135m-instruct", "--verify"),
+            "smollm2-135m-instruct is not on this machine: download it with",
+        ),
     ],
 )
 def test_not_there(run: Run, command: tuple[str, ...], sentence: str) -> None:

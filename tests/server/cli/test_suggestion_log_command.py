@@ -19,7 +19,19 @@ def log(tmp_path: Path) -> SuggestionLog:
     log = SuggestionLog(tmp_path / "data" / FILE)
     for number in range(3):
         log.write(
-            LogEntry(f"s-{number}", "m", "python", None, "hand", Reaction.ACCEPTED, 9, 9, tuple(0.5 for _ in NAMES), None, (0.25, 1.0))
+            LogEntry(
+                f"s-{number}",
+                "m",
+                "python",
+                None,
+                "hand",
+                Reaction.ACCEPTED,
+                9,
+                9,
+                tuple(0.5 for _ in NAMES),
+                None,
+                (0.25, 1.0),
+            )
         )
     return log
 

@@ -68,9 +68,23 @@ TOKENS = st.builds(
     sampled=st.none() | st.floats(0, 1),
     entropy_range=st.none() | st.tuples(st.floats(0, 20), st.floats(0, 20)),
 )
-SPOKEN = Token(7, "é", b"\xa9", 3, -0.5, 2, 1.5, (Alternative(9, "e", b"e", -0.25), Alternative(7, "\ufffd", b"\xa9", -0.5)), 0.25, 0.75)
+SPOKEN = Token(
+    7,
+    "é",
+    b"\xa9",
+    3,
+    -0.5,
+    2,
+    1.5,
+    (Alternative(9, "e", b"e", -0.25), Alternative(7, "\ufffd", b"\xa9", -0.5)),
+    0.25,
+    0.75,
+)
 USAGE = Usage(cached=3, computed=1, generated=1, queued=0.1, prefill=0.2, decode=0.3)
-USAGE_REPLY = {"prompt_tokens": 4, "pellucid": {"cached": 3, "computed": 1, "generated": 1, "queued": 0.1, "prefill": 0.2, "decode": 0.3}}
+USAGE_REPLY = {
+    "prompt_tokens": 4,
+    "pellucid": {"cached": 3, "computed": 1, "generated": 1, "queued": 0.1, "prefill": 0.2, "decode": 0.3},
+}
 END = {"reason": "stop", "stop": "\n"}
 
 
@@ -103,7 +117,13 @@ def events(*objects: object) -> Callable[[], httpx.Response]:
 
 
 def completion_events() -> Callable[[], httpx.Response]:
-    logprobs = {"text_offset": [0], "token_logprobs": [-0.5], "tokens": ["x"], "top_logprobs": [{}], "pellucid": [record_of(SPOKEN)]}
+    logprobs = {
+        "text_offset": [0],
+        "token_logprobs": [-0.5],
+        "tokens": ["x"],
+        "top_logprobs": [{}],
+        "pellucid": [record_of(SPOKEN)],
+    }
     return events(
         {"choices": [{"index": 0, "text": "é", "logprobs": logprobs}]},
         {"choices": [{"index": 0, "text": "", "finish_reason": "stop", "pellucid": END}]},
@@ -143,7 +163,9 @@ async def test_complete() -> None:
 
     answer = await collect(
         wire.client("secret").complete(
-            CompletionQuery("a", "b", [Extra("f", "t")], params, model="m", stop=["\n"], terms=terms, heal=True, special=True)
+            CompletionQuery(
+                "a", "b", [Extra("f", "t")], params, model="m", stop=["\n"], terms=terms, heal=True, special=True
+            )
         )
     )
 
@@ -194,12 +216,23 @@ async def test_chat() -> None:
         events(
             {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
             {"choices": [{"index": 0, "delta": {"content": "é"}, "logprobs": {"content": [entry]}}]},
-            {"choices": [{"index": 0, "delta": {}, "finish_reason": "length", "pellucid": {"reason": "deadline", "stop": None}}]},
+            {
+                "choices": [
+                    {
+                        "index": 0,
+                        "delta": {},
+                        "finish_reason": "length",
+                        "pellucid": {"reason": "deadline", "stop": None},
+                    }
+                ]
+            },
             {"choices": [], "usage": USAGE_REPLY},
         )
     )
 
-    answer = await collect(wire.client().chat(ChatQuery([Message("user", "hi")], SamplingParams(top_logprobs=2), continue_last=False)))
+    answer = await collect(
+        wire.client().chat(ChatQuery([Message("user", "hi")], SamplingParams(top_logprobs=2), continue_last=False))
+    )
 
     assert answer == [SPOKEN, Finish(FinishReason.DEADLINE, USAGE)]
     sent = ChatRequest.model_validate(wire.body)
@@ -234,7 +267,11 @@ async def test_chat() -> None:
 )
 async def test_score(query: ScoreQuery, field: dict[str, object]) -> None:
     """A text, ids or a conversation is sent as what it is, and read tokens come back."""
-    wire = Wire(events({"tokens": [record_of(SPOKEN)]}, {"tokens": [], "usage": USAGE_REPLY, "pellucid": {"reason": "superseded"}}))
+    wire = Wire(
+        events(
+            {"tokens": [record_of(SPOKEN)]}, {"tokens": [], "usage": USAGE_REPLY, "pellucid": {"reason": "superseded"}}
+        )
+    )
     terms = Terms(Priority.CHAT, "window", 2.5)
 
     assert await collect(wire.client().score(replace(query, top_logprobs=3, terms=terms))) == [
@@ -300,13 +337,20 @@ async def test_redirects_are_not_followed(status: int) -> None:
 
 async def test_error_in_a_stream() -> None:
     """An error after the first token is raised."""
-    wire = Wire(events({"choices": []}, {"error": {"message": "The server is shutting down.", "type": "unavailable_error", "code": 503}}))
+    wire = Wire(
+        events(
+            {"choices": []},
+            {"error": {"message": "The server is shutting down.", "type": "unavailable_error", "code": 503}},
+        )
+    )
 
     with pytest.raises(UnavailableError, match="shutting down"):
         await collect(wire.client().complete(CompletionQuery("a")))
 
 
-@pytest.mark.parametrize("ask", [lambda client: client.complete(CompletionQuery("a")), lambda client: client.score(ScoreQuery("a"))])
+@pytest.mark.parametrize(
+    "ask", [lambda client: client.complete(CompletionQuery("a")), lambda client: client.score(ScoreQuery("a"))]
+)
 async def test_broken_stream(ask: Callable[[Client], AsyncIterator[Token | Finish]]) -> None:
     """A stream without a proper end is an error."""
     wire = Wire(events({"choices": [], "tokens": []}))
@@ -332,7 +376,9 @@ async def test_nobody_there() -> None:
     client = Wire(refuse).client()
 
     assert await client.health() is None
-    with pytest.raises(UnavailableError, match=r"^No server answers at http://127\.0\.0\.1:8437: start one with pellucid serve\.$"):
+    with pytest.raises(
+        UnavailableError, match=r"^No server answers at http://127\.0\.0\.1:8437: start one with pellucid serve\.$"
+    ):
         await collect(client.complete(CompletionQuery("a")))
 
 
@@ -351,11 +397,23 @@ OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}
     ("health", "listing", "status"),
     [
         (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json=OURS), HealthStatus.READY),
-        (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json={"data": [{"owned_by": "llamacpp"}]}), HealthStatus.FOREIGN),
+        (
+            httpx.Response(200, json={"status": "ok"}),
+            httpx.Response(200, json={"data": [{"owned_by": "llamacpp"}]}),
+            HealthStatus.FOREIGN,
+        ),
         (httpx.Response(200, json={"status": "ok"}), httpx.Response(404, text="no"), HealthStatus.FOREIGN),
-        (httpx.Response(200, json={"status": "ok"}), httpx.Response(401, json={"error": {"message": "Key."}}), HealthStatus.REFUSED),
+        (
+            httpx.Response(200, json={"status": "ok"}),
+            httpx.Response(401, json={"error": {"message": "Key."}}),
+            HealthStatus.REFUSED,
+        ),
         (httpx.Response(403, json={"error": {"message": "Host."}}), None, HealthStatus.FORBIDDEN),
-        (httpx.Response(503, json={"error": {"message": "Loading model"}}), httpx.Response(503, json={}), HealthStatus.FOREIGN),
+        (
+            httpx.Response(503, json={"error": {"message": "Loading model"}}),
+            httpx.Response(503, json={}),
+            HealthStatus.FOREIGN,
+        ),
         (httpx.Response(200, text="<html>"), httpx.Response(200, text="<html>"), HealthStatus.FOREIGN),
         (httpx.Response(200, json=[]), httpx.Response(200, json=[]), HealthStatus.FOREIGN),
         (httpx.ConnectError("refused"), None, HealthStatus.ABSENT),
@@ -365,7 +423,9 @@ OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}
         (httpx.Response(200, json={"status": "ok"}), httpx.ReadError("killed"), HealthStatus.SILENT),
     ],
 )
-async def test_server_health(health: httpx.Response | Exception, listing: httpx.Response | Exception | None, status: HealthStatus) -> None:
+async def test_server_health(
+    health: httpx.Response | Exception, listing: httpx.Response | Exception | None, status: HealthStatus
+) -> None:
     """Ready, foreign, refusing, silent and absent servers are distinguished."""
 
     def reply(request: httpx.Request) -> httpx.Response:
@@ -378,7 +438,9 @@ async def test_server_health(health: httpx.Response | Exception, listing: httpx.
     assert (await Client(URL, transport=httpx.MockTransport(reply)).server_health()).status is status
 
 
-@pytest.mark.parametrize(("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)])
+@pytest.mark.parametrize(
+    ("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)]
+)
 def test_percent(done: int, total: int | None, percent: int | None) -> None:
     """The percentage is known if the total is, and is between 0 and 100."""
     assert ServerHealth(HealthStatus.LOADING, done=done, total=total).percent == percent
@@ -411,7 +473,10 @@ async def test_cards() -> None:
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ({"id": "a", "owned_by": "pellucid", "meta": {"state": "loading"}}, "The server at .* is still loading its models"),
+        (
+            {"id": "a", "owned_by": "pellucid", "meta": {"state": "loading"}},
+            "The server at .* is still loading its models",
+        ),
         ({"id": "a", "owned_by": "llamacpp", "meta": {}}, "The server at .* is not Pellucid"),
         ({"id": "a"}, "The server at .* is not Pellucid"),
     ],
@@ -426,9 +491,17 @@ async def test_infill_prompt() -> None:
     """The prompt is requested from /infill, without an answer."""
     wire = Wire(lambda: httpx.Response(200, json={"prompt": "<|fim_prefix|>a"}))
 
-    assert await wire.client().infill_prompt(CompletionQuery("a", "b", [Extra("f", "t")], model="m")) == "<|fim_prefix|>a"
+    assert (
+        await wire.client().infill_prompt(CompletionQuery("a", "b", [Extra("f", "t")], model="m")) == "<|fim_prefix|>a"
+    )
     sent = InfillRequest.model_validate(wire.body)
-    assert (sent.input_prefix, sent.input_suffix, sent.n_predict, sent.model, sent.response_fields) == ("a", "b", 0, "m", ["prompt"])
+    assert (sent.input_prefix, sent.input_suffix, sent.n_predict, sent.model, sent.response_fields) == (
+        "a",
+        "b",
+        0,
+        "m",
+        ["prompt"],
+    )
     assert [(file.filename, file.text) for file in sent.input_extra] == [("f", "t")]
 
 
@@ -470,4 +543,6 @@ def imported(module: str) -> Iterable[str]:
 @pytest.mark.process
 def test_client_is_light() -> None:
     """The client imports neither torch nor transformers nor the server."""
-    assert not {"torch", "transformers", "fastapi", "numpy", "pellucid.engine"} & set(imported("pellucid.client.http_client"))
+    assert not {"torch", "transformers", "fastapi", "numpy", "pellucid.engine"} & set(
+        imported("pellucid.client.http_client")
+    )

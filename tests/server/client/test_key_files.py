@@ -97,9 +97,18 @@ def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
             tmp_path / "none",
             f"The API key cannot be read from {tmp_path / 'none'} (No such file or directory): name a file that you can read.",
         ),
-        (tmp_path, f"The API key cannot be read: {tmp_path} is a folder, but only regular files are read: name a file."),
-        (pipe, f"The API key cannot be read: {pipe} is a pipe, but only regular files are read: write its content to a file"),
-        (key_file, f"The API key in {key_file} must be printable ASCII without spaces, because it is sent in an HTTP header."),
+        (
+            tmp_path,
+            f"The API key cannot be read: {tmp_path} is a folder, but only regular files are read: name a file.",
+        ),
+        (
+            pipe,
+            f"The API key cannot be read: {pipe} is a pipe, but only regular files are read: write its content to a file",
+        ),
+        (
+            key_file,
+            f"The API key in {key_file} must be printable ASCII without spaces, because it is sent in an HTTP header.",
+        ),
     ):
         with pytest.raises(ConfigError) as raised:
             load_settings(api_key_file=path)
@@ -107,7 +116,9 @@ def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
         assert "two words" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("options", "warned"), [(["--api-key", "hunter2"], True), (["--api-key-file", ""], False), ([], False)])
+@pytest.mark.parametrize(
+    ("options", "warned"), [(["--api-key", "hunter2"], True), (["--api-key-file", ""], False), ([], False)]
+)
 def test_warning(options: list[str], warned: bool, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key on the command line works, with one warning that names who can read it and what to use instead."""
     found: list[str | None] = []
@@ -126,7 +137,10 @@ def test_doctor_finds_visible_keys(visible: int) -> None:
     """The doctor names a process that shows its key to all users of the machine, but not the key."""
     assert visible in processes_showing_a_key()
     found = examine(load_settings())["key"]
-    assert any(line.startswith(f"process {visible} shows its key to every user of this machine on its command line") for line in found)
+    assert any(
+        line.startswith(f"process {visible} shows its key to every user of this machine on its command line")
+        for line in found
+    )
     assert "hunter2" not in repr(found)
 
 

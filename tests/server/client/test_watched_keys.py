@@ -57,11 +57,16 @@ def statuses(http: httpx.Client, *keys: str) -> list[int]:
 @pytest.fixture
 def http(file: KeyFile) -> Iterator[httpx.Client]:
     """A client of a running server with these keys."""
-    with live(scripted_state(keys=file.keys)) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+    with (
+        live(scripted_state(keys=file.keys)) as server,
+        httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client,
+    ):
         yield client
 
 
-@pytest.mark.parametrize("text", [f"anna:{ANNA},ben:{BEN}", BOTH, f"\ufeff{BOTH}", f"# the team\n\n  anna:{ANNA}\r\n# ben:old\nben:{BEN}"])
+@pytest.mark.parametrize(
+    "text", [f"anna:{ANNA},ben:{BEN}", BOTH, f"\ufeff{BOTH}", f"# the team\n\n  anna:{ANNA}\r\n# ben:old\nben:{BEN}"]
+)
 def test_spellings(file: KeyFile, text: str) -> None:
     """Users are in one line or in one each, with comments and empty lines between them."""
     file.write(text)
@@ -94,15 +99,33 @@ def test_checked_once_a_second(file: KeyFile, http: httpx.Client) -> None:
     [
         ("", 0o600, "There is no API key in {path}: write KEY, or NAME:KEY in a line for each user. "),
         ("# no user\n", 0o600, "There is no API key in {path}: write KEY, or NAME:KEY in a line for each user. "),
-        ("anna:secret-1\nsecret-2", 0o600, "The API key in {path} must give every user a different name and key, as in anna:KEY,ben:KEY. "),
-        ("anna:secret 1", 0o600, "The API key in {path} must be printable ASCII without spaces, because it is sent in an HTTP header. "),
+        (
+            "anna:secret-1\nsecret-2",
+            0o600,
+            "The API key in {path} must give every user a different name and key, as in anna:KEY,ben:KEY. ",
+        ),
+        (
+            "anna:secret 1",
+            0o600,
+            "The API key in {path} must be printable ASCII without spaces, because it is sent in an HTTP header. ",
+        ),
         ("anna:secret-1", 0o644, "Other users can read the API key in {path}: run chmod 600 {path}. "),
-        ("a:" + "k" * 2**20, 0o600, "{path} has 1,048,578 bytes, but at most 1,048,576 are read: name a smaller file. "),
-        ("ann", 0o600, "{path} has one key for all, no longer one for each user: restart the server if you mean that. "),
+        (
+            "a:" + "k" * 2**20,
+            0o600,
+            "{path} has 1,048,578 bytes, but at most 1,048,576 are read: name a smaller file. ",
+        ),
+        (
+            "ann",
+            0o600,
+            "{path} has one key for all, no longer one for each user: restart the server if you mean that. ",
+        ),
     ],
     ids=["empty", "comments", "unnamed", "spaces", "readable", "large", "shared"],
 )
-def test_wrong_files(file: KeyFile, http: httpx.Client, caplog: pytest.LogCaptureFixture, text: str, mode: int, problem: str) -> None:
+def test_wrong_files(
+    file: KeyFile, http: httpx.Client, caplog: pytest.LogCaptureFixture, text: str, mode: int, problem: str
+) -> None:
     """The former keys stay in force, and one warning says why, without a key in it."""
     file.write(text)
     file.path.chmod(mode)
@@ -153,9 +176,12 @@ def test_a_shared_key_becomes_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "mode", "allowed"), [(0, 0o440, True), (0, 0o444, False), (0, 0o460, False), (7, 0o440, False), (7, 0o400, True)]
+    ("owner", "mode", "allowed"),
+    [(0, 0o440, True), (0, 0o444, False), (0, 0o460, False), (7, 0o440, False), (7, 0o400, True)],
 )
-def test_secrets_of_a_service(owner: int, mode: int, allowed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_secrets_of_a_service(
+    owner: int, mode: int, allowed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A service may read root's file with its group, as systemd and Kubernetes hand over secrets; its own file must be its own alone."""
     monkeypatch.setattr(os, "geteuid", lambda: 7)
     status = cast("os.stat_result", SimpleNamespace(st_mode=0o100000 | mode, st_uid=owner))

@@ -115,7 +115,10 @@ def test_a_part_is_judged_as_a_part() -> None:
     """The calibration does not take an unfinished suggestion for the whole of it."""
     weights = [-99.0 if name == "whole" else 0.0 for name in NAMES]
     numbers = (9.0, *weights, *[0.0] * len(NAMES), *[1.0] * len(NAMES))
-    part = replace(candidate(make_tokens("urn", " a"), Calibration(CalibrationKind.LOGISTIC, numbers, RAW.costs, {})), ending=Ending.PART)
+    part = replace(
+        candidate(make_tokens("urn", " a"), Calibration(CalibrationKind.LOGISTIC, numbers, RAW.costs, {})),
+        ending=Ending.PART,
+    )
 
     assert decide(part, GateLevel.NORMAL).length == len("urn a")
 

@@ -32,7 +32,13 @@ def test_isotonic() -> None:
     """Values are linear between two points, and constant beyond the last."""
     calibration = Calibration(CalibrationKind.ISOTONIC, (0.2, 0.4, 0.1, 0.5), COSTS, {})
 
-    assert [round(calibration.probability(values(p)), 6) for p in (0.1, 0.2, 0.3, 0.4, 0.9)] == [0.1, 0.1, 0.3, 0.5, 0.5]
+    assert [round(calibration.probability(values(p)), 6) for p in (0.1, 0.2, 0.3, 0.4, 0.9)] == [
+        0.1,
+        0.1,
+        0.3,
+        0.5,
+        0.5,
+    ]
     assert interpolated(0.4, (0.2, 0.4), (0.1, 0.5)) == 0.5
 
 
@@ -55,9 +61,12 @@ def test_logit_inverts() -> None:
 @pytest.mark.parametrize("kind", list(CalibrationKind))
 def test_round_trip(kind: CalibrationKind) -> None:
     """A calibration is read as it was written."""
-    size = {CalibrationKind.RAW: 0, CalibrationKind.PLATT: 2, CalibrationKind.ISOTONIC: 6, CalibrationKind.LOGISTIC: 1 + 3 * len(NAMES)}[
-        kind
-    ]
+    size = {
+        CalibrationKind.RAW: 0,
+        CalibrationKind.PLATT: 2,
+        CalibrationKind.ISOTONIC: 6,
+        CalibrationKind.LOGISTIC: 1 + 3 * len(NAMES),
+    }[kind]
     calibration = Calibration(kind, tuple(float(number) for number in range(size)), COSTS, {"model": "m"})
 
     assert Calibration.read(as_sent(calibration)) == calibration
@@ -81,7 +90,10 @@ def without(*path: str) -> dict[str, Any]:
         (as_sent() | {"numbers": [1.0]}, "its coefficients do not fit its kind"),
         (as_sent(doubtful()) | {"numbers": [1.0, inf]}, "its coefficients do not fit its kind"),
         (as_sent() | {"costs": {"quiet": -1, "normal": 1, "eager": 1}}, "its coefficients do not fit its kind"),
-        (as_sent() | {"features": {"version": VERSION - 1, "names": list(NAMES)}}, "was made by another version of Pellucid"),
+        (
+            as_sent() | {"features": {"version": VERSION - 1, "names": list(NAMES)}},
+            "was made by another version of Pellucid",
+        ),
         (as_sent() | {"features": {"version": VERSION, "names": ["mood"]}}, "was made by another version of Pellucid"),
     ],
 )

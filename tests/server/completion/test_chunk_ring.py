@@ -29,7 +29,13 @@ def sent(ring: ChunkRing, exclude: str = "file:///none", around: str = "") -> li
 
 
 class TestCut:
-    TEXT = '"""A module."""\n\nimport os\n\n\n' + function("first", 4) + "@cached\n" + function("second", 4) + function("third", 40)
+    TEXT = (
+        '"""A module."""\n\nimport os\n\n\n'
+        + function("first", 4)
+        + "@cached\n"
+        + function("second", 4)
+        + function("third", 40)
+    )
 
     def test_from_the_definition_to_a_border(self) -> None:
         """A piece begins at the definition around its line, with its decorators, and ends where another one begins."""
@@ -47,7 +53,10 @@ class TestCut:
         assert cut("a\r\nb\rc\n", 0, 100) == "a\nb\nc\n"
 
     @pytest.mark.slow
-    @given(st.lists(st.sampled_from(["", "x = 1", "    y", "def f():", "class A:", "z" * 70]), min_size=1, max_size=80), st.data())
+    @given(
+        st.lists(st.sampled_from(["", "x = 1", "    y", "def f():", "class A:", "z" * 70]), min_size=1, max_size=80),
+        st.data(),
+    )
     def test_size_and_place(self, lines: list[str], data: st.DataObject) -> None:
         """A piece is part of its document, never too long, and holds the line that it was cut for."""
         lines = [line and f"{line} {number}" for number, line in enumerate(lines)]
@@ -203,7 +212,9 @@ class TestEviction:
         assert 0 < cuts <= 60 / 3
 
     @pytest.mark.slow
-    @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=40), st.integers(1, 1_000))
+    @given(
+        st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=40), st.integers(1, 1_000)
+    )
     def test_the_budget_holds(self, edits: list[tuple[int, int, bool]], budget: int) -> None:
         """All chunks together never take more than their budget."""
         ring = ChunkRing(ContextSettings(files_tokens=budget))

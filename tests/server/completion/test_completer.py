@@ -249,7 +249,11 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
     assert await part_of(made) == "urn add(a)"
     explanation = made.journal.explanations.find()
     assert explanation is not None
-    assert (explanation.outcome, explanation.ending, explanation.source) == (Decision.SHORTENED, Ending.PART, AnswerSource.MODEL)
+    assert (explanation.outcome, explanation.ending, explanation.source) == (
+        Decision.SHORTENED,
+        Ending.PART,
+        AnswerSource.MODEL,
+    )
     assert len(server.asked) == 1  # nothing is generated ahead of an answer that is being generated
 
     again = asyncio.create_task(made.suggest(HERE, parts=True))
@@ -260,7 +264,9 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
     assert (suggestion.text, suggestion.partial) == ("urn add(a).total + b", False)
     whole = made.journal.explanations.find(id=suggestion.id)
     assert whole is not None
-    assert (whole.source, whole.prompt) == (AnswerSource.RECENT, explanation.prompt), "the prompt of the answer that is shown"
+    assert (whole.source, whole.prompt) == (AnswerSource.RECENT, explanation.prompt), (
+        "the prompt of the answer that is shown"
+    )
     assert whole.usage is not None
     assert len([one for one in server.asked if one.terms.priority is Priority.COMPLETION]) == 1
     await made.aclose()
@@ -283,7 +289,11 @@ async def test_a_part_at_each_keystroke() -> None:
 
 @pytest.mark.parametrize(
     "begin",
-    [make_tokens("urn", " a", " +"), (token("urn", 0.3), *make_tokens(" add(a)", ".total")), make_tokens("f", ";", " g")],
+    [
+        make_tokens("urn", " a", " +"),
+        (token("urn", 0.3), *make_tokens(" add(a)", ".total")),
+        make_tokens("f", ";", " g"),
+    ],
     ids=["within an expression", "unsure", "quicker typed than read"],
 )
 async def test_a_beginning_that_is_not_sure_is_not_suggested(begin: tuple[Token, ...]) -> None:
@@ -385,7 +395,8 @@ async def test_a_dismissed_suggestion_comes_not_back_as_its_beginning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "invoked"), [(DOUBTFUL[2:], False), ((*DOUBTFUL[:3], token(" + b", 0.1)), False), (DOUBTFUL, True), (CALL, False)]
+    ("answer", "invoked"),
+    [(DOUBTFUL[2:], False), ((*DOUBTFUL[:3], token(" + b", 0.1)), False), (DOUBTFUL, True), (CALL, False)],
 )
 async def test_no_doubtful_rest(answer: tuple[Token, ...], invoked: bool) -> None:
     """No rest is doubtful without a sure beginning, if it is improbable or sure, or if the user asked by hand."""
@@ -478,7 +489,11 @@ async def test_explanation() -> None:
 
     explanation = made.journal.explanations.find(id=suggestion.id)
     assert explanation is not None
-    assert (explanation.outcome, explanation.source, explanation.shown) == (Decision.SHOWN, AnswerSource.MODEL, "urn a + b")
+    assert (explanation.outcome, explanation.source, explanation.shown) == (
+        Decision.SHOWN,
+        AnswerSource.MODEL,
+        "urn a + b",
+    )
     assert explanation.prompt is not None
     assert explanation.prompt.prefix == HERE.before
     assert explanation.usage is not None
@@ -488,7 +503,11 @@ async def test_explanation() -> None:
 
 async def test_several_when_invoked() -> None:
     """Invoked by hand there are several: the best one, and those from the most probable alternatives."""
-    first = (token("urn", 0.6, other=("ry", 0.3)), token(" a", 0.9, other=(" b", 0.08)), *make_tokens(" +", " b", "\n", "\n", "\n"))
+    first = (
+        token("urn", 0.6, other=("ry", 0.3)),
+        token(" a", 0.9, other=(" b", 0.08)),
+        *make_tokens(" +", " b", "\n", "\n", "\n"),
+    )
     server = ScriptedProvider([first, make_tokens(":", "\n", "\n", "x"), make_tokens(" -", " a", "\n", "\n", "x")])
 
     found = await completer(server).suggest(HERE, invoked=True)
@@ -558,7 +577,9 @@ async def test_time_is_up() -> None:
     lines = make_tokens("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
     server = ScriptedProvider([(*lines, None)])
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    made = Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), clock=lambda: float(next(now)))
+    made = Completer(
+        settings.completion, lambda: cast("Any", server), context, RecentAnswers(), clock=lambda: float(next(now))
+    )
 
     (suggestion,) = await made.suggest(replace(HERE, before="def f(a):\n    "))
 

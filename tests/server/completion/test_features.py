@@ -19,15 +19,21 @@ from support.editors.token_factory import healed, make_tokens, token
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
 
 
-def numbers(cursor: DocumentCursor = HERE, *texts: str, p: float = 0.5, ending: str = Ending.LINE, whole: bool = True) -> dict[str, float]:
+def numbers(
+    cursor: DocumentCursor = HERE, *texts: str, p: float = 0.5, ending: str = Ending.LINE, whole: bool = True
+) -> dict[str, float]:
     tokens = make_tokens(*texts, p=p)
-    return dict(zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(cursor)), ending, whole=whole), strict=True))
+    return dict(
+        zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(cursor)), ending, whole=whole), strict=True)
+    )
 
 
 def test_probabilities() -> None:
     """The mean, the least, the first and the sum are of the tokens' logprobs, and margins of the best other choice."""
     tokens = (token("urn", 0.5), token(" total", 0.125))
-    found = dict(zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True))
+    found = dict(
+        zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True)
+    )
 
     assert isclose(found["mean"], log(0.25))
     assert isclose(found["least"], log(0.125))
@@ -41,7 +47,9 @@ def test_probabilities() -> None:
 def test_a_healed_token() -> None:
     """A token that repeats what was typed counts with its probability among those that do, its margin to the best of them."""
     tokens = (healed("mport", 0.06, 0.1, {"nput": 0.02}),)
-    found = dict(zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True))
+    found = dict(
+        zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True)
+    )
 
     assert isclose(found["mean"], log(0.6))
     assert isclose(found["first margin"], log(0.06 / 0.02))
@@ -127,7 +135,13 @@ def test_a_certain_token_of_unknown_entropy_is_certain() -> None:
 def test_entropy_of_all_tokens() -> None:
     """The entropies of all tokens are added up."""
     first, second = (replace(token(text, 0.5), entropy=entropy) for text, entropy in (("urn", 0.5), (" a", 1.5)))
-    found = dict(zip(NAMES, features((first, second), CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True))
+    found = dict(
+        zip(
+            NAMES,
+            features((first, second), CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True),
+            strict=True,
+        )
+    )
 
     assert isclose(found["all entropy"], log(1 + 2.0))
 

@@ -53,7 +53,9 @@ def test_locate(marked: str) -> None:
 )
 def test_what_tells_it(before: str, text: str, marked: str) -> None:
     """A suggestion is found by its line's beginning, by enough text before it, or by a distinctive text that occurs once."""
-    suggestion = Suggestion("1", DocumentCursor("file:///a.py", before, ""), text, make_tokens(text), "m", SuggestionShape.LINE)
+    suggestion = Suggestion(
+        "1", DocumentCursor("file:///a.py", before, ""), text, make_tokens(text), "m", SuggestionShape.LINE
+    )
 
     assert locate(marked.replace("▶", ""), suggestion) == (marked.index("▶") if "▶" in marked else None)
 
@@ -61,7 +63,9 @@ def test_what_tells_it(before: str, text: str, marked: str) -> None:
 @pytest.mark.parametrize("before", ["    foo(bar(baz", "", "nowhere", "a\n" * 20 + "    foo(bar(baz"])
 def test_a_long_document_is_read_a_few_times(before: str) -> None:
     """A short text in a long document is looked for in time that grows with the document, not with its square."""
-    suggestion = Suggestion("1", DocumentCursor("file:///a.py", before, ""), ")", make_tokens(")"), "m", SuggestionShape.LINE)
+    suggestion = Suggestion(
+        "1", DocumentCursor("file:///a.py", before, ""), ")", make_tokens(")"), "m", SuggestionShape.LINE
+    )
     short, long = (_Counted("    foo(bar(baz), qux[1])\n" * lines) for lines in (300, 3_000))
 
     assert (locate(long, suggestion) is None) == (locate(short, suggestion) is None)

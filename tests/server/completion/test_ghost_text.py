@@ -95,7 +95,9 @@ def test_golden(case: Case) -> None:
     assert "".join(token.text for token in trimmed.tokens) == trimmed.text
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.closes], ids=lambda case: f"{case.language}: {case.name}")
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.closes], ids=lambda case: f"{case.language}: {case.name}"
+)
 def test_the_stream_is_closed_before_its_end(case: Case) -> None:
     """Once the suggestion is complete, no more tokens are read."""
     ghost = GhostText(case.cursor, choose_shape(case.cursor, case.shape, invoked=case.invoked))
@@ -222,7 +224,9 @@ def test_a_token_is_cut_where_the_suggestion_ends() -> None:
     assert [token.text for token in trimmed.tokens] == ["x = 1"]
 
 
-@pytest.mark.parametrize("language", ["python", "javascript", "typescript", "go", "rust", "c", "java", "html", "markdown"])
+@pytest.mark.parametrize(
+    "language", ["python", "javascript", "typescript", "go", "rust", "c", "java", "html", "markdown"]
+)
 def test_every_language_has_golden_cases(language: str) -> None:
     """Each language has ten golden cases or more."""
     assert sum(case.language == language for case in CASES) >= 10

@@ -14,15 +14,37 @@ from pellucid.completion.context.ignore_files import MAX_BYTES, Patterns, ignori
 from support.required_programs import require_program
 
 FOLDERS = ("", "a", "a/b", "foo", "foo/build", "a b")
-FILES = tuple(f"{folder}/{name}".lstrip("/") for folder in FOLDERS for name in ("x.py", "build.log", ".hidden", "é", "[x]"))
+FILES = tuple(
+    f"{folder}/{name}".lstrip("/") for folder in FOLDERS for name in ("x.py", "build.log", ".hidden", "é", "[x]")
+)
 GLOBS = [
-    *("a", "foo", "build", "*.py", "*", "?", "**", "f*", "a**", "**o", ".*", "x.??", "é", r"a\ b", r"\[x\]", r"\!a", "build.log"),
+    *(
+        "a",
+        "foo",
+        "build",
+        "*.py",
+        "*",
+        "?",
+        "**",
+        "f*",
+        "a**",
+        "**o",
+        ".*",
+        "x.??",
+        "é",
+        r"a\ b",
+        r"\[x\]",
+        r"\!a",
+        "build.log",
+    ),
     *("[ab]", "[!a]", "[^a-f]*", "[]x[]*", "[[:alpha:]]*", "[z-a]*", "[a-", "*[-g]", "a\\"),
 ]
 globs = st.lists(st.sampled_from(GLOBS), min_size=1, max_size=3).map("/".join)
 ends = st.sampled_from(["", "", "", "/", " ", "\r", "/ "])
 lines = st.builds("".join, st.tuples(st.sampled_from(["", "", "!", "/", "!/", "#"]), globs, ends))
-ignore_files = st.dictionaries(st.sampled_from(FOLDERS), st.lists(lines, min_size=1, max_size=4), min_size=1, max_size=3)
+ignore_files = st.dictionaries(
+    st.sampled_from(FOLDERS), st.lists(lines, min_size=1, max_size=4), min_size=1, max_size=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +75,13 @@ class TestGit:
     def test_any_patterns(self, work_tree: Path, files: dict[str, list[str]], excluded: list[str]) -> None:
         """For any patterns in any folders, and in git's own file, the files that are ignored are those that git ignores."""
         for folder in FOLDERS:
-            (work_tree / folder / ".gitignore").write_text("\n".join(files.get(folder, ())) + "\n", encoding="utf-8", newline="")
+            (work_tree / folder / ".gitignore").write_text(
+                "\n".join(files.get(folder, ())) + "\n", encoding="utf-8", newline=""
+            )
         (work_tree / ".git" / "info" / "exclude").write_text("\n".join(excluded), encoding="utf-8", newline="")
-        expected = set(git(work_tree, "check-ignore", "--no-index", "-z", "--stdin", given="\0".join(FILES)).split("\0")) - {""}
+        expected = set(
+            git(work_tree, "check-ignore", "--no-index", "-z", "--stdin", given="\0".join(FILES)).split("\0")
+        ) - {""}
         assert ignored(work_tree) == expected
 
 
@@ -116,7 +142,10 @@ class TestIgnoringFile:
         assert ignoring_file(tmp_path / "a" / "a.py", tmp_path) is None
         (tmp_path / ".gitignore").write_text("x\n" * (MAX_BYTES // 4 + 2))
         assert ignoring_file(tmp_path / "a" / "a.py", tmp_path) == tmp_path / ".gitignore"
-        assert f"{tmp_path / '.gitignore'} and the other ignore files of a path have more than 131,072 bytes" in caplog.text
+        assert (
+            f"{tmp_path / '.gitignore'} and the other ignore files of a path have more than 131,072 bytes"
+            in caplog.text
+        )
 
     def test_a_path_that_is_too_long(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A path so deep that matching it against long patterns would take too long is ignored and logged."""
@@ -133,9 +162,13 @@ class TestIgnoringFile:
         """A pipe or a device is not read: the read would block the language server."""
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / file).symlink_to(tmp_path / target)
-        imports = "import sys; from pathlib import Path; from pellucid.completion.context.ignore_files import ignoring_file"
+        imports = (
+            "import sys; from pathlib import Path; from pellucid.completion.context.ignore_files import ignoring_file"
+        )
         program = f"{imports}; top = Path(sys.argv[1]); print(ignoring_file(top / 'a.py', top))"
-        found = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
+        found = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+        )
         assert found.stdout.strip() == "None"
 
     @pytest.mark.process

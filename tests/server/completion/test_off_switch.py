@@ -94,7 +94,9 @@ def test_spoilt_file(tmp_path: Path, text: str) -> None:
 
     assert (switch.everywhere, switch.here) == (False, False)
     assert switch.why is not None
-    assert re.fullmatch(rf"The switch in {file} cannot be read \(.+\): switch suggestions on to replace it, or delete it\.", switch.why)
+    assert re.fullmatch(
+        rf"The switch in {file} cannot be read \(.+\): switch suggestions on to replace it, or delete it\.", switch.why
+    )
     switch.toggle()
     mended = Switch(file, ["/a"])
     assert (mended.everywhere, mended.here, mended.why) == (True, True, None)
@@ -131,6 +133,8 @@ def test_no_file_there(tmp_path: Path) -> None:
         switch = Switch(file, [])
         assert not switch.everywhere
         assert str(file) in (switch.why or "")
-        with pytest.raises(ConfigError, match=r"^The switch in .* cannot be written \(.+\): make it writable for this user\.$"):
+        with pytest.raises(
+            ConfigError, match=r"^The switch in .* cannot be written \(.+\): make it writable for this user\.$"
+        ):
             switch.toggle()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]  # no half-written one is left

@@ -68,13 +68,19 @@ def test_parts(language: str, before: str, text: str, expected: list[str]) -> No
     assert parts(language, before, text) == expected
 
 
-@given(st.text(alphabet="ab.,;:(){}[]\"'`<>|# \n", max_size=30), st.sampled_from(["python", "javascript", "html", "markdown", ""]))
+@given(
+    st.text(alphabet="ab.,;:(){}[]\"'`<>|# \n", max_size=30),
+    st.sampled_from(["python", "javascript", "html", "markdown", ""]),
+)
 def test_parts_are_beginnings(text: str, language: str) -> None:
     """Each part is a beginning of the text that is worth showing and has no space at its end; the longest comes first."""
     found = parts(language, "x = ", text)
 
     assert found == sorted(set(found), key=len, reverse=True)
-    assert all(text.startswith(part) and len(part) < len(text) and part == part.rstrip() and is_worth_showing(part) for part in found)
+    assert all(
+        text.startswith(part) and len(part) < len(text) and part == part.rstrip() and is_worth_showing(part)
+        for part in found
+    )
 
 
 @given(st.text(alphabet="ab.,;(){}[] ", max_size=30))

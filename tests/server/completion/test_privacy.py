@@ -56,7 +56,14 @@ class TestNames:
                 "secret.xml",
             ),
             *("service-account.json", "kubeconfig", "terraform.tfstate", "terraform.tfstate.backup", "prod.tfvars"),
-            *(".ssh/config", ".aws/config", ".kube/config", ".docker/config.json", "project/.git/config", ".config/gcloud/legacy/adc.json"),
+            *(
+                ".ssh/config",
+                ".aws/config",
+                ".kube/config",
+                ".docker/config.json",
+                "project/.git/config",
+                ".config/gcloud/legacy/adc.json",
+            ),
         ],
     )
     def test_secret_names(self, path: str) -> None:
@@ -68,7 +75,14 @@ class TestNames:
     @pytest.mark.parametrize(
         "path",
         [
-            *(".env.example", ".env.sample", ".env.template", "id_rsa.pub", "secrets.example.yaml", "credentials.json.template"),
+            *(
+                ".env.example",
+                ".env.sample",
+                ".env.template",
+                "id_rsa.pub",
+                "secrets.example.yaml",
+                "credentials.json.template",
+            ),
             *(
                 "secrets.py",
                 "credentials.ts",
@@ -97,9 +111,24 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "uri",
         [
-            *("git:/project/.env?%7B%22ref%22%3A%22~%22%7D", "git:/project/server.key.git?x", "fugitive:///project/.git//0/.env"),
-            *("scp://host//home/me/.env", "scp://host/.ssh/config", "vscode-vfs://github/me/x/.env", "untitled:.env", "untitled:%2Eenv"),
-            *("zipfile:///a.zip::dir/.env", "jar:file:///x.jar!/secrets.yaml", "vscode-notebook-cell:/a/secrets.json#W0s", "/a/.env"),
+            *(
+                "git:/project/.env?%7B%22ref%22%3A%22~%22%7D",
+                "git:/project/server.key.git?x",
+                "fugitive:///project/.git//0/.env",
+            ),
+            *(
+                "scp://host//home/me/.env",
+                "scp://host/.ssh/config",
+                "vscode-vfs://github/me/x/.env",
+                "untitled:.env",
+                "untitled:%2Eenv",
+            ),
+            *(
+                "zipfile:///a.zip::dir/.env",
+                "jar:file:///x.jar!/secrets.yaml",
+                "vscode-notebook-cell:/a/secrets.json#W0s",
+                "/a/.env",
+            ),
         ],
     )
     def test_secret_names_of_what_is_no_file(self, uri: str) -> None:
@@ -110,7 +139,15 @@ class TestAddresses:
 
     @pytest.mark.parametrize(
         "uri",
-        ["", "untitled:", "untitled:Untitled-1", "git:/project/a.py?x", "vscode-notebook-cell:/a/n.ipynb#W0s", "scp://[h/a.py", "x:%00"],
+        [
+            "",
+            "untitled:",
+            "untitled:Untitled-1",
+            "git:/project/a.py?x",
+            "vscode-notebook-cell:/a/n.ipynb#W0s",
+            "scp://[h/a.py",
+            "x:%00",
+        ],
     )
     def test_other_addresses(self, uri: str) -> None:
         """Other URIs, including those without a name, are not refused."""
@@ -121,7 +158,11 @@ class TestAddresses:
         (tmp_path / ".pellucidignore").write_text("/src/private*\n")
         privacy = Privacy([tmp_path])
         gitsigns = ("gitsigns://{}/.git//:0:src/private.py", "gitsigns://{}/.git//HEAD~:src/private.py")
-        editors = ("vscode-notebook-cell:{}/src/private.ipynb#W0s", "git:{}/src/private.py?x", "fugitive://{}/.git//0a1b/src/private.py")
+        editors = (
+            "vscode-notebook-cell:{}/src/private.ipynb#W0s",
+            "git:{}/src/private.py?x",
+            "fugitive://{}/.git//0a1b/src/private.py",
+        )
         for uri in (*editors, *gitsigns):
             reason = privacy.refusal(None, CODE, uri.format(tmp_path))
             assert reason is not None
@@ -130,8 +171,14 @@ class TestAddresses:
 
     def test_content(self) -> None:
         """The files in a linked folder are judged by the names in the link's folder as well."""
-        assert Privacy([]).refusal(None, KEY, "untitled:Untitled-1") == "Untitled-1 is never sent to the model: it contains a private key."
-        assert Privacy([]).refusal(None, KEY, "untitled:") == "This text is never sent to the model: it contains a private key."
+        assert (
+            Privacy([]).refusal(None, KEY, "untitled:Untitled-1")
+            == "Untitled-1 is never sent to the model: it contains a private key."
+        )
+        assert (
+            Privacy([]).refusal(None, KEY, "untitled:")
+            == "This text is never sent to the model: it contains a private key."
+        )
 
 
 class TestContent:
@@ -140,7 +187,10 @@ class TestContent:
         """A private key is found in any text, as a file or as a string of a program."""
         for end in ("\n", "\r\n", "\\n"):
             key = f'KEY = "-----BEGIN {kind}PRIVATE KEY-----{end}{BASE64}{end}"'
-            assert refusal("/a/test_keys.py", CODE + key) == "test_keys.py is never sent to the model: it contains a private key."
+            assert (
+                refusal("/a/test_keys.py", CODE + key)
+                == "test_keys.py is never sent to the model: it contains a private key."
+            )
 
     def test_keys_with_headers(self) -> None:
         """Headers between the first line and the key do not hide it."""
@@ -149,7 +199,9 @@ class TestContent:
 
     def test_code_about_keys(self) -> None:
         """A program that looks for private keys, and a public key, are not secret."""
-        assert refusal("/a/keys.py", 'if text.startswith("-----BEGIN PRIVATE KEY-----"):\n    raise ValueError\n') is None
+        assert (
+            refusal("/a/keys.py", 'if text.startswith("-----BEGIN PRIVATE KEY-----"):\n    raise ValueError\n') is None
+        )
         assert refusal("/a/keys.txt", KEY.replace("PRIVATE", "PUBLIC")) is None
 
     @pytest.mark.parametrize("text", ["\x7fELF\x02\x01\x00\x00", "GIF\x00", "\ufffd\x01\x02\x03" * 50])
@@ -211,7 +263,10 @@ class TestContent:
         privacy, text = Privacy([]), CODE * 2_000
         for _ in range(3):
             assert privacy.refusal("/a/a.py", "".join([text, "x"])) is None
-            assert privacy.refusal("/a/b.py", "".join([text, KEY])) == "b.py is never sent to the model: it contains a private key."
+            assert (
+                privacy.refusal("/a/b.py", "".join([text, KEY]))
+                == "b.py is never sent to the model: it contains a private key."
+            )
         assert privacy.refusal("/a/a.py", text + "\0") is None
         assert privacy.refusal("/a/a.py", "\0" + text) == "a.py is never sent to the model: it is not text."
         assert [len(one) - len(text) for one in judged] == [1, len(KEY), 1, 1]

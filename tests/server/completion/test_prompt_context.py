@@ -142,7 +142,10 @@ class TestMoving:
             ours.prompt(cursor(CODE, uri=f"file:///{number}.py"))
             ours.prompt(cursor(CODE, uri="file:///0.py"))
         fresh = context().prompt(cursor(typed)).prefix
-        grown = [deepcopy(ours).prompt(cursor(typed, uri=f"file:///{number}.py")).prefix != fresh for number in range(MAX_DOCUMENTS + 2)]
+        grown = [
+            deepcopy(ours).prompt(cursor(typed, uri=f"file:///{number}.py")).prefix != fresh
+            for number in range(MAX_DOCUMENTS + 2)
+        ]
         kept = [number for number, more in enumerate(grown) if more]
         assert kept == [0, *range(3, MAX_DOCUMENTS + 2)]
 
@@ -186,7 +189,10 @@ class TestChunks:
         """A chunk that is sent stays there while one types, even when its text is typed in; at a new place it is left out."""
         some = ContextSettings()
         ring = ChunkRing(some)
-        ours, chunk = PromptContext(some, ring), "def area(width, height):\n    checked(width, height)\n    return width * height\n"
+        ours, chunk = (
+            PromptContext(some, ring),
+            "def area(width, height):\n    checked(width, height)\n    return width * height\n",
+        )
         ring.note_edit("file:///b.py", "b.py", chunk, 0)
         assert ring.promote()
         first = ours.prompt(cursor(CODE))

@@ -110,7 +110,10 @@ def test_brackets_that_the_editor_closes(answer: str, typing: str, closed: str, 
 
 def test_nothing_left_before_the_closed_bracket() -> None:
     """Nothing remains of an answer that only closes what the editor has closed."""
-    assert recent(replace(ANSWER, tokens=make_tokens("f(", ")"))).find(replace(typed("f("), after=")" + HERE.after)) is None
+    assert (
+        recent(replace(ANSWER, tokens=make_tokens("f(", ")"))).find(replace(typed("f("), after=")" + HERE.after))
+        is None
+    )
 
 
 def suggestion(text: str = "return a", cursor: DocumentCursor = HERE) -> Suggestion:
@@ -169,7 +172,13 @@ def test_shown_once() -> None:
     known = RecentAnswers()
     rest, other = suggestion("urn a", typed("ret")), suggestion("return b")
 
-    assert [known.note_shown(one) for one in (suggestion(), suggestion(), rest, other, suggestion())] == [True, False, False, True, True]
+    assert [known.note_shown(one) for one in (suggestion(), suggestion(), rest, other, suggestion())] == [
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("above", ["", "# " + "x" * CHARACTERS_BEFORE + "\n"])

@@ -33,7 +33,10 @@ FUNCTION = re.compile(r".*\bfunction\b[^()]*\([^()]*\)$")
             "completion.shaping.language_syntax",
             r"""s, x = find_syntax("lua"), "function " * (LONG // 9); opens_block(x, scan_line(x, None, s), s)""",
         ),
-        ("completion.shaping.language_syntax", r"""print(scan_line("`" + "\\`" * (LONG // 2), None, find_syntax("javascript")).code)"""),
+        (
+            "completion.shaping.language_syntax",
+            r"""print(scan_line("`" + "\\`" * (LONG // 2), None, find_syntax("javascript")).code)""",
+        ),
         ("completion.shaping.block_scope", r"""print(block_scope._DECLARES.match("a(" + ")" * LONG))"""),
         ("learn.evaluate.suites.infilling", r"""print(len(identifiers("\\'" * (LONG // 2))))"""),
     ],

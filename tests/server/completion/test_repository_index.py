@@ -56,7 +56,11 @@ def test_files_with_a_name(tmp_path: Path) -> None:
     short = "from orders import OrderBook\n"
     write(tmp_path, orders=ORDERS, exports=short, shapes=SHAPES, longer="OrderBooks = a_name\n", php="$OrderBook = 1\n")
     index = indexed(tmp_path)
-    assert {path.name for path, _ in index.files_with({"OrderBook"}, SearchBudget(60.0))} == {"orders.py", "exports.py", "php.py"}
+    assert {path.name for path, _ in index.files_with({"OrderBook"}, SearchBudget(60.0))} == {
+        "orders.py",
+        "exports.py",
+        "php.py",
+    }
     write(tmp_path, exports=short.upper())
     assert dict(index.files_with({"OrderBook"}, SearchBudget(60.0)))[tmp_path / "exports.py"] == short.upper()
     assert list(index.files_with({"größe", 'x" OR "orders'}, SearchBudget(60.0))) == []
@@ -166,7 +170,11 @@ def test_names_after_the_cursor_and_of_imports(tmp_path: Path) -> None:
 
 def test_rare_names_count_most(tmp_path: Path) -> None:
     """A name that is everywhere tells less than one that is in a single file."""
-    write(tmp_path, orders=ORDERS, **{f"many{number}": f"book = 1\nother = {number}\nthird = fourth_name(book)\n" for number in range(9)})
+    write(
+        tmp_path,
+        orders=ORDERS,
+        **{f"many{number}": f"book = 1\nother = {number}\nthird = fourth_name(book)\n" for number in range(9)},
+    )
     assert found(indexed(tmp_path))[0] == "orders.py"
 
 

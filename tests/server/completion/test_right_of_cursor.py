@@ -56,7 +56,10 @@ def suggested(language: str, left: str, right: str, answer: str) -> TrimmedAnswe
     ],
 )
 def test_joined(language: str, left: str, right: str, answer: str, expected: str) -> None:
-    """An answer ends where it reaches the text right of the cursor. If it writes that in other words, nothing is suggested."""
+    """An answer ends where it reaches the text right of the cursor.
+
+    If it writes that in other words, nothing is suggested.
+    """
     assert suggested(language, left, right, answer).text == expected
 
 

@@ -30,7 +30,19 @@ HERE = DocumentCursor("file:///secret_project/a.py", "def secret(a, b):\n    ret
 SECRETS = ("secret", "ret", "urn", "value", "hidden", "a.py")
 TOKENS = make_tokens("urn", " value", " +", " 1", p=0.5)
 SUGGESTION = Suggestion("lsp-1-1", HERE, "urn value + 1", TOKENS, "model", SuggestionShape.LINE)
-ENTRY = LogEntry("s-1", "model", "python", "normal", "calibration", Reaction.ACCEPTED, 13, 13, tuple(map(float, range(22))), None, (0.5,))
+ENTRY = LogEntry(
+    "s-1",
+    "model",
+    "python",
+    "normal",
+    "calibration",
+    Reaction.ACCEPTED,
+    13,
+    13,
+    tuple(map(float, range(22))),
+    None,
+    (0.5,),
+)
 
 
 @pytest.fixture
@@ -71,7 +83,9 @@ def test_only_its_owner_reads_it(log: SuggestionLog) -> None:
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(("accepted", "outcome"), [(13, Reaction.ACCEPTED), (9, Reaction.SHORTENED), (0, Reaction.DISMISSED)])
+@pytest.mark.parametrize(
+    ("accepted", "outcome"), [(13, Reaction.ACCEPTED), (9, Reaction.SHORTENED), (0, Reaction.DISMISSED)]
+)
 def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
     """Accepted, shortened and dismissed suggestions are distinguished; a shortened one has the features of its part."""
     ReactionLog(log).note(SUGGESTION, shown(), accepted)

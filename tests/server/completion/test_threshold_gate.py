@@ -22,7 +22,9 @@ def ends_of(text: str) -> list[int]:
 
 
 probabilities = st.floats(1e-6, 1.0)
-texts = st.lists(st.sampled_from(["return", " a", " +", "\n", "    ", "(", "x", ")", ""]), max_size=12).map(lambda words: ["go", *words])
+texts = st.lists(st.sampled_from(["return", " a", " +", "\n", "    ", "(", "x", ")", ""]), max_size=12).map(
+    lambda words: ["go", *words]
+)
 
 
 def test_sure() -> None:

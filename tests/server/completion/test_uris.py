@@ -18,15 +18,31 @@ from pellucid.completion.context.uris import Address, file_path, read, windows_p
 CODE = "x = 1\n"
 
 FORMS = [
-    *("file://{}", "file:{}", "FILE://{}", "File:{}", "file://localhost{}", "file://LOCALHOST{}", "file://localhost.{}"),
-    *("file://127.0.0.1{}", "file://127.8.8.8{}", "file://[::1]{}", "file://%6cocalhost{}", f"file://{socket.gethostname()}{{}}"),
+    *(
+        "file://{}",
+        "file:{}",
+        "FILE://{}",
+        "File:{}",
+        "file://localhost{}",
+        "file://LOCALHOST{}",
+        "file://localhost.{}",
+    ),
+    *(
+        "file://127.0.0.1{}",
+        "file://127.8.8.8{}",
+        "file://[::1]{}",
+        "file://%6cocalhost{}",
+        f"file://{socket.gethostname()}{{}}",
+    ),
     *("file:///{}", "file:////{}", "file://{}?x", "file://{}#x", "file://{}/", "file://{}//", "file://{}%00"),
 ]
 """Addresses of a file of this machine by its path."""
 
 WRITTEN: dict[str, Callable[[str], str]] = {
     "as it is": lambda path: path,
-    "encoded": lambda path: "/" + "/".join("".join(f"%{byte:02x}" for byte in os.fsencode(part)) for part in path.split("/")[1:]),
+    "encoded": lambda path: (
+        "/" + "/".join("".join(f"%{byte:02x}" for byte in os.fsencode(part)) for part in path.split("/")[1:])
+    ),
     "slashes encoded": lambda path: "/" + path[1:].replace("/", "%2F"),
     "doubled slashes": lambda path: "/" + path[1:].replace("/", "//"),
     "a dot": lambda path: f"{Path(path).parent}/./{Path(path).name}",
@@ -65,7 +81,9 @@ class TestRules:
         uri = form.format(WRITTEN[written](str(project / "open.py")))
         assert privacy.refusal(None, CODE, uri) is None, uri
 
-    @pytest.mark.parametrize("uri", ["file://other{}", "file://user@localhost{}", "file://10.0.0.1{}", "file://127.0.0.1.example.org{}"])
+    @pytest.mark.parametrize(
+        "uri", ["file://other{}", "file://user@localhost{}", "file://10.0.0.1{}", "file://127.0.0.1.example.org{}"]
+    )
     def test_files_of_other_machines(self, project: Path, uri: str) -> None:
         """A file of a machine whose ignore files cannot be read is private, unless a pattern of the setting allows it."""
         address = uri.format(project / "open.py")
@@ -125,7 +143,10 @@ class TestRules:
 
 
 class TestAddresses:
-    @given(st.text(st.characters(codec=None, categories=None)), st.sampled_from(["", "file:", "file://", "file:///", "git:", "file://["]))
+    @given(
+        st.text(st.characters(codec=None, categories=None)),
+        st.sampled_from(["", "file:", "file://", "file:///", "git:", "file://["]),
+    )
     def test_any_address(self, text: str, begin: str) -> None:
         """Any URI can be judged, even with lone surrogates."""
         Privacy([Path("/nowhere")], ["*.x"]).refusal(None, CODE, begin + text)

@@ -36,19 +36,56 @@ ATOMS = [
         r"[\a-\c]",
         "[/]",
     ),
-    *("[[:alpha:]]", "[^[:alnum:]]", "[[:upper:]b]", "[[:punct:]]", "[[:space:]]", "[[:nonsense:]]", "[[:]", "[[::]]", "[[:alpha]", "[[a]"),
+    *(
+        "[[:alpha:]]",
+        "[^[:alnum:]]",
+        "[[:upper:]b]",
+        "[[:punct:]]",
+        "[[:space:]]",
+        "[[:nonsense:]]",
+        "[[:]",
+        "[[::]]",
+        "[[:alpha]",
+        "[[a]",
+    ),
     *("[", "]", "[a", "[!", "[[:alpha:]", "\\", r"\*", r"\?", r"\[", r"\a", r"\\", r"\ ", r"\#", r"\!"),
 ]
 """Pieces of patterns: what each construct looks like, whole and broken."""
 
-LETTERS = ["a", "b", "c", "z", "A", "Z", "é", "ß", "*", "?", "[", "]", "\\", "!", "#", " ", "-", "x.py", "\udcff", "\t", "\n", ":"]
+LETTERS = [
+    "a",
+    "b",
+    "c",
+    "z",
+    "A",
+    "Z",
+    "é",
+    "ß",
+    "*",
+    "?",
+    "[",
+    "]",
+    "\\",
+    "!",
+    "#",
+    " ",
+    "-",
+    "x.py",
+    "\udcff",
+    "\t",
+    "\n",
+    ":",
+]
 SETS, PATHS = 12, 30
 
-names = st.lists(st.sampled_from(LETTERS), min_size=1, max_size=4).map("".join).filter(lambda name: name not in (".", ".."))
+names = (
+    st.lists(st.sampled_from(LETTERS), min_size=1, max_size=4).map("".join).filter(lambda name: name not in (".", ".."))
+)
 paths = st.lists(names, min_size=1, max_size=4).map("/".join)
 globs = st.lists(st.sampled_from(ATOMS), min_size=1, max_size=6).map("".join)
 lines = st.builds(
-    "".join, st.tuples(st.sampled_from(["", "", "", "!", "/", "!/", "#"]), globs, st.sampled_from(["", "", "", "/", " ", "  "]))
+    "".join,
+    st.tuples(st.sampled_from(["", "", "", "!", "/", "!/", "#"]), globs, st.sampled_from(["", "", "", "/", " ", "  "])),
 )
 files = st.lists(st.lists(lines, min_size=1, max_size=3), min_size=SETS, max_size=SETS)
 many_paths = st.lists(paths, min_size=PATHS, max_size=PATHS)
@@ -71,12 +108,15 @@ def git(top: Path, *arguments: str, given: str = "") -> str:
 
 
 @pytest.mark.parametrize("fold_case", [False, True])
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(files, many_paths)
 def test_git_agrees(work_tree: Path, fold_case: bool, files: list[list[str]], paths: list[str]) -> None:
     """For any patterns and any paths, with or without regard to case, exactly what git ignores is ignored.
 
-    A capital by itself in brackets is left out without regard to case: git never matches it then, and here it matches both.
+    A capital by itself in brackets is left out without regard to case: git never matches it then,
+    and here it matches both.
     """
     if fold_case:
         files = [[line for line in patterns if not re.search(r"\[.*A(?!-Z\])", line)] for patterns in files]

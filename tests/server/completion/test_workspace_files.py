@@ -42,7 +42,10 @@ async def cancel(task: asyncio.Task[None]) -> None:
 
 
 async def test_one_thread_for_all_who_wait() -> None:
-    """A second request joins the work of the first. It ends when the last one is cancelled, not before, and is begun again later."""
+    """A second request joins the work of the first.
+
+    It ends when the last one is cancelled, not before, and is begun again later.
+    """
     work, shared = Endless(), SharedThread()
     first, second = (asyncio.create_task(shared.wait(work)) for _ in range(2))
     await asyncio.to_thread(work.running.wait)

@@ -68,7 +68,9 @@ async def test_added_model_is_served(engine: LocalEngine) -> None:
     """An added model obeys the law and has the slots that it was given, and the base is unchanged."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER), slots=2))
 
-    jobs = await asyncio.gather(*(whole(engine, name, random_ids(20, seed)) for seed in range(3) for name in ("base", "base:one")))
+    jobs = await asyncio.gather(
+        *(whole(engine, name, random_ids(20, seed)) for seed in range(3) for name in ("base", "base:one"))
+    )
 
     for job, reference in zip(jobs, [REFERENCE, ADAPTED] * 3, strict=True):
         assert_lawful(job, reference)
@@ -229,7 +231,9 @@ async def test_models_come_and_go_under_load(engine: LocalEngine) -> None:
                 await done(engine.remove_model(name))
 
     async def answers(name: str) -> list[Job]:
-        return await asyncio.gather(*(whole(engine, name, random_ids(10 + seed, seed % 4), max_tokens=20) for seed in range(20)))
+        return await asyncio.gather(
+            *(whole(engine, name, random_ids(10 + seed, seed % 4), max_tokens=20) for seed in range(20))
+        )
 
     coming = asyncio.ensure_future(come_and_go())
     base, stays = await asyncio.gather(answers("base"), answers("base:stays"))

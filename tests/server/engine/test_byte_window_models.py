@@ -35,7 +35,9 @@ SLOW = SlowKneserNey([text.encode() for text in TEXTS], order=4)
 
 def ngram_model() -> NGramModel:
     texts = [as_bytes(text) for text in TEXTS]
-    tables = [ngram_trainer.continuation_table(texts, length) for length in range(3)] + [ngram_trainer.count_table(texts, 3)]
+    tables = [ngram_trainer.continuation_table(texts, length) for length in range(3)] + [
+        ngram_trainer.count_table(texts, 3)
+    ]
     return NGramModel(tables, CPU)
 
 
@@ -123,7 +125,9 @@ def test_a_copied_prefix_is_as_good_as_a_computed_one(name: str) -> None:
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    prompt = some_ids(40, draw(st.integers(1, 2)))[: draw(st.integers(1, 40))] + draw(st.lists(st.integers(97, 110), max_size=6))
+    prompt = some_ids(40, draw(st.integers(1, 2)))[: draw(st.integers(1, 40))] + draw(
+        st.lists(st.integers(97, 110), max_size=6)
+    )
     params = SamplingParams(
         max_tokens=draw(st.integers(0, 10)),
         temperature=draw(st.sampled_from([0.0, 0.0, 0.8])),
@@ -131,7 +135,11 @@ def requests(draw: st.DrawFn) -> Request:
         top_logprobs=draw(st.sampled_from([0, 1, 5])),
     )
     return Request(
-        prompt, params, Terms(draw(st.sampled_from(Priority))), frozenset({MARKER}), draw(st.none() | st.integers(0, len(prompt)))
+        prompt,
+        params,
+        Terms(draw(st.sampled_from(Priority))),
+        frozenset({MARKER}),
+        draw(st.none() | st.integers(0, len(prompt))),
     )
 
 
@@ -147,13 +155,17 @@ def park_short_prefixes() -> Iterator[None]:
 @every_model
 @settings(max_examples=12, deadline=None)
 @given(
-    asked=st.lists(requests(), min_size=2, max_size=5), slots=st.integers(1, 3), chunk=st.integers(1, 48), room=st.sampled_from([0, 100])
+    asked=st.lists(requests(), min_size=2, max_size=5),
+    slots=st.integers(1, 3),
+    chunk=st.integers(1, 48),
+    room=st.sampled_from([0, 100]),
 )
 def test_the_law(name: str, asked: list[Request], slots: int, chunk: int, room: int) -> None:
     """Whatever shares batches, prefixes and chunks, and whatever is guessed, every token is scored as by the definition."""
     model: Model = MODELS[name]
     driver = WorkerDriver(
-        model, EngineSettings(slots=slots, context=64, chunk=chunk, prefix_memory=room * model.cache_shape.bytes_per_token)
+        model,
+        EngineSettings(slots=slots, context=64, chunk=chunk, prefix_memory=room * model.cache_shape.bytes_per_token),
     )
     for request in asked:
         driver.submit(request)

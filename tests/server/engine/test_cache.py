@@ -11,7 +11,11 @@ from pellucid.engine.model import CacheShape
 
 
 def cache(slots: int = 3) -> SlotCache:
-    return SlotCache(CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float32, device=torch.device("cpu")), slots, capacity=32)
+    return SlotCache(
+        CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float32, device=torch.device("cpu")),
+        slots,
+        capacity=32,
+    )
 
 
 def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:

@@ -70,7 +70,9 @@ def test_a_parked_prefix() -> None:
     for salt in ("anna", "ben"):
         assert cached(engine, salt) == 0
         assert cached(engine, salt, OTHER) == 0
-    parked = [(prefix.cache_salt, list(prefix.ids[:60]) == PROMPT) for prefix in engine.worker.cache.parked.newest_first]
+    parked = [
+        (prefix.cache_salt, list(prefix.ids[:60]) == PROMPT) for prefix in engine.worker.cache.parked.newest_first
+    ]
     assert sorted(parked) == [("anna", False), ("anna", True), ("ben", True)]
     assert [cached(engine, salt) for salt in ("carl", "anna", "ben")] == [0, 59, 59]
 

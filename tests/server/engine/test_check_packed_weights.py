@@ -29,7 +29,11 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 def with_every_bias(config: DecoderConfig) -> dict[str, Tensor]:
     tensors = checkpoint(config)
-    biases = {f"{name.removesuffix('weight')}bias": tensor[:, 0].clone() for name, tensor in tensors.items() if "proj.weight" in name}
+    biases = {
+        f"{name.removesuffix('weight')}bias": tensor[:, 0].clone()
+        for name, tensor in tensors.items()
+        if "proj.weight" in name
+    }
     return tensors | biases
 
 

@@ -18,7 +18,9 @@ STARTS = {3: 16, 0: 5, 2: 29}
 def batch_of(parts: list[tuple[int, int, int]]) -> Batch:
     """Make a batch of one token each: (slot, position, id)."""
     slots, positions, ids = zip(*parts, strict=True)
-    spans = tuple(BatchSpan(slot, position, 1, row) for row, (slot, position) in enumerate(zip(slots, positions, strict=True)))
+    spans = tuple(
+        BatchSpan(slot, position, 1, row) for row, (slot, position) in enumerate(zip(slots, positions, strict=True))
+    )
     return Batch(torch.tensor(ids), torch.tensor(positions), spans, torch.arange(len(parts)))
 
 

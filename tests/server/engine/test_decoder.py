@@ -76,7 +76,10 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
 def test_the_window_matters() -> None:
     """The windowed model's probabilities change where text is outside of the window, so the tests above can fail."""
     ids = random_ids(30, seed=1)
-    windowed, unbounded = reference_logprobs(tiny_mistral(seed=3), ids), reference_logprobs(tiny_mistral(seed=3, sliding_window=None), ids)
+    windowed, unbounded = (
+        reference_logprobs(tiny_mistral(seed=3), ids),
+        reference_logprobs(tiny_mistral(seed=3, sliding_window=None), ids),
+    )
     close(windowed[:7], unbounded[:7])
     assert (windowed[7:] - unbounded[7:]).abs().amax(-1).min() > 1e-3
 

@@ -63,7 +63,12 @@ OWN: dict[str, dict[str, Any]] = {
     "qwen2": {},
     "llama": {},
     "cohere": {"logit_scale": 0.3},
-    "granite": {"logits_scaling": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5, "embedding_multiplier": 2.0},
+    "granite": {
+        "logits_scaling": 3.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.5,
+        "embedding_multiplier": 2.0,
+    },
     "qwen3_moe": EXPERTS | {"num_experts": 4, "head_dim": 16},
     "deepseek_v3": EXPERTS | LATENT,  # the cache holds latents of two sizes
 }
@@ -191,13 +196,21 @@ def test_longrope_ends_where_its_frequencies_would_change() -> None:
 @pytest.mark.parametrize(
     ("kind", "overrides", "sentence"),
     [
-        ("gpt_oss", {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2}, "GptOssAttention uses attention sinks"),
+        (
+            "gpt_oss",
+            {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
+            "GptOssAttention uses attention sinks",
+        ),
         (
             "mpt",
             {"d_model": 48, "n_heads": 4, "n_layers": 2, "max_seq_len": 256},
             "MptForCausalLM does not support other attention implementations",
         ),
-        ("diffllama", {"head_dim": 12}, "DiffLlamaForCausalLM computes other logits on this engine than in transformers"),
+        (
+            "diffllama",
+            {"head_dim": 12},
+            "DiffLlamaForCausalLM computes other logits on this engine than in transformers",
+        ),
         (
             "phimoe",
             {"num_local_experts": 4, "sliding_window": 64},
@@ -209,7 +222,11 @@ def test_longrope_ends_where_its_frequencies_would_change() -> None:
             "kind sliding_attention with a window of",
         ),
         ("nemotron", {}, "NemotronAttention attends to keys that it did not put into the cache"),
-        ("lfm2", {"layer_types": ["conv", "full_attention"] * 2}, "Lfm2ForCausalLM does not run on this engine's cache"),
+        (
+            "lfm2",
+            {"layer_types": ["conv", "full_attention"] * 2},
+            "Lfm2ForCausalLM does not run on this engine's cache",
+        ),
     ],
 )
 def test_what_cannot_be_run_rightly_is_refused(kind: str, overrides: dict[str, Any], sentence: str) -> None:

@@ -50,7 +50,10 @@ def test_alone(name: str, length: int) -> None:
 def test_among_generations(name: str) -> None:
     """In a batch with answers, scored texts and other sums, each gets what it gets alone."""
     driver = driver_of(name)
-    answers = [driver.submit(Request(random_ids(20 + i, seed=i), SamplingParams(max_tokens=12), score_from=i * 5)) for i in range(2)]
+    answers = [
+        driver.submit(Request(random_ids(20 + i, seed=i), SamplingParams(max_tokens=12), score_from=i * 5))
+        for i in range(2)
+    ]
     driver.step()
     sums = [driver.submit(pooled(random_ids(length, seed=length))) for length in (9, 40)]
     driver.finish()

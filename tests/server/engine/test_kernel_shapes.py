@@ -23,10 +23,18 @@ CAPACITY = 67
 """Positions of a slot: a block of 64 keys and three more."""
 
 SHAPES: Mapping[str, DecoderConfig] = {
-    "the smallest": replace(QWEN3, hidden_size=32, intermediate_size=32, layers=1, heads=2, kv_heads=1, head_dim=16, vocab_size=1),
-    "a token more than a block": replace(QWEN2, hidden_size=96, intermediate_size=160, heads=6, kv_heads=2, head_dim=16, vocab_size=17),
-    "an odd number of heads": replace(QWEN3, hidden_size=160, intermediate_size=96, heads=5, kv_heads=1, head_dim=32, vocab_size=131),
-    "a head wider than the rest": replace(QWEN3, hidden_size=32, intermediate_size=224, heads=2, kv_heads=2, head_dim=112, vocab_size=3),
+    "the smallest": replace(
+        QWEN3, hidden_size=32, intermediate_size=32, layers=1, heads=2, kv_heads=1, head_dim=16, vocab_size=1
+    ),
+    "a token more than a block": replace(
+        QWEN2, hidden_size=96, intermediate_size=160, heads=6, kv_heads=2, head_dim=16, vocab_size=17
+    ),
+    "an odd number of heads": replace(
+        QWEN3, hidden_size=160, intermediate_size=96, heads=5, kv_heads=1, head_dim=32, vocab_size=131
+    ),
+    "a head wider than the rest": replace(
+        QWEN3, hidden_size=32, intermediate_size=224, heads=2, kv_heads=2, head_dim=112, vocab_size=3
+    ),
 }
 CHUNKS = (1, 2, 3, 5, 11, 12, 13, 20)
 """Sizes around those of a tile of tokens, 3 or 12; together they fill a slot."""

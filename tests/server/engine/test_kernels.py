@@ -56,7 +56,11 @@ def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig
     model, reference = native(config, built), dequantized(config, in_blocks(config))
     kv, reference_kv = storage(model), storage(reference)
     first = [(2, 0, random_text(config, 131, 1)), (0, 0, random_text(config, 5, 2))]
-    second = [(0, 5, random_text(config, 1, 3)), (2, 131, random_text(config, 77, 4)), (3, 0, random_text(config, 70, 5))]
+    second = [
+        (0, 5, random_text(config, 1, 3)),
+        (2, 131, random_text(config, 77, 4)),
+        (3, 0, random_text(config, 70, 5)),
+    ]
     rows = torch.tensor([0, 3, 77, 147])
     for parts, wanted in ((first, None), (second, rows)):
         expected = reference.forward(batch(parts, wanted), reference_kv)
@@ -154,7 +158,14 @@ def test_out_of_bounds_is_refused(folder: Path) -> None:
     model = native(QWEN2, Kernels(folder=folder))
     kv = new_storage(model, slots=2, capacity=16)
     ids = random_text(QWEN2, 4)
-    for parts in ([(2, 0, ids)], [(0, 13, ids)], [(0, 0, ids + 99)], [(0, 0, ids - 99)], [(-1, 0, ids)], [(0, -1, ids)]):
+    for parts in (
+        [(2, 0, ids)],
+        [(0, 13, ids)],
+        [(0, 0, ids + 99)],
+        [(0, 0, ids - 99)],
+        [(-1, 0, ids)],
+        [(0, -1, ids)],
+    ):
         with pytest.raises(IndexError):
             model.forward(batch(parts), kv)
 
@@ -198,11 +209,17 @@ def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
 def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
     """A step reads all packed weights except an embedding with a separate head, and multiplies them in int8."""
     model, tensors = native(config, built), in_blocks(config)
-    body = sum(tensor.numbers.numel() for name, tensor in tensors.items() if name.startswith("layers.") and isinstance(tensor, Blocks))
+    body = sum(
+        tensor.numbers.numel()
+        for name, tensor in tensors.items()
+        if name.startswith("layers.") and isinstance(tensor, Blocks)
+    )
     embedding = tensors["embed_tokens.weight"]
     assert isinstance(embedding, Blocks)
     looked_up = 0 if config is QWEN2 else embedding.numbers.numel() * embedding.bits // 8 + embedding.scale.nbytes
-    assert model.cost == TokenCost(model.weight_bytes - looked_up, body, config.vocab_size * config.hidden_size, torch.int8)
+    assert model.cost == TokenCost(
+        model.weight_bytes - looked_up, body, config.vocab_size * config.hidden_size, torch.int8
+    )
 
 
 def test_shapes_that_are_supported() -> None:
@@ -214,7 +231,9 @@ def test_shapes_that_are_supported() -> None:
 
 
 @pytest.mark.process
-def test_libraries_are_kept_where_they_are_asked_to_be(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_are_kept_where_they_are_asked_to_be(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a folder, kernels use the one that was set for the process."""
     monkeypatch.setattr(calls, "_folder", folder)  # set back in the end
     calls.keep_in(tmp_path)

@@ -46,7 +46,9 @@ def planted(original: Path, tmp_path: Path) -> tuple[bytes, Path]:
     """A library of an attacker, which creates a file when it is loaded: its content, and that file."""
     mark, source, built = tmp_path / "mark", tmp_path / "planted.c", tmp_path / "planted.so"
     body = f'close(open("{mark}", O_CREAT, 0600));'
-    source.write_text(f"#include <fcntl.h>\n#include <unistd.h>\n__attribute__((constructor)) static void run(void) {{ {body} }}")
+    source.write_text(
+        f"#include <fcntl.h>\n#include <unistd.h>\n__attribute__((constructor)) static void run(void) {{ {body} }}"
+    )
     subprocess.run(["cc", "-shared", "-fPIC", "-w", source, "-o", built], check=True)
     return built.read_bytes(), mark
 
@@ -88,7 +90,9 @@ def test_compiled_once(cache: Path, original: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("compiler", "sentence"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")])
+@pytest.mark.parametrize(
+    ("compiler", "sentence"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")]
+)
 def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, sentence: str) -> None:
     """A missing or broken compiler is named in one sentence with the remedy, and no library is left."""
     with pytest.raises(KernelsUnavailableError, match=sentence) as caught:
@@ -238,7 +242,9 @@ def test_a_file_of_another_user_is_compiled_again(planted: tuple[bytes, Path], o
 @pytest.mark.process
 @as_root
 @pytest.mark.parametrize("which", ["folder", "parent"])
-def test_a_folder_of_another_user_is_not_used(planted: tuple[bytes, Path], original: Path, cache: Path, which: str) -> None:
+def test_a_folder_of_another_user_is_not_used(
+    planted: tuple[bytes, Path], original: Path, cache: Path, which: str
+) -> None:
     """A folder's owner can exchange what is in it; the warning names the folder and the user."""
     content, mark = planted
     plant(content, original, cache)
@@ -250,7 +256,9 @@ def test_a_folder_of_another_user_is_not_used(planted: tuple[bytes, Path], origi
 
 @pytest.mark.process
 @as_root
-def test_a_group_counts_as_others_unless_it_is_private(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
+def test_a_group_counts_as_others_unless_it_is_private(
+    planted: tuple[bytes, Path], original: Path, cache: Path
+) -> None:
     """A folder may be writable by the user's private group, which is common, and by no other group."""
     content, mark = planted
     plant(content, original, cache)
@@ -268,7 +276,10 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     library = load(tmp_path / "file" / "kernels")
     assert library.code.pellucid_pool
-    assert f"They cannot be saved in {tmp_path / 'file' / 'kernels'} (Not a directory): make it writable" in library.warning
+    assert (
+        f"They cannot be saved in {tmp_path / 'file' / 'kernels'} (Not a directory): make it writable"
+        in library.warning
+    )
 
 
 @pytest.mark.process

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pellucid.engine.decoders.linear import DEQUANTIZE_ROWS, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
+from pellucid.engine.decoders.linear import (
+    DEQUANTIZE_ROWS,
+    DenseLinear,
+    Int4Linear,
+    Int8Linear,
+    Linear,
+    quantize_int4,
+    quantize_int8,
+)
 from support.models.tiny_decoders import distance
 
 WEIGHT = torch.randn(96, 64, generator=torch.Generator().manual_seed(0))

@@ -41,7 +41,11 @@ class Failing:
         self.may_run.set()
         self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
         self.hidden_size = self._decoder.hidden_size
-        self.cache_shape, self.weight_bytes, self.cost = self._decoder.cache_shape, self._decoder.weight_bytes, self._decoder.cost
+        self.cache_shape, self.weight_bytes, self.cost = (
+            self._decoder.cache_shape,
+            self._decoder.weight_bytes,
+            self._decoder.cost,
+        )
         self.description, self.brings_threads = "fails on demand", False
         self.logits = self._decoder.logits
 
@@ -144,7 +148,9 @@ class TestGenerate:
         older = engine.generate("llama", request)
         await anext(older)
 
-        newer, finish = await collect(engine.generate("llama", Request(random_ids(11), SamplingParams(max_tokens=2), Terms(key="editor"))))
+        newer, finish = await collect(
+            engine.generate("llama", Request(random_ids(11), SamplingParams(max_tokens=2), Terms(key="editor")))
+        )
         _, ended = await collect(older)
 
         assert (len(newer), finish.reason, ended.reason) == (2, FinishReason.LENGTH, FinishReason.SUPERSEDED)
@@ -161,9 +167,13 @@ class TestGenerate:
         slow.may_run.clear()
         engine = LocalEngine({"slow": slow, "other": to_decoder(REFERENCES["qwen3"])}, SMALL)
         with closing(engine):
-            older = asyncio.create_task(collect(engine.generate("slow", Request(random_ids(10), SamplingParams(max_tokens=100), EDITOR))))
+            older = asyncio.create_task(
+                collect(engine.generate("slow", Request(random_ids(10), SamplingParams(max_tokens=100), EDITOR)))
+            )
             await asyncio.sleep(0)  # the older request is submitted
-            newer = asyncio.create_task(collect(engine.generate("other", Request(random_ids(5), SamplingParams(max_tokens=1), EDITOR))))
+            newer = asyncio.create_task(
+                collect(engine.generate("other", Request(random_ids(5), SamplingParams(max_tokens=1), EDITOR)))
+            )
             await asyncio.sleep(0)
             slow.may_run.set()
             (_, superseded), (_, ended) = await asyncio.gather(older, newer)
@@ -204,7 +214,11 @@ class Interruptible:
         self.waits, self.waiting = True, threading.Event()
         self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
         self.hidden_size = self._decoder.hidden_size
-        self.cache_shape, self.weight_bytes, self.cost = self._decoder.cache_shape, self._decoder.weight_bytes, self._decoder.cost
+        self.cache_shape, self.weight_bytes, self.cost = (
+            self._decoder.cache_shape,
+            self._decoder.weight_bytes,
+            self._decoder.cost,
+        )
         self.description, self.brings_threads = "waits to be interrupted", False
         self.logits = self._decoder.logits
 
@@ -251,7 +265,9 @@ class TestInterrupt:
         prompt, interrupt = random_ids(9, seed=4), Interrupt()
         driver.submit(Request(prompt, SamplingParams(max_tokens=0), Terms(Priority.CHAT)))
         driver.finish()
-        reading = driver.submit(Request(random_ids(90, seed=5), SamplingParams(max_tokens=1), Terms(Priority.BACKGROUND)))
+        reading = driver.submit(
+            Request(random_ids(90, seed=5), SamplingParams(max_tokens=1), Terms(Priority.BACKGROUND))
+        )
         chat = driver.submit(Request(prompt, SamplingParams(max_tokens=0), Terms(Priority.CHAT)))
         interrupt.set()
         assert not driver.worker.step(interrupt)
@@ -273,7 +289,9 @@ class TestInterrupt:
         try:
             reading = Request(random_ids(10, seed=5), SamplingParams(max_tokens=110), Terms(other))
             completion = Request(random_ids(10, seed=6), SamplingParams(max_tokens=100), Terms(Priority.COMPLETION))
-            await asyncio.gather(collect(engine.generate("llama", reading)), collect(engine.generate("qwen3", completion)))
+            await asyncio.gather(
+                collect(engine.generate("llama", reading)), collect(engine.generate("qwen3", completion))
+            )
         finally:
             engine.close()
         last = max(index for index, name in enumerate(order) if name == "COMPLETION")

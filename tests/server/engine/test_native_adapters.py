@@ -20,7 +20,12 @@ from support.models.tiny_adapters import ATTENTION, EVERYTHING, random_adapter
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
 CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
-SHAPES = {"rank 1": (1, EVERYTHING), "rank 8, queries and values": (8, ATTENTION), "rank 20": (20, EVERYTHING), "ups": (16, ("up_proj",))}
+SHAPES = {
+    "rank 1": (1, EVERYTHING),
+    "rank 8, queries and values": (8, ATTENTION),
+    "rank 20": (20, EVERYTHING),
+    "ups": (16, ("up_proj",)),
+}
 
 
 @pytest.fixture(params=CONFIGS)
@@ -59,7 +64,11 @@ def test_agrees_with_the_torch_decoder(config: DecoderConfig, built: Kernels, sh
     model, reference = plain.adapted(adapter), dequantized(config, in_blocks(config)).adapted(adapter)
     kv, reference_kv, plain_kv = storage(model), storage(reference), storage(plain)
     first = [(2, 0, random_text(config, 131, 1)), (0, 0, random_text(config, 5, 2))]
-    second = [(0, 5, random_text(config, 1, 3)), (2, 131, random_text(config, 77, 4)), (3, 0, random_text(config, 70, 5))]
+    second = [
+        (0, 5, random_text(config, 1, 3)),
+        (2, 131, random_text(config, 77, 4)),
+        (3, 0, random_text(config, 70, 5)),
+    ]
     for parts, wanted in ((first, None), (second, torch.tensor([0, 3, 77, 147]))):
         expected = reference.forward(batch(parts, wanted), reference_kv)
         actual = model.forward(batch(parts, wanted), kv)
@@ -72,10 +81,14 @@ def test_is_what_merged_weights_give(config: DecoderConfig, built: Kernels) -> N
     """An adapted model differs from one of merged weights in eight bits by their rounding alone."""
     adapter, tensors = random_adapter(config, 8), checkpoint(config)
     sums = {
-        name: tensor + adapter.changes[key].product if (key := name.removesuffix(".weight")) in adapter.changes else tensor
+        name: tensor + adapter.changes[key].product
+        if (key := name.removesuffix(".weight")) in adapter.changes
+        else tensor
         for name, tensor in tensors.items()
     }
-    plain, merged = (NativeDecoder(config, pack(config, each.items(), "int8-native"), built) for each in (tensors, sums))
+    plain, merged = (
+        NativeDecoder(config, pack(config, each.items(), "int8-native"), built) for each in (tensors, sums)
+    )
     part = batch([(0, 0, random_text(config, 100))])
     base, adapted, expected = (model.forward(part, storage(model)) for model in (plain, plain.adapted(adapter), merged))
     assert distance(adapted, expected) < min(0.08, distance(base, expected) / 8)
@@ -147,12 +160,19 @@ def test_numbers_of_any_size(built: Kernels) -> None:
     base = native(QWEN2, built)
     expected = base.adapted(adapter).forward(part, storage(base))
     for scale in (2.0**-30, 2.0**30):
-        skewed = Adapter({name: LowRank(change.down * scale, change.up / scale) for name, change in adapter.changes.items()})
+        skewed = Adapter(
+            {name: LowRank(change.down * scale, change.up / scale) for name, change in adapter.changes.items()}
+        )
         assert torch.equal(base.adapted(skewed).forward(part, storage(base)), expected)
 
 
 def test_an_adapter_of_zeros_changes_no_bit(config: DecoderConfig, built: Kernels) -> None:
     """An adapter that was not trained, whose second factor is zero, is the base."""
-    fresh = Adapter({name: LowRank(change.down, torch.zeros_like(change.up)) for name, change in random_adapter(config).changes.items()})
+    fresh = Adapter(
+        {
+            name: LowRank(change.down, torch.zeros_like(change.up))
+            for name, change in random_adapter(config).changes.items()
+        }
+    )
     base, part = native(config, built), batch([(0, 0, random_text(config, 50))])
     assert torch.equal(base.adapted(fresh).forward(part, storage(base)), base.forward(part, storage(base)))

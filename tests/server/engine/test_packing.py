@@ -148,13 +148,19 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.process
-def test_what_makes_a_model_slow_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_what_makes_a_model_slow_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     """A start logs why the model or the start is slow, with the remedy; nothing if all is well."""
     (tmp_path / "file").touch()
     broken = KernelsUnavailableError("No C compiler was found: install gcc.")
     unkept = unkept_kernels(tmp_path / "file" / "kernels")
     for found, config, sentence in (
-        (broken, QWEN2, "Without native kernels, the model runs several times slower. No C compiler was found: install gcc."),
+        (
+            broken,
+            QWEN2,
+            "Without native kernels, the model runs several times slower. No C compiler was found: install gcc.",
+        ),
         (unkept, replace(QWEN2, sliding_window=8), "The native kernels do not support this model's shape"),
         (unkept, QWEN2, "compiled at every start, which takes longer."),
     ):
@@ -172,7 +178,10 @@ def test_what_makes_a_model_slow_is_logged(monkeypatch: pytest.MonkeyPatch, capl
 
 
 def unkept_kernels(folder: Path) -> Kernels:
-    """Return kernels that cannot be kept in a folder. They are not optimised, so that they compile sooner."""
+    """Return kernels that cannot be kept in a folder.
+
+    They are not optimised, so that they compile sooner.
+    """
     return Kernels("portable", threads=1, folder=folder, compiler="""sh -c 'exec cc "$@" -O0' cc""")
 
 

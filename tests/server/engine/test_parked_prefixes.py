@@ -213,7 +213,9 @@ class TestBudget:
         use(slots, random_ids(60, 1))
 
         assert use(slots, random_ids(60, 2)) == 60
-        assert [record.message.split(":")[0] for record in caplog.records] == ["There is not enough memory to park 60 tokens"]
+        assert [record.message.split(":")[0] for record in caplog.records] == [
+            "There is not enough memory to park 60 tokens"
+        ]
         slots.check([])
 
 
@@ -246,7 +248,9 @@ class TestSaved:
         slots.parked.fill([bad, good])
 
         assert use(slots, ids.tolist()) == 40
-        assert [record.message for record in caplog.records] == ["A saved prefix of 100 tokens is damaged on disk and is computed again."]
+        assert [record.message for record in caplog.records] == [
+            "A saved prefix of 100 tokens is damaged on disk and is computed again."
+        ]
 
 
 class TestCheck:
@@ -275,7 +279,12 @@ class TestCheck:
             found.check()
 
 
-STEMS = [random_ids(80, 1), random_ids(80, 2), random_ids(45, 1) + random_ids(35, 3), random_ids(20, 1) + random_ids(60, 4)]
+STEMS = [
+    random_ids(80, 1),
+    random_ids(80, 2),
+    random_ids(45, 1) + random_ids(35, 3),
+    random_ids(20, 1) + random_ids(60, 4),
+]
 
 
 @st.composite
@@ -349,7 +358,9 @@ class Restart:
 
 
 OPERATIONS = st.lists(
-    st.one_of(prompts().map(Begin), st.builds(End, st.integers(0, 3), st.booleans()), st.builds(Restart)), min_size=5, max_size=40
+    st.one_of(prompts().map(Begin), st.builds(End, st.integers(0, 3), st.booleans()), st.builds(Restart)),
+    min_size=5,
+    max_size=40,
 )
 
 
@@ -460,4 +471,6 @@ def test_cuda() -> None:
         for prompt in prompts:
             worker.run(greedy(prompt))
     assert {prefix.content.device.type for prefix in moved.worker.cache.parked.newest_first} == {"cpu"}
-    assert [moved.run(greedy(prompt)).scores for prompt in prompts] == [still.run(greedy(prompt)).scores for prompt in prompts]
+    assert [moved.run(greedy(prompt)).scores for prompt in prompts] == [
+        still.run(greedy(prompt)).scores for prompt in prompts
+    ]

@@ -103,7 +103,11 @@ def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel
     for job in jobs[::4]:  # float64 takes its time
         ids = [*job.sequence.request.prompt, *job.generated]
         exact = exact_logprobs(reference, ids)
-        ours += [abs(score.logprob - float(exact[score.position - 1, score.id])) for score in job.scores if score.logprob is not None]
+        ours += [
+            abs(score.logprob - float(exact[score.position - 1, score.id]))
+            for score in job.scores
+            if score.logprob is not None
+        ]
         theirs.append(float((reference_logprobs(reference, ids) - exact).abs().max()))
 
     print(f"largest error of a logprob in float32: {max(ours):.2e}, of transformers {max(theirs):.2e}")
@@ -157,5 +161,7 @@ def test_served_is_close_to_float32(served: LoadedModel, reference: PreTrainedMo
             assert score.logprob is not None
             differences.append(abs(score.logprob - float(logprobs[score.position - 1, score.id])))
 
-    print(f"logprobs as served against float32: mean {statistics.mean(differences):.3f}, largest {max(differences):.2f}")
+    print(
+        f"logprobs as served against float32: mean {statistics.mean(differences):.3f}, largest {max(differences):.2f}"
+    )
     assert statistics.mean(differences) < 0.15

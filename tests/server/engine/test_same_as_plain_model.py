@@ -17,7 +17,15 @@ from pellucid.engine.request import Request
 from pellucid.errors import QueueFullError
 from pellucid.tokens import Priority, SamplingParams, Terms
 from support.models.tiny_adapters import merged_into, random_adapter
-from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+from support.models.tiny_models import (
+    VOCAB_SIZE,
+    random_ids,
+    tiny_llama,
+    tiny_mistral,
+    tiny_qwen2,
+    tiny_qwen3,
+    to_decoder,
+)
 from support.models.worker_driver import WorkerDriver, assert_lawful
 from support.trial_counts import trial_count
 
@@ -78,7 +86,9 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 OPERATIONS = st.lists(
-    st.one_of(requests().map(Submit), st.integers(0, 9).map(Cancel), st.integers(1, 6).map(Steps)), min_size=4, max_size=16
+    st.one_of(requests().map(Submit), st.integers(0, 9).map(Cancel), st.integers(1, 6).map(Steps)),
+    min_size=4,
+    max_size=16,
 )
 
 
@@ -118,11 +128,17 @@ def park_short_prefixes() -> Iterator[None]:
 class TestLaw:
     @pytest.mark.parametrize("name", sorted(MODELS))
     @settings(max_examples=INTERLEAVINGS, deadline=None)
-    @given(operations=OPERATIONS, slots=st.integers(1, 4), chunk=st.integers(1, 48), room=st.sampled_from([0, 100, 1000]))
-    def test_any_interleaving(self, name: str, operations: list[Submit | Cancel | Steps], slots: int, chunk: int, room: int) -> None:
+    @given(
+        operations=OPERATIONS, slots=st.integers(1, 4), chunk=st.integers(1, 48), room=st.sampled_from([0, 100, 1000])
+    )
+    def test_any_interleaving(
+        self, name: str, operations: list[Submit | Cancel | Steps], slots: int, chunk: int, room: int
+    ) -> None:
         """Under any interleaving of submits, cancels, supersedes, shared and parked prefixes, and chunks, every token is lawful."""
         memory = room * MODELS[name].cache_shape.bytes_per_token
-        driver = WorkerDriver(MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8, prefix_memory=memory))
+        driver = WorkerDriver(
+            MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8, prefix_memory=memory)
+        )
 
         play(driver, operations)
 
@@ -147,13 +163,17 @@ class TestLaw:
     def test_guesses_change_nothing(self, request: Request, boring: int, chunk: int, prediction: list[int]) -> None:
         """With tokens guessed and checked together, from a prediction too, an answer has the same tokens and scores as without.
 
-        A bias makes the model repeat itself, so that guesses are right; penalties see each token before the next is drawn.
+        A bias makes the model repeat itself, so that guesses are right; penalties see each token
+        before the next is drawn.
         """
-        params = replace(request.params, max_tokens=20, logit_bias={boring: 3.0}, presence_penalty=0.4, repetition_penalty=1.1)
+        params = replace(
+            request.params, max_tokens=20, logit_bias={boring: 3.0}, presence_penalty=0.4, repetition_penalty=1.1
+        )
         for each in (params, replace(params, presence_penalty=0.0, repetition_penalty=1.0)):
             asked = replace(request, params=each, prediction=[*prediction, *[boring] * 4])
             with_guesses, without = (
-                WorkerDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=chunk, lookup=lookup)) for lookup in (True, False)
+                WorkerDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=chunk, lookup=lookup))
+                for lookup in (True, False)
             )
             actual, expected = with_guesses.run(asked), without.run(asked)
 

@@ -149,7 +149,9 @@ class TestSampler:
 
     def test_constraint_is_scored(self) -> None:
         """A constrained choice has its logprob among the allowed tokens, which are the alternatives if the others are hidden."""
-        choice = Sampler(SamplingParams(top_logprobs=2, logit_bias={2: 9.0}), [], Only(0, 2, 3)).choose(log(0.1, 0.6, 0.05, 0.25))
+        choice = Sampler(SamplingParams(top_logprobs=2, logit_bias={2: 9.0}), [], Only(0, 2, 3)).choose(
+            log(0.1, 0.6, 0.05, 0.25)
+        )
 
         assert choice.id == 2
         assert choice.limits is not None

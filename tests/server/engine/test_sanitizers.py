@@ -17,10 +17,14 @@ pytestmark = pytest.mark.process
 HERE = Path(__file__).parent
 TESTS = ("test_kernel_shapes.py", *(("test_kernels.py", "test_native_adapters.py") if IS_TRIAL else ()))
 REPEATED_WORK = "company_changes or the_base_is_unchanged or merged_weights or libraries_are_kept or chunks_change"
-"""Tests that let the same kernels do the same work in another order or company. With checks they would take most of the time."""
+"""Tests that let the same kernels do the same work in another order or company.
+With checks they would take most of the time.
+"""
 
 FLAGS = "-O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all"
-"""The last -O counts. Optimised kernels with checks take minutes to compile, and hide accesses whose results are not used."""
+"""The last -O counts.
+Optimised kernels with checks take minutes to compile, and hide accesses whose results are not used.
+"""
 
 LONGEST = 900
 """Seconds, several times what it takes on two busy cores."""
@@ -28,7 +32,9 @@ LONGEST = 900
 
 def runtime(name: str) -> str:
     """Return the path of one of gcc's runtime libraries."""
-    found = subprocess.run([require_program("gcc"), f"-print-file-name={name}"], check=True, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run(
+        [require_program("gcc"), f"-print-file-name={name}"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     if not Path(found).is_absolute():
         pytest.skip(f"gcc has no {name}.")
     return found

@@ -9,7 +9,13 @@ import torch
 
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.engine.scheduler import BACKGROUND_STEPS, LOWER_PRIORITY_SHARE, MAX_OVERTAKEN, PREFILL_SHARE, TYPING_SECONDS
+from pellucid.engine.scheduler import (
+    BACKGROUND_STEPS,
+    LOWER_PRIORITY_SHARE,
+    MAX_OVERTAKEN,
+    PREFILL_SHARE,
+    TYPING_SECONDS,
+)
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
@@ -22,8 +28,12 @@ def driver(slots: int = 2, chunk: int = 16, queue: int = 64) -> WorkerDriver:
     return WorkerDriver(DECODER, EngineSettings(slots=slots, context=128, chunk=chunk, queue=queue))
 
 
-def request(priority: Priority, seed: int, length: int = 20, max_tokens: int = 4, deadline: float | None = None) -> Request:
-    return Request(random_ids(length, seed=seed), SamplingParams(max_tokens=max_tokens), Terms(priority, deadline=deadline))
+def request(
+    priority: Priority, seed: int, length: int = 20, max_tokens: int = 4, deadline: float | None = None
+) -> Request:
+    return Request(
+        random_ids(length, seed=seed), SamplingParams(max_tokens=max_tokens), Terms(priority, deadline=deadline)
+    )
 
 
 def running(job: Job) -> bool:
@@ -108,7 +118,9 @@ def test_lower_prefill_continues_during_a_completion() -> None:
 
 
 @pytest.mark.parametrize(("capability", "rows"), [("AVX512", 7), ("AVX2", 1)])
-def test_lower_prefill_hardly_slows_a_running_completion(capability: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lower_prefill_hardly_slows_a_running_completion(
+    capability: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While a completion decodes, a chat's prompt gets so many tokens of each step as cost little on this processor."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     worker = driver(slots=3, chunk=96)
@@ -290,7 +302,9 @@ def test_a_failing_constraint_costs_its_own_request_only() -> None:
     """If a request's constraint raises, only that request ends with the error; others in its batch continue."""
     worker = driver(slots=2)
     good = worker.submit(request(Priority.COMPLETION, 1))
-    bad = worker.submit(Request(random_ids(20, seed=2), SamplingParams(max_tokens=4), Terms(Priority.COMPLETION), constraint=Broken()))
+    bad = worker.submit(
+        Request(random_ids(20, seed=2), SamplingParams(max_tokens=4), Terms(Priority.COMPLETION), constraint=Broken())
+    )
     worker.finish()
     assert good.finish
     assert bad.finish

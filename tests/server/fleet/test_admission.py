@@ -76,7 +76,9 @@ async def test_chats_take_no_place_of_a_completion_in_the_queue() -> None:
     gate, order, release = Gate(2, 20), list[str](), asyncio.Event()
     chats = [asyncio.create_task(hold(gate, Priority.CHAT, order, "chat", release)) for _ in range(30)]
     await settle()
-    completions = [asyncio.create_task(hold(gate, Priority.COMPLETION, order, "completion", release)) for _ in range(20)]
+    completions = [
+        asyncio.create_task(hold(gate, Priority.COMPLETION, order, "completion", release)) for _ in range(20)
+    ]
     await settle()
     release.set()
     ends = await asyncio.gather(*chats, *completions, return_exceptions=True)
@@ -90,7 +92,10 @@ async def test_those_that_wait_are_dismissed() -> None:
     gate, order, release = Gate(1, 10), list[str](), asyncio.Event()
     async with AsyncExitStack() as holding:
         await holding.enter_async_context(gate.admitted(Priority.CHAT, wait))
-        tasks = [asyncio.create_task(hold(gate, Priority.CHAT, order, name, release)) for name in ("first", "second", "third", "fourth")]
+        tasks = [
+            asyncio.create_task(hold(gate, Priority.CHAT, order, name, release))
+            for name in ("first", "second", "third", "fourth")
+        ]
         await settle()
         tasks[1].cancel()
     gate.dismiss()

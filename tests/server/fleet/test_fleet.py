@@ -24,7 +24,14 @@ from pellucid.engine.port import Engine
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_mask import TokenMask, pack_ids
 from pellucid.engine.token_scores import TokenScore
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, NotSupportedError, QueueFullError, UnavailableError
+from pellucid.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSupportedError,
+    QueueFullError,
+    UnavailableError,
+)
 from pellucid.fleet.affinity import by_affinity
 from pellucid.fleet.fleet import MAX_MOVES
 from pellucid.fleet.hang_detection import HangDetector
@@ -132,7 +139,10 @@ async def test_cache_salts(engine: LocalEngine) -> None:
     prompt = [*PROMPT, *b"salted"]
     read = replace(PARAMS, max_tokens=0)
     async with fleet_of([replica]) as standing:
-        ends = [await answer(standing.fleet, Request(prompt, PARAMS, cache_salt=salt)) for salt in ("anna", "ben", "", "anna")]
+        ends = [
+            await answer(standing.fleet, Request(prompt, PARAMS, cache_salt=salt))
+            for salt in ("anna", "ben", "", "anna")
+        ]
         await answer(standing.fleet, Request(prompt, read, score_from=0, cache_salt="ben"))
     salts = [body.get("cache_salt") for body in replica.bodies if body["token_ids"] == prompt]
     assert salts == ["anna", "ben", None, "anna", "ben"]
@@ -149,7 +159,9 @@ async def test_an_engine_that_reports_the_entropy(engine: LocalEngine, name: str
         far, _ = await answer(standing.fleet, REQUESTS[name])
     assert all(score.entropy_range is None for score in far)
     assert [score.entropy for score in far] == pytest.approx([score.entropy for score in near], abs=1e-5)
-    assert [(one.id, one.rank, [id for id, _ in one.top]) for one in far] == [(one.id, one.rank, [id for id, _ in one.top]) for one in near]
+    assert [(one.id, one.rank, [id for id, _ in one.top]) for one in far] == [
+        (one.id, one.rank, [id for id, _ in one.top]) for one in near
+    ]
 
 
 async def test_a_seed_gives_the_same_answer_each_time(engine: LocalEngine) -> None:
@@ -224,7 +236,9 @@ async def test_a_grammar(engine: LocalEngine) -> None:
         far, _ = await answer(standing.fleet, Request(PROMPT, PARAMS, constraint=constraint))
     assert_same(near, far)
     assert constraint.taken == ids(far)
-    assert [score.grammar.allowed for score in far if score.grammar] == [score.grammar.allowed for score in near if score.grammar]
+    assert [score.grammar.allowed for score in far if score.grammar] == [
+        score.grammar.allowed for score in near if score.grammar
+    ]
     named = [body for body in replica.bodies if "allowed_token_ids" in body["sampling_params"]]
     assert 0 < len(named) < len(far)
     assert all(body["sampling_params"]["max_tokens"] == 1 for body in named)
@@ -232,13 +246,22 @@ async def test_a_grammar(engine: LocalEngine) -> None:
 
 
 FAULTS = st.lists(
-    st.builds(Fault, st.sampled_from(["cut", "error event", "garbage", "status"]), st.integers(0, 23), st.sampled_from([500, 502])),
+    st.builds(
+        Fault,
+        st.sampled_from(["cut", "error event", "garbage", "status"]),
+        st.integers(0, 23),
+        st.sampled_from([500, 502]),
+    ),
     max_size=MAX_MOVES,
 )
 
 
 @settings(max_examples=trial_count(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(faults=FAULTS, chunk=st.integers(1, 4), name=st.sampled_from(["greedy", "biased", "a stop id", "read and continued"]))
+@given(
+    faults=FAULTS,
+    chunk=st.integers(1, 4),
+    name=st.sampled_from(["greedy", "biased", "a stop id", "read and continued"]),
+)
 async def test_any_cut_gives_the_ids_of_no_cut(engine: LocalEngine, faults: list[Fault], chunk: int, name: str) -> None:
     """Replicas that break off anywhere, in whatever way, change nothing of an answer but its usage."""
     request = REQUESTS[name]
@@ -300,8 +323,14 @@ async def test_requests_that_wait_for_a_lost_replica(engine: LocalEngine) -> Non
         other.bodies.clear()
         lost.before_token, other.before_token = break_off, hang
         url = next(iter(standing.fleet.replicas))
-        sessions = [name for name in (f"editor {number}" for number in range(100)) if by_affinity(name, standing.fleet.replicas)[0] == url]
-        tasks = [asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS, session=name))) for name in sessions[:8]]
+        sessions = [
+            name
+            for name in (f"editor {number}" for number in range(100))
+            if by_affinity(name, standing.fleet.replicas)[0] == url
+        ]
+        tasks = [
+            asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS, session=name))) for name in sessions[:8]
+        ]
         await until(lambda: standing.fleet.status(TINY).waiting == 6 and len(lost.bodies) + len(other.bodies) == 2)
         assert standing.fleet.replicas[url].gate.waiting == 6
         lost.is_well = False
@@ -332,7 +361,11 @@ async def test_a_replica_that_hangs(engine: LocalEngine, monkeypatch: pytest.Mon
         hung.bodies.clear()
         hung.before_token = lambda sent: forever() if sent == 4 else ready()
         one = next(iter(standing.fleet.replicas.values()))
-        names = [name for name in (f"editor {number}" for number in range(100)) if by_affinity(name, standing.fleet.replicas)[0] == one.url]
+        names = [
+            name
+            for name in (f"editor {number}" for number in range(100))
+            if by_affinity(name, standing.fleet.replicas)[0] == one.url
+        ]
         requests = [Request(PROMPT, PARAMS, session=name) for name in names[:3]]
         tasks = [asyncio.create_task(answer(standing.fleet, request)) for request in requests]
         await until(lambda: sum(len(run.answer) for run in standing.fleet._running) == 3 * 4)
@@ -366,7 +399,10 @@ async def test_a_replica_that_hangs_as_it_reads(engine: LocalEngine, monkeypatch
 
 
 async def test_a_refusal_in_a_stream(engine: LocalEngine) -> None:
-    """A request that is refused in a stream goes to no other engine, and none is lost. In the middle of an answer it is a failure."""
+    """A request that is refused in a stream goes to no other engine, and none is lost.
+
+    In the middle of an answer it is a failure.
+    """
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         replica.faults = deque([Fault("refusal"), Fault("refusal", 3)])
@@ -387,7 +423,9 @@ async def test_a_router_that_has_not_noticed_a_loss(engine: LocalEngine) -> None
         assert (end.reason, end.usage.moves) == (FinishReason.LENGTH, 2)
     async with fleet_of([router], patience=6000.0) as standing:
         router.faults = deque(failures)
-        lost = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"), session="lost")))
+        lost = asyncio.create_task(
+            answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"), session="lost"))
+        )
         while standing.fleet.lost.total() < 2:
             await asyncio.sleep(0.01)
         newer, _ = await answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"), session="newer"))
@@ -544,7 +582,9 @@ async def test_a_deadline(engine: LocalEngine) -> None:
     async with fleet_of([replica], slots=1) as standing:
         replica.before_token = lambda sent: forever() if sent == 2 else ready()
         terms = replace(COMPLETION, deadline=0.3)
-        running, waiting = await asyncio.gather(*(answer(standing.fleet, Request(PROMPT, PARAMS, terms)) for _ in range(2)))
+        running, waiting = await asyncio.gather(
+            *(answer(standing.fleet, Request(PROMPT, PARAMS, terms)) for _ in range(2))
+        )
     assert [end.reason for _, end in (running, waiting)] == [FinishReason.DEADLINE] * 2
     assert waiting[0] == []
 

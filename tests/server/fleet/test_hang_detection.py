@@ -69,7 +69,10 @@ async def test_a_slow_engine_has_longer(detector: HangDetector) -> None:
 
 
 async def test_a_long_prompt_is_no_hang(detector: HangDetector) -> None:
-    """While an engine reads a long prompt, it has the time that this takes on a slow machine. A short prompt then has its own."""
+    """While an engine reads a long prompt, it has the time that this takes on a slow machine.
+
+    A short prompt then has its own.
+    """
     short, long = await waiting(detector, 100), await waiting(detector, 60 * READING_RATE)
     tick(detector, LEAST + 1)
     await asyncio.sleep(0.01)

@@ -60,8 +60,17 @@ class HostileReplica(StandInReplica):
 
 def event(*ids: int, reason: str | None = None, stop: int | None = None) -> str:
     """Return an event with tokens."""
-    scores = [{"token_id": id, "logprob": -0.5, "rank": 1, "top_logprobs": [{"token_id": id, "logprob": -0.5, "rank": 1}]} for id in ids]
-    choice = {"index": 0, "finish_reason": reason, "stop_reason": stop, "token_ids": list(ids), "logprobs": {"content": scores}}
+    scores = [
+        {"token_id": id, "logprob": -0.5, "rank": 1, "top_logprobs": [{"token_id": id, "logprob": -0.5, "rank": 1}]}
+        for id in ids
+    ]
+    choice = {
+        "index": 0,
+        "finish_reason": reason,
+        "stop_reason": stop,
+        "token_ids": list(ids),
+        "logprobs": {"content": scores},
+    }
     return line({"usage": None, "choices": [choice]})
 
 
@@ -119,7 +128,9 @@ async def test_answers_that_never_begin(engine: LocalEngine, monkeypatch: pytest
         hostile.lines = lambda: repeat(part)
         monkeypatch.setattr(replica, "SILENT_SECONDS", 0.2)
         reads = part == " "
-        request = Request(list(b"def"), SamplingParams(max_tokens=0 if reads else TOKENS), score_from=0 if reads else None)
+        request = Request(
+            list(b"def"), SamplingParams(max_tokens=0 if reads else TOKENS), score_from=0 if reads else None
+        )
         with pytest.raises(UnavailableError, match="failed 4 times"):
             _ = [item async for item in standing.fleet.generate(TINY, request)]
         assert standing.fleet.status(TINY).running == 0

@@ -97,8 +97,9 @@ async def test_the_first_one_listed_decides_between_two(engine: LocalEngine) -> 
         await standing.members.update()
         assert [problem is None for problem in standing.problems] == [True, False]
         first = next(iter(standing.fleet.replicas))
-        assert f"from those of {first}, which is listed first: use the same weights and --dtype, or list a right engine first." in str(
-            standing.problems[1]
+        assert (
+            f"from those of {first}, which is listed first: use the same weights and --dtype, or list a right engine first."
+            in str(standing.problems[1])
         )
     other.close()
 

@@ -63,7 +63,9 @@ async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
         await fleet.disconnect()
 
 
-async def test_an_engine_with_other_weights_after_a_restart(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_with_other_weights_after_a_restart(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An engine that takes part is checked again now and then, and left out if it no longer agrees with the others.
 
     New weights of the only engine, or of all of them, are the right ones from then on.
@@ -91,7 +93,12 @@ async def test_an_engine_with_other_weights_after_a_restart(engine: LocalEngine,
 
 async def test_an_engine_that_hangs_delays_no_other(engine: LocalEngine, tmp_path: Path) -> None:
     """While the check of one engine hangs, others join, and what is to be called after each update is called."""
-    replicas, file, tokenizer, updates = [replica_of(engine), replica_of(engine)], tmp_path / "engines", byte_tokenizer(), list[None]()
+    replicas, file, tokenizer, updates = (
+        [replica_of(engine), replica_of(engine)],
+        tmp_path / "engines",
+        byte_tokenizer(),
+        list[None](),
+    )
     fleet, may_continue = Fleet({TINY: tokenizer.vocab_size}, CONTEXT), Event()
     replicas[0].before_token = lambda sent: wait_for(may_continue)
 
@@ -104,7 +111,9 @@ async def test_an_engine_that_hangs_delays_no_other(engine: LocalEngine, tmp_pat
         members.on_update.append(note_update)
         await members.update(patience=0.1)
         file.write_text(f"{later}\n")
-        await until_async(lambda: members.update(patience=0.1), lambda: later in fleet.replicas and fleet.replicas[later].takes_part)
+        await until_async(
+            lambda: members.update(patience=0.1), lambda: later in fleet.replicas and fleet.replicas[later].takes_part
+        )
         assert not fleet.replicas[hung].takes_part
         assert len(replicas[0].bodies) == 1
         assert len(updates) > 1
@@ -170,7 +179,18 @@ def test_a_password_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10.0.0.5:8000", "ftp://a", "http://", "http://a/v1", "http://a?b", "http://a:b", "http://[::1", "http://a\x01b:5"]
+    "text",
+    [
+        "",
+        "10.0.0.5:8000",
+        "ftp://a",
+        "http://",
+        "http://a/v1",
+        "http://a?b",
+        "http://a:b",
+        "http://[::1",
+        "http://a\x01b:5",
+    ],
 )
 def test_no_addresses(text: str) -> None:
     """A text that is not the address of a server is refused with an example."""
@@ -191,7 +211,10 @@ async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
 
 async def answer(fleet: Fleet, session: str) -> Finish:
     """Return the end of an answer."""
-    items = [item async for item in fleet.generate(TINY, Request(list(b"def"), SamplingParams(max_tokens=6), session=session))]
+    items = [
+        item
+        async for item in fleet.generate(TINY, Request(list(b"def"), SamplingParams(max_tokens=6), session=session))
+    ]
     assert len([item for item in items if isinstance(item, TokenScore)]) == 6
     assert isinstance(items[-1], Finish)
     return items[-1]

@@ -26,7 +26,9 @@ def gather(logprobs: torch.Tensor, num_logprobs: int, token_ids: torch.Tensor) -
     """Do what ``Sampler.gather_logprobs`` does."""
     values, ids = torch.topk(logprobs, num_logprobs, dim=-1)
     own = logprobs.gather(-1, token_ids.unsqueeze(-1))
-    return Gathered(torch.cat((token_ids.unsqueeze(-1), ids), 1), torch.cat((own, values), 1), (logprobs >= own).sum(-1))
+    return Gathered(
+        torch.cat((token_ids.unsqueeze(-1), ids), 1), torch.cat((own, values), 1), (logprobs >= own).sum(-1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,9 @@ def plugin() -> Any:
 
 def test_the_entropy_has_the_first_place(plugin: Any) -> None:
     """After the sampled token comes the negative entropy under its id; the best alternatives follow, and all ranks are larger by one."""
-    logprobs = torch.randn(5, 50, generator=torch.Generator().manual_seed(1), dtype=torch.float64).mul(3).log_softmax(-1)
+    logprobs = (
+        torch.randn(5, 50, generator=torch.Generator().manual_seed(1), dtype=torch.float64).mul(3).log_softmax(-1)
+    )
     sampled = torch.tensor([0, 1, 2, 3, 4])
     plain, found = gather(logprobs, 6, sampled), plugin.with_entropy(gather)(logprobs, 6, sampled)
     assert plugin.ENTROPY_ID == ENTROPY_ID

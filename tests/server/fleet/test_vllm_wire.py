@@ -88,7 +88,10 @@ def test_errors_are_sentences(name: str) -> None:
 def test_an_error_in_a_stream() -> None:
     """An event that reports an error is a failure of the engine, although its status was 200."""
     with pytest.raises(EngineFailureError, match="EngineCore encountered an issue"):
-        read_event({"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}}, VOCAB)
+        read_event(
+            {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}},
+            VOCAB,
+        )
 
 
 @pytest.mark.parametrize(("reason", "stop"), [("abort", None), ("error", None), ("stop", None)])
@@ -165,7 +168,12 @@ def test_a_body_continues_what_came() -> None:
 def test_no_field_skips_the_reading_of_the_cache() -> None:
     """A body has only the fields that it needs: with ``skip_reading_prefix_cache``, vLLM returns uninitialised memory as scores."""
     request = Request([1, 2], SamplingParams(max_tokens=9))
-    assert set(read_body("m", request)["sampling_params"]) == {"temperature", "max_tokens", "prompt_logprobs", "detokenize"}
+    assert set(read_body("m", request)["sampling_params"]) == {
+        "temperature",
+        "max_tokens",
+        "prompt_logprobs",
+        "detokenize",
+    }
     plain = {"temperature", "max_tokens", "logprobs", "stop_token_ids", "ignore_eos", "detokenize"}
     assert set(generate_body("m", request, [], 9)["sampling_params"]) == plain
 

@@ -71,8 +71,17 @@ class TestGather:
         (tmp_path / "g.txt").symlink_to(tmp_path / "a.py")
         found = gather([tmp_path], largest=100)
         assert names(found) == ["a.py"]
-        assert found.skipped == {"duplicates": 1, "empty": 1, "larger than 100 bytes": 1, "not text": 1, "not in UTF-8": 1}
-        assert str(found) == "1 file, 1 bytes; skipped: 1 duplicates, 1 empty, 1 larger than 100 bytes, 1 not in UTF-8, 1 not text"
+        assert found.skipped == {
+            "duplicates": 1,
+            "empty": 1,
+            "larger than 100 bytes": 1,
+            "not text": 1,
+            "not in UTF-8": 1,
+        }
+        assert (
+            str(found)
+            == "1 file, 1 bytes; skipped: 1 duplicates, 1 empty, 1 larger than 100 bytes, 1 not in UTF-8, 1 not text"
+        )
 
     def test_a_large_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of more files than the budget allows, a sample by the hash of their names is read, and the corpus says how many of how many."""
@@ -117,7 +126,9 @@ class TestGather:
         """A folder with very many names, as the root of the file system, is refused in one sentence."""
         write(tmp_path, **{f"{number:03}_py": "x" for number in range(30)})
         monkeypatch.setattr(corpus, "MAX_WALKED", 20)
-        with pytest.raises(InvalidRequestError, match=r"contains more than 20 files and folders: name a smaller folder\."):
+        with pytest.raises(
+            InvalidRequestError, match=r"contains more than 20 files and folders: name a smaller folder\."
+        ):
             gather([tmp_path])
 
     @pytest.mark.parametrize("content", [None, b"\0\1\2"], ids=["empty folder", "binary file"])
@@ -125,7 +136,9 @@ class TestGather:
         """A corpus without text is an error of one sentence."""
         if content is not None:
             (tmp_path / "a.bin").write_bytes(content)
-        with pytest.raises(InvalidRequestError, match=r"There is no text in .*: name a file or a folder that contains some"):
+        with pytest.raises(
+            InvalidRequestError, match=r"There is no text in .*: name a file or a folder that contains some"
+        ):
             gather([tmp_path])
 
     def test_no_such_path(self, tmp_path: Path) -> None:

@@ -122,7 +122,9 @@ class TestBootstrap:
         """Without a difference, few pairs show one in little more than 5 % of cases."""
         generator = np.random.default_rng(rows)
         wrong = sum(
-            metrics.bootstrap([generator.normal(size=rows), generator.normal(size=rows)], difference, resamples=200).excludes_zero
+            metrics.bootstrap(
+                [generator.normal(size=rows), generator.normal(size=rows)], difference, resamples=200
+            ).excludes_zero
             for _ in range(200)
         )
         assert wrong <= 22

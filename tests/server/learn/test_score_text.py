@@ -37,7 +37,9 @@ def assistant(theirs: PreTrainedModel) -> Iterator[LocalAssistant]:
 
 
 @pytest.mark.parametrize(("window", "stride"), [(128, None), (32, None), (32, 31), (32, 5), (16, 1)])
-async def test_each_token_once(assistant: LocalAssistant, theirs: PreTrainedModel, window: int, stride: int | None) -> None:
+async def test_each_token_once(
+    assistant: LocalAssistant, theirs: PreTrainedModel, window: int, stride: int | None
+) -> None:
     """Whatever the window, every token but the first counts once, with the logprob that transformers computes for its context."""
     ids = await assistant.token_ids(TEXT)
     found = await read(assistant, TEXT, window=window, stride=stride)
@@ -47,7 +49,9 @@ async def test_each_token_once(assistant: LocalAssistant, theirs: PreTrainedMode
         end = window if at < window else window + math.ceil((at + 1 - window) / step) * step
         begin = max(0, min(end, len(ids)) - window)
         expected.append(float(reference_logprobs(theirs, ids[begin : at + 1])[-2, ids[at]]))
-    torch.testing.assert_close(torch.tensor(found.logprobs), torch.tensor(expected, dtype=torch.float64), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.tensor(found.logprobs), torch.tensor(expected, dtype=torch.float64), atol=1e-4, rtol=1e-4
+    )
     assert found.tokens == len(ids) - 1
 
 

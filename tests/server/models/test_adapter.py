@@ -25,7 +25,16 @@ from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
 from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
 from support.models.tiny_adapters import ATTENTION, merged_into, random_adapter, write_adapter
-from support.models.tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+from support.models.tiny_models import (
+    random_ids,
+    reference_logprobs,
+    tiny,
+    tiny_llama,
+    tiny_mistral,
+    tiny_qwen2,
+    tiny_qwen3,
+    to_decoder,
+)
 
 by_peft = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 """For tests in which the peft library calls what transformers has renamed."""
@@ -84,7 +93,9 @@ def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-4)
 @by_peft
 @pytest.mark.parametrize("family", MAKERS)
 @pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"alpha": 3}], ids=["plain", "rslora", "alpha 3"])
-def test_agrees_with_peft(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, family: str, options: dict[str, Any]) -> None:
+def test_agrees_with_peft(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, family: str, options: dict[str, Any]
+) -> None:
     """An adapted model has the probabilities that peft gives with the same two folders."""
     model = MAKERS[family](vocab_size=VOCAB)
     loaded = load_exactly(save(model, tmp_path / "tiny"), store, monkeypatch)
@@ -103,7 +114,9 @@ def test_peft_writes_what_is_read(tmp_path: Path, store: Store, monkeypatch: pyt
     """A folder that peft itself has saved is read, including its default targets."""
     model = tiny_llama(vocab_size=VOCAB)
     loaded = load_exactly(save(model, tmp_path / "tiny"), store, monkeypatch)
-    trained = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=list(ATTENTION), init_lora_weights=False))
+    trained = get_peft_model(
+        model, LoraConfig(r=4, lora_alpha=8, target_modules=list(ATTENTION), init_lora_weights=False)
+    )
     trained.save_pretrained(str(tmp_path / "mine"))
 
     card = read_card(tmp_path / "mine")
@@ -161,8 +174,12 @@ def change(folder: Path, **fields: Any) -> None:
 
 def change_tensors(folder: Path, **tensors: torch.Tensor | None) -> None:
     path = folder / "adapter_model.safetensors"
-    found = load_file(path) | {name.replace("__", "."): tensor for name, tensor in tensors.items() if tensor is not None}
-    save_file({name: tensor for name, tensor in found.items() if tensors.get(name.replace(".", "__"), 0) is not None}, path)
+    found = load_file(path) | {
+        name.replace("__", "."): tensor for name, tensor in tensors.items() if tensor is not None
+    }
+    save_file(
+        {name: tensor for name, tensor in found.items() if tensors.get(name.replace(".", "__"), 0) is not None}, path
+    )
 
 
 Q_PROJ = "base_model__model__model__layers__0__self_attn__q_proj__lora_"
@@ -207,17 +224,28 @@ def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dic
         ({Q_PROJ + "A__weight": torch.zeros(3, 48)}, "has rank 4 by its adapter_config.json"),
         ({Q_PROJ + "A__weight": torch.zeros(4, 48, 1)}, "for another model"),
         ({Q_PROJ + "A__weight": None}, "only one of the two matrices for layers.0.self_attn.q_proj"),
-        ({Q_PROJ + "A__weight": torch.full((4, 48), float("nan"))}, "infinite or invalid numbers in layers.0.self_attn.q_proj"),
+        (
+            {Q_PROJ + "A__weight": torch.full((4, 48), float("nan"))},
+            "infinite or invalid numbers in layers.0.self_attn.q_proj",
+        ),
         ({Q_PROJ + "A__weight": torch.zeros(4, 48, dtype=torch.int8)}, "infinite or invalid numbers"),
-        ({"base_model__model__lm_head__lora_A__weight": torch.zeros(4, 48)}, "changes 'lm_head', which the model does not have"),
-        ({"base_model__model__model__layers__9__mlp__up_proj__lora_A__weight": torch.zeros(4, 48)}, "changes 'layers.9.mlp.up_proj'"),
+        (
+            {"base_model__model__lm_head__lora_A__weight": torch.zeros(4, 48)},
+            "changes 'lm_head', which the model does not have",
+        ),
+        (
+            {"base_model__model__model__layers__9__mlp__up_proj__lora_A__weight": torch.zeros(4, 48)},
+            "changes 'layers.9.mlp.up_proj'",
+        ),
         (
             {"base_model__model__model__norm__weight": torch.zeros(4)},
             "'base_model.model.model.norm.weight', which is not part",
         ),
     ],
 )
-def test_shapes_that_are_refused(loaded: LoadedModel, tmp_path: Path, tensors: dict[str, torch.Tensor | None], sentence: str) -> None:
+def test_shapes_that_are_refused(
+    loaded: LoadedModel, tmp_path: Path, tensors: dict[str, torch.Tensor | None], sentence: str
+) -> None:
     """Matrices that do not fit the model, or that it does not have, are refused by name."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
@@ -247,7 +275,9 @@ def test_damage_is_reported(loaded: LoadedModel, tmp_path: Path) -> None:
         read_card(folder)
 
 
-def test_made_for_other_weights(loaded: LoadedModel, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_made_for_other_weights(
+    loaded: LoadedModel, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An adapter that names its weights fits only those, wherever they are, and no others of the same shape."""
     assert isinstance(loaded.model, Decoder)
     origin = {"base": "tiny", "fingerprint": fingerprint(loaded.files), "name": "mine"}
@@ -268,7 +298,9 @@ def test_models_that_cannot_be_adapted(loaded: LoadedModel, tmp_path: Path, stor
     """A model of another family, and one that already has an adapter, are refused by name."""
     assert isinstance(loaded.model, Decoder)
     card = read_card(write_adapter(tmp_path / "mine", random_adapter(loaded.model.config)))
-    foreign = save(tiny(GPT2Config(vocab_size=VOCAB, n_positions=64, n_embd=32, n_layer=2, n_head=2)), tmp_path / "gpt2")
+    foreign = save(
+        tiny(GPT2Config(vocab_size=VOCAB, n_positions=64, n_embd=32, n_layer=2, n_head=2)), tmp_path / "gpt2"
+    )
 
     with pytest.raises(NotSupportedError, match="gpt2 does not support adapters"):
         adapt(load(str(foreign), device="cpu", store=store, progress=Silent()), card)
@@ -280,7 +312,9 @@ def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path:
     """An adapter goes to the model that it names, in any form, else to the first; never to a variant."""
     assert isinstance(loaded.model, Decoder)
     adapter = random_adapter(loaded.model.config)
-    models = [load(f"{loaded.path}@{quant}", device="cpu", store=store, progress=Silent()) for quant in ("none", "int8")]
+    models = [
+        load(f"{loaded.path}@{quant}", device="cpu", store=store, progress=Silent()) for quant in ("none", "int8")
+    ]
     second = load(
         str(write_gguf(tmp_path / "second.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))),
         store=store,
@@ -340,7 +374,9 @@ class TestMerge:
         card = read_card(write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config)))
         variant = adapt(load_exactly(base, store, monkeypatch), card)
 
-        merge(open_checkpoint(str(base), store=store, progress=Silent()), card, tmp_path / "merged", "float32", Silent())
+        merge(
+            open_checkpoint(str(base), store=store, progress=Silent()), card, tmp_path / "merged", "float32", Silent()
+        )
 
         merged = load_exactly(tmp_path / "merged", store, monkeypatch)
         close(logprobs(merged.model, IDS), logprobs(variant.model, IDS))
@@ -368,16 +404,25 @@ class TestMerge:
             for special in (False, True):
                 assert one.encode(text, special=special) == other.encode(text, special=special)
         assert one.vocabulary() == other.vocabulary()
-        assert (one.special, one.eos_ids, one.add_bos, one.bos_id) == (other.special, other.eos_ids, other.add_bos, other.bos_id)
+        assert (one.special, one.eos_ids, one.add_bos, one.bos_id) == (
+            other.special,
+            other.eos_ids,
+            other.add_bos,
+            other.bos_id,
+        )
         assert merged.infill == variant.infill
 
-    def test_shards(self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_shards(
+        self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A model larger than the limit of a file is written in several, with their index."""
         monkeypatch.setattr("pellucid.models.merge_adapter._SHARD_BYTES", 60_000)
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
 
-        merge(open_checkpoint(str(base), store=store, progress=Silent()), card, tmp_path / "merged", "float32", Silent())
+        merge(
+            open_checkpoint(str(base), store=store, progress=Silent()), card, tmp_path / "merged", "float32", Silent()
+        )
 
         files = {path.name for path in (tmp_path / "merged").glob("*.safetensors*")}
         assert {"model-00001-of-00008.safetensors", "model.safetensors.index.json"} < files or len(files) > 3
@@ -389,7 +434,9 @@ class TestMerge:
         """An existing folder, an unknown dtype, other weights, an unsupported tokenizer: one sentence each, and no folder."""
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
-        made_for_others = read_card(write_adapter(tmp_path / "others", adapter, origin={"base": "x", "fingerprint": "0"}))
+        made_for_others = read_card(
+            write_adapter(tmp_path / "others", adapter, origin={"base": "x", "fingerprint": "0"})
+        )
         checkpoint = open_checkpoint(str(base), store=store, progress=Silent())
         cases: list[tuple[Any, Path, str, type[PellucidError], str]] = [
             (card, base, "float32", ConfigError, "already exists"),
@@ -404,15 +451,24 @@ class TestMerge:
 
 class TestExporting:
     @pytest.mark.parametrize("is_file", [True, False])
-    def test_the_same_model(self, tmp_path: Path, store: Store, base: Path, monkeypatch: pytest.MonkeyPatch, is_file: bool) -> None:
+    def test_the_same_model(
+        self, tmp_path: Path, store: Store, base: Path, monkeypatch: pytest.MonkeyPatch, is_file: bool
+    ) -> None:
         """A model that was written to a folder has its own tokens and probabilities, also where the transformers library reads it."""
-        path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB)) if is_file else base
+        path = (
+            write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+            if is_file
+            else base
+        )
         checkpoint = open_checkpoint(str(path), store=store, progress=Silent())
         export(checkpoint, tmp_path / "written", "float32", Silent())
 
         source, written = load_exactly(path, store, monkeypatch), load_exactly(tmp_path / "written", store, monkeypatch)
         close(logprobs(written.model, IDS), logprobs(source.model, IDS))
-        close(reference_logprobs(AutoModelForCausalLM.from_pretrained(tmp_path / "written"), IDS), logprobs(source.model, IDS))
+        close(
+            reference_logprobs(AutoModelForCausalLM.from_pretrained(tmp_path / "written"), IDS),
+            logprobs(source.model, IDS),
+        )
         text = "def greet(name): <|im_end|>"
         assert written.tokenizer.encode(text, special=True) == source.tokenizer.encode(text, special=True)
         with pytest.raises(ConfigError, match="already exists"):

@@ -50,9 +50,18 @@ def test_other_weights(file: CalibrationFile) -> None:
         (b'{"format": "pell', "cannot be read (it is not JSON)"),
         (b"[]", "This version of Pellucid cannot read the calibration"),
         (b'{"format": "pellucid calibration 99"}', "This version of Pellucid cannot read the calibration"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "low": -Infinity}', "is damaged (it is not valid JSON)"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "costs": [1e999]}', "is damaged (it is not valid JSON)"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "about": "\\ud800"}', "is damaged (it is not valid JSON)"),
+        (
+            b'{"format": "pellucid calibration 1", "key": "weights-int8", "low": -Infinity}',
+            "is damaged (it is not valid JSON)",
+        ),
+        (
+            b'{"format": "pellucid calibration 1", "key": "weights-int8", "costs": [1e999]}',
+            "is damaged (it is not valid JSON)",
+        ),
+        (
+            b'{"format": "pellucid calibration 1", "key": "weights-int8", "about": "\\ud800"}',
+            "is damaged (it is not valid JSON)",
+        ),
     ],
 )
 def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> None:
@@ -80,9 +89,15 @@ def test_builtin(file: CalibrationFile) -> None:
     file.write({**FOUND, "features": record["features"]})
     assert known.read()[0] == file.read()[0]
     file.write({**FOUND, "features": {"version": 1}})
-    assert known.read() == (record, "The calibration in m+int8.json was made by another version of Pellucid: run pellucid calibrate again.")
+    assert known.read() == (
+        record,
+        "The calibration in m+int8.json was made by another version of Pellucid: run pellucid calibrate again.",
+    )
     file.path.write_text("{")
-    assert known.read() == (record, "The calibration in m+int8.json cannot be read (it is not JSON): run pellucid calibrate again.")
+    assert known.read() == (
+        record,
+        "The calibration in m+int8.json cannot be read (it is not JSON): run pellucid calibrate again.",
+    )
 
 
 def test_builtin_is_usable() -> None:
@@ -121,7 +136,9 @@ def test_of_next_edits_by_another_version(file: CalibrationFile) -> None:
     """One that was computed from other numbers is reported, and the built-in one of these weights decides, else the default model's."""
     edits = file.of_edits()
     edits.write(EditGate(0.1, 0.9).record | {"features": {"version": 2}})
-    sentence = "The calibration in m+int8.json was made by another version of Pellucid: run pellucid calibrate --edits again."
+    sentence = (
+        "The calibration in m+int8.json was made by another version of Pellucid: run pellucid calibrate --edits again."
+    )
     assert edits.read() == (default_edit_calibration(), sentence)
     assert replace(edits, weights=catalog()[DEFAULT_MODEL].sha256).measured() == (default_edit_calibration(), sentence)
     assert edits.measured() == (None, sentence)

@@ -8,9 +8,25 @@ from dataclasses import replace
 import pytest
 
 from pellucid.errors import ModelError
-from pellucid.models.catalog import DEFAULT_MODEL, HubSource, WheelSource, catalog, infill_format, infill_formats, next_edit_form
+from pellucid.models.catalog import (
+    DEFAULT_MODEL,
+    HubSource,
+    WheelSource,
+    catalog,
+    infill_format,
+    infill_formats,
+    next_edit_form,
+)
 
-QWEN = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|endoftext|>")
+QWEN = (
+    "<|fim_prefix|>",
+    "<|fim_middle|>",
+    "<|fim_suffix|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+    "<|endoftext|>",
+)
 
 
 def ids(*markers: str) -> dict[str, int]:
@@ -115,5 +131,7 @@ def test_the_catalog_decides_for_its_models() -> None:
 
 def test_a_next_edit_model_without_its_markers_is_refused() -> None:
     """A model whose vocabulary lacks a marker of the form that its name says is refused with one sentence."""
-    with pytest.raises(ModelError, match=r"my-sweep-next-edit\.gguf is named .* its vocabulary lacks <\|file_sep\|>: use .*\.$"):
+    with pytest.raises(
+        ModelError, match=r"my-sweep-next-edit\.gguf is named .* its vocabulary lacks <\|file_sep\|>: use .*\.$"
+    ):
         next_edit_form(ids("<|endoftext|>"), None, "my-sweep-next-edit.gguf")

@@ -74,7 +74,9 @@ def test_damaged_packed_files(model: Path, store: Store, caplog: pytest.LogCaptu
         assert torch.equal(logprobs(loaded.model, ids), expected), what
 
 
-def test_packed_file_of_another_model_is_not_served(tmp_path: Path, model: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_packed_file_of_another_model_is_not_served(
+    tmp_path: Path, model: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     """An undamaged packed file of another model is refused, because it names the model that it was made of."""
     ids = random_ids(20)
     expected = logprobs(start(model, store).model, ids)
@@ -102,9 +104,13 @@ def test_what_is_no_file_is_packed_over(model: Path, store: Store) -> None:
         start(model, store)
 
 
-def test_weights_that_cannot_be_read_back_are_a_sentence(model: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_cannot_be_read_back_are_a_sentence(
+    model: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A disk that loses data that was just written ends the start with a sentence instead of packing forever."""
-    monkeypatch.setattr("pellucid.system.atomic_files.publish", lambda part, path: path.write_bytes(part.read_bytes()[:-1]))
+    monkeypatch.setattr(
+        "pellucid.system.atomic_files.publish", lambda part, path: path.write_bytes(part.read_bytes()[:-1])
+    )
     with pytest.raises(ModelError, match=r"cannot be read back \(.*\): check the disk\.$"):
         start(model, store)
 
@@ -113,7 +119,9 @@ SHAPE = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device
 
 
 def prefix(length: int, seed: int) -> KVSnapshot:
-    content = torch.randn(2 * SHAPE.layers, SHAPE.kv_heads, length, SHAPE.head_dim, generator=torch.Generator().manual_seed(seed))
+    content = torch.randn(
+        2 * SHAPE.layers, SHAPE.kv_heads, length, SHAPE.head_dim, generator=torch.Generator().manual_seed(seed)
+    )
     return KVSnapshot(torch.tensor(random_ids(length, seed)).numpy(), content.to(SHAPE.dtype))
 
 
@@ -146,7 +154,9 @@ def test_prefixes_belong_to_the_weights_that_computed_them(model: Path, store: S
     def served() -> tuple[int, list[TokenScore]]:
         loaded = start(model, store)
         assert loaded.prefixes is not None
-        engine = LocalEngine({"tiny": loaded.model}, EngineSettings(slots=2, context=200, chunk=64), saved={"tiny": loaded.prefixes})
+        engine = LocalEngine(
+            {"tiny": loaded.model}, EngineSettings(slots=2, context=200, chunk=64), saved={"tiny": loaded.prefixes}
+        )
         try:
             return asyncio.run(answer(engine, prompt))
         finally:

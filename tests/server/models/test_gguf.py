@@ -39,7 +39,9 @@ def build(path: Path) -> Model:
 
 
 @pytest.mark.parametrize(
-    ("arch", "make"), [("llama", tiny_llama), ("qwen2", tiny_qwen2), ("qwen3", tiny_qwen3)], ids=["llama", "qwen2", "qwen3"]
+    ("arch", "make"),
+    [("llama", tiny_llama), ("qwen2", tiny_qwen2), ("qwen3", tiny_qwen3)],
+    ids=["llama", "qwen2", "qwen3"],
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:
     """A model read back from GGUF has the original's logits: permuted rows, biases, norms and tied heads included."""
@@ -90,11 +92,22 @@ def test_quantized_tensors_are_read_as_their_format_says(tmp_path: Path, kind: s
 
 def test_metadata_of_every_type(tmp_path: Path) -> None:
     """Every type of metadata is read as it was written, and requesting another type than the file's is an error."""
-    written: dict[str, Any] = {"a": 7, "b": -3, "c": 0.5, "d": True, "e": "text ▁", "f": [1, 2, 3], "g": ["x", "é"], "h": [0.5, 1.5]}
+    written: dict[str, Any] = {
+        "a": 7,
+        "b": -3,
+        "c": 0.5,
+        "d": True,
+        "e": "text ▁",
+        "f": [1, 2, 3],
+        "g": ["x", "é"],
+        "h": [0.5, 1.5],
+    }
     writer = gguf.GGUFWriter(tmp_path / "meta.gguf", "llama")
     for key, value in written.items():
         kind = gguf.GGUFValueType.get_type(value)
-        writer.add_key_value(key, value, kind, gguf.GGUFValueType.get_type(value[0]) if isinstance(value, list) else None)
+        writer.add_key_value(
+            key, value, kind, gguf.GGUFValueType.get_type(value[0]) if isinstance(value, list) else None
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
@@ -117,7 +130,9 @@ def test_truncated_file_is_one_sentence(tmp_path: Path, kept: float) -> None:
     path = write_gguf(tmp_path / "model.gguf", tiny_qwen2(), "qwen2")
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
-    with pytest.raises(ModelError, match=r"model\.gguf (is damaged or truncated|is truncated|is not a GGUF|cannot be read)") as caught:
+    with pytest.raises(
+        ModelError, match=r"model\.gguf (is damaged or truncated|is truncated|is not a GGUF|cannot be read)"
+    ) as caught:
         list(gguf_decoder.read_weights(GGUF(path)))
     assert "\n" not in str(caught.value)
 
@@ -141,7 +156,9 @@ def test_lists_nested_without_end_are_one_sentence(tmp_path: Path) -> None:
     """Lists within lists within lists are damage, however deep."""
     nested = struct.pack("<IQ", 9, 1) * 100_000
     path = tmp_path / "deep.gguf"
-    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"x" + struct.pack("<I", 9) + nested)
+    path.write_bytes(
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"x" + struct.pack("<I", 9) + nested
+    )
     with pytest.raises(ModelError, match=r"deep\.gguf is damaged or truncated"):
         GGUF(path)
 
@@ -160,15 +177,21 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="architecture 'gemma3'"):
         gguf_decoder.read_config(GGUF(write_gguf(tmp_path / "gemma.gguf", tiny_llama(), "llama", arch_name="gemma3")))
     with pytest.raises(ModelError, match="'yarn'"):
-        gguf_decoder.read_config(GGUF(write_gguf(tmp_path / "yarn.gguf", tiny_llama(), "llama", rope__scaling__type="yarn")))
+        gguf_decoder.read_config(
+            GGUF(write_gguf(tmp_path / "yarn.gguf", tiny_llama(), "llama", rope__scaling__type="yarn"))
+        )
     with pytest.raises(ModelError, match="4 of 16 dimensions"):
-        gguf_decoder.read_config(GGUF(write_gguf(tmp_path / "partial.gguf", tiny_llama(), "llama", rope__dimension_count=4)))
+        gguf_decoder.read_config(
+            GGUF(write_gguf(tmp_path / "partial.gguf", tiny_llama(), "llama", rope__dimension_count=4))
+        )
     with pytest.raises(ModelError, match="one of 3 parts"):
         gguf_decoder.read_config(GGUF(write_gguf(tmp_path / "split.gguf", tiny_llama(), "llama", parts=3)))
 
 
 def test_tensor_that_the_decoder_has_no_use_for_is_refused(tmp_path: Path) -> None:
     """Ignoring a tensor would change the model's output, so the file is refused."""
-    path = write_gguf(tmp_path / "model.gguf", tiny_llama(), "llama", extra={"blk.0.attn_sinks.weight": np.ones(4, np.float32)})
+    path = write_gguf(
+        tmp_path / "model.gguf", tiny_llama(), "llama", extra={"blk.0.attn_sinks.weight": np.ones(4, np.float32)}
+    )
     with pytest.raises(ModelError, match=r"blk\.0\.attn_sinks\.weight"):
         list(gguf_decoder.read_weights(GGUF(path)))

@@ -34,7 +34,9 @@ from support.models.tiny_models import tiny, tiny_llama
 
 VOCAB = 320
 MEMORY = 1 << 30
-"""Bytes that a case may take on top of what the tests hold: it runs in a process that may not take more."""
+"""Bytes that a case may take on top of what the tests hold: it runs in a process that may not take
+more.
+"""
 
 
 def folder(path: Path, **config: Any) -> Path:
@@ -121,7 +123,9 @@ def test_nested_json_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja", "model.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja", "model.safetensors"]
+)
 def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
     """A FIFO, an endless device or a folder in place of a file is a sentence, not an endless wait."""
     path = folder(tmp_path / "model")
@@ -172,7 +176,10 @@ def test_a_pattern_that_backtracks_is_stopped(tmp_path: Path) -> None:
     """A tokenizer whose pattern backtracks for ages is stopped after two seconds of processor time, and still encodes other texts."""
     backend = byte_level_bpe(VOCAB)
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(r"(\s|\s)*(\s|\s)*x|."), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(r"(\s|\s)*(\s|\s)*x|."), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer = read_tokenizer(write_folder(tmp_path / "slow", backend))
     assert tokenizer.encode("def")
@@ -318,7 +325,13 @@ def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path)
     tiny(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(path)
     write_folder(path, byte_level_bpe(VOCAB))
     kept = (path / "config.json").read_bytes()
-    for fields in ({"n_layer": 2**40}, {"n_positions": 2**30}, {"vocab_size": 10**9}, {"n_layer": 3000}, {"n_inner": "x"}):
+    for fields in (
+        {"n_layer": 2**40},
+        {"n_positions": 2**30},
+        {"vocab_size": 10**9},
+        {"n_layer": 3000},
+        {"n_inner": "x"},
+    ):
         change(path / "config.json", **fields)
         assert "gpt2" in outcome(open_model(path))
         (path / "config.json").write_bytes(kept)
@@ -328,7 +341,9 @@ def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path)
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["\0", "a" * 300, "./" + "a" * 300, "~nobody-has-this-name/x", "org/" + "a" * 300, "./\0.gguf"])
+@pytest.mark.parametrize(
+    "name", ["\0", "a" * 300, "./" + "a" * 300, "~nobody-has-this-name/x", "org/" + "a" * 300, "./\0.gguf"]
+)
 def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) -> None:
     """A name that is not a valid path is refused like any other unknown name."""
     with pytest.raises(PellucidError) as caught:

@@ -69,7 +69,9 @@ def test_hostile_listings_are_one_sentence(models: Store, monkeypatch: pytest.Mo
     assert "\0" not in refusal
 
 
-@pytest.mark.parametrize("target", ["", "//", "javascript:1", "file:///etc/passwd", "http://" + "a" * 300 + "/", "http://127.0.0.1:1/"])
+@pytest.mark.parametrize(
+    "target", ["", "//", "javascript:1", "file:///etc/passwd", "http://" + "a" * 300 + "/", "http://127.0.0.1:1/"]
+)
 def test_redirects_to_nowhere_are_one_sentence(models: Store, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
     """An endless redirect, or one to no address or another protocol, is a hub that cannot be reached."""
 

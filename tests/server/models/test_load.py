@@ -27,7 +27,15 @@ from pellucid.system.progress_protocol import Silent
 from support.models.float64_reference import ALLOWANCE, exact_logprobs
 from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
 from support.models.recording_progress import Following
-from support.models.tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3
+from support.models.tiny_models import (
+    random_ids,
+    reference_logprobs,
+    tiny,
+    tiny_llama,
+    tiny_mistral,
+    tiny_qwen2,
+    tiny_qwen3,
+)
 
 VOCAB = 320
 
@@ -47,7 +55,9 @@ def change_config(folder: Path, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
-@pytest.mark.parametrize("make", [tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3], ids=["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "make", [tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3], ids=["llama", "mistral", "qwen2", "qwen3"]
+)
 def test_folder_agrees_with_transformers(tmp_path: Path, store: Store, make: Any) -> None:
     """A folder of every family of the lean decoder, whole or in shards, has transformers' probabilities."""
     model, ids = make(vocab_size=VOCAB), random_ids(40)
@@ -99,7 +109,10 @@ def test_second_start_reads_no_weights(tmp_path: Path, store: Store, monkeypatch
 def test_one_model_in_two_forms(tmp_path: Path, store: Store) -> None:
     """A quant in a model's name is its own: the model is served in both forms, which differ."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
-    exact, rounded = (load(f"{path}@{quant}", device="cpu", quant="auto", store=store, progress=Silent()) for quant in ("none", "int8"))
+    exact, rounded = (
+        load(f"{path}@{quant}", device="cpu", quant="auto", store=store, progress=Silent())
+        for quant in ("none", "int8")
+    )
     assert (exact.name, rounded.name) == ("tiny@none", "tiny@int8")
     assert exact.path == rounded.path == path
     ids = random_ids(20)
@@ -128,7 +141,9 @@ def test_broken_packing_leaves_nothing(tmp_path: Path, store: Store) -> None:
     assert list((store.root / "packed").iterdir()) == []
 
 
-def test_full_disk_is_reported_before_anything_is_written(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_before_anything_is_written(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Packed weights that do not fit on the disk are not begun."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
@@ -165,7 +180,9 @@ def test_packed_weights_of_a_local_model_can_be_removed(tmp_path: Path, store: S
 
 def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
     """A model outside the decoder's family is run by the transformers library, which quantizes nothing and draws no bars."""
-    model = tiny(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1))
+    model = tiny(
+        GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1)
+    )
     folder = save(model, tmp_path / "gpt2")
     following = Following()
     capfd.readouterr()

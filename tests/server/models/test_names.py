@@ -83,7 +83,8 @@ def test_the_working_directory_itself_can_be_a_model(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "written"), [("mine", "./mine"), ("run/gpt", "run/gpt"), ("/abs", "/abs"), ("./mine", "./mine"), ("../mine", "../mine")]
+    ("path", "written"),
+    [("mine", "./mine"), ("run/gpt", "run/gpt"), ("/abs", "/abs"), ("./mine", "./mine"), ("../mine", "../mine")],
 )
 def test_a_path_is_written_as_it_is_read(path: str, written: str) -> None:
     """A path that a command prints for its user to type is read as a path, not as a name."""

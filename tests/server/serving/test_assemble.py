@@ -42,7 +42,9 @@ def test_two_models_of_one_name_are_refused_before_loading(tmp_path: Path, monke
 def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache beyond any memory tells its bytes and the two settings that make it smaller."""
     shape = CacheShape(layers=1, kv_heads=1024, head_dim=2**20, dtype=torch.float32, device=torch.device("cpu"))
-    model = cast("Model", SimpleNamespace(context=4096, cache_shape=shape, vocab_size=300, weight_bytes=0, description="huge"))
+    model = cast(
+        "Model", SimpleNamespace(context=4096, cache_shape=shape, vocab_size=300, weight_bytes=0, description="huge")
+    )
 
     def load(name: str, **options: Any) -> LoadedModel:
         return loaded_model(name, model, byte_tokenizer())
@@ -50,7 +52,9 @@ def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(module, "load", load)
     size = 1024 * 4096 * 2 * 1024 * 2**20 * 4
 
-    with pytest.raises(ConfigError, match=rf"\({size} bytes\), which cannot be allocated: use fewer --slots or a smaller --context\.$"):
+    with pytest.raises(
+        ConfigError, match=rf"\({size} bytes\), which cannot be allocated: use fewer --slots or a smaller --context\.$"
+    ):
         assemble(load_settings(cache=tmp_path / "cache", slots=1024), ["huge"], Silent())
 
 

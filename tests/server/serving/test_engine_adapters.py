@@ -81,7 +81,9 @@ async def front_of(replicas: Sequence[StandInReplica], tmp_path: Path) -> AsyncI
     for name in ("mine", "other"):
         folder = store.adapters_path(name)
         folder.mkdir(parents=True)
-        (folder / CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}))
+        (folder / CONFIG).write_text(
+            json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]})
+        )
         (folder / WEIGHTS).touch()
     with ExitStack() as servers:
         urls = [servers.enter_context(listening(replica)) for replica in replicas]
@@ -168,7 +170,12 @@ async def test_names_that_cannot_be(engine: LocalEngine, tmp_path: Path) -> None
 
 async def test_loading(engine: LocalEngine, tmp_path: Path) -> None:
     """An adapter is loaded by the engines that see its folder; the answer and the list name the others with the reason."""
-    replicas = [loading(engine, tmp_path), loading(engine, tmp_path), replica_with(engine), replica_with(engine, loads_adapters=True)]
+    replicas = [
+        loading(engine, tmp_path),
+        loading(engine, tmp_path),
+        replica_with(engine),
+        replica_with(engine, loads_adapters=True),
+    ]
     async with front_of(replicas, tmp_path) as front:
         status = await front.adapters.load("mine")
         assert (status.id, status.base, status.card and status.card.rank) == (MODEL, TINY, 2)
@@ -358,7 +365,11 @@ async def test_loading_while_an_engine_unloads(engine: LocalEngine, tmp_path: Pa
         await until(lambda: MODEL in front.members.adapters._changing)
         away.may_unload = True
         await asyncio.gather(check, load)
-        assert (away.adapters, front.members.adapters.problems(MODEL), front.models()) == ({"mine": RED}, {}, [TINY, MODEL])
+        assert (away.adapters, front.members.adapters.problems(MODEL), front.models()) == (
+            {"mine": RED},
+            {},
+            [TINY, MODEL],
+        )
 
 
 async def test_an_engine_that_unloads_late(engine: LocalEngine, tmp_path: Path) -> None:
@@ -376,7 +387,9 @@ async def test_an_engine_that_unloads_late(engine: LocalEngine, tmp_path: Path) 
         assert front.members.adapters._unloaded == {}
 
 
-async def test_names_with_control_characters(engine: LocalEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_names_with_control_characters(
+    engine: LocalEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The name that an engine gives an adapter writes no line of its own into the log or to a terminal, and is shown shortened."""
     name = "mine\n2026-11-28 INFO forged \x1b[31m" + "x" * 1000
     async with front_of([replica_with(engine, adapters={name: RED}, parents={name: TINY})], tmp_path) as front:

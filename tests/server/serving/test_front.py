@@ -95,7 +95,9 @@ def front(urls: list[str], folder: Path, tmp_path: Path, unused_tcp_port: int) -
     """A client of ``pellucid serve`` over the first replica."""
     words = command("serve", "--engine", urls[0], "--model", f"{NAME}={folder}", "--no-page")
     with (
-        subprocess.Popen(words, env=environment(tmp_path, unused_tcp_port), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        subprocess.Popen(
+            words, env=environment(tmp_path, unused_tcp_port), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{unused_tcp_port}", timeout=PATIENCE, trust_env=False) as http,
     ):
         try:
@@ -139,9 +141,13 @@ def test_answers_of_engines_elsewhere(front: httpx.Client, replicas: list[StandI
 
     replies = {
         "text": front.post("/v1/completions", json={"prompt": "def", "max_tokens": 4, "temperature": 0, "logprobs": 2}),
-        "infill": front.post("/v1/completions", json={"prompt": "def a(", "suffix": ")\n", "max_tokens": 4, "temperature": 0}),
+        "infill": front.post(
+            "/v1/completions", json={"prompt": "def a(", "suffix": ")\n", "max_tokens": 4, "temperature": 0}
+        ),
         "score": front.post("/v1/score", json={"text": "def add(a, b):", "top_logprobs": 2}),
-        "choice": front.post("/completion", json={"prompt": "Say", "n_predict": 9, "json_schema": {"enum": ["yes", "no"]}}),
+        "choice": front.post(
+            "/completion", json={"prompt": "Say", "n_predict": 9, "json_schema": {"enum": ["yes", "no"]}}
+        ),
         "embedding": front.post("/v1/embeddings", json={"input": "def"}),
         "slots": front.get("/slots"),
     }
@@ -172,12 +178,19 @@ def test_a_lost_engine_is_reported(front: httpx.Client, replicas: list[StandInRe
     wait_until(lambda: front.post("/v1/completions", json=body).status_code == 200)
 
 
-def test_engines_are_added_and_removed(front: httpx.Client, urls: list[str], tmp_path: Path, unused_tcp_port_factory: Ports) -> None:
-    """The commands list, add and remove engines of a running server, and say what it makes of them. Those of any server are listed."""
+def test_engines_are_added_and_removed(
+    front: httpx.Client, urls: list[str], tmp_path: Path, unused_tcp_port_factory: Ports
+) -> None:
+    """The commands list, add and remove engines of a running server, and say what it makes of them.
+
+    Those of any server are listed.
+    """
     own = environment(tmp_path, int(front.base_url.port or 0))
 
     def run(*words: str) -> str:
-        return subprocess.run(command("engines", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+        return subprocess.run(
+            command("engines", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE
+        ).stdout
 
     assert urls[0] in run("list")
     elsewhere = own | {"PELLUCID_PORT": str(unused_tcp_port_factory())}
@@ -189,7 +202,9 @@ def test_engines_are_added_and_removed(front: httpx.Client, urls: list[str], tmp
     assert "is in" in run("add", urls[1])
     assert f"{urls[1]} was removed" in run("remove", urls[1])
     assert engines(front) == [(urls[0], "ready")]
-    refused = subprocess.run(command("engines", "remove", urls[0]), env=own, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    refused = subprocess.run(
+        command("engines", "remove", urls[0]), env=own, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert (refused.returncode, "stay until the server exits" in refused.stderr) == (1, True)
 
 
@@ -202,14 +217,21 @@ def test_adapters(front: httpx.Client, replicas: list[StandInReplica], tmp_path:
     own = environment(tmp_path, int(front.base_url.port or 0))
 
     def run(*words: str) -> str:
-        return subprocess.run(command("adapters", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+        return subprocess.run(
+            command("adapters", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE
+        ).stdout
 
     refused = front.post("/v1/adapters", json={"name": "mine"})
     assert (refused.status_code, "It does not find the folder" in refused.text) == (400, True)
     replicas[0].folders = {str(folder): OTHER}
     assert f"mine is loaded as the model {NAME}:mine." in run("load", "mine")
     (base, card) = front.get("/v1/models").json()["data"]
-    assert (base["id"], card["id"], card["meta"]["base"], card["meta"]["adapter"]) == (NAME, f"{NAME}:mine", NAME, "mine")
+    assert (base["id"], card["id"], card["meta"]["base"], card["meta"]["adapter"]) == (
+        NAME,
+        f"{NAME}:mine",
+        NAME,
+        "mine",
+    )
     assert card["meta"]["engines"] == base["meta"]["engines"]
     assert card["meta"]["infill"] == base["meta"]["infill"]
     (engine,) = front.get("/v1/engines").json()["data"]
@@ -218,8 +240,15 @@ def test_adapters(front: httpx.Client, replicas: list[StandInReplica], tmp_path:
     assert (listed["id"], listed["rank"], listed["loaded"]) == (f"{NAME}:mine", 2, True)
 
     body = {"prompt": "def add(a, b):", "max_tokens": 8, "temperature": 0}
-    texts = {model: front.post("/v1/completions", json=body | {"model": model}).json() for model in (NAME, f"{NAME}:mine", "mine")}
-    assert texts["mine"]["choices"][0]["text"] == texts[f"{NAME}:mine"]["choices"][0]["text"] != texts[NAME]["choices"][0]["text"]
+    texts = {
+        model: front.post("/v1/completions", json=body | {"model": model}).json()
+        for model in (NAME, f"{NAME}:mine", "mine")
+    }
+    assert (
+        texts["mine"]["choices"][0]["text"]
+        == texts[f"{NAME}:mine"]["choices"][0]["text"]
+        != texts[NAME]["choices"][0]["text"]
+    )
     assert replicas[0].bodies[-1]["model"] == "mine"
 
     assert "running answers finish" in run("unload", f"{NAME}:mine")
@@ -249,14 +278,18 @@ def test_settings_that_cannot_be_meant(models: Sequence[str], engines: Sequence[
         check_front(load_settings(models=tuple(models), engines=tuple(engines)))
 
 
-def test_a_front_before_its_engines(replicas: list[StandInReplica], folder: Path, tmp_path: Path, unused_tcp_port_factory: Ports) -> None:
+def test_a_front_before_its_engines(
+    replicas: list[StandInReplica], folder: Path, tmp_path: Path, unused_tcp_port_factory: Ports
+) -> None:
     """A server that starts before its engines says what it waits for, and serves as soon as a right one is there."""
     port, late, wrong = (unused_tcp_port_factory() for _ in range(3))
     replicas[1].tokenizers = {"near": replicas[1].tokenizers[NAME]}
     options = [f"--engine=http://127.0.0.1:{number}" for number in (wrong, late)]
     with (
         listening(replicas[1], wrong),
-        running(command("serve", *options, "--model", f"{NAME}={folder}", "--no-page"), environment(tmp_path, port)) as process,
+        running(
+            command("serve", *options, "--model", f"{NAME}={folder}", "--no-page"), environment(tmp_path, port)
+        ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as http,
     ):
 
@@ -267,7 +300,9 @@ def test_a_front_before_its_engines(replicas: list[StandInReplica], folder: Path
             except httpx.ConnectError:
                 return {}
             details = reply.json()["error"]["pellucid"]
-            return {one["id"]: one["problem"] for one in details["engines"]["data"]} if details["state"] == "away" else {}
+            return (
+                {one["id"]: one["problem"] for one in details["engines"]["data"]} if details["state"] == "away" else {}
+            )
 
         wait_until(lambda: "does not answer" in problems().get(f"http://127.0.0.1:{late}", ""))
         wait_until(lambda: "It serves near, and not far" in problems().get(f"http://127.0.0.1:{wrong}", ""))
@@ -279,7 +314,12 @@ def test_a_front_before_its_engines(replicas: list[StandInReplica], folder: Path
         assert (refused.status_code, "No engine serves far now" in refused.text) == (503, True)
         with listening(replicas[0], late):
             wait_until(lambda: is_ready(http, process))
-            assert http.post("/v1/completions", json={"prompt": "def", "max_tokens": 4}).json()["usage"]["completion_tokens"] == 4
+            assert (
+                http.post("/v1/completions", json={"prompt": "def", "max_tokens": 4}).json()["usage"][
+                    "completion_tokens"
+                ]
+                == 4
+            )
             wait_until(lambda: http.get("/v1/models").json()["data"][0]["meta"]["description"] == "vLLM 0.32.0")
             assert http.get("/v1/models").json()["data"][0]["meta"]["n_ctx"] == 1023
         process.terminate()
@@ -291,9 +331,14 @@ def test_a_front_before_its_engines(replicas: list[StandInReplica], folder: Path
 
 @pytest.mark.parametrize(
     ("name", "port", "reason"),
-    [(NAME, 9, "http://127.0.0.1:9: http://127.0.0.1:9 does not answer"), ("near", None, "It serves far, and not near")],
+    [
+        (NAME, 9, "http://127.0.0.1:9: http://127.0.0.1:9 does not answer"),
+        ("near", None, "It serves far, and not near"),
+    ],
 )
-def test_work_that_does_not_wait(folder: Path, tmp_path: Path, urls: list[str], name: str, port: int | None, reason: str) -> None:
+def test_work_that_does_not_wait(
+    folder: Path, tmp_path: Path, urls: list[str], name: str, port: int | None, reason: str
+) -> None:
     """Work that needs its engines now ends without one that can take part, and says why for each address."""
     url = urls[0] if port is None else f"http://127.0.0.1:{port}"
     settings = load_settings(models=(f"{name}={folder}",), engines=(url,), cache=tmp_path)
@@ -301,7 +346,9 @@ def test_work_that_does_not_wait(folder: Path, tmp_path: Path, urls: list[str], 
         asyncio.run(join_engines(assemble_front(settings, Silent())))
 
 
-def test_calibrating_over_an_engine(replicas: list[StandInReplica], folder: Path, tmp_path: Path, urls: list[str]) -> None:
+def test_calibrating_over_an_engine(
+    replicas: list[StandInReplica], folder: Path, tmp_path: Path, urls: list[str]
+) -> None:
     """Before a calibration begins, the engine has joined, so that the weights which it is for are known; adapters do not matter."""
     replicas[0].parents, replicas[0].adapters = {"mine": NAME}, {"mine": OTHER}
     settings = load_settings(models=(f"{NAME}={folder}",), engines=(urls[0],), cache=tmp_path)

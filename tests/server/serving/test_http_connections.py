@@ -24,7 +24,15 @@ from pellucid.serving.http_connections import MAX_FILES, AcceptErrors, LimitedCo
 from pellucid.system.api_keys import read_keys
 from support.page.small_page_server import paged
 from support.servers.hostile_clients import connections, head, push, received, reset, resident_bytes, stream_request
-from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, tiny_adapters, tiny_assistant
+from support.servers.http_servers import (
+    TINY,
+    LiveServer,
+    ScriptedAssistant,
+    live,
+    scripted_state,
+    tiny_adapters,
+    tiny_assistant,
+)
 
 KEY = "a-long-key"
 SHOWN = (f"X-Api-Key: {KEY}",)
@@ -44,7 +52,9 @@ ROUTES = (
     "/nowhere",
 )
 HELD_AT_ONCE = 160 * MEGABYTE
-"""What 60 unfinished bodies may add: two of the largest, 60 small ones, what is on its way of each, and what malloc keeps."""
+"""What 60 unfinished bodies may add: two of the largest, 60 small ones, what is on its way of each,
+and what malloc keeps.
+"""
 
 
 @pytest.fixture
@@ -191,7 +201,9 @@ def test_streams_outlast_all_limits() -> None:
         await asyncio.sleep(1.5)
 
     with live(scripted_state(ScriptedAssistant(before=before))) as server, connections(server.port, 1) as (one,):
-        one.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, ("Connection: close",)))
+        one.sendall(
+            stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, ("Connection: close",))
+        )
         time.sleep(2)
         assert b"data: [DONE]" in received(one)
 
@@ -207,7 +219,9 @@ def test_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         await release.wait()
 
     with live(scripted_state(ScriptedAssistant(before=before))) as server, connections(server.port, 1) as (stream,):
-        stream.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, ("Connection: close",)))
+        stream.sendall(
+            stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, ("Connection: close",))
+        )
         assert begun.wait(120)  # until its request is read, a connection is an idle one
         held = resident_bytes()
         with connections(server.port, 1000) as idle:
@@ -255,7 +269,10 @@ def test_clients_that_have_given_up() -> None:
                     one.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}))
             release.set()
         assert healthy(server)
-        assert httpx.post(f"{server.url}/v1/completions", json={"prompt": "x"}, trust_env=False, timeout=120).status_code == 200
+        assert (
+            httpx.post(f"{server.url}/v1/completions", json={"prompt": "x"}, trust_env=False, timeout=120).status_code
+            == 200
+        )
     assert asked.count(0) == 1  # the first token of the last request
 
 
@@ -331,7 +348,9 @@ def test_one_owner_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) 
 
     def ask(key: str) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}"}
-        return httpx.post(f"{server.url}/tokenize", json={"content": "x"}, headers=headers, trust_env=False, timeout=120)
+        return httpx.post(
+            f"{server.url}/tokenize", json={"content": "x"}, headers=headers, trust_env=False, timeout=120
+        )
 
     state = scripted_state(ScriptedAssistant(before=before), keys=read_keys("anna:key-of-anna,ben:key-of-ben"))
     with live(state) as server, connections(server.port, 3) as held:
@@ -342,7 +361,10 @@ def test_one_owner_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) 
         while (refused := ask("key-of-ben")).status_code == 200:
             assert time.monotonic() < late, "ben's requests are not counted"
         assert refused.status_code == 429
-        assert refused.json()["error"]["message"] == "You already have 3 open requests: wait for some to finish, or close them."
+        assert (
+            refused.json()["error"]["message"]
+            == "You already have 3 open requests: wait for some to finish, or close them."
+        )
         assert ask("key-of-anna").status_code == 200
         release_in(server, release)
         for one in held:
@@ -388,7 +410,9 @@ def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
             one.sendall(head(tiny.port, path, len(LARGE) + 1))
         push(unfinished, LARGE, seconds=1.0)
         grown = resident_bytes() - held
-        answer = httpx.post(f"{tiny.url}/v1/completions", json={"prompt": "x", "max_tokens": 1}, trust_env=False, timeout=120)
+        answer = httpx.post(
+            f"{tiny.url}/v1/completions", json={"prompt": "x", "max_tokens": 1}, trust_env=False, timeout=120
+        )
         assert healthy(tiny)
     assert answer.status_code == 200
     assert grown < HELD_AT_ONCE, f"{grown / MEGABYTE:.0f} MB"
@@ -396,7 +420,9 @@ def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["/login", "/logout", "/gradio_api/upload", "/gradio_api/queue/join", "/v1/completions", "/health", "/"])
+@pytest.mark.parametrize(
+    "path", ["/login", "/logout", "/gradio_api/upload", "/gradio_api/queue/join", "/v1/completions", "/health", "/"]
+)
 def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
     """A client without a key takes a few kilobytes, whatever it announces and sends, on the page and on the API."""
     with paged(tmp_path, keys="anna:key-of-anna", max_body_bytes=16 * 2**20) as server:

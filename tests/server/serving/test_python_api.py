@@ -40,7 +40,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PythonModel]:
 def test_import_is_light() -> None:
     """``import pellucid`` imports neither torch nor pydantic: the language server starts with it."""
     code = "import sys, pellucid; print({'torch', 'pydantic', 'transformers'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
     assert done.stdout == "set()\n"
 
 
@@ -58,7 +60,10 @@ async def test_sync_and_async_agree(model: PythonModel) -> None:
 
 
 def assert_same(some: Sequence[Token], others: Sequence[Token]) -> None:
-    """Assert that tokens are the same. The last bits of their logprobs depend on what the cache held."""
+    """Assert that tokens are the same.
+
+    The last bits of their logprobs depend on what the cache held.
+    """
     assert [one.id for one in some] == [one.id for one in others]
     for one, other in zip(some, others, strict=True):
         assert one.logprob == (None if other.logprob is None else pytest.approx(other.logprob, abs=1e-4))
@@ -151,7 +156,11 @@ def test_server_by_its_url() -> None:
 def test_failed_generation() -> None:
     """A stream that ends with an error raises its sentence."""
     assistant = ScriptedAssistant(script=(Finish(FinishReason.ERROR, Usage(), error="The model failed."),))
-    with live(scripted_state(assistant)) as server, pellucid.load(server.url) as remote, pytest.raises(PellucidError, match="model"):
+    with (
+        live(scripted_state(assistant)) as server,
+        pellucid.load(server.url) as remote,
+        pytest.raises(PellucidError, match="model"),
+    ):
         remote.complete(TEXT)
 
 

@@ -83,7 +83,12 @@ def test_streamed_chat_with_alternatives(client: OpenAI) -> None:
 def test_infill(client: OpenAI) -> None:
     """A gap between two pieces of code is filled with what both of them ask for."""
     answer = client.completions.create(
-        model=CODER, prompt="def add(a, b):\n    return ", suffix="\n\nprint(add(1, 2))\n", stop="\n", max_tokens=16, temperature=0
+        model=CODER,
+        prompt="def add(a, b):\n    return ",
+        suffix="\n\nprint(add(1, 2))\n",
+        stop="\n",
+        max_tokens=16,
+        temperature=0,
     )
 
     assert answer.choices[0].text.strip() == "a + b"
@@ -92,7 +97,9 @@ def test_infill(client: OpenAI) -> None:
 def test_both_models_read(url: str) -> None:
     """Both models find sense likelier than nonsense, and the bits per byte are those of the logprobs."""
     for model in (CODER, CHATTER):
-        sense, nonsense = (score(url, model, text) for text in ("The sun rises in the east.", "Sun the east rises in the."))
+        sense, nonsense = (
+            score(url, model, text) for text in ("The sun rises in the east.", "Sun the east rises in the.")
+        )
         assert sense["summary"]["perplexity"] < nonsense["summary"]["perplexity"]
         total = sum(token["logprob"] for token in sense["tokens"] if token["logprob"] is not None)
         assert sense["summary"]["logprob_sum"] == pytest.approx(total)
@@ -101,11 +108,20 @@ def test_both_models_read(url: str) -> None:
 def test_reading_is_writing(url: str) -> None:
     """A token that was generated is scored alike when it is read: logprob, rank, entropy."""
     messages = [{"role": "user", "content": "Name three colours."}]
-    body = {"model": CODER, "messages": messages, "max_tokens": 12, "temperature": 0, "logprobs": True, "top_logprobs": 3}
+    body = {
+        "model": CODER,
+        "messages": messages,
+        "max_tokens": 12,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 3,
+    }
     reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]
     said = [entry["pellucid"] for entry in reply["logprobs"]["content"]]
     answer = {"role": "assistant", "content": reply["message"]["content"]}
-    read = httpx.post(f"{url}/v1/score", json={"model": CODER, "messages": [*messages, answer]}, timeout=60).json()["tokens"]
+    read = httpx.post(f"{url}/v1/score", json={"model": CODER, "messages": [*messages, answer]}, timeout=60).json()[
+        "tokens"
+    ]
 
     for token in said:
         twin = read[token["position"]]

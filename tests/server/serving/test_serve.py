@@ -62,8 +62,14 @@ def port() -> int:
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
     """Starts ``pellucid serve`` with these options; what still runs at the end is killed."""
     processes: list[subprocess.Popen[str]] = []
-    folders = [str(Path(file).parents[2]) for file in (pellucid.cli.app.__file__, pellucid_webui.hosting.mount.__file__)]
-    own = {"PYTHONPATH": os.pathsep.join(folders), "PELLUCID_CACHE": str(tmp_path / "cache"), "PELLUCID_DATA": str(tmp_path / "data")}
+    folders = [
+        str(Path(file).parents[2]) for file in (pellucid.cli.app.__file__, pellucid_webui.hosting.mount.__file__)
+    ]
+    own = {
+        "PYTHONPATH": os.pathsep.join(folders),
+        "PELLUCID_CACHE": str(tmp_path / "cache"),
+        "PELLUCID_DATA": str(tmp_path / "data"),
+    }
     environment = {**os.environ, **own}
     code = "from pellucid.cli.app import app; app()"
 
@@ -102,7 +108,9 @@ async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
         await ready(client, process)
         items = [
             item
-            async for item in client.complete(CompletionQuery("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True)))
+            async for item in client.complete(
+                CompletionQuery("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True))
+            )
         ]
     process.terminate()
     out, err = process.communicate(timeout=60)
@@ -124,7 +132,12 @@ async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None
         async with Client(f"http://127.0.0.1:{port}") as client:
             await ready(client, process)
             for prompt in prompts:
-                items = [item async for item in client.complete(CompletionQuery(prompt, params=SamplingParams(max_tokens=1), heal=False))]
+                items = [
+                    item
+                    async for item in client.complete(
+                        CompletionQuery(prompt, params=SamplingParams(max_tokens=1), heal=False)
+                    )
+                ]
                 assert isinstance(items[-1], Finish)
                 computed.append(items[-1].usage.computed)
         if not options:
@@ -193,8 +206,16 @@ def test_open_page_keeps_no_server(tmp_path: Path) -> None:
     state = ServerState(models=("tiny",))
     page_of(load_settings(data=tmp_path), state)
 
-    counted = {path: state.idleness.counts(path) for path in ("/gradio_api/heartbeat/s1", "/page/alive", "/", "/gradio_api/queue/join")}
-    assert counted == {"/gradio_api/heartbeat/s1": False, "/page/alive": False, "/": True, "/gradio_api/queue/join": True}
+    counted = {
+        path: state.idleness.counts(path)
+        for path in ("/gradio_api/heartbeat/s1", "/page/alive", "/", "/gradio_api/queue/join")
+    }
+    assert counted == {
+        "/gradio_api/heartbeat/s1": False,
+        "/page/alive": False,
+        "/": True,
+        "/gradio_api/queue/join": True,
+    }
 
 
 @pytest.mark.process
@@ -215,7 +236,9 @@ def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
         (["--device", "cuda:7"], "cuda:7"),
     ],
 )
-def test_wrong_name_is_refused_at_once(run: Callable[..., tuple[int, str, str]], options: list[str], sentence: str) -> None:
+def test_wrong_name_is_refused_at_once(
+    run: Callable[..., tuple[int, str, str]], options: list[str], sentence: str
+) -> None:
     """A model or device that does not exist ends the command before it says that it listens."""
     code, out, err = run("serve", *options)
 
@@ -244,7 +267,8 @@ def test_no_such_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(
         ConfigError,
-        match=r"^The host nowhere is not an address of this machine \(Name or service not known\): choose another " r"--host\.$",
+        match=r"^The host nowhere is not an address of this machine \(Name or service not known\): choose another "
+        r"--host\.$",
     ):
         listen("nowhere", 0)
 
@@ -276,7 +300,11 @@ def test_curl_line_is_for_a_shell() -> None:
 
 @pytest.mark.parametrize(
     ("infill", "chat", "routes"),
-    [(True, True, ["/infill", "/v1/chat/completions"]), (False, True, ["/v1/chat/completions"]), (False, False, ["/v1/completions"])],
+    [
+        (True, True, ["/infill", "/v1/chat/completions"]),
+        (False, True, ["/v1/chat/completions"]),
+        (False, False, ["/v1/completions"]),
+    ],
 )
 def test_what_is_there_to_try(monkeypatch: pytest.MonkeyPatch, infill: bool, chat: bool, routes: list[str]) -> None:
     """The greeting asks for what the model can do."""

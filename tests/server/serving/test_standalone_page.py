@@ -54,7 +54,9 @@ def port() -> int:
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
     """Starts ``pellucid webui`` with these options; what still runs at the end is killed."""
     processes: list[subprocess.Popen[str]] = []
-    folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid.cli.app, pellucid_webui.hosting.mount)]
+    folders = [
+        str(Path(module.__file__ or "").parents[2]) for module in (pellucid.cli.app, pellucid_webui.hosting.mount)
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PELLUCID_DATA": str(tmp_path / "data")}
     code = "import sys; from pellucid.cli.app import app\ntry: app()\nfinally: print('torch' in sys.modules)"
 
@@ -97,7 +99,10 @@ def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (0, "")
-    assert out == f"The page is at http://127.0.0.1:{port}/ and uses the server at {server.url}. Press Ctrl-C to stop it.\nFalse\n"
+    assert (
+        out
+        == f"The page is at http://127.0.0.1:{port}/ and uses the server at {server.url}. Press Ctrl-C to stop it.\nFalse\n"
+    )
     assert (tmp_path / "data" / "conversations.db").exists()
 
 
@@ -118,7 +123,10 @@ def test_key_is_asked_for_here_too(start: Start, port: int) -> None:
         process = start("--server", server.url, "--api-key", "secret")
         page(port, process, "Log in to Pellucid")
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, headers={"origin": f"http://127.0.0.1:{port}"}, timeout=60
+            base_url=f"http://127.0.0.1:{port}",
+            trust_env=False,
+            headers={"origin": f"http://127.0.0.1:{port}"},
+            timeout=60,
         ) as http:
             assert http.get("/config").status_code == 401
             assert http.get("/v1/models").status_code == 401
@@ -142,8 +150,14 @@ def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) 
         page(port, process, "Log in to Pellucid")
         process.terminate()
         _, err = process.communicate(timeout=60)
-    assert f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} with --api-key-file.\n" in err
-    assert f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n" in err
+    assert (
+        f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} with --api-key-file.\n"
+        in err
+    )
+    assert (
+        f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n"
+        in err
+    )
 
 
 def test_wrong_key(start: Start, port: int) -> None:
@@ -161,11 +175,26 @@ def test_wrong_key(start: Start, port: int) -> None:
     ("found", "sentence"),
     [
         (ServerHealth(HealthStatus.LOADING), f"The server at {URL} is loading its models."),
-        (ServerHealth(HealthStatus.LOADING, "Loading model", "a.gguf", 3, 4), f"The server at {URL} is loading its models: a.gguf."),
-        (ServerHealth(HealthStatus.LEAVING, "x"), f"The server at {URL} is shutting down: start it again with pellucid serve."),
-        (ServerHealth(HealthStatus.FAILED, "x"), f"The server at {URL} has failed and no longer answers requests: start it again."),
-        (ServerHealth(HealthStatus.FORBIDDEN, "Host."), f"The server at {URL} does not accept requests to this address: Host."),
-        (ServerHealth(HealthStatus.FOREIGN), f"The server at {URL} is not Pellucid: give the address of a Pellucid server with --server."),
+        (
+            ServerHealth(HealthStatus.LOADING, "Loading model", "a.gguf", 3, 4),
+            f"The server at {URL} is loading its models: a.gguf.",
+        ),
+        (
+            ServerHealth(HealthStatus.LEAVING, "x"),
+            f"The server at {URL} is shutting down: start it again with pellucid serve.",
+        ),
+        (
+            ServerHealth(HealthStatus.FAILED, "x"),
+            f"The server at {URL} has failed and no longer answers requests: start it again.",
+        ),
+        (
+            ServerHealth(HealthStatus.FORBIDDEN, "Host."),
+            f"The server at {URL} does not accept requests to this address: Host.",
+        ),
+        (
+            ServerHealth(HealthStatus.FOREIGN),
+            f"The server at {URL} is not Pellucid: give the address of a Pellucid server with --server.",
+        ),
         (ServerHealth(HealthStatus.SILENT, "late"), f"The server at {URL} does not respond: late."),
     ],
 )
@@ -175,7 +204,10 @@ def test_every_status_is_a_sentence(found: ServerHealth, sentence: str) -> None:
 
     assert notice is not None
     assert (notice.sentence, notice.done, notice.total) == (sentence, found.done, found.total)
-    for status in (HealthStatus.READY, HealthStatus.AWAY):  # where a model has no engine, the page is shown for the others
+    for status in (
+        HealthStatus.READY,
+        HealthStatus.AWAY,
+    ):  # where a model has no engine, the page is shown for the others
         assert notice_of(ServerHealth(status), URL) is None
 
 
@@ -193,7 +225,9 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
         async def begin() -> None:
             settings = TurnSettings(model=TINY)
             node = store.add(LOCAL, store.create(LOCAL, settings), None, "assistant", "", settings=settings)
-            turns_of_page.append(turns.start(Turn(store, node), assistant_for(LOCAL), [Message("user", "hi")], settings))
+            turns_of_page.append(
+                turns.start(Turn(store, node), assistant_for(LOCAL), [Message("user", "hi")], settings)
+            )
 
         with gr.Blocks() as blocks:
             blocks.load(begin)
@@ -207,7 +241,10 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
         with httpx.Client(base_url=origin, timeout=30, trust_env=False, headers={"origin": origin}) as http:
             while "gradio_config" not in http.get("/").text:
                 time.sleep(0.05)
-            assert http.post("/gradio_api/queue/join", json={"fn_index": 0, "data": [], "session_hash": "s1"}).status_code == 200
+            assert (
+                http.post("/gradio_api/queue/join", json={"fn_index": 0, "data": [], "session_hash": "s1"}).status_code
+                == 200
+            )
         assert first.wait(30)
         while not turns_of_page[0].text:
             time.sleep(0.01)

@@ -51,4 +51,6 @@ def test_serves_without_torch(tmp_path: Path) -> None:
 def _run(*arguments: str) -> str:
     """Run Python, with the import path of this process, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=120
+    ).stdout

@@ -41,9 +41,19 @@ DATES = {
     "pellucid_webui/inspection/comparison.py",
     "pellucid_webui/views/compare_batch.py",
 }
-"""Files that keep dates. Those of the page's sessions and conversations outlive the process, and have tests with a clock of their own."""
+"""Files that keep dates.
+Those of the page's sessions and conversations outlive the process, and have tests with a clock of
+their own.
+"""
 
-WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
+WALL = {
+    ("time", "time"),
+    ("time", "time_ns"),
+    ("datetime", "now"),
+    ("datetime", "utcnow"),
+    ("datetime", "today"),
+    ("date", "today"),
+}
 
 
 def wall_clocks(path: Path) -> Iterator[int]:

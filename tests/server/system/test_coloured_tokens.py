@@ -85,7 +85,14 @@ def test_levels_are_distinguishable(vision: str) -> None:
 
 @pytest.mark.parametrize(
     ("probability", "label"),
-    [(1.0, "90% or more"), (0.9, "90% or more"), (0.899, "60-90%"), (0.3, "30-60%"), (0.1, "10-30%"), (1e-30, "under 10%")],
+    [
+        (1.0, "90% or more"),
+        (0.9, "90% or more"),
+        (0.899, "60-90%"),
+        (0.3, "30-60%"),
+        (0.1, "10-30%"),
+        (1e-30, "under 10%"),
+    ],
 )
 def test_level(probability: float, label: str) -> None:
     """A level includes its floor and all probabilities up to the next level's."""

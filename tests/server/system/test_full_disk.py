@@ -18,7 +18,9 @@ from support.every_disk_write import Write
 from support.models.stand_in_hub import StandInHub, serve
 from support.servers.small_disks import FILLER, SmallDisk, can_mount, small_disk
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason="it takes root, mount, umount and unshare to mount a small disk")
+pytestmark = pytest.mark.skipif(
+    not can_mount(), reason="it takes root, mount, umount and unshare to mount a small disk"
+)
 
 WRITERS: list[Write] = [
     every_disk_write.conversations,
@@ -70,7 +72,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def contents(folder: Path) -> dict[str, set[object]]:
     """Return the rows of the databases, the lines of the records and the bytes of the other files, without locks and what is begun."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != FILLER and not PASSING.search(path.name)]
+    files = [
+        path for path in folder.rglob("*") if path.is_file() and path.name != FILLER and not PASSING.search(path.name)
+    ]
     return {str(path.relative_to(folder)): content(path) for path in files}
 
 
@@ -89,7 +93,11 @@ def content(path: Path) -> set[object]:
 
 def _rows(path: Path) -> set[object]:
     with closing(sqlite3.connect(path)) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'") if name in TABLES]
+        tables = [
+            name
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if name in TABLES
+        ]
         return {(name, *row) for name in tables for row in database.execute(f"SELECT * FROM {name}")}
 
 

@@ -28,10 +28,25 @@ def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
         (PAIRS, 4),
         (PAIRS | V2 | {"sys/fs/cgroup/app/worker/cpu.max": "max 100000"}, 4),
         (PAIRS | V2 | {"sys/fs/cgroup/app/worker/cpu.max": "250000 100000"}, 2),
-        (PAIRS | V2 | {"sys/fs/cgroup/app/worker/cpu.max": "max 100000", "sys/fs/cgroup/app/cpu.max": "300000 100000"}, 3),
+        (
+            PAIRS
+            | V2
+            | {"sys/fs/cgroup/app/worker/cpu.max": "max 100000", "sys/fs/cgroup/app/cpu.max": "300000 100000"},
+            3,
+        ),
         (PAIRS | V2 | {"sys/fs/cgroup/app/worker/cpu.max": "50000 100000"}, 1),
-        (PAIRS | V1 | {"sys/fs/cgroup/cpu/app/cpu.cfs_quota_us": "-1", "sys/fs/cgroup/cpu/app/cpu.cfs_period_us": "100000"}, 4),
-        (PAIRS | V1 | {"sys/fs/cgroup/cpu/app/cpu.cfs_quota_us": "200000", "sys/fs/cgroup/cpu/app/cpu.cfs_period_us": "100000"}, 2),
+        (
+            PAIRS
+            | V1
+            | {"sys/fs/cgroup/cpu/app/cpu.cfs_quota_us": "-1", "sys/fs/cgroup/cpu/app/cpu.cfs_period_us": "100000"},
+            4,
+        ),
+        (
+            PAIRS
+            | V1
+            | {"sys/fs/cgroup/cpu/app/cpu.cfs_quota_us": "200000", "sys/fs/cgroup/cpu/app/cpu.cfs_period_us": "100000"},
+            2,
+        ),
         (V2 | {"sys/fs/cgroup/app/worker/cpu.max": "1600000 100000"}, 8),
     ],
 )

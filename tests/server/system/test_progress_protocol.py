@@ -43,8 +43,22 @@ def test_everything_is_passed_on_and_noted() -> None:
         step()
         seen.append(progress.now)
 
-    assert seen == [Work("a", 0, 10), Work("a", 4, 10), Work("a", 3, 10), Work("Waiting."), Work("a", 10, 10), Work("b")]
-    assert face.calls == [("start", "a", 10), ("advance", 4), ("advance", -1), ("note", "Waiting."), ("advance", 7), ("start", "b", None)]
+    assert seen == [
+        Work("a", 0, 10),
+        Work("a", 4, 10),
+        Work("a", 3, 10),
+        Work("Waiting."),
+        Work("a", 10, 10),
+        Work("b"),
+    ]
+    assert face.calls == [
+        ("start", "a", 10),
+        ("advance", 4),
+        ("advance", -1),
+        ("note", "Waiting."),
+        ("advance", 7),
+        ("start", "b", None),
+    ]
 
 
 def test_no_advance_before_a_start() -> None:

@@ -58,7 +58,11 @@ def test_legend() -> None:
     dot, square = only(root, f"{SVG}circle", "dot"), only(root, f"{SVG}rect", "other")
 
     assert float(dot.get("cx", "")) + float(dot.get("r", "")) < float(labels["dots"].get("x", ""))
-    assert float(square.get("y", "")) + float(square.get("height", "")) / 2 == 60 == float(labels["squares"].get("y", "")) - 4
+    assert (
+        float(square.get("y", "")) + float(square.get("height", "")) / 2
+        == 60
+        == float(labels["squares"].get("y", "")) - 4
+    )
     assert "lines" in labels
 
 
@@ -98,5 +102,7 @@ def test_write(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.svg", drawn())
 
     assert (tmp_path / "a.svg").read_text(encoding="utf-8") == drawn().file()
-    with pytest.raises(InvalidRequestError, match=r"cannot be written to .* \(Is a directory\): choose another path\.$"):
+    with pytest.raises(
+        InvalidRequestError, match=r"cannot be written to .* \(Is a directory\): choose another path\.$"
+    ):
         write_picture(tmp_path, drawn())

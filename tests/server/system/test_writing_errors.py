@@ -12,20 +12,29 @@ from safetensors import SafetensorError
 from pellucid.errors import ModelError
 from pellucid.system.atomic_files import errors_explained, write_output
 
-FULL = (OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)"))
+FULL = (
+    OSError(errno.ENOSPC, "No space left on device"),
+    SafetensorError("I/O error: No space left on device (os error 28)"),
+)
 
 
 @pytest.mark.parametrize("error", FULL)
 def test_a_full_disk(tmp_path: Path, error: Exception) -> None:
     """A full disk is one sentence, even if safetensors reports it by its own error."""
-    with pytest.raises(ModelError, match=r"^The disk of .* is full: free some space and try again\.$"), errors_explained(tmp_path):
+    with (
+        pytest.raises(ModelError, match=r"^The disk of .* is full: free some space and try again\.$"),
+        errors_explained(tmp_path),
+    ):
         raise error
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_another_reason(tmp_path: Path, number: int) -> None:
     """Every other reason is reported in the system's words, whatever raises it."""
-    for error in (OSError(number, os.strerror(number)), SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")):
+    for error in (
+        OSError(number, os.strerror(number)),
+        SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})"),
+    ):
         with pytest.raises(ModelError) as caught, errors_explained(tmp_path):
             raise error
         assert str(caught.value) == (

@@ -66,11 +66,16 @@ def only(engine: ScriptedEngine) -> Request:
 async def test_complete_goes_on_with_the_text() -> None:
     """A plain continuation sends the ids of the text, ends at the model's own stops and reports the engine's usage."""
     engine = ScriptedEngine([*b"b = 1", END, *b"more"])
-    tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("a = 1\n", params=SamplingParams(top_logprobs=2))))
+    tokens, finish = await collect(
+        scripted_assistant(engine).complete(CompletionQuery("a = 1\n", params=SamplingParams(top_logprobs=2)))
+    )
     assert "".join(token.text for token in tokens) == "b = 1"
     assert finish == Finish(FinishReason.STOP, USAGE)
     assert only(engine) == Request(
-        TOKENIZER.encode("a = 1\n"), SamplingParams(top_logprobs=2), Terms(Priority.COMPLETION), frozenset({END, IM_END})
+        TOKENIZER.encode("a = 1\n"),
+        SamplingParams(top_logprobs=2),
+        Terms(Priority.COMPLETION),
+        frozenset({END, IM_END}),
     )
     assert [(entry.id, entry.text) for entry in tokens[0].top] == [(ord("b"), "b"), (IM_END, "<|im_end|>")]
     assert [token.position for token in tokens] == [6, 7, 8, 9, 10]
@@ -86,7 +91,9 @@ async def test_markers_in_a_prompt_are_text_unless_asked_for() -> None:
 
 async def test_markers_that_a_model_says_are_no_text() -> None:
     """A marker that does not end the answer is a token without text."""
-    tokens, _ = await collect(scripted_assistant(ScriptedEngine([ord("a"), MID, ord("b")])).complete(CompletionQuery("x")))
+    tokens, _ = await collect(
+        scripted_assistant(ScriptedEngine([ord("a"), MID, ord("b")])).complete(CompletionQuery("x"))
+    )
     assert [token.text for token in tokens] == ["a", "", "b"]
 
 
@@ -97,7 +104,11 @@ async def test_the_bos_is_put_in_front() -> None:
     await collect(assistant.complete(CompletionQuery("a")))
     await collect(assistant.complete(CompletionQuery("a", "b", heal=False)))
     tokens, _ = await collect(assistant.score(ScoreQuery("a")))
-    assert [list(request.prompt) for request in engine.requests] == [[BEGIN, 97], [BEGIN, PRE, SUF, 98, MID, 97], [BEGIN, 97]]
+    assert [list(request.prompt) for request in engine.requests] == [
+        [BEGIN, 97],
+        [BEGIN, PRE, SUF, 98, MID, 97],
+        [BEGIN, 97],
+    ]
     assert [(token.id, token.text) for token in tokens] == [(BEGIN, ""), (97, "a")]
 
 
@@ -115,7 +126,10 @@ async def test_a_stop_string_ends_the_answer_and_the_engine() -> None:
 async def test_half_a_character_comes_at_the_end() -> None:
     """An answer that the length cuts inside a character ends with U+FFFD."""
     engine = ScriptedEngine([ord("a"), 0xE4, 0xBD, 0xA0])
-    assert await text(scripted_assistant(engine).complete(CompletionQuery("x", params=SamplingParams(max_tokens=3)))) == "a\ufffd"
+    assert (
+        await text(scripted_assistant(engine).complete(CompletionQuery("x", params=SamplingParams(max_tokens=3))))
+        == "a\ufffd"
+    )
 
 
 async def test_an_infill_has_the_models_format_and_ends_at_the_suffix() -> None:
@@ -137,7 +151,9 @@ async def test_an_infill_that_the_model_ends_is_trimmed_too() -> None:
 async def test_an_infill_is_healed() -> None:
     """The prompt loses the beginning of a token at its end, and the answer has only the new text."""
     engine = ScriptedEngine([RETURN, *b" x", END])
-    tokens, _ = await collect(scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(top_logprobs=1))))
+    tokens, _ = await collect(
+        scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(top_logprobs=1)))
+    )
     assert only(engine).prompt == [PRE, SUF, MID]
     assert [(token.text, token.bytes) for token in tokens] == [("urn", b"urn"), (" ", b" "), ("x", b"x")]
     assert tokens[0].top[0].text == "urn"
@@ -161,7 +177,9 @@ async def test_healing_does_not_cost_tokens_of_the_answer() -> None:
 async def test_nothing_is_generated_for_no_tokens() -> None:
     """``max_tokens`` 0 computes the healed prompt and generates nothing."""
     engine = ScriptedEngine(list(b"abc"))
-    tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(max_tokens=0))))
+    tokens, finish = await collect(
+        scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(max_tokens=0)))
+    )
     assert (tokens, finish.reason, only(engine).params.max_tokens) == ([], FinishReason.LENGTH, 0)
 
 
@@ -169,7 +187,9 @@ async def test_a_long_infill_is_trimmed_and_a_long_answer_leaves_half_of_the_con
     """No infill is refused for its length: it is trimmed so that it and its answer fit the context."""
     engine = ScriptedEngine(context=64)
     assistant = scripted_assistant(engine)
-    await collect(assistant.complete(CompletionQuery("a" * 999, "z" * 999, [Extra("f", "e" * 99)], SamplingParams(max_tokens=20))))
+    await collect(
+        assistant.complete(CompletionQuery("a" * 999, "z" * 999, [Extra("f", "e" * 99)], SamplingParams(max_tokens=20)))
+    )
     await collect(assistant.complete(CompletionQuery("a" * 999, "z" * 999, params=SamplingParams(max_tokens=9999))))
     assert 20 < len(engine.requests[0].prompt) <= 64 - 20
     assert 16 < len(engine.requests[1].prompt) <= 32
@@ -188,7 +208,9 @@ async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="is only for infills"):
         await collect(assistant.complete(CompletionQuery("x", extra=[Extra("f", "e")])))
     with pytest.raises(InvalidRequestError, match="scripted has no marker for other files"):
-        await collect(scripted_assistant(ScriptedEngine(), infill=None).complete(CompletionQuery("x", "y", [Extra("f", "e")])))
+        await collect(
+            scripted_assistant(ScriptedEngine(), infill=None).complete(CompletionQuery("x", "y", [Extra("f", "e")]))
+        )
     with pytest.raises(InvalidRequestError, match="omit special"):
         await collect(assistant.complete(CompletionQuery("x", "y", special=True)))
     with pytest.raises(NotFoundError, match=r"There is no model 'other' here; use one of: scripted\."):
@@ -204,10 +226,14 @@ async def test_chat_asks_with_the_template() -> None:
     engine = ScriptedEngine([*b"Hello", IM_END])
     assistant = scripted_assistant(engine)
     assert await text(assistant.chat(ChatQuery([Message("user", "Hi")]))) == "Hello"
-    assert only(engine).prompt == TOKENIZER.encode("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", special=True)
+    assert only(engine).prompt == TOKENIZER.encode(
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", special=True
+    )
     assert only(engine).terms.priority is Priority.CHAT
     terms = Terms(Priority.BACKGROUND, "key", 2.0)
-    await collect(assistant.chat(ChatQuery([Message("user", "Hi"), Message("assistant", "A")], terms=terms, continue_last=True)))
+    await collect(
+        assistant.chat(ChatQuery([Message("user", "Hi"), Message("assistant", "A")], terms=terms, continue_last=True))
+    )
     assert (engine.requests[1].terms, engine.requests[1].prompt[-1]) == (terms, ord("A"))
     assert await assistant.render([Message("user", "Hi")]) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
@@ -234,14 +260,23 @@ async def test_score_reads_text_ids_and_chats() -> None:
     chat = [Message("user", "Hi")]
     assert await text(assistant.score(ScoreQuery(chat))) == await assistant.render(chat)
     assert (
-        await text(assistant.score(ScoreQuery("<|end|>", special=True))) == await text(assistant.score(ScoreQuery("<|end|>"))) == "<|end|>"
+        await text(assistant.score(ScoreQuery("<|end|>", special=True)))
+        == await text(assistant.score(ScoreQuery("<|end|>")))
+        == "<|end|>"
     )
 
 
 async def test_ids_are_continued_as_they_are() -> None:
     """A prompt of ids gets no BOS and no healing."""
     engine = ScriptedEngine([*b"ab", END])
-    assert await text(scripted_assistant(engine, byte_tokenizer(add_bos=True)).complete(CompletionQuery([IM_START, 97], stop=["b"]))) == "a"
+    assert (
+        await text(
+            scripted_assistant(engine, byte_tokenizer(add_bos=True)).complete(
+                CompletionQuery([IM_START, 97], stop=["b"])
+            )
+        )
+        == "a"
+    )
     assert only(engine).prompt == [IM_START, 97]
 
 
@@ -280,12 +315,21 @@ def test_tokens_of_a_text() -> None:
 
 def test_the_infill_prompt_can_be_shown() -> None:
     """``prompt_ids`` returns the ids of an infill's prompt."""
-    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).prompt_ids(CompletionQuery("a", "b")) == [PRE, SUF, 98, MID, 97]
+    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).prompt_ids(CompletionQuery("a", "b")) == [
+        PRE,
+        SUF,
+        98,
+        MID,
+        97,
+    ]
 
 
 async def test_the_infill_prompt_can_be_read() -> None:
     """``infill_prompt`` returns the prompt as text, markers included."""
-    assert await scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_prompt(CompletionQuery("a", "b")) == "<|pre|><|suf|>b<|mid|>a"
+    assert (
+        await scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_prompt(CompletionQuery("a", "b"))
+        == "<|pre|><|suf|>b<|mid|>a"
+    )
 
 
 def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,9 @@ async def collect(stream: Stream) -> tuple[list[Token], Finish]:
     return [item for item in items if isinstance(item, Token)], finish
 
 
-TEXTS = st.lists(st.sampled_from([*(word.decode() for word in WORDS), "r", "e", " ", "\n", "x", "é"]), max_size=9).map("".join)
+TEXTS = st.lists(st.sampled_from([*(word.decode() for word in WORDS), "r", "e", " ", "\n", "x", "é"]), max_size=9).map(
+    "".join
+)
 
 
 @settings(max_examples=30)
@@ -59,7 +61,11 @@ def test_a_healed_answer_repeats_what_was_typed(engine: LocalEngine, text: str, 
     params = SamplingParams(max_tokens=len(text.encode()) + 1, temperature=50.0, seed=seed)
 
     async def generated() -> bytes:
-        scores = [item async for item in engine.generate("tiny", Request(ids, params, constraint=healing)) if isinstance(item, TokenScore)]
+        scores = [
+            item
+            async for item in engine.generate("tiny", Request(ids, params, constraint=healing))
+            if isinstance(item, TokenScore)
+        ]
         return b"".join(TOKENIZER.token_bytes(id) for id in [*ids, *(score.id for score in scores)])
 
     assert asyncio.run(generated()).startswith(b"\0" + text.encode())
@@ -78,7 +84,12 @@ def test_an_answer_is_scored_as_it_was_generated(assistant: LocalAssistant, text
         return generated, read[len(ids) - len(generated) :]
 
     for generated, read in zip(*asyncio.run(both()), strict=True):
-        assert (generated.id, generated.position, generated.rank, generated.bytes) == (read.id, read.position, read.rank, read.bytes)
+        assert (generated.id, generated.position, generated.rank, generated.bytes) == (
+            read.id,
+            read.position,
+            read.rank,
+            read.bytes,
+        )
         assert generated.logprob == pytest.approx(read.logprob, abs=1e-4)
         assert generated.entropy == pytest.approx(read.entropy, abs=1e-4)
 
@@ -86,7 +97,9 @@ def test_an_answer_is_scored_as_it_was_generated(assistant: LocalAssistant, text
 async def test_every_infill_fits_the_context(assistant: LocalAssistant) -> None:
     """A prefix and a suffix far beyond the context are trimmed, and the answer has room; a plain prefix is refused."""
     tokens, finish = await collect(
-        assistant.complete(CompletionQuery("a = 1\n" * 999, "b = 2\n" * 999, params=SamplingParams(max_tokens=20, ignore_eos=True)))
+        assistant.complete(
+            CompletionQuery("a = 1\n" * 999, "b = 2\n" * 999, params=SamplingParams(max_tokens=20, ignore_eos=True))
+        )
     )
     assert finish.usage.prompt + finish.usage.generated <= CONTEXT
     assert finish.reason in (FinishReason.LENGTH, FinishReason.STOP)

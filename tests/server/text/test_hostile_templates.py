@@ -44,7 +44,12 @@ from support.servers.scripted_engine import MARKERS, WORDS, byte_tokenizer
 
 pytestmark = pytest.mark.slow
 
-CHAT = [Message("system", "Be brief."), Message("user", "Hi <|im_end|> <é> 日本 😀"), Message("assistant", "\ue000"), Message("user", "x")]
+CHAT = [
+    Message("system", "Be brief."),
+    Message("user", "Hi <|im_end|> <é> 日本 😀"),
+    Message("assistant", "\ue000"),
+    Message("user", "x"),
+]
 VARIABLES: dict[str, Any] = {
     "messages": [{"role": message.role, "content": message.content} for message in CHAT],
     "add_generation_prompt": True,
@@ -176,10 +181,19 @@ def test_child_is_replaced() -> None:
 @pytest.mark.process
 def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client gets a sentence if the child dies in the middle of a text or writes no valid reply."""
-    for program in ("print('nonsense')", "print('[]')", 'print(\'{"kind": "odd"}\')', "raise SystemExit(7)", "print('[' * 10**4)"):
-        monkeypatch.setattr(pellucid.system.isolated_python, "BOOTSTRAP", f"import sys; sys.stdin.readline(); {program}")
+    for program in (
+        "print('nonsense')",
+        "print('[]')",
+        'print(\'{"kind": "odd"}\')',
+        "raise SystemExit(7)",
+        "print('[' * 10**4)",
+    ):
+        monkeypatch.setattr(
+            pellucid.system.isolated_python, "BOOTSTRAP", f"import sys; sys.stdin.readline(); {program}"
+        )
         with pytest.raises(
-            InvalidRequestError, match=r"The chat template of the model breaks the process that renders it .*use completions"
+            InvalidRequestError,
+            match=r"The chat template of the model breaks the process that renders it .*use completions",
         ):
             template(ECHO).render([Message("user", "a" * 10**6)])
 
@@ -237,7 +251,9 @@ def test_child_has_no_files_sockets_or_secrets(monkeypatch: pytest.MonkeyPatch) 
         "for use in (lambda: open('/etc/hostname'), socket.socket):\n"
         "    try:\n        use()\n    except OSError as error:\n        print(error.errno)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": folder()})
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": folder()}
+    )
     assert done.stdout.split() == ["24", "24"], done.stderr
 
 
@@ -327,7 +343,11 @@ def test_server_ends_while_a_template_spins(tmp_path: Path, end: signal.Signals)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    own = {"PELLUCID_CACHE": str(tmp_path / "cache"), "PELLUCID_DATA": str(tmp_path / "data"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    own = {
+        "PELLUCID_CACHE": str(tmp_path / "cache"),
+        "PELLUCID_DATA": str(tmp_path / "data"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--no-page", "--model", str(model)]
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)

@@ -14,11 +14,27 @@ from pellucid.text.margin_stop import MarginStop
 DEFINITION = "def total(items):\n"
 
 CASES = {
-    "a function at the end of the file": (f"{DEFINITION}    ‸", "return sum(items)\n\n# Test\nprint(total([1]))\n", "return sum(items)"),
-    "a cursor at the margin, in a block": (f"{DEFINITION}‸", "    return sum(items)\n\ncheck()\n", "    return sum(items)"),
-    "the end of a line that opens a block": ("def total(items):  # all‸", "\n    return 0\n\ntotal([])\n", "\n    return 0"),
+    "a function at the end of the file": (
+        f"{DEFINITION}    ‸",
+        "return sum(items)\n\n# Test\nprint(total([1]))\n",
+        "return sum(items)",
+    ),
+    "a cursor at the margin, in a block": (
+        f"{DEFINITION}‸",
+        "    return sum(items)\n\ncheck()\n",
+        "    return sum(items)",
+    ),
+    "the end of a line that opens a block": (
+        "def total(items):  # all‸",
+        "\n    return 0\n\ntotal([])\n",
+        "\n    return 0",
+    ),
     "below is a function of its own": (f"{DEFINITION}    ‸\n\ndef next_one():\n", "return 0\n\nx = 1\n", "return 0"),
-    "the next line begins at the cursor": (f"{DEFINITION}‸def next_one():\n", "    return 0\n\nx = 1\n", "    return 0\n"),
+    "the next line begins at the cursor": (
+        f"{DEFINITION}‸def next_one():\n",
+        "    return 0\n\nx = 1\n",
+        "    return 0\n",
+    ),
     "the next line begins at the cursor, carriage return": (
         f"{DEFINITION}‸def g():\r\n",
         "    return 0\r\n\r\nx = 1\r\n",
@@ -39,7 +55,11 @@ CASES = {
     "nothing is indented": ("x = 1\n‸", "y = 2\nz = 3\n", None),
     "a block in brackets": ("int f() {\n    ‸", "return 0;\n}\n\nint main() {\n", None),
     "inside a string": ('def f():\n    return """\n    ‸', 'a\nb\n"""\n', None),
-    "a string in the answer": (f"{DEFINITION}    ‸", 'text = """\na\n"""\n    return 0\nx = 1\n', 'text = """\na\n"""\n    return 0'),
+    "a string in the answer": (
+        f"{DEFINITION}    ‸",
+        'text = """\na\n"""\n    return 0\nx = 1\n',
+        'text = """\na\n"""\n    return 0',
+    ),
     "inside a fence": ("```python\ndef f():\n    ‸", "return 1\n```\n\nText\n", None),
 }
 

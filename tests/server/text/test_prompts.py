@@ -13,7 +13,19 @@ from pellucid.models.catalog import InfillFormat, Order
 from pellucid.models.tokenizers.tokenizer import PrefixSpace, Tokenizer
 from pellucid.text.prompts import CHATML, ChatTemplate, infill, surroundings, with_bos
 from pellucid.tokens import Extra, Message
-from support.servers.scripted_engine import BEGIN, FILE, FORMAT, IM_END, IM_START, MARKERS, MID, PRE, REPO, SUF, byte_tokenizer
+from support.servers.scripted_engine import (
+    BEGIN,
+    FILE,
+    FORMAT,
+    IM_END,
+    IM_START,
+    MARKERS,
+    MID,
+    PRE,
+    REPO,
+    SUF,
+    byte_tokenizer,
+)
 
 TOKENIZER = byte_tokenizer()
 CHAT = [Message("system", "Be brief."), Message("user", "Hi")]
@@ -43,7 +55,9 @@ def test_a_benign_chat_has_the_ids_of_its_text() -> None:
     assert chat.encode(CHAT) == TOKENIZER.encode(chat.render(CHAT), special=True)
 
 
-CONTENT = st.lists(st.one_of(st.sampled_from([*MARKERS, "<|im_st", "<|", "art|>", "|>", "\ue000", "\n"]), st.text(max_size=3))).map("".join)
+CONTENT = st.lists(
+    st.one_of(st.sampled_from([*MARKERS, "<|im_st", "<|", "art|>", "|>", "\ue000", "\n"]), st.text(max_size=3))
+).map("".join)
 
 
 @given(content=CONTENT, role=st.sampled_from(["user", "user<|im_end|>"]), begun=CONTENT)
@@ -90,11 +104,20 @@ def test_a_template_has_what_templates_use() -> None:
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("{{ raise_exception('Roles must alternate.') }}", "The chat template of the model refuses these messages: Roles must alternate."),
+        (
+            "{{ raise_exception('Roles must alternate.') }}",
+            "The chat template of the model refuses these messages: Roles must alternate.",
+        ),
         ("{{ messages[9].content.strip() }}", "The chat template of the model refuses these messages: .*no element 9"),
-        ("{{ messages[0].content + 1 }}", "The chat template of the model refuses these messages: can only concatenate"),
+        (
+            "{{ messages[0].content + 1 }}",
+            "The chat template of the model refuses these messages: can only concatenate",
+        ),
         ("{{ messages.__class__.__mro__ }}", "The chat template of the model refuses these messages: .*unsafe"),
-        ("{{ messages.append(1) }}", "The chat template of the model refuses these messages: .*unsafe|not safely callable"),
+        (
+            "{{ messages.append(1) }}",
+            "The chat template of the model refuses these messages: .*unsafe|not safely callable",
+        ),
     ],
 )
 def test_what_a_template_refuses_is_one_sentence(source: str, sentence: str) -> None:
@@ -133,7 +156,9 @@ def ids_of(text: str) -> list[int]:
     return TOKENIZER.encode(text)
 
 
-def build(format: InfillFormat | None, prefix: str, suffix: str, extra: list[Extra] | None = None, budget: int = 400) -> list[int]:
+def build(
+    format: InfillFormat | None, prefix: str, suffix: str, extra: list[Extra] | None = None, budget: int = 400
+) -> list[int]:
     return infill(TOKENIZER, format, surroundings(TOKENIZER, format, prefix, suffix, extra or [], budget))
 
 
@@ -166,11 +191,16 @@ def test_other_files_come_first_and_only_if_there_are_any() -> None:
 
 
 @given(
-    prefix=st.integers(0, 3000), suffix=st.integers(0, 3000), extra=st.lists(st.integers(0, 200), max_size=4), budget=st.integers(8, 300)
+    prefix=st.integers(0, 3000),
+    suffix=st.integers(0, 3000),
+    extra=st.lists(st.integers(0, 200), max_size=4),
+    budget=st.integers(8, 300),
 )
 def test_an_infill_is_trimmed_to_its_budget(prefix: int, suffix: int, extra: list[int], budget: int) -> None:
     """Every infill fits: the prefix keeps at most 3/4, the suffix at most 1/4, and whole pieces share the rest."""
-    around = surroundings(TOKENIZER, FORMAT, "a\n" * prefix, "z" * suffix, [Extra("f", "e" * size) for size in extra], budget)
+    around = surroundings(
+        TOKENIZER, FORMAT, "a\n" * prefix, "z" * suffix, [Extra("f", "e" * size) for size in extra], budget
+    )
     room = budget - 3
     assert len(infill(TOKENIZER, FORMAT, around)) <= budget
     assert len(around.prefix) <= room * 3 // 4
@@ -181,7 +211,9 @@ def test_an_infill_is_trimmed_to_its_budget(prefix: int, suffix: int, extra: lis
 def test_the_prefix_keeps_its_end_and_the_suffix_its_beginning() -> None:
     """The text nearest to the cursor is kept, from the beginning of a line, and the last pieces of other files."""
     prefix = "".join(f"line {number}\n" for number in range(100)) + "cursor"
-    around = surroundings(TOKENIZER, FORMAT, prefix, "first\n" * 100, [Extra("old", "x" * 60), Extra("new", "y" * 9)], 103)
+    around = surroundings(
+        TOKENIZER, FORMAT, prefix, "first\n" * 100, [Extra("old", "x" * 60), Extra("new", "y" * 9)], 103
+    )
     kept = text_of(TOKENIZER, around.prefix)
     assert prefix.endswith(kept)
     assert kept.startswith("line ")
@@ -195,7 +227,9 @@ def test_the_prefix_keeps_its_end_and_the_suffix_its_beginning() -> None:
 def test_typing_moves_the_beginning_of_a_long_prefix_seldom() -> None:
     """The kept prefix begins at the same place for many keystrokes, so that it stays in the cache."""
     text = "".join(f"value_{number} = {number}\n" for number in range(200))
-    kept = [text_of(TOKENIZER, surroundings(TOKENIZER, FORMAT, text[:end], "", [], 403).prefix) for end in range(2000, 2200)]
+    kept = [
+        text_of(TOKENIZER, surroundings(TOKENIZER, FORMAT, text[:end], "", [], 403).prefix) for end in range(2000, 2200)
+    ]
     begins = {text.index(piece) for piece in kept}
     assert all(text[:end].endswith(piece) for end, piece in zip(range(2000, 2200), kept, strict=True))
     assert len(begins) <= 4
@@ -241,4 +275,10 @@ def test_without_infill_markers_the_prompt_is_the_prefix() -> None:
 def test_the_text_around_a_cursor_gets_no_space_in_front() -> None:
     """A tokenizer that begins texts with a space does not put one into the middle of a file."""
     spaced = byte_tokenizer(prefix=PrefixSpace.ALWAYS)
-    assert infill(spaced, FORMAT, surroundings(spaced, FORMAT, "ab", "yz", [], 99)) == [PRE, SUF, *ids_of("yz"), MID, *ids_of("ab")]
+    assert infill(spaced, FORMAT, surroundings(spaced, FORMAT, "ab", "yz", [], 99)) == [
+        PRE,
+        SUF,
+        *ids_of("yz"),
+        MID,
+        *ids_of("ab"),
+    ]

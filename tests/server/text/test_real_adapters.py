@@ -71,7 +71,19 @@ def address(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     log = tmp_path_factory.mktemp("serve") / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--model", CHATTER, "--adapter", "a0", "--no-page"]
+    command = [
+        sys.executable,
+        "-m",
+        "pellucid",
+        "serve",
+        "--port",
+        str(port),
+        "--model",
+        CHATTER,
+        "--adapter",
+        "a0",
+        "--no-page",
+    ]
     environment = os.environ | real_models() | {"PELLUCID_CACHE": str(cache)}
     with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as server:
         address = f"http://127.0.0.1:{port}"
@@ -132,7 +144,9 @@ def test_merged_is_the_variant(loaded: LoadedModel, cache: Path, tmp_path: Path)
     merge(open_checkpoint(CHATTER, store=store, progress=Silent()), card, tmp_path / "merged", "bfloat16", Silent())
 
     merged = load(str(tmp_path / "merged"), device="cpu", store=Store(tmp_path / "cache"), progress=Silent())
-    difference, effect = ((logprobs(variant.model, ids) - logprobs(other.model, ids)).abs().mean().item() for other in (merged, loaded))
+    difference, effect = (
+        (logprobs(variant.model, ids) - logprobs(other.model, ids)).abs().mean().item() for other in (merged, loaded)
+    )
     print(f"mean difference of a logprob: variant and merged {difference:.3f}, variant and base {effect:.3f}")
     assert difference < effect / 3
     assert merged.tokenizer.encode(TEXT) == loaded.tokenizer.encode(TEXT)

@@ -83,7 +83,10 @@ async def test_a_long_gap_is_trimmed_as_an_infill_is(assistant: LocalAssistant) 
     [
         (ScoreQuery([1, 2], gap=GAP), "Only a text can be read between a prefix and a suffix"),
         (ScoreQuery(TEXT, gap=CompletionQuery("a")), "Only a text can be read between a prefix and a suffix"),
-        (ScoreQuery(TEXT, gap=CompletionQuery([1, 2], special=True)), "special need a prompt of text, not of token ids"),
+        (
+            ScoreQuery(TEXT, gap=CompletionQuery([1, 2], special=True)),
+            "special need a prompt of text, not of token ids",
+        ),
         (ScoreQuery("", gap=GAP), "There is nothing to score"),
     ],
 )

@@ -28,7 +28,8 @@ MODEL = tiny_llama(vocab_size=TOKENIZERS["plain"].vocab_size)
 def engine() -> Iterator[LocalEngine]:
     """An engine whose models have a context that the text does not fit."""
     engine = LocalEngine(
-        {name: to_decoder(MODEL) for name in TOKENIZERS}, EngineSettings(slots=2, context=CONTEXT, chunk=8, prefix_memory=0)
+        {name: to_decoder(MODEL) for name in TOKENIZERS},
+        EngineSettings(slots=2, context=CONTEXT, chunk=8, prefix_memory=0),
     )
     yield engine
     engine.close()
@@ -73,8 +74,13 @@ async def test_each_token_is_read_after_half_a_context(assistant: LocalAssistant
     tokens, finish = await collect(assistant.score(ScoreQuery(TEXT, model=model, top_logprobs=3, windows=True)))
     contexts = [before(ids, at, room) for at in range(len(ids))]
     assert all(len(context) >= CONTEXT // 2 for context in contexts[room:])
-    expected = [*([None] if bos else []), *(logprob(bos + context, id) for context, id in zip(contexts, ids, strict=True))]
-    assert [token.logprob for token in tokens] == [None if one is None else pytest.approx(one, abs=1e-4) for one in expected]
+    expected = [
+        *([None] if bos else []),
+        *(logprob(bos + context, id) for context, id in zip(contexts, ids, strict=True)),
+    ]
+    assert [token.logprob for token in tokens] == [
+        None if one is None else pytest.approx(one, abs=1e-4) for one in expected
+    ]
     assert [token.position for token in tokens] == list(range(len(bos) + len(ids)))
     assert [token.id for token in tokens] == bos + ids
     assert "".join(token.text for token in tokens) == TEXT

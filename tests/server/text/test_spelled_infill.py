@@ -17,7 +17,11 @@ NO_FILES = InfillFormat(order="psm", prefix=P, suffix=S, middle=M)
 
 @pytest.mark.parametrize(
     "prompt",
-    [f"{P}def f(a, b):\n    return {S}\n{M}", f"{S}\n{P}def f(a, b):\n    return {M}", f"{P}{S}\n{M}def f(a, b):\n    return "],
+    [
+        f"{P}def f(a, b):\n    return {S}\n{M}",
+        f"{S}\n{P}def f(a, b):\n    return {M}",
+        f"{P}{S}\n{M}def f(a, b):\n    return ",
+    ],
     ids=["psm", "spm", "spm2"],
 )
 def test_orders(prompt: str) -> None:
@@ -35,7 +39,10 @@ def test_the_beginning_of_an_answer_belongs_to_the_prefix() -> None:
     [
         ("", ()),
         (f"{R}project\n{F}a.py\nx = 1\n", (Extra("a.py", "x = 1\n"),)),
-        (f"{F}a.py\nx = 1\n{F}b.py\ny\n{F}here.py\n", (Extra("a.py", "x = 1\n"), Extra("b.py", "y\n"), Extra("here.py", ""))),
+        (
+            f"{F}a.py\nx = 1\n{F}b.py\ny\n{F}here.py\n",
+            (Extra("a.py", "x = 1\n"), Extra("b.py", "y\n"), Extra("here.py", "")),
+        ),
     ],
 )
 def test_files(head: str, extra: tuple[Extra, ...]) -> None:

@@ -35,7 +35,9 @@ def through(gate: StopGate, *texts: str) -> list[str]:
         ([], ["ab"], "ab", None),
     ],
 )
-def test_stop_strings_end_before_the_first_that_is_complete(stops: list[str], texts: list[str], kept: str, matched: str | None) -> None:
+def test_stop_strings_end_before_the_first_that_is_complete(
+    stops: list[str], texts: list[str], kept: str, matched: str | None
+) -> None:
     """The stop that is complete first ends the answer, across pieces too; an incomplete stop is text."""
     ending = StopStrings(stops)
     generated = ""

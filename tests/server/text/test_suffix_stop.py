@@ -37,9 +37,22 @@ CASES = [
     Case("python: both of two are written, one is there", "print(foo(‸)\n", "x))\nprint(2)\n", "x)"),
     Case("python: a quote and a parenthesis", 'print("‸")\n', 'hello")\nexit()\n', "hello"),
     Case("python: the rest of a word", "val‸e = 1\n", "ue = 1\nx = 2\n", "u"),
-    Case("python: the rest of a word, and the model continues otherwise", "return enc‸cyclic(cyclic(s))\n", "ode_cyclic(s)\n", "ode_"),
-    Case("python: the rest of a word, in a bracket of the answer", "val‸ues = 1\n", "(values)\n", "(values)\n", ends=False),
-    Case("python: an operand before a word", "    return ‸n\n", "1 if n == 0 else \n", "1 if n == 0 else \n", ends=False),
+    Case(
+        "python: the rest of a word, and the model continues otherwise",
+        "return enc‸cyclic(cyclic(s))\n",
+        "ode_cyclic(s)\n",
+        "ode_",
+    ),
+    Case(
+        "python: the rest of a word, in a bracket of the answer",
+        "val‸ues = 1\n",
+        "(values)\n",
+        "(values)\n",
+        ends=False,
+    ),
+    Case(
+        "python: an operand before a word", "    return ‸n\n", "1 if n == 0 else \n", "1 if n == 0 else \n", ends=False
+    ),
     Case("python: a word before a short one", "x = ‸i\n", "sin(i)\n", "sin(i)\n", ends=False),
     Case("python: the same words with other spaces are not", "if a‸ in s:\n", " not ins:\n", " not ins:\n", ends=False),
     Case(
@@ -49,9 +62,22 @@ CASES = [
         "if (!p) return NULL;\n    ",
         ends=False,
     ),
-    Case("css: a property before another", "  ‸color: red;\n}\n", "border-color: red;\n  ", "border-color: red;\n  ", ends=False),
-    Case("python: the same with other spaces", "s = t‸,s[::-1] == s)\n", "ext()\nreturn (s, s[::-1] == s)\n", "ext()\nreturn (s"),
-    Case("python: a bracket that the answer has to leave open", "r‸]\n", "eturn [x for x in y]\n", "eturn [x for x in y"),
+    Case(
+        "css: a property before another",
+        "  ‸color: red;\n}\n",
+        "border-color: red;\n  ",
+        "border-color: red;\n  ",
+        ends=False,
+    ),
+    Case(
+        "python: the same with other spaces",
+        "s = t‸,s[::-1] == s)\n",
+        "ext()\nreturn (s, s[::-1] == s)\n",
+        "ext()\nreturn (s",
+    ),
+    Case(
+        "python: a bracket that the answer has to leave open", "r‸]\n", "eturn [x for x in y]\n", "eturn [x for x in y"
+    ),
     Case("python: a colon", "if x‸:\n    return 1\n", " > 1:\n    return 1\n", " > 1"),
     Case("python: a function's head", "def add(‸):\n    return a + b\n", "a, b):\n    return a + b\n", "a, b"),
     Case("python: an operand", "total = ‸ + 1\n", "count + 1\nprint(total)", "count"),
@@ -63,13 +89,23 @@ CASES = [
         "{\n    b: 1,\n    c: 2,\n  },\n  d: 3,\n",
         "{\n    b: 1,\n    c: 2,\n  }",
     ),
-    Case("javascript: a callback", "list.map(‸);\n", "x => {\n  return f(x);\n});\nnext();\n", "x => {\n  return f(x);\n}"),
+    Case(
+        "javascript: a callback",
+        "list.map(‸);\n",
+        "x => {\n  return f(x);\n});\nnext();\n",
+        "x => {\n  return f(x);\n}",
+    ),
     Case("html: the end tag is there", "<p>‸</p>\n", "Hello</p>\n<p>You</p>\n", "Hello"),
     Case("html: the answer's own end tag stays", "<div>‸</div>\n", "<div>a</div>", "<div>a</div>", ends=False),
     Case("html: an attribute", '<a href="‸">x</a>\n', '#top">x</a>\n', "#top"),
     Case("go: right of an indented cursor", "\tfoo(\n\t\t‸)\n", "a, b)\n}\n", "a, b"),
     # The lines below the cursor's.
-    Case("python: the next line", "def f(x):\n    ‸\n    return y\n", "y = x + 1\n    return y\n\n\ndef g():\n", "y = x + 1"),
+    Case(
+        "python: the next line",
+        "def f(x):\n    ‸\n    return y\n",
+        "y = x + 1\n    return y\n\n\ndef g():\n",
+        "y = x + 1",
+    ),
     Case("python: the next line after a blank one", "x = 1\n‸\n\nprint(x)\n", "y = 2\n\nprint(x)\n", "y = 2"),
     Case("python: a blank line more than there is", "x = 1\n‸\nprint(x)\n", "y = 2\n\nprint(x)\n", "y = 2\n"),
     Case(
@@ -87,7 +123,12 @@ CASES = [
         "    if a:\n        return x\n    x = 2\n    return x\n",
         "    if a:\n        return x\n    x = 2\n",
     ),
-    Case("python: the cursor in the line's indentation", "def f():\n    ‸return x\n", "x = 1\n    return x\n", "x = 1\n    "),
+    Case(
+        "python: the cursor in the line's indentation",
+        "def f():\n    ‸return x\n",
+        "x = 1\n    return x\n",
+        "x = 1\n    ",
+    ),
     Case(
         "python: else may come twice",
         "if a:\n    ‸\nelse:\n    z()\n",
@@ -106,10 +147,28 @@ CASES = [
     Case("python: cut short in the next line", "x = 1\n‸\nprint(x)\n", "y = 2\nprin", "y = 2", ends=False),
     Case("python: white space at the end", "x = ‸\nprint(x)\n", "1\n", "1", ends=False),
     Case("javascript: the block's end", "function f() {\n  ‸\n}\n", "return 1;\n}\n\nfunction g() {\n", "return 1;"),
-    Case("javascript: blocks inside", "function f() {\n  ‸\n}\n", "if (x) {\n    y();\n  }\n}\n", "if (x) {\n    y();\n  }"),
-    Case("javascript: a block of its own at the margin", "‸\n}\n", "if (x) {\n  y();\n}\nz();\n", "if (x) {\n  y();\n}\nz();", ends=False),
-    Case("javascript: a bracket in a string opens nothing", "f(() => {\n  ‸\n});\n", 'log("({[");\n});\ng();\n', 'log("({[");'),
-    Case("go: the function's end", "func f() int {\n\t‸\n}\n\nfunc g() {}\n", "return 1\n}\n\nfunc g() {}\n", "return 1"),
+    Case(
+        "javascript: blocks inside",
+        "function f() {\n  ‸\n}\n",
+        "if (x) {\n    y();\n  }\n}\n",
+        "if (x) {\n    y();\n  }",
+    ),
+    Case(
+        "javascript: a block of its own at the margin",
+        "‸\n}\n",
+        "if (x) {\n  y();\n}\nz();\n",
+        "if (x) {\n  y();\n}\nz();",
+        ends=False,
+    ),
+    Case(
+        "javascript: a bracket in a string opens nothing",
+        "f(() => {\n  ‸\n});\n",
+        'log("({[");\n});\ng();\n',
+        'log("({[");',
+    ),
+    Case(
+        "go: the function's end", "func f() int {\n\t‸\n}\n\nfunc g() {}\n", "return 1\n}\n\nfunc g() {}\n", "return 1"
+    ),
     Case(
         "go: an error check",
         "\tx, err := f()\n\t‸\n\treturn x, nil\n}\n",
@@ -125,9 +184,17 @@ CASES = [
     Case("c: the end of a block that is the prefix's", "if (x) {\n    ‸\n}\nfree(p);\n", "y();\n}\nfree(p);\n", "y();"),
     Case("c: carriage returns", "int x;\r\n‸\r\nreturn x;\r\n", "x = 1;\r\nreturn x;\r\n", "x = 1;"),
     Case("ruby: end agrees with what follows", "def f\n  ‸\nend\n\nputs f\n", "1\nend\n\nputs f\n", "1"),
-    Case("ruby: end at the margin, but not this one", "‸\nend\nputs 2\n", "if x\n  y\nend\nputs 1\n", "if x\n  y\nend\nputs 1", ends=False),
+    Case(
+        "ruby: end at the margin, but not this one",
+        "‸\nend\nputs 2\n",
+        "if x\n  y\nend\nputs 1\n",
+        "if x\n  y\nend\nputs 1",
+        ends=False,
+    ),
     Case("html: the list's end", "<ul>\n  ‸\n</ul>\n", "<li>a</li>\n</ul>\n<p>\n", "<li>a</li>"),
-    Case("html: an element inside", "<div>\n  ‸\n</div>\n", "<div>\n    a\n  </div>\n</div>\n", "<div>\n    a\n  </div>"),
+    Case(
+        "html: an element inside", "<div>\n  ‸\n</div>\n", "<div>\n    a\n  </div>\n</div>\n", "<div>\n    a\n  </div>"
+    ),
     Case("nothing below", "x = ‸", "1\ny = 2\n", "1\ny = 2\n", ends=False),
     Case("nothing repeated", "x = ‸\nprint(x)\n", "[\n    1,\n    2,\n]", "[\n    1,\n    2,\n]", ends=False),
 ]
@@ -151,7 +218,8 @@ def test_an_infill_ends_where_it_repeats_the_suffix(case: Case) -> None:
 
 
 LINES = st.lists(
-    st.sampled_from(["return x", "    return x", "}", "    }", ")", "foo(", "", "x", "  ", "</p>", "<p>", "if (a) {"]), max_size=6
+    st.sampled_from(["return x", "    return x", "}", "    }", ")", "foo(", "", "x", "  ", "</p>", "<p>", "if (a) {"]),
+    max_size=6,
 )
 TEXTS = st.builds("\n".join, LINES)
 

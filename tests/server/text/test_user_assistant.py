@@ -50,7 +50,9 @@ async def test_each_verb_counts(local: LocalAssistant, verb: str) -> None:
     async with aclosing(VERBS[verb](UserAssistant(local, users, "anna"))) as items:
         await anext(items)
         assert (running(users), current_request()) == (1, UNCOUNTED)
-        with pytest.raises(QueueFullError, match="anna already has 1 requests that run or wait, the limit of user_requests"):
+        with pytest.raises(
+            QueueFullError, match="anna already has 1 requests that run or wait, the limit of user_requests"
+        ):
             await anext(VERBS[verb](UserAssistant(local, users, "anna")))
         assert len(await consume(VERBS[verb](UserAssistant(local, users, "ben")))) > 1
         assert running(users) == 1

@@ -1,6 +1,7 @@
 """A stand-in for ``pellucid serve`` that starts at once: it listens, reports its health, and does nothing else.
 
-Run as a script; its behaviour is in files of the folder FAKE, so that a test can change it while it runs.
+Run as a script; its behaviour is in files of the folder FAKE, so that a test can change it while it
+runs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self._reply(200, {"status": "ok"})
         elif key and self.headers["authorization"] != f"Bearer {key}":
-            self._reply(401, {"error": {"message": "The API key is wrong: send a key that this server accepts.", "code": 401}})
+            self._reply(
+                401, {"error": {"message": "The API key is wrong: send a key that this server accepts.", "code": 401}}
+            )
         else:
             self._reply(200, MODELS)
 

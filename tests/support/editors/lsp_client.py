@@ -46,7 +46,9 @@ class Editor:
 
     def open(self, uri: str, text: str, language: str = "python") -> None:
         self._versions[uri] = 1
-        self.client.text_document_did_open(types.DidOpenTextDocumentParams(types.TextDocumentItem(uri, language, 1, text)))
+        self.client.text_document_did_open(
+            types.DidOpenTextDocumentParams(types.TextDocumentItem(uri, language, 1, text))
+        )
 
     def close(self, uri: str) -> None:
         self.client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))
@@ -58,7 +60,8 @@ class Editor:
         self._versions[uri] += 1
         self.client.text_document_did_change(
             types.DidChangeTextDocumentParams(
-                types.VersionedTextDocumentIdentifier(self._versions[uri], uri), [types.TextDocumentContentChangePartial(range, text)]
+                types.VersionedTextDocumentIdentifier(self._versions[uri], uri),
+                [types.TextDocumentContentChangePartial(range, text)],
             )
         )
 
@@ -75,9 +78,13 @@ class Editor:
         """Send an inline completion request without waiting; with an ``id`` it can be cancelled."""
         kind = types.InlineCompletionTriggerKind.Invoked if invoked else types.InlineCompletionTriggerKind.Automatic
         params = types.InlineCompletionParams(
-            types.InlineCompletionContext(kind, selected), types.TextDocumentIdentifier(uri), types.Position(line, character)
+            types.InlineCompletionContext(kind, selected),
+            types.TextDocumentIdentifier(uri),
+            types.Position(line, character),
         )
-        return asyncio.wrap_future(self.client.protocol.send_request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=id))
+        return asyncio.wrap_future(
+            self.client.protocol.send_request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=id)
+        )
 
     async def inline(self, uri: str, line: int, character: int, **options: Any) -> list[types.InlineCompletionItem]:
         answer = await within(self.ask(uri, line, character, **options))
@@ -91,7 +98,10 @@ class Editor:
         return await within(asyncio.wrap_future(self.client.protocol.send_request(method, params)))
 
     async def request_raw(self, method: str, params: Any) -> Any:
-        """Send a request that need not follow the protocol. Objects in the result have attributes, with the names on the wire."""
+        """Send a request that need not follow the protocol.
+
+        Objects in the result have attributes, with the names on the wire.
+        """
         answer: Future[Any] = Future()
         self.client.protocol._request_futures["raw"] = answer
         self.client.protocol._send_data({"jsonrpc": "2.0", "id": "raw", "method": method, "params": params})
@@ -122,8 +132,13 @@ Connect = Callable[..., Awaitable[Editor]]
 """Starts an editor, as the fixture ``connect`` does."""
 
 
-async def start(environment: Mapping[str, str], options: Mapping[str, Any], *, command: Sequence[str] = COMMAND, **given: Any) -> Editor:
-    """Return an editor whose language server runs in a process of its own. ``given`` is as for ``start_here``."""
+async def start(
+    environment: Mapping[str, str], options: Mapping[str, Any], *, command: Sequence[str] = COMMAND, **given: Any
+) -> Editor:
+    """Return an editor whose language server runs in a process of its own.
+
+    ``given`` is as for ``start_here``.
+    """
     connection = await ClientServerConfig([*command], server_env={**os.environ, **environment}).start()
     assert isinstance(connection, LanguageClient)
     return await _initialized(connection, options, **given)
@@ -139,8 +154,9 @@ def converter() -> Converter:
 async def start_here(options: Mapping[str, Any], *, copilot: bool = False, **given: Any) -> Editor:
     """Return an editor whose language server runs in this process, and takes its folders from this process's environment.
 
-    With ``copilot`` the server speaks the protocol of the Copilot language server. ``given``: ``folder``, ``capabilities``, ``client``
-    (the editor's name), and ``configuration``, which answers requests for settings.
+    With ``copilot`` the server speaks the protocol of the Copilot language server. ``given``:
+    ``folder``, ``capabilities``, ``client`` (the editor's name), and ``configuration``, which
+    answers requests for settings.
     """
     near, far = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=far)

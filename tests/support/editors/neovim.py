@@ -23,7 +23,10 @@ class Neovim:
 
     def __init__(self, home: Path, program: str = "nvim") -> None:
         folders = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
-        system = ("XDG_CONFIG_DIRS", "XDG_DATA_DIRS")  # otherwise plugins of the system are loaded, and their messages wait for a key
+        system = (
+            "XDG_CONFIG_DIRS",
+            "XDG_DATA_DIRS",
+        )  # otherwise plugins of the system are loaded, and their messages wait for a key
         homes = [f"{name}={home}" for name in (*folders, *system)]
         argv = ["env", *homes, require_program(program), "--clean", "--embed", "--headless"]
         self.api: Any = pynvim.attach("child", argv=argv)
@@ -61,7 +64,10 @@ class Neovim:
         return path
 
     def lua(self, code: str, *arguments: Any) -> Any:
-        """Run Lua code and return its result. Raise AssertionError with the messages if Neovim waits for a key before it answers."""
+        """Run Lua code and return its result.
+
+        Raise AssertionError with the messages if Neovim waits for a key before it answers.
+        """
         try:
             until(lambda: not self.api.api.get_mode()["blocking"], "an answer of Neovim", KEY_SECONDS)
         except AssertionError:

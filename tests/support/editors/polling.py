@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], T], what: str, seconds: float = 60) -> T:
-    """Return the result of ``look`` once it is true. Raise AssertionError, which names ``what`` and the last result, after ``seconds``."""
+    """Return the result of ``look`` once it is true.
+
+    Raise AssertionError, which names ``what`` and the last result, after ``seconds``.
+    """
     deadline = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"{what} did not come in {seconds} s; last seen: {seen!r}"

@@ -12,18 +12,26 @@ from support.silent_assistant import SilentAssistant
 
 
 def pieces(text: str, others: Mapping[str, str] | None = None, logprob: float = -1.0) -> list[Token]:
-    """Return a text as tokens: words with the space before them, line ends and signs. ``others`` has alternatives to some of them."""
+    """Return a text as tokens: words with the space before them, line ends and signs.
+
+    ``others`` has alternatives to some of them.
+    """
     found = re.findall(r" ?\w+|\n|[^\w\n]", text)
-    tops = [(Alternative(2, other, other.encode(), logprob),) if (other := (others or {}).get(one)) else () for one in found]
+    tops = [
+        (Alternative(2, other, other.encode(), logprob),) if (other := (others or {}).get(one)) else () for one in found
+    ]
     return [Token(1, one, one.encode(), 0, -0.5, 1, 0.25, top) for one, top in zip(found, tops, strict=True)]
 
 
 @dataclass
 class ScriptedEditor(SilentAssistant):
-    """Answers with ``answer``. Reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1.
+    """Answers with ``answer``.
 
-    With ``waits`` it waits for ever after its tokens. ``others`` are alternatives to some tokens of the answer, and ``rests`` what
-    follows an answer that is begun in this way, unless such answers have a ``later`` end or error.
+    Reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1.
+
+    With ``waits`` it waits for ever after its tokens. ``others`` are alternatives to some tokens of
+    the answer, and ``rests`` what follows an answer that is begun in this way, unless such answers
+    have a ``later`` end or error.
     """
 
     answer: str
@@ -47,7 +55,9 @@ class ScriptedEditor(SilentAssistant):
             raise self.later
         reason = self.later if begun and isinstance(self.later, FinishReason) else self.reason
         try:
-            for number, token in enumerate(pieces(self.rests[begun] if begun else self.answer, self.others, self.other_logprob), 1):
+            for number, token in enumerate(
+                pieces(self.rests[begun] if begun else self.answer, self.others, self.other_logprob), 1
+            ):
                 if on_usage is not None:
                     on_usage(Usage(generated=number))
                 yield token

@@ -6,7 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, ModelCard, OnUsage, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import (
+    CompletionQuery,
+    Extra,
+    Finish,
+    FinishReason,
+    ModelCard,
+    OnUsage,
+    SamplingParams,
+    Terms,
+    Token,
+    Usage,
+)
 from support.silent_assistant import SilentAssistant
 
 MODEL = "scripted"
@@ -14,7 +25,10 @@ MODEL = "scripted"
 
 @dataclass
 class Asked:
-    """One request to the server. ``given`` counts the tokens that were read of its answer; ``closed``: the stream is."""
+    """One request to the server.
+
+    ``given`` counts the tokens that were read of its answer; ``closed``: the stream is.
+    """
 
     prefix: str
     suffix: str | None
@@ -30,7 +44,8 @@ class Asked:
 class ScriptedProvider(SilentAssistant):
     """Answers each request with the next of its scripts; the last one is used again and again.
 
-    A script is tokens, and at its end how it ended: a Finish, an error, or None (the stream then stays open). It waits for an event.
+    A script is tokens, and at its end how it ended: a Finish, an error, or None (the stream then
+    stays open). It waits for an event.
     """
 
     scripts: list[Sequence[Token | Finish | Exception | asyncio.Event | None]] = field(default_factory=list)
@@ -50,9 +65,15 @@ class ScriptedProvider(SilentAssistant):
         self.losses += 1
 
     async def cards(self) -> list[ModelCard]:
-        return [ModelCard(MODEL, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=self.files)]
+        return [
+            ModelCard(
+                MODEL, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=self.files
+            )
+        ]
 
-    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+    async def complete(
+        self, query: CompletionQuery, *, on_usage: OnUsage | None = None
+    ) -> AsyncGenerator[Token | Finish]:
         assert isinstance(query.prefix, str)
         asked = Asked(query.prefix, query.suffix, tuple(query.extra), query.params, query.terms, query.heal)
         self.asked.append(asked)

@@ -13,7 +13,10 @@ SIZE = (90, 24)
 
 
 class Terminal:
-    """A tmux server with one window, in which ``command`` runs with ``environment`` added to ours. ``folder`` holds its socket."""
+    """A tmux server with one window, in which ``command`` runs with ``environment`` added to ours.
+
+    ``folder`` holds its socket.
+    """
 
     def __init__(self, folder: Path, command: list[str], environment: dict[str, str]) -> None:
         require_program("tmux")

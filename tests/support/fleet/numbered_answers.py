@@ -21,7 +21,10 @@ def numbered_request(number: int, tokens: int) -> Request:
 async def answer(
     fleet: Fleet, model: str, number: int, tokens: int, started: asyncio.Event | None = None
 ) -> tuple[list[int], Finish, float]:
-    """Return the ids of an answer, its end, and the longest time between two of its tokens. The fifth one sets ``started``."""
+    """Return the ids of an answer, its end, and the longest time between two of its tokens.
+
+    The fifth one sets ``started``.
+    """
     ids, gap, last = [], 0.0, time.monotonic()
     async with aclosing(fleet.generate(model, numbered_request(number, tokens))) as items:
         async for item in items:

@@ -60,7 +60,13 @@ LOST: Mapping[str, str] = {
     f"{API}test_assistant_and_client.py::test_same_tokens[hot]": "engines elsewhere take temperatures up to 2",
     **{
         f"{API}test_schema_fuzz.py::test_schema[{route}": "the route answers 501"
-        for route in ("POST /v1/embeddings", "POST /api/embed", "GET /slots", "POST /v1/load_lora", "POST /v1/unload_lora")
+        for route in (
+            "POST /v1/embeddings",
+            "POST /api/embed",
+            "GET /slots",
+            "POST /v1/load_lora",
+            "POST /v1/unload_lora",
+        )
     },
     **{
         f"{API}test_schema_fuzz.py::test_schema[{method} /v1/adapters": "the servers of these tests have no store of adapters"
@@ -102,7 +108,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 class StandInFleet(Fleet):
     """A fleet over two stand-in replicas, or one for a single slot, that compute with one engine, which it closes with itself."""
 
-    def __init__(self, engine: LocalEngine, models: Sequence[LoadedModel], context: int, slots: int, queue: int) -> None:
+    def __init__(
+        self, engine: LocalEngine, models: Sequence[LoadedModel], context: int, slots: int, queue: int
+    ) -> None:
         vocabularies = {model.name: model.tokenizer.vocab_size for model in models}
         super().__init__(vocabularies, context)
         self._engine = engine
@@ -113,10 +121,14 @@ class StandInFleet(Fleet):
         urls = [self._servers.enter_context(listening(replica)) for replica in replicas]
         check = JoinCheck({name: tokenizer.encode(PROBE) for name, tokenizer in tokenizers.items()}, vocabularies)
         membership = Membership(self, check, ReplicaLimits(slots // count, queue // count, None), urls)
-        joining = threading.Thread(target=asyncio.run, args=(self._join(membership),))  # the caller may have an event loop of its own
+        joining = threading.Thread(
+            target=asyncio.run, args=(self._join(membership),)
+        )  # the caller may have an event loop of its own
         joining.start()
         joining.join()
-        assert all(replica.takes_part for replica in self.replicas.values()), [one.problem for one in self.replicas.values()]
+        assert all(replica.takes_part for replica in self.replicas.values()), [
+            one.problem for one in self.replicas.values()
+        ]
 
     async def _join(self, membership: Membership) -> None:
         await membership.update()

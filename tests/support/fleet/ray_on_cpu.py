@@ -1,7 +1,8 @@
 """Serve a model on this machine's processor beneath Ray Serve: ``python ray_on_cpu.py FOLDER NAME PORT REPLICAS``.
 
-It runs in vLLM's environment, with ray, and serves until a signal. Whenever it has changed, it prints how many replicas are ready. The
-options are those of deploy/ray_serve.py, and those of a processor.
+It runs in vLLM's environment, with ray, and serves until a signal. Whenever it has changed, it
+prints how many replicas are ready. The options are those of deploy/ray_serve.py, and those of a
+processor.
 """
 
 from __future__ import annotations

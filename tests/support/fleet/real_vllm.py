@@ -31,7 +31,15 @@ STARTING = 420.0
 
 OPTIONS = (
     *("--dtype", "float32", "--max-model-len", "4096", "--max-num-seqs", "16", "--enforce-eager", "--enable-scale-out"),
-    *("--max-logprobs", "200", "--scheduling-policy", "priority", "--enable-prompt-tokens-details", "--block-size", "32"),
+    *(
+        "--max-logprobs",
+        "200",
+        "--scheduling-policy",
+        "priority",
+        "--enable-prompt-tokens-details",
+        "--block-size",
+        "32",
+    ),
 )
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -46,7 +54,9 @@ def float_folder(model: str, folder: Path) -> Path:
     """Write the weights of a catalog model in float32 into a folder in Hugging Face's layout, if it is not there yet."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        export(open_checkpoint(model, store=Store(load_settings().cache), progress=Silent()), folder, "float32", Silent())
+        export(
+            open_checkpoint(model, store=Store(load_settings().cache), progress=Silent()), folder, "float32", Silent()
+        )
     return folder
 
 
@@ -88,13 +98,29 @@ def install_plugin(folder: Path) -> Path:
     """Install the plugin that reports the entropy into an empty folder, and return that."""
     source = shutil.copytree(PLUGIN, folder / "source")  # setuptools writes next to it
     target = folder / "installed"
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
+    command = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(target),
+        str(source),
+    ]
     subprocess.run(command, check=True)
     return target
 
 
 def start_vllm(
-    folder: Path, name: str, work: Path, *options: str, model_options: Sequence[str] = OPTIONS, plugins: Path | None = None
+    folder: Path,
+    name: str,
+    work: Path,
+    *options: str,
+    model_options: Sequence[str] = OPTIONS,
+    plugins: Path | None = None,
 ) -> VLLM:
     """Start a server of a model's folder under a name; ``work`` is an empty folder for its log, ``plugins`` one with packages."""
     assert PYTHON, "set PELLUCID_VLLM_PYTHON, or run `make test-fleet`"

@@ -1,6 +1,7 @@
 """Records what a real vLLM server answers, so that a newer version shows as a difference.
 
-Run it against a server of any model: ``python tests/support/fleet/record_vllm.py http://127.0.0.1:8801 NAME > FILE``.
+Run it against a server of any model: ``python tests/support/fleet/record_vllm.py
+http://127.0.0.1:8801 NAME > FILE``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ CASES: dict[str, dict[str, Any]] = {
     "greedy": STREAM | {"token_ids": IDS, "sampling_params": GREEDY},
     "stopped": STREAM | {"token_ids": IDS, "sampling_params": GREEDY | {"max_tokens": 9, "stop_token_ids": [198]}},
     "outside the alternatives": STREAM
-    | {"token_ids": IDS, "sampling_params": GREEDY | {"allowed_token_ids": [17, 30000], "max_tokens": 1, "logprobs": 3}},
-    "read": {"token_ids": IDS, "sampling_params": {"temperature": 0, "max_tokens": 1, "prompt_logprobs": 2, "detokenize": False}},
+    | {
+        "token_ids": IDS,
+        "sampling_params": GREEDY | {"allowed_token_ids": [17, 30000], "max_tokens": 1, "logprobs": 3},
+    },
+    "read": {
+        "token_ids": IDS,
+        "sampling_params": {"temperature": 0, "max_tokens": 1, "prompt_logprobs": 2, "detokenize": False},
+    },
     "too many alternatives": {"token_ids": IDS, "sampling_params": GREEDY | {"logprobs": 100_000}},
     "unknown token": {"token_ids": [10**6], "sampling_params": GREEDY},
     "too hot": {"token_ids": IDS, "sampling_params": GREEDY | {"temperature": 5}},
@@ -33,7 +40,10 @@ def main(url: str, model: str) -> None:
     found: dict[str, Any] = {"version": httpx.get(f"{url}/version").json()["version"]}
     for name, body in CASES.items():
         reply = httpx.post(f"{url}/inference/v1/generate", json=body | {"model": model}, timeout=120)
-        found[name] = {"status": reply.status_code, "text": re.sub(r"(?<=generate-tokens-)\w+|(?<=created\":)\d+", "0", reply.text)}
+        found[name] = {
+            "status": reply.status_code,
+            "text": re.sub(r"(?<=generate-tokens-)\w+|(?<=created\":)\d+", "0", reply.text),
+        }
     json.dump(found, sys.stdout, indent=1)
     sys.stdout.write("\n")
 

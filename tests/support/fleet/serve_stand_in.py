@@ -22,7 +22,9 @@ def main() -> None:
     port, *names = sys.argv[1:]
     store = Store(load_settings().cache)
     models = [load(name, store=store, progress=Silent()) for name in names]
-    engine = LocalEngine({model.name: model.model for model in models}, EngineSettings(context=CONTEXT + 1, prefix_memory=0))
+    engine = LocalEngine(
+        {model.name: model.model for model in models}, EngineSettings(context=CONTEXT + 1, prefix_memory=0)
+    )
     replica = StandInReplica(engine, {model.name: model.tokenizer for model in models}, context=CONTEXT + 1)
     try:
         uvicorn.run(replica.app, host="127.0.0.1", port=int(port), log_level="critical")

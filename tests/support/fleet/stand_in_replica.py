@@ -64,11 +64,13 @@ class OnlyThese:
 class StandInReplica:
     """Serves the models of an engine by vLLM's routes.
 
-    ``chunk`` tokens come in one event, as with speculation. ``faults`` happen to the next answers, one each; ``fired`` are those that
-    did. ``before_token`` is awaited before each token of an answer. ``bodies`` and ``sessions`` are those of all requests, ``running``
-    counts the answers under way, and ``is_well`` is its state of health. ``adapters`` are those that it has: for each name the model of the
-    engine that computes it. With ``loads_adapters`` it has the routes to load those in ``folders``, which has such a model by path;
-    ``commands`` are the requests for these routes.
+    ``chunk`` tokens come in one event, as with speculation. ``faults`` happen to the next answers,
+    one each; ``fired`` are those that did. ``before_token`` is awaited before each token of an
+    answer. ``bodies`` and ``sessions`` are those of all requests, ``running`` counts the answers
+    under way, and ``is_well`` is its state of health. ``adapters`` are those that it has: for each
+    name the model of the engine that computes it. With ``loads_adapters`` it has the routes to load
+    those in ``folders``, which has such a model by path; ``commands`` are the requests for these
+    routes.
     """
 
     engine: LocalEngine
@@ -117,11 +119,19 @@ class StandInReplica:
         return Response(status_code=200 if self.is_well else 503)
 
     async def _models(self, _: HttpRequest) -> Response:
-        cards = [self._card(name, None) for name in self.tokenizers] + [self._card(name, parent) for name, parent in self.parents.items()]
+        cards = [self._card(name, None) for name in self.tokenizers] + [
+            self._card(name, parent) for name, parent in self.parents.items()
+        ]
         return JSONResponse({"object": "list", "data": cards})
 
     def _card(self, name: str, parent: str | None) -> dict[str, Any]:
-        return {"id": name, "object": "model", "owned_by": "vllm", "parent": parent, "max_model_len": None if parent else self.context}
+        return {
+            "id": name,
+            "object": "model",
+            "owned_by": "vllm",
+            "parent": parent,
+            "max_model_len": None if parent else self.context,
+        }
 
     async def _tokenize(self, request: HttpRequest) -> Response:
         body = await request.json()
@@ -166,7 +176,10 @@ class StandInReplica:
         if sampling.get("temperature", 1.0) > 2:
             return refusal(400, f"temperature must be in [0, 2], got {sampling['temperature']}.")
         if (sampling.get("logprobs") or 0) > MAX_LOGPROBS:
-            return refusal(400, f"Requested sample logprobs of {sampling['logprobs']}, which is greater than max allowed: {MAX_LOGPROBS}")
+            return refusal(
+                400,
+                f"Requested sample logprobs of {sampling['logprobs']}, which is greater than max allowed: {MAX_LOGPROBS}",
+            )
         if len(ids) + 1 > self.context:
             return refusal(400, f"This model's maximum context length is {self.context} tokens.")
         fault = self.faults.popleft() if self.faults else None
@@ -214,11 +227,25 @@ class StandInReplica:
                         self.fired.append(fault)
                         if fault.kind == "error event":
                             yield line(
-                                {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}}
+                                {
+                                    "error": {
+                                        "message": "EngineCore encountered an issue.",
+                                        "type": "InternalServerError",
+                                        "code": 500,
+                                    }
+                                }
                             )
                             yield "data: [DONE]\n\n"
                         elif fault.kind == "refusal":
-                            yield line({"error": {"message": "min_p is not supported.", "type": "BadRequestError", "code": 400}})
+                            yield line(
+                                {
+                                    "error": {
+                                        "message": "min_p is not supported.",
+                                        "type": "BadRequestError",
+                                        "code": 400,
+                                    }
+                                }
+                            )
                         elif fault.kind == "garbage":
                             yield "data: {nonsense\n\n"
                         if fault.kind == "cut":
@@ -233,7 +260,11 @@ class StandInReplica:
                         yield self._event(held, None, None, sampling)
                         held = []
             yield self._event(held, reason, stop, sampling)
-            usage = {"prompt_tokens": len(ids), "completion_tokens": sent, "prompt_tokens_details": {"cached_tokens": cached}}
+            usage = {
+                "prompt_tokens": len(ids),
+                "completion_tokens": sent,
+                "prompt_tokens_details": {"cached_tokens": cached},
+            }
             yield line({"request_id": "generate-tokens-1", "usage": usage, "output_mode": "tokens", "choices": []})
             yield "data: [DONE]\n\n"
         finally:
@@ -260,7 +291,9 @@ class StandInReplica:
         constraint = None if allowed is None else OnlyThese(pack_ids(allowed, max(allowed) + 1))
         return Request(ids, params, Terms(Priority(priority)), constraint=constraint, cache_salt=salt)
 
-    def _event(self, scores: Sequence[TokenScore], reason: str | None, stop: int | None, sampling: dict[str, Any]) -> str:
+    def _event(
+        self, scores: Sequence[TokenScore], reason: str | None, stop: int | None, sampling: dict[str, Any]
+    ) -> str:
         choice = {
             "index": 0,
             "finish_reason": reason,

@@ -13,7 +13,9 @@ from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRe
 FILES = 12
 
 
-def record(number: int, mean: float, *rights: bool, document: str | None = None, suffix: bool = True) -> SuggestionRecord:
+def record(
+    number: int, mean: float, *rights: bool, document: str | None = None, suffix: bool = True
+) -> SuggestionRecord:
     """Return a suggestion whose parts are right as given, the whole one first; its tokens' mean probability is ``mean``."""
     parts = []
     for at, right in enumerate(rights):
@@ -21,10 +23,14 @@ def record(number: int, mean: float, *rights: bool, document: str | None = None,
         known = dict.fromkeys(NAMES, 0.0) | {"mean": log(mean), "whole": float(not at), "characters": log(1 + length)}
         parts.append(SuggestionPart(length, tuple(known[name] for name in NAMES), right))
     shown = {str(level): 20 if mean > least else 0 for level, least in zip(GateLevel, (0.8, 0.6, 0.2), strict=True)}
-    return SuggestionRecord(document or f"{number % FILES}.py", "mid-word", number, suffix, "line", tuple(parts), shown if parts else None)
+    return SuggestionRecord(
+        document or f"{number % FILES}.py", "mid-word", number, suffix, "line", tuple(parts), shown if parts else None
+    )
 
 
-def records(count: int, *, bias: float = -1.0, slope: float = 0.5, seed: int = 0, prefix: str = "") -> list[SuggestionRecord]:
+def records(
+    count: int, *, bias: float = -1.0, slope: float = 0.5, seed: int = 0, prefix: str = ""
+) -> list[SuggestionRecord]:
     """Return suggestions with P(right) = logistic(bias + slope * logit(mean)); the part is right with the whole, or else by half."""
     dice = np.random.default_rng(seed)
     found = []

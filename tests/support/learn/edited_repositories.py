@@ -14,16 +14,31 @@ CALLS = GAP.join(f"value_{name} = load_settings(path_{name})" for name in "abcd"
 """A file with four calls of one function."""
 
 RENAMED = CALLS.replace("load_settings", "read_settings")
-"""The same file after the function was renamed: the first change can be repeated at three places, and is."""
+"""The same file after the function was renamed: the first change can be repeated at three places,
+and is.
+"""
 
 ONE_RENAMED = CALLS.replace("load_settings", "read_settings", 1)
-"""The same file after one call was changed: nothing else is, although the change is possible elsewhere."""
+"""The same file after one call was changed: nothing else is, although the change is possible
+elsewhere.
+"""
 
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git with an author of its own, and return what it prints."""
-    identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false", "-c", "core.autocrlf=false")
-    return subprocess.run([require_program("git"), *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+    identity = (
+        "-c",
+        "user.name=A",
+        "-c",
+        "user.email=a@b.c",
+        "-c",
+        "commit.gpgsign=false",
+        "-c",
+        "core.autocrlf=false",
+    )
+    return subprocess.run(
+        [require_program("git"), *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def write_repository(folder: Path, versions: Sequence[Mapping[str, str | bytes]]) -> Path:

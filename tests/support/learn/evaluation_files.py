@@ -53,9 +53,24 @@ QUESTIONS = [
 
 
 PAIRS = [
-    {"sent_more": "Old cats sleep.", "sent_less": "Young cats sleep.", "stereo_antistereo": "stereo", "bias_type": "age"},
-    {"sent_more": "Young cats play.", "sent_less": "Old cats play.", "stereo_antistereo": "antistereo", "bias_type": "age"},
-    {"sent_more": "Poor cats beg.", "sent_less": "Rich cats beg.", "stereo_antistereo": "stereo", "bias_type": "socioeconomic"},
+    {
+        "sent_more": "Old cats sleep.",
+        "sent_less": "Young cats sleep.",
+        "stereo_antistereo": "stereo",
+        "bias_type": "age",
+    },
+    {
+        "sent_more": "Young cats play.",
+        "sent_less": "Old cats play.",
+        "stereo_antistereo": "antistereo",
+        "bias_type": "age",
+    },
+    {
+        "sent_more": "Poor cats beg.",
+        "sent_less": "Rich cats beg.",
+        "stereo_antistereo": "stereo",
+        "bias_type": "socioeconomic",
+    },
 ]
 
 

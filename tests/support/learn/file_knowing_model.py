@@ -35,7 +35,9 @@ class KnowingAssistant(SilentAssistant):
         return MODEL
 
     def models(self) -> list[ModelCard]:
-        return [ModelCard(MODEL, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=True)]
+        return [
+            ModelCard(MODEL, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=True)
+        ]
 
     async def cards(self) -> list[ModelCard]:
         return self.models()
@@ -43,7 +45,9 @@ class KnowingAssistant(SilentAssistant):
     def calibration_file(self, model: str | None = None) -> CalibrationFile:
         return CalibrationFile(self.kept, self.weights)
 
-    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+    async def complete(
+        self, query: CompletionQuery, *, on_usage: OnUsage | None = None
+    ) -> AsyncGenerator[Token | Finish]:
         prefix, suffix = query.prefix, query.suffix
         assert isinstance(prefix, str)
         if self.dies_after is not None and len(self.asked) >= self.dies_after:

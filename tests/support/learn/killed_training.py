@@ -17,7 +17,9 @@ def main(step: int, arguments: list[str]) -> None:
     """Run the command line up to a step."""
     stepped = TrainingDisplay.stepped
 
-    def killing(display: TrainingDisplay, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
+    def killing(
+        display: TrainingDisplay, progression: Progression, bits_per_byte: float, tokens_per_second: float
+    ) -> None:
         stepped(display, progression, bits_per_byte, tokens_per_second)
         if progression.step == step:
             os.kill(os.getpid(), signal.SIGKILL)

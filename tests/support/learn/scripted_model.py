@@ -34,7 +34,9 @@ class ScriptedModel:
         self.read.append(query)
         if self.failure is not None:
             raise self.failure
-        characters = query.text if isinstance(query.text, str) else [chr(item) for item in query.text if isinstance(item, int)]
+        characters = (
+            query.text if isinstance(query.text, str) else [chr(item) for item in query.text if isinstance(item, int)]
+        )
         each = self.likes("".join(characters))
         for number, character in enumerate(characters):
             yield spoken(character, each if number else None)
@@ -53,4 +55,15 @@ def spoken(text: str, logprob: float | None = -1.0) -> Token:
 def subject(interface: ScriptedModel, *, infill: bool = True, chat: bool = False, files: bool = False) -> Subject:
     """Return the scripted model with all abilities."""
     identity = {"name": "scripted"}
-    return Subject("scripted", "a script", identity, interface, frozenset(Ability), 1 << 20, infill, chat, parameters=1000, files=files)
+    return Subject(
+        "scripted",
+        "a script",
+        identity,
+        interface,
+        frozenset(Ability),
+        1 << 20,
+        infill,
+        chat,
+        parameters=1000,
+        files=files,
+    )

@@ -36,7 +36,8 @@ class SlowKneserNey:
                 behind[run[:-1]][run[-1]] = count
             self.counts.append(behind)
         self.taken = [
-            discounts(np.array([count for counter in behind.values() for count in counter.values()])).tolist() for behind in self.counts
+            discounts(np.array([count for counter in behind.values() for count in counter.values()])).tolist()
+            for behind in self.counts
         ]
 
     def probability(self, history: bytes, byte: int) -> float:

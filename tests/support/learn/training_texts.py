@@ -9,7 +9,24 @@ import numpy as np
 
 from pellucid.learn.train.bits_per_byte import Bytes
 
-WORDS = ("the", "king", "says", "that", "no", "man", "of", "the", "north", "shall", "pass", "without", "naming", "his", "lord", "and")
+WORDS = (
+    "the",
+    "king",
+    "says",
+    "that",
+    "no",
+    "man",
+    "of",
+    "the",
+    "north",
+    "shall",
+    "pass",
+    "without",
+    "naming",
+    "his",
+    "lord",
+    "and",
+)
 
 
 def text_of(size: int, seed: int = 0) -> str:

@@ -10,7 +10,14 @@ from pellucid.text.tool_calls.call_reader import CallReader, Format
 from pellucid.text.tool_calls.calls_of_answer import calls_of
 from pellucid.tokens import Token
 
-MARKERS = {"<tool_call>": 900, "</tool_call>": 901, "[TOOL_CALLS]": 902, "[ARGS]": 903, "<|python_tag|>": 904, "<|other|>": 905}
+MARKERS = {
+    "<tool_call>": 900,
+    "</tool_call>": 901,
+    "[TOOL_CALLS]": 902,
+    "[ARGS]": 903,
+    "<|python_tag|>": 904,
+    "<|other|>": 905,
+}
 
 
 def function(name: str, **properties: Any) -> dict[str, Any]:
@@ -18,7 +25,9 @@ def function(name: str, **properties: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties}}}
 
 
-WEATHER = function("weather", city={"type": "string"}, days={"type": "integer"}, hourly={"type": "boolean"}, tags={"type": "array"})
+WEATHER = function(
+    "weather", city={"type": "string"}, days={"type": "integer"}, hourly={"type": "boolean"}, tags={"type": "array"}
+)
 OFFERED = [WEATHER, function("f")]
 
 
@@ -37,7 +46,9 @@ def split_at_markers(text: str) -> list[str]:
         pieces = [
             part
             for piece in pieces
-            for part in ([piece] if piece in MARKERS else [one for cut in piece.split(marker) for one in (cut, marker)][:-1])
+            for part in (
+                [piece] if piece in MARKERS else [one for cut in piece.split(marker) for one in (cut, marker)][:-1]
+            )
         ]
     return [piece for piece in pieces if piece]
 
@@ -51,10 +62,18 @@ class Found:
 
 
 def read(
-    format: Format, tokens: Sequence[Token], *, markers: bool = True, bare: bool = True, parallel: bool = True, at_a_time: int = 1
+    format: Format,
+    tokens: Sequence[Token],
+    *,
+    markers: bool = True,
+    bare: bool = True,
+    parallel: bool = True,
+    at_a_time: int = 1,
 ) -> list[Token]:
     """Return the tokens of an answer as a reader releases them that is fed some of them at a time."""
-    reader = CallReader(format, MARKERS if markers else {}, OFFERED, lambda index: f"id{index}", bare=bare, single=not parallel)
+    reader = CallReader(
+        format, MARKERS if markers else {}, OFFERED, lambda index: f"id{index}", bare=bare, single=not parallel
+    )
     out: list[Token] = []
     for begin in range(0, len(tokens), at_a_time):
         out += reader.feed(tokens[begin : begin + at_a_time])

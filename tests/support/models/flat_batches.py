@@ -52,7 +52,9 @@ def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor
     return [logprobs[span.offset : span.offset + span.count] for span in spans]
 
 
-def run_in_chunks(model: Model, kv: KVStorage, slot: int, ids: list[int], counts: Iterable[int], start: int = 0) -> Tensor:
+def run_in_chunks(
+    model: Model, kv: KVStorage, slot: int, ids: list[int], counts: Iterable[int], start: int = 0
+) -> Tensor:
     """Run a text from position ``start`` on in chunks; return log-probabilities (len(ids) - start, vocab)."""
     out: list[Tensor] = []
     for count in counts:
@@ -62,7 +64,9 @@ def run_in_chunks(model: Model, kv: KVStorage, slot: int, ids: list[int], counts
     return torch.cat(out)
 
 
-def run_together(model: Model, kv: KVStorage, texts: dict[int, list[int]], counts: dict[int, list[int]]) -> dict[int, Tensor]:
+def run_together(
+    model: Model, kv: KVStorage, texts: dict[int, list[int]], counts: dict[int, list[int]]
+) -> dict[int, Tensor]:
     """Run texts, by slot, in shared batches: each step takes the next count of every unfinished text."""
     done = dict.fromkeys(texts, 0)
     out: dict[int, list[Tensor]] = {slot: [] for slot in texts}

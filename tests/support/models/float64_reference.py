@@ -1,8 +1,9 @@
 """Exact log-probabilities, by which the rounding errors of two float32 computations are measured.
 
-Two correct computations differ, since each machine adds in an order of its own. A bound taken from one machine fails on the
-next. So both are compared with the same decoder in float64, whose own rounding is 2**29 times smaller, and ours may be at most
-``ALLOWANCE`` times as far from it as the transformers library is.
+Two correct computations differ, since each machine adds in an order of its own. A bound taken from
+one machine fails on the next. So both are compared with the same decoder in float64, whose own
+rounding is 2**29 times smaller, and ours may be at most ``ALLOWANCE`` times as far from it as the
+transformers library is.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 ALLOWANCE = 4.0
-"""Rounding errors grow alike in every order of addition (Higham and Mary 2019, doi 10.1137/18M1226312); their maxima scatter by less."""
+"""Rounding errors grow alike in every order of addition (Higham and Mary 2019, doi
+10.1137/18M1226312); their maxima scatter by less.
+"""
 
 PLAUSIBLE = 1e-3
-"""More than this is no rounding of float32 over some dozen layers: the exact decoder itself would be wrong."""
+"""More than this is no rounding of float32 over some dozen layers: the exact decoder itself would
+be wrong.
+"""
 
 
 @torch.inference_mode()
@@ -60,5 +65,7 @@ def exact_logprobs(model: PreTrainedModel, ids: list[int]) -> Tensor:
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
         x = x + linear(attended.transpose(0, 1).flatten(1), f"{layer}.self_attn.o_proj")
         y = norm(x, f"{layer}.post_attention_layernorm")
-        x = x + linear(F.silu(linear(y, f"{layer}.mlp.gate_proj")) * linear(y, f"{layer}.mlp.up_proj"), f"{layer}.mlp.down_proj")
+        x = x + linear(
+            F.silu(linear(y, f"{layer}.mlp.gate_proj")) * linear(y, f"{layer}.mlp.up_proj"), f"{layer}.mlp.down_proj"
+        )
     return linear(norm(x, "model.norm"), "lm_head").log_softmax(-1)

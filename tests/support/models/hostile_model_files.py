@@ -1,7 +1,7 @@
 """Model files with one thing changed for the worse, and a pool of processes that tries to load them.
 
-Everything is drawn from a seed. Structure-aware changes put a hostile value instead of a good one; others flip, cut or
-insert bytes, or put a folder, a FIFO or a device instead of a file.
+Everything is drawn from a seed. Structure-aware changes put a hostile value instead of a good one;
+others flip, cut or insert bytes, or put a folder, a FIFO or a device instead of a file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,14 @@ from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.models.tokenizers import sentencepiece_protobuf
 from pellucid.system.progress_protocol import Silent
-from support.models.model_files import byte_level_bpe, logprobs, spaced_bpe, train_sentencepiece, write_folder, write_gguf
+from support.models.model_files import (
+    byte_level_bpe,
+    logprobs,
+    spaced_bpe,
+    train_sentencepiece,
+    write_folder,
+    write_gguf,
+)
 from support.models.tiny_models import tiny, tiny_llama
 from support.servers.http_servers import ADAPTER, TINY, live, tiny_adapters, tiny_assistant
 
@@ -44,19 +51,79 @@ DEADLINE = 10.0
 """Seconds that one case may take."""
 MEMORY = 2 << 30
 """Bytes of address space that a process may take while it loads."""
-PROBES = ("def f(x):\n    return x\n", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "naïve ﬁ ½ 漢字 \u0301\u0000 <s> [INST]")
+PROBES = (
+    "def f(x):\n    return x\n",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!",
+    "naïve ﬁ ½ 漢字 \u0301\u0000 <s> [INST]",
+)
 
 _TOKENS = 320
 _ADAPTERS_KEPT = 10
 """Mutated adapters that are in the store at a time."""
 _HOSTILE: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1, 2, 7, 255, 2**20, 2**31 - 1, 2**31, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30, -(2**63)),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2,
+        7,
+        255,
+        2**20,
+        2**31 - 1,
+        2**31,
+        2**32,
+        2**40,
+        2**63 - 1,
+        2**63,
+        2**64 - 1,
+        2**64,
+        10**30,
+        -(2**63),
+    ),
     *(0.0, 1.5, -0.5, 1e-300, 1e300, float("nan"), float("inf"), float("-inf")),
-    *("", "7", "1e5", "NaN", "a" * 1000, "\0", "\ud800", "../../etc/passwd", "/dev/zero", "漢字", "(a+)+$", "(a|a)*b", "\\p{L", "<s>"),
+    *(
+        "",
+        "7",
+        "1e5",
+        "NaN",
+        "a" * 1000,
+        "\0",
+        "\ud800",
+        "../../etc/passwd",
+        "/dev/zero",
+        "漢字",
+        "(a+)+$",
+        "(a|a)*b",
+        "\\p{L",
+        "<s>",
+    ),
     *([], {}, [[]], [None], [1, 2], ["a", "b"], {"a": 1}, {"type": "Sequence"}, [[0] * 50] * 50),
 )
 _DEEP = "\x07deep\x07"  # becomes a thousand nested lists, or many more
-_NUMBERS = (0, 1, 2, 3, 5, 8, 9, 127, 255, 2**16, 2**20, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+_NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    5,
+    8,
+    9,
+    127,
+    255,
+    2**16,
+    2**20,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
 
 
 @dataclass
@@ -80,7 +147,13 @@ class Tally:
 
 def write_base_gguf(path: Path) -> bytes:
     """Write a complete small model to a GGUF file."""
-    write_gguf(path, tiny_llama(vocab_size=_TOKENS), "llama", byte_level_bpe(_TOKENS), tokenizer__chat_template="{{ messages }}")
+    write_gguf(
+        path,
+        tiny_llama(vocab_size=_TOKENS),
+        "llama",
+        byte_level_bpe(_TOKENS),
+        tokenizer__chat_template="{{ messages }}",
+    )
     return path.read_bytes()
 
 
@@ -235,7 +308,9 @@ def _mutated_json(value: Any, rng: random.Random) -> Any:
             case 1:
                 holder[key] = _DEEP
             case 2 if isinstance(holder, dict):
-                holder[rng.choice(("type", "id", "content", "auto_map", "quantization_config", "rope_scaling"))] = rng.choice(_HOSTILE)
+                holder[rng.choice(("type", "id", "content", "auto_map", "quantization_config", "rope_scaling"))] = (
+                    rng.choice(_HOSTILE)
+                )
             case 3:
                 holder[key] = [holder[key]]
             case _:
@@ -303,16 +378,27 @@ def _replace_file(path: Path, rng: random.Random) -> str:
 
 
 def _tiny_gpt2() -> Any:
-    return tiny(GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1))
+    return tiny(
+        GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1)
+    )
 
 
 def _describe(folder: Path) -> None:
-    (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": 0, "eos_token_id": [1, 2], "pad_token_id": 3}))
+    (folder / "generation_config.json").write_text(
+        json.dumps({"bos_token_id": 0, "eos_token_id": [1, 2], "pad_token_id": 3})
+    )
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
 
 
 def _tokenizer_config() -> dict[str, Any]:
-    token = {"content": "<|im_end|>", "special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+    token = {
+        "content": "<|im_end|>",
+        "special": True,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "single_word": False,
+    }
     return {
         "bos_token": "<s>",
         "eos_token": "<|im_end|>",
@@ -324,7 +410,13 @@ def _tokenizer_config() -> dict[str, Any]:
 
 def unigram() -> Tokenizer:
     """Return a Unigram tokenizer that normalises by a precompiled map, as those converted from sentencepiece do."""
-    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz()!:\n")]
+    pieces = [
+        ("<unk>", 0.0),
+        ("<s>", 0.0),
+        ("</s>", 0.0),
+        ("▁", -2.0),
+        *((letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz()!:\n"),
+    ]
     backend = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
     backend.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap()), normalizers.Replace(" ", "▁")])
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -336,7 +428,11 @@ def charsmap() -> bytes:
     """Return sentencepiece's own map of characters (nmt_nfkc)."""
     fields = sentencepiece_protobuf._fields(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
     normalizer = next(value for number, _, value in fields if number == 3 and isinstance(value, bytes))
-    return next(value for number, _, value in sentencepiece_protobuf._fields(normalizer) if number == 2 and isinstance(value, bytes))
+    return next(
+        value
+        for number, _, value in sentencepiece_protobuf._fields(normalizer)
+        if number == 2 and isinstance(value, bytes)
+    )
 
 
 def _split_weights(folder: Path) -> None:
@@ -345,8 +441,12 @@ def _split_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     files = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(tensors)}
     for file in set(files.values()):
-        save_file({name: tensor for name, tensor in tensors.items() if files[name] == file}, folder / file, {"format": "pt"})
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": files}))
+        save_file(
+            {name: tensor for name, tensor in tensors.items() if files[name] == file}, folder / file, {"format": "pt"}
+        )
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": 1}, "weight_map": files})
+    )
 
 
 def gguf_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
@@ -438,7 +538,9 @@ def _complete(client: httpx.Client, model: str) -> httpx.Response:
 
 def report(name: str, tally: Tally, began: float) -> str:
     """Return a trial's figures as lines of text."""
-    lines = [f"{name}: {sum(tally.endings.values())} in {time.monotonic() - began:.0f} s, at most {tally.peak / 1e6:.0f} MB resident"]
+    lines = [
+        f"{name}: {sum(tally.endings.values())} in {time.monotonic() - began:.0f} s, at most {tally.peak / 1e6:.0f} MB resident"
+    ]
     lines += [f"  {count:5} {ending}" for ending, count in tally.endings.most_common()]
     lines += [f"--- {ending}\n{tally.examples[ending]}" for ending in tally.failures]
     return "\n".join(lines)

@@ -12,7 +12,11 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 
 
 def loaded_model(
-    name: str, model: Model, tokenizer: Tokenizer, infill: InfillFormat | None = None, calibration: CalibrationFile | None = None
+    name: str,
+    model: Model,
+    tokenizer: Tokenizer,
+    infill: InfillFormat | None = None,
+    calibration: CalibrationFile | None = None,
 ) -> LoadedModel:
     """Return a model with its facts."""
     return LoadedModel(name, tokenizer, infill, None, Path(name), facts_of(model), calibration, model=model)

@@ -19,7 +19,15 @@ from transformers import PreTrainedModel
 
 from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 
-MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim|>")
+MARKERS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|fim_prefix|>",
+    "<|fim_suffix|>",
+    "<|fim_middle|>",
+    "<|fim|>",
+)
 CORPUS = [
     "def greet(name):\n    return f'hello {name}'\n",
     "for i in range(10):\n    print(i, i * i)\n\n\n",
@@ -43,7 +51,9 @@ def byte_level_bpe(vocab_size: int = 320) -> tokenizers.Tokenizer:
     return backend
 
 
-def spaced_bpe(normalizer: normalizers.Normalizer | None, pre_tokenizer: pre_tokenizers.PreTokenizer | None) -> tokenizers.Tokenizer:
+def spaced_bpe(
+    normalizer: normalizers.Normalizer | None, pre_tokenizer: pre_tokenizers.PreTokenizer | None
+) -> tokenizers.Tokenizer:
     """Make a BPE tokenizer on U+2581 with byte fallback, as Llama's ``tokenizer.json`` has it."""
     words = [
         "<unk>",
@@ -94,7 +104,9 @@ def write_folder(folder: Path, backend: tokenizers.Tokenizer, config: Mapping[st
     """Write a folder with ``tokenizer.json`` and ``tokenizer_config.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     backend.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **(config or {})}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **(config or {})})
+    )
     return folder
 
 
@@ -112,9 +124,9 @@ def write_gguf(
 ) -> Path:
     """Write a model to a GGUF file, with the rows of queries and keys in GGUF's order for llama.
 
-    ``arch_name`` is what the file calls its architecture, ``extra`` are further tensors, ``parts`` is the number of files that
-    it claims to be split into, and ``metadata`` are further keys, with two underscores for a dot. Tensors of ``zeros`` have only
-    zeros, in blocks of the given type.
+    ``arch_name`` is what the file calls its architecture, ``extra`` are further tensors, ``parts``
+    is the number of files that it claims to be split into, and ``metadata`` are further keys, with
+    two underscores for a dot. Tensors of ``zeros`` have only zeros, in blocks of the given type.
     """
     config = model.config
     writer = gguf.GGUFWriter(path, arch_name or arch)
@@ -133,9 +145,13 @@ def write_gguf(
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     for key, value in metadata.items():
         full = f"{arch}.{key.replace('__', '.')}"
-        (writer.add_string if isinstance(value, str) else writer.add_float32 if isinstance(value, float) else writer.add_uint32)(
-            full, value
-        )
+        (
+            writer.add_string
+            if isinstance(value, str)
+            else writer.add_float32
+            if isinstance(value, float)
+            else writer.add_uint32
+        )(full, value)
     if backend is not None:
         add_byte_level(writer, backend)
     for name, tensor in (_gguf_tensors(model, arch, head_dim) | dict(extra or {})).items():
@@ -157,7 +173,10 @@ def add_byte_level(writer: gguf.GGUFWriter, backend: tokenizers.Tokenizer, pre: 
     writer.add_token_list(words)
     control, text = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
     writer.add_token_types(
-        [text if word not in added else control if added[word].special else gguf.TokenType.USER_DEFINED for word in words]
+        [
+            text if word not in added else control if added[word].special else gguf.TokenType.USER_DEFINED
+            for word in words
+        ]
     )
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
     writer.add_eos_token_id(words.index("<|im_end|>"))

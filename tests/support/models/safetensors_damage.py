@@ -105,7 +105,9 @@ def change_dtype(data: bytes, dice: random.Random) -> bytes:
     """Change a dtype; the size of an element may stay the same."""
 
     def change(header: dict[str, Any]) -> None:
-        _tensor(header, dice)["dtype"] = dice.choice(["F16", "BF16", "U8", "I8", "F8_E4M3", "F32", "I32", "I64", "BOOL", "X9", 4])
+        _tensor(header, dice)["dtype"] = dice.choice(
+            ["F16", "BF16", "U8", "I8", "F8_E4M3", "F32", "I32", "I64", "BOOL", "X9", 4]
+        )
 
     return _with_header(data, change)
 

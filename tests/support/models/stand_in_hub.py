@@ -19,8 +19,9 @@ COMMIT = "c0ffee" + "0" * 34
 class StandInHub:
     """The files of one repository, and the failures to simulate.
 
-    ``cuts`` are the bytes of the body after which each of the next downloads breaks off. ``ranges`` is true if ranges are served.
-    ``served`` are contents sent in place of the listed files. ``status`` are answers by path instead of files.
+    ``cuts`` are the bytes of the body after which each of the next downloads breaks off. ``ranges``
+    is true if ranges are served. ``served`` are contents sent in place of the listed files.
+    ``status`` are answers by path instead of files.
     """
 
     repo: str

@@ -20,7 +20,9 @@ ATTENTION = ("q_proj", "v_proj")
 """What peft changes by default."""
 
 
-def random_adapter(config: DecoderConfig, rank: int = 4, targets: Sequence[str] = EVERYTHING, seed: int = 0, size: float = 0.5) -> Adapter:
+def random_adapter(
+    config: DecoderConfig, rank: int = 4, targets: Sequence[str] = EVERYTHING, seed: int = 0, size: float = 0.5
+) -> Adapter:
     """Return an adapter whose products are about ``size`` times as large as a tiny model's matrices."""
     generator = torch.Generator().manual_seed(seed)
     changes = {}
@@ -33,7 +35,9 @@ def random_adapter(config: DecoderConfig, rank: int = 4, targets: Sequence[str] 
     return Adapter(changes)
 
 
-def write_adapter(folder: Path, adapter: Adapter, alpha: float | None = None, origin: dict[str, Any] | None = None, **config: Any) -> Path:
+def write_adapter(
+    folder: Path, adapter: Adapter, alpha: float | None = None, origin: dict[str, Any] | None = None, **config: Any
+) -> Path:
     """Write the adapter in peft's layout, with its scale divided out of the numbers, whatever ``alpha`` and ``use_rslora`` are."""
     rank = adapter.rank
     alpha = 2 * rank if alpha is None else alpha

@@ -40,7 +40,9 @@ QWEN3 = DecoderConfig(
     rope_theta=1e6,
     context=512,
 )
-"""Norms on queries and keys, a head of its own; heads of 80, which no wide vector divides, three to a key head."""
+"""Norms on queries and keys, a head of its own; heads of 80, which no wide vector divides, three to
+a key head.
+"""
 
 
 def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
@@ -79,7 +81,9 @@ def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int
 
 def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder:
     """Return the float32 decoder of a checkpoint in blocks."""
-    floats = ((name, weight.dequantized() if isinstance(weight, Blocks) else weight) for name, weight in tensors.items())
+    floats = (
+        (name, weight.dequantized() if isinstance(weight, Blocks) else weight) for name, weight in tensors.items()
+    )
     model = build(config, pack(config, floats, "float32"), "float32", torch.device("cpu"))
     assert isinstance(model, Decoder)
     return model

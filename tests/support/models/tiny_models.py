@@ -39,7 +39,10 @@ _SHAPE: dict[str, Any] = {
 
 
 def tiny(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """Return a float32 model of this configuration. Its weights are random and large enough that every part of it matters."""
+    """Return a float32 model of this configuration.
+
+    Its weights are random and large enough that every part of it matters.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
@@ -49,7 +52,9 @@ def tiny(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
                 if name.endswith("weight") and parameter.dim() == 1:  # a norm's: about one (about zero for Gemma)
                     parameter.add_(0.2 * torch.randn_like(parameter))
                 else:
-                    parameter.copy_(torch.randn_like(parameter) / (4 if parameter.dim() == 1 else parameter.shape[-1] ** 0.5))
+                    parameter.copy_(
+                        torch.randn_like(parameter) / (4 if parameter.dim() == 1 else parameter.shape[-1] ** 0.5)
+                    )
     model.train(False)
     return model
 

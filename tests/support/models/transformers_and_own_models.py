@@ -26,7 +26,9 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "llama with a tied head": lambda seed: tiny_llama(seed, tie_word_embeddings=True),
     "llama with one key head": lambda seed: tiny_llama(seed, num_key_value_heads=1),
     "llama with llama3 rope": lambda seed: tiny_llama(seed, rope_parameters=LLAMA3_ROPE),
-    "llama with linear rope": lambda seed: tiny_llama(seed, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}),
+    "llama with linear rope": lambda seed: tiny_llama(
+        seed, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
+    ),
     "mistral with a window": tiny_mistral,
     "qwen2 with biases": tiny_qwen2,
     "qwen3 with query and key norms": tiny_qwen3,

@@ -99,7 +99,11 @@ def assert_lawful(job: Job, reference: PreTrainedModel, tolerance: float = 1e-4)
             assert (score.logprob, score.rank, score.entropy) == (None, None, None)
             continue
         worst = max(worst, _difference(score, logprobs[score.position - 1], tolerance))
-        if score.sampled is not None and job.sequence.request.params.temperature == 0 and not job.sequence.request.params.logit_bias:
+        if (
+            score.sampled is not None
+            and job.sequence.request.params.temperature == 0
+            and not job.sequence.request.params.logit_bias
+        ):
             assert score.rank == 1
     positions = [score.position for score in job.scores]
     assert positions == sorted(set(positions)), "tokens came out of order or twice"

@@ -16,8 +16,10 @@ SIGHTS: dict[str, Matrix] = {
     "no blue": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
     "no colour": ((0.2126, 0.7152, 0.0722),) * 3,
 }
-"""Matrices that simulate protanopia, deuteranopia and tritanopia on linear red, green and blue (Machado, Oliveira and Fernandes 2009,
-IEEE TVCG 15(6), severity 1.0). Without colours, only luminance is left."""
+"""Matrices that simulate protanopia, deuteranopia and tritanopia on linear red, green and blue
+(Machado, Oliveira and Fernandes 2009,
+IEEE TVCG 15(6), severity 1.0). Without colours, only luminance is left.
+"""
 
 XYZ: Matrix = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
 
@@ -33,7 +35,11 @@ def lab(sight: Matrix, colour: str) -> Lab:
 def linear(colour: str) -> list[float]:
     """Return red, green and blue of a CSS colour in linear light."""
     hexadecimal = re.fullmatch(r"#(..)(..)(..)", colour)
-    numbers = [int(part, 16) for part in hexadecimal.groups()] if hexadecimal else [int(part) for part in re.findall(r"\d+", colour)[:3]]
+    numbers = (
+        [int(part, 16) for part in hexadecimal.groups()]
+        if hexadecimal
+        else [int(part) for part in re.findall(r"\d+", colour)[:3]]
+    )
     return [((value / 255 + 0.055) / 1.055) ** 2.4 if value > 10 else value / 255 / 12.92 for value in numbers]
 
 

@@ -13,7 +13,9 @@ from pellucid_webui.views.compare_batch import BatchView
 from support.page.heat_page import asset
 
 ADDRESS = "http://compare.test/"
-"""An origin, so that the browser has storage for the tab. Requests to it stay within the browser."""
+"""An origin, so that the browser has storage for the tab.
+Requests to it stay within the browser.
+"""
 
 SCRIPTS = (
     "dom",
@@ -38,7 +40,17 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "colours", "compare", "compare_form", "compare_card", "compare_column", "batch", "compare_whatif")
+STYLES = (
+    "page",
+    "heatmap",
+    "colours",
+    "compare",
+    "compare_form",
+    "compare_card",
+    "compare_column",
+    "batch",
+    "compare_whatif",
+)
 
 HTML = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Compare</title>
@@ -136,4 +148,6 @@ async def _answer(route: Route, theme: str) -> None:
         return
     scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
     css = "\n".join(asset(f"{name}.css") for name in STYLES)
-    await route.fulfill(body=HTML.format(css=css, scripts=scripts, theme=theme), content_type="text/html; charset=utf-8")
+    await route.fulfill(
+        body=HTML.format(css=css, scripts=scripts, theme=theme), content_type="text/html; charset=utf-8"
+    )

@@ -64,7 +64,9 @@ class HeatPage:
     requested: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    async def open(self, records: Sequence[Record], *, theme: str = "", options: str = "{}", branches: bool = True) -> None:
+    async def open(
+        self, records: Sequence[Record], *, theme: str = "", options: str = "{}", branches: bool = True
+    ) -> None:
         """Create a map of these tokens as ``window.map``; ``options`` is a script with further options."""
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -153,7 +155,9 @@ def token(
     top.sort(key=lambda one: -one.logprob)
     rest = max(1 - sum(exp(one.logprob) for one in top), 0.0)
     return record(
-        Token(id, text, own, 0, log(probability), rank, entropy, tuple(top), rest, sampled, entropy_range=entropy_range),
+        Token(
+            id, text, own, 0, log(probability), rank, entropy, tuple(top), rest, sampled, entropy_range=entropy_range
+        ),
     )
 
 

@@ -21,7 +21,10 @@ LARGE = 300_000
 
 
 def writes(store: ConversationStore, owner: str, seed: int) -> Iterator[None]:
-    """Create, extend, rename, delete and erase conversations forever, and yield after each write. The same seed gives the same writes."""
+    """Create, extend, rename, delete and erase conversations forever, and yield after each write.
+
+    The same seed gives the same writes.
+    """
     dice = random.Random(seed)
     for number in count():
         id = store.create(owner, SETTINGS, f"conversation {number}")
@@ -50,7 +53,10 @@ def state(store: ConversationStore, owner: str) -> object:
     return sorted(
         (
             one.title,
-            [(node.role, node.text, node.end, node.usage, store.tokens(owner, one.id, node.id)) for node in one.nodes.values()],
+            [
+                (node.role, node.text, node.end, node.usage, store.tokens(owner, one.id, node.id))
+                for node in one.nodes.values()
+            ],
         )
         for one in found
     )

@@ -35,7 +35,9 @@ class Library:
         parent: int | None = None
         for index, text in enumerate(texts):
             role = ASSISTANT if index % 2 else USER
-            parent = self.store.add(owner, id, parent, role, text, model="scripted" if index % 2 else "", end=FinishReason.STOP)
+            parent = self.store.add(
+                owner, id, parent, role, text, model="scripted" if index % 2 else "", end=FinishReason.STOP
+            )
         return id
 
 

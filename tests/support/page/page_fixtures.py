@@ -138,7 +138,10 @@ class Tab:
         await field.press("Enter")
 
     async def wait_for(self, what: str, script: str, arg: Any) -> None:
-        """Wait until a function of the page returns true. Fails with what the page shows instead."""
+        """Wait until a function of the page returns true.
+
+        Fails with what the page shows instead.
+        """
         try:
             await self.page.wait_for_function(script, arg=arg)
         except BrowserError as error:
@@ -188,7 +191,11 @@ class Tab:
 
     async def set_number(self, label: str, value: Any) -> None:
         """Set the first control with this label."""
-        field = self.page.get_by_label(label, exact=True).or_(self.page.get_by_label(f"number input for {label}", exact=True)).first
+        field = (
+            self.page.get_by_label(label, exact=True)
+            .or_(self.page.get_by_label(f"number input for {label}", exact=True))
+            .first
+        )
         await self.unfold_settings("Sampling")
         await field.fill(str(value))
         await field.press("Tab")
@@ -200,7 +207,9 @@ class Tab:
             if name in ("schema", "tools"):
                 await self.page.locator(f"#pl-{name} textarea").fill(value)
             else:
-                await self.page.get_by_label({"answer_format": "Answer format", "tool_choice": "Tool choice"}[name]).first.click()
+                await self.page.get_by_label(
+                    {"answer_format": "Answer format", "tool_choice": "Tool choice"}[name]
+                ).first.click()
                 await self.page.get_by_role("option", name=value, exact=True).click()
 
     async def attach(self, *files: Upload) -> None:
@@ -236,7 +245,10 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer
 
 
 def chromium_path() -> str:
-    """Return the program that the tests drive. The one without windows of its own opens a page in a third of the time."""
+    """Return the program that the tests drive.
+
+    The one without windows of its own opens a page in a third of the time.
+    """
     return require_program("chromium-headless-shell", "chromium", "chromium-browser")
 
 
@@ -270,7 +282,8 @@ async def tab(page_server: PageServer, browser_page: Page) -> Tab:
 def watched(page: Page, address: str) -> Tab:
     """Return a tab that records its requests and errors, except those of a document that is being left.
 
-    When a document is left, Gradio aborts its own requests and writes an error for each that was still running.
+    When a document is left, Gradio aborts its own requests and writes an error for each that was
+    still running.
     """
     found = Tab(page, address)
     kept: int | None = None  # how many errors there were when the document began to unload

@@ -40,7 +40,9 @@ CARDS = """async (map, seconds) => {
   if (document.activeElement) document.activeElement.blur();
   return found;
 }"""
-"""Returns the numbers of all cards, each opened by focusing its token. The Read tab loads some of them then."""
+"""Returns the numbers of all cards, each opened by focusing its token.
+The Read tab loads some of them then.
+"""
 
 
 async def cards(within: Locator) -> list[dict[str, Any]]:
@@ -97,7 +99,9 @@ BEYOND = """() => [...document.querySelectorAll("[class^='pl-'], [class*=' pl-']
   .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 1)
   .filter((element) => !element.parentElement.closest("[role=region][tabindex='0']"))
   .map((element) => element.className)"""
-"""Returns our elements that are cut off at the right, except those within a region that scrolls by itself."""
+"""Returns our elements that are cut off at the right, except those within a region that scrolls by
+itself.
+"""
 
 
 async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """Compares a picture of the page with a reference, so that fonts drawn a little differently pass and a moved element fails.
 
-Both are blurred a little, so that a line between two rows of pixels is like one in a row. Then a pixel differs if its colour lies outside
-the range of colours of the reference within one pixel around it, by more than a tolerance, or the reference's outside that of the picture.
-So antialiasing and shifts by one pixel never differ, and lines that are moved by three pixels do. A block of pixels differs if it has more
-than a few such pixels.
+Both are blurred a little, so that a line between two rows of pixels is like one in a row. Then a
+pixel differs if its colour lies outside the range of colours of the reference within one pixel
+around it, by more than a tolerance, or the reference's outside that of the picture. So antialiasing
+and shifts by one pixel never differ, and lines that are moved by three pixels do. A block of pixels
+differs if it has more than a few such pixels.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ FONTS = """<?xml version="1.0"?>
   <match target="font"><edit name="hinting"><bool>false</bool></edit><edit name="rgba"><const>none</const></edit></match>
 </fontconfig>
 """
-"""Only DejaVu, which fontconfig and so Chromium bring along on Debian, whatever other fonts there are."""
+"""Only DejaVu, which fontconfig and so Chromium bring along on Debian, whatever other fonts there
+are.
+"""
 
 ANSWER = (
     ("The", 0.9), (" **", 0.9), ("median", 0.08), ("**", 0.9), (" of", 0.95), (" a", 0.9), (" list", 0.6), (" is", 0.97), (" its", 0.2),
@@ -86,7 +88,10 @@ class PictureAssistant(TextReader):
     """Reads texts, and answers and reads chats; one model finds the answers less likely than the other."""
 
     def models(self) -> list[ModelCard]:
-        return [replace(card, weight_bytes=531_000_000, context=32_768, description="int8 weights on cpu") for card in super().models()]
+        return [
+            replace(card, weight_bytes=531_000_000, context=32_768, description="int8 weights on cpu")
+            for card in super().models()
+        ]
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         for one in said(*SAID[query.model or WORDS]):
@@ -124,7 +129,9 @@ def fill(folder: Path) -> str:
     question = store.add(OWNER, id, None, USER, "How do I compute the **median** of a list?", end=FinishReason.STOP)
     tokens = [_likely(text, at, probability) for at, (text, probability) in enumerate(ANSWER)]
     text = "".join(one.text for one in tokens)
-    node = store.add(OWNER, id, question, ASSISTANT, text, settings=TurnSettings(seed=7), model=WORDS, batches=[pack(tokens)])
+    node = store.add(
+        OWNER, id, question, ASSISTANT, text, settings=TurnSettings(seed=7), model=WORDS, batches=[pack(tokens)]
+    )
     store.finish(node, FinishReason.STOP, Usage(cached=12, computed=9, generated=len(tokens), prefill=0.2, decode=1.9))
     store.folders.move(OWNER, id, work)
     store.close()
@@ -139,7 +146,13 @@ def _likely(text: str, at: int, probability: float) -> Token:
     top = [replace(own, logprob=log(probability))]
     top += [replace(one, logprob=log(rest * 0.5**number)) for number, one in enumerate(others, 1)]
     top.sort(key=lambda one: -one.logprob)
-    return replace(found, logprob=log(probability), rank=1 + top.index(replace(own, logprob=log(probability))), top=tuple(top), rest=rest)
+    return replace(
+        found,
+        logprob=log(probability),
+        rank=1 + top.index(replace(own, logprob=log(probability))),
+        top=tuple(top),
+        rest=rest,
+    )
 
 
 @contextmanager
@@ -157,7 +170,11 @@ def picture_browser(folder: Path) -> Iterator[Browser]:
 def picture_page(browser: Browser, width: int, height: int, timeout: float) -> Page:
     """Return a page of this size, whose clock always says noon."""
     context = browser.new_context(
-        viewport={"width": width, "height": height}, timezone_id="UTC", locale="en-GB", reduced_motion="reduce", has_touch=width < 600
+        viewport={"width": width, "height": height},
+        timezone_id="UTC",
+        locale="en-GB",
+        reduced_motion="reduce",
+        has_touch=width < 600,
     )
     page = context.new_page()
     page.set_default_timeout(timeout)

@@ -6,7 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from pellucid.tokens import Alternative, ChatQuery, Finish, FinishReason, Message, ModelCard, OnUsage, SamplingParams, Token, Usage
+from pellucid.tokens import (
+    Alternative,
+    ChatQuery,
+    Finish,
+    FinishReason,
+    Message,
+    ModelCard,
+    OnUsage,
+    SamplingParams,
+    Token,
+    Usage,
+)
 from support.silent_assistant import SilentAssistant
 
 MODEL = "scripted"
@@ -71,7 +82,11 @@ class ScriptedPageAssistant(SilentAssistant):
             request.closed = True
 
     async def cards(self) -> list[ModelCard]:
-        return [ModelCard(name=MODEL, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None)]
+        return [
+            ModelCard(
+                name=MODEL, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None
+            )
+        ]
 
 
 def usage(generated: int) -> Usage:

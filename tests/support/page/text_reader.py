@@ -13,7 +13,9 @@ from support.page.scripted_assistant import usage
 from support.silent_assistant import SilentAssistant
 
 WORDS, HALVES = "words", "halves"
-"""Models: the tokens of one are words with the space before them, those of the other are at most four characters."""
+"""Models: the tokens of one are words with the space before them, those of the other are at most
+four characters.
+"""
 
 _PIECES = {WORDS: re.compile(r"\n| ?\w+| ?[^\w\s]+|[^\S\n]+"), HALVES: re.compile(r"\n|[^\n]{1,4}")}
 SURPRISE = "quextion"
@@ -56,7 +58,9 @@ class TextReader(SilentAssistant):
     def models(self) -> list[ModelCard]:
         """Return the cards as a server's own assistant does."""
         return [
-            ModelCard(name=name, context=100_000, infill=False, chat=True, weight_bytes=1, description="made up", licence=None)
+            ModelCard(
+                name=name, context=100_000, infill=False, chat=True, weight_bytes=1, description="made up", licence=None
+            )
             for name in (WORDS, HALVES)
         ]
 

@@ -25,7 +25,9 @@ TEMPLATE = (
 )
 ANSWER = 'I look. <tool_call>\n{"name": "weather", "arguments": {"city": "Zürich", "days": 2}}\n</tool_call>'
 ARGUMENTS = '{"city": "Zürich", "days": 2}'
-TWO_CALLS = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name": "g", "arguments": {}}</tool_call>'
+TWO_CALLS = (
+    '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name": "g", "arguments": {}}</tool_call>'
+)
 
 
 def tool(name: str, **properties: Any) -> dict[str, Any]:
@@ -41,7 +43,9 @@ def calling_tokenizer(template: str = TEMPLATE) -> Tokenizer:
     special = {text: 256 + index for index, text in enumerate(MARKERS)}
     pieces = [*(bytes([byte]) for byte in range(256)), *(text.encode() for text in MARKERS)]
     conventions = Conventions(eos_ids=frozenset({special["<|im_end|>"]}), chat_template=template)
-    return Tokenizer(lambda text: list(text.encode()), Vocabulary(lambda: list(pieces), len(pieces), special), conventions)
+    return Tokenizer(
+        lambda text: list(text.encode()), Vocabulary(lambda: list(pieces), len(pieces), special), conventions
+    )
 
 
 def calling_assistant(answer: str, template: str = TEMPLATE) -> tuple[LocalAssistant, ScriptedEngine]:

@@ -1,7 +1,7 @@
 """Serves a model whose engine computes elsewhere, calls its routes, and prints as JSON what was answered and what was imported.
 
-Arguments: the folder of a tokenizer, and an empty folder. The test runs it as a process of its own, and all that it imports must do
-without torch.
+Arguments: the folder of a tokenizer, and an empty folder. The test runs it as a process of its own,
+and all that it imports must do without torch.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main(tokenizer_folder: Path, data: Path) -> None:
         tokenizer = read_tokenizer(tokenizer_folder, VOCAB_SIZE)
         engine.script = tokenizer.encode('{"a": 1}')
         facts = ModelFacts(VOCAB_SIZE, 512, 0, "a model elsewhere")
-        return ServerParts(engine, LocalAssistant(engine, [ServedModel("far", tokenizer, INFILL, None, tokenizer_folder, facts)]))
+        return ServerParts(
+            engine, LocalAssistant(engine, [ServedModel("far", tokenizer, INFILL, None, tokenizer_folder, facts)])
+        )
 
     with listen("127.0.0.1", 0) as listener:
         server = Server(load_settings(data=data, cache=data, grace=0), build)
@@ -63,11 +65,15 @@ def _call(server: Server, url: str) -> None:
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
             while server.failure is None and not _is_ready(http):
                 time.sleep(0.02)
-            answers = {path: http.post(path, json=body) for path, body in BODIES.items()} | {path: http.get(path) for path in PATHS}
+            answers = {path: http.post(path, json=body) for path, body in BODIES.items()} | {
+                path: http.get(path) for path in PATHS
+            }
             page = http.get("/")
         found = {path: answer.status_code for path, answer in answers.items()} | {"/": page.status_code}
         text = answers["/v1/chat/completions"].json()["choices"][0]["message"]["content"]
-        print(json.dumps({"statuses": found, "text": text, "heavy": sorted({"torch", "transformers"} & set(sys.modules))}))
+        print(
+            json.dumps({"statuses": found, "text": text, "heavy": sorted({"torch", "transformers"} & set(sys.modules))})
+        )
     finally:
         server.should_exit = True
 

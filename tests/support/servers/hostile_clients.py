@@ -28,7 +28,9 @@ def head(port: int, path: str, size: int | None, more: Sequence[str] = ()) -> by
     """Return the headers of a POST request with a body of this size, or of an unknown one."""
     length = "Transfer-Encoding: chunked\r\n" if size is None else f"Content-Length: {size}\r\n"
     kind = BODY_TYPES.get(path, "application/json")
-    return HEAD.format(path=path, port=port, kind=kind, length=length, more="".join(f"{line}\r\n" for line in more)).encode()
+    return HEAD.format(
+        path=path, port=port, kind=kind, length=length, more="".join(f"{line}\r\n" for line in more)
+    ).encode()
 
 
 def push(sockets: Sequence[socket.socket], data: bytes, seconds: float = 5.0, quiet: float = 0.3) -> int:

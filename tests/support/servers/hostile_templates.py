@@ -8,7 +8,10 @@ DEPTH = 5000
 
 HOSTILE = {
     "nested ranges": (SPIN, "processor time|longer than"),
-    "nested ranges that write": (SPIN.replace("{% endfor %}", "x{% endfor %}", 1), r"writes more than 1,0\d\d,\d\d\d characters"),
+    "nested ranges that write": (
+        SPIN.replace("{% endfor %}", "x{% endfor %}", 1),
+        r"writes more than 1,0\d\d,\d\d\d characters",
+    ),
     "lipsum": ("{{ lipsum(n=10**6) }}", "processor time|longer than"),
     "tojson indent": ("{{ messages | tojson(indent=10**9) }}", "512 MiB"),
     "center": ("{{ 'x'.center(10**10) }}", "512 MiB"),
@@ -35,12 +38,21 @@ HOSTILE = {
     "join": ("{% set a = 'x' * 10**6 %}{{ range(99999) | map('string') | join(a) }}", "512 MiB"),
     "replace": ("{{ ('x' * 10**5).replace('x', 'y' * 10**5) }}", "512 MiB"),
     "long text": ("{{ 'x' * 10**8 }}", "writes more than"),
-    "sorting": ("{% for i in range(99999) %}{% set x = range(99999) | sort | list %}{% endfor %}", "processor time|longer than"),
+    "sorting": (
+        "{% for i in range(99999) %}{% set x = range(99999) | sort | list %}{% endfor %}",
+        "processor time|longer than",
+    ),
     "deep parentheses": ("{{ " + "(" * DEPTH + "1" + ")" * DEPTH + " }}", "too deeply"),
-    "deep loops": ("{% for a in [1] %}" * 30 + "{% endfor %}" * 30, "cannot be read: too many statically nested blocks"),
+    "deep loops": (
+        "{% for a in [1] %}" * 30 + "{% endfor %}" * 30,
+        "cannot be read: too many statically nested blocks",
+    ),
     "deep conditions": ("{% if 1 %}" * 2000 + "{% endif %}" * 2000, "too deeply"),
     "deep signs": ("{{ " + "-" * DEPTH + "1 }}", "too deeply"),
-    "deep list": ("{% set n = namespace(a=[]) %}{% for i in range(99999) %}{% set n.a = [n.a] %}{% endfor %}{{ n.a }}", "too deeply"),
+    "deep list": (
+        "{% set n = namespace(a=[]) %}{% for i in range(99999) %}{% set n.a = [n.a] %}{% endfor %}{{ n.a }}",
+        "too deeply",
+    ),
     "many sums": ("{{ 1" + " + 1" * 50_000 + " }}", "too deeply|processor time|longer than"),
     "many tags": ("{{ x }}" * 140_000, "has 980,000 characters"),
     "long source": ("x" * 10**8, "has 100,000,000 characters"),

@@ -31,7 +31,18 @@ from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.stopping import EndingRule
-from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
+from pellucid.tokens import (
+    Alternative,
+    ChatQuery,
+    CompletionQuery,
+    Finish,
+    FinishReason,
+    ModelCard,
+    OnUsage,
+    ScoreQuery,
+    Token,
+    Usage,
+)
 from support.fleet import over_fleet
 from support.fleet.over_fleet import StandInFleet
 from support.models.loaded_models import loaded_model
@@ -41,7 +52,15 @@ from support.servers.quick_shutdown_server import QuickShutdownServer
 
 T = TypeVar("T")
 
-MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")
+MARKERS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|fim_prefix|>",
+    "<|fim_suffix|>",
+    "<|fim_middle|>",
+    "<|file_sep|>",
+)
 TINY = "tiny"
 TINY_PLAIN = "tiny-plain"
 """The same without infill tokens."""
@@ -63,18 +82,30 @@ def byte_tokenizer(markers: Sequence[str] = MARKERS, template: str | None = None
     pieces: list[bytes | None] = [bytes([value]) for value in range(256)]
     ends = frozenset(special[text] for text in ("<|endoftext|>", "<|im_end|>") if text in special)
     words = Vocabulary(lambda: pieces, 256 + len(MARKERS), special)
-    return Tokenizer(lambda text: list(text.encode()), words, Conventions(eos_ids=ends, chat_template=template), byte_level=True)
+    return Tokenizer(
+        lambda text: list(text.encode()), words, Conventions(eos_ids=ends, chat_template=template), byte_level=True
+    )
 
 
 def tiny_assistant(
-    slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None, *, alone: bool = False
+    slots: int = 4,
+    context: int = 256,
+    queue: int = 64,
+    calibration: CalibrationFile | None = None,
+    *,
+    alone: bool = False,
 ) -> tuple[LocalAssistant, LocalEngine | Fleet]:
     """Return an assistant of two tiny random models of bytes, the second one without infill tokens, or of the first one alone.
 
     Alone its chat template has a place for tools.
     """
     infill = InfillFormat(
-        order="spm2", prefix="<|fim_prefix|>", suffix="<|fim_suffix|>", middle="<|fim_middle|>", file="<|file_sep|>", repo=None
+        order="spm2",
+        prefix="<|fim_prefix|>",
+        suffix="<|fim_suffix|>",
+        middle="<|fim_middle|>",
+        file="<|file_sep|>",
+        repo=None,
     )
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS), max_position_embeddings=2048))
     models = [
@@ -83,7 +114,9 @@ def tiny_assistant(
     ][: 1 if alone else 2]
     computing = {model.name: model.model for model in models}
     if over_fleet.is_on():
-        local = LocalEngine(computing, EngineSettings(slots=slots, context=max(context, ENGINE_CONTEXT) + 1, chunk=64, queue=queue))
+        local = LocalEngine(
+            computing, EngineSettings(slots=slots, context=max(context, ENGINE_CONTEXT) + 1, chunk=64, queue=queue)
+        )
         fleet = StandInFleet(local, models, context, slots, queue)
         return LocalAssistant(fleet, models), fleet
     engine = LocalEngine(computing, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
@@ -111,7 +144,8 @@ def spoken(text: str, position: int = 4, id: int = 7) -> Token:
 class ScriptedAssistant:
     """Answers every generation with the tokens of a script, and records the queries and whether answers were closed.
 
-    ``before`` is awaited before each item: a test lets an answer hang there. ``next_edit`` is the form of its proposals, if it makes some.
+    ``before`` is awaited before each item: a test lets an answer hang there. ``next_edit`` is the
+    form of its proposals, if it makes some.
     """
 
     script: Sequence[Token | Finish | Exception] = (spoken("Hello"), spoken(" world", 5, 8))
@@ -161,10 +195,14 @@ class ScriptedAssistant:
     async def cards(self) -> list[ModelCard]:
         return self.models()
 
-    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None, *, size: int = 0) -> T:
+    async def off_loop(
+        self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None, *, size: int = 0
+    ) -> T:
         return await asyncio.to_thread(work)
 
-    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[int]:
+    def tokenize(
+        self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False
+    ) -> list[int]:
         return list(text.encode())
 
     def token_bytes(self, id: int, model: str | None = None) -> bytes:
@@ -190,7 +228,9 @@ class ScriptedAssistant:
     def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
         return {id: bias for what, bias in pairs for id in ([what] if isinstance(what, int) else what.encode())}
 
-    async def _answer(self, verb: str, query: CompletionQuery | ChatQuery | ScoreQuery) -> AsyncGenerator[Token | Finish]:
+    async def _answer(
+        self, verb: str, query: CompletionQuery | ChatQuery | ScoreQuery
+    ) -> AsyncGenerator[Token | Finish]:
         self.calls.append({"verb": verb} | {one.name: getattr(query, one.name) for one in fields(query)})
         try:
             for index, item in enumerate(self.script):
@@ -201,7 +241,9 @@ class ScriptedAssistant:
                 yield item
             if not (self.script and isinstance(self.script[-1], Finish)):
                 spoken_tokens = sum(isinstance(item, Token) for item in self.script)
-                yield Finish(FinishReason.STOP, Usage(cached=1, computed=3, generated=spoken_tokens, prefill=0.5, decode=0.25))
+                yield Finish(
+                    FinishReason.STOP, Usage(cached=1, computed=3, generated=spoken_tokens, prefill=0.5, decode=0.25)
+                )
         finally:
             self.closed.set()
 
@@ -268,7 +310,9 @@ def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[
         listener.close()
 
 
-def scripted_state(assistant: ScriptedAssistant | None = None, failure: Exception | None = None, **settings: Any) -> ServerState:
+def scripted_state(
+    assistant: ScriptedAssistant | None = None, failure: Exception | None = None, **settings: Any
+) -> ServerState:
     """Return a state that serves scripted answers; with ``failure`` its engine has died of it."""
     state = ServerState(models=(TINY,), grace=settings.pop("grace", 0.0), **settings)
     state.open(cast("LocalAssistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine(failure)))

@@ -1,6 +1,7 @@
 """Sends large bodies to a server in this process, and prints as JSON its memory in MiB: before, at the peak, and after each round.
 
-The argument is the folder of a tokenizer of 320 tokens. The test runs it as a process of its own, whose memory nothing else uses.
+The argument is the folder of a tokenizer of 320 tokens. The test runs it as a process of its own,
+whose memory nothing else uses.
 """
 
 from __future__ import annotations

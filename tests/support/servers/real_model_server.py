@@ -27,7 +27,10 @@ def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = serve_command(port, [CODER])
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | real_models()) as server:
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | real_models()) as server,
+    ):
         address = f"http://127.0.0.1:{port}"
         late = time.monotonic() + LOADING
         try:

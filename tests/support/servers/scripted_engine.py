@@ -17,7 +17,17 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, Usage
 from support.models.served_models import served_model
 
-MARKERS = ("<|begin|>", "<|end|>", "<|im_start|>", "<|im_end|>", "<|pre|>", "<|suf|>", "<|mid|>", "<|file|>", "<|repo|>")
+MARKERS = (
+    "<|begin|>",
+    "<|end|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|pre|>",
+    "<|suf|>",
+    "<|mid|>",
+    "<|file|>",
+    "<|repo|>",
+)
 BEGIN, END, IM_START, IM_END, PRE, SUF, MID, FILE, REPO = range(256, 256 + len(MARKERS))
 WORDS = (b"re", b"ret", b"return", b" return", b"    ", b"   ", b"print(", b'("', b"def", "é".encode(), "日本".encode())
 FIRST_WORD = 256 + len(MARKERS)
@@ -27,10 +37,16 @@ ADMISSION = Admission(cached=1, queued=0.5)
 
 
 def byte_tokenizer(
-    *, add_bos: bool = False, chat_template: str | None = None, prefix: PrefixSpace = PrefixSpace.NEVER, words: Sequence[bytes] = WORDS
+    *,
+    add_bos: bool = False,
+    chat_template: str | None = None,
+    prefix: PrefixSpace = PrefixSpace.NEVER,
+    words: Sequence[bytes] = WORDS,
 ) -> Tokenizer:
     """Every byte is a token, and so are the markers and some words; a text becomes the longest words that fit, from the left."""
-    by_length = sorted(((word, FIRST_WORD + index) for index, word in enumerate(words)), key=lambda entry: -len(entry[0]))
+    by_length = sorted(
+        ((word, FIRST_WORD + index) for index, word in enumerate(words)), key=lambda entry: -len(entry[0])
+    )
 
     def encode(text: str) -> list[int]:
         data, ids = text.encode(), []
@@ -49,7 +65,9 @@ def byte_tokenizer(
 class ScriptedEngine:
     """Generates the ids of its script, scores prompts, and records its requests and how many of them were closed."""
 
-    def __init__(self, script: Sequence[int] = (), context: int = 512, reason: FinishReason = FinishReason.STOP) -> None:
+    def __init__(
+        self, script: Sequence[int] = (), context: int = 512, reason: FinishReason = FinishReason.STOP
+    ) -> None:
         self.script = list(script)
         self.requests: list[Request] = []
         self.closed = 0
@@ -113,6 +131,8 @@ class ScriptedEngine:
         """Do nothing."""
 
 
-def scripted_assistant(engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT) -> LocalAssistant:
+def scripted_assistant(
+    engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT
+) -> LocalAssistant:
     """Return an assistant with one model, named scripted, that generates the engine's script."""
     return LocalAssistant(engine, [served_model("scripted", tokenizer or byte_tokenizer(), infill)])

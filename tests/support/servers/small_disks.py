@@ -1,4 +1,7 @@
-"""A real disk of a few megabytes, which a test fills or makes read-only. Needs Linux, its programs to mount, and the right to."""
+"""A real disk of a few megabytes, which a test fills or makes read-only.
+
+Needs Linux, its programs to mount, and the right to.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ def can_mount() -> bool:
 def small_disk(folder: Path, size: str = "6m") -> Iterator[SmallDisk]:
     """Mount a new disk at a folder, which is made, and unmount it in the end."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True, capture_output=True, text=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True, capture_output=True, text=True
+    )
     try:
         yield SmallDisk(folder)
     finally:

@@ -86,12 +86,17 @@ def test_rendered_text_has_the_same_scale(theme: str) -> None:
         fill = f"background-color: {colours[f'warm-{step}']};"
         assert found[f"pl-step-{step}"] == f"{fill} color: {colours['heat-ink']};"
         assert f"\n{prefix}.pl-formula.pl-step-{step} {{ {fill} color: {colours['heat-ink']}; }}" in marks
-        assert f"\n{prefix}.pl-drawn > .pl-step-{step} {{ {fill} mix-blend-mode: {'lighten' if prefix else 'multiply'}; }}" in marks
+        assert (
+            f"\n{prefix}.pl-drawn > .pl-step-{step} {{ {fill} mix-blend-mode: {'lighten' if prefix else 'multiply'}; }}"
+            in marks
+        )
     fill, text = re.findall(r"#[0-9a-f]{3,6}", found["pl-here"])
     assert contrast(fill, text.replace("#fff", "#ffffff") if len(text) == 4 else text) >= READABLE
 
 
-@pytest.mark.parametrize(("theme", "paper"), [("light", "#ffffff"), ("light", "#f8fafc"), ("dark", "#020617"), ("dark", "#1e293b")])
+@pytest.mark.parametrize(
+    ("theme", "paper"), [("light", "#ffffff"), ("light", "#f8fafc"), ("dark", "#020617"), ("dark", "#1e293b")]
+)
 def test_lines_are_visible(theme: str, paper: str) -> None:
     """Lines under unsure words, under a branched token and through dropped ones are seen on the page and on a block of code."""
     for name in ("pl-unsure", "pl-branch", "pl-out"):

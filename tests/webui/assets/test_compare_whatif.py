@@ -48,7 +48,9 @@ def shares(logits: Tensor, settings: dict[str, float]) -> dict[int, float]:
     """Return the probabilities with which the server's sampler takes each token."""
     if settings["temperature"] == 0:
         return {int(logits.argmax()): 1.0}
-    ids, weights = truncate(logits / settings["temperature"], int(settings["top_k"]), settings["top_p"], settings["min_p"])
+    ids, weights = truncate(
+        logits / settings["temperature"], int(settings["top_k"]), settings["top_p"], settings["min_p"]
+    )
     found = (weights.double() / weights.double().sum()).tolist()
     return dict(zip(range(len(found)) if ids is None else ids.tolist(), found, strict=True))
 
@@ -79,7 +81,8 @@ async def page(browser_page: Page) -> Page:
 async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
     """The divergence is never below the bound, and is infinite wherever the bound says so.
 
-    For alike models whose alternatives have most of the mass, as those of language models do, the bound is most of the divergence.
+    For alike models whose alternatives have most of the mass, as those of language models do, the
+    bound is most of the divergence.
     """
     pairs = [pair(seed) for seed in range(90)]
     found = await page.evaluate(LEAST, [[recorded(p), recorded(q), settings] for p, q in pairs])
@@ -87,7 +90,11 @@ async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
     for low, true in zip(found, truths, strict=True):
         assert low <= true + 1e-4 or (low == INFINITE and true == inf)
     if settings == SETTINGS[0]:
-        peaked = [(low, true) for seed, (low, true) in enumerate(zip(found, truths, strict=True)) if seed % 3 == 2 and seed // 3 % 3 < 2]
+        peaked = [
+            (low, true)
+            for seed, (low, true) in enumerate(zip(found, truths, strict=True))
+            if seed % 3 == 2 and seed // 3 % 3 < 2
+        ]
         assert sum(low for low, _ in peaked) > 0.7 * sum(true for _, true in peaked)
     infinite = [low for low, true in zip(found, truths, strict=True) if true == inf]
     if settings["temperature"] == 0 or settings["top_k"]:

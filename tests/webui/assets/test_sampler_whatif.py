@@ -76,14 +76,28 @@ def draw(seed: int, own: Settings) -> Draw:
     return Draw(
         logits,
         own,
-        record(Token(id, f"t{id}", f"t{id}".encode(), 0, score.logprob, score.rank, score.entropy, top, score.rest, probability)),
+        record(
+            Token(
+                id,
+                f"t{id}",
+                f"t{id}".encode(),
+                0,
+                score.logprob,
+                score.rank,
+                score.entropy,
+                top,
+                score.rest,
+                probability,
+            )
+        ),
     )
 
 
 async def weigh(page: Page, cases: list[tuple[Record, Settings, Settings | None]]) -> list[dict[str, Any]]:
     """Return the page's results for each of (record, settings, own settings)."""
     found: list[dict[str, Any]] = await page.evaluate(
-        "cases => cases.map(([record, settings, own]) => Pellucid.whatIf.weigh(record, settings, own))", [list(case) for case in cases]
+        "cases => cases.map(([record, settings, own]) => Pellucid.whatIf.weigh(record, settings, own))",
+        [list(case) for case in cases],
     )
     return found
 
@@ -107,7 +121,8 @@ DRAWS = [draw(seed, own) for seed, own in enumerate(OWN * 6)]
 async def test_own_settings(page: Page) -> None:
     """At the server's own settings a token has the probability with which it was sampled, and so have its alternatives.
 
-    Rounding decides if very unlikely alternatives are kept, in the server as in the page, which therefore marks them as unsure.
+    Rounding decides if very unlikely alternatives are kept, in the server as in the page, which
+    therefore marks them as unsure.
     """
     for one, found in zip(DRAWS, await weigh(page, [(one.record, one.own, one.own) for one in DRAWS]), strict=True):
         truth = one.truth(one.own)
@@ -143,7 +158,10 @@ async def test_bounds(page: Page, knows: bool) -> None:
     assert sum(sure) > 0.9 * len(sure), "bounds that leave everything open tell nothing"
     for (one, wanted), weighed in zip(cases, found, strict=True):
         truth = one.truth(wanted)
-        verdicts = [(one.record["i"], weighed["chosen"]), *zip((it[0] for it in one.record["a"]), weighed["alternatives"], strict=True)]
+        verdicts = [
+            (one.record["i"], weighed["chosen"]),
+            *zip((it[0] for it in one.record["a"]), weighed["alternatives"], strict=True),
+        ]
         for id, verdict in verdicts:
             assert bounded(verdict, truth.get(id, 0.0)), (one.record, wanted, id, truth.get(id), verdict)
             if verdict["sure"]:
@@ -162,7 +180,10 @@ async def test_bounds_from_a_range_of_entropies(page: Page, width: float) -> Non
     found = await weigh(page, [(blurred(at, one), wanted, None) for at, (one, wanted) in enumerate(cases)])
     for (one, wanted), weighed in zip(cases, found, strict=True):
         truth = one.truth(wanted)
-        verdicts = [(one.record["i"], weighed["chosen"]), *zip((it[0] for it in one.record["a"]), weighed["alternatives"], strict=True)]
+        verdicts = [
+            (one.record["i"], weighed["chosen"]),
+            *zip((it[0] for it in one.record["a"]), weighed["alternatives"], strict=True),
+        ]
         for id, verdict in verdicts:
             assert bounded(verdict, truth.get(id, 0.0)), (one.record, wanted, id, truth.get(id), verdict)
             if verdict["sure"]:

@@ -38,7 +38,8 @@ class Tree:
     def record(self, random: Random) -> dict[str, Any]:
         """Return what the script takes."""
         nodes = [
-            {"node": node, "parent": parent, "chosen": random.choice([None, *self.children(node)])} for node, parent in self.parents.items()
+            {"node": node, "parent": parent, "chosen": random.choice([None, *self.children(node)])}
+            for node, parent in self.parents.items()
         ]
         return {"nodes": nodes, "shown": self.shown, "unfolded": self.unfolded}
 
@@ -90,7 +91,11 @@ def check_rows(tree: Tree, rows: list[Row]) -> None:
         siblings = tree.children(parent)
         assert row["parent"] == (-1 if parent is None else row_of[parent])
         assert row["parent"] < index
-        assert (row["level"], row["count"], row["version"]) == (tree.depth(node), len(siblings), siblings.index(node) + 1)
+        assert (row["level"], row["count"], row["version"]) == (
+            tree.depth(node),
+            len(siblings),
+            siblings.index(node) + 1,
+        )
         same = [one for one in rows if one["parent"] == row["parent"]]
         assert row["place"] == same.index(row) + 1
         assert row["isFold"] == (len(row["nodes"]) > 1)
@@ -98,7 +103,9 @@ def check_rows(tree: Tree, rows: list[Row]) -> None:
             assert node not in tree.unfolded
             assert all(len(tree.children(tree.parents[one])) == 1 == len(tree.children(one)) for one in row["nodes"])
             assert all(tree.parents[below] == above for above, below in pairwise(row["nodes"]))
-            assert len(tree.children(tree.parents[parent] if parent is not None else None)) == 1, "what begins a branch is not folded"
+            assert len(tree.children(tree.parents[parent] if parent is not None else None)) == 1, (
+                "what begins a branch is not folded"
+            )
 
 
 def check_lines(tree: Tree, rows: list[Row]) -> None:
@@ -112,7 +119,9 @@ def check_lines(tree: Tree, rows: list[Row]) -> None:
         between = rows[above + 1 : below]
         assert all(one["lane"] > lane for one in between), "the line down the lane meets no other version"
     deepest = max(row["lane"] for row in rows)
-    assert deepest <= max(sum(len(tree.children(tree.parents[one])) > 1 for one in path_to(tree, node)) for node in tree.parents)
+    assert deepest <= max(
+        sum(len(tree.children(tree.parents[one])) > 1 for one in path_to(tree, node)) for node in tree.parents
+    )
 
 
 def path_to(tree: Tree, node: int | None) -> list[int]:
@@ -133,7 +142,8 @@ async def test_a_long_conversation(browser_page: Page) -> None:
     chain = [{"node": node, "parent": parent, "chosen": None} for node, parent in long.parents.items()]
     first, second, third = await layouts(
         browser_page,
-        [{"nodes": chain, "shown": tree.shown, "unfolded": tree.unfolded} for tree in (long, opened)] + [many.record(random)],
+        [{"nodes": chain, "shown": tree.shown, "unfolded": tree.unfolded} for tree in (long, opened)]
+        + [many.record(random)],
     )
     assert [len(row["nodes"]) for row in first] == [1, 4998, 1]
     assert [row["level"] for row in first] == [1, 2, 5000]

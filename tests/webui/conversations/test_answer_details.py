@@ -35,7 +35,11 @@ def end(*fields: JsonField, loose: tuple[str, ...] = ()) -> Finish:
 def test_values_with_others() -> None:
     """The values of the Finish are kept with their best other value and the places of their tokens."""
     other = OtherValue("blue", 0.4375)
-    found = details_of(ANSWER, end(JsonField("/colour", "red", 0.5, 0.25, 1, other), JsonField("/sizes/0", 1, 0.75, 1.0, 1)), is_json=True)
+    found = details_of(
+        ANSWER,
+        end(JsonField("/colour", "red", 0.5, 0.25, 1, other), JsonField("/sizes/0", 1, 0.75, 1.0, 1)),
+        is_json=True,
+    )
     assert found is not None
     colour, size = found.fields
     assert (colour.path, colour.value, colour.probability, colour.mass, colour.decided, colour.tokens) == (
@@ -72,7 +76,13 @@ def test_calls_of_the_stored_tokens() -> None:
     found = details_of(unpack([pack(tokens)]), end(), is_json=False)
     assert found is not None
     whole, cut = found.calls
-    assert (whole.id, whole.name, whole.arguments, whole.complete, whole.enforced) == ("a1", "get", '{"city": "Rome"}', True, False)
+    assert (whole.id, whole.name, whole.arguments, whole.complete, whole.enforced) == (
+        "a1",
+        "get",
+        '{"city": "Rome"}',
+        True,
+        False,
+    )
     assert [(one.path, one.probability, one.tokens) for one in whole.fields] == [("/city", 0.25, (2, 4))]
     assert (cut.arguments, cut.complete, cut.fields) == ('{"ci', False, ())
 
@@ -80,7 +90,17 @@ def test_calls_of_the_stored_tokens() -> None:
 @pytest.mark.parametrize(("loose", "enforced"), [((), True), (("get",), False)])
 def test_a_held_call(loose: tuple[str, ...], enforced: bool) -> None:
     """A call under a grammar is enforced, unless no grammar can hold its function's schema."""
-    begun = Token(1, "", b"", 0, -1.0, 1, 0.5, part=CallPart(0, (CallDelta(0, "{}", "a1", "get"),)), grammar=GrammarScore(0.5, 2, -0.5))
+    begun = Token(
+        1,
+        "",
+        b"",
+        0,
+        -1.0,
+        1,
+        0.5,
+        part=CallPart(0, (CallDelta(0, "{}", "a1", "get"),)),
+        grammar=GrammarScore(0.5, 2, -0.5),
+    )
     found = details_of([begun], end(loose=loose), is_json=False)
     assert found is not None
     assert found.calls[0].enforced is enforced

@@ -85,7 +85,13 @@ class TestSend:
         assert chat.path == ["Hi", "Hello", "More?", "Yes"]
         assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "Hello"), (USER, "More?")]
         found = chat.node(answer)
-        assert (found.role, found.model, found.settings, found.end, found.origin) == (ASSISTANT, MODEL, SETTINGS, FinishReason.STOP, None)
+        assert (found.role, found.model, found.settings, found.end, found.origin) == (
+            ASSISTANT,
+            MODEL,
+            SETTINGS,
+            FinishReason.STOP,
+            None,
+        )
         assert not chat.assistant.chat_requests[-1].continue_last
 
     async def test_the_system_prompt(self, chat: ScriptedChat) -> None:
@@ -134,7 +140,9 @@ class TestSend:
             await chat.actions.send(chat.id, " \n", SETTINGS)
         assert chat.texts == []
 
-    async def test_what_cannot_be_answered_is_not_kept(self, chat: ScriptedChat, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_what_cannot_be_answered_is_not_kept(
+        self, chat: ScriptedChat, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """With settings out of bounds, or without a server, nothing is saved, so that the text remains in the field."""
         with pytest.raises(InvalidRequestError, match="top_p must be"):
             await chat.actions.send(chat.id, "Hi", TurnSettings(top_p=5))
@@ -161,7 +169,9 @@ class TestSend:
 
 
 class TestFormatsAndTools:
-    @pytest.mark.parametrize("settings", [TurnSettings(answer_format="json_schema", schema="{"), TurnSettings(tools="[")])
+    @pytest.mark.parametrize(
+        "settings", [TurnSettings(answer_format="json_schema", schema="{"), TurnSettings(tools="[")]
+    )
     async def test_checked_before_sending(self, chat: ScriptedChat, settings: TurnSettings) -> None:
         """A schema or tools that are not valid JSON are refused before the message is kept or the model asked."""
         with pytest.raises(InvalidRequestError, match="not valid JSON"):
@@ -285,7 +295,11 @@ class TestGoingOn:
         assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "one two")]
         assert chat.assistant.chat_requests[-1].continue_last
         assert chat.said_by(turn.node) == ["one", " two", " three"]
-        assert (chat.node(turn.node).origin, chat.node(first).text, chat.node(turn.node).continued) == (first, "one two", 7)
+        assert (chat.node(turn.node).origin, chat.node(first).text, chat.node(turn.node).continued) == (
+            first,
+            "one two",
+            7,
+        )
 
     async def test_resume_of_nothing(self, chat: ScriptedChat) -> None:
         """An answer that failed before its first token starts from the beginning."""
@@ -293,7 +307,11 @@ class TestGoingOn:
         failed = await ended(await chat.actions.send(chat.id, "Hi", SETTINGS))
         chat.script(*tokens("one"))
         await ended(await chat.actions.resume(chat.id, failed.node, SETTINGS))
-        assert (chat.path, chat.last_messages, chat.assistant.chat_requests[-1].continue_last) == (["Hi", "one"], [(USER, "Hi")], False)
+        assert (chat.path, chat.last_messages, chat.assistant.chat_requests[-1].continue_last) == (
+            ["Hi", "one"],
+            [(USER, "Hi")],
+            False,
+        )
 
     async def test_resume_of_half_a_character(self, chat: ScriptedChat) -> None:
         """An answer that ended inside a character is continued from before it."""
@@ -301,7 +319,11 @@ class TestGoingOn:
         first = await ended(await chat.actions.send(chat.id, "Hi", SETTINGS))
         chat.script(*tokens("c"))
         turn = await ended(await chat.actions.resume(chat.id, first.node, SETTINGS))
-        assert (chat.path, chat.last_messages[-1], chat.said_by(turn.node)) == (["Hi", "ac"], (ASSISTANT, "a"), ["a", "c"])
+        assert (chat.path, chat.last_messages[-1], chat.said_by(turn.node)) == (
+            ["Hi", "ac"],
+            (ASSISTANT, "a"),
+            ["a", "c"],
+        )
         assert "Hi" in chat.texts
         assert "ab\ufffd" in chat.texts
 
@@ -413,7 +435,9 @@ class TestOnItsWay:
         """One of two simultaneous requests is answered."""
         node = await chat.say("Hi", "a")
         chat.script(*tokens("b"), None)
-        found = await asyncio.gather(*(VERBS[verb](chat.actions, chat.id, node) for _ in range(2)), return_exceptions=True)
+        found = await asyncio.gather(
+            *(VERBS[verb](chat.actions, chat.id, node) for _ in range(2)), return_exceptions=True
+        )
         (turn,) = [one for one in found if isinstance(one, Turn)]
         assert [type(one) for one in found if one is not turn] == [InvalidRequestError]
         await turn.stop()
@@ -478,7 +502,12 @@ class TestOwners:
 
     def test_every_verb_is_among_them(self) -> None:
         """The tests above cover every action."""
-        assert {name for name in vars(ChatActions) if not name.startswith("_")} == {*ALL_VERBS, "running", "send_first", "batches_in"}
+        assert {name for name in vars(ChatActions) if not name.startswith("_")} == {
+            *ALL_VERBS,
+            "running",
+            "send_first",
+            "batches_in",
+        }
 
 
 def test_messages() -> None:
@@ -486,4 +515,8 @@ def test_messages() -> None:
     path = [Node(1, None, USER, "q", 0.0), Node(2, 1, ASSISTANT, "a", 0.0), Node(3, 2, USER, "q2", 0.0)]
     messages = [Message(USER, "q"), Message(ASSISTANT, "a"), Message(USER, "q2")]
     assert messages_of(path, "", TurnSettings()) == messages
-    assert messages_of(path, "So", TurnSettings(system="s")) == [Message("system", "s"), *messages, Message(ASSISTANT, "So")]
+    assert messages_of(path, "So", TurnSettings(system="s")) == [
+        Message("system", "s"),
+        *messages,
+        Message(ASSISTANT, "So"),
+    ]

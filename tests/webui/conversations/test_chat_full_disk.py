@@ -24,7 +24,9 @@ LONG = "word " * 20_000
 """Longer than the rest of a disk page, so that a full disk refuses it."""
 
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason="it takes root, mount, umount and unshare to mount a small disk")
+pytestmark = pytest.mark.skipif(
+    not can_mount(), reason="it takes root, mount, umount and unshare to mount a small disk"
+)
 
 
 @pytest.fixture
@@ -58,7 +60,9 @@ async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallD
     """An answer that can no longer be saved ends with what is saved and says why; the next one is generated once there is room."""
     go_on = asyncio.Event()
     view = ChatView(
-        store, shared(ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Again.")]])), Turns()
+        store,
+        shared(ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Again.")]])),
+        Turns(),
     )
     tab = TabState("me")
     act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)

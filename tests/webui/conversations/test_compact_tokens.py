@@ -60,13 +60,27 @@ def drawn_tokens(draw: st.DrawFn) -> Token:
     )
 
 
-PLAIN = Token(7, "a", b"a", 0, -0.25, 1, 0.5, (Alternative(7, "a", b"a", -0.25), Alternative(8, "\ufffd", b"\xf0", -2.0)), 0.125, 1.0)
+PLAIN = Token(
+    7,
+    "a",
+    b"a",
+    0,
+    -0.25,
+    1,
+    0.5,
+    (Alternative(7, "a", b"a", -0.25), Alternative(8, "\ufffd", b"\xf0", -2.0)),
+    0.125,
+    1.0,
+)
 
 
 @given(st.lists(st.lists(drawn_tokens(), max_size=3), max_size=3), st.integers(0, 1000))
 def test_round_trip(batches: list[list[Token]], first: int) -> None:
     """Tokens are read back as they were, with their positions in the sequence."""
-    expected = [replace(token, position=first + index) for index, token in enumerate(token for batch in batches for token in batch)]
+    expected = [
+        replace(token, position=first + index)
+        for index, token in enumerate(token for batch in batches for token in batch)
+    ]
     assert unpack([pack(batch) for batch in batches], first) == expected
 
 
@@ -111,7 +125,12 @@ def test_shape_of_a_range_of_entropies() -> None:
 def test_numbers_are_short() -> None:
     """Numbers have six significant digits; a logprob of minus infinity becomes a number that JSON can represent."""
     long = replace(
-        PLAIN, logprob=-1.23456789, entropy=0.000123456789, rest=1 / 3, sampled=2 / 3, top=(Alternative(1, "x", b"x", -math.inf),)
+        PLAIN,
+        logprob=-1.23456789,
+        entropy=0.000123456789,
+        rest=1 / 3,
+        sampled=2 / 3,
+        top=(Alternative(1, "x", b"x", -math.inf),),
     )
     found = record(long)
     assert (found["l"], found["e"], found["o"], found["s"]) == (-1.23457, 0.000123457, 0.333333, 0.666667)

@@ -32,7 +32,10 @@ def test_open_bytes(text: str, data: st.DataObject) -> None:
 
     for index, rest in enumerate(open_bytes(found)):
         data_so_far = b"".join(pieces[: index + 1])
-        assert data_so_far[: len(data_so_far) - len(rest)].decode() == text[: len(data_so_far[: len(data_so_far) - len(rest)].decode())]
+        assert (
+            data_so_far[: len(data_so_far) - len(rest)].decode()
+            == text[: len(data_so_far[: len(data_so_far) - len(rest)].decode())]
+        )
     assert whole_characters(found) == found
     end = data.draw(st.integers(0, len(found)))
     kept = whole_characters(found[:end])
@@ -48,7 +51,13 @@ def test_another_alternative() -> None:
 
     assert text_of(found) == "a y"
     assert found[0] == row[0]
-    assert (found[1].id, found[1].bytes, found[1].logprob, found[1].rank, found[1].sampled) == (202, b" y", -3.5, 3, None)
+    assert (found[1].id, found[1].bytes, found[1].logprob, found[1].rank, found[1].sampled) == (
+        202,
+        b" y",
+        -3.5,
+        3,
+        None,
+    )
     assert (found[1].entropy, found[1].top, found[1].rest) == (row[1].entropy, row[1].top, row[1].rest)
 
 

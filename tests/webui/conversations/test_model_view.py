@@ -54,7 +54,11 @@ class CountingAssistant(SilentAssistant):
         yield Finish(FinishReason.STOP, Usage(computed=size, generated=len(text)))
 
     async def cards(self) -> list[ModelCard]:
-        return [ModelCard(name=MODEL, context=self.context, infill=True, chat=True, weight_bytes=1, description="", licence=None)]
+        return [
+            ModelCard(
+                name=MODEL, context=self.context, infill=True, chat=True, weight_bytes=1, description="", licence=None
+            )
+        ]
 
 
 class LongChat:
@@ -293,7 +297,9 @@ class TestEstimate:
     st.text(max_size=20),
 )
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_history(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], context: int, remedies: list[str], system: str) -> None:
+def test_any_history(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], context: int, remedies: list[str], system: str
+) -> None:
     """For any history, context and choices what is sent fits, or it is reported as too long; no stored message changes."""
 
     async def main(store: ConversationStore) -> None:
@@ -321,7 +327,9 @@ def test_any_history(tmp_path_factory: pytest.TempPathFactory, sizes: list[int],
                 await ended(turn)
                 assert turn.overflow is not None or turn.end is FinishReason.STOP or turn.error
             after = chat.conversation.nodes
-            assert {id: replace(after[id], chosen=None) for id in before} == {id: replace(old, chosen=None) for id, old in before.items()}
+            assert {id: replace(after[id], chosen=None) for id in before} == {
+                id: replace(old, chosen=None) for id, old in before.items()
+            }
         for messages in chat.assistant.read:
             assert sum(message.characters for message in messages) < context
 

@@ -20,7 +20,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pellucid.errors import UnavailableError
-from pellucid.tokens import CallDelta, CallPart, Finish, FinishReason, GrammarScore, JsonField, Message, OtherValue, Usage
+from pellucid.tokens import (
+    CallDelta,
+    CallPart,
+    Finish,
+    FinishReason,
+    GrammarScore,
+    JsonField,
+    Message,
+    OtherValue,
+    Usage,
+)
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, Node
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
@@ -44,7 +54,9 @@ class TurnSetup:
     turns: Turns = field(default_factory=Turns)
     assistant: ScriptedPageAssistant = field(default_factory=ScriptedPageAssistant)
 
-    def begin(self, *script: Item, text: str = "", batches: tuple[str, ...] = (), settings: TurnSettings = SETTINGS) -> Turn:
+    def begin(
+        self, *script: Item, text: str = "", batches: tuple[str, ...] = (), settings: TurnSettings = SETTINGS
+    ) -> Turn:
         self.assistant.scripts = [script]
         ticks = count()
         turn = Turn(self.store, self.node, text, batches, clock=lambda: float(next(ticks)))
@@ -87,8 +99,19 @@ async def test_an_answer(setup: TurnSetup) -> None:
 
     await ended(turn)
 
-    assert (turn.text, turn.end, turn.error, turn.usage, turn.generated) == ("Hello", FinishReason.STOP, None, usage(2), 2)
-    assert (setup.saved.text, setup.saved.end, setup.saved.usage, setup.saved.error) == ("Hello", FinishReason.STOP, usage(2), None)
+    assert (turn.text, turn.end, turn.error, turn.usage, turn.generated) == (
+        "Hello",
+        FinishReason.STOP,
+        None,
+        usage(2),
+        2,
+    )
+    assert (setup.saved.text, setup.saved.end, setup.saved.usage, setup.saved.error) == (
+        "Hello",
+        FinishReason.STOP,
+        usage(2),
+        None,
+    )
     assert setup.saved_tokens == ["Hel", "lo"]
     assert (turn.started, turn.first_token, turn.rate) == (0, 1, 10)
     assert setup.turns.find(setup.node) is setup.turns.find(None) is None
@@ -99,7 +122,12 @@ async def test_what_is_asked(setup: TurnSetup) -> None:
     await ended(setup.begin(settings=TurnSettings(temperature=0.5, top_k=3, max_tokens=9)))
     (request,) = setup.assistant.chat_requests
     assert (request.messages, request.model, request.continue_last, request.closed) == (QUESTION, None, False, True)
-    assert (request.params.temperature, request.params.top_k, request.params.max_tokens, request.params.top_logprobs) == (0.5, 3, 9, 10)
+    assert (
+        request.params.temperature,
+        request.params.top_k,
+        request.params.max_tokens,
+        request.params.top_logprobs,
+    ) == (0.5, 3, 9, 10)
 
 
 async def test_values_are_kept(setup: TurnSetup) -> None:
@@ -124,7 +152,13 @@ async def test_calls_are_kept(setup: TurnSetup) -> None:
     """The calls of an answer that was stopped are saved; one that did not end is incomplete."""
     settings = TurnSettings(model=MODEL, tools='[{"type": "function", "function": {"name": "f"}}]')
     begun = replace(token("", data=b"x"), part=CallPart(0, (CallDelta(0, "", "c1", "f"),)))
-    turn = setup.begin(begun, replace(token("", data=b"{"), part=CallPart(0, (CallDelta(0, "{"),))), *tokens("!"), None, settings=settings)
+    turn = setup.begin(
+        begun,
+        replace(token("", data=b"{"), part=CallPart(0, (CallDelta(0, "{"),))),
+        *tokens("!"),
+        None,
+        settings=settings,
+    )
     await until(turn, "!")
     await turn.stop()
     details = setup.saved.details
@@ -209,7 +243,11 @@ async def test_an_error(setup: TurnSetup) -> None:
     """An error is reported in its own sentence, and saved; the text before it stays."""
     turn = await ended(setup.begin(*tokens("so far"), UnavailableError("No server answers.")))
     assert (turn.text, turn.end, turn.error) == ("so far", FinishReason.ERROR, "No server answers.")
-    assert (setup.saved.text, setup.saved.end, setup.saved.error) == ("so far", FinishReason.ERROR, "No server answers.")
+    assert (setup.saved.text, setup.saved.end, setup.saved.error) == (
+        "so far",
+        FinishReason.ERROR,
+        "No server answers.",
+    )
 
 
 async def test_an_error_before_anything(setup: TurnSetup) -> None:
@@ -251,7 +289,10 @@ async def test_half_characters(setup: TurnSetup) -> None:
     halves = [token("", 1, data=b"\xf0\x9f"), token("😀", 2, data=b"\x98\x80")]
     await ended(setup.begin(*halves))
     assert setup.saved.text == "😀"
-    assert [one.bytes for one in unpack(setup.store.tokens(OWNER, setup.conversation, setup.node))] == [b"\xf0\x9f", b"\x98\x80"]
+    assert [one.bytes for one in unpack(setup.store.tokens(OWNER, setup.conversation, setup.node))] == [
+        b"\xf0\x9f",
+        b"\x98\x80",
+    ]
 
 
 class TestUpdates:
@@ -313,8 +354,12 @@ class TestUpdates:
 
 
 @hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text(max_size=2) | st.none(), max_size=6), st.lists(st.integers(0, 3), max_size=6), st.integers(0, 8))
-def test_every_reader_gets_the_end(tmp_path: Path, script: list[str | None], pauses: list[int], stop_after: int) -> None:
+@given(
+    st.lists(st.text(max_size=2) | st.none(), max_size=6), st.lists(st.integers(0, 3), max_size=6), st.integers(0, 8)
+)
+def test_every_reader_gets_the_end(
+    tmp_path: Path, script: list[str | None], pauses: list[int], stop_after: int
+) -> None:
     """In any order of readers and generation, and whenever it is stopped, the last update is the end with the whole text."""
 
     async def main(store: ConversationStore) -> None:
@@ -352,7 +397,9 @@ class TestTurns:
         """Closing stops all answers, and keeps their text."""
         other = setup.store.add(OWNER, setup.conversation, None, ASSISTANT, "")
         turn = setup.begin(*tokens("a"), None)
-        second = setup.turns.start(Turn(setup.store, other), ScriptedPageAssistant([[*tokens("b"), None]]), QUESTION, SETTINGS)
+        second = setup.turns.start(
+            Turn(setup.store, other), ScriptedPageAssistant([[*tokens("b"), None]]), QUESTION, SETTINGS
+        )
         await asyncio.gather(until(turn, "a"), until(second, "b"))
 
         await setup.turns.aclose()
@@ -401,7 +448,9 @@ async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
     """After a kill -9 during an answer all that was shown of it is saved with its tokens, and can be continued."""
     path = tmp_path / "conversations.db"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", ANSWER, path, stdout=subprocess.PIPE, env=environment)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ANSWER, path, stdout=subprocess.PIPE, env=environment
+    )
     assert process.stdout is not None
     shown = 0
     while shown < 200:
@@ -419,7 +468,9 @@ async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
         setup = TurnSetup(store, found.id, node.id)
         assert "".join(setup.saved_tokens) == node.text
         assert len(store.list(OWNER, numbers[-1])) == 1
-        turn = await ended(setup.begin(*tokens("and on"), text=node.text, batches=tuple(store.tokens(OWNER, found.id, node.id))))
+        turn = await ended(
+            setup.begin(*tokens("and on"), text=node.text, batches=tuple(store.tokens(OWNER, found.id, node.id)))
+        )
         assert setup.saved.text == turn.text == node.text + "and on"
 
 

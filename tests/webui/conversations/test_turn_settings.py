@@ -73,7 +73,13 @@ def test_no_limit() -> None:
 def test_a_free_query() -> None:
     """Without a format and tools, a query has neither, whatever is written in the schema."""
     query = TurnSettings(model="m", schema="{").query([Message("user", "q")], continue_last=True)
-    assert (query.grammar, query.tools, query.tool_choice, query.model, query.continue_last) == (None, [], "auto", "m", True)
+    assert (query.grammar, query.tools, query.tool_choice, query.model, query.continue_last) == (
+        None,
+        [],
+        "auto",
+        "m",
+        True,
+    )
 
 
 def test_a_query_with_a_format() -> None:

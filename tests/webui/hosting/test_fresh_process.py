@@ -32,12 +32,17 @@ print("made")
 
 def test_page_can_be_made(tmp_path: Path) -> None:
     """The page is created with Gradio imported in our environment, and leaves no folder behind."""
-    folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, pellucid.system.api_keys)]
+    folders = [
+        str(Path(module.__file__ or "").parents[2])
+        for module in (pellucid_webui.hosting.mount, pellucid.system.api_keys)
+    ]
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "TMPDIR": str(temporary)}
     environment.pop("GRADIO_TEMP_DIR", None)
-    done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+    )
 
     assert done.stdout.endswith("made\n"), done.stderr
     assert list(temporary.iterdir()) == []

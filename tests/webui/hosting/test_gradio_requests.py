@@ -55,13 +55,17 @@ def diary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 @pytest.fixture
 def ben(diary: PagedServer) -> Iterator[PagedServer]:
     """Return the other user's browser."""
-    with httpx.Client(base_url=diary.server.url, timeout=30, trust_env=False, headers={"origin": diary.server.url}) as http:
+    with httpx.Client(
+        base_url=diary.server.url, timeout=30, trust_env=False, headers={"origin": diary.server.url}
+    ) as http:
         http.post("/login", data={"key": "key-of-ben"})
         yield PagedServer(diary.server, diary.page, http)
 
 
 def join(server: PagedServer, function: int, session: str, *data: object) -> httpx.Response:
-    return server.http.post("/gradio_api/queue/join", json={"fn_index": function, "data": list(data), "session_hash": session})
+    return server.http.post(
+        "/gradio_api/queue/join", json={"fn_index": function, "data": list(data), "session_hash": session}
+    )
 
 
 def read_stream(server: PagedServer, session: str) -> str:
@@ -144,7 +148,11 @@ async def sessions_of(owner: str, session: str) -> set[str]:
 
 async def test_sessions_are_apart() -> None:
     """A tab has the same session by all three routes, and a different one for each user and session_hash."""
-    found = [await sessions_of(owner, session) for owner in ("anna", "ben", "local") for session in ("s1", "s2", "anna", "ben")]
+    found = [
+        await sessions_of(owner, session)
+        for owner in ("anna", "ben", "local")
+        for session in ("s1", "s2", "anna", "ben")
+    ]
     assert all(len(one) == 1 for one in found)
     assert len(set.union(*found)) == len(found)
     stolen = next(iter(found[0]))
@@ -159,7 +167,12 @@ async def test_a_heartbeat_keeps_its_path() -> None:
 
 async def test_a_call_is_passed_on() -> None:
     """The body of a call reaches Gradio with its content and its correct length."""
-    call = {"fn_index": 3, "data": ["é\U0001f600", None, 1e300, {"a": [True]}], "event_data": {"verb": "x"}, "session_hash": "s1"}
+    call = {
+        "fn_index": 3,
+        "data": ["é\U0001f600", None, 1e300, {"a": [True]}],
+        "event_data": {"verb": "x"},
+        "session_hash": "s1",
+    }
     scope, body = await passed(JOIN, body=json.dumps(call).encode())
     assert json.loads(body) == call | {"session_hash": json.loads(body)["session_hash"]}
     assert dict(scope["headers"]) == {b"content-length": str(len(body)).encode(), b"x-kept": b"yes"}
@@ -167,7 +180,9 @@ async def test_a_call_is_passed_on() -> None:
 
 async def test_a_key_that_is_there_twice() -> None:
     """Gradio reads a call exactly as it was checked: of a duplicate key both see only the last value."""
-    _, body = await passed(JOIN, body=b'{"data": [{"path": "/etc/hostname"}], "data": [1], "session_hash": "a", "session_hash": "b"}')
+    _, body = await passed(
+        JOIN, body=b'{"data": [{"path": "/etc/hostname"}], "data": [1], "session_hash": "a", "session_hash": "b"}'
+    )
     assert body.count(b'"data"') == body.count(b'"session_hash"') == 1
     assert b"path" not in body
 

@@ -21,7 +21,13 @@ from pellucid.client.assistant_protocol import AssistantFor
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
-from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING_CALLS, MAX_STOP_CALLS, MAX_STREAMS, MAX_TABS, MAX_UNREAD_MESSAGES
+from pellucid_webui.hosting.gradio_tabs import (
+    MAX_RUNNING_CALLS,
+    MAX_STOP_CALLS,
+    MAX_STREAMS,
+    MAX_TABS,
+    MAX_UNREAD_MESSAGES,
+)
 from pellucid_webui.hosting.login import owner_of
 from pellucid_webui.hosting.mount import Page
 from support.page.small_page_server import PagedServer, paged
@@ -35,7 +41,10 @@ PATIENCE = 60
 
 
 def waiting_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    """Create a page that keeps a tab's note and returns it. A call that waits runs until its user releases all of them."""
+    """Create a page that keeps a tab's note and returns it.
+
+    A call that waits runs until its user releases all of them.
+    """
     gates: dict[str, asyncio.Event] = {}
 
     def gate(request: gr.Request) -> asyncio.Event:
@@ -80,7 +89,9 @@ def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 @pytest.fixture
 def ben(anna: PagedServer) -> Iterator[PagedServer]:
     """Return the other user's browser."""
-    with httpx.Client(base_url=anna.server.url, timeout=30, trust_env=False, headers={"origin": anna.server.url}) as http:
+    with httpx.Client(
+        base_url=anna.server.url, timeout=30, trust_env=False, headers={"origin": anna.server.url}
+    ) as http:
         http.post("/login", data={"key": "key-of-ben"})
         yield PagedServer(anna.server, anna.page, http)
 
@@ -139,7 +150,10 @@ def test_unread_messages(anna: PagedServer) -> None:
     for _ in range(MAX_UNREAD_MESSAGES):
         unread.put_nowait(HeartbeatMessage())
     refused = join(anna, NOTE, "deaf", "x")
-    assert (refused.status_code, refused.json()["error"]["message"]) == (429, "This tab does not read its results: reload the page.")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        429,
+        "This tab does not read its results: reload the page.",
+    )
     anna.call(RELEASE, session="other")
 
 
@@ -164,7 +178,9 @@ def test_stopping_is_possible_at_the_limit(anna: PagedServer) -> None:
     for _ in range(MAX_RUNNING_CALLS):
         assert join(anna, WAIT, "tab").status_code == 200
     assert join(anna, WAIT, "tab", verb="send").status_code == 429
-    assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOP_CALLS + 1)] == [200] * MAX_STOP_CALLS + [429]
+    assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOP_CALLS + 1)] == [
+        200
+    ] * MAX_STOP_CALLS + [429]
 
 
 @pytest.mark.slow
@@ -181,7 +197,9 @@ def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:
 def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
     """One user cannot use up the server's connections with streams; closed ones no longer count."""
     limits = httpx.Limits(max_connections=None)
-    with httpx.Client(base_url=ben.server.url, headers=ben.http.headers, cookies=ben.http.cookies, limits=limits, timeout=30) as http:
+    with httpx.Client(
+        base_url=ben.server.url, headers=ben.http.headers, cookies=ben.http.cookies, limits=limits, timeout=30
+    ) as http:
         with ExitStack() as opened:
             for number in range(MAX_STREAMS):
                 opened.enter_context(http.stream("GET", f"/gradio_api/heartbeat/tab{number}"))
@@ -256,14 +274,19 @@ NO_CALLS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("call", NO_CALLS, ids=range(len(NO_CALLS)))
 def test_calls_of_no_event(anna: PagedServer, call: dict[str, Any]) -> None:
     """A call that no event of the page makes is refused in a sentence."""
-    answer = anna.http.post("/gradio_api/queue/join", json={"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call)
+    answer = anna.http.post(
+        "/gradio_api/queue/join", json={"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call
+    )
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "The page has no such call: reload it.")
 
 
 def test_results_of_no_call(anna: PagedServer) -> None:
     """A tab without calls has no results."""
     answer = anna.http.get("/gradio_api/queue/data", params={"session_hash": "silent"})
-    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "No results are expected for this tab: reload the page.")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (
+        404,
+        "No results are expected for this tab: reload the page.",
+    )
 
 
 def test_a_failure_on_a_full_disk(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +307,9 @@ def test_two_readers_of_one_tab(anna: PagedServer) -> None:
     before = tasks()
     with ExitStack() as opened:
         for _ in range(2):
-            stream = opened.enter_context(anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "twice"}))
+            stream = opened.enter_context(
+                anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "twice"})
+            )
             assert stream.status_code == 200
         assert tasks() > before
     wait_until(lambda: tasks() <= before)
@@ -293,6 +318,8 @@ def test_two_readers_of_one_tab(anna: PagedServer) -> None:
 def tasks() -> int:
     """Return the number of heartbeats of readers in this process."""
     return sum(
-        type(found) is asyncio.Task and not found.done() and "queue_data_helper.<locals>.heartbeat" in repr(found.get_coro())
+        type(found) is asyncio.Task
+        and not found.done()
+        and "queue_data_helper.<locals>.heartbeat" in repr(found.get_coro())
         for found in gc.get_objects()
     )

@@ -122,7 +122,16 @@ def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> Non
 
 def test_wrong_keys(tmp_path: Path) -> None:
     """A wrong or missing key is reported in the form without a cookie; after several wrong keys the visitor must wait."""
-    bodies = [b"key=wrong", b"", b"key=%FF", b"key=a", b"x" * 10_000, b"key=key-of-anna" + b"x" * 10_000, b"key=wrong", b"key=b"]
+    bodies = [
+        b"key=wrong",
+        b"",
+        b"key=%FF",
+        b"key=a",
+        b"x" * 10_000,
+        b"key=key-of-anna" + b"x" * 10_000,
+        b"key=wrong",
+        b"key=b",
+    ]
     assert len({0, 1, 2, 3, 7}) == FREE_ATTEMPTS, "a key that is too long counts as none, and one counts once"
     state = scripted_state(keys=KEYS, login_rate_limit=LoginRateLimit(lambda: 0.0))
     with paged(tmp_path, state=state) as server:
@@ -243,7 +252,9 @@ def test_sessions_end(tmp_path: Path) -> None:
 def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
     """A file that is not a database is reported by name."""
     (tmp_path / "sessions.db").write_bytes(b"no database" * 100)
-    with pytest.raises(ConfigError, match=r"^The login sessions in .*sessions\.db cannot be opened \(file is not a database\)"):
+    with pytest.raises(
+        ConfigError, match=r"^The login sessions in .*sessions\.db cannot be opened \(file is not a database\)"
+    ):
         LoginSessions(tmp_path / "sessions.db", KEYS)
 
 
@@ -301,7 +312,8 @@ def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
     other.execute("DROP TABLE session")
     other.close()
     with pytest.raises(
-        PellucidError, match=r"^The login sessions in .*sessions\.db cannot be read or written \(no such table: .*\): check the file"
+        PellucidError,
+        match=r"^The login sessions in .*sessions\.db cannot be read or written \(no such table: .*\): check the file",
     ):
         verb(sessions)
     sessions.close()

@@ -61,11 +61,14 @@ def test_near_and_far_speak() -> None:
 def test_importing_it_is_light() -> None:
     """A server whose page is not opened never imports Gradio, and the page itself does not need torch."""
     folders = [
-        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
+        str(Path(module.__file__ or "").parents[2])
+        for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
     ]
     code = "import sys, pellucid_webui.hosting.mount, pellucid.serving.standalone_page; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
 
     assert not {"gradio", "torch", "transformers", "pandas", "numpy"} & set(found)
 
@@ -87,7 +90,8 @@ print("made", flush=True)
 os._exit(9)
 """
     folders = [
-        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
+        str(Path(module.__file__ or "").parents[2])
+        for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
     ]
     environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     environment |= {"PYTHONPATH": os.pathsep.join(folders), "TMPDIR": str(temporary), "XDG_CACHE_HOME": str(data)}
@@ -161,7 +165,10 @@ def test_without_gradio(tmp_path: Path) -> None:
         text = settled(server)
         answer = server.http.post("/v1/completions", json={"prompt": "x"})
 
-    assert "The page needs gradio, which is not installed: run pip install &quot;pellucid[webui]&quot; and restart the server." in text
+    assert (
+        "The page needs gradio, which is not installed: run pip install &quot;pellucid[webui]&quot; and restart the server."
+        in text
+    )
     assert "<script" not in text
     assert answer.status_code == 200
 
@@ -214,7 +221,12 @@ def test_gradio_keeps_to_itself(small: PagedServer) -> None:
     config = small.http.get("/config").json()
 
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
-    assert (config["analytics_enabled"], config["run_history"], config["footer_links"], config["mcp_server"]) == (False, False, [], False)
+    assert (config["analytics_enabled"], config["run_history"], config["footer_links"], config["mcp_server"]) == (
+        False,
+        False,
+        [],
+        False,
+    )
     assert (config["show_error"], config["max_file_size"], config["space_id"]) == (False, 20_000, None)
 
 
@@ -317,7 +329,9 @@ def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixtur
 def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
     """Requests that change something, uploads included, are accepted only from the page itself, under a name of the server."""
     with httpx.Client(base_url=small.server.url, trust_env=False, timeout=60) as other:
-        answer = other.post(f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers)
+        answer = other.post(
+            f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers
+        )
 
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_error")
 

@@ -47,10 +47,14 @@ def test_calls(locked: PagedServer) -> None:
 def test_forms(path: str, locked: PagedServer) -> None:
     """No mutated login form is answered with 5xx, and the page works afterwards."""
     random = Random(f"{SEED} {path}")
-    with httpx.Client(base_url=locked.server.url, timeout=60, trust_env=False, headers={"origin": locked.server.url}) as http:
+    with httpx.Client(
+        base_url=locked.server.url, timeout=60, trust_env=False, headers={"origin": locked.server.url}
+    ) as http:
         for _ in range(COUNT):
             body = damaged(b"key=wrong&name=pellucid&key=%ED%A0%80", random)
-            named = random.choice((FORM, FORM, FORM, "text/plain", "application/json", "multipart/form-data; boundary=b"))
+            named = random.choice(
+                (FORM, FORM, FORM, "text/plain", "application/json", "multipart/form-data; boundary=b")
+            )
             answer = http.post(path, content=body, headers={"content-type": named})
             assert answer.status_code < 500, (body, answer.text)
     assert locked.call(OWNER, session="after") == ["anna"]

@@ -14,7 +14,13 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from pellucid.system.api_keys import read_keys
-from pellucid_webui.hosting.login_sessions import MAX_AGENT_CHARACTERS, MAX_SESSIONS, OLD_TABLE, SESSION_SECONDS, LoginSessions
+from pellucid_webui.hosting.login_sessions import (
+    MAX_AGENT_CHARACTERS,
+    MAX_SESSIONS,
+    OLD_TABLE,
+    SESSION_SECONDS,
+    LoginSessions,
+)
 from pellucid_webui.hosting.session_list_page import browser_name
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
 from support.page.small_page_server import PagedServer, paged
@@ -22,7 +28,9 @@ from support.page.small_page_server import PagedServer, paged
 KEYS = "anna:key-of-anna,ben:key-of-ben"
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-CHROME = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36"
+CHROME = (
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36"
+)
 SAFARI = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15"
 EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0"
 
@@ -40,7 +48,9 @@ def server(tmp_path: Path) -> Iterator[PagedServer]:
 def browser(server: PagedServer, key: str, agent: str = FIREFOX) -> Iterator[httpx.Client]:
     """Return a browser that is logged in."""
     address = server.server.url
-    with httpx.Client(base_url=address, timeout=30, trust_env=False, headers={"origin": address, "user-agent": agent}) as found:
+    with httpx.Client(
+        base_url=address, timeout=30, trust_env=False, headers={"origin": address, "user-agent": agent}
+    ) as found:
         assert found.post("/login", data={"key": key}).status_code == 303
         yield found
 
@@ -101,11 +111,17 @@ def test_end_all_others(server: PagedServer) -> None:
 
 def test_sessions_of_others_cannot_be_ended(server: PagedServer) -> None:
     """Another user who knows its digest cannot end a session, and neither can a client without a session or another site."""
-    with browser(server, "key-of-anna") as anna, browser(server, "key-of-anna") as phone, browser(server, "key-of-ben") as ben:
+    with (
+        browser(server, "key-of-anna") as anna,
+        browser(server, "key-of-anna") as phone,
+        browser(server, "key-of-ben") as ben,
+    ):
         (form,) = END_ONE.findall(anna.get("/sessions").text)
         ben.post(form)
         ben.post("/sessions", params={"end": "others"})
-        with httpx.Client(base_url=server.server.url, trust_env=False, headers={"origin": server.server.url}, timeout=60) as stranger:
+        with httpx.Client(
+            base_url=server.server.url, trust_env=False, headers={"origin": server.server.url}, timeout=60
+        ) as stranger:
             assert "API key" in stranger.post(form).text
             assert "Firefox" not in stranger.get("/sessions").text
         for headers in ({"origin": "https://evil.example"}, {"origin": "null"}):
@@ -135,7 +151,12 @@ def test_what_is_over_is_not_listed(tmp_path: Path) -> None:
     sessions = LoginSessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])
     sessions.begin("anna", "x" * 10_000)
     (found,) = sessions.open_sessions("anna", "")
-    assert (found.begun, found.expires, found.agent, found.is_this) == (1000.0, 1000.0 + SESSION_SECONDS, "x" * MAX_AGENT_CHARACTERS, False)
+    assert (found.begun, found.expires, found.agent, found.is_this) == (
+        1000.0,
+        1000.0 + SESSION_SECONDS,
+        "x" * MAX_AGENT_CHARACTERS,
+        False,
+    )
     assert sessions.owner_of(found.digest) is None
     other = LoginSessions(tmp_path / "sessions.db", read_keys("anna:another,ben:key-of-ben"), lambda: now[0])
     assert other.open_sessions("anna", "") == []

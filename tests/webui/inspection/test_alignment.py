@@ -58,11 +58,15 @@ def test_any_two_cuts(drawn: tuple[str, list[Token], list[Token]]) -> None:
     segments = align(a, b)
 
     assert "".join(segment.text for segment in segments) == text
-    assert [segment.start for segment in segments] == [len("".join(one.text for one in segments[:n])) for n in range(len(segments))]
+    assert [segment.start for segment in segments] == [
+        len("".join(one.text for one in segments[:n])) for n in range(len(segments))
+    ]
     if text:
         assert [token for segment in segments for token in segment.a] == a
         assert [token for segment in segments for token in segment.b] == b
-    assert {segment.start + len(segment.text) for segment in segments} == (ends_whole(a, text) & ends_whole(b, text)) - {0}
+    assert {segment.start + len(segment.text) for segment in segments} == (
+        ends_whole(a, text) & ends_whole(b, text)
+    ) - {0}
     assert align(b, a) == [Segment(one.start, one.text, one.b, one.a) for one in segments]
 
 
@@ -75,7 +79,9 @@ def test_a_text_within_others(drawn: tuple[str, list[Token], list[Token]]) -> No
     assert found is not None
     assert "".join(token.text for token in found) == text
     if text:
-        assert [token for token in found if token.text or token.bytes not in (b"",)] == [token for token in inner if token.bytes]
+        assert [token for token in found if token.text or token.bytes not in (b"",)] == [
+            token for token in inner if token.bytes
+        ]
 
 
 def test_same_cut() -> None:
@@ -85,7 +91,11 @@ def test_same_cut() -> None:
 
 def test_different_cuts() -> None:
     """A segment ends where both models have a border."""
-    assert pieces(words("he", "llo", " wor", "ld"), words("hello", " w", "or", "ld")) == [("hello", 2, 1), (" wor", 1, 2), ("ld", 1, 1)]
+    assert pieces(words("he", "llo", " wor", "ld"), words("hello", " w", "or", "ld")) == [
+        ("hello", 2, 1),
+        (" wor", 1, 2),
+        ("ld", 1, 1),
+    ]
 
 
 def test_a_character_in_pieces() -> None:
@@ -148,7 +158,13 @@ def test_within_keeps_the_pieces_of_a_first_character() -> None:
 
 def test_divergence() -> None:
     """Two texts first differ at a character, or where the shorter one ends."""
-    assert [first_difference(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [1, 2, 0, None, None]
+    assert [first_difference(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [
+        1,
+        2,
+        0,
+        None,
+        None,
+    ]
 
 
 def test_tokens_of_a_message() -> None:

@@ -24,13 +24,20 @@ def choice(text: str, id: int = 1, **others: float) -> Token:
     """Return a token of this probability distribution, which lists every word; the token itself is the word ``own``."""
     shares = {text: others.pop("own"), **others}
     ranked = sorted(shares, key=lambda word: -shares[word])
-    top = tuple(Alternative(id if word == text else 50 + ranked.index(word), word, word.encode(), log(shares[word])) for word in ranked)
+    top = tuple(
+        Alternative(id if word == text else 50 + ranked.index(word), word, word.encode(), log(shares[word]))
+        for word in ranked
+    )
     return Token(id, text, text.encode(), 0, log(shares[text]), ranked.index(text) + 1, 0.5, top, rest=0.0)
 
 
-def places(a: Sequence[Token], b: Sequence[Token], settings: tuple[TurnSettings, TurnSettings], **read: Sequence[Token]) -> ComparedPlaces:
+def places(
+    a: Sequence[Token], b: Sequence[Token], settings: tuple[TurnSettings, TurnSettings], **read: Sequence[Token]
+) -> ComparedPlaces:
     """Return the places of two answers; ``read_a`` is A's answer as B reads it, ``read_b`` the reverse."""
-    columns = [Column(letter, one, tokens=list(found)) for letter, one, found in zip("AB", settings, (a, b), strict=True)]
+    columns = [
+        Column(letter, one, tokens=list(found)) for letter, one, found in zip("AB", settings, (a, b), strict=True)
+    ]
     texts = [ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(columns)]
     for at, name in enumerate(("read_a", "read_b")):
         if name in read:
@@ -82,7 +89,10 @@ def test_the_temperature() -> None:
 
 def test_opposite_sides() -> None:
     """The same text with the columns exchanged has the opposite log ratio, so that a colour always means the same column."""
-    one, less = [replace(token, logprob=-0.25) for token in tokens("x")], [replace(token, logprob=-1.25) for token in tokens("x")]
+    one, less = (
+        [replace(token, logprob=-0.25) for token in tokens("x")],
+        [replace(token, logprob=-1.25) for token in tokens("x")],
+    )
     found = places(one, less, (GREEDY, OTHER), read_a=less, read_b=one)
     (here,), (there,) = found.links(0, 1), found.links(1, 0)
     assert here.views[OWN].ratio == Bounds(1.0, 1.0)

@@ -42,7 +42,9 @@ def assistant(*answers: Sequence[Item], reads: Reads = as_said) -> ScriptedReade
 
 
 def comparison(*settings: TurnSettings, reference: str = "") -> Comparison:
-    return Comparison(PROMPT, reference, [Column(letter, one) for letter, one in zip("ABCD", settings or (A, B), strict=False)])
+    return Comparison(
+        PROMPT, reference, [Column(letter, one) for letter, one in zip("ABCD", settings or (A, B), strict=False)]
+    )
 
 
 async def run(found: Comparison, scripted: ScriptedReader) -> Comparison:
@@ -174,7 +176,9 @@ async def test_an_empty_answer() -> None:
 
 async def test_a_template_that_changes_the_answer() -> None:
     """If a column's chat template changes an answer, that column says so; the others are unaffected."""
-    scripted = assistant(tokens("It", " "), tokens("It"), reads=lambda text, _model: [token(last_message(text).strip())])
+    scripted = assistant(
+        tokens("It", " "), tokens("It"), reads=lambda text, _model: [token(last_message(text).strip())]
+    )
     found = await run(comparison(), scripted)
     sentence = "The chat template of B's model changes A's answer, so B cannot score it."
     assert [column.error for column in found.columns] == [None, sentence]
@@ -183,7 +187,9 @@ async def test_a_template_that_changes_the_answer() -> None:
 
 async def test_reading_is_cut_short() -> None:
     """An incomplete scoring is reported and not used."""
-    scripted = assistant(tokens("It"), tokens("It"), reads=lambda _text, _model: [token("It"), Finish(FinishReason.CANCELLED, usage(1))])
+    scripted = assistant(
+        tokens("It"), tokens("It"), reads=lambda _text, _model: [token("It"), Finish(FinishReason.CANCELLED, usage(1))]
+    )
     found = await run(comparison(), scripted)
     assert found.columns[1].error == "The server ended this answer early: cancelled."
     assert [sorted(text.tokens) for text in found.texts] == [[0], [1]]

@@ -111,8 +111,12 @@ def test_jumps() -> None:
 
 def test_matrix() -> None:
     """Each text has its perplexity and total bits under every column; a column that has not scored it has none."""
-    found = places(likely(["x", "y"], math.log(0.5)), likely(["z"], math.log(0.25)), likely(["x", "y"], math.log(0.125)))
-    found.comparison.texts.append(ComparedText(REFERENCE, "r", {0: likely(["r"], math.log(1e-4)), 1: likely(["r"], math.log(1e-9))}))
+    found = places(
+        likely(["x", "y"], math.log(0.5)), likely(["z"], math.log(0.25)), likely(["x", "y"], math.log(0.125))
+    )
+    found.comparison.texts.append(
+        ComparedText(REFERENCE, "r", {0: likely(["r"], math.log(1e-4)), 1: likely(["r"], math.log(1e-9))})
+    )
     assert matrix(found.comparison) == [
         ["", "under A", "under B"],
         ["A's answer", "2.000 (2.0 bits)", "8.000 (6.0 bits)"],
@@ -137,14 +141,28 @@ def test_failures() -> None:
     found = places(tokens("x"), tokens("y"))
     found.comparison.stopped = True
     found.columns[1].error = "It is out of memory."
-    assert sentences(found)[:2] == ["Stopped before all answers were complete and scored.", "B failed; see the message in the column."]
+    assert sentences(found)[:2] == [
+        "Stopped before all answers were complete and scored.",
+        "B failed; see the message in the column.",
+    ]
     assert payload(found.comparison)["columns"][1]["note"] == "It is out of memory."
 
 
 def test_numbers_in_words() -> None:
     """Percentages and ratios keep two significant digits, and extremes are put into words."""
-    assert [percent(one) for one in (1.0, 0.9996, 0.41, 0.0123, 1e-9)] == ["100 %", "99.96 %", "41 %", "1.2 %", "under 0.001 %"]
-    assert [times(math.log(one)) for one in (1.26, 55.2, 12345, 1e9)] == ["1.3 times", "55 times", "12,345 times", "over a million times"]
+    assert [percent(one) for one in (1.0, 0.9996, 0.41, 0.0123, 1e-9)] == [
+        "100 %",
+        "99.96 %",
+        "41 %",
+        "1.2 %",
+        "under 0.001 %",
+    ]
+    assert [times(math.log(one)) for one in (1.26, 55.2, 12345, 1e9)] == [
+        "1.3 times",
+        "55 times",
+        "12,345 times",
+        "over a million times",
+    ]
     assert quoted("a\nb" + "c" * 60) == f"“a↵b{'c' * 36}…”"
 
 
@@ -152,7 +170,10 @@ def test_settings_in_words() -> None:
     """A column's settings are named as far as they have an effect."""
     warm = replace(A, temperature=0.7, top_p=0.9, top_k=40, seed=3, system="Be\nbrief.")
     assert about(Column("A", A)) == "greedy, at most 64 tokens"
-    assert about(Column("B", warm)) == "temperature 0.7, top-p 0.9, top-k 40, seed 3, at most 64 tokens, system prompt “Be brief.”"
+    assert (
+        about(Column("B", warm))
+        == "temperature 0.7, top-p 0.9, top-k 40, seed 3, at most 64 tokens, system prompt “Be brief.”"
+    )
 
 
 def test_the_note() -> None:

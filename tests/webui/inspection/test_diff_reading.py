@@ -15,7 +15,10 @@ DIFF = "--- a/f\n+++ b/f\n@@ -5,3 +5,4 @@ def f():\n one\n-two\n-three\n+zwei\n+
 
 def tokens(*given: tuple[str, float | None]) -> list[Token]:
     """Return tokens with these surprisals in bits."""
-    return [Token(1, text, text.encode(), at, None if bits is None else -bits * log(2), 1, 0.5) for at, (text, bits) in enumerate(given)]
+    return [
+        Token(1, text, text.encode(), at, None if bits is None else -bits * log(2), 1, 0.5)
+        for at, (text, bits) in enumerate(given)
+    ]
 
 
 def reading() -> HunkReading:
@@ -30,7 +33,10 @@ def reading() -> HunkReading:
 
 def test_what_is_read() -> None:
     """Both texts are the section's line and the lines of one side, so that changed lines are read in their context."""
-    assert [text for text, _ in reading().sides()] == ["def f():\none\ntwo\nthree\n", "def f():\none\nzwei\ndrei\nvier\n"]
+    assert [text for text, _ in reading().sides()] == [
+        "def f():\none\ntwo\nthree\n",
+        "def f():\none\nzwei\ndrei\nvier\n",
+    ]
     (added,) = parse_diff("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n")
     assert [text for text, _ in HunkReading(added).sides()] == ["a\n"]
 

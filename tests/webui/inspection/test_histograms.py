@@ -15,7 +15,9 @@ def token(bits: float | None, rank: int | None = None, entropy_bits: float | Non
     return Token(1, "b", b"b", 0, None if bits is None else -bits * log(2), rank, entropy)
 
 
-READING = ReadingFigures("m", (token(None), token(0.5, 1, 0.1), token(0.7, 10, 0.2), token(2.5, 11, 1.7), token(900.0, 5000, 0.4)))
+READING = ReadingFigures(
+    "m", (token(None), token(0.5, 1, 0.1), token(0.7, 10, 0.2), token(2.5, 11, 1.7), token(900.0, 5000, 0.4))
+)
 
 
 def test_ranks() -> None:
@@ -28,7 +30,12 @@ def test_steps() -> None:
     """Surprisals and entropies are counted in bits and in equal steps, with the empty ones."""
     surprisals, _, entropies = histograms(ReadingFigures("m", READING.tokens[:4]))
     assert dict(zip(surprisals.labels, surprisals.counts, strict=True)) == {"0–1": 2, "1–2": 0, "2–3": 1}
-    assert dict(zip(entropies.labels, entropies.counts, strict=True)) == {"0–0.5": 2, "0.5–1": 0, "1–1.5": 0, "1.5–2": 1}
+    assert dict(zip(entropies.labels, entropies.counts, strict=True)) == {
+        "0–0.5": 2,
+        "0.5–1": 0,
+        "1–1.5": 0,
+        "1.5–2": 1,
+    }
 
 
 def test_the_last_step_is_open() -> None:

@@ -21,7 +21,9 @@ MARKS = (
 """Pieces of Markdown that unique characters are put between."""
 
 FIRST = 0x4E00
-"""Unique characters are CJK characters from this one on: letters that are no syntax and have no entities."""
+"""Unique characters are CJK characters from this one on: letters that are no syntax and have no
+entities.
+"""
 
 
 @st.composite

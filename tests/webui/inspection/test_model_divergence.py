@@ -21,14 +21,21 @@ def token(distribution: Sequence[float], kept: int, chosen: int = 0, first_id: i
     """Return a token of a model with this distribution, with the ``kept`` best alternatives."""
     ranked = sorted(range(len(distribution)), key=lambda word: -distribution[word])
     texts = [f"w{word}" for word in range(len(distribution))]
-    top = tuple(Alternative(first_id + one, texts[one], texts[one].encode(), math.log(distribution[one])) for one in ranked[:kept])
+    top = tuple(
+        Alternative(first_id + one, texts[one], texts[one].encode(), math.log(distribution[one]))
+        for one in ranked[:kept]
+    )
     rest = sum(distribution[word] for word in ranked[kept:])
     logprob = math.log(distribution[chosen])
-    return Token(first_id + chosen, texts[chosen], texts[chosen].encode(), 0, logprob, ranked.index(chosen) + 1, 0.5, top, rest)
+    return Token(
+        first_id + chosen, texts[chosen], texts[chosen].encode(), 0, logprob, ranked.index(chosen) + 1, 0.5, top, rest
+    )
 
 
 def distributions() -> st.SearchStrategy[list[float]]:
-    weights = st.lists(st.floats(-12, 0), min_size=WORDS, max_size=WORDS).map(lambda found: [math.exp(one) for one in found])
+    weights = st.lists(st.floats(-12, 0), min_size=WORDS, max_size=WORDS).map(
+        lambda found: [math.exp(one) for one in found]
+    )
     return weights.map(lambda found: [weight / sum(found) for weight in found])
 
 
@@ -61,7 +68,14 @@ def test_the_exact_value_is_within(p: list[float], q: list[float], kept_p: int, 
     assert exact(p, q) <= found.high + EPSILON
 
 
-@given(distributions(), distributions(), kept, kept, st.sampled_from([0.4, 0.7, 1.0, 1.5, 2.0]), st.sampled_from([0.5, 1.0, 1.6]))
+@given(
+    distributions(),
+    distributions(),
+    kept,
+    kept,
+    st.sampled_from([0.4, 0.7, 1.0, 1.5, 2.0]),
+    st.sampled_from([0.5, 1.0, 1.6]),
+)
 def test_as_sampled(p: list[float], q: list[float], kept_p: int, kept_q: int, heat_p: float, heat_q: float) -> None:
     """The same holds for the distributions that the temperatures make, which are known less well than the models' own."""
     found = bounds(token(p, kept_p), token(q, kept_q), heat_p, heat_q)

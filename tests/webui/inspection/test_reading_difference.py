@@ -15,7 +15,10 @@ from pellucid_webui.inspection.reading_figures import ReadingFigures
 
 def reading(model: str, *tokens: tuple[str, float | None]) -> ReadingFigures:
     """Return a reading of tokens with these surprisals in bits."""
-    found = [Token(at, text, text.encode(), at, None if bits is None else -bits * log(2), 1, 0.5) for at, (text, bits) in enumerate(tokens)]
+    found = [
+        Token(at, text, text.encode(), at, None if bits is None else -bits * log(2), 1, 0.5)
+        for at, (text, bits) in enumerate(tokens)
+    ]
     return ReadingFigures(model, tuple(found))
 
 
@@ -50,7 +53,10 @@ def test_equal() -> None:
     """Two equal readings are called equally surprising."""
     one = reading("a", ("x", None), ("y", 1.0))
     equal = "Bits saved by b: 0.00 bits per token, so it finds this text as surprising as a does."
-    assert difference(one, reading("b", ("x", None), ("y", 1.0))).summary() == f"{equal} The largest difference is line 1: 0.0 bits."
+    assert (
+        difference(one, reading("b", ("x", None), ("y", 1.0))).summary()
+        == f"{equal} The largest difference is line 1: 0.0 bits."
+    )
     assert difference(reading("a", ("x", None)), reading("b", ("x", None))).summary() == equal
 
 
@@ -70,7 +76,10 @@ def test_figures_of_both() -> None:
 
 def test_figures_of_a_range() -> None:
     """The second model's entropy is sent as its bounds if it is not known exactly, and as null if nothing is known."""
-    first, second = reading("small", ("a", None), ("b", 2.0), ("c", 2.0)), reading("large", ("a", None), ("b", 2.0), ("c", 2.0))
+    first, second = (
+        reading("small", ("a", None), ("b", 2.0), ("c", 2.0)),
+        reading("large", ("a", None), ("b", 2.0), ("c", 2.0)),
+    )
     a, b, c = second.tokens
     second = replace(second, tokens=(a, replace(b, entropy=None, entropy_range=(0.25, 1.5)), replace(c, entropy=None)))
     shown = [one and one[5] for one in difference(first, second).figures(0, 3)]

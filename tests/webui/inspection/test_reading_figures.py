@@ -25,7 +25,9 @@ def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) ->
         logprob = None if not index else -(bits[index - 1] if bits else 1.0) * math.log(2)
         encoded = data[index] if data else text.encode()
         rank, entropy = (None, None) if not index else (index, index / 4)
-        found.append(Token(index, text, encoded, index, logprob, rank, entropy, (Alternative(1, "=x", b"=x", -0.5),), 0.25))
+        found.append(
+            Token(index, text, encoded, index, logprob, rank, entropy, (Alternative(1, "=x", b"=x", -0.5),), 0.25)
+        )
     return ReadingFigures("m", tuple(found))
 
 

@@ -35,7 +35,9 @@ def test_export_has_alternatives() -> None:
     """An export has the exact figures, and the alternatives in the digits that are kept."""
     found = stored().with_alternatives()
     assert [token.logprob for token in found.tokens] == [token.logprob for token in TOKENS]
-    assert [[one.text for one in token.top] for token in found.tokens] == [[one.text for one in token.top] for token in TOKENS]
+    assert [[one.text for one in token.top] for token in found.tokens] == [
+        [one.text for one in token.top] for token in TOKENS
+    ]
 
 
 def test_columns() -> None:
@@ -68,4 +70,6 @@ def test_nothing_is_sent_twice() -> None:
     for position in range(BATCH_TOKENS + 10):
         many.append(replace(TOKENS[1], text=f"{position} "))
     assert len(many.columns(0)["t"]) == BATCH_TOKENS
-    assert "".join(many.columns(0)["t"] + many.columns(BATCH_TOKENS)["t"]) == "".join(token.text for token in many.tokens)
+    assert "".join(many.columns(0)["t"] + many.columns(BATCH_TOKENS)["t"]) == "".join(
+        token.text for token in many.tokens
+    )

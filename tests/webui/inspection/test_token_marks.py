@@ -12,7 +12,9 @@ from pellucid_webui.inspection.token_marks import UNSURE_SHARE, marks_of
 
 def batch(*tokens: tuple[str, float]) -> str:
     """Return a batch of tokens with their probabilities."""
-    return json.dumps([{"i": 1, "t": text, "l": log(share), "r": 1, "e": 0.5, "s": None, "o": 0, "a": []} for text, share in tokens])
+    return json.dumps(
+        [{"i": 1, "t": text, "l": log(share), "r": 1, "e": 0.5, "s": None, "o": 0, "a": []} for text, share in tokens]
+    )
 
 
 def shown(text: str, marks: dict[str, Any]) -> list[tuple[int, str, int]]:
@@ -20,7 +22,10 @@ def shown(text: str, marks: dict[str, Any]) -> list[tuple[int, str, int]]:
     blocks = [block.text.encode("utf-16-le") for block in rendered_blocks(text)]
     flat = marks["places"]
     pieces = zip(*(iter(flat),) * 5, strict=True)
-    return [(token, blocks[block][2 * begin : 2 * end].decode("utf-16-le"), step) for token, block, begin, end, step in pieces]
+    return [
+        (token, blocks[block][2 * begin : 2 * end].decode("utf-16-le"), step)
+        for token, block, begin, end, step in pieces
+    ]
 
 
 def test_pieces() -> None:
@@ -74,9 +79,19 @@ def test_formula() -> None:
     text = "So $x^2$ is"
     marks = marks_of(text, [batch(("So", 1), (" $", 1), ("x", 0.5), ("^2", 0.01), ("$ is", 1))])
     assert marks is not None
-    assert shown(text, marks) == [(0, "So", 0), (1, " ", 0), (1, "x2", 0), (2, "x2", 4), (3, "x2", 8), (4, "x2", 0), (4, " is", 0)]
+    assert shown(text, marks) == [
+        (0, "So", 0),
+        (1, " ", 0),
+        (1, "x2", 0),
+        (2, "x2", 4),
+        (3, "x2", 8),
+        (4, "x2", 0),
+        (4, " is", 0),
+    ]
     assert marks["unsure"] == []  # the formula is more than a tenth of this text
     longer = text + " sure" * 12
-    marks = marks_of(longer, [batch(("So", 1), (" $", 1), ("x", 0.5), ("^2", 0.01), ("$ is", 1), *([(" sure", 1)] * 12))])
+    marks = marks_of(
+        longer, [batch(("So", 1), (" $", 1), ("x", 0.5), ("^2", 0.01), ("$ is", 1), *([(" sure", 1)] * 12))]
+    )
     assert marks is not None
     assert marks["unsure"] == [3]

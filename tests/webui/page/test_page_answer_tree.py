@@ -15,7 +15,10 @@ pytestmark = pytest.mark.model
 SCHEMA = json.dumps(
     {
         "type": "object",
-        "properties": {"colour": {"enum": ["red", "blue"]}, "sizes": {"type": "array", "items": {"enum": ["S", "L"]}, "maxItems": 2}},
+        "properties": {
+            "colour": {"enum": ["red", "blue"]},
+            "sizes": {"type": "array", "items": {"enum": ["S", "L"]}, "maxItems": 2},
+        },
         "required": ["colour", "sizes"],
         "additionalProperties": False,
     }
@@ -101,6 +104,8 @@ async def test_an_incomplete_answer(tab: Tab, request: pytest.FixtureRequest) ->
     await tab.set_form(answer_format="JSON schema", schema=SCHEMA)
     await tab.send(QUESTION)
     await tab.answered(2)
-    await expect(tab.page.locator(".pl-assistant .pl-note")).to_contain_text("Stopped at the token limit. The JSON is incomplete:")
+    await expect(tab.page.locator(".pl-assistant .pl-note")).to_contain_text(
+        "Stopped at the token limit. The JSON is incomplete:"
+    )
     await expect(tab.page.get_by_role("treeitem", name="colour:")).to_be_visible()
     await check_looks(tab.page, scheme)

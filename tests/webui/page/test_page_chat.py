@@ -14,7 +14,9 @@ pytestmark = pytest.mark.model
 
 LONG = "Write a long story about a fox and a hen."
 
-SPEED = re.compile(r"(\d+) tokens · \d+\.\d tokens/s · first token after \d+\.\d\d s · prompt: \d+ cached, \d+ computed")
+SPEED = re.compile(
+    r"(\d+) tokens · \d+\.\d tokens/s · first token after \d+\.\d\d s · prompt: \d+ cached, \d+ computed"
+)
 
 
 async def test_send(tab: Tab) -> None:
@@ -112,7 +114,9 @@ async def test_edit_survives(tab: Tab) -> None:
     await tab.answer("Say yes.")
     await tab.page.get_by_role("button", name="Edit").first.click()
     editor = tab.page.get_by_role("textbox", name="Edit the message")
-    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)  # of the answer: one message is edited at a time
+    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(
+        1
+    )  # of the answer: one message is edited at a time
     await editor.fill("Say no, and")
     await tab.page.reload()
     await tab.answered(2)

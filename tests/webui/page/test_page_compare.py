@@ -20,7 +20,9 @@ PROMPT = "Write one sentence about the sea."
 
 LONG_PROMPT = "Write a long story about a lighthouse and the sea."
 
-SAID = "name => [...document.querySelectorAll(`[aria-label='Answer ${name}'] .pl-token`)].map((cell) => cell.textContent)"
+SAID = (
+    "name => [...document.querySelectorAll(`[aria-label='Answer ${name}'] .pl-token`)].map((cell) => cell.textContent)"
+)
 
 MOST = 24
 """Most tokens of an answer."""
@@ -70,7 +72,9 @@ async def test_two_settings(tab: Tab) -> None:
         first, second = rows[f"{name}'s answer"]
         assert first == second
     assert rows["KL divergence to A, bits per token"][1] == "infinite"
-    labels = await page.locator("[aria-label='Answer A'] .pl-token").evaluate_all("cells => cells.map((cell) => cell.ariaLabel)")
+    labels = await page.locator("[aria-label='Answer A'] .pl-token").evaluate_all(
+        "cells => cells.map((cell) => cell.ariaLabel)"
+    )
     assert all(" 100 percent" in label for label in labels)
 
     await page.locator("[aria-label='Answer A'] .pl-token").first.focus()
@@ -160,7 +164,9 @@ async def test_wrong(tab: Tab) -> None:
 async def test_a_link_opens_the_tab(tab: Tab) -> None:
     """The link of a form opens the Compare tab, filled in."""
     page = await prepare(tab)
-    link = await page.evaluate("Pellucid.compareLink.toLink(JSON.parse(sessionStorage.getItem('pellucid.compare.form')))")
+    link = await page.evaluate(
+        "Pellucid.compareLink.toLink(JSON.parse(sessionStorage.getItem('pellucid.compare.form')))"
+    )
     await page.evaluate("sessionStorage.clear()")
     await page.goto("about:blank")
     await page.goto(link)

@@ -74,7 +74,9 @@ async def test_two_models(tab: Tab) -> None:
 
 async def test_stop_and_resume(tab: Tab) -> None:
     """Stop ends the engine's work at once and keeps the rows that are done; Resume completes the table."""
-    page = await prepare(tab, ["Say yes.", *(f"Write a story about {one}." for one in ("the sea", "a fox", "the moon", "a king"))], 40)
+    page = await prepare(
+        tab, ["Say yes.", *(f"Write a story about {one}." for one in ("the sea", "a fox", "the moon", "a king"))], 40
+    )
     await page.get_by_role("button", name=re.compile("^Compare 5")).click()
     await page.locator(".pl-batch-table tbody tr").first.wait_for()
     await page.get_by_role("button", name="Stop", exact=True).click()

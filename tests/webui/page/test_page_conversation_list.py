@@ -79,7 +79,10 @@ class TestDates:
                 ("February 2026", ["February"]),
                 ("May 2025", ["last year"]),
             ]
-            short = {title: await row(browser_page, id).locator(".pl-time [aria-hidden]").inner_text() for title, id in ids.items()}
+            short = {
+                title: await row(browser_page, id).locator(".pl-time [aria-hidden]").inner_text()
+                for title, id in ids.items()
+            }
             assert short["now"].replace("\u202f", " ") == "11:59 AM"
             assert (short["before midnight"], short["a week"], short["last year"]) == ("Sat", "Mar 8", "May 2025")
             about = (
@@ -89,14 +92,19 @@ class TestDates:
             )
             assert about.startswith("Saturday, March 14, 2026 at 11:54")
             assert about.endswith("1 message")
-            assert about in str(await row(browser_page, ids["before midnight"]).locator(".pl-title").get_attribute("title"))
+            assert about in str(
+                await row(browser_page, ids["before midnight"]).locator(".pl-title").get_attribute("title")
+            )
 
 
 @pytest.fixture
 def three(folder: Path) -> Iterator[tuple[PagedServer, dict[str, str]]]:
     """Serve three conversations; return their ids by their titles."""
     with library(folder) as found:
-        ids = {title: found.add(title, f"About {title}", "An answer.", at=NOON + n) for n, title in enumerate(("Cats", "Birds", "Ants"))}
+        ids = {
+            title: found.add(title, f"About {title}", "An answer.", at=NOON + n)
+            for n, title in enumerate(("Cats", "Birds", "Ants"))
+        }
     with listed_page(folder) as server:
         yield server, ids
 
@@ -107,7 +115,9 @@ class TestPinsAndFolders:
         server, ids = three
         await open_page(browser_page, server)
         await choose_action(browser_page, ids["Cats"], "Pin")
-        await browser_page.wait_for_function("() => document.querySelector('.pl-conversations h3').innerText.includes('Pinned')")
+        await browser_page.wait_for_function(
+            "() => document.querySelector('.pl-conversations h3').innerText.includes('Pinned')"
+        )
         assert (await shown_list(browser_page))[0] == ("Pinned", ["Cats"])
         assert await browser_page.evaluate(FOCUSED) == ids["Cats"]
         await browser_page.reload()
@@ -191,7 +201,9 @@ class TestDeletion:
         await expect(notice).to_have_text("")
         assert [titles for _, titles in await shown_list(browser_page)] == [["Ants", "Cats"]]
 
-    async def test_recently_deleted(self, browser_page: Page, three: tuple[PagedServer, dict[str, str]], folder: Path) -> None:
+    async def test_recently_deleted(
+        self, browser_page: Page, three: tuple[PagedServer, dict[str, str]], folder: Path
+    ) -> None:
         """Deleted conversations show the days that are left; one is restored, the others are erased from the file after a second press."""
         server, ids = three
         await open_page(browser_page, server)
@@ -236,7 +248,9 @@ def versions(folder: Path) -> Iterator[tuple[PagedServer, Library, str, list[int
 
 
 class TestSearch:
-    async def test_jumps_to_the_match(self, browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]) -> None:
+    async def test_jumps_to_the_match(
+        self, browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]
+    ) -> None:
         """A result opens on the path of the match, scrolled to its marked words; next and previous walk the matches of all paths."""
         server, _, id, (first, last, branch) = versions
         await open_page(browser_page, server)
@@ -253,7 +267,8 @@ class TestSearch:
             await expect(message).to_have_attribute("data-match", "current")
             await expect(bar).to_contain_text(f"Match {number} of 3")
             await browser_page.wait_for_function(
-                "([words]) => JSON.stringify((" + MARKED + ")()) === words", arg=[json.dumps(words, ensure_ascii=False).replace(", ", ",")]
+                "([words]) => JSON.stringify((" + MARKED + ")()) === words",
+                arg=[json.dumps(words, ensure_ascii=False).replace(", ", ",")],
             )
             await browser_page.wait_for_function(  # the marked word is on the screen
                 "() => { const list = document.querySelector('.pl-messages').getBoundingClientRect();"
@@ -304,7 +319,9 @@ class TestSearch:
         assert await browser_page.evaluate(FOCUSED) == "search"
         await expect(browser_page.locator(".pl-title")).to_have_count(2)
 
-    async def test_only_the_title(self, browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]) -> None:
+    async def test_only_the_title(
+        self, browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]
+    ) -> None:
         """A conversation of which only the title matches is opened as it is, without marks."""
         server, _, id, (first, *_) = versions
         await open_page(browser_page, server)
@@ -332,7 +349,9 @@ class TestKeys:
         cats, birds, ants = ids["Cats"], ids["Birds"], ids["Ants"]
         assert order == [ants, birds, cats, cats, ants, cats]
         assert await browser_page.evaluate(FOCUSED) == birds
-        assert await browser_page.locator(".pl-conversations button[tabindex='0']").count() == 2  # the title and the menu of one row
+        assert (
+            await browser_page.locator(".pl-conversations button[tabindex='0']").count() == 2
+        )  # the title and the menu of one row
 
         await browser_page.keyboard.press("F2")
         field = browser_page.get_by_role("textbox", name="Title of the conversation")
@@ -379,7 +398,12 @@ async def test_looks(browser_page: Page, versions: tuple[PagedServer, Library, s
 
     async def check() -> None:
         response = (await Axe().run(browser_page)).response
-        problems = [(one["id"], node["target"]) for one in response["violations"] if one["impact"] in SERIOUS for node in one["nodes"]]
+        problems = [
+            (one["id"], node["target"])
+            for one in response["violations"]
+            if one["impact"] in SERIOUS
+            for node in one["nodes"]
+        ]
         assert not problems, problems
 
     await choose_action(browser_page, id, "Delete")

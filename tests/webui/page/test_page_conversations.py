@@ -207,7 +207,9 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
 
 async def test_import_without_an_answer(tab: Tab) -> None:
     """A question without an answer can be answered with a button."""
-    asked = Conversation("x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Say yes.", 1.0, end=FinishReason.STOP)})
+    asked = Conversation(
+        "x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Say yes.", 1.0, end=FinishReason.STOP)}
+    )
     await tab.open()
     await tab.be_brief(4)
     file: FilePayload = {"name": "asked.md", "mimeType": "", "buffer": to_markdown(asked).encode()}
@@ -224,7 +226,9 @@ async def test_import_of_too_much(tab: Tab) -> None:
     noise = Random(0).randbytes(13_000_000)
     file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
     await tab.page.get_by_label("A conversation to import").set_input_files(file)
-    banner = tab.page.locator("#pl-server-problem", has_text="send less, or start the server with a larger --max-body-bytes")
+    banner = tab.page.locator(
+        "#pl-server-problem", has_text="send less, or start the server with a larger --max-body-bytes"
+    )
     await expect(banner).to_be_visible(timeout=SECONDS)  # packing and sending it takes a busy machine many seconds
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
     await expect(tab.page.get_by_text("No matches.")).to_be_visible()

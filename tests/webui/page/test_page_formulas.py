@@ -49,7 +49,9 @@ def tokens() -> list[Token]:
         share = min(probability, 1 - probability) / 2
         other = Alternative(900 + index, " other", b" other", log(share))
         top = (Alternative(index, text, text.encode(), log(probability)), other)
-        found.append(Token(index, text, text.encode(), index, log(probability), 1, 0.5, top, 1 - probability - share, 1.0))
+        found.append(
+            Token(index, text, text.encode(), index, log(probability), 1, 0.5, top, 1 - probability - share, 1.0)
+        )
     return found
 
 
@@ -74,7 +76,9 @@ def formula(tab: Tab, index: int) -> Locator:
 async def test_shown(answered: Tab) -> None:
     """Formulas are rendered: a fraction has its numerator above; one with an unknown command is shown as its source."""
     await expect(answered.page.locator(".pl-assistant .pl-formula")).to_have_count(4)
-    top, bottom = [await formula(answered, 1).locator("mfrac").first.locator("> *").nth(child).bounding_box() for child in (0, 1)]
+    top, bottom = [
+        await formula(answered, 1).locator("mfrac").first.locator("> *").nth(child).bounding_box() for child in (0, 1)
+    ]
     assert top is not None
     assert bottom is not None
     assert top["y"] + top["height"] <= bottom["y"] + 1
@@ -89,7 +93,14 @@ async def test_tokens(answered: Tab) -> None:
     await expect(card).to_have_attribute("data-index", "5")
     await expect(answered.page.locator(".pl-formula.pl-here")).to_have_count(1)
     await answered.page.locator(".pl-assistant .pl-body").focus()
-    for key, index in (("ArrowLeft", 4), ("ArrowLeft", 3), ("ArrowLeft", 2), ("n", 5), ("ArrowRight", 6), ("ArrowRight", 7)):
+    for key, index in (
+        ("ArrowLeft", 4),
+        ("ArrowLeft", 3),
+        ("ArrowLeft", 2),
+        ("n", 5),
+        ("ArrowRight", 6),
+        ("ArrowRight", 7),
+    ):
         await answered.page.keyboard.press(key)
         await expect(card).to_have_attribute("data-index", str(index))
     await expect(answered.page.locator(".pl-formula.pl-here")).to_have_count(0)
@@ -109,7 +120,11 @@ async def test_copied(answered: Tab) -> None:
 
 @pytest.mark.parametrize(
     "browser_page",
-    [{"color_scheme": scheme, "viewport": {"width": width, "height": 900}} for scheme in ("light", "dark") for width in (390, 1280)],
+    [
+        {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
+        for scheme in ("light", "dark")
+        for width in (390, 1280)
+    ],
     indirect=True,
     ids=["light-390", "light-1280", "dark-390", "dark-1280"],
 )

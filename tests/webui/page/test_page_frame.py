@@ -31,12 +31,25 @@ class TwoModels(ScriptedAssistant):
 
     def models(self) -> list[ModelCard]:
         return [
-            ModelCard(name, 32768, infill=True, chat=True, weight_bytes=531_000_000, description="int8 weights on cpu", licence=None)
+            ModelCard(
+                name,
+                32768,
+                infill=True,
+                chat=True,
+                weight_bytes=531_000_000,
+                description="int8 weights on cpu",
+                licence=None,
+            )
             for name in self.served
         ]
 
 
-SCRIPT: list[Token | Finish | Exception] = [spoken("Can"), spoken("ber"), spoken("ra."), Finish(FinishReason.STOP, USAGE)]
+SCRIPT: list[Token | Finish | Exception] = [
+    spoken("Can"),
+    spoken("ber"),
+    spoken("ra."),
+    Finish(FinishReason.STOP, USAGE),
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +79,9 @@ async def framed(server: PagedServer, assistant: TwoModels, browser_page: Page) 
 CUT_OFF = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 2).map((one) => one.innerText)"
 """Returns the texts of the elements that are lower than their content."""
 
-SEND_HELLO = "() => Pellucid.actOn('chat', { verb: 'send', conversation: null, text: 'Hello', files: [], messageId: 'hello' })"
+SEND_HELLO = (
+    "() => Pellucid.actOn('chat', { verb: 'send', conversation: null, text: 'Hello', files: [], messageId: 'hello' })"
+)
 """Sends a message while a dialog covers the chat."""
 
 
@@ -79,7 +94,9 @@ async def open_palette(page: Page) -> Locator:
 async def palette(page: Page, text: str) -> None:
     """Run the first command of the palette that matches a text."""
     await (await open_palette(page)).fill(text)
-    await page.get_by_role("listbox", name="Commands").get_by_role("option").first.wait_for()  # the server may not have sent it yet
+    await (
+        page.get_by_role("listbox", name="Commands").get_by_role("option").first.wait_for()
+    )  # the server may not have sent it yet
     await page.keyboard.press("Enter")
 
 
@@ -183,12 +200,16 @@ async def test_typing_after_loading(framed: Tab) -> None:
 async def test_the_meter_of_an_imported_conversation(framed: Tab) -> None:
     """The meter tells about how long an imported conversation is, though no model of this server has read it."""
     page = framed.page
-    asked = Conversation("x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Hello! " * 400, 1.0, end=FinishReason.STOP)})
+    asked = Conversation(
+        "x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Hello! " * 400, 1.0, end=FinishReason.STOP)}
+    )
     file: FilePayload = {"name": "asked.md", "mimeType": "", "buffer": to_markdown(asked).encode()}
     await page.get_by_label("A conversation to import").set_input_files(file)
     await framed.answered(1)
     tokens = round(len("Hello! " * 400) / CHARACTERS_PER_TOKEN)
-    await expect(page.get_by_role("meter", name="Context")).to_have_text(re.compile(f"{tokens // 10}[0-9] of 32,768 tokens"))
+    await expect(page.get_by_role("meter", name="Context")).to_have_text(
+        re.compile(f"{tokens // 10}[0-9] of 32,768 tokens")
+    )
 
 
 @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
@@ -223,7 +244,9 @@ async def test_the_field_above_the_keyboard_of_a_phone(framed: Tab) -> None:
     await page.set_viewport_size({"width": 390, "height": 480})
     await expect(field).to_be_in_viewport(ratio=1)
     await expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
-    assert await page.evaluate("document.querySelector('meta[name=viewport]').content.includes('interactive-widget=resizes-content')")
+    assert await page.evaluate(
+        "document.querySelector('meta[name=viewport]').content.includes('interactive-widget=resizes-content')"
+    )
     assert await page.evaluate("document.querySelectorAll('meta[name=viewport]').length") == 1
 
 
@@ -263,7 +286,13 @@ async def test_the_palette(framed: Tab) -> None:
     await expect(combobox).to_be_focused()
     await combobox.fill("go to")
     options = page.get_by_role("listbox", name="Commands").get_by_role("option")
-    assert await options.all_inner_texts() == ["Go to Chat", "Go to Read", "Go to Compare", "Go to Infill", "Go to Review"]
+    assert await options.all_inner_texts() == [
+        "Go to Chat",
+        "Go to Read",
+        "Go to Compare",
+        "Go to Infill",
+        "Go to Review",
+    ]
     await page.keyboard.press("ArrowDown")
     await expect(options.nth(1)).to_have_attribute("aria-selected", "true")
     assert await combobox.get_attribute("aria-activedescendant") == await options.nth(1).get_attribute("id")
@@ -307,7 +336,9 @@ async def test_the_keys(framed: Tab) -> None:
     await expect(page.get_by_role("dialog", name="Keys and words")).to_be_hidden()
     await page.get_by_role("tab", name="Chat").focus()
     await page.keyboard.press("?")
-    await expect(page.get_by_role("dialog", name="Keys and words")).to_contain_text("go to the next or previous unsure token")
+    await expect(page.get_by_role("dialog", name="Keys and words")).to_contain_text(
+        "go to the next or previous unsure token"
+    )
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("tab", name="Chat")).to_be_focused()
 

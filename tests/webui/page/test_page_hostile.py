@@ -64,7 +64,9 @@ async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
             assert part in answer
         assert "x" * 20_000 in answer
         assert await browser_page.locator(".pl-body img, .pl-body svg, .pl-body script").count() == 0
-        links = await browser_page.locator(".pl-message .pl-block a").evaluate_all("links => links.map((link) => link.protocol)")
+        links = await browser_page.locator(".pl-message .pl-block a").evaluate_all(
+            "links => links.map((link) => link.protocol)"
+        )
         assert "javascript:" not in links
         await expect(browser_page.locator(".pl-title").first).to_contain_text("<script>window.harmed")
 
@@ -99,5 +101,8 @@ async def test_others_are_served(tmp_path: Path, browser_page: Page) -> None:
         assert await browser_page.locator(".pl-message").count() == 0
         await expect(browser_page.locator(".pl-message")).to_have_count(8)
         blocks = browser_page.locator(".pl-message .pl-code code")
-        assert await blocks.evaluate_all("all => all.map((one) => one.querySelector('span') !== null)") == [True, False] * 8
+        assert (
+            await blocks.evaluate_all("all => all.map((one) => one.querySelector('span') !== null)")
+            == [True, False] * 8
+        )
         assert await blocks.nth(1).inner_text() == SLOW

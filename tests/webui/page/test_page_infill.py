@@ -46,7 +46,9 @@ async def test_at_a_cursor(tab: Tab) -> None:
     assert await field.input_value() == CODE
     await field.fill("x = 1")
     await page.get_by_role("button", name="Insert").click()
-    await expect(page.locator(".pl-infill [role=status]").first).to_have_text("The code has changed: complete it again.")
+    await expect(page.locator(".pl-infill [role=status]").first).to_have_text(
+        "The code has changed: complete it again."
+    )
     assert await field.input_value() == "x = 1"
     assert tab.elsewhere == []
     assert tab.problems == []

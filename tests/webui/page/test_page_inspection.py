@@ -49,7 +49,9 @@ def tokens(answer: Sequence[tuple[str, float]] = ANSWER) -> list[Token]:
         share = min(probability, 1 - probability) / 2
         other = Alternative(900 + index, f" other{index}", f" other{index}".encode(), log(share))
         top = (Alternative(index, text, text.encode(), log(probability)), other)
-        found.append(Token(index, text, text.encode(), index, log(probability), 1, 0.5, top, 1 - probability - share, 1.0))
+        found.append(
+            Token(index, text, text.encode(), index, log(probability), 1, 0.5, top, 1 - probability - share, 1.0)
+        )
     return found
 
 
@@ -112,7 +114,9 @@ async def test_pointer(answered: Tab) -> None:
     await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "sea"))
     await shown(answered, 2)
     await point(answered, "blue")
-    await answered.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    await answered.page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
     await shown(answered, 2)
     await answered.page.keyboard.press("Escape")
     await expect(inspector(answered).locator(".pl-docked")).to_be_empty()
@@ -172,7 +176,9 @@ DRAWN = """words => {
 
 
 @pytest.mark.usefixtures("without_highlights")
-@pytest.mark.parametrize("browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
+)
 async def test_a_browser_without_highlights(answered: Tab, request: pytest.FixtureRequest) -> None:
     """Without highlights, boxes over the words mark the unsure ones, the token that is shown, and the colours, and take no clicks."""
     page = answered.page
@@ -219,11 +225,15 @@ async def test_what_if(answered: Tab) -> None:
     await shown(answered, 8)
     await inspector(answered).get_by_text("What if…").click()
     await inspector(answered).get_by_role("slider", name="Temperature").fill("2")
-    await answered.page.wait_for_function("[1, 2, 3, 4, 5, 6, 7, 8].some((step) => CSS.highlights.get(`pl-step-${step}`)?.size)")
+    await answered.page.wait_for_function(
+        "[1, 2, 3, 4, 5, 6, 7, 8].some((step) => CSS.highlights.get(`pl-step-${step}`)?.size)"
+    )
     await expect(legend).to_contain_text("unexpected")
     await inspector(answered).get_by_text("What if…").click()
     await expect(legend).to_contain_text("less than 30 % likely")
-    await answered.page.wait_for_function("[1, 2, 3, 4, 5, 6, 7, 8].every((step) => !CSS.highlights.get(`pl-step-${step}`).size)")
+    await answered.page.wait_for_function(
+        "[1, 2, 3, 4, 5, 6, 7, 8].every((step) => !CSS.highlights.get(`pl-step-${step}`).size)"
+    )
 
 
 async def test_branch(answered: Tab) -> None:
@@ -275,7 +285,9 @@ async def test_raw_heat_map(answered: Tab) -> None:
     await shown(answered, 2)
 
 
-@pytest.mark.parametrize("browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"])
+@pytest.mark.parametrize(
+    "browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"]
+)
 async def test_phone(answered: Tab) -> None:
     """On a narrow page only a tap opens the inspector, as a sheet below the word; neither text nor page moves."""
     await point(answered, "blue")
@@ -293,7 +305,9 @@ async def test_phone(answered: Tab) -> None:
     await expect(inspector(answered)).to_be_hidden()
 
 
-@pytest.mark.parametrize("browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
+)
 async def test_looks(answered: Tab, request: pytest.FixtureRequest) -> None:
     """With a token in the inspector axe finds nothing serious, light or dark, on a phone or a wide screen."""
     await answered.page.locator(".pl-assistant .pl-body").focus()

@@ -53,7 +53,9 @@ TOUR = """(() => {
     }),
   };
 })()"""
-"""Elements with a tabindex of -1 are reached by the arrow keys of their group, which have tests of their own."""
+"""Elements with a tabindex of -1 are reached by the arrow keys of their group, which have tests of
+their own.
+"""
 
 
 @pytest.fixture

@@ -48,7 +48,9 @@ class SmallContext(ScriptedAssistant):
         return self._chat(query)
 
     def models(self) -> list[ModelCard]:
-        return [ModelCard(name=TINY, context=CONTEXT, infill=True, chat=True, weight_bytes=1, description="", licence=None)]
+        return [
+            ModelCard(name=TINY, context=CONTEXT, infill=True, chat=True, weight_bytes=1, description="", licence=None)
+        ]
 
 
 @pytest.fixture
@@ -88,7 +90,9 @@ async def test_warned_before(tmp_path: Path, browser_page: Page, model: SmallCon
         await tab.answer(LONG)
         await expect(room(tab)).to_be_hidden()
         await tab.answer(LONG)
-        await expect(room(tab)).to_have_text("About 173 of 200 tokens are used: soon the oldest messages will have to be left out.")
+        await expect(room(tab)).to_have_text(
+            "About 173 of 200 tokens are used: soon the oldest messages will have to be left out."
+        )
         assert tab.problems == []
 
 
@@ -100,7 +104,9 @@ async def test_drop(full: Tab, model: SmallContext) -> None:
     assert model.read[-1] == 1
     for _ in range(2):
         await expect(full.page.locator(".pl-context-divider")).to_contain_text("The model no longer sees the")
-        assert await full.page.locator(".pl-message").evaluate_all("all => all.map((one) => one.hasAttribute('data-unseen'))") == [
+        assert await full.page.locator(".pl-message").evaluate_all(
+            "all => all.map((one) => one.hasAttribute('data-unseen'))"
+        ) == [
             *[True] * 4,
             *[False] * 2,
         ]

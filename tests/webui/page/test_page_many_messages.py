@@ -26,7 +26,9 @@ def fill(folder: Path) -> str:
     store = ConversationStore(folder / "conversations.db")
     id, parent = store.create(OWNER, TurnSettings(), "Many messages"), None
     for number in range(MESSAGES):
-        parent = store.add(OWNER, id, parent, (USER, ASSISTANT)[number % 2], f"Message {number} of *many*.", end=FinishReason.STOP)
+        parent = store.add(
+            OWNER, id, parent, (USER, ASSISTANT)[number % 2], f"Message {number} of *many*.", end=FinishReason.STOP
+        )
     store.close()
     return id
 
@@ -44,7 +46,9 @@ async def test_typing_restyles_no_message(tmp_path: Path, chromium: Browser, bro
         await field.click()
         await chromium.start_tracing(page=browser_page, categories=["devtools.timeline"])
         await field.press_sequentially(KEYS)
-        await browser_page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        await browser_page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
         events = json.loads(await chromium.stop_tracing())["traceEvents"]
         assert tab.problems == []
 

@@ -90,7 +90,15 @@ async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
     await tab.grown()
     answer = tab.page.locator(".pl-assistant")
     before = await answer.evaluate(BOXES)
-    assert [name for name, *_ in before] == ["Tokens", "Copy", "Edit", "Regenerate", "Retry with…", "Compare with…", "Continue"]
+    assert [name for name, *_ in before] == [
+        "Tokens",
+        "Copy",
+        "Edit",
+        "Regenerate",
+        "Retry with…",
+        "Compare with…",
+        "Continue",
+    ]
     await expect(answer.get_by_role("button", name="Regenerate", exact=True)).to_be_disabled()
     model.held = None
     await tab.answered(2)
@@ -136,7 +144,11 @@ async def test_retry_with(tab: Tab, model: TwoModels) -> None:
     await expect(answer.locator(".pl-head")).to_contain_text(f"{OTHER}, greedy")
     await expect(form).to_have_count(0)
     await tab.answer("And now?")
-    assert [(query.model, query.params.temperature) for query in model.queries] == [(TINY, 0.7), (OTHER, 0.0), (TINY, 0.7)]
+    assert [(query.model, query.params.temperature) for query in model.queries] == [
+        (TINY, 0.7),
+        (OTHER, 0.0),
+        (TINY, 0.7),
+    ]
 
     await answer.last.get_by_role("button", name="Retry with…").click()
     await form.get_by_label("Temperature").press("Escape")
@@ -169,7 +181,10 @@ class TestCode:
         await expect(field).to_be_visible()
         first = f"middle = len(ordered) // 2\n    {CODE}\n\n\nprint("
         await expect(field).to_have_value(expected(first))
-        assert await field.evaluate("field => field.value.slice(0, field.selectionStart)") == expected(first).partition("\n\n\nprint(")[0]
+        assert (
+            await field.evaluate("field => field.value.slice(0, field.selectionStart)")
+            == expected(first).partition("\n\n\nprint(")[0]
+        )
         await tab.tab("Chat")
         await tab.page.get_by_role("button", name="Insert into Infill").click()
         await expect(field).to_have_value(expected(first.replace(CODE, CODE * 2)))
@@ -188,9 +203,13 @@ class TestFiles:
         files = [["a.py", "", "A = 1\n"], ["b.txt", "text/plain", "two"], ["c.png", "image/png", "x"]]
         assert await place.evaluate(HAND_OVER, [kind, files])
         await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
-        await expect(tab.notice).to_have_text(f"The model {TINY} reads text only, so the picture c.png was not attached.")
+        await expect(tab.notice).to_have_text(
+            f"The model {TINY} reads text only, so the picture c.png was not attached."
+        )
         await tab.answer("Look.")
-        assert model.queries[-1].messages[-1].content == "Look.\n\n```python a.py\nA = 1\n```\n\n```text b.txt\ntwo\n```"
+        assert (
+            model.queries[-1].messages[-1].content == "Look.\n\n```python a.py\nA = 1\n```\n\n```text b.txt\ntwo\n```"
+        )
         await expect(tab.notice).to_be_hidden()
 
     async def test_together(self, tab: Tab) -> None:
@@ -214,6 +233,8 @@ async def test_markdown(tab: Tab) -> None:
     await expect(tab.page.locator(".pl-assistant .pl-formula")).to_have_attribute("data-source", "\\(x_1 + y_1\\)")
     await expect(tab.page.locator(".pl-assistant .pl-formula msub").first).to_have_text("x1")
     boxes: list[Any] = json.loads(
-        await tab.page.locator(".pl-task").evaluate_all("all => JSON.stringify(all.map((one) => [one.checked, one.disabled]))")
+        await tab.page.locator(".pl-task").evaluate_all(
+            "all => JSON.stringify(all.map((one) => [one.checked, one.disabled]))"
+        )
     )
     assert boxes == [[True, True], [False, True]]

@@ -38,7 +38,9 @@ async def test_of_a_text(tab: Tab) -> None:
     await tab.page.locator("#pl-read-text textarea").fill(TEXT)
     await tab.page.locator("#pl-read-go").click()
     expected = await scored(tab.address, CODER, text=TEXT)
-    await expect(tab.page.locator(".pl-reading .pl-token")).to_have_count(len(expected))  # the page asks for them after it has the figures
+    await expect(tab.page.locator(".pl-reading .pl-token")).to_have_count(
+        len(expected)
+    )  # the page asks for them after it has the figures
     shown = await cards(tab.page.locator(".pl-reading"))
     assert len(shown) == len(expected) >= LEAST
     for card, token in zip(shown, expected, strict=True):
@@ -47,12 +49,16 @@ async def test_of_a_text(tab: Tab) -> None:
             assert "logprob" not in card
             continue
         assert card["rank"] == str(token["rank"])
-        assert float(card["probability"]) == pytest.approx(math.exp(token["logprob"]), rel=CLOSE * max(-token["logprob"], 1))
+        assert float(card["probability"]) == pytest.approx(
+            math.exp(token["logprob"]), rel=CLOSE * max(-token["logprob"], 1)
+        )
         for name in ("logprob", "entropy", "rest"):
             assert float(card[name]) == pytest.approx(token[name], rel=CLOSE, abs=1e-9)
         alternatives = [(one["id"], float(one["logprob"])) for one in card["alternatives"]]
         assert [id for id, _ in alternatives] == [str(one["id"]) for one in token["top"]]
-        assert [logprob for _, logprob in alternatives] == pytest.approx([one["logprob"] for one in token["top"]], rel=CLOSE)
+        assert [logprob for _, logprob in alternatives] == pytest.approx(
+            [one["logprob"] for one in token["top"]], rel=CLOSE
+        )
 
 
 async def test_of_what_if(tab: Tab) -> None:
@@ -70,7 +76,9 @@ async def test_of_what_if(tab: Tab) -> None:
     await tab.page.locator(".pl-inspector [data-whatif]").first.wait_for()  # what-if is drawn in the next frame
     shown = await cards(answer)
     assert len(shown) >= LEAST
-    assert [as_number(card["whatif"]) for card in shown] == pytest.approx([as_number(card["sampled"]) for card in shown], abs=1e-5)
+    assert [as_number(card["whatif"]) for card in shown] == pytest.approx(
+        [as_number(card["sampled"]) for card in shown], abs=1e-5
+    )
     assert any(as_number(card["sampled"]) < 0.9 for card in shown)
 
 

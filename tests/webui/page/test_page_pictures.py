@@ -1,6 +1,7 @@
 """Compares the page's main states, in Chromium, with reference pictures, each in one of three widths and in light or dark.
 
-The pictures are in ``pictures``. Small differences pass, see ``picture_comparison.py``. After a change that is meant to be seen, run
+The pictures are in ``pictures``. Small differences pass, see ``picture_comparison.py``. After a
+change that is meant to be seen, run
 
     UPDATE_PICTURES=1 .venv/bin/pytest tests/webui/page/test_page_pictures.py
 
@@ -152,7 +153,9 @@ CASES = [
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("state", "width", "scheme"), CASES)
-def test_picture(pictured: PagedServer, browser: Browser, conversation: str, state: str, width: int, scheme: str, tmp_path: Path) -> None:
+def test_picture(
+    pictured: PagedServer, browser: Browser, conversation: str, state: str, width: int, scheme: str, tmp_path: Path
+) -> None:
     """The page looks as in the reference picture."""
     page = picture_page(browser, width, SIZES[width], TIMEOUT_MS)
     try:
@@ -224,7 +227,13 @@ def test_small_differences_pass(at: tuple[float, float]) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [drawing(at=(43, 40)), drawing(at=(40, 36)), drawing(icon=False), drawing(ink="#b0b0b0"), drawing().crop((0, 0, 320, 190))],
+    [
+        drawing(at=(43, 40)),
+        drawing(at=(40, 36)),
+        drawing(icon=False),
+        drawing(ink="#b0b0b0"),
+        drawing().crop((0, 0, 320, 190)),
+    ],
     ids=["moved right by 3", "moved up by 4", "icon missing", "paler", "smaller"],
 )
 def test_changes_fail(changed: Image.Image) -> None:

@@ -61,12 +61,16 @@ async def test_figures_and_files(tab: Tab) -> None:
     expected = await scored(tab.address, CODER, text=TEXT)
     shown = dict(
         zip(
-            await page.locator(".pl-figures dt").all_inner_texts(), await page.locator(".pl-figures dt + dd").all_inner_texts(), strict=True
+            await page.locator(".pl-figures dt").all_inner_texts(),
+            await page.locator(".pl-figures dt + dd").all_inner_texts(),
+            strict=True,
         )
     )
     bits = -sum(logprobs(expected)) / math.log(2)
     assert shown["Tokens"] == str(len(expected))
-    assert float(shown["Perplexity"]) == pytest.approx(math.exp(-sum(logprobs(expected)) / len(logprobs(expected))), abs=6e-4)
+    assert float(shown["Perplexity"]) == pytest.approx(
+        math.exp(-sum(logprobs(expected)) / len(logprobs(expected))), abs=6e-4
+    )
     assert float(shown["Bits per byte"]) == pytest.approx(
         bits / sum(len(one["bytes"]) for one in expected if one["logprob"] is not None), abs=6e-5
     )
@@ -83,7 +87,9 @@ async def test_figures_and_files(tab: Tab) -> None:
     rows = list(csv.DictReader(io.StringIO(table.decode(), newline="")))
     assert name == "reading.csv"
     assert "".join(row["token"] for row in rows) == TEXT
-    assert [float(row["logprob"]) for row in rows if row["logprob"]] == pytest.approx(logprobs(expected), rel=1e-6, abs=1e-9)
+    assert [float(row["logprob"]) for row in rows if row["logprob"]] == pytest.approx(
+        logprobs(expected), rel=1e-6, abs=1e-9
+    )
     name, tree = await saved(page, "Export JSON")
     assert name == "reading.json"
     assert json.loads(tree)["model"] == CODER
@@ -111,7 +117,9 @@ async def test_file(tab: Tab, tmp_path: Path) -> None:
     await choose(page, "Model", SMALL)
     await page.get_by_role("button", name="Read", exact=True).click()
     await page.locator(".pl-figures dd").first.wait_for()
-    await expect(page.locator(".pl-reading .pl-token")).to_have_count(len(await scored(tab.address, SMALL, text=good.read_text())))
+    await expect(page.locator(".pl-reading .pl-token")).to_have_count(
+        len(await scored(tab.address, SMALL, text=good.read_text()))
+    )
 
 
 CONTEXT = 512
@@ -139,7 +147,9 @@ async def test_too_long(short_server: PageServer, browser_page: Page) -> None:
     await page.get_by_role("button", name="Read", exact=True).click()
     await page.locator(".pl-line-row").first.wait_for(timeout=SLOW_READING)
     assert int(await page.locator(".pl-figures dd").first.inner_text()) > 2 * CONTEXT
-    sentence = f"longer than the context of {CONTEXT} tokens: each token was read with at least the {CONTEXT // 2} before it."
+    sentence = (
+        f"longer than the context of {CONTEXT} tokens: each token was read with at least the {CONTEXT // 2} before it."
+    )
     await expect(page.locator(".pl-read-note")).to_contain_text(sentence)
     await expect(page.locator(".pl-line-row .pl-line-number").first).to_have_text(str(len(lines) - 2))
     assert tab.problems == []
@@ -150,7 +160,8 @@ async def test_stop(tab: Tab) -> None:
     await tab.open()
     await tab.tab("Read")
     page = tab.page
-    # The engine reads thousands of tokens a second: there must be some left when the page is asked to stop.
+    # The engine reads thousands of tokens a second: there must be some left when the page is asked
+    # to stop.
     text = "".join(f"The number {number} is followed by another.\n" for number in range(3000))
     await page.locator("#pl-read-text textarea").evaluate(FILL, text)
     await page.get_by_role("button", name="Read", exact=True).click()

@@ -78,7 +78,9 @@ async def test_few_elements(reading: Tab) -> None:
     page, tokens = reading.page, reading.page.locator(".pl-read-body .pl-tokens")
     assert len(pieces(text)) > 2 * MOST_ELEMENTS
     for share in (0.5, 1, 0.2, 0.7, 0):
-        await tokens.evaluate("(map, share) => { map.scrollTop = share * (map.scrollHeight - map.clientHeight); }", share)
+        await tokens.evaluate(
+            "(map, share) => { map.scrollTop = share * (map.scrollHeight - map.clientHeight); }", share
+        )
         in_view = (
             "map => { const box = map.getBoundingClientRect(); return [...map.querySelectorAll('.pl-token')].some((token) =>"
             " { const { top } = token.getBoundingClientRect(); return top > box.top + 50 && top < box.bottom - 50; }); }"
@@ -153,7 +155,13 @@ async def test_visible_at_once(reading: Tab) -> None:
     """At 1280 by 800 the figures, the map, the most surprising lines and the button are in the window without scrolling."""
     await read(reading, long_text(LINES))
     page = reading.page
-    for selector in (".pl-read-figures", ".pl-read-body .pl-tokens", ".pl-minimap", ".pl-line-row >> nth=5", "#pl-read-go"):
+    for selector in (
+        ".pl-read-figures",
+        ".pl-read-body .pl-tokens",
+        ".pl-minimap",
+        ".pl-line-row >> nth=5",
+        "#pl-read-go",
+    ):
         await expect(page.locator(selector)).to_be_in_viewport(ratio=0.99)
     assert await page.evaluate("scrollY") == 0
 
@@ -181,7 +189,9 @@ async def test_two_models(reading: Tab) -> None:
     sort = page.get_by_label("Sort lines by")
     await expect(sort).to_have_value("saved")
     await expect(sort.locator("option:checked")).to_have_text("Bits saved by halves")
-    await expect(page.get_by_role("button", name="Line 2, ")).to_have_accessible_name("Line 2, +21.0 bits saved by halves: a quextion")
+    await expect(page.get_by_role("button", name="Line 2, ")).to_have_accessible_name(
+        "Line 2, +21.0 bits saved by halves: a quextion"
+    )
     await expect(page.locator(".pl-line-bits").first).to_have_text("+21.0")
     await expect(page.locator(".pl-mode")).to_have_value("difference")
     await expect(page.locator(".pl-legend")).to_contain_text("+6 bits saved by halves")
@@ -320,7 +330,11 @@ async def test_read_before_the_menus_are_filled(reading_server: PagedServer, bro
     let_through = asyncio.Event()
     config = reading_server.http.get("/config").json()
     (second,) = [part["id"] for part in config["components"] if part["props"].get("label") == "Second model"]
-    (load,) = [event["id"] for event in config["dependencies"] if second in event["outputs"] and event["targets"][0][1] == "load"]
+    (load,) = [
+        event["id"]
+        for event in config["dependencies"]
+        if second in event["outputs"] and event["targets"][0][1] == "load"
+    ]
 
     async def hold(route: Route) -> None:
         if (route.request.post_data_json or {}).get("fn_index") == load:

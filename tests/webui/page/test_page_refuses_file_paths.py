@@ -60,7 +60,15 @@ def files(targets: list[str]) -> list[dict[str, Any]]:
         found += [
             {"path": target, "meta": FILE},
             {"path": "secret.txt", "url": target, "meta": FILE},
-            {"path": target, "url": target, "meta": FILE, "is_stream": True, "orig_name": "x", "size": 1, "mime_type": "text/plain"},
+            {
+                "path": target,
+                "url": target,
+                "meta": FILE,
+                "is_stream": True,
+                "orig_name": "x",
+                "size": 1,
+                "mime_type": "text/plain",
+            },
             {"path": target},
         ]
     return found
@@ -78,7 +86,11 @@ def calls(config: dict[str, Any], hidden: list[Any]) -> Iterator[list[dict[str, 
         data = [values[part] for part in event["inputs"]]
         call = {"fn_index": event["id"], "trigger_id": event["targets"][0][0], "data": data, "event_data": None}
         yield [
-            *[call | {"data": [*data[:place], value, *data[place + 1 :]]} for place in range(len(data)) for value in hidden],
+            *[
+                call | {"data": [*data[:place], value, *data[place + 1 :]]}
+                for place in range(len(data))
+                for value in hidden
+            ],
             *[call | {"event_data": value} for value in hidden],
         ]
 
@@ -86,7 +98,11 @@ def calls(config: dict[str, Any], hidden: list[Any]) -> Iterator[list[dict[str, 
 def outcome(server: PagedServer, calls: list[dict[str, Any]], session: str) -> tuple[set[int], str]:
     """Make calls in one session; return their statuses, and all results as text."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(lambda call: server.http.post("/gradio_api/queue/join", json=call | {"session_hash": session}), calls))
+        answers = list(
+            pool.map(
+                lambda call: server.http.post("/gradio_api/queue/join", json=call | {"session_hash": session}), calls
+            )
+        )
     text = "".join(answer.text for answer in answers)
     if any(answer.status_code == 200 for answer in answers):
         text += server.http.get("/gradio_api/queue/data", params={"session_hash": session}).text
@@ -104,7 +120,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("is_checked", [True, False], ids=["checked", "gradio alone"])
-def test_no_event_takes_a_path(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, is_checked: bool) -> None:
+def test_no_event_takes_a_path(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, is_checked: bool
+) -> None:
     """A file, a file:// or an http:// address in any input of any event is not read, fetched or copied.
 
     Gradio refuses them as well, in case a call ever passes the check before it.

@@ -55,7 +55,9 @@ async def opened(page: Page) -> Page:
     async def answer(route: Route) -> None:
         scripts = [asset(f"{name}.js") for name in ("dom", "server_connection")]
         body = "".join(f"<script>{script}</script>" for script in (SERVER, *scripts))
-        await route.fulfill(body=f"<!doctype html><html><body>{body}</body></html>", content_type="text/html; charset=utf-8")
+        await route.fulfill(
+            body=f"<!doctype html><html><body>{body}</body></html>", content_type="text/html; charset=utf-8"
+        )
 
     await page.route("**/*", answer)
     await page.goto(ADDRESS)

@@ -24,7 +24,18 @@ def alone(page_server: PageServer, tmp_path: Path) -> Iterator[str]:
     """Start such a page, and return its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "pellucid", "webui", "--server", page_server.address, "--port", str(port), "--data", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pellucid",
+        "webui",
+        "--server",
+        page_server.address,
+        "--port",
+        str(port),
+        "--data",
+        str(tmp_path),
+    ]
     with (tmp_path / "log").open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ)
     address = f"http://127.0.0.1:{port}"

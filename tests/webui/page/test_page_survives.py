@@ -97,8 +97,12 @@ async def test_connection_that_breaks(page_server: PageServer, browser_page: Pag
     await tab.answer("And then?")
 
 
-@pytest.mark.parametrize(("end", "sentence"), [(PageServer.kill, KILLED), (PageServer.stop, STOPPED)], ids=["killed", "stopped"])
-async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callable[[PageServer], None], sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "sentence"), [(PageServer.kill, KILLED), (PageServer.stop, STOPPED)], ids=["killed", "stopped"]
+)
+async def test_in_the_middle(
+    mortal: PageServer, browser_page: Page, end: Callable[[PageServer], None], sentence: str
+) -> None:
     """No shown or typed text is lost if the server dies: the page says so meanwhile, reconnects by itself, and continues."""
     tab = watched(browser_page, mortal.address)
     await tab.open()
@@ -110,7 +114,9 @@ async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callab
     field = browser_page.get_by_role("textbox", name="Your message")
     await field.fill("and then")
     end(mortal)
-    await expect(browser_page.locator("#pl-server-problem")).to_contain_text("The server does not answer. Your text is kept")
+    await expect(browser_page.locator("#pl-server-problem")).to_contain_text(
+        "The server does not answer. Your text is kept"
+    )
     shown = max(shown, (await tab.texts())[3], key=len)
     assert await field.input_value() == "and then"
     for toast in await browser_page.get_by_test_id("toast-body").all_inner_texts():

@@ -24,7 +24,9 @@ KEYS = read_keys("anna:first-key,ben:second-key")
 def limited(tmp_path: Path) -> Iterator[LiveServer]:
     """Serve a tiny model to two users, who must wait after their first request."""
     assistant, engine = tiny_assistant(alone=True)
-    state = ServerState(models=(TINY,), grace=0.0, keys=KEYS, users=Users(UserLimits(tokens_per_minute=1), clock=lambda: 1000.0))
+    state = ServerState(
+        models=(TINY,), grace=0.0, keys=KEYS, users=Users(UserLimits(tokens_per_minute=1), clock=lambda: 1000.0)
+    )
     state.open(assistant, engine)
     with live(state, page_of(load_settings(data=tmp_path), state)) as server:
         yield server
@@ -38,7 +40,10 @@ def usage(server: LiveServer, key: str) -> tuple[int, int, bool]:
 
 
 async def test_the_chat_counts_for_its_user(limited: LiveServer, browser_page: Page) -> None:
-    """An answer counts for the user who has logged in. One beyond a limit shows why, and the message stays in the conversation."""
+    """An answer counts for the user who has logged in.
+
+    One beyond a limit shows why, and the message stays in the conversation.
+    """
     tab = watched(browser_page, limited.url)
     await browser_page.goto(limited.url)
     await browser_page.get_by_label("API key").fill("first-key")

@@ -35,7 +35,9 @@ LINES_END = """frame => {
   const [picture, tree] = [frame.querySelector("svg"), frame.firstChild].map((one) => one.getBoundingClientRect().bottom);
   return Math.abs(picture - tree) < 10;
 }"""
-"""Returns whether the lines of the tree end where its rows end; they follow the rows in the next frame."""
+"""Returns whether the lines of the tree end where its rows end; they follow the rows in the next
+frame.
+"""
 
 
 class TwoModels(ScriptedAssistant):
@@ -93,7 +95,9 @@ def talk(tmp_path: Path, server: PagedServer) -> str:
         return store.add(OWNER, id, parent, role, text, end=FinishReason.STOP, **more)
 
     def answer(parent: int, *parts: str, **more: Any) -> int:
-        return add(parent, ASSISTANT, "".join(parts), settings=SETTINGS, model=TINY, batches=[pack(tokens(*parts))], **more)
+        return add(
+            parent, ASSISTANT, "".join(parts), settings=SETTINGS, model=TINY, batches=[pack(tokens(*parts))], **more
+        )
 
     hello = add(None, USER, "Hello")
     first = answer(hello, "Good", " day", "!")
@@ -167,9 +171,20 @@ async def test_what_is_shown(tab: Tab) -> None:
     await expect(rows(tab).nth(3)).to_be_focused()
     branch = rows(tab).nth(2).locator(".pl-version-branch")
     assert " ".join((await branch.inner_text()).split()) == "␣night 77.9 % was ␣day 77.9 %"
-    weights = await tab.page.locator(".pl-version-words").evaluate_all("all => all.map((one) => getComputedStyle(one).fontWeight)")
+    weights = await tab.page.locator(".pl-version-words").evaluate_all(
+        "all => all.map((one) => getComputedStyle(one).fontWeight)"
+    )
     assert [index for index, weight in enumerate(weights) if weight == "700"] == [0, 3, 6, 7]
-    assert await rows(tab).evaluate_all("all => all.map((one) => one.ariaLevel)") == ["1", "2", "2", "2", "3", "4", "3", "4"]
+    assert await rows(tab).evaluate_all("all => all.map((one) => one.ariaLevel)") == [
+        "1",
+        "2",
+        "2",
+        "2",
+        "3",
+        "4",
+        "3",
+        "4",
+    ]
 
 
 async def test_keys(tab: Tab) -> None:
@@ -280,7 +295,9 @@ async def test_many_versions(tmp_path: Path, server: PagedServer, browser_page: 
     for number in range(60):
         at = store.add(OWNER, id, at, ASSISTANT if number % 2 else USER, f"Message {number}", end=FinishReason.STOP)
     for number in range(VERSIONS):
-        store.add(OWNER, id, at, USER, f"Version {number} " + "of a long line that does not fit " * 9, end=FinishReason.STOP)
+        store.add(
+            OWNER, id, at, USER, f"Version {number} " + "of a long line that does not fit " * 9, end=FinishReason.STOP
+        )
     store.close()
     tab = watched(browser_page, server.server.url)
     await tab.open(f"/?c={id}")
@@ -291,7 +308,9 @@ async def test_many_versions(tmp_path: Path, server: PagedServer, browser_page: 
     assert (await names(tab))[1] == "58 messages without other versions"
     await browser_page.set_viewport_size({"width": 390, "height": 844})
     frame = browser_page.locator(".pl-versions-frame")
-    await browser_page.wait_for_function("frame => frame.scrollWidth <= frame.clientWidth", arg=await frame.element_handle())
+    await browser_page.wait_for_function(
+        "frame => frame.scrollWidth <= frame.clientWidth", arg=await frame.element_handle()
+    )
     await browser_page.wait_for_function(LINES_END, arg=await frame.element_handle())
     await press(tab, "Home", "ArrowDown", "Enter")
     await expect(rows(tab)).to_have_count(VERSIONS + 60)

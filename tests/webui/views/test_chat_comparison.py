@@ -50,7 +50,9 @@ class Chat:
         return self.store.add("ann", self.id, parent, role, text, end=FinishReason.STOP, **more)
 
     def _answer(self, parent: int, *parts: str) -> int:
-        return self._add(parent, ASSISTANT, "".join(parts), settings=SETTINGS, model=MODEL, batches=[pack(tokens(*parts))])
+        return self._add(
+            parent, ASSISTANT, "".join(parts), settings=SETTINGS, model=MODEL, batches=[pack(tokens(*parts))]
+        )
 
     @property
     def view(self) -> CompareView:
@@ -90,11 +92,21 @@ def chat(tmp_path: Path) -> Iterator[Chat]:
 async def test_two_versions(chat: Chat) -> None:
     """Two stored answers are compared as they are: nothing is generated, and both keep their tokens and their settings."""
     form = await chat.form(*({"answer": node} for node in chat.first))
-    assert (form["prompt"], form["chat"]) == ("Hello", {"conversation": chat.id, "title": "Talk", "node": chat.first[0]})
-    assert [(one["answer"], one["temperature"], one["seed"]) for one in form["columns"]] == [(node, 0.5, 7) for node in chat.first]
+    assert (form["prompt"], form["chat"]) == (
+        "Hello",
+        {"conversation": chat.id, "title": "Talk", "node": chat.first[0]},
+    )
+    assert [(one["answer"], one["temperature"], one["seed"]) for one in form["columns"]] == [
+        (node, 0.5, 7) for node in chat.first
+    ]
     last = await chat.compare(form)
-    assert (chat.assistant.chat_requests, chat.assistant.read_requests) == ([], []), "one model with the same messages scores both the same"
-    assert [column["batches"] for column in last["columns"]] == [[pack(tokens(" It", " was"))], [pack(tokens("It", " is"))]]
+    assert (chat.assistant.chat_requests, chat.assistant.read_requests) == ([], []), (
+        "one model with the same messages scores both the same"
+    )
+    assert [column["batches"] for column in last["columns"]] == [
+        [pack(tokens(" It", " was"))],
+        [pack(tokens("It", " is"))],
+    ]
     assert last["columns"][0]["about"].startswith("stored answer, temperature 0.5")
     assert last["form"] == form
     assert last["summary"]["sentences"]
@@ -104,7 +116,9 @@ async def test_other_settings(chat: Chat) -> None:
     """Another temperature answers all messages before the answer, and all else is that of the answer."""
     form = await chat.form({"answer": chat.second}, {"model": MODEL, "temperature": 0})
     assert [one.get("answer") for one in form["columns"]] == [chat.second, None]
-    assert form["columns"][1] == {name: value for name, value in form["columns"][0].items() if name != "answer"} | {"temperature": 0}
+    assert form["columns"][1] == {name: value for name, value in form["columns"][0].items() if name != "answer"} | {
+        "temperature": 0
+    }
     last = await chat.compare(form)
     (request,) = chat.assistant.chat_requests
     assert request.messages == BEFORE

@@ -145,8 +145,14 @@ async def test_the_limit() -> None:
         (FORM | {"columns": FORM["columns"][:1]}, "A comparison has 2 to 4 columns: add or remove some."),
         (FORM | {"columns": [{"model": MODEL}] * 5}, "A comparison has 2 to 4 columns: add or remove some."),
         (FORM | {"columns": [{"model": MODEL}, "x"]}, "Column B: it has no settings."),
-        (FORM | {"columns": [{"model": MODEL}, {"model": "gone"}]}, "Column B: the server has no model 'gone'. Choose one of scripted."),
-        (FORM | {"columns": [{"model": MODEL}, {"model": MODEL, "top_p": 3}]}, "Column B: top_p must be above 0 and at most 1, not 3."),
+        (
+            FORM | {"columns": [{"model": MODEL}, {"model": "gone"}]},
+            "Column B: the server has no model 'gone'. Choose one of scripted.",
+        ),
+        (
+            FORM | {"columns": [{"model": MODEL}, {"model": MODEL, "top_p": 3}]},
+            "Column B: top_p must be above 0 and at most 1, not 3.",
+        ),
     ],
 )
 async def test_wrong(form: Any, sentence: str) -> None:

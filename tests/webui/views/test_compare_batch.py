@@ -21,7 +21,9 @@ FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"mo
 
 
 def view(*answers: Sequence[Item], max_tokens: int = 10_000) -> BatchView:
-    return BatchView(shared(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")])), KeptBatches(max_tokens))
+    return BatchView(
+        shared(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")])), KeptBatches(max_tokens)
+    )
 
 
 async def act(found: BatchView, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
@@ -96,7 +98,13 @@ async def test_a_reload() -> None:
     assert again | {"order": 0} == last | {"order": 0}
     for other in ({"tab": "2"}, {"owner": "you"}):
         (shown,) = await act(found, verb="open", **other)
-        assert shown == dict(NO_BATCH) | {"order": shown["order"], "status": "", "wrong": False, "limit": MAX_FILE_BYTES, "chosen": None}
+        assert shown == dict(NO_BATCH) | {
+            "order": shown["order"],
+            "status": "",
+            "wrong": False,
+            "limit": MAX_FILE_BYTES,
+            "chosen": None,
+        }
 
 
 async def test_stop_and_resume() -> None:

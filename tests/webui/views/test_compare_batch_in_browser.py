@@ -28,13 +28,20 @@ FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimati
 
 
 class Counting(ScriptedReader):
-    """Serves two models. To "N words" the small one answers N words, and the large one a word more, which the other finds less likely."""
+    """Serves two models.
+
+    To "N words" the small one answers N words, and the large one a word more, which the other finds
+    less likely.
+    """
 
     hold: asyncio.Event | None = None
 
     async def cards(self) -> list[ModelCard]:
         names = ("large", "small")
-        return [ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None) for one in names]
+        return [
+            ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None)
+            for one in names
+        ]
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         found = re.match(r"\d+", query.messages[-1].content)

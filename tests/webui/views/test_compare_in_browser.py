@@ -46,7 +46,10 @@ class TwoModels(ScriptedReader):
 
     async def cards(self) -> list[ModelCard]:
         names = ("large", "small")
-        return [ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None) for one in names]
+        return [
+            ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None)
+            for one in names
+        ]
 
 
 def read(text: Text, model: str | None) -> list[Token]:
@@ -127,7 +130,9 @@ async def test_differences(compared: ComparePage) -> None:
     await compared.tokens("A").first.focus()
     await compared.page.keyboard.press("d")
     assert await compared.page.evaluate("document.activeElement.textContent") == " blue"
-    await expect(compared.card.locator(".pl-compare-remark")).to_have_text("token 4: A has “ blue” (78 %), B has “ green” (78 %)")
+    await expect(compared.card.locator(".pl-compare-remark")).to_have_text(
+        "token 4: A has “ blue” (78 %), B has “ green” (78 %)"
+    )
     await compared.page.get_by_role("button", name="Next difference").click()
     second = await compared.page.locator(".pl-compare-count").inner_text()
     assert second.startswith("2 of ")
@@ -203,7 +208,10 @@ async def test_columns(compared: ComparePage) -> None:
     assert await compared.page.locator(".pl-column").count() == 3
     assert await compared.page.locator(".pl-compare-table thead th").count() == 4
     await compared.page.get_by_role("button", name="Remove column A").click()
-    assert await compared.page.get_by_role("button", name=re.compile("^Remove column")).locator("visible=true").count() == 0
+    assert (
+        await compared.page.get_by_role("button", name=re.compile("^Remove column")).locator("visible=true").count()
+        == 0
+    )
 
 
 async def test_before_the_models_are_known(compared: ComparePage) -> None:
@@ -271,7 +279,9 @@ async def test_a_link_to_a_missing_model(compared: ComparePage) -> None:
         "form.columns = [column, { ...column, model: 'small' }]; return Pellucid.compareLink.toLink(form); }"
     )
     await compared.load(link.removeprefix("http://compare.test/"))
-    await expect(compared.status).to_have_text("The link names a model that this server does not have: gone. Choose another one.")
+    await expect(compared.status).to_have_text(
+        "The link names a model that this server does not have: gone. Choose another one."
+    )
     assert (
         await compared.page.get_by_label("Model of column A").evaluate("menu => menu.selectedOptions[0].textContent")
         == "gone (not on this server)"
@@ -316,7 +326,9 @@ async def test_looks(compared: ComparePage, theme: str, mode: str) -> None:
     await compared.page.get_by_label("Colour by").select_option(mode)
     for width in (1920, 1280, 360):
         await compared.page.set_viewport_size({"width": width, "height": 800})
-        await compared.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        await compared.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
         assert await compared.page.evaluate("document.documentElement.scrollWidth") <= width
         assert await compared.page.evaluate(BEYOND) == [], width
         if width == 1280:
@@ -368,5 +380,7 @@ def test_colour_blindness(theme: int, blindness: str) -> None:
     found = re.findall(r"--column-[a-d]: (#[0-9a-f]{6});", asset("compare.css"))
     assert len(found) == 8
     colours = found[4 * theme : 4 * theme + 4]
-    distances: dict[tuple[str, ...], Any] = {pair: dist(*(seen(one, blindness) for one in pair)) for pair in combinations(colours, 2)}
+    distances: dict[tuple[str, ...], Any] = {
+        pair: dist(*(seen(one, blindness) for one in pair)) for pair in combinations(colours, 2)
+    }
     assert min(distances.values()) > LEAST_DISTANCE, distances

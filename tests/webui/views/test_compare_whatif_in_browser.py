@@ -31,7 +31,15 @@ def chosen(word: str, model: str) -> Token:
     share = SHARES[model][VOCABULARY.index(word)]
     entropy = -sum(one * log(one) for one in SHARES[model])
     return Token(
-        VOCABULARY.index(word), word, word.encode(), 0, log(share), 1 + [one for _, one in ranked].index(word), entropy, top, rest=0.0
+        VOCABULARY.index(word),
+        word,
+        word.encode(),
+        0,
+        log(share),
+        1 + [one for _, one in ranked].index(word),
+        entropy,
+        top,
+        rest=0.0,
     )
 
 
@@ -48,7 +56,10 @@ class TwoModels(ScriptedReader):
 
     async def cards(self) -> list[ModelCard]:
         names = ("large", "small")
-        return [ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None) for one in names]
+        return [
+            ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None)
+            for one in names
+        ]
 
 
 @pytest.fixture
@@ -73,9 +84,12 @@ async def move(compared: ComparePage, name: str, value: float) -> None:
     """Move a slider, and wait until the page has followed."""
     slider = compared.page.locator(f"[data-setting={name}]")
     await slider.evaluate(
-        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })); }", str(value)
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })); }",
+        str(value),
     )
-    await compared.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    await compared.page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
 
 
 def at(temperature: float, model: str) -> list[float]:
@@ -87,7 +101,10 @@ async def shares(compared: ComparePage) -> dict[str, list[float]]:
     """Return the probabilities in the card, by token."""
     rows = await compared.card.locator("tbody tr").all()
     cells = "cells => cells.map((cell) => Number(cell.dataset.share))"
-    return {re.findall(r"\w+", await row.locator("th").inner_text())[0]: await row.locator("td").evaluate_all(cells) for row in rows[:4]}
+    return {
+        re.findall(r"\w+", await row.locator("th").inner_text())[0]: await row.locator("td").evaluate_all(cells)
+        for row in rows[:4]
+    }
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.2])
@@ -152,7 +169,9 @@ async def test_looks(compared: ComparePage, theme: str) -> None:
     await move(compared, "temperature", 0.6)
     for width in (1920, 360):
         await compared.page.set_viewport_size({"width": width, "height": 800})
-        await compared.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        await compared.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
         assert await compared.page.evaluate("document.documentElement.scrollWidth") <= width
         assert await compared.page.evaluate(BEYOND) == [], width
         found = await Axe().run(compared.page)

@@ -1,4 +1,7 @@
-"""Tests the menus of models and the controls of a turn. Gradio needs an event loop: without one it leaks those that it creates."""
+"""Tests the menus of models and the controls of a turn.
+
+Gradio needs an event loop: without one it leaks those that it creates.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from pellucid_webui.views.served_models import ServedModels
 
 def served(*names: str) -> ServedModels:
     """Return models of these names."""
-    return ServedModels([ModelCard(name, 64, infill=True, chat=True, weight_bytes=1, description="", licence=None) for name in names])
+    return ServedModels(
+        [ModelCard(name, 64, infill=True, chat=True, weight_bytes=1, description="", licence=None) for name in names]
+    )
 
 
 def shown(menu: Any) -> tuple[list[Any], Any]:

@@ -15,7 +15,14 @@ from support.page.colour_vision import SIGHTS, ciede2000, lab
 from support.page.heat_page import HeatPage, Record, bounded, many, token
 
 HELLO = [
-    token("Hello", 0.62, id=1, entropy=1.25, sampled=0.81, others=[(2, "Hi", 0.2), (3, " hello", 0.1), (4, b"\xf0\x9f", 0.05)]),
+    token(
+        "Hello",
+        0.62,
+        id=1,
+        entropy=1.25,
+        sampled=0.81,
+        others=[(2, "Hi", 0.2), (3, " hello", 0.1), (4, b"\xf0\x9f", 0.05)],
+    ),
     token(",", 0.97, id=5),
     token(" world", 0.04, id=6, rank=3, entropy=2.5, others=[(7, " there", 0.6), (8, " you", 0.3)]),
     token("\n", 0.8, id=9),
@@ -93,7 +100,9 @@ class TestColours:
             )
 
         assert len(set(fills.values())) == 4
-        assert await heat.page.evaluate("[...document.querySelectorAll('.pl-token')].every((cell, index) => cell === before[index])")
+        assert await heat.page.evaluate(
+            "[...document.querySelectorAll('.pl-token')].every((cell, index) => cell === before[index])"
+        )
 
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     async def test_contrast(self, heat: HeatPage, theme: str) -> None:
@@ -111,7 +120,9 @@ class TestColours:
         """The fills change monotonically in lightness from the background to the strongest, so that no hue is needed to order them."""
         await heat.open(every_level(), theme=theme)
         await heat.page.evaluate("map.setMode('surprisal')")
-        script = CONTRAST.replace("Object.keys(Pellucid.colours.MODES)", "['surprisal']").replace("parts.map", "parts.slice(0, 1).map")
+        script = CONTRAST.replace("Object.keys(Pellucid.colours.MODES)", "['surprisal']").replace(
+            "parts.map", "parts.slice(0, 1).map"
+        )
         ratios = [one["ratio"] for one in await heat.page.evaluate(script)]
         assert ratios == sorted(ratios, reverse=True)
 
@@ -186,7 +197,9 @@ class TestColours:
     async def test_a_range_of_entropies(self, heat: HeatPage) -> None:
         """A token whose exact entropy is not known has the colour of the middle of its range, and a mark that the legend explains."""
         middle = token("exact", entropy=2.25 * log(2))
-        await heat.open([bounded("between", 1.9, 2.6), middle, token("unknown", entropy=None), token("sure", entropy=0.0)])
+        await heat.open(
+            [bounded("between", 1.9, 2.6), middle, token("unknown", entropy=None), token("sure", entropy=0.0)]
+        )
         await heat.page.get_by_label("Colour by").select_option("entropy")
         fills = await heat.cells.evaluate_all("cells => cells.map((cell) => getComputedStyle(cell).backgroundColor)")
         lines = await heat.cells.evaluate_all("cells => cells.map((cell) => getComputedStyle(cell).textDecorationLine)")
@@ -230,12 +243,16 @@ class TestColours:
         await heat.cells.nth(0).click()
         assert said not in await heat.card.inner_text()
 
-        await heat.page.evaluate(f"map.setSampling({sampling}); map.setBranch({{ index: 1, text: 'branched' }}); map.showCard(0)")
+        await heat.page.evaluate(
+            f"map.setSampling({sampling}); map.setBranch({{ index: 1, text: 'branched' }}); map.showCard(0)"
+        )
         assert f"sampling probability\n{said}" in await heat.card.inner_text()
         await heat.page.evaluate("map.showCard(1)")
         assert "sampling probability\n–" in await heat.card.inner_text()
 
-        await heat.page.evaluate("records => { map.set(records); map.showCard(0); }", [token("a"), token("b", sampled=0.5)])
+        await heat.page.evaluate(
+            "records => { map.set(records); map.showCard(0); }", [token("a"), token("b", sampled=0.5)]
+        )
         assert "sampling probability\n–" in await heat.card.inner_text()
         await heat.make([token("a")], options="{ generated: true }")
         await heat.page.evaluate("map.showCard(0)")
@@ -264,10 +281,14 @@ class TestColours:
     async def test_a_token_under_a_constraint(self, heat: HeatPage) -> None:
         """Colour, card and alternatives show probabilities among the tokens that repeat what was typed; the model's own is named."""
         await heat.open([token("mport", 0.36, others=[(2, "nput", 0.04)]) | {"c": 0.4}])
-        assert "p1" in str(await heat.cells.first.get_attribute("class")).split()  # one eighth of the way from 100 % to 0 %
+        assert (
+            "p1" in str(await heat.cells.first.get_attribute("class")).split()
+        )  # one eighth of the way from 100 % to 0 %
         await heat.cells.first.click()
         card = await heat.card.evaluate("card => ({...card.dataset})")
-        shown = await heat.card.locator("[data-probability]").evaluate_all("rows => rows.map((row) => Number(row.dataset.probability))")
+        shown = await heat.card.locator("[data-probability]").evaluate_all(
+            "rows => rows.map((row) => Number(row.dataset.probability))"
+        )
 
         assert isclose(float(card["probability"]), 0.9, rel_tol=1e-4)
         assert isclose(float(card["logprob"]), log(0.36), rel_tol=1e-4)
@@ -276,7 +297,9 @@ class TestColours:
 
     async def test_without_memory(self, heat: HeatPage) -> None:
         """A browser that stores nothing shows the map all the same."""
-        await heat.page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })")
+        await heat.page.add_init_script(
+            "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })"
+        )
         await heat.open(HELLO)
         await heat.page.get_by_label("Colour by").select_option("surprisal")
         assert await heat.cells.count() == 5
@@ -287,7 +310,9 @@ class TestColours:
         await heat.open(HELLO)
         select = heat.page.get_by_label("Colour by")
         assert await select.locator("[value=difference]").is_disabled()
-        await heat.page.evaluate("map.setDifferences([null, {text: 'A by 0.1 bits', value: 0.1}, {text: 'B by 9 bits', value: -0.9}])")
+        await heat.page.evaluate(
+            "map.setDifferences([null, {text: 'A by 0.1 bits', value: 0.1}, {text: 'B by 9 bits', value: -0.9}])"
+        )
         await select.select_option("difference")
         classes = [str(await heat.cells.nth(index).get_attribute("class")) for index in range(3)]
         assert ["lower" in names or "higher" in names for names in classes] == [False, True, True]
@@ -300,7 +325,9 @@ class TestColours:
     async def test_unknown_mode(self, heat: HeatPage) -> None:
         """A mode that does not exist is refused by name."""
         await heat.open(HELLO)
-        message = await heat.page.evaluate("() => { try { map.setMode('rainbow'); } catch (error) { return error.message; } }")
+        message = await heat.page.evaluate(
+            "() => { try { map.setMode('rainbow'); } catch (error) { return error.message; } }"
+        )
         assert "rainbow" in message
         assert "surprisal" in message
 
@@ -603,7 +630,9 @@ class TestCard:
         """On a phone a tap opens the card, which fits on the screen and does not cover its token, and another tap closes it."""
         await heat.open(many(300))
         for index in (0, 5, 10, 250, 299):
-            await heat.page.evaluate("index => document.querySelectorAll('.pl-token')[index].scrollIntoView({block: 'end'})", index)
+            await heat.page.evaluate(
+                "index => document.querySelectorAll('.pl-token')[index].scrollIntoView({block: 'end'})", index
+            )
             await heat.cells.nth(index).tap()
             box = await heat.card.bounding_box()
             assert box is not None
@@ -644,7 +673,9 @@ class TestCard:
         assert await heat.card.count() == 0
         assert await heat.focused() == 2
 
-    @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 1280, "height": 1200}}], indirect=True, ids=["high"])
+    @pytest.mark.parametrize(
+        "browser_page", [{"viewport": {"width": 1280, "height": 1200}}], indirect=True, ids=["high"]
+    )
     async def test_two_maps(self, heat: HeatPage) -> None:
         """A page has one open card: that of another map closes the first."""
         await heat.open(HELLO)
@@ -663,7 +694,9 @@ class TestText:
     async def test_text_as_it_is(self, heat: HeatPage) -> None:
         """Spaces are kept, lines break where the text breaks, and blank lines stay."""
         text = "def f(x):\n    return  x\n\n\n# end"
-        await heat.open([token(part) for part in ("def", " f", "(x", "):\n", "    ", "return", "  x", "\n\n\n", "# end")])
+        await heat.open(
+            [token(part) for part in ("def", " f", "(x", "):\n", "    ", "return", "  x", "\n\n\n", "# end")]
+        )
         shown = await heat.page.locator(".pl-tokens").evaluate("list => list.textContent")
         tops = await heat.cells.evaluate_all("cells => cells.map((cell) => Math.round(cell.getClientRects()[0].top))")
         assert shown == text
@@ -779,7 +812,9 @@ class TestManyTokens:
         await heat.open(many(4_000))
         script = "() => [...document.querySelectorAll('.pl-tokens [role=group]')].map((block) => "
         script += "block.firstElementChild.checkVisibility({ contentVisibilityAuto: true }))"
-        await heat.page.wait_for_function(f"() => {{ const laid = ({script})(); return laid[0] && !laid[laid.length - 1]; }}")
+        await heat.page.wait_for_function(
+            f"() => {{ const laid = ({script})(); return laid[0] && !laid[laid.length - 1]; }}"
+        )
         laid = await heat.page.evaluate(script)
         assert 30 <= len(laid) <= 40
         assert sum(laid) <= 10
@@ -813,9 +848,12 @@ class TestManyTokens:
         await heat.open(records[:250])
         await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]; map.focusToken(3)")
         await heat.page.evaluate(
-            "records => { for (let at = 0; at < records.length; at += 7) map.add(records.slice(at, at + 7)); }", records[250:]
+            "records => { for (let at = 0; at < records.length; at += 7) map.add(records.slice(at, at + 7)); }",
+            records[250:],
         )
-        assert await heat.page.evaluate("before.every((cell, index) => cell === document.querySelectorAll('.pl-token')[index])")
+        assert await heat.page.evaluate(
+            "before.every((cell, index) => cell === document.querySelectorAll('.pl-token')[index])"
+        )
         assert await heat.focused() == 3
         assert await heat.card.count() == 1
         streamed = await heat.page.locator(".pl-tokens").inner_html()
@@ -926,7 +964,12 @@ class TestWhatIf:
         assert await heat.cells.evaluate_all(dropped) == [False, False, True, False, True]
         assert "would have been dropped" in str(await heat.cells.nth(2).get_attribute("aria-label"))
         await heat.page.evaluate("map.focusToken(0)")
-        assert await heat.rows.evaluate_all("rows => rows.map((row) => row.classList.contains('pl-out'))") == [False, False, True, True]
+        assert await heat.rows.evaluate_all("rows => rows.map((row) => row.classList.contains('pl-out'))") == [
+            False,
+            False,
+            True,
+            True,
+        ]
         assert float(str(await heat.rows.nth(0).get_attribute("data-whatif"))) == pytest.approx(0.62 / 0.82, abs=1e-4)
         await heat.page.evaluate("map.focusToken(2)")
         assert "would have been dropped" in await heat.card.inner_text()

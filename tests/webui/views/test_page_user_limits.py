@@ -76,7 +76,10 @@ async def send(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
 
 
 async def test_chat(limited: LimitedPage, tmp_path: Path) -> None:
-    """An answer is one request of the tab's owner. One beyond a limit shows why, and the message can be answered later."""
+    """An answer is one request of the tab's owner.
+
+    One beyond a limit shows why, and the message can be answered later.
+    """
     limited.limit(requests=1, tokens_per_minute=1)
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         view, tab = ChatView(store, limited.assistant_for, Turns()), TabState("anna")
@@ -85,7 +88,12 @@ async def test_chat(limited: LimitedPage, tmp_path: Path) -> None:
         await send(view, tab, "Two")
 
         path = store.conversation("anna", str(tab.conversation)).path()
-        assert [(node.role, node.error) for node in path] == [("user", None), ("assistant", None), ("user", None), ("assistant", USED_UP)]
+        assert [(node.role, node.error) for node in path] == [
+            ("user", None),
+            ("assistant", None),
+            ("user", None),
+            ("assistant", USED_UP),
+        ]
         assert (path[2].text, path[3].text, limited.counts) == ("Two", "", (1, 1))
         await send(view, TabState("ben"), "Three")
         assert limited.users.totals("ben").requests == 1
@@ -120,7 +128,10 @@ async def test_an_answer_whose_tab_was_closed(tmp_path: Path) -> None:
         tab = TabState("anna")
         await send(view, tab, "Two")
         answer = store.conversation("anna", str(tab.conversation)).path()[1]
-        assert answer.error == "anna already has 1 requests that run or wait, the limit of user_requests: wait until one has ended."
+        assert (
+            answer.error
+            == "anna already has 1 requests that run or wait, the limit of user_requests: wait until one has ended."
+        )
         go_on.set()
         await turns.wait_until_idle()
         await send(view, tab, "Three")
@@ -144,7 +155,9 @@ async def test_read(limited: LimitedPage) -> None:
         return str([shown async for shown in read(limited.assistant_for("anna"), ReadState(), request)][-1]["status"])
 
     limited.limit(requests=1, tokens_per_minute=1)
-    assert await status(ReadRequest("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-one\n+two\n@@ -9 +9 @@\n-three\n+four\n", TINY)) == ""
+    assert (
+        await status(ReadRequest("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-one\n+two\n@@ -9 +9 @@\n-three\n+four\n", TINY)) == ""
+    )
     assert (limited.counts, limited.running) == ((1, 0), 0)
     assert await status(ReadRequest("abc", TINY)) == USED_UP
     assert limited.counts == (1, 1)
@@ -191,7 +204,10 @@ async def test_batch(limited: LimitedPage) -> None:
 
 
 async def test_a_batch_that_is_refused(limited: LimitedPage) -> None:
-    """A batch of which no more rows are admitted stops and says why. The rows that are left can be run later."""
+    """A batch of which no more rows are admitted stops and says why.
+
+    The rows that are left can be run later.
+    """
     limited.limit(tokens_per_minute=1)
     view = BatchView(limited.assistant_for)
     prompts = b64encode(b"one\ntwo\nthree\nfour\nfive\nsix").decode()

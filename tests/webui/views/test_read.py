@@ -71,7 +71,9 @@ async def test_read() -> None:
     assert last["figures"] == figures(ReadingFigures(MODEL, tuple(WORDS)))
     assert json.loads(last["lines"])["number"] == [1]
     assert [sum(chart["counts"]) for chart in last["charts"]] == [3, 3, 3]
-    assert [(request.text, request.model, request.closed) for request in assistant.read_requests] == [("one two three", MODEL, True)]
+    assert [(request.text, request.model, request.closed) for request in assistant.read_requests] == [
+        ("one two three", MODEL, True)
+    ]
 
 
 async def test_payloads_are_small() -> None:
@@ -88,10 +90,17 @@ async def test_parts() -> None:
     part = kept.part({"number": last["number"], "kind": "alternatives", "start": 0, "n": 7})
     assert part is not None
     assert (part["n"], part["kind"], part["start"]) == (7, "alternatives", 0)
-    assert [[name for _, name, _ in token["a"]] for token in json.loads(part["data"])] == [[token.text, " other"] for token in WORDS]
+    assert [[name for _, name, _ in token["a"]] for token in json.loads(part["data"])] == [
+        [token.text, " other"] for token in WORDS
+    ]
     assert kept.part({"number": last["number"] - 1, "kind": "tokens", "start": 0}) is None
     assert kept.part({}) is None
-    for bad in ({"kind": "tokens", "start": -1}, {"kind": "tokens", "start": True}, {"kind": "all", "start": 0}, {"kind": "tokens"}):
+    for bad in (
+        {"kind": "tokens", "start": -1},
+        {"kind": "tokens", "start": True},
+        {"kind": "all", "start": 0},
+        {"kind": "tokens"},
+    ):
         with pytest.raises(InvalidRequestError, match="reload the page"):
             kept.part({"number": last["number"], **bad})
 
@@ -151,7 +160,9 @@ async def test_second_model() -> None:
     assert json.loads(saved["data"]) == pytest.approx([each, each, 0], abs=1e-3)
     assert json.loads(last["lines"])["saved"] == pytest.approx([2 * each], abs=1e-3)
     assert (last["second"], last["compared"]) == ("large", True)
-    assert last["summary"].startswith("Bits saved by large: +0.03 bits per byte, so it finds this text less surprising than scripted does.")
+    assert last["summary"].startswith(
+        "Bits saved by large: +0.03 bits per byte, so it finds this text less surprising than scripted does."
+    )
     both = kept.part({"number": last["number"], "kind": "second", "start": 0})
     assert both is not None
     assert [figures[-1] for figures in json.loads(both["data"])] == ["", "", " three"]
@@ -164,7 +175,10 @@ async def test_progress_of_two_models() -> None:
     found = [await anext(shown)]
     while "large" not in found[-1]["progress"]["words"]:
         found.append(await anext(shown))
-    assert found[-1]["progress"] == {"share": pytest.approx((1 + 3 / 13) / 2, abs=1e-4), "words": "1 of about 4 tokens by large"}
+    assert found[-1]["progress"] == {
+        "share": pytest.approx((1 + 3 / 13) / 2, abs=1e-4),
+        "words": "1 of about 4 tokens by large",
+    }
     hold.set()
     await all_of(shown)
 
@@ -181,7 +195,10 @@ async def test_longer_than_the_context() -> None:
             return super().score(query)
 
     *_, last = await all_of(read(Reader(reads=lambda _text, _model: many), ReadState(), ask(text)))
-    assert last["note"] == "The text is longer than the context of 64 tokens: each token was read with at least the 32 before it."
+    assert (
+        last["note"]
+        == "The text is longer than the context of 64 tokens: each token was read with at least the 32 before it."
+    )
     *_, last = await all_of(read(Reader(reads=lambda _text, _model: WORDS), ReadState(), ask("one two three")))
     assert last["note"] == ""
     *_, last = await all_of(read(Reader(reads=lambda _text, _model: many), ReadState(), ask(DIFF_TEXT, kind=AUTOMATIC)))
@@ -217,7 +234,10 @@ DIFF_TEXT = "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-two\n+zwei\n"
 
 async def test_diff() -> None:
     """A diff is read as the old and the new text of each hunk, and no file of its name is opened; as a text it is read as it is."""
-    assistant, kept = ScriptedReader(reads=lambda text, _model: tokens(*str(text).splitlines(keepends=True))), ReadState()
+    assistant, kept = (
+        ScriptedReader(reads=lambda text, _model: tokens(*str(text).splitlines(keepends=True))),
+        ReadState(),
+    )
     *_, last = await all_of(read(assistant, kept, ask(DIFF_TEXT, kind=AUTOMATIC)))
     assert [request.text for request in assistant.read_requests] == ["one\ntwo\n", "one\nzwei\n"]
     (hunk,) = json.loads(last["diff"])
@@ -281,7 +301,11 @@ async def test_the_tab_is_closed() -> None:
     [
         ("", (), "There is no text to read: paste one, or open a file."),
         ("long", (ContextLengthError(9000, 8192),), str(ContextLengthError(9000, 8192))),
-        ("x", (Finish(FinishReason.CANCELLED, usage(0)),), "The server cancelled the reading: press Read to try again."),
+        (
+            "x",
+            (Finish(FinishReason.CANCELLED, usage(0)),),
+            "The server cancelled the reading: press Read to try again.",
+        ),
         ("x", (Finish(FinishReason.ERROR, usage(0), error="It is out of memory."),), "It is out of memory."),
     ],
 )
@@ -297,7 +321,9 @@ async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
 async def test_unexpected(caplog: pytest.LogCaptureFixture) -> None:
     """The details of a failure are in the log and not on the page; the tokens so far are kept."""
     with caplog.at_level(logging.ERROR):
-        last = (await all_of(read(reader(*WORDS, RuntimeError("the insides")), ReadState(), ask("one two three four"))))[-1]
+        last = (
+            await all_of(read(reader(*WORDS, RuntimeError("the insides")), ReadState(), ask("one two three four")))
+        )[-1]
     assert (last["status"], last["wrong"]) == (UNEXPECTED, True)
     assert last["tokens"] == 3
     assert "the insides" in caplog.text
@@ -313,12 +339,18 @@ def test_figures() -> None:
         "Total bits": f"{0.75 / math.log(2):.1f}",
     }
     assert all(hint.endswith(".") for _, _, hint in shown)
-    assert [name for name, _, _ in figures(ReadingFigures("m", (replace(WORDS[0], logprob=None),)))] == ["Tokens", "Total bits"]
+    assert [name for name, _, _ in figures(ReadingFigures("m", (replace(WORDS[0], logprob=None),)))] == [
+        "Tokens",
+        "Total bits",
+    ]
 
 
 def test_lines() -> None:
     """Each line has its number, its first and its most surprising token, and its bits in total and at most."""
-    words = [replace(token, logprob=-bits * math.log(2)) for token, bits in zip(tokens("a", " b\n", "c"), (1, 3, 2), strict=True)]
+    words = [
+        replace(token, logprob=-bits * math.log(2))
+        for token, bits in zip(tokens("a", " b\n", "c"), (1, 3, 2), strict=True)
+    ]
     assert json.loads(line_columns(ReadingFigures("m", tuple(words)))) == {
         "number": [1, 2],
         "first": [0, 2],
@@ -336,7 +368,11 @@ async def test_export() -> None:
     table, tree = [await act(kept, {"verb": "export", "form": form}) for form in ("csv", "json")]
     assert table is not None
     assert tree is not None
-    assert [row["token"] for row in csv.DictReader(io.StringIO(table["file"]["text"], newline=""))] == ["one", " two", " three"]
+    assert [row["token"] for row in csv.DictReader(io.StringIO(table["file"]["text"], newline=""))] == [
+        "one",
+        " two",
+        " three",
+    ]
     assert [one["t"] for one in json.loads(tree["file"]["text"])["tokens"]] == ["one", " two", " three"]
     assert table["file"]["n"] != tree["file"]["n"]
     assert table["number"] == kept.shown["number"]

@@ -17,7 +17,11 @@ CARD = ModelCard("<coder>", 64, infill=True, chat=True, weight_bytes=1, descript
 
 
 def bar(count: int, confidence: float, accuracy: float) -> dict[str, Any]:
-    return {"count": count, "confidence": confidence, "accuracy": {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}}
+    return {
+        "count": count,
+        "confidence": confidence,
+        "accuracy": {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1},
+    }
 
 
 WIDTH = {"width": {"value": 0.21, "low": 0.15, "high": 0.3}}
@@ -56,9 +60,13 @@ def test_unknown() -> None:
 
 def test_builtin_in_the_place_of_a_damaged_one() -> None:
     """If the built-in calibration is used because one's own is damaged, the page says so above it."""
-    found = reliability_html(replace(CARD, calibration=KNOWN, calibration_note="The calibration in <a>.json cannot be read."))
+    found = reliability_html(
+        replace(CARD, calibration=KNOWN, calibration_note="The calibration in <a>.json cannot be read.")
+    )
 
-    assert found.startswith("<p>The calibration in &lt;a&gt;.json cannot be read.</p><p>&lt;coder&gt;, calibrated on src")
+    assert found.startswith(
+        "<p>The calibration in &lt;a&gt;.json cannot be read.</p><p>&lt;coder&gt;, calibrated on src"
+    )
 
 
 def test_one_that_editors_do_not_use() -> None:

@@ -57,7 +57,11 @@ class StoredArgument(_Strict):
 
 
 class StoredCall(_Strict):
-    """A tool call. ``complete``: its arguments are a JSON object; ``enforced``: a grammar held them to the function's schema."""
+    """A tool call.
+
+    ``complete``: its arguments are a JSON object; ``enforced``: a grammar held them to the
+    function's schema.
+    """
 
     id: str
     name: str
@@ -77,7 +81,8 @@ class StoredDetails(_Strict):
 def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool) -> StoredDetails | None:
     """Return the details of an answer, or None if it has none.
 
-    ``finish`` is None for one that was stopped or failed: its other values are unknown, and functions whose schema no grammar can hold.
+    ``finish`` is None for one that was stopped or failed: its other values are unknown, and
+    functions whose schema no grammar can hold.
     """
     fields = _fields(tokens, finish) if is_json else ()
     calls = _calls(tokens, () if finish is None else finish.loose_functions)
@@ -85,13 +90,19 @@ def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool)
 
 
 def _fields(tokens: Sequence[Token], finish: Finish | None) -> tuple[StoredField, ...]:
-    found = json_fields(tokens, None) if finish is None or not finish.fields else finish.fields  # older servers send none
+    found = (
+        json_fields(tokens, None) if finish is None or not finish.fields else finish.fields
+    )  # older servers send none
     places = _value_places(tokens)
     return tuple(_field(field, places.get(field.path)) for field in found)
 
 
 def _field(field: JsonField, places: Places | None) -> StoredField:
-    other = None if field.other is None else StoredOther(value=_storable(field.other.value), probability=_share(field.other.probability))
+    other = (
+        None
+        if field.other is None
+        else StoredOther(value=_storable(field.other.value), probability=_share(field.other.probability))
+    )
     return StoredField(
         path=encodable(field.path),
         value=_storable(field.value),
@@ -107,7 +118,10 @@ def _value_places(tokens: Sequence[Token]) -> dict[str, Places]:
     """Return the tokens of each value of an answer that is JSON, by its JSON pointer."""
     ends = list(itertools.accumulate(len(token.text) for token in tokens))
     values = scan("".join(token.text for token in tokens))
-    return {value.path: (bisect.bisect_right(ends, value.begin), bisect.bisect_left(ends, value.end) + 1) for value in values}
+    return {
+        value.path: (bisect.bisect_right(ends, value.begin), bisect.bisect_left(ends, value.end) + 1)
+        for value in values
+    }
 
 
 def _calls(tokens: Sequence[Token], loose: Sequence[str]) -> tuple[StoredCall, ...]:
@@ -118,7 +132,9 @@ def _calls(tokens: Sequence[Token], loose: Sequence[str]) -> tuple[StoredCall, .
             arguments=one.call.arguments,
             complete=one.complete,
             enforced=one.enforced,
-            fields=tuple(_argument(path, probability, one.tokens[path]) for path, probability in one.probabilities.items()),
+            fields=tuple(
+                _argument(path, probability, one.tokens[path]) for path, probability in one.probabilities.items()
+            ),
         )
         for one in call_details(tokens, loose)
     )

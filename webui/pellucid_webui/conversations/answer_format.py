@@ -28,17 +28,27 @@ TOOLS_EXAMPLE = """[{"type": "function", "function": {
 
 
 def read_schema(text: str) -> Grammar:
-    """Return the grammar of a JSON schema. Raises InvalidRequestError for a text that cannot be one."""
+    """Return the grammar of a JSON schema.
+
+    Raises InvalidRequestError for a text that cannot be one.
+    """
     remedy = "correct it, or choose another answer format"
     if not text.strip():
-        raise InvalidRequestError("The JSON schema is empty: write one, or choose another answer format.", param="schema")
+        raise InvalidRequestError(
+            "The JSON schema is empty: write one, or choose another answer format.", param="schema"
+        )
     if not isinstance(_json(text, "The JSON schema is", remedy), dict):
-        raise InvalidRequestError(f'The JSON schema is not an object such as {{"type": "object"}}: {remedy}.', param="schema")
+        raise InvalidRequestError(
+            f'The JSON schema is not an object such as {{"type": "object"}}: {remedy}.', param="schema"
+        )
     return Grammar("json_schema", text, field="schema")
 
 
 def read_tools(text: str) -> list[Mapping[str, Any]]:
-    """Return the functions in a list in OpenAI's shape; none for an empty text. Raises InvalidRequestError for another shape."""
+    """Return the functions in a list in OpenAI's shape; none for an empty text.
+
+    Raises InvalidRequestError for another shape.
+    """
     if not text.strip():
         return []
     tools = _json(text, "The tools are", "correct them, or choose none")
@@ -63,8 +73,12 @@ def _check_tool(number: int, tool: object) -> None:
     function = tool.get("function") if isinstance(tool, dict) else None
     if not isinstance(tool, dict) or tool.get("type") != "function" or not isinstance(function, dict):
         shape = '{"type": "function", "function": {"name": ...}}'
-        raise InvalidRequestError(f"Tool {number} is not a function in OpenAI's shape: write it as {shape}.", param="tools")
+        raise InvalidRequestError(
+            f"Tool {number} is not a function in OpenAI's shape: write it as {shape}.", param="tools"
+        )
     if not isinstance(function.get("name"), str) or not function["name"]:
         raise InvalidRequestError(f'Tool {number} has no name: add "name" to its function.', param="tools")
     if not isinstance(function.get("parameters", {}), dict):
-        raise InvalidRequestError(f"The parameters of tool {number} are not a JSON schema: write an object.", param="tools")
+        raise InvalidRequestError(
+            f"The parameters of tool {number} are not a JSON schema: write an object.", param="tools"
+        )

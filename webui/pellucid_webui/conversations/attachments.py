@@ -21,18 +21,25 @@ MAX_MESSAGE_BYTES = 500_000
 
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _UNSAFE_IN_INFO = re.compile(r"[`\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
-"""Characters that are not allowed in the first line of a fence, and surrogates, which no file can hold."""
+"""Characters that are not allowed in the first line of a fence, and surrogates, which no file can
+hold.
+"""
 
 
 def content_of(file: object) -> tuple[str, bytes]:
-    """Return the name and content of a file that a script of the page has read. Raises InvalidRequestError for anything else."""
+    """Return the name and content of a file that a script of the page has read.
+
+    Raises InvalidRequestError for anything else.
+    """
     name, data = (file.get("name"), file.get("data")) if isinstance(file, Mapping) else (None, None)
     try:
         if isinstance(name, str) and isinstance(data, str):
             return _base(name), b64decode(data, validate=True)
     except ValueError:
         pass
-    raise InvalidRequestError("The page sent a file without a name or without base64 content: reload the page and choose the file again.")
+    raise InvalidRequestError(
+        "The page sent a file without a name or without base64 content: reload the page and choose the file again."
+    )
 
 
 def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
@@ -46,12 +53,17 @@ def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
         parts.append(block(name, content))
         total += len(content)
         if total > MAX_MESSAGE_BYTES:
-            raise InvalidRequestError(f"With {_base(name)} the files exceed {MAX_MESSAGE_BYTES // 1000} kB together: remove some.")
+            raise InvalidRequestError(
+                f"With {_base(name)} the files exceed {MAX_MESSAGE_BYTES // 1000} kB together: remove some."
+            )
     return "\n\n".join(parts)
 
 
 def block(name: str, content: bytes) -> str:
-    """Return a file as a fenced block with its language and name. Raises InvalidRequestError as ``attach`` does."""
+    """Return a file as a fenced block with its language and name.
+
+    Raises InvalidRequestError as ``attach`` does.
+    """
     name, text = _base(name), text_of(name, content)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     end = "" if not text or text.endswith("\n") else "\n"
@@ -59,7 +71,10 @@ def block(name: str, content: bytes) -> str:
 
 
 def text_of(name: str, content: bytes, limit: int = MAX_FILE_BYTES) -> str:
-    """Return a file's text with line feeds as line ends. Raises InvalidRequestError as ``attach`` does."""
+    """Return a file's text with line feeds as line ends.
+
+    Raises InvalidRequestError as ``attach`` does.
+    """
     name = _base(name)
     if len(content) > limit:
         raise InvalidRequestError(f"{name} is larger than {limit // 1000} kB: use only the relevant part of it.")

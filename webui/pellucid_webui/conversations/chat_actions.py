@@ -30,9 +30,12 @@ SEEDS = 2**31
 
 
 class ChatActions:
-    """Acts on the conversations of one owner. Actions that start an answer return its turn while it is being generated.
+    """Acts on the conversations of one owner.
 
-    They raise InvalidRequestError for what is impossible, and while an answer is being generated; nothing is changed then.
+    Actions that start an answer return its turn while it is being generated.
+
+    They raise InvalidRequestError for what is impossible, and while an answer is being generated;
+    nothing is changed then.
     """
 
     def __init__(self, owner: str, store: ConversationStore, assistant: Assistant, turns: Turns) -> None:
@@ -64,7 +67,10 @@ class ChatActions:
             return await self._answer(id, message, settings)
 
     async def send_first(self, text: str, settings: TurnSettings) -> tuple[str, Turn]:
-        """Send a message in a new conversation, which is created only if that succeeds. Return its id and the answer."""
+        """Send a message in a new conversation, which is created only if that succeeds.
+
+        Return its id and the answer.
+        """
         _require_text(text)
         id = await in_page_thread(self._store.create, self._owner, settings)
         try:
@@ -73,11 +79,13 @@ class ChatActions:
             await in_page_thread(self._store.deleted.erase, self._owner, id)
             raise
 
-    async def retry(self, id: str, node: int, settings: TurnSettings, *, remedy: Remedy | None = None, reads_all: bool = False) -> Turn:
+    async def retry(
+        self, id: str, node: int, settings: TurnSettings, *, remedy: Remedy | None = None, reads_all: bool = False
+    ) -> Turn:
         """Generate another version of an answer, or the first answer to a user's message that has none.
 
-        ``remedy`` makes room if the conversation is longer than the context; by default that of the path. With ``reads_all`` the model
-        reads all messages, also those that it no longer saw.
+        ``remedy`` makes room if the conversation is longer than the context; by default that of the
+        path. With ``reads_all`` the model reads all messages, also those that it no longer saw.
         """
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
@@ -109,7 +117,8 @@ class ChatActions:
     ) -> Turn:
         """Generate another version of an answer that has the token's ``alternative`` in place of token ``index``.
 
-        Raises InvalidRequestError if there is no such alternative, or if it would leave a character incomplete.
+        Raises InvalidRequestError if there is no such alternative, or if it would leave a character
+        incomplete.
         """
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
@@ -136,9 +145,12 @@ class ChatActions:
             return await self._answer(id, await self._add(id, found.parent, USER, text, origin=node), settings)
 
     async def fork(self, id: str, settings: TurnSettings, full: ContextLengthError) -> tuple[str, Turn]:
-        """Copy the newest messages that fit into a new conversation, and continue there. Return its id and the answer.
+        """Copy the newest messages that fit into a new conversation, and continue there.
 
-        The conversation itself stays as it is. ``full`` tells how long it is, and how much the context holds.
+        Return its id and the answer.
+
+        The conversation itself stays as it is. ``full`` tells how long it is, and how much the
+        context holds.
         """
         settings = await self._resolved(settings)
         async with self._idle_conversation(id) as conversation:
@@ -155,7 +167,10 @@ class ChatActions:
         return copy, await self.resume(copy, leaf, settings, remedy="drop")
 
     async def undo(self, id: str) -> str:
-        """Go back to before the user's last message, and return its text to be edited. The message stays as a version."""
+        """Go back to before the user's last message, and return its text to be edited.
+
+        The message stays as a version.
+        """
         async with self._idle_conversation(id) as conversation:
             message = next((node for node in reversed(conversation.path()) if node.role == USER), None)
             if message is None:
@@ -168,7 +183,9 @@ class ChatActions:
         await in_page_thread(self._store.select_version, self._owner, id, node)
 
     async def batches(self, id: str, node: int) -> list[str]:
-        """Return the tokens of a message. They cover its end, and all of it except what a person wrote at the beginning.
+        """Return the tokens of a message.
+
+        They cover its end, and all of it except what a person wrote at the beginning.
 
         For an answer that is being generated this is the list that grows until its end.
         """
@@ -177,7 +194,11 @@ class ChatActions:
     async def batches_in(self, conversation: Conversation, node: int) -> list[str]:
         """Return the tokens of a message of a conversation that is loaded: to load a long one for each message would take long."""
         turn = self.running(conversation, node)
-        return await in_page_thread(self._store.tokens, self._owner, conversation.id, node) if turn is None else turn.batches
+        return (
+            await in_page_thread(self._store.tokens, self._owner, conversation.id, node)
+            if turn is None
+            else turn.batches
+        )
 
     async def stop(self, id: str, node: int) -> None:
         """Stop an answer and keep the text so far. Do nothing if it has ended."""
@@ -192,15 +213,23 @@ class ChatActions:
 
     @asynccontextmanager
     async def _idle_conversation(self, id: str, node: int | None = None) -> AsyncIterator[Conversation]:
-        """Return a conversation and start no other answer in it meanwhile. Raises InvalidRequestError if one is being generated."""
+        """Return a conversation and start no other answer in it meanwhile.
+
+        Raises InvalidRequestError if one is being generated.
+        """
         async with self._turns.lock(id):
             conversation = await self.conversation(id)
             if self.running(conversation) is not None or self._turns.find(node) is not None:
-                raise InvalidRequestError("An answer is being generated in this conversation: stop it, or wait until it is complete.")
+                raise InvalidRequestError(
+                    "An answer is being generated in this conversation: stop it, or wait until it is complete."
+                )
             yield conversation
 
     async def _resolved(self, settings: TurnSettings) -> TurnSettings:
-        """Return the settings with a model and a seed, so that the answer can be reproduced. Raises before anything is saved."""
+        """Return the settings with a model and a seed, so that the answer can be reproduced.
+
+        Raises before anything is saved.
+        """
         settings.check()
         model = settings.model or (await self._assistant.cards())[0].name
         seed = secrets.randbelow(SEEDS) if settings.seed is None else settings.seed
@@ -222,7 +251,8 @@ class ChatActions:
     ) -> Turn:
         """Add an answer with its settings, and start generating it after ``text``, whose tokens are ``batches``.
 
-        The model reads what it read for the version ``origin``, or with ``begins`` the messages from that one on.
+        The model reads what it read for the version ``origin``, or with ``begins`` the messages
+        from that one on.
         """
         conversation = await self.conversation(id)
         path = [] if parent is None else conversation.path(parent)
@@ -256,11 +286,16 @@ class ChatActions:
         return self._turns.start(turn, self._assistant, fitting.messages(), settings, fitting)
 
     async def _add(self, id: str, parent: int | None, role: str, text: str, origin: int | None = None) -> int:
-        return await in_page_thread(self._store.add, self._owner, id, parent, role, text, end=FinishReason.STOP, origin=origin)
+        return await in_page_thread(
+            self._store.add, self._owner, id, parent, role, text, end=FinishReason.STOP, origin=origin
+        )
 
 
 def _copy_from(archive: Archive, path: Sequence[Node], begins: int | None) -> Archive:
-    """Return a conversation of the messages of a path from ``begins`` on. Their usage counted a longer prompt, so it is left out."""
+    """Return a conversation of the messages of a path from ``begins`` on.
+
+    Their usage counted a longer prompt, so it is left out.
+    """
     first = next(place for place, node in enumerate(path) if node.id == begins)
     kept = path[first:]
     numbers = {node.id: number for number, node in enumerate(kept, 1)}
@@ -285,7 +320,9 @@ def _copy_from(archive: Archive, path: Sequence[Node], begins: int | None) -> Ar
 
 def _require_continuable(node: Node, settings: TurnSettings) -> None:
     if settings.answer_format != "free":
-        raise InvalidRequestError("An answer cannot be continued under an answer format: regenerate it, or choose the format free.")
+        raise InvalidRequestError(
+            "An answer cannot be continued under an answer format: regenerate it, or choose the format free."
+        )
     if node.details is not None and node.details.calls:
         raise InvalidRequestError("An answer with tool calls cannot be continued: regenerate it instead.")
 
@@ -298,7 +335,9 @@ def _require_text(text: str) -> None:
 def _find(conversation: Conversation, node: int, role: str | None = None) -> Node:
     found = conversation.nodes.get(node)
     if found is None or role not in (None, found.role):
-        raise InvalidRequestError("This conversation has no such answer." if role else "This conversation has no such message.")
+        raise InvalidRequestError(
+            "This conversation has no such answer." if role else "This conversation has no such message."
+        )
     return found
 
 

@@ -1,11 +1,13 @@
 """Converts tokens to compact JSON, which the browser draws and the store keeps, and back.
 
-A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the bytes if they are not the text's, ``l`` logprob, ``r`` rank,
-``e`` entropy, ``s`` the sampler's probability, ``o`` the mass of all other tokens, and ``a`` the alternatives: ``[id, text, logprob]``,
-followed by base64 of their bytes if they are not the text's. None becomes null. Where token healing limited the choice, ``c`` is the
-probability of all tokens that it allowed. Where a grammar did, ``g`` is ``[mass, allowed, logprob]`` as in ``GrammarScore``. A token of a
-tool call has ``p``: the index of the call, followed by what the token adds to calls: ``[index, arguments]`` each, and for the first part
-of a call ``[index, arguments, id, name]``. Where the exact entropy is not known, ``h`` is ``[least, most]``.
+A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the bytes if they are not the text's,
+``l`` logprob, ``r`` rank, ``e`` entropy, ``s`` the sampler's probability, ``o`` the mass of all
+other tokens, and ``a`` the alternatives: ``[id, text, logprob]``, followed by base64 of their bytes
+if they are not the text's. None becomes null. Where token healing limited the choice, ``c`` is the
+probability of all tokens that it allowed. Where a grammar did, ``g`` is ``[mass, allowed,
+logprob]`` as in ``GrammarScore``. A token of a tool call has ``p``: the index of the call, followed
+by what the token adds to calls: ``[index, arguments]`` each, and for the first part of a call
+``[index, arguments, id, name]``. Where the exact entropy is not known, ``h`` is ``[least, most]``.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ def pack(tokens: Iterable[Token]) -> str:
 
 
 def unpack(batches: Iterable[str], first: int = 0) -> list[Token]:
-    """Return the tokens of batches; their positions count from ``first``. Raises InvalidRequestError for an invalid batch."""
+    """Return the tokens of batches; their positions count from ``first``.
+
+    Raises InvalidRequestError for an invalid batch.
+    """
     records = [found for batch in batches for found in records_in(batch)]
     return [token_of(found, first + index) for index, found in enumerate(records)]
 
@@ -52,7 +57,10 @@ def records_in(batch: str) -> list[Any]:
 
 
 def record_at(batches: Iterable[str], index: int) -> dict[str, Any] | None:
-    """Return the record of a token of batches, None if there is no such token. Raises InvalidRequestError for an invalid batch."""
+    """Return the record of a token of batches, None if there is no such token.
+
+    Raises InvalidRequestError for an invalid batch.
+    """
     for batch in batches:
         records = records_in(batch)
         if index < len(records):
@@ -178,6 +186,10 @@ def _logprob(found: object) -> float:
 
 
 def _number(found: object, least: float, most: float) -> float:
-    if not isinstance(found, int | float) or isinstance(found, bool) or not least - _ROUNDING <= found <= most + _ROUNDING:
+    if (
+        not isinstance(found, int | float)
+        or isinstance(found, bool)
+        or not least - _ROUNDING <= found <= most + _ROUNDING
+    ):
         raise TypeError(f"{found!r} is not a number between {least} and {most}")
     return float(found)

@@ -23,7 +23,11 @@ def of_path(path: Sequence[Node], settings: TurnSettings) -> dict[str, Any] | No
 
 def of_turn(model: str, turn: Turn) -> dict[str, Any] | None:
     """Return the tokens of an answer that is being generated; None until the model has read the prompt."""
-    return _use(model, turn.usage, turn.usage.prompt + max(turn.generated, turn.usage.generated)) if turn.usage.prompt else None
+    return (
+        _use(model, turn.usage, turn.usage.prompt + max(turn.generated, turn.usage.generated))
+        if turn.usage.prompt
+        else None
+    )
 
 
 def _use(model: str, usage: Usage, tokens: int) -> dict[str, Any]:

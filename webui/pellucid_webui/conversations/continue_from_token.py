@@ -30,7 +30,8 @@ def whole_characters(tokens: Sequence[Token]) -> list[Token]:
 def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> list[Token]:
     """Return the tokens before ``index``, then the given alternative of the token at ``index``.
 
-    Raises InvalidRequestError if there is no such alternative, or if it would leave a character incomplete.
+    Raises InvalidRequestError if there is no such alternative, or if it would leave a character
+    incomplete.
     """
     if not (0 <= index < len(tokens) and 0 <= alternative < len(tokens[index].top)):
         raise InvalidRequestError("This token has no such alternative: open it again.")
@@ -44,7 +45,9 @@ def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> l
         ) from error
     if _loses_space(token):
         text = text.removeprefix(" ")
-    replaced = replace(token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None)
+    replaced = replace(
+        token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None
+    )
     return [*tokens[:index], replaced]
 
 

@@ -16,11 +16,13 @@ USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 class Node:
     """One version of a message; its other versions have the same ``parent``.
 
-    ``end`` is None while an answer is being generated, and remains None if the server dies meanwhile. ``error`` is a sentence
-    about what went wrong. ``branched`` is the number of the token at which this version differs from its ``origin``, another
-    version. ``chosen`` is the version of the next message that was selected last. ``created`` is in seconds since 1970. ``details`` are
-    None for an answer that has neither JSON values nor tool calls. ``begins`` is the first message that the model reads from this answer
-    on, and ``summary`` what it reads instead of those before; None if nothing changed here. ``continued`` is the number of characters
+    ``end`` is None while an answer is being generated, and remains None if the server dies
+    meanwhile. ``error`` is a sentence about what went wrong. ``branched`` is the number of the
+    token at which this version differs from its ``origin``, another version. ``chosen`` is the
+    version of the next message that was selected last. ``created`` is in seconds since 1970.
+    ``details`` are None for an answer that has neither JSON values nor tool calls. ``begins`` is
+    the first message that the model reads from this answer on, and ``summary`` what it reads
+    instead of those before; None if nothing changed here. ``continued`` is the number of characters
     that a continued answer had before.
     """
 
@@ -52,7 +54,8 @@ class Node:
 class SearchMatch:
     """The match of a search in a conversation: its best message with a snippet of it, marked as ``search.py`` describes.
 
-    ``count`` is the number of messages that match. A conversation of which only the title matches has none.
+    ``count`` is the number of messages that match. A conversation of which only the title matches
+    has none.
     """
 
     snippet: str = ""
@@ -64,7 +67,8 @@ class SearchMatch:
 class ConversationSummary:
     """A conversation in a list.
 
-    ``messages`` counts the selected path; ``folder`` is the id of its folder; ``match`` comes with a search.
+    ``messages`` counts the selected path; ``folder`` is the id of its folder; ``match`` comes with
+    a search.
     """
 
     id: str
@@ -78,7 +82,10 @@ class ConversationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """All versions of all messages. ``leaf`` is the last message of the selected path, None before there is one."""
+    """All versions of all messages.
+
+    ``leaf`` is the last message of the selected path, None before there is one.
+    """
 
     id: str
     title: str
@@ -132,7 +139,10 @@ UNFILED = Filing()
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A complete conversation. ``tokens`` holds the batches of records of its messages, by their ids."""
+    """A complete conversation.
+
+    ``tokens`` holds the batches of records of its messages, by their ids.
+    """
 
     conversation: Conversation
     tokens: Mapping[int, Sequence[str]]

@@ -1,6 +1,7 @@
 """Determines which messages of a conversation the model reads, and makes room in a context that is full.
 
-A view is recorded with the answer from which on it holds, so it follows the path: another version may have another view.
+A view is recorded with the answer from which on it holds, so it follows the path: another version
+may have another view.
 """
 
 from __future__ import annotations
@@ -63,10 +64,13 @@ def nodes_in_view(path: Sequence[Node], view: ModelView) -> Sequence[Node]:
     return path[_start(path, view) :]
 
 
-def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings, view: ModelView = ALL_MESSAGES) -> list[Message]:
+def messages_of(
+    path: Sequence[Node], beginning: str, settings: TurnSettings, view: ModelView = ALL_MESSAGES
+) -> list[Message]:
     """Return the messages that the model reads: the system prompt, the path, and the beginning of the answer if there is one.
 
-    A summary is part of the system prompt. Calls that are incomplete are left out, as a chat template cannot show them.
+    A summary is part of the system prompt. Calls that are incomplete are left out, as a chat
+    template cannot show them.
     """
     parts = [settings.system] if settings.system.strip() else []
     parts += [f"{SUMMARY_PREFACE}\n\n{view.summary}"] if view.summary else []
@@ -78,7 +82,8 @@ def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings, vi
 def estimated_tokens(path: Sequence[Node], settings: TurnSettings) -> int:
     """Return about how many tokens the model reads at the end of a path.
 
-    The last answer of the same view tells its own length exactly; only what follows it is estimated, at its rate.
+    The last answer of the same view tells its own length exactly; only what follows it is
+    estimated, at its rate.
     """
     view = view_of(path)
     nodes = nodes_in_view(path, view)
@@ -104,7 +109,9 @@ def _by_characters(messages: Sequence[Message]) -> int:
     return round(sum(message.characters for message in messages) / CHARACTERS_PER_TOKEN)
 
 
-def narrower(path: Sequence[Node], view: ModelView, beginning: str, settings: TurnSettings, error: ContextLengthError) -> ModelView | None:
+def narrower(
+    path: Sequence[Node], view: ModelView, beginning: str, settings: TurnSettings, error: ContextLengthError
+) -> ModelView | None:
     """Return a view that begins at a later message of the user and probably fits, or None if the last one begins the view already."""
     first = _start(path, view)
     starts = [place for place in range(first + 1, len(path)) if path[place].role == USER]
@@ -141,22 +148,31 @@ class ContextFitting:
         """Return whether nothing can be left out any more."""
         return narrower(self.path, self.view, self.beginning, self.settings, error) is None
 
-    async def make_room(self, assistant: Assistant, error: ContextLengthError, report: Callable[[str], None]) -> Sequence[Message]:
-        """Return fewer messages. Raises the error if the user is to choose a remedy, or if nothing can be left out."""
+    async def make_room(
+        self, assistant: Assistant, error: ContextLengthError, report: Callable[[str], None]
+    ) -> Sequence[Message]:
+        """Return fewer messages.
+
+        Raises the error if the user is to choose a remedy, or if nothing can be left out.
+        """
         view = None if self.remedy == "ask" else narrower(self.path, self.view, self.beginning, self.settings, error)
         if view is None:
             raise error
         if self.remedy == "summarise":
             report("Summarising the oldest messages…")
             dropped = self.path[_start(self.path, self.view) : _start(self.path, view)]
-            view = replace(view, summary=await summarised(assistant, self.view.summary, dropped, self.settings, error.context))
+            view = replace(
+                view, summary=await summarised(assistant, self.view.summary, dropped, self.settings, error.context)
+            )
             report("")
         self.view = view
         await self.save(view)
         return self.messages()
 
 
-async def summarised(assistant: Assistant, summary: str, nodes: Sequence[Node], settings: TurnSettings, context: int) -> str:
+async def summarised(
+    assistant: Assistant, summary: str, nodes: Sequence[Node], settings: TurnSettings, context: int
+) -> str:
     """Return the model's summary of an earlier summary and of messages, which are read in parts if they do not fit together."""
     rest = [f"{node.role}: {node.text}" for node in nodes]
     share = max(len("\n\n".join(rest)), 1)

@@ -25,17 +25,18 @@ class DeliveredMessage:
 class TabState:
     """The state of one tab: its owner, the conversation that it shows, and the messages that it shows as tokens.
 
-    A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then shows something else. ``sent`` and
-    ``listed`` are the orders of the newest conversation and the newest list of conversations that were sent to the tab.
-    ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
-    ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
-    ``settings`` are the last valid ones that its controls showed; ``edits`` counts the user's changes, also those to invalid ones.
-    ``shown_once`` is the last deletion and the last match of the list, both numbered: they
-    are in each update, as the next one may overtake theirs.
-    ``marks`` has where the tokens of answers are in their rendered text, and ``opened`` the tokens of the answer that is inspected.
-    ``turn`` is the answer that it started or followed last.
-    ``versions`` is the JSON of all versions of the conversation, once its tree has been opened.
-    A state without an owner belongs to a tab whose own state Gradio has dropped.
+    A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then
+    shows something else. ``sent`` and ``listed`` are the orders of the newest conversation and the
+    newest list of conversations that were sent to the tab. ``notice`` (a sentence) and ``draft``
+    (text for the input field) are numbered, so that the script applies each once. ``sent_id`` is
+    the script's id of the last message sent. ``delivered`` is the last message saved, which the
+    field may clear. ``settings`` are the last valid ones that its controls showed; ``edits`` counts
+    the user's changes, also those to invalid ones. ``shown_once`` is the last deletion and the last
+    match of the list, both numbered: they are in each update, as the next one may overtake theirs.
+    ``marks`` has where the tokens of answers are in their rendered text, and ``opened`` the tokens
+    of the answer that is inspected. ``turn`` is the answer that it started or followed last.
+    ``versions`` is the JSON of all versions of the conversation, once its tree has been opened. A
+    state without an owner belongs to a tab whose own state Gradio has dropped.
     """
 
     owner: str = ""

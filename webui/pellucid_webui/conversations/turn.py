@@ -52,16 +52,24 @@ class Overflow:
 
 
 class Turn:
-    """One answer, saved as the node ``node`` of the store. It starts with ``text``, whose tokens are stored already.
+    """One answer, saved as the node ``node`` of the store.
 
-    ``text``, ``batches``, ``usage`` and ``end`` are the current state. ``error`` is a sentence about what went wrong. ``status`` is one
-    about what is done before the answer begins. ``overflow`` is set once an answer was discarded because the messages were too long.
-    ``action`` is the action of the page that started it, unless that was a new message.
-    ``started`` and ``first_token`` are times by the clock; ``generated`` counts tokens.
+    It starts with ``text``, whose tokens are stored already.
+
+    ``text``, ``batches``, ``usage`` and ``end`` are the current state. ``error`` is a sentence
+    about what went wrong. ``status`` is one about what is done before the answer begins.
+    ``overflow`` is set once an answer was discarded because the messages were too long. ``action``
+    is the action of the page that started it, unless that was a new message. ``started`` and
+    ``first_token`` are times by the clock; ``generated`` counts tokens.
     """
 
     def __init__(
-        self, store: ConversationStore, node: int, text: str = "", batches: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        store: ConversationStore,
+        node: int,
+        text: str = "",
+        batches: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
         self.text = text
@@ -98,7 +106,10 @@ class Turn:
 
     @property
     def blocks(self) -> list[str]:
-        """The text so far as blocks of HTML, rendered once for all tabs. Highlighting waits for another process: call it in a thread."""
+        """The text so far as blocks of HTML, rendered once for all tabs.
+
+        Highlighting waits for another process: call it in a thread.
+        """
         with self._rendering:
             text = self.text
             if self._rendered[0] != len(text):
@@ -113,15 +124,22 @@ class Turn:
         done: Callable[[], None],
         fitting: ContextFitting | None = None,
     ) -> None:
-        """Start generating; call ``done`` at the end. ``fitting`` makes room if the messages are longer than the context."""
+        """Start generating; call ``done`` at the end.
+
+        ``fitting`` makes room if the messages are longer than the context.
+        """
         self._is_json, self._may_call = settings.answer_format != "free", bool(settings.tools.strip())
-        # Two tasks: whenever the first one is cancelled, the second one still saves what there is and marks the end.
+        # Two tasks: whenever the first one is cancelled, the second one still saves what there is
+        # and marks the end.
         self._generating = asyncio.create_task(self._generate(assistant, messages, settings, fitting))
         self._saving = asyncio.create_task(self._save_all(self._generating))
         self._saving.add_done_callback(lambda _: done())
 
     async def stop(self, reason: str | None = None) -> None:
-        """Stop generating, keep the text so far, and wait for the end. ``reason`` becomes the answer's error."""
+        """Stop generating, keep the text so far, and wait for the end.
+
+        ``reason`` becomes the answer's error.
+        """
         if self._generating is not None and not self._generating.done():
             self._stop_reason = reason
         if self._generating is not None and self._saving is not None:
@@ -134,9 +152,12 @@ class Turn:
             await asyncio.wait([self._saving])
 
     async def updates(self) -> AsyncIterator[None]:
-        """Yield now, after each change, and at least every IDLE_SECONDS, up to the end. Changes in the meantime count as one.
+        """Yield now, after each change, and at least every IDLE_SECONDS, up to the end.
 
-        Without that limit a reader that was superseded, or whose tab was closed, would wait until the model has read the prompt.
+        Changes in the meantime count as one.
+
+        Without that limit a reader that was superseded, or whose tab was closed, would wait until
+        the model has read the prompt.
         """
         while True:
             changed, ended = self._changed, self.end is not None

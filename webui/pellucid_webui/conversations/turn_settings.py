@@ -27,10 +27,12 @@ _MAX_SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
-    """The model, sampling, form and tools of a turn. An empty ``model`` is the server's first one; ``seed`` None draws a random seed.
+    """The model, sampling, form and tools of a turn.
 
-    With ``max_tokens`` 0 the answer may fill the context. ``schema`` (for the format json_schema) and ``tools`` are JSON as the user
-    wrote it, which may be unfinished.
+    An empty ``model`` is the server's first one; ``seed`` None draws a random seed.
+
+    With ``max_tokens`` 0 the answer may fill the context. ``schema`` (for the format json_schema)
+    and ``tools`` are JSON as the user wrote it, which may be unfinished.
     """
 
     model: str = ""
@@ -47,9 +49,14 @@ class TurnSettings:
     tool_choice: ToolUse = "auto"
 
     def sampling(self) -> SamplingParams:
-        """Return the sampling parameters for the engine. Raises InvalidRequestError, which names a setting that is out of bounds."""
+        """Return the sampling parameters for the engine.
+
+        Raises InvalidRequestError, which names a setting that is out of bounds.
+        """
         for name in ("max_tokens", "top_k"):
-            if getattr(self, name) > LARGEST:  # it could not be sent to the page, so that the conversation could not be opened again
+            if (
+                getattr(self, name) > LARGEST
+            ):  # it could not be sent to the page, so that the conversation could not be opened again
                 raise InvalidRequestError(f"{name} must be at most {LARGEST}.", param=name)
         try:
             return SamplingParams(
@@ -65,18 +72,32 @@ class TurnSettings:
             raise InvalidRequestError(str(error)) from error
 
     def grammar(self) -> Grammar | None:
-        """Return the grammar of the answer. Raises InvalidRequestError for a text that is not a JSON schema."""
+        """Return the grammar of the answer.
+
+        Raises InvalidRequestError for a text that is not a JSON schema.
+        """
         if self.answer_format == "free":
             return None
-        return Grammar("json_object", field="answer_format") if self.answer_format == "json_object" else read_schema(self.schema)
+        return (
+            Grammar("json_object", field="answer_format")
+            if self.answer_format == "json_object"
+            else read_schema(self.schema)
+        )
 
     def functions(self) -> list[Mapping[str, Any]]:
-        """Return the functions that the model may call. Raises InvalidRequestError for a text that is not a list of functions."""
+        """Return the functions that the model may call.
+
+        Raises InvalidRequestError for a text that is not a list of functions.
+        """
         found = [] if self.tool_choice == "none" else read_tools(self.tools)
         if self.tool_choice == "required" and not found:
-            raise InvalidRequestError("A tool call is required, but there are no tools: write some, or choose auto.", param="tools")
+            raise InvalidRequestError(
+                "A tool call is required, but there are no tools: write some, or choose auto.", param="tools"
+            )
         if found and self.answer_format != "free":
-            raise InvalidRequestError("Tools and an answer format exclude each other: choose the format free, or no tools.", param="tools")
+            raise InvalidRequestError(
+                "Tools and an answer format exclude each other: choose the format free, or no tools.", param="tools"
+            )
         return found
 
     def check(self) -> None:
@@ -105,11 +126,19 @@ class TurnSettings:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """Return the settings of a JSON record, with defaults for what is missing. Raises InvalidRequestError for wrong types."""
+        """Return the settings of a JSON record, with defaults for what is missing.
+
+        Raises InvalidRequestError for wrong types.
+        """
         return cls(**{one.name: _typed(one, record[one.name]) for one in fields(cls) if one.name in record})
 
 
-_KINDS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "int | None": (int, type(None))}
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "int | None": (int, type(None)),
+}
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {"AnswerFormat": get_args(AnswerFormat), "ToolUse": get_args(ToolUse)}
 

@@ -38,17 +38,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 UNLIMITED = 2**31
-"""Capacity of Gradio's stores, which drop the least recently used tab of any user: ``TabLimits`` limits them instead."""
+"""Capacity of Gradio's stores, which drop the least recently used tab of any user: ``TabLimits``
+limits them instead.
+"""
 
 MAX_HANDLERS = 1024
-"""Handlers that Gradio runs at the same time. Its default of 40 protects a thread pool, which our handlers do not use."""
+"""Handlers that Gradio runs at the same time.
+Its default of 40 protects a thread pool, which our handlers do not use.
+"""
 
 QUEUE_SECONDS = 0.02
-"""Interval at which Gradio's queue looks for work. Its default of 1 ms costs an idle server several percent of a processor."""
+"""Interval at which Gradio's queue looks for work.
+Its default of 1 ms costs an idle server several percent of a processor.
+"""
 
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**31),  # otherwise it builds pandas tables of all events for a disabled page
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(
+        2**31
+    ),  # otherwise it builds pandas tables of all events for a disabled page
     "GRADIO_MCP_SERVER": "False",
     "GRADIO_SSR_MODE": "False",
     "GRADIO_RUN_HISTORY": "False",
@@ -62,7 +70,8 @@ ENVIRONMENT = {
 class GradioPage:
     """A page for Gradio to serve: its Blocks, theme and style sheet.
 
-    ``early_head`` is in the page that the server sends. ``script`` is a file that runs before Gradio's own scripts.
+    ``early_head`` is in the page that the server sends. ``script`` is a file that runs before
+    Gradio's own scripts.
     """
 
     blocks: gr.Blocks
@@ -94,11 +103,18 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
     """Create Pellucid's page."""
     from pellucid_webui.views import app
 
-    return GradioPage(app.create_page(assistant_for, store, turns, owner_of), app.THEME, app.css(), app.early_head(), app.script())
+    return GradioPage(
+        app.create_page(assistant_for, store, turns, owner_of), app.THEME, app.css(), app.early_head(), app.script()
+    )
 
 
-def build(create: PageFactory, assistant_for: AssistantFor, store: ConversationStore, turns: Turns, max_file_size: int) -> GradioApp:
-    """Import Gradio and create its application, which takes seconds. Raises ModuleNotFoundError if it is not installed."""
+def build(
+    create: PageFactory, assistant_for: AssistantFor, store: ConversationStore, turns: Turns, max_file_size: int
+) -> GradioApp:
+    """Import Gradio and create its application, which takes seconds.
+
+    Raises ModuleNotFoundError if it is not installed.
+    """
 
     async def create_app() -> GradioApp:
         return _mounted(create(assistant_for, store, turns), max_file_size)
@@ -106,10 +122,13 @@ def build(create: PageFactory, assistant_for: AssistantFor, store: ConversationS
     quieten()
     from gradio import routes
 
-    # Gradio creates a folder for a feature that is off: let it be an empty one that is removed at once.
+    # Gradio creates a folder for a feature that is off: let it be an empty one that is removed at
+    # once.
     with TemporaryDirectory(prefix="pellucid-") as empty:
         routes.DEFAULT_TEMP_DIR = empty  # type: ignore[attr-defined]  # imported there from gradio.utils
-        return asyncio.run(create_app())  # in an event loop: otherwise Gradio creates loops for its locks, and never closes them
+        return asyncio.run(
+            create_app()
+        )  # in an event loop: otherwise Gradio creates loops for its locks, and never closes them
 
 
 def quieten() -> None:
@@ -129,13 +148,17 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
     from pellucid_webui.hosting.gradio_tabs import TabLimits
 
     class Messages(LRUCache[str, Any]):
-        """Unread messages by session. Gradio deletes those of a reader that disconnects, and leaks a task if there are none."""
+        """Unread messages by session.
+
+        Gradio deletes those of a reader that disconnects, and leaks a task if there are none.
+        """
 
         def __delitem__(self, session: str) -> None:
             if session in self:
                 super().__delitem__(session)
 
-    # Gradio prints the failure of a handler, which fails on a full disk, and then the call never ends.
+    # Gradio prints the failure of a handler, which fails on a full disk, and then the call never
+    # ends.
     vars(queueing)["traceback"] = SimpleNamespace(print_exc=lambda: logger.exception("A call of the page failed."))
     blocks = view.blocks
     blocks.analytics_enabled = False
@@ -147,7 +170,8 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
     blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
     for function in blocks.fns.values():
         function.api_visibility = "private"
-    # Gradio omits its own permissive CORS middleware if there is one; this one allows no other origin.
+    # Gradio omits its own permissive CORS middleware if there is one; this one allows no other
+    # origin.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=[Middleware(CORSMiddleware)])
     gr.mount_gradio_app(
         app,
@@ -167,7 +191,8 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
     )
     for route in app.routes:
         if isinstance(route, Mount) and isinstance(route.app, App):
-            # FastAPI's own response repeats the request, which fails for lone surrogates and for numbers that are not finite.
+            # FastAPI's own response repeats the request, which fails for lone surrogates and for
+            # numbers that are not finite.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
     responses = PageResponses(app, view.early_head, view.script)
     return GradioApp(responses, lambda: app.router.lifespan_context(app), blocks, TabLimits(blocks))

@@ -1,7 +1,8 @@
 """Restricts requests to Gradio to the calls that the page makes, without files, each in a session of its owner.
 
-Gradio treats an object with the key ``path`` as a file of the server, anywhere in the data of a call, and takes any
-``session_hash`` as proof of who is calling. The page sends files as bytes and never by a path, and several users may share a server.
+Gradio treats an object with the key ``path`` as a file of the server, anywhere in the data of a
+call, and takes any ``session_hash`` as proof of who is calling. The page sends files as bytes and
+never by a path, and several users may share a server.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ HEARTBEAT = API + "heartbeat/"
 """Prefix of the paths to which an open page keeps a connection."""
 
 CALLS = frozenset({JOIN, DATA, API + "info", API + "app_id"})
-"""The calls of Gradio's API that the page makes. Others bypass the queue, store and serve files, fetch addresses or reveal internals."""
+"""The calls of Gradio's API that the page makes.
+Others bypass the queue, store and serve files, fetch addresses or reveal internals.
+"""
 
 RELOAD = "reload the page"
 
@@ -43,7 +46,10 @@ def check_call(path: str, method: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GradioRequest:
-    """A request as Gradio receives it. ``tab`` is its session, if any; ``call`` is the body of a call of the page."""
+    """A request as Gradio receives it.
+
+    ``tab`` is its session, if any; ``call`` is the body of a call of the page.
+    """
 
     scope: Scope
     receive: Receive
@@ -72,7 +78,9 @@ async def with_owner_session(request: Request, owner: str) -> GradioRequest:
         return GradioRequest(scope, replayed(body, request.receive), tab, call)
     if scope["path"] == DATA:
         session = _session_of(owner, request.query_params.get("session_hash"))
-        return GradioRequest({**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive, session)
+        return GradioRequest(
+            {**scope, "query_string": urlencode({"session_hash": session}).encode()}, request.receive, session
+        )
     if scope["path"].startswith(HEARTBEAT):
         session = _session_of(owner, scope["path"].removeprefix(HEARTBEAT))
         path = HEARTBEAT + session
@@ -88,7 +96,9 @@ def _call(body: bytes) -> dict[str, Any]:
         if not isinstance(call, dict):
             raise InvalidRequestError(f"A call of the page must be a JSON object: {RELOAD}.")
         if _has_path(call):
-            raise InvalidRequestError(f"The page accepts the content of a file, not a path: {RELOAD} and choose the file there.")
+            raise InvalidRequestError(
+                f"The page accepts the content of a file, not a path: {RELOAD} and choose the file there."
+            )
         if "\\ud" in text.lower():
             json.dumps(call, ensure_ascii=False).encode()
         return call

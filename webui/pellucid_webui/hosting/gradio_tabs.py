@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     import gradio as gr
 
 MAX_TABS = 100
-"""Tabs of one user whose state is kept. A tab whose state was dropped reloads itself when it is used again."""
+"""Tabs of one user whose state is kept.
+A tab whose state was dropped reloads itself when it is used again.
+"""
 
 MAX_RUNNING_CALLS = 64
-"""Calls of one user that may run at the same time. A streamed answer is one call, a click another."""
+"""Calls of one user that may run at the same time.
+A streamed answer is one call, a click another.
+"""
 
 MAX_STOP_CALLS = 8
 """Additional calls that may run if they stop an answer."""
@@ -25,11 +29,16 @@ MAX_UNREAD_MESSAGES = 1000
 """Unread messages of one tab. A streamed answer has at most 20 per second."""
 
 MAX_STREAMS = 2 * MAX_TABS
-"""Connections of one user that may wait for events: a tab has one, and a second one while it waits for results."""
+"""Connections of one user that may wait for events: a tab has one, and a second one while it waits
+for results.
+"""
 
 
 class TabLimits:
-    """Tracks the tabs of all users by the names of their Gradio sessions. Use it from the event loop only."""
+    """Tracks the tabs of all users by the names of their Gradio sessions.
+
+    Use it from the event loop only.
+    """
 
     def __init__(self, blocks: gr.Blocks) -> None:
         self._blocks = blocks
@@ -48,14 +57,19 @@ class TabLimits:
 
     @contextmanager
     def calling(self, owner: str, tab: str, *, stops: bool = False) -> Iterator[None]:
-        """Make room for a call of a tab, and count the call until Gradio has queued it. ``stops``: the call stops an answer.
+        """Make room for a call of a tab, and count the call until Gradio has queued it.
 
-        Raises QueueFullError if too many calls of this owner are running, or if a running tab does not read its results.
+        ``stops``: the call stops an answer.
+
+        Raises QueueFullError if too many calls of this owner are running, or if a running tab does
+        not read its results.
         """
         tabs = self._tabs_of.setdefault(owner, OrderedDict())
         running = self._running()
         if sum(running[name] for name in tabs) >= MAX_RUNNING_CALLS + MAX_STOP_CALLS * stops:
-            raise QueueFullError(f"You already have {MAX_RUNNING_CALLS} requests running: stop one or close a tab, then try again.")
+            raise QueueFullError(
+                f"You already have {MAX_RUNNING_CALLS} requests running: stop one or close a tab, then try again."
+            )
         unread = self._queue.pending_messages_per_session.get(tab)
         if unread is not None and unread.qsize() >= MAX_UNREAD_MESSAGES:
             if running[tab]:
@@ -64,7 +78,9 @@ class TabLimits:
         tabs[tab] = None
         tabs.move_to_end(tab)
         while len(tabs) > MAX_TABS:
-            idle = [name for name in tabs if name != tab and not running[name]]  # never empty: fewer tabs can run than are kept
+            idle = [
+                name for name in tabs if name != tab and not running[name]
+            ]  # never empty: fewer tabs can run than are kept
             oldest = next((name for name in idle if self._is_closed(name)), idle[0])
             del tabs[oldest]
             self._forget(oldest)
@@ -73,7 +89,10 @@ class TabLimits:
 
     @contextmanager
     def streaming(self, owner: str, tab: str) -> Iterator[None]:
-        """Count a connection that waits for events of a tab. Raises QueueFullError if this owner has too many."""
+        """Count a connection that waits for events of a tab.
+
+        Raises QueueFullError if this owner has too many.
+        """
         if self._streams[owner] >= MAX_STREAMS:
             raise QueueFullError("You have too many tabs open: close one, then reload this one.")
         state = self._blocks.state_holder.session_data.get(tab)

@@ -34,10 +34,17 @@ OWNER = "owner"
 
 
 class LoginGate:
-    """Authenticates requests by their login session. Without keys every request belongs to ``local``."""
+    """Authenticates requests by their login session.
+
+    Without keys every request belongs to ``local``.
+    """
 
     def __init__(
-        self, keys: Keys | None, sessions: LoginSessions | None, rate_limit: LoginRateLimit | None = None, bodies: BodyReader | None = None
+        self,
+        keys: Keys | None,
+        sessions: LoginSessions | None,
+        rate_limit: LoginRateLimit | None = None,
+        bodies: BodyReader | None = None,
     ) -> None:
         assert (keys is None) == (sessions is None), "there are sessions if and only if there are keys"
         self._keys = keys
@@ -115,7 +122,10 @@ def owner_of(request: gr.Request) -> str:
 
 
 def cookie_name(request: Request) -> str:
-    """Return the name of the cookie. It contains the port, since servers on all ports of a host share its cookies."""
+    """Return the name of the cookie.
+
+    It contains the port, since servers on all ports of a host share its cookies.
+    """
     server = request.scope.get("server")
     return f"pellucid-{server[1]}" if server else "pellucid"
 
@@ -151,5 +161,11 @@ def redirect_to_page() -> Response:
 
 def _set_cookie(response: Response, request: Request, value: str, age: int) -> None:
     response.set_cookie(
-        cookie_name(request), value, max_age=age, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
+        cookie_name(request),
+        value,
+        max_age=age,
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
     )

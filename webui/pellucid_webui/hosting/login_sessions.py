@@ -28,7 +28,9 @@ TABLE = (
 """The only table of the file, which also distinguishes it from other SQLite files."""
 
 OLD_TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
-"""The table of versions that could not list sessions. Its sessions are dropped, as their users could not see or end them."""
+"""The table of versions that could not list sessions.
+Its sessions are dropped, as their users could not see or end them.
+"""
 
 MAX_SESSIONS = 100
 """Sessions of one owner. The oldest one ends when another one begins."""
@@ -41,7 +43,10 @@ REMEDY = "check the file and the free space on its disk, or stop the server and 
 
 @dataclass(frozen=True, slots=True)
 class LoginSession:
-    """A session as its owner sees it. ``digest`` identifies it but does not open it; ``is_this`` marks the session of the request."""
+    """A session as its owner sees it.
+
+    ``digest`` identifies it but does not open it; ``is_this`` marks the session of the request.
+    """
 
     digest: str
     begun: float
@@ -51,11 +56,14 @@ class LoginSession:
 
 
 class LoginSessions:
-    """The login sessions of a server's page. Only the browser knows a session's id: the file holds its HMAC under the owner's key.
+    """The login sessions of a server's page.
 
-    So no id can be read from the file, and the sessions of a key end when the key changes or is removed. May be used from any thread.
-    Raises ConfigError if the file cannot be opened, and later a PellucidError if it cannot be read or written, or AuthenticationError
-    for an owner without a key.
+    Only the browser knows a session's id: the file holds its HMAC under the owner's key.
+
+    So no id can be read from the file, and the sessions of a key end when the key changes or is
+    removed. May be used from any thread. Raises ConfigError if the file cannot be opened, and later
+    a PellucidError if it cannot be read or written, or AuthenticationError for an owner without a
+    key.
     """
 
     def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.time) -> None:
@@ -65,7 +73,10 @@ class LoginSessions:
         self._file = SqliteFile(path, "login sessions", self._prepare, remedy=REMEDY, busy_seconds=BUSY_SECONDS)
 
     def begin(self, owner: str, agent: str = "") -> str:
-        """Begin a session and return its id, which authenticates its bearer as the owner. ``agent`` is the browser's User-Agent."""
+        """Begin a session and return its id, which authenticates its bearer as the owner.
+
+        ``agent`` is the browser's User-Agent.
+        """
         id, now = secrets.token_urlsafe(32), self._clock()
         with self._file.autocommit() as connection:
             connection.execute("DELETE FROM session WHERE expires <= ?", (now,))
@@ -80,7 +91,9 @@ class LoginSessions:
 
     def owner_of(self, id: str) -> str | None:
         """Return the owner of a session; None for an id that is unknown or expired, or whose owner has another key by now."""
-        return next((owner for owner, key in self._keys.by_owner.items() if self._is_open(_hmac(key, f"{owner}\n{id}"))), None)
+        return next(
+            (owner for owner, key in self._keys.by_owner.items() if self._is_open(_hmac(key, f"{owner}\n{id}"))), None
+        )
 
     def end(self, id: str) -> None:
         """End a session."""
@@ -106,7 +119,9 @@ class LoginSessions:
     def end_others(self, owner: str, id: str) -> None:
         """End all sessions of an owner except the one with this id."""
         with self._file.autocommit() as connection:
-            connection.execute("DELETE FROM session WHERE owner = ? AND digest != ?", (self._mark(owner), self._digest(owner, id)))
+            connection.execute(
+                "DELETE FROM session WHERE owner = ? AND digest != ?", (self._mark(owner), self._digest(owner, id))
+            )
 
     def close(self) -> None:
         """Close the file; it must not be used afterwards."""
@@ -120,7 +135,9 @@ class LoginSessions:
         if not tables:
             connection.execute(TABLE)
         elif tables != [TABLE]:
-            raise ConfigError(f"{self._path} belongs to another program: move it away, since the login sessions are kept there.")
+            raise ConfigError(
+                f"{self._path} belongs to another program: move it away, since the login sessions are kept there."
+            )
 
     def _is_open(self, digest: str) -> bool:
         with self._file.autocommit() as connection:

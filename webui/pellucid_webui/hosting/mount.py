@@ -1,7 +1,7 @@
 """Serves the page at /: a plain one until Gradio is ready, then Gradio's, behind a login if there are API keys.
 
-Gradio is imported when the page is first opened after the models are loaded. Other requests do not wait for it, and a server
-that only editors use never imports it.
+Gradio is imported when the page is first opened after the models are loaded. Other requests do not
+wait for it, and a server that only editors use never imports it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ STREAM = "pellucid-stream"
 """A header in the response to each call, which says whether the tab's stream of results is open."""
 
 CLOSE_MESSAGE = b'"msg":"close_stream"'
-"""Part of Gradio's last message in a stream of results. No value of a user contains it: quotation marks in those are escaped."""
+"""Part of Gradio's last message in a stream of results.
+No value of a user contains it: quotation marks in those are escaped.
+"""
 
 FINAL_UPDATES_SECONDS = 1.0
 """Time in which the last updates of stopped answers can be shown."""
@@ -60,8 +62,9 @@ PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
 class ServerHooks:
     """Functions and events of the server that the page needs.
 
-    ``notice`` returns why there is no page yet, or None once ``assistants`` may be called, which returns those of all users.
-    ``about`` returns HTML about the server. ``departing`` is set when it accepts no more requests, ``closing`` when answers must end.
+    ``notice`` returns why there is no page yet, or None once ``assistants`` may be called, which
+    returns those of all users. ``about`` returns HTML about the server. ``departing`` is set when
+    it accepts no more requests, ``closing`` when answers must end.
     """
 
     assistants: Callable[[], AssistantFor]
@@ -82,7 +85,10 @@ class PageSettings:
 
 
 class Page:
-    """The ASGI application of the page; a ``pellucid.api.page_routing.Page``. Belongs to the event loop."""
+    """The ASGI application of the page; a ``pellucid.api.page_routing.Page``.
+
+    Belongs to the event loop.
+    """
 
     def __init__(self, server: ServerHooks, settings: PageSettings, create: PageFactory = pellucid_view) -> None:
         self._server = server
@@ -139,8 +145,8 @@ class Page:
     def _share(self, request: GradioRequest, owner: str) -> AbstractContextManager[None]:
         """Return what counts a request against its owner's share.
 
-        Raises InvalidRequestError for a call that the page does not make. Entering raises NotFoundError for results that are not
-        expected, and QueueFullError if the share is used up.
+        Raises InvalidRequestError for a call that the page does not make. Entering raises
+        NotFoundError for results that are not expected, and QueueFullError if the share is used up.
         """
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs = self._gradio.tabs
@@ -154,8 +160,8 @@ class Page:
     async def _forward(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
         """Let Gradio answer a request. Release its share as soon as Gradio no longer needs it.
 
-        That is when the response to a call begins, as Gradio's queue then holds the call; and when a stream of results announces
-        its end, as it has no results of later calls.
+        That is when the response to a call begins, as Gradio's queue then holds the call; and when
+        a stream of results announces its end, as it has no results of later calls.
         """
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs, path = self._gradio.tabs, request.scope["path"]
@@ -172,7 +178,10 @@ class Page:
         await respond_until(self._gradio.app, request.scope, request.receive, send_and_release, end)
 
     async def _answer(self, request: Request) -> Response | None:
-        """Answer a request without Gradio, or return None if it is Gradio's. Raises a PellucidError for a request that is refused."""
+        """Answer a request without Gradio, or return None if it is Gradio's.
+
+        Raises a PellucidError for a request that is refused.
+        """
         path = request.scope["path"]
         if path == ALIVE:
             return JSONResponse({"process": self._process_id, "locked": self._settings.keys is not None})
@@ -208,7 +217,10 @@ class Page:
         return LoginSessions(_folder(self._settings.data) / "sessions.db", keys)
 
     async def _notice(self) -> PageNotice | None:
-        """Return why the page cannot be shown yet, or None. Starts Gradio once the server is ready."""
+        """Return why the page cannot be shown yet, or None.
+
+        Starts Gradio once the server is ready.
+        """
         notice = await self._server.notice()
         if notice is not None:
             return notice
@@ -230,7 +242,9 @@ class Page:
         turns = Turns()
         store = await in_page_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
-            gradio = await in_page_thread(build, self._create, assistant_for, store, turns, self._settings.max_file_size)
+            gradio = await in_page_thread(
+                build, self._create, assistant_for, store, turns, self._settings.max_file_size
+            )
             await self._serve(gradio, turns)
         finally:
             await in_page_thread(store.close)
@@ -239,7 +253,8 @@ class Page:
         async with gradio.lifespan():
             self._gradio = gradio
             await _wait_for_first(self._server.closing.wait(), self._ending.wait())
-            # The server exits once no requests are left, but an answer that no tab shows has its grace time too.
+            # The server exits once no requests are left, but an answer that no tab shows has its
+            # grace time too.
             await _wait_for_first(self._server.closing.wait(), turns.wait_until_idle())
             await turns.aclose()
             await _wait_for_first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
@@ -266,9 +281,14 @@ def _failure(error: Exception) -> str:
 
 
 def _folder(data: Path) -> Path:
-    """Return the folder, created if missing and accessible only to its user. Raises ConfigError if it cannot be created."""
+    """Return the folder, created if missing and accessible only to its user.
+
+    Raises ConfigError if it cannot be created.
+    """
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"The folder {data} cannot be created ({error.strerror}): set another one with --data.") from error
+        raise ConfigError(
+            f"The folder {data} cannot be created ({error.strerror}): set another one with --data."
+        ) from error
     return data

@@ -25,7 +25,9 @@ POLICY = (
     "font-src 'self' data:; connect-src 'self' data: blob:; media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""Browsers contact only this server, whatever a model generates. Gradio needs inline scripts, and evaluates its templates."""
+"""Browsers contact only this server, whatever a model generates.
+Gradio needs inline scripts, and evaluates its templates.
+"""
 
 SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
 """Social-media metadata of Gradio's page, with addresses of other servers."""
@@ -51,12 +53,14 @@ class PageResponses:
         self._app = app
         self._script = script.encode()
         self._script_path = f"/assets/pellucid-{hashlib.sha256(self._script).hexdigest()[:8]}.js"
-        # Deferred scripts run in their order in the page, and so before Gradio's, which is a module.
+        # Deferred scripts run in their order in the page, and so before Gradio's, which is a
+        # module.
         self._early_head = f'{early_head}<script defer src="{self._script_path}"></script>\n'.encode()
         self._compressed = GZipMiddleware(self._respond, compresslevel=COMPRESSION_LEVEL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Gradio compresses its scripts itself. A stream must not be compressed: its events would wait for one another.
+        # Gradio compresses its scripts itself. A stream must not be compressed: its events would
+        # wait for one another.
         respond = self._compressed if scope["path"] in (FRONT, CONFIG, self._script_path) else self._respond
         await respond(scope, receive, send)
 
@@ -76,7 +80,9 @@ class PageResponses:
         if path == self._script_path:
             await Response(self._script, media_type="text/javascript")(scope, receive, with_headers)
         else:
-            await self._app(scope, receive, _FrontPageSend(with_headers, self._early_head) if path == FRONT else with_headers)
+            await self._app(
+                scope, receive, _FrontPageSend(with_headers, self._early_head) if path == FRONT else with_headers
+            )
 
 
 class _FrontPageSend:
@@ -95,7 +101,9 @@ class _FrontPageSend:
         self._body += message.get("body", b"")
         if message.get("more_body", False):
             return
-        body = VIEWPORT.sub(b"", SOCIAL_METADATA.sub(b"", self._body)).replace(b"<head>", b"<head>\n" + self._early_head, 1)
+        body = VIEWPORT.sub(b"", SOCIAL_METADATA.sub(b"", self._body)).replace(
+            b"<head>", b"<head>\n" + self._early_head, 1
+        )
         body = PLACE_OF_PAGE.sub(rb"\g<0>" + STARTING, body)
         headers = MutableHeaders(scope=self._start)
         headers["content-length"] = str(len(body))

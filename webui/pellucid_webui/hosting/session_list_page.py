@@ -18,7 +18,14 @@ OTHERS = "others"
 """Names all sessions except the one of the request; a digest names a single one."""
 
 BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
-SYSTEMS = {"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": "Windows", "Mac OS": "macOS", "Linux": "Linux"}
+SYSTEMS = {
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Windows": "Windows",
+    "Mac OS": "macOS",
+    "Linux": "Linux",
+}
 """Names by parts of a User-Agent, most specific first."""
 
 
@@ -39,9 +46,8 @@ def listing(owner: str, found: list[LoginSession]) -> Response:
     rows = "\n".join(_row(number, session) for number, session in enumerate(found))
     others = ""
     if len(found) > 1:
-        others = (
-            f'<form method="post" action="{SESSIONS}?end={OTHERS}"><p><button type="submit">End all other sessions</button></p></form>\n'
-        )
+        button = '<p><button type="submit">End all other sessions</button></p>'
+        others = f'<form method="post" action="{SESSIONS}?end={OTHERS}">{button}</form>\n'
     body = f"""<h1>Sessions</h1>
 <p>These browsers are logged in with the key of <strong>{escape(owner)}</strong>. After a session is ended, its browser needs the key
 again. To lock out a person who knows the key, restart the server with a different one.</p>

@@ -35,7 +35,10 @@ class Segment:
 
 
 def align(a: Sequence[Token], b: Sequence[Token]) -> list[Segment]:
-    """Return the segments of a text, which together have all its tokens. Raises ValueError if the two texts differ."""
+    """Return the segments of a text, which together have all its tokens.
+
+    Raises ValueError if the two texts differ.
+    """
     text = _text(a)
     if text != _text(b):
         raise ValueError("the tokens of two different texts cannot be aligned")
@@ -67,8 +70,9 @@ def last_occurrence(tokens: Sequence[Token], text: str) -> list[Token] | None:
 def message_tokens(tokens: Sequence[Token], text: str) -> list[Token] | None:
     """Return the tokens of a message in a prompt, or None.
 
-    Chat templates may strip a message, and a token may hold its last character and the line end after it. So these are the tokens of the
-    text; else of the stripped text; else those that hold it and nothing else but spaces.
+    Chat templates may strip a message, and a token may hold its last character and the line end
+    after it. So these are the tokens of the text; else of the stripped text; else those that hold
+    it and nothing else but spaces.
     """
     for spelling in dict.fromkeys((text, text.strip())):
         found = last_occurrence(tokens, spelling)

@@ -23,8 +23,9 @@ OWN, SAMPLED = "own", "sampled"
 class PlaceView:
     """Another column's view of a token of an answer, in nats.
 
-    ``ratio`` bounds the logprob under the answer's column minus that under the other column, for the segment that the token belongs to.
-    ``kl`` bounds KL(answer's column || other column) at the token; None where the other column has no token border.
+    ``ratio`` bounds the logprob under the answer's column minus that under the other column, for
+    the segment that the token belongs to. ``kl`` bounds KL(answer's column || other column) at the
+    token; None where the other column has no token border.
     """
 
     ratio: Bounds | None
@@ -58,7 +59,9 @@ class ComparedPlaces:
         numbers = range(len(self.columns))
         spellings = [self._spellings(at) for at in numbers]
         models = [column.settings.model for column in self.columns]
-        return frozenset((a, b) for a in numbers for b in numbers if models[a] == models[b] or _agree(spellings[a], spellings[b]))
+        return frozenset(
+            (a, b) for a in numbers for b in numbers if models[a] == models[b] or _agree(spellings[a], spellings[b])
+        )
 
     def links(self, text: int, column: int) -> list[ComparedPlace]:
         """Return the places of the answer ``text`` for another column; empty if that one has not scored it."""
@@ -90,7 +93,12 @@ class ComparedPlaces:
     def apart(self, column: int) -> list[tuple[int, int]]:
         """Return the ranges of tokens of an answer that are not in every other answer, in order."""
         ends = list(accumulate(len(token.text) for token in self.columns[column].tokens))
-        ranges = [_range(ends, one.a) for other in range(len(self.columns)) if other != column for one in self.differences(column, other)]
+        ranges = [
+            _range(ends, one.a)
+            for other in range(len(self.columns))
+            if other != column
+            for one in self.differences(column, other)
+        ]
         return sorted({one for one in ranges if one[0] < one[1]})
 
     def choice(self, column: int, token: Token, view: str, *, by_id: bool = True) -> KnownChoice | None:
@@ -100,7 +108,9 @@ class ComparedPlaces:
     def _spellings(self, column: int) -> dict[int, bytes]:
         texts = [text.tokens.get(column, []) for text in self.comparison.texts]
         tokens = [token for found in texts for token in found]
-        return {token.id: token.bytes for token in tokens} | {one.id: one.bytes for token in tokens for one in token.top}
+        return {token.id: token.bytes for token in tokens} | {
+            one.id: one.bytes for token in tokens for one in token.top
+        }
 
     def _linked(self, text: int, column: int) -> list[ComparedPlace]:
         compared = self.comparison.texts[text]
@@ -115,7 +125,9 @@ class ComparedPlaces:
             for index, token in enumerate(segment.a):
                 begins = index == 0 and bool(segment.b)
                 views = {
-                    view: PlaceView(ratios[view], self._divergence(text, column, token, segment.b[0], view) if begins else None)
+                    view: PlaceView(
+                        ratios[view], self._divergence(text, column, token, segment.b[0], view) if begins else None
+                    )
                     for view in (OWN, SAMPLED)
                 }
                 found.append(ComparedPlace(read if begins else None, whole, views))
@@ -151,7 +163,9 @@ class ComparedPlaces:
 def _agree(one: Mapping[int, bytes], other: Mapping[int, bytes]) -> bool:
     ids_one, ids_other = _by_spelling(one), _by_spelling(other)
     same_spelling = all(one[id] == other[id] for id in one.keys() & other.keys())
-    return same_spelling and not any(ids_one[spelling].isdisjoint(ids_other[spelling]) for spelling in ids_one.keys() & ids_other.keys())
+    return same_spelling and not any(
+        ids_one[spelling].isdisjoint(ids_other[spelling]) for spelling in ids_one.keys() & ids_other.keys()
+    )
 
 
 def _by_spelling(spellings: Mapping[int, bytes]) -> dict[bytes, set[int]]:

@@ -35,12 +35,17 @@ Reader = tuple[str, str, tuple[Message, ...] | None]
 """What determines how a text is scored: a model, a system prompt, and the messages of a chat."""
 
 _NUMBERS = count(int(1000 * time.time()))
-"""Numbers of comparisons, which keep rising when the server is restarted: the page ignores what is older than what it shows."""
+"""Numbers of comparisons, which keep rising when the server is restarted: the page ignores what is
+older than what it shows.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer of a chat, which a column shows instead of generating one. Without ``tokens`` the column's model reads the text."""
+    """An answer of a chat, which a column shows instead of generating one.
+
+    Without ``tokens`` the column's model reads the text.
+    """
 
     node: int
     text: str
@@ -49,7 +54,10 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChatSource:
-    """The chat that a comparison is of. Columns that generate an answer answer what the answer ``node`` answered."""
+    """The chat that a comparison is of.
+
+    Columns that generate an answer answer what the answer ``node`` answered.
+    """
 
     conversation: str
     title: str
@@ -58,7 +66,10 @@ class ChatSource:
 
 @dataclass(eq=False)
 class Column:
-    """A column: its settings and its answer. ``conversation`` are the messages that it answers, if they are not only the prompt."""
+    """A column: its settings and its answer.
+
+    ``conversation`` are the messages that it answers, if they are not only the prompt.
+    """
 
     letter: str
     settings: TurnSettings
@@ -111,9 +122,10 @@ class ComparedText:
 class Comparison:
     """A comparison of columns, and its progress.
 
-    ``texts`` are the answers in the order of the columns, followed by the reference if there is one. ``history`` are the messages
-    before the prompt. Without a prompt the columns read the reference in place of an answer, as a text that no question precedes.
-    ``refused`` is set if too many requests were running for one of its columns.
+    ``texts`` are the answers in the order of the columns, followed by the reference if there is
+    one. ``history`` are the messages before the prompt. Without a prompt the columns read the
+    reference in place of an answer, as a text that no question precedes. ``refused`` is set if too
+    many requests were running for one of its columns.
     """
 
     prompt: str
@@ -142,7 +154,9 @@ class Comparison:
     @property
     def size(self) -> int:
         """The number of tokens that it holds."""
-        return sum(len(column.tokens) for column in self.columns) + sum(len(one) for text in self.texts for one in text.tokens.values())
+        return sum(len(column.tokens) for column in self.columns) + sum(
+            len(one) for text in self.texts for one in text.tokens.values()
+        )
 
     @property
     def same_reader(self) -> bool:
@@ -181,7 +195,9 @@ class Comparison:
 
     def _texts_so_far(self) -> list[ComparedText]:
         """Return the answers and the reference, before other columns have scored them."""
-        texts = [ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(self.columns)]
+        texts = [
+            ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(self.columns)
+        ]
         if self.reference.strip() and not self.reads_only:
             texts.append(ComparedText(REFERENCE, self.reference))
         return texts
@@ -221,7 +237,10 @@ class Comparison:
             column.took = time.monotonic() - begun
 
     async def _open_stored(self, assistant: Assistant, column: Column, stored: StoredAnswer) -> None:
-        """Show a stored answer. Its model reads it now if it has no tokens, for example because a person wrote it."""
+        """Show a stored answer.
+
+        Its model reads it now if it has no tokens, for example because a person wrote it.
+        """
         column.end, column.tokens = FinishReason.STOP, list(stored.tokens)
         if not stored.tokens and stored.text.strip():
             at = self.columns.index(column)
@@ -230,7 +249,10 @@ class Comparison:
             column.tokens = text.tokens.get(at, [])
 
     def _scorings(self, assistant: Assistant) -> list[Coroutine[Any, Any, None]]:
-        """Return what is left to score. Columns with the same model and system prompt share one reading of a text."""
+        """Return what is left to score.
+
+        Columns with the same model and system prompt share one reading of a text.
+        """
         works = []
         for text in self.texts:
             if not text.text.strip():
@@ -248,7 +270,11 @@ class Comparison:
     async def _score(self, assistant: Assistant, text: ComparedText, columns: Sequence[int]) -> None:
         """Have the first of some columns score a text as if it were its own answer; all of them have the same reader."""
         column = self.columns[columns[0]]
-        read = text.text if self.reads_only else [*column.messages(self.prompt, self.history), Message(ASSISTANT, text.text)]
+        read = (
+            text.text
+            if self.reads_only
+            else [*column.messages(self.prompt, self.history), Message(ASSISTANT, text.text)]
+        )
         tokens: list[Token] = []
         try:
             query = ScoreQuery(read, model=column.settings.model or None, top_logprobs=ALTERNATIVES)
@@ -256,7 +282,9 @@ class Comparison:
             found = last_occurrence(tokens, text.text)
             if found is None:
                 name = text.name if text.name == REFERENCE else f"{text.name}'s answer"
-                raise PellucidError(f"The chat template of {column.letter}'s model changes {name}, so {column.letter} cannot score it.")
+                raise PellucidError(
+                    f"The chat template of {column.letter}'s model changes {name}, so {column.letter} cannot score it."
+                )
             text.tokens |= dict.fromkeys(columns, found)
         except Exception as error:
             for at in columns:

@@ -75,8 +75,13 @@ def to_json(places: ComparedPlaces, form: dict[str, Any]) -> str:
     comparison = places.comparison
     texts = []
     for at, text in enumerate(comparison.texts):
-        columns = {comparison.columns[j].letter: [record(token) for token in tokens] for j, tokens in sorted(text.tokens.items())}
-        texts.append({"name": text.name, "text": text.text, "columns": columns, "divergences": _divergences(places, at)})
+        columns = {
+            comparison.columns[j].letter: [record(token) for token in tokens]
+            for j, tokens in sorted(text.tokens.items())
+        }
+        texts.append(
+            {"name": text.name, "text": text.text, "columns": columns, "divergences": _divergences(places, at)}
+        )
     found = {
         "form": form,
         "summary": sentences(places),
@@ -112,7 +117,11 @@ def _rows(places: ComparedPlaces) -> Iterator[Sequence[Any]]:
             for index, token in enumerate(tokens):
                 alternatives = json.dumps([[one.text, one.logprob] for one in token.top], ensure_ascii=False)
                 known = token.logprob is not None
-                numbers = (exp(token.logprob), token.logprob, -token.logprob / log(2)) if token.logprob is not None else (None,) * 3
+                numbers = (
+                    (exp(token.logprob), token.logprob, -token.logprob / log(2))
+                    if token.logprob is not None
+                    else (None,) * 3
+                )
                 choice = places.choice(column, token, SAMPLED) if known else None
                 sampled = choice.probability(token.id) if choice is not None else None
                 at_temperature = (None, None) if sampled is None else (sampled.low, sampled.high)
@@ -128,7 +137,10 @@ def _divergences(places: ComparedPlaces, text: int) -> dict[str, list[dict[str, 
     return {
         column.letter: [
             {"token": place.token, "segment": list(place.segment)}
-            | {view: {"log_ratio": _bounds(place.views[view].ratio), "kl": _bounds(place.views[view].kl)} for view in (OWN, SAMPLED)}
+            | {
+                view: {"log_ratio": _bounds(place.views[view].ratio), "kl": _bounds(place.views[view].kl)}
+                for view in (OWN, SAMPLED)
+            }
             for place in places.links(text, at)
         ]
         for at, column in enumerate(places.columns)
@@ -163,11 +175,11 @@ def _table(caption: str, rows: Sequence[Sequence[str]]) -> str:
     head, *others = rows
     cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in found)}</tr>' for name, *found in others
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in found)}</tr>'
+        for name, *found in others
     )
-    return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    head = f"<caption>{escape(caption)}</caption><thead><tr>{cells}</tr></thead>"
+    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def export(comparison: Comparison, form: dict[str, Any], kind: str) -> tuple[str, str, str]:

@@ -77,8 +77,9 @@ def about(column: Column) -> str:
 def analysis(places: ComparedPlaces) -> dict[str, Any]:
     """Return, for each answer and each column, the tokens as that column reads them, and how they relate.
 
-    ``readings[i][j]`` are the tokens of answer i under column j as a batch, ``links[i][j]`` its places (see ``_place``), ``ranges[i][j]``
-    the tokens of answer j at the same place as each token of answer i, and ``sampled[i][j]`` the scales at column j's temperature.
+    ``readings[i][j]`` are the tokens of answer i under column j as a batch, ``links[i][j]`` its
+    places (see ``_place``), ``ranges[i][j]`` the tokens of answer j at the same place as each token
+    of answer i, and ``sampled[i][j]`` the scales at column j's temperature.
     """
     numbers = range(len(places.columns))
     return {
@@ -118,7 +119,9 @@ def _scales(places: ComparedPlaces, column: int, tokens: Sequence[Token]) -> lis
         if choice is None:
             found.append(None)
         else:
-            found.append([_digits(one) for one in (choice.scale.low, choice.scale.high, choice.most_unlisted, choice.unlisted)])
+            found.append(
+                [_digits(one) for one in (choice.scale.low, choice.scale.high, choice.most_unlisted, choice.unlisted)]
+            )
     return found
 
 

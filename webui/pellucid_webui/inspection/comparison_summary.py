@@ -72,9 +72,14 @@ def sentences(places: ComparedPlaces) -> list[str]:
 def _surest(comparison: Comparison) -> list[str]:
     """Return which column finds the text that all read the most likely, and how much less the others do.
 
-    Models without a token that begins a text do not predict its first one, so what any column does not predict counts for none.
+    Models without a token that begins a text do not predict its first one, so what any column does
+    not predict counts for none.
     """
-    read = [column for column in comparison.columns if column.error is None and any(one.logprob is not None for one in column.tokens)]
+    read = [
+        column
+        for column in comparison.columns
+        if column.error is None and any(one.logprob is not None for one in column.tokens)
+    ]
     if len(read) < 2:
         return []
     first = max(_predicted_from(column.tokens) for column in read)
@@ -85,9 +90,13 @@ def _surest(comparison: Comparison) -> list[str]:
         found.append((-_sum(predicted) / log(2), column))
     (least, surest), *others = sorted(found, key=lambda one: one[0])
     if others[-1][0] - least < EQUAL_BITS:
-        return [f"{_joined([column.letter for column in read])} are equally sure of the text: {least:.1f} bits of surprisal."]
+        return [
+            f"{_joined([column.letter for column in read])} are equally sure of the text: {least:.1f} bits of surprisal."
+        ]
     rest = ", ".join(f"{column.letter} with {bits:.1f}" for bits, column in others)
-    return [f"{surest.letter} ({surest.settings.model}) is the surest of the text, with {least:.1f} bits of surprisal; {rest}."]
+    return [
+        f"{surest.letter} ({surest.settings.model}) is the surest of the text, with {least:.1f} bits of surprisal; {rest}."
+    ]
 
 
 def _predicted_from(tokens: Sequence[Token]) -> int:
@@ -130,7 +139,10 @@ def figures(places: ComparedPlaces) -> list[list[str]]:
     view = default_view(places.comparison)
     rows = [["", *[f"{column.letter}'s answer" for column in columns]]]
     for other, column in enumerate(columns):
-        cells = ["–" if at == other else _divergence_words(mean_divergence(places, at, other, view)) for at in range(len(columns))]
+        cells = [
+            "–" if at == other else _divergence_words(mean_divergence(places, at, other, view))
+            for at in range(len(columns))
+        ]
         rows.append([f"KL divergence to {column.letter}, bits per token", *cells])
     for other, column in enumerate(columns if not places.comparison.same_reader else []):
         cells = ["–" if at == other else _share_words(agreement(places, at, other)) for at in range(len(columns))]
@@ -211,7 +223,9 @@ def _text_differences(places: ComparedPlaces) -> list[Jump]:
     return [Jump("first", one.text, one.token, one.words) if not n else one for n, one in enumerate(ordered)]
 
 
-def _described(places: ComparedPlaces, columns: tuple[Column, Column], difference: TextDifference, *, first: bool) -> str:
+def _described(
+    places: ComparedPlaces, columns: tuple[Column, Column], difference: TextDifference, *, first: bool
+) -> str:
     a, b = columns
     text_a, text_b = a.text[slice(*difference.a)], b.text[slice(*difference.b)]
     if first and text_a and text_b:
@@ -263,7 +277,9 @@ def _likelihood(ratio: float, column: Column, against: Column) -> str:
         return f"{column.letter} and {against.letter} find {column.letter}'s answer equally likely."
     if ratio > 0:
         return f"{column.letter} finds its own answer {times(ratio)} as likely per token as {against.letter} does."
-    return f"{against.letter} finds {column.letter}'s answer {times(-ratio)} as likely per token as {column.letter} does."
+    return (
+        f"{against.letter} finds {column.letter}'s answer {times(-ratio)} as likely per token as {column.letter} does."
+    )
 
 
 def mean_divergence(places: ComparedPlaces, text: int, other: int, view: str) -> Bounds | None:
@@ -271,7 +287,9 @@ def mean_divergence(places: ComparedPlaces, text: int, other: int, view: str) ->
     known = [kl for place in places.links(text, other) if (kl := place.views[view].kl) is not None]
     if not known:
         return None
-    return Bounds(*(sum(values) / len(known) / log(2) for values in ([one.low for one in known], [one.high for one in known])))
+    return Bounds(
+        *(sum(values) / len(known) / log(2) for values in ([one.low for one in known], [one.high for one in known]))
+    )
 
 
 def agreement(places: ComparedPlaces, text: int, other: int) -> float | None:
@@ -279,7 +297,9 @@ def agreement(places: ComparedPlaces, text: int, other: int) -> float | None:
     tokens = places.columns[text].tokens
     read = places.comparison.texts[text].tokens.get(other, []) if places.comparison.texts else []
     linked = [
-        (token, read[place.token]) for token, place in zip(tokens, places.links(text, other), strict=False) if place.token is not None
+        (token, read[place.token])
+        for token, place in zip(tokens, places.links(text, other), strict=False)
+        if place.token is not None
     ]
     both = [(one.top[0].bytes == two.top[0].bytes) for one, two in linked if one.top and two.top]
     return sum(both) / len(both) if both else None
@@ -321,7 +341,10 @@ def _next(places: ComparedPlaces, column: Column, index: int) -> str:
     if token.logprob is None:
         return f"{column.letter} has {quoted(token.text)}"
     probability = exp(token.logprob)
-    if default_view(places.comparison) == SAMPLED and (choice := places.choice(places.columns.index(column), token, SAMPLED)) is not None:
+    if (
+        default_view(places.comparison) == SAMPLED
+        and (choice := places.choice(places.columns.index(column), token, SAMPLED)) is not None
+    ):
         probability = choice.probability(token.id).middle
     return f"{column.letter} has {quoted(token.text)} ({percent(probability)})"
 

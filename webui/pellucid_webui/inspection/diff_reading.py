@@ -82,7 +82,11 @@ def summary(readings: Sequence[HunkReading], model: str) -> str:
     old, new = _per_byte(removed), _per_byte(added)
     if old is not None and new is not None:
         saved = old - new
-        verdict = "as surprising as the old ones" if abs(saved) < EQUAL_BITS else f"{'less' if saved > 0 else 'more'} surprising"
+        verdict = (
+            "as surprising as the old ones"
+            if abs(saved) < EQUAL_BITS
+            else f"{'less' if saved > 0 else 'more'} surprising"
+        )
         by = "" if abs(saved) < EQUAL_BITS else f", by {abs(saved):.2f} bits per byte"
         parts.append(f"{model} finds the new lines {verdict}{by}.")
     if added:
@@ -122,7 +126,10 @@ def _scored_lines(hunk: Hunk, lines: Sequence[DiffLine], tokens: Sequence[Token]
 def _side(one: ScoredLine | None, *, is_new: bool) -> list[Any] | None:
     if one is None:
         return None
-    pieces = [[token.text.strip("\r\n"), None if token.logprob is None else round(-token.logprob / log(2), 2)] for token in one.tokens]
+    pieces = [
+        [token.text.strip("\r\n"), None if token.logprob is None else round(-token.logprob / log(2), 2)]
+        for token in one.tokens
+    ]
     if not pieces:  # not read yet, or a blank line whose line end belongs to a token of another line
         pieces = [[one.line.text, None]]
     return [one.line.kind, one.line.new if is_new else one.line.old, round(one.bits, 2) if one.tokens else None, pieces]

@@ -49,7 +49,9 @@ def _uncounted(tokens: int) -> str:
     """Return a sentence on tokens without an exact entropy: the middle of a range could be in another class."""
     if not tokens:
         return ""
-    return f"Not counted: {tokens} {'token' if tokens == 1 else 'tokens'} whose exact entropy the engine does not report."
+    return (
+        f"Not counted: {tokens} {'token' if tokens == 1 else 'tokens'} whose exact entropy the engine does not report."
+    )
 
 
 def _by_rank(reading: ReadingFigures) -> Histogram:

@@ -1,7 +1,8 @@
 """Finds where each character of a Markdown text is in its rendered HTML, so that tokens can be shown in rendered text.
 
-The inline parser knows where it reads while it adds text; here it records that. What cannot be placed with certainty, such as an
-entity or a table cell with an escaped pipe, gets no place. A rendered formula is one place: its characters are not those of its source.
+The inline parser knows where it reads while it adds text; here it records that. What cannot be
+placed with certainty, such as an entity or a table cell with an escaped pipe, gets no place. A
+rendered formula is one place: its characters are not those of its source.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from markdown_it.utils import EnvType, OptionsDict
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks, markdown_parser
 
 CONTROLS = frozenset({"figcaption", "button"})
-"""Elements whose text is the page's, not the author's. Scripts change it, so it counts as no text of a block."""
+"""Elements whose text is the page's, not the author's.
+Scripts change it, so it counts as no text of a block.
+"""
 
 NOWHERE = -1
 
@@ -217,7 +220,10 @@ def _place_blocks(tokens: Sequence[Token], lines: _Lines) -> None:
 
 
 def _place_row(cells: Sequence[tuple[Token, str]], lines: _Lines) -> None:
-    """Place the cells of a table's row: what is between its pipes. Rows of another shape get no places."""
+    """Place the cells of a table's row: what is between its pipes.
+
+    Rows of another shape get no places.
+    """
     number = cells[0][0].map[0] if cells and cells[0][0].map else None
     if number is None:
         return
@@ -259,7 +265,13 @@ def _placing_parser() -> MarkdownIt:
     parser.inline = _PlacingInline(parser.inline)
     rules = cast("dict[str, RenderRule]", cast("RendererHTML", parser.renderer).rules)
     rules["text_special"] = rules["text"]
-    for name, opening in {"text": "", "text_special": "", "code_inline": "<code>", "fence": "<code>", "code_block": "<code>"}.items():
+    for name, opening in {
+        "text": "",
+        "text_special": "",
+        "code_inline": "<code>",
+        "fence": "<code>",
+        "code_block": "<code>",
+    }.items():
         rules[name] = _marking(rules[name], opening)
     for name in ("formula", "formula_block"):
         rules[name] = _marking_formula(rules[name])
@@ -331,7 +343,9 @@ def _text_of(marked: str) -> tuple[str, list[tuple[int, int]]]:
     return "".join(text), numbers
 
 
-def _block(marked: str, texts: Sequence[tuple[str, list[int]]], source: str, origins: Sequence[int] | None) -> RenderedBlock:
+def _block(
+    marked: str, texts: Sequence[tuple[str, list[int]]], source: str, origins: Sequence[int] | None
+) -> RenderedBlock:
     text, numbers = _text_of(marked)
     runs: list[Run] = []
     formulas: list[Formula] = []

@@ -1,30 +1,36 @@
 """Bounds the divergence of two models' choices from the alternatives that are known of each; computes perplexities.
 
-Of a choice p the server gives the probabilities of its alternatives (and of the token itself), and the mass r of all other tokens,
-none of which is more likely than m, the last alternative. At a temperature T each probability is raised to a = 1/T and multiplied by
-a scale s, so that they sum to 1. The sum over the other tokens is known only within bounds. For at most N tokens:
+Of a choice p the server gives the probabilities of its alternatives (and of the token itself), and
+the mass r of all other tokens, none of which is more likely than m, the last alternative. At a
+temperature T each probability is raised to a = 1/T and multiplied by a scale s, so that they sum to
+1. The sum over the other tokens is known only within bounds. For at most N tokens:
 
-    a > 1:  N (r / N)^a  <=  sum p_u^a  <=  r m^(a - 1)          a < 1: the same bounds, exchanged          a = 1: r
+    a > 1:  N (r / N)^a  <=  sum p_u^a  <=  r m^(a - 1)          a < 1: the same bounds, exchanged
+    a = 1: r
 
-so s lies between s_low and s_high. The same holds for q, with t. Let K be the alternatives of both, A those of p alone, B those of q alone.
+so s lies between s_low and s_high. The same holds for q, with t. Let K be the alternatives of both,
+A those of p alone, B those of q alone.
 
-Lower bound. Merging tokens into classes can only lower the divergence (the log sum inequality, Cover and Thomas, Elements of
-Information Theory, 2.7.1). With the tokens of K one by one, and all others in one class,
+Lower bound. Merging tokens into classes can only lower the divergence (the log sum inequality,
+Cover and Thomas, Elements of Information Theory, 2.7.1). With the tokens of K one by one, and all
+others in one class,
 
     KL >= sum_K p log(p / q) + P log(P / Q),    P = 1 - sum_K p,    Q = 1 - sum_K q.
 
-A token of A that is more likely under p than any unlisted token can be under q (q <= t m^a) is kept out of that class as well,
-with this limit in place of q; the greater of the two bounds counts. Each is a sum of x log(x / y) with x linear in s and y in t, so it
-is convex, and its tangent plane in the middle of the box of (s, t) is below it: the least corner of the plane is a bound.
+A token of A that is more likely under p than any unlisted token can be under q (q <= t m^a) is kept
+out of that class as well, with this limit in place of q; the greater of the two bounds counts. Each
+is a sum of x log(x / y) with x linear in s and y in t, so it is convex, and its tangent plane in
+the middle of the box of (s, t) is below it: the least corner of the plane is a bound.
 
-Upper bound. It needs one assumption: no token is less likely than LEAST_PROBABILITY under q at temperature 1, so q >= t f with
-f = LEAST_PROBABILITY^a. Then
+Upper bound. It needs one assumption: no token is less likely than LEAST_PROBABILITY under q at
+temperature 1, so q >= t f with f = LEAST_PROBABILITY^a. Then
 
     KL <= sum_K p log(p / q) + sum_A p log(p / (t f)) + R max(0, log(c / g)),
 
-where R is the most that p may leave for tokens that it does not list, c the most that one of them can have, and g the least that q can
-give one. The first two sums are convex in (s, t), so their maximum is in a corner of the box. Models with different vocabularies have no
-upper bound: q may be unable to produce the token at all.
+where R is the most that p may leave for tokens that it does not list, c the most that one of them
+can have, and g the least that q can give one. The first two sums are convex in (s, t), so their
+maximum is in a corner of the box. Models with different vocabularies have no upper bound: q may be
+unable to produce the token at all.
 """
 
 from __future__ import annotations
@@ -70,8 +76,9 @@ class Bounds:
 class KnownChoice:
     """The known part of a model's choice at one place, at a temperature.
 
-    ``weights`` are the powers of the known probabilities as shares of the highest one; ``scale`` bounds the factor that makes them
-    probabilities. ``most`` and ``least`` are the powers of the highest and of the lowest share of any other token.
+    ``weights`` are the powers of the known probabilities as shares of the highest one; ``scale``
+    bounds the factor that makes them probabilities. ``most`` and ``least`` are the powers of the
+    highest and of the lowest share of any other token.
     """
 
     weights: Mapping[Key, float]
@@ -100,7 +107,8 @@ class KnownChoice:
 def choice_of(token: Token, temperature: float = 1.0, *, by_id: bool = True) -> KnownChoice | None:
     """Return what is known of the choice that led to a token, at a temperature (0: greedy); None if it has no alternatives.
 
-    With ``by_id`` tokens are distinguished by their ids, else by their bytes, for models with different tokenizers.
+    With ``by_id`` tokens are distinguished by their ids, else by their bytes, for models with
+    different tokenizers.
     """
     if not token.top:
         return None
@@ -138,7 +146,9 @@ def divergence(p: KnownChoice, q: KnownChoice, *, same_vocabulary: bool = True) 
 def _apart(p: KnownChoice, q: KnownChoice) -> list[Key]:
     """Return the tokens that are more likely under p than any unlisted token can be under q."""
     return [
-        key for key, weight in p.weights.items() if key not in q.weights and p.scale.low * weight > q.scale.high * max(q.most, ROUNDING)
+        key
+        for key, weight in p.weights.items()
+        if key not in q.weights and p.scale.low * weight > q.scale.high * max(q.most, ROUNDING)
     ]
 
 
@@ -166,7 +176,10 @@ def _lowest(p: KnownChoice, q: KnownChoice, apart: Iterable[Key]) -> float:
 def _highest(p: KnownChoice, q: KnownChoice) -> float:
     pairs = [(weight, q.weights.get(key, q.least)) for key, weight in p.weights.items()]
     corners = product((p.scale.low, p.scale.high), (q.scale.low, q.scale.high))
-    listed = max(sum(s * weight * log(max(s * weight, TINIEST) / max(t * other, TINIEST)) for weight, other in pairs) for s, t in corners)
+    listed = max(
+        sum(s * weight * log(max(s * weight, TINIEST) / max(t * other, TINIEST)) for weight, other in pairs)
+        for s, t in corners
+    )
     if p.unlisted <= TINIEST or p.most_unlisted <= 0:
         return listed
     least = q.scale.low * min([q.least, *(weight for key, weight in q.weights.items() if key not in p.weights)])

@@ -19,9 +19,10 @@ EQUAL_BITS = 0.005
 class ReadingDifference:
     """The bits that the second model saves: positive where it is less surprised than the first one.
 
-    ``tokens`` has a value for each token of the first model: that of the shortest piece around it at whose ends both models have a
-    token border; None where a model has no probability. ``lines`` has the sum of each line, by line number. ``segments`` are these
-    pieces, and ``places`` the index of the piece of each token of the first model.
+    ``tokens`` has a value for each token of the first model: that of the shortest piece around it
+    at whose ends both models have a token border; None where a model has no probability. ``lines``
+    has the sum of each line, by line number. ``segments`` are these pieces, and ``places`` the
+    index of the piece of each token of the first model.
     """
 
     first: ReadingFigures
@@ -44,7 +45,11 @@ class ReadingDifference:
         else:
             share, unit = _ratio(saved, self.first.bytes), "bits per byte"
         direction = "as" if abs(share) < EQUAL_BITS else "less" if share > 0 else "more"
-        than = f"as surprising as {self.first.model} does" if direction == "as" else f"{direction} surprising than {self.first.model} does"
+        than = (
+            f"as surprising as {self.first.model} does"
+            if direction == "as"
+            else f"{direction} surprising than {self.first.model} does"
+        )
         verdict = f"Bits saved by {self.second.model}: {signed(share, 2)} {unit}, so it finds this text {than}."
         if not self.lines:
             return verdict
@@ -54,15 +59,18 @@ class ReadingDifference:
     def figures(self, start: int, end: int) -> list[list[Any] | None]:
         """Return both models' figures of the piece of each token from ``start`` to ``end``, for the page.
 
-        These are the bits of both, the tokens of both, the second model's rank and bounds of its entropy in nats (equal if it is known
-        exactly) if the piece is one token of it, and the text of the piece if it is not one token of both; None where a model has no
-        probability.
+        These are the bits of both, the tokens of both, the second model's rank and bounds of its
+        entropy in nats (equal if it is known exactly) if the piece is one token of it, and the text
+        of the piece if it is not one token of both; None where a model has no probability.
         """
         return [_figures(self.segments[place]) for place in self.places[start:end]]
 
 
 def difference(first: ReadingFigures, second: ReadingFigures) -> ReadingDifference:
-    """Compare two readings of one text, also with different tokenizers. Raises ValueError if the texts differ."""
+    """Compare two readings of one text, also with different tokenizers.
+
+    Raises ValueError if the texts differ.
+    """
     numbers = iter(first.line_numbers())
     tokens: list[float | None] = []
     lines: dict[int, float] = {}

@@ -15,7 +15,9 @@ from pellucid_webui.conversations.compact_tokens import record
 from pellucid_webui.inspection.model_divergence import perplexity
 
 RANK_BINS = (10, 100, 1000)
-"""Highest ranks of GLTR's colours green, yellow and red; higher ranks are purple (Gehrmann et al. 2019, arXiv 1906.04043)."""
+"""Highest ranks of GLTR's colours green, yellow and red; higher ranks are purple (Gehrmann et al.
+2019, arXiv 1906.04043).
+"""
 
 COLUMNS = (
     "position",
@@ -32,14 +34,17 @@ COLUMNS = (
     "rest",
     "alternatives",
 )
-"""The columns of a CSV file. Those of the least and the most entropy are empty where the exact one is known."""
+"""The columns of a CSV file.
+Those of the least and the most entropy are empty where the exact one is known.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SurprisingLine:
     """A line of the text and its surprisal in bits: in total (``bits``) and of its most surprising token (``most``).
 
-    ``number`` counts from 1. ``first`` and ``peak`` are the indices of its first and of its most surprising token.
+    ``number`` counts from 1. ``first`` and ``peak`` are the indices of its first and of its most
+    surprising token.
     """
 
     number: int
@@ -92,7 +97,10 @@ class ReadingFigures:
         return counts
 
     def lines(self) -> list[SurprisingLine]:
-        """Return the lines that have tokens, in order. A token belongs to the line of its first character that is not a line end."""
+        """Return the lines that have tokens, in order.
+
+        A token belongs to the line of its first character that is not a line end.
+        """
         groups: dict[int, list[int]] = {}
         for index, number in enumerate(self.line_numbers()):
             if self.tokens[index].logprob is not None:

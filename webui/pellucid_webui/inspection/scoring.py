@@ -16,7 +16,10 @@ Explain = Callable[[FinishReason], str]
 
 
 async def score(assistant: Assistant, query: ScoreQuery, add: Callable[[Token], None], explain: Explain) -> None:
-    """Score a text to its end, and hand each token to ``add``. Raises a PellucidError if that fails or is cut short."""
+    """Score a text to its end, and hand each token to ``add``.
+
+    Raises a PellucidError if that fails or is cut short.
+    """
     async with aclosing(assistant.score(query)) as items:
         async for item in items:
             if isinstance(item, Finish):

@@ -23,7 +23,10 @@ BATCH_TOKENS = 4096
 
 @dataclass(eq=False)
 class StoredReading:
-    """A text as a model has read it so far. The alternatives of 60,000 tokens would take 150 MB as objects, and take 6 MB here."""
+    """A text as a model has read it so far.
+
+    The alternatives of 60,000 tokens would take 150 MB as objects, and take 6 MB here.
+    """
 
     model: str = ""
     tokens: list[Token] = field(default_factory=list)
@@ -41,14 +44,22 @@ class StoredReading:
     def columns(self, start: int) -> dict[str, Any]:
         """Return what the page needs to draw the tokens from ``start``: a list for each field, without alternatives."""
         tokens = self.tokens[start : start + BATCH_TOKENS]
-        ranges = {str(at): entropy_bounds(token.entropy_range) for at, token in enumerate(tokens) if token.entropy_range is not None}
+        ranges = {
+            str(at): entropy_bounds(token.entropy_range)
+            for at, token in enumerate(tokens)
+            if token.entropy_range is not None
+        }
         return {
             "t": [token.text for token in tokens],
             "l": [None if token.logprob is None else rounded(clamped(token.logprob)) for token in tokens],
             "r": [token.rank for token in tokens],
             "e": [None if token.entropy is None else rounded(token.entropy) for token in tokens],
             **({"h": ranges} if ranges else {}),
-            "b": {str(at): b64encode(token.bytes).decode() for at, token in enumerate(tokens) if token.bytes != token.text.encode()},
+            "b": {
+                str(at): b64encode(token.bytes).decode()
+                for at, token in enumerate(tokens)
+                if token.bytes != token.text.encode()
+            },
         }
 
     def part(self, number: int) -> str:

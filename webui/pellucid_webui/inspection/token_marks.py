@@ -15,7 +15,9 @@ UNSURE_BELOW = 0.3
 """A token with a lower probability is unsure."""
 
 UNSURE_SHARE = 0.1
-"""Largest part of a text that is marked, the least probable tokens first: more than that, and readers learn to ignore the marks."""
+"""Largest part of a text that is marked, the least probable tokens first: more than that, and
+readers learn to ignore the marks.
+"""
 
 STEPS = 8
 """Steps of the colour scale above plain, as in colours.js."""
@@ -26,10 +28,12 @@ Marks = dict[str, Any]
 def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | None:
     """Return where the tokens of an answer are in its rendered text; None if its tokens do not spell the end of it.
 
-    ``lengths`` has the number of UTF-16 units of the text of each block. ``places`` has five numbers for each piece of a token: the
-    token, the block, the piece's first unit and the unit after its last, and the step of the token's colour. All tokens of a formula
-    have the same piece, the whole of it. ``unsure`` has the tokens that are marked, ``least`` is the least probable token that is
-    shown, and ``count`` is the number of all tokens. ``before`` is Markdown in front of the text, such as an opening fence.
+    ``lengths`` has the number of UTF-16 units of the text of each block. ``places`` has five
+    numbers for each piece of a token: the token, the block, the piece's first unit and the unit
+    after its last, and the step of the token's colour. All tokens of a formula have the same piece,
+    the whole of it. ``unsure`` has the tokens that are marked, ``least`` is the least probable
+    token that is shown, and ``count`` is the number of all tokens. ``before`` is Markdown in front
+    of the text, such as an opening fence.
     """
     records = [record for batch in batches for record in records_in(batch)]
     spelled = "".join(record["t"] for record in records)
@@ -46,7 +50,9 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
         units = _Units(block.text)
         for token, begin, end, share in _pieces(block, ends):
             places += (token, number, units(begin), units(end), steps[token])
-            shown[token] += max(1, len(block.text[begin:end].strip()) // share) if share > 1 else len(block.text[begin:end].strip())
+            shown[token] += (
+                max(1, len(block.text[begin:end].strip()) // share) if share > 1 else len(block.text[begin:end].strip())
+            )
         lengths.append(units(len(block.text)))
     ranked = sorted((_probability(record), index) for index, record in enumerate(records) if shown[index])
     return {
@@ -106,7 +112,9 @@ class _Units:
     """Converts indices of characters to indices of UTF-16 units, in which a browser counts."""
 
     def __init__(self, text: str) -> None:
-        self._before = list(accumulate((ord(character) > 0xFFFF for character in text), initial=0)) if not text.isascii() else None
+        self._before = (
+            list(accumulate((ord(character) > 0xFFFF for character in text), initial=0)) if not text.isascii() else None
+        )
 
     def __call__(self, index: int) -> int:
         return index if self._before is None else index + self._before[index]

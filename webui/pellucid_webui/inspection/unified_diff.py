@@ -1,4 +1,7 @@
-"""Reads a unified diff, as git writes it: its hunks with their old and new lines. Opens no file: the diff itself has the text."""
+"""Reads a unified diff, as git writes it: its hunks with their old and new lines.
+
+Opens no file: the diff itself has the text.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ _NO_NEWLINE = "\\"
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """A line of a hunk. ``kind`` is a space, ``-`` or ``+``; ``old`` and ``new`` are its numbers in the files that have it."""
+    """A line of a hunk.
+
+    ``kind`` is a space, ``-`` or ``+``; ``old`` and ``new`` are its numbers in the files that have
+    it.
+    """
 
     kind: str
     text: str
@@ -27,7 +34,10 @@ class DiffLine:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """A changed place of a file. ``section`` is the line that git names after the second ``@@``, such as the function around it."""
+    """A changed place of a file.
+
+    ``section`` is the line that git names after the second ``@@``, such as the function around it.
+    """
 
     file: str
     section: str
@@ -82,12 +92,19 @@ def is_diff(text: str) -> bool:
 
 
 def parse_diff(text: str) -> list[Hunk]:
-    """Return the hunks of a diff. Raises InvalidRequestError, which names the line, for a diff that is damaged or has no hunk."""
+    """Return the hunks of a diff.
+
+    Raises InvalidRequestError, which names the line, for a diff that is damaged or has no hunk.
+    """
     found = list(_hunks(text.removesuffix("\n").split("\n")))
     if not found:
-        raise InvalidRequestError('This diff has no changed lines: paste the output of "git diff", from its line "---" on.')
+        raise InvalidRequestError(
+            'This diff has no changed lines: paste the output of "git diff", from its line "---" on.'
+        )
     if len(found) > MAX_HUNKS:
-        raise InvalidRequestError(f"This diff has {len(found)} hunks, and {MAX_HUNKS} are read at most: paste a part of it.")
+        raise InvalidRequestError(
+            f"This diff has {len(found)} hunks, and {MAX_HUNKS} are read at most: paste a part of it."
+        )
     return found
 
 
@@ -112,7 +129,9 @@ def _hunks(lines: list[str]) -> Iterator[Hunk]:
 
 
 def _damaged(number: int) -> InvalidRequestError:
-    return InvalidRequestError(f"Line {number} does not fit the line counts of its @@ header: paste the whole diff, unedited.")
+    return InvalidRequestError(
+        f"Line {number} does not fit the line counts of its @@ header: paste the whole diff, unedited."
+    )
 
 
 def _name(line: str) -> str:

@@ -11,7 +11,9 @@ _PIECES = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 """A word or a sign, with the white space in front of it."""
 
 _MAX_PAIRS = 4_000_000
-"""Pairs of pieces up to which every piece is compared. In longer texts the matcher skips frequent ones, or it would take seconds."""
+"""Pairs of pieces up to which every piece is compared.
+In longer texts the matcher skips frequent ones, or it would take seconds.
+"""
 
 
 @dataclass(frozen=True, slots=True)

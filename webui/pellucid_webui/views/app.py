@@ -135,7 +135,9 @@ THEME = gr.themes.Base(
     input_placeholder_color="*neutral_600",
     input_placeholder_color_dark="*neutral_300",
 )
-"""Uses local fonts, since the page loads nothing from other sites, and darker hints, since Gradio's own fail the contrast check."""
+"""Uses local fonts, since the page loads nothing from other sites, and darker hints, since Gradio's
+own fail the contrast check.
+"""
 
 SETTINGS_TITLE = """<h2 id="pl-settings-title">Model &amp; settings</h2>
 <button type="button" class="pl-icon-button" data-close-drawer aria-label="Close the settings" title="Escape"><svg viewBox="0 0 24 24"
@@ -157,7 +159,13 @@ def script() -> str:
 
 def css() -> str:
     """Return all styles, including those of highlighted code."""
-    return "\n".join([*(_asset(f"{name}.css") for name in STYLES), styles(".pl-code", "xcode"), styles(".dark .pl-code", "github-dark")])
+    return "\n".join(
+        [
+            *(_asset(f"{name}.css") for name in STYLES),
+            styles(".pl-code", "xcode"),
+            styles(".dark .pl-code", "github-dark"),
+        ]
+    )
 
 
 def _asset(name: str) -> str:
@@ -182,5 +190,7 @@ def create_page(assistant_for: AssistantFor, store: ConversationStore, turns: Tu
         compare_tab(page, assistant_for, owner_of, store)
         infill_tab(page, assistant_for, owner_of)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
-        connect(ChatTab(gr.State(TabState()), header, list_panel, chat, controls), page, ConversationList(chats), owner_of)
+        connect(
+            ChatTab(gr.State(TabState()), header, list_panel, chat, controls), page, ConversationList(chats), owner_of
+        )
     return page

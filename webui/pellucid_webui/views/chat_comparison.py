@@ -29,22 +29,33 @@ class ChatAnswers:
     async def form(self, owner: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the form of a comparison that begins in a chat.
 
-        Each of the columns asked for names a stored ``answer``, or the ``model`` and ``temperature`` that answer the messages before the
-        first of these answers. Raises a PellucidError if one cannot be compared.
+        Each of the columns asked for names a stored ``answer``, or the ``model`` and
+        ``temperature`` that answer the messages before the first of these answers. Raises a
+        PellucidError if one cannot be compared.
         """
         conversation = await self._conversation(owner, asked.get("conversation"))
         columns = asked.get("columns")
-        if not isinstance(columns, list) or not 2 <= len(columns) <= len(LETTERS) or not all(isinstance(one, Mapping) for one in columns):
+        if (
+            not isinstance(columns, list)
+            or not 2 <= len(columns) <= len(LETTERS)
+            or not all(isinstance(one, Mapping) for one in columns)
+        ):
             raise InvalidRequestError(RELOAD)
         first = _answer(conversation, next((one["answer"] for one in columns if "answer" in one), None))
         prompt = _prompt(conversation, first)
         chat = {"conversation": conversation.id, "title": conversation.title, "node": first.id}
-        return {"prompt": prompt, "reference": "", "columns": [_column(conversation, first, one) for one in columns], "chat": chat}
+        return {
+            "prompt": prompt,
+            "reference": "",
+            "columns": [_column(conversation, first, one) for one in columns],
+            "chat": chat,
+        }
 
     async def fill(self, owner: str, comparison: Comparison, form: Mapping[str, Any]) -> None:
         """Give the columns of a comparison the stored answers that its form names, and the messages before them.
 
-        Do nothing for a form without a chat. Raises a PellucidError if an answer is not there any more.
+        Do nothing for a form without a chat. Raises a PellucidError if an answer is not there any
+        more.
         """
         chat = form.get("chat")
         if chat is None:
@@ -80,7 +91,9 @@ def _answer(conversation: Conversation, number: object) -> Node:
     if node is None or node.role != ASSISTANT:
         raise InvalidRequestError("The chat has no such answer any more: choose another one.")
     if node.end is None:
-        raise InvalidRequestError("An answer that is incomplete cannot be compared: wait for its end, or regenerate it.")
+        raise InvalidRequestError(
+            "An answer that is incomplete cannot be compared: wait for its end, or regenerate it."
+        )
     if node.details is not None and node.details.calls:
         raise InvalidRequestError("An answer with tool calls cannot be compared: choose one that is text.")
     return node
@@ -94,7 +107,10 @@ def _column(conversation: Conversation, first: Node, asked: Mapping[str, Any]) -
 
 
 def _settings(conversation: Conversation, node: Node) -> TurnSettings:
-    """Return the settings of an answer. One that a person wrote has those of the version that it was made from."""
+    """Return the settings of an answer.
+
+    One that a person wrote has those of the version that it was made from.
+    """
     at: Node | None = node
     while at is not None and at.settings is None:
         at = None if at.origin is None else conversation.nodes.get(at.origin)
@@ -107,7 +123,11 @@ def _follow(column: Column, conversation: Conversation, node: Node) -> None:
     """Have a column answer what an answer followed, with the format that it had."""
     own = _settings(conversation, node)
     column.settings = replace(
-        column.settings, answer_format=own.answer_format, schema=own.schema, tools=own.tools, tool_choice=own.tool_choice
+        column.settings,
+        answer_format=own.answer_format,
+        schema=own.schema,
+        tools=own.tools,
+        tool_choice=own.tool_choice,
     )
     path = conversation.path(node.id)
     column.conversation = tuple(messages_of(path[:-1], "", column.settings, view_of(path)))

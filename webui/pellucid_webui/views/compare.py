@@ -58,7 +58,10 @@ class _Kept:
 
 @dataclass(eq=False)
 class CompareView:
-    """The comparisons of all tabs. The last one of each tab is kept, so that it is there after a reload."""
+    """The comparisons of all tabs.
+
+    The last one of each tab is kept, so that it is there after a reload.
+    """
 
     assistant_for: AssistantFor
     max_tokens: int = MAX_KEPT_TOKENS
@@ -99,7 +102,10 @@ class CompareView:
             yield shown | {"status": str(error), "wrong": True, "models": await self._models(owner)}
 
     async def opened(self, owner: str, form: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the form needs: the models, and the form to begin with. Raises a PellucidError if they cannot be listed."""
+        """Return what the form needs: the models, and the form to begin with.
+
+        Raises a PellucidError if they cannot be listed.
+        """
         cards = await self.assistant_for(owner).cards()
         return {"models": [card.name for card in cards], "form": form or default_form(cards)}
 
@@ -131,12 +137,19 @@ class CompareView:
         yield kept.shown
 
     async def _open_row(self, tab: tuple[str, str], row: object) -> dict[str, Any]:
-        """Show a comparison of the tab's batch as if it had just been made. Raises InvalidRequestError if it has not ended."""
+        """Show a comparison of the tab's batch as if it had just been made.
+
+        Raises InvalidRequestError if it has not ended.
+        """
         batch, comparison = await in_page_thread(self.batches.comparison, tab, row)
         before = self._kept.pop(tab, None)
         if before is not None:
             before.comparison.stop()
-        constant = {"models": await self._models(tab[0]), "form": form_of(comparison), "row": {"batch": batch, "number": row}}
+        constant = {
+            "models": await self._models(tab[0]),
+            "form": form_of(comparison),
+            "row": {"batch": batch, "number": row},
+        }
         shown = await in_page_thread(payload, comparison) | constant
         self._kept[tab] = _Kept(comparison, shown)
         self._forget()
@@ -152,7 +165,10 @@ class CompareView:
 
 
 def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
-    """Return a comparison as a file for the browser to save. Raises InvalidRequestError if there is none."""
+    """Return a comparison as a file for the browser to save.
+
+    Raises InvalidRequestError if there is none.
+    """
     if kind not in EXPORTS:
         raise InvalidRequestError(f"Comparisons are exported as {', '.join(EXPORTS)}, not as {kind!r}.")
     if kept is None or not kept.comparison.ended:
@@ -167,7 +183,9 @@ def compare_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf,
     batches = BatchView(assistant_for, compare.batches)
     with gr.Tab("Compare", id="compare"):
         view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-compare", apply_default_css=False)
-        batch = gr.HTML(value=None, html_template="", js_on_load=BATCH_SCRIPT, elem_id="pl-compare-batch", apply_default_css=False)
+        batch = gr.HTML(
+            value=None, html_template="", js_on_load=BATCH_SCRIPT, elem_id="pl-compare-batch", apply_default_css=False
+        )
 
     async def on_act(event: gr.EventData, request: gr.Request) -> AsyncGenerator[Any]:
         async with aclosing(_or_skip(compare.act(owner_of(request), event._data or {}))) as payloads:

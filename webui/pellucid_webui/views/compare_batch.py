@@ -60,7 +60,9 @@ NO_BATCH: Mapping[str, Any] = {
 Tab = tuple[str, str]
 
 _ORDERS = count(int(1000 * time.time()))
-"""Numbers of payloads, which keep rising when the server is restarted: the page ignores what is older than what it shows."""
+"""Numbers of payloads, which keep rising when the server is restarted: the page ignores what is
+older than what it shows.
+"""
 
 _NUMBERS = count(1)
 
@@ -80,7 +82,11 @@ class _Kept:
         state = (self.packed, self.batch.running)
         if self.summary is None or self.summed_up != state:
             self.summed_up = state
-            self.summary = {"sentences": sentences(self.batch), "table": table(self.batch), "most": most_different(self.batch)}
+            self.summary = {
+                "sentences": sentences(self.batch),
+                "table": table(self.batch),
+                "most": most_different(self.batch),
+            }
         return self.summary
 
 
@@ -100,12 +106,17 @@ class KeptBatches:
             del self.chosen[next(iter(self.chosen))]
 
     def file(self, tab: Tab, name: object) -> PromptFile | None:
-        """Return the file that the page shows, by its name, or None if it shows none. Raises InvalidRequestError if the server lacks it."""
+        """Return the file that the page shows, by its name, or None if it shows none.
+
+        Raises InvalidRequestError if the server lacks it.
+        """
         if name is None:
             return None
         found = self.chosen.get(tab)
         if found is None or found.name != name:
-            raise InvalidRequestError(f"The server no longer has the file {str(name)[:MAX_PROMPT_CHARACTERS]}: choose it again.")
+            raise InvalidRequestError(
+                f"The server no longer has the file {str(name)[:MAX_PROMPT_CHARACTERS]}: choose it again."
+            )
         return found
 
     def keep(self, tab: Tab, batch: ComparisonBatch) -> None:
@@ -128,7 +139,10 @@ class KeptBatches:
                 del self._kept[tab]
 
     def comparison(self, tab: Tab, row: object) -> tuple[int, Comparison]:
-        """Return the number of a tab's batch, and one of its comparisons. Raises InvalidRequestError if there is none that has ended."""
+        """Return the number of a tab's batch, and one of its comparisons.
+
+        Raises InvalidRequestError if there is none that has ended.
+        """
         kept = self._kept.get(tab)
         if kept is None:
             raise InvalidRequestError("The server no longer has this batch: run it again, then open the row.")
@@ -221,7 +235,9 @@ def _payload(kept: _Kept) -> dict[str, Any]:
     measured = figures(batch)
     fresh = batch.finished[kept.packed :]
     if fresh:
-        kept.rows.append(json.dumps([_row(row, [one.of(row.figures) if row.figures else None for one in measured]) for row in fresh]))
+        kept.rows.append(
+            json.dumps([_row(row, [one.of(row.figures) if row.figures else None for one in measured]) for row in fresh])
+        )
         kept.packed += len(fresh)
     return {
         "number": batch.number,
@@ -250,7 +266,10 @@ def _prompts_of(file: object) -> PromptFile:
 
 
 def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
-    """Return a batch as a file for the browser to save. Raises InvalidRequestError if there is none."""
+    """Return a batch as a file for the browser to save.
+
+    Raises InvalidRequestError if there is none.
+    """
     if kind not in EXPORTS:
         raise InvalidRequestError(f"Batches are exported as {', '.join(EXPORTS)}, not as {kind!r}.")
     if kept is None:

@@ -28,34 +28,48 @@ def default_form(cards: Sequence[ModelCard]) -> dict[str, Any]:
     """Return the form before the user's changes, in which one thing varies: the first two models, or the temperature of the only one."""
     names = [card.name for card in cards if card.chat] or [card.name for card in cards]
     columns = (
-        [{"model": name} for name in names[:2]] if len(names) > 1 else [{"model": name, "temperature": t} for name in names for t in (0, 1)]
+        [{"model": name} for name in names[:2]]
+        if len(names) > 1
+        else [{"model": name, "temperature": t} for name in names for t in (0, 1)]
     )
     return {"prompt": EXAMPLE, "reference": "", "columns": [fields_of(START) | column for column in columns]}
 
 
 def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
-    """Return the comparison that a form asks for. Raises InvalidRequestError, in a sentence for the user."""
+    """Return the comparison that a form asks for.
+
+    Raises InvalidRequestError, in a sentence for the user.
+    """
     if not isinstance(form, Mapping):
         raise InvalidRequestError("The page sent no form: reload it.")
     reference, columns = _text(form, "reference"), columns_of(form, cards)
     if reference.strip() and not _text(form, "prompt").strip():
         if any(column.settings.system.strip() for column in columns):
-            raise InvalidRequestError("Without a prompt, the text is read without a system prompt too: write a prompt, or clear that one.")
+            raise InvalidRequestError(
+                "Without a prompt, the text is read without a system prompt too: write a prompt, or clear that one."
+            )
         return Comparison("", reference, columns)
     return Comparison(prompt_of(form), reference, columns)
 
 
 def batch_of(form: object, cards: Sequence[ModelCard], chosen: PromptFile | None) -> ComparisonBatch:
-    """Return the batch that a form asks for: of the prompts of a file, else of its own. Raises InvalidRequestError as ``comparison_of``."""
+    """Return the batch that a form asks for: of the prompts of a file, else of its own.
+
+    Raises InvalidRequestError as ``comparison_of``.
+    """
     if not isinstance(form, Mapping):
         raise InvalidRequestError("The page sent no form: reload it.")
     if chosen is None and form.get("chat") is not None:
-        raise InvalidRequestError("The answers of a chat cannot be run with several seeds: clear the chat from the form, or press Compare.")
+        raise InvalidRequestError(
+            "The answers of a chat cannot be run with several seeds: clear the chat from the form, or press Compare."
+        )
     prompts = [FilePrompt(prompt_of(form))] if chosen is None else chosen.prompts
     seeds = form.get("seeds", 1)
     if not isinstance(seeds, int) or isinstance(seeds, bool):
         raise InvalidRequestError(f"Seeds must be a whole number, not {str(seeds)[:20]!r}.")
-    return ComparisonBatch("" if chosen is None else chosen.name, prompts, _text(form, "reference"), columns_of(form, cards), seeds)
+    return ComparisonBatch(
+        "" if chosen is None else chosen.name, prompts, _text(form, "reference"), columns_of(form, cards), seeds
+    )
 
 
 def prompt_of(form: Mapping[str, Any]) -> str:
@@ -88,7 +102,12 @@ def form_of(comparison: Comparison) -> dict[str, Any]:
 def form_of_batch(batch: ComparisonBatch) -> dict[str, Any]:
     """Return the form that asks for a batch; its prompt is empty if the prompts are those of a file."""
     prompt = "" if batch.name else batch.prompts[0].prompt
-    return {"prompt": prompt, "reference": batch.reference, "columns": fields_of_columns(batch.columns), "seeds": batch.seeds}
+    return {
+        "prompt": prompt,
+        "reference": batch.reference,
+        "columns": fields_of_columns(batch.columns),
+        "seeds": batch.seeds,
+    }
 
 
 def fields_of_columns(columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -105,13 +124,17 @@ def _column(letter: str, found: object, names: Sequence[str]) -> Column:
     try:
         if not isinstance(found, Mapping):
             raise InvalidRequestError("it has no settings.")
-        settings = TurnSettings.read(fields_of(START) | {name: value for name, value in found.items() if name in FIELDS})
+        settings = TurnSettings.read(
+            fields_of(START) | {name: value for name, value in found.items() if name in FIELDS}
+        )
         settings.sampling()
     except InvalidRequestError as error:
         raise InvalidRequestError(f"Column {letter}: {error}", param=error.param) from error
     settings = replace(settings, model=encodable(settings.model), system=encodable(settings.system))
     if settings.model not in names:
-        raise InvalidRequestError(f"Column {letter}: the server has no model {settings.model!r}. Choose one of {', '.join(names)}.")
+        raise InvalidRequestError(
+            f"Column {letter}: the server has no model {settings.model!r}. Choose one of {', '.join(names)}."
+        )
     return Column(letter, settings)
 
 

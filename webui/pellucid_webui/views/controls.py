@@ -60,11 +60,16 @@ class Controls:
         return [part.input for part in self.parts]  # type: ignore[attr-defined]  # each of these components has this event
 
     def settings(self, values: Sequence[Any]) -> TurnSettings:
-        """Return the settings that the controls show. Raises InvalidRequestError for values that cannot be sampled with.
+        """Return the settings that the controls show.
 
-        A schema or tools may be unfinished: ``TurnSettings.check`` reports them when an answer is started.
+        Raises InvalidRequestError for values that cannot be sampled with.
+
+        A schema or tools may be unfinished: ``TurnSettings.check`` reports them when an answer is
+        started.
         """
-        model, system, temperature, top_p, min_p, top_k, seed, max_tokens, answer_format, schema, tools, tool_choice = values
+        model, system, temperature, top_p, min_p, top_k, seed, max_tokens, answer_format, schema, tools, tool_choice = (
+            values
+        )
         settings = TurnSettings(
             model=model or "",
             system=system or "",
@@ -95,12 +100,18 @@ class Controls:
 
 
 async def model_choices(assistant: Assistant, info: str = MODEL_HINT, chosen: str = "") -> Any:
-    """Return an update of a model menu, with its hint and the chosen model. If models cannot be listed, the hint says why."""
+    """Return an update of a model menu, with its hint and the chosen model.
+
+    If models cannot be listed, the hint says why.
+    """
     return model_menu(await ServedModels.ask(assistant), info, chosen)
 
 
 def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "") -> Any:
-    """Return an update of a model menu. A chosen model that is not served stays chosen, marked as missing: none replaces it silently."""
+    """Return an update of a model menu.
+
+    A chosen model that is not served stays chosen, marked as missing: none replaces it silently.
+    """
     names: list[str | tuple[str, str]] = list(served.names)
     if served.problem:
         return gr.Dropdown(choices=[chosen] if chosen else [], value=chosen or None, info=served.problem)
@@ -113,17 +124,22 @@ def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "") -
 def chat_model_menu() -> gr.Dropdown:
     """Add the menu of the chat's model, whose choices ``model_menu`` sets.
 
-    It passes on any name: Gradio would refuse one that is not among the choices that it remembers of the tab, and it remembers none
-    of a tab whose user has changed. A model that is not served is reported when an answer is started.
+    It passes on any name: Gradio would refuse one that is not among the choices that it remembers
+    of the tab, and it remembers none of a tab whose user has changed. A model that is not served is
+    reported when an answer is started.
     """
-    menu = gr.Dropdown([], label="Model", show_label=False, container=False, interactive=True, elem_id="pl-model", scale=0)
+    menu = gr.Dropdown(
+        [], label="Model", show_label=False, container=False, interactive=True, elem_id="pl-model", scale=0
+    )
     menu.preprocess = _unchanged  # type: ignore[method-assign, assignment]
     return menu
 
 
 def chat_controls(model: gr.Dropdown) -> Controls:
     """Add the controls of the chat to a page, except the menu of models, which is in the header."""
-    system = gr.Textbox(DEFAULTS.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True)
+    system = gr.Textbox(
+        DEFAULTS.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True
+    )
     temperature = _slider(0, 2, DEFAULTS.temperature, 0.05, "Temperature", "0: always the most likely token")
     form = _format_controls()
     with gr.Accordion("Sampling", open=False):
@@ -131,12 +147,20 @@ def chat_controls(model: gr.Dropdown) -> Controls:
             model=model,
             system=system,
             temperature=temperature,
-            top_p=_slider(0.05, 1, DEFAULTS.top_p, 0.01, "Top-p", "keep the most likely tokens up to this total probability"),
-            min_p=_slider(0, 1, DEFAULTS.min_p, 0.01, "Min-p", "keep tokens with at least this fraction of the top probability"),
+            top_p=_slider(
+                0.05, 1, DEFAULTS.top_p, 0.01, "Top-p", "keep the most likely tokens up to this total probability"
+            ),
+            min_p=_slider(
+                0, 1, DEFAULTS.min_p, 0.01, "Min-p", "keep tokens with at least this fraction of the top probability"
+            ),
             top_k=gr.Number(DEFAULTS.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
             seed=gr.Textbox("", label="Seed", placeholder="Random", max_lines=1, interactive=True),
             max_tokens=gr.Number(
-                DEFAULTS.max_tokens, label="Max output tokens", info="0: up to the context", precision=0, interactive=True
+                DEFAULTS.max_tokens,
+                label="Max output tokens",
+                info="0: up to the context",
+                precision=0,
+                interactive=True,
             ),
             form=form,
         )

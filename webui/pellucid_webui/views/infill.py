@@ -36,7 +36,9 @@ Pellucid.mountInfill({ element, props, watch, act: (data) => trigger('act', data
 MIN_STAGE_MS = 0.5
 """Stages that took less time are not listed; the total always is."""
 
-NO_INFILL = "was not trained for infill: it only continues the text before the cursor and does not see the text after it."
+NO_INFILL = (
+    "was not trained for infill: it only continues the text before the cursor and does not see the text after it."
+)
 """Follows the name of a model."""
 
 ENDING_REASONS = {
@@ -62,7 +64,9 @@ BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(or
 AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
 
 
-async def complete(assistant: Assistant, before: str, after: str, language: str, level: GateLevel, model: str) -> dict[str, Any]:
+async def complete(
+    assistant: Assistant, before: str, after: str, language: str, level: GateLevel, model: str
+) -> dict[str, Any]:
     """Return the payload of the language server's suggestion at a place, with the reasons for it."""
     judged: list[Token] = []
 
@@ -72,8 +76,11 @@ async def complete(assistant: Assistant, before: str, after: str, language: str,
 
     settings, context = replace(CompletionSettings(), level=level, ahead=False), ContextSettings()
     provider = FixedProvider(assistant)
-    completer = Completer(settings, lambda: provider, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note)
-    # A newer request for a document supersedes the older one: use a document per request, since other users may have this page open.
+    completer = Completer(
+        settings, lambda: provider, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note
+    )
+    # A newer request for a document supersedes the older one: use a document per request, since
+    # other users may have this page open.
     place = DocumentCursor(f"untitled:page-{next(_NUMBERS)}", before, after, language)
     try:
         found = await completer.suggest(place)
@@ -110,9 +117,15 @@ async def _payload(
 ) -> dict[str, Any]:
     whole = "".join(token.text for token in tokens)
     verdict = explanation.verdict
-    rows = [] if verdict is None else [[name, f"{value:.3f}", _threshold(verdict, name)] for name, value in verdict.values.items()]
+    rows = (
+        []
+        if verdict is None
+        else [[name, f"{value:.3f}", _threshold(verdict, name)] for name, value in verdict.values.items()]
+    )
     prompt = explanation.prompt
-    query = None if prompt is None else CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+    query = (
+        None if prompt is None else CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+    )
     text = "" if query is None else await assistant.infill_prompt(query)
     return empty(place.before, place.after) | {
         "shown": shown,
@@ -136,13 +149,18 @@ async def _reliability(assistant: Assistant, model: str) -> str:
         cards = await assistant.cards()
     except PellucidError as error:
         return f"<p>{escape(str(error))}</p>"
-    return "".join([reliability_html(card) for card in cards if card.name == model] or [reliability_html(card) for card in cards[:1]])
+    return "".join(
+        [reliability_html(card) for card in cards if card.name == model]
+        or [reliability_html(card) for card in cards[:1]]
+    )
 
 
 def _cost(explanation: Explanation) -> str:
     """Return why a suggestion ended and what it cost, as sentences."""
     stages = explanation.milliseconds
-    times = ", ".join(f"{name} {value:.0f} ms" for name, value in stages.items() if value >= MIN_STAGE_MS or name == "total")
+    times = ", ".join(
+        f"{name} {value:.0f} ms" for name, value in stages.items() if value >= MIN_STAGE_MS or name == "total"
+    )
     usage = explanation.usage
     prompt = "" if usage is None else f"Prompt: {usage.cached} tokens from the cache, {usage.computed} computed. "
     why = "" if explanation.ending is None else f"{ENDING_REASONS[Ending(explanation.ending)]} "
@@ -158,18 +176,28 @@ def infill_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) 
     with gr.Tab("Infill", id="infill"):
         with gr.Row():
             model = gr.Dropdown([], label="Model", info="generates the suggestion", min_width=280)
-            language = gr.Dropdown(list(LANGUAGES), value="python", label="Language", info="determines where a code block ends")
+            language = gr.Dropdown(
+                list(LANGUAGES), value="python", label="Language", info="determines where a code block ends"
+            )
             level = gr.Dropdown(
                 [str(one) for one in GateLevel],
                 value=str(GateLevel.NORMAL),
                 label="Confidence threshold",
                 info="how much is risked: quiet shows the fewest",
             )
-        view = gr.HTML(value=empty(BEFORE, AFTER), html_template="", js_on_load=SCRIPT, elem_id="pl-infill", apply_default_css=False)
+        view = gr.HTML(
+            value=empty(BEFORE, AFTER),
+            html_template="",
+            js_on_load=SCRIPT,
+            elem_id="pl-infill",
+            apply_default_css=False,
+        )
         with gr.Accordion("Reliability of the suggestions", open=False):
             reliability = gr.HTML(elem_id="pl-trust")
 
-    async def on_act(event: gr.EventData, request: gr.Request, chosen: str, name: str, sure: str) -> AsyncIterator[dict[str, Any]]:
+    async def on_act(
+        event: gr.EventData, request: gr.Request, chosen: str, name: str, sure: str
+    ) -> AsyncIterator[dict[str, Any]]:
         data: Mapping[str, Any] = event._data or {}
         before, after = str(data.get("before", "")), str(data.get("after", ""))
         yield empty(before, after) | {"status": "Waiting for the model…"}

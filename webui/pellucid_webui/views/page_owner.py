@@ -7,4 +7,6 @@ from collections.abc import Callable
 import gradio as gr
 
 OwnerOf = Callable[[gr.Request], str]
-"""Returns the user of a request, whose conversations it may see and whose use of models it counts for."""
+"""Returns the user of a request, whose conversations it may see and whose use of models it counts
+for.
+"""

@@ -14,7 +14,17 @@ from pellucid_webui.conversations.attachments import content_of, text_of
 from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.controls import model_menu
 from pellucid_webui.views.page_owner import OwnerOf
-from pellucid_webui.views.read_session import AUTOMATIC, DIFF, TEXT, KeptReadings, Reading, ReadRequest, ReadState, act, read
+from pellucid_webui.views.read_session import (
+    AUTOMATIC,
+    DIFF,
+    TEXT,
+    KeptReadings,
+    Reading,
+    ReadRequest,
+    ReadState,
+    act,
+    read,
+)
 from pellucid_webui.views.served_models import ServedModels
 
 SCRIPT = """
@@ -45,10 +55,16 @@ MAX_TEXT_BYTES = 1_000_000
 
 
 def opened(state: ReadState, file: object) -> tuple[str | None, dict[str, Any]]:
-    """Return the text of a file that the script has read, and a payload. The text is None if the file is not text."""
+    """Return the text of a file that the script has read, and a payload.
+
+    The text is None if the file is not text.
+    """
     try:
         name, content = content_of(file)
-        return text_of(name, content, MAX_TEXT_BYTES), state.shown | {"status": f"{name} is open: press Read.", "wrong": False}
+        return text_of(name, content, MAX_TEXT_BYTES), state.shown | {
+            "status": f"{name} is open: press Read.",
+            "wrong": False,
+        }
     except PellucidError as error:
         return None, state.shown | {"status": str(error), "wrong": True}
 
@@ -62,8 +78,16 @@ def read_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) ->
             with gr.Column(scale=1, min_width=280, elem_id="pl-read-side"):
                 text, go, opener, model, second, kind = _inputs()
             with gr.Column(scale=3, min_width=280):
-                view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-reading", apply_default_css=False)
-                parts = gr.HTML(value=None, html_template="", js_on_load=PARTS_SCRIPT, elem_id="pl-reading-parts", apply_default_css=False)
+                view = gr.HTML(
+                    value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-reading", apply_default_css=False
+                )
+                parts = gr.HTML(
+                    value=None,
+                    html_template="",
+                    js_on_load=PARTS_SCRIPT,
+                    elem_id="pl-reading-parts",
+                    apply_default_css=False,
+                )
 
     async def on_read(request: gr.Request, state: ReadState, *asked: str) -> AsyncGenerator[Any]:
         before = state.last
@@ -111,17 +135,27 @@ def request_of(text: str, model: str | None, second: str | None, kind: str | Non
 def model_menus(served: ServedModels, reading: Reading | None) -> Sequence[Any]:
     """Return updates of the menus of the first and the second model, with those of a reading chosen."""
     first, second = ("", NO_SECOND) if reading is None else (reading.first.model, reading.request.second or NO_SECOND)
-    names = list(dict.fromkeys([NO_SECOND, *served.names, second]))  # one that is not served any more stays chosen: reading reports it
+    names = list(
+        dict.fromkeys([NO_SECOND, *served.names, second])
+    )  # one that is not served any more stays chosen: reading reports it
     return [model_menu(served, "scores the text", first), gr.Dropdown(choices=names, value=second)]
 
 
 def _restored(state: ReadState, reading: Reading | None, typed: object, served: ServedModels) -> Sequence[Any]:
-    """Return updates of the view and the inputs for a tab that was reloaded. Text that was typed since is kept."""
+    """Return updates of the view and the inputs for a tab that was reloaded.
+
+    Text that was typed since is kept.
+    """
     text = typed if isinstance(typed, str) and typed else None
     if reading is None or state.last is not None or state.running is not None:
         return [gr.skip(), gr.skip() if text is None else text, gr.skip(), gr.skip(), gr.skip()]
     state.last = reading
-    return [reading.shown, reading.request.text if text is None else text, *model_menus(served, reading), reading.request.kind]
+    return [
+        reading.shown,
+        reading.request.text if text is None else text,
+        *model_menus(served, reading),
+        reading.request.kind,
+    ]
 
 
 def _asked(event: gr.EventData) -> Mapping[str, Any]:
@@ -141,9 +175,15 @@ def _inputs() -> tuple[gr.Textbox, gr.Button, gr.HTML, gr.Dropdown, gr.Dropdown,
     )
     go = gr.Button("Read", variant="primary", elem_id="pl-read-go")
     opener = gr.HTML(
-        value={"limit": MAX_TEXT_BYTES}, html_template="", js_on_load=OPENER_SCRIPT, elem_id="pl-read-file", apply_default_css=False
+        value={"limit": MAX_TEXT_BYTES},
+        html_template="",
+        js_on_load=OPENER_SCRIPT,
+        elem_id="pl-read-file",
+        apply_default_css=False,
     )
     model = gr.Dropdown([], label="Model", info="scores the text")
     second = gr.Dropdown([NO_SECOND], value=NO_SECOND, label="Second model", info="reads the text as well, to compare")
-    kind = gr.Radio([AUTOMATIC, TEXT, DIFF], value=AUTOMATIC, label="Read as", info="Automatic: as a diff, if the text is one")
+    kind = gr.Radio(
+        [AUTOMATIC, TEXT, DIFF], value=AUTOMATIC, label="Read as", info="Automatic: as a diff, if the text is one"
+    )
     return text, go, opener, model, second, kind

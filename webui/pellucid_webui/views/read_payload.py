@@ -41,11 +41,21 @@ def figures(reading: ReadingFigures) -> list[tuple[str, str, str]]:
     if reading.bits_per_byte is not None:
         hint = "The surprisal per byte of text, which can be compared between models with different tokenizers."
         found.append(("Bits per byte", f"{reading.bits_per_byte:.4f}", hint))
-    return [*found, ("Total bits", f"{reading.bits:.1f}", "The surprisal of the whole text: the sum of -log2 of each token's probability.")]
+    return [
+        *found,
+        (
+            "Total bits",
+            f"{reading.bits:.1f}",
+            "The surprisal of the whole text: the sum of -log2 of each token's probability.",
+        ),
+    ]
 
 
 def windows_note(tokens: Mapping[str, int], contexts: Mapping[str, int]) -> str:
-    """Say how each model read a text that its context does not hold; empty if all texts fit. ``tokens`` are those of its longest text."""
+    """Say how each model read a text that its context does not hold; empty if all texts fit.
+
+    ``tokens`` are those of its longest text.
+    """
     long = {model: contexts[model] for model, count in tokens.items() if count > contexts.get(model, count)}
     if len(tokens) > 1 and len(long) == len(tokens) and len(set(long.values())) == 1:
         found = [(" of both models,", next(iter(long.values())))]
@@ -62,8 +72,16 @@ def diff_figures(readings: Sequence[HunkReading]) -> list[tuple[str, str, str]]:
     removed, added = changed(readings)
     return [
         ("Hunks", str(len(readings)), "The changed places of the diff, each read before and after the change."),
-        ("Removed", f"{sum(one.bits for one in removed):.1f} bits", "The surprisal of all removed lines, each read in its old text."),
-        ("Added", f"{sum(one.bits for one in added):.1f} bits", "The surprisal of all added lines, each read in its new text."),
+        (
+            "Removed",
+            f"{sum(one.bits for one in removed):.1f} bits",
+            "The surprisal of all removed lines, each read in its old text.",
+        ),
+        (
+            "Added",
+            f"{sum(one.bits for one in added):.1f} bits",
+            "The surprisal of all added lines, each read in its new text.",
+        ),
     ]
 
 

@@ -119,7 +119,11 @@ class Reading:
                     ReadingFigures(self.first.model, tuple(first)), ReadingFigures(self.second.model, tuple(second))
                 )
             found = text_result(reading, self.difference)
-        self.shown = dict(NOTHING) | {"number": self.number, "key": self.key, "note": windows_note(self._longest(), self.contexts)} | found
+        self.shown = (
+            dict(NOTHING)
+            | {"number": self.number, "key": self.key, "note": windows_note(self._longest(), self.contexts)}
+            | found
+        )
 
     def progress_payload(self) -> dict[str, Any]:
         """Return the payload of a running reading."""
@@ -140,7 +144,9 @@ class Reading:
             data = as_json(self.first.columns(start))
         elif kind == "saved":
             data = as_json(
-                [] if self.difference is None else [None if one is None else numbers([one])[0] for one in self.difference.tokens]
+                []
+                if self.difference is None
+                else [None if one is None else numbers([one])[0] for one in self.difference.tokens]
             )
         elif kind == "alternatives":
             data = self.first.part(start)
@@ -200,12 +206,17 @@ class ReadState:
 
     def part(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return tokens of the reading that is named by its number; None if it has been replaced by another."""
-        found = next((one for one in (self.running, self.last) if one is not None and one.number == asked.get("number")), None)
+        found = next(
+            (one for one in (self.running, self.last) if one is not None and one.number == asked.get("number")), None
+        )
         return None if found is None else found.part(asked)
 
 
 class KeptReadings:
-    """The last readings of all tabs, so that a reloaded page shows its own again. Use it from the event loop only."""
+    """The last readings of all tabs, so that a reloaded page shows its own again.
+
+    Use it from the event loop only.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[str, Reading]] = OrderedDict()
@@ -263,7 +274,10 @@ def _outcome(scoring: asyncio.Task[None], tokens: int) -> dict[str, Any]:
 
 
 def export(state: ReadState, form: str) -> dict[str, Any]:
-    """Return the last reading as a file for the browser to save. Raises InvalidRequestError if there is none."""
+    """Return the last reading as a file for the browser to save.
+
+    Raises InvalidRequestError if there is none.
+    """
     if state.last is None or not state.last.first.tokens:
         raise InvalidRequestError("There is no reading to export yet: read a text first.")
     found = state.last.first.with_alternatives()

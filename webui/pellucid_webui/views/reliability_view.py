@@ -59,7 +59,9 @@ def _diagram(title: str, bars: Bars) -> str:
     x, y = Scale(0, 1, LEFT, LEFT + SIDE), Scale(0, 1, SIDE, TOP)
     base = SIDE + BELOW + COUNTS
     height = Scale(0, max((int(bar["count"]) for bar in bars), default=1), 0, COUNTS)
-    words = "; ".join(f"predicted {float(bar['confidence']):.0%}, correct {float(bar['accuracy']['value']):.0%}" for bar in bars)
+    words = "; ".join(
+        f"predicted {float(bar['confidence']):.0%}, correct {float(bar['accuracy']['value']):.0%}" for bar in bars
+    )
     drawn = Picture(LEFT + SIDE + 14, base + 18, title, words)
     drawn.bar(LEFT, TOP, SIDE, SIDE - TOP, fill="none", stroke="currentColor", opacity="0.4")
     drawn.line(LEFT, SIDE, LEFT + SIDE, TOP, stroke="currentColor", stroke_dasharray="4 3", opacity="0.6")
@@ -71,7 +73,9 @@ def _diagram(title: str, bars: Bars) -> str:
         middle, tall = x.at(confidence), height.at(count)
         drawn.line(middle, y.at(float(accuracy["low"])), middle, y.at(float(accuracy["high"])), stroke="currentColor")
         drawn.dot(middle, y.at(float(accuracy["value"])), 3.5)
-        column = x.at((min(int(confidence * 10), 9) + 0.5) / 10)  # the middle of its tenth, so that no two counts overlap
+        column = x.at(
+            (min(int(confidence * 10), 9) + 0.5) / 10
+        )  # the middle of its tenth, so that no two counts overlap
         drawn.bar(column - 7, base - tall, 14, tall, opacity="0.35")
         drawn.text(column, base + 12, str(count), anchor=Anchor.MIDDLE, font_size="10")
     return f'<figure style="margin:0"><figcaption>{title}</figcaption>{drawn.inline(fill="currentColor")}</figure>'

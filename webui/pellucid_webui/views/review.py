@@ -36,8 +36,9 @@ class ReviewView:
     async def act(self, event: Mapping[str, Any], owner: str) -> dict[str, Any]:
         """Run an action of the script, and return the payload to show, which includes errors.
 
-        ``owner`` is the user who is logged in and then the rater; without a login, raters enter their names. A verdict names
-        the review and rater that its pair was shown for, since the sides depend on both: that of another rater is not saved.
+        ``owner`` is the user who is logged in and then the rater; without a login, raters enter
+        their names. A verdict names the review and rater that its pair was shown for, since the
+        sides depend on both: that of another rater is not saved.
         """
         return await in_page_thread(self._act, event, owner)
 
@@ -135,7 +136,11 @@ def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
     review_view = ReviewView(reviews)
     with gr.Tab("Review", id="review"):
         view = gr.HTML(
-            value=_shown([], "", "", NO_REVIEWS), html_template="", js_on_load=SCRIPT, elem_id="pl-review", apply_default_css=False
+            value=_shown([], "", "", NO_REVIEWS),
+            html_template="",
+            js_on_load=SCRIPT,
+            elem_id="pl-review",
+            apply_default_css=False,
         )
 
     async def on_act(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
@@ -146,4 +151,6 @@ def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [view], **quiet)
-    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)  # so that a name typed during another call is not lost
+    view.act(
+        on_act, None, [view], trigger_mode="multiple", **quiet
+    )  # so that a name typed during another call is not lost

@@ -13,7 +13,10 @@ from pellucid.tokens import ModelCard
 
 @dataclass(frozen=True, slots=True)
 class ServedModels:
-    """The models that are served, the default one first. If they cannot be listed, ``problem`` is the reason in a sentence."""
+    """The models that are served, the default one first.
+
+    If they cannot be listed, ``problem`` is the reason in a sentence.
+    """
 
     cards: Sequence[ModelCard] = ()
     problem: str = ""

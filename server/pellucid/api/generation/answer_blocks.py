@@ -36,7 +36,10 @@ class BlockStep:
 
 
 class AnswerBlocks:
-    """The blocks of one answer. Tokens without text wait for the next text, so that no step is empty."""
+    """The blocks of one answer.
+
+    Tokens without text wait for the next text, so that no step is empty.
+    """
 
     def __init__(self) -> None:
         self.blocks: list[AnswerBlock] = []
@@ -82,7 +85,10 @@ class AnswerBlocks:
         yield BlockStep("open", self._open)
 
     def _close(self, *, final: bool) -> Iterator[BlockStep]:
-        """Close the open block. Tokens that belong to the next one keep waiting, unless there is none."""
+        """Close the open block.
+
+        Tokens that belong to the next one keep waiting, unless there is none.
+        """
         block, self._open = self._open, None
         if block is not None:
             taken = [token for token in self._waiting if final or block.owns(token)]

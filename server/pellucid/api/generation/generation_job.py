@@ -22,8 +22,9 @@ from pellucid.tokens import Finish, ModelCard, OnUsage, Token
 class GenerationJob(ABC):
     """A request for one answer or several, which are numbered from 0.
 
-    A subclass for each route makes the query for the assistant and writes the reply and the events. A token passes no other
-    generator between the assistant's and the response. With ``usage_on_the_way`` each answer's usage is known as its tokens come.
+    A subclass for each route makes the query for the assistant and writes the reply and the events.
+    A token passes no other generator between the assistant's and the response. With
+    ``usage_on_the_way`` each answer's usage is known as its tokens come.
     """
 
     def __init__(
@@ -98,7 +99,8 @@ class GenerationJob(ABC):
     async def _generate(self, number: int, send: Callable[[Event], None] | None) -> None:
         """Generate an answer, and send its events if it is streamed.
 
-        A client that reads slowly does not delay it: stop texts and time limits, which only take effect here, would free the slot late.
+        A client that reads slowly does not delay it: stop texts and time limits, which only take
+        effect here, would free the slot late.
         """
         answer, begun = self.answers[number], False
         with self._timer() as timer:

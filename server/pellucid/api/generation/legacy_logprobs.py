@@ -25,7 +25,11 @@ def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyL
 
 
 def spelled(data: bytes) -> str:
-    r"""Return a token as text. Bytes that are not whole UTF-8 are written as ``bytes:\xf0\x9f``, so that no two tokens look alike."""
+    r"""Return a token as text.
+
+    Bytes that are not whole UTF-8 are written as ``bytes:\xf0\x9f``, so that no two tokens look
+    alike.
+    """
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -13,7 +13,11 @@ from pellucid.tokens import Alternative, Finish, FinishReason, SamplingParams, T
 
 StopType = Literal["none", "eos", "limit", "word"]
 
-_STOP_TYPES: dict[FinishReason, StopType] = {FinishReason.STOP: "eos", FinishReason.LENGTH: "limit", FinishReason.DEADLINE: "limit"}
+_STOP_TYPES: dict[FinishReason, StopType] = {
+    FinishReason.STOP: "eos",
+    FinishReason.LENGTH: "limit",
+    FinishReason.DEADLINE: "limit",
+}
 _WHOLE = 1.0 - 1e-6
 """A sum of probabilities that is 1 except for rounding."""
 
@@ -41,7 +45,12 @@ def timings(usage: Usage) -> Timings:
 
 def token_probs(token: Token, body: Generation, params: SamplingParams) -> LlamaTokenProb:
     """Return a token of the answer with its alternatives, before or after the sampler's transforms."""
-    common: dict[str, Any] = {"id": token.id, "token": _text(token.bytes), "bytes": list(token.bytes), "grammar": grammar_record(token)}
+    common: dict[str, Any] = {
+        "id": token.id,
+        "token": _text(token.bytes),
+        "bytes": list(token.bytes),
+        "grammar": grammar_record(token),
+    }
     if not body.post_sampling_probs:
         assert token.logprob is not None
         tops = [_prob(one, logprob=clamped(one.logprob)) for one in token.top[: body.n_probs]]
@@ -52,8 +61,9 @@ def token_probs(token: Token, body: Generation, params: SamplingParams) -> Llama
 def survivors(token: Token, params: SamplingParams) -> list[LlamaProb]:
     """Return the alternatives that temperature, top_k, top_p and min_p left, with their probabilities after them.
 
-    The ratio of two of these is that of the model's own probabilities to the power of 1/temperature, the one of the sampled token
-    is known, and all of them sum to 1, which ends the list. If the engine does not report that one, the list is empty.
+    The ratio of two of these is that of the model's own probabilities to the power of
+    1/temperature, the one of the sampled token is known, and all of them sum to 1, which ends the
+    list. If the engine does not report that one, the list is empty.
     """
     assert token.logprob is not None
     if token.sampled is None:
@@ -77,7 +87,10 @@ def has_new_line(answer: GeneratedAnswer) -> bool:
 
 
 def pick_fields(reply: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of these names; ``a/b`` is field b of object a, under that literal name. Unknown names are left out."""
+    """Return the fields of these names; ``a/b`` is field b of object a, under that literal name.
+
+    Unknown names are left out.
+    """
     picked = {}
     for name in names:
         value: Any = reply

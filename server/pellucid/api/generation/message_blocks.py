@@ -20,11 +20,16 @@ from pellucid.api.schema.messages import (
 from pellucid.tokens import ChatQuery, Message, ModelCard, NamedTool, ToolCall, ToolChoice
 
 BILLING = "x-anthropic-billing-header:"
-"""The beginning of Claude Code's first system block, which differs in each request, so that nothing after it could come from the cache."""
+"""The beginning of Claude Code's first system block, which differs in each request, so that nothing
+after it could come from the cache.
+"""
 
 
 def chat_query(body: ConversationFields, card: ModelCard) -> ChatQuery:
-    """Return the query of a conversation. If its last message is the assistant's, the answer continues it."""
+    """Return the query of a conversation.
+
+    If its last message is the assistant's, the answer continues it.
+    """
     system = _system(body)
     messages = [Message("system", system)] if system else []
     for turn in body.messages:
@@ -36,7 +41,9 @@ def chat_query(body: ConversationFields, card: ModelCard) -> ChatQuery:
         continue_last=body.messages[-1].role == "assistant",
         tools=[_tool(tool) for tool in body.tools if isinstance(tool, CustomTool)],
         tool_choice=_tool_choice(body),
-        parallel_tool_calls=None if choice is None or choice.disable_parallel_tool_use is None else not choice.disable_parallel_tool_use,
+        parallel_tool_calls=None
+        if choice is None or choice.disable_parallel_tool_use is None
+        else not choice.disable_parallel_tool_use,
     )
 
 
@@ -88,7 +95,10 @@ def _joined(blocks: Sequence[TextBlock]) -> str:
 
 def _tool(tool: CustomTool) -> dict[str, Any]:
     described = {} if tool.description is None else {"description": tool.description}
-    return {"type": "function", "function": {"name": tool.name, **described, "parameters": tool.input_schema, "strict": tool.strict}}
+    return {
+        "type": "function",
+        "function": {"name": tool.name, **described, "parameters": tool.input_schema, "strict": tool.strict},
+    }
 
 
 def _tool_choice(body: ConversationFields) -> ToolChoice:

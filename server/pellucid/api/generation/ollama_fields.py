@@ -63,7 +63,11 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
     ignored = body.ignored()
     if body.options.repeat_last_n > 0:
         ignored.append("options.repeat_last_n")
-    if isinstance(body, OllamaChatRequest) and any(message.tool_name for message in body.messages) and not _reads_tool_names(card):
+    if (
+        isinstance(body, OllamaChatRequest)
+        and any(message.tool_name for message in body.messages)
+        and not _reads_tool_names(card)
+    ):
         ignored.append("messages.tool_name")
     return [*ignored, "model"] if body.model and find_by_alias(body.model, [card.name]) is None else ignored
 
@@ -71,15 +75,19 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
 def plain_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
     """Return the messages, in which each call has an id and each result the id of its call.
 
-    Clients of ollama send no ids. They are given by place, so that a longer conversation begins with the same prompt. A result without
-    one belongs to the last message with calls.
+    Clients of ollama send no ids. They are given by place, so that a longer conversation begins
+    with the same prompt. A result without one belongs to the last message with calls.
     """
     found: list[Message] = []
     pending: list[ToolCall] = []
     numbers = count()
     for message in messages:
         made = [
-            ToolCall(call.id or f"call{next(numbers):05}", call.function.name, json.dumps(call.function.arguments, ensure_ascii=False))
+            ToolCall(
+                call.id or f"call{next(numbers):05}",
+                call.function.name,
+                json.dumps(call.function.arguments, ensure_ascii=False),
+            )
             for call in message.tool_calls
         ]
         pending = made or pending
@@ -92,7 +100,9 @@ def plain_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
 
 def call_reply(index: int, call: ToolCall) -> OllamaCallReply:
     """Return a call of an answer."""
-    return OllamaCallReply(id=call.id, function=OllamaFunctionReply(index=index, name=call.name, arguments=call_input(call.arguments)))
+    return OllamaCallReply(
+        id=call.id, function=OllamaFunctionReply(index=index, name=call.name, arguments=call_input(call.arguments))
+    )
 
 
 def end_fields(finish: Finish, details: EndDetails, ignored: list[str], seconds: float) -> dict[str, Any]:

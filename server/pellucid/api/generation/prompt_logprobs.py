@@ -16,7 +16,9 @@ def prompt_logprobs(tokens: Sequence[Token], count: int) -> list[dict[str, Promp
 
 def _ranked(token: Token, logprob: float, count: int) -> dict[str, PromptLogprob]:
     ranked = {
-        str(alternative.id): PromptLogprob(logprob=clamped(alternative.logprob), rank=rank, decoded_token=alternative.text)
+        str(alternative.id): PromptLogprob(
+            logprob=clamped(alternative.logprob), rank=rank, decoded_token=alternative.text
+        )
         for rank, alternative in enumerate(token.top[:count], 1)
     }
     own = PromptLogprob(logprob=clamped(logprob), rank=token.rank, decoded_token=token.bytes.decode(errors="replace"))

@@ -43,7 +43,10 @@ def reads_names(card: ModelCard) -> bool:
 
 
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
-    """Return the parameters of one of ``body.n`` answers. Each has its own seed, so that they differ."""
+    """Return the parameters of one of ``body.n`` answers.
+
+    Each has its own seed, so that they differ.
+    """
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=body.temperature,
@@ -77,10 +80,20 @@ def terms_of(body: Admittance, request: Request, default: Priority, choice: int)
 
 
 def supersede_key(request: Request, name: str, choice: int) -> str:
-    """Return a key that only the same client (address, API key, program) can supersede. Each of several answers has its own."""
+    """Return a key that only the same client (address, API key, program) can supersede.
+
+    Each of several answers has its own.
+    """
     address = request.client.host if request.client else ""
     headers = request.headers
-    parts = (address, headers.get("authorization", ""), headers.get("x-api-key", ""), headers.get("user-agent", ""), name, str(choice))
+    parts = (
+        address,
+        headers.get("authorization", ""),
+        headers.get("x-api-key", ""),
+        headers.get("user-agent", ""),
+        name,
+        str(choice),
+    )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -122,12 +135,16 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
         total_tokens=total.prompt + total.generated,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=total.cached),
         completion_tokens_details=_prediction_details(total) if total.prediction else None,
-        pellucid=usage_details(total, next((end.first_difference for end in ends if end.first_difference is not None), None)),
+        pellucid=usage_details(
+            total, next((end.first_difference for end in ends if end.first_difference is not None), None)
+        ),
     )
 
 
 def _prediction_details(usage: Usage) -> CompletionTokensDetails:
-    return CompletionTokensDetails(accepted_prediction_tokens=usage.accepted, rejected_prediction_tokens=usage.prediction - usage.accepted)
+    return CompletionTokensDetails(
+        accepted_prediction_tokens=usage.accepted, rejected_prediction_tokens=usage.prediction - usage.accepted
+    )
 
 
 def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDetails:
@@ -163,7 +180,9 @@ def end_details(finish: Finish) -> EndDetails:
         stop=finish.stop,
         loose_functions=list(finish.loose_functions) or None,
         complete=finish.complete,
-        fields=None if finish.fields is None else [FieldRecord.model_validate(to_json(value)) for value in finish.fields],
+        fields=None
+        if finish.fields is None
+        else [FieldRecord.model_validate(to_json(value)) for value in finish.fields],
     )
 
 

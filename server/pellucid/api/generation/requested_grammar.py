@@ -25,7 +25,8 @@ def requested_grammar(body: GrammarFields) -> Grammar | None:
     grammars = [grammar for grammar in found if grammar is not None]
     if len(grammars) > 1:
         raise InvalidRequestError(
-            f"{grammars[0].field} and {grammars[1].field} both limit the answer: send only one of them.", param=grammars[1].field
+            f"{grammars[0].field} and {grammars[1].field} both limit the answer: send only one of them.",
+            param=grammars[1].field,
         )
     return grammars[0] if grammars else None
 
@@ -39,7 +40,10 @@ def responses_grammar(body: ResponsesRequest) -> Grammar | None:
 
 
 def messages_grammar(body: ConversationFields) -> Grammar | None:
-    """Return the grammar of a request to /v1/messages. Raises InvalidRequestError for two formats."""
+    """Return the grammar of a request to /v1/messages.
+
+    Raises InvalidRequestError for two formats.
+    """
     format = None if body.output_config is None else body.output_config.format
     if format is not None and body.output_format is not None:
         sentence = "output_format is the older name of output_config.format: send only one of them."
@@ -61,18 +65,24 @@ def _of_response_format(format: ResponseFormat | None) -> Grammar | None:
         return None
     name = "response_format"
     if format.json_schema is not None and format.schema_ is not None:
-        raise InvalidRequestError("response_format has two schemas: send only one of schema and json_schema.", param=name)
+        raise InvalidRequestError(
+            "response_format has two schemas: send only one of schema and json_schema.", param=name
+        )
     schema = format.schema_ if format.json_schema is None else format.json_schema.schema_
     match format.type:
         case "text":
             if schema is not None:
-                raise InvalidRequestError("response_format of type text has no schema: use the type json_schema.", param=name)
+                raise InvalidRequestError(
+                    "response_format of type text has no schema: use the type json_schema.", param=name
+                )
             return None
         case "json_object":
             return Grammar("json_object", field=name) if schema is None else _schema(schema, name)
         case "json_schema":
             if schema is None:
-                raise InvalidRequestError("response_format of type json_schema needs a schema in json_schema.schema.", param=name)
+                raise InvalidRequestError(
+                    "response_format of type json_schema needs a schema in json_schema.schema.", param=name
+                )
             return _schema(schema, name)
 
 
@@ -81,7 +91,9 @@ def _of_structured_outputs(asked: StructuredOutputs | None) -> Grammar | None:
         return None
     name = "structured_outputs"
     if asked.disable_any_whitespace and asked.whitespace_pattern is not None:
-        raise InvalidRequestError("structured_outputs: whitespace_pattern and disable_any_whitespace contradict each other.", param=name)
+        raise InvalidRequestError(
+            "structured_outputs: whitespace_pattern and disable_any_whitespace contradict each other.", param=name
+        )
     white = "" if asked.disable_any_whitespace else asked.whitespace_pattern
     found = [
         None if asked.json_ is None else _schema(asked.json_, name, white),
@@ -92,7 +104,9 @@ def _of_structured_outputs(asked: StructuredOutputs | None) -> Grammar | None:
     ]
     grammars = [grammar for grammar in found if grammar is not None]
     if len(grammars) != 1:
-        raise InvalidRequestError("structured_outputs needs exactly one of json, json_object, regex, choice and grammar.", param=name)
+        raise InvalidRequestError(
+            "structured_outputs needs exactly one of json, json_object, regex, choice and grammar.", param=name
+        )
     if white is not None and grammars[0].kind not in ("json_schema", "json_object"):
         raise InvalidRequestError("structured_outputs: only JSON has white space between its parts.", param=name)
     return grammars[0]

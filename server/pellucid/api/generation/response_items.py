@@ -21,7 +21,10 @@ from pellucid.tokens import Message, ModelCard, NamedTool, ToolCall, ToolChoice
 
 
 def conversation(body: ResponsesRequest) -> list[Message]:
-    """Return the messages, the instructions first. Calls belong to the assistant's message in front of them."""
+    """Return the messages, the instructions first.
+
+    Calls belong to the assistant's message in front of them.
+    """
     messages = [Message("system", body.instructions)] if body.instructions else []
     if isinstance(body.input, str):
         return [*messages, Message("user", body.input)]
@@ -43,7 +46,10 @@ def conversation(body: ResponsesRequest) -> list[Message]:
 def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:
     """Return the functions in the shape that chats have."""
     return [
-        {"type": "function", "function": tool.model_dump(include={"name", "description", "parameters", "strict"}, exclude_unset=True)}
+        {
+            "type": "function",
+            "function": tool.model_dump(include={"name", "description", "parameters", "strict"}, exclude_unset=True),
+        }
         for tool in body.tools
         if isinstance(tool, FunctionTool)
     ]

@@ -81,7 +81,10 @@ def output_text(text: str, tokens: Sequence[Token]) -> OutputText:
 
 
 def error_code(error: PellucidError) -> str:
-    """Return OpenAI's code of an error in a stream. Codex compacts the conversation at context_length_exceeded."""
+    """Return OpenAI's code of an error in a stream.
+
+    Codex compacts the conversation at context_length_exceeded.
+    """
     match error:
         case ContextLengthError():
             return "context_length_exceeded"
@@ -102,7 +105,13 @@ def _format(body: ResponsesRequest) -> dict[str, Any]:
 def _tool(tool: FunctionTool | dict[str, JsonValue]) -> dict[str, Any]:
     if isinstance(tool, dict):
         return tool
-    return {"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": tool.strict,
+    }
 
 
 def _usage(finish: Finish) -> ResponseUsage:

@@ -15,14 +15,16 @@ def check_order(samplers: Sequence[str] | None) -> None:
     early = _before_temperature(samplers)
     if "top_p" in early or ("min_p" in early and "top_p" in (samplers or ())):
         name = next(name for name in early if name in ("top_p", "min_p"))
-        raise InvalidRequestError(f"samplers: temperature comes after {name}: put it first, or omit samplers.", param="samplers")
+        raise InvalidRequestError(
+            f"samplers: temperature comes after {name}: put it first, or omit samplers.", param="samplers"
+        )
 
 
 def keep_steps(params: SamplingParams, samplers: Sequence[str] | None, choice: int) -> SamplingParams:
     """Return the parameters with only the steps in ``samplers``; None keeps all of them.
 
-    Without the step temperature an answer is sampled at temperature 1. With the step infill the first of several is the most probable one.
-    The step min_p may precede temperature.
+    Without the step temperature an answer is sampled at temperature 1. With the step infill the
+    first of several is the most probable one. The step min_p may precede temperature.
     """
     if samplers is None:
         return params
@@ -35,7 +37,8 @@ def keep_steps(params: SamplingParams, samplers: Sequence[str] | None, choice: i
     kept = replace(params, **off)
     if "min_p" not in _before_temperature(samplers) or not kept.temperature:
         return kept
-    # p / max >= m is the same as (p / max)^(1/T) >= m^(1/T), the ratio of the probabilities at temperature T.
+    # p / max >= m is the same as (p / max)^(1/T) >= m^(1/T), the ratio of the probabilities at
+    # temperature T.
     return replace(kept, min_p=kept.min_p ** (1 / kept.temperature))
 
 

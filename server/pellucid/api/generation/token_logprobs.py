@@ -20,6 +20,8 @@ def _entry(token: Token) -> TokenLogprob:
         token=token.bytes.decode(errors="replace"),
         logprob=clamped(token.logprob),
         bytes=list(token.bytes),
-        top_logprobs=[TopLogprob(token=one.text, logprob=clamped(one.logprob), bytes=list(one.bytes)) for one in token.top],
+        top_logprobs=[
+            TopLogprob(token=one.text, logprob=clamped(one.logprob), bytes=list(one.bytes)) for one in token.top
+        ],
         pellucid=record_of(token),
     )

@@ -42,7 +42,9 @@ def message_calls(calls: Sequence[MessageToolCall]) -> list[ToolCall]:
 def call_replies(tokens: Sequence[Token]) -> list[ToolCallReply] | None:
     """Return the calls of a whole answer, or None if there are none."""
     calls = calls_of(tokens)
-    return [ToolCallReply(id=call.id, function=FunctionReply(name=call.name, arguments=call.arguments)) for call in calls] or None
+    return [
+        ToolCallReply(id=call.id, function=FunctionReply(name=call.name, arguments=call.arguments)) for call in calls
+    ] or None
 
 
 def call_input(arguments: str) -> dict[str, Any]:
@@ -71,7 +73,10 @@ async def answer_end(answer: GeneratedAnswer) -> EndDetails:
 
 
 def call_deltas(token: Token) -> list[ToolCallDelta]:
-    """Return what a token adds to calls, in order. The id and the name of a call have a delta of their own, as OpenAI sends them."""
+    """Return what a token adds to calls, in order.
+
+    The id and the name of a call have a delta of their own, as OpenAI sends them.
+    """
     return [one for delta in (token.part.deltas if token.part is not None else ()) for one in _deltas(delta)]
 
 

@@ -31,18 +31,28 @@ async def adapters(request: Request) -> Response:
 
 @router.post("/v1/adapters", tags=["Pellucid"], responses={200: {"model": AdapterObject}, **ADAPTER_ERRORS})
 async def load(body: AdapterRequest, request: Request) -> Response:
-    """Load an adapter as another model, which shares its base's weights. Running answers are not disturbed.
+    """Load an adapter as another model, which shares its base's weights.
 
-    A loaded adapter is replaced by the current contents of its folder; its running answers continue. Engines elsewhere read the folder
-    themselves: those that cannot load it are named in ``problem``, and one with running answers of it is not replaced (503).
+    Running answers are not disturbed.
+
+    A loaded adapter is replaced by the current contents of its folder; its running answers
+    continue. Engines elsewhere read the folder themselves: those that cannot load it are named in
+    ``problem``, and one with running answers of it is not replaced (503).
     """
     status = await _load(request, body.name, None, body.model)
     return JSONResponse(_object(status).model_dump())
 
 
-@router.delete("/v1/adapters/{id:path}", tags=["Pellucid"], responses={200: {"model": AdapterObject}, **_NO_BODY, 404: ADAPTER_ERRORS[404]})
+@router.delete(
+    "/v1/adapters/{id:path}",
+    tags=["Pellucid"],
+    responses={200: {"model": AdapterObject}, **_NO_BODY, 404: ADAPTER_ERRORS[404]},
+)
 async def unload(id: str, request: Request) -> Response:
-    """Unload an adapter by its id or its name. Its running answers continue; new requests for it are 404."""
+    """Unload an adapter by its id or its name.
+
+    Its running answers continue; new requests for it are 404.
+    """
     return JSONResponse(_object(await _unload(request, id), loaded=False).model_dump())
 
 
@@ -54,9 +64,13 @@ async def load_lora_adapter(body: LoadLoraRequest, request: Request) -> Response
     """
     adapters = state_of(request).require_adapters()
     if not body.load_inplace and any(one.name == body.lora_name and one.id is not None for one in adapters.list()):
-        raise InvalidRequestError(f"The adapter {body.lora_name} is already loaded: send load_inplace to replace it.", param="lora_name")
+        raise InvalidRequestError(
+            f"The adapter {body.lora_name} is already loaded: send load_inplace to replace it.", param="lora_name"
+        )
     status = await _load(request, _stored_name(adapters.store, body.lora_path), body.lora_name, None)
-    return PlainTextResponse(f"Success: LoRA adapter '{status.name}' added successfully. {status.problem or ''}".rstrip())
+    return PlainTextResponse(
+        f"Success: LoRA adapter '{status.name}' added successfully. {status.problem or ''}".rstrip()
+    )
 
 
 @router.post("/v1/unload_lora_adapter", tags=["vLLM"], response_class=Response, responses=_PLAIN_TEXT)
@@ -83,13 +97,16 @@ async def _unload(request: Request, id: str) -> AdapterStatus:
 def _stored_name(store: Store, path: str) -> str:
     """Return the name of an adapter that is given by its path.
 
-    Raises PermissionDeniedError for a path elsewhere: only the user who starts the server decides which files it reads.
+    Raises PermissionDeniedError for a path elsewhere: only the user who starts the server decides
+    which files it reads.
     """
     given, folder = Path(path), store.adapters_path()
     if not given.is_absolute():
         return path
     if given.parent != folder:
-        raise PermissionDeniedError(f"Adapters are loaded only from {folder}: put the adapter there, or start the server with --adapter.")
+        raise PermissionDeniedError(
+            f"Adapters are loaded only from {folder}: put the adapter there, or start the server with --adapter."
+        )
     return given.name
 
 

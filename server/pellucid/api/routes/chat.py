@@ -71,9 +71,9 @@ router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation, with every token's probability.
 
-    The default temperature is 1. Each entry of ``logprobs`` has the token's true bytes, and in ``pellucid`` its rank, the
-    entropy of the choice and more. A superseded answer ends with the tokens so far: ``finish_reason`` is stop,
-    ``pellucid.reason`` is superseded.
+    The default temperature is 1. Each entry of ``logprobs`` has the token's true bytes, and in
+    ``pellucid`` its rank, the entropy of the choice and more. A superseded answer ends with the
+    tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
     """
     check_stream_options(body)
     if body.top_logprobs is not None and not body.logprobs:
@@ -81,12 +81,15 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     limits = {count for count in (body.max_tokens, body.max_completion_tokens, body.n_predict) if count is not None}
     if len(limits) > 1:
         raise InvalidRequestError(
-            "max_tokens, max_completion_tokens and n_predict are names for the same limit: send only one of them.", param="max_tokens"
+            "max_tokens, max_completion_tokens and n_predict are names for the same limit: send only one of them.",
+            param="max_tokens",
         )
     if body.stream and body.response_fields is not None:
         raise InvalidRequestError("response_fields is not supported in streams.", param="response_fields")
     if body.stream and body.prompt_logprobs is not None:
-        raise InvalidRequestError("prompt_logprobs is not supported in streams: omit it, or omit stream.", param="prompt_logprobs")
+        raise InvalidRequestError(
+            "prompt_logprobs is not supported in streams: omit it, or omit stream.", param="prompt_logprobs"
+        )
     check_order(body.samplers)
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)
@@ -103,7 +106,9 @@ def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     return [
         Message(
             "system" if message.role == "developer" else message.role,
-            message.content if isinstance(message.content, str) else "".join(part.text for part in message.content or ()),
+            message.content
+            if isinstance(message.content, str)
+            else "".join(part.text for part in message.content or ()),
             message_calls(message.tool_calls),
             message.tool_call_id,
             message.name,
@@ -152,7 +157,9 @@ class _ChatJob(GenerationJob):
         """Score the tokens of the prompt, each with ``top`` alternatives."""
         terms = replace(self._terms(0), key=None)  # a request does not supersede itself
         asked = self._query(0)
-        query = ScoreQuery(asked.messages, self.model, top, terms, continue_last=asked.continue_last, tools=asked.shown_tools)
+        query = ScoreQuery(
+            asked.messages, self.model, top, terms, continue_last=asked.continue_last, tools=asked.shown_tools
+        )
         self._read = await collect(self.assistant.score(query))
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
@@ -178,12 +185,19 @@ class _ChatJob(GenerationJob):
         )
 
     def _terms(self, number: int) -> Terms:
-        """Return the terms of an answer. The deadline is the whole request's, the time for reading the prompt included."""
+        """Return the terms of an answer.
+
+        The deadline is the whole request's, the time for reading the prompt included.
+        """
         body = self._body
         terms = terms_of(body, self.request, Priority.CHAT, number)
         if body.id_slot >= 0 and terms.key is None:
             terms = replace(terms, key=supersede_key(self.request, f"chat slot {body.id_slot}", number))
-        return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self._begun))
+        return (
+            terms
+            if terms.deadline is None
+            else replace(terms, deadline=terms.deadline - (self.state.clock() - self._begun))
+        )
 
     async def whole(self) -> Response:
         ends = [await answer_end(answer) for answer in self.answers]
@@ -195,7 +209,10 @@ class _ChatJob(GenerationJob):
         return json_response(reply) if fields is None else JSONResponse(pick_fields(reply.model_dump(), fields))
 
     def _whole(self, ends: Sequence[EndDetails]) -> ChatReply:
-        choices = [self._whole_choice(index, answer, end) for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))]
+        choices = [
+            self._whole_choice(index, answer, end)
+            for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))
+        ]
         top = self._body.prompt_logprobs
         return ChatReply(
             id=self._id,
@@ -249,7 +266,9 @@ class _ChatJob(GenerationJob):
         )
 
     def _chunk(self, choices: list[ChatChunkChoice], usage: UsageReply | None = None) -> ChatChunk:
-        return ChatChunk(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details())
+        return ChatChunk(
+            id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details()
+        )
 
 
 def _part(index: int, delta: ChatDelta) -> ChatChunkChoice:
@@ -257,7 +276,10 @@ def _part(index: int, delta: ChatDelta) -> ChatChunkChoice:
 
 
 def _chat_finish_word(finish: Finish, tokens: Sequence[Token]) -> Literal["stop", "length", "tool_calls"]:
-    """Return OpenAI's ``finish_reason``. An answer that was cut off within a call has reached its length."""
+    """Return OpenAI's ``finish_reason``.
+
+    An answer that was cut off within a call has reached its length.
+    """
     word = finish_word(finish)
     return "tool_calls" if word == "stop" and has_call(tokens) else word
 

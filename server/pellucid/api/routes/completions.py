@@ -54,14 +54,15 @@ Prompt = str | list[int]
 async def completions(body: Annotated[CompletionBody, Body()], request: Request) -> Response:
     """Continue a text or, with ``suffix``, fill the gap before it, with every token's probability.
 
-    A prompt that spells an infill with the model's own markers is that infill. The default temperature is 1. With ``echo`` and
-    ``logprobs`` the prompt's tokens have their logprobs too, the first one null; with ``max_tokens`` 1 one more entry follows, even if the
-    model ends the text there. Each of ``n`` answers has the seed of the one before plus one. A superseded answer ends with the tokens so
-    far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
+    A prompt that spells an infill with the model's own markers is that infill. The default
+    temperature is 1. With ``echo`` and ``logprobs`` the prompt's tokens have their logprobs too,
+    the first one null; with ``max_tokens`` 1 one more entry follows, even if the model ends the
+    text there. Each of ``n`` answers has the seed of the one before plus one. A superseded answer
+    ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
 
-    A body with ``segments`` is one of Tabby's editor plugins, and is answered in Tabby's shape. The suggestion ends before a blank
-    line, and before a line with less indentation than the cursor's; it is the rest of the line if other text than closing punctuation
-    follows the cursor there.
+    A body with ``segments`` is one of Tabby's editor plugins, and is answered in Tabby's shape. The
+    suggestion ends before a blank line, and before a line with less indentation than the cursor's;
+    it is the rest of the line if other text than closing punctuation follows the cursor there.
     """
     if isinstance(body, TabbyCompletionRequest):
         return await suggest(body, request)
@@ -79,9 +80,13 @@ def _check(body: CompletionRequest) -> None:
     """Raise InvalidRequestError for fields that contradict each other."""
     check_stream_options(body)
     if body.best_of not in (None, body.n):
-        raise InvalidRequestError("best_of must be equal to n: the server returns every answer that it generates.", param="best_of")
+        raise InvalidRequestError(
+            "best_of must be equal to n: the server returns every answer that it generates.", param="best_of"
+        )
     if body.suffix is None and body.input_extra:
-        raise InvalidRequestError("input_extra is for infills: send a suffix too, which may be empty.", param="input_extra")
+        raise InvalidRequestError(
+            "input_extra is for infills: send a suffix too, which may be empty.", param="input_extra"
+        )
     if not all(isinstance(prompt, str) for prompt in _prompts(body)):
         for name in ("suffix", "heal", "parse_special"):
             if getattr(body, name) not in (None, False):
@@ -91,14 +96,19 @@ def _check(body: CompletionRequest) -> None:
             if getattr(body, name):
                 raise InvalidRequestError(f"{name} is not supported together with suffix.", param=name)
         if body.prompt_logprobs is not None or body.return_token_ids:
-            raise InvalidRequestError("prompt_logprobs and return_token_ids are not supported together with suffix.", param="suffix")
+            raise InvalidRequestError(
+                "prompt_logprobs and return_token_ids are not supported together with suffix.", param="suffix"
+            )
     if body.heal and body.return_token_ids:
         raise InvalidRequestError("return_token_ids is not supported together with heal.", param="return_token_ids")
     if body.stream and body.prompt_logprobs is not None:
-        raise InvalidRequestError("prompt_logprobs is not supported in streams: use echo with logprobs.", param="prompt_logprobs")
+        raise InvalidRequestError(
+            "prompt_logprobs is not supported in streams: use echo with logprobs.", param="prompt_logprobs"
+        )
     if len(_prompts(body)) * body.n > MAX_CHOICES:
         raise InvalidRequestError(
-            f"One request may have at most {MAX_CHOICES} answers (prompts times n): send fewer prompts or a smaller n.", param="n"
+            f"One request may have at most {MAX_CHOICES} answers (prompts times n): send fewer prompts or a smaller n.",
+            param="n",
         )
 
 
@@ -127,7 +137,9 @@ class _CompletionJob(GenerationJob):
         self._created = int(time.time())
         self._begun = self.state.clock()
         self._queries = [self._query(prompt) for prompt in prompts]
-        self._scored = body.prompt_logprobs if body.prompt_logprobs is not None else body.logprobs if body.echo else None
+        self._scored = (
+            body.prompt_logprobs if body.prompt_logprobs is not None else body.logprobs if body.echo else None
+        )
         self._read = [GeneratedAnswer() for _ in prompts]
         self._offsets = [0] * len(self.answers)
 
@@ -149,7 +161,8 @@ class _CompletionJob(GenerationJob):
         body = self._body
         params = sampling_params(body, body.max_tokens, body.logprobs or 0, number % body.n)
         if body.echo and body.logprobs is not None and body.max_tokens == 1:
-            # lm-eval reads a text so, and drops the last entry of the logprobs: it must be the answer's, even if the model ends there.
+            # lm-eval reads a text so, and drops the last entry of the logprobs: it must be the
+            # answer's, even if the model ends there.
             params = replace(params, ignore_eos=True)
         query = replace(self._queries[number // body.n], params=params, terms=self._terms(number))
         return self.assistant.complete(query, on_usage=on_usage)
@@ -159,7 +172,10 @@ class _CompletionJob(GenerationJob):
         return await self._off_loop(lambda: json_response(self._whole(ends)))
 
     def _whole(self, ends: Sequence[EndDetails]) -> CompletionReply:
-        choices = [self._whole_choice(index, answer, end) for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))]
+        choices = [
+            self._whole_choice(index, answer, end)
+            for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))
+        ]
         return self._reply(choices, self._usage())
 
     async def first_part(self, number: int) -> Event | None:
@@ -194,8 +210,14 @@ class _CompletionJob(GenerationJob):
         query = CompletionQuery(prompt, model=self.model, stop=stop, heal=body.heal, special=bool(body.parse_special))
         query = replace(query, grammar=self._grammar, with_fields=body.logprobs is not None)
         if body.suffix is not None:
-            return replace(query, suffix=body.suffix, extra=[Extra(file.filename, file.text) for file in body.input_extra])
-        spelled = self.assistant.spelled_infill(prompt, self.model) if isinstance(prompt, str) and body.parse_special is None else None
+            return replace(
+                query, suffix=body.suffix, extra=[Extra(file.filename, file.text) for file in body.input_extra]
+            )
+        spelled = (
+            self.assistant.spelled_infill(prompt, self.model)
+            if isinstance(prompt, str) and body.parse_special is None
+            else None
+        )
         if spelled is None:
             return query
         if body.echo or body.prompt_logprobs is not None or body.return_token_ids:
@@ -204,10 +226,17 @@ class _CompletionJob(GenerationJob):
         return replace(query, prefix=spelled.prefix, suffix=spelled.suffix, extra=extra)
 
     def _terms(self, number: int) -> Terms:
-        """Return the terms of an answer. The deadline is the whole request's, the time for reading the prompt included."""
+        """Return the terms of an answer.
+
+        The deadline is the whole request's, the time for reading the prompt included.
+        """
         default = Priority.CHAT if self._queries[number // self._body.n].suffix is None else Priority.COMPLETION
         terms = terms_of(self._body, self.request, default, number)
-        return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self._begun))
+        return (
+            terms
+            if terms.deadline is None
+            else replace(terms, deadline=terms.deadline - (self.state.clock() - self._begun))
+        )
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await self.assistant.off_loop(work, self.model, math.inf)
@@ -246,7 +275,9 @@ class _CompletionJob(GenerationJob):
         )
 
     def _reply(self, choices: list[CompletionChoice], usage: UsageReply | None = None) -> CompletionReply:
-        return CompletionReply(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details())
+        return CompletionReply(
+            id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details()
+        )
 
 
 def _last(index: int, finish: Finish, end: EndDetails) -> CompletionChoice:

@@ -29,8 +29,9 @@ router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 async def edits(body: EditRequest, request: Request) -> Response:
     """Change a selection by an instruction, and return for each hunk how probable it is against leaving its old lines.
 
-    The model writes the selection again, and prompt lookup copies what stays. An answer that is prose, cut off or equal to the selection
-    changes nothing; ``reason`` says so. The document itself is the client's to change.
+    The model writes the selection again, and prompt lookup copies what stays. An answer that is
+    prose, cut off or equal to the selection changes nothing; ``reason`` says so. The document
+    itself is the client's to change.
     """
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)

@@ -37,7 +37,9 @@ from pellucid.tokens import Embedding, ModelCard
 router = APIRouter(route_class=JsonRoute)
 
 AT_ONCE = 2
-"""Inputs of one request that are computed at once: short ones fill a step together, and most slots keep their prefixes."""
+"""Inputs of one request that are computed at once: short ones fill a step together, and most slots
+keep their prefixes.
+"""
 
 Input = str | Sequence[int]
 
@@ -46,8 +48,9 @@ Input = str | Sequence[int]
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """Turn texts into vectors of length 1: the mean of the served model's last hidden states.
 
-    The model was not trained for embeddings, so a model that was finds similar texts more reliably. The priority is background, and
-    nothing is cached. An input that is longer than the context is an error.
+    The model was not trained for embeddings, so a model that was finds similar texts more reliably.
+    The priority is background, and nothing is cached. An input that is longer than the context is
+    an error.
     """
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
     _check_size(assistant, card, body.dimensions)
@@ -74,13 +77,17 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
     return await asyncio.to_thread(json_response, reply)
 
 
-@router.post("/api/embeddings", tags=["ollama"], responses={200: {"model": OllamaEmbeddingsReply}, **OLLAMA_GENERATION_ERRORS})
+@router.post(
+    "/api/embeddings", tags=["ollama"], responses={200: {"model": OllamaEmbeddingsReply}, **OLLAMA_GENERATION_ERRORS}
+)
 async def ollama_embeddings(body: OllamaEmbeddingsRequest, request: Request) -> Response:
     """Turn one text into a vector, as /v1/embeddings does; the older form of /api/embed."""
     assistant, card = find_by_ollama_name(state_of(request), body.model)
     _check_size(assistant, card, None)
     made = await _embed_all(request, assistant, card, [body.prompt] if body.prompt else [], truncate=True)
-    return json_response(OllamaEmbeddingsReply(embedding=[value for one in made for value in one.values], pellucid=_details(body, card)))
+    return json_response(
+        OllamaEmbeddingsReply(embedding=[value for one in made for value in one.values], pellucid=_details(body, card))
+    )
 
 
 async def _embed_all(

@@ -1,4 +1,7 @@
-"""Serves /v1/engines, which lists the engines elsewhere. Which ones there are is decided where the server is started, not by requests."""
+"""Serves /v1/engines, which lists the engines elsewhere.
+
+Which ones there are is decided where the server is started, not by requests.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,15 @@ from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
-from pellucid.api.generation.request_fields import end_details, finish_word, ignored_fields, reply_id, stop_texts, terms_of, usage_reply
+from pellucid.api.generation.request_fields import (
+    end_details,
+    finish_word,
+    ignored_fields,
+    reply_id,
+    stop_texts,
+    terms_of,
+    usage_reply,
+)
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
@@ -40,9 +48,9 @@ router = APIRouter(tags=["Mistral"], route_class=JsonRoute)
 async def fim(body: FimRequest, request: Request) -> Response:
     """Fill the gap between ``prompt`` and ``suffix``, in the infill format that was measured best for the model.
 
-    For a model without infill tokens the answer continues ``prompt``, and ends where it begins to repeat the suffix. The reply has the
-    shape of /v1/chat/completions. A superseded answer ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is
-    superseded.
+    For a model without infill tokens the answer continues ``prompt``, and ends where it begins to
+    repeat the suffix. The reply has the shape of /v1/chat/completions. A superseded answer ends
+    with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
     """
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
@@ -88,7 +96,9 @@ class _FimJob(GenerationJob):
             pellucid=end_details(answer.end),
         )
         usage, details = self._usage(answer.end), self.details()
-        return ChatReply(id=self._id, created=self._created, model=self.model, choices=[choice], usage=usage, pellucid=details)
+        return ChatReply(
+            id=self._id, created=self._created, model=self.model, choices=[choice], usage=usage, pellucid=details
+        )
 
     async def first_part(self, number: int) -> Event:
         return self._next(ChatDelta(role="assistant", content=""))
@@ -98,7 +108,11 @@ class _FimJob(GenerationJob):
 
     async def last_part(self, number: int, finish: Finish) -> Event:
         choice = ChatChunkChoice(
-            index=0, delta=ChatDelta(content=""), logprobs=None, finish_reason=finish_word(finish), pellucid=end_details(finish)
+            index=0,
+            delta=ChatDelta(content=""),
+            logprobs=None,
+            finish_reason=finish_word(finish),
+            pellucid=end_details(finish),
         )
         return self._chunk(choice, self._usage(finish))
 
@@ -106,7 +120,9 @@ class _FimJob(GenerationJob):
         return self._chunk(ChatChunkChoice(index=0, delta=delta, logprobs=logprobs, finish_reason=None))
 
     def _chunk(self, choice: ChatChunkChoice, usage: UsageReply | None = None) -> ChatChunk:
-        return ChatChunk(id=self._id, created=self._created, model=self.model, choices=[choice], usage=usage, pellucid=self.details())
+        return ChatChunk(
+            id=self._id, created=self._created, model=self.model, choices=[choice], usage=usage, pellucid=self.details()
+        )
 
     def _logprobs(self, tokens: list[Token]) -> ChatLogprobs | None:
         return ChatLogprobs(content=token_logprobs(tokens)) if self._body.logprobs else None

@@ -29,7 +29,9 @@ _DEFAULTS = ("top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "f
 
 @router.get("/health", responses={200: {"model": Health}, **NOT_READY})
 async def health(request: Request) -> Response:
-    """Report whether the server is ready and, while it loads, its progress. Needs no key, and does not count as use of an idle server.
+    """Report whether the server is ready and, while it loads, its progress.
+
+    Needs no key, and does not count as use of an idle server.
 
     A server whose models are computed elsewhere is ready if each of them has an engine.
     """
@@ -42,13 +44,17 @@ async def health(request: Request) -> Response:
         return JSONResponse(Health(pellucid=None).model_dump())
     engines, away = _engines_health(state), state.models_away()
     if away:
-        problem = UnavailableError(f"No engine computes {', '.join(away)} now: `pellucid engines list` shows the reasons.")
+        problem = UnavailableError(
+            f"No engine computes {', '.join(away)} now: `pellucid engines list` shows the reasons."
+        )
         details = Unready(state="away", activity=None, done=None, total=None, engines=engines)
         return JSONResponse(_with_details(problem, details), status_of(problem))
     return JSONResponse(Health(pellucid=HealthDetails(engines=engines)).model_dump())
 
 
-@router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}, response_class=Response)
+@router.get(
+    "/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}, response_class=Response
+)
 async def metrics(request: Request) -> Response:
     """Return counters and times for Prometheus."""
     return state_of(request).metrics.response()
@@ -73,13 +79,17 @@ async def model(model: str, request: Request) -> Response:
 
 @router.get("/props", tags=["llama.cpp"], responses={200: {"model": Props}, **MODEL_ERRORS})
 async def props(request: Request, model: str | None = None, autoload: bool = False) -> Response:
-    """Return the defaults of a model's generations. ``autoload`` has no effect, as all models are loaded."""
+    """Return the defaults of a model's generations.
+
+    ``autoload`` has no effect, as all models are loaded.
+    """
     state = state_of(request)
     _, card = state.find(model)
     reply = Props(
         default_generation_settings=DefaultSettings(
             n_ctx=card.context,
-            params={"temperature": COMPLETION_TEMPERATURE} | {name: Generation.model_fields[name].default for name in _DEFAULTS},
+            params={"temperature": COMPLETION_TEMPERATURE}
+            | {name: Generation.model_fields[name].default for name in _DEFAULTS},
         ),
         total_slots=len(state.statuses()[card.name].slots),
         chat_template=card.chat_template or "",
@@ -92,14 +102,18 @@ async def props(request: Request, model: str | None = None, autoload: bool = Fal
 
 @router.get("/slots", tags=["llama.cpp"], responses={200: {"model": list[SlotReply]}, **MODEL_ERRORS})
 async def slots(request: Request, model: str | None = None, fail_on_no_slot: bool = False) -> Response:
-    """List the slots for running sequences of all models or of one. With ``fail_on_no_slot=1`` the reply is 503 if all are taken.
+    """List the slots for running sequences of all models or of one.
+
+    With ``fail_on_no_slot=1`` the reply is 503 if all are taken.
 
     The numbers of tokens of other users are 0, unless users share prefixes.
     """
     state = state_of(request)
     state.require_ready()
     if state.is_front:
-        raise NotSupportedError("The models are computed elsewhere, and their engines do not report their slots: see /v1/engines.")
+        raise NotSupportedError(
+            "The models are computed elsewhere, and their engines do not report their slots: see /v1/engines."
+        )
     cards = state.cards() if model is None else (state.find(model)[1],)
     statuses, salt = state.statuses(), current_request().cache_salt
     replies = [
@@ -123,7 +137,9 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
 async def index(request: Request) -> Response:
     """Describe the server, if the page is switched off."""
     state = state_of(request)
-    return plain_page(PageNotice("There is no page here, because this server was started with --no-page.", lasting=True), about(state))
+    return plain_page(
+        PageNotice("There is no page here, because this server was started with --no-page.", lasting=True), about(state)
+    )
 
 
 def about(state: ServerState) -> str:
@@ -155,7 +171,10 @@ def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
 
 
 def _engines_health(state: ServerState) -> EnginesHealth:
-    """Return the state of the engines elsewhere. With keys only their number: /health needs none, and addresses are not for everyone."""
+    """Return the state of the engines elsewhere.
+
+    With keys only their number: /health needs none, and addresses are not for everyone.
+    """
     engines = engine_objects(state)
     ready = sum(one.state == "ready" for one in engines)
     return EnginesHealth(ready=ready, total=len(engines), data=engines if state.keys is None else None)

@@ -21,14 +21,33 @@ from pellucid.api.generation.tool_calls import answer_end
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
-from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaDetails, LlamaReply, PickedReply
+from pellucid.api.schema.llama import (
+    Generation,
+    InfillRequest,
+    LlamaChunk,
+    LlamaCompletionRequest,
+    LlamaDetails,
+    LlamaReply,
+    PickedReply,
+)
 from pellucid.api.schema.openai import EndDetails
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import SSE_WITHOUT_DONE, Event
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.stopping import EndingRule, LeastIndent, TimeLimit
-from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, ModelCard, OnUsage, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import (
+    CompletionQuery,
+    Extra,
+    Finish,
+    FinishReason,
+    ModelCard,
+    OnUsage,
+    Priority,
+    SamplingParams,
+    Terms,
+    Token,
+)
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -42,11 +61,12 @@ INFILL_TEMPERATURE = 0.0
 async def infill(body: InfillRequest, request: Request) -> Response:
     """Fill the gap between ``input_prefix`` + ``prompt`` and ``input_suffix``.
 
-    The prompt has the infill format that was measured best for the model. For a model without infill tokens it is the text before
-    the gap, and the answer ends where it begins to repeat the suffix. Texts that are too long for the server's infill_window, or
-    together with those of other files for the context, are trimmed. The default temperature is 0.
-    ``n_predict: 0`` reads the prompt into the cache (a warm-up).
-    With ``n_cmpl`` above 1 the response is an array. A superseded answer has ``stop_type`` none and ``superseded`` true.
+    The prompt has the infill format that was measured best for the model. For a model without
+    infill tokens it is the text before the gap, and the answer ends where it begins to repeat the
+    suffix. Texts that are too long for the server's infill_window, or together with those of other
+    files for the context, are trimmed. The default temperature is 0. ``n_predict: 0`` reads the
+    prompt into the cache (a warm-up). With ``n_cmpl`` above 1 the response is an array. A
+    superseded answer has ``stop_type`` none and ``superseded`` true.
     """
     return await _respond(body, request, INFILL_TEMPERATURE)
 
@@ -54,7 +74,10 @@ async def infill(body: InfillRequest, request: Request) -> Response:
 @router.post("/completion", responses={200: stream_or(Replies), **GENERATION_ERRORS})
 @router.post("/completions", responses={200: stream_or(Replies), **GENERATION_ERRORS}, include_in_schema=False)
 async def completion(body: LlamaCompletionRequest, request: Request) -> Response:
-    """Continue a text or token ids. The default temperature is 0.8; the other fields are as in /infill."""
+    """Continue a text or token ids.
+
+    The default temperature is 0.8; the other fields are as in /infill.
+    """
     return await _respond(body, request, COMPLETION_TEMPERATURE)
 
 
@@ -64,7 +87,9 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
     assistant, card = state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
     make = partial(_LlamaJob, request, assistant, card, body, temperature)
-    job = await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()  # it may hold texts
+    job = (
+        await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()
+    )  # it may hold texts
     return await job.respond(stream=body.stream, format=SSE_WITHOUT_DONE)
 
 
@@ -75,12 +100,20 @@ def _check(body: Generation) -> None:
     if body.stream and body.n_cmpl > 1:
         raise InvalidRequestError("n_cmpl above 1 is not supported in streams.", param="n_cmpl")
     if body.post_sampling_probs:
-        neutral = body.repeat_penalty == 1 and body.presence_penalty == 0 and body.frequency_penalty == 0 and not body.logit_bias
+        neutral = (
+            body.repeat_penalty == 1
+            and body.presence_penalty == 0
+            and body.frequency_penalty == 0
+            and not body.logit_bias
+        )
         if not body.n_probs:
-            raise InvalidRequestError("post_sampling_probs needs n_probs: set it to 1 or more.", param="post_sampling_probs")
+            raise InvalidRequestError(
+                "post_sampling_probs needs n_probs: set it to 1 or more.", param="post_sampling_probs"
+            )
         if not neutral:
             raise InvalidRequestError(
-                "post_sampling_probs is not supported together with penalties or logit_bias.", param="post_sampling_probs"
+                "post_sampling_probs is not supported together with penalties or logit_bias.",
+                param="post_sampling_probs",
             )
     penalised = body.repeat_penalty != 1 or body.presence_penalty or body.frequency_penalty
     for name in ("penalty_last_n", "repeat_last_n"):
@@ -90,7 +123,10 @@ def _check(body: Generation) -> None:
 
 
 class _LlamaJob(GenerationJob):
-    """A gap to fill or a text to continue, as llama.cpp's clients ask for it. Its texts may be tokenized when it is made."""
+    """A gap to fill or a text to continue, as llama.cpp's clients ask for it.
+
+    Its texts may be tokenized when it is made.
+    """
 
     def __init__(
         self,
@@ -106,7 +142,9 @@ class _LlamaJob(GenerationJob):
         self._biases = assistant.token_biases(_bias_pairs(body.logit_bias), card.name)
         self._grammar = requested_grammar(body)
         if body.post_sampling_probs and self._grammar is not None:
-            raise InvalidRequestError("post_sampling_probs is not supported together with a grammar.", param="post_sampling_probs")
+            raise InvalidRequestError(
+                "post_sampling_probs is not supported together with a grammar.", param="post_sampling_probs"
+            )
         self._query = replace(self._first_query(), grammar=self._grammar, with_fields=body.n_probs > 0)
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
@@ -142,7 +180,9 @@ class _LlamaJob(GenerationJob):
     async def last_part(self, number: int, finish: Finish) -> Event:
         """Return a whole reply without content."""
         answer = self.answers[number]
-        return await self.assistant.off_loop(partial(self._reply, number, answer, [], "", await self._end(answer)), self.model, math.inf)
+        return await self.assistant.off_loop(
+            partial(self._reply, number, answer, [], "", await self._end(answer)), self.model, math.inf
+        )
 
     async def _end(self, answer: GeneratedAnswer) -> EndDetails | None:
         if self._grammar is None:
@@ -153,7 +193,9 @@ class _LlamaJob(GenerationJob):
         """Return the query of the first answer, without its terms."""
         body, params = self._body, self._params(0)
         if not isinstance(body, InfillRequest):
-            return CompletionQuery(body.prompt, params=params, model=self.model, stop=body.stop, special=isinstance(body.prompt, str))
+            return CompletionQuery(
+                body.prompt, params=params, model=self.model, stop=body.stop, special=isinstance(body.prompt, str)
+            )
         return CompletionQuery(
             body.input_prefix + body.prompt,
             body.input_suffix,
@@ -198,7 +240,9 @@ class _LlamaJob(GenerationJob):
         kept = keep_steps(params, body.samplers, choice)
         return replace(kept, top_k=1) if nothing_but_the_first else kept
 
-    def _reply(self, index: int, answer: GeneratedAnswer, tokens: Sequence[Token], content: str, end: EndDetails | None) -> LlamaReply:
+    def _reply(
+        self, index: int, answer: GeneratedAnswer, tokens: Sequence[Token], content: str, end: EndDetails | None
+    ) -> LlamaReply:
         body, finish, params = self._body, answer.end, self._params(index)
         usage = finish.usage
         shown = body.response_fields is None or "prompt" in body.response_fields
@@ -274,7 +318,9 @@ def _bias_pairs(bias: Mapping[str, float] | Sequence[Sequence[Any]]) -> list[tup
 def _bias_pair(pair: Sequence[Any]) -> tuple[int | str, float]:
     what, value = pair
     if isinstance(what, bool) or isinstance(value, str) or not isinstance(what, (int, str)) or value is True:
-        raise InvalidRequestError(f"logit_bias: {pair!r} is not a pair of a token id (or text) and a bias (or false).", param="logit_bias")
+        raise InvalidRequestError(
+            f"logit_bias: {pair!r} is not a pair of a token id (or text) and a bias (or false).", param="logit_bias"
+        )
     amount = -100.0 if value is False else float(value)
     if abs(amount) > 100:
         raise InvalidRequestError(f"logit_bias: {amount} is not between -100 and 100.", param="logit_bias")

@@ -50,8 +50,9 @@ FORMAT = replace(NAMED_SSE, error=anthropic_error)
 async def messages(body: MessagesRequest, request: Request) -> Response:
     """Answer a conversation, with Anthropic's shapes, events and errors.
 
-    With ``logprobs`` the field ``pellucid.tokens`` of each block, or in a stream of each delta, has the tokens with their probability,
-    their rank and more. ``pellucid`` of the message names the fields that had no effect, and the exact reason why the answer ended.
+    With ``logprobs`` the field ``pellucid.tokens`` of each block, or in a stream of each delta, has
+    the tokens with their probability, their rank and more. ``pellucid`` of the message names the
+    fields that had no effect, and the exact reason why the answer ended.
     """
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
@@ -138,13 +139,19 @@ class _MessageJob(GenerationJob):
     def _step_events(self, step: BlockStep) -> Sequence[Mapping[str, Any]]:
         index = step.block.index
         if step.kind == "open":
-            return [{"type": "content_block_start", "index": index, "content_block": self._content(step.block).model_dump()}]
+            return [
+                {"type": "content_block_start", "index": index, "content_block": self._content(step.block).model_dump()}
+            ]
         events: list[Mapping[str, Any]] = []
         if step.text or (step.tokens and self._body.logprobs):
             details = self._block_details(step.tokens)
             added = {} if details is None else {"pellucid": details.model_dump()}
             is_call = step.block.call is not None
-            delta = {"type": "input_json_delta", "partial_json": step.text} if is_call else {"type": "text_delta", "text": step.text}
+            delta = (
+                {"type": "input_json_delta", "partial_json": step.text}
+                if is_call
+                else {"type": "text_delta", "text": step.text}
+            )
             events.append({"type": "content_block_delta", "index": index, "delta": delta, **added})
         return [*events, {"type": "content_block_stop", "index": index}] if step.kind == "close" else events
 
@@ -155,7 +162,9 @@ class _MessageJob(GenerationJob):
         details = self._block_details(block.tokens)
         if block.call is None:
             return TextAnswer(text=block.text, pellucid=details)
-        return ToolUseAnswer(id=block.call.id or "", name=block.call.name or "", input=call_input(block.text), pellucid=details)
+        return ToolUseAnswer(
+            id=block.call.id or "", name=block.call.name or "", input=call_input(block.text), pellucid=details
+        )
 
     def _stop_word(self, finish: Finish) -> StopWord:
         if finish.reason is FinishReason.LENGTH and finish.usage.generated < self._body.max_tokens:
@@ -169,4 +178,9 @@ class _MessageJob(GenerationJob):
 
 def _usage(usage: Usage, first_difference: str | None = None) -> MessageUsage:
     details = usage_details(usage, first_difference)
-    return MessageUsage(input_tokens=usage.computed, cache_read_input_tokens=usage.cached, output_tokens=usage.generated, pellucid=details)
+    return MessageUsage(
+        input_tokens=usage.computed,
+        cache_read_input_tokens=usage.cached,
+        output_tokens=usage.generated,
+        pellucid=details,
+    )

@@ -46,7 +46,18 @@ from pellucid.api.sse import NDJSON, Event, json_response
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.tool_calls.calls_of_answer import calls_of
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, ModelCard, OnUsage, Priority, Terms, Token, ToolCall
+from pellucid.tokens import (
+    ChatQuery,
+    CompletionQuery,
+    Finish,
+    Message,
+    ModelCard,
+    OnUsage,
+    Priority,
+    Terms,
+    Token,
+    ToolCall,
+)
 
 router = APIRouter(tags=["ollama"], route_class=JsonRoute)
 
@@ -57,19 +68,26 @@ B = TypeVar("B", bound=OllamaFields)
 async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
     """Answer a prompt or, with ``suffix``, fill the gap before it or, with ``raw``, continue it as it is.
 
-    Streams unless ``stream`` is false. With ``format`` the answer is JSON. A prompt without ``suffix`` or ``raw`` is put into the
-    model's chat template, if it has one. With ``raw`` a prompt that spells an infill with the model's own markers is that infill. Each
-    entry of ``logprobs`` has the token's true bytes, and in ``pellucid`` its rank, the entropy of the choice and more.
-    ``pellucid.ignored`` names the fields that had no effect.
+    Streams unless ``stream`` is false. With ``format`` the answer is JSON. A prompt without
+    ``suffix`` or ``raw`` is put into the model's chat template, if it has one. With ``raw`` a
+    prompt that spells an infill with the model's own markers is that infill. Each entry of
+    ``logprobs`` has the token's true bytes, and in ``pellucid`` its rank, the entropy of the choice
+    and more. ``pellucid.ignored`` names the fields that had no effect.
     """
     check_fields(body)
     if body.system and (body.suffix or body.raw):
-        raise InvalidRequestError(f"system is not supported together with {'raw' if body.raw else 'suffix'}: omit it.", param="system")
+        raise InvalidRequestError(
+            f"system is not supported together with {'raw' if body.raw else 'suffix'}: omit it.", param="system"
+        )
     if body.raw and body.suffix:
-        raise InvalidRequestError("suffix is not supported together with raw: write the infill markers, or omit raw.", param="suffix")
+        raise InvalidRequestError(
+            "suffix is not supported together with raw: write the infill markers, or omit raw.", param="suffix"
+        )
     assistant, card = find_by_ollama_name(state_of(request), body.model)
     if body.suffix and not card.infill:
-        raise NotSupportedError(f"{card.name} has no infill tokens, so it cannot fill the gap before a suffix: omit suffix.")
+        raise NotSupportedError(
+            f"{card.name} has no infill tokens, so it cannot fill the gap before a suffix: omit suffix."
+        )
     if body.system and not card.chat:
         raise NotSupportedError(f"{card.name} has no chat template, so it cannot read a system message: omit system.")
     job = _GenerateJob(request, assistant, card, body)
@@ -82,7 +100,8 @@ async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
 async def chat(body: OllamaChatRequest, request: Request) -> Response:
     """Answer a conversation. If its last message is the assistant's, the answer continues it.
 
-    Streams unless ``stream`` is false; a line has one whole call. ``format``, ``logprobs`` and ``pellucid`` are as in /api/generate.
+    Streams unless ``stream`` is false; a line has one whole call. ``format``, ``logprobs`` and
+    ``pellucid`` are as in /api/generate.
     """
     check_fields(body)
     assistant, card = find_by_ollama_name(state_of(request), body.model)
@@ -149,7 +168,9 @@ class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
             return self.assistant.complete(infill, on_usage=on_usage)
         if body.suffix or body.raw or not self.card.chat:
             terms = Terms(Priority.COMPLETION if body.suffix or body.raw else Priority.CHAT)
-            query = CompletionQuery(body.prompt, body.suffix or None, (), params, self.model, stop, terms, special=body.raw, **form)
+            query = CompletionQuery(
+                body.prompt, body.suffix or None, (), params, self.model, stop, terms, special=body.raw, **form
+            )
             return self.assistant.complete(query, on_usage=on_usage)
         system = [Message("system", body.system)] if body.system else []
         chat = ChatQuery([*system, Message("user", body.prompt)], params, self.model, stop, **form)
@@ -189,7 +210,10 @@ class _ChatJob(_OllamaJob[OllamaChatRequest]):
         return (*lines, self._reply("", await self._end()))
 
     def _lines(self, step: BlockStep) -> Iterator[OllamaProgress]:
-        """Yield the lines of a step. A call is sent when it has ended, as clients of ollama read only whole ones."""
+        """Yield the lines of a step.
+
+        A call is sent when it has ended, as clients of ollama read only whole ones.
+        """
         block, begun = step.block, step.block.call
         if begun is not None:
             if step.kind == "close":

@@ -35,7 +35,9 @@ from pellucid.tokens import CompletionQuery, Message, ModelCard
 router = APIRouter(tags=["ollama"], route_class=JsonRoute)
 
 API_LEVEL = "0.12.11"
-"""The version of ollama that brought ``logprobs``, the newest of its features that these routes have."""
+"""The version of ollama that brought ``logprobs``, the newest of its features that these routes
+have.
+"""
 
 NEVER = "9999-12-31T23:59:59Z"
 
@@ -65,7 +67,10 @@ async def running(request: Request) -> Response:
     on_gpu = state.require_ready().device().startswith("cuda")
     models = [
         OllamaRunningModel(
-            **_entry(state, card), expires_at=NEVER, size_vram=card.weight_bytes if on_gpu else 0, context_length=card.context
+            **_entry(state, card),
+            expires_at=NEVER,
+            size_vram=card.weight_bytes if on_gpu else 0,
+            context_length=card.context,
         )
         for card in state.cards()
     ]
@@ -115,7 +120,11 @@ async def _chat_prompt(assistant: LocalAssistant, card: ModelCard) -> str:
 
 
 def _capabilities(card: ModelCard) -> list[Capability]:
-    found: list[tuple[Capability, bool]] = [("completion", True), ("insert", card.infill), ("tools", _calls_tools(card))]
+    found: list[tuple[Capability, bool]] = [
+        ("completion", True),
+        ("insert", card.infill),
+        ("tools", _calls_tools(card)),
+    ]
     return [capability for capability, has_it in found if has_it]
 
 

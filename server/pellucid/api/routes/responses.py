@@ -50,13 +50,17 @@ router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 async def responses(body: ResponsesRequest, request: Request) -> Response:
     """Answer a conversation, with OpenAI's newer shapes and events.
 
-    Nothing is stored: ``input`` holds the whole conversation. With ``include: ["message.output_text.logprobs"]`` each token has its
-    logprob and in ``pellucid`` its rank, the entropy of the choice and more. ``pellucid`` of the response names the fields that had no
-    effect, and the exact reason why the answer ended. In a stream a conversation that does not fit the context is the event
-    ``response.failed`` with the code ``context_length_exceeded``, and other errors before the first token have their own status.
+    Nothing is stored: ``input`` holds the whole conversation. With ``include:
+    ["message.output_text.logprobs"]`` each token has its logprob and in ``pellucid`` its rank, the
+    entropy of the choice and more. ``pellucid`` of the response names the fields that had no
+    effect, and the exact reason why the answer ended. In a stream a conversation that does not fit
+    the context is the event ``response.failed`` with the code ``context_length_exceeded``, and
+    other errors before the first token have their own status.
     """
     if body.top_logprobs and LOGPROBS not in body.include:
-        raise InvalidRequestError(f'top_logprobs is only allowed together with include: ["{LOGPROBS}"].', param="top_logprobs")
+        raise InvalidRequestError(
+            f'top_logprobs is only allowed together with include: ["{LOGPROBS}"].', param="top_logprobs"
+        )
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
     job = _ResponseJob(request, assistant, card, body)
     try:
@@ -126,14 +130,22 @@ class _ResponseJob(GenerationJob):
 
     def failure(self, error: PellucidError) -> dict[str, Any]:
         """Return the event of an error in a stream."""
-        failed = self._reply("failed", answer_details(self._ignored), error=ResponseError(code=error_code(error), message=str(error)))
+        failed = self._reply(
+            "failed", answer_details(self._ignored), error=ResponseError(code=error_code(error), message=str(error))
+        )
         return self._event("response.failed", response=failed.model_dump())
 
     def _step_events(self, step: BlockStep, finish: Finish | None = None) -> Sequence[Mapping[str, Any]]:
         block, place = step.block, {"output_index": step.block.index}
         if step.kind == "open":
-            added = self._event("response.output_item.added", item=self._item(block, "in_progress").model_dump(), **place)
-            return [added] if block.call else [added, self._content("response.content_part.added", block, part=_part("", ()))]
+            added = self._event(
+                "response.output_item.added", item=self._item(block, "in_progress").model_dump(), **place
+            )
+            return (
+                [added]
+                if block.call
+                else [added, self._content("response.content_part.added", block, part=_part("", ()))]
+            )
         if step.kind == "add":
             return [self._delta(step)]
         events = [self._delta(step)] if step.tokens and self._wants_logprobs else []
@@ -143,7 +155,9 @@ class _ResponseJob(GenerationJob):
             events.append(self._event("response.function_call_arguments.done", **done, **place))
         else:
             part = item.content[0].model_dump()
-            events.append(self._content("response.output_text.done", block, text=part["text"], logprobs=part["logprobs"]))
+            events.append(
+                self._content("response.output_text.done", block, text=part["text"], logprobs=part["logprobs"])
+            )
             events.append(self._content("response.content_part.done", block, part=part))
         return [*events, self._event("response.output_item.done", item=item.model_dump(), **place)]
 
@@ -187,7 +201,14 @@ class _ResponseJob(GenerationJob):
     ) -> ResponseReply:
         incomplete = IncompleteDetails() if status == "incomplete" else None
         return response_reply(
-            self._body, self._id, self._created, self.model, status, incomplete_details=incomplete, pellucid=details, **fields
+            self._body,
+            self._id,
+            self._created,
+            self.model,
+            status,
+            incomplete_details=incomplete,
+            pellucid=details,
+            **fields,
         )
 
 

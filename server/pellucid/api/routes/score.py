@@ -35,8 +35,9 @@ EVENT_TOKENS = 64
 async def score(body: ScoreRequest, request: Request) -> Response:
     """Read a text, token ids or a conversation (exactly one), and return for each token its logprob, its rank and the alternatives.
 
-    A text may also come with a conversation whose last message it continues (``continue_final_message``). The default priority is
-    background. A request that is superseded or passes its deadline ends with the tokens so far; ``pellucid.reason`` has the reason.
+    A text may also come with a conversation whose last message it continues
+    (``continue_final_message``). The default priority is background. A request that is superseded
+    or passes its deadline ends with the tokens so far; ``pellucid.reason`` has the reason.
     """
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)
@@ -62,7 +63,10 @@ async def score(body: ScoreRequest, request: Request) -> Response:
 
 @dataclass(slots=True)
 class Reading:
-    """The sums over the tokens that have been read. It keeps no tokens, as a text may be much longer than the context."""
+    """The sums over the tokens that have been read.
+
+    It keeps no tokens, as a text may be much longer than the context.
+    """
 
     logprob_sum: float = 0.0
     scored: int = 0
@@ -94,7 +98,10 @@ class Reading:
 
 
 async def _reply(items: Items, model: str, timer: GenerationTimer) -> str:
-    """Return a ScoreReply as JSON. The tokens are written as they come: as objects they would take much more memory."""
+    """Return a ScoreReply as JSON.
+
+    The tokens are written as they come: as objects they would take much more memory.
+    """
     reading, records = Reading(), list[str]()
     with timer:
         async with aclosing(items):
@@ -112,12 +119,15 @@ def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
     given = [value for value in (body.text, body.tokens, body.messages) if value is not None]
     if len(given) != 1 and not _is_continuation(body):
         raise InvalidRequestError(
-            "Send exactly one of text, tokens and messages, or a text with messages and continue_final_message.", param="text"
+            "Send exactly one of text, tokens and messages, or a text with messages and continue_final_message.",
+            param="text",
         )
     if body.parse_special and body.text is None:
         raise InvalidRequestError("parse_special is only allowed together with text.", param="parse_special")
     if body.continue_final_message and body.messages is None:
-        raise InvalidRequestError("continue_final_message is only allowed together with messages.", param="continue_final_message")
+        raise InvalidRequestError(
+            "continue_final_message is only allowed together with messages.", param="continue_final_message"
+        )
     if body.messages is not None and body.text is None:
         return plain_messages(body.messages)
     return body.tokens if body.text is None and body.tokens is not None else body.text or ""
@@ -133,7 +143,8 @@ def _continued(body: ScoreRequest) -> list[Message]:
         return []
     if body.parse_special or body.windows or body.input_prefix is not None or body.input_suffix is not None:
         raise InvalidRequestError(
-            "A text that continues a message is read without parse_special, windows, input_prefix and input_suffix.", param="text"
+            "A text that continues a message is read without parse_special, windows, input_prefix and input_suffix.",
+            param="text",
         )
     return plain_messages(body.messages)
 
@@ -148,7 +159,8 @@ def _gap(body: ScoreRequest) -> CompletionQuery | None:
     if body.parse_special:
         if body.input_prefix is None or body.input_suffix is not None or body.input_extra:
             raise InvalidRequestError(
-                "With parse_special a text continues input_prefix: omit input_suffix and input_extra.", param="input_prefix"
+                "With parse_special a text continues input_prefix: omit input_suffix and input_extra.",
+                param="input_prefix",
             )
         return CompletionQuery(body.input_prefix, special=True)
     extra = [Extra(file.filename, file.text) for file in body.input_extra]

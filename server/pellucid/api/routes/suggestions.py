@@ -13,9 +13,14 @@ from pellucid.api.server_state import state_of
 router = APIRouter(route_class=JsonRoute)
 
 
-@router.post("/v1/suggestions/outcomes", tags=["Pellucid"], responses={200: {"model": OutcomesReply}, 400: MODEL_ERRORS[400]})
+@router.post(
+    "/v1/suggestions/outcomes", tags=["Pellucid"], responses={200: {"model": OutcomesReply}, 400: MODEL_ERRORS[400]}
+)
 async def outcomes(body: OutcomesRequest, request: Request) -> Response:
-    """Count suggestions that were shown and accepted, for /metrics. Only the totals are kept, not who sent them."""
+    """Count suggestions that were shown and accepted, for /metrics.
+
+    Only the totals are kept, not who sent them.
+    """
     state = state_of(request)
     model = state.metrics_label(body.model)
     counted = state.metrics.count_suggestions(model, shown=body.shown, accepted=body.accepted, report=body.id)

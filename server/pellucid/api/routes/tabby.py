@@ -34,10 +34,14 @@ from pellucid.tokens import CompletionQuery, Extra, ModelCard, SamplingParams
 router = APIRouter(tags=["Tabby"], route_class=JsonRoute)
 
 MAX_SUGGESTION_TOKENS = 64
-"""The most tokens of a suggestion, as in Tabby's own server. Its plugins cut suggestions further."""
+"""The most tokens of a suggestion, as in Tabby's own server.
+Its plugins cut suggestions further.
+"""
 
 API_LEVEL = "v0.9.0"
-"""The version of Tabby whose routes these are. Its clients do not ask older servers for the setting that forbids telemetry."""
+"""The version of Tabby whose routes these are.
+Its clients do not ask older servers for the setting that forbids telemetry.
+"""
 
 _CLOSING = re.compile(r"[\s)\]}>;:,\"'`]*")
 _BLANK_LINES = ("\n\n", "\n\r\n")
@@ -62,13 +66,18 @@ async def suggest(body: TabbyCompletionRequest, request: Request) -> Response:
     with timer:
         answer = await attend(request, state, collect(assistant.complete(query, endings=endings), timer))
     details = TabbyEnd(model=card.name, ignored=_ignored(body, card))
-    return json_response(TabbyCompletionReply(id=reply_id("cmpl"), choices=[TabbyChoice(index=0, text=answer.text)], pellucid=details))
+    return json_response(
+        TabbyCompletionReply(id=reply_id("cmpl"), choices=[TabbyChoice(index=0, text=answer.text)], pellucid=details)
+    )
 
 
 @router.get("/v1/health", responses={200: {"model": TabbyHealth}, 503: MODEL_ERRORS[503]})
 @router.post("/v1/health", responses={200: {"model": TabbyHealth}, 503: MODEL_ERRORS[503]})
 async def health(request: Request) -> Response:
-    """Return the default model and the machine that computes. Does not count as use of an idle server."""
+    """Return the default model and the machine that computes.
+
+    Does not count as use of an idle server.
+    """
     assistant, card = state_of(request).find(None)
     device = assistant.device()
     name, processors, gpus = _machine(device)
@@ -88,7 +97,9 @@ async def health(request: Request) -> Response:
 
 @router.post("/v1/events", status_code=204, response_class=Response, responses={400: MODEL_ERRORS[400]})
 async def events(body: TabbyEventRequest, request: Request, select_kind: str | None = None) -> Response:
-    """Count the suggestion for /metrics if it was shown or accepted, once each. Nothing else is kept.
+    """Count the suggestion for /metrics if it was shown or accepted, once each.
+
+    Nothing else is kept.
 
     Clients name no model here, and none when they ask for a suggestion: it is the default model.
     """
@@ -109,8 +120,14 @@ async def server_setting() -> Response:
 
 
 def _other_files(segments: Segments) -> list[Extra]:
-    """Return the pieces of other files, the most relevant last. Declarations of names that are used come after all snippets."""
-    opened, changed = segments.relevant_snippets_from_recently_opened_files, segments.relevant_snippets_from_changed_files
+    """Return the pieces of other files, the most relevant last.
+
+    Declarations of names that are used come after all snippets.
+    """
+    opened, changed = (
+        segments.relevant_snippets_from_recently_opened_files,
+        segments.relevant_snippets_from_changed_files,
+    )
     pieces = [*segments.declarations, *changed, *opened]
     return [Extra(piece.filepath, piece.body) for piece in reversed(pieces)]
 
@@ -137,4 +154,8 @@ def _ignored(body: TabbyCompletionRequest, card: ModelCard) -> list[str]:
 def _machine(device: str) -> tuple[str, int, list[str]]:
     """Return the processor's name, how many of them the server may use, and the names of its GPUs."""
     facts = machine(device)
-    return str(facts["processor"]), int(facts["processors"]), [str(facts["device"])] if device.startswith("cuda") else []
+    return (
+        str(facts["processor"]),
+        int(facts["processors"]),
+        [str(facts["device"])] if device.startswith("cuda") else [],
+    )

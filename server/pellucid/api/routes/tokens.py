@@ -24,7 +24,8 @@ from pellucid.text.prompts import refuse_huge
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
 
-# Replies are made off the event loop: those to a long text have millions of tokens, and would block all streams.
+# Replies are made off the event loop: those to a long text have millions of tokens, and would block
+# all streams.
 
 
 @router.post("/tokenize", responses={200: {"model": TokenizeReply}, **TEXT_ERRORS})
@@ -37,7 +38,10 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
         ids = assistant.tokenize(body.content, card.name, special=body.parse_special, add_special=body.add_special)
         spelled = {id: str(id) for id in set(ids)}
         if body.with_pieces:
-            spelled = {id: TokenPiece(id=id, piece=_spelled(assistant.token_bytes(id, card.name))).model_dump_json() for id in spelled}
+            spelled = {
+                id: TokenPiece(id=id, piece=_spelled(assistant.token_bytes(id, card.name))).model_dump_json()
+                for id in spelled
+            }
         # Written by hand, as an object for each of millions of tokens would take gigabytes.
         return Response(f'{{"tokens":[{",".join([spelled[id] for id in ids])}]}}', media_type="application/json")
 

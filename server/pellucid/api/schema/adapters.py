@@ -17,7 +17,9 @@ class AdapterRequest(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "my-project"}]})
 
     name: str = Field(description=f"the adapter: the name {_NAME}")
-    model: str | None = Field(None, description="base model; by default the one that the adapter was made for, otherwise the first")
+    model: str | None = Field(
+        None, description="base model; by default the one that the adapter was made for, otherwise the first"
+    )
 
 
 class LoadLoraRequest(Body):
@@ -47,12 +49,16 @@ class AdapterObject(Reply):
     object: Literal["adapter"] = "adapter"
     name: str
     loaded: bool
-    base: str | None = Field(description="the model that it is loaded for; if it is not loaded, the one that it was made for, if known")
+    base: str | None = Field(
+        description="the model that it is loaded for; if it is not loaded, the one that it was made for, if known"
+    )
     rank: int | None
     scale: float | None = Field(description="the factor that scales the product of its matrices")
     targets: list[str] = Field(description="the kinds of matrices that it changes")
     size: int | None = Field(description="size of its file, in bytes")
-    problem: str | None = Field(None, description="why it cannot be loaded, or why some engines elsewhere do not serve it")
+    problem: str | None = Field(
+        None, description="why it cannot be loaded, or why some engines elsewhere do not serve it"
+    )
 
 
 class AdapterList(Reply):

@@ -17,7 +17,9 @@ from pellucid.tokens import FinishReason
 class AnswerFields(Admittance):
     """The parameters of sampling that both routes have."""
 
-    temperature: Temperature = Field(1.0, description="0 always picks the most probable token; values above 2 are allowed")
+    temperature: Temperature = Field(
+        1.0, description="0 always picks the most probable token; values above 2 are allowed"
+    )
     top_p: float = Field(1.0, ge=0, le=1)
     top_k: int = Field(0, ge=-1, le=MAX_TOKENS, description="0 or -1: off; in /v1/responses an extension")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="extension: the same seed gives the same answer")
@@ -42,19 +44,25 @@ OtherTool = Annotated[
         }
     ),
 ]
-"""A tool that is not a function. Clients offer such tools to every server: it is skipped and listed as ignored."""
+"""A tool that is not a function.
+Clients offer such tools to every server: it is skipped and listed as ignored.
+"""
 
 
 class AnswerDetails(Reply):
     """The remarks of a reply: what of the request had no effect and, when the answer has ended, exactly why."""
 
-    ignored: list[str] | None = Field(None, description="fields of the request that were accepted, but cannot change the answer")
+    ignored: list[str] | None = Field(
+        None, description="fields of the request that were accepted, but cannot change the answer"
+    )
     reason: FinishReason | None = None
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
     loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
-    fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None
+    fields: Annotated[
+        list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")
+    ] = None
 
 
 def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerDetails | None:

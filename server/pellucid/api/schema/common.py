@@ -56,7 +56,9 @@ def _temperature(value: float) -> float:
 Temperature = Annotated[
     float,
     AfterValidator(_temperature),
-    WithJsonSchema({"anyOf": [{"const": 0}, {"type": "number", "minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}]}),
+    WithJsonSchema(
+        {"anyOf": [{"const": 0}, {"type": "number", "minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}]}
+    ),
 ]
 SamplerName = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "infill"]
 Samplers = Annotated[list[SamplerName], Field(fail_fast=True)] | None
@@ -77,14 +79,20 @@ class Unused:
 class Body(BaseModel):
     """A request object: types are exact, and null means the default.
 
-    A field that is not listed is refused by name, unless it says nothing: null, [] and {} are accepted, and ignored.
+    A field that is not listed is refused by name, unless it says nothing: null, [] and {} are
+    accepted, and ignored.
     """
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
-    __pydantic_extra__: dict[str, Annotated[JsonValue, AfterValidator(_nothing), WithJsonSchema({"enum": [None, [], {}]})]]
+    __pydantic_extra__: dict[
+        str, Annotated[JsonValue, AfterValidator(_nothing), WithJsonSchema({"enum": [None, [], {}]})]
+    ]
 
     def ignored(self) -> list[str]:
-        """Return the names of the fields that are accepted but not used. Those of an object in a field follow a dot."""
+        """Return the names of the fields that are accepted but not used.
+
+        Those of an object in a field follow a dot.
+        """
         return sorted(set(_ignored(self)))
 
     @model_validator(mode="before")
@@ -135,7 +143,9 @@ class ErrorDetail(Reply):
     code: int = Field(description="the HTTP status")
     n_prompt_tokens: int | None = Field(None, description="only with exceed_context_size_error")
     n_ctx: int | None = Field(None, description="only with exceed_context_size_error")
-    n_ctx_is_all: bool | None = Field(None, description="only with exceed_context_size_error: whether this is the model's own limit")
+    n_ctx_is_all: bool | None = Field(
+        None, description="only with exceed_context_size_error: whether this is the model's own limit"
+    )
 
 
 class ErrorReply(Reply):
@@ -175,11 +185,16 @@ class CallPartRecord(Reply):
     """The tool call that a token belongs to."""
 
     call: int = Field(description="the index of the call")
-    deltas: list[CallDeltaRecord] = Field(description="what the token adds to calls; the pieces of arguments join to the whole")
+    deltas: list[CallDeltaRecord] = Field(
+        description="what the token adds to calls; the pieces of arguments join to the whole"
+    )
 
 
 class GrammarRecord(Reply):
-    """The effect of a grammar on the choice of one token. All other data of the token is the same as without a grammar."""
+    """The effect of a grammar on the choice of one token.
+
+    All other data of the token is the same as without a grammar.
+    """
 
     mass: float = Field(description="the model's own probability of all tokens together that the grammar allowed")
     allowed: int = Field(description="the number of tokens that the grammar allowed")
@@ -190,13 +205,16 @@ class GrammarRecord(Reply):
 class TokenRecord(Reply):
     """All data of one token, generated or read.
 
-    Logprobs are natural logarithms of the model's own distribution, before temperature and the rest. The first token of
-    a prompt follows nothing: its logprob, rank and entropy are null. Under token healing, top holds only tokens that repeat what
-    was typed, and exp(logprob) / allowed is the probability of the token among them. Under a grammar, top also holds refused tokens.
+    Logprobs are natural logarithms of the model's own distribution, before temperature and the
+    rest. The first token of a prompt follows nothing: its logprob, rank and entropy are null. Under
+    token healing, top holds only tokens that repeat what was typed, and exp(logprob) / allowed is
+    the probability of the token among them. Under a grammar, top also holds refused tokens.
     """
 
     id: int
-    token: str = Field(description="the text that this token completes; the texts of consecutive tokens join to the whole text")
+    token: str = Field(
+        description="the text that this token completes; the texts of consecutive tokens join to the whole text"
+    )
     bytes: list[int] = Field(description="the token's exact bytes, which may be part of a character")
     position: int = Field(description="position, counted from the first token of the prompt")
     logprob: float | None
@@ -248,7 +266,9 @@ class ModelQuery(Body):
         "name, and `pellucid.ignored` lists model",
         examples=["qwen2.5-coder-0.5b-instruct"],
     )
-    strict_model: bool = Field(False, description="extension: refuse a name that no model has, even where only one is served")
+    strict_model: bool = Field(
+        False, description="extension: refuse a name that no model has, even where only one is served"
+    )
 
 
 def _ignored(body: Body) -> Iterator[str]:
@@ -266,4 +286,6 @@ def _ignored(body: Body) -> Iterator[str]:
 class ReplyDetails(Reply):
     """Remarks of a reply on its request; in a stream, the first event has them."""
 
-    ignored: list[str] | None = Field(None, description="fields of the request that were accepted, but cannot change the answer")
+    ignored: list[str] | None = Field(
+        None, description="fields of the request that were accepted, but cannot change the answer"
+    )

@@ -37,8 +37,12 @@ class EditRequest(Admittance):
     prefix: str = Field("", description="the document's text before the selection")
     suffix: str = Field("", description="the document's text after the selection")
     path: str = Field("", description="the file's name, which the model reads")
-    language: str = Field("", description="the language, by its name in a Markdown fence; by default the file name's extension")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same edit, another one perhaps another edit")
+    language: str = Field(
+        "", description="the language, by its name in a Markdown fence; by default the file name's extension"
+    )
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="the same seed gives the same edit, another one perhaps another edit"
+    )
     temperature: Temperature | None = Field(
         None, description="0 always picks the most probable token; the default is 0.7 with a seed, else 0"
     )
@@ -55,7 +59,9 @@ class EditHunk(Reply):
     log_odds: float | None = Field(
         description="log p(new) - log p(old) in nats, under the prompt with the instruction; null if the lines were not read"
     )
-    probability: float | None = Field(description="the probability of the new lines, if there were only these and the old ones")
+    probability: float | None = Field(
+        description="the probability of the new lines, if there were only these and the old ones"
+    )
     tokens: list[WrittenToken] = Field(description="the tokens of the new lines, as they were generated")
 
 

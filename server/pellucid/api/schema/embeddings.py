@@ -26,12 +26,18 @@ SIZE_ABOUT = "must be the length of the model's vectors, which cannot be cut, as
 class EmbeddingsRequest(ModelQuery):
     """Texts or token ids to turn into vectors."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"input": ["def add(a, b): return a + b", "The sum of two numbers."]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"input": ["def add(a, b): return a + b", "The sum of two numbers."]}]}
+    )
 
     input: str | Ids | Texts | Annotated[list[Ids], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS)]
-    encoding_format: Literal["float", "base64"] = Field("float", description="base64: the bytes of little-endian float32 numbers")
+    encoding_format: Literal["float", "base64"] = Field(
+        "float", description="base64: the bytes of little-endian float32 numbers"
+    )
     dimensions: Size = Field(None, description=SIZE_ABOUT)
-    user: Annotated[str | None, Unused()] = Field(None, description="ignored: your identifier of the end user, which is not stored")
+    user: Annotated[str | None, Unused()] = Field(
+        None, description="ignored: your identifier of the end user, which is not stored"
+    )
 
 
 class EmbeddingDetails(ReplyDetails):
@@ -70,7 +76,9 @@ class OllamaEmbeddingFields(OllamaQuery):
     """The fields that ollama's two routes share."""
 
     options: Annotated[dict[str, JsonValue], Unused()] = Field({}, description="ignored: none of them changes a vector")
-    keep_alive: Annotated[int | float | str | None, Unused()] = Field(None, description="ignored: models stay loaded while the server runs")
+    keep_alive: Annotated[int | float | str | None, Unused()] = Field(
+        None, description="ignored: models stay loaded while the server runs"
+    )
 
 
 class OllamaEmbedRequest(OllamaEmbeddingFields):
@@ -81,7 +89,9 @@ class OllamaEmbedRequest(OllamaEmbeddingFields):
     input: str | Annotated[list[str], Field(fail_fast=True, max_length=MAX_INPUTS)] = Field(
         "", description="if it is empty, the reply has no vectors"
     )
-    truncate: bool = Field(True, description="cut a text that is longer than the context at its end; false: it is an error")
+    truncate: bool = Field(
+        True, description="cut a text that is longer than the context at its end; false: it is an error"
+    )
     dimensions: Size = Field(None, description=SIZE_ABOUT)
 
 
@@ -101,7 +111,9 @@ class OllamaEmbeddingsRequest(OllamaEmbeddingFields):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "The sum of two numbers."}]})
 
-    prompt: str = Field("", description="if it is empty, so is the vector; one that is longer than the context is cut at its end")
+    prompt: str = Field(
+        "", description="if it is empty, so is the vector; one that is longer than the context is cut at its end"
+    )
 
 
 class OllamaEmbeddingsReply(Reply):

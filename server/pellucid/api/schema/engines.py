@@ -14,7 +14,9 @@ class EngineObject(Reply):
 
     id: str = Field(description="its address")
     object: Literal["engine"] = "engine"
-    state: Literal["ready", "draining", "away"] = Field(description="away: it gets no requests, for the reason in problem")
+    state: Literal["ready", "draining", "away"] = Field(
+        description="away: it gets no requests, for the reason in problem"
+    )
     problem: str | None = Field(None, description="why it gets no requests")
     version: str = Field(description="its version of vLLM")
     models: list[str] = Field(description="the models of this server that it computes, those with an adapter too")

@@ -14,12 +14,16 @@ class FimRequest(Admittance):
     """A gap to fill between ``prompt`` and ``suffix``."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"prompt": "def add(a, b):\n    return ", "suffix": "\n", "max_tokens": 8, "stop": ["\n"]}]}
+        json_schema_extra={
+            "examples": [{"prompt": "def add(a, b):\n    return ", "suffix": "\n", "max_tokens": 8, "stop": ["\n"]}]
+        }
     )
 
     prompt: str
     suffix: str = Field("", description="the text after the gap")
-    max_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="maximum tokens; by default until the model ends the answer")
+    max_tokens: int | None = Field(
+        None, ge=0, le=MAX_TOKENS, description="maximum tokens; by default until the model ends the answer"
+    )
     min_tokens: Literal[0] = Field(0, description="always 0: an answer ends where the model ends it")
     temperature: Temperature = Field(0.0, description="0, the default, always picks the most probable token")
     top_p: float = Field(1.0, ge=0, le=1)
@@ -29,5 +33,7 @@ class FimRequest(Admittance):
     stop: StopTexts = Field([], description="texts at which the answer ends; they are not part of it")
     stream: bool = Field(False, description="send the tokens as server-sent events; the last one has the usage")
     logprobs: bool = Field(False, description="extension: return each token's logprob")
-    top_logprobs: Alternatives | None = Field(None, description="extension, with logprobs: this many alternatives for each token")
+    top_logprobs: Alternatives | None = Field(
+        None, description="extension, with logprobs: this many alternatives for each token"
+    )
     metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")

@@ -36,8 +36,12 @@ class Health(Reply):
 class Unready(Reply):
     """The reason why the server is not ready and, while it loads, its current step."""
 
-    state: Literal["loading", "leaving", "failed", "away"] = Field(description="away: no engine elsewhere computes one of the models now")
-    activity: str | None = Field(None, description="the current step, such as downloading, verifying, packing or waiting")
+    state: Literal["loading", "leaving", "failed", "away"] = Field(
+        description="away: no engine elsewhere computes one of the models now"
+    )
+    activity: str | None = Field(
+        None, description="the current step, such as downloading, verifying, packing or waiting"
+    )
     done: int | None = Field(None, description="bytes of the step that are done")
     total: int | None = Field(None, description="total bytes of the step, if known")
     engines: EnginesHealth | None = Field(None, description="only if the state is away")

@@ -41,7 +41,9 @@ PROMPT_TIME_ABOUT = (
     "accepted for compatibility with llama-server, but the prompt is always read in full: part of a prompt has no answer, and the clients' "
     "warm-up sends 1. A closed connection, or a newer request with the same id_slot, ends this request."
 )
-LAST_N_ABOUT = "the tokens that penalties count: ignored without penalties, and refused with them, which count all tokens"
+LAST_N_ABOUT = (
+    "the tokens that penalties count: ignored without penalties, and refused with them, which count all tokens"
+)
 SLOT_ABOUT = (
     "0 or more: a newer request with the same number from the same client (address, API key, User-Agent) ends this one, which then "
     "returns the text so far with `superseded: true`. The server itself chooses the cache slot."
@@ -52,13 +54,20 @@ class Generation(ModelQuery, GrammarFields):
     """The parameters of sampling, and the rules that end the answer."""
 
     n_predict: int = Field(
-        -1, ge=-1, le=MAX_TOKENS, description="maximum tokens to generate; -1: until the context is full; 0: only read the prompt"
+        -1,
+        ge=-1,
+        le=MAX_TOKENS,
+        description="maximum tokens to generate; -1: until the context is full; 0: only read the prompt",
     )
-    temperature: Temperature | None = Field(None, description="0 always picks the most probable token; by default 0.8, for /infill 0")
+    temperature: Temperature | None = Field(
+        None, description="0 always picks the most probable token; by default 0.8, for /infill 0"
+    )
     top_k: int = Field(40, ge=-1, le=MAX_TOKENS, description="0 or -1: off")
     top_p: float = Field(0.95, ge=0, le=1)
     min_p: float = Field(0.05, ge=0, le=1)
-    repeat_penalty: float = Field(1.0, ge=MIN_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1: off")
+    repeat_penalty: float = Field(
+        1.0, ge=MIN_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1: off"
+    )
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     samplers: Samplers = Field(None, description=SAMPLERS_ABOUT)
@@ -79,16 +88,21 @@ class Generation(ModelQuery, GrammarFields):
         description="with n_probs: return the probabilities of the remaining alternatives after temperature, top_k, top_p and min_p; "
         "not with penalties, logit_bias or a grammar; switches token healing off",
     )
-    n_indent: int = Field(0, ge=0, le=1000, description="end the answer before a line that is indented by fewer spaces or tabs than this")
+    n_indent: int = Field(
+        0, ge=0, le=1000, description="end the answer before a line that is indented by fewer spaces or tabs than this"
+    )
     t_max_predict_ms: Milliseconds = Field(
-        -1, description="milliseconds from the first token after which the answer ends, once it has a line break; -1: no limit"
+        -1,
+        description="milliseconds from the first token after which the answer ends, once it has a line break; -1: no limit",
     )
     t_max_prompt_ms: Milliseconds = Field(-1, description=PROMPT_TIME_ABOUT)
     penalty_last_n: Annotated[int | None, Unused()] = Field(None, description=LAST_N_ABOUT)
     repeat_last_n: Annotated[int | None, Unused()] = Field(None, description=LAST_N_ABOUT)
     cache_prompt: OnlyTrue = Field(True, description="always true: the cache is always used")
     id_slot: int = Field(-1, ge=-1, lt=2**31, description=SLOT_ABOUT)
-    n_cmpl: int = Field(1, ge=1, le=MAX_CHOICES, description="number of answers; with more than one, the response is an array")
+    n_cmpl: int = Field(
+        1, ge=1, le=MAX_CHOICES, description="number of answers; with more than one, the response is an array"
+    )
     return_tokens: bool = Field(False, description="return the token ids of the answer")
     response_fields: ResponseFields = Field(
         None,
@@ -99,9 +113,14 @@ class Generation(ModelQuery, GrammarFields):
 
 
 class LlamaCompletionRequest(Generation):
-    """A text or token ids to continue. Text that spells a special token becomes that token, as in llama-server."""
+    """A text or token ids to continue.
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "def add(a, b):\n    return ", "n_predict": 8, "n_probs": 5}]})
+    Text that spells a special token becomes that token, as in llama-server.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": "def add(a, b):\n    return ", "n_predict": 8, "n_probs": 5}]}
+    )
 
     prompt: str | Ids
 
@@ -119,7 +138,9 @@ class InfillRequest(Generation):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"input_prefix": "def add(a, b):\n", "prompt": "    return ", "input_suffix": "\n", "n_predict": 8}]
+            "examples": [
+                {"input_prefix": "def add(a, b):\n", "prompt": "    return ", "input_suffix": "\n", "n_predict": 8}
+            ]
         }
     )
 
@@ -167,7 +188,9 @@ class LlamaDetails(ReplyDetails):
     """Remarks of a reply on its request, and with a grammar on its end."""
 
     complete: bool | None = Field(None, description=COMPLETE_ABOUT)
-    fields: list[FieldRecord] | None = Field(None, description="with a JSON grammar and n_probs: the values of the answer")
+    fields: list[FieldRecord] | None = Field(
+        None, description="with a JSON grammar and n_probs: the values of the answer"
+    )
 
 
 class LlamaReply(Reply):
@@ -295,4 +318,6 @@ class SlotReply(Reply):
     n_ctx: int
     n_tokens: int = Field(description="tokens in its KV cache; 0 if another user's, unless users share prefixes")
     is_processing: bool
-    n_decoded: int = Field(description="tokens generated so far by its running sequence; 0 if another user's, unless users share prefixes")
+    n_decoded: int = Field(
+        description="tokens generated so far by its running sequence; 0 if another user's, unless users share prefixes"
+    )

@@ -58,7 +58,9 @@ class ToolResultBlock(Body):
     type: Literal["tool_result"]
     tool_use_id: str
     content: str | Annotated[list[TextBlock], Field(fail_fast=True)] = ""
-    is_error: Annotated[bool | None, Unused()] = Field(None, description="ignored: templates have no place for it; the content says it")
+    is_error: Annotated[bool | None, Unused()] = Field(
+        None, description="ignored: templates have no place for it; the content says it"
+    )
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
 
 
@@ -83,7 +85,9 @@ class CustomTool(Body):
     input_schema: dict[str, JsonValue] = Field(description="a JSON schema of the arguments")
     strict: bool = Field(False, description=STRICT_ABOUT)
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
-    eager_input_streaming: Annotated[JsonValue, Unused()] = Field(None, description="ignored: arguments are always sent as they come")
+    eager_input_streaming: Annotated[JsonValue, Unused()] = Field(
+        None, description="ignored: arguments are always sent as they come"
+    )
     defer_loading: Annotated[JsonValue, Unused()] = Field(None, description="ignored: the model is shown all tools")
 
 
@@ -92,7 +96,9 @@ def _tool_tag(value: Any) -> str:
     return "custom tool" if kind in (None, "custom") else "other tool"
 
 
-MessageTool = Annotated[Annotated[CustomTool, Tag("custom tool")] | Annotated[OtherTool, Tag("other tool")], Discriminator(_tool_tag)]
+MessageTool = Annotated[
+    Annotated[CustomTool, Tag("custom tool")] | Annotated[OtherTool, Tag("other tool")], Discriminator(_tool_tag)
+]
 
 
 class ToolDecision(Body):
@@ -101,7 +107,8 @@ class ToolDecision(Body):
     type: Literal["auto", "any", "tool", "none"]
     name: Name | None = None
     disable_parallel_tool_use: bool | None = Field(
-        None, description="true: the answer ends after its first call; false: several are allowed; null: it ends only if a call is demanded"
+        None,
+        description="true: the answer ends after its first call; false: several are allowed; null: it ends only if a call is demanded",
     )
 
 
@@ -113,7 +120,10 @@ class InputTurn(Body):
 
 
 class Thinking(Body):
-    """The mode of reasoning before the answer. No model here reasons, so that it cannot be enabled."""
+    """The mode of reasoning before the answer.
+
+    No model here reasons, so that it cannot be enabled.
+    """
 
     type: Literal["disabled", "adaptive"]
     display: str | None = None
@@ -130,7 +140,9 @@ class OutputConfig(Body):
     """The form of the answer."""
 
     format: SchemaFormat | None = Field(None, description="the form that the answer keeps to, by default any text")
-    effort: Annotated[str | None, Unused()] = Field(None, description="ignored: the models do not reason apart from the answer")
+    effort: Annotated[str | None, Unused()] = Field(
+        None, description="ignored: the models do not reason apart from the answer"
+    )
 
 
 class ConversationFields(ModelQuery):
@@ -140,10 +152,12 @@ class ConversationFields(ModelQuery):
         description="if the last message is the assistant's, the answer continues it"
     )
     system: str | Annotated[list[TextBlock], Field(fail_fast=True)] = Field(
-        "", description="the system message; a first block that begins with `x-anthropic-billing-header:` is dropped, and listed as ignored"
+        "",
+        description="the system message; a first block that begins with `x-anthropic-billing-header:` is dropped, and listed as ignored",
     )
     thinking: Annotated[Thinking | None, Unused()] = Field(
-        None, description="ignored if it is disabled or adaptive; enabled is an error, as the models do not reason apart from the answer"
+        None,
+        description="ignored if it is disabled or adaptive; enabled is an error, as the models do not reason apart from the answer",
     )
     tools: Annotated[list[MessageTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [],
@@ -157,21 +171,29 @@ class ConversationFields(ModelQuery):
     )
     output_config: OutputConfig | None = Field(None, description="the form of the answer")
     output_format: SchemaFormat | None = Field(None, description="older name of output_config.format")
-    context_management: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is dropped from a conversation")
+    context_management: Annotated[JsonValue, Unused()] = Field(
+        None, description="ignored: nothing is dropped from a conversation"
+    )
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
 
 
 class CountRequest(ConversationFields):
     """A conversation whose tokens are counted."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "Reverse a list in Python."}]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "Reverse a list in Python."}]}]}
+    )
 
 
 class MessagesRequest(ConversationFields, AnswerFields):
     """A conversation to answer."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "Reverse a list."}], "max_tokens": 64, "logprobs": True}]}
+        json_schema_extra={
+            "examples": [
+                {"messages": [{"role": "user", "content": "Reverse a list."}], "max_tokens": 64, "logprobs": True}
+            ]
+        }
     )
 
     max_tokens: int = Field(ge=1, le=MAX_TOKENS, description="maximum tokens of the answer")
@@ -181,9 +203,15 @@ class MessagesRequest(ConversationFields, AnswerFields):
     metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")
     service_tier: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one tier")
     speed: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one speed")
-    inference_geo: Annotated[str | None, Unused()] = Field(None, description="ignored: the model runs where the server does")
-    logprobs: bool = Field(False, description="extension: return each token's probabilities, in `pellucid.tokens` of blocks and deltas")
-    top_logprobs: Alternatives | None = Field(None, description="extension, with logprobs: return this many alternatives for each token")
+    inference_geo: Annotated[str | None, Unused()] = Field(
+        None, description="ignored: the model runs where the server does"
+    )
+    logprobs: bool = Field(
+        False, description="extension: return each token's probabilities, in `pellucid.tokens` of blocks and deltas"
+    )
+    top_logprobs: Alternatives | None = Field(
+        None, description="extension, with logprobs: return this many alternatives for each token"
+    )
 
 
 StopWord = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
@@ -249,7 +277,9 @@ class AnthropicErrorDetail(Reply):
 
     type: str
     message: str
-    details: dict[str, Any] | None = Field(None, description="only if thread is refused: the code by which the anthropic package knows it")
+    details: dict[str, Any] | None = Field(
+        None, description="only if thread is refused: the code by which the anthropic package knows it"
+    )
 
 
 class AnthropicError(Reply):

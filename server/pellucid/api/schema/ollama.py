@@ -19,7 +19,9 @@ def _absent(value: object) -> None:
 
 
 Absent = Annotated[
-    None, BeforeValidator(_absent), WithJsonSchema({"anyOf": [{"const": ""}, {"type": "array", "maxItems": 0}, {"const": False}]})
+    None,
+    BeforeValidator(_absent),
+    WithJsonSchema({"anyOf": [{"const": ""}, {"type": "array", "maxItems": 0}, {"const": False}]}),
 ]
 """A field that is refused by name unless it is empty, as some clients send all fields."""
 
@@ -45,10 +47,16 @@ WINDOW_ABOUT = (
 
 
 class OllamaOptions(Body):
-    """The options of a generation. Those that do not change an answer here are named in ``pellucid.ignored``."""
+    """The options of a generation.
+
+    Those that do not change an answer here are named in ``pellucid.ignored``.
+    """
 
     num_predict: int = Field(
-        -1, ge=-2, le=MAX_TOKENS, description="maximum tokens of the answer; 0 or less: until the model ends it or the context is full"
+        -1,
+        ge=-2,
+        le=MAX_TOKENS,
+        description="maximum tokens of the answer; 0 or less: until the model ends it or the context is full",
     )
     temperature: Temperature = Field(0.8, description="0 always picks the most probable token")
     top_k: int = Field(40, ge=-1, le=MAX_TOKENS, description="0 or -1: off")
@@ -57,7 +65,10 @@ class OllamaOptions(Body):
     seed: int = Field(-1, ge=-1, lt=2**63, description="-1: a random seed")
     stop: StopTexts = Field([], description="texts at which the answer ends; they are not part of it")
     repeat_penalty: float = Field(
-        1.0, ge=MIN_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1, unlike ollama's 1.1, is the default: off"
+        1.0,
+        ge=MIN_PENALTY,
+        le=10,
+        description="penalizes tokens of the prompt and the answer; 1, unlike ollama's 1.1, is the default: off",
     )
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
@@ -95,14 +106,21 @@ class OllamaFields(OllamaQuery):
 
     stream: bool = Field(True, description="send the tokens as lines of JSON (NDJSON) as soon as they are generated")
     options: OllamaOptions = Field(default_factory=lambda: OllamaOptions.model_validate({}))
-    logprobs: bool = Field(False, description="return each token's logprob, and in `pellucid` its rank, entropy and more")
+    logprobs: bool = Field(
+        False, description="return each token's logprob, and in `pellucid` its rank, entropy and more"
+    )
     top_logprobs: Alternatives = Field(0, description="with logprobs: return this many alternatives for each token")
-    keep_alive: Annotated[int | float | str | None, Unused()] = Field(None, description="ignored: models stay loaded while the server runs")
+    keep_alive: Annotated[int | float | str | None, Unused()] = Field(
+        None, description="ignored: models stay loaded while the server runs"
+    )
     format: Literal["", "json"] | dict[str, Any] | None = Field(
-        None, description="the form that the answer keeps to: `json` (any JSON object) or a JSON schema; by default any text"
+        None,
+        description="the form that the answer keeps to: `json` (any JSON object) or a JSON schema; by default any text",
     )
     think: Absent = Field(None, description="not supported: no model here thinks apart from its answer")
-    truncate: OnlyFalse = Field(False, description="always false: a prompt that is too long is an error, except for an infill")
+    truncate: OnlyFalse = Field(
+        False, description="always false: a prompt that is too long is an error, except for an infill"
+    )
     shift: OnlyFalse = Field(False, description="always false: an answer ends when the context is full")
 
 
@@ -111,7 +129,14 @@ class OllamaGenerateRequest(OllamaFields):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"prompt": "def add(a, b):\n    return ", "suffix": "\n", "stream": False, "options": {"num_predict": 8}}]
+            "examples": [
+                {
+                    "prompt": "def add(a, b):\n    return ",
+                    "suffix": "\n",
+                    "stream": False,
+                    "options": {"num_predict": 8},
+                }
+            ]
         }
     )
 
@@ -119,7 +144,8 @@ class OllamaGenerateRequest(OllamaFields):
     suffix: str = Field("", description="the text after the gap; an empty one is none, as in ollama")
     system: str = Field("", description="the system message; not with suffix or raw")
     raw: bool = Field(
-        False, description="continue the prompt as it is, without the chat template; special tokens that are written in it are parsed"
+        False,
+        description="continue the prompt as it is, without the chat template; special tokens that are written in it are parsed",
     )
     template: Absent = Field(None, description="not supported: the model's own chat template is used")
     context: Absent = Field(None, description="not supported: send earlier messages to /api/chat")
@@ -137,7 +163,9 @@ class OllamaCalledFunction(Body):
 
     name: Name
     arguments: dict[str, JsonValue] = Field({}, description="the arguments, an object and not its text")
-    index: int | None = Field(None, description="allowed, so that a call of an answer can be sent back; the order counts")
+    index: int | None = Field(
+        None, description="allowed, so that a call of an answer can be sent back; the order counts"
+    )
 
 
 class OllamaMessageCall(Body):
@@ -159,7 +187,8 @@ class OllamaMessage(Body):
         [], description="the calls that the assistant made"
     )
     tool_name: str = Field(
-        "", description="with the role tool: the function whose result this is; of several calls of it, of the first one without a result"
+        "",
+        description="with the role tool: the function whose result this is; of several calls of it, of the first one without a result",
     )
     tool_call_id: str = Field("", description="with the role tool: the id of the call whose result this is")
 
@@ -168,7 +197,9 @@ class OllamaMessage(Body):
         if self.tool_calls and self.role != "assistant":
             raise ValueError(f"a message of the role {self.role} cannot have tool_calls")
         if (self.tool_name or self.tool_call_id) and self.role != "tool":
-            raise ValueError(f"a message of the role {self.role} cannot have {'tool_name' if self.tool_name else 'a tool_call_id'}")
+            raise ValueError(
+                f"a message of the role {self.role} cannot have {'tool_name' if self.tool_name else 'a tool_call_id'}"
+            )
         return self
 
 
@@ -177,7 +208,9 @@ class OllamaChatRequest(OllamaFields):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"messages": [{"role": "user", "content": "Hello"}], "stream": False, "options": {"num_predict": 8}}]
+            "examples": [
+                {"messages": [{"role": "user", "content": "Hello"}], "stream": False, "options": {"num_predict": 8}}
+            ]
         }
     )
 
@@ -215,13 +248,18 @@ class OllamaEnd(Reply):
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
     loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
-    fields: Annotated[list[FieldRecord] | None, Field(description="with `format` and logprobs: the values of the answer")] = None
+    fields: Annotated[
+        list[FieldRecord] | None, Field(description="with `format` and logprobs: the values of the answer")
+    ] = None
     ignored: list[str] = Field(description="fields of the request that had no effect")
     usage: UsageDetails | None = None
 
 
 class OllamaProgress(Reply):
-    """The fields that the replies of /api/generate and /api/chat share. In a stream only the last line has the times and numbers."""
+    """The fields that the replies of /api/generate and /api/chat share.
+
+    In a stream only the last line has the times and numbers.
+    """
 
     model: str = Field(description="the name in /v1/models")
     created_at: str
@@ -329,7 +367,9 @@ class OllamaDescription(Reply):
 
     modelfile: str
     parameters: str
-    template: str = Field(description="what the model reads for a prompt, as a template of Go; `.Suffix` is in it if it fills gaps")
+    template: str = Field(
+        description="what the model reads for a prompt, as a template of Go; `.Suffix` is in it if it fills gaps"
+    )
     license: str
     details: OllamaDetails
     model_info: dict[str, Any] = Field(

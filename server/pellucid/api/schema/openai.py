@@ -24,7 +24,15 @@ from pellucid.api.schema.common import (
     WrittenToken,
 )
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord, FormatFields
-from pellucid.api.schema.tool_calls import MAX_TOOLS, PARALLEL_ABOUT, CallRecord, MessageToolCall, ToolCallDelta, ToolCallReply, ToolFields
+from pellucid.api.schema.tool_calls import (
+    MAX_TOOLS,
+    PARALLEL_ABOUT,
+    CallRecord,
+    MessageToolCall,
+    ToolCallDelta,
+    ToolCallReply,
+    ToolFields,
+)
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -32,10 +40,19 @@ TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
 
 def _first_mistake(value: object) -> object:
-    """Raise ValueError at the first wrong entry of many. Pydantic would report each one, which takes memory and time."""
+    """Raise ValueError at the first wrong entry of many.
+
+    Pydantic would report each one, which takes memory and time.
+    """
     if isinstance(value, dict) and len(value) > 1000:
         for key, bias in value.items():
-            if not (key.isdecimal() and key.isascii() and len(key) <= 9 and type(bias) in (int, float) and -100 <= bias <= 100):
+            if not (
+                key.isdecimal()
+                and key.isascii()
+                and len(key) <= 9
+                and type(bias) in (int, float)
+                and -100 <= bias <= 100
+            ):
                 raise ValueError(f"{key[:80]!r} must be a token id with a bias from -100 to 100")
     return value
 
@@ -65,7 +82,10 @@ class ContextFile(Body):
 
 
 class Admittance(ModelQuery):
-    """The terms of a request: its priority, what it supersedes and its deadline. These are extensions to OpenAI's fields."""
+    """The terms of a request: its priority, what it supersedes and its deadline.
+
+    These are extensions to OpenAI's fields.
+    """
 
     priority: Literal["completion", "chat", "background"] | None = Field(
         None, description="extension: priority class; completion first, background last"
@@ -82,22 +102,34 @@ class Admittance(ModelQuery):
 
 
 class UnusedFields(Body):
-    """Fields that clients send and that cannot change the answer. They are accepted, and listed in ``pellucid.ignored``."""
+    """Fields that clients send and that cannot change the answer.
 
-    user: Annotated[str | None, Unused()] = Field(None, description="ignored: your identifier of the end user, which is not stored")
+    They are accepted, and listed in ``pellucid.ignored``.
+    """
+
+    user: Annotated[str | None, Unused()] = Field(
+        None, description="ignored: your identifier of the end user, which is not stored"
+    )
     safety_identifier: Annotated[str | None, Unused()] = Field(None, description="ignored, as user")
     metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")
     store: Annotated[OnlyFalse, Unused()] = Field(False, description="always false: nothing is stored")
     service_tier: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one tier")
-    prompt_cache_key: Annotated[str | None, Unused()] = Field(None, description="ignored: the longest known prefix is always used")
+    prompt_cache_key: Annotated[str | None, Unused()] = Field(
+        None, description="ignored: the longest known prefix is always used"
+    )
     prompt_cache_retention: Annotated[str | None, Unused()] = Field(None, description="ignored, as prompt_cache_key")
     cache_prompt: Annotated[OnlyTrue, Unused()] = Field(True, description="always true: the cache is always used")
     keep_alive: Annotated[JsonValue, Unused()] = Field(None, description="ignored: models stay loaded")
-    skip_special_tokens: Annotated[OnlyTrue, Unused()] = Field(True, description="always true: special tokens have no text")
+    skip_special_tokens: Annotated[OnlyTrue, Unused()] = Field(
+        True, description="always true: special tokens have no text"
+    )
 
 
 class SamplingFields(Admittance, FormatFields, UnusedFields):
-    """The parameters of sampling, and the rules that end the answer. Extensions to OpenAI's fields are marked."""
+    """The parameters of sampling, and the rules that end the answer.
+
+    Extensions to OpenAI's fields are marked.
+    """
 
     temperature: Temperature = Field(
         1.0, description="0 always picks the most probable token; values above OpenAI's limit of 2 are allowed"
@@ -112,7 +144,10 @@ class SamplingFields(Admittance, FormatFields, UnusedFields):
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     logit_bias: Biases = Field({}, description="map from token ids to numbers that are added to their logits")
     seed: int | None = Field(
-        None, ge=-(2**63), lt=2**63, description="the same seed gives the same answer, whatever other requests are running"
+        None,
+        ge=-(2**63),
+        lt=2**63,
+        description="the same seed gives the same answer, whatever other requests are running",
     )
     ignore_eos: bool = Field(False, description="extension: continue when the model would end the answer")
     stop: StopTexts = Field([], description="texts at which the answer ends; they are not part of it")
@@ -126,7 +161,9 @@ class CompletionRequest(SamplingFields):
     """A text to continue or, with ``suffix``, a gap to fill."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"prompt": "def add(a, b):\n    return ", "suffix": "\n", "max_tokens": 8, "logprobs": 5}]}
+        json_schema_extra={
+            "examples": [{"prompt": "def add(a, b):\n    return ", "suffix": "\n", "max_tokens": 8, "logprobs": 5}]
+        }
     )
 
     prompt: (
@@ -135,9 +172,12 @@ class CompletionRequest(SamplingFields):
         | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MAX_CHOICES)]
         | Annotated[list[Ids], Field(fail_fast=True, min_length=1, max_length=MAX_CHOICES)]
     )
-    suffix: str | None = Field(None, description="the text after the gap, for an infill with the model's own infill tokens")
+    suffix: str | None = Field(
+        None, description="the text after the gap, for an infill with the model's own infill tokens"
+    )
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
-        [], description="extension, with suffix: texts of other files, the most relevant last; an error if the model has no token for files"
+        [],
+        description="extension, with suffix: texts of other files, the most relevant last; an error if the model has no token for files",
     )
     heal: bool | None = Field(
         None,
@@ -152,7 +192,9 @@ class CompletionRequest(SamplingFields):
     )
     max_tokens: int = Field(16, ge=0, le=MAX_TOKENS, description="maximum tokens of the answer")
     logprobs: Alternatives | None = Field(None, description="return each token's logprob and this many alternatives")
-    prompt_logprobs: Alternatives | None = Field(None, description="extension: the same for the prompt's tokens; not in streams")
+    prompt_logprobs: Alternatives | None = Field(
+        None, description="extension: the same for the prompt's tokens; not in streams"
+    )
     echo: bool = Field(False, description="start the answer with the prompt; not with suffix")
     best_of: Choices | None = Field(None, description="must be equal to n, because every generated answer is returned")
 
@@ -165,7 +207,10 @@ class TextPart(Body):
 
 
 class ChatMessage(Body):
-    """One message of a conversation. Only an assistant's message with tool calls may have no content."""
+    """One message of a conversation.
+
+    Only an assistant's message with tool calls may have no content.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
@@ -175,7 +220,9 @@ class ChatMessage(Body):
     )
     tool_call_id: str | None = Field(None, description="with the role tool: the call whose result this is")
     refusal: None = Field(None, description="allowed, so that an answer can be sent back as a message")
-    reasoning_content: Annotated[str | None, Unused()] = Field(None, description="ignored: it is not part of the conversation")
+    reasoning_content: Annotated[str | None, Unused()] = Field(
+        None, description="ignored: it is not part of the conversation"
+    )
 
     @model_validator(mode="after")
     def _fits_role(self) -> Self:
@@ -196,7 +243,9 @@ class Prediction(Body):
     """A prediction of an answer."""
 
     type: Literal["content"]
-    content: str | Annotated[list[TextPart], Field(fail_fast=True, max_length=1024)] = Field(description="a text, or parts of one")
+    content: str | Annotated[list[TextPart], Field(fail_fast=True, max_length=1024)] = Field(
+        description="a text, or parts of one"
+    )
 
     def text(self) -> str:
         """Return the predicted text."""
@@ -225,9 +274,12 @@ class ChatRequest(SamplingFields, ToolFields):
     )
     max_completion_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
-    top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
+    top_logprobs: Alternatives | None = Field(
+        None, description="with logprobs: return this many alternatives for each token"
+    )
     prompt_logprobs: Alternatives | None = Field(
-        None, description="extension: return the same for the prompt's tokens, those of the template included; not in streams"
+        None,
+        description="extension: return the same for the prompt's tokens, those of the template included; not in streams",
     )
     prediction: Prediction | None = Field(
         None,
@@ -235,26 +287,43 @@ class ChatRequest(SamplingFields, ToolFields):
         "completion_tokens_details counts the tokens that the answer repeats. Ignored where no tokens are guessed: by engines elsewhere, "
         "and by a server with lookup off",
     )
-    reasoning_effort: Annotated[str | None, Unused()] = Field(None, description="ignored: the models do not reason apart from the answer")
+    reasoning_effort: Annotated[str | None, Unused()] = Field(
+        None, description="ignored: the models do not reason apart from the answer"
+    )
     verbosity: Annotated[str | None, Unused()] = Field(None, description="ignored: ask for a short answer in a message")
     chat_template_kwargs: Annotated[dict[str, JsonValue], Unused()] = Field(
         {}, description="ignored, and refused if the model's template reads one of these variables"
     )
-    add_generation_prompt: Annotated[OnlyTrue, Unused()] = Field(True, description="always true: the prompt ends where the answer begins")
-    n_predict: int | None = Field(
-        None, ge=-1, le=MAX_TOKENS, description="llama.cpp's name of max_tokens; -1: until the model ends it; 0: only read the prompt"
+    add_generation_prompt: Annotated[OnlyTrue, Unused()] = Field(
+        True, description="always true: the prompt ends where the answer begins"
     )
-    samplers: Samplers = Field(None, description="as on /completion: the sampling steps; a step that is not listed is off")
-    id_slot: int = Field(-1, ge=-1, lt=2**31, description="as on /completion: a newer request with the same number ends this one")
-    response_fields: ResponseFields = Field(None, description="as on /completion: return only these fields, not in streams")
+    n_predict: int | None = Field(
+        None,
+        ge=-1,
+        le=MAX_TOKENS,
+        description="llama.cpp's name of max_tokens; -1: until the model ends it; 0: only read the prompt",
+    )
+    samplers: Samplers = Field(
+        None, description="as on /completion: the sampling steps; a step that is not listed is off"
+    )
+    id_slot: int = Field(
+        -1, ge=-1, lt=2**31, description="as on /completion: a newer request with the same number ends this one"
+    )
+    response_fields: ResponseFields = Field(
+        None, description="as on /completion: return only these fields, not in streams"
+    )
     parallel_tool_calls: bool | None = Field(None, description=PARALLEL_ABOUT)
-    continue_final_message: bool = Field(False, description="extension: continue the last message, which must be from the assistant")
+    continue_final_message: bool = Field(
+        False, description="extension: continue the last message, which must be from the assistant"
+    )
 
 
 class ScoreRequest(Admittance):
     """A text, token ids or a conversation to read; exactly one of them, or a text and the conversation that it continues."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "def add(a, b):\n    return a + b\n", "top_logprobs": 5}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "def add(a, b):\n    return a + b\n", "top_logprobs": 5}]}
+    )
 
     text: str | None = None
     tokens: Ids | None = None
@@ -309,7 +378,9 @@ class UsageDetails(Reply):
     moves: int | None = Field(
         None, description="engines elsewhere that were lost meanwhile, whose work others resumed; missing if none was"
     )
-    accepted: int | None = Field(None, description="tokens of the prediction that the answer repeats; missing without one")
+    accepted: int | None = Field(
+        None, description="tokens of the prediction that the answer repeats; missing without one"
+    )
     prediction: int | None = Field(None, description="tokens of the prediction; missing without one")
     first_difference: str | None = Field(
         description="the beginning of the text that the cache did not have, at most 80 characters, so that you see where a prompt changed; "
@@ -324,7 +395,9 @@ class UsageReply(Reply):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails | None = Field(None, description="only for a request with a prediction")
+    completion_tokens_details: CompletionTokensDetails | None = Field(
+        None, description="only for a request with a prediction"
+    )
     pellucid: UsageDetails
 
 
@@ -336,11 +409,16 @@ class EndDetails(Reply):
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
     loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
-    fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None
+    fields: Annotated[
+        list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")
+    ] = None
 
 
 class LegacyLogprobs(Reply):
-    r"""Logprobs in the shape of completions. A token that is not whole UTF-8 is written ``bytes:\xf0\x9f``."""
+    r"""Logprobs in the shape of completions.
+
+    A token that is not whole UTF-8 is written ``bytes:\xf0\x9f``.
+    """
 
     text_offset: list[int]
     token_logprobs: list[float | None]

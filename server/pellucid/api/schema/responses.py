@@ -111,7 +111,9 @@ class NamedFunction(Body):
     name: Name
 
 
-NotStored = Annotated[None, refuse("nothing is stored here: omit it, and send the whole conversation in input"), ONLY_NULL]
+NotStored = Annotated[
+    None, refuse("nothing is stored here: omit it, and send the whole conversation in input"), ONLY_NULL
+]
 
 
 class PlainFormat(Body):
@@ -150,7 +152,9 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     """A conversation to answer. Nothing is stored, so ``input`` holds all of it."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"input": "Reverse a list in Python.", "max_output_tokens": 64, "include": [LOGPROBS]}]}
+        json_schema_extra={
+            "examples": [{"input": "Reverse a list in Python.", "max_output_tokens": 64, "include": [LOGPROBS]}]
+        }
     )
 
     input: str | Annotated[list[InputItem], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)] = Field(
@@ -163,7 +167,9 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     include: Annotated[list[Include], Field(fail_fast=True, max_length=64)] = Field(
         [], description=f"{LOGPROBS}: return each token's logprob; the other values are ignored"
     )
-    top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
+    top_logprobs: Alternatives | None = Field(
+        None, description="with logprobs: return this many alternatives for each token"
+    )
     text: TextOptions | None = None
     tools: Annotated[list[ResponseTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [],
@@ -177,9 +183,12 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     )
     parallel_tool_calls: bool | None = Field(None, description=PARALLEL_ABOUT)
     truncation: Literal["disabled"] = Field(
-        "disabled", description="always disabled: a conversation that does not fit the context is an error, and none of it is dropped"
+        "disabled",
+        description="always disabled: a conversation that does not fit the context is an error, and none of it is dropped",
     )
-    background: OnlyFalse = Field(False, description="always false: nothing is stored, so an answer cannot be fetched later")
+    background: OnlyFalse = Field(
+        False, description="always false: nothing is stored, so an answer cannot be fetched later"
+    )
     previous_response_id: NotStored = Field(None, description="always null: nothing is stored")
     conversation: NotStored = Field(None, description="always null: nothing is stored")
     stream_options: ResponseStreamOptions | None = None
@@ -189,7 +198,9 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     max_tool_calls: Annotated[int | None, Unused()] = Field(
         None, description="ignored: it limits tools that the server runs, and there are none"
     )
-    prompt_cache_options: Annotated[JsonValue, Unused()] = Field(None, description="ignored: the longest known prefix is always used")
+    prompt_cache_options: Annotated[JsonValue, Unused()] = Field(
+        None, description="ignored: the longest known prefix is always used"
+    )
     client_metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")
 
 

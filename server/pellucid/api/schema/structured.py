@@ -21,16 +21,23 @@ class NamedSchema(Body):
     """A JSON schema with a name."""
 
     name: str = Field(description="your name of the schema, which the model does not see")
-    description: Annotated[str | None, Unused()] = Field(None, description="ignored: put what the model should know into the messages")
+    description: Annotated[str | None, Unused()] = Field(
+        None, description="ignored: put what the model should know into the messages"
+    )
     schema_: JsonSchema = Field(True, alias="schema")
     strict: bool = Field(False, description="the answer keeps to the schema in any case")
 
 
 class ResponseFormat(Body):
-    """The form of the answer. A schema may be in json_schema, as OpenAI has it, or in schema, as llama.cpp has it."""
+    """The form of the answer.
+
+    A schema may be in json_schema, as OpenAI has it, or in schema, as llama.cpp has it.
+    """
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}]}
+        json_schema_extra={
+            "examples": [{"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}]
+        }
     )
 
     type: Literal["text", "json_object", "json_schema"]
@@ -41,12 +48,20 @@ class ResponseFormat(Body):
 class StructuredOutputs(Body):
     """The form of the answer, as vLLM has it: exactly one of json, json_object, regex, choice and grammar."""
 
-    json_: str | dict[str, Any] | bool | None = Field(None, alias="json", description="a JSON schema, or the text of one")
+    json_: str | dict[str, Any] | bool | None = Field(
+        None, alias="json", description="a JSON schema, or the text of one"
+    )
     json_object: bool = Field(False, description="any JSON object")
-    regex: str | None = Field(None, description="the whole answer matches it; syntax of Rust's regex crate, without look-around")
-    choice: Annotated[list[Choice], Field(fail_fast=True, min_length=1)] | None = Field(None, description="the answer is one of these")
+    regex: str | None = Field(
+        None, description="the whole answer matches it; syntax of Rust's regex crate, without look-around"
+    )
+    choice: Annotated[list[Choice], Field(fail_fast=True, min_length=1)] | None = Field(
+        None, description="the answer is one of these"
+    )
     grammar: str | None = Field(None, description="a grammar in llguidance's Lark syntax, or in llama.cpp's (GBNF)")
-    whitespace_pattern: str | None = Field(None, description="a regular expression for the white space between the parts of JSON")
+    whitespace_pattern: str | None = Field(
+        None, description="a regular expression for the white space between the parts of JSON"
+    )
     disable_any_whitespace: bool = Field(False, description="no white space between the parts of JSON")
 
 
@@ -55,12 +70,16 @@ class GrammarFields(Body):
 
     json_schema: JsonSchema | None = Field(None, description="llama.cpp's: a JSON schema that the answer keeps to")
     grammar: str | None = Field(
-        None, description="llama.cpp's: a grammar (GBNF, or llguidance's Lark) that the answer keeps to; if empty, there is none"
+        None,
+        description="llama.cpp's: a grammar (GBNF, or llguidance's Lark) that the answer keeps to; if empty, there is none",
     )
 
 
 class FormatFields(GrammarFields):
-    """The form of the answer, in any of the shapes that clients send. Only one of them may be used."""
+    """The form of the answer, in any of the shapes that clients send.
+
+    Only one of them may be used.
+    """
 
     response_format: ResponseFormat | None = Field(None, description="OpenAI's: the form of the answer")
     structured_outputs: StructuredOutputs | None = Field(None, description="vLLM's: the form of the answer")
@@ -84,5 +103,6 @@ class FieldRecord(Reply):
     mass: float = Field(description="the model's own probability that these tokens are ones that the grammar allowed")
     decided: int = Field(description="the number of its tokens that were not forced")
     other: OtherValueRecord | None = Field(
-        None, description="where one token decided: the most probable value instead, if the token's alternatives show one"
+        None,
+        description="where one token decided: the most probable value instead, if the token's alternatives show one",
     )

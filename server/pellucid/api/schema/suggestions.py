@@ -13,13 +13,19 @@ from pellucid.tokens import MAX_OUTCOMES
 class OutcomesRequest(Body):
     """The number of suggestions that a client has shown, and of those that its user has accepted, since its last report."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "qwen2.5-coder-0.5b", "shown": 12, "accepted": 3}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "qwen2.5-coder-0.5b", "shown": 12, "accepted": 3}]}
+    )
 
-    model: str | None = Field(None, description="the model that made them; they count for `unknown` if it is not one that is served")
+    model: str | None = Field(
+        None, description="the model that made them; they count for `unknown` if it is not one that is served"
+    )
     shown: int = Field(0, ge=0, le=MAX_OUTCOMES)
     accepted: int = Field(0, ge=0, le=MAX_OUTCOMES, description="accepted in whole or in part")
     id: str | None = Field(
-        None, max_length=64, description="a random id of the report: sent again with the same id, because no reply came, it counts once"
+        None,
+        max_length=64,
+        description="a random id of the report: sent again with the same id, because no reply came, it counts once",
     )
 
 

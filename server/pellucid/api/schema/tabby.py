@@ -60,7 +60,9 @@ class TabbyCompletionRequest(ModelQuery):
     """A cursor in a file, as Tabby's editor plugins send it. ``model`` is an extension."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"language": "python", "segments": {"prefix": "def add(a, b):\n    return ", "suffix": "\n"}}]}
+        json_schema_extra={
+            "examples": [{"language": "python", "segments": {"prefix": "def add(a, b):\n    return ", "suffix": "\n"}}]
+        }
     )
 
     segments: Segments
@@ -68,7 +70,9 @@ class TabbyCompletionRequest(ModelQuery):
     user: Annotated[str | None, Unused()] = Field(None, description=IGNORED)
     temperature: Temperature = Field(0.0, description="0, the default, always picks the most probable token")
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same answer")
-    mode: Literal["standard"] = Field("standard", description="always standard: next edits are a matter of the language server")
+    mode: Literal["standard"] = Field(
+        "standard", description="always standard: next edits are a matter of the language server"
+    )
     debug_options: DebugOptions = Field(default_factory=lambda: DebugOptions.model_validate({}))
 
 
@@ -95,7 +99,10 @@ class TabbyCompletionReply(Reply):
 
 
 class TabbyVersion(Reply):
-    """The version of Tabby whose routes these are, and Pellucid's own. It has no build of Tabby, so that the other fields are empty."""
+    """The version of Tabby whose routes these are, and Pellucid's own.
+
+    It has no build of Tabby, so that the other fields are empty.
+    """
 
     build_date: str = ""
     build_timestamp: str = ""
@@ -119,7 +126,9 @@ class TabbyHealth(Reply):
 class TabbyEventRequest(Body):
     """The user's reaction to a suggestion."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "view", "completion_id": "cmpl-1", "choice_index": 0}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"type": "view", "completion_id": "cmpl-1", "choice_index": 0}]}
+    )
 
     type: Literal["view", "select", "dismiss"]
     completion_id: str
@@ -142,7 +151,8 @@ def _which(body: object) -> str:
 
 
 CompletionBody = Annotated[
-    Annotated[CompletionRequest, Tag("CompletionRequest")] | Annotated[TabbyCompletionRequest, Tag("TabbyCompletionRequest")],
+    Annotated[CompletionRequest, Tag("CompletionRequest")]
+    | Annotated[TabbyCompletionRequest, Tag("TabbyCompletionRequest")],
     Discriminator(_which),
 ]
 """The body of /v1/completions: one with ``segments`` is Tabby's, any other one OpenAI's."""

@@ -10,7 +10,9 @@ from pellucid.api.schema.common import Body, Reply
 
 MAX_TOOLS = 1024
 
-STRICT_ABOUT = "true: refuse the request if the schema cannot be enforced; false: accept any JSON object as arguments then"
+STRICT_ABOUT = (
+    "true: refuse the request if the schema cannot be enforced; false: accept any JSON object as arguments then"
+)
 
 PARALLEL_ABOUT = (
     "true: several calls are allowed; false: the answer ends after its first call; null: so only if tool_choice demands a call, because "
@@ -61,7 +63,9 @@ ToolChoiceField = Annotated[
 class ToolFields(Body):
     """The functions that a model may call."""
 
-    tools: Tools = Field([], description="functions that the model may call; an error if its chat template has no place for tools")
+    tools: Tools = Field(
+        [], description="functions that the model may call; an error if its chat template has no place for tools"
+    )
     tool_choice: ToolChoiceField = Field(
         "auto",
         description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but calls; "
@@ -120,7 +124,9 @@ class CallRecord(Reply):
     """The details of a call: whether it is complete, and the probability of each argument."""
 
     id: str
-    complete: bool = Field(description="whether the arguments are a JSON object; not if the answer ended too early or the model erred")
+    complete: bool = Field(
+        description="whether the arguments are a JSON object; not if the answer ended too early or the model erred"
+    )
     enforced: bool = Field(
         description="whether a grammar held the arguments to the function's schema; false if the schema cannot be enforced, or the call "
         "was recognized only after its arguments had begun"

@@ -14,8 +14,8 @@ from pellucid.tokens import Extra
 CHARACTERS_PER_TOKEN = 3.3
 """Characters of code per token, to estimate sizes.
 
-The default model has 3.85 in the median of 182 files in nine languages, and 3.3 or more in nine of ten files, so that
-budgets are seldom exceeded. SmolLM2 has 3.2 in the median.
+The default model has 3.85 in the median of 182 files in nine languages, and 3.3 or more in nine of
+ten files, so that budgets are seldom exceeded. SmolLM2 has 3.2 in the median.
 """
 
 MAX_CHUNK_LINES = 32
@@ -40,7 +40,9 @@ REVISION_SIMILARITY = 0.5
 """A chunk replaces an earlier one of the same document that is more similar than this."""
 
 MAX_LOCAL_SHARE = 0.5
-"""A chunk of which a larger share is around the cursor already is left out: the model would only repeat it."""
+"""A chunk of which a larger share is around the cursor already is left out: the model would only
+repeat it.
+"""
 
 _DEFINITION = re.compile(
     r"""\s*(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|unsafe|extern|inline|virtual|override
@@ -81,7 +83,10 @@ class ChunkCandidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextChunk:
-    """A piece of a document as it is sent. ``lines`` are its stripped lines that have letters or digits."""
+    """A piece of a document as it is sent.
+
+    ``lines`` are its stripped lines that have letters or digits.
+    """
 
     uri: str
     extra: Extra
@@ -102,19 +107,22 @@ class ContextChunk:
 class ChunkRing:
     """The chunks of other files that are sent, and the queue of candidates for further chunks.
 
-    Chunks are sent oldest first and new ones are appended, so that the beginning of the prompt does not change and its KV
-    cache stays valid. Dropping the oldest chunk invalidates the whole cached prompt. It is therefore done seldom, and frees
-    half of the budget at once.
+    Chunks are sent oldest first and new ones are appended, so that the beginning of the prompt does
+    not change and its KV cache stays valid. Dropping the oldest chunk invalidates the whole cached
+    prompt. It is therefore done seldom, and frees half of the budget at once.
 
-    Noting a position is cheap, because it happens on every keystroke: it keeps a reference to the text, which is cut only
-    when the candidate is promoted. The caller must not note secret or generated files (see ``privacy``). ``filename`` is
-    the chunk's name in the prompt: the path in the workspace folder. Cells of a notebook count as one document.
+    Noting a position is cheap, because it happens on every keystroke: it keeps a reference to the
+    text, which is cut only when the candidate is promoted. The caller must not note secret or
+    generated files (see ``privacy``). ``filename`` is the chunk's name in the prompt: the path in
+    the workspace folder. Cells of a notebook count as one document.
 
-    ``may_send(uri, text)`` is called before a text becomes a chunk and whenever the chunks are checked, because a document
-    that was harmless when it was noted may have been ignored since.
+    ``may_send(uri, text)`` is called before a text becomes a chunk and whenever the chunks are
+    checked, because a document that was harmless when it was noted may have been ignored since.
     """
 
-    def __init__(self, settings: ContextSettings, may_send: Callable[[str, str], bool] = lambda uri, text: True) -> None:
+    def __init__(
+        self, settings: ContextSettings, may_send: Callable[[str, str], bool] = lambda uri, text: True
+    ) -> None:
         self._budget = settings.files_tokens
         self._may_send = may_send
         self._queue: list[ChunkCandidate] = []
@@ -136,7 +144,10 @@ class ChunkRing:
         self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.EDITED))
 
     def note_visit(self, uri: str, filename: str, text: str, line: int) -> None:
-        """Note the cursor's position. Queue its last position if that is in another document or far away in this one."""
+        """Note the cursor's position.
+
+        Queue its last position if that is in another document or far away in this one.
+        """
         here = ChunkCandidate(uri, filename, text, line, ChunkPriority.VISITED)
         left, self._here = self._here, here
         if left is not None and not _near(left, here):
@@ -145,8 +156,8 @@ class ChunkRing:
     def note_related(self, pieces: Iterable[tuple[str, str, str, int]]) -> None:
         """Queue pieces of files that share names with the text around the cursor, the best first, instead of those queued before.
 
-        A piece is a URI, a file name, the text of the file and a line. Documents that were visited or edited need none: their chunks are
-        newer than their files.
+        A piece is a URI, a file name, the text of the file and a line. Documents that were visited
+        or edited need none: their chunks are newer than their files.
         """
         self._queue = [candidate for candidate in self._queue if candidate.priority is not ChunkPriority.RELATED]
         known: list[ChunkCandidate | ContextChunk] = [*self._queue, *self._chunks]
@@ -156,7 +167,9 @@ class ChunkRing:
                 self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.RELATED))
 
     def promote(self) -> bool:
-        """Make one candidate a chunk. Return whether the chunks have changed. Call this while idle, at most once a second.
+        """Make one candidate a chunk. Return whether the chunks have changed.
+
+        Call this while idle, at most once a second.
 
         Candidates in the document of the cursor wait, because they are not sent with it.
         """
@@ -173,12 +186,16 @@ class ChunkRing:
     def chunks(self, around: str, exclude: str) -> tuple[Extra, ...]:
         """Return the chunks to send with a prompt, oldest first, without those of the document ``exclude`` or in the text ``around``.
 
-        Leaving out a chunk invalidates the KV cache of those after it. Call this when the cursor has jumped or the version
-        has changed, not on each keystroke. The chunks are checked before.
+        Leaving out a chunk invalidates the KV cache of those after it. Call this when the cursor
+        has jumped or the version has changed, not on each keystroke. The chunks are checked before.
         """
         self.check()
         document, local = _document(exclude), _distinctive_lines(around)
-        return tuple(chunk.extra for chunk in self._chunks if chunk.document != document and _share(chunk.lines, local) <= MAX_LOCAL_SHARE)
+        return tuple(
+            chunk.extra
+            for chunk in self._chunks
+            if chunk.document != document and _share(chunk.lines, local) <= MAX_LOCAL_SHARE
+        )
 
     def check(self) -> None:
         """Drop the chunks that must no longer be sent. Call this before sending any again."""
@@ -203,11 +220,18 @@ class ChunkRing:
             self._queue.remove(least)
 
     def _admit(self, candidate: ChunkCandidate) -> bool:
-        """Append a candidate to the ring if it is new and there is room for it. Return whether it was."""
+        """Append a candidate to the ring if it is new and there is room for it.
+
+        Return whether it was.
+        """
         most = int(self._budget / CHUNKS_PER_BUDGET * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
-        chunk = ContextChunk(candidate.uri, Extra(candidate.filename, text), candidate.priority, _distinctive_lines(text))
-        if len(chunk.lines) < MIN_CHUNK_LINES or any(_similarity(chunk.lines, old.lines) > DUPLICATE_SIMILARITY for old in self._chunks):
+        chunk = ContextChunk(
+            candidate.uri, Extra(candidate.filename, text), candidate.priority, _distinctive_lines(text)
+        )
+        if len(chunk.lines) < MIN_CHUNK_LINES or any(
+            _similarity(chunk.lines, old.lines) > DUPLICATE_SIMILARITY for old in self._chunks
+        ):
             return False
         others = [
             old
@@ -248,7 +272,9 @@ def cut(text: str, line: int, most_characters: int) -> str:
     if end == start:  # a single line is too long
         return lines[start][: max(most_characters - 1, 0)] + "\n"
     if end < len(lines):
-        end = next((border for border in range(end, max(line, (start + end) // 2), -1) if _is_border(lines, border)), end)
+        end = next(
+            (border for border in range(end, max(line, (start + end) // 2), -1) if _is_border(lines, border)), end
+        )
     return "\n".join(lines[start:end]).strip("\n") + "\n"
 
 
@@ -287,7 +313,10 @@ def _near(one: ChunkCandidate, other: ChunkCandidate) -> bool:
 
 
 def _document(uri: str) -> str:
-    """Return what a document's URIs share, however they are encoded. The cells of a notebook are one document: they differ after ``#``."""
+    """Return what a document's URIs share, however they are encoded.
+
+    The cells of a notebook are one document: they differ after ``#``.
+    """
     address = uris.read(uri)
     return f"{address.host}{address.path}"
 

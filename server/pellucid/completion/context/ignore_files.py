@@ -20,10 +20,14 @@ Stamp = tuple[int, int]
 """A file's modification time and size, which change when the file does."""
 
 MAX_BYTES = 128 * 1024
-"""The most bytes of all ignore files that apply to a path. Well-known repositories have a few thousand."""
+"""The most bytes of all ignore files that apply to a path.
+Well-known repositories have a few thousand.
+"""
 
 MAX_STEPS = 500_000_000
-"""The most work for one path: (characters of the path and of its parent folders) x (bytes of patterns)."""
+"""The most work for one path: (characters of the path and of its parent folders) x (bytes of
+patterns).
+"""
 
 MAX_POINTER_BYTES = 4096
 """Bytes to read of a file that only names a folder, such as the ``.git`` file of a worktree."""
@@ -36,7 +40,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One line of an ignore file. ``anchored``: it matches paths relative to the file's folder rather than names.
+    """One line of an ignore file.
+
+    ``anchored``: it matches paths relative to the file's folder rather than names.
 
     Paths are compared byte by byte, as git does: each character represents one byte.
     """
@@ -74,7 +80,10 @@ class Patterns:
         return None
 
     def ignores(self, path: str) -> bool:
-        """Return whether a file or one of its parent folders is ignored. A path that would take too long to match is ignored."""
+        """Return whether a file or one of its parent folders is ignored.
+
+        A path that would take too long to match is ignored.
+        """
         if _is_too_long(path, self._size):
             log.warning("%s", _too_long(path, self._name))
             return True
@@ -83,22 +92,28 @@ class Patterns:
 
 
 def ignoring_file(path: Path, top: Path) -> Path | None:
-    """Return the ignore file that ignores a path, or None. Only files in the folder ``top`` and below it count.
+    """Return the ignore file that ignores a path, or None.
 
-    The deepest folder whose patterns match decides. Everything in an ignored folder is ignored, whatever other patterns match.
-    The user's own file (``core.excludesFile``) is not read. Files that are too large to match quickly ignore everything.
+    Only files in the folder ``top`` and below it count.
+
+    The deepest folder whose patterns match decides. Everything in an ignored folder is ignored,
+    whatever other patterns match. The user's own file (``core.excludesFile``) is not read. Files
+    that are too large to match quickly ignore everything.
     """
     folders = [folder for folder in reversed(path.parents) if folder.is_relative_to(top)]
     stamped = ((folder, file, file_stamp(file)) for folder in folders for file in _ignore_files(folder))
-    return _ignoring_file(path, top, tuple((folder, file, stamp) for folder, file, stamp in stamped if stamp is not None))
+    return _ignoring_file(
+        path, top, tuple((folder, file, stamp) for folder, file, stamp in stamped if stamp is not None)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FolderRules:
     """The ignore files that apply in a folder that none of them ignores, so that a walk reads each of them once.
 
-    ``path`` is the folder below ``top``, with a slash at its end unless it is empty. ``files`` are the ignore files, those of the outer
-    folders first, each with the folder below its own, and with its patterns.
+    ``path`` is the folder below ``top``, with a slash at its end unless it is empty. ``files`` are
+    the ignore files, those of the outer folders first, each with the folder below its own, and with
+    its patterns.
     """
 
     top: Path
@@ -177,11 +192,16 @@ def _patterns(file: Path, stamp: Stamp) -> Patterns:
     except (OSError, InvalidRequestError) as error:  # it has perhaps grown, or become a pipe, since its stamp was taken
         log.warning("%s Everything that it may ignore is excluded.", error)
         return Patterns(["*"])
-    return Patterns((line.removesuffix("\r") for line in os.fsdecode(text.removeprefix(b"\xef\xbb\xbf")).split("\n")), str(file))
+    return Patterns(
+        (line.removesuffix("\r") for line in os.fsdecode(text.removeprefix(b"\xef\xbb\xbf")).split("\n")), str(file)
+    )
 
 
 def _ignore_files(folder: Path) -> Iterator[Path]:
-    """Yield the files that may hold patterns for a folder and all below it. Later files override earlier ones."""
+    """Yield the files that may hold patterns for a folder and all below it.
+
+    Later files override earlier ones.
+    """
     if (git := _git_folder(folder)) is not None:
         yield git / "info" / "exclude"
     yield folder / ".gitignore"
@@ -189,7 +209,10 @@ def _ignore_files(folder: Path) -> Iterator[Path]:
 
 
 def _git_folder(folder: Path) -> Path | None:
-    """Return git's own folder at the top of a worktree, or None. In submodules and linked worktrees, ``.git`` is a file that names it."""
+    """Return git's own folder at the top of a worktree, or None.
+
+    In submodules and linked worktrees, ``.git`` is a file that names it.
+    """
     git = folder / ".git"
     if os.path.isdir(git):  # noqa: PTH112 - Path.is_dir raises if it lacks permission
         return git
@@ -232,7 +255,10 @@ def _read(line: str, *, fold_case: bool) -> Pattern | None:
 
 
 def _bytes_of(text: str) -> str:
-    """Return the bytes of a path or pattern, each as one character. A lone surrogate, which no file name has, becomes three bytes."""
+    """Return the bytes of a path or pattern, each as one character.
+
+    A lone surrogate, which no file name has, becomes three bytes.
+    """
     try:
         return os.fsencode(text).decode("latin-1")
     except UnicodeEncodeError:

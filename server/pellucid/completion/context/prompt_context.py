@@ -12,13 +12,17 @@ from pellucid.completion.suggestion import DocumentCursor, Prompt
 from pellucid.tokens import Extra
 
 SLACK = 0.5
-"""The share of its budget by which the window before the cursor may grow or shrink before it slides."""
+"""The share of its budget by which the window before the cursor may grow or shrink before it
+slides.
+"""
 
 LANDMARK_CHARACTERS = 200
 """Characters at the start of a window by which it is recognised after an edit above it."""
 
 MAX_WINDOWS = 4
-"""The most windows remembered per document, so that jumping back finds a prompt that is still in the KV cache."""
+"""The most windows remembered per document, so that jumping back finds a prompt that is still in
+the KV cache.
+"""
 
 MAX_DOCUMENTS = 50
 """The most documents with remembered windows: a late request for a closed document adds it again."""
@@ -30,7 +34,8 @@ _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 class ContextWindow:
     """The start of the text before the cursor, the document's length at that time, and the chunks that were sent with it.
 
-    ``landmark`` is the character before the window, if any, and the beginning of the window; ``version`` is the ring's.
+    ``landmark`` is the character before the window, if any, and the beginning of the window;
+    ``version`` is the ring's.
     """
 
     start: int
@@ -43,10 +48,11 @@ class ContextWindow:
 class PromptContext:
     """Builds the prompt at each cursor.
 
-    Models read the text before the cursor last. Typing therefore only appends to the prompt, and everything before comes
-    from the KV cache, as long as the window does not slide. The window's start, at the beginning of a line, is kept while
-    the window has between half of its budget and one and a half; then it slides by half a budget at once.
-    The end of the text after the cursor depends on that text alone, which typing does not change.
+    Models read the text before the cursor last. Typing therefore only appends to the prompt, and
+    everything before comes from the KV cache, as long as the window does not slide. The window's
+    start, at the beginning of a line, is kept while the window has between half of its budget and
+    one and a half; then it slides by half a budget at once. The end of the text after the cursor
+    depends on that text alone, which typing does not change.
     """
 
     def __init__(self, settings: ContextSettings, ring: ChunkRing) -> None:
@@ -56,7 +62,9 @@ class PromptContext:
         self._windows: dict[str, tuple[ContextWindow, ...]] = {}
 
     def prompt(self, cursor: DocumentCursor) -> Prompt:
-        """Return the prompt at a cursor. If the user has only typed since, it is the last prompt with a longer prefix.
+        """Return the prompt at a cursor.
+
+        If the user has only typed since, it is the last prompt with a longer prefix.
 
         Chunks of other files that must no longer be sent are dropped in any case.
         """
@@ -65,8 +73,14 @@ class PromptContext:
         known = self._windows.pop(cursor.uri, ())
         last, start = self._find_window(known, cursor) or (None, window_start(before, self._prefix))
         prefix, suffix = before[start:], after[: window_end(after, self._suffix)]
-        extra = last.extra if last is not None and last.version == version else self._ring.chunks(prefix + suffix, cursor.uri)
-        window = ContextWindow(start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK_CHARACTERS], extra, version)
+        extra = (
+            last.extra
+            if last is not None and last.version == version
+            else self._ring.chunks(prefix + suffix, cursor.uri)
+        )
+        window = ContextWindow(
+            start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK_CHARACTERS], extra, version
+        )
         others = (one for one in known if one is not last and one.start != start)
         self._windows[cursor.uri] = (window, *others)[:MAX_WINDOWS]
         if len(self._windows) > MAX_DOCUMENTS:
@@ -77,11 +91,15 @@ class PromptContext:
         """Forget the windows of a closed document."""
         self._windows.pop(uri, None)
 
-    def _find_window(self, windows: Sequence[ContextWindow], cursor: DocumentCursor) -> tuple[ContextWindow, int] | None:
+    def _find_window(
+        self, windows: Sequence[ContextWindow], cursor: DocumentCursor
+    ) -> tuple[ContextWindow, int] | None:
         """Return the latest window that is still in the document and of a good size, and its start."""
         for window in windows:
             grown = len(cursor.before) + len(cursor.after) - window.length
-            starts = (window.start, window.start + grown) if window.start else (0,)  # the second one follows a change above the window
+            starts = (
+                (window.start, window.start + grown) if window.start else (0,)
+            )  # the second one follows a change above the window
             for start in starts:
                 if self._fits(cursor.before, start, window.landmark):
                     return window, start

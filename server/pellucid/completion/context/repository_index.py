@@ -1,7 +1,7 @@
 """Finds the pieces of a repository's files that share the most telling names with the text around a cursor.
 
-SQLite's full-text search ranks them by BM25 (Robertson and Zaragoza 2009). The index is in memory and holds only the names that are in
-each piece: what is sent is read again from the file.
+SQLite's full-text search ranks them by BM25 (Robertson and Zaragoza 2009). The index is in memory
+and holds only the names that are in each piece: what is sent is read again from the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 
 PIECE_LINES = 16
-"""Lines of a piece. Pieces begin every half of it, so that what belongs together is in one of them."""
+"""Lines of a piece.
+Pieces begin every half of it, so that what belongs together is in one of them.
+"""
 
 REFRESH_SECONDS = 30.0
 """The files are not looked for more often than this, nor more than a twentieth of the time."""
@@ -35,7 +37,9 @@ YIELD_SECONDS = 0.001
 """The pause after each file that is read, so that keystrokes are answered meanwhile."""
 
 MAX_FILES = 5_000
-"""Files of the workspace that are indexed; further ones are searched for names only, one after the other."""
+"""Files of the workspace that are indexed; further ones are searched for names only, one after the
+other.
+"""
 
 FILES_PER_PAUSE = 32
 """Files without a name that are searched between two pauses."""
@@ -53,7 +57,9 @@ MAX_NAMES = 128
 """Names that are looked for, those nearest to the cursor first."""
 
 MIN_NAMES = 4
-"""A piece with fewer different names says little, so that it is not among those that fit to a cursor."""
+"""A piece with fewer different names says little, so that it is not among those that fit to a
+cursor.
+"""
 
 LINES_BEFORE, LINES_AFTER = 12, 6
 """Lines around the cursor whose names are looked for."""
@@ -73,8 +79,12 @@ SUFFIXES = frozenset({
 })  # fmt: skip
 """The kinds of files that are indexed."""
 
-_SECRETS = re.compile(r"(?:.*[._-])?(?:secrets?|credentials?|passwords?|env|service[_-]?account)(?:[._-].*)?", re.IGNORECASE)
-"""Matches the stems of files that are not sent unless they are opened: they may hold secrets, even if they are code."""
+_SECRETS = re.compile(
+    r"(?:.*[._-])?(?:secrets?|credentials?|passwords?|env|service[_-]?account)(?:[._-].*)?", re.IGNORECASE
+)
+"""Matches the stems of files that are not sent unless they are opened: they may hold secrets, even
+if they are code.
+"""
 
 _NAME = re.compile(r"[A-Za-z_$][\w$]{2,}", re.ASCII)
 
@@ -97,10 +107,12 @@ class RelatedPiece:
 
 
 class RepositoryIndex:
-    """The names in the files of some folders. ``may_send(uri, text)`` decides which files may be read into it and returned.
+    """The names in the files of some folders.
 
-    Its methods may be called from any thread. Those that take long ask ``may_continue`` before each file; what they have done by then
-    stays.
+    ``may_send(uri, text)`` decides which files may be read into it and returned.
+
+    Its methods may be called from any thread. Those that take long ask ``may_continue`` before each
+    file; what they have done by then stays.
     """
 
     def __init__(self, folders: Sequence[Path], may_send: Callable[[str, str], bool]) -> None:
@@ -129,7 +141,11 @@ class RepositoryIndex:
         walks: list[Walk] = []
 
         def has_time() -> bool:
-            return sum(walk.names for walk in walks) < MAX_WALKED and time.monotonic() - begun < WALK_SECONDS and may_continue()
+            return (
+                sum(walk.names for walk in walks) < MAX_WALKED
+                and time.monotonic() - begun < WALK_SECONDS
+                and may_continue()
+            )
 
         walks += [Walk(folder, repository(folder) or folder, _is_wanted, has_time) for folder in self._folders]
         for entry in (entry for walk in walks for entry in walk.files()):
@@ -193,7 +209,8 @@ class RepositoryIndex:
     def files_with(self, names: Collection[str], budget: SearchBudget) -> Iterator[tuple[Path, str]]:
         """Yield the files that have one of some names, with their texts as they are now: first indexed ones, those with rare names first.
 
-        The index does not know names of other letters than ASCII's, and those that are shorter than three.
+        The index does not know names of other letters than ASCII's, and those that are shorter than
+        three.
         """
         with self._lock:
             if self._closed:
@@ -263,7 +280,9 @@ class RepositoryIndex:
 
 def _is_wanted(name: str) -> bool:
     path = Path(name)
-    return path.suffix in SUFFIXES and not _SECRETS.fullmatch(path.stem) and name.isprintable()  # one in no encoding is not
+    return (
+        path.suffix in SUFFIXES and not _SECRETS.fullmatch(path.stem) and name.isprintable()
+    )  # one in no encoding is not
 
 
 def _pieces(text: str) -> Iterable[tuple[int, list[str]]]:

@@ -10,7 +10,10 @@ from threading import Event
 
 @dataclass(slots=True)
 class SearchBudget:
-    """The time of a search on another thread. ``has_more`` is true if there are more files than those that were found."""
+    """The time of a search on another thread.
+
+    ``has_more`` is true if there are more files than those that were found.
+    """
 
     seconds: float
     files: int = 0
@@ -34,4 +37,6 @@ class SearchBudget:
 
 
 FindFiles = Callable[[Collection[str], SearchBudget], Iterable[tuple[str, str]]]
-"""Yields the URIs and the texts of documents and files, given names of which each must have one, and counts the files."""
+"""Yields the URIs and the texts of documents and files, given names of which each must have one,
+and counts the files.
+"""

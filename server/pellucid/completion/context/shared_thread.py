@@ -19,7 +19,10 @@ class SharedThread:
         self._waiting = 0
 
     async def wait(self, work: Work) -> None:
-        """Wait for the work that is running, or else begin it. It is stopped when the last one who waits is cancelled."""
+        """Wait for the work that is running, or else begin it.
+
+        It is stopped when the last one who waits is cancelled.
+        """
         if self._task is None or self._task.done() or self._stopped.is_set():
             stopped = self._stopped = Event()
             self._task = asyncio.create_task(asyncio.to_thread(work, lambda: not stopped.is_set()))

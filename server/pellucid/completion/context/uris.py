@@ -1,7 +1,8 @@
 """Normalizes the URIs of documents, so that every rule sees one form of them.
 
-The same file has many URIs: ``file:///p/a.py``, ``file:/p/a.py``, ``FILE://localhost/p/%61.py``. A URI is decoded once,
-because editors encode it once. A host that is this machine is dropped, and so are doubled slashes.
+The same file has many URIs: ``file:///p/a.py``, ``file:/p/a.py``, ``FILE://localhost/p/%61.py``. A
+URI is decoded once, because editors encode it once. A host that is this machine is dropped, and so
+are doubled slashes.
 """
 
 from __future__ import annotations
@@ -18,19 +19,27 @@ from pellucid.client.address_settings import is_loopback
 
 WINDOWS = sys.platform == "win32"
 
-_URI = re.compile(r"(?:(?P<scheme>[a-z][a-z0-9+.-]*):)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_URI = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*):)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _DRIVE = re.compile(r"/+([A-Za-z]):(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The decoded parts of a URI. ``host`` is empty for a file of this machine; ``path`` begins with one slash."""
+    """The decoded parts of a URI.
+
+    ``host`` is empty for a file of this machine; ``path`` begins with one slash.
+    """
 
     scheme: str
     host: str
     path: str
     rest: str
-    """The query and the fragment. Some editors do not encode ``?`` and ``#`` in the names of files."""
+    """The query and the fragment.
+    Some editors do not encode ``?`` and ``#`` in the names of files.
+    """
 
     @property
     def is_remote_file(self) -> bool:
@@ -73,7 +82,10 @@ def windows_path(address: Address) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Decode percent signs once. Keep bytes that are not UTF-8 as file names do, and drop NUL, which no file name has."""
+    """Decode percent signs once.
+
+    Keep bytes that are not UTF-8 as file names do, and drop NUL, which no file name has.
+    """
     return unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogateescape").replace("\0", "")
 
 

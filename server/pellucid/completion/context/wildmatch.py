@@ -1,9 +1,10 @@
 """Translates the patterns of ignore files (git's wildmatch) into regular expressions that match without backtracking.
 
-A plain translation of ``*a*a*a*z`` tries every way to share a name among its asterisks, which takes time exponential in
-their number. Here each piece between two asterisks is an atomic group: it matches at the first possible position, and no
-other is tried. So is each run of folders between two ``**``. Because an asterisk takes the rest in any case, the first
-position is as good as any other, and a match takes at most (length of the path) x (length of the pattern) steps.
+A plain translation of ``*a*a*a*z`` tries every way to share a name among its asterisks, which takes
+time exponential in their number. Here each piece between two asterisks is an atomic group: it
+matches at the first possible position, and no other is tried. So is each run of folders between two
+``**``. Because an asterisk takes the rest in any case, the first position is as good as any other,
+and a match takes at most (length of the path) x (length of the pattern) steps.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 STAR, FOLDERS, SOME_FOLDERS, REST = "*", "**/", r"**\/", "**"
-"""Tokens that match text of any length. All others match one character and are regular expressions themselves."""
+"""Tokens that match text of any length.
+All others match one character and are regular expressions themselves.
+"""
 
 CROSSING = {FOLDERS: "(?:[^/]*+/)*?", SOME_FOLDERS: "(?:[^/]*+/)+?", REST: ".*"}
 """The regular expressions of the tokens that match slashes."""
@@ -54,8 +57,9 @@ class _NeverMatchesError(Exception):
 def _tokens(glob: str) -> Iterator[str]:
     """Split a glob into tokens.
 
-    ``**`` crosses folders if it is the whole name between two slashes. Git compares the text before the first special character
-    by itself and takes what follows for the beginning of a pattern, so that ``a**/b`` crosses folders as well.
+    ``**`` crosses folders if it is the whole name between two slashes. Git compares the text before
+    the first special character by itself and takes what follows for the beginning of a pattern, so
+    that ``a**/b`` crosses folders as well.
     """
     special = _SPECIAL.search(glob)
     at = begin = special.start() if special else len(glob)
@@ -151,7 +155,10 @@ def _expression(tokens: Sequence[str]) -> str:
 
 
 def _folders(tokens: Sequence[str], *, ends_path: bool) -> str:
-    """Join the tokens of names and slashes. Each name that has an asterisk is atomic, together with the end that it runs to."""
+    """Join the tokens of names and slashes.
+
+    Each name that has an asterisk is atomic, together with the end that it runs to.
+    """
     expression, name = "", list[str]()
     for token in [*tokens, r"\Z"] if ends_path else tokens:
         name.append(token)
@@ -162,7 +169,10 @@ def _folders(tokens: Sequence[str], *, ends_path: bool) -> str:
 
 
 def _name(tokens: Sequence[str]) -> str:
-    """Join the tokens of one name and its end. The last asterisk is greedy, as what follows it has to reach that end."""
+    """Join the tokens of one name and its end.
+
+    The last asterisk is greedy, as what follows it has to reach that end.
+    """
     pieces = [""]
     for token in tokens:
         if token == STAR:

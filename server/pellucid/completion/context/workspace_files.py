@@ -17,7 +17,10 @@ from pellucid.completion.suggestion import DocumentCursor
 
 
 class WorkspaceFiles:
-    """The files of some folders that may be sent to the model. They are looked for, and their index is made, when they are first needed."""
+    """The files of some folders that may be sent to the model.
+
+    They are looked for, and their index is made, when they are first needed.
+    """
 
     def __init__(self, folders: Sequence[Path], settings: ContextSettings) -> None:
         self._folders = tuple(folders)
@@ -36,9 +39,12 @@ class WorkspaceFiles:
         return (await asyncio.to_thread(index.related, cursor.before, cursor.after, here))[:CHUNKS_PER_BUDGET]
 
     async def finder(self, documents: Mapping[str, Sequence[str]]) -> FindFiles:
-        """Return a function that yields the URIs and the texts of what has one of some names. It may run on another thread.
+        """Return a function that yields the URIs and the texts of what has one of some names.
 
-        These are open documents, given by their URIs with their lines, and the other files as they are saved.
+        It may run on another thread.
+
+        These are open documents, given by their URIs with their lines, and the other files as they
+        are saved.
         """
         index, privacy = self._made_index(), self._privacy()
         if index is not None:
@@ -49,11 +55,15 @@ class WorkspaceFiles:
             for uri, lines in documents.items():
                 budget.searched += 1
                 text = "\n".join(lines)
-                if any(name in text for name in names) and privacy.refusal(None, text, uri) is None:  # it may be ignored by now
+                if (
+                    any(name in text for name in names) and privacy.refusal(None, text, uri) is None
+                ):  # it may be ignored by now
                     yield uri, text
             if index is not None:
                 known = set(map(uris.file_path, documents))
-                yield from ((path.as_uri(), text) for path, text in index.files_with(names, budget) if path not in known)
+                yield from (
+                    (path.as_uri(), text) for path, text in index.files_with(names, budget) if path not in known
+                )
 
         return find
 

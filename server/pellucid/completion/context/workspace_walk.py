@@ -18,8 +18,8 @@ DEPENDENCIES = frozenset({"node_modules", "__pycache__", "venv"})
 class Walk:
     """A walk through the files of a folder whose names are ``wanted``, and the number of names that it has passed.
 
-    ``top`` is the folder whose ignore files, and those below it, count. ``may_continue`` is asked before each name. The folder
-    ``without`` is left out.
+    ``top`` is the folder whose ignore files, and those below it, count. ``may_continue`` is asked
+    before each name. The folder ``without`` is left out.
     """
 
     folder: Path
@@ -34,9 +34,14 @@ class Walk:
     is_cut: bool = False
 
     def files(self) -> Iterator[os.DirEntry[str]]:
-        """Yield the files in order, those of a folder before those of its subfolders. Ignored folders, which may be large, are not read."""
+        """Yield the files in order, those of a folder before those of its subfolders.
+
+        Ignored folders, which may be large, are not read.
+        """
         without = None if self.without is None else os.path.realpath(self.without)
-        waiting: list[tuple[str, Callable[[], FolderRules]]] = [(str(self.folder), partial(FolderRules.at, self.folder, self.top))]
+        waiting: list[tuple[str, Callable[[], FolderRules]]] = [
+            (str(self.folder), partial(FolderRules.at, self.folder, self.top))
+        ]
         while waiting and self._continues():
             here, rules_here = waiting.pop()
             rules = rules_here()

@@ -45,7 +45,10 @@ class EditGate:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """Return the calibration in a JSON object. Raise ConfigError if it is damaged or made from other numbers."""
+        """Return the calibration in a JSON object.
+
+        Raise ConfigError if it is damaged or made from other numbers.
+        """
         try:
             if (record["features"], record["kind"]) != (FEATURES, KIND):
                 raise ConfigError(

@@ -60,7 +60,10 @@ class _Followed:
 
 
 class EditHistory:
-    """The last edits of all documents, oldest first. Texts have their lines ended by a line feed."""
+    """The last edits of all documents, oldest first.
+
+    Texts have their lines ended by a line feed.
+    """
 
     def __init__(self) -> None:
         self._documents: OrderedDict[str, _Followed] = OrderedDict()
@@ -113,7 +116,9 @@ class EditHistory:
             if edit is not None:
                 self._ended.append((document.changed, edit))
             document.before = document.now
-            touched = next((pair for pair in self._ended if pair[1].uri == change.uri and _touch(pair[1], change)), None)
+            touched = next(
+                (pair for pair in self._ended if pair[1].uri == change.uri and _touch(pair[1], change)), None
+            )
             if touched is not None:
                 self._ended.remove(touched)
                 earlier = touched[1]

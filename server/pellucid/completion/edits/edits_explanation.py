@@ -24,7 +24,10 @@ class EditOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JudgedChange:
-    """A change, its outcome and the reason. ``log_odds`` and ``probability`` are None for changes that were not read."""
+    """A change, its outcome and the reason.
+
+    ``log_odds`` and ``probability`` are None for changes that were not read.
+    """
 
     change: Candidate
     outcome: EditOutcome
@@ -35,7 +38,10 @@ class JudgedChange:
 
 @dataclass(slots=True)
 class EditsExplanation:
-    """Why the changes of one request were suggested or not. ``reason`` is a sentence about all of them."""
+    """Why the changes of one request were suggested or not.
+
+    ``reason`` is a sentence about all of them.
+    """
 
     least: float
     reason: str = UNFINISHED
@@ -44,7 +50,9 @@ class EditsExplanation:
     def judge(self, change: Candidate, log_odds: float, probability: float) -> bool:
         """Add a change that was read. Return whether it is probable enough."""
         shown = probability >= self.least
-        reason = f"It is right with a probability of {probability:.0%}; at this level {self.least:.0%} or more is required."
+        reason = (
+            f"It is right with a probability of {probability:.0%}; at this level {self.least:.0%} or more is required."
+        )
         outcome = EditOutcome.SHOWN if shown else EditOutcome.HIDDEN
         self.changes.append(JudgedChange(change, outcome, reason, log_odds, probability))
         return shown

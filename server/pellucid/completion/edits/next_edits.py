@@ -38,10 +38,14 @@ READ = 6
 """Places that are read for one request, the likeliest ones."""
 
 BUDGET_SECONDS = 1.5
-"""No further place is read after this time if one is suggested. If none is yet, only a change ends the reading: a machine may be busy."""
+"""No further place is read after this time if one is suggested.
+If none is yet, only a change ends the reading: a machine may be busy.
+"""
 
 PROPOSAL_SECONDS = 1.5
-"""Repeated edits that are found are delayed no longer than this by a next-edit model. If none is found, only a change ends its work."""
+"""Repeated edits that are found are delayed no longer than this by a next-edit model.
+If none is found, only a change ends its work.
+"""
 
 KEPT = 64
 """Edits whose ids are remembered, and edits that are not offered again."""
@@ -53,7 +57,9 @@ NO_EDIT = "Nothing was changed yet in this session."
 NOT_SENT = "The last change was made in a document that is not sent to the model."
 NOT_FOUND = "No place was found for the last change."
 NOT_ALL_SEARCHED = "Only {} were searched for the last change: there was no time for more."
-NOT_REPEATED = "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
+NOT_REPEATED = (
+    "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
+)
 DISMISSED = "You have dismissed it."
 TOO_MANY = "At most {} places are read for one request."
 TOO_LATE = "The {} seconds for reading were over."
@@ -85,7 +91,10 @@ class NextEdit:
 
 
 class NextEdits:
-    """The next edits of one editor's documents. Cancelling ``suggest`` also cancels the reading in the model server."""
+    """The next edits of one editor's documents.
+
+    Cancelling ``suggest`` also cancels the reading in the model server.
+    """
 
     def __init__(
         self,
@@ -127,9 +136,9 @@ class NextEdits:
     ) -> list[NextEdit]:
         """Return the edits of a document that are probable enough for a level, from the last edit on downwards.
 
-        ``cursor`` is a line and a character, from 0; by default it is at the end of the last edit, if that was made in this document.
-        If nothing is repeated, no model server is started to propose something else.
-        Raise a PellucidError if the model cannot be asked.
+        ``cursor`` is a line and a character, from 0; by default it is at the end of the last edit,
+        if that was made in this document. If nothing is repeated, no model server is started to
+        propose something else. Raise a PellucidError if the model cannot be asked.
         """
         self._notes = []
         explanation = self._explained(uri, level)
@@ -174,11 +183,13 @@ class NextEdits:
         explanation.end(nothing)
         return sorted(shown, key=lambda one: shown_rank(one.change.first, near))
 
-    async def suggest_elsewhere(self, uri: str, find_files: FindFiles, level: GateLevel = GateLevel.NORMAL) -> list[NextEdit]:
+    async def suggest_elsewhere(
+        self, uri: str, find_files: FindFiles, level: GateLevel = GateLevel.NORMAL
+    ) -> list[NextEdit]:
         """Return the changes of other documents and files that are probable enough for a level, those of the likeliest file first.
 
-        ``uri`` is the document whose own changes ``suggest`` returns. ``find_files`` runs on another thread.
-        Raise a PellucidError if the model cannot be asked.
+        ``uri`` is the document whose own changes ``suggest`` returns. ``find_files`` runs on
+        another thread. Raise a PellucidError if the model cannot be asked.
         """
         explanation = self._explained(uri, level, elsewhere=True)
         edits = self.history.edits()
@@ -223,7 +234,10 @@ class NextEdits:
         limits: Limits,
         terms: Terms,
     ) -> list[NextEdit]:
-        """Return the changes, which repeat an edit, that are probable enough. ``texts`` has the lines of their documents."""
+        """Return the changes, which repeat an edit, that are probable enough.
+
+        ``texts`` has the lines of their documents.
+        """
         if not changes:
             return []
         gate, note = gate_of(card)
@@ -327,7 +341,9 @@ def shown_rank(line: int, near: int) -> tuple[bool, int]:
 
 def _end_of(edit: Edit, uri: str) -> tuple[int, int] | None:
     """Return the end of the last line of an edit; None if it is in another document."""
-    return (max(edit.end - 1, edit.first), len(edit.new[-1]) if edit.new else 0) if same_document(edit.uri, uri) else None
+    return (
+        (max(edit.end - 1, edit.first), len(edit.new[-1]) if edit.new else 0) if same_document(edit.uri, uri) else None
+    )
 
 
 def as_diff(edit: Edit) -> Sequence[Extra]:

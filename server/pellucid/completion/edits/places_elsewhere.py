@@ -60,6 +60,9 @@ def _find(edit: Edit, uri: str, find_files: FindFiles, budget: SearchBudget) -> 
         if same_document(other, uri):
             continue
         lines = text.split("\n")
-        ranked += [(-change.likeness, turn, Place(change, lines)) for turn, change in enumerate(repeated_edits(edit, lines, other, 0))]
+        ranked += [
+            (-change.likeness, turn, Place(change, lines))
+            for turn, change in enumerate(repeated_edits(edit, lines, other, 0))
+        ]
         time.sleep(YIELD_SECONDS)
     return Search([place for _, _, place in sorted(ranked, key=lambda one: one[:2])[:MAX_PLACES]], budget)

@@ -13,7 +13,9 @@ from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.tokens import BACKGROUND, CompletionQuery, Extra, Finish, FinishReason, ScoreQuery, Terms, Token
 
 PREFIX_LINES, SUFFIX_LINES = 4, 2
-"""Lines around a change that the model reads. With 8 and 4 it decides hardly better, and takes 1.6 times as long."""
+"""Lines around a change that the model reads.
+With 8 and 4 it decides hardly better, and takes 1.6 times as long.
+"""
 
 
 class Reader(Protocol):
@@ -51,7 +53,9 @@ async def log_odds(
 async def text_log_odds(assistant: Reader, query: ScoreQuery, old: str) -> float | None:
     """Return log p(the query's text) - log p(old text in its place), in nats; None if a reading was cut short."""
     queries = (query, replace(query, text=old))
-    new_logprob, old_logprob = [await text_logprob(assistant, one) for one in queries]  # the second finds the prompt in the cache
+    new_logprob, old_logprob = [
+        await text_logprob(assistant, one) for one in queries
+    ]  # the second finds the prompt in the cache
     return None if new_logprob is None or old_logprob is None else new_logprob - old_logprob
 
 

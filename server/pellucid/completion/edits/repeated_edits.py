@@ -1,9 +1,11 @@
 """Proposes to repeat an edit: finds the other places of a document where the same change of the same code is possible.
 
-In other documents than that of the edit, more has to be the same: a name that is replaced, or all of the code around the change.
+In other documents than that of the edit, more has to be the same: a name that is replaced, or all
+of the code around the change.
 
-A change of tokens is looked for with the tokens around it. Words around it may be others elsewhere, as the names of arguments are; where
-the new tokens have such a word, they get the other one. Whole lines are inserted and deleted next to lines that are alike in this sense.
+A change of tokens is looked for with the tokens around it. Words around it may be others elsewhere,
+as the names of arguments are; where the new tokens have such a word, they get the other one. Whole
+lines are inserted and deleted next to lines that are alike in this sense.
 """
 
 from __future__ import annotations
@@ -120,7 +122,9 @@ class _Match:
     likeness: float
 
 
-def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None, near: int | None = None) -> list[Candidate]:
+def repeated_edits(
+    edit: Edit, lines: Sequence[str], uri: str | None = None, near: int | None = None
+) -> list[Candidate]:
     """Return the places where an edit can be repeated in the present lines of a document, by default its own; the likeliest first.
 
     Of equally likely ones, those near to a line come first, by default to the edit.
@@ -149,8 +153,14 @@ def names_to_search(edit: Edit) -> set[str]:
     if _is_too_large(edit):
         return set()
     every = [one.names_elsewhere for one in _substitutions(edit)]
-    every += [set(filter(_is_telling, code_tokens("\n".join(lines)))) for lines in _deleted_blocks(edit) if not _IMPORT.match(lines[0])]
-    return {max(names, key=len) for names in every if names}  # a place has all of them, and the longest one is the rarest
+    every += [
+        set(filter(_is_telling, code_tokens("\n".join(lines))))
+        for lines in _deleted_blocks(edit)
+        if not _IMPORT.match(lines[0])
+    ]
+    return {
+        max(names, key=len) for names in every if names
+    }  # a place has all of them, and the longest one is the rarest
 
 
 def _is_too_large(edit: Edit) -> bool:
@@ -176,7 +186,10 @@ def _within_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Ite
 
 
 def _lines_with(names: Collection[str], lines: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Yield the lines, with their indices, that have one of these names. All others need not be split into tokens."""
+    """Yield the lines, with their indices, that have one of these names.
+
+    All others need not be split into tokens.
+    """
     if names:
         pattern = re.compile("|".join(map(re.escape, names)))
         for index, line in enumerate(lines):
@@ -217,7 +230,9 @@ def _substitutions(edit: Edit) -> Iterator[_Substitution]:
                 continue
             replaced = tuple(token for token in before[begin:end] if not token.isspace())
             text = "".join(after[start:stop])
-            if not (replaced or text.strip()) or _depth("".join(replaced)) != _depth(text):  # another line has the bracket's counterpart
+            if not (replaced or text.strip()) or _depth("".join(replaced)) != _depth(
+                text
+            ):  # another line has the bracket's counterpart
                 continue
             if replaced:  # the spaces around the replaced tokens stay
                 outer = "".join(before[begin:end])
@@ -225,7 +240,9 @@ def _substitutions(edit: Edit) -> Iterator[_Substitution]:
             left = _signs_of(before[:begin], reverse=True)
             right = _signs_of(before[end:], reverse=False)
             if replaced or left or right:
-                yield _Substitution(tuple(reversed(left)), replaced, tuple(right), text, begin > 0 and not before[begin - 1].isspace())
+                yield _Substitution(
+                    tuple(reversed(left)), replaced, tuple(right), text, begin > 0 and not before[begin - 1].isspace()
+                )
 
 
 def _changed_blocks(edit: Edit) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -236,7 +253,10 @@ def _changed_blocks(edit: Edit) -> Iterator[tuple[tuple[str, ...], tuple[str, ..
 
 
 def _changes(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, int, int, int]]:
-    """Return the ranges of tokens that differ. Those of a line are joined if only few tokens, or a pair of brackets, are between them."""
+    """Return the ranges of tokens that differ.
+
+    Those of a line are joined if only few tokens, or a pair of brackets, are between them.
+    """
     changes: list[tuple[int, int, int, int]] = []
     for kind, begin, end, start, stop in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -272,7 +292,13 @@ def _matches(substitution: _Substitution, signs: Sequence[_Sign]) -> Iterator[_M
         if size:
             yield _Match(signs[at].begin, signs[at + size - 1].end, text, likeness)
         else:
-            place = signs[at - 1].end if at and (substitution.joins_left or at == len(signs)) else signs[at].begin if signs else 0
+            place = (
+                signs[at - 1].end
+                if at and (substitution.joins_left or at == len(signs))
+                else signs[at].begin
+                if signs
+                else 0
+            )
             if "".join(texts[at : at + len(new)]).startswith("".join(text.split())):
                 continue  # it is there
             yield _Match(place, place, text, likeness)
@@ -292,7 +318,9 @@ def _others(old: Sequence[str], texts: Sequence[str], new: Collection[str]) -> d
     return words
 
 
-def _alike(expected: Sequence[str] | Iterator[str], texts: Sequence[str] | Iterator[str], words: dict[str, str]) -> list[str]:
+def _alike(
+    expected: Sequence[str] | Iterator[str], texts: Sequence[str] | Iterator[str], words: dict[str, str]
+) -> list[str]:
     """Return the tokens that are the same, from the nearest one on, up to one that is not even alike; note other words in ``words``."""
     same: list[str] = []
     for one, other in zip(expected, texts, strict=False):

@@ -34,9 +34,12 @@ class Scope(Protocol):
         ...
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        """Return where the line ends the suggestion, or None. The first line includes the text left of the cursor.
+        """Return where the line ends the suggestion, or None.
 
-        Call this while a line grows, whenever it is not blank, and once more when it is ``whole``, blank or not.
+        The first line includes the text left of the cursor.
+
+        Call this while a line grows, whenever it is not blank, and once more when it is ``whole``,
+        blank or not.
         """
         ...
 
@@ -47,7 +50,9 @@ class LineReader:
     def __init__(self, parsed: ParsedCursor) -> None:
         self._parsed = parsed
         self.inside = parsed.inside
-        """The text that closes the comment or string that the next line begins in; None outside of both."""
+        """The text that closes the comment or string that the next line begins in; None outside of
+        both.
+        """
         self.is_first = True
 
     @property
@@ -71,7 +76,9 @@ class OpenBrackets:
         self._parsed = parsed
         self._outer = list(parsed.brackets)
         self._own: list[str] = []
-        self._line = parsed.brackets[-1].line if parsed.brackets else None  # of the innermost; its brackets are closed together
+        self._line = (
+            parsed.brackets[-1].line if parsed.brackets else None
+        )  # of the innermost; its brackets are closed together
 
     @property
     def own(self) -> int:
@@ -286,7 +293,12 @@ class BlockScope:
         if indent > self._indent:
             self._statement.has_body = True
         elif closes or (syntax.words and _first_word(line.strip()) in CLOSING_WORDS):
-            if self._single and not self._brackets.own and not opens and not _MAY_CONTINUE.match(self._statement.header):
+            if (
+                self._single
+                and not self._brackets.own
+                and not opens
+                and not _MAY_CONTINUE.match(self._statement.header)
+            ):
                 return ScopeEnd(len(line), Ending.SCOPE)
             self._statement.has_body = True
         elif not _continues_statement(line.strip()):

@@ -17,7 +17,11 @@ def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:
     logprob = 0.0
     for index, token in enumerate(tokens):
         for number, alternative in enumerate(token.top):
-            if alternative.id != token.id and alternative.text.strip() and force_alternative([token], 0, number) is not None:
+            if (
+                alternative.id != token.id
+                and alternative.text.strip()
+                and force_alternative([token], 0, number) is not None
+            ):
                 found.append((logprob + token.constrain(alternative.logprob), index, number))
         logprob += token.constrained_logprob or 0.0
     return found
@@ -26,8 +30,8 @@ def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:
 def force_alternative(tokens: Sequence[Token], index: int, alternative: int) -> tuple[Token, ...] | None:
     """Return the tokens before ``index``, followed by an alternative to the token there.
 
-    Return None if there is no such alternative, if it contradicts what the document already has of the token,
-    or if it does not end with a complete character.
+    Return None if there is no such alternative, if it contradicts what the document already has of
+    the token, or if it does not end with a complete character.
     """
     if not (0 <= index < len(tokens) and 0 <= alternative < len(tokens[index].top)):
         return None
@@ -44,5 +48,7 @@ def force_alternative(tokens: Sequence[Token], index: int, alternative: int) -> 
         return None
     if not text:
         return None
-    forced = replace(token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None)
+    forced = replace(
+        token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None
+    )
     return (*tokens[:index], forced)

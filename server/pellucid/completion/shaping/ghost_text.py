@@ -1,8 +1,8 @@
 """Decides where an answer ends, and so which part of it becomes ghost text.
 
-All decisions are made here, in a fixed order for each line. Their rules are in other modules: ``block_scope`` and ``prose``
-find the end of a line, block or paragraph, ``repetition`` finds repeated text. The golden cases of the tests fix the outcome
-for each language.
+All decisions are made here, in a fixed order for each line. Their rules are in other modules:
+``block_scope`` and ``prose`` find the end of a line, block or paragraph, ``repetition`` finds
+repeated text. The golden cases of the tests fix the outcome for each language.
 """
 
 from __future__ import annotations
@@ -26,17 +26,23 @@ LEADING_BLANK_LINES = 2
 """Blank lines that an answer may begin with, as between two functions."""
 
 MAX_EXTRA_INDENT = 40
-"""Characters by which a line may be indented beyond the cursor's. A model with nothing to add may generate spaces forever."""
+"""Characters by which a line may be indented beyond the cursor's.
+A model with nothing to add may generate spaces forever.
+"""
 
 _LAST_BREAK = re.compile(r"\r?\n[ \t]*")
 
 
-def choose_shape(parsed: ParsedCursor, wanted: SuggestionShape = SuggestionShape.AUTO, *, invoked: bool = False) -> SuggestionShape:
+def choose_shape(
+    parsed: ParsedCursor, wanted: SuggestionShape = SuggestionShape.AUTO, *, invoked: bool = False
+) -> SuggestionShape:
     """Return LINE or BLOCK: how much to suggest at a cursor.
 
-    It is a line if something other than closing punctuation is right of the cursor. Otherwise any other setting than AUTO is returned as
-    it is. AUTO means a line in comments and strings, and in prose. It means a block where a block, or a comment or string over several
-    lines, has just been opened, where something new begins at the margin below a blank line, and if the user asked for it.
+    It is a line if something other than closing punctuation is right of the cursor. Otherwise any
+    other setting than AUTO is returned as it is. AUTO means a line in comments and strings, and in
+    prose. It means a block where a block, or a comment or string over several lines, has just been
+    opened, where something new begins at the margin below a blank line, and if the user asked for
+    it.
     """
     if not CLOSING_PUNCTUATION.fullmatch(parsed.right):
         return SuggestionShape.LINE
@@ -47,12 +53,22 @@ def choose_shape(parsed: ParsedCursor, wanted: SuggestionShape = SuggestionShape
     if parsed.in_text or parsed.syntax.prose:
         return SuggestionShape.BLOCK if parsed.begins_text else SuggestionShape.LINE
     if parsed.right.strip():  # brackets that an editor has closed: `{|}` is a block, `f(|)` and `<p>|</p>` are lines
-        return SuggestionShape.BLOCK if parsed.opener == parsed.number and parsed.left.rstrip().endswith("{") else SuggestionShape.LINE
+        return (
+            SuggestionShape.BLOCK
+            if parsed.opener == parsed.number and parsed.left.rstrip().endswith("{")
+            else SuggestionShape.LINE
+        )
     return SuggestionShape.BLOCK if parsed.opener is not None or parsed.begins_section else SuggestionShape.LINE
 
 
 def trim_answer(
-    parsed: ParsedCursor, shape: SuggestionShape, tokens: Iterable[Token], *, max_lines: int, complete: bool, cut_off: bool
+    parsed: ParsedCursor,
+    shape: SuggestionShape,
+    tokens: Iterable[Token],
+    *,
+    max_lines: int,
+    complete: bool,
+    cut_off: bool,
 ) -> TrimmedAnswer | None:
     """Return the part of an answer that is suggested, or None if the model has to generate more of the answer first.
 
@@ -65,12 +81,13 @@ def trim_answer(
 class GhostText:
     """Reads an answer token by token, detects where the suggestion ends, and returns the suggested part.
 
-    A LINE is the rest of the cursor's line. If that line opens a block and has nothing right of the cursor, and the answer
-    begins a new line, it is the first line of the block. On a blank line the answer may begin with blank lines.
-    A BLOCK ends where its scope ends: where the text is indented less, where a bracket or element is closed that the
-    answer did not open (including that line, if the innermost one before the cursor is closed nowhere), after a complete
-    statement at the margin, at a second blank line, with a paragraph or list item.
-    Both end where the answer repeats what is right of the cursor or below it, the line above it, or itself. White space at the end is
+    A LINE is the rest of the cursor's line. If that line opens a block and has nothing right of the
+    cursor, and the answer begins a new line, it is the first line of the block. On a blank line the
+    answer may begin with blank lines. A BLOCK ends where its scope ends: where the text is indented
+    less, where a bracket or element is closed that the answer did not open (including that line, if
+    the innermost one before the cursor is closed nowhere), after a complete statement at the
+    margin, at a second blank line, with a paragraph or list item. Both end where the answer repeats
+    what is right of the cursor or below it, the line above it, or itself. White space at the end is
     dropped. The result does not depend on how the text is split into tokens.
     """
 
@@ -121,7 +138,8 @@ class GhostText:
     def finish(self, *, cut_off: bool = False) -> TrimmedAnswer:
         """Return the suggestion, now that it is complete or no more tokens follow.
 
-        If the limit of tokens ``cut_off`` the answer, drop its incomplete last line, unless it is the only one.
+        If the limit of tokens ``cut_off`` the answer, drop its incomplete last line, unless it is
+        the only one.
         """
         if not self.ended:
             self._cut_off = cut_off
@@ -141,7 +159,8 @@ class GhostText:
     def first_line_so_far(self) -> TrimmedAnswer | None:
         """Return the first line so far, up to where a reader would stop, or None if there is no part that every longer answer keeps.
 
-        The answer may still turn out to repeat a line above or below, or the text right of the cursor.
+        The answer may still turn out to repeat a line above or below, or the text right of the
+        cursor.
         """
         if self.ended or self._right.joins or not self._text.strip():
             return None
@@ -207,7 +226,11 @@ class GhostText:
         if scope_end is not None:
             at, why = max(self._offset_of(scope_end.at), self._line_start), scope_end.why
             if self._right.joins and self._line_start == 0:
-                self._stop(*self._right.join(self._text[:end], at, why, ended=whole and end == len(self._text) and not self._cut_off))
+                self._stop(
+                    *self._right.join(
+                        self._text[:end], at, why, ended=whole and end == len(self._text) and not self._cut_off
+                    )
+                )
             else:
                 self._stop(at, why)
         return scope_end is not None
@@ -234,7 +257,10 @@ class GhostText:
         return self._parsed.fenced_block is not None or self._parsed.syntax.prose
 
     def _line(self, end: int) -> str:
-        """Return the last line up to ``end``. The first line includes the text left of the cursor."""
+        """Return the last line up to ``end``.
+
+        The first line includes the text left of the cursor.
+        """
         line = self._text[self._line_start : end].rstrip("\r")
         return self._parsed.left + line if self._line_start == 0 else line
 
@@ -254,7 +280,9 @@ class GhostText:
         text = self._text[:end].rstrip()
         if not text:
             return TrimmedAnswer("", (), Ending.BLANK if why in (Ending.LINE, Ending.STOP) else why)
-        text += self._break_before_closing(text, end) or (self._right.space(self._text[:end]) if "\n" not in text else "")
+        text += self._break_before_closing(text, end) or (
+            self._right.space(self._text[:end]) if "\n" not in text else ""
+        )
         return TrimmedAnswer(text, truncate(self._tokens, len(text)), why)
 
     def _break_before_closing(self, text: str, end: int) -> str:

@@ -17,8 +17,12 @@ VOID = frozenset(VOID_ELEMENTS.split())
 TAB = 4
 """Columns of a tab in texts with both tabs and spaces."""
 
-_CHARACTER = r"'(?:\\[^'\n]*|[^'\\\n])(?:'|$)"  # not every ' begins one: Rust has lifetimes, and comments have apostrophes
-_REGEX = r"(?:(?<=[=(,:!&|?])|(?<=[=(,:!&|?] )|(?<=return ))/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*(?:\]|$)|[^/\\\[\n])*(?:/|$)"
+_CHARACTER = (
+    r"'(?:\\[^'\n]*|[^'\\\n])(?:'|$)"  # not every ' begins one: Rust has lifetimes, and comments have apostrophes
+)
+_REGEX = (
+    r"(?:(?<=[=(,:!&|?])|(?<=[=(,:!&|?] )|(?<=return ))/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*(?:\]|$)|[^/\\\[\n])*(?:/|$)"
+)
 _TAG = r"""</(?P<end>[A-Za-z][\w:.-]*)\s*>|<(?P<begin>[A-Za-z!][\w:.-]*)(?:"[^"]*"|'[^']*'|[^<>"'])*?(?P<empty>/?>|$)|^\s*(?P<late>/>)"""
 
 
@@ -26,8 +30,9 @@ _TAG = r"""</(?P<end>[A-Za-z][\w:.-]*)\s*>|<(?P<begin>[A-Za-z!][\w:.-]*)(?:"[^"]
 class Syntax:
     """The syntax of a language.
 
-    ``spans``: the beginnings and ends of comments and strings over several lines. ``colon``: a colon at the end of a
-    line opens a block. ``words``: blocks end with a word, as in Ruby. ``tags``: the language has elements, not brackets.
+    ``spans``: the beginnings and ends of comments and strings over several lines. ``colon``: a
+    colon at the end of a line opens a block. ``words``: blocks end with a word, as in Ruby.
+    ``tags``: the language has elements, not brackets.
     """
 
     comments: tuple[str, ...] = ()
@@ -41,7 +46,10 @@ class Syntax:
 
 @dataclass(frozen=True, slots=True)
 class BracketMark:
-    """A bracket or tag in a line, at index ``at``. ``closing`` is the text that closes it or, unless it ``opens``, its own."""
+    """A bracket or tag in a line, at index ``at``.
+
+    ``closing`` is the text that closes it or, unless it ``opens``, its own.
+    """
 
     at: int
     closing: str
@@ -52,8 +60,9 @@ class BracketMark:
 class LineScan:
     """The brackets and tags of a line outside of strings and comments.
 
-    ``inside`` closes the string or comment that continues past the end of the line; ``left`` is the index where the one
-    that the line began in ends. ``code`` is the index where a comment begins, or the length of the line.
+    ``inside`` closes the string or comment that continues past the end of the line; ``left`` is the
+    index where the one that the line began in ends. ``code`` is the index where a comment begins,
+    or the length of the line.
     """
 
     marks: tuple[BracketMark, ...]
@@ -237,7 +246,9 @@ def opens_block(line: str, found: LineScan, syntax: Syntax) -> bool:
         return False
     if code.endswith(":"):
         return syntax.colon or _CASE.match(code) is not None
-    return _OPENING_WORD.search(code) is not None or (syntax.words and (_BLOCK_WORD.match(code) is not None or _ends_with_function(code)))
+    return _OPENING_WORD.search(code) is not None or (
+        syntax.words and (_BLOCK_WORD.match(code) is not None or _ends_with_function(code))
+    )
 
 
 def _ends_with_function(code: str) -> bool:

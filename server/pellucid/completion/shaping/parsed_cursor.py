@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pellucid.completion.shaping.cursor_in_fence import find_fenced_block
-from pellucid.completion.shaping.language_syntax import LineScan, Syntax, find_syntax, indentation, opens_block, scan_line
+from pellucid.completion.shaping.language_syntax import (
+    LineScan,
+    Syntax,
+    find_syntax,
+    indentation,
+    opens_block,
+    scan_line,
+)
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.text.stopping import MAX_LINE
 
@@ -38,9 +45,9 @@ class Bracket:
 class ParsedCursor:
     """A cursor, and the code around it as far as the syntax of its language is known.
 
-    Parse a cursor once for each request and pass the result on. In a fenced block of Markdown, ``cursor`` is the cursor
-    within that block, read as a file of the block's language; ``document`` is always the cursor as it was given.
-    Pass ``fences=False`` to read the whole document instead.
+    Parse a cursor once for each request and pass the result on. In a fenced block of Markdown,
+    ``cursor`` is the cursor within that block, read as a file of the block's language; ``document``
+    is always the cursor as it was given. Pass ``fences=False`` to read the whole document instead.
     """
 
     def __init__(self, document: DocumentCursor, *, fences: bool = True) -> None:
@@ -57,7 +64,9 @@ class ParsedCursor:
         self._scans: list[LineScan] = []
         self._starts: list[int] = []  # of each line, the number of the line where its statement begins
         self.line_began_inside: str | None = None
-        """The text that closes the comment or string that the cursor's line begins in; None outside of both."""
+        """The text that closes the comment or string that the cursor's line begins in; None outside
+        of both.
+        """
         for number, line in enumerate(self._lines):
             self._read(number, line)
 
@@ -81,7 +90,9 @@ class ParsedCursor:
             elif mark.closing == "/>":
                 del stack[-1:]
             else:
-                match = next((index for index in range(len(stack) - 1, -1, -1) if stack[index].closing == mark.closing), None)
+                match = next(
+                    (index for index in range(len(stack) - 1, -1, -1) if stack[index].closing == mark.closing), None
+                )
                 if match is not None:
                     start = min(start, self._starts[stack[match].line] if stack[match].line < number else number)
                     del stack[match:]
@@ -142,13 +153,18 @@ class ParsedCursor:
         return not self.left and not self.brackets and not any(line.strip() for line in self._lines[-2:])
 
     def scan_on(self, line: str) -> LineScan:
-        """Scan the cursor's line with an answer appended. In a comment or string, scan only the answer."""
+        """Scan the cursor's line with an answer appended.
+
+        In a comment or string, scan only the answer.
+        """
         if self.inside is None:
             return scan_line(line, self.line_began_inside, self.syntax)
         size = len(self.left)
         found = scan_line(line[size:], self.inside, self.syntax)
         marks = tuple(replace(mark, at=mark.at + size) for mark in found.marks)
-        return replace(found, marks=marks, left=None if found.left is None else found.left + size, code=found.code + size)
+        return replace(
+            found, marks=marks, left=None if found.left is None else found.left + size, code=found.code + size
+        )
 
     @property
     def indent(self) -> int:
@@ -169,8 +185,9 @@ class ParsedCursor:
     def is_closed(self, bracket: Bracket) -> bool:
         """Return whether an open bracket is closed after the cursor.
 
-        Brackets right of the cursor decide first, and alone if text follows the bracket on the cursor's line. Otherwise
-        the first line below that is indented no more than the bracket's line decides.
+        Brackets right of the cursor decide first, and alone if text follows the bracket on the
+        cursor's line. Otherwise the first line below that is indented no more than the bracket's
+        line decides.
         """
         here = [other for other in self.brackets if other.line == self.number]
         if self._closings_right > len(here) or bracket in here[: self._closings_right]:
@@ -214,7 +231,9 @@ class ParsedCursor:
         line, found = self._lines[number], self._scans[number]
         text = line.strip()
         ends_text = found.left is not None and not line[found.left :].strip(" \t;,.)")
-        return not line[: found.code].strip() or ends_text or (self.syntax.colon and _STRING.fullmatch(text) is not None)
+        return (
+            not line[: found.code].strip() or ends_text or (self.syntax.colon and _STRING.fullmatch(text) is not None)
+        )
 
 
 def _split(before: str) -> tuple[str, list[str]]:
@@ -224,7 +243,10 @@ def _split(before: str) -> tuple[str, list[str]]:
 
 
 def _inside_after(text: str, syntax: Syntax) -> str | None:
-    """Return what closes the comment or string that is open at the end of a text. Scan only lines where one may begin or end."""
+    """Return what closes the comment or string that is open at the end of a text.
+
+    Scan only lines where one may begin or end.
+    """
     marks = [part for span in syntax.spans for part in span]
     inside = None
     for line in text.split("\n") if marks else ():

@@ -34,10 +34,12 @@ _UNFINISHED = re.compile(r"\blambda\b[^:]*$|\bfor\b(?!.*\bin\b)|(?:[(,=]\s*|^)\|
 
 
 def part_ends(parsed: ParsedCursor, text: str) -> Iterator[int]:
-    """Yield the lengths of the parts of a suggestion that are worth showing, the longest first. The whole is not among them.
+    """Yield the lengths of the parts of a suggestion that are worth showing, the longest first.
 
-    A part ends with a line or, in the first line, with an argument, a call, a statement, a tag or a clause. It closes every bracket and
-    string that it opens in that line.
+    The whole is not among them.
+
+    A part ends with a line or, in the first line, with an argument, a call, a statement, a tag or a
+    clause. It closes every bracket and string that it opens in that line.
     """
     begin = len(text) - len(text.lstrip())
     start, stop = text.rfind("\n", 0, begin) + 1, text.find("\n", begin)
@@ -57,7 +59,10 @@ def is_worth_showing(text: str) -> bool:
 
 
 def _line_part_ends(parsed: ParsedCursor, line: str, *, is_first: bool) -> Iterator[int]:
-    """Yield where a reader would stop within a line of a suggestion, from its end. The first line continues the cursor's line."""
+    """Yield where a reader would stop within a line of a suggestion, from its end.
+
+    The first line continues the cursor's line.
+    """
     left, inside = (parsed.left, None) if is_first else ("", parsed.inside)
     for end in sorted({match.start() for pattern in _ENDS for match in pattern.finditer(line)} - {0}, reverse=True):
         written = left + line[:end]
@@ -66,7 +71,9 @@ def _line_part_ends(parsed: ParsedCursor, line: str, *, is_first: bool) -> Itera
         if parsed.syntax.tags and _TAG_END.match(line, end):
             ends = not in_text and _closes_all(parsed, found, len(left)) is not None
         elif parsed.syntax.prose or parsed.syntax.tags or in_text:
-            begins_in_text = parsed.syntax.prose or parsed.syntax.tags or (parsed.in_text if is_first else inside is not None)
+            begins_in_text = (
+                parsed.syntax.prose or parsed.syntax.tags or (parsed.in_text if is_first else inside is not None)
+            )
             ends = begins_in_text and not found.quoted and _ends_clause(parsed, line, end)
         else:
             ends = _CODE_END.match(line, end) is not None and _ends_code(parsed, written, line[end:], found, len(left))
@@ -75,10 +82,16 @@ def _line_part_ends(parsed: ParsedCursor, line: str, *, is_first: bool) -> Itera
 
 
 def _ends_clause(parsed: ParsedCursor, line: str, end: int) -> bool:
-    """Return whether a clause ends outside of brackets. In a language of tags, code and attributes have no clauses."""
+    """Return whether a clause ends outside of brackets.
+
+    In a language of tags, code and attributes have no clauses.
+    """
     if not _CLAUSE_END.match(line, end) or (parsed.syntax.tags and _CODE.search(line[:end])):
         return False
-    return all(line.count(opening, 0, end) <= line.count(closing, 0, end) for opening, closing in zip(OPENING, CLOSING, strict=True))
+    return all(
+        line.count(opening, 0, end) <= line.count(closing, 0, end)
+        for opening, closing in zip(OPENING, CLOSING, strict=True)
+    )
 
 
 def _closes_all(parsed: ParsedCursor, found: LineScan, start: int) -> list[Bracket] | None:
@@ -98,7 +111,10 @@ def _closes_all(parsed: ParsedCursor, found: LineScan, start: int) -> list[Brack
 
 
 def _ends_code(parsed: ParsedCursor, written: str, rest: str, found: LineScan, start: int) -> bool:
-    """Return whether code is complete before ``rest``. ``found`` is the scan of ``written``, whose text from ``start`` on is new."""
+    """Return whether code is complete before ``rest``.
+
+    ``found`` is the scan of ``written``, whose text from ``start`` on is new.
+    """
     outer = _closes_all(parsed, found, start)
     following = rest.lstrip()[:1]
     if outer is None or (following in CLOSING and not outer):
@@ -111,7 +127,10 @@ def _ends_code(parsed: ParsedCursor, written: str, rest: str, found: LineScan, s
 
 
 def _in_list(parsed: ParsedCursor, outer: Sequence[Bracket], written: str) -> bool:
-    """Return whether a comma separates arguments or elements. Within braces it does after a key of the same line."""
+    """Return whether a comma separates arguments or elements.
+
+    Within braces it does after a key of the same line.
+    """
     if not outer:
         return False
     if outer[-1].closing != "}":

@@ -22,7 +22,9 @@ DISTINCTIVE_BLOCK = 20
 """The least letters and digits of a block that is not written twice by chance."""
 
 PATTERNS = ((10, 60, 3), (3, 9, 8))
-"""The least and most characters of a pattern, and how often in a row it shows that the model is stuck in a loop."""
+"""The least and most characters of a pattern, and how often in a row it shows that the model is
+stuck in a loop.
+"""
 
 LONG_LINE = 20
 """The least characters of a line that counts as the same when one letter is missing."""
@@ -47,7 +49,10 @@ class Repetition:
         bare = self._bare(line)
         if _count_alphanumerics(bare) < TELLING or line.strip() in COMMON_LINES:
             return False
-        return any(indent == indentation(line) and (bare == other or _lacks_one_letter(bare, other)) for indent, other in self._below)
+        return any(
+            indent == indentation(line) and (bare == other or _lacks_one_letter(bare, other))
+            for indent, other in self._below
+        )
 
     def may_be_below(self, line: str) -> bool:
         """Return whether a line that breaks off is the beginning of a line that follows the cursor."""
@@ -67,10 +72,15 @@ class Repetition:
 
     def may_be_above(self, line: str) -> bool:
         """Return whether an incomplete first line is the beginning of the line above the cursor."""
-        return self._above is not None and _count_alphanumerics(line) >= TELLING and self._above.startswith(line.rstrip())
+        return (
+            self._above is not None and _count_alphanumerics(line) >= TELLING and self._above.startswith(line.rstrip())
+        )
 
     def add(self, line: str) -> int:
-        """Add a line of the answer. Return how many of the last lines, this one included, only repeat what is above them."""
+        """Add a line of the answer.
+
+        Return how many of the last lines, this one included, only repeat what is above them.
+        """
         self._lines.append(line.rstrip())
         own = len(self._lines) - self._given
         last = self._lines[-3:]
@@ -89,7 +99,10 @@ class Repetition:
 
 
 def _lines_below(parsed: ParsedCursor) -> list[str]:
-    """Return the next lines below the cursor. Past the end of its block, where others may be alike, take only the first."""
+    """Return the next lines below the cursor.
+
+    Past the end of its block, where others may be alike, take only the first.
+    """
     lines = list(islice(parsed.lines_below(), LINES_BELOW))
     inside = list(takewhile(lambda line: indentation(line) >= parsed.indent, lines))
     return inside or lines[:1]
@@ -110,9 +123,14 @@ def _count_alphanumerics(text: str) -> int:
 
 
 def _lacks_one_letter(one: str, other: str) -> bool:
-    """Return whether adding one letter makes one line the other. A changed letter does not count: x and y are two names."""
+    """Return whether adding one letter makes one line the other.
+
+    A changed letter does not count: x and y are two names.
+    """
     short, long = sorted((one, other), key=len)
     if len(short) < LONG_LINE or len(long) != len(short) + 1:
         return False
-    at = next((index for index, (left, right) in enumerate(zip(short, long, strict=False)) if left != right), len(short))
+    at = next(
+        (index for index, (left, right) in enumerate(zip(short, long, strict=False)) if left != right), len(short)
+    )
     return short[at:] == long[at + 1 :] and not long[at].isdigit()

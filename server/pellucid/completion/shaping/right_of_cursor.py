@@ -31,7 +31,8 @@ class RightOfCursor:
     def join(self, answer: str, end: int, why: Ending, *, ended: bool) -> tuple[int, Ending]:
         """Return where an answer of one line that ends at ``end`` joins the text, and why it ends there; 0 if it does not join.
 
-        ``ended``: the model ended its answer there. Otherwise it continued without writing the text right of the cursor.
+        ``ended``: the model ended its answer there. Otherwise it continued without writing the text
+        right of the cursor.
         """
         if self._common(answer[end:]) and self._fits(answer[:end]):
             return end, why

@@ -35,9 +35,14 @@ class Replacement:
 
 
 def alternatives(reading: WordReading, text: str, names: Mapping[str, int]) -> list[Replacement]:
-    """Return what may replace a word, at most MAX_ALTERNATIVES texts. ``names`` are the document's words, with how often each is there."""
+    """Return what may replace a word, at most MAX_ALTERNATIVES texts.
+
+    ``names`` are the document's words, with how often each is there.
+    """
     word = reading.word
-    found = dict.fromkeys([*_swapped(word, text), *(Replacement(word.begin, word.end, other) for other in _others(reading, text, names))])
+    found = dict.fromkeys(
+        [*_swapped(word, text), *(Replacement(word.begin, word.end, other) for other in _others(reading, text, names))]
+    )
     return list(found)[:MAX_ALTERNATIVES]
 
 
@@ -53,7 +58,9 @@ def _others(reading: WordReading, text: str, names: Mapping[str, int]) -> Iterat
         other = _word_of(alternative.text, text[reading.at : word.begin])
         if other is None:
             continue
-        yield from (whole for whole in _completed(before + other, names) if whole != word.text and _may_replace(whole, word))
+        yield from (
+            whole for whole in _completed(before + other, names) if whole != word.text and _may_replace(whole, word)
+        )
 
 
 def _word_of(alternative: str, lead: str) -> str | None:
@@ -62,7 +69,10 @@ def _word_of(alternative: str, lead: str) -> str | None:
 
 
 def _completed(beginning: str, names: Mapping[str, int]) -> Iterator[str]:
-    """Yield the document's word that a token may begin: this one, or the most frequent longer one. Yield a word of its own if none does."""
+    """Yield the document's word that a token may begin: this one, or the most frequent longer one.
+
+    Yield a word of its own if none does.
+    """
     longer = [name for name in names if name.startswith(beginning) and name != beginning] if beginning else []
     if beginning in names or not longer:
         yield beginning

@@ -22,7 +22,9 @@ short signed sizeof static string struct super switch template then throw throws
 unsafe unsigned until use using val var virtual void volatile when where while with yield
 """
 KEYWORDS = frozenset(_KEYWORDS.split())
-"""Words that open statements and declare things. They are seldom wrong and often improbable, as any statement may come next."""
+"""Words that open statements and declare things.
+They are seldom wrong and often improbable, as any statement may come next.
+"""
 
 _SIGNS = "== != === !== < <= > >= + - * / % ** // += -= *= /= && || & | << >> ! ++ --"
 _WORD_OPERATORS = "and or not in is True False None true false null nil undefined"

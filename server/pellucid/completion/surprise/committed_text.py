@@ -25,7 +25,8 @@ _NEW_FILE = ("exists on disk, but not in", "does not exist in", "invalid object 
 async def committed_text(path: Path) -> str:
     r"""Return the text of a file in the commit HEAD, with ``\n`` at the end of each line; empty if it is not in it.
 
-    Raise InvalidRequestError if git cannot be asked. The file is printed as it is stored: no filter of the repository runs.
+    Raise InvalidRequestError if git cannot be asked. The file is printed as it is stored: no filter
+    of the repository runs.
     """
     command = git_command(path.parent, "cat-file", "blob", f"HEAD:./{path.name}")
     try:
@@ -46,7 +47,9 @@ async def committed_text(path: Path) -> str:
             process.kill()
         await process.wait()
         if isinstance(error, TimeoutError):
-            raise InvalidRequestError(f"git took longer than {LIMIT_SECONDS:.0f} s to print {path.name}.", param="textDocument") from None
+            raise InvalidRequestError(
+                f"git took longer than {LIMIT_SECONDS:.0f} s to print {path.name}.", param="textDocument"
+            ) from None
         raise
     if process.returncode == 0:
         return normalize_newlines(output.decode("utf-8-sig", errors="replace"))
@@ -63,12 +66,20 @@ def changed_parts(old: str, new: str) -> list[Part]:
     starts = [0, *accumulate(map(len, after))]
     first = _equal(before, after)
     last = _equal(before[first:][::-1], after[first:][::-1])
-    # Frequent lines are junk to the matcher, as all pairs of them take minutes. At worst such a line counts as changed.
+    # Frequent lines are junk to the matcher, as all pairs of them take minutes. At worst such a
+    # line counts as changed.
     matcher = SequenceMatcher(None, before[first : len(before) - last], after[first : len(after) - last])
     changes = matcher.get_opcodes()
-    return [(starts[first + begin], starts[first + end]) for kind, _, _, begin, end in changes if kind != "equal" and end > begin]
+    return [
+        (starts[first + begin], starts[first + end])
+        for kind, _, _, begin, end in changes
+        if kind != "equal" and end > begin
+    ]
 
 
 def _equal(one: Sequence[str], other: Sequence[str]) -> int:
     """Return how many lines at the beginning are equal."""
-    return next((index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its), min(len(one), len(other)))
+    return next(
+        (index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its),
+        min(len(one), len(other)),
+    )

@@ -25,13 +25,17 @@ from pellucid.errors import UnavailableError
 from pellucid.tokens import CompletionQuery, Priority, ScoreQuery, Terms, Token
 
 MAX_CHARACTERS = 24_000
-"""The most text that is searched at once, some 700 lines of code. Reading it takes a minute or more on a slow machine."""
+"""The most text that is searched at once, some 700 lines of code.
+Reading it takes a minute or more on a slow machine.
+"""
 
 CHARACTERS_BEFORE = 4_000
 """The text before a part that is read with it, from the start of a line."""
 
 MAX_REREAD_CHARACTERS = 2_000
-"""The longest lines that are read again, and the most text before and after them: in minified code a line can be a megabyte."""
+"""The longest lines that are read again, and the most text before and after them: in minified code
+a line can be a megabyte.
+"""
 
 REREAD_SHARE, MIN_REREAD = 0.05, 3
 """Words that are read again with their alternatives: a share of the lines, and the least number."""
@@ -39,8 +43,9 @@ REREAD_SHARE, MIN_REREAD = 0.05, 3
 LEAST_SCORE = 5.5
 """The score from which on a word is marked.
 
-It was chosen with the default model on 60 files of 21 Python packages, with one planted bug each, of which it marks 37 %. There it gives
-ten marks for 1,000 lines, of which 64 % are bugs."""
+It was chosen with the default model on 60 files of 21 Python packages, with one planted bug each,
+of which it marks 37 %. There it gives ten marks for 1,000 lines, of which 64 % are bugs.
+"""
 
 ALTERNATIVES_OF_A_TOKEN = 10
 
@@ -58,10 +63,11 @@ class LikelierText:
 class Mark:
     """A word that does not fit.
 
-    ``probability`` is that of the text as it is, among it and its ``alternatives``, the likeliest first. ``rank`` is that of the word's
-    least probable token among all tokens, and ``typical`` the probability that a token had to be expected to have there, given the
-    text before it alone. ``log_odds`` are those of the best alternative, and ``surprise`` is how much more surprising the word was than
-    expected when the text before it was read, both in nats.
+    ``probability`` is that of the text as it is, among it and its ``alternatives``, the likeliest
+    first. ``rank`` is that of the word's least probable token among all tokens, and ``typical`` the
+    probability that a token had to be expected to have there, given the text before it alone.
+    ``log_odds`` are those of the best alternative, and ``surprise`` is how much more surprising the
+    word was than expected when the text before it was read, both in nats.
     """
 
     begin: int
@@ -76,7 +82,10 @@ class Mark:
 
     @property
     def score(self) -> float:
-        """The measure by which words are marked: both readings must find the word wrong. Either alone is right less often."""
+        """The measure by which words are marked: both readings must find the word wrong.
+
+        Either alone is right less often.
+        """
         return min(self.log_odds, self.surprise)
 
     @property
@@ -91,7 +100,9 @@ class Mark:
     def moved(self, by: int) -> Mark:
         """Return the mark of a text in which it is ``by`` characters further on."""
         others = tuple(
-            replace(one, replacement=Replacement(one.replacement.begin + by, one.replacement.end + by, one.replacement.text))
+            replace(
+                one, replacement=Replacement(one.replacement.begin + by, one.replacement.end + by, one.replacement.text)
+            )
             for one in self.alternatives
         )
         return replace(self, begin=self.begin + by, end=self.end + by, alternatives=others)
@@ -107,17 +118,29 @@ class Findings:
 
 
 class Surprises:
-    """Searches documents for words that do not fit. Cancelling ``find`` also cancels the reading in the model server."""
+    """Searches documents for words that do not fit.
+
+    Cancelling ``find`` also cancels the reading in the model server.
+    """
 
     def __init__(
-        self, provider: Callable[[], ModelProvider], models: ModelChoice | None = None, model: Callable[[], str] = lambda: ""
+        self,
+        provider: Callable[[], ModelProvider],
+        models: ModelChoice | None = None,
+        model: Callable[[], str] = lambda: "",
     ) -> None:
         self._provider = provider
         self._models = models or ModelChoice()
         self._model = model
 
     async def find(
-        self, uri: str, text: str, language: str, parts: Sequence[Part] | None = None, near: int = 0, file: Path | None = None
+        self,
+        uri: str,
+        text: str,
+        language: str,
+        parts: Sequence[Part] | None = None,
+        near: int = 0,
+        file: Path | None = None,
     ) -> Findings:
         """Return the marks in parts of a text, by default in all of it; of a text that is too long in the part around ``near``.
 
@@ -173,7 +196,10 @@ def rounded(probability: float) -> str:
 
 
 def doubtful(readings: Sequence[WordReading], lines: int) -> list[WordReading]:
-    """Return the words to read again: the most surprising ones. A new name surprises always and is left out."""
+    """Return the words to read again: the most surprising ones.
+
+    A new name surprises always and is left out.
+    """
     known = [one for one in readings if not one.is_new and (one.token.rank or 1) > 1]
     return sorted(known, key=lambda one: -one.surprise)[: max(MIN_REREAD, round(REREAD_SHARE * lines))]
 
@@ -203,7 +229,9 @@ async def read_again(
         return None
     total = sum(exp(logprob - max(written, *read)) for logprob in (written, *read))
     shares = [exp(logprob - max(written, *read)) / total for logprob in (written, *read)]
-    likelier = [LikelierText(one, text[one.begin : one.end], share) for one, share in zip(others, shares[1:], strict=True)]
+    likelier = [
+        LikelierText(one, text[one.begin : one.end], share) for one, share in zip(others, shares[1:], strict=True)
+    ]
     token = reading.token
     return Mark(
         word.begin,
@@ -230,7 +258,10 @@ def _read_together(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _nearest(text: str, parts: Sequence[Part], near: int) -> tuple[Part, ...]:
-    """Return parts of whole lines, the nearest ones to an offset. At most MAX_CHARACTERS are read for them, with the text between them."""
+    """Return parts of whole lines, the nearest ones to an offset.
+
+    At most MAX_CHARACTERS are read for them, with the text between them.
+    """
     found: list[Part] = []
     left = MAX_CHARACTERS
     parts = sorted(part for part in parts if part[0] < part[1])

@@ -31,7 +31,8 @@ class WordReading:
 def word_readings(words: Sequence[CodeWord], tokens: Iterable[Token], begin: int = 0) -> list[WordReading]:
     """Return the readings of words. ``tokens`` join to the text from offset ``begin`` on.
 
-    A token that belongs to several words, such as `` -x``, counts for the first name or number among them, else for the first one.
+    A token that belongs to several words, such as `` -x``, counts for the first name or number
+    among them, else for the first one.
     """
     parts: dict[int, list[tuple[int, Token]]] = {}
     at, first = begin, 0
@@ -41,7 +42,9 @@ def word_readings(words: Sequence[CodeWord], tokens: Iterable[Token], begin: int
             first += 1
         inside = [index for index in range(first, min(first + len(token.text), len(words))) if words[index].begin < end]
         if inside and token.logprob is not None:
-            parts.setdefault(min(inside, key=lambda index: (words[index].kind is Kind.OPERATOR, index)), []).append((at, token))
+            parts.setdefault(min(inside, key=lambda index: (words[index].kind is Kind.OPERATOR, index)), []).append(
+                (at, token)
+            )
         at = end
     found, known = [], set[str]()
     for index, word in enumerate(words):

@@ -21,8 +21,9 @@ BY_CALIBRATION = "calibration"
 SHARE_SO_FAR = 0.35
 """The share of the whole suggestion that the beginning of an unfinished one is assumed to be.
 
-A beginning should seldom be wrong, or hidden again by the whole. At 290 cursors in the standard library, at level normal, 149 of 163
-were right and 2 were hidden again; with a share of 1 these were 167 of 194, and 19.
+A beginning should seldom be wrong, or hidden again by the whole. At 290 cursors in the standard
+library, at level normal, 149 of 163 were right and 2 were hidden again; with a share of 1 these
+were 167 of 194, and 19.
 """
 
 
@@ -30,8 +31,8 @@ were right and 2 were hidden again; with a share of 1 these were 167 of 194, and
 class Candidate:
     """A suggestion that the gate judges. The texts of the first and the last token may be cut.
 
-    ``ending`` is the reason why it ends where it does; ``calibration`` is that of the model, if there is one, and ``offset`` is added to
-    its logits.
+    ``ending`` is the reason why it ends where it does; ``calibration`` is that of the model, if
+    there is one, and ``offset`` is added to its logits.
     """
 
     parsed: ParsedCursor
@@ -59,8 +60,8 @@ class Candidate:
 LEAST_DOUBTFUL = 0.25
 """The least probability of the whole suggestion with which its rest is shown as doubtful.
 
-At 600 requests in public code, level normal showed only a part of 62 suggestions. The whole was that probable for 42 of these, and right
-for 30 of the 42; of the other 20 wholes none was right.
+At 600 requests in public code, level normal showed only a part of 62 suggestions. The whole was
+that probable for 42 of these, and right for 30 of the 42; of the other 20 wholes none was right.
 """
 
 
@@ -95,8 +96,9 @@ def doubtful_rest(candidate: Candidate, sure: int) -> int:
 def judge_by_calibration(candidate: Candidate, calibration: Calibration, level: GateLevel) -> GateVerdict:
     """Return the part with the largest expected gain: all of the suggestion, or a part that ends where a reader would stop.
 
-    A part that is right with probability p and has the share s of the characters gains p * s - (1 - p) * cost. If no part gains anything,
-    nothing is shown. The beginning of an unfinished suggestion counts as a part.
+    A part that is right with probability p and has the share s of the characters gains p * s - (1 -
+    p) * cost. If no part gains anything, nothing is shown. The beginning of an unfinished
+    suggestion counts as a part.
     """
     at, text, cost = candidate.cursor_features, candidate.text, calibration.costs[level]
     finished = candidate.ending != Ending.PART

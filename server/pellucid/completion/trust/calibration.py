@@ -1,6 +1,7 @@
 """Computes the probability that a suggestion is right from a model's calibration.
 
-``pellucid calibrate`` makes calibrations and the model server sends them. Only the standard library is needed to apply one.
+``pellucid calibrate`` makes calibrations and the model server sends them. Only the standard library
+is needed to apply one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import ConfigError
 
 MAX_LOGIT = 30.0
-"""Logits are cut to this magnitude: beyond it a probability is as good as certain, and exponentials may overflow."""
+"""Logits are cut to this magnitude: beyond it a probability is as good as certain, and exponentials
+may overflow.
+"""
 
 
 class CalibrationKind(StrEnum):
@@ -38,9 +41,10 @@ class CalibrationKind(StrEnum):
 class Calibration:
     """A formula for P(right), the probability that a suggestion is right, and the cost of a wrong suggestion at each level.
 
-    ``numbers`` are the coefficients: bias and slope (PLATT); bias, weights (n,), means (n,) and scales (n,), concatenated
-    (LOGISTIC); points and as many values (ISOTONIC); none (RAW). ``costs`` are relative to a right suggestion, which gains
-    1. ``about`` holds the remaining entries of the file, for people to read.
+    ``numbers`` are the coefficients: bias and slope (PLATT); bias, weights (n,), means (n,) and
+    scales (n,), concatenated (LOGISTIC); points and as many values (ISOTONIC); none (RAW).
+    ``costs`` are relative to a right suggestion, which gains 1. ``about`` holds the remaining
+    entries of the file, for people to read.
     """
 
     kind: CalibrationKind
@@ -82,20 +86,29 @@ class Calibration:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """Return the calibration in a JSON object. Raise ConfigError if it is damaged or made for other numbers."""
+        """Return the calibration in a JSON object.
+
+        Raise ConfigError if it is damaged or made for other numbers.
+        """
         try:
             made_for = record["features"]
             if (made_for["version"], made_for["names"]) != (VERSION, list(NAMES)):
-                raise ConfigError("The calibration was made by another version of Pellucid: run pellucid calibrate again.")
+                raise ConfigError(
+                    "The calibration was made by another version of Pellucid: run pellucid calibrate again."
+                )
             kind = CalibrationKind(record["kind"])
             numbers = tuple(float(number) for number in record["numbers"])
             costs = {level: float(record["costs"][level]) for level in GateLevel}
             about = dict(record.get("about", {}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"The calibration is damaged ({type(error).__name__}: {error}): run pellucid calibrate again.") from None
+            raise ConfigError(
+                f"The calibration is damaged ({type(error).__name__}: {error}): run pellucid calibrate again."
+            ) from None
         fits = len(numbers) == _SIZES[kind] if kind in _SIZES else len(numbers) >= 2 and len(numbers) % 2 == 0
         if not fits or not all(map(isfinite, [*numbers, *costs.values()])) or min(costs.values()) < 0:
-            raise ConfigError("The calibration is damaged (its coefficients do not fit its kind): run pellucid calibrate again.")
+            raise ConfigError(
+                "The calibration is damaged (its coefficients do not fit its kind): run pellucid calibrate again."
+            )
         return cls(kind, numbers, costs, about)
 
 
@@ -108,13 +121,19 @@ def logistic(value: float) -> float:
 
 
 def logit(probability: float) -> float:
-    """Return log(p / (1 - p)), the inverse of ``logistic``. Probabilities are kept ``FLOOR`` away from 0 and 1."""
+    """Return log(p / (1 - p)), the inverse of ``logistic``.
+
+    Probabilities are kept ``FLOOR`` away from 0 and 1.
+    """
     p = min(max(probability, FLOOR), 1 - FLOOR)
     return log(p / (1 - p))
 
 
 def interpolated(x: float, points: Sequence[float], values: Sequence[float]) -> float:
-    """Interpolate linearly between points, which must rise. Outside of them, return the value of the nearest point."""
+    """Interpolate linearly between points, which must rise.
+
+    Outside of them, return the value of the nearest point.
+    """
     at = bisect_right(points, x)
     if at == 0:
         return values[0]

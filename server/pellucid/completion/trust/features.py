@@ -62,7 +62,9 @@ NAMES = (
     "seen before",
     "unknown names",
 )
-"""The names of the numbers, in order. Logprobs are in nats, lengths and counts are logarithms, and flags are 1 or 0."""
+"""The names of the numbers, in order.
+Logprobs are in nats, lengths and counts are logarithms, and flags are 1 or 0.
+"""
 
 
 _NAME = re.compile(r"[^\W\d]\w{2,}")
@@ -85,7 +87,10 @@ class CursorFeatures:
 
     @classmethod
     def read(cls, parsed: ParsedCursor) -> CursorFeatures:
-        """Return the properties of a cursor. A fenced block of Markdown is read as a part of its document."""
+        """Return the properties of a cursor.
+
+        A fenced block of Markdown is read as a part of its document.
+        """
         if parsed.fenced_block is not None:
             parsed = ParsedCursor(parsed.document, fences=False)
         cursor = parsed.cursor
@@ -98,7 +103,8 @@ class CursorFeatures:
 def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole: bool) -> tuple[float, ...]:
     """Return the numbers of ``NAMES``, in that order.
 
-    ``ending`` is the reason why the suggestion ends; ``whole`` means that ``tokens`` are all of it. At least one token must have text.
+    ``ending`` is the reason why the suggestion ends; ``whole`` means that ``tokens`` are all of it.
+    At least one token must have text.
     """
     text = "".join(token.text for token in tokens)
     scored = [token for token in tokens if token.text and token.logprob is not None]
@@ -121,7 +127,9 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
         log(1 + text.count("\n")),
         float(whole),
         float(whole and ending == Ending.STOP),
-        float(whole and ending == Ending.LIMIT),  # not TIME: a replay has no time budget, so no calibration has learnt from it
+        float(
+            whole and ending == Ending.LIMIT
+        ),  # not TIME: a replay has no time budget, so no calibration has learnt from it
         float(is_balanced(text)),
         float(not at.suffix),
         float(re.search(r"\w$", at.left) is not None and re.match(r"\w", text) is not None),
@@ -150,14 +158,15 @@ def geometric_mean(values: Sequence[float]) -> float:
 def judged_entropy(token: Token) -> float:
     """Return the entropy of a scored token by which its suggestion is judged, in nats.
 
-    This is the exact one if it is known, else the middle of its range. Only a calibration that was fitted on such middles should judge
-    them; its model's ``revision`` ensures that.
+    This is the exact one if it is known, else the middle of its range. Only a calibration that was
+    fitted on such middles should judge them; its model's ``revision`` ensures that.
     """
     if token.entropy_estimate is not None:
         return token.entropy_estimate
-    # Nothing is known but the token's probability. The largest entropy that agrees with it, where all other tokens are equally
-    # likely, never claims more certainty than there is: an unknown entropy can only hide a suggestion. A token that is nearly certain
-    # by its probability still counts as nearly certain.
+    # Nothing is known but the token's probability. The largest entropy that agrees with it, where
+    # all other tokens are equally likely, never claims more certainty than there is: an unknown
+    # entropy can only hide a suggestion. A token that is nearly certain by its probability still
+    # counts as nearly certain.
     assert token.logprob is not None, "the caller dropped tokens without one"
     own = min(exp(token.logprob), 1.0)
     return _surprisal_share(own) + _surprisal_share(1 - own) + (1 - own) * log(MAX_VOCABULARY)

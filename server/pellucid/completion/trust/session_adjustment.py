@@ -8,9 +8,11 @@ from pellucid.completion.recent_answers import shorten_cursor
 from pellucid.completion.suggestion import DocumentCursor
 
 RATE = 0.1
-"""The step, in nats, by which an outcome that had a probability of almost 0 moves the logit of all further ones.
+"""The step, in nats, by which an outcome that had a probability of almost 0 moves the logit of all
+further ones.
 
-Of 0.02, 0.05, 0.1 and 0.2 it was the best on public code, a package being a session: 6 % fewer wrong suggestions at an equal loss.
+Of 0.02, 0.05, 0.1 and 0.2 it was the best on public code, a package being a session: 6 % fewer
+wrong suggestions at an equal loss.
 """
 
 MAX_OFFSET = 1.5
@@ -19,7 +21,10 @@ MAX_OFFSET = 1.5
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A suggestion whose outcome is not known yet. ``begin`` and ``end`` are the lengths of the texts before and after it."""
+    """A suggestion whose outcome is not known yet.
+
+    ``begin`` and ``end`` are the lengths of the texts before and after it.
+    """
 
     cursor: DocumentCursor
     begin: int
@@ -38,15 +43,18 @@ class _Shown:
 class SessionAdjustment:
     """Learns from the text that follows: a suggestion was right if the user's text begins with it, accepted or typed, else wrong.
 
-    Only the sum of the errors is kept, and nothing is stored. A suggestion whose outcome is open is followed until it is known, so that one
-    answer, offered again at each keystroke, counts once. What a menu inserts tentatively tells nothing.
+    Only the sum of the errors is kept, and nothing is stored. A suggestion whose outcome is open is
+    followed until it is known, so that one answer, offered again at each keystroke, counts once.
+    What a menu inserts tentatively tells nothing.
     """
 
     def __init__(self) -> None:
         self.offset = 0.0
         """What is added to the logit of P(right), in nats."""
         self._shown: dict[str, _Shown] = {}
-        self._judged: dict[str, tuple[DocumentCursor, str]] = {}  # the last suggestion in each document whose outcome is known
+        self._judged: dict[
+            str, tuple[DocumentCursor, str]
+        ] = {}  # the last suggestion in each document whose outcome is known
 
     def note_shown(self, cursor: DocumentCursor, text: str, probability: float) -> None:
         """Follow a suggestion that was shown with this probability of being right, unless it continues the one that is followed."""
@@ -55,7 +63,9 @@ class SessionAdjustment:
         followed = self._shown.get(cursor.uri)
         typed = None if followed is None else followed.typed(cursor)
         if followed is None or typed is None or not followed.text.startswith(typed + text):
-            self._shown[cursor.uri] = _Shown(shorten_cursor(cursor), len(cursor.before), len(cursor.after), text, probability)
+            self._shown[cursor.uri] = _Shown(
+                shorten_cursor(cursor), len(cursor.before), len(cursor.after), text, probability
+            )
 
     def note_cursor(self, cursor: DocumentCursor) -> None:
         """Learn the outcome of the document's suggestion, if the text before the cursor tells it."""

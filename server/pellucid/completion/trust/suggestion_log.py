@@ -1,8 +1,8 @@
 """Stores the user's reactions to suggestions: numbers and outcomes, never text, on this machine and only if switched on.
 
-The log records which suggestions were accepted, not which were right. ``pellucid calibrate --with-log`` learns from it how
-probable it is that a suggestion is right. The rate of acceptance itself is never maximised: that would reward showing less,
-and only the obvious.
+The log records which suggestions were accepted, not which were right. ``pellucid calibrate
+--with-log`` learns from it how probable it is that a suggestion is right. The rate of acceptance
+itself is never maximised: that would reward showing less, and only the obvious.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class Reaction(StrEnum):
 class LogEntry:
     """A suggestion that was shown, and the user's reaction.
 
-    ``length`` and ``accepted`` count the characters that were shown and accepted. ``features`` are the numbers of
-    ``features.NAMES`` for the shown text, ``accepted_features`` those for the accepted part; ``probabilities`` are the tokens'.
+    ``length`` and ``accepted`` count the characters that were shown and accepted. ``features`` are
+    the numbers of ``features.NAMES`` for the shown text, ``accepted_features`` those for the
+    accepted part; ``probabilities`` are the tokens'.
     """
 
     id: str
@@ -80,12 +81,18 @@ class SuggestionLog:
         self.path = path
 
     def write(self, entry: LogEntry) -> None:
-        """Write an entry, replacing an earlier one of the same suggestion. Raise ConfigError if the file cannot be written.
+        """Write an entry, replacing an earlier one of the same suggestion.
 
-        A dismissal never replaces an entry: a user who takes a word and dismisses the rest has accepted a part.
+        Raise ConfigError if the file cannot be written.
+
+        A dismissal never replaces an entry: a user who takes a word and dismisses the rest has
+        accepted a part.
         """
         row = {
-            **{name: getattr(entry, name) for name in ("id", "model", "language", "level", "gate", "length", "accepted")},
+            **{
+                name: getattr(entry, name)
+                for name in ("id", "model", "language", "level", "gate", "length", "accepted")
+            },
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "outcome": str(entry.outcome),
             "features_version": VERSION,
@@ -99,11 +106,16 @@ class SuggestionLog:
             database.execute(f"INSERT OR {conflict} INTO suggestions ({', '.join(_COLUMNS)}) VALUES ({marks})", row)  # noqa: S608 -- constants
 
     def rows(self) -> Iterator[Mapping[str, object]]:
-        """Yield all rows as they are stored, the oldest first. Raise ConfigError if the file is not a suggestion log."""
+        """Yield all rows as they are stored, the oldest first.
+
+        Raise ConfigError if the file is not a suggestion log.
+        """
         if not self.path.exists():
             return
         with self._open() as database:
-            for row in database.execute("SELECT * FROM suggestions ORDER BY rowid"):  # not by time: the clock may have been changed
+            for row in database.execute(
+                "SELECT * FROM suggestions ORDER BY rowid"
+            ):  # not by time: the clock may have been changed
                 yield dict(zip(_COLUMNS, row, strict=True))
 
     def entries(self, model: str) -> list[LogEntry]:
@@ -111,7 +123,9 @@ class SuggestionLog:
         found = []
         for row in self.rows():
             if (row["model"], row["features_version"]) == (model, VERSION):
-                values = {name: row[name] for name in ("id", "model", "language", "level", "gate", "length", "accepted")}
+                values = {
+                    name: row[name] for name in ("id", "model", "language", "level", "gate", "length", "accepted")
+                }
                 part = row["accepted_features"]
                 found.append(
                     LogEntry(
@@ -125,7 +139,10 @@ class SuggestionLog:
         return found
 
     def delete(self) -> int:
-        """Delete the log. Return the number of its suggestions. Raise ConfigError if the file is not a suggestion log."""
+        """Delete the log. Return the number of its suggestions.
+
+        Raise ConfigError if the file is not a suggestion log.
+        """
         if not self.path.exists():
             return 0
         with self._open() as database:
@@ -134,7 +151,9 @@ class SuggestionLog:
             for end in ("", "-journal"):
                 self.path.with_name(self.path.name + end).unlink(missing_ok=True)
         except OSError as error:
-            raise ConfigError(f"The suggestion log {self.path} cannot be deleted ({error.strerror}): check its permissions.") from None
+            raise ConfigError(
+                f"The suggestion log {self.path} cannot be deleted ({error.strerror}): check its permissions."
+            ) from None
         return int(count)
 
     @contextmanager

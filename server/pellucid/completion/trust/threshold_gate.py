@@ -18,7 +18,8 @@ THRESHOLDS: Mapping[GateLevel, Mapping[str, float]] = {
     GateLevel.NORMAL: {"first": 0.0, "mean": 0.75, "least": 0.50},
     GateLevel.EAGER: {"first": 0.0, "mean": 0.45, "least": 0.40},
 }
-"""Thresholds for the probabilities of the suggested tokens: of the first, of their geometric mean, and of the least.
+"""Thresholds for the probabilities of the suggested tokens: of the first, of their geometric mean,
+and of the least.
 
 Chosen by ``benchmarks/line_completion_accuracy.py``, whose figures are in docs/benchmarks.md.
 """
@@ -32,8 +33,8 @@ BY_HAND = "hand"
 class GateVerdict:
     """The decision about a suggestion: how many of its characters are shown, why, and the values and thresholds compared.
 
-    ``by`` names what decided: thresholds, a calibration, or the user, who asked by hand. ``probability`` is that the shown part is
-    right, if a calibration tells.
+    ``by`` names what decided: thresholds, a calibration, or the user, who asked by hand.
+    ``probability`` is that the shown part is right, if a calibration tells.
     """
 
     length: int
@@ -61,7 +62,9 @@ def judge(tokens: Sequence[Token], level: GateLevel, part_ends: Sequence[int] = 
 
 def show_all(tokens: Sequence[Token]) -> GateVerdict:
     """Return the verdict that shows all of a suggestion, because the user asked for it."""
-    return GateVerdict(sum(len(token.text) for token in tokens), "It was requested manually.", measure(tokens), {}, BY_HAND)
+    return GateVerdict(
+        sum(len(token.text) for token in tokens), "It was requested manually.", measure(tokens), {}, BY_HAND
+    )
 
 
 def measure(tokens: Sequence[Token]) -> dict[str, float]:
@@ -69,7 +72,11 @@ def measure(tokens: Sequence[Token]) -> dict[str, float]:
 
     A token that repeats what was typed counts with its probability among the tokens that do.
     """
-    probabilities = [max(exp(logprob), FLOOR) for token in tokens if (logprob := token.constrained_logprob) is not None and token.text]
+    probabilities = [
+        max(exp(logprob), FLOOR)
+        for token in tokens
+        if (logprob := token.constrained_logprob) is not None and token.text
+    ]
     if not probabilities:
         return {"first": 1.0, "mean": 1.0, "least": 1.0}
     mean = exp(sum(map(log, probabilities)) / len(probabilities))

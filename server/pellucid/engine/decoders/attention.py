@@ -1,6 +1,7 @@
 """Attention of a flat batch over the KV cache, in which no sequence reads the keys of another.
 
-It runs one sequence at a time, or one token each of several sequences at once, in a shape that is independent of their positions.
+It runs one sequence at a time, or one token each of several sequences at once, in a shape that is
+independent of their positions.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ def attend(
 ) -> Tensor:
     """Attend causally from queries (T, heads, head_dim) to one layer's storage (slots, kv_heads, capacity, head_dim).
 
-    ``window`` is how many positions back a token sees, itself included. ``softcap`` squashes the scores (Gemma 2,
-    arXiv 2408.00118). Returns (T, heads, head_dim of the values, which may differ from the keys').
+    ``window`` is how many positions back a token sees, itself included. ``softcap`` squashes the
+    scores (Gemma 2, arXiv 2408.00118). Returns (T, heads, head_dim of the values, which may differ
+    from the keys').
     """
     out = q.new_empty(*q.shape[:2], values.shape[-1])
     for span in spans:
         rows = slice(span.offset, span.offset + span.count)
-        out[rows] = _attend_one(q[rows], keys[span.slot, :, : span.end], values[span.slot, :, : span.end], span, scale, window, softcap)
+        out[rows] = _attend_one(
+            q[rows], keys[span.slot, :, : span.end], values[span.slot, :, : span.end], span, scale, window, softcap
+        )
     return out
 
 
@@ -49,21 +53,29 @@ def store_rows(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, rows: DecodeR
     values[rows.slots, :, rows.positions] = v
 
 
-def attend_rows(q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, *, scale: float, window: int | None = None) -> Tensor:
-    """Attend as :func:`attend` does, for one token each of several sequences. Returns (R, heads, head_dim)."""
+def attend_rows(
+    q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, *, scale: float, window: int | None = None
+) -> Tensor:
+    """Attend as :func:`attend` does, for one token each of several sequences.
+
+    Returns (R, heads, head_dim).
+    """
     count, heads, dim = q.shape
     position = torch.arange(rows.length, device=q.device)
     visible = position <= rows.positions[:, None]
     if window is not None:
         visible &= position > rows.positions[:, None] - window
-    # After a text the storage holds old or uninitialised values: their share is 0, but 0 times NaN is NaN.
+    # After a text the storage holds old or uninitialised values: their share is 0, but 0 times NaN
+    # is NaN.
     k, v = (kept[rows.slots, :, : rows.length].masked_fill(~visible[:, None, :, None], 0.0) for kept in (keys, values))
     folded = q.view(count, k.shape[1], heads // k.shape[1], dim)
     out = F.scaled_dot_product_attention(folded, k, v, attn_mask=visible[:, None, None], scale=scale)
     return out.reshape(count, heads, -1)
 
 
-def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, window: int | None, softcap: float | None) -> Tensor:
+def _attend_one(
+    q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, window: int | None, softcap: float | None
+) -> Tensor:
     count, heads, dim = q.shape
     kv_heads = k.shape[0]
     if window is not None and span.end > window:
@@ -71,7 +83,8 @@ def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, 
         k, v = k[:, first:], v[:, first:]
     else:
         first = 0
-    # The query heads that share a key head are folded into rows: no key is repeated. (kv_heads, group * count, dim)
+    # The query heads that share a key head are folded into rows: no key is repeated. (kv_heads,
+    # group * count, dim)
     folded = q.transpose(0, 1).reshape(kv_heads, heads // kv_heads * count, dim)
     mask = None
     if count > 1 or (window is not None and span.end - first > window):

@@ -1,7 +1,7 @@
 """The base of models that look back a few bytes: of each token they keep only its id in the KV cache.
 
-Ids below 256 are bytes. Every other id is a marker, and bytes before a marker are not visible. The engine batches, chunks, copies
-and parks their sequences as it does those of any other model.
+Ids below 256 are bytes. Every other id is a marker, and bytes before a marker are not visible. The
+engine batches, chunks, copies and parks their sequences as it does those of any other model.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ _CONTEXT = 1 << 20  # a text of any length can be read: only its last bytes are 
 
 
 class ByteWindowModel:
-    """The base of models of the last ``reach`` bytes. These bytes are the hidden state of a row, (R, reach) int64.
+    """The base of models of the last ``reach`` bytes.
 
-    The newest byte is the last. Positions before a text's beginning, or before the last marker, are ``NOTHING``.
+    These bytes are the hidden state of a row, (R, reach) int64.
+
+    The newest byte is the last. Positions before a text's beginning, or before the last marker, are
+    ``NOTHING``.
     """
 
     brings_threads = False

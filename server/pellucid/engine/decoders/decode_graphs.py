@@ -1,7 +1,8 @@
 """Replays decode steps on CUDA as graphs: launching a step's many small kernels takes longer than running them.
 
-A CUDA graph launches all of them at once, but always on the same memory. So a step has one of a few shapes: its inputs are in
-tensors of its own, unused rows repeat the first one, and keys are read up to a length that many steps share.
+A CUDA graph launches all of them at once, but always on the same memory. So a step has one of a few
+shapes: its inputs are in tensors of its own, unused rows repeat the first one, and keys are read up
+to a length that many steps share.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ logger = logging.getLogger(__name__)
 ROW_COUNTS = (1, 2, 4, 8, 16, 32)
 
 MIN_KEYS = 512
-"""Keys that the shortest shape reads; the next one has twice as many, and so on up to the capacity of a slot."""
+"""Keys that the shortest shape reads; the next one has twice as many, and so on up to the capacity
+of a slot.
+"""
 
 MAX_KEYS = 1 << 17
-"""Rows times keys of the largest shape: each layer copies its keys and values, as they are scattered over the storage."""
+"""Rows times keys of the largest shape: each layer copies its keys and values, as they are
+scattered over the storage.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,10 @@ class GraphShape:
 
 @dataclass(frozen=True, slots=True)
 class DecodeRows:
-    """The newest token of each of R sequences: ``ids``, ``positions`` and ``slots`` (R,) int64. All positions are below ``length``."""
+    """The newest token of each of R sequences: ``ids``, ``positions`` and ``slots`` (R,) int64.
+
+    All positions are below ``length``.
+    """
 
     ids: Tensor
     positions: Tensor
@@ -50,7 +58,10 @@ class DecodeRows:
         return cls(ids, positions, slots, shape.length)
 
     def fill(self, batch: Batch) -> None:
-        """Copy a batch of at most as many rows. The remaining rows repeat its first one, which then writes the same twice."""
+        """Copy a batch of at most as many rows.
+
+        The remaining rows repeat its first one, which then writes the same twice.
+        """
         slots = torch.tensor([span.slot for span in batch.spans], device=self.slots.device)
         for tensor, values in ((self.ids, batch.ids), (self.positions, batch.positions), (self.slots, slots)):
             tensor[: len(values)] = values
@@ -70,13 +81,16 @@ def shape_of(spans: Sequence[BatchSpan], capacity: int) -> GraphShape | None:
 
 
 Step = Callable[[DecodeRows], Tensor]
-"""Returns the hidden states (R, hidden) of rows, without waiting for the device or reading its tensors' contents."""
+"""Returns the hidden states (R, hidden) of rows, without waiting for the device or reading its
+tensors' contents.
+"""
 
 
 class DecodeGraphs:
     """The steps of one decoder on one storage, each shape recorded when it is first needed.
 
-    If recording fails, the failure is logged and later steps launch one kernel after another: slower, with the same results.
+    If recording fails, the failure is logged and later steps launch one kernel after another:
+    slower, with the same results.
     """
 
     def __init__(self, device: torch.device) -> None:

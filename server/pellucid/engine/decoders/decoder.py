@@ -1,7 +1,8 @@
 """One lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and models of the same shape.
 
-RMSNorm, rotary positions, grouped queries and a gated MLP; biases, query/key norms and tied heads by configuration.
-This is the reference in plain torch operations, for any device and dtype; ``native/native_decoder.py`` holds the native path.
+RMSNorm, rotary positions, grouped queries and a gated MLP; biases, query/key norms and tied heads
+by configuration. This is the reference in plain torch operations, for any device and dtype;
+``native/native_decoder.py`` holds the native path.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ FUSED = {
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "down": ("mlp.down_proj",),
 }
-"""The matrices of a layer, each with the checkpoint's matrices that it stacks: those that read the same input."""
+"""The matrices of a layer, each with the checkpoint's matrices that it stacks: those that read the
+same input.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """The shape of a decoder. ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear or llama3."""
+    """The shape of a decoder.
+
+    ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear or llama3.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -105,11 +111,16 @@ class DecoderWeights:
 
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Writes k and v into a layer's storage and attends over it: takes q, k, v, the storage's keys and values, returns (T, heads, head_dim)."""
+"""Writes k and v into a layer's storage and attends over it: takes q, k, v, the storage's keys and
+values, returns (T, heads, head_dim).
+"""
 
 
 class Decoder:
-    """The decoder on torch operations. Activations and cache have the dtype of the norms' weights."""
+    """The decoder on torch operations.
+
+    Activations and cache have the dtype of the norms' weights.
+    """
 
     brings_threads = False
 
@@ -124,9 +135,14 @@ class Decoder:
         self._graphs: tuple[KVStorage, Tensor, DecodeGraphs] | None = None
 
     def adapted(self, adapter: Adapter) -> Decoder:
-        """Return this decoder with an adapter. It shares the weights, and its ``weight_bytes`` are those of the adapter alone."""
+        """Return this decoder with an adapter.
+
+        It shares the weights, and its ``weight_bytes`` are those of the adapter alone.
+        """
         twin = copy.copy(self)
-        layers = tuple(self._adapted_layer(adapter, f"layers.{i}.", layer) for i, layer in enumerate(self.weights.layers))
+        layers = tuple(
+            self._adapted_layer(adapter, f"layers.{i}.", layer) for i, layer in enumerate(self.weights.layers)
+        )
         twin.weights = replace(self.weights, layers=layers)
         twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
         twin._shared = self.weight_bytes + self._shared
@@ -139,7 +155,9 @@ class Decoder:
         for name, parts in FUSED.items():
             changes = adapter.of(prefix, parts)
             if any(changes):
-                linears[name] = LowRankLinear(linears[name], changes, [sizes[part] for part in parts], self.dtype, self.device)
+                linears[name] = LowRankLinear(
+                    linears[name], changes, [sizes[part] for part in parts], self.dtype, self.device
+                )
         return replace(layer, qkv=linears["qkv"], o=linears["o"], gate_up=linears["gate_up"], down=linears["down"])
 
     @property
@@ -173,7 +191,10 @@ class Decoder:
     def _matrix_bytes(self) -> int:
         """Size of the matrices that are multiplied by, without an embedding that is not also the head: one row of it is read."""
         weights = self.weights
-        linears = [weights.head, *(w for layer in weights.layers for w in (layer.qkv, layer.o, layer.gate_up, layer.down))]
+        linears = [
+            weights.head,
+            *(w for layer in weights.layers for w in (layer.qkv, layer.o, layer.gate_up, layer.down)),
+        ]
         return sum(linear.nbytes for linear in linears)
 
     @torch.inference_mode()
@@ -188,7 +209,9 @@ class Decoder:
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             store(keys, values, k, v, batch.spans)
-            return attend(q, keys, values, batch.spans, scale=self.config.head_dim**-0.5, window=self.config.sliding_window)
+            return attend(
+                q, keys, values, batch.spans, scale=self.config.head_dim**-0.5, window=self.config.sliding_window
+            )
 
         x = self._layers(batch.ids, batch.positions, attention, kv)
         return rms_norm(x[batch.rows], self.weights.norm, self.config.rms_norm_eps)
@@ -200,7 +223,9 @@ class Decoder:
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             store_rows(keys, values, k, v, rows)
-            return attend_rows(q, keys, values, rows, scale=self.config.head_dim**-0.5, window=self.config.sliding_window)
+            return attend_rows(
+                q, keys, values, rows, scale=self.config.head_dim**-0.5, window=self.config.sliding_window
+            )
 
         x = self._layers(rows.ids, rows.positions, attention, kv)
         return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
@@ -253,7 +278,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class RotaryTables:
     """Cosines and sines (positions, head_dim), shared by a decoder and its adapted copies.
 
-    They are as long as the longest cache: for the whole context they could take gigabytes that are never read.
+    They are as long as the longest cache: for the whole context they could take gigabytes that are
+    never read.
     """
 
     def __init__(self, config: DecoderConfig, device: torch.device, dtype: torch.dtype) -> None:
@@ -272,7 +298,10 @@ class RotaryTables:
 def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Tensor, Tensor]:
     """Return cosines and sines (positions, head_dim) in float32."""
     angles = torch.arange(positions, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
-    cos, sin = angles.cos(), angles.sin()  # of one half only: for a million positions the other takes seconds and a gigabyte
+    cos, sin = (
+        angles.cos(),
+        angles.sin(),
+    )  # of one half only: for a million positions the other takes seconds and a gigabyte
     return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 
 

@@ -1,8 +1,9 @@
 """Runs any causal language model of the transformers library on the engine's flat batches and KV storage.
 
-The library's models compute their attention through an interface and hand their keys and values to a cache object; this
-module implements both. State that a model keeps elsewhere (recurrent states or position biases, say) would escape them, so
-every model is first run on a short text, and its logits must match those of the library's own attention without a cache.
+The library's models compute their attention through an interface and hand their keys and values to
+a cache object; this module implements both. State that a model keeps elsewhere (recurrent states or
+position biases, say) would escape them, so every model is first run on a short text, and its logits
+must match those of the library's own attention without a cache.
 """
 
 from __future__ import annotations
@@ -34,10 +35,14 @@ ATTENTION = "pellucid"
 
 _PROBE_LENGTH = 12
 _PROBE_CUTS = (7, 4)
-"""Where each of the probe's two texts is cut in two, to test chunks, and positions that differ within a batch."""
+"""Where each of the probe's two texts is cut in two, to test chunks, and positions that differ
+within a batch.
+"""
 _PROBE_SLOTS = (2, 0)
 _MAX_ROUNDING = 0.3
-"""Relative error of the probe's logits in 16 bits: up to 0.1 was measured in bfloat16, and a wrong attention gives far more."""
+"""Relative error of the probe's logits in 16 bits: up to 0.1 was measured in bfloat16, and a wrong
+attention gives far more.
+"""
 
 
 class FlatCache:
@@ -106,8 +111,8 @@ def flat_attention(
 ) -> tuple[Tensor, None]:
     """Attend over the storage through the library's interface: query (1, heads, T, head_dim) to (1, T, heads, head_dim).
 
-    ``key`` and ``value`` are the batch's own and are already in the storage. Raises ModelError for features of attention that
-    are not supported here.
+    ``key`` and ``value`` are the batch's own and are already in the storage. Raises ModelError for
+    features of attention that are not supported here.
     """
     unsupported = {
         "an attention mask": attention_mask,
@@ -116,28 +121,40 @@ def flat_attention(
     }
     for name, given in unsupported.items():
         if given is not None:
-            raise ModelError(f"{type(module).__name__} uses {name}, which this engine does not support: use another model.")
+            raise ModelError(
+                f"{type(module).__name__} uses {name}, which this engine does not support: use another model."
+            )
     layer_idx: Any = getattr(module, "layer_idx", None)
     stored = flat.layer(layer_idx) if flat is not None else None
     if flat is None or stored is None:
-        raise ModelError(f"{type(module).__name__} attends to keys that it did not put into the cache: use another model.")
+        raise ModelError(
+            f"{type(module).__name__} attends to keys that it did not put into the cache: use another model."
+        )
     flat.windows[layer_idx] = sliding_window
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     run = _attend_latent if hasattr(module, "expand_kv") else _attend_stored
-    return run(module, query[0].transpose(0, 1), stored, flat.spans, scale=scale, window=sliding_window, softcap=softcap)[None], None
+    return run(
+        module, query[0].transpose(0, 1), stored, flat.spans, scale=scale, window=sliding_window, softcap=softcap
+    )[None], None
 
 
-def _attend_stored(module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any) -> Tensor:
+def _attend_stored(
+    module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any
+) -> Tensor:
     return attend(q, *stored, spans, **how)
 
 
-def _attend_latent(module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any) -> Tensor:
+def _attend_latent(
+    module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any
+) -> Tensor:
     """Attend over latents that the module expands (multi-head latent attention, DeepSeek-V2, arXiv 2405.04434)."""
     expand: Callable[..., tuple[Tensor, Tensor]] = module.expand_kv  # type: ignore[assignment]
     outs = []
     for span in spans:
         keys, values = expand(*(latents[span.slot : span.slot + 1, :, : span.end] for latents in stored))
-        outs.append(attend(q[span.offset : span.offset + span.count], keys, values, (replace(span, slot=0, offset=0),), **how))
+        outs.append(
+            attend(q[span.offset : span.offset + span.count], keys, values, (replace(span, slot=0, offset=0),), **how)
+        )
     return torch.cat(outs)
 
 
@@ -147,8 +164,9 @@ AttentionInterface.register(ATTENTION, flat_attention)
 class HFModel:
     """A causal model of the transformers library.
 
-    The hidden states that ``forward`` returns are the logits in the model's dtype: classes compute them from hidden states in
-    different ways (scales, caps, biases), so the model does it. The batch's rows bound the memory for them.
+    The hidden states that ``forward`` returns are the logits in the model's dtype: classes compute
+    them from hidden states in different ways (scales, caps, biases), so the model does it. The
+    batch's rows bound the memory for them.
     """
 
     brings_threads = False
@@ -172,17 +190,23 @@ class HFModel:
         self.context = _context(self._config, self.name)
         self.weight_bytes = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
         self.cost = _cost(model)
-        self.description = f"{str(self.dtype).removeprefix('torch.')} weights, {self.name} of transformers on {self.device}"
+        self.description = (
+            f"{str(self.dtype).removeprefix('torch.')} weights, {self.name} of transformers on {self.device}"
+        )
         try:
             self.cache_shape, self.vocab_size = self._probe()
         except ModelError:
             raise
         except Exception as error:  # a model's own code may raise anything on a cache that is not the library's
-            raise ModelError(f"{self.name} does not run on this engine's cache ({_reason(error)}): use another model.") from error
+            raise ModelError(
+                f"{self.name} does not run on this engine's cache ({_reason(error)}): use another model."
+            ) from error
 
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> HFModel:
-        """Load a folder of config.json and safetensors files. Nothing is downloaded, and no code of the folder is run.
+        """Load a folder of config.json and safetensors files.
+
+        Nothing is downloaded, and no code of the folder is run.
 
         Raises ModelError.
         """
@@ -199,15 +223,22 @@ class HFModel:
                 output_loading_info=True,
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
-            raise ModelError(f"{path} cannot be read as a model ({_reason(error)}): download it again, or use another model.") from error
+            raise ModelError(
+                f"{path} cannot be read as a model ({_reason(error)}): download it again, or use another model."
+            ) from error
         absent = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
         if absent:
-            raise ModelError(f"{path} lacks {len(absent)} weights of its model (for example {absent[0]}): download it again.")
+            raise ModelError(
+                f"{path} lacks {len(absent)} weights of its model (for example {absent[0]}): download it again."
+            )
         return cls(model.to(device))
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`. The hidden states are logits (R, vocab_size)."""
+        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`.
+
+        The hidden states are logits (R, vocab_size).
+        """
         return self._run(batch, FlatCache(batch.spans, kv))
 
     @torch.inference_mode()
@@ -233,21 +264,29 @@ class HFModel:
         Raises ModelError if the logits differ.
         """
         embedding: Any = self._model.get_input_embeddings()
-        ids = (torch.arange(2 * _PROBE_LENGTH, device=self.device) * 7919 % embedding.num_embeddings).view(2, _PROBE_LENGTH)
+        ids = (torch.arange(2 * _PROBE_LENGTH, device=self.device) * 7919 % embedding.num_embeddings).view(
+            2, _PROBE_LENGTH
+        )
         shapes = _ShapeCache()
         self._model.set_attn_implementation("eager")
         expected: Tensor = self._model(input_ids=ids, use_cache=True, **{self._cache_name: shapes}).logits.float()
         self._model.set_attn_implementation(ATTENTION)
         layers = len(shapes.shapes)
         if sorted(shapes.shapes) != list(range(layers)) or not layers:
-            raise ModelError(f"{self.name} keeps keys and values only for the layers {sorted(shapes.shapes)}: use another model.")
+            raise ModelError(
+                f"{self.name} keeps keys and values only for the layers {sorted(shapes.shapes)}: use another model."
+            )
         sizes = [size for pair in shapes.shapes.values() for size in pair]
-        shape = CacheShape(layers, max(size[1] for size in sizes), max(size[3] for size in sizes), shapes.dtype, self.device)
+        shape = CacheShape(
+            layers, max(size[1] for size in sizes), max(size[3] for size in sizes), shapes.dtype, self.device
+        )
         got = torch.empty_like(expected)
         windows = self._run_probe(ids, shape, got)
         error = float((got - expected).norm() / (expected - expected.mean(-1, keepdim=True)).norm())
         if not error <= (1e-3 if self.dtype == torch.float32 else _MAX_ROUNDING):  # NaN is refused too
-            raise ModelError(f"{self.name} computes other logits on this engine than in transformers ({error:.0%} off): use another model.")
+            raise ModelError(
+                f"{self.name} computes other logits on this engine than in transformers ({error:.0%} off): use another model."
+            )
         _check_windows(self._config, windows, self.name)
         return shape, expected.shape[-1]
 
@@ -274,7 +313,9 @@ class HFModel:
 
 def _storage(shape: CacheShape, slots: int, capacity: int) -> KVStorage:
     size = (slots, shape.kv_heads, capacity, shape.head_dim)
-    keys, values = ([torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)] for _ in range(2))
+    keys, values = (
+        [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)] for _ in range(2)
+    )
     return KVStorage(keys, values)
 
 
@@ -292,13 +333,22 @@ def _cost(model: PreTrainedModel) -> TokenCost | None:
 
 
 def _context(config: PretrainedConfig, name: str) -> int:
-    """Return the most tokens. With LongRoPE, the limit is the length up to which the frequencies of all sequences are the same."""
+    """Return the most tokens.
+
+    With LongRoPE, the limit is the length up to which the frequencies of all sequences are the
+    same.
+    """
     context = getattr(config, "max_position_embeddings", None)
     if not isinstance(context, int):
         raise ModelError(f"{name} does not state its context (max_position_embeddings): use another model.")
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
-    return min([context, *(int(kind["original_max_position_embeddings"]) for kind in kinds if kind.get("rope_type") == "longrope")])
+    return min(
+        [
+            context,
+            *(int(kind["original_max_position_embeddings"]) for kind in kinds if kind.get("rope_type") == "longrope"),
+        ]
+    )
 
 
 def _check_windows(config: PretrainedConfig, windows: dict[int, int | None], name: str) -> None:
@@ -312,8 +362,12 @@ def _check_windows(config: PretrainedConfig, windows: dict[int, int | None], nam
             raise ModelError(f"{name} has a sliding window but does not pass it to its attention: use another model.")
         return
     for layer, window in windows.items():
-        if kinds[layer] not in ("full_attention", "sliding_attention") or (kinds[layer] == "sliding_attention") != (window is not None):
-            raise ModelError(f"Layer {layer} of {name} is of the kind {kinds[layer]} with a window of {window}: use another model.")
+        if kinds[layer] not in ("full_attention", "sliding_attention") or (kinds[layer] == "sliding_attention") != (
+            window is not None
+        ):
+            raise ModelError(
+                f"Layer {layer} of {name} is of the kind {kinds[layer]} with a window of {window}: use another model."
+            )
 
 
 def check_folder(path: Path) -> None:
@@ -328,13 +382,19 @@ def check_folder(path: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         if "auto_map" in settings:
             raise ModelError(f"{path} needs its own Python code, which is never run: use another model.") from error
-        raise ModelError(f"transformers does not know the type {kind!r} of {path}: use another model, or a newer transformers.") from error
+        raise ModelError(
+            f"transformers does not know the type {kind!r} of {path}: use another model, or a newer transformers."
+        ) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(f"{path} is not a causal language model that transformers knows (its model_type is {kind!r}).")
     if "quantization_config" in settings:
-        raise ModelError(f"{path} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file.")
+        raise ModelError(
+            f"{path} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file."
+        )
     if not any(path.glob("*.safetensors")):
-        raise ModelError(f"{path} has no *.safetensors file, and weights in other formats can contain code: convert them to safetensors.")
+        raise ModelError(
+            f"{path} has no *.safetensors file, and weights in other formats can contain code: convert them to safetensors."
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -68,7 +68,8 @@ class Int8Linear:
 class Int4Linear:
     """A matrix of int4 in groups of 32 columns, in the layout of torch's CPU kernel.
 
-    ``weight`` (out, in / 2) uint8; ``scales`` (in / 32, out, 2): scale and middle of each group, w = q * scale + middle - 8 * scale.
+    ``weight`` (out, in / 2) uint8; ``scales`` (in / 32, out, 2): scale and middle of each group, w
+    = q * scale + middle - 8 * scale.
     """
 
     def __init__(self, weight: Tensor, scales: Tensor, bias: Tensor | None = None) -> None:
@@ -89,7 +90,12 @@ class LowRankLinear:
     """Another linear with an adapter: ``changes`` are added to its parts, which have ``rows`` each, from top to bottom."""
 
     def __init__(
-        self, base: Linear, changes: Sequence[LowRank | None], rows: Sequence[int], dtype: torch.dtype, device: torch.device
+        self,
+        base: Linear,
+        changes: Sequence[LowRank | None],
+        rows: Sequence[int],
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         self.base = base
         self._parts: list[tuple[slice, Tensor, Tensor]] = []
@@ -113,7 +119,8 @@ class LowRankLinear:
 def aligned(x: Tensor) -> Tensor:
     """Return the tensor contiguous and aligned to 64 bytes, copied where it is not.
 
-    Torch's integer kernels (those of 2.15, say) may load whole aligned vectors, and crash on unaligned tensors of a mapped file.
+    Torch's integer kernels (those of 2.15, say) may load whole aligned vectors, and crash on
+    unaligned tensors of a mapped file.
     """
     x = x.contiguous()
     return x.clone() if x.data_ptr() % VECTOR_BYTES else x
@@ -127,7 +134,9 @@ def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
         rows = slice(start, start + _ROWS_AT_ONCE)
         wide = weight[rows].float()
         largest = wide.abs().amax(dim=1)
-        scale[rows] = torch.where(largest > 0, largest / 127, torch.ones_like(largest))  # the scale of a zero row must not be 0
+        scale[rows] = torch.where(
+            largest > 0, largest / 127, torch.ones_like(largest)
+        )  # the scale of a zero row must not be 0
         q[rows] = (wide / scale[rows, None]).round_().clamp_(-127, 127).to(torch.int8)
     return q, scale
 

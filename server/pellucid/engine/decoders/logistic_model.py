@@ -18,7 +18,8 @@ _WORD = (1 << 32) - 1
 class LogisticWeights:
     """``weight`` (2^bits + 1, classes) float32, a row for each bucket and one of zeros for absent runs; ``bias`` (classes,).
 
-    ``classes`` (classes,) uint8 are the bytes that training saw; ``unseen`` is the log-probability of every other byte.
+    ``classes`` (classes,) uint8 are the bytes that training saw; ``unseen`` is the log-probability
+    of every other byte.
     """
 
     weight: Tensor
@@ -47,7 +48,10 @@ class LogisticModel(ByteWindowModel):
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return log-probabilities (R, 257) after histories (R, reach). The marker has practically none."""
+        """Return log-probabilities (R, 257) after histories (R, reach).
+
+        The marker has practically none.
+        """
         weights = self.weights
         scores = F.embedding_bag(buckets(hidden, weights.bits), weights.weight, mode="sum") + weights.bias
         out = torch.full((len(hidden), VOCABULARY), NEVER, device=hidden.device)

@@ -18,9 +18,10 @@ MAX_ORDER = 8
 class NGramTable:
     """The contexts of one length, in the order of their keys.
 
-    ``contexts`` (C,) int64 are their bytes as one number, the last byte the lowest. ``begins`` (C + 1,) int64 are where each
-    context's entries begin: ``bytes`` (E,) uint8, those that were seen after it, and ``shares`` (E,) float32, their share of the
-    counts after the discount. ``backoffs`` (C,) float32 is the discounted share, which goes to the shorter context.
+    ``contexts`` (C,) int64 are their bytes as one number, the last byte the lowest. ``begins`` (C +
+    1,) int64 are where each context's entries begin: ``bytes`` (E,) uint8, those that were seen
+    after it, and ``shares`` (E,) float32, their share of the counts after the discount.
+    ``backoffs`` (C,) float32 is the discounted share, which goes to the shorter context.
     """
 
     contexts: Tensor
@@ -38,8 +39,9 @@ class NGramTable:
 class NGramModel(ByteWindowModel):
     """A model over tables: that of the empty context first, then those of contexts of one byte, two, and so on.
 
-    p(w | h) = share(h, w) + backoff(h) p(w | h without its first byte). Below the empty context all bytes are equally probable,
-    so that the distribution over the 256 bytes adds up to one and gives none the probability zero.
+    p(w | h) = share(h, w) + backoff(h) p(w | h without its first byte). Below the empty context all
+    bytes are equally probable, so that the distribution over the 256 bytes adds up to one and gives
+    none the probability zero.
     """
 
     def __init__(self, tables: Sequence[NGramTable], device: torch.device) -> None:
@@ -58,7 +60,10 @@ class NGramModel(ByteWindowModel):
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return log-probabilities (R, 257) after histories (R, reach). The marker has practically none."""
+        """Return log-probabilities (R, 257) after histories (R, reach).
+
+        The marker has practically none.
+        """
         out = torch.full((len(hidden), BYTES + 1), NEVER, device=hidden.device)
         out[:, :BYTES] = self.probabilities(hidden).log()
         return out

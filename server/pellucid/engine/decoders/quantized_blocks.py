@@ -56,11 +56,15 @@ class Blocks:
 
 
 def round_to_blocks(weight: Tensor, bits: int) -> Blocks:
-    """Round a float matrix (rows, columns) to 8 bits, symmetric, or to 4 bits with a minimum. Columns are a multiple of 32.
+    """Round a float matrix (rows, columns) to 8 bits, symmetric, or to 4 bits with a minimum.
+
+    Columns are a multiple of 32.
 
     The scale is rounded to half precision before it divides, so that its rounding adds no error.
     """
-    parts = [_rounded(weight[start : start + _ROWS_AT_ONCE].float(), bits) for start in range(0, len(weight), _ROWS_AT_ONCE)]
+    parts = [
+        _rounded(weight[start : start + _ROWS_AT_ONCE].float(), bits) for start in range(0, len(weight), _ROWS_AT_ONCE)
+    ]
     minima = [part.minimum for part in parts if part.minimum is not None]
     return Blocks(
         torch.cat([part.numbers for part in parts]),

@@ -22,13 +22,19 @@ _folder = platformdirs.user_cache_path("pellucid") / "kernels"
 
 
 def keep_in(folder: Path) -> None:
-    """Keep compiled libraries in this folder. A library that this process has already loaded stays where it is."""
+    """Keep compiled libraries in this folder.
+
+    A library that this process has already loaded stays where it is.
+    """
     global _folder
     _folder = folder
 
 
 def available() -> bool:
-    """Return whether the native kernels can be used here; :func:`reason` says why not. The first call compiles them."""
+    """Return whether the native kernels can be used here; :func:`reason` says why not.
+
+    The first call compiles them.
+    """
     return isinstance(shared_kernels(), Kernels)
 
 
@@ -58,7 +64,10 @@ def build() -> str:
 
 @functools.cache
 def shared_kernels() -> Kernels | KernelsUnavailableError:
-    """Return the kernels that this process shares, or the reason why there are none. The first call compiles them."""
+    """Return the kernels that this process shares, or the reason why there are none.
+
+    The first call compiles them.
+    """
     try:
         kernels = Kernels()
     except KernelsUnavailableError as error:
@@ -72,15 +81,22 @@ def shared_kernels() -> Kernels | KernelsUnavailableError:
 
 
 class Kernels:
-    """The compiled library and its threads. One call runs at a time; the interpreter's lock is released meanwhile.
+    """The compiled library and its threads.
 
-    ``target`` picks the instructions: native (what this processor has), or avx2, portable for tests. Callers of
-    :meth:`forward` and :meth:`logits` hold ``lock``, because their working memory is shared too.
-    Raises KernelsUnavailableError where there is no compiler, or it fails.
+    One call runs at a time; the interpreter's lock is released meanwhile.
+
+    ``target`` picks the instructions: native (what this processor has), or avx2, portable for
+    tests. Callers of :meth:`forward` and :meth:`logits` hold ``lock``, because their working memory
+    is shared too. Raises KernelsUnavailableError where there is no compiler, or it fails.
     """
 
     def __init__(
-        self, target: str = "native", *, threads: int | None = None, folder: Path | None = None, compiler: str | None = None
+        self,
+        target: str = "native",
+        *,
+        threads: int | None = None,
+        folder: Path | None = None,
+        compiler: str | None = None,
     ) -> None:
         loaded = load_library(target, folder or _folder, compiler)
         code = loaded.code
@@ -112,7 +128,10 @@ class Kernels:
 
     @property
     def pool(self) -> int:
-        """The address of this process's thread pool. Threads do not survive a fork, so each process makes its own."""
+        """The address of this process's thread pool.
+
+        Threads do not survive a fork, so each process makes its own.
+        """
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = self._code.pellucid_pool(self.threads), os.getpid()
             if self._pool is None:
@@ -124,7 +143,9 @@ class Kernels:
         return int(self._code.pellucid_scratch(self.pool, decoder, tokens))
 
     def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Tensor) -> bool:
-        """Write the hidden states of the wanted rows to ``out`` (rows, hidden) float32. ``scratch`` is an address.
+        """Write the hidden states of the wanted rows to ``out`` (rows, hidden) float32.
+
+        ``scratch`` is an address.
 
         Return False, with nothing written, if the batch was interrupted.
         """

@@ -18,7 +18,9 @@ BLOCK = 16  # rows of a matrix that are interleaved
 DEPTH = 4  # columns that one dot product instruction takes
 GROUP = 32  # columns that lie together, and activations that share a scale
 FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
-"""The forms of weights that the kernels have code for: bits of a number, columns that share a scale, and whether there are minima."""
+"""The forms of weights that the kernels have code for: bits of a number, columns that share a
+scale, and whether there are minima.
+"""
 
 _ROWS_AT_ONCE = 8192  # of a matrix that is packed, so that what lies between stays small
 
@@ -26,20 +28,24 @@ _ROWS_AT_ONCE = 8192  # of a matrix that is packed, so that what lies between st
 def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Tensor]:
     """Pack matrices that read the same input, as ``0.number``, ``0.scale``, ``1.number`` ...
 
-    When ``interleaved``, sixteen rows of each alternate, so that a gate is computed together with the rows that it gates. If all
-    have the same form they become one matrix, as memory is read faster in order; otherwise the kernels alternate between them.
+    When ``interleaved``, sixteen rows of each alternate, so that a gate is computed together with
+    the rows that it gates. If all have the same form they become one matrix, as memory is read
+    faster in order; otherwise the kernels alternate between them.
     """
     if interleaved and len({(part.bits, part.shared, part.minimum is None) for part in parts}) == 1:
         minima = [part.minimum for part in parts if part.minimum is not None]
         numbers, scale = interleave(*(part.numbers for part in parts)), interleave(*(part.scale for part in parts))
         parts = [Blocks(numbers, scale, interleave(*minima) if minima else None, parts[0].bits)]
-    return {f"{index}.{field}": tensor for index, part in enumerate(parts) for field, tensor in pack_matrix(part).items()}
+    return {
+        f"{index}.{field}": tensor for index, part in enumerate(parts) for field, tensor in pack_matrix(part).items()
+    }
 
 
 def pack_matrix(matrix: Blocks) -> dict[str, Tensor]:
     """Pack a matrix (out, in) into ``number`` uint8 (out / 16, in / 32, bytes), ``scale`` and ``minimum`` float16.
 
-    Scales are (out / 16, in / 32, scales of a group, 16). The last block is filled with zeros. See native/weights.h.
+    Scales are (out / 16, in / 32, scales of a group, 16). The last block is filled with zeros. See
+    native/weights.h.
     """
     slices = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, matrix.shape[0], _ROWS_AT_ONCE)]
     parts = [_pack_rows(matrix.of_rows(itemgetter(rows))) for rows in slices]
@@ -50,7 +56,10 @@ def _pack_rows(matrix: Blocks) -> dict[str, Tensor]:
     matrix = matrix.of_rows(_whole_blocks)
     rows, columns = matrix.shape
     strips = matrix.numbers.view(rows // BLOCK, BLOCK, columns // GROUP, GROUP // DEPTH, DEPTH).permute(0, 2, 3, 1, 4)
-    packed = {"number": _squeeze(strips.flatten(3), matrix.bits).flatten(2), "scale": _interleaved_scales(matrix.scale, columns)}
+    packed = {
+        "number": _squeeze(strips.flatten(3), matrix.bits).flatten(2),
+        "scale": _interleaved_scales(matrix.scale, columns),
+    }
     if matrix.minimum is not None:
         packed["minimum"] = _interleaved_scales(matrix.minimum, columns)
     return packed
@@ -90,12 +99,16 @@ def interleave(*parts: Tensor) -> Tensor:
 def pack_low_rank(parts: Sequence[LowRank | None], rows: Sequence[int], *, interleaved: bool) -> dict[str, Tensor]:
     """Pack what an adapter adds to the parts of a matrix, which have ``rows`` each: see native/adapter.h.
 
-    ``down`` (ranks / 16, in, 16) and ``up`` (out / 16, rank, 16) are float16; ``factor`` (ranks,) float32 holds powers of two that
-    bring each rank's numbers into that format's range. Parts that are None or of a lower rank are filled with zeros.
+    ``down`` (ranks / 16, in, 16) and ``up`` (out / 16, rank, 16) are float16; ``factor`` (ranks,)
+    float32 holds powers of two that bring each rank's numbers into that format's range. Parts that
+    are None or of a lower rank are filled with zeros.
     """
     present = [part for part in parts if part is not None]
     rank, columns = max(part.rank for part in present), present[0].down.shape[1]
-    down, factor = torch.zeros(len(parts), -(-rank // BLOCK) * BLOCK, columns), torch.ones(len(parts), -(-rank // BLOCK) * BLOCK)
+    down, factor = (
+        torch.zeros(len(parts), -(-rank // BLOCK) * BLOCK, columns),
+        torch.ones(len(parts), -(-rank // BLOCK) * BLOCK),
+    )
     ups = [torch.zeros(count, rank) for count in rows]
     for index, part in enumerate(parts):
         if part is not None:

@@ -1,10 +1,11 @@
 """Compiles the native kernels once with the system's C compiler, and loads them.
 
-The sources are in ``native/``. They use no header of torch, so that they compile in seconds and do not depend on torch's ABI.
-The library is kept in a cache folder. Its name has two hashes: one of sources, flags, compiler and processor, which identifies
-the build, and the SHA-256 of its content, which shows that it is intact. It is loaded only if its content matches and no other
-user of the machine could have written it; otherwise it is compiled again. Where the cache folder cannot be used, it is compiled
-in a temporary folder at each start.
+The sources are in ``native/``. They use no header of torch, so that they compile in seconds and do
+not depend on torch's ABI. The library is kept in a cache folder. Its name has two hashes: one of
+sources, flags, compiler and processor, which identifies the build, and the SHA-256 of its content,
+which shows that it is intact. It is loaded only if its content matches and no other user of the
+machine could have written it; otherwise it is compiled again. Where the cache folder cannot be
+used, it is compiled in a temporary folder at each start.
 """
 
 from __future__ import annotations
@@ -37,15 +38,19 @@ _log = logging.getLogger(__name__)
 
 
 class KernelsUnavailableError(Exception):
-    """There are no native kernels here. The message gives the reason in one sentence and the remedy in another."""
+    """There are no native kernels here.
+
+    The message gives the reason in one sentence and the remedy in another.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
     """A loaded library.
 
-    ``build`` identifies its sources, flags, compiler and processor. ``warning`` gives the reason why it could not be kept for the
-    next start, and the remedy; it is empty where the library was kept.
+    ``build`` identifies its sources, flags, compiler and processor. ``warning`` gives the reason
+    why it could not be kept for the next start, and the remedy; it is empty where the library was
+    kept.
     """
 
     code: ctypes.CDLL
@@ -64,7 +69,8 @@ class _Recipe:
 def load_library(target: str, folder: Path, compiler: str | None) -> Library:
     """Load the library for a target (native, avx2 or portable), compiling it unless the folder has a valid one.
 
-    Raises KernelsUnavailableError where there is no compiler, or it fails, or nothing can be loaded from any folder.
+    Raises KernelsUnavailableError where there is no compiler, or it fails, or nothing can be loaded
+    from any folder.
     """
     recipe = _recipe(target, compiler)
     try:
@@ -76,7 +82,9 @@ def load_library(target: str, folder: Path, compiler: str | None) -> Library:
             else f"They cannot be saved in {folder} ({_text_of(error)}): make it writable, or set another cache folder."
         )
     try:
-        with tempfile.TemporaryDirectory(prefix="pellucid-kernels-") as private:  # a loaded library no longer needs its file
+        with tempfile.TemporaryDirectory(
+            prefix="pellucid-kernels-"
+        ) as private:  # a loaded library no longer needs its file
             code = _load_from(Path(private), recipe)
     except (OSError, UntrustedError) as error:
         raise KernelsUnavailableError(
@@ -91,16 +99,20 @@ def _recipe(target: str, compiler: str | None) -> _Recipe:
     if target == "native":
         command.append("-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native")
     sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".c", ".h"))
-    # The predefined macros give the compiler's version and the instructions that "native" means here.
+    # The predefined macros give the compiler's version and the instructions that "native" means
+    # here.
     macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
-    key = hashlib.sha256("\0".join([*command, macros, *(path.read_text() for path in sources)]).encode()).hexdigest()[:20]
+    key = hashlib.sha256("\0".join([*command, macros, *(path.read_text() for path in sources)]).encode()).hexdigest()[
+        :20
+    ]
     return _Recipe((*command, str(_SOURCES / "kernels.c"), "-lm", "-o"), f"kernels-{target}-{key}")
 
 
 def _load_from(folder: Path, recipe: _Recipe) -> ctypes.CDLL:
     """Load the library from a folder, compiling it there if the folder has no valid one.
 
-    Because the folder was checked first, no other user can replace the file between its check and its loading.
+    Because the folder was checked first, no other user can replace the file between its check and
+    its loading.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     folder = folder.resolve()
@@ -118,7 +130,9 @@ def _find(folder: Path, recipe: _Recipe) -> Path | None:
         with suppress(OSError):  # it cannot be read, or another process has just replaced it
             if is_private_file(path) and path.name == _name(recipe, path):
                 return path
-        _log.warning("The compiled kernels in %s are damaged or writable by other users, so they are compiled again.", path)
+        _log.warning(
+            "The compiled kernels in %s are damaged or writable by other users, so they are compiled again.", path
+        )
     return None
 
 
@@ -163,7 +177,12 @@ def _compiler(compiler: str | None) -> list[str]:
 def _run(command: list[str], **environment: str) -> str:
     try:
         return subprocess.run(  # noqa: S603 (the user's own compiler)
-            command, check=True, capture_output=True, text=True, env=os.environ | environment, timeout=_COMPILATION_SECONDS
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+            timeout=_COMPILATION_SECONDS,
         ).stdout
     except subprocess.CalledProcessError as error:
         line = next((line for line in error.stderr.splitlines() if "error" in line), error.stderr.strip()[-200:])

@@ -33,7 +33,9 @@ from pellucid.engine.native.native_structs import (
 def supports(config: DecoderConfig) -> bool:
     """Return whether the kernels can run a decoder of this shape."""
     columns = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
-    return config.sliding_window is None and config.head_dim % BLOCK == 0 and not any(width % GROUP for width in columns)
+    return (
+        config.sliding_window is None and config.head_dim % BLOCK == 0 and not any(width % GROUP for width in columns)
+    )
 
 
 class _Scratch:
@@ -50,7 +52,10 @@ class _Scratch:
 
 
 class NativeDecoder:
-    """The decoder on the native kernels. Its results do not depend, in any bit, on batch, chunks or threads."""
+    """The decoder on the native kernels.
+
+    Its results do not depend, in any bit, on batch, chunks or threads.
+    """
 
     brings_threads = True
 
@@ -153,7 +158,9 @@ class NativeDecoder:
             spans=len(batch.spans),
             rows=len(rows),
             ids=ids.data_ptr(),
-            span=(NativeSpan * len(batch.spans))(*(NativeSpan(s.slot, s.start, s.count, s.offset) for s in batch.spans)),
+            span=(NativeSpan * len(batch.spans))(
+                *(NativeSpan(s.slot, s.start, s.count, s.offset) for s in batch.spans)
+            ),
             row=rows.data_ptr(),
             keys=(c_void_p * layers)(*(keys.data_ptr() for keys in kv.keys)),
             values=(c_void_p * layers)(*(values.data_ptr() for values in kv.values)),
@@ -195,7 +202,9 @@ class NativeDecoder:
 
     def _layer(self, prefix: str) -> NativeLayer:
         matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
-        norms = {name: self._pointer(f"{prefix}{name}.weight") for name in ("input_norm", "post_norm", "q_norm", "k_norm")}
+        norms = {
+            name: self._pointer(f"{prefix}{name}.weight") for name in ("input_norm", "post_norm", "q_norm", "k_norm")
+        }
         return NativeLayer(**matrices, **norms)
 
     def _matrix(self, name: str) -> Matrix:
@@ -235,7 +244,9 @@ class NativeDecoder:
         bits, shared = size * 8 // (BLOCK * GROUP), GROUP // self._packed[f"{name}.scale"].shape[2]
         minimum = self._pointer(f"{name}.minimum")
         assert (bits, shared, minimum is not None) in FORMS, (name, bits, shared, minimum)
-        return Weights(self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared)
+        return Weights(
+            self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared
+        )
 
     def _bits(self) -> str:
         """Describe the bits of the weights for people: one number, or where they differ the range and the average."""

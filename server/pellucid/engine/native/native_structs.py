@@ -51,7 +51,10 @@ class DecoderParts(Structure):
     """The shape and tensors of a decoder: ``decoder`` of native/kernels.c."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "low")),
+        *(
+            (name, c_int64)
+            for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "low")
+        ),
         ("eps", c_float),
         *((name, c_void_p) for name in ("cosine", "sine", "norm")),
         ("embedding", Matrix),

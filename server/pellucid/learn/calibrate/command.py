@@ -67,7 +67,8 @@ class CalibrateOptions:
 def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     """Calibrate the suggestions of the first model of the settings, and store and print the result.
 
-    Replayed cursors are not asked again. Raises a PellucidError with one sentence if calibrating is not possible.
+    Replayed cursors are not asked again. Raises a PellucidError with one sentence if calibrating is
+    not possible.
     """
     if options.plot is not None:
         check_picture_path(options.plot)
@@ -99,7 +100,11 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     else:
         write(path, as_record(findings), file.key)
         without = "fixed thresholds" if file.builtin() is None else "the built-in calibration"
-        used = f" Editors use it from their next connection on; delete the file to return to {without}." if options.out is None else ""
+        used = (
+            f" Editors use it from their next connection on; delete the file to return to {without}."
+            if options.out is None
+            else ""
+        )
         stored = f"The calibration is in {path}.{used}"
     _report(findings, options, path)
     sys.stderr.write(f"{stored}\n")
@@ -117,10 +122,15 @@ def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
 
 
 def calibration_file(assistant: LocalAssistant) -> CalibrationFile:
-    """Return the file of the first model's calibration. Raises NotSupportedError for a model that is not in the cache folder."""
+    """Return the file of the first model's calibration.
+
+    Raises NotSupportedError for a model that is not in the cache folder.
+    """
     file = assistant.calibration_file()
     if file is None:
-        raise NotSupportedError("The model is not in Pellucid's cache folder, where its calibration is kept: name a downloaded model.")
+        raise NotSupportedError(
+            "The model is not in Pellucid's cache folder, where its calibration is kept: name a downloaded model."
+        )
     return file
 
 
@@ -135,7 +145,9 @@ def _replayed(
     """Return the suggestions at all cursors, each with the text after the cursor and without it."""
     texts = {document.name: normalize_newlines(document.text) for document in corpus.documents}
     about = replay_identity(file.key, texts)
-    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another run stay in their own file
+    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[
+        :16
+    ]  # the records of another run stay in their own file
     path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
     return replay_cursors(assistant, assistant.name_of(None), texts, cursors, SuggestionRecordFile(path, about))
 
@@ -187,7 +199,9 @@ def _found(
 def _report(findings: Findings, options: CalibrateOptions, path: Path | None) -> None:
     """Print the findings. ``path`` is where the calibration is stored, if it is."""
     if options.json:
-        sys.stdout.write(json.dumps(findings.calibration.record | {"path": path and str(path), "figures": figures(findings)}) + "\n")
+        sys.stdout.write(
+            json.dumps(findings.calibration.record | {"path": path and str(path), "figures": figures(findings)}) + "\n"
+        )
     else:
         width = None if sys.stdout.isatty() else WIDE
         show(findings, Console(highlight=False, markup=False, emoji=False, width=width))
@@ -195,4 +209,6 @@ def _report(findings: Findings, options: CalibrateOptions, path: Path | None) ->
         draw_findings(findings, options.plot)
         sys.stderr.write(f"The chart is in {options.plot}.\n")
     if findings.scores[findings.calibration.kind].skill.low <= 0:
-        sys.stderr.write("These few suggestions do not show that the probabilities beat the base rate: use more --cursors.\n")
+        sys.stderr.write(
+            "These few suggestions do not show that the probabilities beat the base rate: use more --cursors.\n"
+        )

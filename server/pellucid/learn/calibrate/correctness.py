@@ -6,12 +6,15 @@ from __future__ import annotations
 def is_right(text: str, truth: str) -> bool:
     """Return True if the file continues with the text, ignoring trailing blanks, and the text does not end inside a word.
 
-    Different code of the same effect counts as wrong, so the share of right suggestions is a lower bound.
+    Different code of the same effect counts as wrong, so the share of right suggestions is a lower
+    bound.
     """
     suggested, expected = _stripped(text), _stripped(truth)
     if not expected.startswith(suggested):
         return False
-    return not (suggested[-1:].isidentifier() or suggested[-1:].isdigit()) or not (_is_word(expected[len(suggested) : len(suggested) + 1]))
+    return not (suggested[-1:].isidentifier() or suggested[-1:].isdigit()) or not (
+        _is_word(expected[len(suggested) : len(suggested) + 1])
+    )
 
 
 def _is_word(character: str) -> bool:

@@ -19,7 +19,9 @@ TEST_SHARE = 0.4
 """Share of the text in the files to measure on."""
 
 MIN_FILES = 4
-"""Fewest files: two to fit on and two to measure on. Suggestions within one file are not independent."""
+"""Fewest files: two to fit on and two to measure on.
+Suggestions within one file are not independent.
+"""
 
 MIN_LETTERS = 3
 """Fewest letters and digits of a line at which a suggestion is requested."""
@@ -53,7 +55,10 @@ class CursorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplayCursor:
-    """A cursor at character ``at`` of a document. The text from there up to ``end`` is not written yet."""
+    """A cursor at character ``at`` of a document.
+
+    The text from there up to ``end`` is not written yet.
+    """
 
     document: str
     kind: CursorKind
@@ -63,7 +68,8 @@ class ReplayCursor:
     def place(self, text: str, *, suffix: bool) -> DocumentCursor:
         """Return the cursor as an editor would send it, with the text after it, or at the end of the file."""
         language = LANGUAGES.get(PurePath(self.document).suffix.removeprefix("."), "")
-        # An editor has one URI for a document, but these are two states of it, and each has its own windows.
+        # An editor has one URI for a document, but these are two states of it, and each has its own
+        # windows.
         uri = f"file:///{self.document}{'' if suffix else '#alone'}"
         return DocumentCursor(uri, text[: self.at], text[self.end :] if suffix else "", language, self.document)
 
@@ -94,12 +100,17 @@ def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document
 
 
 def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[ReplayCursor]:
-    """Pick at most ``count`` cursors: random lines, with one cursor of each kind that the line has. Longer files get more.
+    """Pick at most ``count`` cursors: random lines, with one cursor of each kind that the line has.
 
-    Several cursors share a line because an editor asks repeatedly while a line is typed, and the KV cache is reused. The result is sorted
-    by file and position. A larger ``count`` keeps the same cursors and adds others, so that replayed ones are reused.
+    Longer files get more.
+
+    Several cursors share a line because an editor asks repeatedly while a line is typed, and the KV
+    cache is reused. The result is sorted by file and position. A larger ``count`` keeps the same
+    cursors and adds others, so that replayed ones are reused.
     """
-    lines = [line for document in documents for line in _lines(Document(document.name, normalize_newlines(document.text)))]
+    lines = [
+        line for document in documents for line in _lines(Document(document.name, normalize_newlines(document.text)))
+    ]
     dice = random.Random(seed)  # noqa: S311 -- not for secrets
     dice.shuffle(lines)
     drawn: list[ReplayCursor] = []
@@ -121,7 +132,10 @@ def cursors(document: Document) -> Iterator[ReplayCursor]:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """The line ``row`` of a document with ``lines``, which begins at character ``start``. Its cursors are found when it is drawn."""
+    """The line ``row`` of a document with ``lines``, which begins at character ``start``.
+
+    Its cursors are found when it is drawn.
+    """
 
     document: str
     lines: Sequence[str]

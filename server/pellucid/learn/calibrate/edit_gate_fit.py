@@ -33,7 +33,10 @@ class ReadProposals:
 
     @classmethod
     def of(cls, records: Sequence[SuiteRecord]) -> Self:
-        """Return the proposals in the records of the suite next-edit. Those that could not be read are left out."""
+        """Return the proposals in the records of the suite next-edit.
+
+        Those that could not be read are left out.
+        """
         represents = weights((record.facts["kind"], record.facts["of kind"]) for record in records)
         rows = [
             (proposal["log odds"], proposal["right"], represents[record.facts["kind"]], record.unit)
@@ -64,8 +67,9 @@ class GateScore:
 class FittedGate:
     """A gate fitted on all proposals.
 
-    ``held_out`` are the probabilities by gates fitted without the packages or commits that they judge, and ``score`` is theirs.
-    ``default`` is that of the default model's gate, which was fitted on none of these edits.
+    ``held_out`` are the probabilities by gates fitted without the packages or commits that they
+    judge, and ``score`` is theirs. ``default`` is that of the default model's gate, which was
+    fitted on none of these edits.
     """
 
     gate: EditGate
@@ -82,7 +86,9 @@ class FittedGate:
 
 
 def fit_gate(table: ReadProposals, default: EditGate, *, has_more: bool) -> FittedGate:
-    """Fit a gate, and measure it and the default model's. ``has_more`` says whether a larger limit would give more right proposals.
+    """Fit a gate, and measure it and the default model's.
+
+    ``has_more`` says whether a larger limit would give more right proposals.
 
     Raise InvalidRequestError if there is too little to fit on, or nothing to learn.
     """
@@ -99,7 +105,9 @@ def fit_gate(table: ReadProposals, default: EditGate, *, has_more: bool) -> Fitt
         raise InvalidRequestError(
             "This model's reading does not tell right proposals from wrong ones, so nothing can be calibrated: use another model."
         )
-    return FittedGate(gate, table, held_out, _score(table, held_out), _score(table, _probabilities(default, table.odds)))
+    return FittedGate(
+        gate, table, held_out, _score(table, held_out), _score(table, _probabilities(default, table.odds))
+    )
 
 
 def _check(table: ReadProposals, remedy: str) -> None:

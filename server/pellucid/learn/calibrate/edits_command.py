@@ -52,7 +52,8 @@ class CalibrateEditsOptions:
 def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
     """Calibrate the next edits of the first model of the settings, and store and print the result.
 
-    Edits that an interrupted run has read are not read again. Raises a PellucidError with one sentence if calibrating is not possible.
+    Edits that an interrupted run has read are not read again. Raises a PellucidError with one
+    sentence if calibrating is not possible.
     """
     with Steps() as steps:
         suite = NextEdit(options.path, options.limit, steps)
@@ -113,14 +114,19 @@ def _records_path(suite: NextEdit, subject: Subject, folder: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other processes from writing the same records. Raises InvalidRequestError if one does."""
+    """Keep other processes from writing the same records.
+
+    Raises InvalidRequestError if one does.
+    """
     with atomic_files.errors_explained(path.parent, ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise InvalidRequestError("Another process is calibrating with these edits: wait for it, and repeat the command.") from None
+            raise InvalidRequestError(
+                "Another process is calibrating with these edits: wait for it, and repeat the command."
+            ) from None
     try:
         yield
     finally:
@@ -136,7 +142,10 @@ async def _read(suite: NextEdit, subject: Subject, path: Path) -> list[SuiteReco
 
 
 def _stored(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile, out: Path | None) -> tuple[Path | None, str]:
-    """Store a gate in a file that was named, or for the model if that was decided. Return its path, if it was stored, and the reason."""
+    """Store a gate in a file that was named, or for the model if that was decided.
+
+    Return its path, if it was stored, and the reason.
+    """
     is_stored, reason = (True, "") if out is not None else _decided(gate, fitted, file)
     if not is_stored:
         return None, reason
@@ -145,28 +154,42 @@ def _stored(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile, out: 
     if out is not None:
         return path, f"The calibration is in {path}."
     without = "the default model's" if file.builtin() is None else "the built-in one"
-    return path, f"{reason} It is in {path}. Editors use it from their next connection on; delete the file to return to {without}."
+    return (
+        path,
+        f"{reason} It is in {path}. Editors use it from their next connection on; delete the file to return to {without}.",
+    )
 
 
 def _decided(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile) -> tuple[bool, str]:
     """Return whether to store a gate for the model, and a sentence with the reason.
 
-    A calibration of these weights is replaced only by a clearly better one, or by one from more edits of the same source: it may have been
-    fitted on some of these edits, which the new one is judged without.
+    A calibration of these weights is replaced only by a clearly better one, or by one from more
+    edits of the same source: it may have been fitted on some of these edits, which the new one is
+    judged without.
     """
     present = _present(file)
     if present is None:
         lead = fitted.lead_over(default_gate())
         if lead.high < 0:
-            return False, "On these edits the calibration is clearly worse than the default model's, so it was not stored."
+            return (
+                False,
+                "On these edits the calibration is clearly worse than the default model's, so it was not stored.",
+            )
         better = "clearly better" if lead.low > 0 else "not clearly worse"
         return True, f"On these edits the calibration is {better} than the default model's, so it was stored."
-    name = "the built-in one" if present.about == (file.builtin() or {}).get("about") else f"the present one in {file.path}"
+    name = (
+        "the built-in one"
+        if present.about == (file.builtin() or {}).get("about")
+        else f"the present one in {file.path}"
+    )
     lead = fitted.lead_over(present)
     if lead.low > 0:
         return True, f"On these edits the calibration is clearly better than {name}, so it was stored."
     if lead.high >= 0 and _has_more_edits(gate, present):
-        return True, f"The calibration has more edits of the same source than {name} and is not clearly worse, so it was stored."
+        return (
+            True,
+            f"The calibration has more edits of the same source than {name} and is not clearly worse, so it was stored.",
+        )
     return False, f"On these edits the calibration is not clearly better than {name}, so it was not stored."
 
 
@@ -181,7 +204,9 @@ def _present(file: EditCalibrationFile) -> EditGate | None:
 
 def _has_more_edits(gate: EditGate, present: EditGate) -> bool:
     known = present.about.get("edits")
-    return gate.about["source"] == present.about.get("source") and isinstance(known, int) and gate.about["edits"] > known
+    return (
+        gate.about["source"] == present.about.get("source") and isinstance(known, int) and gate.about["edits"] > known
+    )
 
 
 def _figures(table: ReadProposals, fitted: FittedGate) -> dict[str, Any]:
@@ -216,5 +241,8 @@ def _show(fitted: FittedGate, table: ReadProposals, console: Console) -> None:
         "log loss": lambda score: score.loss,
     }
     for name, metric in rows.items():
-        grid.add_row(name, *(f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" for one in map(metric, (fitted.default, fitted.score))))
+        grid.add_row(
+            name,
+            *(f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" for one in map(metric, (fitted.default, fitted.score))),
+        )
     console.print(grid)

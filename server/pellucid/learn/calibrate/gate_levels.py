@@ -14,11 +14,33 @@ from pellucid.learn.calibrate.training_rows import Floats, Ints, Table
 COSTS: Mapping[GateLevel, float] = {GateLevel.QUIET: 1.5, GateLevel.NORMAL: 0.5, GateLevel.EAGER: 0.1}
 """The cost of a wrong suggestion at each level, relative to the gain of a right one.
 
-They are chosen, not fitted: a level means the same for every model. The acceptance rate is not the target: showing next to nothing would
-maximize it.
+They are chosen, not fitted: a level means the same for every model. The acceptance rate is not the
+target: showing next to nothing would maximize it.
 """
 
-CURVE_COSTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0)
+CURVE_COSTS = (
+    0.0,
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.8,
+    1.0,
+    1.25,
+    1.5,
+    2.0,
+    2.5,
+    3.0,
+    4.0,
+    6.0,
+    9.0,
+    14.0,
+    20.0,
+)
 """Costs whose effect is shown."""
 
 
@@ -26,9 +48,10 @@ CURVE_COSTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.
 class LevelOutcome:
     """The effect of a level on suggestions.
 
-    Of the ``wrong`` ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the others still show something wrong. Of the
-    ``right`` ones, ``lost`` are not shown and ``shortened`` are shown in part. ``kept`` is the mean share of a right one's characters that
-    is shown.
+    Of the ``wrong`` ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the
+    others still show something wrong. Of the ``right`` ones, ``lost`` are not shown and
+    ``shortened`` are shown in part. ``kept`` is the mean share of a right one's characters that is
+    shown.
     """
 
     wrong: int
@@ -46,7 +69,10 @@ class LevelOutcome:
 
     @property
     def loss(self) -> float:
-        """Mean share of a right suggestion that is not shown. A suggestion of which one word is shown is nearly lost."""
+        """Mean share of a right suggestion that is not shown.
+
+        A suggestion of which one word is shown is nearly lost.
+        """
         return 1 - self.kept
 
     @property
@@ -72,13 +98,17 @@ def curve(table: Table, probabilities: Floats) -> list[LevelPoint]:
 def shown(table: Table, probabilities: Floats, cost: float) -> Ints:
     """Return the row of each suggestion's shown part, of shape (suggestions,); -1 for a hidden one.
 
-    It is the part with the largest expected gain, as in :mod:`pellucid.completion.trust.calibrated_gate`.
+    It is the part with the largest expected gain, as in
+    :mod:`pellucid.completion.trust.calibrated_gate`.
     """
     starts = np.flatnonzero(np.diff(table.suggestions, prepend=-1))
     sizes = np.diff(starts, append=table.size)
     shares = table.characters / np.repeat(table.characters[starts], sizes)
     gains = probabilities * shares - (1 - probabilities) * cost
-    best = np.array([start + np.argmax(gains[start : start + size]) for start, size in zip(starts, sizes, strict=True)], dtype=np.int64)
+    best = np.array(
+        [start + np.argmax(gains[start : start + size]) for start, size in zip(starts, sizes, strict=True)],
+        dtype=np.int64,
+    )
     return np.where(gains[best] > 0, best, -1)
 
 

@@ -12,7 +12,15 @@ from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn import metrics
-from pellucid.learn.calibrate.gate_levels import COSTS, LevelOutcome, LevelPoint, curve, outcome, shown, shown_by_thresholds
+from pellucid.learn.calibrate.gate_levels import (
+    COSTS,
+    LevelOutcome,
+    LevelPoint,
+    curve,
+    outcome,
+    shown,
+    shown_by_thresholds,
+)
 from pellucid.learn.calibrate.probability_models import FittedModel, check_files, predict
 from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Bools, Floats, Table
@@ -32,8 +40,9 @@ LENGTHS = (("up to 10 characters", 0, 10), ("11 to 40 characters", 11, 40), ("mo
 class Score:
     """Metrics of the probabilities of whole suggestions, with intervals by resampling files.
 
-    ``width`` and ``mass`` are expected calibration errors with ten bins of equal width and fifteen of equal mass. ``chance`` is the
-    expected ``width`` of perfect probabilities with as few suggestions.
+    ``width`` and ``mass`` are expected calibration errors with ten bins of equal width and fifteen
+    of equal mass. ``chance`` is the expected ``width`` of perfect probabilities with as few
+    suggestions.
     """
 
     width: Interval
@@ -58,10 +67,12 @@ class LevelCheck:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The result of a calibration. ``scores``, ``bars``, ``checks`` and ``outcomes`` are measured on the test files.
+    """The result of a calibration.
 
-    ``tested`` has the effect of every cost of a wrong suggestion, ``outcomes`` for each level that of the calibration and of the fixed
-    thresholds.
+    ``scores``, ``bars``, ``checks`` and ``outcomes`` are measured on the test files.
+
+    ``tested`` has the effect of every cost of a wrong suggestion, ``outcomes`` for each level that
+    of the calibration and of the fixed thresholds.
     """
 
     calibration: Calibration
@@ -78,7 +89,8 @@ class Findings:
 def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[FittedModel]) -> Findings:
     """Measure fitted models, best first, on the records of files that they were not fitted on.
 
-    Raises InvalidRequestError if there are no suggestions, if all are right or all wrong, or if all are of one file.
+    Raises InvalidRequestError if there are no suggestions, if all are right or all wrong, or if all
+    are of one file.
     """
     test = Table.of(records)
     whole = test.only(test.whole)
@@ -125,7 +137,10 @@ def score(probabilities: Floats, table: Table) -> Score:
         return metrics.bootstrap([np.arange(len(of_files))], of_drawn, resamples=RESAMPLES, bounds=(-math.inf, most))
 
     generator = np.random.default_rng(0)
-    drawn = [metrics.calibration_error(probabilities, generator.random(len(probabilities)) < probabilities) for _ in range(SIMULATIONS)]
+    drawn = [
+        metrics.calibration_error(probabilities, generator.random(len(probabilities)) < probabilities)
+        for _ in range(SIMULATIONS)
+    ]
     return Score(
         width=interval(metrics.calibration_error, 1.0),
         mass=interval(lambda p, y: metrics.calibration_error(p, y, MASS_BINS, "mass"), 1.0),
@@ -149,7 +164,9 @@ def checks(table: Table, before: Floats, after: Floats) -> list[LevelCheck]:
         "several lines": lines,
         **{name: (length >= least) & (length <= most) for name, least, most in LENGTHS},
     }
-    groups = {name: rows & table.whole for name, rows in groups.items()} | {"parts that may be shown alone": ~table.whole}
+    groups = {name: rows & table.whole for name, rows in groups.items()} | {
+        "parts that may be shown alone": ~table.whole
+    }
     return [
         LevelCheck(
             name,

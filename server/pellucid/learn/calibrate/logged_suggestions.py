@@ -13,17 +13,18 @@ from pellucid.learn.calibrate.training_rows import Table
 MAX_WEIGHT = 0.5
 """Largest weight of the log relative to the replay.
 
-The log holds only what the gate let through, and an accepted suggestion may still be edited. It shows how this user's code differs, but
-must not outvote certain knowledge. It is not used for choosing or measuring: a calibration that is judged by acceptance learns to show
-less.
+The log holds only what the gate let through, and an accepted suggestion may still be edited. It
+shows how this user's code differs, but must not outvote certain knowledge. It is not used for
+choosing or measuring: a calibration that is judged by acceptance learns to show less.
 """
 
 
 def logged_table(entries: Sequence[LogEntry], replayed: float) -> Table | None:
     """Return the rows of a log for a replay of ``replayed`` suggestions; None if the log is empty.
 
-    Accepted suggestions are right and dismissed ones wrong; of shortened ones the part is right and the whole wrong. A suggestion that the
-    gate had shortened does not count as whole. Each editor session counts as one file, because its suggestions are not independent.
+    Accepted suggestions are right and dismissed ones wrong; of shortened ones the part is right and
+    the whole wrong. A suggestion that the gate had shortened does not count as whole. Each editor
+    session counts as one file, because its suggestions are not independent.
     """
     rows: list[tuple[tuple[float, ...], bool, bool, int, str]] = []
     for number, entry in enumerate(entries):

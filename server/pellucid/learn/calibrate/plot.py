@@ -26,7 +26,10 @@ HEIGHT = BOTTOM + COUNTS_HEIGHT + 78
 
 
 def draw_findings(findings: Findings, path: Path) -> None:
-    """Write the picture of a calibration to a file. Raises InvalidRequestError if the system refuses."""
+    """Write the picture of a calibration to a file.
+
+    Raises InvalidRequestError if the system refuses.
+    """
     write_picture(path, picture(findings))
 
 
@@ -35,7 +38,9 @@ def picture(findings: Findings) -> Picture:
     model, count = findings.calibration.about.get("model", "a model"), int(findings.test.whole.sum())
     title = f"How far suggestions of {model} can be trusted"
     files = len(set(findings.test.files.tolist()))
-    subtitle = f"{count} suggestions in {files} files that were not used for fitting; thin lines are 95 % intervals (Wilson)."
+    subtitle = (
+        f"{count} suggestions in {files} files that were not used for fitting; thin lines are 95 % intervals (Wilson)."
+    )
     kind = findings.calibration.kind
     drawn = Picture(WIDTH, HEIGHT, title, f"{subtitle} {_in_words(findings.bars[kind])}")
     drawn.text(LEFT - 28, 40, title, "title")
@@ -60,7 +65,9 @@ def _draw_reliability(drawn: Picture, left: float, heading: str, bars: Sequence[
         drawn.line(middle, y.at(bar.accuracy.low), middle, y.at(bar.accuracy.high), "interval")
         drawn.dot(middle, y.at(bar.accuracy.value), 3.5, "dot")
         column, tall = x.at((min(int(bar.confidence * 10), 9) + 0.5) / 10), max(height.at(bar.count), 1)
-        drawn.bar(column - 9, base - tall, 18, tall, "count")  # in the middle of its tenth, so that no two counts overlap
+        drawn.bar(
+            column - 9, base - tall, 18, tall, "count"
+        )  # in the middle of its tenth, so that no two counts overlap
         drawn.text(column, base + 13, str(bar.count), "small", Anchor.MIDDLE)
 
 
@@ -78,7 +85,10 @@ def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
 
 
 def _draw_axes(drawn: Picture, left: float, heading: str, along: str, up: str) -> tuple[Scale, Scale]:
-    """Draw a panel's frame with percentages along both sides. Return the scales of shares, horizontal and vertical."""
+    """Draw a panel's frame with percentages along both sides.
+
+    Return the scales of shares, horizontal and vertical.
+    """
     x, y = Scale(0, 1, left, left + SIDE), Scale(0, 1, BOTTOM, TOP)
     drawn.text(left, TOP - 26, heading, "panel")
     drawn.bar(left, TOP, SIDE, SIDE, "frame")

@@ -30,13 +30,17 @@ MIN_FILES = 2
 """Fewest files with suggestions: one can be left out, and files can be resampled."""
 
 ISOTONIC_FROM = 1000
-"""Suggestions from which on isotonic regression does not overfit (Niculescu-Mizil and Caruana 2005)."""
+"""Suggestions from which on isotonic regression does not overfit (Niculescu-Mizil and Caruana
+2005).
+"""
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidate inverse ridge penalties of logistic regression on standardized features."""
 
 NEARLY_FREE = 1e4
-"""Inverse ridge penalty of the two-parameter curve: just enough to keep the coefficients finite for separable data."""
+"""Inverse ridge penalty of the two-parameter curve: just enough to keep the coefficients finite for
+separable data.
+"""
 
 
 PRIOR_SCALE = 10.0
@@ -47,8 +51,9 @@ PRIOR_SCALE = 10.0
 class FittedModel:
     """A model with its coefficients; ``numbers`` are those of :class:`pellucid.completion.trust.calibration.Calibration`.
 
-    ``strength`` is the inverse penalty, if there is one; ``loss`` is the log loss in nats on left-out files, and ``held_out`` of shape (n,)
-    holds each row's probability while its file was left out.
+    ``strength`` is the inverse penalty, if there is one; ``loss`` is the log loss in nats on
+    left-out files, and ``held_out`` of shape (n,) holds each row's probability while its file was
+    left out.
     """
 
     kind: CalibrationKind
@@ -85,11 +90,14 @@ def check_files(table: Table, purpose: str) -> None:
 
 
 def fit_all(table: Table, more: Table | None = None, prior: Sequence[float] | None = None) -> list[FittedModel]:
-    """Fit every model that the data allow, and sort them, best first. ``more`` is used for fitting only: an editor's log.
+    """Fit every model that the data allow, and sort them, best first.
 
-    ``prior`` are the coefficients of a logistic regression on other code, such as the built-in one. They are tried as they are (with a
-    ``strength`` of None), and with their logit as one more feature, which corrects them. They come first unless another model is better on
-    left-out files by more than chance: a few hundred suggestions of one's own say less than thousands of others.
+    ``more`` is used for fitting only: an editor's log.
+
+    ``prior`` are the coefficients of a logistic regression on other code, such as the built-in one.
+    They are tried as they are (with a ``strength`` of None), and with their logit as one more
+    feature, which corrects them. They come first unless another model is better on left-out files
+    by more than chance: a few hundred suggestions of one's own say less than thousands of others.
     """
     check(table)
     candidates: list[tuple[CalibrationKind, float | None, Sequence[float] | None]]
@@ -101,10 +109,17 @@ def fit_all(table: Table, more: Table | None = None, prior: Sequence[float] | No
         candidates.append((CalibrationKind.ISOTONIC, None, None))
     fitted = [_judged(table, more, *candidate) for candidate in candidates]
     unchanged = next(
-        (model for model, (_, strength, start) in zip(fitted, candidates, strict=True) if start is not None and strength is None), None
+        (
+            model
+            for model, (_, strength, start) in zip(fitted, candidates, strict=True)
+            if start is not None and strength is None
+        ),
+        None,
     )
     best: dict[CalibrationKind, FittedModel] = {}
-    for found in sorted(fitted, key=lambda one: (one is not unchanged and not _is_clearly_better(table, one, unchanged), one.loss)):
+    for found in sorted(
+        fitted, key=lambda one: (one is not unchanged and not _is_clearly_better(table, one, unchanged), one.loss)
+    ):
         best.setdefault(found.kind, found)
     return list(best.values())
 
@@ -136,7 +151,9 @@ def predict(kind: CalibrationKind, numbers: Sequence[float], rows: Floats) -> Fl
     return _logistic(numbers[0] + ((rows - means) / scales) @ weights)
 
 
-def _judged(table: Table, more: Table | None, kind: CalibrationKind, strength: float | None, prior: Sequence[float] | None) -> FittedModel:
+def _judged(
+    table: Table, more: Table | None, kind: CalibrationKind, strength: float | None, prior: Sequence[float] | None
+) -> FittedModel:
     """Fit a model on all rows, and compute its predictions for files that were left out."""
     held_out = np.empty(table.size)
     for inside, outside in _folds(table):
@@ -156,11 +173,15 @@ def _with(table: Table, more: Table | None) -> Table:
     return table if more is None else table.and_also(more)
 
 
-def _fit(table: Table, kind: CalibrationKind, strength: float | None, prior: Sequence[float] | None = None) -> tuple[float, ...]:
+def _fit(
+    table: Table, kind: CalibrationKind, strength: float | None, prior: Sequence[float] | None = None
+) -> tuple[float, ...]:
     if prior is not None and strength is None:
         return tuple(prior)
     if kind is not CalibrationKind.LOGISTIC:
-        table = table.only(table.whole)  # parts are right more often than wholes, and a curve of the mean alone cannot tell them apart
+        table = table.only(
+            table.whole
+        )  # parts are right more often than wholes, and a curve of the mean alone cannot tell them apart
     if len(np.unique(table.right)) < 2:
         raise InvalidRequestError("All suggestions of some files are right, or all are wrong: use more --cursors.")
     if kind is CalibrationKind.RAW:
@@ -179,7 +200,8 @@ def _fit(table: Table, kind: CalibrationKind, strength: float | None, prior: Seq
     if prior is None:
         bias, weights = _regress(rows, table.right, table.weights, strength)
         return (bias, *map(float, [*weights, *means, *scales]))
-    # The prior's logit is one more feature, scaled so that ridge hardly shrinks its weight; those of the others are the corrections.
+    # The prior's logit is one more feature, scaled so that ridge hardly shrinks its weight; those
+    # of the others are the corrections.
     bias_before, before = _on_scale(prior, means, scales)
     logits = bias_before + rows @ before
     bias, weights = _regress(np.column_stack([rows, logits * PRIOR_SCALE]), table.right, table.weights, strength)

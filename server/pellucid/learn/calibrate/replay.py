@@ -45,7 +45,11 @@ def replay_identity(model: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def replay_cursors(
-    assistant: Assistant, model: str, texts: Mapping[str, str], cursors: Sequence[ReplayCursor], file: SuggestionRecordFile
+    assistant: Assistant,
+    model: str,
+    texts: Mapping[str, str],
+    cursors: Sequence[ReplayCursor],
+    file: SuggestionRecordFile,
 ) -> list[SuggestionRecord]:
     """Return a model's suggestions at cursors in ``texts``, each with the text after the cursor and without it.
 
@@ -53,7 +57,9 @@ def replay_cursors(
     """
     done = {record.key for record in file.read()}
     asks = [(cursor, suffix) for cursor in cursors for suffix in (True, False)]
-    left = [(cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.kind, cursor.at, suffix) not in done]
+    left = [
+        (cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.kind, cursor.at, suffix) not in done
+    ]
     if len(left) < len(asks):
         sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are already in {file.path}.\n")
     if left:
@@ -67,10 +73,15 @@ class Replay:
     """Requests suggestions at cursors, and passes each to ``keep`` at once."""
 
     def __init__(
-        self, assistant: Assistant, model: str, texts: Mapping[str, str], keep: Callable[[Sequence[SuggestionRecord]], None]
+        self,
+        assistant: Assistant,
+        model: str,
+        texts: Mapping[str, str],
+        keep: Callable[[Sequence[SuggestionRecord]], None],
     ) -> None:
-        # A time limit would make suggestions depend on the machine's load, and generating ahead has no reader.
-        # The editor's open files are unknown, so suggestions are those of an editor with no other file open.
+        # A time limit would make suggestions depend on the machine's load, and generating ahead has
+        # no reader. The editor's open files are unknown, so suggestions are those of an editor with
+        # no other file open.
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)
         self._model = model
@@ -110,7 +121,9 @@ class Replay:
             heard.append(candidate)
             return show_all(candidate.tokens)
 
-        completer = Completer(self._settings, lambda: self._provider, context, RecentAnswers(), model=self._model, gate=note)
+        completer = Completer(
+            self._settings, lambda: self._provider, context, RecentAnswers(), model=self._model, gate=note
+        )
         text = self._texts[cursor.document]
         await completer.suggest(cursor.place(text, suffix=suffix))
         explanation = completer.journal.explanations.find()
@@ -119,13 +132,19 @@ class Replay:
         return _record(cursor, suffix, explanation, heard[0] if heard else None, cursor.truth(text, suffix=suffix))
 
 
-def _record(cursor: ReplayCursor, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str) -> SuggestionRecord:
+def _record(
+    cursor: ReplayCursor, suffix: bool, explanation: Explanation, candidate: Candidate | None, truth: str
+) -> SuggestionRecord:
     record = SuggestionRecord(cursor.document, cursor.kind, cursor.at, suffix, str(explanation.ending))
     if candidate is None:
         return record
     at = candidate.cursor_features
     text = candidate.text
-    found = [SuggestionPart(len(text), _numbers(features(candidate.tokens, at, candidate.ending, whole=True)), is_right(text, truth))]
+    found = [
+        SuggestionPart(
+            len(text), _numbers(features(candidate.tokens, at, candidate.ending, whole=True)), is_right(text, truth)
+        )
+    ]
     for length in candidate.part_ends:
         numbers = _numbers(features(truncate(candidate.tokens, length), at, candidate.ending, whole=False))
         found.append(SuggestionPart(length, numbers, is_right(text[:length], truth)))

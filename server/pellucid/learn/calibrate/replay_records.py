@@ -29,9 +29,12 @@ class SuggestionPart:
 
 @dataclass(frozen=True, slots=True)
 class SuggestionRecord:
-    """The suggestion at a cursor: the whole, then the parts that can be shown alone, longest first. It holds no text.
+    """The suggestion at a cursor: the whole, then the parts that can be shown alone, longest first.
 
-    ``ending`` is the reason why it ends, ``shown`` the number of characters that each level's thresholds let through.
+    It holds no text.
+
+    ``ending`` is the reason why it ends, ``shown`` the number of characters that each level's
+    thresholds let through.
     """
 
     document: str
@@ -76,9 +79,13 @@ class SuggestionRecordFile:
             head, *lines = [json.loads(line) for line in whole.splitlines()] or [None]
             records = [_record(line) for line in lines]
         except (ValueError, TypeError, KeyError) as error:
-            raise InvalidRequestError(f"{self.path} contains no records of a replay ({error}): name another file with --records.") from None
+            raise InvalidRequestError(
+                f"{self.path} contains no records of a replay ({error}): name another file with --records."
+            ) from None
         if head is not None and head != self._head:
-            raise InvalidRequestError(f"{self.path} contains the records of another run: name another file with --records, or delete it.")
+            raise InvalidRequestError(
+                f"{self.path} contains the records of another run: name another file with --records, or delete it."
+            )
         if whole != text:
             self._write("r+", whole)
         return records
@@ -96,8 +103,14 @@ class SuggestionRecordFile:
                 file.truncate()
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            why = "the disk is full: free some space" if full else f"{error.strerror or error}: name another file with --records"
-            raise InvalidRequestError(f"The records cannot be written to {self.path}, {why}; the records so far are kept.") from None
+            why = (
+                "the disk is full: free some space"
+                if full
+                else f"{error.strerror or error}: name another file with --records"
+            )
+            raise InvalidRequestError(
+                f"The records cannot be written to {self.path}, {why}; the records so far are kept."
+            ) from None
 
 
 def _record(line: Mapping[str, Any]) -> SuggestionRecord:

@@ -25,7 +25,10 @@ MODEL_LABELS: Mapping[CalibrationKind, str] = {
 
 
 def as_record(findings: Findings) -> dict[str, Any]:
-    """Return the calibration as it is stored, with the figures that are shown to people. It is part of every list of models."""
+    """Return the calibration as it is stored, with the figures that are shown to people.
+
+    It is part of every list of models.
+    """
     record = findings.calibration.record
     measured = figures(findings)
     kinds = (CalibrationKind.RAW, findings.calibration.kind)
@@ -114,7 +117,9 @@ def _checks(findings: Findings) -> Grid:
     for name in ("", "suggestions", "right", "predicted before", "after"):
         grid.add_column(name, justify="left" if not name else "right")
     for check in findings.checks:
-        grid.add_row(check.name, f"{check.count:,}", _with_interval(check.right), f"{check.before:.3f}", f"{check.after:.3f}")
+        grid.add_row(
+            check.name, f"{check.count:,}", _with_interval(check.right), f"{check.before:.3f}", f"{check.after:.3f}"
+        )
     return grid
 
 

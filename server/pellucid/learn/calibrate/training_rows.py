@@ -25,8 +25,8 @@ PART_WEIGHT = 1.0
 class Table:
     """A row for each part of a suggestion.
 
-    ``numbers`` (n, features), ``right`` (n,), ``weights`` (n,); ``whole`` (n,) is True for a whole suggestion; ``suggestions`` (n,) and
-    ``files`` (n,) number the suggestion and the file of a row.
+    ``numbers`` (n, features), ``right`` (n,), ``weights`` (n,); ``whole`` (n,) is True for a whole
+    suggestion; ``suggestions`` (n,) and ``files`` (n,) number the suggestion and the file of a row.
     """
 
     numbers: Floats
@@ -41,7 +41,14 @@ class Table:
         """Return the rows of records. A record without a suggestion has none."""
         names = {name: number for number, name in enumerate(sorted({record.document for record in records}))}
         rows = [
-            (part.numbers, part.right, 1.0 if not at else PART_WEIGHT / (len(record.parts) - 1), at == 0, number, names[record.document])
+            (
+                part.numbers,
+                part.right,
+                1.0 if not at else PART_WEIGHT / (len(record.parts) - 1),
+                at == 0,
+                number,
+                names[record.document],
+            )
             for number, record in enumerate(records)
             for at, part in enumerate(record.parts)
         ]
@@ -66,7 +73,10 @@ class Table:
 
     def and_also(self, other: Table) -> Table:
         """Return the rows of both tables, with separate suggestions and files."""
-        columns = {field.name: np.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self)}
+        columns = {
+            field.name: np.concatenate([getattr(self, field.name), getattr(other, field.name)])
+            for field in fields(self)
+        }
         for name in ("suggestions", "files"):
             mine = getattr(self, name)
             columns[name][len(mine) :] += mine.max(initial=-1) + 1

@@ -1,4 +1,7 @@
-"""Reads the files of benchmarks from a folder. Nothing is downloaded: an error for a missing file names its origin."""
+"""Reads the files of benchmarks from a folder.
+
+Nothing is downloaded: an error for a missing file names its origin.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ from pellucid.system.atomic_files import human
 from pellucid.system.regular_files import read_bytes
 
 LARGEST_BYTES = 256 << 20
-"""Bytes of the largest file, and of what a compressed one holds. Published benchmarks have up to 100 MB."""
+"""Bytes of the largest file, and of what a compressed one holds.
+Published benchmarks have up to 100 MB.
+"""
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -33,25 +38,39 @@ class BenchmarkSource:
     origin: str
 
     def find(self, folder: Path | None) -> Path:
-        """Return the path of the file. Raises InvalidRequestError if the folder does not have it."""
+        """Return the path of the file.
+
+        Raises InvalidRequestError if the folder does not have it.
+        """
         wanted = self.names[0]
         if folder is None:
-            raise InvalidRequestError(f"{wanted} is needed ({self.origin}): name the folder that contains it with --data.")
+            raise InvalidRequestError(
+                f"{wanted} is needed ({self.origin}): name the folder that contains it with --data."
+            )
         found = next((folder / name for name in self.names if (folder / name).is_file()), None)
         if found is None:
-            raise InvalidRequestError(f"There is no {' or '.join(self.names)} in {folder}: download it from {self.origin}.")
+            raise InvalidRequestError(
+                f"There is no {' or '.join(self.names)} in {folder}: download it from {self.origin}."
+            )
         return found
 
 
 HUMANEVAL = BenchmarkSource(("HumanEval.jsonl.gz", "HumanEval.jsonl"), "github.com/openai/human-eval, data/, MIT")
 SINGLE_LINES = BenchmarkSource(
-    ("HumanEval-SingleLineInfilling.jsonl.gz", "HumanEval-SingleLineInfilling-dev.jsonl.gz", "HumanEval-SingleLineInfilling.jsonl"),
+    (
+        "HumanEval-SingleLineInfilling.jsonl.gz",
+        "HumanEval-SingleLineInfilling-dev.jsonl.gz",
+        "HumanEval-SingleLineInfilling.jsonl",
+    ),
     "github.com/openai/human-eval-infilling, data/, MIT",
 )
-TRUTHFULQA = BenchmarkSource(("truthfulqa_mc_task.json", "mc_task.json"), "github.com/sylinrl/TruthfulQA, data/mc_task.json, Apache-2.0")
+TRUTHFULQA = BenchmarkSource(
+    ("truthfulqa_mc_task.json", "mc_task.json"), "github.com/sylinrl/TruthfulQA, data/mc_task.json, Apache-2.0"
+)
 CROWS_PAIRS = BenchmarkSource(("crows_pairs_anonymized.csv",), "github.com/nyu-mll/crows-pairs, data/, CC BY-SA 4.0")
 WINOGENDER = BenchmarkSource(
-    ("winogender_all_sentences.tsv", "all_sentences.tsv"), "github.com/rudinger/winogender-schemas, data/all_sentences.tsv, MIT"
+    ("winogender_all_sentences.tsv", "all_sentences.tsv"),
+    "github.com/rudinger/winogender-schemas, data/all_sentences.tsv, MIT",
 )
 
 
@@ -61,13 +80,17 @@ def json_lines(path: Path, fields: Sequence[str]) -> list[Json]:
     Raises InvalidRequestError that names the first invalid line.
     """
     records = []
-    for number, line in enumerate(_text(path).split("\n"), 1):  # splitlines() would also split at characters that JSON allows in a string
+    for number, line in enumerate(
+        _text(path).split("\n"), 1
+    ):  # splitlines() would also split at characters that JSON allows in a string
         if not line.strip():
             continue
         try:
             record = json.loads(line)
         except ValueError:
-            raise InvalidRequestError(f"Line {number} of {path} is not JSON: the file is damaged, download it again.") from None
+            raise InvalidRequestError(
+                f"Line {number} of {path} is not JSON: the file is damaged, download it again."
+            ) from None
         records.append(_checked(record, fields, f"Line {number} of {path}"))
     if not records:
         raise InvalidRequestError(f"{path} is empty: download it again.")
@@ -75,7 +98,10 @@ def json_lines(path: Path, fields: Sequence[str]) -> list[Json]:
 
 
 def json_array(path: Path, fields: Mapping[str, type]) -> list[Json]:
-    """Read the objects of one JSON array, each with ``fields``. Raises InvalidRequestError for anything else."""
+    """Read the objects of one JSON array, each with ``fields``.
+
+    Raises InvalidRequestError for anything else.
+    """
     try:
         records = json.loads(_text(path))
     except ValueError:
@@ -85,17 +111,24 @@ def json_array(path: Path, fields: Mapping[str, type]) -> list[Json]:
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict) or any(not isinstance(record.get(name), kind) for name, kind in fields.items()):
             wanted = ", ".join(fields)
-            raise InvalidRequestError(f"Record {number} of {path} lacks the fields {wanted}: the file is damaged, download it again.")
+            raise InvalidRequestError(
+                f"Record {number} of {path} lacks the fields {wanted}: the file is damaged, download it again."
+            )
     return records
 
 
 def rows(path: Path, fields: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """Read the rows of a table with a header and non-empty ``fields``. Raises InvalidRequestError for any other file."""
+    """Read the rows of a table with a header and non-empty ``fields``.
+
+    Raises InvalidRequestError for any other file.
+    """
     found = list(csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter))
     for number, row in enumerate(found, 2):
         missing = [name for name in fields if not row.get(name)]
         if missing:
-            raise InvalidRequestError(f"Line {number} of {path} has no {missing[0]}: the file is damaged, download it again.")
+            raise InvalidRequestError(
+                f"Line {number} of {path} has no {missing[0]}: the file is damaged, download it again."
+            )
     if not found:
         raise InvalidRequestError(f"{path} is empty: download it again.")
     return found
@@ -129,7 +162,9 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InvalidRequestError(f"{path} cannot be read ({reason}): the file is damaged, download it again.") from None
+        raise InvalidRequestError(
+            f"{path} cannot be read ({reason}): the file is damaged, download it again."
+        ) from None
 
 
 def fingerprint(path: Path) -> str:

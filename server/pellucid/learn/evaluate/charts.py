@@ -39,7 +39,10 @@ class ChartRow:
 
 
 def bars(title: str, groups: Sequence[Sequence[ChartRow]]) -> str:
-    """Draw bars with their 95 % intervals, a group for each figure and in it a row for each model. Shares have one scale."""
+    """Draw bars with their 95 % intervals, a group for each figure and in it a row for each model.
+
+    Shares have one scale.
+    """
     words = "; ".join(f"{row.figure.label}, {row.model}: {row.figure.show()}" for rows in groups for row in rows)
     drawn = Picture(WIDTH, 0, title, words)
     y = 4

@@ -43,10 +43,13 @@ class ModelSource:
         return open_local(self.settings, model) if self.server is None else open_served(self.server, self.key, model)
 
 
-def evaluate(models: Sequence[str], options: EvaluateOptions, place: ModelSource, folder: Path, *, as_json: bool) -> None:
+def evaluate(
+    models: Sequence[str], options: EvaluateOptions, place: ModelSource, folder: Path, *, as_json: bool
+) -> None:
     """Run the suites on each model, print the figures, and save them with the report.
 
-    Raises InvalidRequestError for a suite, data or a folder that cannot be used, before any model is loaded, and any error of loading.
+    Raises InvalidRequestError for a suite, data or a folder that cannot be used, before any model
+    is loaded, and any error of loading.
     """
     suites = build(options)
     _claim(folder)
@@ -73,7 +76,10 @@ def evaluate(models: Sequence[str], options: EvaluateOptions, place: ModelSource
 
 
 def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
-    """Print the differences between the results of two folders. Raises InvalidRequestError if nothing can be compared."""
+    """Print the differences between the results of two folders.
+
+    Raises InvalidRequestError if nothing can be compared.
+    """
     comparisons = compare(first, second)
     if not as_json:
         show_comparisons(comparisons)
@@ -91,7 +97,12 @@ def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
 
 
 async def _evaluate(
-    model: str, suites: Sequence[Suite], place: ModelSource, folder: Path, results: EvaluationResults, progress: Progress
+    model: str,
+    suites: Sequence[Suite],
+    place: ModelSource,
+    folder: Path,
+    results: EvaluationResults,
+    progress: Progress,
 ) -> EvaluationResults:
     """Run all suites on one model, saving after each."""
     async with place.subject(model) as subject:
@@ -101,10 +112,13 @@ async def _evaluate(
             missing = sorted(suite.needs - subject.abilities)
             if missing:
                 found = SuiteResult(
-                    suite=suite.name, left_out=f"It needs {' and '.join(missing)}, which {subject.description} does not provide."
+                    suite=suite.name,
+                    left_out=f"It needs {' and '.join(missing)}, which {subject.description} does not provide.",
                 )
             else:
-                found, earlier[suite.name] = await run_suite(suite, subject, folder, earlier, result.find(suite.name), progress)
+                found, earlier[suite.name] = await run_suite(
+                    suite, subject, folder, earlier, result.find(suite.name), progress
+                )
             result = result.with_suite(found)
             results = results.with_model(result)
             _save(results, folder)
@@ -117,19 +131,28 @@ def _begun(results: EvaluationResults, subject: Subject) -> ModelResult:
     known = results.find(subject.name)
     if known is not None and known.identity == identity:
         return known
-    return ModelResult(name=subject.name, description=subject.description, folder=folder_name(subject.name), identity=identity)
+    return ModelResult(
+        name=subject.name, description=subject.description, folder=folder_name(subject.name), identity=identity
+    )
 
 
 def _claim(folder: Path) -> None:
-    """Create the folder, or accept one of an earlier evaluation. Raises InvalidRequestError if it holds anything else."""
+    """Create the folder, or accept one of an earlier evaluation.
+
+    Raises InvalidRequestError if it holds anything else.
+    """
     if folder.exists() and not folder.is_dir():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
     if folder.is_dir() and not (folder / FILE).exists() and any(path.name != LOCK for path in folder.iterdir()):
-        raise InvalidRequestError(f"{folder} contains something other than an evaluation: name another folder with --out.")
+        raise InvalidRequestError(
+            f"{folder} contains something other than an evaluation: name another folder with --out."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidRequestError(f"{folder} cannot be created ({error.strerror or error}): name another folder with --out.") from None
+        raise InvalidRequestError(
+            f"{folder} cannot be created ({error.strerror or error}): name another folder with --out."
+        ) from None
 
 
 def _opened(folder: Path) -> EvaluationResults:

@@ -19,7 +19,11 @@ from pellucid.learn.metrics import Interval
 
 @dataclass(frozen=True, slots=True)
 class ResultChange:
-    """One figure in both folders. ``pairs`` is the number of questions asked in both, ``difference`` the second value less the first."""
+    """One figure in both folders.
+
+    ``pairs`` is the number of questions asked in both, ``difference`` the second value less the
+    first.
+    """
 
     suite: str
     label: str
@@ -104,12 +108,16 @@ def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult)
         if now is None or not then.asked or not now.asked:
             left_out.append(f"{then.suite}: only one of them ran it.")
         elif then.settings != now.settings:
-            name = next(name for name in [*then.settings, *now.settings] if then.settings.get(name) != now.settings.get(name))
+            name = next(
+                name for name in [*then.settings, *now.settings] if then.settings.get(name) != now.settings.get(name)
+            )
             left_out.append(f"{then.suite}: the settings differ ({name}).")
         else:
             paths = records_path(first, before.folder, then.suite), records_path(second, after.folder, then.suite)
             kind = KINDS[then.suite]
-            judged = (kind.judge(read_records(path), result.gate) for path, result in zip(paths, (then, now), strict=True))
+            judged = (
+                kind.judge(read_records(path), result.gate) for path, result in zip(paths, (then, now), strict=True)
+            )
             records = _paired(*judged)
             if all(kind.is_pair(a.facts, b.facts) for a, b in zip(*records, strict=True)):
                 changes += _changes(then.suite, *records)
@@ -137,7 +145,9 @@ def _changes(suite: str, before: list[SuiteRecord], after: list[SuiteRecord]) ->
 def _change(suite: str, measure: Measure, before: list[SuiteRecord], after: list[SuiteRecord]) -> ResultChange | None:
     if measure.form in (FigureFormat.BYTES, FigureFormat.COUNT):
         return None
-    pairs = [(a, b) for a, b in zip(before, after, strict=True) if measure.applies(a.facts) and measure.applies(b.facts)]
+    pairs = [
+        (a, b) for a, b in zip(before, after, strict=True) if measure.applies(a.facts) and measure.applies(b.facts)
+    ]
     difference = measure.difference(before, after)
     one, other = (measure.value([pair[side] for pair in pairs]) for side in (0, 1))
     if difference is None or one is None or other is None:

@@ -99,7 +99,9 @@ def _circumstances(results: EvaluationResults) -> str:
 
 
 def _place(circumstances: Circumstances) -> str:
-    return "; ".join(f"{name} {human(float(value)) if name == 'memory' else value}" for name, value in circumstances.place.items())
+    return "; ".join(
+        f"{name} {human(float(value)) if name == 'memory' else value}" for name, value in circumstances.place.items()
+    )
 
 
 def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
@@ -121,7 +123,10 @@ def _asked(results: EvaluationResults, suite: str) -> list[tuple[int, ModelResul
 
 
 def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
-    parts = [f'<section aria-labelledby="{escape(suite)}">', f'<h2 id="{escape(suite)}">{escape(TITLES.get(suite, suite))}</h2>']
+    parts = [
+        f'<section aria-labelledby="{escape(suite)}">',
+        f'<h2 id="{escape(suite)}">{escape(TITLES.get(suite, suite))}</h2>',
+    ]
     parts += [
         f"<p><strong>{escape(model.name)}</strong> was skipped: {escape(result.left_out)}</p>"
         for _, model, result in asked
@@ -186,7 +191,11 @@ def _reliabilities(asked: Asked) -> Iterator[str]:
 
 
 def _costs(asked: Asked) -> Iterator[str]:
-    rows = [[model.name, *(_amount(result.cost, name) for name in COSTS)] for _, model, result in asked if any(result.cost.values())]
+    rows = [
+        [model.name, *(_amount(result.cost, name) for name in COSTS)]
+        for _, model, result in asked
+        if any(result.cost.values())
+    ]
     if rows:
         yield _table("Cost of the questions", ["model", *COSTS.values()], rows, figures_from=1)
 
@@ -212,7 +221,8 @@ def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], fig
 
     names = "".join(f'<th scope="col"{kind(number)}>{escape(name)}</th>' for number, name in enumerate(head))
     lines = "\n".join(
-        "<tr>" + "".join(f"<td{kind(number)}>{escape(cell)}</td>" for number, cell in enumerate(row)) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td{kind(number)}>{escape(cell)}</td>" for number, cell in enumerate(row)) + "</tr>"
+        for row in rows
     )
     title = f"<caption>{escape(caption)}</caption>"
     return f'<div class="scroll"><table>{title}<thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>'

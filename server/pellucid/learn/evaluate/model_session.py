@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 from pellucid.errors import PellucidError
 from pellucid.learn.evaluate.subjects import Subject
-from pellucid.tokens import BACKGROUND, ChatQuery, CompletionQuery, Finish, FinishReason, Message, SamplingParams, ScoreQuery, Token, Usage
+from pellucid.tokens import (
+    BACKGROUND,
+    ChatQuery,
+    CompletionQuery,
+    Finish,
+    FinishReason,
+    Message,
+    SamplingParams,
+    ScoreQuery,
+    Token,
+    Usage,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +52,12 @@ class ModelSession:
         self.usage: Counter[str] = Counter()
 
     async def complete(
-        self, prefix: str, suffix: str | None = None, params: SamplingParams = SamplingParams(), *, stop: Sequence[str] = ()
+        self,
+        prefix: str,
+        suffix: str | None = None,
+        params: SamplingParams = SamplingParams(),
+        *,
+        stop: Sequence[str] = (),
     ) -> ModelAnswer:
         """Continue a text or, with ``suffix``, fill the gap before it."""
         query = CompletionQuery(prefix, suffix, (), params, model=self.subject.name, stop=stop, terms=BACKGROUND)
@@ -62,8 +78,13 @@ class ModelSession:
                 yield item
 
     async def read_ids(self, ids: Sequence[int]) -> list[Token]:
-        """Read a window of text. Return its tokens, each with the model's first choice at its place."""
-        tokens, _ = await self._collect(self.subject.interface.score(ScoreQuery(ids, model=self.subject.name, top_logprobs=1)))
+        """Read a window of text.
+
+        Return its tokens, each with the model's first choice at its place.
+        """
+        tokens, _ = await self._collect(
+            self.subject.interface.score(ScoreQuery(ids, model=self.subject.name, top_logprobs=1))
+        )
         assert len(tokens) == len(ids), "every token is read"
         return tokens
 
@@ -72,15 +93,22 @@ class ModelSession:
         return await self.subject.interface.token_ids(text, model=self.subject.name)
 
     async def likelihood(self, context: str, text: str) -> Likelihood:
-        """Return the likelihood of ``text`` after a context that is not empty. A token that spans their border belongs to the text."""
+        """Return the likelihood of ``text`` after a context that is not empty.
+
+        A token that spans their border belongs to the text.
+        """
         assert context, "the first token of all has no probability"
-        tokens, _ = await self._collect(self.subject.interface.score(ScoreQuery(context + text, model=self.subject.name)))
+        tokens, _ = await self._collect(
+            self.subject.interface.score(ScoreQuery(context + text, model=self.subject.name))
+        )
         left, total, count = len(text.encode()), 0.0, 0
         for token in reversed(tokens):  # backwards, because a BOS or a space that the tokenizer adds may come first
             if left <= 0:
                 break
             if token.logprob is None:
-                raise PellucidError(f"{self.subject.name} reads {context + text!r} as one token, which has no probability.")
+                raise PellucidError(
+                    f"{self.subject.name} reads {context + text!r} as one token, which has no probability."
+                )
             total += token.logprob
             count += 1
             left -= len(token.bytes)
@@ -100,7 +128,10 @@ class ModelSession:
 
     def _check(self, finish: Finish) -> None:
         if finish.reason not in (FinishReason.STOP, FinishReason.LENGTH):
-            raise PellucidError(finish.error or f"{self.subject.name} did not finish an answer ({finish.reason}): run the command again.")
+            raise PellucidError(
+                finish.error
+                or f"{self.subject.name} did not finish an answer ({finish.reason}): run the command again."
+            )
 
     def _count(self, usage: Usage) -> None:
         """Add up tokens, and times in whole microseconds."""

@@ -29,7 +29,9 @@ from pellucid.tokens import ModelCard
 async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
     """Load a model for the duration of its evaluation. Raises any error of loading."""
     with Bars() as bars:
-        engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)  # the settings' adapters are not evaluated
+        engine, assistant = assemble(
+            settings.model_copy(update={"adapters": ()}), [name], bars
+        )  # the settings' adapters are not evaluated
     try:
         card, loaded = assistant.models()[0], assistant.served()[0]  # a model with an adapter is followed by its base
         model = engine.model(card.name)
@@ -65,7 +67,8 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
 async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
     """Open a model of a server: with every method on a Pellucid server, otherwise with what OpenAI's completions offer.
 
-    The address may end in /v1. Raises NotFoundError for a model that the server does not have, UnavailableError if no server answers.
+    The address may end in /v1. Raises NotFoundError for a model that the server does not have,
+    UnavailableError if no server answers.
     """
     url = url.rstrip("/").removesuffix("/v1")
     async with Client(url, key) as client:

@@ -15,13 +15,20 @@ from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, Sc
 
 PROBE = "The sky is blue."
 UNKNOWN_CONTEXT = 1 << 30
-"""OpenAI's API does not expose a model's context length; the server rejects a prompt that is too long."""
+"""OpenAI's API does not expose a model's context length; the server rejects a prompt that is too
+long.
+"""
 
 
 class OpenAIServer:
-    """Client of one server's completions. Anything else raises NotSupportedError. ``transport`` replaces the network in tests."""
+    """Client of one server's completions. Anything else raises NotSupportedError.
 
-    def __init__(self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    ``transport`` replaces the network in tests.
+    """
+
+    def __init__(
+        self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self._http = httpx.AsyncClient(
             base_url=self.url,
@@ -36,7 +43,10 @@ class OpenAIServer:
         await self._http.aclose()
 
     async def subject(self, name: str) -> Subject:
-        """Return a model of the server with the abilities that its API was found to have. Raises NotFoundError for an unknown model."""
+        """Return a model of the server with the abilities that its API was found to have.
+
+        Raises NotFoundError for an unknown model.
+        """
         listed = [str(model.get("id")) for model in (await self._request("GET", "/v1/models")).get("data") or []]
         if name not in listed:
             raise unknown_model(name, listed, f"at {self.url}")
@@ -45,10 +55,15 @@ class OpenAIServer:
             abilities.add(Ability.SCORE)
         identity: dict[str, str | int] = {"name": name, "server": "OpenAI-compatible", "url": self.url}
         description = f"served at {self.url}"
-        return Subject(name, description, identity, self, frozenset(abilities), UNKNOWN_CONTEXT, infill=False, chat=False)
+        return Subject(
+            name, description, identity, self, frozenset(abilities), UNKNOWN_CONTEXT, infill=False, chat=False
+        )
 
     async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
-        """Yield the answer as one token without a probability. A suffix is rejected, because servers silently ignore it."""
+        """Yield the answer as one token without a probability.
+
+        A suffix is rejected, because servers silently ignore it.
+        """
         if query.suffix is not None or query.extra:
             raise NotSupportedError(f"{self.url} may silently ignore a suffix: send only the prefix.")
         params, stop = query.params, query.stop
@@ -63,7 +78,10 @@ class OpenAIServer:
             ends = list(stop)
         reply = await self._request("POST", "/v1/completions", body)
         choice = _choice(reply, self.url)
-        text, reason = str(choice.get("text") or ""), FinishReason.LENGTH if choice.get("finish_reason") == "length" else FinishReason.STOP
+        text, reason = (
+            str(choice.get("text") or ""),
+            FinishReason.LENGTH if choice.get("finish_reason") == "length" else FinishReason.STOP,
+        )
         cut = min((at for at in (text.find(end) for end in ends) if at >= 0), default=len(text))
         if cut < len(text):
             text, reason = text[:cut], FinishReason.STOP
@@ -71,14 +89,19 @@ class OpenAIServer:
         yield Finish(reason, _usage(reply))
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Yield the tokens of a text with their logprobs. The API has no ranks, entropies or ids."""
+        """Yield the tokens of a text with their logprobs.
+
+        The API has no ranks, entropies or ids.
+        """
         text = query.text
         if not isinstance(text, str) or query.special:
             raise NotSupportedError(f"{self.url} reports probabilities only for plain text: send text.")
         reply = await self._request("POST", "/v1/completions", _echo(query.model, text))
         pieces = _echoed(_choice(reply, self.url), text)
         if pieces is None:
-            raise NotSupportedError(f"{self.url} does not report the probabilities of a given text: omit suites that need them.")
+            raise NotSupportedError(
+                f"{self.url} does not report the probabilities of a given text: omit suites that need them."
+            )
         for number, (piece, logprob) in enumerate(pieces):
             yield Token(0, piece, piece.encode(), number, logprob, None, None)
         yield Finish(FinishReason.STOP, _usage(reply))
@@ -92,7 +115,10 @@ class OpenAIServer:
         raise NotSupportedError(f"{self.url} does not report token ids: omit suites that need them.")
 
     async def _shows_probabilities(self, model: str) -> bool:
-        """Return True if ``echo`` returns the prompt's tokens with logprobs. Some servers ignore it."""
+        """Return True if ``echo`` returns the prompt's tokens with logprobs.
+
+        Some servers ignore it.
+        """
         try:
             reply = await self._request("POST", "/v1/completions", _echo(model, PROBE))
             return _echoed(_choice(reply, self.url), PROBE) is not None
@@ -111,12 +137,17 @@ class OpenAIServer:
         except ValueError:
             reply = None
         if response.status_code != httpx.codes.OK or not isinstance(reply, dict):
-            raise PellucidError(f"{self.url}{route} answered with status {response.status_code}: {response.text[:200] or 'nothing'}.")
+            raise PellucidError(
+                f"{self.url}{route} answered with status {response.status_code}: {response.text[:200] or 'nothing'}."
+            )
         return reply
 
 
 def _echo(model: str | None, text: str) -> dict[str, Any]:
-    """Build the request. It asks for one token beyond the prompt, because some servers refuse to generate none."""
+    """Build the request.
+
+    It asks for one token beyond the prompt, because some servers refuse to generate none.
+    """
     return {"model": model, "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
 
 
@@ -131,10 +162,13 @@ def _choice(reply: dict[str, Any], url: str) -> dict[str, Any]:
 def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]] | None:
     """Return the tokens of the text and their logprobs, or None if they are incomplete or do not add up to the text.
 
-    Offsets are not used: some servers include the BOS, a token before the text, in their character counts.
+    Offsets are not used: some servers include the BOS, a token before the text, in their character
+    counts.
     """
     reported = choice.get("logprobs")
-    tokens, logprobs = (reported.get(name) if isinstance(reported, dict) else None for name in ("tokens", "token_logprobs"))
+    tokens, logprobs = (
+        reported.get(name) if isinstance(reported, dict) else None for name in ("tokens", "token_logprobs")
+    )
     if not isinstance(tokens, list) or not isinstance(logprobs, list) or len(tokens) != len(logprobs):
         return None
     own: list[tuple[str, float | None]] = []

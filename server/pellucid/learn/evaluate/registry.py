@@ -28,9 +28,13 @@ GREEDY = humaneval.HumanEvalSampling()
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """The options of suites. ``data`` is the folder of benchmark files, ``text`` the text to read, ``references`` prompts and answers.
+    """The options of suites.
 
-    ``edits`` is a git repository or a folder of releases, whose edits are read ``with_reading`` and ``with_diff``.
+    ``data`` is the folder of benchmark files, ``text`` the text to read, ``references`` prompts and
+    answers.
+
+    ``edits`` is a git repository or a folder of releases, whose edits are read ``with_reading`` and
+    ``with_diff``.
     """
 
     suites: Sequence[str]
@@ -52,7 +56,8 @@ class EvaluateOptions:
 class SuiteKind:
     """A suite by its parts: a builder, the measures of its records, and a test if two models' records form a pair.
 
-    ``judged`` adds to the facts of a record what follows from them and from the gate; measures use both.
+    ``judged`` adds to the facts of a record what follows from them and from the gate; measures use
+    both.
     """
 
     build: Callable[[EvaluateOptions], Suite]
@@ -68,7 +73,9 @@ class SuiteKind:
 def _perplexity(options: EvaluateOptions) -> Suite:
     path = _required(options.text, "perplexity needs a text: name a file or folder with --text.")
     with Steps() as steps:
-        return perplexity.Perplexity(path, options.limit, like_llama=options.like_llama, window=options.window, progress=steps)
+        return perplexity.Perplexity(
+            path, options.limit, like_llama=options.like_llama, window=options.window, progress=steps
+        )
 
 
 def _text(options: EvaluateOptions) -> Suite:
@@ -77,7 +84,9 @@ def _text(options: EvaluateOptions) -> Suite:
 
 
 def _next_edit(options: EvaluateOptions) -> Suite:
-    path = _required(options.edits, f"{next_edit.NAME} needs edits: name a git repository or a folder of releases with --edits.")
+    path = _required(
+        options.edits, f"{next_edit.NAME} needs edits: name a git repository or a folder of releases with --edits."
+    )
     if not options.with_reading and not options.with_diff:
         raise InvalidRequestError("--without-diff changes nothing with --without-reading: omit one of them.")
     with Steps() as steps:
@@ -88,9 +97,12 @@ def _next_edit(options: EvaluateOptions) -> Suite:
 
 KINDS: Mapping[str, SuiteKind] = {
     perplexity.NAME: SuiteKind(_perplexity, perplexity.measures, perplexity.is_pair),
-    infilling.NAME: SuiteKind(lambda given: infilling.Infilling(given.data, given.limit, run_code=given.run_code), infilling.measures),
+    infilling.NAME: SuiteKind(
+        lambda given: infilling.Infilling(given.data, given.limit, run_code=given.run_code), infilling.measures
+    ),
     humaneval.NAME: SuiteKind(
-        lambda given: humaneval.HumanEval(given.data, given.limit, given.sampling, run_code=given.run_code), humaneval.measures
+        lambda given: humaneval.HumanEval(given.data, given.limit, given.sampling, run_code=given.run_code),
+        humaneval.measures,
     ),
     next_edit.NAME: SuiteKind(_next_edit, next_edit.measures, judged=next_edit.judged),
     unknown_names.NAME: SuiteKind(lambda given: unknown_names.UnknownNames(given.suites), unknown_names.measures),
@@ -100,11 +112,16 @@ KINDS: Mapping[str, SuiteKind] = {
     winogender.NAME: SuiteKind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),
     speed.NAME: SuiteKind(lambda given: speed.Speed(), speed.measures),
 }
-"""All suites in the order in which they run: suites that judge the answers of others come after them."""
+"""All suites in the order in which they run: suites that judge the answers of others come after
+them.
+"""
 
 
 def chosen_names(given: Sequence[str]) -> list[str]:
-    """Return the named suites in the order in which they run. Raises InvalidRequestError for an unknown one."""
+    """Return the named suites in the order in which they run.
+
+    Raises InvalidRequestError for an unknown one.
+    """
     names = [name.strip() for part in given for name in part.split(",") if name.strip()]
     for name in names:
         if name not in KINDS:
@@ -117,8 +134,13 @@ def chosen_names(given: Sequence[str]) -> list[str]:
 
 
 def build(options: EvaluateOptions) -> list[Suite]:
-    """Build the chosen suites. Raises InvalidRequestError for the first one that lacks its data, before any model is loaded."""
-    if next_edit.NAME not in options.suites and not (options.edits is None and options.with_reading and options.with_diff):
+    """Build the chosen suites.
+
+    Raises InvalidRequestError for the first one that lacks its data, before any model is loaded.
+    """
+    if next_edit.NAME not in options.suites and not (
+        options.edits is None and options.with_reading and options.with_diff
+    ):
         raise InvalidRequestError(
             f"--edits, --without-reading and --without-diff are for {next_edit.NAME}: add it to --suite, or omit them."
         )

@@ -31,7 +31,10 @@ class _ResultPart(BaseModel):
 
 
 class MetricFigure(_ResultPart):
-    """A figure with its 95 % interval. ``low`` and ``high`` are None with too little data; ``value`` is None if undefined."""
+    """A figure with its 95 % interval.
+
+    ``low`` and ``high`` are None with too little data; ``value`` is None if undefined.
+    """
 
     name: str
     group: str
@@ -97,7 +100,13 @@ class Reliability(_ResultPart):
     def of(cls, diagram: Diagram) -> Self:
         """Convert a diagram to its saved form."""
         bars = [
-            Bar(count=one.count, confidence=one.confidence, accuracy=one.accuracy.value, low=one.accuracy.low, high=one.accuracy.high)
+            Bar(
+                count=one.count,
+                confidence=one.confidence,
+                accuracy=one.accuracy.value,
+                low=one.accuracy.low,
+                high=one.accuracy.high,
+            )
             for one in diagram.bins
         ]
         return cls(title=diagram.title, bins=tuple(bars))
@@ -124,11 +133,14 @@ class Circumstances(_ResultPart):
 
 
 class SuiteResult(_ResultPart):
-    """The results of one suite for one model. ``left_out`` gives the reason why it did not run. ``cost`` counts tokens and FLOPs.
+    """The results of one suite for one model. ``left_out`` gives the reason why it did not run.
+
+    ``cost`` counts tokens and FLOPs.
 
     ``gate`` has the coefficients by which the records were judged.
 
-    ``circumstances`` belong to the last run that asked a question, not to one that found every question answered.
+    ``circumstances`` belong to the last run that asked a question, not to one that found every
+    question answered.
     """
 
     suite: str
@@ -183,7 +195,9 @@ class EvaluationResults(_ResultPart):
     @property
     def circumstances(self) -> list[Circumstances]:
         """The circumstances of all suites, oldest first."""
-        found = [suite.circumstances for model in self.models for suite in model.suites if suite.circumstances is not None]
+        found = [
+            suite.circumstances for model in self.models for suite in model.suites if suite.circumstances is not None
+        ]
         return sorted(found, key=lambda one: datetime.fromisoformat(one.date))
 
     @property
@@ -194,16 +208,23 @@ class EvaluationResults(_ResultPart):
     def save(self, folder: Path) -> None:
         """Write results.json, whole or not at all. Raises ModelError if the disk refuses."""
         with atomic_files.errors_explained(folder, "name another folder with --out"):
-            atomic_files.write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+            atomic_files.write_text(
+                folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+            )
 
 
 def read_results(folder: Path) -> EvaluationResults:
-    """Read the results of a folder. Raises InvalidRequestError for a folder that pellucid evaluate did not write."""
+    """Read the results of a folder.
+
+    Raises InvalidRequestError for a folder that pellucid evaluate did not write.
+    """
     path = folder / FILE
     try:
         found = json.loads(read_bytes(path, LARGEST_RESULTS))
     except FileNotFoundError:
-        raise InvalidRequestError(f"There is no {FILE} in {folder}: name a folder that pellucid evaluate wrote.") from None
+        raise InvalidRequestError(
+            f"There is no {FILE} in {folder}: name a folder that pellucid evaluate wrote."
+        ) from None
     except ValueError as error:
         raise InvalidRequestError(f"{path} cannot be read ({error}): delete it, or name another folder.") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
@@ -215,7 +236,9 @@ def read_results(folder: Path) -> EvaluationResults:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise InvalidRequestError(f"{path} is damaged at {where} ({first['msg']}): delete it, or name another folder.") from None
+        raise InvalidRequestError(
+            f"{path} is damaged at {where} ({first['msg']}): delete it, or name another folder."
+        ) from None
 
 
 def show(value: float, form: FigureFormat) -> str:

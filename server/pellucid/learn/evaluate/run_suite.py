@@ -36,9 +36,12 @@ async def run_suite(
     known: SuiteResult | None,
     progress: Progress,
 ) -> tuple[SuiteResult, list[SuiteRecord]]:
-    """Ask the questions, resuming an earlier run. Return the results and the records, in the order of the questions.
+    """Ask the questions, resuming an earlier run.
 
-    ``known`` is the suite's earlier result for this model. A suite that measures the machine starts over on another one.
+    Return the results and the records, in the order of the questions.
+
+    ``known`` is the suite's earlier result for this model. A suite that measures the machine starts
+    over on another one.
     """
     now, then = Circumstances.now(), None if known is None else known.circumstances
     session = ModelSession(subject)
@@ -61,8 +64,13 @@ async def ask_questions(
     start_over: bool = False,
     elsewhere: str = ELSEWHERE,
 ) -> tuple[list[SuiteRecord], bool]:
-    """Ask the questions that have no record in a file yet. Return all records, in their order, and whether any question was asked."""
-    with SuiteRecordFile(path, suite.name, subject.identity, suite.header, start_over=start_over, elsewhere=elsewhere) as file:
+    """Ask the questions that have no record in a file yet.
+
+    Return all records, in their order, and whether any question was asked.
+    """
+    with SuiteRecordFile(
+        path, suite.name, subject.identity, suite.header, start_over=start_over, elsewhere=elsewhere
+    ) as file:
         left = [question for question in questions if question.id not in file.records]
         for question in questions:
             before = file.records.get(question.id)
@@ -74,7 +82,9 @@ async def ask_questions(
         return [file.records[question.id] for question in questions], bool(left)
 
 
-async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress) -> None:
+async def _ask_all(
+    questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress
+) -> None:
     """Ask some questions at a time, in order. The first failure cancels the others."""
     waiting = iter(questions)
 
@@ -94,7 +104,9 @@ async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteR
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _summary(suite: Suite, session: ModelSession, records: Sequence[SuiteRecord], circumstances: Circumstances) -> SuiteResult:
+def _summary(
+    suite: Suite, session: ModelSession, records: Sequence[SuiteRecord], circumstances: Circumstances
+) -> SuiteResult:
     kind, gate = KINDS[suite.name], suite.gate(session.subject)
     records = kind.judge(records, gate)
     facts = [record.facts for record in records]

@@ -38,9 +38,10 @@ class ModelInterface(Reader, Protocol):
 class Subject:
     """A model under evaluation.
 
-    ``identity`` holds everything that may change its answers, ``parameters`` is the number of weights that a token is multiplied by (None
-    if unknown), and ``resident`` returns the memory of the computing process in bytes, if known. ``files`` is True if an infill may include
-    pieces of other files, and ``edit_gate`` judges its next edits.
+    ``identity`` holds everything that may change its answers, ``parameters`` is the number of
+    weights that a token is multiplied by (None if unknown), and ``resident`` returns the memory of
+    the computing process in bytes, if known. ``files`` is True if an infill may include pieces of
+    other files, and ``edit_gate`` judges its next edits.
     """
 
     name: str

@@ -62,10 +62,11 @@ class SuiteRecord:
 class Measure:
     """A figure of a suite: ``prepare`` takes the facts of all records and returns the figure's value for any resample of them.
 
-    ``applies`` selects the records that the figure is about, such as those of a category. A ``binary`` figure is the share of records with
-    a yes. A figure with ``detail`` is left out of short tables. No value is below ``least`` or above ``most``. ``weight`` is the number of
-    cases that a record represents; ``prepare`` has to use it, too, and Wilson's intervals are then those of the effective number of records
-    or units.
+    ``applies`` selects the records that the figure is about, such as those of a category. A
+    ``binary`` figure is the share of records with a yes. A figure with ``detail`` is left out of
+    short tables. No value is below ``least`` or above ``most``. ``weight`` is the number of cases
+    that a record represents; ``prepare`` has to use it, too, and Wilson's intervals are then those
+    of the effective number of records or units.
     """
 
     name: str
@@ -95,7 +96,10 @@ class Measure:
             return Metric(self, wilson(successes, count), len(own), units.count)
         most = 1.0 if self.form is FigureFormat.SHARE else self.most
         interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)), bounds=(self.least, most))
-        if self.form is FigureFormat.SHARE and value in (0.0, 1.0):  # all resamples are equal, but that does not make the figure certain
+        if self.form is FigureFormat.SHARE and value in (
+            0.0,
+            1.0,
+        ):  # all resamples are equal, but that does not make the figure certain
             count = self._effective(own)
             interval = wilson(value * count, count)
         return Metric(self, interval, len(own), units.count)
@@ -176,11 +180,17 @@ class Suite(Protocol):
     needs: ClassVar[frozenset[Ability]]
     at_once: ClassVar[int] = AT_ONCE
     derived: ClassVar[bool] = False
-    """True if it asks nothing and judges the answers of other suites. It is then recomputed in every run."""
+    """True if it asks nothing and judges the answers of other suites.
+    It is then recomputed in every run.
+    """
     timed: ClassVar[bool] = False
-    """True if it measures the machine too. Records from other versions or another machine are then discarded."""
+    """True if it measures the machine too.
+    Records from other versions or another machine are then discarded.
+    """
     protocol: ClassVar[int] = 1
-    """Increased when prompts, stops, limits or judging change. Earlier records then belong to another run."""
+    """Increased when prompts, stops, limits or judging change.
+    Earlier records then belong to another run.
+    """
 
     @property
     def header(self) -> dict[str, Any]:
@@ -192,12 +202,21 @@ class Suite(Protocol):
         """Everything other than the protocol that decides the answers, as JSON, except their number."""
         ...
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        """Return the questions. ``earlier`` holds the records of suites that ran before, for suites that judge their answers."""
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
+        """Return the questions.
+
+        ``earlier`` holds the records of suites that ran before, for suites that judge their
+        answers.
+        """
         ...
 
     def gate(self, subject: Subject) -> Mapping[str, float]:
-        """Return the coefficients by which the records are judged. Another gate changes the figures, but nothing is asked again."""
+        """Return the coefficients by which the records are judged.
+
+        Another gate changes the figures, but nothing is asked again.
+        """
         return {}
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
@@ -227,7 +246,10 @@ def mean(
     detail: bool = False,
     least: float = -math.inf,
 ) -> Measure:
-    """Return a measure: the sum of values divided by the sum of weights, converted. Without weights it is a mean. NaN for no weight."""
+    """Return a measure: the sum of values divided by the sum of weights, converted.
+
+    Without weights it is a mean. NaN for no weight.
+    """
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         values, weights = (np.array([take(one) for one in facts], dtype=np.float64) for take in (value, weight))
@@ -256,7 +278,9 @@ def share(
         counted = mean(name, lambda facts: float(holds(facts)))
     else:
         counted = mean(name, lambda facts: weight(facts) * holds(facts), weight)
-    return Measure(name, counted.prepare, FigureFormat.SHARE, better, group, applies, binary=True, detail=detail, weight=weight)
+    return Measure(
+        name, counted.prepare, FigureFormat.SHARE, better, group, applies, binary=True, detail=detail, weight=weight
+    )
 
 
 class _Units:

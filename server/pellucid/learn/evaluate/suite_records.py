@@ -1,4 +1,7 @@
-"""Stores the records of one suite and one model as JSON lines. Records are appended at once, so that a killed run can resume."""
+"""Stores the records of one suite and one model as JSON lines.
+
+Records are appended at once, so that a killed run can resume.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,23 @@ KIND: Final = "pellucid-evaluation-records"
 FORMAT: Final = 1
 
 SYNCED: Final = 16
-"""Number of records after which the file is synced to disk. The operating system holds every record, even if this process is killed."""
+"""Number of records after which the file is synced to disk.
+The operating system holds every record, even if this process is killed.
+"""
 
 
 ELSEWHERE: Final = "name another folder with --out"
 
 
 class SuiteRecordFile:
-    """The records so far, open for more. The first line identifies the suite, the model and the settings.
+    """The records so far, open for more.
 
-    Raises InvalidRequestError for the records of another run, and for a file that is damaged anywhere but at its end, where a killed
-    process may have written half a line. Raises ModelError if the disk refuses; existing records are kept. ``start_over`` discards the
-    records of this very run. ``elsewhere`` is the remedy that names another folder, for the sentences.
+    The first line identifies the suite, the model and the settings.
+
+    Raises InvalidRequestError for the records of another run, and for a file that is damaged
+    anywhere but at its end, where a killed process may have written half a line. Raises ModelError
+    if the disk refuses; existing records are kept. ``start_over`` discards the records of this very
+    run. ``elsewhere`` is the remedy that names another folder, for the sentences.
     """
 
     def __init__(
@@ -65,7 +73,9 @@ class SuiteRecordFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self._sync()
         finally:
@@ -95,10 +105,15 @@ class SuiteRecordFile:
 
 
 def read_records(path: Path) -> list[SuiteRecord]:
-    """Return the last record of each question, in the order of their first ones. Raises InvalidRequestError if the file has none."""
+    """Return the last record of each question, in the order of their first ones.
+
+    Raises InvalidRequestError if the file has none.
+    """
     lines = _whole_lines(path)
     if not lines or _parse(path, 1, lines[0]).get("kind") != KIND:
-        raise InvalidRequestError(f"{path} contains no records of an evaluation: name a folder that pellucid evaluate wrote.")
+        raise InvalidRequestError(
+            f"{path} contains no records of an evaluation: name a folder that pellucid evaluate wrote."
+        )
     return list({record.id: record for record in _records(path, lines[1:])}.values())
 
 

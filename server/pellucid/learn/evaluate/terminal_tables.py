@@ -20,7 +20,13 @@ def show_results(results: EvaluationResults, console: Console | None = None) -> 
     console = console or _console()
     for suite in results.suites:
         table = Table(box=None, pad_edge=False, title=suite, title_justify="left", title_style="bold")
-        for name, justify in (("figure", "left"), ("model", "left"), ("value", "right"), ("95 % interval", "right"), ("of", "right")):
+        for name, justify in (
+            ("figure", "left"),
+            ("model", "left"),
+            ("value", "right"),
+            ("95 % interval", "right"),
+            ("of", "right"),
+        ):
             table.add_column(name, justify="right" if justify == "right" else "left")
         notes: dict[str, list[str]] = {}
         rows: dict[str, list[list[str]]] = {}
@@ -65,7 +71,10 @@ def show_comparisons(comparisons: Sequence[ResultComparison], console: Console |
         for sentence in comparison.left_out:
             console.print(f"skipped: {harmless(sentence)}", soft_wrap=True)
     console.print(
-        Text("The difference is the second minus the first, over pairs. It is called better or worse if its interval excludes 0.", "dim")
+        Text(
+            "The difference is the second minus the first, over pairs. It is called better or worse if its interval excludes 0.",
+            "dim",
+        )
     )
 
 

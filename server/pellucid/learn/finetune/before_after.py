@@ -55,7 +55,9 @@ def compare(before: HeldOutFigures, after: HeldOutFigures) -> list[ComparisonRow
     rows = [
         _ratio("bits per byte", a, b, lambda file: file.bits, lambda file: file.bytes, lower_is_better=True),
         _ratio("lines completed exactly", a, b, lambda file: file.exact, lambda file: file.asked, share=True),
-        _ratio("edit similarity of these lines", a, b, lambda file: file.similarity, lambda file: file.asked, share=True),
+        _ratio(
+            "edit similarity of these lines", a, b, lambda file: file.similarity, lambda file: file.asked, share=True
+        ),
         _ratio("keystrokes saved", a, b, lambda file: file.saved, lambda file: file.typed, share=True),
         _calibration(a, b),
     ]
@@ -84,12 +86,16 @@ def _ratio(
         return None
     a, b = [numerator(one) for one, _ in pairs], [numerator(other) for _, other in pairs]
     of = [denominator(one) for one, _ in pairs]
-    return ComparisonRow(name, sum(a) / sum(of), sum(b) / sum(of), ratio_difference(a, b, of), len(pairs), lower_is_better, share)
+    return ComparisonRow(
+        name, sum(a) / sum(of), sum(b) / sum(of), ratio_difference(a, b, of), len(pairs), lower_is_better, share
+    )
 
 
 def _calibration(before: Sequence[FileFigures], after: Sequence[FileFigures]) -> ComparisonRow:
     """Return the row of the calibration error of first choices, over the tokens of resampled files."""
-    one, other = ([np.array([file.confidences, file.hits], dtype=np.float64) for file in files] for files in (before, after))
+    one, other = (
+        [np.array([file.confidences, file.hits], dtype=np.float64) for file in files] for files in (before, after)
+    )
 
     def error(files: Sequence[Floats], drawn: Floats) -> float:
         confidences, hits = np.concatenate([files[int(index)] for index in drawn], axis=1)
@@ -98,5 +104,11 @@ def _calibration(before: Sequence[FileFigures], after: Sequence[FileFigures]) ->
     every = np.arange(len(before), dtype=np.float64)
     difference = bootstrap([every], lambda drawn: error(other, drawn) - error(one, drawn))
     return ComparisonRow(
-        "calibration error", error(one, every), error(other, every), difference, len(before), lower_is_better=True, share=True
+        "calibration error",
+        error(one, every),
+        error(other, every),
+        difference,
+        len(before),
+        lower_is_better=True,
+        share=True,
     )

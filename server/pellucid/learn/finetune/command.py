@@ -18,9 +18,12 @@ from pellucid.system.progress_bars import Bars, Steps
 
 
 def finetune(settings: Settings, options: FinetuneOptions, *, dry_run: bool, json: bool) -> None:
-    """Train an adapter and print its value or, with ``dry_run``, estimate its cost. The model is downloaded for either.
+    """Train an adapter and print its value or, with ``dry_run``, estimate its cost.
 
-    Raises a PellucidError for a name, folder or model that cannot be used, and if training improved nothing.
+    The model is downloaded for either.
+
+    Raises a PellucidError for a name, folder or model that cannot be used, and if training improved
+    nothing.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)

@@ -14,7 +14,11 @@ from pellucid.system.progress_protocol import Progress
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Counts, seconds and bytes. ``samples`` are of one pass, ``judging`` is before and after training, ``memory`` is the peak so far."""
+    """Counts, seconds and bytes.
+
+    ``samples`` are of one pass, ``judging`` is before and after training, ``memory`` is the peak so
+    far.
+    """
 
     model: str
     prefix_only: bool

@@ -12,7 +12,9 @@ from pellucid.system import atomic_files
 
 
 class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
-    """Figures by kind and name of a file, stored as JSON lines after a key. The lines of another key are deleted.
+    """Figures by kind and name of a file, stored as JSON lines after a key.
+
+    The lines of another key are deleted.
 
     Raises ModelError if they cannot be written.
     """
@@ -31,7 +33,11 @@ class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
         for line in lines:
             try:
                 stored = json.loads(line)
-                kind, confidences, hits = stored.pop("kind"), tuple(stored.pop("confidences")), tuple(stored.pop("hits"))
+                kind, confidences, hits = (
+                    stored.pop("kind"),
+                    tuple(stored.pop("confidences")),
+                    tuple(stored.pop("hits")),
+                )
                 self.data[kind, stored["name"]] = FileFigures(**stored, confidences=confidences, hits=hits)
             except (ValueError, KeyError, TypeError):
                 continue  # it was truncated

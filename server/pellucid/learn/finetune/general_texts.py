@@ -1,6 +1,7 @@
 """Collects texts unrelated to the repository, to measure what tuning makes a model forget.
 
-They come with every Python: its documentation (English prose) and modules of its standard library, both under the PSF licence.
+They come with every Python: its documentation (English prose) and modules of its standard library,
+both under the PSF licence.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _PROBLEMS = 12
 
 
 def general_texts(data: Path | None) -> dict[Kind, list[Document]]:
-    """Return documents by kind. ``data`` is a folder with the problems of HumanEval infilling, if any.
+    """Return documents by kind.
+
+    ``data`` is a folder with the problems of HumanEval infilling, if any.
 
     Raises InvalidRequestError if it has none, or they cannot be read.
     """
@@ -46,7 +49,9 @@ def _code() -> list[Document]:
     for name in _MODULES:
         spec = find_spec(name)
         path = Path(spec.origin) if spec is not None and spec.origin is not None else None
-        if path is not None and path.suffix == ".py" and path.is_file():  # some installations have compiled modules only
+        if (
+            path is not None and path.suffix == ".py" and path.is_file()
+        ):  # some installations have compiled modules only
             found.append(Document(f"{name}.py", path.read_text(encoding="utf-8")[:PASSAGE_CHARACTERS]))
     return found
 
@@ -55,8 +60,12 @@ def _problems(folder: Path) -> list[Document]:
     """Return whole programs, each problem once, spread over the file."""
     path = next(iter(sorted(folder.glob(INFILLING))), None)
     if path is None:
-        raise InvalidRequestError(f"{folder} has no file {INFILLING} of HumanEval's infilling problems: name the folder that contains it.")
+        raise InvalidRequestError(
+            f"{folder} has no file {INFILLING} of HumanEval's infilling problems: name the folder that contains it."
+        )
     rows = json_lines(path, ("task_id", "prompt", "canonical_solution", "suffix"))
-    programs = {row["task_id"].rsplit("/", 1)[0]: row["prompt"] + row["canonical_solution"] + row["suffix"] for row in rows}
+    programs = {
+        row["task_id"].rsplit("/", 1)[0]: row["prompt"] + row["canonical_solution"] + row["suffix"] for row in rows
+    }
     documents = [Document(name, program) for name, program in sorted(programs.items())]
     return documents[:: max(1, len(documents) // _PROBLEMS)][:_PROBLEMS]

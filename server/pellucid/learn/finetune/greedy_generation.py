@@ -23,7 +23,8 @@ MAX_LINE = 32
 def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExample], ends: Iterable[int]) -> list[str]:
     """Return the first line of each prompt's greedy answer, at most ``MAX_LINE`` tokens, without its end.
 
-    The prompts' common prefix is computed once. Constraints of healed prompts are advanced, so use each prompt once.
+    The prompts' common prefix is computed once. Constraints of healed prompts are advanced, so use
+    each prompt once.
     """
     shared = _shared([prompt.ids for prompt in prompts])
     device, cache = model.device, DynamicCache(config=model.config)
@@ -37,7 +38,9 @@ def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExampl
         model.model(input_ids=torch.tensor([prompts[0].ids[:shared]], device=device), **kept)
         cache.batch_repeat_interleave(len(prompts))
     ids = torch.tensor([[*[0] * (longest - len(tail)), *tail] for tail in tails], device=device)
-    seen = torch.tensor([[*[1] * shared, *[0] * (longest - len(tail)), *[1] * len(tail)] for tail in tails], device=device)
+    seen = torch.tensor(
+        [[*[1] * shared, *[0] * (longest - len(tail)), *[1] * len(tail)] for tail in tails], device=device
+    )
     writers = [_GeneratedLine(tokenizer, prompt.healing, frozenset(ends)) for prompt in prompts]
     while True:
         positions = (seen.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]

@@ -43,8 +43,9 @@ class Effort:
 class FileFigures:
     """The figures of one file.
 
-    ``confidences`` and ``hits`` belong to the first choice at each token. Of ``asked`` lines to fill in, ``exact`` were right, and
-    ``similarity`` is the sum of their edit similarities, each 0 to 1. Of ``typed`` characters, ``saved`` keystrokes were not needed.
+    ``confidences`` and ``hits`` belong to the first choice at each token. Of ``asked`` lines to
+    fill in, ``exact`` were right, and ``similarity`` is the sum of their edit similarities, each 0
+    to 1. Of ``typed`` characters, ``saved`` keystrokes were not needed.
     """
 
     name: str
@@ -86,13 +87,18 @@ class HeldOutEvaluation:
         of: int | None = None,
         kept: MutableMapping[tuple[str, str], FileFigures] | None = None,
     ) -> HeldOutFigures:
-        """Return the model's figures on all files. ``of`` is the number of files that share the effort, if these are not all.
+        """Return the model's figures on all files.
 
-        ``kept`` holds known figures by kind ("file", or that of a text) and name. They are not computed again, and new ones are added.
+        ``of`` is the number of files that share the effort, if these are not all.
+
+        ``kept`` holds known figures by kind ("file", or that of a text) and name. They are not
+        computed again, and new ones are added.
         """
         found = {} if kept is None else kept
         new_files = [file for file in files if ("file", file.name) not in found]
-        new_texts = [(kind, text) for kind, texts in general.items() for text in texts if (kind, text.name) not in found]
+        new_texts = [
+            (kind, text) for kind, texts in general.items() for text in texts if (kind, text.name) not in found
+        ]
         if new_files or new_texts:
             self._progress.start(label, len(new_files) + len(new_texts))
         for file in new_files:
@@ -110,7 +116,9 @@ class HeldOutEvaluation:
         page = SourcePage(document.name, document.text)
         passage = _passage(page, random, max(256, effort.tokens // files) * 3)  # a token has about three characters
         reading = self._read(Document(document.name, passage))
-        cursors = [span for _ in range(-(-effort.cursors // files)) if (span := _rest_of_line(page, random)) is not None]
+        cursors = [
+            span for _ in range(-(-effort.cursors // files)) if (span := _rest_of_line(page, random)) is not None
+        ]
         answers = self._fill_in(document.text, cursors)
         wanted = [document.text[span.begin : span.end] for span in cursors]
         typed, saved = self._replay(page, random, -(-effort.lines // files))
@@ -122,7 +130,9 @@ class HeldOutEvaluation:
             reading.hits,
             asked=len(cursors),
             exact=sum(answer.strip() == line.strip() for answer, line in zip(answers, wanted, strict=True)),
-            similarity=sum(fuzz.ratio(answer.strip(), line.strip()) / 100 for answer, line in zip(answers, wanted, strict=True)),
+            similarity=sum(
+                fuzz.ratio(answer.strip(), line.strip()) / 100 for answer, line in zip(answers, wanted, strict=True)
+            ),
             typed=typed,
             saved=saved,
         )
@@ -133,26 +143,35 @@ class HeldOutEvaluation:
         reading = asyncio.run(read(reader, document.text, window=window, stride=max(1, round(window * STRIDE_SHARE))))
         self._progress.advance(1)
         confidences = tuple(round(float(confidence), 4) for confidence in reading.confidences)
-        return FileFigures(document.name, reading.bits, reading.bytes, confidences, tuple(int(rank == 1) for rank in reading.ranks))
+        return FileFigures(
+            document.name, reading.bits, reading.bytes, confidences, tuple(int(rank == 1) for rank in reading.ranks)
+        )
 
     def _fill_in(self, text: str, spans: Sequence[TextSpan]) -> list[str]:
-        """Return the answers at the beginning of each span, in order. ``BATCH_ANSWERS`` prompts of similar length share a batch."""
+        """Return the answers at the beginning of each span, in order.
+
+        ``BATCH_ANSWERS`` prompts of similar length share a batch.
+        """
         sampler = self._sampler
         tokenizer = sampler.tokenizer
-        ends = tokenizer.eos_ids | (sampler.infill.end_ids(tokenizer.special) if sampler.infill is not None else frozenset())
+        ends = tokenizer.eos_ids | (
+            sampler.infill.end_ids(tokenizer.special) if sampler.infill is not None else frozenset()
+        )
         prompts = [sampler.prompt(text, span, min(self._effort.window, sampler.context)) for span in spans]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
         answers: dict[int, str] = {}
         for begin in range(0, len(order), BATCH_ANSWERS):
             chosen = order[begin : begin + BATCH_ANSWERS]
-            answers |= zip(chosen, first_lines(self._model, tokenizer, [prompts[index] for index in chosen], ends), strict=True)
+            answers |= zip(
+                chosen, first_lines(self._model, tokenizer, [prompts[index] for index in chosen], ends), strict=True
+            )
         return [answers[index] for index in range(len(prompts))]
 
     def _replay(self, page: SourcePage, random: Random, lines: int) -> tuple[int, int]:
         """Return the characters of some lines, and the keystrokes saved by accepting right suggestions.
 
-        Lines are typed one after the other above the rest of the file, with a request at the start of the line and of each word. Accepting
-        a suggestion costs one key.
+        Lines are typed one after the other above the rest of the file, with a request at the start
+        of the line and of each word. Accepting a suggestion costs one key.
         """
         written = [number for number in range(len(page.starts)) if page.line(number).strip()]
         first = random.randrange(max(1, len(written) - lines))
@@ -163,7 +182,11 @@ class HeldOutEvaluation:
             begin = page.starts[number]
             places = [at, *(match.start() for match in _WORD_START.finditer(line, at + 1))]
             answers = dict(
-                zip(places, self._fill_in(page.text, [TextSpan(begin + p, begin + len(line), "line") for p in places]), strict=True)
+                zip(
+                    places,
+                    self._fill_in(page.text, [TextSpan(begin + p, begin + len(line), "line") for p in places]),
+                    strict=True,
+                )
             )
             typed += len(line) - at
             for place in places:
@@ -182,7 +205,10 @@ def _passage(page: SourcePage, random: Random, length: int) -> str:
 
 
 def _rest_of_line(page: SourcePage, random: Random) -> TextSpan | None:
-    """Return a span from the beginning of a word, or of a line's text, to the line's end. None if no line has enough letters."""
+    """Return a span from the beginning of a word, or of a line's text, to the line's end.
+
+    None if no line has enough letters.
+    """
     lines = [number for number in range(len(page.starts)) if len(page.line(number).strip()) >= SHORTEST_LINE]
     if not lines:
         return None

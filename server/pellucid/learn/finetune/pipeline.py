@@ -1,4 +1,7 @@
-"""Makes an adapter: judges before, trains, judges after, and puts it into the store. An interrupted run can resume."""
+"""Makes an adapter: judges before, trains, judges after, and puts it into the store.
+
+An interrupted run can resume.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ EFFORT = Effort()
 
 @dataclass(frozen=True, slots=True)
 class FinetuneOptions:
-    """The options of the command. ``minutes`` limits training alone; ``data`` is a folder with HumanEval's infilling problems."""
+    """The options of the command.
+
+    ``minutes`` limits training alone; ``data`` is a folder with HumanEval's infilling problems.
+    """
 
     path: Path
     model: str
@@ -74,7 +80,9 @@ class FinetuneResult:
 def check_name(name: str, store: Store, *, replace: bool) -> None:
     """Raise InvalidRequestError for a name that is invalid or taken."""
     if re.fullmatch(ADAPTER_NAME, name) is None:
-        raise InvalidRequestError(f"{name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores.")
+        raise InvalidRequestError(
+            f"{name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores."
+        )
     if store.adapters_path(name).exists() and not replace:
         raise InvalidRequestError(f"The adapter {name} already exists: use another name, or replace it with --replace.")
 
@@ -131,7 +139,10 @@ class Pipeline:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock out other processes that make an adapter of this name. Raises InvalidRequestError if there is one."""
+        """Lock out other processes that make an adapter of this name.
+
+        Raises InvalidRequestError if there is one.
+        """
         with atomic_files.errors_explained(self.work):
             self.work.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.work / "lock")
@@ -176,7 +187,11 @@ class Pipeline:
         return plan, step, evaluation
 
     def tune(self, progress: Progress) -> FinetuneResult:
-        """Make the adapter. Raises PellucidError if held-out files got no better, and ModelError if a file cannot be written."""
+        """Make the adapter.
+
+        Raises PellucidError if held-out files got no better, and ModelError if a file cannot be
+        written.
+        """
         state = self._saved_state(progress)
         with self.adapter.off():
             before = self._judged("before", self.key, progress)
@@ -194,7 +209,10 @@ class Pipeline:
         return FinetuneResult(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
 
     def _plan(self, state: TrainingState | None, progress: Progress) -> FinetunePlan:
-        """Return the plan of the interrupted run if there is one. Given steps need no measurement."""
+        """Return the plan of the interrupted run if there is one.
+
+        Given steps need no measurement.
+        """
         if state is not None:
             return state.plan
         return self.wanted if self.options.steps is not None else self.measured(progress)[0]
@@ -218,7 +236,12 @@ class Pipeline:
 
     def _card(self, outcome: TrainingOutcome, rows: Sequence[ComparisonRow]) -> dict[str, Any]:
         tokens = [[evaluation.step, round(evaluation.loss, 4)] for evaluation in outcome.losses]
-        training = {"steps": outcome.steps, "best_step": outcome.best.step, "seconds": round(outcome.seconds, 1), "held_out": tokens}
+        training = {
+            "steps": outcome.steps,
+            "best_step": outcome.best.step,
+            "seconds": round(outcome.seconds, 1),
+            "held_out": tokens,
+        }
         return {
             "base": self.base.name,
             "fingerprint": self.base.fingerprint,
@@ -245,5 +268,7 @@ class Pipeline:
             if target.exists():  # --replace was given
                 target.rename(self.work / "replaced")
             made.rename(target)
-            shutil.rmtree(self.work, ignore_errors=True)  # the lock in it is open, and some file systems do not delete open files
+            shutil.rmtree(
+                self.work, ignore_errors=True
+            )  # the lock in it is open, and some file systems do not delete open files
         return target

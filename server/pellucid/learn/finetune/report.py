@@ -17,7 +17,9 @@ from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.system.atomic_files import human
 
 STYLES = {"better": "green", "worse": "red", "no difference shown": "dim"}
-PREFIX_ONLY = "This model has no infill markers: it is trained from left to right and gets only the text before the cursor."
+PREFIX_ONLY = (
+    "This model has no infill markers: it is trained from left to right and gets only the text before the cursor."
+)
 
 
 def as_json(record: Mapping[str, Any]) -> str:
@@ -31,11 +33,18 @@ def tuned_record(tuned: FinetuneResult) -> dict[str, Any]:
 
 
 def left_out(dataset: Dataset) -> list[str]:
-    """Return one sentence for each kind of file that was skipped or is not judged. A secret is described by its file and kind."""
+    """Return one sentence for each kind of file that was skipped or is not judged.
+
+    A secret is described by its file and kind.
+    """
     lines = [f"skipped: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
     lines += [f"skipped: {name}, which seems to contain a secret ({kind})" for name, kind in dataset.secrets]
     test, judged = len(dataset.test), len(dataset.judged)
-    return lines + ([f"evaluated: {judged} of the {test:,} test files, the first by the hash of their names"] if judged < test else [])
+    return lines + (
+        [f"evaluated: {judged} of the {test:,} test files, the first by the hash of their names"]
+        if judged < test
+        else []
+    )
 
 
 def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:
@@ -44,7 +53,10 @@ def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = N
     table = _table("", "")
     memory = "not reported by this system" if found.memory is None else human(found.memory)
     for name, value in (
-        ("files", f"{len(dataset.train)} for training, {len(dataset.validation)} for early stopping, {len(dataset.test)} for the test"),
+        (
+            "files",
+            f"{len(dataset.train)} for training, {len(dataset.validation)} for early stopping, {len(dataset.test)} for the test",
+        ),
         ("tokens for training", f"{found.tokens:,}"),
         ("samples per pass", f"{found.samples:,}"),
         ("steps", f"{found.steps:,} ({found.passes:.1f} passes)"),
@@ -68,7 +80,9 @@ def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
     outcome = tuned.outcome
     table = _table("held-out files", "before", "after", "difference (95 % interval)", "files", "")
     for row in tuned.rows:
-        table.add_row(row.name, _figure(row, row.before), _figure(row, row.after), _difference(row), str(row.units), _verdict(row))
+        table.add_row(
+            row.name, _figure(row, row.before), _figure(row, row.after), _difference(row), str(row.units), _verdict(row)
+        )
     console.print(table)
     kept = f"the weights after step {outcome.best.step} were kept"
     memory = "" if tuned.memory is None else f", {human(tuned.memory)} of memory at its peak"
@@ -90,7 +104,9 @@ def _figure(row: ComparisonRow, value: float) -> str:
 
 def _difference(row: ComparisonRow) -> str:
     scale, digits = (100, 1) if row.share else (1, 3)
-    value, low, high = (f"{scale * end:+.{digits}f}" for end in (row.difference.value, row.difference.low, row.difference.high))
+    value, low, high = (
+        f"{scale * end:+.{digits}f}" for end in (row.difference.value, row.difference.low, row.difference.high)
+    )
     return f"{value} ({low} to {high})"
 
 

@@ -8,20 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, MIN_BYTES, SOURCE_SUFFIXES, Corpus, CorpusBudget, Document, gather
+from pellucid.learn.corpus import (
+    LARGEST_SOURCE_BYTES,
+    MIN_BYTES,
+    SOURCE_SUFFIXES,
+    Corpus,
+    CorpusBudget,
+    Document,
+    gather,
+)
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.finetune.secrets import kind_of_secret
 from pellucid.system.atomic_files import human
 from pellucid.system.progress_protocol import Progress
 
 FILES = CorpusBudget(2_000, 10_000_000)
-"""The files that are read of a repository. Three passes over so much text take a fast GPU most of the default time."""
+"""The files that are read of a repository.
+Three passes over so much text take a fast GPU most of the default time.
+"""
 
 MIN_FILES = 10
 """Fewest files of a repository. With fewer, too few could be held out."""
 
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
-"""Shares of the text that are held out for the test and for early stopping. Files too large to be held out do not count."""
+"""Shares of the text that are held out for the test and for early stopping.
+Files too large to be held out do not count.
+"""
 
 MIN_TEST, MIN_VALIDATION = 4, 2
 """Fewest files in each of them."""
@@ -48,7 +60,9 @@ class Dataset:
     @property
     def digest(self) -> str:
         """Identifies these documents and this split of them."""
-        parts = [[(document.name, document.text) for document in part] for part in (self.train, self.validation, self.test)]
+        parts = [
+            [(document.name, document.text) for document in part] for part in (self.train, self.validation, self.test)
+        ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def counts(self) -> dict[str, int | dict[str, int]]:
@@ -57,13 +71,18 @@ class Dataset:
         files: dict[str, int | dict[str, int]] = {f"{name}_files": len(part) for name, part in parts.items()}
         sizes = {f"{name}_bytes": _size(part) for name, part in parts.items()}
         files["judged_files"] = len(self.judged)
-        return files | sizes | {"left_out": dict(self.skipped) | ({"with secrets": len(self.secrets)} if self.secrets else {})}
+        return (
+            files
+            | sizes
+            | {"left_out": dict(self.skipped) | ({"with secrets": len(self.secrets)} if self.secrets else {})}
+        )
 
 
 def collect(path: Path, progress: Progress | None = None) -> Dataset:
     """Gather the source files of a folder, or a sample of them, and hold some out by the hash of their names.
 
-    Near-duplicates are dropped first, so that none is on both sides. Raises InvalidRequestError if there is too little.
+    Near-duplicates are dropped first, so that none is on both sides. Raises InvalidRequestError if
+    there is too little.
     """
     corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE_BYTES, budget=FILES, progress=progress)
     secrets, clean = [], []
@@ -98,7 +117,9 @@ def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple
             validated += document.size
         else:
             train.append(document)
-    learn, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
+    learn, stop, judged = (
+        tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test)
+    )
     return learn, stop, judged
 
 

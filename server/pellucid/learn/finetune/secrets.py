@@ -1,4 +1,6 @@
-"""Detects secrets in a text: keys and passwords that a model must not learn. They are reported by kind and never shown.
+"""Detects secrets in a text: keys and passwords that a model must not learn.
+
+They are reported by kind and never shown.
 
 The patterns are chosen for few false alarms. Other secrets pass, so finding none proves nothing.
 """
@@ -33,10 +35,14 @@ _BETWEEN_LETTER_AND_DIGIT = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])
 _PLACEHOLDER = re.compile(r"(?i)pass|pwd|secret|token|user|example|dummy|test|your|change|xxx|\*\*\*|[{}<>$%]")
 
 RANDOM_BITS = 3.5
-"""Bits per character from which a value is random rather than a name. Words have less, sixteen random letters and digits have more."""
+"""Bits per character from which a value is random rather than a name.
+Words have less, sixteen random letters and digits have more.
+"""
 
 MIXTURE = 4
-"""Changes between letters and digits from which an unquoted word is random rather than a name in code."""
+"""Changes between letters and digits from which an unquoted word is random rather than a name in
+code.
+"""
 
 
 def kind_of_secret(text: str) -> str | None:
@@ -47,7 +53,10 @@ def kind_of_secret(text: str) -> str | None:
         return list(_FORMS)[int(known.lastgroup[1:])]
     if any(not _PLACEHOLDER.search(match["value"]) for match in _URL.finditer(text)):
         return "password in a URL"
-    if any(_is_random(match["quoted"]) if match["quoted"] else _is_random_word(match["bare"]) for match in _ASSIGNED.finditer(text)):
+    if any(
+        _is_random(match["quoted"]) if match["quoted"] else _is_random_word(match["bare"])
+        for match in _ASSIGNED.finditer(text)
+    ):
         return "random value of a key or password"
     return None
 
@@ -58,7 +67,10 @@ def _is_random(value: str) -> bool:
 
 
 def _is_random_word(value: str) -> bool:
-    """Return True for a random unquoted value. Names in code seldom alternate that often between letters and digits."""
+    """Return True for a random unquoted value.
+
+    Names in code seldom alternate that often between letters and digits.
+    """
     longest = max(value.split("."), key=len)
     return len(_BETWEEN_LETTER_AND_DIGIT.findall(longest)) >= MIXTURE and _is_random(value)
 

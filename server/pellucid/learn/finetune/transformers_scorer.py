@@ -16,7 +16,10 @@ LOGIT_ROWS = 256
 
 
 class TorchReader:
-    """Reads token ids with one model. The only alternative of a token is the model's first choice."""
+    """Reads token ids with one model.
+
+    The only alternative of a token is the model's first choice.
+    """
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self._model = model
@@ -36,10 +39,14 @@ class TorchReader:
 
     @torch.inference_mode()
     def _tokens(self, ids: list[int]) -> list[Token]:
-        hidden = self._model.model(input_ids=torch.tensor([ids], device=self._model.device), use_cache=False).last_hidden_state[0]
+        hidden = self._model.model(
+            input_ids=torch.tensor([ids], device=self._model.device), use_cache=False
+        ).last_hidden_state[0]
         tokens = [self._token(0, ids[0], None, None, None, ())]
         for begin in range(0, len(ids) - 1, LOGIT_ROWS):
-            logprobs = self._model.lm_head(hidden[begin : min(begin + LOGIT_ROWS, len(ids) - 1)]).float().log_softmax(-1)
+            logprobs = (
+                self._model.lm_head(hidden[begin : min(begin + LOGIT_ROWS, len(ids) - 1)]).float().log_softmax(-1)
+            )
             targets = torch.tensor(ids[begin + 1 : begin + 1 + len(logprobs)], device=logprobs.device)
             target_logprobs = logprobs.gather(1, targets[:, None])
             best, first = logprobs.max(-1)
@@ -50,13 +57,21 @@ class TorchReader:
                 best,
                 first,
             )
-            for offset, (logprob, rank, entropy, top, id) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            for offset, (logprob, rank, entropy, top, id) in enumerate(
+                zip(*(column.tolist() for column in columns), strict=True)
+            ):
                 position = begin + 1 + offset
                 alternative = Alternative(id, "", self._tokenizer.token_bytes(id), top)
                 tokens.append(self._token(position, ids[position], logprob, rank, entropy, (alternative,)))
         return tokens
 
     def _token(
-        self, position: int, id: int, logprob: float | None, rank: int | None, entropy: float | None, top: tuple[Alternative, ...]
+        self,
+        position: int,
+        id: int,
+        logprob: float | None,
+        rank: int | None,
+        entropy: float | None,
+        top: tuple[Alternative, ...],
     ) -> Token:
         return Token(id, "", self._tokenizer.token_bytes(id), position, logprob, rank, entropy, top)

@@ -24,7 +24,10 @@ KEYS_FOR_A_SUGGESTION = 2
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """Two consecutive versions of a file. ``unit`` is the package or the commit that it belongs to."""
+    """Two consecutive versions of a file.
+
+    ``unit`` is the package or the commit that it belongs to.
+    """
 
     unit: str
     name: str
@@ -105,7 +108,13 @@ def cases(change: FileChange) -> Iterator[EditCase]:
         lines[at : at + len(hunk.old)] = hunk.new
         shift += len(hunk.new) - len(hunk.old)
         following = tuple(Hunk(one.first + shift, one.old, one.new) for one in hunks[index + 1 :])
-        yield EditCase(f"{change.unit}/{change.name}/{index}", change.unit, tuple(lines), Edit(uri, at, hunk.old, hunk.new), following)
+        yield EditCase(
+            f"{change.unit}/{change.name}/{index}",
+            change.unit,
+            tuple(lines),
+            Edit(uri, at, hunk.old, hunk.new),
+            following,
+        )
 
 
 def keystrokes(old: Sequence[str], new: Sequence[str]) -> int:
@@ -126,7 +135,11 @@ def _keystrokes_within(old: str, new: str) -> int:
         return len(new)
     before, after = code_tokens(old), code_tokens(new)
     opcodes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-    return sum(1 if kind == "delete" else len("".join(after[start:stop])) for kind, _, _, start, stop in opcodes if kind != "equal")
+    return sum(
+        1 if kind == "delete" else len("".join(after[start:stop]))
+        for kind, _, _, start, stop in opcodes
+        if kind != "equal"
+    )
 
 
 def hunks_between(old: Sequence[str], new: Sequence[str]) -> Iterator[Hunk]:

@@ -1,4 +1,7 @@
-"""Draws the edits to measure: half of those whose proposals are read have a right one. Each represents a number of its kind."""
+"""Draws the edits to measure: half of those whose proposals are read have a right one.
+
+Each represents a number of its kind.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,9 @@ class EditKind(StrEnum):
 class EditSample:
     """The drawn edits, each with its kind.
 
-    ``totals`` has the number of all edits of a kind, drawn or not, and ``units`` that of packages or commits. ``digest`` identifies all
-    edits with their files and proposals: what another version of this code proposes is another sample.
+    ``totals`` has the number of all edits of a kind, drawn or not, and ``units`` that of packages
+    or commits. ``digest`` identifies all edits with their files and proposals: what another version
+    of this code proposes is another sample.
     """
 
     cases: tuple[tuple[EditCase, EditKind], ...]
@@ -66,7 +70,11 @@ class EditSample:
         read = sum(kind.is_read for _, kind in self.cases)
         drawn = {kind for _, kind in self.cases}
         missing = "; ".join(kind for kind, total in self.totals.items() if total and kind not in drawn)
-        warning = f" None was drawn of these kinds, so the figures lack them: {missing}. Use a larger --limit." if missing else ""
+        warning = (
+            f" None was drawn of these kinds, so the figures lack them: {missing}. Use a larger --limit."
+            if missing
+            else ""
+        )
         return (
             f"{every:,} edits in {self.units:,} packages or commits, {followed:,} with more to change in the same file. {proposals:,} have "
             f"proposals, {self.totals[EditKind.ABLE]:,} a right one. Measured are {read:,} of them, and each represents others of its kind."
@@ -99,7 +107,8 @@ def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
 def _shares(totals: Mapping[EditKind, int], limit: int) -> dict[EditKind, int]:
     """Divide the edits that are read among the kinds: half have a right proposal, and the others are of both kinds without one.
 
-    A kind that has too few leaves its places to the others. The shares for a larger limit are nowhere smaller.
+    A kind that has too few leaves its places to the others. The shares for a larger limit are
+    nowhere smaller.
     """
     shares = {kind: 0 for kind in EditKind if kind.is_read}
     for place in range(min(limit, sum(totals[kind] for kind in shares))):

@@ -18,7 +18,9 @@ from pellucid.system.progress_protocol import Progress
 from pellucid.system.safe_git import git_command, git_environment
 
 MAX_COMMITS = 1000
-"""Commits that are read at most, the last ones. Merges are left out, as they repeat other commits."""
+"""Commits that are read at most, the last ones.
+Merges are left out, as they repeat other commits.
+"""
 
 MAX_FILES = 100
 """Source files of one commit. One that changes more of them generates, moves or reformats them."""
@@ -48,11 +50,14 @@ def is_repository(folder: Path) -> bool:
 
 
 def commit_changes(repository: Path, progress: Progress) -> Iterator[FileChange]:
-    """Yield the source files that the last commits changed. Those that git ignores, binary and large ones are left out.
+    """Yield the source files that the last commits changed.
+
+    Those that git ignores, binary and large ones are left out.
 
     So are commits of very many files.
 
-    A missing content, as in a partial clone, is not fetched, and its file is left out. Raises InvalidRequestError if git cannot be asked.
+    A missing content, as in a partial clone, is not fetched, and its file is left out. Raises
+    InvalidRequestError if git cannot be asked.
     """
     top = repository.absolute()
     commits = _git(top, ("rev-list", "--no-merges", f"--max-count={MAX_COMMITS}", "HEAD", "--")).decode().split()
@@ -68,7 +73,17 @@ def commit_changes(repository: Path, progress: Progress) -> Iterator[FileChange]
 
 
 def _changed_files(top: Path, commits: Sequence[str]) -> Iterator[_ChangedFile]:
-    command = ("diff-tree", "--stdin", "-r", "--raw", "-z", "--no-renames", "--diff-filter=M", "--no-abbrev", "--no-ext-diff")
+    command = (
+        "diff-tree",
+        "--stdin",
+        "-r",
+        "--raw",
+        "-z",
+        "--no-renames",
+        "--diff-filter=M",
+        "--no-abbrev",
+        "--no-ext-diff",
+    )
     parts = iter(_git(top, command, "\n".join(commits).encode() + b"\n").split(b"\0")[:-1])
     commit = ""
     for part in parts:
@@ -77,7 +92,12 @@ def _changed_files(top: Path, commits: Sequence[str]) -> Iterator[_ChangedFile]:
             continue
         old_mode, new_mode, old, new, _ = part[1:].split(b" ")
         name = os.fsdecode(next(parts))
-        if old_mode not in _FILE_MODES or new_mode not in _FILE_MODES or old == new or PurePosixPath(name).suffix not in SOURCE_SUFFIXES:
+        if (
+            old_mode not in _FILE_MODES
+            or new_mode not in _FILE_MODES
+            or old == new
+            or PurePosixPath(name).suffix not in SOURCE_SUFFIXES
+        ):
             continue
         if name.isprintable() and not ignoring_file(top / name, top):
             yield _ChangedFile(commit, name, old.decode(), new.decode())
@@ -125,12 +145,21 @@ def _git(top: Path, arguments: Sequence[str], given: bytes = b"") -> bytes:
     """Run a git command that only reads, and return what it prints."""
     try:
         done = subprocess.run(  # noqa: S603 - git itself, without any program that the repository names
-            git_command(top, *arguments), input=given, capture_output=True, env=git_environment(), timeout=LIMIT_SECONDS, check=False
+            git_command(top, *arguments),
+            input=given,
+            capture_output=True,
+            env=git_environment(),
+            timeout=LIMIT_SECONDS,
+            check=False,
         )
     except OSError as error:
-        raise InvalidRequestError(f"git cannot be run ({error.strerror}): install it, or name a folder of releases.") from None
+        raise InvalidRequestError(
+            f"git cannot be run ({error.strerror}): install it, or name a folder of releases."
+        ) from None
     except subprocess.TimeoutExpired:
-        raise InvalidRequestError(f"git took longer than {LIMIT_SECONDS:.0f} s to read {top}: name a smaller repository.") from None
+        raise InvalidRequestError(
+            f"git took longer than {LIMIT_SECONDS:.0f} s to read {top}: name a smaller repository."
+        ) from None
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].removeprefix("fatal: ")
         if b"bad revision 'HEAD'" in done.stderr:

@@ -19,9 +19,12 @@ _VERSION = re.compile(r"v?\d")
 def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
     """Yield the Python files that changed between the last two releases of each package, without binary and large ones.
 
-    Raises InvalidRequestError for a folder without packages that have two releases, and for a file that cannot be read.
+    Raises InvalidRequestError for a folder without packages that have two releases, and for a file
+    that cannot be read.
     """
-    packages = [(package.name, releases) for package in _folders(folder) if len(releases := last_releases(package)) == 2]
+    packages = [
+        (package.name, releases) for package in _folders(folder) if len(releases := last_releases(package)) == 2
+    ]
     if not packages:
         top = next((parent for parent in folder.resolve().parents if is_repository(parent)), None)
         remedy = "name one of the two." if top is None else f"name {top}, the top folder of its repository."
@@ -40,7 +43,10 @@ def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
 
 
 def last_releases(package: Path) -> list[Path]:
-    """Return the folders of the last two releases, by their versions. Other folders, such as tests or docs, are no releases."""
+    """Return the folders of the last two releases, by their versions.
+
+    Other folders, such as tests or docs, are no releases.
+    """
     return sorted((folder for folder in _folders(package) if _VERSION.match(folder.name)), key=_version)[-2:]
 
 

@@ -32,19 +32,24 @@ def list_reviews(settings: Settings) -> None:
         review = reviews.find(name)
         table.add_row(name, review.a, review.b, str(len(review.pairs)), str(results(reviews.judgements(name)).judged))
     Console(highlight=False, markup=False, emoji=False).print(
-        table if table.rows else "There is no review yet: create one with pellucid review NAME --model A --model B --prompts FILE."
+        table
+        if table.rows
+        else "There is no review yet: create one with pellucid review NAME --model A --model B --prompts FILE."
     )
 
 
 def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, params: SamplingParams) -> None:
     """Have two models, or one model twice, answer all prompts, and store the answers as a review.
 
-    Raises InvalidRequestError for a bad name or file before any model is asked, and any error of loading and answering.
+    Raises InvalidRequestError for a bad name or file before any model is asked, and any error of
+    loading and answering.
     """
     if len(models) != 2:
         raise InvalidRequestError("A review compares two models: give --model twice.")
     if models[0] == models[1] and not params.temperature:
-        raise InvalidRequestError("Without sampling, one model gives the same answers twice: name two models, or give --temperature.")
+        raise InvalidRequestError(
+            "Without sampling, one model gives the same answers twice: name two models, or give --temperature."
+        )
     reviews = Reviews(settings.data / REVIEWS)
     reviews.check_free(name)
     asked = read_prompts(prompts)
@@ -65,13 +70,19 @@ def show_review(settings: Settings, name: str, *, json: bool) -> None:
     review = reviews.find(name)
     found = results(reviews.judgements(name))
     if json:
-        sys.stdout.write(jsons.dumps({"review": name, "a": review.a, "b": review.b, "pairs": len(review.pairs)} | asdict(found)) + "\n")
+        sys.stdout.write(
+            jsons.dumps({"review": name, "a": review.a, "b": review.b, "pairs": len(review.pairs)} | asdict(found))
+            + "\n"
+        )
     else:
         _print_results(review, found)
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Read the prompts of a file: JSON lines with a ``prompt`` each, or one per line. Raises InvalidRequestError for anything else."""
+    """Read the prompts of a file: JSON lines with a ``prompt`` each, or one per line.
+
+    Raises InvalidRequestError for anything else.
+    """
     try:
         lines = [line for line in read_text(path).split("\n") if line.strip()]
     except FileNotFoundError:
@@ -89,7 +100,9 @@ def _prompt(path: Path, number: int, line: str) -> str:
     except (ValueError, KeyError, TypeError):
         prompt = None
     if not isinstance(prompt, str) or not prompt.strip():
-        raise InvalidRequestError(f'Line {number} of {path} has no prompt: each line must be an object like {{"prompt": "..."}}.')
+        raise InvalidRequestError(
+            f'Line {number} of {path} has no prompt: each line must be an object like {{"prompt": "..."}}.'
+        )
     return prompt
 
 
@@ -105,12 +118,16 @@ def _answers(model: str, prompts: Sequence[str], params: SamplingParams, steps: 
 
 async def _answer(assistant: Assistant, model: str | None, prompt: str, params: SamplingParams) -> str:
     text = []
-    async with aclosing(assistant.chat(ChatQuery([Message("user", prompt)], params, model=model, terms=BACKGROUND))) as items:
+    async with aclosing(
+        assistant.chat(ChatQuery([Message("user", prompt)], params, model=model, terms=BACKGROUND))
+    ) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 text.append(item.text)
             elif item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
-                raise PellucidError(item.error or f"An answer was not finished ({item.reason}): create the review again.")
+                raise PellucidError(
+                    item.error or f"An answer was not finished ({item.reason}): create the review again."
+                )
     return "".join(text)
 
 
@@ -127,11 +144,22 @@ def _print_results(review: Review, found: ReviewResults) -> None:
         console.print("No pair has been judged yet: open the page's Review tab.")
         return
     rate = found.win_rate
-    console.print(f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}); a tie counts as half a win.")
+    console.print(
+        f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}); a tie counts as half a win."
+    )
     better = found.better
-    console.print("The interval includes 50 %: neither model is shown to be better." if better is None else f"{better.upper()} is better.")
+    console.print(
+        "The interval includes 50 %: neither model is shown to be better."
+        if better is None
+        else f"{better.upper()} is better."
+    )
     table = Table("verdict", "times", "reasons", box=None, pad_edge=False)
-    names = {Verdict.A: "A is better", Verdict.B: "B is better", Verdict.BOTH: "both are good", Verdict.NEITHER: "neither is"}
+    names = {
+        Verdict.A: "A is better",
+        Verdict.B: "B is better",
+        Verdict.BOTH: "both are good",
+        Verdict.NEITHER: "neither is",
+    }
     for verdict, times in found.verdicts.items():
         reasons = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.get(verdict, {}).items())
         table.add_row(names[verdict], str(times), reasons)
@@ -139,4 +167,6 @@ def _print_results(review: Review, found: ReviewResults) -> None:
     for agreement in found.agreements:
         first, second = agreement.raters
         kappa = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
-        console.print(f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them identically{kappa}.")
+        console.print(
+            f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them identically{kappa}."
+        )

@@ -25,8 +25,8 @@ FEW = 10
 class Agreement:
     """Agreement of two raters on the ``pairs`` that both judged.
 
-    ``kappa`` is Cohen's: the share of agreement beyond chance, 1 for full agreement (Cohen 1960). It is None for fewer than ``FEW`` pairs,
-    and if chance alone would always agree.
+    ``kappa`` is Cohen's: the share of agreement beyond chance, 1 for full agreement (Cohen 1960).
+    It is None for fewer than ``FEW`` pairs, and if chance alone would always agree.
     """
 
     raters: tuple[str, str]
@@ -37,7 +37,10 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class ReviewResults:
-    """The results of a review. ``win_rate`` is A's over the ``judged`` pairs, the mean of a pair's raters; None before the first verdict.
+    """The results of a review.
+
+    ``win_rate`` is A's over the ``judged`` pairs, the mean of a pair's raters; None before the
+    first verdict.
 
     ``verdicts`` and ``reasons`` (for wins of A and of B) are counted over all raters.
     """
@@ -57,7 +60,10 @@ class ReviewResults:
 
 
 def results(judgements: Sequence[Judgement]) -> ReviewResults:
-    """Compute the results of a review. The interval is Wilson's over pairs, the unit of sampling; ties only widen it."""
+    """Compute the results of a review.
+
+    The interval is Wilson's over pairs, the unit of sampling; ties only widen it.
+    """
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     reasons: dict[Verdict, Counter[str]] = {Verdict.A: Counter(), Verdict.B: Counter()}
     for one in judgements:
@@ -85,7 +91,9 @@ def _agreements(judgements: Sequence[Judgement]) -> list[Agreement]:
         if common:
             kinds = list(Verdict)
             x, y = ([kinds.index(by_rater[rater][pair]) for pair in common] for rater in (first, second))
-            kappa = bootstrap([x, y], cohens_kappa) if len(common) >= FEW and not math.isnan(cohens_kappa(x, y)) else None
+            kappa = (
+                bootstrap([x, y], cohens_kappa) if len(common) >= FEW and not math.isnan(cohens_kappa(x, y)) else None
+            )
             same = sum(a == b for a, b in zip(x, y, strict=True)) / len(common)
             found.append(Agreement((first, second), len(common), same, kappa))
     return found

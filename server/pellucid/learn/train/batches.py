@@ -12,7 +12,9 @@ from torch import Tensor
 from pellucid.errors import InvalidRequestError
 
 _BEGINNINGS = 8
-"""One window in so many starts with the marker, so that the model learns how texts begin wherever they are cut."""
+"""One window in so many starts with the marker, so that the model learns how texts begin wherever
+they are cut.
+"""
 
 _MAX_VALIDATED = 8192
 """Tokens of the validation part that one validation reads."""
@@ -40,7 +42,10 @@ class Stream:
         return (len(self.ids) - 1 - self.context) // self.context
 
     def batch(self, step: int, rows: int) -> Tensor:
-        """Return the windows (rows, context + 1) of a step from 0 on. Each pass reads all tokens once, in a new order and cut elsewhere."""
+        """Return the windows (rows, context + 1) of a step from 0 on.
+
+        Each pass reads all tokens once, in a new order and cut elsewhere.
+        """
         found = []
         turn, order, offset = -1, np.empty(0, np.int64), 0
         for number in range(step * rows, (step + 1) * rows):
@@ -61,7 +66,9 @@ class Stream:
 
 
 def validation_windows(ids: Tensor, context: int) -> Tensor:
-    """Return windows (W, context + 1) spread over the validation part. A short text is one short window.
+    """Return windows (W, context + 1) spread over the validation part.
+
+    A short text is one short window.
 
     ``ids`` begin with a marker.
     """

@@ -30,7 +30,9 @@ class LossPoint:
 
 @dataclass
 class Progression:
-    """The progress of a training. ``best_step`` has the best validation loss; ``joules`` is None without an energy counter.
+    """The progress of a training.
+
+    ``best_step`` has the best validation loss; ``joules`` is None without an energy counter.
 
     ``nats`` is the sum over ``counted`` steps since the last point.
     """
@@ -55,12 +57,17 @@ class Progression:
 
 
 def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> None:
-    """Replace the checkpoint. Raises ModelError if the disk refuses; the previous checkpoint is kept."""
+    """Replace the checkpoint.
+
+    Raises ModelError if the disk refuses; the previous checkpoint is kept.
+    """
     part = path.with_name(path.name + ".part")
     with writing(path.parent):
         try:
             save_file(
-                {name: tensor.contiguous() for name, tensor in tensors.items()}, part, {"progression": json.dumps(asdict(progression))}
+                {name: tensor.contiguous() for name, tensor in tensors.items()},
+                part,
+                {"progression": json.dumps(asdict(progression))},
             )
             atomic_files.publish(part, path)
         finally:

@@ -19,7 +19,14 @@ from pellucid.learn.train import loss_curves, tokenizers, train_learners
 from pellucid.learn.train.checkpoint import Progression, writing
 from pellucid.learn.train.lead_significance import describe_lead, lead
 from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
-from pellucid.learn.train.results_table import LearnerRow, TrainResults, read_results, read_row, read_training_cost, show
+from pellucid.learn.train.results_table import (
+    LearnerRow,
+    TrainResults,
+    read_results,
+    read_row,
+    read_training_cost,
+    show,
+)
 from pellucid.models.store import as_argument
 from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use
@@ -30,7 +37,9 @@ LEARNERS = ("gpt", "ngram", "logistic")
 BASELINES = ("ngram", "logistic")
 
 TABLE_WINDOW_TOKENS = 4096
-"""Tokens that the baselines read at a time. They look back a few bytes, so hardly a byte is read twice."""
+"""Tokens that the baselines read at a time.
+They look back a few bytes, so hardly a byte is read twice.
+"""
 
 READ_TOKENS_PER_SECOND = 12_000
 """Tokens per second at which the table is read at least."""
@@ -56,8 +65,8 @@ def train(
 ) -> None:
     """Train three learners on files and folders, compare them, and save them in ``out`` as model folders.
 
-    An interrupted run is resumed; a finished one shows its table again. Raises InvalidRequestError for texts, options or a folder that
-    cannot be used, and ModelError if the disk refuses.
+    An interrupted run is resumed; a finished one shows its table again. Raises InvalidRequestError
+    for texts, options or a folder that cannot be used, and ModelError if the disk refuses.
     """
     begun = time.perf_counter()
     device = _device(preset)
@@ -76,11 +85,19 @@ def train(
         sys.stdout.write(results.as_json())
     else:
         show(results)
-        sys.stderr.write(f"The curves are in {out / CURVES}; to serve the model: pellucid serve --model {as_argument(out / 'gpt')}\n")
+        sys.stderr.write(
+            f"The curves are in {out / CURVES}; to serve the model: pellucid serve --model {as_argument(out / 'gpt')}\n"
+        )
 
 
 def _asked(
-    preset: str, kind: tokenizers.Kind, vocabulary: int | None, minutes: float | None, steps: int | None, seed: int, data: str
+    preset: str,
+    kind: tokenizers.Kind,
+    vocabulary: int | None,
+    minutes: float | None,
+    steps: int | None,
+    seed: int,
+    data: str,
 ) -> TrainPlan:
     sizes = PRESETS[preset]
     size = VOCABULARY if kind == "bytes" else vocabulary or sizes.vocabulary
@@ -168,14 +185,18 @@ class TrainingDisplay:
         loss_curves.draw(self._run.folder / CURVES, progression.points, self._run.schedule.steps, self._baselines)
 
 
-async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[tuple[LearnerRow, ...], list[str]]:
+async def _read_all(
+    run: Run, parts: Split, device: torch.device, bar: Steps
+) -> tuple[tuple[LearnerRow, ...], list[str]]:
     """Return the rows of the table, and one sentence for each baseline about the GPT's lead."""
     context = run.plan.sizes.shape.context
     rows, readings = [], {}
     for name in LEARNERS:
         window, stride = (context, context // 4) if name == "gpt" else (TABLE_WINDOW_TOKENS, TABLE_WINDOW_TOKENS - 64)
         kind = run.plan.tokenizer if name == "gpt" else "bytes"
-        row, readings[name] = await read_row(run.folder / name, kind, parts.test, window, stride, _settings(device, window), bar)
+        row, readings[name] = await read_row(
+            run.folder / name, kind, parts.test, window, stride, _settings(device, window), bar
+        )
         rows.append(row)
     return tuple(rows), [describe_lead(name, lead(readings["gpt"], readings[name])) for name in BASELINES]
 
@@ -183,7 +204,14 @@ async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) ->
 def _settings(device: torch.device, window: int) -> Settings:
     """Return settings for reading: exact weights, whole windows, and no prefix store."""
     return load_settings().model_copy(
-        update={"device": str(device), "quant": "none", "context": max(window, 64), "chunk": window, "slots": 1, "prefix_memory": 0}
+        update={
+            "device": str(device),
+            "quant": "none",
+            "context": max(window, 64),
+            "chunk": window,
+            "slots": 1,
+            "prefix_memory": 0,
+        }
     )
 
 
@@ -201,7 +229,9 @@ def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
             f"A token of the GPT ({gpt.tokenizer}) has {rows[1].tokens / gpt.tokens:.2f} bytes on average, a token of the others one byte: "
             "only bits/byte is comparable across them; perplexity, top 1, top 5 and calibration error are per token."
         )
-    notes.append("FLOPs are estimated as 6 N D, with N weights that a token is multiplied by and D training tokens; counting has none.")
+    notes.append(
+        "FLOPs are estimated as 6 N D, with N weights that a token is multiplied by and D training tokens; counting has none."
+    )
     if all(training.joules is None for training in trainings.values()):
         notes.append("Energy is unknown: this machine has no readable counter (RAPL in /sys/class/powercap).")
     else:

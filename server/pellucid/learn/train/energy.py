@@ -21,7 +21,10 @@ class Counter:
 
 
 def counters(root: Path = ROOT) -> list[Counter]:
-    """Return the readable counters of all packages. Most virtual machines have none, and others may need privileges."""
+    """Return the readable counters of all packages.
+
+    Most virtual machines have none, and others may need privileges.
+    """
     found = []
     for folder in sorted(root.glob("*-rapl:*")):
         if folder.name.count(":") != 1:  # a part of a package is included in the package
@@ -37,7 +40,10 @@ def counters(root: Path = ROOT) -> list[Counter]:
 
 @dataclass
 class EnergyMeter:
-    """Joules since the last lap; None without a counter. Each counter must be read before it wraps twice."""
+    """Joules since the last lap; None without a counter.
+
+    Each counter must be read before it wraps twice.
+    """
 
     counters: list[Counter] = field(default_factory=counters)
     _last: list[int] = field(init=False, default_factory=list)

@@ -174,7 +174,8 @@ def llama_names(weights: dict[str, Tensor], shape: GPTShape) -> dict[str, Tensor
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Compute causal attention of q, k and v (B, heads, T, head_dim).
 
-    On a CPU it is written out: for such short windows, torch's kernel takes a third of a step including backward, and this a tenth.
+    On a CPU it is written out: for such short windows, torch's kernel takes a third of a step
+    including backward, and this a tenth.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -40,8 +40,9 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class Recipe:
     """The settings of a training: ``batch`` windows per step, the ``peak`` learning rate, and ``warm_up`` steps, at most a tenth of all.
 
-    ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the largest norm of a gradient. The second of
-    ``betas`` is larger than large models' 0.95, because a step has few tokens (nanoGPT's value for this size).
+    ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the
+    largest norm of a gradient. The second of ``betas`` is larger than large models' 0.95, because a
+    step has few tokens (nanoGPT's value for this size).
     """
 
     batch: int
@@ -122,7 +123,9 @@ class GPTTrainer:
         return nats / self.data.validation[:, 1:].numel() / math.log(2) / self.data.validation_bytes
 
     def train(self, schedule: Schedule, path: Path, listener: StepListener, settle: Callable[[Schedule], None]) -> None:
-        """Train to the end of a schedule, or until validation stops improving. Checkpoints, including the last, go to ``path``.
+        """Train to the end of a schedule, or until validation stops improving.
+
+        Checkpoints, including the last, go to ``path``.
 
         ``settle`` is called with each new schedule before a step is taken by it.
         """
@@ -165,7 +168,10 @@ class GPTTrainer:
         checkpoint.write(path, self.progression, tensors)
 
     def restore(self, path: Path) -> bool:
-        """Resume from a checkpoint, if there is one. Raises ModelError if it is damaged or of another shape."""
+        """Resume from a checkpoint, if there is one.
+
+        Raises ModelError if it is damaged or of another shape.
+        """
         found = checkpoint.read(path)
         if found is None:
             return False
@@ -175,9 +181,14 @@ class GPTTrainer:
             self.best = {name: tensors[f"best.{name}"].to(self.device) for name in self.best}
             for name, parameter in self.model.named_parameters():
                 moments = {moment: tensors[f"{moment}.{name}"].to(self.device) for moment in _MOMENTS}
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.progression.step), device=self.device), **moments}
+                self.optimizer.state[parameter] = {
+                    "step": torch.tensor(float(self.progression.step), device=self.device),
+                    **moments,
+                }
         except (KeyError, RuntimeError) as error:
-            raise ModelError(f"The checkpoint {path} is of another model ({error}): delete it to start training over.") from None
+            raise ModelError(
+                f"The checkpoint {path} is of another model ({error}): delete it to start training over."
+            ) from None
         return True
 
     def _look(self) -> None:
@@ -205,7 +216,8 @@ class GPTTrainer:
 def measure(trainer: GPTTrainer, seconds: float) -> float:
     """Return the seconds of a step, measured in about ``seconds`` with a model that is then discarded.
 
-    It is a mean of many steps: processors are fast for a moment, and so is the median of a few steps.
+    It is a mean of many steps: processors are fast for a moment, and so is the median of a few
+    steps.
     """
     schedule = Schedule.of_steps(1000)
     trainer.step(0, schedule)
@@ -218,4 +230,6 @@ def measure(trainer: GPTTrainer, seconds: float) -> float:
 
 def _looks(schedule: Schedule, step: int) -> bool:
     """Return True if validation follows a step."""
-    return step == schedule.steps or int(schedule.progress(step) * VALIDATIONS) > int(schedule.progress(step - 1) * VALIDATIONS)
+    return step == schedule.steps or int(schedule.progress(step) * VALIDATIONS) > int(
+        schedule.progress(step - 1) * VALIDATIONS
+    )

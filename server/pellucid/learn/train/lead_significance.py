@@ -8,7 +8,9 @@ from pellucid.learn.metrics import Floats, Interval, ratio_difference
 from pellucid.learn.score_text import TextReading
 
 BLOCK_BYTES = 512
-"""Bytes of the test part that are resampled together. Nearby tokens are not independent, as difficulty varies by passage."""
+"""Bytes of the test part that are resampled together.
+Nearby tokens are not independent, as difficulty varies by passage.
+"""
 
 
 def lead(one: TextReading, other: TextReading) -> Interval:
@@ -32,4 +34,6 @@ def _bits(reading: TextReading, blocks: int) -> Floats:
     """Return the bits of the tokens that begin in each block."""
     begins = np.cumsum(reading.sizes) - reading.sizes
     # A token without bytes may come at the very end.
-    return np.bincount(np.minimum(begins // BLOCK_BYTES, blocks - 1), -reading.logprobs / np.log(2), blocks).astype(np.float64)
+    return np.bincount(np.minimum(begins // BLOCK_BYTES, blocks - 1), -reading.logprobs / np.log(2), blocks).astype(
+        np.float64
+    )

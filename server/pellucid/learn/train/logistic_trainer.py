@@ -1,7 +1,7 @@
 """Trains a multinomial logistic regression over hashed byte n-grams, piece by piece.
 
-It is scikit-learn's network without a hidden layer: its LogisticRegression has no ``partial_fit``, and SGDClassifier fits one class against
-the rest, whose scores are not probabilities.
+It is scikit-learn's network without a hidden layer: its LogisticRegression has no ``partial_fit``,
+and SGDClassifier fits one class against the rest, whose scores are not probabilities.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ PIECE_POSITIONS = 32_768
 
 @dataclass(frozen=True, slots=True)
 class LogisticPlan:
-    """``reach`` is the number of bytes looked back, and hashes have ``bits`` bits. Training makes ``passes``, up to ``most`` positions.
+    """``reach`` is the number of bytes looked back, and hashes have ``bits`` bits.
 
-    ``rate`` is the step size of Adam, which takes at least ``steps`` steps of at most ``batch`` positions. The weights are the mean of
-    those after each piece of the last four fifths.
+    Training makes ``passes``, up to ``most`` positions.
+
+    ``rate`` is the step size of Adam, which takes at least ``steps`` steps of at most ``batch``
+    positions. The weights are the mean of those after each piece of the last four fifths.
     """
 
     reach: int = 6

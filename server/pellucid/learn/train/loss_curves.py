@@ -17,7 +17,9 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 200, 74, 48
 TITLE = "Learning: bits per byte over steps"
 STYLES = {"train": "line faint", "validation": "line"}
 MAX_SPAN_BITS = 3.0
-"""Height of the vertical axis at most. The first points lie far above the rest and would flatten it."""
+"""Height of the vertical axis at most.
+The first points lie far above the rest and would flatten it.
+"""
 
 
 def draw(path: Path, points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> None:

@@ -38,8 +38,8 @@ def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MAX_ORD
 def discounts(counts: Counts) -> NDArray[np.float64]:
     """Return the discounts (4,) of counts of 0, 1, 2, and 3 or more.
 
-    D(k) = k - (k + 1) Y n(k + 1) / n(k), Y = n(1) / (n(1) + 2 n(2)), where n(k) things have the count k. If few counts put this outside of
-    0 to k, the discount is half a count.
+    D(k) = k - (k + 1) Y n(k + 1) / n(k), Y = n(1) / (n(1) + 2 n(2)), where n(k) things have the
+    count k. If few counts put this outside of 0 to k, the discount is half a count.
     """
     of = np.bincount(np.minimum(counts, 5), minlength=6)[:6].astype(np.float64)
     found = np.zeros(4)

@@ -30,7 +30,10 @@ _PLAN, _LOCK = "plan.json", ".lock"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """All sizes for a kind of machine. Without ``steps``, as many are made as fit into ``minutes``."""
+    """All sizes for a kind of machine.
+
+    Without ``steps``, as many are made as fit into ``minutes``.
+    """
 
     shape: GPTShape
     recipe: Recipe
@@ -59,7 +62,8 @@ PRESETS = {
         steps=5000,
     ),
 }
-"""The cpu preset is for two cores and five minutes; its rate and decay were chosen on Tiny Shakespeare's validation part.
+"""The cpu preset is for two cores and five minutes; its rate and decay were chosen on Tiny
+Shakespeare's validation part.
 
 The gpu preset has the size of nanoGPT's for the same text.
 """
@@ -69,8 +73,8 @@ The gpu preset has the size of nanoGPT's for the same text.
 class TrainPlan:
     """The options of a run, the data, and the resulting plan.
 
-    ``data`` is a digest of the three parts. ``schedule`` is the GPT's, None before a step was measured. ``threads`` is stored because
-    another number of threads rounds differently.
+    ``data`` is a digest of the three parts. ``schedule`` is the GPT's, None before a step was
+    measured. ``threads`` is stored because another number of threads rounds differently.
     """
 
     preset: str
@@ -93,7 +97,11 @@ class TrainPlan:
     def logistic(self) -> LogisticPlan:
         """The plan of the logistic regression, shortened if there is less time than the preset's."""
         usual, given = self.sizes.minutes, self.max_minutes
-        return self.sizes.logistic if usual is None or given is None else self.sizes.logistic.shortened(min(given / usual, 1.0))
+        return (
+            self.sizes.logistic
+            if usual is None or given is None
+            else self.sizes.logistic.shortened(min(given / usual, 1.0))
+        )
 
 
 _ASKED = {
@@ -120,7 +128,10 @@ class Run:
         return self.plan.schedule
 
     def settle(self, schedule: Schedule) -> None:
-        """Follow a schedule from now on. It is stored first, so that a killed run repeats the same steps."""
+        """Follow a schedule from now on.
+
+        It is stored first, so that a killed run repeats the same steps.
+        """
         plan = replace(self.plan, schedule=schedule)
         _write(self.folder, plan)
         self.plan = plan
@@ -141,7 +152,8 @@ def digest(split: Split) -> str:
 def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
     """Open the run of a folder: a new one, or an earlier one with the same data and settings.
 
-    Raises InvalidRequestError for a folder that holds something else, another run, or one that another process works in.
+    Raises InvalidRequestError for a folder that holds something else, another run, or one that
+    another process works in.
     """
     _refuse_others(folder)
     with writing(folder):
@@ -150,7 +162,9 @@ def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise InvalidRequestError(f"Another process is training in {folder}: wait for it, or name another folder with --out.") from None
+            raise InvalidRequestError(
+                f"Another process is training in {folder}: wait for it, or name another folder with --out."
+            ) from None
     try:
         stored = read_json(folder / _PLAN)
         if not stored:

@@ -25,8 +25,8 @@ from pellucid.system.progress_protocol import Progress
 class TrainingCost:
     """The cost of a learner's training, as stored next to the model.
 
-    ``flops`` is an estimate, None for counting; ``joules`` is the whole machine's, None without a counter; ``validation`` is in bits per
-    byte.
+    ``flops`` is an estimate, None for counting; ``joules`` is the whole machine's, None without a
+    counter; ``validation`` is in bits per byte.
     """
 
     parameters: int
@@ -39,7 +39,10 @@ class TrainingCost:
 
 @dataclass(frozen=True, slots=True)
 class LearnerRow:
-    """One learner: its figures on the test part, the cost of its training, and its size on disk. ``tokens`` were read."""
+    """One learner: its figures on the test part, the cost of its training, and its size on disk.
+
+    ``tokens`` were read.
+    """
 
     name: str
     tokenizer: str
@@ -66,7 +69,12 @@ class TrainResults:
 
     def as_json(self) -> str:
         """Return one JSON object."""
-        return json.dumps({"learners": [asdict(row) for row in self.rows], "notes": self.notes, "setup": self.setup}, indent=2) + "\n"
+        return (
+            json.dumps(
+                {"learners": [asdict(row) for row in self.rows], "notes": self.notes, "setup": self.setup}, indent=2
+            )
+            + "\n"
+        )
 
 
 def read_results(path: Path) -> TrainResults | None:
@@ -83,14 +91,22 @@ def read_training_cost(folder: Path) -> TrainingCost:
 
 
 async def read_row(
-    folder: Path, tokenizer: str, test: Sequence[Document], window: int, stride: int, settings: Settings, progress: Progress
+    folder: Path,
+    tokenizer: str,
+    test: Sequence[Document],
+    window: int,
+    stride: int,
+    settings: Settings,
+    progress: Progress,
 ) -> tuple[LearnerRow, TextReading]:
     """Read the test part with the model of a folder, ``stride`` of each ``window`` tokens at a time."""
     engine, assistant = assemble(settings, [str(folder)], progress)
     try:
         progress.start(f"reading the test part with {folder.name}", sum(document.size for document in test))
         readings = [
-            await read(assistant, document.text, window=window, stride=stride, progress=_TextProgress(progress, document.size))
+            await read(
+                assistant, document.text, window=window, stride=stride, progress=_TextProgress(progress, document.size)
+            )
             for document in test
         ]
     finally:

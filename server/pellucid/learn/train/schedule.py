@@ -1,7 +1,8 @@
 """The number of steps of a training, and the learning rate of each.
 
-With a time limit, the number of steps is settled again during training from the actual pace, because machines slow down and other load
-comes and goes. The rest of the learning rate's curve is then stretched over the remaining steps.
+With a time limit, the number of steps is settled again during training from the actual pace,
+because machines slow down and other load comes and goes. The rest of the learning rate's curve is
+then stretched over the remaining steps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 MARKS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93)
-"""Shares of the time, or of the steps if they are ahead, after which the number of steps is settled again."""
+"""Shares of the time, or of the steps if they are ahead, after which the number of steps is settled
+again.
+"""
 
 MIN_STEPS = 10
 """Fewest steps, however short the time."""
@@ -51,7 +54,9 @@ class Schedule:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
         """Build a schedule from the JSON of :func:`dataclasses.asdict`."""
-        return cls(tuple(SchedulePhase(**stretch) for stretch in stored["stretches"]), stored["seconds"], stored["most"])
+        return cls(
+            tuple(SchedulePhase(**stretch) for stretch in stored["stretches"]), stored["seconds"], stored["most"]
+        )
 
     @property
     def steps(self) -> int:
@@ -69,7 +74,10 @@ class Schedule:
         return self._with(step, seconds, (seconds - last.seconds) / (step - last.step))
 
     def progress(self, step: float) -> float:
-        """Return the share of the training before ``step``, 0 to 1. Later decisions do not change it."""
+        """Return the share of the training before ``step``, 0 to 1.
+
+        Later decisions do not change it.
+        """
         done = 0.0
         for number, stretch in enumerate(self.stretches):
             end = self.stretches[number + 1].step if number + 1 < len(self.stretches) else stretch.steps

@@ -1,6 +1,9 @@
-"""Trains tokenizers: bytes, or pieces learned from the training part. All of them can encode any text.
+"""Trains tokenizers: bytes, or pieces learned from the training part.
 
-They are written as tokenizer.json and tokenizer_config.json, and read like those of any other model.
+All of them can encode any text.
+
+They are written as tokenizer.json and tokenizer_config.json, and read like those of any other
+model.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from pellucid.models.tokenizers.byte_level import LETTERS
 Kind = Literal["bytes", "bpe", "unigram"]
 
 BEGINNING = "<|endoftext|>"
-"""The marker before every text, so that its first token is predicted too; after a text it means its end."""
+"""The marker before every text, so that its first token is predicted too; after a text it means its
+end.
+"""
 
 _RARER = 1.0  # nats by which a byte that does not occur is less probable than the rarest piece
 
@@ -32,13 +37,19 @@ MIN_PIECES, MAX_PIECES = 300, 65_536
 def check(kind: Kind, vocabulary: int | None) -> None:
     """Raise InvalidRequestError for a size that the tokenizer cannot have."""
     if kind == "bytes" and vocabulary not in (None, VOCABULARY):
-        raise InvalidRequestError(f"--vocab {vocabulary} is for bpe and unigram, but bytes always has {VOCABULARY} tokens: omit --vocab.")
+        raise InvalidRequestError(
+            f"--vocab {vocabulary} is for bpe and unigram, but bytes always has {VOCABULARY} tokens: omit --vocab."
+        )
     if kind != "bytes" and vocabulary is not None and not MIN_PIECES <= vocabulary <= MAX_PIECES:
-        raise InvalidRequestError(f"--vocab {vocabulary} must be from {MIN_PIECES} to {MAX_PIECES:,}; the bytes alone take {BYTES}.")
+        raise InvalidRequestError(
+            f"--vocab {vocabulary} must be from {MIN_PIECES} to {MAX_PIECES:,}; the bytes alone take {BYTES}."
+        )
 
 
 def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:
-    """Train a tokenizer on texts and write it into an existing folder. Return its number of pieces, including the marker.
+    """Train a tokenizer on texts and write it into an existing folder.
+
+    Return its number of pieces, including the marker.
 
     Raises InvalidRequestError if the texts do not contain enough pieces.
     """
@@ -67,7 +78,9 @@ def _bytes() -> Tokenizer:
 def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
     """Return a byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019)."""
     backend = _byte_level(models.BPE())
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary - 1, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - 1, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
     backend.train_from_iterator(texts, trainer)
     return backend
 
@@ -75,7 +88,8 @@ def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
 def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
     """Return a unigram model (Kudo 2018) over byte letters, each of which is a piece, so that it can encode any text.
 
-    Sentencepiece finds the pieces, because the trainer of the tokenizers library is not deterministic.
+    Sentencepiece finds the pieces, because the trainer of the tokenizers library is not
+    deterministic.
     """
     cut, found = pre_tokenizers.ByteLevel(add_prefix_space=False), io.BytesIO()
     there = {byte for text in texts for byte in set(text.encode())}
@@ -85,7 +99,8 @@ def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
             sentence_iterator=(word for text in texts for word, _ in cut.pre_tokenize_str(text)),
             model_writer=found,
             model_type="unigram",
-            vocab_size=vocabulary - len(missing),  # one for the unknown piece, which is dropped, and none for the marker
+            vocab_size=vocabulary
+            - len(missing),  # one for the unknown piece, which is dropped, and none for the marker
             unk_id=0,
             bos_id=-1,
             eos_id=-1,
@@ -110,7 +125,9 @@ def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
 
 
 def _too_many(kind: Kind, wanted: int, most: int) -> InvalidRequestError:
-    return InvalidRequestError(f"The text yields at most {most} {kind} pieces, not {wanted}: use --vocab {most} or less.")
+    return InvalidRequestError(
+        f"The text yields at most {most} {kind} pieces, not {wanted}: use --vocab {most} or less."
+    )
 
 
 def _byte_level(model: models.Model) -> Tokenizer:

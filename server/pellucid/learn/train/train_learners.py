@@ -40,7 +40,12 @@ def learn_ngram(run: Run, split: Split) -> None:
     validation = _bytes(split.validation)
     model = ngram_trainer.fit(_bytes(split.train), validation)
     training = TrainingCost(
-        model.parameters, time.perf_counter() - begun, None, meter.lap(), bits_per_byte(model, validation), model.description
+        model.parameters,
+        time.perf_counter() - begun,
+        None,
+        meter.lap(),
+        bits_per_byte(model, validation),
+        model.description,
     )
     with _published(run.folder / "ngram", training) as folder:
         write_ngram(folder, model)
@@ -140,7 +145,10 @@ def _bytes(documents: Sequence[Document]) -> list[Bytes]:
 
 @contextmanager
 def _published(folder: Path, training: TrainingCost | None = None) -> Iterator[Path]:
-    """Give a folder to write into, and rename it once it is complete. Raises ModelError if the disk refuses."""
+    """Give a folder to write into, and rename it once it is complete.
+
+    Raises ModelError if the disk refuses.
+    """
     part = folder.with_name(folder.name + ".part")
     with writing(folder.parent):
         shutil.rmtree(part, ignore_errors=True)

@@ -25,7 +25,9 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "context": (1, MAX_POSITIONS),
 }
 _TABLE_NUMBERS = 1 << 27
-"""The most numbers in a table of rotary angles: a million positions of the widest usual head. A table covers the cache's positions."""
+"""The most numbers in a table of rotary angles: a million positions of the widest usual head.
+A table covers the cache's positions.
+"""
 
 
 def check(path: Path, config: DecoderConfig) -> DecoderConfig:
@@ -60,7 +62,12 @@ def _check_scaling(path: Path, config: DecoderConfig) -> None:
         needed += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
     for key in needed:
         value = scaling.get(key)
-        if isinstance(value, (bool, str)) or value is None or not math.isfinite(value) or not 0 < value <= MAX_POSITIONS:
+        if (
+            isinstance(value, (bool, str))
+            or value is None
+            or not math.isfinite(value)
+            or not 0 < value <= MAX_POSITIONS
+        ):
             raise _refused(path, f"its rope_scaling lacks a positive number for {key}")
     if "low_freq_factor" in needed and scaling["low_freq_factor"] == scaling["high_freq_factor"]:
         raise _refused(path, "the two frequency factors of its rope_scaling are the same")

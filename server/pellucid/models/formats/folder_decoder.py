@@ -36,7 +36,9 @@ def read_config(folder: Path) -> DecoderConfig | None:
 
 def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None:
     if "quantization_config" in config:
-        raise ModelError(f"{folder} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file.")
+        raise ModelError(
+            f"{folder} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file."
+        )
     scaling = _rope(path, config)
     windowed, window = _window(path, config)
     unusual = (
@@ -72,12 +74,17 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a folder. Raises ModelError if there are none, or if one that the index names is missing."""
+    """Return the safetensors files of a folder.
+
+    Raises ModelError if there are none, or if one that the index names is missing.
+    """
     index = read_json(folder / "model.safetensors.index.json")
     if index:
         shards = index.get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-            raise ModelError(f"{folder / 'model.safetensors.index.json'} has no weight_map from tensors to files: download it again.")
+            raise ModelError(
+                f"{folder / 'model.safetensors.index.json'} has no weight_map from tensors to files: download it again."
+            )
         names = sorted(set(shards.values()))
         outside = next((name for name in names if not _SHARD.fullmatch(name)), None)
         if outside is not None:
@@ -91,7 +98,9 @@ def weight_files(folder: Path) -> list[Path]:
     if missing is not None:
         raise ModelError(f"{missing} is missing or not a regular file: download the model again.")
     if not paths:
-        raise ModelError(f"{folder} has no *.safetensors file, and weights in other formats can contain code: convert them to safetensors.")
+        raise ModelError(
+            f"{folder} has no *.safetensors file, and weights in other formats can contain code: convert them to safetensors."
+        )
     return paths
 
 

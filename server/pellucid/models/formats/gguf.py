@@ -31,7 +31,8 @@ _FLOATS = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 _KINDS = {int: "iu", float: "f", bool: "b"}
 """The kinds of numpy's dtypes for each type of item."""
 
-# These bound the memory for the contents of a header: a mapped file of zeros may be large and take no space on the disk.
+# These bound the memory for the contents of a header: a mapped file of zeros may be large and take
+# no space on the disk.
 _MAX_STRINGS = 1 << 22
 _MAX_STRING_BYTES = 1 << 28  # of all strings together
 _DEEPEST = 4  # lists within lists
@@ -41,7 +42,10 @@ _WEIGHTS_AT_ONCE = 1 << 20  # weights that one thread turns into floats at a tim
 
 
 class _FormatError(Exception):
-    """A file has a wrong format. The message is the rest of a sentence that begins with the file's name."""
+    """A file has a wrong format.
+
+    The message is the rest of a sentence that begins with the file's name.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +78,33 @@ class GGUF:
             raise ModelError(f"{path} {error}") from None
 
     def get(self, key: str, default: T) -> T:
-        """Return the metadata under a key, as the type of the default. Raises ModelError if the file has another type there."""
+        """Return the metadata under a key, as the type of the default.
+
+        Raises ModelError if the file has another type there.
+        """
         value = self.metadata.get(key, default)
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not type(default):
-            raise ModelError(f"{self.path} has a {type(value).__name__} under {key}; it must be a {type(default).__name__}.")
+            raise ModelError(
+                f"{self.path} has a {type(value).__name__} under {key}; it must be a {type(default).__name__}."
+            )
         return value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """Return the metadata under a key as :meth:`get` does. Raises ModelError if the key is missing."""
+        """Return the metadata under a key as :meth:`get` does.
+
+        Raises ModelError if the key is missing.
+        """
         if key not in self.metadata:
             raise ModelError(f"{self.path} has no {key} in its metadata.")
         return self.get(key, kind())
 
     def list_of(self, key: str, kind: type[T]) -> list[T]:
-        """Return the list under a key, empty if there is none. Raises ModelError if it has items of another type."""
+        """Return the list under a key, empty if there is none.
+
+        Raises ModelError if it has items of another type.
+        """
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray):
             if len(value) > _MAX_STRINGS or value.dtype.kind not in _KINDS.get(kind, ""):
@@ -106,7 +121,10 @@ class GGUF:
         return texts
 
     def bytes_of(self, key: str) -> bytes:
-        """Return the list of bytes under a key, empty if there is none. Raises ModelError if it is anything else."""
+        """Return the list of bytes under a key, empty if there is none.
+
+        Raises ModelError if it is anything else.
+        """
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
             return value.tobytes()
@@ -115,26 +133,40 @@ class GGUF:
         raise ModelError(f"{self.path} has no list of bytes under {key}.")
 
     def id_under(self, key: str, count: int) -> int | None:
-        """Return the id of one of ``count`` tokens under a key; None if there is none. Raises ModelError for anything but a number."""
+        """Return the id of one of ``count`` tokens under a key; None if there is none.
+
+        Raises ModelError for anything but a number.
+        """
         return token_id(self.path, key, self.metadata.get(key), count)
 
     def check_complete(self) -> None:
         """Raise ModelError if the file ends before its tensors do, or stores one in an unknown way."""
         for name, info in self.tensors.items():
             if info.offset + self._stored_bytes(name, info) > len(self._data):
-                raise ModelError(f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again.")
+                raise ModelError(
+                    f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again."
+                )
 
     def stored_rows(self, name: str) -> tuple[npt.NDArray[np.uint8], str]:
-        """Return a tensor's rows as they are stored (rows, bytes), and their ggml type. Raises ModelError as :meth:`floats` does."""
+        """Return a tensor's rows as they are stored (rows, bytes), and their ggml type.
+
+        Raises ModelError as :meth:`floats` does.
+        """
         rows, kind = self._rows(name)
         return rows, kind.name
 
     def stored_bytes(self, name: str) -> int:
-        """Return the size of a tensor as it is stored. Raises ModelError for an unknown ggml type or a damaged shape."""
+        """Return the size of a tensor as it is stored.
+
+        Raises ModelError for an unknown ggml type or a damaged shape.
+        """
         return self._stored_bytes(name, self.tensors[name])
 
     def floats(self, name: str) -> npt.NDArray[np.float32]:
-        """Return a tensor as float32, however it is stored. Raises ModelError for a missing or unreadable one."""
+        """Return a tensor as float32, however it is stored.
+
+        Raises ModelError for a missing or unreadable one.
+        """
         from gguf.quants import dequantize
 
         rows, kind = self._rows(name)
@@ -144,7 +176,9 @@ class GGUF:
 
         def fill(begin: int) -> None:
             part = rows[begin : begin + step]
-            values[begin : begin + step] = part.view(_FLOATS[kind.name]) if kind.name in _FLOATS else dequantize(part, kind)
+            values[begin : begin + step] = (
+                part.view(_FLOATS[kind.name]) if kind.name in _FLOATS else dequantize(part, kind)
+            )
 
         try:
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy releases the interpreter's lock while it computes
@@ -164,7 +198,9 @@ class GGUF:
         info = self.tensors[name]
         size = self._stored_bytes(name, info)
         if info.offset + size > len(self._data):
-            raise ModelError(f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again.")
+            raise ModelError(
+                f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again."
+            )
         rows = np.frombuffer(self._data, np.uint8, size, info.offset).reshape(math.prod(info.shape[:-1]), -1)
         return rows, GGMLQuantizationType(info.type)
 
@@ -174,9 +210,13 @@ class GGUF:
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(info.type)]
         except (ValueError, KeyError):
-            raise ModelError(f"{self.path} stores {shown(name)} as the unknown ggml type {info.type}: use another file.") from None
+            raise ModelError(
+                f"{self.path} stores {shown(name)} as the unknown ggml type {info.type}: use another file."
+            ) from None
         if not math.prod(info.shape) or not info.shape or info.shape[-1] % block:
-            raise ModelError(f"{self.path} is damaged: tensor {shown(name)} has shape {info.shape}, not whole blocks of {block}.")
+            raise ModelError(
+                f"{self.path} is damaged: tensor {shown(name)} has shape {info.shape}, not whole blocks of {block}."
+            )
         return math.prod(info.shape) // block * size
 
 
@@ -195,7 +235,9 @@ class _Header:
         self._at = 4
         version = self._scalar("I")
         if version not in (2, 3):
-            raise _FormatError(f"is GGUF of version {version}, but only versions 2 and 3, little-endian, are supported: convert it again.")
+            raise _FormatError(
+                f"is GGUF of version {version}, but only versions 2 and 3, little-endian, are supported: convert it again."
+            )
         tensors, pairs = self._scalar("Q"), self._scalar("Q")
         if int(tensors) > _MAX_TENSORS or int(pairs) > _MAX_PAIRS:
             raise _FormatError(
@@ -248,7 +290,9 @@ class _Header:
         if kind in (_STRING, _ARRAY) and self._strings >= 0:
             return [self._value(kind, depth) for _ in range(count)]
         if kind not in _SCALARS:
-            raise _FormatError(f"is damaged: its metadata has a list of values of the unknown type {kind}; download it again.")
+            raise _FormatError(
+                f"is damaged: its metadata has a list of values of the unknown type {kind}; download it again."
+            )
         dtype = np.dtype("<" + _SCALARS[kind])
         begin, self._at = self._at, self._at + count * dtype.itemsize
         if self._at > len(self._data):

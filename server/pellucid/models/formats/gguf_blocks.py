@@ -1,6 +1,7 @@
 """Reads the blocks of GGUF's quantized tensors as :class:`Blocks`, keeping the file's own numbers and scales.
 
-The layouts are those of ggml's ggml-common.h. The scales of K-quants, products of a half and a small integer, are rounded to halves.
+The layouts are those of ggml's ggml-common.h. The scales of K-quants, products of a half and a
+small integer, are rounded to halves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pellucid.engine.decoders.quantized_blocks import Blocks
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Parts = tuple[Bytes, Floats, Floats | None]
-"""Numbers (blocks, columns of a block), scales and minima (blocks, scales of a block) of some blocks."""
+"""Numbers (blocks, columns of a block), scales and minima (blocks, scales of a block) of some
+blocks.
+"""
 
 
 def as_blocks(rows: Bytes, kind: str) -> Blocks | None:

@@ -20,7 +20,11 @@ from pellucid.models.untrusted_files import damage_explained, shown
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
-_OUTER = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight", "output.weight": "lm_head.weight"}
+_OUTER = {
+    "token_embd.weight": "embed_tokens.weight",
+    "output_norm.weight": "norm.weight",
+    "output.weight": "lm_head.weight",
+}
 _INNER = {
     "attn_norm.weight": "input_layernorm.weight",
     "attn_q.weight": "self_attn.q_proj.weight",
@@ -42,7 +46,10 @@ _ROPE_FACTORS = "rope_freqs.weight"
 
 
 def read_config(file: GGUF) -> DecoderConfig:
-    """Read the shape of the decoder. Raises ModelError for an unsupported architecture or kind of positions."""
+    """Read the shape of the decoder.
+
+    Raises ModelError for an unsupported architecture or kind of positions.
+    """
     with damage_explained(file.path):
         return _read_config(file)
 
@@ -51,20 +58,26 @@ def _read_config(file: GGUF) -> DecoderConfig:
     arch = file.require("general.architecture", str)
     parts = file.get("split.count", 1)
     if parts > 1:
-        raise ModelError(f"{file.path} is one of {parts} parts of a model: join them first, with llama.cpp's `llama-gguf-split --merge`.")
+        raise ModelError(
+            f"{file.path} is one of {parts} parts of a model: join them first, with llama.cpp's `llama-gguf-split --merge`."
+        )
     if arch not in ARCHITECTURES:
         raise ModelError(
             f"{file.path} has the architecture {shown(arch)}; only GGUF files of {', '.join(ARCHITECTURES)} are supported: "
             "use the model's safetensors folder."
         )
     if "token_embd.weight" not in file.tensors:
-        raise ModelError(f"{file.path} has no tensor token_embd.weight, so it is only part of a model: use a complete file.")
+        raise ModelError(
+            f"{file.path} has no tensor token_embd.weight, so it is only part of a model: use a complete file."
+        )
     hidden = file.require(f"{arch}.embedding_length", int)
     heads = file.require(f"{arch}.attention.head_count", int)
     head_dim = file.get(f"{arch}.attention.key_length", hidden // max(heads, 1))
     rotated = file.get(f"{arch}.rope.dimension_count", head_dim)
     if rotated != head_dim:
-        raise ModelError(f"{file.path} rotates only {rotated} of {head_dim} dimensions of a head, which is not supported for GGUF files.")
+        raise ModelError(
+            f"{file.path} rotates only {rotated} of {head_dim} dimensions of a head, which is not supported for GGUF files."
+        )
     config = DecoderConfig(
         vocab_size=next(iter(file.tensors["token_embd.weight"].shape), 0),
         hidden_size=hidden,
@@ -80,7 +93,9 @@ def _read_config(file: GGUF) -> DecoderConfig:
     )
     check(file.path, config)  # first, because the scaling computes with it
     if config.layers > len(file.tensors):
-        raise ModelError(f"{file.path} is damaged: it has {config.layers} layers by its metadata, but {len(file.tensors)} tensors.")
+        raise ModelError(
+            f"{file.path} is damaged: it has {config.layers} layers by its metadata, but {len(file.tensors)} tensors."
+        )
     return check(file.path, _with_scaling(file, arch, config))
 
 
@@ -89,7 +104,8 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
 
     They are float32. With ``blocks``, matrices that are stored in blocks are yielded as these.
 
-    Raises ModelError if a tensor is missing, cut short, of the wrong shape, or unknown to this decoder.
+    Raises ModelError if a tensor is missing, cut short, of the wrong shape, or unknown to this
+    decoder.
     """
     with damage_explained(file.path):
         file.check_complete()
@@ -105,14 +121,18 @@ def stored_sizes(file: GGUF) -> Iterator[tuple[str, int]]:
     return ((_hugging_face_name(stored) or stored, file.stored_bytes(stored)) for stored in file.tensors)
 
 
-def _read_weight(file: GGUF, config: DecoderConfig, stored: str, *, blocks: bool, interleaved: bool) -> tuple[str, Weight]:
+def _read_weight(
+    file: GGUF, config: DecoderConfig, stored: str, *, blocks: bool, interleaved: bool
+) -> tuple[str, Weight]:
     name = _hugging_face_name(stored)
     if name is None:
         raise ModelError(f"{file.path} has a tensor {shown(stored)}, which is not supported for its architecture.")
     weight: Weight = (as_blocks(*file.stored_rows(stored)) if blocks else None) or torch.from_numpy(file.floats(stored))
     if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
         if weight.shape[0] % config.head_dim:
-            raise ModelError(f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, not a multiple of a head's {config.head_dim}.")
+            raise ModelError(
+                f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, not a multiple of a head's {config.head_dim}."
+            )
         split = partial(_split_halves, head_dim=config.head_dim)
         weight = weight.of_rows(split) if isinstance(weight, Blocks) else split(weight)
     return name, weight
@@ -139,23 +159,35 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
     if kind == "linear" or (kind == "none" and factor != 1.0):
         return _replaced(config, {"rope_type": "linear", "factor": factor}) if factor != 1.0 else config
     if kind != "none":
-        raise ModelError(f"{file.path} scales its positions by {shown(kind)}, which is not supported: use a file without it.")
+        raise ModelError(
+            f"{file.path} scales its positions by {shown(kind)}, which is not supported: use a file without it."
+        )
     if _ROPE_FACTORS in file.tensors:
         return _with_llama3_scaling(file, config)
     return config
 
 
 def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:
-    """Return the configuration with Llama 3.1's scaling. GGUF stores one divisor per frequency, from which it is inferred."""
+    """Return the configuration with Llama 3.1's scaling.
+
+    GGUF stores one divisor per frequency, from which it is inferred.
+    """
     divisors = torch.from_numpy(file.floats(_ROPE_FACTORS))
     factor = float(divisors.max())
     if factor == 1.0:
         return config
-    scaling = {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0}
+    scaling = {
+        "factor": factor,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192.0,
+    }
     scaled = _replaced(config, {"rope_type": "llama3", **scaling})
     expected = inverse_frequencies(config) / inverse_frequencies(scaled)
     if divisors.shape != expected.shape or not torch.allclose(divisors, expected, rtol=1e-3):
-        raise ModelError(f"{file.path} scales its positions in an unknown way ({_ROPE_FACTORS}), which is not supported.")
+        raise ModelError(
+            f"{file.path} scales its positions in an unknown way ({_ROPE_FACTORS}), which is not supported."
+        )
     return scaled
 
 

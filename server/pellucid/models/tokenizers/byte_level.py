@@ -39,7 +39,9 @@ _SPLITS: dict[str, tuple[str, ...]] = {
     "tekken": (_TEKKEN,),
     **dict.fromkeys(("gpt-4o", "llama4"), (_GPT4O,)),
 }
-"""The patterns that split a text before merging, applied one after another, by GGUF's name (``tokenizer.ggml.pre``)."""
+"""The patterns that split a text before merging, applied one after another, by GGUF's name
+(``tokenizer.ggml.pre``).
+"""
 
 PATTERNS = frozenset(pattern for patterns in _SPLITS.values() for pattern in patterns)
 """All of these patterns. Each looks at a character a bounded number of times."""
@@ -52,9 +54,14 @@ BEGINS_WITH_BOS = frozenset({"llama-bpe", "llama3", "llama-v3", "tekken"})
 
 
 def splits(pre: str) -> tuple[str, ...]:
-    """Return the patterns of a pre-tokenizer by GGUF's name. Raises ModelError for an unknown one."""
+    """Return the patterns of a pre-tokenizer by GGUF's name.
+
+    Raises ModelError for an unknown one.
+    """
     if pre not in _SPLITS:
-        raise ModelError(f"The GGUF's pre-tokenizer {pre!r} is not supported: use the model's safetensors folder instead.")
+        raise ModelError(
+            f"The GGUF's pre-tokenizer {pre!r} is not supported: use the model's safetensors folder instead."
+        )
     return _SPLITS[pre]
 
 
@@ -72,7 +79,10 @@ _BYTES = str.maketrans({letter: chr(byte) for byte, letter in LETTERS.items()})
 
 
 def undo_letters(pieces: Iterable[str | None]) -> list[bytes | None]:
-    """Return the bytes of pieces. A piece with a letter of no byte (an added token) has those of its UTF-8."""
+    """Return the bytes of pieces.
+
+    A piece with a letter of no byte (an added token) has those of its UTF-8.
+    """
     return [None if piece is None else _undo(piece) for piece in pieces]
 
 

@@ -15,7 +15,16 @@ from pellucid.models.tokenizers.marker_finder import MAX_MARKER
 from pellucid.models.tokenizers.sentencepiece_protobuf import PieceType
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
 from pellucid.models.tokenizers.tokenizer_backends import MAX_IDS, TextEncoder, apart, by_tokenizers
-from pellucid.models.untrusted_files import Json, damage_explained, read_bytes, read_json, read_text, reason, shown, token_id
+from pellucid.models.untrusted_files import (
+    Json,
+    damage_explained,
+    read_bytes,
+    read_json,
+    read_text,
+    reason,
+    shown,
+    token_id,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +52,9 @@ class _Prefix:
 
 
 def read_tokenizer(folder: Path, vocab_size: int = 0) -> Tokenizer:
-    """Read the tokenizer of a folder. ``vocab_size`` is the model's number of logits, if it has more than the tokenizer.
+    """Read the tokenizer of a folder.
+
+    ``vocab_size`` is the model's number of logits, if it has more than the tokenizer.
 
     Raises ModelError if the folder has none, or one that cannot be read.
     """
@@ -53,7 +64,9 @@ def read_tokenizer(folder: Path, vocab_size: int = 0) -> Tokenizer:
     if (folder / "tokenizer.model").is_file():
         with damage_explained(folder / "tokenizer.model"):
             return _from_sentencepiece(folder, vocab_size)
-    raise ModelError(f"{folder} has neither tokenizer.json nor tokenizer.model: the model cannot read text without one.")
+    raise ModelError(
+        f"{folder} has neither tokenizer.json nor tokenizer.model: the model cannot read text without one."
+    )
 
 
 def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
@@ -65,7 +78,9 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
         starts_with = _template_start(data.get("post_processor"))
         prefix = _take_prefix(data)
         special = _take_markers(data, added)
-        byte_pieces = _names_type(data.get("pre_tokenizer"), "ByteLevel") or _names_type(data.get("decoder"), "ByteLevel")
+        byte_pieces = _names_type(data.get("pre_tokenizer"), "ByteLevel") or _names_type(
+            data.get("decoder"), "ByteLevel"
+        )
         harmless = is_harmless(data, byte_level.PATTERNS)
         drops = any(step.get("behavior") == "Removed" for step in _flat(data.get("pre_tokenizer"), "pretokenizers"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -81,11 +96,15 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
         frozenset(token.id for token in added if token.strip_right),
     )
     conventions = _conventions(folder, config, vocabulary, prefix, starts_with)
-    return Tokenizer(encoder.encode, vocabulary, conventions, encoder.apart, byte_level=byte_pieces and harmless and not drops)
+    return Tokenizer(
+        encoder.encode, vocabulary, conventions, encoder.apart, byte_level=byte_pieces and harmless and not drops
+    )
 
 
 def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], vocab_size: int) -> dict[str, int]:
-    """Return the markers that the model has, and cut ``pieces`` to its size. Raises ModelError if text could become other ids.
+    """Return the markers that the model has, and cut ``pieces`` to its size.
+
+    Raises ModelError if text could become other ids.
 
     Some folders add a marker, for padding say, that has no embedding in the model.
     """
@@ -98,7 +117,9 @@ def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], v
             f"{path} has the piece {shown(beyond)}, whose id is beyond the {vocab_size} of the model: it belongs to another model."
         )
     if len(kept) < len(markers):
-        logger.warning("%s has %d markers without an id in the model, which are treated as text", path, len(markers) - len(kept))
+        logger.warning(
+            "%s has %d markers without an id in the model, which are treated as text", path, len(markers) - len(kept)
+        )
     del pieces[vocab_size:]
     return kept
 
@@ -118,7 +139,9 @@ def _added_tokens(path: Path, data: Json, config: Json) -> list[_Added]:
     for id, token in (config.get("added_tokens_decoder") or {}).items():
         described.setdefault(_id(path, int(id)), token)
     if len(described) > _MAX_MARKERS:
-        raise ModelError(f"{path} adds {len(described)} tokens to its vocabulary; at most {_MAX_MARKERS} are supported.")
+        raise ModelError(
+            f"{path} adds {len(described)} tokens to its vocabulary; at most {_MAX_MARKERS} are supported."
+        )
     return [_added(path, id, token) for id, token in sorted(described.items()) if token["content"]]
 
 
@@ -131,7 +154,9 @@ def _id(path: Path, value: object) -> int:
 def _added(path: Path, id: int, token: Json) -> _Added:
     text = token["content"]
     if not isinstance(text, str) or len(text) > MAX_MARKER or not _is_unicode(text):
-        raise ModelError(f"{path} gives the token {id} the text {shown(text)}; it must have up to {MAX_MARKER} characters.")
+        raise ModelError(
+            f"{path} gives the token {id} the text {shown(text)}; it must have up to {MAX_MARKER} characters."
+        )
     return _Added(id, text, token.get("special") is True, token.get("lstrip") is True, token.get("rstrip") is True)
 
 
@@ -143,7 +168,8 @@ def _is_unicode(text: str) -> bool:
 def _take_markers(data: Json, added: list[_Added]) -> set[str]:
     """Remove the markers from a ``tokenizer.json``, so that no text becomes one, and return their texts.
 
-    The other added tokens are pieces of text. They are put into the vocabulary, which keeps their ids.
+    The other added tokens are pieces of text. They are put into the vocabulary, which keeps their
+    ids.
     """
     markers = {token.text for token in added if is_marker(token.text, control=token.control)}
     model = data["model"]
@@ -161,7 +187,8 @@ def _take_markers(data: Json, added: list[_Added]) -> set[str]:
 def _take_prefix(data: Json) -> _Prefix:
     """Remove the prefix space from a ``tokenizer.json``, and return its rule, which the tokenizer applies itself.
 
-    Composition to NFC or NFKC is removed too: it would change the text, and the probabilities are those of the unchanged text.
+    Composition to NFC or NFKC is removed too: it would change the text, and the probabilities are
+    those of the unchanged text.
     """
     prefix = _Prefix()
     normalizer = _flat(data.get("normalizer"), "normalizers")
@@ -216,7 +243,9 @@ def _from_sentencepiece(folder: Path, vocab_size: int) -> Tokenizer:
     added = _added_tokens(path, {}, config)
     extra = read_json(folder / "added_tokens.json")
     special |= {token.text: token.id for token in added if is_marker(token.text, control=token.control)}
-    special |= {text: _id(path, id) for text, id in extra.items() if text and _is_unicode(text) and _id(path, id) >= len(texts)}
+    special |= {
+        text: _id(path, id) for text, id in extra.items() if text and _is_unicode(text) and _id(path, id) >= len(texts)
+    }
     special = _fitting(path, special, texts, vocab_size)
     vocabulary = Vocabulary(
         lambda: metaspace.true_bytes(texts),
@@ -231,7 +260,9 @@ def _from_sentencepiece(folder: Path, vocab_size: int) -> Tokenizer:
     return Tokenizer(encoder.encode, vocabulary, conventions, apart=encoder.apart)
 
 
-def _conventions(folder: Path, config: Json, vocabulary: Vocabulary, prefix: _Prefix, starts_with: str | None) -> Conventions:
+def _conventions(
+    folder: Path, config: Json, vocabulary: Vocabulary, prefix: _Prefix, starts_with: str | None
+) -> Conventions:
     special = vocabulary.special
     named = special.get(_text(config.get("bos_token")) or starts_with or "")
     add_bos = config.get("add_bos_token")
@@ -252,7 +283,10 @@ def _conventions(folder: Path, config: Json, vocabulary: Vocabulary, prefix: _Pr
 
 
 def _stated_ends(path: Path, size: int) -> set[int]:
-    """Return the end ids that a file states. Raises ModelError for anything but an id or a list of ids."""
+    """Return the end ids that a file states.
+
+    Raises ModelError for anything but an id or a list of ids.
+    """
     stated = read_json(path).get("eos_token_id")
     ids = (token_id(path, "eos_token_id", id, size) for id in (stated if isinstance(stated, list) else [stated]))
     return {id for id in ids if id is not None}
@@ -271,9 +305,14 @@ def _chat_template(folder: Path, config: Json) -> str | None:
         return read_text(file, _MAX_TEMPLATE)
     template = config.get("chat_template") or read_json(folder / "chat_template.json").get("chat_template")
     if isinstance(template, list):  # several by name
-        template = next((entry.get("template") for entry in template if isinstance(entry, dict) and entry.get("name") == "default"), None)
+        template = next(
+            (entry.get("template") for entry in template if isinstance(entry, dict) and entry.get("name") == "default"),
+            None,
+        )
     if not isinstance(template, str):
         return None
     if len(template) > _MAX_TEMPLATE or not _is_unicode(template):
-        raise ModelError(f"{folder} has a chat template of more than {_MAX_TEMPLATE} characters, or one with half a surrogate pair.")
+        raise ModelError(
+            f"{folder} has a chat template of more than {_MAX_TEMPLATE} characters, or one with half a surrogate pair."
+        )
     return template

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
-    """Read the tokenizer of a GGUF file. ``vocab_size`` is the model's number of logits, if it has more than the tokenizer.
+    """Read the tokenizer of a GGUF file.
+
+    ``vocab_size`` is the model's number of logits, if it has more than the tokenizer.
 
     Raises ModelError for an unsupported kind, or lists of different lengths.
     """
@@ -38,16 +40,23 @@ def _read(file: GGUF, vocab_size: int) -> Tokenizer:
         return _byte_level(file, texts, types, vocab_size)
     if kind == "llama":
         return _sentencepiece(file, texts, types, vocab_size)
-    raise ModelError(f"{file.path} has a tokenizer of the kind {kind!r}; only gpt2 and llama are supported: use the safetensors folder.")
+    raise ModelError(
+        f"{file.path} has a tokenizer of the kind {kind!r}; only gpt2 and llama are supported: use the safetensors folder."
+    )
 
 
 def save_tokenizer(file: GGUF, folder: Path) -> None:
-    """Write the tokenizer to a folder in Hugging Face's layout. Raises NotSupportedError for one that is not byte-level BPE."""
+    """Write the tokenizer to a folder in Hugging Face's layout.
+
+    Raises NotSupportedError for one that is not byte-level BPE.
+    """
     from tokenizers import AddedToken
     from tokenizers.decoders import ByteLevel
 
     if file.require("tokenizer.ggml.model", str) != "gpt2":
-        raise NotSupportedError(f"The tokenizer of {file.path} cannot be written to a folder: use the model's safetensors folder.")
+        raise NotSupportedError(
+            f"The tokenizer of {file.path} cannot be written to a folder: use the model's safetensors folder."
+        )
     texts, types = _entries(file)
     special, literal, words = _sorted(texts, types)
     backend = _bpe(file, words | special, literal, file.get("tokenizer.ggml.pre", "default"))
@@ -71,7 +80,9 @@ def _entries(file: GGUF) -> tuple[list[str], list[PieceType]]:
     texts = file.list_of("tokenizer.ggml.tokens", str)
     kinds = file.list_of("tokenizer.ggml.token_type", int) or [int(PieceType.NORMAL)] * len(texts)
     if not texts or len(kinds) != len(texts):
-        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(kinds)} token types: it is damaged; download it again.")
+        raise ModelError(
+            f"{file.path} has {len(texts)} tokens and {len(kinds)} token types: it is damaged; download it again."
+        )
     if not set(kinds) <= set(PieceType):
         raise ModelError(f"{file.path} has a token of the unknown type {max(kinds)}: download it again.")
     return texts, [PieceType(kind) for kind in kinds]
@@ -83,7 +94,9 @@ def _sorted(texts: list[str], types: list[PieceType]) -> tuple[dict[str, int], l
     literal: list[str] = []
     words: dict[str, int] = {}
     for id, (text, type) in enumerate(zip(texts, types, strict=True)):
-        if type in (PieceType.CONTROL, PieceType.UNKNOWN) or (type is PieceType.USER_DEFINED and is_marker(text, control=False)):
+        if type in (PieceType.CONTROL, PieceType.UNKNOWN) or (
+            type is PieceType.USER_DEFINED and is_marker(text, control=False)
+        ):
             special[text] = id
         elif type is not PieceType.UNUSED:
             words[text] = id
@@ -96,7 +109,9 @@ def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size
     special, literal, words = _sorted(texts, types)
     pre = file.get("tokenizer.ggml.pre", "default")
     encode = _bpe_encoder(file, words, literal, pre)
-    pieces: list[str | None] = [text if type is not PieceType.UNUSED else None for text, type in zip(texts, types, strict=True)]
+    pieces: list[str | None] = [
+        text if type is not PieceType.UNUSED else None for text, type in zip(texts, types, strict=True)
+    ]
     vocabulary = Vocabulary(lambda: byte_level.undo_letters(pieces), max(vocab_size, len(texts)), special)
     prefix = PrefixSpace.UNLESS_SPACE if file.get("tokenizer.ggml.add_space_prefix", False) else PrefixSpace.NEVER
     conventions = _conventions(file, special, len(texts), prefix, add_bos=pre in byte_level.BEGINS_WITH_BOS)
@@ -136,8 +151,12 @@ def _bpe(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Bac
 def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_size: int) -> Tokenizer:
     scores = file.list_of("tokenizer.ggml.scores", float)
     if len(scores) != len(texts):
-        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(scores)} scores: it is damaged; download it again.")
-    pieces, special = metaspace.split_markers([VocabularyPiece(*piece) for piece in zip(texts, scores, types, strict=True)])
+        raise ModelError(
+            f"{file.path} has {len(texts)} tokens and {len(scores)} scores: it is damaged; download it again."
+        )
+    pieces, special = metaspace.split_markers(
+        [VocabularyPiece(*piece) for piece in zip(texts, scores, types, strict=True)]
+    )
     model = sentencepiece_protobuf.build(
         pieces,
         remove_extra_spaces=file.get("tokenizer.ggml.remove_extra_whitespaces", False),

@@ -14,7 +14,8 @@ MAX_MARKER = 256
 class MarkerFinder:
     """Finds markers by looking up a text where one can begin, once for each length that it can have.
 
-    An alternation of all markers would compare each of them at each position, and a regular expression cannot be interrupted.
+    An alternation of all markers would compare each of them at each position, and a regular
+    expression cannot be interrupted.
     """
 
     def __init__(self, markers: Iterable[str]) -> None:
@@ -22,7 +23,9 @@ class MarkerFinder:
         self._markers = frozenset(markers)
         longest = max(map(len, self._markers), default=0)
         if longest > MAX_MARKER:
-            raise ModelError(f"The tokenizer defines a marker of {longest} characters; at most {MAX_MARKER} are supported.")
+            raise ModelError(
+                f"The tokenizer defines a marker of {longest} characters; at most {MAX_MARKER} are supported."
+            )
         lengths: dict[str, set[int]] = {}
         for marker in self._markers - {""}:
             lengths.setdefault(marker[0], set()).add(len(marker))

@@ -23,9 +23,12 @@ def true_bytes(pieces: Iterable[str | None]) -> list[bytes | None]:
 
 
 def encoder(path: Path, model: bytes) -> TextEncoder:
-    """Return an encoder for the sentencepiece model of a file. Raises ModelError if the library cannot read the model.
+    """Return an encoder for the sentencepiece model of a file.
 
-    A model with its own normalisation map runs in a separate process, because the library trusts the map's offsets.
+    Raises ModelError if the library cannot read the model.
+
+    A model with its own normalisation map runs in a separate process, because the library trusts
+    the map's offsets.
     """
     if sentencepiece_protobuf.has_charsmap(model):
         return apart(path, sentencepiece=model)
@@ -38,7 +41,8 @@ def encoder(path: Path, model: bytes) -> TextEncoder:
 def split_markers(pieces: Sequence[VocabularyPiece]) -> tuple[list[VocabularyPiece], dict[str, int]]:
     """Return pieces with which no text becomes a marker, and the markers by their text.
 
-    Sentencepiece finds user-defined pieces in plain text. Those that are markers become control pieces, which it never finds.
+    Sentencepiece finds user-defined pieces in plain text. Those that are markers become control
+    pieces, which it never finds.
     """
     out: list[VocabularyPiece] = []
     special: dict[str, int] = {}

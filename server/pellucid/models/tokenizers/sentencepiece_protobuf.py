@@ -55,7 +55,9 @@ def read(data: bytes) -> tuple[list[VocabularyPiece], bool]:
     except (LookupError, ValueError, struct.error):
         raise ModelError("The tokenizer.model is damaged or not a sentencepiece model: download it again.") from None
     if len(pieces) > _MAX_PIECES:
-        raise ModelError(f"The tokenizer.model has more than {_MAX_PIECES} pieces, which no model needs: download it again.")
+        raise ModelError(
+            f"The tokenizer.model has more than {_MAX_PIECES} pieces, which no model needs: download it again."
+        )
     return pieces, bool(normalizer.get(_ADD_DUMMY_PREFIX, True))
 
 
@@ -67,7 +69,9 @@ def has_charsmap(data: bytes) -> bool:
 def rewrite(data: bytes, pieces: Iterable[VocabularyPiece]) -> bytes:
     """Return the model with other pieces and without a prefix space, which the tokenizer adds itself."""
     fields = list(_fields(data))
-    normalizer = [field for raw in _messages(fields, _NORMALIZER) for field in _fields(raw) if field[0] != _ADD_DUMMY_PREFIX]
+    normalizer = [
+        field for raw in _messages(fields, _NORMALIZER) for field in _fields(raw) if field[0] != _ADD_DUMMY_PREFIX
+    ]
     normalizer.append((_ADD_DUMMY_PREFIX, _VARINT, 0))
     body = [_message(_PIECES, _write_piece(piece)) for piece in pieces]
     body += [_write(*field) for field in fields if field[0] not in (_PIECES, _NORMALIZER)]

@@ -1,4 +1,7 @@
-"""Turns text into ids, and ids into their true bytes. Text that spells a special token stays text."""
+"""Turns text into ids, and ids into their true bytes.
+
+Text that spells a special token stays text.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +59,12 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """The rules for the beginning and end of a model's texts. ``eos_ids`` are all ids that end a turn or a text.
+    """The rules for the beginning and end of a model's texts.
 
-    With ``prefix_after_special``, a text after a special token also gets a prefix space, not only the first one.
+    ``eos_ids`` are all ids that end a turn or a text.
+
+    With ``prefix_after_special``, a text after a special token also gets a prefix space, not only
+    the first one.
     """
 
     bos_id: int | None = None
@@ -73,8 +79,9 @@ class Conventions:
 class Tokenizer:
     """A tokenizer. ``encode_text`` turns plain text into ids; it adds nothing and knows no markers.
 
-    If ``apart`` is true, encoding waits for another process, up to seconds for a hostile tokenizer, so it must not be called on an
-    event loop. A ``byte_level`` tokenizer drops no byte of a text that the vocabulary has as a token.
+    If ``apart`` is true, encoding waits for another process, up to seconds for a hostile tokenizer,
+    so it must not be called on an event loop. A ``byte_level`` tokenizer drops no byte of a text
+    that the vocabulary has as a token.
     """
 
     encode_text: Callable[[str], list[int]]
@@ -125,9 +132,10 @@ class Tokenizer:
     def encode(self, text: str, *, special: bool = False, continues: bool = False) -> list[int]:
         """Encode a text, without BOS.
 
-        With ``special``, text that spells a marker becomes that marker (the longest one if several fit); without, it stays text.
-        ``continues`` is true if the text follows another one: it gets no prefix space then.
-        Raises InvalidRequestError for a lone surrogate, which is not valid Unicode.
+        With ``special``, text that spells a marker becomes that marker (the longest one if several
+        fit); without, it stays text. ``continues`` is true if the text follows another one: it gets
+        no prefix space then. Raises InvalidRequestError for a lone surrogate, which is not valid
+        Unicode.
         """
         _refuse_surrogates(text)
         if not special:
@@ -154,7 +162,9 @@ class Tokenizer:
         return -(-len(text.encode(errors="ignore").translate(None, dropped)) // longest)
 
     def token_bytes(self, id: int) -> bytes:
-        """Return the true bytes of a token, even of half a character. A marker has those of its text, an unused id none.
+        """Return the true bytes of a token, even of half a character.
+
+        A marker has those of its text, an unused id none.
 
         Raises IndexError for an id outside of the vocabulary.
         """
@@ -177,7 +187,9 @@ class Tokenizer:
         prefix = self.conventions.prefix
         if not text:
             return []
-        if first and (prefix is PrefixSpace.ALWAYS or (prefix is PrefixSpace.UNLESS_SPACE and not text.startswith(" "))):
+        if first and (
+            prefix is PrefixSpace.ALWAYS or (prefix is PrefixSpace.UNLESS_SPACE and not text.startswith(" "))
+        ):
             text = " " + text
         return self.encode_text(text)
 
@@ -208,8 +220,9 @@ class Tokenizer:
 def is_marker(text: str, *, control: bool) -> bool:
     """Return whether an added token is a marker, as opposed to a piece of text that its tokenizer keeps whole.
 
-    Runs of white space and plain tags such as ``<h1>`` are text unless they are flagged as control tokens. That flag alone is not
-    enough, because models flag too few of their markers: Qwen's ``<|fim_middle|>`` is not "special" in its tokenizer.json.
+    Runs of white space and plain tags such as ``<h1>`` are text unless they are flagged as control
+    tokens. That flag alone is not enough, because models flag too few of their markers: Qwen's
+    ``<|fim_middle|>`` is not "special" in its tokenizer.json.
     """
     return control or not (text.replace("\u2581", " ").isspace() or _PLAIN_TAG.fullmatch(text))
 

@@ -1,7 +1,8 @@
 """Turns text into ids by other libraries, in a separate process unless a tokenizer is known to be harmless.
 
-A tokenizer can contain regular expressions that backtrack for hours, maps that make a library panic, and steps that multiply
-the text. No test can tell which text triggers them, so such a tokenizer always stays in a separate process.
+A tokenizer can contain regular expressions that backtrack for hours, maps that make a library
+panic, and steps that multiply the text. No test can tell which text triggers them, so such a
+tokenizer always stays in a separate process.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _CHARACTERS_PER_SECOND = 250_000  # a tenth of the speed of the slowest common t
 
 @dataclass(frozen=True, slots=True)
 class TextEncoder:
-    """Turns text into ids. ``pieces`` returns the texts of all ids in order, None for an id without one.
+    """Turns text into ids.
+
+    ``pieces`` returns the texts of all ids in order, None for an id without one.
 
     ``apart`` is true if ``encode`` waits for another process.
     """
@@ -71,7 +74,10 @@ def by_tokenizers(data: str) -> TextEncoder:
 
 
 def by_sentencepiece(model: bytes) -> TextEncoder:
-    """Read a sentencepiece model with its library, without pieces. Raises whatever the library raises."""
+    """Read a sentencepiece model with its library, without pieces.
+
+    Raises whatever the library raises.
+    """
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_proto=model)
@@ -86,7 +92,8 @@ def by_sentencepiece(model: bytes) -> TextEncoder:
 def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes | None = None) -> TextEncoder:
     """Read a tokenizer in a separate process. ``path`` is the file that it comes from.
 
-    Raises ModelError if it cannot be loaded within the limits. Encoding raises it too; the next text gets a new process.
+    Raises ModelError if it cannot be loaded within the limits. Encoding raises it too; the next
+    text gets a new process.
     """
     model = None if sentencepiece is None else base64.b64encode(sentencepiece).decode()
     first = {"json": tokenizer_json, "sentencepiece": model}
@@ -94,19 +101,26 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
     try:
         pieces = _checked(process.start(), str, NoneType)
     except ProcessFailedError as error:
-        raise ModelError(f"{path} cannot be read as a tokenizer ({error}): download it again, or use another model.") from None
+        raise ModelError(
+            f"{path} cannot be read as a tokenizer ({error}): download it again, or use another model."
+        ) from None
 
     def encode(text: str) -> list[int]:
         try:
             return _checked(process.ask({"encode": text}, _ENCODE_SECONDS + len(text) / _CHARACTERS_PER_SECOND), int)
         except ProcessFailedError as error:
-            raise ModelError(f"The tokenizer {path} failed on a text of {len(text)} characters ({error}): use another model.") from None
+            raise ModelError(
+                f"The tokenizer {path} failed on a text of {len(text)} characters ({error}): use another model."
+            ) from None
 
     return TextEncoder(encode, lambda: pieces, apart=True)
 
 
 def _checked(answer: object, *kinds: type) -> list[Any]:
-    """Return the answer of a tokenizer's process, a list of items of these kinds. Raises ProcessFailedError for anything else."""
+    """Return the answer of a tokenizer's process, a list of items of these kinds.
+
+    Raises ProcessFailedError for anything else.
+    """
     if not isinstance(answer, list) or not all(type(item) in kinds for item in answer):
         raise ProcessFailedError("it gave no valid answer")
     return answer

@@ -1,4 +1,7 @@
-"""Limits how many grammars a process compiles at the same time. Places are given in the order in which they are asked for."""
+"""Limits how many grammars a process compiles at the same time.
+
+Places are given in the order in which they are asked for.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ MAX_SECONDS = 10.0
 """Time for the compilation of a grammar, and for waiting for one's turn."""
 
 MAX_AT_ONCE = 2
-"""Grammars that a process compiles at the same time. One that takes too long keeps its place until its trial is ended."""
+"""Grammars that a process compiles at the same time.
+One that takes too long keeps its place until its trial is ended.
+"""
 
 MAX_KEPT = 16
 """Compiled grammars that a model keeps for the next requests."""
@@ -35,9 +37,12 @@ _places = CompilationPlaces(MAX_AT_ONCE)
 
 
 class GrammarCompiler:
-    """Makes constraints for models with this tokenizer. What it needs of the tokenizer is made at first use.
+    """Makes constraints for models with this tokenizer.
 
-    A compiled grammar is kept for requests with the same ``cache_salt``: to others, its speed would tell what was sent.
+    What it needs of the tokenizer is made at first use.
+
+    A compiled grammar is kept for requests with the same ``cache_salt``: to others, its speed would
+    tell what was sent.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -47,7 +52,11 @@ class GrammarCompiler:
         self._idle_trials: list[LimitedProcess] = []
 
     async def constraint(self, grammar: Grammar, cache_salt: str = "") -> GrammarConstraint:
-        """Return a new constraint. Raises InvalidRequestError, with llguidance's sentence, for a grammar that it cannot hold to."""
+        """Return a new constraint.
+
+        Raises InvalidRequestError, with llguidance's sentence, for a grammar that it cannot hold
+        to.
+        """
         matcher = await self.matcher(grammar, cache_salt)
         return GrammarConstraint(matcher, self._tokenizer.vocab_size, foresees=not self._tokenizer.apart)
 

@@ -12,7 +12,9 @@ from pellucid.engine.request import ConstraintError
 from pellucid.engine.token_mask import TokenMask
 
 MAX_SECONDS = 1.0
-"""Processor time for the tokens that may come next, of an answer or of a call in it: other answers wait meanwhile."""
+"""Processor time for the tokens that may come next, of an answer or of a call in it: other answers
+wait meanwhile.
+"""
 
 MAX_SECONDS_PER_TOKEN = 0.001
 """Further time for each token. Usual grammars take a twentieth of it."""
@@ -23,10 +25,13 @@ class GrammarError(ConstraintError):
 
 
 class GrammarConstraint:
-    """One answer's place in a grammar. The tokens that end a text are allowed exactly where the grammar may end.
+    """One answer's place in a grammar.
 
-    ``vocab`` is the number of ids that the tokenizer has. Without ``foresees``, forced tokens are not computed ahead, which uses the
-    tokenizer. ``failure`` is the reason why the answer could not continue, as part of a sentence.
+    The tokens that end a text are allowed exactly where the grammar may end.
+
+    ``vocab`` is the number of ids that the tokenizer has. Without ``foresees``, forced tokens are
+    not computed ahead, which uses the tokenizer. ``failure`` is the reason why the answer could not
+    continue, as part of a sentence.
     """
 
     def __init__(self, matcher: LLMatcher, vocab: int, *, foresees: bool) -> None:

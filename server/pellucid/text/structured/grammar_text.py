@@ -13,24 +13,34 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Grammar
 
 MAX_CHARACTERS = 2**17
-"""Longest text of a grammar. Within it, no chain of references overflows the stack of ``large_stack_thread``."""
+"""Longest text of a grammar.
+Within it, no chain of references overflows the stack of ``large_stack_thread``.
+"""
 
 MAX_GBNF_CHARACTERS = 2**14
-"""Longest text in llama.cpp's syntax, as its conversion takes a time that grows with the square of its length."""
+"""Longest text in llama.cpp's syntax, as its conversion takes a time that grows with the square of
+its length.
+"""
 
 MAX_EXACT_INTEGER = 2**53
 """A floating-point number can hold every integer up to this one."""
 
 WHITESPACE = r"[ \n\r\t]{1,64}"
-"""The white space between the parts of JSON. Without a limit, small models can continue it for ever."""
+"""The white space between the parts of JSON.
+Without a limit, small models can continue it for ever.
+"""
 
-# In these, white space does not include line ends: the time would grow with the square of the number of empty lines.
+# In these, white space does not include line ends: the time would grow with the square of the
+# number of empty lines.
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 _LARK_LIMIT = re.compile(r"^[ \t]*[?!]?\w+[ \t]*\[[^\]\n]*\b(max_tokens|temperature|stop)\s*=", re.MULTILINE)
 
 
 def to_llguidance(grammar: Grammar) -> str:
-    """Return the grammar as llguidance reads it. Raises InvalidRequestError for one that cannot be translated."""
+    """Return the grammar as llguidance reads it.
+
+    Raises InvalidRequestError for one that cannot be translated.
+    """
     limit = MAX_GBNF_CHARACTERS if is_gbnf(grammar) else MAX_CHARACTERS
     if len(grammar.text) > limit:
         raise refused(grammar, f"it has {len(grammar.text):,} characters, and at most {limit:,} are compiled")
@@ -61,14 +71,22 @@ class GrammarRefusedError(InvalidRequestError):
 
 
 def refused(grammar: Grammar, reason: str) -> GrammarRefusedError:
-    """Return the error for a grammar that cannot be used. ``reason`` is llguidance's own sentence, or ours."""
+    """Return the error for a grammar that cannot be used.
+
+    ``reason`` is llguidance's own sentence, or ours.
+    """
     short = " ".join(reason.split())
     short = short if len(short) <= 300 else short[:300] + " ..."
     return GrammarRefusedError(grammar.field, short)
 
 
 def _from_schema(grammar: Grammar, schema: dict[str, Any] | bool) -> str:
-    options: Any = {"lenient": False, "coerce_one_of": False, "whitespace_flexible": True, "whitespace_pattern": WHITESPACE}
+    options: Any = {
+        "lenient": False,
+        "coerce_one_of": False,
+        "whitespace_flexible": True,
+        "whitespace_pattern": WHITESPACE,
+    }
     if grammar.whitespace == "":
         options |= {"whitespace_flexible": False, "whitespace_pattern": None}
     elif grammar.whitespace is not None:

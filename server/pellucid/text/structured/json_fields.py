@@ -21,9 +21,10 @@ def json_fields(tokens: Sequence[Token], matcher: LLMatcher | None, begin: int =
 
     Of an answer that ended early, its whole values are returned.
 
-    The tokens of a string are those from after its opening quote up to its closing one, and of any other value those that hold a part
-    of it. The end of a number is not counted, which is in the token after it. ``matcher`` is at the beginning of the grammar and is
-    used up: other values come from the tokens' alternatives, and are reported where the grammar forces the rest of them.
+    The tokens of a string are those from after its opening quote up to its closing one, and of any
+    other value those that hold a part of it. The end of a number is not counted, which is in the
+    token after it. ``matcher`` is at the beginning of the grammar and is used up: other values come
+    from the tokens' alternatives, and are reported where the grammar forces the rest of them.
     """
     ends = list(itertools.accumulate(len(token.text) for token in tokens))
     text = "".join(token.text for token in tokens)
@@ -39,7 +40,13 @@ def json_fields(tokens: Sequence[Token], matcher: LLMatcher | None, begin: int =
 
 
 def _field(
-    value: JsonValue, tokens: Sequence[Token], first: int, last: int, text: str, ends: Sequence[int], replay: _Replay | None
+    value: JsonValue,
+    tokens: Sequence[Token],
+    first: int,
+    last: int,
+    text: str,
+    ends: Sequence[int],
+    replay: _Replay | None,
 ) -> JsonField:
     own = [token.grammar for token in tokens[first : last + 1]]
     within = math.fsum(score.logprob for score in own if score is not None)
@@ -64,7 +71,8 @@ class _Replay:
     def other(self, index: int, before: str, skipped: str, value: JsonValue) -> OtherValue | None:
         """Return the most probable other value if the token at ``index`` decides.
 
-        ``before`` is the value's text before that token, and ``skipped`` the text of that token before the value.
+        ``before`` is the value's text before that token, and ``skipped`` the text of that token
+        before the value.
         """
         token = self._tokens[index]
         if index < self._at or not self._matcher.consume_tokens([token.id for token in self._tokens[self._at : index]]):
@@ -92,7 +100,11 @@ class _Replay:
         found = scan(whole)
         if not found or found[0].path or found[0].begin:
             return None
-        may_continue = found[0].end == len(whole) and isinstance(found[0].value, (int, float)) and not isinstance(found[0].value, bool)
+        may_continue = (
+            found[0].end == len(whole)
+            and isinstance(found[0].value, (int, float))
+            and not isinstance(found[0].value, bool)
+        )
         return None if may_continue else found[0]
 
 

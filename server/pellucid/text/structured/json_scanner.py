@@ -30,7 +30,9 @@ class _EndedError(Exception):
 
 
 def scan(text: str, begin: int = 0) -> list[JsonValue]:
-    """Return the values of a JSON text that begins at ``begin``, in order. If it ends early, its whole values are returned.
+    """Return the values of a JSON text that begins at ``begin``, in order.
+
+    If it ends early, its whole values are returned.
 
     A number at the end of a text that is not whole is left out, as it might continue.
     """

@@ -10,13 +10,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 STACK_BYTES = 512 * 2**20
-"""Memory is used only as far as the stack grows. Measured: a chain of 5,000 references needs more than the usual 8 MiB."""
+"""Memory is used only as far as the stack grows.
+Measured: a chain of 5,000 references needs more than the usual 8 MiB.
+"""
 
 _starting = threading.Lock()
 
 
 def start(work: Callable[[], T]) -> Future[T]:
-    """Start ``work`` and return its result as a future, which cannot be cancelled. The thread does not delay the end of the process."""
+    """Start ``work`` and return its result as a future, which cannot be cancelled.
+
+    The thread does not delay the end of the process.
+    """
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
 

@@ -1,7 +1,8 @@
 """Compiles a grammar on trial in a separate process with limits, because a short one can take unbounded time and memory.
 
-llguidance's own limits do not cover all of a compilation: an ``allOf`` of 30 patterns grows by 80 MB a second without an end, and a
-compilation cannot be cancelled. A grammar that passed the trial is compiled again in the server's own process.
+llguidance's own limits do not cover all of a compilation: an ``allOf`` of 30 patterns grows by 80
+MB a second without an end, and a compilation cannot be cancelled. A grammar that passed the trial
+is compiled again in the server's own process.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ TRIAL_SECONDS = 1.0
 """Processor time for a grammar. Those of real schemas are compiled in milliseconds."""
 
 MAX_ITEMS = 20_000
-"""Alternatives that are open at one place of an answer. A list of choices has as many as it has texts."""
+"""Alternatives that are open at one place of an answer.
+A list of choices has as many as it has texts.
+"""
 
 _MEMORY = 3 * 2**29
 """Address space of the process, of which the stack takes half a GiB."""
@@ -33,15 +36,18 @@ _MEMORY = 3 * 2**29
 def trial_process(tokenizer: Tokenizer) -> LimitedProcess:
     """Return a process that compiles grammars for models with this tokenizer; it starts with the first one.
 
-    Of the vocabulary it gets only the special tokens, which a grammar may name, and single bytes: the cost of a grammar does not depend on
-    the other tokens.
+    Of the vocabulary it gets only the special tokens, which a grammar may name, and single bytes:
+    the cost of a grammar does not depend on the other tokens.
     """
     first = {"size": tokenizer.vocab_size, "special": tokenizer.special, "eos": sorted(tokenizer.eos_ids)}
     return LimitedProcess(__name__, ["pellucid", "llguidance"], first, START_SECONDS)
 
 
 class _ByteWords:
-    """A vocabulary of bytes and special tokens, in the form that llguidance reads. All other tokens are empty."""
+    """A vocabulary of bytes and special tokens, in the form that llguidance reads.
+
+    All other tokens are empty.
+    """
 
     def __init__(self, size: int, special: Mapping[str, int], eos: int) -> None:
         self.eos_token_id = eos
@@ -75,8 +81,13 @@ class _Trial:
 
 
 def compile_grammar(tokenizer: LLTokenizer, text: str) -> LLMatcher:
-    """Return a matcher, perhaps one with an error, at the beginning of a grammar. The caller needs a large stack."""
-    matcher = LLMatcher(tokenizer, text, log_level=0, limits=LLParserLimits(max_items_in_row=MAX_ITEMS, verbose_errors=False))
+    """Return a matcher, perhaps one with an error, at the beginning of a grammar.
+
+    The caller needs a large stack.
+    """
+    matcher = LLMatcher(
+        tokenizer, text, log_level=0, limits=LLParserLimits(max_items_in_row=MAX_ITEMS, verbose_errors=False)
+    )
     if not matcher.is_error():
         matcher.compute_bitmask()  # the first one may be costly
     return matcher

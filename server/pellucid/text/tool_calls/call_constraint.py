@@ -38,7 +38,10 @@ _NAMED_OBJECT = re.compile(
 
 
 class CallConstraint:
-    """Holds each call to its grammar, from where it has certainly begun to its end. The rest of the answer is free."""
+    """Holds each call to its grammar, from where it has certainly begun to its end.
+
+    The rest of the answer is free.
+    """
 
     def __init__(self, tagged: TaggedStart | None, bare: BareStart | None) -> None:
         self._tagged = tagged
@@ -105,11 +108,15 @@ class BareStart:
         if named is None:
             return None
         self._text = b""
-        return self._rest.after(self._tokenizer.encode_text(text[named.start(1) :])) if named[1] in self._names else None
+        return (
+            self._rest.after(self._tokenizer.encode_text(text[named.start(1) :])) if named[1] in self._names else None
+        )
 
 
 Kind = Literal["whole", "tagged", "bare"]
-"""The text that a grammar describes: a whole answer, or the rest of a call after its tag or after the beginning of its object."""
+"""The text that a grammar describes: a whole answer, or the rest of a call after its tag or after
+the beginning of its object.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +133,14 @@ class _Functions:
 
 
 class CallConstraints:
-    """Makes the constraints for the calls of one model. ``source`` is the text of its chat template."""
+    """Makes the constraints for the calls of one model.
 
-    def __init__(self, compiler: GrammarCompiler, tokenizer: Tokenizer, format: type[FormatReader], source: str) -> None:
+    ``source`` is the text of its chat template.
+    """
+
+    def __init__(
+        self, compiler: GrammarCompiler, tokenizer: Tokenizer, format: type[FormatReader], source: str
+    ) -> None:
         self._compiler = compiler
         self._tokenizer = tokenizer
         self._format = format
@@ -138,9 +150,10 @@ class CallConstraints:
     async def constraint(self, query: ChatQuery, cache_salt: str = "") -> tuple[Constraint | None, frozenset[str]]:
         """Return the constraint for the answer to a query with tools, and the functions whose arguments may be any JSON object.
 
-        A call that ``tool_choice`` demands is forced by a grammar of the whole answer. Otherwise each call is held to its grammar from
-        where the model has begun it: after a tag that is a marker of the model, or before the arguments in an answer that is an object.
-        Raises InvalidRequestError for a strict function whose schema cannot be held to.
+        A call that ``tool_choice`` demands is forced by a grammar of the whole answer. Otherwise
+        each call is held to its grammar from where the model has begun it: after a tag that is a
+        marker of the model, or before the arguments in an answer that is an object. Raises
+        InvalidRequestError for a strict function whose schema cannot be held to.
         """
         wanted = _Functions(_callable_functions(query), query.single_call, cache_salt)
         loose = await self._loose_functions(wanted)
@@ -206,7 +219,10 @@ class CallConstraints:
         return None
 
     def _written(self, wanted: _Functions, kind: Kind) -> Grammar:
-        """Return a grammar. Raises GrammarRefusedError for a schema that the format has no form for."""
+        """Return a grammar.
+
+        Raises GrammarRefusedError for a schema that the format has no form for.
+        """
         rules = CallRules(wanted.functions, self._tokenizer.special, single=wanted.single)
         if kind == "bare":
             return rules.grammar(rules.rest_of_object(self._format.bare_keys))
@@ -223,7 +239,10 @@ def _refuse_strict(functions: Iterable[OfferedFunction], error: str) -> None:
 
 
 def _callable_functions(query: ChatQuery) -> tuple[OfferedFunction, ...]:
-    """Return the functions that may be called. Raises InvalidRequestError if ``tool_choice`` names another one."""
+    """Return the functions that may be called.
+
+    Raises InvalidRequestError if ``tool_choice`` names another one.
+    """
     functions = tuple(OfferedFunction.of(tool) for tool in query.shown_tools)
     if not isinstance(query.tool_choice, NamedTool):
         return functions

@@ -19,7 +19,10 @@ Format = type[FormatReader]
 
 
 def call_format(source: str, model: str) -> Format:
-    """Return the format of calls that a chat template asks the model for. Raises InvalidRequestError if it cannot be read."""
+    """Return the format of calls that a chat template asks the model for.
+
+    Raises InvalidRequestError if it cannot be read.
+    """
     if "[TOOL_CALLS]" in source:
         return Mistral
     if "<tool_call>" in source:
@@ -27,14 +30,17 @@ def call_format(source: str, model: str) -> Format:
     if "<|python_tag|>" in source or ("<|start_header_id|>" in source and '"parameters"' in source):
         return Llama
     known = "those of Hermes and Qwen, Llama 3, Mistral and Qwen3-Coder"
-    sentence = f"The tool calls of {model} have a format that cannot be read ({known} can): omit tools, or use another model."
+    sentence = (
+        f"The tool calls of {model} have a format that cannot be read ({known} can): omit tools, or use another model."
+    )
     raise InvalidRequestError(sentence, param="tools")
 
 
 def call_ids(prompt: Sequence[int]) -> Callable[[int], str]:
     """Return what gives each call of the answer to a prompt an id that no other call of its conversation has.
 
-    Ids are nine letters or digits, as the templates of Mistral demand, and the same if the same prompt is answered again.
+    Ids are nine letters or digits, as the templates of Mistral demand, and the same if the same
+    prompt is answered again.
     """
     digest = sha256(",".join(map(str, prompt)).encode()).hexdigest()
     return lambda index: sha256(f"{digest} {index}".encode()).hexdigest()[:9]
@@ -43,10 +49,11 @@ def call_ids(prompt: Sequence[int]) -> Callable[[int], str]:
 class CallReader:
     """Is fed the tokens of an answer and returns the same tokens, some of them later, with the tool calls that they make up.
 
-    The tokens of a call have a ``part`` and no text. Text next to calls stays text, without the white space around them. Tokens are held
-    back while they may begin a call. With ``bare`` an answer that is nothing but a call without tags is one too. With ``single``
-    the answer ends after the first call, and ``closed`` is set then. ``special`` are the markers of the tokenizer. A tag that is one
-    of them counts only as that marker. ``call_id`` gives the id of a call by its index.
+    The tokens of a call have a ``part`` and no text. Text next to calls stays text, without the
+    white space around them. Tokens are held back while they may begin a call. With ``bare`` an
+    answer that is nothing but a call without tags is one too. With ``single`` the answer ends after
+    the first call, and ``closed`` is set then. ``special`` are the markers of the tokenizer. A tag
+    that is one of them counts only as that marker. ``call_id`` gives the id of a call by its index.
     """
 
     def __init__(

@@ -34,7 +34,9 @@ class OfferedFunction:
     def of(cls, tool: Mapping[str, Any]) -> OfferedFunction:
         """Return the function of a tool in OpenAI's shape."""
         function = tool["function"]
-        return cls(function["name"], json.dumps(argument_schema(function.get("parameters"))), bool(function.get("strict")))
+        return cls(
+            function["name"], json.dumps(argument_schema(function.get("parameters"))), bool(function.get("strict"))
+        )
 
     @property
     def arguments(self) -> Json:
@@ -51,7 +53,8 @@ class OfferedFunction:
 class CallForm:
     """The form of a call: the tag that begins it, if any, and an expression for the rest.
 
-    ``separator`` is an expression for the text between two calls; None if an answer has only one such form.
+    ``separator`` is an expression for the text between two calls; None if an answer has only one
+    such form.
     """
 
     tag: str | None
@@ -60,7 +63,10 @@ class CallForm:
 
 
 class CallRules:
-    """The rules of a grammar in the making. ``special`` are the markers of the tokenizer; other tags are written as text."""
+    """The rules of a grammar in the making.
+
+    ``special`` are the markers of the tokenizer; other tags are written as text.
+    """
 
     def __init__(self, functions: Sequence[OfferedFunction], special: Mapping[str, int], *, single: bool) -> None:
         self.functions = functions
@@ -79,11 +85,16 @@ class CallRules:
         return f"<[{self._special[tag]}]>" if tag in self._special else quoted(tag)
 
     def json(self, schema: Mapping[str, Any]) -> str:
-        """Return an expression for a JSON value. Raises GrammarRefusedError for a schema with a constant that would be rounded."""
+        """Return an expression for a JSON value.
+
+        Raises GrammarRefusedError for a schema with a constant that would be rounded.
+        """
         inexact = inexact_constant(schema)
         if inexact is not None:
             raise GrammarRefusedError("tools", inexact)
-        return self.rule("%json " + json.dumps({**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False))
+        return self.rule(
+            "%json " + json.dumps({**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False)
+        )
 
     def rest_of_object(self, keys: Iterable[str]) -> str:
         """Return an expression for what follows ``{"name": "`` in the object of a call, whose arguments have one of these keys."""
@@ -114,7 +125,11 @@ class CallRules:
 def argument_schema(parameters: Mapping[str, Any] | None) -> Json:
     """Return the schema of a function's arguments: an object with only the declared ones, unless the schema says otherwise."""
     schema: Json = {**({"properties": {}} if parameters is None else _without_texts(parameters)), "type": "object"}
-    return schema | {"additionalProperties": False} if "properties" in schema and not COMBINING.intersection(schema) else schema
+    return (
+        schema | {"additionalProperties": False}
+        if "properties" in schema and not COMBINING.intersection(schema)
+        else schema
+    )
 
 
 def _without_texts(schema: Any) -> Any:

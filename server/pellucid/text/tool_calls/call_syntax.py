@@ -1,6 +1,7 @@
 """Reads the syntax that the formats of tool calls share: white space, tags, JSON strings and objects.
 
-The methods are generators. They yield when they need the next unit of an answer, and are resumed when there is more.
+The methods are generators. They yield when they need the next unit of an answer, and are resumed
+when there is more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ ARGUMENTS = ("arguments", "parameters")
 class Draft:
     """A call that is being read. Until it has begun, it may still turn out to be text.
 
-    A ``live`` one begins as soon as its name is known and its arguments begin. ``offered`` limits its name.
+    A ``live`` one begins as soon as its name is known and its arguments begin. ``offered`` limits
+    its name.
     """
 
     start: int
@@ -39,7 +41,10 @@ class Draft:
 
 
 class CallSyntax:
-    """A cursor in the units of an answer. Everything before ``hold``, or else before the cursor, is decided."""
+    """A cursor in the units of an answer.
+
+    Everything before ``hold``, or else before the cursor, is decided.
+    """
 
     def __init__(self, units: TokenUnits, markers: Collection[str], call_id: Callable[[int], str]) -> None:
         self.at = 0
@@ -86,7 +91,10 @@ class CallSyntax:
     # Units.
 
     def peek(self) -> Reading[str]:
-        """Return the unit at the cursor, or END. Units without text are passed over, but not before it is known what follows."""
+        """Return the unit at the cursor, or END.
+
+        Units without text are passed over, but not before it is known what follows.
+        """
         units, at = self._units.units, self.at
         while True:
             while at < len(units) and not units[at]:
@@ -151,8 +159,8 @@ class CallSyntax:
     def call_object(self, draft: Draft) -> Reading[bool]:
         """Read an object with the name and the arguments of a call, and return whether it is one.
 
-        The call counts even if the object is not closed, or its arguments are not, once it has begun. A draft with ``offered`` names
-        may have no other fields, and arguments are required.
+        The call counts even if the object is not closed, or its arguments are not, once it has
+        begun. A draft with ``offered`` names may have no other fields, and arguments are required.
         """
         if not (yield from self.take("{")):
             return False

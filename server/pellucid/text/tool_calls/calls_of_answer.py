@@ -16,8 +16,9 @@ from pellucid.tokens import Token, ToolCall
 class CallDetails:
     """A tool call of an answer.
 
-    ``complete``: its arguments are a JSON object. ``enforced``: a grammar held them to the function's schema. ``probabilities`` and
-    ``tokens`` have the probability of each value in the arguments and the places of its tokens, by the value's JSON pointer.
+    ``complete``: its arguments are a JSON object. ``enforced``: a grammar held them to the
+    function's schema. ``probabilities`` and ``tokens`` have the probability of each value in the
+    arguments and the places of its tokens, by the value's JSON pointer.
     """
 
     call: ToolCall
@@ -55,7 +56,10 @@ def calls_of(tokens: Iterable[Token]) -> list[ToolCall]:
 
 
 def is_whole(call: ToolCall) -> bool:
-    """Return whether the arguments are a JSON object. They may not be if the answer ended too early, or the model made a mistake."""
+    """Return whether the arguments are a JSON object.
+
+    They may not be if the answer ended too early, or the model made a mistake.
+    """
     try:
         return isinstance(json.loads(call.arguments), dict)
     except (ValueError, RecursionError):
@@ -75,18 +79,21 @@ def is_enforced(tokens: Iterable[Token], index: int) -> bool:
 def field_probabilities(tokens: Sequence[Token], index: int) -> dict[str, float]:
     """Return the probability of each value in the arguments of a call, by its JSON pointer; none if they are not valid JSON.
 
-    It is the product of the model's own probabilities of the tokens that contain a part of the value, without those that a grammar
-    forced.
+    It is the product of the model's own probabilities of the tokens that contain a part of the
+    value, without those that a grammar forced.
     """
     logprobs = [0.0 if token.logprob is None or _is_forced(token) else token.logprob for token in tokens]
-    return {pointer: exp(sum(logprobs[place] for place in places)) for pointer, places in argument_tokens(tokens, index).items()}
+    return {
+        pointer: exp(sum(logprobs[place] for place in places))
+        for pointer, places in argument_tokens(tokens, index).items()
+    }
 
 
 def argument_tokens(tokens: Sequence[Token], index: int) -> dict[str, list[int]]:
     """Return the places of the tokens that contain a part of each value in the arguments of a call, by the value's JSON pointer.
 
-    The opening quote of a text does not count as a part of it, but the closing one does, because it decides that the text is complete.
-    There are none if the arguments are not valid JSON.
+    The opening quote of a text does not count as a part of it, but the closing one does, because it
+    decides that the text is complete. There are none if the arguments are not valid JSON.
     """
     places: list[tuple[int, int, int]] = []
     arguments = ""
@@ -99,7 +106,10 @@ def argument_tokens(tokens: Sequence[Token], index: int) -> dict[str, list[int]]
     fields = {}
     for span in json_spans(arguments):
         first = bisect_right(ends, span.begin)
-        while first and places[first - 1][:2] == (span.begin, span.begin):  # a token that holds a part of the first character
+        while first and places[first - 1][:2] == (
+            span.begin,
+            span.begin,
+        ):  # a token that holds a part of the first character
             first -= 1
         last = bisect_left(places, span.end, first, key=lambda place: place[0])
         fields[span.pointer] = [place for _, _, place in places[first:last]]

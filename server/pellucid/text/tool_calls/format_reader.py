@@ -11,7 +11,9 @@ from pellucid.text.tool_calls.call_syntax import END, CallSyntax, Draft, Reading
 
 
 class FormatReader(ABC):
-    """Reads the calls of one format. ``schemas`` are the parameters of the offered functions by name.
+    """Reads the calls of one format.
+
+    ``schemas`` are the parameters of the offered functions by name.
 
     With ``single`` a reader stops right after the first call.
     """
@@ -23,7 +25,9 @@ class FormatReader(ABC):
     """The first characters of tags, with which a call may begin."""
 
     bare_keys: ClassVar[tuple[str, ...]] = ()
-    """The keys that the arguments of a call without tags may have; none if the format has no such calls."""
+    """The keys that the arguments of a call without tags may have; none if the format has no such
+    calls.
+    """
 
     def __init__(self, syntax: CallSyntax, schemas: Mapping[str, Mapping[str, Any]], *, single: bool) -> None:
         self.syntax = syntax

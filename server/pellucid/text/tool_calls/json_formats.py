@@ -1,6 +1,7 @@
 """Reads, and gives to grammars, the formats that write a tool call as JSON: those of Hermes and Qwen, Llama 3 and Mistral.
 
-Each reader returns whether at least one call is at the cursor; otherwise the cursor may be anywhere.
+Each reader returns whether at least one call is at the cursor; otherwise the cursor may be
+anywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ LINE = "\n"
 class Hermes(FormatReader):
     """``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``, as Hermes and Qwen2.5 write it.
 
-    Small models, above all Qwen2.5-Coder, also write the object in a code block, between other tags or bare.
+    Small models, above all Qwen2.5-Coder, also write the object in a code block, between other tags
+    or bare.
     """
 
     tags = ("<tool_call>", "</tool_call>")
@@ -58,7 +60,11 @@ class Hermes(FormatReader):
             if not found:
                 return []
             drafts += found
-            if opened is not None and not (yield from self.at_end()) and not (yield from self.syntax.text(BARE_BLOCKS[opened])):
+            if (
+                opened is not None
+                and not (yield from self.at_end())
+                and not (yield from self.syntax.text(BARE_BLOCKS[opened]))
+            ):
                 return []
         return drafts
 
@@ -120,7 +126,10 @@ class Mistral(FormatReader):
         tag = "[TOOL_CALLS]"
         if "[ARGS]" in template:
             id = f"{rules.tag('[CALL_ID]')} /[a-zA-Z0-9]{{9}}/ " if "[CALL_ID]" in template else ""
-            calls = (f"{quoted(function.name)} {id}{rules.tag('[ARGS]')} {rules.json(function.arguments)}" for function in rules.functions)
+            calls = (
+                f"{quoted(function.name)} {id}{rules.tag('[ARGS]')} {rules.json(function.arguments)}"
+                for function in rules.functions
+            )
             return CallForm(tag, one_of(calls), '""')
         object = rules.any_object("arguments")
         more = "" if rules.single else f' (", " {object})*'

@@ -56,12 +56,18 @@ class Qwen3Coder(FormatReader):
         wrong = next((function.name for function in rules.functions if not _is_name(function.name)), None)
         if wrong is not None:
             raise _no_form(f"the name {wrong!r}")
-        functions = one_of(f"{quoted(f'<function={function.name}>' + LINE)} {_parameters(rules, function)}" for function in rules.functions)
+        functions = one_of(
+            f"{quoted(f'<function={function.name}>' + LINE)} {_parameters(rules, function)}"
+            for function in rules.functions
+        )
         rest = f"{quoted(LINE)} {functions} {quoted('</function>' + LINE)} {rules.tag('</tool_call>')}"
         return CallForm("<tool_call>", rest, quoted(LINE))
 
     def _parameters(self, draft: Draft) -> Reading[None]:
-        """Read the parameters and the end of the function. If it is missing after whole parameters, the call counts as whole."""
+        """Read the parameters and the end of the function.
+
+        If it is missing after whole parameters, the call counts as whole.
+        """
         syntax, separator = self.syntax, ""
         schema = self.schemas.get(draft.name or "", {})
         while True:
@@ -106,14 +112,22 @@ class Qwen3Coder(FormatReader):
 
 
 def _parameters(rules: CallRules, function: OfferedFunction) -> str:
-    """Return an expression for the parameters of a function. Raises GrammarRefusedError for a schema that tags cannot express."""
+    """Return an expression for the parameters of a function.
+
+    Raises GrammarRefusedError for a schema that tags cannot express.
+    """
     arguments = function.arguments
     properties = arguments.pop("properties", None)
     if properties is None and arguments == {"type": "object"}:
         return f"({quoted('<parameter=')} /[^<>\\n]+/ {quoted('>' + LINE)} {_free_text(rules)})*"
     required = arguments.pop("required", [])
     other = arguments.keys() - {"type", "$defs", "definitions", "additionalProperties"}
-    if other or arguments.get("additionalProperties") is not False or not isinstance(properties, dict) or not isinstance(required, list):
+    if (
+        other
+        or arguments.get("additionalProperties") is not False
+        or not isinstance(properties, dict)
+        or not isinstance(required, list)
+    ):
         raise _no_form("an object with other keywords than properties and required")
     shared: dict[str, Any] = {key: arguments[key] for key in ("$defs", "definitions") if key in arguments}
     parts = []
@@ -121,7 +135,8 @@ def _parameters(rules: CallRules, function: OfferedFunction) -> str:
         if not _is_name(key) or not isinstance(schema, dict):
             raise _no_form(f"the parameter {key!r}")
         parts.append(
-            rules.rule(f"{quoted(f'<parameter={key}>' + LINE)} {_value(rules, schema, shared)}") + ("" if key in required else "?")
+            rules.rule(f"{quoted(f'<parameter={key}>' + LINE)} {_value(rules, schema, shared)}")
+            + ("" if key in required else "?")
         )
     return " ".join(parts)
 
@@ -133,7 +148,12 @@ def _value(rules: CallRules, schema: dict[str, Any], shared: dict[str, Any]) -> 
     if limits == {"type": "string"}:
         return _free_text(rules)
     texts = limits.get("enum")
-    if isinstance(texts, list) and texts and limits.keys() <= {"type", "enum"} and all(_is_plain(text) for text in texts):
+    if (
+        isinstance(texts, list)
+        and texts
+        and limits.keys() <= {"type", "enum"}
+        and all(_is_plain(text) for text in texts)
+    ):
         return one_of(quoted(text + VALUE_END) for text in texts)
     if limits.get("type") not in ("integer", "number", "boolean", "array", "object"):
         raise _no_form("a text with other keywords than enum")
@@ -175,7 +195,10 @@ def _no_form(what: str) -> GrammarRefusedError:
 
 
 def _written(value: Characters, before: int, schema: Mapping[str, Any] | None) -> Characters:
-    """Return a value as JSON, with the position that each piece comes from. One line end on each side is not part of it."""
+    """Return a value as JSON, with the position that each piece comes from.
+
+    One line end on each side is not part of it.
+    """
     begin, end = 0, len(value)
     if begin < end and value[begin][1] == "\n":
         begin += 1

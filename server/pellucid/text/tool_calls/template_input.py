@@ -31,7 +31,9 @@ def template_message(message: Message) -> Json:
 
 
 def template_tools(tools: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """Return functions with the fields that models were trained with, in that order. ``strict`` is not for the model and left out.
+    """Return functions with the fields that models were trained with, in that order.
+
+    ``strict`` is not for the model and left out.
 
     Raises InvalidRequestError for one that is not in OpenAI's shape.
     """
@@ -44,9 +46,13 @@ def check_template(source: str, model: str, messages: Sequence[Message], tools: 
     if tools and "tools" not in source:
         raise InvalidRequestError(f"{no_place} tools: omit tools, or use another model.", param="tools")
     if any(message.tool_calls for message in messages) and "tool_calls" not in source:
-        raise InvalidRequestError(f"{no_place} tool calls: omit messages with tool_calls, or use another model.", param="messages")
+        raise InvalidRequestError(
+            f"{no_place} tool calls: omit messages with tool_calls, or use another model.", param="messages"
+        )
     if any(message.role == "tool" for message in messages) and "tool" not in source:
-        raise InvalidRequestError(f"{no_place} results of tools: omit messages of the role tool, or use another model.", param="messages")
+        raise InvalidRequestError(
+            f"{no_place} results of tools: omit messages of the role tool, or use another model.", param="messages"
+        )
 
 
 def strings_in(value: object) -> Iterator[str]:
@@ -92,7 +98,12 @@ def _is_deep(value: object) -> bool:
     """Return whether a value has more levels than are read."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [item for one in level if isinstance(one, dict | list) for item in (one.values() if isinstance(one, dict) else one)]
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
     return bool(level)
 
 

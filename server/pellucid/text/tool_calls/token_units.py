@@ -28,7 +28,8 @@ class _Addition:
 class TokenUnits:
     """The units of an answer so far: single characters, whole tags that are markers, and "" for a token without text.
 
-    A token is released when all of its units lie before a position up to which everything is decided.
+    A token is released when all of its units lie before a position up to which everything is
+    decided.
     """
 
     def __init__(self, tags: Mapping[int, str]) -> None:
@@ -61,7 +62,10 @@ class TokenUnits:
         self._additions.setdefault(position, []).append(_Addition(index, id=id, name=name))
 
     def add_arguments(self, position: int, index: int, text: str) -> None:
-        """Note that a unit adds a piece to the arguments of a call. So do the tokens before it that hold a part of its character."""
+        """Note that a unit adds a piece to the arguments of a call.
+
+        So do the tokens before it that hold a part of its character.
+        """
         before = position - 1
         while before in self._partial:
             self._partial.discard(before)

@@ -90,8 +90,15 @@ def test_responses_events(calling: Calling) -> None:
     for event in events:
         OPENAI_EVENTS.validate_python(event)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    texts = [entry["pellucid"]["position"] for event in events if "delta" in event for entry in event.get("logprobs", [])]
-    calls = [token["position"] for event in events if "delta" in event for token in event.get("pellucid", {}).get("tokens", [])]
+    texts = [
+        entry["pellucid"]["position"] for event in events if "delta" in event for entry in event.get("logprobs", [])
+    ]
+    calls = [
+        token["position"]
+        for event in events
+        if "delta" in event
+        for token in event.get("pellucid", {}).get("tokens", [])
+    ]
     response = events[-1]["response"]
     assert [*texts, *calls] == list(range(texts[0], calls[-1] + 1))
     assert [token["position"] for token in response["output"][1]["pellucid"]["tokens"]] == calls
@@ -128,10 +135,14 @@ def test_messages_events(calling: Calling) -> None:
     kinds = [event["type"] for event in events if event["type"] != "content_block_delta"]
     blocks = ["content_block_start", "content_block_stop"] * 2
     assert kinds == ["message_start", "ping", *blocks, "message_delta", "message_stop"]
-    pieces = [event["delta"]["partial_json"] for event in events if event.get("delta", {}).get("type") == "input_json_delta"]
+    pieces = [
+        event["delta"]["partial_json"] for event in events if event.get("delta", {}).get("type") == "input_json_delta"
+    ]
     assert "".join(pieces) == ARGUMENTS
     places = [token["position"] for event in events for token in event.get("pellucid", {}).get("tokens", [])]
-    assert places == list(range(places[0], places[0] + len(ANSWER.replace("<tool_call>", "-").replace("</tool_call>", "-").encode())))
+    assert places == list(
+        range(places[0], places[0] + len(ANSWER.replace("<tool_call>", "-").replace("</tool_call>", "-").encode()))
+    )
     assert events[-2]["pellucid"]["calls"][0]["complete"]
 
 
@@ -179,7 +190,11 @@ def test_both_agree(calling: Calling) -> None:
         use = answer.content[1]
         assert isinstance(use, ToolUseBlock)
         result: Any = {"type": "tool_result", "tool_use_id": use.id, "content": [{"type": "text", "text": "rain"}]}
-        turns: Any = [*MESSAGES["messages"], {"role": "assistant", "content": answer.content}, {"role": "user", "content": [result]}]
+        turns: Any = [
+            *MESSAGES["messages"],
+            {"role": "assistant", "content": answer.content},
+            {"role": "user", "content": [result]},
+        ]
         client.messages.create(**MESSAGES | {"messages": turns})
         by_anthropic = prompt_of(calling[1])
         counted = client.messages.count_tokens(model=CALLING, messages=turns, tools=CUSTOM)
@@ -217,7 +232,10 @@ def test_tool_runner(calling: Calling) -> None:
 
 def test_other_tools_are_skipped(calling: Calling) -> None:
     """Tools of other types, which clients offer to every server, are skipped and listed."""
-    others = [{"type": "web_search"}, {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "definition": "x"}}]
+    others = [
+        {"type": "web_search"},
+        {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "definition": "x"}},
+    ]
     reply = post(calling, "/v1/responses", RESPONSES | {"tools": [*others, FUNCTIONS[0] | {"strict": True}]}).json()
     assert reply["pellucid"]["ignored"] == ["tools.0", "tools.1"]
     assert "web_search" not in prompt_of(calling[1])

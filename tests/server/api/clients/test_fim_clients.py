@@ -25,7 +25,15 @@ CONTINUE: dict[str, Any] = {
     "stop": ["\n\n"],
     "stream": True,
 }
-TABBY_BACKEND = {"prompt": "def f", "suffix": "\n", "model": TINY, "temperature": 0.1, "max_tokens": 4, "stream": True, "random_seed": 1}
+TABBY_BACKEND = {
+    "prompt": "def f",
+    "suffix": "\n",
+    "model": TINY,
+    "temperature": 0.1,
+    "max_tokens": 4,
+    "stream": True,
+    "random_seed": 1,
+}
 
 
 @pytest.mark.parametrize("body", [CONTINUE, TABBY_BACKEND])
@@ -38,7 +46,10 @@ def test_stream(path: str, body: dict[str, Any], http: httpx.Client) -> None:
     chunks = [json.loads(event) for event in events[:-1]]
     assert events[-1] == "[DONE]"
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks) == whole["choices"][0]["message"]["content"]
+    assert (
+        "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks)
+        == whole["choices"][0]["message"]["content"]
+    )
     assert chunks[-1]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
     assert chunks[-1]["usage"]["total_tokens"] == whole["usage"]["total_tokens"]
 
@@ -49,7 +60,11 @@ def test_a_client_for_chats_reads_the_replies(tiny_server: LiveServer) -> None:
     with openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="unused", max_retries=0) as client:
         whole = client.post("/fim/completions", cast_to=ChatCompletion, body=body)
         stream = client.post(
-            "/fim/completions", cast_to=ChatCompletion, body=body | {"stream": True}, stream=True, stream_cls=Stream[ChatCompletionChunk]
+            "/fim/completions",
+            cast_to=ChatCompletion,
+            body=body | {"stream": True},
+            stream=True,
+            stream_cls=Stream[ChatCompletionChunk],
         )
         spoken = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
 
@@ -76,7 +91,15 @@ def test_fields() -> None:
     """Mistral's fields reach the model; metadata is accepted and named."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
-        body = {"prompt": "a", "max_tokens": 3, "random_seed": 7, "stop": "x", "top_p": 0.5, "metadata": {"a": 1}, "min_tokens": 0}
+        body = {
+            "prompt": "a",
+            "max_tokens": 3,
+            "random_seed": 7,
+            "stop": "x",
+            "top_p": 0.5,
+            "metadata": {"a": 1},
+            "min_tokens": 0,
+        }
         reply = httpx.post(f"{server.url}/v1/fim/completions", json=body, trust_env=False, timeout=60).json()
 
     call = assistant.calls[0]
@@ -86,7 +109,8 @@ def test_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"), [({"min_tokens": 5}, "min_tokens"), ({"top_logprobs": 2}, "top_logprobs"), ({"tools": [1]}, "tools")]
+    ("fields", "named"),
+    [({"min_tokens": 5}, "min_tokens"), ({"top_logprobs": 2}, "top_logprobs"), ({"tools": [1]}, "tools")],
 )
 def test_refused(fields: dict[str, Any], named: str, http: httpx.Client) -> None:
     """Fields that would change the answer and are not supported are refused by name."""

@@ -57,10 +57,18 @@ def test_whole(client: anthropic.Anthropic) -> None:
     (block,) = first.content
     assert isinstance(block, TextBlock)
     assert block.text
-    assert (first.stop_reason, first.stop_sequence, first.model, first.usage.output_tokens) == ("max_tokens", None, TINY, 6)
+    assert (first.stop_reason, first.stop_sequence, first.model, first.usage.output_tokens) == (
+        "max_tokens",
+        None,
+        TINY,
+        6,
+    )
     assert second.usage.input_tokens == 1
     assert second.usage.cache_read_input_tokens
-    assert first.usage.input_tokens + (first.usage.cache_read_input_tokens or 0) == 1 + second.usage.cache_read_input_tokens
+    assert (
+        first.usage.input_tokens + (first.usage.cache_read_input_tokens or 0)
+        == 1 + second.usage.cache_read_input_tokens
+    )
 
 
 def test_stream(client: anthropic.Anthropic) -> None:
@@ -79,7 +87,9 @@ def test_stream(client: anthropic.Anthropic) -> None:
 
 def test_beta(client: anthropic.Anthropic) -> None:
     """The package's beta calls, which add a query and a header, are answered alike."""
-    answer = client.beta.messages.create(betas=["context-management-2025-06-27"], context_management={"edits": []}, **BY_PACKAGE)
+    answer = client.beta.messages.create(
+        betas=["context-management-2025-06-27"], context_management={"edits": []}, **BY_PACKAGE
+    )
 
     assert answer.content[0].type == "text"
     assert answer.model_dump()["pellucid"]["ignored"] == ["context_management"]
@@ -133,14 +143,26 @@ def test_conversation() -> None:
     system = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}} for text in (BILLING, "s", "t")]
     messages = [
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "c"}]},
+        {
+            "role": "assistant",
+            "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "c"}],
+        },
         {"role": "user", "content": "d"},
     ]
-    answer = post({"system": system, "messages": messages, "metadata": {"user_id": "u"}, "thinking": {"type": "adaptive"}}, assistant)
+    answer = post(
+        {"system": system, "messages": messages, "metadata": {"user_id": "u"}, "thinking": {"type": "adaptive"}},
+        assistant,
+    )
 
     expected = [("system", "s\n\nt"), ("user", "ab"), ("assistant", "c"), ("user", "d")]
     assert assistant.calls[0]["messages"] == [Message(role, text) for role, text in expected]
-    assert answer.json()["pellucid"]["ignored"] == ["metadata", "system.cache_control", "thinking", "system.0", "messages.1.content.0"]
+    assert answer.json()["pellucid"]["ignored"] == [
+        "metadata",
+        "system.cache_control",
+        "thinking",
+        "system.0",
+        "messages.1.content.0",
+    ]
 
 
 def test_begun_answer() -> None:
@@ -195,7 +217,9 @@ def test_errors(error: PellucidError, status: int, kind: str, stream: bool) -> N
 
 def test_long_conversation(client: anthropic.Anthropic) -> None:
     """A conversation that does not fit is refused in the words at which Claude Code compacts it."""
-    with pytest.raises(anthropic.BadRequestError, match=r"prompt is too long: \d+ tokens > 256 maximum\. .* larger context") as raised:
+    with pytest.raises(
+        anthropic.BadRequestError, match=r"prompt is too long: \d+ tokens > 256 maximum\. .* larger context"
+    ) as raised:
         client.messages.create(model=TINY, max_tokens=1, messages=[{"role": "user", "content": "long " * 400}])
 
     assert isinstance(raised.value.body, dict)
@@ -253,7 +277,9 @@ def test_refused(http: httpx.Client, field: str, value: object, name: str) -> No
     assert name in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/messages", 405), ("POST", "/v1/messages/batches", 404)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v1/messages", 405), ("POST", "/v1/messages/batches", 404)]
+)
 def test_other_routes(http: httpx.Client, method: str, path: str, status: int) -> None:
     """Routes and methods that are not there are refused in Anthropic's shape."""
     answer = http.request(method, path, json={})

@@ -6,7 +6,14 @@ import pytest
 
 from pellucid.api.model_aliases import find_by_alias, listed_name, parameter_size
 
-SERVED = ["qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-0.5b-base", "smollm2-135m-instruct", "org/Some-Model-7B", "tiny", "tiny:adapter"]
+SERVED = [
+    "qwen2.5-coder-0.5b-instruct",
+    "qwen2.5-coder-0.5b-base",
+    "smollm2-135m-instruct",
+    "org/Some-Model-7B",
+    "tiny",
+    "tiny:adapter",
+]
 
 
 @pytest.mark.parametrize(

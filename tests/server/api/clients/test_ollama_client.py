@@ -42,7 +42,11 @@ def test_models(client: ollama.Client) -> None:
     """The models are listed with tags, all of them are loaded, and what they can do is described."""
     listed, running, shown = client.list().models, client.ps().models, client.show(f"{TINY}:latest")
 
-    assert [model.model for model in listed] == [model.name for model in running] == [f"{TINY}:latest", f"{TINY_PLAIN}:latest"]
+    assert (
+        [model.model for model in listed]
+        == [model.name for model in running]
+        == [f"{TINY}:latest", f"{TINY_PLAIN}:latest"]
+    )
     assert listed[0].size
     assert listed[0].digest != listed[1].digest
     assert [model.context_length for model in running] == [256, 256]
@@ -74,7 +78,11 @@ def test_generate_stream(client: ollama.Client) -> None:
     assert "".join(part.response or "" for part in parts) == whole.response
     assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
     last = parts[-1]
-    assert (last.done_reason, last.eval_count, last.prompt_eval_count) == (whole.done_reason, whole.eval_count, whole.prompt_eval_count)
+    assert (last.done_reason, last.eval_count, last.prompt_eval_count) == (
+        whole.done_reason,
+        whole.eval_count,
+        whole.prompt_eval_count,
+    )
     assert last.total_duration
     assert last.eval_duration is not None
     assert last.total_duration >= last.eval_duration
@@ -101,7 +109,9 @@ def test_streams_are_lines(http: httpx.Client) -> None:
     assert [json.loads(line)["done"] for line in answer.text.splitlines()][-1] is True
 
 
-@pytest.mark.parametrize(("path", "extra"), [("/api/generate", {"prompt": "x"}), ("/api/chat", {"messages": [{"role": "user"}]})])
+@pytest.mark.parametrize(
+    ("path", "extra"), [("/api/generate", {"prompt": "x"}), ("/api/chat", {"messages": [{"role": "user"}]})]
+)
 def test_logprobs(path: str, extra: dict[str, Any], http: httpx.Client) -> None:
     """Each token has its logprob, its alternatives and its whole record, in a stream too."""
     body = {"options": FEW, "logprobs": True, "top_logprobs": 2, **extra}
@@ -154,7 +164,9 @@ def test_options() -> None:
 
 def test_no_limit_and_no_penalties() -> None:
     """0 or less tokens are no limit, and a window of 0 tokens switches penalties off."""
-    params = asked("/api/generate", {"prompt": "x", "options": {"num_predict": 0, "repeat_penalty": 1.3, "repeat_last_n": 0}})["params"]
+    params = asked(
+        "/api/generate", {"prompt": "x", "options": {"num_predict": 0, "repeat_penalty": 1.3, "repeat_last_n": 0}}
+    )["params"]
 
     assert params.max_tokens > 10**6
     assert params.repetition_penalty == 1
@@ -187,7 +199,13 @@ def test_ignored_fields_are_named(http: httpx.Client) -> None:
     reply = http.post("/api/generate", json=body).json()
     loaded = http.post("/api/chat", json={"keep_alive": 0}).json()
 
-    assert reply["pellucid"]["ignored"] == ["keep_alive", "options.num_ctx", "options.num_gpu", "options.use_mmap", "options.repeat_last_n"]
+    assert reply["pellucid"]["ignored"] == [
+        "keep_alive",
+        "options.num_ctx",
+        "options.num_gpu",
+        "options.use_mmap",
+        "options.repeat_last_n",
+    ]
     assert (loaded["done_reason"], loaded["pellucid"]["ignored"]) == ("load", ["keep_alive"])
 
 
@@ -205,7 +223,12 @@ def test_ignored_fields_are_named(http: httpx.Client) -> None:
         ("/api/generate", {"prompt": "x", "top_logprobs": 2}, 400, "top_logprobs"),
         ("/api/generate", {"prompt": "x", "options": {"mirostat": 1}}, 400, "options.mirostat"),
         ("/api/generate", {"prompt": "x", "options": {"typical_p": 0.5}}, 400, "options.typical_p"),
-        ("/api/generate", {"prompt": "x", "options": {"repeat_last_n": 64, "repeat_penalty": 1.1}}, 400, "options.repeat_last_n"),
+        (
+            "/api/generate",
+            {"prompt": "x", "options": {"repeat_last_n": 64, "repeat_penalty": 1.1}},
+            400,
+            "options.repeat_last_n",
+        ),
         ("/api/generate", {"prompt": "x", "options": {"colour": 1}}, 400, "options.colour"),
         ("/api/chat", {"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}, 400, "tools"),
         ("/api/chat", {"messages": [{"role": "function", "content": "x"}]}, 400, "messages.0.role"),
@@ -250,10 +273,15 @@ def test_an_unexpected_error_is_a_sentence_too() -> None:
     assert answer.json()["error"].startswith("Internal server error")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/api/tags"), ("GET", "/api/ps"), ("POST", "/api/show"), ("POST", "/api/generate")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/tags"), ("GET", "/api/ps"), ("POST", "/api/show"), ("POST", "/api/generate")]
+)
 def test_loading(method: str, path: str) -> None:
     """While the models are loaded, clients are to wait; the version is there already."""
-    with live(ServerState(models=(TINY,))) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
+    with (
+        live(ServerState(models=(TINY,))) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http,
+    ):
         answer = http.request(method, path, json={"model": TINY} if method == "POST" else None)
         assert (answer.status_code, answer.json()) == (503, {"error": "Loading model"})
         assert http.get("/api/version").status_code == 200
@@ -267,7 +295,11 @@ def test_times_and_reason() -> None:
     reply = post("/api/generate", {"prompt": "x", "stream": False}, assistant).json()
 
     assert (reply["prompt_eval_count"], reply["eval_count"]) == (5, 1)
-    assert (reply["prompt_eval_duration"], reply["eval_duration"], reply["load_duration"]) == (500_000_000, 250_000_000, 0)
+    assert (reply["prompt_eval_duration"], reply["eval_duration"], reply["load_duration"]) == (
+        500_000_000,
+        250_000_000,
+        0,
+    )
     assert (reply["done_reason"], reply["pellucid"]["reason"], reply["pellucid"]["stop"]) == ("stop", "stop", "\n")
     assert reply["pellucid"]["usage"]["queued"] == 0.125
 
@@ -277,8 +309,12 @@ def test_zed(http: httpx.Client) -> None:
     options = {"num_predict": 6, "temperature": 0, "stop": ["<|endoftext|>"]}
     prompt = "<|fim_prefix|>def add(<|fim_suffix|>)<|fim_middle|>"
 
-    reply = http.post("/api/generate", json={"model": TINY, "prompt": prompt, "raw": True, "stream": False, "options": options}).json()
-    plain = http.post("/v1/completions", json={"prompt": "def add(", "suffix": ")", "max_tokens": 6, "temperature": 0}).json()
+    reply = http.post(
+        "/api/generate", json={"model": TINY, "prompt": prompt, "raw": True, "stream": False, "options": options}
+    ).json()
+    plain = http.post(
+        "/v1/completions", json={"prompt": "def add(", "suffix": ")", "max_tokens": 6, "temperature": 0}
+    ).json()
 
     assert reply["response"] == plain["choices"][0]["text"]
     assert reply["prompt_eval_count"] == len("def add()") + 3
@@ -288,7 +324,9 @@ def test_zed(http: httpx.Client) -> None:
 def test_real_model(served_model: str) -> None:
     """The real model fills a gap under ollama's name of it, by a suffix and by markers in a raw prompt."""
     with ollama.Client(host=served_model, trust_env=False) as client:
-        gap = client.generate("qwen2.5-coder:0.5b", "def add(a, b):\n    return ", "\n", options={"num_predict": 8, "temperature": 0})
+        gap = client.generate(
+            "qwen2.5-coder:0.5b", "def add(a, b):\n    return ", "\n", options={"num_predict": 8, "temperature": 0}
+        )
         marked = "<|fim_prefix|>def add(a, b):\n    return <|fim_suffix|>\n<|fim_middle|>"
         raw = client.generate("qwen2.5-coder", marked, raw=True, options={"num_predict": 8, "temperature": 0})
         listed = client.list().models[0]

@@ -50,7 +50,9 @@ def lines_of(calling: Calling, **body: Any) -> list[dict[str, Any]]:
 
 
 def calls_in(reply: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [(call["function"]["name"], call["function"]["arguments"]) for call in reply["message"].get("tool_calls", [])]
+    return [
+        (call["function"]["name"], call["function"]["arguments"]) for call in reply["message"].get("tool_calls", [])
+    ]
 
 
 def test_a_call(calling: Calling) -> None:
@@ -111,7 +113,9 @@ def test_sent_back(calling: Calling) -> None:
     with client_of(calling) as client:
         answer = client.chat(CALLING, QUESTION, tools=TOOLS).message
         begun = prompt_of(calling[1])
-        client.chat(CALLING, [*QUESTION, answer, {"role": "tool", "tool_name": "weather", "content": "rain"}], tools=TOOLS)
+        client.chat(
+            CALLING, [*QUESTION, answer, {"role": "tool", "tool_name": "weather", "content": "rain"}], tools=TOOLS
+        )
     prompt = prompt_of(calling[1])
     call = {"id": "call00000", "type": "function", "function": {"name": "weather", "arguments": ARGUMENTS}}
     messages = [
@@ -119,7 +123,12 @@ def test_sent_back(calling: Calling) -> None:
         {"role": "assistant", "content": "I look.", "tool_calls": [call]},
         {"role": "tool", "name": "weather", "tool_call_id": "call00000", "content": "rain"},
     ]
-    httpx.post(f"{calling[0].url}/v1/chat/completions", json={"messages": messages, "tools": TOOLS}, trust_env=False, timeout=60)
+    httpx.post(
+        f"{calling[0].url}/v1/chat/completions",
+        json={"messages": messages, "tools": TOOLS},
+        trust_env=False,
+        timeout=60,
+    )
 
     assert prompt == prompt_of(calling[1])
     assert prompt.startswith(begun)
@@ -139,17 +148,30 @@ def test_sent_back(calling: Calling) -> None:
 )
 def test_results_belong_to_calls(calling: Calling, results: list[dict[str, Any]], ids: list[str | None]) -> None:
     """A result belongs to the call that it names by its id, else to the first call of its function that has no result yet."""
-    calls = [{"function": {"name": "f"}}, {"id": "own", "function": {"name": "g", "arguments": {}}}, {"function": {"name": "f"}}]
-    messages = [*QUESTION, {"role": "assistant", "tool_calls": calls}, *({"role": "tool", "content": "r", **result} for result in results)]
+    calls = [
+        {"function": {"name": "f"}},
+        {"id": "own", "function": {"name": "g", "arguments": {}}},
+        {"function": {"name": "f"}},
+    ]
+    messages = [
+        *QUESTION,
+        {"role": "assistant", "tool_calls": calls},
+        *({"role": "tool", "content": "r", **result} for result in results),
+    ]
 
     assert post(calling, messages=messages).status_code == 200
     shown = [line for line in prompt_of(calling[1]).split("\n") if line.startswith("r")]
-    assert [line.removeprefix("r for ").removesuffix("<|im_end|>") if " for " in line else None for line in shown] == ids
+    assert [
+        line.removeprefix("r for ").removesuffix("<|im_end|>") if " for " in line else None for line in shown
+    ] == ids
 
 
 def test_results_of_several_turns(calling: Calling) -> None:
     """Calls of the same function in several turns have ids of their own, and so have their results."""
-    turn = [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "tool_name": "f", "content": "r"}]
+    turn = [
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
+        {"role": "tool", "tool_name": "f", "content": "r"},
+    ]
 
     assert post(calling, messages=[*QUESTION, *turn, *turn]).status_code == 200
     prompt = prompt_of(calling[1])
@@ -180,13 +202,22 @@ def test_a_model_says_that_it_calls(calling: Calling, tiny_server: LiveServer) -
 @pytest.mark.parametrize(
     ("messages", "named"),
     [
-        ([{"role": "user", "content": "x", "tool_calls": [{"function": {"name": "f"}}]}], "messages.0: a message of the role user cannot"),
-        ([{"role": "user", "content": "x", "tool_name": "f"}], "messages.0: a message of the role user cannot have tool_name"),
+        (
+            [{"role": "user", "content": "x", "tool_calls": [{"function": {"name": "f"}}]}],
+            "messages.0: a message of the role user cannot",
+        ),
+        (
+            [{"role": "user", "content": "x", "tool_name": "f"}],
+            "messages.0: a message of the role user cannot have tool_name",
+        ),
         (
             [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}],
             "tool_calls.0.function.arguments",
         ),
-        ([{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}], "A message with tool calls cannot be continued"),
+        (
+            [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}],
+            "A message with tool calls cannot be continued",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(calling: Calling, messages: list[Any], named: str) -> None:
@@ -199,7 +230,11 @@ def test_what_cannot_be_is_refused(calling: Calling, messages: list[Any], named:
 
 def test_names_that_no_template_reads_are_listed(calling: Calling, lone_server: LiveServer) -> None:
     """A tool's name that cannot change the prompt is listed as ignored."""
-    messages = [*QUESTION, {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "tool_name": "f"}]
+    messages = [
+        *QUESTION,
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
+        {"role": "tool", "tool_name": "f"},
+    ]
     body = {"messages": messages, "stream": False, "options": {"num_predict": 1}}
 
     assert post(calling, messages=messages).json()["pellucid"]["ignored"] == []
@@ -225,5 +260,8 @@ def test_real_model(served_model: str) -> None:
         answer = client.chat(CODER, messages, tools=[get_weather], options=options).message
         (call,) = answer.tool_calls or []
         assert (call.function.name, call.function.arguments) == ("get_weather", {"city": "Berlin"})
-        messages += [answer, {"role": "tool", "tool_name": "get_weather", "content": get_weather(**call.function.arguments)}]
+        messages += [
+            answer,
+            {"role": "tool", "tool_name": "get_weather", "content": get_weather(**call.function.arguments)},
+        ]
         assert "snow" in (client.chat(CODER, messages, options=options).message.content or "")

@@ -110,7 +110,9 @@ def test_logprobs(http: httpx.Client, stream: bool) -> None:
     if stream:
         events = events_of(answer)
         whole = events[-1]["response"]
-        entries = [entry for event in events if event["type"] == "response.output_text.delta" for entry in event["logprobs"]]
+        entries = [
+            entry for event in events if event["type"] == "response.output_text.delta" for entry in event["logprobs"]
+        ]
         assert entries == whole["output"][0]["content"][0]["logprobs"]
     else:
         whole = answer.json()
@@ -139,10 +141,20 @@ def test_conversation() -> None:
     """Instructions come first, developers are systems, parts are joined, and reasoning is skipped and listed."""
     assistant = ScriptedAssistant()
     items = [
-        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]},
+        {
+            "type": "message",
+            "role": "developer",
+            "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}],
+        },
         {"role": "user", "content": "u"},
         {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "x"},
-        {"type": "message", "id": "m", "status": "completed", "role": "assistant", "content": [{"type": "output_text", "text": "v"}]},
+        {
+            "type": "message",
+            "id": "m",
+            "status": "completed",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "v"}],
+        },
     ]
     answer = post({"input": items, "instructions": "i", "include": ["reasoning.encrypted_content"]}, assistant)
 
@@ -200,7 +212,9 @@ def test_broken_stream() -> None:
 
 def test_empty_answer() -> None:
     """An answer without tokens has no items, and is complete."""
-    events = events_of(post({"input": "x", "stream": True}, ScriptedAssistant([Finish(FinishReason.STOP, Usage(computed=4))])))
+    events = events_of(
+        post({"input": "x", "stream": True}, ScriptedAssistant([Finish(FinishReason.STOP, Usage(computed=4))]))
+    )
 
     assert [event["type"] for event in events] == ["response.created", "response.in_progress", "response.completed"]
     assert events[-1]["response"]["output"] == []

@@ -51,7 +51,8 @@ class City(BaseModel):
 class Route:
     """A route: the name of its format's field, and its requests and replies.
 
-    ``body`` makes a request from a schema, a limit of tokens and whether probabilities are wanted; ``text`` and ``end`` read a reply.
+    ``body`` makes a request from a schema, a limit of tokens and whether probabilities are wanted;
+    ``text`` and ``end`` read a reply.
     """
 
     path: str
@@ -65,7 +66,14 @@ class Route:
 def _responses(schema: Json, limit: int, scored: bool) -> Json:
     format = {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}
     asked = {"include": [LOGPROBS], "top_logprobs": 3} if scored else {}
-    return {"input": MESSAGES, "text": {"format": format}, "max_output_tokens": limit, "temperature": 0.8, "seed": 4, **asked}
+    return {
+        "input": MESSAGES,
+        "text": {"format": format},
+        "max_output_tokens": limit,
+        "temperature": 0.8,
+        "seed": 4,
+        **asked,
+    }
 
 
 def _messages(schema: Json, limit: int, scored: bool) -> Json:
@@ -76,13 +84,22 @@ def _messages(schema: Json, limit: int, scored: bool) -> Json:
 
 def _ollama(schema: Json, limit: int, scored: bool) -> Json:
     options = {"num_predict": limit, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "seed": 4}
-    return {"format": schema, "stream": False, "options": options} | ({"logprobs": True, "top_logprobs": 3} if scored else {})
+    return {"format": schema, "stream": False, "options": options} | (
+        {"logprobs": True, "top_logprobs": 3} if scored else {}
+    )
 
 
 def _chat(schema: Json, limit: int, scored: bool) -> Json:
     format = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     asked = {"logprobs": True, "top_logprobs": 3} if scored else {}
-    return {"messages": MESSAGES, "response_format": format, "max_tokens": limit, "temperature": 0.8, "seed": 4, **asked}
+    return {
+        "messages": MESSAGES,
+        "response_format": format,
+        "max_tokens": limit,
+        "temperature": 0.8,
+        "seed": 4,
+        **asked,
+    }
 
 
 def _end(reply: Json) -> Json:
@@ -185,7 +202,11 @@ def test_an_answer_that_ends_early_says_so(http: httpx.Client, route: Route) -> 
     end = route.end(asked(http, route, limit=5))
     assert end["complete"] is False
     assert "fields" not in end
-    plain = {name: value for name, value in route.body(SCHEMA, 2, True).items() if name not in ("text", "output_config", "format")}
+    plain = {
+        name: value
+        for name, value in route.body(SCHEMA, 2, True).items()
+        if name not in ("text", "output_config", "format")
+    }
     assert not {"complete", "fields"} & set(route.end(http.post(route.path, json=plain).json()))
 
 
@@ -201,7 +222,9 @@ def test_a_stream_ends_alike(http: httpx.Client, route: Route) -> None:
 
     (end,) = details
     assert end["complete"] is True
-    assert [(field["path"], field["value"]) for field in end["fields"]] == [(field["path"], field["value"]) for field in whole["fields"]]
+    assert [(field["path"], field["value"]) for field in end["fields"]] == [
+        (field["path"], field["value"]) for field in whole["fields"]
+    ]
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -220,7 +243,13 @@ def test_the_own_field_is_named(http: httpx.Client, lone_server: LiveServer, rou
 
 def test_responses_parse(by_openai: openai.OpenAI) -> None:
     """The openai package parses an answer into a pydantic model; the reply repeats the format."""
-    asked: Any = {"model": TINY, "input": "Which colour?", "text_format": Answer, "max_output_tokens": 150, "extra_body": {"seed": 4}}
+    asked: Any = {
+        "model": TINY,
+        "input": "Which colour?",
+        "text_format": Answer,
+        "max_output_tokens": 150,
+        "extra_body": {"seed": 4},
+    }
     answer = by_openai.responses.parse(**asked)
     with by_openai.responses.stream(**asked) as stream:
         streamed = stream.get_final_response()
@@ -258,7 +287,13 @@ def test_responses_without_a_schema(http: httpx.Client) -> None:
 def test_messages_parse(by_anthropic: anthropic.Anthropic, beta: bool) -> None:
     """The anthropic package parses an answer into a pydantic model, whole and streamed."""
     messages: Any = by_anthropic.beta.messages if beta else by_anthropic.messages
-    asked: Any = {"model": TINY, "messages": MESSAGES, "output_format": Answer, "max_tokens": 150, "extra_body": {"seed": 4}}
+    asked: Any = {
+        "model": TINY,
+        "messages": MESSAGES,
+        "output_format": Answer,
+        "max_tokens": 150,
+        "extra_body": {"seed": 4},
+    }
     answer = messages.parse(**asked)
     with messages.stream(**asked) as stream:
         streamed = stream.get_final_message()
@@ -274,7 +309,10 @@ def test_older_name_of_anthropics_format(http: httpx.Client) -> None:
     format = body["output_config"]["format"]
     older = {name: value for name, value in body.items() if name != "output_config"} | {"output_format": format}
 
-    assert http.post("/v1/messages", json=older).json()["content"] == http.post("/v1/messages", json=body).json()["content"]
+    assert (
+        http.post("/v1/messages", json=older).json()["content"]
+        == http.post("/v1/messages", json=body).json()["content"]
+    )
     assert "send only one of them" in error_of(http.post("/v1/messages", json=body | older))
     wrong = older | {"output_format": {"type": "json_schema", "schema": REFUSED}}
     assert error_of(http.post("/v1/messages", json=wrong)).startswith("output_format cannot be used")
@@ -290,15 +328,22 @@ def test_ollama_format(by_ollama: ollama.Client) -> None:
         by_ollama.generate(TINY, "Which?", format=schema, options=options).response,
         by_ollama.generate(TINY, "a = ", "\n", format=schema, options=options).response,
         by_ollama.generate(TINY, "a = ", raw=True, format=schema, options=options).response,
-        by_ollama.generate(TINY, "<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", raw=True, format=schema, options=options).response,
+        by_ollama.generate(
+            TINY, "<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", raw=True, format=schema, options=options
+        ).response,
         by_ollama.chat(TINY, MESSAGES, format=schema, options=options).message.content,
-        "".join(part.message.content or "" for part in by_ollama.chat(TINY, MESSAGES, format=schema, options=options, stream=True)),
+        "".join(
+            part.message.content or ""
+            for part in by_ollama.chat(TINY, MESSAGES, format=schema, options=options, stream=True)
+        ),
     ]
 
     for text in texts:
         assert text is not None
         Answer.model_validate_json(text)
-    assert (by_ollama.chat(TINY, MESSAGES, format="json", options={"num_predict": 2}).message.content or "").startswith("{")
+    assert (by_ollama.chat(TINY, MESSAGES, format="json", options={"num_predict": 2}).message.content or "").startswith(
+        "{"
+    )
 
 
 @pytest.mark.model
@@ -312,9 +357,17 @@ def test_real_answers(served_model: str) -> None:
         )
     with anthropic.Anthropic(base_url=served_model, api_key="unused", max_retries=0) as by_anthropic:
         extra = {"logprobs": True, "temperature": 0}
-        message = by_anthropic.messages.parse(model=CODER, messages=messages, output_format=City, max_tokens=60, extra_body=extra)
+        message = by_anthropic.messages.parse(
+            model=CODER, messages=messages, output_format=City, max_tokens=60, extra_body=extra
+        )
     options = {"temperature": 0, "num_predict": 60}
-    body = {"messages": messages, "format": City.model_json_schema(), "stream": False, "options": options, "logprobs": True}
+    body = {
+        "messages": messages,
+        "format": City.model_json_schema(),
+        "stream": False,
+        "options": options,
+        "logprobs": True,
+    }
     answer = httpx.post(f"{served_model}/api/chat", json=body, timeout=60, trust_env=False).json()
 
     cities = [response.output_parsed, message.parsed_output, City.model_validate_json(answer["message"]["content"])]

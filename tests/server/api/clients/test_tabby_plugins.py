@@ -21,7 +21,13 @@ SNIPPETS = {
 }
 AGENT: dict[str, Any] = {
     "language": "python",
-    "segments": {"prefix": "def f():\n    x = g(", "suffix": ")\n", "filepath": "e.py", "clipboard": "secret", **SNIPPETS},
+    "segments": {
+        "prefix": "def f():\n    x = g(",
+        "suffix": ")\n",
+        "filepath": "e.py",
+        "clipboard": "secret",
+        **SNIPPETS,
+    },
     "user": "u",
     "temperature": 0.1,
 }
@@ -43,7 +49,10 @@ def test_completion(http: httpx.Client) -> None:
 
     assert [set(choice) for choice in reply["choices"]] == [{"index", "text"}]
     assert reply["id"].startswith("cmpl-")
-    assert reply["pellucid"] == {"model": TINY, "ignored": ["language", "segments.clipboard", "segments.filepath", "user"]}
+    assert reply["pellucid"] == {
+        "model": TINY,
+        "ignored": ["language", "segments.clipboard", "segments.filepath", "user"],
+    }
     assert other["object"] == "text_completion"
 
 
@@ -63,7 +72,8 @@ def test_a_model_without_a_token_for_files(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "stops"), [("", ("\n\n", "\n\r\n")), (")\n", ("\n\n", "\n\r\n")), (" + 1\n", ("\n",)), ("\r\nx", ("\n\n", "\n\r\n"))]
+    ("suffix", "stops"),
+    [("", ("\n\n", "\n\r\n")), (")\n", ("\n\n", "\n\r\n")), (" + 1\n", ("\n",)), ("\r\nx", ("\n\n", "\n\r\n"))],
 )
 def test_where_a_suggestion_ends(suffix: str, stops: tuple[str, ...]) -> None:
     """A suggestion ends before a blank line, or with the line if more than closing punctuation follows the cursor."""
@@ -86,7 +96,9 @@ def test_indentation_ends_a_suggestion(http: httpx.Client) -> None:
     """No line of a suggestion has less indentation than the cursor's line."""
     for seed in range(8):
         segments = {"prefix": "if x:\n        y = ", "suffix": ""}
-        text = http.post("/v1/completions", json={"segments": segments, "temperature": 5, "seed": seed}).json()["choices"][0]["text"]
+        text = http.post("/v1/completions", json={"segments": segments, "temperature": 5, "seed": seed}).json()[
+            "choices"
+        ][0]["text"]
         assert all(line.startswith(" " * 8) or not line.strip() for line in text.split("\n")[1:])
 
 
@@ -98,13 +110,22 @@ def test_health(method: str, http: httpx.Client) -> None:
     assert (health["model"], health["device"], health["cuda_devices"]) == (TINY, "cpu", [])
     assert health["cpu_count"] >= 1
     assert {"build_date", "build_timestamp", "git_sha", "git_describe"} == set(health["version"])
-    assert health["version"]["git_describe"].startswith("v0.9.0 ")  # for older servers the plugins do not ask for the setting below
+    assert health["version"]["git_describe"].startswith(
+        "v0.9.0 "
+    )  # for older servers the plugins do not ask for the setting below
     assert not Idleness().counts("/v1/health")
 
 
 def test_events(http: httpx.Client) -> None:
     """Events are accepted and checked."""
-    event = {"type": "select", "completion_id": "cmpl-1", "choice_index": 0, "view_id": "v", "elapsed": 900, "select_kind": "line"}
+    event = {
+        "type": "select",
+        "completion_id": "cmpl-1",
+        "choice_index": 0,
+        "view_id": "v",
+        "elapsed": 900,
+        "select_kind": "line",
+    }
 
     assert http.post("/v1/events", json=event, params={"select_kind": "line"}).status_code == 204
     wrong = http.post("/v1/events", json=event | {"type": "cheer"})

@@ -37,12 +37,17 @@ PROMPTS = {
 def test_a_weather_tool(served_model: str) -> None:
     """Each answer is a text or calls of the tool with whole arguments and their probabilities; streamed it is the same.
 
-    The model calls the tool with the right city at least once, so that this test cannot pass without a call.
+    The model calls the tool with the right city at least once, so that this test cannot pass
+    without a call.
     """
     right = 0
     with openai.OpenAI(base_url=f"{served_model}/v1", api_key="unused", max_retries=0) as client:
         for prompt, city in PROMPTS.items():
-            asked: dict[str, Any] = {"model": CODER, "messages": [{"role": "user", "content": prompt}], "tools": [WEATHER]}
+            asked: dict[str, Any] = {
+                "model": CODER,
+                "messages": [{"role": "user", "content": prompt}],
+                "tools": [WEATHER],
+            }
             asked |= {"temperature": 0, "max_tokens": 100}
             choice = client.chat.completions.create(**asked).choices[0]
             calls: Any = choice.message.tool_calls or []
@@ -54,7 +59,9 @@ def test_a_weather_tool(served_model: str) -> None:
                 right += city is not None and arguments.get("city") == city
                 assert call.function.name == "get_weather"
                 assert detail["complete"]
-                assert {f"/{key}" for key, value in arguments.items() if not isinstance(value, dict | list)} <= set(detail["fields"])
+                assert {f"/{key}" for key, value in arguments.items() if not isinstance(value, dict | list)} <= set(
+                    detail["fields"]
+                )
                 assert all(0 < probability <= 1 for probability in detail["fields"].values())
             assert streamed(client, asked) == [(call.id, call.function.name, call.function.arguments) for call in calls]
     assert right
@@ -81,7 +88,9 @@ def test_a_result_is_read(served_model: str) -> None:
         {"role": "tool", "tool_call_id": "c1", "content": '{"sky": "snow", "temperature": -3}'},
     ]
     body = {"messages": messages, "tools": [WEATHER], "temperature": 0, "max_tokens": 60}
-    prompt = httpx.post(f"{served_model}/apply-template", json={"messages": messages, "tools": [WEATHER]}, timeout=60).json()["prompt"]
+    prompt = httpx.post(
+        f"{served_model}/apply-template", json={"messages": messages, "tools": [WEATHER]}, timeout=60
+    ).json()["prompt"]
     message = httpx.post(f"{served_model}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]["message"]
 
     assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>' in prompt
@@ -92,8 +101,18 @@ def test_a_result_is_read(served_model: str) -> None:
 @pytest.mark.parametrize("demand", ["required", {"type": "function", "function": {"name": "get_weather"}}])
 def test_a_demanded_call(served_model: str, demand: Any) -> None:
     """The model calls the tool although nothing asks for it, with arguments that fit the schema; streamed it is the same."""
-    asked: dict[str, Any] = {"model": CODER, "messages": [{"role": "user", "content": "Write a haiku."}], "tools": [WEATHER]}
-    asked |= {"tool_choice": demand, "parallel_tool_calls": False, "temperature": 0, "max_tokens": 100, "logprobs": True}
+    asked: dict[str, Any] = {
+        "model": CODER,
+        "messages": [{"role": "user", "content": "Write a haiku."}],
+        "tools": [WEATHER],
+    }
+    asked |= {
+        "tool_choice": demand,
+        "parallel_tool_calls": False,
+        "temperature": 0,
+        "max_tokens": 100,
+        "logprobs": True,
+    }
     with openai.OpenAI(base_url=f"{served_model}/v1", api_key="unused", max_retries=0) as client:
         choice = client.chat.completions.create(**asked).choices[0]
         (call,) = choice.message.tool_calls or []

@@ -76,7 +76,10 @@ def test_a_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     assert reply["finish_reason"] == "tool_calls"
     # Each byte is a token with the logprob -0.5; the two bytes of ü and the closing quote count.
     fields = {"/city": pytest.approx(exp(-0.5 * 8)), "/days": pytest.approx(exp(-0.5))}
-    assert reply["pellucid"] == {"reason": "stop", "calls": [{"id": call["id"], "complete": True, "enforced": False, "fields": fields}]}
+    assert reply["pellucid"] == {
+        "reason": "stop",
+        "calls": [{"id": call["id"], "complete": True, "enforced": False, "fields": fields}],
+    }
 
 
 def test_content_is_null() -> None:
@@ -116,7 +119,11 @@ def test_a_streamed_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
 def test_logprobs_of_a_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     """The tokens of a call are among the logprobs, marked with the call, whole and streamed."""
     entries = choice(calling[0], logprobs=True)["logprobs"]["content"]
-    streamed = [entry for part in deltas(calling[0], logprobs=True) for entry in (part["logprobs"] or {"content": ()})["content"]]
+    streamed = [
+        entry
+        for part in deltas(calling[0], logprobs=True)
+        for entry in (part["logprobs"] or {"content": ()})["content"]
+    ]
 
     assert b"".join(bytes(entry["bytes"]) for entry in entries).decode() == ANSWER
     assert [entry["pellucid"].get("part", {}).get("call") for entry in entries] == [None] * 8 + [0] * (len(entries) - 8)
@@ -168,7 +175,11 @@ def test_a_call_that_is_cut_off() -> None:
 def test_no_tools(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     """Without tools, or with tool_choice none, the model is shown none, and an answer that looks like a call is text."""
     server, engine = calling
-    bodies: list[dict[str, Any]] = [{"tools": []}, {"tool_choice": "none"}, {"tools": None, "parallel_tool_calls": False}]
+    bodies: list[dict[str, Any]] = [
+        {"tools": []},
+        {"tool_choice": "none"},
+        {"tools": None, "parallel_tool_calls": False},
+    ]
     for body in bodies:
         reply = choice(server, **body)
         assert "weather" not in prompt_of(engine)
@@ -226,7 +237,9 @@ def test_results_of_calls(calling: tuple[LiveServer, ScriptedEngine], content: d
     assert prompt_of(engine) == f"<|im_start|>tools{tools}<|im_end|>\n{rendered}"
     assert engine.requests[-1].prompt.count(257) == 4
     assert post(server, "/apply-template", messages=messages, tools=TOOLS).json()["prompt"] == prompt_of(engine)
-    assert post(server, "/apply-template", messages=messages, tools=TOOLS, tool_choice="none").json()["prompt"] == rendered
+    assert (
+        post(server, "/apply-template", messages=messages, tools=TOOLS, tool_choice="none").json()["prompt"] == rendered
+    )
 
 
 def called(arguments: str) -> dict[str, Any]:
@@ -238,8 +251,14 @@ def called(arguments: str) -> dict[str, Any]:
     [
         ({"messages": [called("{")]}, "The arguments of the call of 'f' are not the text of a JSON object"),
         ({"messages": [called("[1]")]}, "they are another JSON value"),
-        ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]}, "a message of the role user cannot have tool_calls"),
-        ({"messages": [{"role": "user", "content": "x", "tool_call_id": "c"}]}, "a message of the role user cannot have a tool_call_id"),
+        (
+            {"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]},
+            "a message of the role user cannot have tool_calls",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "x", "tool_call_id": "c"}]},
+            "a message of the role user cannot have a tool_call_id",
+        ),
         ({"messages": [{"role": "tool", "tool_call_id": "c"}]}, "content is required"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type: Input should be 'function'"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools.0.function.name is required."),
@@ -271,7 +290,13 @@ def test_models_without_tools(template: str, message: str) -> None:
 def test_mutated_bodies(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     """Wrong tools, calls and results get an error in a sentence, and none makes the server fail."""
     called_once = [*QUESTION, called("{}"), {"role": "tool", "tool_call_id": "c1", "name": "f", "content": "x"}]
-    valid = {"messages": called_once, "tools": TOOLS, "tool_choice": "auto", "parallel_tool_calls": True, "max_tokens": 4}
+    valid = {
+        "messages": called_once,
+        "tools": TOOLS,
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "max_tokens": 4,
+    }
     with httpx.Client(base_url=calling[0].url, timeout=60, trust_env=False) as http:
         for body in mutations(valid, Random(13), 300):
             response = http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
@@ -287,7 +312,9 @@ def test_openai(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     tools: Any = [{"type": "function", "function": TOOLS[0]["function"] | {"strict": True}}]
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Weather?"}]
     with openai.OpenAI(base_url=f"{calling[0].url}/v1", api_key="unused", max_retries=0) as client:
-        whole = client.chat.completions.create(model="calling", messages=messages, tools=tools, logprobs=True).choices[0]
+        whole = client.chat.completions.create(model="calling", messages=messages, tools=tools, logprobs=True).choices[
+            0
+        ]
         with client.chat.completions.stream(model="calling", messages=messages, tools=tools) as stream:
             kinds = [event.type for event in stream]
             streamed = stream.get_final_completion().choices[0]
@@ -299,7 +326,10 @@ def test_openai(calling: tuple[LiveServer, ScriptedEngine]) -> None:
 
     assert whole.finish_reason == streamed.finish_reason == "tool_calls"
     first: Any = streamed.message.tool_calls[0]
-    assert first.model_dump(exclude={"index": True, "function": {"parsed_arguments": True}}) == whole.message.tool_calls[0].model_dump()
+    assert (
+        first.model_dump(exclude={"index": True, "function": {"parsed_arguments": True}})
+        == whole.message.tool_calls[0].model_dump()
+    )
     assert first.function.parsed_arguments == {"city": "Zürich", "days": 2}
     assert {"content.delta", "tool_calls.function.arguments.delta", "tool_calls.function.arguments.done"} <= set(kinds)
     assert "sun for " in prompt_of(calling[1])
@@ -312,7 +342,8 @@ QUERIES = {
     "one call": ChatQuery([Message("user", "Weather?")], tools=TOOLS, parallel_tool_calls=False),
     "no tools": ChatQuery([Message("user", "Weather?")], tools=TOOLS, tool_choice="none"),
     "result": ChatQuery(
-        [Message("assistant", tool_calls=[ToolCall("1", "f", "{}")]), Message("tool", "x", tool_call_id="1", name="f")], tools=TOOLS[:1]
+        [Message("assistant", tool_calls=[ToolCall("1", "f", "{}")]), Message("tool", "x", tool_call_id="1", name="f")],
+        tools=TOOLS[:1],
     ),
 }
 

@@ -91,7 +91,9 @@ def edits(reader: Reader, before: str = OLD, after: str = NEW) -> NextEdits:
     return NextEdits(history, lambda: reader, ModelChoice(), clock=lambda: 0.0)
 
 
-async def lines(made: NextEdits, level: GateLevel = GateLevel.NORMAL, text: str = NEW, uri: str = A) -> list[tuple[int, tuple[str, ...]]]:
+async def lines(
+    made: NextEdits, level: GateLevel = GateLevel.NORMAL, text: str = NEW, uri: str = A
+) -> list[tuple[int, tuple[str, ...]]]:
     """Return where edits are suggested, and the new lines."""
     return [(one.change.first, one.change.new) for one in await made.suggest(uri, text, level)]
 
@@ -109,10 +111,15 @@ async def test_what_the_model_reads() -> None:
     reader = Reader()
     await edits(reader).suggest(A, NEW)
     first = reader.read[0]
-    assert [query.text for query in reader.read[:2]] == ["y = mean(b)\n\nz = total(c)\n", "y = total(b)\n\nz = total(c)\n"]
+    assert [query.text for query in reader.read[:2]] == [
+        "y = mean(b)\n\nz = total(c)\n",
+        "y = total(b)\n\nz = total(c)\n",
+    ]
     assert first.gap is not None
     assert (first.gap.prefix, first.gap.suffix) == ("x = mean(a)\n\n", "")
-    assert [(one.filename, one.text) for one in first.gap.extra] == [("a.py.diff", "original:\nx = total(a)\nupdated:\nx = mean(a)\n")]
+    assert [(one.filename, one.text) for one in first.gap.extra] == [
+        ("a.py.diff", "original:\nx = total(a)\nupdated:\nx = mean(a)\n")
+    ]
     assert first.terms.priority is Priority.BACKGROUND
 
 
@@ -158,7 +165,9 @@ async def test_the_calibration_of_the_model_decides() -> None:
 )
 def test_a_calibration_that_cannot_be_used(record: dict[str, object], sentence: str) -> None:
     """It is named with the remedy, and the default model's decides."""
-    gate, note = gate_of(ModelCard("m", 1, infill=True, chat=True, weight_bytes=0, description="", licence=None, edit_calibration=record))
+    gate, note = gate_of(
+        ModelCard("m", 1, infill=True, chat=True, weight_bytes=0, description="", licence=None, edit_calibration=record)
+    )
     assert gate == default_gate()
     assert note is not None
     assert sentence in note
@@ -177,7 +186,10 @@ async def test_other_documents() -> None:
 async def elsewhere(
     made: NextEdits, files: dict[str, str], asked: list[set[str]] | None = None, level: GateLevel = GateLevel.NORMAL
 ) -> list[tuple[str, int, tuple[str, ...]]]:
-    """Return where the last edit may be repeated in files, and the new lines. Add the names that are looked for to ``asked``."""
+    """Return where the last edit may be repeated in files, and the new lines.
+
+    Add the names that are looked for to ``asked``.
+    """
 
     def find(names: Collection[str], budget: SearchBudget) -> Iterable[tuple[str, str]]:
         if asked is not None:
@@ -192,9 +204,16 @@ async def test_other_files() -> None:
     asked: list[set[str]] = []
     files = {A: "a = total(d)\n", B: "\nb = total(d)\n", C: "c = total(best)\nc = 1\nd = total(e)\n"}
     made = edits(Reader({"mean(best)": 0.0}))
-    assert await elsewhere(made, files, asked) == [(C, 0, ("c = mean(best)",)), (C, 2, ("d = mean(e)",)), (B, 1, ("b = mean(d)",))]
+    assert await elsewhere(made, files, asked) == [
+        (C, 0, ("c = mean(best)",)),
+        (C, 2, ("d = mean(e)",)),
+        (B, 1, ("b = mean(d)",)),
+    ]
     assert asked == [{"total"}]
-    assert await elsewhere(edits(Reader({"mean(d)": -20.0})), files) == [(C, 0, ("c = mean(best)",)), (C, 2, ("d = mean(e)",))]
+    assert await elsewhere(edits(Reader({"mean(d)": -20.0})), files) == [
+        (C, 0, ("c = mean(best)",)),
+        (C, 2, ("d = mean(e)",)),
+    ]
     (first, *_) = await made.suggest_elsewhere(A, lambda names, budget: files.items())
     made.dismiss(first)
     assert [place[:2] for place in await elsewhere(made, files)] == [(B, 1), (C, 2)]
@@ -238,7 +257,9 @@ def explained_elsewhere(made: NextEdits) -> tuple[str, list[tuple[str, int, str]
     return explanation.reason, [(one.change.uri, one.change.first, one.outcome) for one in explanation.changes]
 
 
-@pytest.mark.parametrize(("first", "second"), [("file:///p/b%20c.py", "file:///p/b c.py"), ("file:///c%3A/b.py", "file:///c:/b.py")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("file:///p/b%20c.py", "file:///p/b c.py"), ("file:///c%3A/b.py", "file:///c:/b.py")]
+)
 async def test_uris_that_differ_in_spelling(first: str, second: str) -> None:
     """A dismissed place is not suggested again, and a document is not another one, if its URI is written in another way."""
     made = edits(Reader())
@@ -332,7 +353,9 @@ async def test_a_slow_model_reads_on_until_an_edit_is_found() -> None:
     made = edits(reader, before, after)
     made._clock = lambda: 100 * reader.seconds
     assert await lines(made, text=after) == [(6, ("y = mean(b)",))]
-    files = {f"file:///p/{number}.py": "x = total(a)\n" for number in range(3)} | {"file:///p/last.py": "y = total(b)\n"}
+    files = {f"file:///p/{number}.py": "x = total(a)\n" for number in range(3)} | {
+        "file:///p/last.py": "y = total(b)\n"
+    }
     assert await elsewhere(made, files) == [("file:///p/last.py", 0, ("y = mean(b)",))]
 
 

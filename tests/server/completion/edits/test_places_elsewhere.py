@@ -56,7 +56,10 @@ async def test_files_take_turns() -> None:
     ],
 )
 async def test_what_has_to_be_the_same(edit: Edit, line: str, new: str | None) -> None:
-    """A name that is replaced is enough. Else all of the code around has to be the same, and imports are each file's own."""
+    """A name that is replaced is enough.
+
+    Else all of the code around has to be the same, and imports are each file's own.
+    """
     places = await found(edit, f"{line}\nlast = 1\n")
     assert places == ([] if new is None else [("0.py", (new,) if new else ())])
 

@@ -21,21 +21,43 @@ def proposals(before: str, after: str) -> list[Candidate]:
 
 REPEATED = {
     "a name": ("def total(xs):|  return 1|x = total(a)|subtotal(b)", 0, "def mean(xs):", {(2, "x = mean(a)")}),
-    "an argument, whatever the one before is": ("get(url)|x|get(path)|put(path)", 0, "get(url, timeout=5)", {(2, "get(path, timeout=5)")}),
+    "an argument, whatever the one before is": (
+        "get(url)|x|get(path)|put(path)",
+        0,
+        "get(url, timeout=5)",
+        {(2, "get(path, timeout=5)")},
+    ),
     "what is there already is not inserted": ("get(url)|x|get(path, timeout=5)", 0, "get(url, timeout=5)", set()),
     "a wrapper around an argument": ("show(name)||show(title)", 0, "show(str(name))", {(2, "show(str(title))")}),
     "no wrapper that is there": ("show(name)|show(str(name))|print(str(title))", 0, "show(str(name))", set()),
     "two changes in a line": ("old.run(fast)||old.run(fast)", 0, "new.walk(fast)", {(2, "new.walk(fast)")}),
-    "a sign in like surroundings": ("if size < limit:|  x|if size < limit:|a < b", 0, "if size <= limit:", {(2, "if size <= limit:")}),
-    "the rest of the edited line": ("self.size = size + size0", 0, "self.count = size + size0", {(0, "self.count = count + size0")}),
+    "a sign in like surroundings": (
+        "if size < limit:|  x|if size < limit:|a < b",
+        0,
+        "if size <= limit:",
+        {(2, "if size <= limit:")},
+    ),
+    "the rest of the edited line": (
+        "self.size = size + size0",
+        0,
+        "self.count = size + size0",
+        {(0, "self.count = count + size0")},
+    ),
     "no half of a pair of brackets": ("a = call(name, list(other))|x = list(other))", 0, "a = name", set()),
     "a line below one alike": ("add(first)|add(second)", 1, "log(first)|add(second)", {(3, "log(second)")}),
-    "a line with another indentation": ("add(first)|if x:|  add(second)", 1, "log(first)|if x:", {(4, "  log(second)")}),
+    "a line with another indentation": (
+        "add(first)|if x:|  add(second)",
+        1,
+        "log(first)|if x:",
+        {(4, "  log(second)")},
+    ),
     "no import, which a document has once": ("import first|import second", 1, "import other|import second", set()),
     "the deletion of a line": ("debug(first)|a|b|debug(second)|c", 0, None, {(2, None)}),
     "no deletion at the end": ("debug(first)|a|b|debug(second)|", 0, None, set()),
 }
-"""Lines, the one that is edited (from 0), what it becomes (None: it is deleted), and the proposals: where, and the new lines."""
+"""Lines, the one that is edited (from 0), what it becomes (None: it is deleted), and the proposals:
+where, and the new lines.
+"""
 
 
 @pytest.mark.parametrize("case", REPEATED)
@@ -75,10 +97,14 @@ def test_long_edits_and_lines() -> None:
     assert [one.first for one in proposals(before, before.replace("total", "mean", 1))] == [2]
 
 
-TEXTS = st.lists(st.sampled_from(["f(a)", "f(b)", "    g(a, b)", "x = a + b", "", "if a:", "return [a]"]), min_size=1, max_size=8)
+TEXTS = st.lists(
+    st.sampled_from(["f(a)", "f(b)", "    g(a, b)", "x = a + b", "", "if a:", "return [a]"]), min_size=1, max_size=8
+)
 
 
-@given(TEXTS, st.integers(0, 7), st.sampled_from(["f(c)", "f(a, 1)", "    g(b, a)", "", "x = a * b", "y"]), st.booleans())
+@given(
+    TEXTS, st.integers(0, 7), st.sampled_from(["f(c)", "f(a, 1)", "    g(b, a)", "", "x = a * b", "y"]), st.booleans()
+)
 def test_proposals_are_changes_of_the_document(lines: list[str], at: int, line: str, replace: bool) -> None:
     """Each proposal names lines that are there and changes them, and no two change the same lines."""
     at %= len(lines)

@@ -13,9 +13,14 @@ from support.required_programs import require_program
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git with an author of its own, and with no settings of the user. Return what it prints."""
+    """Run git with an author of its own, and with no settings of the user.
+
+    Return what it prints.
+    """
     identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
-    return subprocess.run([require_program("git"), *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [require_program("git"), *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture
@@ -51,7 +56,9 @@ async def test_a_file_that_is_not_committed(worktree: Path) -> None:
 async def test_outside_of_a_repository(tmp_path: Path) -> None:
     """A file in no repository cannot be compared, and the sentence gives git's reason."""
     require_program("git")
-    with pytest.raises(InvalidRequestError, match=r"git cannot compare a\.py with its last commit: not a git repository"):
+    with pytest.raises(
+        InvalidRequestError, match=r"git cannot compare a\.py with its last commit: not a git repository"
+    ):
         await committed_text(tmp_path / "a.py")
 
 

@@ -37,7 +37,8 @@ def limited(values, limit):
 class Reader(SilentAssistant):
     """Reads words with their spaces as tokens, all of them sure but those of ``doubts``: text -> (logprob, alternatives with theirs).
 
-    Between lines it reads a text as one token, with the logprob of the first of ``lines`` in it, else -10.
+    Between lines it reads a text as one token, with the logprob of the first of ``lines`` in it,
+    else -10.
     """
 
     doubts: Mapping[str, tuple[float, Mapping[str, float]]] = field(default_factory=dict)
@@ -82,7 +83,9 @@ def _token(text: str, logprob: float, others: Mapping[str, float] | None = None)
 DOUBT = {"!=": (-9.0, {" ==": -0.1, " <": -3.0})}
 
 
-async def find(reader: Reader, text: str = TEXT, language: str = "python", parts: list[tuple[int, int]] | None = None) -> Findings:
+async def find(
+    reader: Reader, text: str = TEXT, language: str = "python", parts: list[tuple[int, int]] | None = None
+) -> Findings:
     return await Surprises(lambda: reader).find(URI, text, language, parts)
 
 
@@ -93,7 +96,9 @@ async def test_the_second_reading_decides() -> None:
     assert TEXT[mark.begin : mark.end] == mark.text == "!="
     assert [one.replacement.text for one in mark.alternatives] == ["<", "=="]
     shares = [exp(-9.0), exp(-3.0), exp(-4.0)]
-    assert [mark.probability, *(one.probability for one in mark.alternatives)] == pytest.approx([share / sum(shares) for share in shares])
+    assert [mark.probability, *(one.probability for one in mark.alternatives)] == pytest.approx(
+        [share / sum(shares) for share in shares]
+    )
     assert (mark.log_odds, mark.score) == (6.0, 6.0)
     assert mark.rank == 2
     assert mark.typical == pytest.approx(exp(-0.1))
@@ -118,7 +123,10 @@ async def test_what_is_read() -> None:
     for line in lines:
         assert line.gap is not None
         assert isinstance(line.gap.prefix, str)
-        assert (line.gap.prefix[-20:], line.gap.suffix) == ("for value in values:\n"[-20:], TEXT[TEXT.index("            kept") :])
+        assert (line.gap.prefix[-20:], line.gap.suffix) == (
+            "for value in values:\n"[-20:],
+            TEXT[TEXT.index("            kept") :],
+        )
     assert {query.terms.priority for query in reader.read} == {Priority.BACKGROUND}
 
 
@@ -183,7 +191,11 @@ async def test_names_of_several_tokens() -> None:
     text = "max_columns = 1\nmax_rows = 2\nprint(max_rows)\n"
     reader = Splitting({}, {"print(max_columns": -1.0})
     (mark,) = (await find(reader, text)).marks
-    assert (mark.begin, mark.text, mark.alternatives[0].replacement.text) == (text.rindex("max_rows"), "max_rows", "max_columns")
+    assert (mark.begin, mark.text, mark.alternatives[0].replacement.text) == (
+        text.rindex("max_rows"),
+        "max_rows",
+        "max_columns",
+    )
 
 
 async def test_parts() -> None:
@@ -254,7 +266,9 @@ async def test_few_words_are_read_twice() -> None:
     doubts = {f"a{n}": (-5.0 - n, {"a1": -0.5}) for n in range(2, 9)}
     reader = Reader(doubts)
     await find(reader, text)
-    written = [query.text for query in reader.read[1:] if isinstance(query.text, str) and not query.text.startswith("a1")]
+    written = [
+        query.text for query in reader.read[1:] if isinstance(query.text, str) and not query.text.startswith("a1")
+    ]
     assert written == ["a8 == 8\n", "a7 == 7\n", "a6 == 6\n"]
     assert len(written) == MIN_REREAD
 

@@ -58,7 +58,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def assistant(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnowingAssistant:
     """Install an assistant in place of a model, with the test's own data folder."""
-    made = KnowingAssistant({path.name: path.read_text() for path in folder.iterdir()}, tmp_path / "store" / "knowing.json")
+    made = KnowingAssistant(
+        {path.name: path.read_text() for path in folder.iterdir()}, tmp_path / "store" / "knowing.json"
+    )
     monkeypatch.setattr("pellucid.learn.calibrate.command.assemble", lambda *_: (NoEngine(), made))
     monkeypatch.setattr("pellucid.learn.calibrate.held_out_check.RESAMPLES", 20)  # intervals are tested elsewhere
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
@@ -78,7 +80,9 @@ def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pat
     models = record["figures"]["ways"]
     assert record["numbers"] == list(calibration.numbers)
     assert models[calibration.kind]["loss"]["value"] < models["raw"]["loss"]["value"]
-    assert record["figures"]["fitted on"]["suggestions"] + record["figures"]["measured on"]["suggestions"] == 2 * int(CURSORS)
+    assert record["figures"]["fitted on"]["suggestions"] + record["figures"]["measured on"]["suggestions"] == 2 * int(
+        CURSORS
+    )
     assert (calibration.about["model"], calibration.about["folder"]) == (MODEL, "project")
     assert str(assistant.kept) in err
     assert "Editors use it from their next connection on; delete the file to return to fixed thresholds." in err
@@ -110,13 +114,17 @@ def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingA
 
 
 @pytest.mark.parametrize("low", [-0.2, 0.1])
-def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, low: float) -> None:
+def test_few_say_little(
+    run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, low: float
+) -> None:
     """A warning appears exactly if the test files do not show that the probabilities beat the base rate."""
 
     def found(*arguments: Any) -> Findings:
         findings = find(*arguments)
         kind = findings.calibration.kind
-        return replace(findings, scores={**findings.scores, kind: replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))})
+        return replace(
+            findings, scores={**findings.scores, kind: replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))}
+        )
 
     monkeypatch.setattr("pellucid.learn.calibrate.command.find", found)
     warning = "These few suggestions do not show that the probabilities beat the base rate: use more --cursors."
@@ -125,7 +133,9 @@ def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, mon
 
 def test_help(run: Run) -> None:
     """The help says how the replay differs from an editor."""
-    assert "no chunks of other files and no time limit" in " ".join(run("calibrate", "--help")[1].replace("│", " ").split())
+    assert "no chunks of other files and no time limit" in " ".join(
+        run("calibrate", "--help")[1].replace("│", " ").split()
+    )
 
 
 def test_resumed(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
@@ -203,7 +213,11 @@ def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path:
     for number in range(40):
         known = dict.fromkeys(NAMES, 0.0) | {"mean": -0.1 * (number % 5), "whole": 1.0}
         numbers = tuple(known.values())
-        log.write(LogEntry(f"s-{number}", MODEL, "python", "normal", "thresholds", Reaction.DISMISSED, 9, 0, numbers, None, (0.9,)))
+        log.write(
+            LogEntry(
+                f"s-{number}", MODEL, "python", "normal", "thresholds", Reaction.DISMISSED, 9, 0, numbers, None, (0.9,)
+            )
+        )
     without = json.loads(run(*common)[1])
     with_log = json.loads(run(*common, "--with-log")[1])
 
@@ -248,7 +262,9 @@ def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pa
         (CURSORS, False, "Only 0 of the 72 suggestions to fit on are right"),
     ],
 )
-def test_nothing_to_fit(run: Run, folder: Path, assistant: KnowingAssistant, cursors: str, always: bool | None, sentence: str) -> None:
+def test_nothing_to_fit(
+    run: Run, folder: Path, assistant: KnowingAssistant, cursors: str, always: bool | None, sentence: str
+) -> None:
     """Too few suggestions, or only right or wrong ones, are an error, and no calibration is written."""
     assistant.always = always
 
@@ -306,13 +322,17 @@ def test_builtin_stays_unless_another_is_clearly_better(
     monkeypatch.setattr("pellucid.learn.calibrate.command.fit_all", remember)
     run("calibrate", other, "--cursors", CURSORS)
     (numbers,) = [model.numbers for model in fitted if model.kind is CalibrationKind.LOGISTIC]
-    good, bad = (Calibration(CalibrationKind.LOGISTIC, (bias, *numbers[1:]), COSTS, {}).record for bias in (numbers[0], 9.0))
+    good, bad = (
+        Calibration(CalibrationKind.LOGISTIC, (bias, *numbers[1:]), COSTS, {}).record for bias in (numbers[0], 9.0)
+    )
 
     before = assistant.kept.read_text()
     monkeypatch.setattr(CalibrationFile, "builtin", lambda _: good)
     code, out, err = run("calibrate", folder, "--cursors", CURSORS, "--json")
     assert (code, json.loads(out)["path"]) == (0, None)
-    assert "no other calibration is clearly better than the built-in one, so none was stored. The earlier one in " in err
+    assert (
+        "no other calibration is clearly better than the built-in one, so none was stored. The earlier one in " in err
+    )
     assert assistant.kept.read_text() == before
     assistant.kept.unlink()
     _, _, err = run("calibrate", folder, "--cursors", CURSORS)

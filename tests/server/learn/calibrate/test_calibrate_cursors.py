@@ -52,7 +52,11 @@ def test_kinds() -> None:
 
 def test_bracket_stays() -> None:
     """Between brackets, the closing one is to the right of the cursor."""
-    (cursor,) = [one for one in cursors(Document("a.py", TEXT)) if one.kind is CursorKind.BRACKETS and TEXT[one.at :].startswith("1, 2")]
+    (cursor,) = [
+        one
+        for one in cursors(Document("a.py", TEXT))
+        if one.kind is CursorKind.BRACKETS and TEXT[one.at :].startswith("1, 2")
+    ]
 
     assert cursor.place(TEXT, suffix=True).right == ")"
 

@@ -93,7 +93,9 @@ class TestFit:
         """With fewer than five packages their spread cannot be estimated."""
         table = simulated(200)
         few = ReadProposals(table.odds, table.right, table.weights, table.units % count)
-        with pytest.raises(InvalidRequestError, match=f"The number of packages or commits with proposals is {count}, but 5 are needed"):
+        with pytest.raises(
+            InvalidRequestError, match=f"The number of packages or commits with proposals is {count}, but 5 are needed"
+        ):
             fit_gate(few, TRUTH, has_more=True)
 
 
@@ -134,7 +136,9 @@ def releases(tmp_path: Path) -> Path:
             version: {"a.py": text.replace("path", f"p{number}")} for version, text in (("1", CALLS), ("2", RENAMED))
         }
         one = ONE_RENAMED.replace("read_settings", "pull_settings")
-        packages[f"one_{number}"] = {version: {"b.py": text.replace("path", f"q{number}")} for version, text in (("1", CALLS), ("2", one))}
+        packages[f"one_{number}"] = {
+            version: {"b.py": text.replace("path", f"q{number}")} for version, text in (("1", CALLS), ("2", one))
+        }
     return write_releases(tmp_path / "releases", packages)
 
 
@@ -155,7 +159,10 @@ def test_calibrated(run: Run, releases: Path, assistant: ReadingAssistant) -> No
     figures = found["about"]["figures"]
     assert (figures["proposals"], figures["right"], figures["packages or commits"]) == (72, 48, 16)
     assert figures["fitted"]["auroc"]["value"] > 0.7
-    assert "better than the default model's, so it was stored." in err or "not clearly worse than the default model's" in err
+    assert (
+        "better than the default model's, so it was stored." in err
+        or "not clearly worse than the default model's" in err
+    )
     assert "Editors use it from their next connection on; delete the file to return to the default model's." in err
     assert found["about"]["edits"] == 32
     assert len(assistant.read) == 2 * 72
@@ -170,20 +177,31 @@ def test_an_own_calibration_is_kept(run: Run, releases: Path, assistant: Reading
     assert code == 0, err
     assert file.path.read_bytes() == first
     assert json.loads(out)["path"] is None
-    assert f"On these edits the calibration is not clearly better than the present one in {file.path}, so it was not stored." in err
+    assert (
+        f"On these edits the calibration is not clearly better than the present one in {file.path}, so it was not stored."
+        in err
+    )
 
     code, _, err = run("calibrate", releases, "--edits")
     assert code == 0, err
     assert file.path.read_bytes() != first
-    assert f"has more edits of the same source than the present one in {file.path} and is not clearly worse, so it was stored." in err
+    assert (
+        f"has more edits of the same source than the present one in {file.path} and is not clearly worse, so it was stored."
+        in err
+    )
 
     file.write(EditGate(-9.0, 0.01).record)
     code, _, err = run("calibrate", releases, "--edits")
-    assert f"On these edits the calibration is clearly better than the present one in {file.path}, so it was stored." in err
+    assert (
+        f"On these edits the calibration is clearly better than the present one in {file.path}, so it was stored."
+        in err
+    )
     assert EditGate.read(json.loads(file.path.read_bytes())).slope > 0.1
 
 
-def test_worse_than_the_default(run: Run, releases: Path, assistant: ReadingAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worse_than_the_default(
+    run: Run, releases: Path, assistant: ReadingAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a calibration of these weights, one that is clearly worse than the default model's is not stored."""
     monkeypatch.setattr(FittedGate, "lead_over", lambda fitted, gate: Interval(-0.2, -0.3, -0.1))
     code, _, err = run("calibrate", releases, "--edits")
@@ -194,7 +212,9 @@ def test_worse_than_the_default(run: Run, releases: Path, assistant: ReadingAssi
 
 def test_the_default_is_measured(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
     """The figures compare with the default model's calibration, not with one that was perhaps fitted on the same edits."""
-    before, after = (json.loads(run("calibrate", releases, "--edits", "--json")[1])["about"]["figures"] for _ in range(2))
+    before, after = (
+        json.loads(run("calibrate", releases, "--edits", "--json")[1])["about"]["figures"] for _ in range(2)
+    )
     assert before["default"] == after["default"]
     assert before["default"]["loss"] != before["fitted"]["loss"]
 

@@ -90,9 +90,14 @@ def test_costs() -> None:
 
 def test_the_editor_shows_the_same_part() -> None:
     """The replay's choice of a part, in arrays, is that of the language server's gate."""
-    tokens = [token(text, p) for text, p in [("urn", 0.97), (" value", 0.95), (".", 0.9), ("name", 0.4), ("\n", 0.9), ("go", 0.2)]]
+    tokens = [
+        token(text, p)
+        for text, p in [("urn", 0.97), (" value", 0.95), (".", 0.9), ("name", 0.4), ("\n", 0.9), ("go", 0.2)]
+    ]
     for cost in CURVE_COSTS:
-        found = Candidate(ParsedCursor(HERE), tuple(tokens), Ending.LINE, replace(RAW, costs=dict.fromkeys(GateLevel, cost)))
+        found = Candidate(
+            ParsedCursor(HERE), tuple(tokens), Ending.LINE, replace(RAW, costs=dict.fromkeys(GateLevel, cost))
+        )
         text, at = found.text, found.cursor_features
         lengths = [len(text), *found.part_ends]
         parts = [
@@ -148,7 +153,9 @@ def test_one_file() -> None:
     fit = Table.of(records(200))
     others = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
 
-    with pytest.raises(InvalidRequestError, match="All 100 suggestions to measure on are in one file, but 2 are needed"):
+    with pytest.raises(
+        InvalidRequestError, match="All 100 suggestions to measure on are in one file, but 2 are needed"
+    ):
         find(fit, others, fit_all(fit))
 
 
@@ -168,7 +175,11 @@ def test_shown(findings: Findings) -> None:
     show(findings, console)
     text = console.export_text()
 
-    for phrase in ("Fitted on 600 suggestions in 12 files, measured on 400 in 12 others", "normal, calibrated", "normal, thresholds"):
+    for phrase in (
+        "Fitted on 600 suggestions in 12 files, measured on 400 in 12 others",
+        "normal, calibrated",
+        "normal, thresholds",
+    ):
         assert phrase in text
     saved = json.loads(json.dumps(as_record(findings)))
     assert Calibration.read(saved).kind is findings.calibration.kind

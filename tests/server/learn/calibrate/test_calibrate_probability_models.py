@@ -59,7 +59,11 @@ def test_found_again() -> None:
     assert abs(bias - -1.0) < 0.2
     assert abs(slope - 0.5) < 0.15
     probabilities = predict(CalibrationKind.PLATT, platt.numbers, others.numbers)
-    assert calibration_error(probabilities, others.right) < 0.05 < calibration_error(np.exp(others.number("mean")), others.right)
+    assert (
+        calibration_error(probabilities, others.right)
+        < 0.05
+        < calibration_error(np.exp(others.number("mean")), others.right)
+    )
 
 
 def test_a_prior_helps_where_data_are_few() -> None:
@@ -88,7 +92,11 @@ def test_a_prior_stays_as_it_is_where_nothing_is_clearly_better() -> None:
 
 def test_a_wrong_prior_is_corrected() -> None:
     """The fit follows code that differs from the prior's: such a prior makes it hardly worse than none."""
-    (prior,) = [model for model in fit_all(Table.of(records(2000, bias=3.0, slope=0.1))) if model.kind is CalibrationKind.LOGISTIC]
+    (prior,) = [
+        model
+        for model in fit_all(Table.of(records(2000, bias=3.0, slope=0.1)))
+        if model.kind is CalibrationKind.LOGISTIC
+    ]
     table = Table.of(records(2000, seed=7))
 
     best = [min(model.loss for model in fit_all(table, prior=given)) for given in (None, prior.numbers)]
@@ -101,7 +109,9 @@ def test_the_editor_computes_the_same() -> None:
     for model in fit_all(MANY):
         calibration = Calibration.read(Calibration(model.kind, model.numbers, COSTS, {}).record)
         probabilities = predict(model.kind, model.numbers, MANY.numbers[:50])
-        assert np.allclose(probabilities, [calibration.probability(tuple(row)) for row in MANY.numbers[:50]], atol=1e-12)
+        assert np.allclose(
+            probabilities, [calibration.probability(tuple(row)) for row in MANY.numbers[:50]], atol=1e-12
+        )
 
 
 def test_judged_on_files_left_out() -> None:
@@ -117,14 +127,19 @@ def test_judged_on_files_left_out() -> None:
 
 def test_too_few() -> None:
     """Too few suggestions are an error with a remedy."""
-    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, but {MIN_SUGGESTIONS} are needed: use more"):
+    with pytest.raises(
+        InvalidRequestError, match=rf"There are 59 suggestions to fit on, but {MIN_SUGGESTIONS} are needed: use more"
+    ):
         check(Table.of(records(MIN_SUGGESTIONS - 1)))
 
 
 @pytest.mark.parametrize(("bias", "which"), [(100.0, "wrong"), (-100.0, "right")])
 def test_one_kind(bias: float, which: str) -> None:
     """Only right or only wrong suggestions are an error."""
-    with pytest.raises(InvalidRequestError, match=f"Only 0 of the 200 suggestions to fit on are {which}, but 10 of each kind are needed"):
+    with pytest.raises(
+        InvalidRequestError,
+        match=f"Only 0 of the 200 suggestions to fit on are {which}, but 10 of each kind are needed",
+    ):
         fit_all(Table.of(records(200, bias=bias)))
 
 
@@ -132,14 +147,18 @@ def test_one_file() -> None:
     """Suggestions of a single file are an error with a remedy."""
     silent = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
 
-    with pytest.raises(InvalidRequestError, match="All 100 suggestions to fit on are in one file, but 2 are needed: use more --cursors"):
+    with pytest.raises(
+        InvalidRequestError, match="All 100 suggestions to fit on are in one file, but 2 are needed: use more --cursors"
+    ):
         check(Table.of(silent))
 
 
 def entry(number: int, outcome: Reaction, *, whole: bool = True) -> LogEntry:
     numbers = tuple(MANY.only(MANY.whole == whole).numbers[number])
     part = numbers if outcome is Reaction.SHORTENED else None
-    return LogEntry(f"s{number % 3}-{number}", "m", "python", "normal", "thresholds", outcome, 20, 10, numbers, part, (0.5,))
+    return LogEntry(
+        f"s{number % 3}-{number}", "m", "python", "normal", "thresholds", outcome, 20, 10, numbers, part, (0.5,)
+    )
 
 
 def test_log() -> None:
@@ -147,7 +166,12 @@ def test_log() -> None:
     table = logged_table([entry(0, Reaction.ACCEPTED), entry(1, Reaction.DISMISSED), entry(2, Reaction.SHORTENED)], 100)
 
     assert table is not None
-    assert list(zip(table.right, table.whole, strict=True)) == [(True, True), (False, True), (False, True), (True, False)]
+    assert list(zip(table.right, table.whole, strict=True)) == [
+        (True, True),
+        (False, True),
+        (False, True),
+        (True, False),
+    ]
     assert len(set(table.files)) == 3
     assert logged_table([], 100) is None
 

@@ -39,7 +39,9 @@ def length_by(calibration: Calibration, record: SuggestionRecord) -> int:
     if not record.parts:
         return 0
     table = Table.of([record])
-    (row,) = shown_part(table, predict(calibration.kind, calibration.numbers, table.numbers), calibration.costs[GateLevel.NORMAL])
+    (row,) = shown_part(
+        table, predict(calibration.kind, calibration.numbers, table.numbers), calibration.costs[GateLevel.NORMAL]
+    )
     return record.parts[row].length if row >= 0 else 0
 
 
@@ -56,10 +58,15 @@ def test_as_the_language_server() -> None:
     async def shown(record: SuggestionRecord) -> int:
         (cursor, suffix) = next((cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.at, suffix, cursor.kind) == (
             record.document, record.at, record.suffix, record.kind))  # fmt: skip
-        settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=GateLevel.NORMAL))
+        settings = EditorSettings(
+            completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=GateLevel.NORMAL)
+        )
         provider = FixedProvider(assistant)
-        # As in an editor, where one context remembers the windows of a file: a suggestion depends on where its window begins.
-        context = contexts.setdefault((record.document, suffix), PromptContext(settings.context, ChunkRing(settings.context)))
+        # As in an editor, where one context remembers the windows of a file: a suggestion depends
+        # on where its window begins.
+        context = contexts.setdefault(
+            (record.document, suffix), PromptContext(settings.context, ChunkRing(settings.context))
+        )
         completer = Completer(settings.completion, lambda: provider, context, RecentAnswers())
         found = await completer.suggest(cursor.place(texts[cursor.document], suffix=suffix))
         await completer.aclose()

@@ -51,7 +51,10 @@ def test_killed_in_the_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"format": "pellucid replay 1", "about": {"model": "other", "cursors": 2}}\n', "contains the records of another run"),
+        (
+            '{"format": "pellucid replay 1", "about": {"model": "other", "cursors": 2}}\n',
+            "contains the records of another run",
+        ),
         ('{"name": "left-pad"}\n', "contains the records of another run"),
         ("import os\n", "contains no records of a replay"),
         ('{"a": 1}\n{"b": 2}\n', "contains no records of a replay"),

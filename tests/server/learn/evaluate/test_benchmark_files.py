@@ -28,5 +28,7 @@ def test_rows(tmp_path: Path) -> None:
 def test_prompts(tmp_path: Path) -> None:
     """The same holds for the prompts of a review."""
     path = tmp_path / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in TEXTS), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in TEXTS), encoding="utf-8"
+    )
     assert read_prompts(path) == TEXTS

@@ -24,13 +24,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend = Tokenizer(models.WordLevel({word: id for id, word in enumerate(WORDS)}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.add_special_tokens(WORDS[:4])
-    backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     shape: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     shape |= {"intermediate_size": 32, "max_position_embeddings": 16}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         BertModel(BertConfig(vocab_size=len(WORDS), **shape)).save_pretrained(folder)
-    return write_folder(folder, backend, {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "model_max_length": 16})
+    return write_folder(
+        folder, backend, {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "model_max_length": 16}
+    )
 
 
 def test_same_text(folder: Path) -> None:
@@ -70,7 +74,9 @@ def test_long_texts_are_cut(folder: Path) -> None:
 
 def test_no_encoder(tmp_path: Path) -> None:
     """A folder without an encoder, or with an unreadable one, is named."""
-    with pytest.raises(InvalidRequestError, match=r"contains no encoder: name a folder with config.json, safetensors and a tokenizer"):
+    with pytest.raises(
+        InvalidRequestError, match=r"contains no encoder: name a folder with config.json, safetensors and a tokenizer"
+    ):
         Encoder(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_text("damaged")

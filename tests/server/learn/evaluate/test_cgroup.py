@@ -60,7 +60,9 @@ if PARENT is not None:  # many containers may not create groups
         def test_the_end_of_a_group_is_that_of_its_processes(self, parent: ControlGroup) -> None:
             """A program's remaining processes end with its group, even without namespaces, and no group remains."""
             assert run(STAYS, groups=True, wrapper=False).passed
-            assert not [one for folder in (parent.memory, parent.pids) for one in folder.glob(f"pellucid-{os.getpid()}-*")]
+            assert not [
+                one for folder in (parent.memory, parent.pids) for one in folder.glob(f"pellucid-{os.getpid()}-*")
+            ]
 
         def test_processes_are_limited(self, parent: ControlGroup) -> None:
             """A group starts no more processes than its limit."""

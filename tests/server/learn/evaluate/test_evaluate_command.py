@@ -47,7 +47,9 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_benchmarks(tmp_path / "data")
     (tmp_path / "notes.txt").write_text("The quick brown fox jumps over the lazy dog. " * 30)
-    write_lines(tmp_path / "references.jsonl", [{"prompt": f"Say {n}.", "reference": f"I say {n} now"} for n in ("a", "b", "c")])
+    write_lines(
+        tmp_path / "references.jsonl", [{"prompt": f"Say {n}.", "reference": f"I say {n} now"} for n in ("a", "b", "c")]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +82,19 @@ class Page(HTMLParser):
 @pytest.mark.process
 def test_all_suites(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     """Every suite has figures for both models: saved, printed, and in a self-contained page."""
-    options = ["--suite", ALL, "--data", "data", "--text", "notes.txt", "--references", "references.jsonl", "--limit", "2", "--run-code"]
+    options = [
+        "--suite",
+        ALL,
+        "--data",
+        "data",
+        "--text",
+        "notes.txt",
+        "--references",
+        "references.jsonl",
+        "--limit",
+        "2",
+        "--run-code",
+    ]
     code, out, err = run("evaluate", *models, *options, "--window", "64", "--out", "results", "--json")
 
     assert code == 0, err
@@ -94,7 +108,16 @@ def test_all_suites(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None
         assert all(suite["left_out"] is None for suite in suites.values())
         assert [suites[name]["asked"] for name in ("infilling", "humaneval", "unknown-names", "speed")] == [2, 2, 4, 8]
         figures = {figure["name"]: figure for suite in suites.values() for figure in suite["figures"]}
-        assert {"perplexity", "bits per byte", "exact match", "pass@1", "BLEU", "MC1", "prefers the stereotype", "decode"} <= set(figures)
+        assert {
+            "perplexity",
+            "bits per byte",
+            "exact match",
+            "pass@1",
+            "BLEU",
+            "MC1",
+            "prefers the stereotype",
+            "decode",
+        } <= set(figures)
         assert 50 < figures["perplexity"]["value"] < 5000  # random weights on 320 tokens
         assert figures["perplexity"]["low"] < figures["perplexity"]["value"] < figures["perplexity"]["high"]
         assert suites["perplexity"]["cost"]["flops"] > 0
@@ -212,13 +235,27 @@ def test_units_of_texts(run: Run, models: tuple[Path, Path], tmp_path: Path) -> 
     for number in range(25):
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / "texts" / f"{number}.txt").write_text(f"Text number {number} is a text of its own. " * 2)
-    command = ["evaluate", models[0], "--suite", "perplexity", "--text", "texts", "--window", "32", "--out", "results", "--json"]
+    command = [
+        "evaluate",
+        models[0],
+        "--suite",
+        "perplexity",
+        "--text",
+        "texts",
+        "--window",
+        "32",
+        "--out",
+        "results",
+        "--json",
+    ]
     assert run(*command, "--limit", "3")[0] == 0
     code, out, err = run(*command)
     assert code == 0, err
     figure = json.loads(out)["models"][0]["suites"][0]["figures"][0]
     assert figure["records"] > figure["units"] == 25
-    assert {record.unit for record in read_records(tmp_path / "results" / "one" / "perplexity.jsonl")} == {f"{n}.txt" for n in range(25)}
+    assert {record.unit for record in read_records(tmp_path / "results" / "one" / "perplexity.jsonl")} == {
+        f"{n}.txt" for n in range(25)
+    }
 
 
 def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
@@ -231,13 +268,18 @@ def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path
 @pytest.mark.process
 def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     """After kill -9, the same command resumes without repeating questions, with the figures of an uninterrupted run."""
-    pairs = [f"Cats number {n} are quick and sleep all day.,Dogs number {n} are quick and sleep all day.,stereo,age" for n in range(60)]
+    pairs = [
+        f"Cats number {n} are quick and sleep all day.,Dogs number {n} are quick and sleep all day.,stereo,age"
+        for n in range(60)
+    ]
     (tmp_path / "data" / "crows_pairs_anonymized.csv").write_text("\n".join([",".join(PAIRS[0]), *pairs]))
     options = ["evaluate", str(models[0]), "--suite", "crows-pairs", "--data", "data", "--json", "--out"]
     assert run(*options, "unbroken")[0] == 0
     records = tmp_path / "broken" / "one" / "crows-pairs.jsonl"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-m", "pellucid", *options, "broken"], env=environment, stdout=-3, stderr=-3) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "pellucid", *options, "broken"], env=environment, stdout=-3, stderr=-3
+    ) as process:
         late = time.monotonic() + 120
         while not records.exists() or records.read_bytes().count(b"\n") < 5:
             assert process.poll() is None
@@ -263,7 +305,10 @@ def test_compare(run: Run, models: tuple[Path, Path]) -> None:
     suites = ["--suite", "perplexity,crows-pairs", "--data", "data", "--text", "notes.txt", "--window", "64"]
     assert run("evaluate", models[0], *suites, "--out", "a")[0] == 0
     assert run("evaluate", models[1], *suites, "--out", "b")[0] == 0
-    assert run("evaluate", models[0], "--suite", "perplexity", "--text", "notes.txt", "--window", "32", "--out", "c")[0] == 0
+    assert (
+        run("evaluate", models[0], "--suite", "perplexity", "--text", "notes.txt", "--window", "32", "--out", "c")[0]
+        == 0
+    )
 
     same = json.loads(run("evaluate", "--compare", "a", "a", "--json")[1])[0]
     assert {figure["verdict"] for figure in same["figures"]} == {""}
@@ -276,7 +321,9 @@ def test_compare(run: Run, models: tuple[Path, Path]) -> None:
     sure = perplexity["low"] > 0 or perplexity["high"] < 0
     assert perplexity["verdict"] == ("" if not sure else "better" if perplexity["difference"] < 0 else "worse")
     back = json.loads(run("evaluate", "--compare", "b", "a", "--json")[1])[0]
-    assert [figure["difference"] for figure in back["figures"]] == pytest.approx([-figure["difference"] for figure in other["figures"]])
+    assert [figure["difference"] for figure in back["figures"]] == pytest.approx(
+        [-figure["difference"] for figure in other["figures"]]
+    )
 
     code, out, _ = run("evaluate", "--compare", "a", "c")
     assert code == 0
@@ -292,7 +339,8 @@ def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         code, _, err = run(*command)
         assert code == 1
         assert (
-            f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} with --api-key-file." in err
+            f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} with --api-key-file."
+            in err
         )
         assert "There is no model" not in err
         code, _, err = run(*command, "--api-key", "secret")
@@ -308,7 +356,19 @@ def test_server(run: Run, tmp_path: Path) -> None:
     state.open(assistant, engine)
     try:
         with live(state) as server:
-            command = ["evaluate", TINY, "--server", server.url, "--suite", "crows-pairs,speed", "--data", "data", "--out", "far", "--json"]
+            command = [
+                "evaluate",
+                TINY,
+                "--server",
+                server.url,
+                "--suite",
+                "crows-pairs,speed",
+                "--data",
+                "data",
+                "--out",
+                "far",
+                "--json",
+            ]
             code, out, err = run(*command)
         state = ServerState(models=(TINY,), grace=0.0)
         state.open(assistant, engine)
@@ -329,7 +389,11 @@ def test_server(run: Run, tmp_path: Path) -> None:
     assert elsewhere[0] == 1
     assert "contains the records of another run (model, url: " in elsewhere[2]
     assert missing[0] == 1
-    assert missing[2].splitlines()[-1].startswith(f"pellucid: There is no model 'nobody' at {server.url}; use one of: tiny")
+    assert (
+        missing[2]
+        .splitlines()[-1]
+        .startswith(f"pellucid: There is no model 'nobody' at {server.url}; use one of: tiny")
+    )
 
 
 def test_next_edit(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
@@ -348,13 +412,26 @@ def test_next_edit(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
         assert figures["quiet rate, with proposals", level]["records"] == 1
         assert figures["site found, first", level]["records"] == 3
         assert figures["keystrokes saved", level]["units"] == 1
-    assert suite["notes"][2].startswith("5 edits in 2 packages or commits, 3 with more to change in the same file. 4 have proposals")
+    assert suite["notes"][2].startswith(
+        "5 edits in 2 packages or commits, 3 with more to change in the same file. 4 have proposals"
+    )
     records = tmp_path / "results" / "one" / "next-edit.jsonl"
     written = records.read_bytes()
     assert run(*command)[0] == 0
     assert records.read_bytes() == written
 
-    code, out, err = run("evaluate", models[0], "--suite", "next-edit", "--edits", "project", "--without-reading", "--out", "all", "--json")
+    code, out, err = run(
+        "evaluate",
+        models[0],
+        "--suite",
+        "next-edit",
+        "--edits",
+        "project",
+        "--without-reading",
+        "--out",
+        "all",
+        "--json",
+    )
     assert code == 0, err
     (suite,) = json.loads(out)["models"][0]["suites"]
     assert suite["cost"]["requests"] == 0
@@ -383,7 +460,11 @@ def test_next_edit_after_a_calibration(run: Run, tmp_path: Path) -> None:
     assert now["winogender"] == then["winogender"]
     assert now["next-edit"]["circumstances"] == then["next-edit"]["circumstances"]
     rates = [
-        next(figure["value"] for figure in suites["next-edit"]["figures"] if (figure["name"], figure["group"]) == ("show rate", "quiet"))
+        next(
+            figure["value"]
+            for figure in suites["next-edit"]["figures"]
+            if (figure["name"], figure["group"]) == ("show rate", "quiet")
+        )
         for suites in (then, now)
     ]
     assert rates[0] > rates[1] == 0.0
@@ -401,7 +482,17 @@ def test_next_edit_on_a_server(run: Run, tmp_path: Path) -> None:
     state.open(assistant, engine)
     try:
         with live(state) as server:
-            command = ("--server", server.url, "--suite", "next-edit", "--edits", "project", "--out", "results", "--json")
+            command = (
+                "--server",
+                server.url,
+                "--suite",
+                "next-edit",
+                "--edits",
+                "project",
+                "--out",
+                "results",
+                "--json",
+            )
             code, out, err = run("evaluate", TINY, TINY_PLAIN, *command)
     finally:
         engine.close()
@@ -421,30 +512,75 @@ def test_next_edit_on_a_server(run: Run, tmp_path: Path) -> None:
         (["--suite", "perplexity"], "Perplexity needs a text: name a file or folder with --text."),
         (["--suite", "perplexity", "--text", "none"], "none does not exist: name a file or a folder of text."),
         (["--suite", "text"], "Text needs reference answers: name a file of JSON lines with --references."),
-        (["--suite", "text", "--references", "none"], "none does not exist: name a file of JSON lines with --references."),
+        (
+            ["--suite", "text", "--references", "none"],
+            "none does not exist: name a file of JSON lines with --references.",
+        ),
         (
             ["--suite", "text", "--references", "broken.jsonl"],
             "Line 2 of broken.jsonl is not JSON: the file is damaged, download it again.",
         ),
-        (["--suite", "text", "--references", "references.jsonl", "--encoder", "data"], "data contains no encoder: name a folder"),
-        (["--suite", "humaneval"], "HumanEval.jsonl.gz is needed (github.com/openai/human-eval, data/, MIT): name the folder"),
-        (["--suite", "humaneval", "--data", "empty"], "There is no HumanEval.jsonl.gz or HumanEval.jsonl in empty: download it"),
-        (["--suite", "truthfulqa", "--data", "wrong"], "Record 1 of wrong/mc_task.json lacks the fields question, mc1_targets"),
-        (["--suite", "crows-pairs", "--data", "wrong"], "Line 2 of wrong/crows_pairs_anonymized.csv has no sent_more: the file is damaged"),
-        (["--suite", "winogender", "--data", "wrong"], "wrong/all_sentences.tsv lacks a gender of baker.customer.0: the file"),
+        (
+            ["--suite", "text", "--references", "references.jsonl", "--encoder", "data"],
+            "data contains no encoder: name a folder",
+        ),
+        (
+            ["--suite", "humaneval"],
+            "HumanEval.jsonl.gz is needed (github.com/openai/human-eval, data/, MIT): name the folder",
+        ),
+        (
+            ["--suite", "humaneval", "--data", "empty"],
+            "There is no HumanEval.jsonl.gz or HumanEval.jsonl in empty: download it",
+        ),
+        (
+            ["--suite", "truthfulqa", "--data", "wrong"],
+            "Record 1 of wrong/mc_task.json lacks the fields question, mc1_targets",
+        ),
+        (
+            ["--suite", "crows-pairs", "--data", "wrong"],
+            "Line 2 of wrong/crows_pairs_anonymized.csv has no sent_more: the file is damaged",
+        ),
+        (
+            ["--suite", "winogender", "--data", "wrong"],
+            "wrong/all_sentences.tsv lacks a gender of baker.customer.0: the file",
+        ),
         (["--suite", "humaneval", "--data", "wrong"], "wrong/HumanEval.jsonl.gz cannot be read"),
-        (["--suite", "next-edit"], "Next-edit needs edits: name a git repository or a folder of releases with --edits."),
-        (["--suite", "next-edit", "--edits", "none"], "none cannot be read (No such file or directory): name another folder."),
-        (["--suite", "next-edit", "--edits", "data"], "data is neither the top folder of a git repository nor a folder of releases"),
-        (["--suite", "speed", "--without-diff"], "--edits, --without-reading and --without-diff are for next-edit: add it to --suite"),
-        (["--suite", "next-edit", "--edits", "data", "--without-diff", "--without-reading"], "--without-diff changes nothing with"),
-        (["--suite", "unknown-names"], "unknown-names checks the answers of infilling or humaneval: add one of them to --suite."),
+        (
+            ["--suite", "next-edit"],
+            "Next-edit needs edits: name a git repository or a folder of releases with --edits.",
+        ),
+        (
+            ["--suite", "next-edit", "--edits", "none"],
+            "none cannot be read (No such file or directory): name another folder.",
+        ),
+        (
+            ["--suite", "next-edit", "--edits", "data"],
+            "data is neither the top folder of a git repository nor a folder of releases",
+        ),
+        (
+            ["--suite", "speed", "--without-diff"],
+            "--edits, --without-reading and --without-diff are for next-edit: add it to --suite",
+        ),
+        (
+            ["--suite", "next-edit", "--edits", "data", "--without-diff", "--without-reading"],
+            "--without-diff changes nothing with",
+        ),
+        (
+            ["--suite", "unknown-names"],
+            "unknown-names checks the answers of infilling or humaneval: add one of them to --suite.",
+        ),
         (["--suite", "humaneval", "--data", "data", "--samples", "3"], "3 samples at temperature 0 are identical: use"),
-        (["--suite", "speed", "--out", "data"], "data contains something other than an evaluation: name another folder with --out."),
+        (
+            ["--suite", "speed", "--out", "data"],
+            "data contains something other than an evaluation: name another folder with --out.",
+        ),
         (["--suite", "speed", "--out", "notes.txt"], "notes.txt is a file: name a folder with --out."),
         (["--suite", "speed", "--out", "bench"], "bench/results.json is not an evaluation: name another folder."),
         (["--suite", "speed"], "There is no model 'no-such-model'"),
-        (["--suite", "speed", "--server", "http://127.0.0.1:9"], "No server answers at http://127.0.0.1:9: start one there, or"),
+        (
+            ["--suite", "speed", "--server", "http://127.0.0.1:9"],
+            "No server answers at http://127.0.0.1:9: start one there, or",
+        ),
     ],
 )
 def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:
@@ -471,7 +607,10 @@ def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence
         (["a", "b"], "There is no results.json in a: name a folder that pellucid evaluate wrote."),
         (["damaged", "damaged"], "damaged/results.json is damaged at models.0.name (Field required)"),
         (["new", "new"], "new/results.json was written by another version of Pellucid: name another folder."),
-        (["none", "none"], "none and none have no model in common (none) and not exactly one each: evaluate the same model in both."),
+        (
+            ["none", "none"],
+            "none and none have no model in common (none) and not exactly one each: evaluate the same model in both.",
+        ),
     ],
 )
 def test_what_cannot_be_compared(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:

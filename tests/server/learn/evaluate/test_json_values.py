@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.learn.evaluate.sandbox.json_values import HEADER, LARGEST_MESSAGE, MessageError, decode, encode, receive, send
+from pellucid.learn.evaluate.sandbox.json_values import (
+    HEADER,
+    LARGEST_MESSAGE,
+    MessageError,
+    decode,
+    encode,
+    receive,
+    send,
+)
 
 scalars = (
     st.none()
@@ -29,7 +37,10 @@ hashable = st.recursive(scalars, lambda inner: st.tuples(inner, inner) | st.froz
 values = st.recursive(
     scalars,
     lambda inner: (
-        st.lists(inner, max_size=3) | st.tuples(inner) | st.sets(hashable, max_size=3) | st.dictionaries(hashable, inner, max_size=3)
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.sets(hashable, max_size=3)
+        | st.dictionaries(hashable, inner, max_size=3)
     ),
     max_leaves=10,
 )
@@ -48,7 +59,8 @@ def test_round_trip(value: object) -> None:
     """Every value of a supported type arrives with the same types and parts."""
     message = sent({"value": encode(value)})
     assert message is not None
-    # repr distinguishes types and signs and treats NaN as equal; sets have the same order only if they are the same object.
+    # repr distinguishes types and signs and treats NaN as equal; sets have the same order only if
+    # they are the same object.
     found = decode(message["value"])
     assert type(found) is type(value)
     assert found == value or repr(found) == repr(value) or "nan" in repr(value).lower()
@@ -82,7 +94,13 @@ def test_likes() -> None:
 
 def test_strangers() -> None:
     """No other type passes."""
-    for value in (object(), len, print, type("Equal", (), {"__eq__": lambda self, other: True, "__hash__": None})(), [object()]):
+    for value in (
+        object(),
+        len,
+        print,
+        type("Equal", (), {"__eq__": lambda self, other: True, "__hash__": None})(),
+        [object()],
+    ):
         with pytest.raises(TypeError, match="cannot be passed to the test"):
             encode(value)
 
@@ -115,7 +133,8 @@ def test_damaged_values(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [HEADER.pack(LARGEST_MESSAGE + 1), HEADER.pack(2) + b"[]", HEADER.pack(1) + b"{", HEADER.pack(9000) + b"[" * 9000]
+    "data",
+    [HEADER.pack(LARGEST_MESSAGE + 1), HEADER.pack(2) + b"[]", HEADER.pack(1) + b"{", HEADER.pack(9000) + b"[" * 9000],
 )
 def test_damaged_messages(data: bytes) -> None:
     """Data that is not a message is rejected before memory is allocated for it."""

@@ -10,7 +10,15 @@ import pytest
 
 from pellucid.learn.evaluate.sandbox import landlock, sandbox, seccomp
 from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
-from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
+from pellucid.learn.evaluate.sandbox.sandbox import (
+    DRIVER,
+    Confinement,
+    Limits,
+    ProgramEnd,
+    ProgramOutcome,
+    confinement,
+    run_program,
+)
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("sandbox_alone")]
 
@@ -150,7 +158,8 @@ sys.settrace(trace)
 threading.settrace(trace)
 """
     + WRONG,
-    "memory of the judge": OTHERS + "def attack(process):\n    open(f'/proc/{process}/mem', 'r+b').close()\n    return True\n",
+    "memory of the judge": OTHERS
+    + "def attack(process):\n    open(f'/proc/{process}/mem', 'r+b').close()\n    return True\n",
     "descriptors of the judge": OTHERS
     + "def attack(process):\n    return [open(f'/proc/{process}/fd/{n}', 'wb') for n in os.listdir(f'/proc/{process}/fd')]\n",
     "ptrace": "import ctypes\nlibc = ctypes.CDLL(None)\n"
@@ -171,8 +180,12 @@ def double(x):
     + "shout(framed({'ready': True}), struct.pack('>I', 140009) + b'{\"value\":' + b'{\"list\":' * 10000 + b'0' + b'}' * 50000)\n"
     + WRONG,
     "a huge message": FORGE + "shout(b'\\xff' * 8)\n" + WRONG,
-    "an exit that the judge raises": FORGE + "shout(framed({'ready': True}), framed({'raised': 'SystemExit', 'message': '0'}))\n" + WRONG,
-    "a dict without a hash": FORGE + "shout(framed({'ready': True}), framed({'value': {'dict': [[{'list': []}, 1]]}}))\n" + WRONG,
+    "an exit that the judge raises": FORGE
+    + "shout(framed({'ready': True}), framed({'raised': 'SystemExit', 'message': '0'}))\n"
+    + WRONG,
+    "a dict without a hash": FORGE
+    + "shout(framed({'ready': True}), framed({'value': {'dict': [[{'list': []}, 1]]}}))\n"
+    + WRONG,
 }
 
 
@@ -180,7 +193,9 @@ def double(x):
 def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Confinement:
     """Use the confinements of different systems."""
     kernel = Confinement(landlock=landlock.version() > 0, seccomp=seccomp.available())
-    chosen = {"the strictest": confinement(), "without namespaces": kernel, "without anything": Confinement()}[request.param]
+    chosen = {"the strictest": confinement(), "without namespaces": kernel, "without anything": Confinement()}[
+        request.param
+    ]
     monkeypatch.setattr(sandbox, "confinement", lambda: chosen)
     return chosen
 
@@ -235,7 +250,9 @@ def test_files_are_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     tmp_path.chmod(0o777)
     secret.chmod(0o666)
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
-    processes = [f"/proc/{number}/{name}" for number in ("1", "self", os.getpid()) for name in ("environ", "mem", "maps")]
+    processes = [
+        f"/proc/{number}/{name}" for number in ("1", "self", os.getpid()) for name in ("environ", "mem", "maps")
+    ]
     paths = [str(secret), "/etc/shadow", "/etc/passwd", "/etc/hostname", str(DRIVER), *processes]
     body = f"""
 for path in {paths!r}:
@@ -267,7 +284,9 @@ found += [value for value in os.environ.values() if "hunter2" in value]
     assert "only Python's files, the system's libraries and their own files" in str(confinement())
 
 
-@pytest.mark.skipif(not (confinement().wrapper or confinement().seccomp), reason="this system cannot take the network away")
+@pytest.mark.skipif(
+    not (confinement().wrapper or confinement().seccomp), reason="this system cannot take the network away"
+)
 def test_no_network(tmp_path: Path) -> None:
     """A program reaches no server of this machine over TCP, UDP or a Unix socket."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
@@ -346,7 +365,9 @@ def test_memory_together(walls: Confinement) -> None:
     """Processes below the memory limit are ended if their sum exceeds it; one alone of their size passes."""
     assert run_program(SHARES.format(count=1, size=120, wait=0.3), SHORT, DOUBLE).passed
     outcome = run_program(SHARES.format(count=5, size=120, wait=60), SHORT, DOUBLE)
-    assert outcome == ProgramOutcome(ProgramEnd.LARGE, f"Its processes used more than {256 << 20} bytes of memory together.")
+    assert outcome == ProgramOutcome(
+        ProgramEnd.LARGE, f"Its processes used more than {256 << 20} bytes of memory together."
+    )
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")

@@ -22,7 +22,11 @@ def echoing(body: dict[str, Any]) -> httpx.Response:
     """Answer like a server with echo: words are tokens, and one more was generated."""
     words = [word if not number else f" {word}" for number, word in enumerate(body["prompt"].split(" "))]
     offsets = [sum(len(word) for word in words[:number]) for number in range(len(words) + 1)]
-    logprobs: dict[str, Any] = {"tokens": [*words, "!"], "text_offset": offsets, "token_logprobs": [None, *[-1.5] * (len(words) - 1), -9.0]}
+    logprobs: dict[str, Any] = {
+        "tokens": [*words, "!"],
+        "text_offset": offsets,
+        "token_logprobs": [None, *[-1.5] * (len(words) - 1), -9.0],
+    }
     return answer(body["prompt"] + "!", logprobs)
 
 
@@ -62,11 +66,19 @@ async def test_begin_of_text() -> None:
     def begun(body: dict[str, Any]) -> httpx.Response:
         echoed = json.loads(echoing(body).content)["choices"][0]["logprobs"]
         offsets = [0, *(at + len("<s>") for at in echoed["text_offset"])]
-        more = {"tokens": ["<s>", *echoed["tokens"]], "text_offset": offsets, "token_logprobs": [None, -7.0, *echoed["token_logprobs"][1:]]}
+        more = {
+            "tokens": ["<s>", *echoed["tokens"]],
+            "text_offset": offsets,
+            "token_logprobs": [None, -7.0, *echoed["token_logprobs"][1:]],
+        }
         return answer(body["prompt"] + "!", more)
 
     interface = server(begun)
-    found = [(item.text, item.logprob) async for item in interface.score(ScoreQuery("a b c", model="theirs")) if isinstance(item, Token)]
+    found = [
+        (item.text, item.logprob)
+        async for item in interface.score(ScoreQuery("a b c", model="theirs"))
+        if isinstance(item, Token)
+    ]
     assert found == [("a", -7.0), (" b", -1.5), (" c", -1.5)]
     assert Ability.SCORE in (await interface.subject("theirs")).abilities
 
@@ -74,10 +86,16 @@ async def test_begin_of_text() -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        lambda body: answer("!", {"tokens": ["The", " sky", " is", " blue", "?"], "token_logprobs": [None, -1.0, -1.0, -1.0, -1.0]}),
-        lambda body: answer("!", {"tokens": ["The", " sky", " is", " blue"], "token_logprobs": [None, -1.0, -1.0, -1.0]}),
+        lambda body: answer(
+            "!", {"tokens": ["The", " sky", " is", " blue", "?"], "token_logprobs": [None, -1.0, -1.0, -1.0, -1.0]}
+        ),
+        lambda body: answer(
+            "!", {"tokens": ["The", " sky", " is", " blue"], "token_logprobs": [None, -1.0, -1.0, -1.0]}
+        ),
         lambda body: answer("!"),  # echo is ignored
-        lambda body: answer("!", {"tokens": ["!"], "text_offset": [0], "token_logprobs": [-1.0]}),  # the answer's own tokens
+        lambda body: answer(
+            "!", {"tokens": ["!"], "text_offset": [0], "token_logprobs": [-1.0]}
+        ),  # the answer's own tokens
         lambda body: answer("!", {"content": [{"token": "!", "logprob": -1.0}]}),  # logprobs of chats
         lambda body: httpx.Response(400, json={"error": {"message": "echo is not supported"}}),
     ],
@@ -96,7 +114,14 @@ async def test_completions() -> None:
     session = ModelSession(await interface.subject("theirs"))
     params = SamplingParams(max_tokens=7, temperature=0.5, seed=3)
     assert (await session.complete("x", params=params, stop=("\n",))).text == "one\ndef two\nclass three"
-    assert asked[-1] == {"model": "theirs", "prompt": "x", "max_tokens": 7, "temperature": 0.5, "seed": 3, "stop": ["\n"]}
+    assert asked[-1] == {
+        "model": "theirs",
+        "prompt": "x",
+        "max_tokens": 7,
+        "temperature": 0.5,
+        "seed": 3,
+        "stop": ["\n"],
+    }
     cut = await session.complete("x", params=params, stop=("\nclass", "\ndef", "\n#", "\n@", "\nprint"))
     assert (cut.text, cut.ended) == ("one", True)
     assert "stop" not in asked[-1]
@@ -118,8 +143,16 @@ async def test_what_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("reply", "error", "sentence"),
     [
-        (lambda body: httpx.Response(500, text="oh"), PellucidError, "http://elsewhere/v1/completions answered with status 500: oh."),
-        (lambda body: httpx.Response(200, text="no"), PellucidError, "http://elsewhere/v1/completions answered with status 200: no."),
+        (
+            lambda body: httpx.Response(500, text="oh"),
+            PellucidError,
+            "http://elsewhere/v1/completions answered with status 500: oh.",
+        ),
+        (
+            lambda body: httpx.Response(200, text="no"),
+            PellucidError,
+            "http://elsewhere/v1/completions answered with status 200: no.",
+        ),
         (
             lambda body: httpx.Response(200, json={}),
             PellucidError,

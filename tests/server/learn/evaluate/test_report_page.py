@@ -9,7 +9,15 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from pellucid.learn.evaluate.html_report import html
-from pellucid.learn.evaluate.results import Bar, Circumstances, EvaluationResults, MetricFigure, ModelResult, Reliability, SuiteResult
+from pellucid.learn.evaluate.results import (
+    Bar,
+    Circumstances,
+    EvaluationResults,
+    MetricFigure,
+    ModelResult,
+    Reliability,
+    SuiteResult,
+)
 from pellucid.learn.evaluate.suite_protocol import Better, FigureFormat
 from support.page.page_fixtures import watched
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
@@ -18,7 +26,9 @@ WHEN = Circumstances(date="2026-01-01T00:00:00+00:00", versions={"pellucid": "1"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
 
-def figure(name: str, value: float | None, form: FigureFormat, *, group: str = "", detail: bool = False) -> MetricFigure:
+def figure(
+    name: str, value: float | None, form: FigureFormat, *, group: str = "", detail: bool = False
+) -> MetricFigure:
     low, high = (None, None) if value is None else (value * 0.9, value * 1.1)
     return MetricFigure(
         name=name,
@@ -37,7 +47,9 @@ def figure(name: str, value: float | None, form: FigureFormat, *, group: str = "
 @pytest.fixture
 def results() -> EvaluationResults:
     """Return two models, one with a skipped suite; names and notes contain HTML."""
-    bins = tuple(Bar(count=10 * n, confidence=n / 10, accuracy=n / 11, low=n / 12, high=min(n / 9, 1.0)) for n in range(1, 10))
+    bins = tuple(
+        Bar(count=10 * n, confidence=n / 10, accuracy=n / 11, low=n / 12, high=min(n / 9, 1.0)) for n in range(1, 10)
+    )
     asked = SuiteResult(
         suite="winogender",
         circumstances=WHEN,
@@ -62,7 +74,9 @@ def results() -> EvaluationResults:
 
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=["light", "dark"])
-async def test_in_a_browser(browser_page: Page, request: pytest.FixtureRequest, results: EvaluationResults, tmp_path: Path) -> None:
+async def test_in_a_browser(
+    browser_page: Page, request: pytest.FixtureRequest, results: EvaluationResults, tmp_path: Path
+) -> None:
     """Nothing is requested or run, no text becomes markup, axe finds nothing serious, and a phone does not scroll sideways."""
     path = tmp_path / "report.html"
     path.write_text(html(results))

@@ -13,7 +13,15 @@ import pytest
 
 from pellucid.errors import NotSupportedError
 from pellucid.learn.evaluate.sandbox import process_tree, sandbox
-from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
+from pellucid.learn.evaluate.sandbox.sandbox import (
+    DRIVER,
+    Confinement,
+    Limits,
+    ProgramEnd,
+    ProgramOutcome,
+    confinement,
+    run_program,
+)
 
 pytestmark = pytest.mark.usefixtures("sandbox_alone")
 
@@ -78,11 +86,19 @@ assert 0 < size <= 1 << 16, size
         ("held = []\nwhile True:\n    held.append(bytearray(1 << 20))\n", ProgramEnd.RAISED, "MemoryError"),
         ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)\n", None, ""),
         (FILE, ProgramEnd.PASSED, ""),
-        ("import os\nassert set(os.environ) <= {'LC_CTYPE'}, os.environ\n", ProgramEnd.PASSED, ""),  # which Python sets itself
+        (
+            "import os\nassert set(os.environ) <= {'LC_CTYPE'}, os.environ\n",
+            ProgramEnd.PASSED,
+            "",
+        ),  # which Python sets itself
         ("import pytest\n", ProgramEnd.RAISED, "ModuleNotFoundError"),
         ("import os\nopen('own', 'w').write('mine')\nassert os.listdir() == ['own']\n", ProgramEnd.PASSED, ""),
         ("assert __name__ != '__main__'\n", ProgramEnd.PASSED, ""),
-        ("import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: 'int' = 1\nassert A().x == 1\n", ProgramEnd.PASSED, ""),
+        (
+            "import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: 'int' = 1\nassert A().x == 1\n",
+            ProgramEnd.PASSED,
+            "",
+        ),
     ],
 )
 def test_programs(program: str, end: ProgramEnd | None, message: str) -> None:

@@ -30,7 +30,11 @@ def test_pass_at_k() -> None:
     """pass@k is given for each k with enough answers, and not at all if none was run."""
     facts = [{"passed": [True] * 5 + [False] * 5}, {"passed": [False] * 10}]
     rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
-    found = [(measure.name, metric.interval.value) for measure in humaneval.measures(facts) if (metric := measure.of(rows)) is not None]
+    found = [
+        (measure.name, metric.interval.value)
+        for measure in humaneval.measures(facts)
+        if (metric := measure.of(rows)) is not None
+    ]
     assert [name for name, _ in found] == ["pass@1", "pass@10"]
     assert [value for _, value in found] == pytest.approx([0.25, 0.5])
     assert humaneval.measures([{"answers": ["x"]}]) == []
@@ -42,7 +46,11 @@ async def test_speed() -> None:
     (question, *_) = await speed.Speed().questions(session, {})
     facts = await question.ask(session)
     rows = [SuiteRecord("0", "0", facts)]
-    found = {measure.name: metric.interval.value for measure in speed.measures([facts]) if (metric := measure.of(rows)) is not None}
+    found = {
+        measure.name: metric.interval.value
+        for measure in speed.measures([facts])
+        if (metric := measure.of(rows)) is not None
+    }
     assert found["prefill"] == pytest.approx(facts["computed"] / 0.5)
     assert found["FLOPs per token"] == 2000
     assert math.isnan(found["decode"])  # one token has no time after itself
@@ -53,8 +61,11 @@ def test_probes_have_no_better_side() -> None:
     """A preference has no better direction."""
     from pellucid.learn.evaluate.suites import crows_pairs, winogender
 
-    facts = [{"category": "age", "direction": "stereo", "more": -1.0, "less": -2.0, "more a token": -1, "less a token": -2}]
+    facts = [
+        {"category": "age", "direction": "stereo", "more": -1.0, "less": -2.0, "more a token": -1, "less a token": -2}
+    ]
     assert {measure.better for measure in crows_pairs.measures(facts)} == {Better.NEITHER}
-    assert {measure.better for measure in winogender.measures([{"occupation": "baker", "meant": "the occupation", "gap": 1.0}])} == {
-        Better.NEITHER
-    }
+    assert {
+        measure.better
+        for measure in winogender.measures([{"occupation": "baker", "meant": "the occupation", "gap": 1.0}])
+    } == {Better.NEITHER}

@@ -12,7 +12,10 @@ from pellucid.learn.metrics import wilson
 
 
 def records(values: list[float], units: list[str] | None = None) -> list[SuiteRecord]:
-    return [SuiteRecord(str(number), units[number] if units else str(number), {"value": value}) for number, value in enumerate(values)]
+    return [
+        SuiteRecord(str(number), units[number] if units else str(number), {"value": value})
+        for number, value in enumerate(values)
+    ]
 
 
 def test_share_of_independent_records() -> None:
@@ -47,7 +50,8 @@ def test_unequal_units() -> None:
     found = mean("value", lambda one: one["value"], form=FigureFormat.NUMBER).of(records(values, units))
     assert found is not None
     assert found.interval.value == pytest.approx(14 / 5)
-    # Resamples reach from 1 to 8. For three units, the interval is widened by Student's t with two degrees of freedom.
+    # Resamples reach from 1 to 8. For three units, the interval is widened by Student's t with two
+    # degrees of freedom.
     assert found.interval.low == 0
     assert found.interval.high == pytest.approx(2.8 + (8 - 2.8) * 4.303 / 1.96 * math.sqrt(3 / 2), rel=1e-3)
 

@@ -19,7 +19,15 @@ from pellucid.learn.evaluate.suite_protocol import Facts, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
 from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
-from pellucid.learn.evaluate.suites.next_edit import ALL_SHOWN, NO_DIFF, NO_MARKER, NextEdit, NextEditProposals, measures, shown
+from pellucid.learn.evaluate.suites.next_edit import (
+    ALL_SHOWN,
+    NO_DIFF,
+    NO_MARKER,
+    NextEdit,
+    NextEditProposals,
+    measures,
+    shown,
+)
 from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextWindow, llama_windows
 from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
@@ -97,7 +105,9 @@ class TestInfilling:
     @pytest.mark.process
     async def test_one_line(self, data: Path) -> None:
         """Only the first line of a longer answer counts."""
-        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel(lambda p, s: solve(p, s) + "garbage(")))
+        _, found = await run(
+            Infilling(data, None, run_code=True), subject(ScriptedModel(lambda p, s: solve(p, s) + "garbage("))
+        )
         assert found["exact match"] == found["pass@1"] == 1.0
 
     def test_comparing(self) -> None:
@@ -169,18 +179,27 @@ class TestUnknownNames:
     async def test_of_samples(self) -> None:
         """Answers are counted, not problems with one bad answer among several."""
         good, bad, broken = "    return x\n", "    return nonsense\n", "    return (\n"
-        facts = [{"prefix": "def f(x):\n", "suffix": "", "answers": answers} for answers in ([good, good, good, bad], [good, broken])]
+        facts = [
+            {"prefix": "def f(x):\n", "suffix": "", "answers": answers}
+            for answers in ([good, good, good, bad], [good, broken])
+        ]
         records = [SuiteRecord(str(number), str(number), one) for number, one in enumerate(facts)]
-        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(ScriptedModel()), {"humaneval": records})
+        judged, found = await run(
+            UnknownNames(["humaneval", "unknown-names"]), subject(ScriptedModel()), {"humaneval": records}
+        )
         assert found["answers with an unknown name"] == 0.2
         assert [record.facts["parsed"] for record in judged] == [4, 1]
 
     async def test_of_answers(self, data: Path) -> None:
         """The answers of the code suites are judged without asking the model again."""
-        interface = ScriptedModel(lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix))
+        interface = ScriptedModel(
+            lambda prefix, suffix: "\n    return nonsense(x)\n" if "times3" in prefix else write(prefix)
+        )
         records, _ = await run(HumanEval(data, None, HumanEvalSampling(), run_code=False), subject(interface))
         asked = len(interface.asked)
-        judged, found = await run(UnknownNames(["humaneval", "unknown-names"]), subject(interface), {"humaneval": records})
+        judged, found = await run(
+            UnknownNames(["humaneval", "unknown-names"]), subject(interface), {"humaneval": records}
+        )
         assert len(interface.asked) == asked
         assert len(judged) == len(PROBLEMS)
         assert found["answers with an unknown name"] == 0.25
@@ -241,13 +260,17 @@ class TestProbes:
 class TestText:
     async def test_same_and_different(self, tmp_path: Path) -> None:
         """The reference itself has full marks, and an answer without a common word has none."""
-        references = [{"prompt": f"Say {n}.", "reference": f"number {n} is what I say to you here"} for n in ("one", "two")]
+        references = [
+            {"prompt": f"Say {n}.", "reference": f"number {n} is what I say to you here"} for n in ("one", "two")
+        ]
         path = write_lines(tmp_path / "references.jsonl", references)
         answers = {one["prompt"]: one["reference"] for one in references}
         suite = TextSimilarity(path, None, None)
         for chat in (True, False):
             records, found = await run(suite, subject(ScriptedModel(lambda prefix, suffix: answers[prefix]), chat=chat))
-            assert found == pytest.approx({"BLEU": 100.0, "chrF": 100.0, "ROUGE-1 F1": 1.0, "ROUGE-2 F1": 1.0, "ROUGE-L F1": 1.0})
+            assert found == pytest.approx(
+                {"BLEU": 100.0, "chrF": 100.0, "ROUGE-1 F1": 1.0, "ROUGE-2 F1": 1.0, "ROUGE-L F1": 1.0}
+            )
         _, nothing = await run(suite, subject(ScriptedModel(lambda prefix, suffix: "zzz")))
         assert nothing["ROUGE-L F1"] == nothing["BLEU"] == 0.0
         notes = suite.notes(ModelSession(subject(ScriptedModel())), [record.facts for record in records])
@@ -257,9 +280,13 @@ class TestText:
 
     async def test_limit(self, tmp_path: Path) -> None:
         """A limit samples the whole file, and a larger one extends it."""
-        path = write_lines(tmp_path / "references.jsonl", [{"prompt": f"{n}", "reference": f"{n}"} for n in range(1, 101)])
+        path = write_lines(
+            tmp_path / "references.jsonl", [{"prompt": f"{n}", "reference": f"{n}"} for n in range(1, 101)]
+        )
         session = ModelSession(subject(ScriptedModel()))
-        few, more = [[one.id for one in await TextSimilarity(path, limit, None).questions(session, {})] for limit in (10, 20)]
+        few, more = [
+            [one.id for one in await TextSimilarity(path, limit, None).questions(session, {})] for limit in (10, 20)
+        ]
         assert more[:10] == few
         assert max(map(int, few)) > 50
 
@@ -274,7 +301,9 @@ class TestText:
         ]
         answers = {"a": "the cat sat on a mat with the hat", "b": "it rains and the dogs sleep today"}
         path = write_lines(tmp_path / "references.jsonl", references)
-        _, found = await run(TextSimilarity(path, None, None), subject(ScriptedModel(lambda prefix, suffix: answers[prefix])))
+        _, found = await run(
+            TextSimilarity(path, None, None), subject(ScriptedModel(lambda prefix, suffix: answers[prefix]))
+        )
         generated, expected = list(answers.values()), [[one["reference"] for one in references]]
         assert found["BLEU"] == pytest.approx(BLEU().corpus_score(generated, expected).score)
         assert found["chrF"] == pytest.approx(CHRF().corpus_score(generated, expected).score)
@@ -285,14 +314,19 @@ class TestPerplexity:
         """All tokens but the first are scored once, however the text is split; their bytes are those of the text."""
         (tmp_path / "a.txt").write_text("xyz" * 20)
         for window in (8, 16, 1000):
-            records, found = await run(Perplexity(tmp_path / "a.txt", window=window), subject(ScriptedModel(likes=lambda text: -2.0)))
+            records, found = await run(
+                Perplexity(tmp_path / "a.txt", window=window), subject(ScriptedModel(likes=lambda text: -2.0))
+            )
             assert sum(len(record.facts["logprobs"]) for record in records) == 59
             assert found["perplexity"] == pytest.approx(math.exp(2.0))
             assert found["bits per byte"] == pytest.approx(2.0 / math.log(2))
 
     async def test_like_llama(self, tmp_path: Path) -> None:
         """In each whole window the tokens after the middle count, and the incomplete last window is not read."""
-        assert [(one.begin, one.end, one.counted) for one in llama_windows(1100, 512)] == [(0, 512, 255), (512, 1024, 255)]
+        assert [(one.begin, one.end, one.counted) for one in llama_windows(1100, 512)] == [
+            (0, 512, 255),
+            (512, 1024, 255),
+        ]
         (tmp_path / "a.txt").write_text("abcdefgh" * 8 + "rest")
         records, _ = await run(Perplexity(tmp_path / "a.txt", like_llama=True, window=16), subject(ScriptedModel()))
         assert [len(record.facts["logprobs"]) for record in records] == [7, 7, 7, 7]
@@ -329,7 +363,9 @@ class TestPerplexity:
                 return [1, *await super().token_ids(text)]
 
         (tmp_path / "a.txt").write_text("abcdefgh" * 8)
-        questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(ModelSession(subject(WithBOS())), {})
+        questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(
+            ModelSession(subject(WithBOS())), {}
+        )
         windows = [one.ids for one in questions if isinstance(one, TextWindow)]
         assert [bytes(ids) for ids in windows] == [b"\1abcdefghabcdefg"] * 4
 
@@ -388,7 +424,12 @@ class TestNextEdit:
         records, found = await run(NextEdit(releases, None, Silent()), model)
         assert len(records) == 5
         for level in ("quiet", "normal", "eager"):
-            assert found[f"site found, first: {level}"] == found[f"exact lines, first: {level}"] == found[f"show rate: {level}"] == 1.0
+            assert (
+                found[f"site found, first: {level}"]
+                == found[f"exact lines, first: {level}"]
+                == found[f"show rate: {level}"]
+                == 1.0
+            )
             assert found[f"quiet rate, with proposals: {level}"] == 0.0
             assert found[f"quiet rate: {level}"] == 0.5  # the last change of the other file leaves nothing to propose
             assert found[f"exact, of those shown: {level}"] == 0.75
@@ -399,7 +440,9 @@ class TestNextEdit:
         model = subject(ScriptedModel(likes=lambda text: -1.0 if "read_settings" in text.split("\n")[0] else -0.1))
         _, found = await run(NextEdit(releases, None, Silent()), model)
         assert found["quiet rate: eager"] == found["quiet rate, with proposals: eager"] == 1.0
-        assert found["site found, first 3: eager"] == found["keystrokes saved: eager"] == found["show rate: eager"] == 0.0
+        assert (
+            found["site found, first 3: eager"] == found["keystrokes saved: eager"] == found["show rate: eager"] == 0.0
+        )
         assert "exact, of those shown: eager" not in found
 
     async def test_the_gate_of_the_model_decides(self, releases: Path) -> None:
@@ -414,7 +457,9 @@ class TestNextEdit:
 
     async def test_the_first_is_what_an_editor_shows_first(self, tmp_path: Path) -> None:
         """The first suggestion is the next one below the edit, although one above and one farther below are more probable."""
-        new = CALLS.replace("load_settings(path_b", "read_settings(path_b").replace("load_settings(path_c", "read_settings(path_c")
+        new = CALLS.replace("load_settings(path_b", "read_settings(path_b").replace(
+            "load_settings(path_c", "read_settings(path_c"
+        )
         folder = write_releases(tmp_path / "releases", {"all": {"1": {"a.py": CALLS}, "2": {"a.py": new}}})
         scores = {"value_a = read": -0.1, "value_c = read": -0.8, "value_d = read": -0.1}
         model = subject(ScriptedModel(likes=lambda text: scores.get(text.split("_settings")[0], -1.0)))
@@ -430,13 +475,21 @@ class TestNextEdit:
         long = RENAMED.replace("read_settings", "read_settings_from_a_file")
         folder = write_releases(
             tmp_path / "releases",
-            {"long": {"1": {"a.py": CALLS}, "2": {"a.py": long}}, "short": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}}},
+            {
+                "long": {"1": {"a.py": CALLS}, "2": {"a.py": long}},
+                "short": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
+            },
         )
-        suite, model = NextEdit(folder, None, Silent()), subject(ScriptedModel(likes=lambda text: -1.0 if "read_" in text else -0.1))
+        suite, model = (
+            NextEdit(folder, None, Silent()),
+            subject(ScriptedModel(likes=lambda text: -1.0 if "read_" in text else -0.1)),
+        )
         records, _ = await run(suite, model)
         judged = KINDS[suite.name].judge(records, suite.gate(model))
         (measure,) = [
-            one for one in measures([record.facts for record in judged]) if (one.name, one.group) == ("keystrokes saved", "eager")
+            one
+            for one in measures([record.facts for record in judged])
+            if (one.name, one.group) == ("keystrokes saved", "eager")
         ]
         keys = [sum(r.facts["keystrokes"] for r in records if r.unit == unit) for unit in ("long", "short")]
         assert keys[0] > keys[1]
@@ -446,7 +499,10 @@ class TestNextEdit:
 
     async def test_edits_that_were_not_drawn_count(self, tmp_path: Path) -> None:
         """One of three right cases is read, and one of one wrong: figures over both count the first three times."""
-        packages = {"all": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}}, "one": {"1": {"b.py": CALLS}, "2": {"b.py": ONE_RENAMED}}}
+        packages = {
+            "all": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
+            "one": {"1": {"b.py": CALLS}, "2": {"b.py": ONE_RENAMED}},
+        }
         folder = write_releases(tmp_path / "releases", packages)
         model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
         records, found = await run(NextEdit(folder, 2, Silent()), model)
@@ -455,7 +511,11 @@ class TestNextEdit:
 
     async def test_what_is_read(self, releases: Path) -> None:
         """The model reads each place with the edit as a diff, if it has a marker for files and the diff is wanted, and the notes say so."""
-        for files, with_diff, count, note in ((True, True, 1, None), (False, True, 0, NO_MARKER), (True, False, 0, NO_DIFF)):
+        for files, with_diff, count, note in (
+            (True, True, 1, None),
+            (False, True, 0, NO_MARKER),
+            (True, False, 0, NO_DIFF),
+        ):
             interface = ScriptedModel()
             model = subject(interface, files=files)
             suite = NextEdit(releases, None, Silent(), with_diff=with_diff)
@@ -485,7 +545,8 @@ class TestNextEdit:
         assert found["show rate: eager"] == 0.0
         assert "AUROC of the reading" not in found
         assert any(
-            note.startswith("9 proposals could not be read") for note in suite.notes(ModelSession(model), [r.facts for r in records])
+            note.startswith("9 proposals could not be read")
+            for note in suite.notes(ModelSession(model), [r.facts for r in records])
         )
         with pytest.raises(InvalidRequestError, match="is not a model"):
             await run(suite, subject(ScriptedModel(failure=InvalidRequestError("This is not a model."))))

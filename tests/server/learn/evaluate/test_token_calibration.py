@@ -17,7 +17,12 @@ def test_calibration_of_tokens(by: Bins) -> None:
     facts = []
     for size in (3, 40, 1, 200):
         confidences = draw.uniform(0, 1, size)
-        facts.append({"confidences": confidences.tolist(), "ranks": np.where(draw.uniform(0, 1, size) < confidences**2, 1, 3).tolist()})
+        facts.append(
+            {
+                "confidences": confidences.tolist(),
+                "ranks": np.where(draw.uniform(0, 1, size) < confidences**2, 1, 3).tolist(),
+            }
+        )
     rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
     together = [np.concatenate([fact[name] for fact in facts]) for name in ("confidences", "ranks")]
     expected = calibration_error(together[0], together[1] == 1, BINS[by], by)

@@ -51,7 +51,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a folder of twenty modules that are similar, but not near-duplicates."""
     folder = tmp_path_factory.mktemp("repository")
     for number, word in enumerate(WORDS):
-        others = "\n".join(f"{other}_{word} = {{{other!r}: {number * at}}}" for at, other in enumerate(WORDS) if (at + number) % 3)
+        others = "\n".join(
+            f"{other}_{word} = {{{other!r}: {number * at}}}" for at, other in enumerate(WORDS) if (at + number) % 3
+        )
         (folder / f"{word}.py").write_text(MODULE.format(number=number, word=word) + "\n\n" + others + "\n")
     return folder
 

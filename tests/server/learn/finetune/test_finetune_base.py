@@ -16,7 +16,15 @@ from pellucid.models.formats.gguf import GGUF
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
 from support.models.model_files import write_gguf
-from support.models.tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3
+from support.models.tiny_models import (
+    random_ids,
+    reference_logprobs,
+    tiny,
+    tiny_llama,
+    tiny_mistral,
+    tiny_qwen2,
+    tiny_qwen3,
+)
 
 MAKERS = {"llama": tiny_llama, "mistral": tiny_mistral, "qwen2": tiny_qwen2, "qwen3": tiny_qwen3}
 
@@ -43,7 +51,9 @@ def test_a_gguf_file_has_the_same_logits(tmp_path: Path, family: str) -> None:
     config = gguf_decoder.read_config(file)
     weights = {name: weight for name, weight in gguf_decoder.read_weights(file) if isinstance(weight, torch.Tensor)}
 
-    torch.testing.assert_close(reference_logprobs(build(config, weights), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        reference_logprobs(build(config, weights), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("instructions", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])

@@ -14,7 +14,9 @@ from pellucid.learn.finetune.held_out_evaluation import FileFigures, HeldOutFigu
 
 def judgement(bits: Sequence[float], exact: Sequence[int]) -> HeldOutFigures:
     files = tuple(
-        FileFigures(f"{number}.py", b, 1000, (0.9, 0.6), (1, 0), asked=10, exact=e, similarity=e + 1.0, typed=100, saved=2 * e)
+        FileFigures(
+            f"{number}.py", b, 1000, (0.9, 0.6), (1, 0), asked=10, exact=e, similarity=e + 1.0, typed=100, saved=2 * e
+        )
         for number, (b, e) in enumerate(zip(bits, exact, strict=True))
     )
     return HeldOutFigures(files, {"prose": files[:3]})
@@ -52,5 +54,9 @@ def test_one_file_shows_nothing() -> None:
     row = rows_of(judgement([900], [5]), judgement([100], [9]))["bits per byte"]
 
     assert row.verdict == "no difference shown"
-    assert json.loads(json.dumps(row.record()))["difference"] == {"value": pytest.approx(-0.8), "low": None, "high": None}
+    assert json.loads(json.dumps(row.record()))["difference"] == {
+        "value": pytest.approx(-0.8),
+        "low": None,
+        "high": None,
+    }
     assert np.isinf(row.difference.low)

@@ -40,7 +40,13 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tune:
+def tune(
+    repository: Path,
+    model_folder: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Tune:
     """Run the command, by default on the small repository and the tiny model."""
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
     monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", {"cpu": 96})
@@ -48,8 +54,14 @@ def tune(repository: Path, model_folder: Path, cache: Path, monkeypatch: pytest.
     monkeypatch.setattr(general_texts, "_TOPICS", ("class", "for"))
     monkeypatch.setattr(general_texts, "_MODULES", ("queue", "wave"))
 
-    def run(*words: str, path: Path = repository, model: str = str(model_folder), name: str = "mine") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pellucid", "finetune", str(path), "--name", name, "--model", model, "--device", "cpu", *words])
+    def run(
+        *words: str, path: Path = repository, model: str = str(model_folder), name: str = "mine"
+    ) -> tuple[int, str, str]:
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["pellucid", "finetune", str(path), "--name", name, "--model", model, "--device", "cpu", *words],
+        )
         with pytest.raises(SystemExit) as left:
             app()
         return int(left.value.code or 0), *capfd.readouterr()
@@ -78,7 +90,9 @@ def test_dry_run_estimates_and_writes_nothing(tune: Tune, cache: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft uses an attribute that transformers has renamed
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing:FutureWarning"
+)  # peft uses an attribute that transformers has renamed
 def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """peft can read the adapter, which changes the model's output and records its value and origin."""
     code, out, _ = tune("--steps", "12", "--json")
@@ -87,7 +101,11 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
     card = json.loads((folder / "pellucid.json").read_text())
 
     assert code == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", "pellucid.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "pellucid.json",
+    ]
     assert {**card, "folder": str(folder), "peak_memory": record["peak_memory"]} == record
     assert (card["base"], card["name"], card["prefix_only"]) == (str(model_folder), "mine", False)
     assert card["data"]["train_files"] == 14
@@ -123,10 +141,24 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
 
 def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
     """After kill -9, the same command resumes at the plan and the step of the checkpoint, and finishes the adapter."""
-    words = ["finetune", str(repository), "--name", "mine", "--model", str(model_folder), "--device", "cpu", "--steps", "10"]
+    words = [
+        "finetune",
+        str(repository),
+        "--name",
+        "mine",
+        "--model",
+        str(model_folder),
+        "--device",
+        "cpu",
+        "--steps",
+        "10",
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, killed_finetuning.__file__, *words], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, killed_finetuning.__file__, *words],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     checkpoint = Store(cache).finetuning_path("mine") / FILE
     while process.poll() is None and not checkpoint.exists():
@@ -144,7 +176,9 @@ def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_f
 
 
 @pytest.mark.slow
-def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_before_it_is_published_judges_nothing_again(
+    tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Figures from before and after training are reused from the work folder, and the adapter is published."""
 
     def fail(self: Pipeline, card: Mapping[str, Any]) -> Path:
@@ -169,7 +203,10 @@ def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
     code, out, err = tune(f"--name={name}")
 
     assert (code, out) == (1, "")
-    assert err == f"pellucid: {name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores.\n"
+    assert (
+        err
+        == f"pellucid: {name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores.\n"
+    )
     assert not cache.exists()
 
 
@@ -190,7 +227,9 @@ def test_a_missing_library_is_named(repository: Path) -> None:
     words = ["finetune", str(repository), "--name", "mine"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
-    done = subprocess.run([sys.executable, "-c", program, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
 
     assert done.returncode == 1
     assert done.stderr == 'pellucid: This command needs rapidfuzz: run pip install "pellucid[learn]".\n'
@@ -210,7 +249,9 @@ def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, mon
 
 
 @pytest.mark.parametrize("dry", [False, True])
-def test_ctrl_c(run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: bool) -> None:
+def test_ctrl_c(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: bool
+) -> None:
     """On Ctrl-C the command says how to resume; a dry run, which keeps nothing, does not."""
 
     def interrupted(*_: object, **__: object) -> None:

@@ -55,7 +55,9 @@ def test_lines_are_written_from_their_indentation() -> None:
     lines = {line.strip() for line in PROGRAM.splitlines() if line.strip()}
 
     assert {text for kind, text in found if kind == "line"} == lines
-    assert all(any(line.endswith(text) and line != text for line in lines) for kind, text in found if kind == "rest of line")
+    assert all(
+        any(line.endswith(text) and line != text for line in lines) for kind, text in found if kind == "rest of line"
+    )
     assert {kind for kind, _ in found} == {"line", "rest of line", "block", "random"}
 
 

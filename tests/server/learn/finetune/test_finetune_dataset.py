@@ -143,7 +143,9 @@ def test_a_large_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -
     assert shown.now is not None
     assert shown.now.label == "comparing files"
     assert len(found.train) + len(found.validation) + len(found.test) <= 12
-    assert any(re.fullmatch(r"skipped: \d+ of \d+ beyond a sample of 12 files or 10.0 MB", line) for line in left_out(found))
+    assert any(
+        re.fullmatch(r"skipped: \d+ of \d+ beyond a sample of 12 files or 10.0 MB", line) for line in left_out(found)
+    )
 
 
 def test_too_little_is_refused(repository: Path, tmp_path: Path) -> None:

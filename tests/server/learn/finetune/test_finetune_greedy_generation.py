@@ -38,7 +38,9 @@ ENDS = frozenset({0, 1, 2})
 
 @pytest.mark.slow
 @pytest.mark.parametrize("marked", [True, False], ids=["infill", "prefix only"])
-def test_lines_together_are_those_alone(base: Base, sampler: SampleStream, documents: list[Document], marked: bool) -> None:
+def test_lines_together_are_those_alone(
+    base: Base, sampler: SampleStream, documents: list[Document], marked: bool
+) -> None:
     """Prompts of different lengths, padded, healed and with a common prefix, get the same answers as alone."""
     sampler = sampler if marked else SampleStream(base.tokenizer, None, 96)
     text = documents[0].text

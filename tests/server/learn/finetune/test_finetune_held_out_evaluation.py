@@ -59,7 +59,9 @@ def test_judged_files_are_not_judged_again(
     assert not EvaluationCache(path, "key")
 
 
-def test_effort_is_a_bound(base: Base, sampler: SampleStream, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_effort_is_a_bound(
+    base: Base, sampler: SampleStream, documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The most files that are judged take about the intended characters, cursors and lines in total."""
     read: list[int] = []
     cursors = lines = 0

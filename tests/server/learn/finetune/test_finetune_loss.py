@@ -30,7 +30,9 @@ def test_loss_and_gradient_are_those_of_cross_entropy(base: Base, monkeypatch: p
 
     total, parts = batch_loss(adapter.model, SAMPLES, weights)
     total.backward()  # type: ignore[no-untyped-call]
-    found = {name: parameter.grad.clone() for name, parameter in adapter.parameters.items() if parameter.grad is not None}
+    found = {
+        name: parameter.grad.clone() for name, parameter in adapter.parameters.items() if parameter.grad is not None
+    }
     for parameter in adapter.parameters.values():
         parameter.grad = None
     plain = torch.zeros(())

@@ -37,7 +37,10 @@ def test_base_reads_as_the_engine_does(tmp_path: Path) -> None:
     ids = base.tokenizer.encode(TEXT)
     targets = torch.tensor(ids[1:])[:, None]
 
-    ours, theirs = logprobs(loaded.model, ids)[:-1].gather(1, targets), reference_logprobs(base.model, ids)[:-1].gather(1, targets)
+    ours, theirs = (
+        logprobs(loaded.model, ids)[:-1].gather(1, targets),
+        reference_logprobs(base.model, ids)[:-1].gather(1, targets),
+    )
 
     assert base.infill is None
     assert float((ours - theirs).abs().mean()) < 0.05

@@ -25,7 +25,9 @@ def test_infill_is_put_as_the_server_puts_it(sampler: SampleStream) -> None:
     sample = sampler.infilling(text, TextSpan(begin, begin + len("lf):"), "rest of line"), 96)
 
     assert sample is not None
-    assert spelled(sampler, sample.ids) == ("<|fim_prefix|><|fim_suffix|>\n    return name\n<|fim_middle|>def greet(self):<|endoftext|>")
+    assert spelled(sampler, sample.ids) == (
+        "<|fim_prefix|><|fim_suffix|>\n    return name\n<|fim_middle|>def greet(self):<|endoftext|>"
+    )
     assert spelled(sampler, sample.ids[sample.labelled :]) == "self):<|endoftext|>"  # "se" was typed, and is repeated
     assert sampler.tokenizer.token_bytes(sample.ids[sample.labelled]) == b"self"
 

@@ -81,11 +81,15 @@ def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document],
     assert outcome.best.loss < outcome.losses[0].loss - 0.02
     assert trainer._held_out_loss(trainer.validation(documents[14:16])) == pytest.approx(outcome.best.loss, abs=1e-5)
     with trainer._adapter.off():
-        assert trainer._held_out_loss(trainer.validation(documents[14:16])) == pytest.approx(outcome.losses[0].loss, abs=1e-5)
+        assert trainer._held_out_loss(trainer.validation(documents[14:16])) == pytest.approx(
+            outcome.losses[0].loss, abs=1e-5
+        )
 
 
 @pytest.mark.usefixtures("saving_always")
-def test_an_interrupted_run_resumes(new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes(
+    new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path
+) -> None:
     """Three steps, a kill and the remaining steps give the weights and losses of eight steps, to the bit."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
@@ -102,7 +106,9 @@ def test_an_interrupted_run_resumes(new_base: Callable[[], Base], sampler: Sampl
     expected = expected_trainer.train(documents[:14], documents[14:16])
 
     assert found.losses == expected.losses
-    for (_, one), (_, other) in zip(going_on._adapter.weights().items(), expected_trainer._adapter.weights().items(), strict=True):
+    for (_, one), (_, other) in zip(
+        going_on._adapter.weights().items(), expected_trainer._adapter.weights().items(), strict=True
+    ):
         assert torch.equal(one, other)
 
 

@@ -19,7 +19,15 @@ from pellucid.learn.next_edits.git_history import commit_changes
 from pellucid.learn.next_edits.release_folders import release_changes
 from pellucid.system.progress_protocol import Silent
 from pellucid.system.safe_git import git_environment
-from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, git, write_files, write_releases, write_repository
+from support.learn.edited_repositories import (
+    CALLS,
+    ONE_RENAMED,
+    RENAMED,
+    git,
+    write_files,
+    write_releases,
+    write_repository,
+)
 
 
 def change(old: str, new: str) -> FileChange:
@@ -36,7 +44,12 @@ def test_a_case_for_each_change() -> None:
     assert [case.id for case in found] == [f"unit/sub/a b.py/{number}" for number in range(3)]
     first, second, last = found
     assert first.lines == ("a", "B", "B2", "c", "d", "e", "f", "g", "")
-    assert (first.edit.uri, first.edit.first, first.edit.old, first.edit.new) == ("file:///sub/a%20b.py", 1, ("b",), ("B", "B2"))
+    assert (first.edit.uri, first.edit.first, first.edit.old, first.edit.new) == (
+        "file:///sub/a%20b.py",
+        1,
+        ("b",),
+        ("B", "B2"),
+    )
     assert first.following == (Hunk(5, ("e",), ("E",)), Hunk(8, (), ("h",)))
     assert second.following == (Hunk(8, (), ("h",)),)
     assert last.lines == ("a", "B", "B2", "c", "d", "E", "f", "g", "h", "")
@@ -56,7 +69,9 @@ def test_right_and_found() -> None:
         (proposal(0, ["y"], ["FIRST"]), False, False),
         (proposal(3, ["first", "second"], []), True, True),
     ]
-    assert [(case.is_right(one), case.is_found(one)) for one, _, _ in judged] == [(right, found) for _, right, found in judged]
+    assert [(case.is_right(one), case.is_found(one)) for one, _, _ in judged] == [
+        (right, found) for _, right, found in judged
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +101,22 @@ class TestRepository:
     def test_consecutive_commits(self, tmp_path: Path) -> None:
         """Each changed source file of a commit is one change; new, deleted, binary and other files are none."""
         versions: list[dict[str, str | bytes]] = [
-            {"a.py": "a = 1\r\n", "b.js": "b\n", "data.bin": b"\0x", "picture.py": b"\0picture", "data.csv": "1\n", "late.py": b"\xff"},
-            {"a.py": "a = 2\n", "b.js": "c\n", "data.bin": b"\0y", "picture.py": b"\0other", "data.csv": "2\n", "late.py": b"\xfe"},
+            {
+                "a.py": "a = 1\r\n",
+                "b.js": "b\n",
+                "data.bin": b"\0x",
+                "picture.py": b"\0picture",
+                "data.csv": "1\n",
+                "late.py": b"\xff",
+            },
+            {
+                "a.py": "a = 2\n",
+                "b.js": "c\n",
+                "data.bin": b"\0y",
+                "picture.py": b"\0other",
+                "data.csv": "2\n",
+                "late.py": b"\xfe",
+            },
             {"a.py": "a = 3\n", "new.py": "n\n"},
         ]
         folder = write_repository(tmp_path / "r", versions)
@@ -100,13 +129,17 @@ class TestRepository:
 
     def test_ignored_files_are_left_out(self, tmp_path: Path) -> None:
         """A file that the ignore files of the worktree exclude now is not read, though it was committed."""
-        folder = write_repository(tmp_path / "r", [{"secret/a.py": "1\n", "a.py": "1\n"}, {"secret/a.py": "2\n", "a.py": "2\n"}])
+        folder = write_repository(
+            tmp_path / "r", [{"secret/a.py": "1\n", "a.py": "1\n"}, {"secret/a.py": "2\n", "a.py": "2\n"}]
+        )
         write_files(folder, {".gitignore": "secret/\n"})
         assert [found.name for found in commit_changes(folder, Silent())] == ["a.py"]
 
     def test_no_program_of_the_repository_runs(self, tmp_path: Path) -> None:
         """A downloaded repository can name commands for its files, its index and its signatures; reading the history runs none."""
-        folder = write_repository(tmp_path / "r", [{"a.py": "1\n", ".gitattributes": "*.py diff=own filter=own\n"}, {"a.py": "2\n"}])
+        folder = write_repository(
+            tmp_path / "r", [{"a.py": "1\n", ".gitattributes": "*.py diff=own filter=own\n"}, {"a.py": "2\n"}]
+        )
         commands = (
             "diff.own.textconv",
             "diff.external",
@@ -151,7 +184,9 @@ class TestRepository:
 
     def test_commits_of_very_many_files_are_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A commit that changes more than a hundred source files gives no changes, and none of its contents is read."""
-        versions = [{f"{number}.py": f"{version}\n" for number in range(count)} for version, count in enumerate((101, 101, 100))]
+        versions = [
+            {f"{number}.py": f"{version}\n" for number in range(count)} for version, count in enumerate((101, 101, 100))
+        ]
         folder = write_repository(tmp_path / "r", versions)
         swept = git(folder, "rev-parse", "HEAD~2:0.py").encode()
         asked: list[bytes] = []
@@ -171,7 +206,13 @@ class TestRepository:
         """A hook of another repository that runs the command hands over its places; the named repository is read nevertheless."""
         folder = write_repository(tmp_path / "r", [{"a.py": "1\n"}, {"a.py": "2\n"}])
         other = write_repository(tmp_path / "other", [{"b.py": "1\n"}, {"b.py": "2\n"}]) / ".git"
-        places = {"DIR": other, "COMMON_DIR": other, "WORK_TREE": other.parent, "INDEX_FILE": other / "index", "NAMESPACE": "other"}
+        places = {
+            "DIR": other,
+            "COMMON_DIR": other,
+            "WORK_TREE": other.parent,
+            "INDEX_FILE": other / "index",
+            "NAMESPACE": "other",
+        }
         places |= {"OBJECT_DIRECTORY": other / "objects", "ALTERNATE_OBJECT_DIRECTORIES": other / "objects"}
         for name, value in places.items():
             monkeypatch.setenv(f"GIT_{name}", str(value))
@@ -188,13 +229,22 @@ class TestRepository:
 class TestReleases:
     def test_the_last_two_versions(self, tmp_path: Path) -> None:
         """The last two releases are compared by their versions, not by their names; a package with one release has no changes."""
-        versions = {"1.9": {"p/a.py": "old\n"}, "1.10": {"p/a.py": "new\n", "p/b.py": "b\n"}, "1.2": {"p/a.py": "oldest\n"}}
+        versions = {
+            "1.9": {"p/a.py": "old\n"},
+            "1.10": {"p/a.py": "new\n", "p/b.py": "b\n"},
+            "1.2": {"p/a.py": "oldest\n"},
+        }
         folder = write_releases(tmp_path, {"one": versions, "two": {"1.0": {"p/a.py": "a\n"}}})
         assert list(release_changes(folder, Silent())) == [FileChange("one", "p/a.py", "old\n", "new\n")]
 
     def test_folders_that_are_no_versions(self, tmp_path: Path) -> None:
         """Only names that begin with a digit, or with v and a digit, are versions: no source tree is taken for releases."""
-        versions = {"v1.9": {"a.py": "old\n"}, "v1.10": {"a.py": "new\n"}, "zoo": {"a.py": "z\n"}, "vendor": {"a.py": "v\n"}}
+        versions = {
+            "v1.9": {"a.py": "old\n"},
+            "v1.10": {"a.py": "new\n"},
+            "zoo": {"a.py": "z\n"},
+            "vendor": {"a.py": "v\n"},
+        }
         folder = write_releases(tmp_path / "releases", {"one": versions})
         assert list(release_changes(folder, Silent())) == [FileChange("one", "a.py", "old\n", "new\n")]
         tree = write_releases(tmp_path / "tree", {"src": {"app": {"a.py": "1\n"}, "library": {"a.py": "2\n"}}})
@@ -209,9 +259,13 @@ class TestReleases:
 
     def test_neither_repository_nor_releases(self, tmp_path: Path) -> None:
         """Any other folder is refused, and the sentence names both forms."""
-        with pytest.raises(InvalidRequestError, match="neither the top folder of a git repository nor a folder of releases"):
+        with pytest.raises(
+            InvalidRequestError, match="neither the top folder of a git repository nor a folder of releases"
+        ):
             draw_edits(tmp_path, None, Silent())
-        with pytest.raises(InvalidRequestError, match=r"cannot be read \(No such file or directory\): name another folder"):
+        with pytest.raises(
+            InvalidRequestError, match=r"cannot be read \(No such file or directory\): name another folder"
+        ):
             draw_edits(tmp_path / "none", None, Silent())
 
 
@@ -272,7 +326,10 @@ class TestSample:
         other = ONE_RENAMED.replace("path_d", "elsewhere")
         packages |= {f"other_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": other}} for n in range(2)}
         found = draw_edits(write_releases(tmp_path, packages), limit, Silent())
-        counts = [sum(kind is wanted for _, kind in found.cases) for wanted in (EditKind.ABLE, EditKind.UNABLE, EditKind.UNABLE_LAST)]
+        counts = [
+            sum(kind is wanted for _, kind in found.cases)
+            for wanted in (EditKind.ABLE, EditKind.UNABLE, EditKind.UNABLE_LAST)
+        ]
         assert counts == [able, unable, last]
         assert found.has_more_right_ones == (able < 6)
         assert ("None was drawn of these kinds" in str(found)) == (limit < 4)
@@ -280,7 +337,10 @@ class TestSample:
     def test_the_digest_covers_lines_and_proposals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another line far from all edits, or other proposals after the same edits, are another sample."""
         folders = [
-            write_releases(tmp_path / name, {"a": {version: {"a.py": text + end} for version, text in (("1", CALLS), ("2", RENAMED))}})
+            write_releases(
+                tmp_path / name,
+                {"a": {version: {"a.py": text + end} for version, text in (("1", CALLS), ("2", RENAMED))}},
+            )
             for name, end in (("one", ""), ("other", "\n\n# end\n"))
         ]
         digests = {draw_edits(folder, None, Silent()).digest for folder in folders}
@@ -291,7 +351,9 @@ class TestSample:
     def test_nothing_to_propose(self, tmp_path: Path) -> None:
         """Edits that cannot be repeated anywhere are refused with their number."""
         folder = write_releases(tmp_path, {"one": {"1": {"a.py": "a = 1\n"}, "2": {"a.py": "a = 2\n"}}})
-        with pytest.raises(InvalidRequestError, match="is the same change possible elsewhere in the file: name a longer history"):
+        with pytest.raises(
+            InvalidRequestError, match="is the same change possible elsewhere in the file: name a longer history"
+        ):
             draw_edits(folder, None, Silent())
 
     def test_weights(self) -> None:

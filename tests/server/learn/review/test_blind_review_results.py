@@ -47,7 +47,9 @@ def test_better_only_where_it_is_sure() -> None:
 
 def test_reasons() -> None:
     """Reasons are counted for the side whose win they explain."""
-    found = results([*judged("ann", A, A, BOTH, reasons=("clearer",)), *judged("bob", B, reasons=("shorter", "clearer"))])
+    found = results(
+        [*judged("ann", A, A, BOTH, reasons=("clearer",)), *judged("bob", B, reasons=("shorter", "clearer"))]
+    )
     assert found.reasons == {A: {"clearer": 2}, B: {"shorter": 1, "clearer": 1}}
 
 
@@ -101,7 +103,11 @@ class TestPrompts:
     [
         ("a/b", ("one", "two"), "'a/b' is not a valid name for a review"),
         ("new", ("one",), "A review compares two models: give --model twice."),
-        ("new", ("one", "one"), "Without sampling, one model gives the same answers twice: name two models, or give --temperature."),
+        (
+            "new",
+            ("one", "one"),
+            "Without sampling, one model gives the same answers twice: name two models, or give --temperature.",
+        ),
     ],
 )
 def test_rejected_before_any_question(tmp_path: Path, name: str, models: tuple[str, ...], sentence: str) -> None:

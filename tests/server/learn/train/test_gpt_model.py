@@ -24,7 +24,9 @@ def random_model() -> GPT:
     with torch.no_grad():
         draw = torch.Generator().manual_seed(2)
         for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draw))  # norms too, because every part has to matter
+            parameter.add_(
+                0.05 * torch.randn(parameter.shape, generator=draw)
+            )  # norms too, because every part has to matter
     return model
 
 
@@ -44,7 +46,9 @@ def test_the_folder_says_what_was_trained(tmp_path: Path) -> None:
     assert (loaded.model.context, loaded.model.vocab_size) == (64, 257)
     tolerance = 1e-4 if loaded.model.dtype == torch.float32 else 0.2
     torch.testing.assert_close(logprobs(loaded.model, ids), expected, atol=tolerance, rtol=0)
-    assert SHAPE.parameters(257) == sum(parameter.numel() for parameter in model.parameters()) == theirs.num_parameters()
+    assert (
+        SHAPE.parameters(257) == sum(parameter.numel() for parameter in model.parameters()) == theirs.num_parameters()
+    )
 
 
 def test_it_looks_back_only() -> None:

@@ -44,10 +44,17 @@ class NoListener:
         assert tokens_per_second > 0
 
 
-def train(learner: GPTTrainer, schedule: Schedule | int, path: Path, listener: StepListener | None = None) -> list[Schedule]:
+def train(
+    learner: GPTTrainer, schedule: Schedule | int, path: Path, listener: StepListener | None = None
+) -> list[Schedule]:
     """Train a model. Return the schedules that were settled."""
     found: list[Schedule] = []
-    learner.train(Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule, path, listener or NoListener(), found.append)
+    learner.train(
+        Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule,
+        path,
+        listener or NoListener(),
+        found.append,
+    )
     return found
 
 
@@ -82,7 +89,10 @@ class TestBatches:
         """A pass has all of its windows once, in its own order; the next pass is cut elsewhere."""
         count = self.STREAM.windows
         first, second = (
-            torch.cat([self.STREAM.batch(turn * count + number, 1) for number in range(count)])[:, 1:].flatten().tolist() for turn in (0, 1)
+            torch.cat([self.STREAM.batch(turn * count + number, 1) for number in range(count)])[:, 1:]
+            .flatten()
+            .tolist()
+            for turn in (0, 1)
         )
         assert len(set(first)) == len(first) == count * 10
         assert first != sorted(first)
@@ -128,14 +138,18 @@ def test_it_learns(tmp_path: Path) -> None:
     assert progression.best < 2.5
     learner.model.load_state_dict(learner.best)
     assert learner.validate() == progression.best == min(point.validation for point in progression.points)
-    assert [point.step for point in progression.points if point.validation == progression.best] == [progression.best_step]
+    assert [point.step for point in progression.points if point.validation == progression.best] == [
+        progression.best_step
+    ]
 
 
 @pytest.mark.parametrize("killed_at", [1, 7, 25, 39])
 @pytest.mark.parametrize(
     "schedule", [Schedule.of_steps(40), Schedule((SchedulePhase(0, 60), SchedulePhase(10, 30), SchedulePhase(25, 40)))]
 )
-def test_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int) -> None:
+def test_resuming_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int
+) -> None:
     """Interrupted anywhere and resumed in a new process, training gives the weights and curves of an uninterrupted run."""
     whole = trainer()
     train(whole, schedule, tmp_path / "whole")
@@ -162,7 +176,14 @@ def test_steps_follow_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     learner = trainer()
     settled = train(learner, Schedule.of_seconds(100.0, 1.0), tmp_path / "checkpoint")
     marks = [one.stretches[-1] for one in settled]
-    assert [(mark.step, mark.seconds) for mark in marks] == [(10, 20.0), (20, 40.0), (30, 60.0), (38, 76.0), (43, 86.0), (47, 94.0)]
+    assert [(mark.step, mark.seconds) for mark in marks] == [
+        (10, 20.0),
+        (20, 40.0),
+        (30, 60.0),
+        (38, 76.0),
+        (43, 86.0),
+        (47, 94.0),
+    ]
     assert {mark.steps for mark in marks} == {50}
     assert learner.progression.step == learner.progression.points[-1].step == 50
     assert 20 <= len(learner.progression.points) <= gpt_trainer.VALIDATIONS
@@ -191,8 +212,12 @@ def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
     assert learner.progression.best_step < learner.progression.step
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left on device")])
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left on device")]
+)
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     """A full disk is one sentence, and the previous checkpoint is intact."""
     learner, path = trainer(), tmp_path / "checkpoint"
     train(learner, 5, path)

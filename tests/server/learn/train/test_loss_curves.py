@@ -30,7 +30,9 @@ def test_curves_and_baselines_share_a_scale() -> None:
     """Points lie at their step and value, and a baseline of the same value is level with them."""
     root = parsed(POINTS, {"ngram": 2.4})
     validation = line(root, "validation")
-    assert [x for x, _ in validation] == pytest.approx([LEFT + (WIDTH - LEFT - RIGHT) * step / 100 for step in (10, 50, 100)], abs=0.1)
+    assert [x for x, _ in validation] == pytest.approx(
+        [LEFT + (WIDTH - LEFT - RIGHT) * step / 100 for step in (10, 50, 100)], abs=0.1
+    )
     (baseline,) = [element for element in root.iter(f"{SVG}line") if element.get("class") == "line baseline"]
     assert float(baseline.get("y1", "")) == validation[-1][1]
     assert all(TOP <= y <= HEIGHT for _, y in (*validation, *line(root, "train")))

@@ -49,7 +49,9 @@ def test_discounts_are_chen_and_goodmans() -> None:
     """Counts of counts 4, 2, 1, 1 give the formula's discounts; too few counts give half a count."""
     counts = np.array([1] * 4 + [2] * 2 + [3] + [4])
     y = 4 / (4 + 2 * 2)
-    assert ngram_trainer.discounts(counts) == pytest.approx([0, 1 - 2 * y * 2 / 4, 2 - 3 * y * 1 / 2, 3 - 4 * y * 1 / 1])
+    assert ngram_trainer.discounts(counts) == pytest.approx(
+        [0, 1 - 2 * y * 2 / 4, 2 - 3 * y * 1 / 2, 3 - 4 * y * 1 / 1]
+    )
     assert ngram_trainer.discounts(np.array([1000])).tolist() == [0, 0.5, 0.5, 0.5]
 
 

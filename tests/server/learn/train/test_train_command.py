@@ -65,7 +65,10 @@ def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
     assert rows["ngram"]["flops"] is None
     assert any("only bits/byte is comparable" in note for note in results["notes"])
     assert [
-        name for name in ("ngram", "logistic") for note in results["notes"] if f"the {name}" in note and "resampling blocks" in note
+        name
+        for name in ("ngram", "logistic")
+        for note in results["notes"]
+        if f"the {name}" in note and "resampling blocks" in note
     ] == [
         "ngram",
         "logistic",
@@ -102,7 +105,9 @@ def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
         arguments = ["train", str(text), "--out", str(tmp_path / name), "--seed", "7"]
         if name == "killed":
             script = [sys.executable, killed_training.__file__, str(killed_at), *arguments]
-            dead = subprocess.run(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100)
+            dead = subprocess.run(
+                script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100
+            )
             assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
         code, _, err = run(*arguments)
         assert code == 0, err
@@ -110,7 +115,10 @@ def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
     whole, killed = (load_file(tmp_path / name / "gpt" / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     figures = [
-        [(row["bits_per_byte"], row["calibration_error"]) for row in json.loads((tmp_path / name / "results.json").read_text())["learners"]]
+        [
+            (row["bits_per_byte"], row["calibration_error"])
+            for row in json.loads((tmp_path / name / "results.json").read_text())["learners"]
+        ]
         for name in ("whole", "killed")
     ]
     assert figures[0] == figures[1]
@@ -133,7 +141,9 @@ def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
     def kill(name: str) -> None:
         for step in kills[name]:
             script = [sys.executable, killed_training.__file__, str(step), *arguments(name)]
-            dead = subprocess.run(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100)
+            dead = subprocess.run(
+                script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100
+            )
             assert dead.returncode == -signal.SIGKILL, (step, dead.stderr.decode())
 
     with ThreadPoolExecutor() as threads:
@@ -249,18 +259,40 @@ def one_line(folder: Path) -> None:
     ("fill", "options", "sentence"),
     [
         (lambda folder: None, [], "There is no text in {folder}: name a file or a folder that contains some."),
-        (binary, [], "There is no text in {folder} (1 not in UTF-8, 1 not text): name a file or a folder that contains some."),
+        (
+            binary,
+            [],
+            "There is no text in {folder} (1 not in UTF-8, 1 not text): name a file or a folder that contains some.",
+        ),
         (one_byte, [], "There are 1 bytes of text, too little to train and test on: give 10,000 or more."),
         (one_line, [], "The text is one long line, which cannot be split at line breaks: break it into lines."),
         (text_file, ["--vocab", "100"], "--vocab 100 must be from 300 to 65,536; the bytes alone take 256."),
         (text_file, ["--vocab", "9000"], "The text yields at most "),
-        (text_file, ["--tokenizer", "bytes", "--vocab", "512"], "--vocab 512 is for bpe and unigram, but bytes always has 257"),
+        (
+            text_file,
+            ["--tokenizer", "bytes", "--vocab", "512"],
+            "--vocab 512 is for bpe and unigram, but bytes always has 257",
+        ),
         (text_file, ["--preset", "gpu"], "The gpu preset needs a CUDA device"),
     ],
-    ids=["empty", "binary", "one byte", "one line", "small vocabulary", "large vocabulary", "vocabulary of bytes", "no GPU"],
+    ids=[
+        "empty",
+        "binary",
+        "one byte",
+        "one line",
+        "small vocabulary",
+        "large vocabulary",
+        "vocabulary of bytes",
+        "no GPU",
+    ],
 )
 def test_what_cannot_be_trained(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Path], object], options: list[str], sentence: str
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    fill: Callable[[Path], object],
+    options: list[str],
+    sentence: str,
 ) -> None:
     """Each problem is one sentence with a remedy, and no model is written."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -278,7 +310,9 @@ def test_what_cannot_be_trained(
 
 def test_missing_text_and_a_folder_of_something_else(tmp_path: Path, run: Run) -> None:
     """A missing path is named, and a folder with anything else is left alone."""
-    assert run("train", tmp_path / "gone", "--out", tmp_path / "run")[2].endswith("gone does not exist: name a file or a folder of text.\n")
+    assert run("train", tmp_path / "gone", "--out", tmp_path / "run")[2].endswith(
+        "gone does not exist: name a file or a folder of text.\n"
+    )
     text = text_file(tmp_path)
     code, _, err = run("train", text, "--out", tmp_path)
     assert code == 1

@@ -34,7 +34,9 @@ def test_a_lead_across_tokenizers() -> None:
     assert found.low < found.value < found.high
     assert found.excludes_zero
     assert describe_lead("ngram", found).startswith("The gpt reads better than the ngram: by +0.2")
-    assert describe_lead("ngram", lead(bytes_read(bits), pairs)).startswith("The gpt reads worse than the ngram: by -0.2")
+    assert describe_lead("ngram", lead(bytes_read(bits), pairs)).startswith(
+        "The gpt reads worse than the ngram: by -0.2"
+    )
 
 
 def test_a_lead_by_chance() -> None:

@@ -25,7 +25,9 @@ def test_a_new_run_writes_its_plan(tmp_path: Path) -> None:
         assert json.loads((run.folder / "plan.json").read_text())["schedule"] is None
         run.settle(SCHEDULE)
         assert run.schedule == SCHEDULE
-        assert [one["steps"] for one in json.loads((run.folder / "plan.json").read_text())["schedule"]["stretches"]] == [100, 80]
+        assert [
+            one["steps"] for one in json.loads((run.folder / "plan.json").read_text())["schedule"]["stretches"]
+        ] == [100, 80]
 
 
 def test_the_same_command_resumes(tmp_path: Path) -> None:
@@ -40,11 +42,17 @@ def test_the_same_command_resumes(tmp_path: Path) -> None:
     ("change", "sentence"),
     [
         ({"data": "other"}, "was started with other text: give the same files, or name another folder with --out."),
-        ({"seed": 1}, "was started with --seed 0, not with --seed 1: use the same options, or name another folder with --out."),
+        (
+            {"seed": 1},
+            "was started with --seed 0, not with --seed 1: use the same options, or name another folder with --out.",
+        ),
         ({"tokenizer": "bytes"}, "was started with --tokenizer bpe, not with --tokenizer bytes: use the same options,"),
         ({"vocabulary": 512}, "was started with --vocab 1024, not with --vocab 512: use the same options,"),
         ({"max_minutes": 2.5}, "was started with --max-minutes 5, not with --max-minutes 2.5: use the same options,"),
-        ({"max_minutes": None, "max_steps": 9}, "was started with --max-minutes 5, not without --max-minutes: use the same options,"),
+        (
+            {"max_minutes": None, "max_steps": 9},
+            "was started with --max-minutes 5, not without --max-minutes: use the same options,",
+        ),
         ({"max_steps": 9}, "was started without --steps, not with --steps 9: use the same options,"),
         ({"preset": "gpu"}, "was started with --preset cpu, not with --preset gpu: use the same options,"),
     ],
@@ -71,7 +79,10 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InvalidRequestError) as caught, opened(tmp_path, PLAN):
         pass
-    assert str(caught.value) == f"{tmp_path} contains something other than a training run (thesis.txt): name another folder with --out."
+    assert (
+        str(caught.value)
+        == f"{tmp_path} contains something other than a training run (thesis.txt): name another folder with --out."
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with (
         pytest.raises(InvalidRequestError, match=r"thesis.txt is a file: name a folder with --out\."),
@@ -84,7 +95,9 @@ def test_two_at_once(tmp_path: Path) -> None:
     """The second of two processes in one folder is rejected."""
     with (
         opened(tmp_path, PLAN),
-        pytest.raises(InvalidRequestError, match=r"Another process is training in .*: wait for it, or name another folder"),
+        pytest.raises(
+            InvalidRequestError, match=r"Another process is training in .*: wait for it, or name another folder"
+        ),
         opened(tmp_path, PLAN),
     ):
         pass
@@ -102,7 +115,11 @@ def test_digest() -> None:
 def test_less_time_is_less_for_all() -> None:
     """In less time than the preset's, the logistic regression is shortened in proportion; otherwise it is not."""
     assert replace(PLAN, max_minutes=1.0).logistic == PLAN.sizes.logistic.shortened(0.2)
-    assert replace(PLAN, max_minutes=60.0).logistic == replace(PLAN, max_minutes=None, max_steps=9).logistic == PLAN.sizes.logistic
+    assert (
+        replace(PLAN, max_minutes=60.0).logistic
+        == replace(PLAN, max_minutes=None, max_steps=9).logistic
+        == PLAN.sizes.logistic
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)

@@ -90,5 +90,9 @@ def test_bounds() -> None:
 
 def test_it_is_kept_in_json() -> None:
     """A schedule can be read from its JSON."""
-    for schedule in (Schedule.of_steps(7), Schedule.of_seconds(10.0, 0.3, 20).settled(5, 4.0), Schedule((SchedulePhase(0, 3),))):
+    for schedule in (
+        Schedule.of_steps(7),
+        Schedule.of_seconds(10.0, 0.3, 20).settled(5, 4.0),
+        Schedule((SchedulePhase(0, 3),)),
+    ):
         assert Schedule.read(json.loads(json.dumps(asdict(schedule)))) == schedule

@@ -80,7 +80,9 @@ async def collect(stream: Stream) -> tuple[list[Token], Finish]:
     return [item for item in items if isinstance(item, Token)], finish
 
 
-def complete(assistant: LocalAssistant, grammar: Grammar | None, prompt: str = "Say: ", **params: Any) -> tuple[list[Token], Finish]:
+def complete(
+    assistant: LocalAssistant, grammar: Grammar | None, prompt: str = "Say: ", **params: Any
+) -> tuple[list[Token], Finish]:
     given = replace(SamplingParams(max_tokens=200, logit_bias=TO_ENDS, seed=1, top_logprobs=3), **params)
     return asyncio.run(collect(assistant.complete(CompletionQuery(prompt, params=given, grammar=grammar))))
 
@@ -90,12 +92,24 @@ def said(tokens: list[Token]) -> str:
 
 
 SCALARS = st.one_of(
-    st.sampled_from([{"type": "boolean"}, {"type": "null"}, {"type": "integer"}, {"type": "number", "minimum": -3, "exclusiveMaximum": 7}]),
-    st.builds(lambda low, high: {"type": "integer", "minimum": low, "maximum": low + high}, st.integers(-50, 50), st.integers(0, 9)),
+    st.sampled_from(
+        [
+            {"type": "boolean"},
+            {"type": "null"},
+            {"type": "integer"},
+            {"type": "number", "minimum": -3, "exclusiveMaximum": 7},
+        ]
+    ),
+    st.builds(
+        lambda low, high: {"type": "integer", "minimum": low, "maximum": low + high},
+        st.integers(-50, 50),
+        st.integers(0, 9),
+    ),
     st.builds(lambda most: {"type": "string", "maxLength": most}, st.integers(0, 5)),
     st.just({"type": "string", "pattern": "^[a-c]{2,4}$"}),
     st.builds(
-        lambda items: {"enum": items}, st.lists(st.text(max_size=4) | st.integers(-(2**53), 2**53) | st.none(), min_size=1, max_size=3)
+        lambda items: {"enum": items},
+        st.lists(st.text(max_size=4) | st.integers(-(2**53), 2**53) | st.none(), min_size=1, max_size=3),
     ),
     st.builds(lambda item: {"const": item}, st.text(max_size=5) | st.booleans()),
 )
@@ -121,7 +135,9 @@ SCHEMAS = st.recursive(
 
 @settings(max_examples=60)
 @given(schema_=SCHEMAS, seed=st.integers(0, 9), temperature=st.sampled_from([0.0, 1.0, 3.0]))
-def test_every_finished_answer_validates(assistant: LocalAssistant, schema_: dict[str, Any], seed: int, temperature: float) -> None:
+def test_every_finished_answer_validates(
+    assistant: LocalAssistant, schema_: dict[str, Any], seed: int, temperature: float
+) -> None:
     """Under any schema, an answer that ends by itself is an instance of the schema; otherwise it ended at the token limit."""
     tokens, finish = complete(assistant, schema(schema_), seed=seed, temperature=temperature)
 
@@ -190,7 +206,9 @@ def test_lookup_changes_nothing(temperature: float) -> None:
     grammar = Grammar("json_schema", json.dumps(PERSON), whitespace="")
 
     async def scores(engine: LocalEngine, lookup: bool) -> list[TokenScore]:
-        request = Request(prompt, params, stop_ids=TOKENIZER.eos_ids, constraint=await compiler.constraint(grammar), lookup=lookup)
+        request = Request(
+            prompt, params, stop_ids=TOKENIZER.eos_ids, constraint=await compiler.constraint(grammar), lookup=lookup
+        )
         return [item async for item in engine.generate("tiny", request) if isinstance(item, TokenScore)]
 
     engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=512, chunk=64))
@@ -212,7 +230,12 @@ def test_lookup_changes_nothing(temperature: float) -> None:
 
 def test_special_tokens_and_schemas_in_lark(assistant: LocalAssistant) -> None:
     """A grammar may let free text run until a special token, after which a schema holds; the token's id is in the answer, with no text."""
-    parts = {"type": "object", "properties": {"name": {"const": "f"}}, "required": ["name"], "additionalProperties": False}
+    parts = {
+        "type": "object",
+        "properties": {"name": {"const": "f"}},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
     call = json.dumps(parts | {"x-guidance": {"whitespace_pattern": WHITESPACE}})
     lazy = f'start: TEXT | TEXT calls\ncalls: <tool_call> "\\n" call "\\n" </tool_call>\nTEXT: /(.|\\n)*/\ncall: %json {call}\n'
     opens, closes, text_end = (TOKENIZER.special[name] for name in ("<tool_call>", "</tool_call>", "<|im_end|>"))
@@ -225,7 +248,9 @@ def test_special_tokens_and_schemas_in_lark(assistant: LocalAssistant) -> None:
     assert opens in ids
     assert re.fullmatch(r'.*(\n\{\s*"name"\s*:\s*"f"\s*\}\n)', said(tokens), re.DOTALL)
     assert ids.count(opens) == ids.count(closes)
-    free, _ = complete(assistant, Grammar("grammar", lazy), logit_bias={opens: -100.0, text_end: -100.0, 256: -100.0}, max_tokens=20)
+    free, _ = complete(
+        assistant, Grammar("grammar", lazy), logit_bias={opens: -100.0, text_end: -100.0, 256: -100.0}, max_tokens=20
+    )
     assert len(free) == 20
     assert opens not in [token.id for token in free]
 
@@ -234,7 +259,9 @@ def test_chat_and_continued_chat(assistant: LocalAssistant) -> None:
     """A chat's answer keeps to its grammar; the grammar of a continued answer is that of the rest."""
     messages = [Message("user", "Which?"), Message("assistant", "It is ")]
     for shown, whole in ((messages[:1], False), (messages, True)):
-        query = ChatQuery(shown, SamplingParams(max_tokens=9), continue_last=whole, grammar=Grammar("choice", '["red", "blue"]'))
+        query = ChatQuery(
+            shown, SamplingParams(max_tokens=9), continue_last=whole, grammar=Grammar("choice", '["red", "blue"]')
+        )
         tokens, finish = asyncio.run(collect(assistant.chat(query)))
         assert (said(tokens) in ("red", "blue"), finish.reason) == (True, FinishReason.STOP)
 
@@ -316,7 +343,8 @@ def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytes
     """A grammar that takes too long to compile is refused, and its compilation has ended."""
     monkeypatch.setattr(grammar_compiler, "TRIAL_SECONDS", 0.5)
 
-    limits = "it took more than 0 s of processor time|as it took longer than 2 s"  # the second one ends it first on a busy machine
+    # The second one ends it first on a busy machine
+    limits = "it took more than 0 s of processor time|as it took longer than 2 s"
     with pytest.raises(InvalidRequestError, match=f"({limits}); simplify it"):
         complete(assistant, SLOW)
     for thread in threading.enumerate():
@@ -335,7 +363,9 @@ def test_a_request_does_not_wait_for_a_slow_grammar(assistant: LocalAssistant, m
     assert said(complete(assistant, Grammar("regex", "fast"))[0]) == "fast"
 
 
-@pytest.mark.parametrize("keyword", [{"const": 2**53 + 1}, {"enum": [1, [-(2**53) - 1]]}, {"items": {"const": {"x": 2**60 + 1}}}])
+@pytest.mark.parametrize(
+    "keyword", [{"const": 2**53 + 1}, {"enum": [1, [-(2**53) - 1]]}, {"items": {"const": {"x": 2**60 + 1}}}]
+)
 def test_a_constant_that_would_be_rounded_is_refused(assistant: LocalAssistant, keyword: dict[str, Any]) -> None:
     """An integer constant that floating-point numbers do not hold is refused; as a bound it is allowed."""
     with pytest.raises(InvalidRequestError, match="is not exact"):
@@ -387,7 +417,9 @@ def test_an_infill_under_a_grammar() -> None:
     engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
     try:
         assistant = LocalAssistant(engine, [served_model("tiny", tokenizer, FORMAT)])
-        query = CompletionQuery("x = ret", "\n", params=SamplingParams(max_tokens=9), grammar=Grammar("regex", "urn [0-9]"))
+        query = CompletionQuery(
+            "x = ret", "\n", params=SamplingParams(max_tokens=9), grammar=Grammar("regex", "urn [0-9]")
+        )
         tokens, finish = asyncio.run(collect(assistant.complete(query)))
     finally:
         engine.close()

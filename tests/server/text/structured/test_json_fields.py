@@ -18,7 +18,9 @@ TOKENIZER = byte_tokenizer()
 COMPILER = GrammarCompiler(TOKENIZER)
 
 Part = str | tuple[str, float, float] | tuple[str, float, float, dict[str, float]]
-"""A forced token for each character; or a token's text, its probability within the grammar, the mass, and alternatives."""
+"""A forced token for each character; or a token's text, its probability within the grammar, the
+mass, and alternatives.
+"""
 
 
 def tokens(*parts: Part) -> list[Token]:
@@ -37,7 +39,9 @@ def tokens(*parts: Part) -> list[Token]:
 def _token(text: str, score: GrammarScore, alternatives: dict[str, float]) -> Token:
     top = [Alternative(_id(other), other, other.encode(), math.log(p)) for other, p in alternatives.items()]
     top.sort(key=lambda one: -one.logprob)
-    return Token(_id(text), text, text.encode(), 0, score.logprob + math.log(score.mass), 1, 0.5, tuple(top), grammar=score)
+    return Token(
+        _id(text), text, text.encode(), 0, score.logprob + math.log(score.mass), 1, 0.5, tuple(top), grammar=score
+    )
 
 
 def _id(text: str) -> int:
@@ -98,7 +102,9 @@ def test_literals() -> None:
 
 def test_a_choice_of_white_space_is_not_part_of_a_value() -> None:
     """Tokens between values count for none of them."""
-    answer = tokens("{", (" ", 0.1, 0.9), '"c":', (" ", 0.2, 0.9), '"', ("b", 0.4, 0.9, {"r": 0.5}), 'lue"', (" ", 0.3, 0.9), "}")
+    answer = tokens(
+        "{", (" ", 0.1, 0.9), '"c":', (" ", 0.2, 0.9), '"', ("b", 0.4, 0.9, {"r": 0.5}), 'lue"', (" ", 0.3, 0.9), "}"
+    )
     found = fields(COLOUR, answer, white=None)["/c"]
     assert (found.value, found.decided, round(found.probability, 4)) == ("blue", 1, 0.4)
     assert other(found) == ("red", 0.5556)
@@ -141,4 +147,7 @@ def test_nested_values_have_pointers_and_an_early_end_has_whole_ones() -> None:
 
 def test_an_other_value_in_json() -> None:
     """The other value is written with its probability."""
-    assert to_json(JsonField("/a", "x", 0.5, 1.0, 1, OtherValue("y", 0.25)))["other"] == {"value": "y", "probability": 0.25}
+    assert to_json(JsonField("/a", "x", 0.5, 1.0, 1, OtherValue("y", 0.25)))["other"] == {
+        "value": "y",
+        "probability": 0.25,
+    }

@@ -13,12 +13,21 @@ pytestmark = pytest.mark.model
 
 CITY: dict[str, Any] = {
     "type": "object",
-    "properties": {"name": {"type": "string", "maxLength": 20}, "country": {"enum": ["France", "Germany"]}, "capital": {"type": "boolean"}},
+    "properties": {
+        "name": {"type": "string", "maxLength": 20},
+        "country": {"enum": ["France", "Germany"]},
+        "capital": {"type": "boolean"},
+    },
     "required": ["name", "country", "capital"],
     "additionalProperties": False,
 }
 ASKED = {
-    "messages": [{"role": "user", "content": "Describe the city of Paris in JSON with name, country and capital (true or false)."}],
+    "messages": [
+        {
+            "role": "user",
+            "content": "Describe the city of Paris in JSON with name, country and capital (true or false).",
+        }
+    ],
     "temperature": 0,
     "max_tokens": 100,
     "logprobs": True,
@@ -43,7 +52,14 @@ def test_a_schema(served_model: str) -> None:
 
 def test_special_tokens(served_model: str) -> None:
     """A Lark grammar may demand the model's own special tokens around a schema: they have ids, and no text."""
-    call = json.dumps({"type": "object", "properties": {"name": {"const": "weather"}}, "required": ["name"], "additionalProperties": False})
+    call = json.dumps(
+        {
+            "type": "object",
+            "properties": {"name": {"const": "weather"}},
+            "required": ["name"],
+            "additionalProperties": False,
+        }
+    )
     lark = f'start: <tool_call> "\\n" call "\\n" </tool_call>\ncall: %json {call}'
     asked = ASKED | {"grammar": lark, "return_token_ids": True}
     choice = httpx.post(f"{served_model}/v1/chat/completions", json=asked, timeout=120).json()["choices"][0]
@@ -55,11 +71,19 @@ def test_special_tokens(served_model: str) -> None:
 
 def test_lookup_and_logprobs(served_model: str) -> None:
     """The logprobs of an answer under a grammar are those of the same text when it is read."""
-    body = {"prompt": "The capital of France in JSON: ", "temperature": 0, "max_tokens": 40, "logprobs": 0, "return_token_ids": True}
+    body = {
+        "prompt": "The capital of France in JSON: ",
+        "temperature": 0,
+        "max_tokens": 40,
+        "logprobs": 0,
+        "return_token_ids": True,
+    }
     asked = body | {"structured_outputs": {"json": CITY, "disable_any_whitespace": True}}
     choice = httpx.post(f"{served_model}/v1/completions", json=asked, timeout=120).json()["choices"][0]
     ids = choice["prompt_token_ids"] + choice["token_ids"]
-    read = httpx.post(f"{served_model}/v1/score", json={"tokens": ids}, timeout=120).json()["tokens"][len(choice["prompt_token_ids"]) :]
+    read = httpx.post(f"{served_model}/v1/score", json={"tokens": ids}, timeout=120).json()["tokens"][
+        len(choice["prompt_token_ids"]) :
+    ]
 
     assert [token["rank"] == 1 for token in read].count(True) < len(read)  # the grammar changed something
     for generated, scored in zip(choice["logprobs"]["pellucid"], read, strict=True):

@@ -42,14 +42,24 @@ NAMES = list(TEMPLATES)
 
 WEATHER: dict[str, Any] = {
     "type": "object",
-    "properties": {"city": {"type": "string", "enum": ["Rome", "Oslo"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "properties": {
+        "city": {"type": "string", "enum": ["Rome", "Oslo"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+    },
     "required": ["city"],
 }
 CITY: dict[str, Any] = {
     "type": "object",
     "properties": {"place": {"$ref": "#/$defs/place"}},
     "required": ["place"],
-    "$defs": {"place": {"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"], "additionalProperties": False}},
+    "$defs": {
+        "place": {
+            "type": "object",
+            "properties": {"x": {"type": "boolean"}},
+            "required": ["x"],
+            "additionalProperties": False,
+        }
+    },
 }
 ODD = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}, "required": ["a"]}
 
@@ -60,7 +70,11 @@ def function(name: str, parameters: dict[str, Any] | None, **fields: Any) -> dic
 
 
 TOOLS = [function("weather", WEATHER), function("move", CITY), function("stop", None)]
-SCHEMAS: dict[str, Any] = {"weather": WEATHER | {"additionalProperties": False}, "move": CITY, "stop": {"maxProperties": 0}}
+SCHEMAS: dict[str, Any] = {
+    "weather": WEATHER | {"additionalProperties": False},
+    "move": CITY,
+    "stop": {"maxProperties": 0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +136,9 @@ def test_a_named_function_is_called_once(assistant: LocalAssistant, model: str) 
         assert finish.reason is FinishReason.STOP
 
 
-@pytest.mark.parametrize(("model", "tag"), [("hermes", "<tool_call>"), ("qwen3-coder", "<tool_call>"), ("mistral", "[TOOL_CALLS]")])
+@pytest.mark.parametrize(
+    ("model", "tag"), [("hermes", "<tool_call>"), ("qwen3-coder", "<tool_call>"), ("mistral", "[TOOL_CALLS]")]
+)
 def test_a_call_that_the_model_begins_keeps_to_its_schema(assistant: LocalAssistant, model: str, tag: str) -> None:
     """With auto the answer is free up to the tag of a call; the call fits its schema, and the text after it is free again."""
     for seed in range(3):
@@ -146,7 +162,9 @@ def test_free_text_has_no_grammar(assistant: LocalAssistant) -> None:
 
 def constraints_of(model: str) -> CallConstraints:
     tokenizer = byte_tokenizer(MARKERS, TEMPLATES[model])
-    return CallConstraints(GrammarCompiler(tokenizer), tokenizer, call_format(TEMPLATES[model], model), TEMPLATES[model])
+    return CallConstraints(
+        GrammarCompiler(tokenizer), tokenizer, call_format(TEMPLATES[model], model), TEMPLATES[model]
+    )
 
 
 def constraint_and_loose(model: str, tools: list[dict[str, Any]]) -> tuple[Constraint | None, frozenset[str]]:
@@ -186,7 +204,12 @@ def test_a_call_without_tags_keeps_to_its_schema(begin: str, model: str) -> None
 
 
 @pytest.mark.parametrize(
-    "begin", ['See {"name": "weather", "arguments": {"city": "', '{"name": "walk", "arguments": {"city": "', '{"name": "weather"}']
+    "begin",
+    [
+        'See {"name": "weather", "arguments": {"city": "',
+        '{"name": "walk", "arguments": {"city": "',
+        '{"name": "weather"}',
+    ],
 )
 def test_other_objects_are_free(begin: str) -> None:
     """Objects in a text, of other functions, or without arguments are no calls, and free."""
@@ -198,9 +221,14 @@ def test_other_objects_are_free(begin: str) -> None:
 
 def test_many_functions_compile_in_time() -> None:
     """A hundred functions with long descriptions are held to their schemas."""
-    schema = {"type": "object", "properties": {f"p{i}": {"type": "string", "description": "d" * 500} for i in range(10)}}
+    schema = {
+        "type": "object",
+        "properties": {f"p{i}": {"type": "string", "description": "d" * 500} for i in range(10)},
+    }
 
-    assert isinstance(constraint_of("hermes", [function(f"f{i}", schema, strict=True) for i in range(100)]), CallConstraint)
+    assert isinstance(
+        constraint_of("hermes", [function(f"f{i}", schema, strict=True) for i in range(100)]), CallConstraint
+    )
 
 
 def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
@@ -214,7 +242,9 @@ def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
         if call.name != "odd":
             jsonschema.validate(json.loads(call.arguments), SCHEMAS[call.name])
 
-    with pytest.raises(InvalidRequestError, match=r"The function 'odd' is strict, but its parameters cannot be enforced: .*not") as refused:
+    with pytest.raises(
+        InvalidRequestError, match=r"The function 'odd' is strict, but its parameters cannot be enforced: .*not"
+    ) as refused:
         ask(assistant, "hermes", tools=[function("odd", ODD, strict=True), *TOOLS])
     assert refused.value.param == "tools"
 
@@ -264,7 +294,9 @@ def test_a_schema_that_nothing_fits(assistant: LocalAssistant) -> None:
     """An endless schema passes the compilation; the answer fails as a mistake of the request."""
     endless = {"properties": {"a": {"$ref": "#/properties/a"}}, "required": ["a"]}
 
-    with pytest.raises(InvalidRequestError, match=r"^tools asks for a form that the answer cannot keep to: .*no text fits it"):
+    with pytest.raises(
+        InvalidRequestError, match=r"^tools asks for a form that the answer cannot keep to: .*no text fits it"
+    ):
         ask(assistant, "hermes", tools=[function("f", endless)], tool_choice="required")
 
 
@@ -276,7 +308,9 @@ def test_too_many_functions(assistant: LocalAssistant) -> None:
     assert constraint is None
     assert loose == {tool["function"]["name"] for tool in many}
     with pytest.raises(InvalidRequestError, match="tools cannot be used as a grammar: it has"):
-        asyncio.run(constraints_of("hermes").constraint(ChatQuery([Message("user", "Go.")], tools=many, tool_choice="required")))
+        asyncio.run(
+            constraints_of("hermes").constraint(ChatQuery([Message("user", "Go.")], tools=many, tool_choice="required"))
+        )
 
 
 def test_wrong_choices_are_refused(assistant: LocalAssistant) -> None:

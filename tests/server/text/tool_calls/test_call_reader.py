@@ -26,8 +26,16 @@ XML_CALL = ("weather", '{"city": "Bern", "days": 3}')
 READ: dict[str, tuple[Format, str, Found]] = {
     "a call": (Hermes, f"<tool_call>\n{W}\n</tool_call>", Found("", [W_CALL])),
     "text before a call": (Hermes, f"I look.\n\n<tool_call>{F}</tool_call>\n", Found("I look.", [F_CALL])),
-    "text around calls": (Hermes, f"A <tool_call>{F}</tool_call> b <tool_call>{W}</tool_call>\nc ", Found("A b\nc", [F_CALL, W_CALL])),
-    "several calls": (Hermes, f"<tool_call>\n{F}\n</tool_call>\n<tool_call>\n{W}\n</tool_call>", Found("", [F_CALL, W_CALL])),
+    "text around calls": (
+        Hermes,
+        f"A <tool_call>{F}</tool_call> b <tool_call>{W}</tool_call>\nc ",
+        Found("A b\nc", [F_CALL, W_CALL]),
+    ),
+    "several calls": (
+        Hermes,
+        f"<tool_call>\n{F}\n</tool_call>\n<tool_call>\n{W}\n</tool_call>",
+        Found("", [F_CALL, W_CALL]),
+    ),
     "no closing tag": (Hermes, f"<tool_call>\n{F}", Found("", [F_CALL])),
     "no closing tags": (Hermes, f"<tool_call>\n{F}\n<tool_call>{W}", Found("", [F_CALL, W_CALL])),
     "no outer brace": (Hermes, '<tool_call>{"name": "f", "arguments": {"a": 1}\n</tool_call>', Found("", [F_CALL])),
@@ -44,7 +52,11 @@ READ: dict[str, tuple[Format, str, Found]] = {
         '<tool_call>{"name": "f", "arguments": "{\\"a\\": \\"\\\\u00e9 \\ud83d\\ude00\\"}"}</tool_call>',
         Found("", [("f", '{"a": "\\u00e9 😀"}')]),
     ),
-    "line end in a text": (Hermes, '<tool_call>{"name": "f", "arguments": {"a": "x\ny"}}', Found("", [("f", '{"a": "x\\ny"}')])),
+    "line end in a text": (
+        Hermes,
+        '<tool_call>{"name": "f", "arguments": {"a": "x\ny"}}',
+        Found("", [("f", '{"a": "x\\ny"}')]),
+    ),
     "cut arguments": (Hermes, '<tool_call>{"name": "f", "arguments": {"a": "Be', Found("", [("f", '{"a": "Be')])),
     "unknown function": (Hermes, '<tool_call>{"name": "g", "arguments": {}}</tool_call>', Found("", [("g", "{}")])),
     "cut name": (Hermes, 'Well <tool_call>{"name": "f', Found('Well {"name": "f', [])),
@@ -80,20 +92,32 @@ READ: dict[str, tuple[Format, str, Found]] = {
     "Llama's text": (Llama, "{x}", Found("{x}", [])),
     "Mistral": (Mistral, f'[TOOL_CALLS] [{F}, {W[:-1]}, "id": "abcdefghi"}}]', Found("", [F_CALL, W_CALL])),
     "Mistral, cut": (Mistral, f"Well.[TOOL_CALLS][{F}, ", Found("Well.,", [F_CALL])),
-    "newer Mistral": (Mistral, '[TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]g[CALL_ID]12[ARGS]{}', Found("", [F_CALL, ("g", "{}")])),
+    "newer Mistral": (
+        Mistral,
+        '[TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]g[CALL_ID]12[ARGS]{}',
+        Found("", [F_CALL, ("g", "{}")]),
+    ),
     "Mistral's list": (Mistral, "[1, 2]", Found("[1, 2]", [])),
     "Qwen3-Coder": (Qwen3Coder, f"Yes.\n<tool_call>\n{XML_W}\n</tool_call>", Found("Yes.", [XML_CALL])),
     "Qwen3-Coder without a tag": (Qwen3Coder, f"{XML_W}\n</tool_call>\n{XML_W}", Found("", [XML_CALL, XML_CALL])),
     "Qwen3-Coder, not closed": (Qwen3Coder, f"<tool_call>{XML_W[:-11]}", Found("", [XML_CALL])),
     "Qwen3-Coder, cut": (Qwen3Coder, f"<tool_call>{XML_W[:-30]}", Found("", [("weather", '{"city": "Bern"')])),
-    "Qwen3-Coder, no parameters": (Qwen3Coder, "<tool_call><function=f>\n</function></tool_call>", Found("", [("f", "{}")])),
+    "Qwen3-Coder, no parameters": (
+        Qwen3Coder,
+        "<tool_call><function=f>\n</function></tool_call>",
+        Found("", [("f", "{}")]),
+    ),
     "Qwen3-Coder, values": (
         Qwen3Coder,
         "<tool_call><function=weather><parameter=city>\n 5\n\n</parameter><parameter=hourly>True</parameter>"
         '<parameter=tags>\n["a", 1]\n</parameter><parameter=days>soon "1"</function>',
         Found("", [("weather", '{"city": " 5\\n", "hourly": true, "tags": ["a", 1], "days": "soon \\"1\\""}')]),
     ),
-    "Qwen3-Coder, an unknown function without a tag": (Qwen3Coder, "<function=g></function>", Found("<function=g></function>", [])),
+    "Qwen3-Coder, an unknown function without a tag": (
+        Qwen3Coder,
+        "<function=g></function>",
+        Found("<function=g></function>", []),
+    ),
 }
 
 
@@ -105,7 +129,8 @@ def test_calls_are_read(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in READ if case not in ("another marker", "no object", "cut name", "Llama's code", "Mistral, cut")]
+    "case",
+    [case for case in READ if case not in ("another marker", "no object", "cut name", "Llama's code", "Mistral, cut")],
 )
 def test_tags_may_be_text(case: str) -> None:
     """A tokenizer without the markers spells the tags, and the calls are the same."""
@@ -117,12 +142,15 @@ def test_tags_may_be_text(case: str) -> None:
 def test_any_split_gives_the_same(data: st.DataObject, case: str, parallel: bool) -> None:
     """However an answer is cut into tokens, and however many of them come at a time, its text and calls are the same.
 
-    No token is lost or changes its place, except those after the first call of an answer that ends there.
+    No token is lost or changes its place, except those after the first call of an answer that ends
+    there.
     """
     format, answer, _ = READ[case]
     pieces: list[str] = []
     for piece in split_at_markers(answer):
-        cuts = [] if piece in MARKERS else sorted(data.draw(st.sets(st.integers(1, max(len(piece) - 1, 1)), max_size=12)))
+        cuts = (
+            [] if piece in MARKERS else sorted(data.draw(st.sets(st.integers(1, max(len(piece) - 1, 1)), max_size=12)))
+        )
         pieces += [one for one in (piece[i:j] for i, j in zip([0, *cuts], [*cuts, None], strict=True)) if one]
     tokens = tokens_of(pieces)
     out = read(format, tokens, parallel=parallel, at_a_time=data.draw(st.integers(1, 5)))
@@ -132,7 +160,18 @@ def test_any_split_gives_the_same(data: st.DataObject, case: str, parallel: bool
     assert len(out) == len(tokens) or not parallel
 
 
-PIECES = [*MARKERS, *'{}[]",: \\\n`<>', "name", "arguments", "f", "```json", "<function=", "</function>", "<parameter=", "</parameter>"]
+PIECES = [
+    *MARKERS,
+    *'{}[]",: \\\n`<>',
+    "name",
+    "arguments",
+    "f",
+    "```json",
+    "<function=",
+    "</function>",
+    "<parameter=",
+    "</parameter>",
+]
 
 
 @given(pieces=st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3))))
@@ -151,7 +190,10 @@ def test_any_answer_is_read(format: Format, pieces: list[str]) -> None:
 def test_tokens_of_a_call_are_marked() -> None:
     """The tokens of a call have its index and no text, and what they add joins to the call."""
     tokens = read(
-        Hermes, tokens_of(["Hi", " ", "<tool_call>", "\n", '{"name": "f", "', 'arguments": {"a"', ": 1", "}}", "\n", "</tool_call>"])
+        Hermes,
+        tokens_of(
+            ["Hi", " ", "<tool_call>", "\n", '{"name": "f", "', 'arguments": {"a"', ": 1", "}}", "\n", "</tool_call>"]
+        ),
     )
 
     assert [token.part is not None and token.part.call for token in tokens] == [False, False, *[0] * 8]
@@ -166,7 +208,21 @@ def test_arguments_stream() -> None:
     reader = CallReader(Hermes, MARKERS, OFFERED, str)
     counts = []
     for token in tokens_of(
-        ["Hi", " ", "you", " ", "<tool_call>", '{"name": "f"', ', "arguments": ', "{", '"a": ', '"b', 'c"', "}}", "</tool_call>"]
+        [
+            "Hi",
+            " ",
+            "you",
+            " ",
+            "<tool_call>",
+            '{"name": "f"',
+            ', "arguments": ',
+            "{",
+            '"a": ',
+            '"b',
+            'c"',
+            "}}",
+            "</tool_call>",
+        ]
     ):
         counts.append(len(reader.feed([token])))  # noqa: PERF401
     assert counts == [1, 0, 2, 0, 0, 0, 0, 5, 1, 1, 1, 1, 1]

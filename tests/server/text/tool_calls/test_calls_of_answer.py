@@ -53,7 +53,9 @@ def test_a_probability_for_each_argument() -> None:
 def test_parts_of_characters_count() -> None:
     """A token that holds only a part of a value's character counts."""
     first, last = tokens_of(['{"name": "f", "arguments": {"a": "', '"}}'], logprob=-1.0)
-    parts = [replace(first, text=text, bytes=data) for text, data in (("", b"\xf0\x9f"), ("", b"\x98"), ("😀", b"\x80"))]
+    parts = [
+        replace(first, text=text, bytes=data) for text, data in (("", b"\xf0\x9f"), ("", b"\x98"), ("😀", b"\x80"))
+    ]
     assert field_probabilities(read(Hermes, [*tokens_of(["<tool_call>"]), first, *parts, last]), 0) == {"/a": exp(-4.0)}
 
 
@@ -73,7 +75,10 @@ def test_fields_of_tags() -> None:
         "</function>",
     ]
     tokens = [replace(token, logprob=-float(2**number)) for number, token in enumerate(tokens_of(pieces))]
-    assert field_probabilities(read(Qwen3Coder, tokens), 0) == {"/city": exp(-(2**3 + 2**4 + 2**5)), "/days": exp(-(2**8))}
+    assert field_probabilities(read(Qwen3Coder, tokens), 0) == {
+        "/city": exp(-(2**3 + 2**4 + 2**5)),
+        "/days": exp(-(2**8)),
+    }
 
 
 def test_broken_arguments_have_no_fields() -> None:
@@ -83,7 +88,9 @@ def test_broken_arguments_have_no_fields() -> None:
     assert field_probabilities(tokens, 0) == {}
 
 
-@pytest.mark.parametrize(("arguments", "whole"), [("{}", True), ('{"a": ', False), ("[]", False), ('{"a":' * 10**5, False)])
+@pytest.mark.parametrize(
+    ("arguments", "whole"), [("{}", True), ('{"a": ', False), ("[]", False), ('{"a":' * 10**5, False)]
+)
 def test_whole_arguments(arguments: str, whole: bool) -> None:
     """Only the text of a JSON object is whole."""
     assert is_whole(ToolCall("1", "f", arguments)) is whole

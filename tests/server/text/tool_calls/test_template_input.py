@@ -35,11 +35,19 @@ def test_messages_have_only_their_fields() -> None:
 
 def test_tools_have_the_fields_of_training() -> None:
     """A function has its name, description and parameters, in that order, and nothing else."""
-    given = {"function": {"strict": True, "parameters": {"b": 1, "a": 2}, "description": None, "name": "f"}, "type": "function"}
-    assert json.dumps(template_tools([given])) == '[{"type": "function", "function": {"name": "f", "parameters": {"b": 1, "a": 2}}}]'
+    given = {
+        "function": {"strict": True, "parameters": {"b": 1, "a": 2}, "description": None, "name": "f"},
+        "type": "function",
+    }
+    assert (
+        json.dumps(template_tools([given]))
+        == '[{"type": "function", "function": {"name": "f", "parameters": {"b": 1, "a": 2}}}]'
+    )
 
 
-@pytest.mark.parametrize("tool", [{}, {"type": "function"}, {"type": "function", "function": {"name": ""}}, {"type": "x", "function": {}}])
+@pytest.mark.parametrize(
+    "tool", [{}, {"type": "function"}, {"type": "function", "function": {"name": ""}}, {"type": "x", "function": {}}]
+)
 def test_other_tools_are_refused(tool: dict[str, Any]) -> None:
     """A tool that is not a function is refused by its number."""
     with pytest.raises(InvalidRequestError, match=r"tools\[1\] is not a function"):
@@ -82,10 +90,14 @@ def test_nothing_is_dropped(source: str, messages: list[Message], tools: list[di
 def test_a_message_with_calls_cannot_be_continued() -> None:
     """A message that ends with calls is complete."""
     with pytest.raises(InvalidRequestError, match="cannot be continued"):
-        ChatTemplate(TOKENIZER, "m").encode([USER, Message("assistant", tool_calls=[ToolCall("1", "f", "{}")])], continue_last=True)
+        ChatTemplate(TOKENIZER, "m").encode(
+            [USER, Message("assistant", tool_calls=[ToolCall("1", "f", "{}")])], continue_last=True
+        )
 
 
-TEXT = st.lists(st.one_of(st.sampled_from([*MARKERS, "<tool", "_call>", "\\u003c", "\ue000", '"', "\n"]), st.text(max_size=3))).map("".join)
+TEXT = st.lists(
+    st.one_of(st.sampled_from([*MARKERS, "<tool", "_call>", "\\u003c", "\ue000", '"', "\n"]), st.text(max_size=3))
+).map("".join)
 
 
 @pytest.mark.process

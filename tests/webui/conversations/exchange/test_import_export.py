@@ -31,7 +31,13 @@ from support.page.scripted_assistant import tokens
 
 SETTINGS = TurnSettings(model="m", system="Be brief.\nPlease.", temperature=0.5, seed=7)
 VALUE = StoredField(
-    path="/a", value=True, probability=0.5, mass=0.25, decided=1, other=StoredOther(value=None, probability=0.5), tokens=(1, 2)
+    path="/a",
+    value=True,
+    probability=0.5,
+    mass=0.25,
+    decided=1,
+    other=StoredOther(value=None, probability=0.5),
+    tokens=(1, 2),
 )
 DETAILS = StoredDetails(fields=(VALUE,))
 USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decode=0.75)
@@ -54,7 +60,9 @@ def id(store: ConversationStore) -> str:
     store.append(answer, "Like", pack(tokens("Li", "ke")))
     store.append(answer, " so", pack(tokens(" so")))
     store.finish(answer, FinishReason.ERROR, USAGE, "It broke.", DETAILS)
-    other = store.add("ann", id, question, ASSISTANT, "Like", model="m", origin=answer, branched=1, batches=[pack(tokens("Li", "ke"))])
+    other = store.add(
+        "ann", id, question, ASSISTANT, "Like", model="m", origin=answer, branched=1, batches=[pack(tokens("Li", "ke"))]
+    )
     store.add("ann", id, other, USER, "Thanks")
     store.select_version("ann", id, answer)
     return id
@@ -79,7 +87,8 @@ class TestJson:
         }
         assert found["settings"] == SETTINGS.record()
         assert [
-            (one["id"], one["parent"], one["role"], one["text"], one["origin"], one["branched"], one["chosen"]) for one in messages
+            (one["id"], one["parent"], one["role"], one["text"], one["origin"], one["branched"], one["chosen"])
+            for one in messages
         ] == [
             (1, None, "user", "How?", None, None, 2),
             (2, 1, "assistant", "Like so", None, None, None),
@@ -87,13 +96,23 @@ class TestJson:
             (4, 3, "user", "Thanks", None, None, None),
         ]
         assert [one["t"] for one in messages[1]["tokens"]] == ["Li", "ke", " so"]
-        assert (messages[1]["end"], messages[1]["error"], messages[1]["usage"]["decode"], messages[1]["settings"]["seed"]) == (
+        assert (
+            messages[1]["end"],
+            messages[1]["error"],
+            messages[1]["usage"]["decode"],
+            messages[1]["settings"]["seed"],
+        ) == (
             "error",
             "It broke.",
             0.75,
             7,
         )
-        assert (messages[0]["settings"], messages[0]["model"], messages[0]["usage"], messages[0]["tokens"]) == (None, "", None, [])
+        assert (messages[0]["settings"], messages[0]["model"], messages[0]["usage"], messages[0]["tokens"]) == (
+            None,
+            "",
+            None,
+            [],
+        )
 
     def test_every_key_is_described(self, store: ConversationStore, id: str) -> None:
         """The description of the format names every key of a file."""
@@ -113,7 +132,9 @@ class TestJson:
         with pytest.raises(NotFoundError):
             store.conversation("ann", copy)
 
-    @pytest.mark.parametrize(("write", "name"), [(import_export.as_json, "a.json"), (import_export.as_markdown, "a.md")])
+    @pytest.mark.parametrize(
+        ("write", "name"), [(import_export.as_json, "a.json"), (import_export.as_markdown, "a.md")]
+    )
     def test_pin_and_folder(
         self, store: ConversationStore, id: str, write: Callable[[ConversationStore, str, str], str], name: str
     ) -> None:
@@ -191,9 +212,17 @@ class TestJson:
             (("leaf",), 0, "leaf: Input should be greater than or equal to 1."),
             (("more",), 1, "more: Extra inputs are not permitted."),
             (("settings",), [], "settings: Input should be an object."),
-            (("settings", "temperature"), "hot", "The setting temperature of a turn must be of the type float, not 'hot'."),
+            (
+                ("settings", "temperature"),
+                "hot",
+                "The setting temperature of a turn must be of the type float, not 'hot'.",
+            ),
             (("settings", "temperature"), -1, "temperature must be 0 (greedy), or between 0.0001 and 100, not -1."),
-            (("settings", "shoe_size"), 44, "There is no setting 'shoe_size': remove it, or use a newer version of Pellucid."),
+            (
+                ("settings", "shoe_size"),
+                44,
+                "There is no setting 'shoe_size': remove it, or use a newer version of Pellucid.",
+            ),
             (("messages",), {}, "messages: Input should be a valid array."),
             (("messages", 1), "text", "messages.1: Input should be an object."),
             (("messages", 1, "id"), 3, "Message 2 has the id 3: ids must be 1, 2, 3, ..."),
@@ -210,8 +239,16 @@ class TestJson:
             (("messages", 2, "branched"), 2, "Message 3 has no token 2, at which it should branch."),
             (("messages", 2, "chosen"), 2, "Message 3 is not the parent of its chosen message, 2."),
             (("messages", 2, "chosen"), 9, "Message 3 is not the parent of its chosen message, 9."),
-            (("messages", 2, "begins"), 2, "Message 3 does not come after message 2, at which the model should begin to read."),
-            (("messages", 2, "summary"), "s", "Message 3 has a summary, but no message at which the model begins to read."),
+            (
+                ("messages", 2, "begins"),
+                2,
+                "Message 3 does not come after message 2, at which the model should begin to read.",
+            ),
+            (
+                ("messages", 2, "summary"),
+                "s",
+                "Message 3 has a summary, but no message at which the model begins to read.",
+            ),
             (("messages", 1, "tokens", 0), 5, None),
             (("messages", 1, "tokens", 0, "l"), "low", None),
         ],
@@ -273,7 +310,9 @@ class TestFiles:
         """The type of a file follows from its content, whatever its name is."""
         for text in (import_export.as_json(store, "ann", id), import_export.as_markdown(store, "ann", id)):
             assert store.conversation("bob", import_export.read(store, "bob", text, name)).title == 'A "title"'
-        with pytest.raises(InvalidRequestError, match=r"cannot be imported: It is no export that Pellucid can read: choose one of"):
+        with pytest.raises(
+            InvalidRequestError, match=r"cannot be imported: It is no export that Pellucid can read: choose one of"
+        ):
             import_export.read(store, "ann", "{}", name)
 
     def test_packed(self) -> None:
@@ -296,20 +335,32 @@ class TestFiles:
     def test_no_text(self) -> None:
         """An image is not a conversation."""
         with pytest.raises(
-            InvalidRequestError, match=r"^a\.png is not UTF-8 text: choose a file that ends in \.json, \.jsonl, \.md or \.zip\.$"
+            InvalidRequestError,
+            match=r"^a\.png is not UTF-8 text: choose a file that ends in \.json, \.jsonl, \.md or \.zip\.$",
         ):
             import_export.unpacked(gzip.compress(b"\x89PNG"), "a.png")
 
     def test_a_mark_in_front(self, store: ConversationStore, id: str) -> None:
         """A file may begin with a byte order mark."""
-        for text, name in ((import_export.as_json(store, "ann", id), "a.json"), (import_export.as_markdown(store, "ann", id), "a.md")):
+        for text, name in (
+            (import_export.as_json(store, "ann", id), "a.json"),
+            (import_export.as_markdown(store, "ann", id), "a.md"),
+        ):
             assert import_export.read(store, "bob", "\ufeff" + text, name)
 
 
 def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSettings = SETTINGS) -> Conversation:
     """Create a conversation with one version of each message."""
     nodes = {
-        n: Node(n, n - 1 or None, USER if n % 2 else ASSISTANT, text, float(n), model="" if n % 2 else model, end=FinishReason.STOP)
+        n: Node(
+            n,
+            n - 1 or None,
+            USER if n % 2 else ASSISTANT,
+            text,
+            float(n),
+            model="" if n % 2 else model,
+            end=FinishReason.STOP,
+        )
         for n, text in enumerate(texts, 1)
     }
     return Conversation("c", title, settings, 1.0, float(max(len(texts), 1)), len(texts) or None, nodes)
@@ -318,7 +369,12 @@ def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSetting
 def same(found: Archive, conversation: Conversation) -> None:
     """Assert that the path of a conversation was restored."""
     back = found.conversation
-    assert (back.title, back.settings, back.created, found.tokens) == (conversation.title, conversation.settings, conversation.created, {})
+    assert (back.title, back.settings, back.created, found.tokens) == (
+        conversation.title,
+        conversation.settings,
+        conversation.created,
+        {},
+    )
     fields = [(node.role, node.text, node.model, node.end, node.created) for node in conversation.path()]
     assert [(node.role, node.text, node.model, node.end, node.created) for node in back.path()] == fields
 
@@ -360,7 +416,11 @@ class TestMarkdown:
         found = chain("question", "answer", "more", "<!-- pellucid-1 end -->")
         nodes = {**found.nodes, 4: replace(found.nodes[4], begins=3, summary="<!-- pellucid-2 -->\n\nSummary")}
         (*_, last) = from_markdown(to_markdown(replace(found, nodes=nodes))).conversation.path()
-        assert (last.begins, last.summary, last.text) == (3, "<!-- pellucid-2 -->\n\nSummary", "<!-- pellucid-1 end -->")
+        assert (last.begins, last.summary, last.text) == (
+            3,
+            "<!-- pellucid-2 -->\n\nSummary",
+            "<!-- pellucid-1 end -->",
+        )
 
     @pytest.mark.parametrize(
         "text",
@@ -390,7 +450,9 @@ class TestMarkdown:
     @given(
         st.lists(
             st.lists(
-                st.sampled_from(["```", "~~~", "\n", "<!-- pellucid-1 ", "end -->", "## User", "---\n", " ", "x", "é", "\r\n"])
+                st.sampled_from(
+                    ["```", "~~~", "\n", "<!-- pellucid-1 ", "end -->", "## User", "---\n", " ", "x", "é", "\r\n"]
+                )
                 | st.text(max_size=2)
             ).map("".join),
             max_size=4,
@@ -409,7 +471,9 @@ class TestMarkdown:
         conversation = chain(*texts, title=title, model=title, settings=settings)
         same(from_markdown(to_markdown(conversation)), conversation)
 
-    @pytest.mark.parametrize("text", ["```python\nx = 1", "~~~~\nx\n~~~\n", "````\n```", "- ```\n  x", "> ```\n> x", "```"])
+    @pytest.mark.parametrize(
+        "text", ["```python\nx = 1", "~~~~\nx\n~~~\n", "````\n```", "- ```\n  x", "> ```\n> x", "```"]
+    )
     def test_code_that_is_not_closed(self, text: str) -> None:
         """A message that ends inside a code block does not include the next messages in it."""
         html = str(MarkdownIt().render(to_markdown(chain("q", text, "*after*")).split("\n---\n", 1)[1]))
@@ -453,10 +517,19 @@ class TestMarkdown:
             (('created: "', 'created: "x'), None),
             (('created: "1970', 'created: "1960'), None),
             (("top_k: 0", "top_k: -1"), "top_k must be 0 (off) or more, not -1."),
-            (("top_k: 0", "shoe_size: 44"), "There is no setting 'shoe_size': remove it, or use a newer version of Pellucid."),
+            (
+                ("top_k: 0", "shoe_size: 44"),
+                "There is no setting 'shoe_size': remove it, or use a newer version of Pellucid.",
+            ),
             (("<!-- pellucid-1 end -->", ""), "It is incomplete: the last mark is missing."),
-            (("## User\n", ""), "Message 1 is not in the exported format: keep its comment, its heading and the empty lines."),
-            (('"role": "user"', '"role": "system"'), "The comment of message 1 is wrong (Input should be 'user' or 'assistant')."),
+            (
+                ("## User\n", ""),
+                "Message 1 is not in the exported format: keep its comment, its heading and the empty lines.",
+            ),
+            (
+                ('"role": "user"', '"role": "system"'),
+                "The comment of message 1 is wrong (Input should be 'user' or 'assistant').",
+            ),
             (('"role": "user", ', ""), "The comment of message 1 is wrong (Field required)."),
             (('"end": "stop"', '"end": "tired"'), None),
         ],
@@ -511,7 +584,9 @@ def archives(draw: st.DrawFn) -> Archive:
             continued=draw(st.none() | st.integers(0, 9)),
         )
     leaf = draw(st.sampled_from([None, *nodes]))
-    conversation = Conversation("", draw(st.text(max_size=5)), SETTINGS, draw(st.floats(0, 1e10)), draw(st.floats(0, 1e10)), leaf, nodes)
+    conversation = Conversation(
+        "", draw(st.text(max_size=5)), SETTINGS, draw(st.floats(0, 1e10)), draw(st.floats(0, 1e10)), leaf, nodes
+    )
     return Archive(conversation, kept)
 
 

@@ -38,7 +38,11 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
 
 def load(store: ConversationStore, content: object, name: str = "export.json") -> Imported:
     """Import a file: JSON of a value, a text, or bytes."""
-    data = content if isinstance(content, bytes) else (content if isinstance(content, str) else json.dumps(content)).encode()
+    data = (
+        content
+        if isinstance(content, bytes)
+        else (content if isinstance(content, str) else json.dumps(content)).encode()
+    )
     return import_export.read_file(store, "ann", gzip.compress(data), name, SHOWN)
 
 
@@ -66,9 +70,29 @@ def refusal(store: ConversationStore, content: object, name: str = "export.json"
 def webui_chat(**messages: Any) -> dict[str, Any]:
     """Return a chat of open-webui with a branch: a question with two answers, the first of which is shown and continued."""
     found = {
-        "q": {"id": "q", "parentId": None, "childrenIds": ["a1", "a2"], "role": "user", "content": "How?", "timestamp": 1700000000},
-        "a1": {"parentId": "q", "role": "assistant", "content": "So.", "model": "llama3:8b", "timestamp": 1700000005, "done": True},
-        "a2": {"parentId": "q", "role": "assistant", "content": "Otherwise.", "model": "qwen:7b", "timestamp": 1700000009},
+        "q": {
+            "id": "q",
+            "parentId": None,
+            "childrenIds": ["a1", "a2"],
+            "role": "user",
+            "content": "How?",
+            "timestamp": 1700000000,
+        },
+        "a1": {
+            "parentId": "q",
+            "role": "assistant",
+            "content": "So.",
+            "model": "llama3:8b",
+            "timestamp": 1700000005,
+            "done": True,
+        },
+        "a2": {
+            "parentId": "q",
+            "role": "assistant",
+            "content": "Otherwise.",
+            "model": "qwen:7b",
+            "timestamp": 1700000009,
+        },
         "q2": {"parentId": "a1", "role": "user", "content": "Why?", "timestamp": 1700000020},
     }
     chat = {
@@ -77,7 +101,14 @@ def webui_chat(**messages: Any) -> dict[str, Any]:
         "history": {"currentId": "q2", "messages": found | messages},
         "messages": [],
     }
-    return {"id": "x", "title": "Ways", "chat": chat, "created_at": 1700000000, "updated_at": 1700000020, "pinned": False}
+    return {
+        "id": "x",
+        "title": "Ways",
+        "chat": chat,
+        "created_at": 1700000000,
+        "updated_at": 1700000020,
+        "pinned": False,
+    }
 
 
 class TestOpenWebui:
@@ -101,19 +132,35 @@ class TestOpenWebui:
     def test_what_is_left_out(self, store: ConversationStore) -> None:
         """Images, files, tools and unknown roles are left out and named; replies to them are attached to what is above."""
         chat = webui_chat(
-            q2={"parentId": "a1", "role": "user", "content": "", "files": [{"type": "image", "url": "data:x"}, {"type": "file"}]},
+            q2={
+                "parentId": "a1",
+                "role": "user",
+                "content": "",
+                "files": [{"type": "image", "url": "data:x"}, {"type": "file"}],
+            },
             t={"parentId": "q2", "role": "tool", "content": "12"},
             a3={"parentId": "t", "role": "assistant", "content": "A cat."},
             c={"parentId": "a3", "role": "critic", "content": "Hm."},
-            q3={"parentId": "c", "role": "user", "content": [{"type": "text", "text": "And this?"}, {"type": "image_url"}]},
+            q3={
+                "parentId": "c",
+                "role": "user",
+                "content": [{"type": "text", "text": "And this?"}, {"type": "image_url"}],
+            },
             failed={"parentId": "q3", "role": "assistant", "content": "", "error": {"content": "No memory."}},
         )
         chat["chat"]["history"]["currentId"] = "failed"
         imported = load(store, chat)
         found = store.conversation("ann", imported.ids[0])
-        assert said(found)[2:] == [("user", "[image left out]"), ("assistant", "A cat."), ("user", "And this?"), ("assistant", "")]
+        assert said(found)[2:] == [
+            ("user", "[image left out]"),
+            ("assistant", "A cat."),
+            ("user", "And this?"),
+            ("assistant", ""),
+        ]
         assert (found.path()[-1].end, found.path()[-1].error) == (FinishReason.ERROR, "No memory.")
-        assert imported.left_out.sentence() == ("2 images, 1 file, 1 message of tools and 1 message of the role “critic” were left out.")
+        assert imported.left_out.sentence() == (
+            "2 images, 1 file, 1 message of tools and 1 message of the role “critic” were left out."
+        )
 
     def test_old_list(self, store: ConversationStore) -> None:
         """An old export, which has a list of messages only, is read; times in milliseconds are converted."""
@@ -134,7 +181,11 @@ class TestOpenWebui:
             (("chat", "history", "messages"), [], "Its messages are not an object."),
             (("chat", "history"), None, "It has no messages of a person or a model."),
             (("chat", "history", "messages", "q"), "text", "One of its messages is not an object."),
-            (("chat", "history", "messages", "q", "content"), 5, "The content of a message is neither text nor a list of parts."),
+            (
+                ("chat", "history", "messages", "q", "content"),
+                5,
+                "The content of a message is neither text nor a list of parts.",
+            ),
             (
                 ("chat", "history", "messages", "q", "parentId"),
                 "q2",
@@ -171,13 +222,22 @@ def chatgpt_conversation(**nodes: Any) -> dict[str, Any]:
         "system": {"parent": "root", "message": chatgpt_message("system", "")},
         "q1": {"parent": "system", "message": chatgpt_message("user", "Weather?")},
         "q2": {"parent": "system", "message": chatgpt_message("user", "Weather in Rome?")},
-        "think": {"parent": "q2", "message": {"author": {"role": "assistant"}, "content": {"content_type": "thoughts", "thoughts": []}}},
+        "think": {
+            "parent": "q2",
+            "message": {"author": {"role": "assistant"}, "content": {"content_type": "thoughts", "thoughts": []}},
+        },
         "a": {"parent": "think", "message": chatgpt_message("assistant", "I look.", metadata={"model_slug": "gpt-4o"})},
         "call": {"parent": "a", "message": chatgpt_message("assistant", "search('Rome')", recipient="browser")},
         "result": {"parent": "call", "message": chatgpt_message("tool", "Sunny")},
         "b": {"parent": "result", "message": chatgpt_message("assistant", "Sunny\ue200cite\ue202turn0\ue201.")},
     }
-    return {"title": None, "create_time": 1690000000, "update_time": 1690000099, "mapping": mapping | nodes, "current_node": "b"}
+    return {
+        "title": None,
+        "create_time": 1690000000,
+        "update_time": 1690000099,
+        "mapping": mapping | nodes,
+        "current_node": "b",
+    }
 
 
 class TestChatGpt:
@@ -196,7 +256,10 @@ class TestChatGpt:
         other = chatgpt_conversation() | {"title": "Other", "update_time": 1600000000}
         empty = {"title": "Empty", "mapping": {"root": {"parent": None, "message": None}}}
         imported = load(store, [chatgpt_conversation(), other, empty])
-        assert [(row.title, row.updated) for row in store.list("ann")] == [("Weather?", 1690000099.0), ("Other", 1600000000.0)]
+        assert [(row.title, row.updated) for row in store.list("ann")] == [
+            ("Weather?", 1690000099.0),
+            ("Other", 1600000000.0),
+        ]
         assert "1 empty conversation" in imported.left_out.sentence()
         assert len(store.list("ann", "rome")) == 2
 
@@ -204,7 +267,10 @@ class TestChatGpt:
         """Images and recordings are left out, transcripts and code are text, and hidden messages are counted."""
         image = {"content_type": "image_asset_pointer", "asset_pointer": "file-service://x"}
         speech = {"content_type": "audio_transcription", "text": "What is it?"}
-        code = {"author": {"role": "assistant"}, "content": {"content_type": "code", "language": "python", "text": "print(1)"}}
+        code = {
+            "author": {"role": "assistant"},
+            "content": {"content_type": "code", "language": "python", "text": "print(1)"},
+        }
         hidden = chatgpt_message(
             "user", "My profile", kind="user_editable_context", metadata={"is_visually_hidden_from_conversation": True}
         )
@@ -212,27 +278,43 @@ class TestChatGpt:
             "h": {"parent": None, "message": hidden},
             "q": {
                 "parent": "h",
-                "message": chatgpt_message("user", image, speech, {"content_type": "audio_asset_pointer"}, kind="multimodal_text"),
+                "message": chatgpt_message(
+                    "user", image, speech, {"content_type": "audio_asset_pointer"}, kind="multimodal_text"
+                ),
             },
             "a": {"parent": "q", "message": code},
         }
         imported = load(store, [{"title": "T", "mapping": mapping}])
-        assert said(store.conversation("ann", imported.ids[0])) == [("user", "What is it?"), ("assistant", "```python\nprint(1)\n```")]
+        assert said(store.conversation("ann", imported.ids[0])) == [
+            ("user", "What is it?"),
+            ("assistant", "```python\nprint(1)\n```"),
+        ]
         assert imported.left_out.sentence() == "1 hidden message, 1 image and 1 recording were left out."
 
     @pytest.mark.parametrize(
         ("nodes", "sentence"),
         [
             ({"q1": 5}, "One of the nodes of its mapping is not an object."),
-            ({"q1": {"parent": "root", "message": {"author": "me"}}}, "One of its messages is not an object with an author."),
-            ({"root": {"parent": "b", "message": None}}, "Two of its messages have the same id, or a message is its own parent."),
+            (
+                {"q1": {"parent": "root", "message": {"author": "me"}}},
+                "One of its messages is not an object with an author.",
+            ),
+            (
+                {"root": {"parent": "b", "message": None}},
+                "Two of its messages have the same id, or a message is its own parent.",
+            ),
         ],
     )
     def test_broken(self, store: ConversationStore, nodes: dict[str, Any], sentence: str) -> None:
         """A broken conversation is refused in a sentence, and nothing of the whole file is saved."""
         assert refusal(store, [chatgpt_conversation(**nodes)]) == sentence
-        assert refusal(store, [chatgpt_conversation(), {"mapping": 5}]) == "Conversation 2: Its mapping is not an object."
-        assert refusal(store, [chatgpt_conversation(), webui_chat()]) == "Conversation 2: It is not in the format of the first one."
+        assert (
+            refusal(store, [chatgpt_conversation(), {"mapping": 5}]) == "Conversation 2: Its mapping is not an object."
+        )
+        assert (
+            refusal(store, [chatgpt_conversation(), webui_chat()])
+            == "Conversation 2: It is not in the format of the first one."
+        )
 
 
 def zipped(method: int = zipfile.ZIP_DEFLATED, **files: str) -> bytes:
@@ -326,10 +408,16 @@ class TestOpenAiMessages:
         [
             ([*MESSAGES, {"role": "user"}], UNKNOWN),
             ({"messages": [*MESSAGES, 5]}, "Message 4 is not an object with a role and a content."),
-            ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}, "A part of the type text has no text."),
+            (
+                {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+                "A part of the type text has no text.",
+            ),
             ([{"role": "system", "content": "Be brief."}], "It has no messages of a person or a model."),
             ({"messages": []}, UNKNOWN),
-            ('{"messages": []}\n{"messages"', "Line 2 is not valid JSON (Expecting ':' delimiter: line 1 column 12 (char 11))."),
+            (
+                '{"messages": []}\n{"messages"',
+                "Line 2 is not valid JSON (Expecting ':' delimiter: line 1 column 12 (char 11)).",
+            ),
         ],
     )
     def test_broken(self, store: ConversationStore, content: object, sentence: str) -> None:
@@ -345,7 +433,9 @@ KEYS = (
 
 
 class TestHostile:
-    @pytest.mark.parametrize("content", ["[" * 100_000, '{"messages":' * 50_000, '[{"mapping":{"a":{"parent":' + "[" * 100_000])
+    @pytest.mark.parametrize(
+        "content", ["[" * 100_000, '{"messages":' * 50_000, '[{"mapping":{"a":{"parent":' + "[" * 100_000]
+    )
     def test_depth(self, store: ConversationStore, content: str) -> None:
         """A file of any depth is refused, and harms nothing."""
         assert refusal(store, content).startswith("It is not valid JSON")
@@ -372,7 +462,12 @@ class TestHostile:
     @hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.sampled_from(["user", "assistant", "text"]),
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats()
+            | st.text(max_size=3)
+            | st.sampled_from(["user", "assistant", "text"]),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
             max_leaves=25,
         )

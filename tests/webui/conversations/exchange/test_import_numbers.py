@@ -61,7 +61,20 @@ FILE = {
     "messages": [QUESTION, ANSWER, ANSWER | {"id": 3, "origin": 2, "branched": 0}],
 }
 
-NEVER = ["NaN", "Infinity", "-Infinity", "1e308", "1e999", "-1e30", "1" + "0" * 30, "1" + "0" * 5000, "true", "false", str(2**63), "[]"]
+NEVER = [
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e308",
+    "1e999",
+    "-1e30",
+    "1" + "0" * 30,
+    "1" + "0" * 5000,
+    "true",
+    "false",
+    str(2**63),
+    "[]",
+]
 """JSON that is not a valid number in a conversation."""
 
 Place = tuple[str | int, ...]

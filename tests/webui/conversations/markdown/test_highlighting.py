@@ -59,7 +59,10 @@ def test_every_character_stays(text: str, language: str) -> None:
 
 
 def test_code_that_takes_too_long() -> None:
-    """Code that takes too long is shown as it is. The process is not lost by it, and the next code is highlighted."""
+    """Code that takes too long is shown as it is.
+
+    The process is not lost by it, and the next code is highlighted.
+    """
     process = process_number()
     assert highlighted(SLOW, "java") == escape(SLOW)
     assert "<span" in highlighted("class After {}\n", "java")

@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 from pellucid_webui.conversations.markdown import highlighting
 from pellucid_webui.conversations.markdown.formulas import ELEMENTS
 from pellucid_webui.conversations.markdown.highlighting import MAX_CODE_CHARACTERS, MAX_LINE_CHARACTERS
-from pellucid_webui.conversations.markdown.markdown_to_html import MAX_NESTING, IncrementalMarkdown, blocks, open_fence, styles
+from pellucid_webui.conversations.markdown.markdown_to_html import (
+    MAX_NESTING,
+    IncrementalMarkdown,
+    blocks,
+    open_fence,
+    styles,
+)
 
 TAGS = {
     "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "bdi",
@@ -251,7 +257,10 @@ def test_growing_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost(IncrementalMarkdown().blocks) * 5 < cost(blocks)
 
 
-LONG = "# One\n\nTwo *three*\n\n- four\n- five\n\n```python\nsix = 7\n```\n\n| a | b |\n|---|---|\n| 8 | 9 |\n\n> ten\n\n" * 3
+LONG = (
+    "# One\n\nTwo *three*\n\n- four\n- five\n\n```python\nsix = 7\n```\n\n| a | b |\n|---|---|\n| 8 | 9 |\n\n> ten\n\n"
+    * 3
+)
 
 
 def test_a_growing_text_changes_its_last_blocks() -> None:
@@ -313,7 +322,14 @@ def test_pictures() -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        *("javascript:alert(1)", "JAVASCRIPT:alert(1)", "java&#10;script:x", "&#106;avascript:x", "vbscript:x", "data:text/html,x"),
+        *(
+            "javascript:alert(1)",
+            "JAVASCRIPT:alert(1)",
+            "java&#10;script:x",
+            "&#106;avascript:x",
+            "vbscript:x",
+            "data:text/html,x",
+        ),
         *(
             "data:image/png;base64,AA",
             "file:///etc/passwd",
@@ -359,10 +375,12 @@ class TestCode:
         assert "&lt;b&gt;" in html
 
     @pytest.mark.parametrize(
-        "language", ["", "python", "c", "html", "json", "rust", "makefile", "text", "no such language", "diff", "yaml", "bash"]
+        "language",
+        ["", "python", "c", "html", "json", "rust", "makefile", "text", "no such language", "diff", "yaml", "bash"],
     )
     @pytest.mark.parametrize(
-        "source", ["    indented\n\tby a tab\n\n\n  and spaces  \n", "\n\nx\n", "\ufeffx\n", "\u2028\n", "a\x0bb\x0c\n", ""]
+        "source",
+        ["    indented\n\tby a tab\n\n\n  and spaces  \n", "\n\nx\n", "\ufeffx\n", "\u2028\n", "a\x0bb\x0c\n", ""],
     )
     def test_every_character_stays(self, language: str, source: str) -> None:
         """Highlighting keeps every character of the code."""
@@ -415,18 +433,30 @@ class TestCode:
 class TestFormulas:
     @pytest.mark.parametrize(
         "formula",
-        ["\\(x^2 + y_1\\)", "\\[x\\]", "$x$", "$a_i * b_i$", "$$\\int_0^1 x\\,dx$$", "\\(\\frac{1}{2} < 3\\)", "$\\$5$", "$x\ny$"],
+        [
+            "\\(x^2 + y_1\\)",
+            "\\[x\\]",
+            "$x$",
+            "$a_i * b_i$",
+            "$$\\int_0^1 x\\,dx$$",
+            "\\(\\frac{1}{2} < 3\\)",
+            "$\\$5$",
+            "$x\ny$",
+        ],
     )
     def test_within_a_line(self, formula: str) -> None:
         """A formula becomes MathML next to its source with all backslashes, and nothing in it is read as Markdown."""
         html = as_html(f"Take {formula}, *then*.")
         found = re.fullmatch(
-            r'<p>Take <span class="pl-formula[^"]*"[^>]* data-source="([^"]*)"><math.*</math></span>, <em>then</em>.</p>\n', html
+            r'<p>Take <span class="pl-formula[^"]*"[^>]* data-source="([^"]*)"><math.*</math></span>, <em>then</em>.</p>\n',
+            html,
         )
         assert found is not None
         assert found[1] == escape(formula)
 
-    @pytest.mark.parametrize("formula", ["$\\nothing{x}$", "\\(\\frac{1}\\)", "$\\href{javascript:alert(1)}{x}$", "$$\\def\\a{b}\\a$$"])
+    @pytest.mark.parametrize(
+        "formula", ["$\\nothing{x}$", "\\(\\frac{1}\\)", "$\\href{javascript:alert(1)}{x}$", "$$\\def\\a{b}\\a$$"]
+    )
     def test_shown_as_source(self, formula: str) -> None:
         """A formula that cannot be rendered is shown as its source."""
         assert as_html(f"Take {formula}.") == f'<p>Take <code class="pl-math">{escape(formula)}</code>.</p>\n'
@@ -455,7 +485,18 @@ class TestFormulas:
 
     @pytest.mark.parametrize(
         "text",
-        ["It costs $5 and $10.", "$HOME and $PATH", "$A/$B", "a $ b $ c", "5$ and 6$", "\\\\(x\\\\)", "$$\n\nx", "$$", "\\(", "\\( \\)"],
+        [
+            "It costs $5 and $10.",
+            "$HOME and $PATH",
+            "$A/$B",
+            "a $ b $ c",
+            "5$ and 6$",
+            "\\\\(x\\\\)",
+            "$$\n\nx",
+            "$$",
+            "\\(",
+            "\\( \\)",
+        ],
     )
     def test_what_is_none(self, text: str) -> None:
         """Prices, variables of a shell, escaped marks and open ones are text."""

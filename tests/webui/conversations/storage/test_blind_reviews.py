@@ -11,10 +11,22 @@ import pytest
 
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid.system.api_keys import LOCAL
-from pellucid_webui.conversations.storage.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict, next_pair
+from pellucid_webui.conversations.storage.blind_reviews import (
+    AnswerPair,
+    Judgement,
+    Review,
+    Reviews,
+    Verdict,
+    next_pair,
+)
 from pellucid_webui.views.review import NO_RATER, NO_REVIEWS, ReviewView
 
-REVIEW = Review("first", "big, greedy", "small, greedy", tuple(AnswerPair(f"prompt {n}", f"a says {n}", f"b says {n}") for n in range(20)))
+REVIEW = Review(
+    "first",
+    "big, greedy",
+    "small, greedy",
+    tuple(AnswerPair(f"prompt {n}", f"a says {n}", f"b says {n}") for n in range(20)),
+)
 
 
 @pytest.fixture
@@ -33,7 +45,12 @@ class TestReviews:
 
     def test_the_last_word_holds(self, reviews: Reviews) -> None:
         """The latest judgement of a rater on a pair counts; those of other raters are unaffected."""
-        for pair, rater, verdict in [(1, "ann", Verdict.A), (0, "bob", Verdict.NEITHER), (1, "ann", Verdict.B), (1, "bob", Verdict.BOTH)]:
+        for pair, rater, verdict in [
+            (1, "ann", Verdict.A),
+            (0, "bob", Verdict.NEITHER),
+            (1, "ann", Verdict.B),
+            (1, "bob", Verdict.BOTH),
+        ]:
             reviews.judge("first", Judgement(pair, rater, verdict, ("clearer",), "hm"))
         assert reviews.judgements("first") == [
             Judgement(0, "bob", Verdict.NEITHER, ("clearer",), "hm", 7.0),
@@ -99,7 +116,10 @@ class TestReviews:
             reviews.judge("first", Judgement(0, "ann", Verdict.A))
         finally:
             os.umask(before)
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "reviews", *(tmp_path / "reviews").iterdir()]}
+        modes = {
+            path.name: stat.S_IMODE(path.stat().st_mode)
+            for path in [tmp_path / "reviews", *(tmp_path / "reviews").iterdir()]
+        }
         assert modes == {"reviews": 0o700, "first.json": 0o600, "first.judgements.jsonl": 0o600}
 
 
@@ -114,7 +134,11 @@ def test_sides() -> None:
 def test_next_pair() -> None:
     """A rater continues with the first pair that they have not judged, whatever others have judged."""
     judged = [Judgement(0, "ann", Verdict.A), Judgement(1, "bob", Verdict.A), Judgement(2, "ann", Verdict.A)]
-    assert (next_pair(REVIEW, judged, "ann"), next_pair(REVIEW, judged, "bob"), next_pair(REVIEW, [], "ann")) == (1, 0, 0)
+    assert (next_pair(REVIEW, judged, "ann"), next_pair(REVIEW, judged, "bob"), next_pair(REVIEW, [], "ann")) == (
+        1,
+        0,
+        0,
+    )
     assert next_pair(REVIEW, [Judgement(n, "ann", Verdict.A) for n in range(20)], "ann") is None
 
 
@@ -135,7 +159,15 @@ class TestReviewView:
             assert shown["pair"] == number
             assert "greedy" not in str(shown)
             side = next(side for side in ("left", "right") if "a says" in str(shown[side]))
-            await act(reviews, verb="judge", review="first", rater="ann", pair=number, verdict=side, reasons=["clearer", "prettier"])
+            await act(
+                reviews,
+                verb="judge",
+                review="first",
+                rater="ann",
+                pair=number,
+                verdict=side,
+                reasons=["clearer", "prettier"],
+            )
         assert {(one.verdict, one.reasons) for one in reviews.judgements("first")} == {(Verdict.A, ("clearer",))}
         shown = await act(reviews, verb="look", review="first", rater="ann")
         assert shown["status"] == "You have judged all 20 pairs. To see the results, run: pellucid review first"
@@ -151,7 +183,16 @@ class TestReviewView:
 
     async def test_go_back(self, reviews: Reviews) -> None:
         """A rater can go back to a pair, sees the earlier verdict, and can change it."""
-        await act(reviews, verb="judge", review="first", rater="ann", pair=0, verdict="left", reasons=["shorter"], note="brief")
+        await act(
+            reviews,
+            verb="judge",
+            review="first",
+            rater="ann",
+            pair=0,
+            verdict="left",
+            reasons=["shorter"],
+            note="brief",
+        )
         shown = await act(reviews, verb="show", review="first", rater="ann", pair=0)
         assert (shown["pair"], shown["chosen"], shown["given"], shown["note"]) == (0, "left", ["shorter"], "brief")
         await act(reviews, verb="judge", review="first", rater="ann", pair=0, verdict="both")

@@ -170,7 +170,10 @@ class TestFolders:
         store.folders.rename(ANN, other, "Animals")
         store.close()
         with closing(ConversationStore(path)) as again:
-            assert [(one.name, one.collapsed) for one in again.folders.list(ANN)] == [("Animals", False), ("Food and drink", True)]
+            assert [(one.name, one.collapsed) for one in again.folders.list(ANN)] == [
+                ("Animals", False),
+                ("Food and drink", True),
+            ]
             assert {one.title: one.folder for one in again.list(ANN)} == {"Bread": folder, "Birds": other}
             assert again.folders.delete(ANN, folder) == [bread]
             assert {one.title: one.folder for one in again.list(ANN)} == {"Bread": None, "Birds": other}
@@ -195,7 +198,9 @@ class TestFolders:
         assert (store.folders.list(BOB), [one.name for one in store.folders.list(ANN)]) == ([], ["Hers"])
         assert [one.folder for one in store.list(BOB)] == [None]
 
-    @pytest.mark.parametrize(("name", "sentence"), [("", "has no name"), (" \n", "has no name"), ("x" * (MAX_NAME + 1), "at most 100")])
+    @pytest.mark.parametrize(
+        ("name", "sentence"), [("", "has no name"), (" \n", "has no name"), ("x" * (MAX_NAME + 1), "at most 100")]
+    )
     def test_names(self, store: ConversationStore, name: str, sentence: str) -> None:
         """A folder has a name of limited length; half an emoji becomes U+FFFD."""
         folder = store.folders.create(ANN, "x\ud83d")
@@ -244,7 +249,11 @@ class TestDeleted:
 
     def test_erased_after_its_days(self, store: ConversationStore, path: Path, clock: Clock) -> None:
         """After KEPT_DAYS nothing of a deleted conversation is in the file, when the store looks for it or at the next start."""
-        kept, gone, later = create(store, "Kept", "kept"), create(store, "Confidential", "xylophone"), create(store, "Later", "zeppelin")
+        kept, gone, later = (
+            create(store, "Kept", "kept"),
+            create(store, "Confidential", "xylophone"),
+            create(store, "Later", "zeppelin"),
+        )
         store.delete(ANN, gone)
         clock.now += 1.0
         store.delete(ANN, later)
@@ -301,7 +310,10 @@ class TestMatches:
         (found,) = store.list(ANN, "sour milk")
         assert found.match is not None
         assert found.match.count == 3
-        assert found.match.snippet.translate({2: None, 3: None}) == store.conversation(ANN, id).nodes[found.match.node or 0].text
+        assert (
+            found.match.snippet.translate({2: None, 3: None})
+            == store.conversation(ANN, id).nodes[found.match.node or 0].text
+        )
         (found,) = store.list(ANN, "bread")
         assert found.match is not None
         assert (found.match.node, found.match.count, found.match.snippet) == (None, 0, "")

@@ -80,7 +80,9 @@ class TestKeeping:
         """Everything about a message is there after the file was closed and opened again."""
         id = store.create(ANN, SETTINGS, "A title")
         (question,) = say(store, id, "Hi")
-        answer = store.add(ANN, id, question, ASSISTANT, "He", settings=SETTINGS, model="m", origin=5, branched=2, batches=["[1]"])
+        answer = store.add(
+            ANN, id, question, ASSISTANT, "He", settings=SETTINGS, model="m", origin=5, branched=2, batches=["[1]"]
+        )
         store.append(answer, "llo", "[2]")
         store.finish(answer, FinishReason.ERROR, USAGE, "It broke.")
         store.close()
@@ -164,7 +166,10 @@ class TestKeeping:
         store.rename(ANN, two, "zwei")
         store.select_version(ANN, two, None)
 
-        assert [(found.title, found.messages, found.match) for found in store.list(ANN)] == [("one", 2, None), ("zwei", 0, None)]
+        assert [(found.title, found.messages, found.match) for found in store.list(ANN)] == [
+            ("one", 2, None),
+            ("zwei", 0, None),
+        ]
 
 
 def test_the_clock_is_set_back(path: Path) -> None:
@@ -233,14 +238,20 @@ class TestOwners:
         """The tests above cover every method of the store."""
         without = {"close", "create", "list", "append", "finish", "discard", "set_view", "restore", "restore_all"}
         others = {"erase", "undelete", "pin", "move"}
-        assert {name for name in vars(ConversationStore) if not name.startswith("_")} == (set(self.VERBS) - others) | without
+        assert {name for name in vars(ConversationStore) if not name.startswith("_")} == (
+            set(self.VERBS) - others
+        ) | without
 
     def test_lists_are_the_owners(self, store: ConversationStore) -> None:
         """Lists and searches have only the owner's conversations."""
         say(store, store.create(ANN, SETTINGS, "Ann's words"), "the secret word")
         store.create(BOB, SETTINGS, "Bob's words")
 
-        assert (titles(store, owner=ANN), titles(store, owner=BOB), titles(store, owner="")) == (["Ann's words"], ["Bob's words"], [])
+        assert (titles(store, owner=ANN), titles(store, owner=BOB), titles(store, owner="")) == (
+            ["Ann's words"],
+            ["Bob's words"],
+            [],
+        )
         assert (titles(store, "secret", owner=BOB), titles(store, "words", owner=BOB)) == ([], ["Bob's words"])
 
 
@@ -310,13 +321,19 @@ class TestSearch:
     def test_operators_are_text(self, three: ConversationStore, search: str) -> None:
         """No search is treated as an operator: it never fails, and finds only its words."""
         for title in titles(three, search):
-            nodes = next(three.conversation(ANN, one.id) for one in three.list(ANN) if one.title == title).nodes.values()
+            nodes = next(
+                three.conversation(ANN, one.id) for one in three.list(ANN) if one.title == title
+            ).nodes.values()
             text = " ".join([title, *(node.text for node in nodes)]).casefold()
             assert all(word in text for word in "".join(c if c.isalnum() else " " for c in search.casefold()).split())
 
     def test_operators_find_nothing_more(self, three: ConversationStore) -> None:
         """OR is a word that must occur, and so are the other operators."""
-        assert (titles(three, "sour OR stop"), titles(three, "near oven"), titles(three, "stop and")) == ([], ["Bread"], ["Café"])
+        assert (titles(three, "sour OR stop"), titles(three, "near oven"), titles(three, "stop and")) == (
+            [],
+            ["Bread"],
+            ["Café"],
+        )
 
     def test_snippet(self, three: ConversationStore) -> None:
         """A snippet shows and marks the matching words; there is none if only the title matches."""
@@ -465,7 +482,9 @@ class Tree(RuleBasedStateMachine):
         """An archive of the conversation has the same tree."""
         archive = self.store.archive(ANN, self.id)
         copy = self.store.conversation(BOB, self.store.restore(BOB, archive))
-        assert [(node.text, node.role) for node in copy.nodes.values()] == [(node.text, node.role) for node in self.now.nodes.values()]
+        assert [(node.text, node.role) for node in copy.nodes.values()] == [
+            (node.text, node.role) for node in self.now.nodes.values()
+        ]
         assert [node.text for node in copy.path()] == [node.text for node in self.now.path()]
 
     @property
@@ -507,12 +526,16 @@ class TestRemoving:
         assert (titles(store), rows(path, "node"), rows(path, "batch")) == (["Kept"], 1, 0)
         assert store.list(ANN, "xylophone") == store.list(ANN, "confidential") == []
         content = b"".join(file.read_bytes() for file in path.parent.iterdir()).lower()
-        assert [word for word in (b"confidential", b"xylophone", b"zeppelin", b"quagmire", b"zygote") if word in content] == []
+        assert [
+            word for word in (b"confidential", b"xylophone", b"zeppelin", b"quagmire", b"zygote") if word in content
+        ] == []
         assert b"kept" in content
 
     def test_a_long_conversation(self, store: ConversationStore, path: Path) -> None:
         """A conversation with more messages than SQLite nests triggers can be erased, and its beginning selected."""
-        nodes = {n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)}
+        nodes = {
+            n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)
+        }
         id = store.restore(ANN, Archive(Conversation("", "long", SETTINGS, 1.0, 1.0, 1500, nodes), {}))
         leaf = store.conversation(ANN, id).leaf
         store.select_version(ANN, id, None)
@@ -547,7 +570,16 @@ class TestArchives:
         id = store.create(ANN, SETTINGS, "A title")
         question, answer, _ = say(store, id, "q", "a", "q2")
         other = store.add(
-            ANN, id, question, ASSISTANT, "a'", settings=SETTINGS, model="m", origin=answer, branched=1, batches=["[1]", "[2]"]
+            ANN,
+            id,
+            question,
+            ASSISTANT,
+            "a'",
+            settings=SETTINGS,
+            model="m",
+            origin=answer,
+            branched=1,
+            batches=["[1]", "[2]"],
         )
         details = StoredDetails(calls=(StoredCall(id="c", name="f", arguments="{}", complete=True, enforced=False),))
         store.finish(other, FinishReason.LENGTH, USAGE, "too long", details)
@@ -562,7 +594,13 @@ class TestArchives:
         assert shown(store, copy, BOB) == ["q", "a", "q2"]
         node = found.conversation.nodes[new[other]]
         assert (node.parent, node.origin, node.branched, node.text) == (new[question], new[answer], 1, "a'")
-        assert (node.settings, node.end, node.usage, node.error, node.created) == (SETTINGS, FinishReason.LENGTH, USAGE, "too long", 5.0)
+        assert (node.settings, node.end, node.usage, node.error, node.created) == (
+            SETTINGS,
+            FinishReason.LENGTH,
+            USAGE,
+            "too long",
+            5.0,
+        )
         assert node.details == details
         assert found.tokens[new[other]] == ["[1]", "[2]"]
         store.select_version(BOB, copy, new[other])
@@ -635,7 +673,9 @@ class TestFiles:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 2")
 
-        with pytest.raises(ConfigError, match=r"another version of Pellucid \(schema 2, this version has 1\): move the file away"):
+        with pytest.raises(
+            ConfigError, match=r"another version of Pellucid \(schema 2, this version has 1\): move the file away"
+        ):
             ConversationStore(path)
 
     @pytest.mark.parametrize("content", [b"no database" * 100, None])
@@ -739,6 +779,8 @@ class TestProcesses:
             numbers = [int(number) for number in answer.text.split()]
             assert numbers == list(range(len(numbers)))
             assert len(numbers) > max([49, *acknowledged])
-            assert [json.loads(batch) for batch in store.tokens(ANN, found.id, answer.id)] == [[number] for number in numbers]
+            assert [json.loads(batch) for batch in store.tokens(ANN, found.id, answer.id)] == [
+                [number] for number in numbers
+            ]
             assert answer.end is None
             store.append(answer.id, "more", "[]")

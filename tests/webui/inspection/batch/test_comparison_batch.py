@@ -77,7 +77,9 @@ def echo() -> Echo:
     return Echo([], reads=reads)
 
 
-def batch(*prompts: str | FilePrompt, seeds: int = 1, a: TurnSettings = A, b: TurnSettings = B, reference: str = "") -> ComparisonBatch:
+def batch(
+    *prompts: str | FilePrompt, seeds: int = 1, a: TurnSettings = A, b: TurnSettings = B, reference: str = ""
+) -> ComparisonBatch:
     found = [FilePrompt(one, n) if isinstance(one, str) else one for n, one in enumerate(prompts, 1)]
     return ComparisonBatch("p.txt", found, reference, [Column("A", a), Column("B", b)], seeds)
 
@@ -94,7 +96,9 @@ async def test_rows() -> None:
     assert [row.figures is not None for row in found.rows] == [True, True]
     (pair,) = found.rows[1].figures.pairs if found.rows[1].figures else ()
     assert pair.difference == 3
-    assert pair.same_tokens == pytest.approx(2 / 5)  # the space in front of a word belongs to it, and here to the token "three " too
+    assert pair.same_tokens == pytest.approx(
+        2 / 5
+    )  # the space in front of a word belongs to it, and here to the token "three " too
     assert [one.tokens for one in found.rows[1].figures.columns] == [2, 3] if found.rows[1].figures else False
     stored = found.rows[1].stored
     assert stored is not None
@@ -125,7 +129,9 @@ async def test_a_stored_comparison_is_the_same() -> None:
 async def test_history_and_system() -> None:
     """The messages before a prompt are sent; a column's own system prompt replaces that of the file."""
     assistant = echo()
-    prompt = FilePrompt("Why?", 1, (Message("system", "from the file"), Message("user", "Hi"), Message("assistant", "Yes?")))
+    prompt = FilePrompt(
+        "Why?", 1, (Message("system", "from the file"), Message("user", "Hi"), Message("assistant", "Yes?"))
+    )
     await run(batch(prompt, b=replace(B, system="of the column")), assistant)
     sent = {one.model: [(message.role, message.content) for message in one.messages] for one in assistant.chat_requests}
     rest = [("user", "Hi"), ("assistant", "Yes?"), ("user", "Why?")]
@@ -187,7 +193,10 @@ async def test_a_row_that_fails() -> None:
 
 
 async def test_rows_that_are_refused() -> None:
-    """If more rows run at the same time than are admitted, fewer do. If none is admitted, the batch says why, and can be resumed."""
+    """If more rows run at the same time than are admitted, fewer do.
+
+    If none is admitted, the batch says why, and can be resumed.
+    """
     assistant = echo()
     assistant.places = 2
     found = await run(batch("one", "two", "three", "four", "five"), assistant)
@@ -217,7 +226,9 @@ async def test_summary() -> None:
     rows = {name: cells for name, *cells in table(found)}
     assert rows[""] == ["mean", "95 % interval", "prompts"]
     assert rows["A: tokens"] == ["2.0", "0.0 to 4.5", "3"]  # 1, 2 and 3: 2 ± 4.303 · 1 / √3
-    assert [name for name in rows if name] == [f"{one.name} (at least)" if one.key == "kl_AB" else one.name for one in figures(found)]
+    assert [name for name in rows if name] == [
+        f"{one.name} (at least)" if one.key == "kl_AB" else one.name for one in figures(found)
+    ]
 
 
 async def test_a_single_prompt_with_seeds() -> None:
@@ -264,7 +275,12 @@ async def test_reference() -> None:
     [
         (1, 0, A, "Seeds must be a whole number from 1 to 5000, not 0."),
         (3, MAX_ROWS // 2, A, "3 prompts with 2500 seeds each are 7500 comparisons: a batch has at most 5000."),
-        (1, 2, replace(A, temperature=0), "All columns are greedy (temperature 0), so every seed gives the same answers"),
+        (
+            1,
+            2,
+            replace(A, temperature=0),
+            "All columns are greedy (temperature 0), so every seed gives the same answers",
+        ),
         (1, 2, replace(A, seed=LARGEST), "Column A: with 2 seeds the last one would be larger than"),
     ],
 )

@@ -19,7 +19,9 @@ VALUES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50)
 @given(st.integers(1, 5000))
 def test_quantile(freedom: int) -> None:
     """The quantile is that of SciPy; beyond 1,000 degrees of freedom to 0.2 %."""
-    assert student_quantile(freedom) == pytest.approx(float(stats.t.ppf(0.975, freedom)), rel=1e-6 if freedom <= 1000 else 2e-3)
+    assert student_quantile(freedom) == pytest.approx(
+        float(stats.t.ppf(0.975, freedom)), rel=1e-6 if freedom <= 1000 else 2e-3
+    )
 
 
 @given(VALUES)

@@ -14,8 +14,12 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Message
 from pellucid_webui.inspection.batch.prompt_file import MAX_PROMPTS, FilePrompt, read_prompts
 
-PROMPTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1).filter(lambda text: text.strip() != "")
-"""Any text that a prompt can be, in the form in which a file is decoded: with line feeds as line ends."""
+PROMPTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1).filter(
+    lambda text: text.strip() != ""
+)
+"""Any text that a prompt can be, in the form in which a file is decoded: with line feeds as line
+ends.
+"""
 
 LINES = PROMPTS.filter(lambda text: "\n" not in text)
 
@@ -61,9 +65,15 @@ def test_any_file(name: str, text: str) -> None:
 
 def test_messages() -> None:
     """Messages end with the prompt; those before it are its history."""
-    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Yes?"},
+    ]
     (found,) = read_prompts("a.jsonl", json.dumps({"messages": [*messages, {"role": "user", "content": "Why?"}]}))
-    assert found == FilePrompt("Why?", 1, (Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Yes?")))
+    assert found == FilePrompt(
+        "Why?", 1, (Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Yes?"))
+    )
 
 
 def test_half_characters() -> None:
@@ -83,7 +93,10 @@ def test_half_characters() -> None:
         ('{"prompt": "  "}', "the prompt is empty."),
         ('{"prompt": "x", "reference": 7}', "reference must be text, not 7."),
         ('{"messages": []}', "messages must be a list of messages, not []."),
-        ('{"messages": [{"role": "tool", "content": "x"}]}', "message 1 must have a role, one of system, user, assistant, not tool."),
+        (
+            '{"messages": [{"role": "tool", "content": "x"}]}',
+            "message 1 must have a role, one of system, user, assistant, not tool.",
+        ),
         ('{"messages": [{"role": "user", "content": null}]}', "the content of message 1 must be text, not null."),
         (
             '{"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "x"}]}',
@@ -107,7 +120,10 @@ def test_wrong_json(line: str, reason: str) -> None:
     ("text", "reason"),
     [
         ("id,text\n1,x\n", "Line 1: there is no column prompt among the columns id, text."),
-        ("prompt\nx\n\nx,y\n", "Line 4: it has more cells than the head, 2 instead of 1; put texts that have commas in quotes."),
+        (
+            "prompt\nx\n\nx,y\n",
+            "Line 4: it has more cells than the head, 2 instead of 1; put texts that have commas in quotes.",
+        ),
         ('id,prompt\n1,"a\nb"\n2,\n', "Line 4: the prompt is empty."),
         ('prompt\n"never closed\n', "Line 2: this is not CSV (unexpected end of data)."),
     ],

@@ -6,12 +6,20 @@ import json
 
 import pytest
 
-from pellucid_webui.conversations.answer_details import StoredArgument, StoredCall, StoredDetails, StoredField, StoredOther
+from pellucid_webui.conversations.answer_details import (
+    StoredArgument,
+    StoredCall,
+    StoredDetails,
+    StoredField,
+    StoredOther,
+)
 from pellucid_webui.views.chat.answer_tree import MAX_ROWS, trees
 
 
 def value(path: str, value: str | float | bool | None = 1, probability: float = 0.5, **more: object) -> StoredField:
-    return StoredField.model_validate({"path": path, "value": value, "probability": probability, "mass": 1.0, "decided": 1, **more})
+    return StoredField.model_validate(
+        {"path": path, "value": value, "probability": probability, "mass": 1.0, "decided": 1, **more}
+    )
 
 
 def answer(text: str, *fields: StoredField) -> list[dict[str, object]]:
@@ -55,7 +63,13 @@ def test_what_a_value_shows() -> None:
 def test_an_incomplete_answer() -> None:
     """Of an answer that ended early the whole values are shown, below the keys that they are under."""
     rows = answer('{"a": {"b": [1, "x"], "c": 2, "d": "unf', value("/a/b/0"), value("/a/b/1", "x"), value("/a/c", 2))
-    assert lines(rows) == [(1, "a", "", None), (2, "b", "", None), (3, "0", "1", 0.5), (3, "1", '"x"', 0.5), (2, "c", "2", 0.5)]
+    assert lines(rows) == [
+        (1, "a", "", None),
+        (2, "b", "", None),
+        (3, "0", "1", 0.5),
+        (3, "1", '"x"', 0.5),
+        (2, "c", "2", 0.5),
+    ]
 
 
 def test_long_answers_are_cut() -> None:
@@ -78,10 +92,15 @@ def test_thousands_of_brackets() -> None:
     ],
 )
 def test_calls(complete: bool, enforced: bool, remarks: list[str]) -> None:
-    """A call is a tree with its function's name; words say whether it is complete and enforced. Unfinished arguments stay text."""
+    """A call is a tree with its function's name; words say whether it is complete and enforced.
+
+    Unfinished arguments stay text.
+    """
     arguments = '{"city": "Rome"}' if complete else '{"city": "Ro'
     fields = (StoredArgument(path="/city", probability=0.9, tokens=(2, 4)),) if complete else ()
-    call = StoredCall(id="c", name="get_weather", arguments=arguments, complete=complete, enforced=enforced, fields=fields)
+    call = StoredCall(
+        id="c", name="get_weather", arguments=arguments, complete=complete, enforced=enforced, fields=fields
+    )
     (tree,) = trees("", StoredDetails(calls=(call,)))
     assert (tree["title"], tree["isCall"], tree["remarks"]) == ("get_weather", True, remarks)
     assert lines(tree["rows"]) == ([(1, "city", '"Rome"', 0.9)] if complete else [(1, "", arguments, None)])

@@ -65,7 +65,13 @@ async def test_keys(browser_page: Page) -> None:
         await browser_page.keyboard.press(key)
         return str(await browser_page.evaluate(FOCUSED))
 
-    assert [await at(key) for key in ("ArrowUp", "ArrowDown", "ArrowRight", "ArrowDown", "ArrowLeft")] == ["0", "1", "2", "3", "1"]
+    assert [await at(key) for key in ("ArrowUp", "ArrowDown", "ArrowRight", "ArrowDown", "ArrowLeft")] == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "1",
+    ]
     assert await at("ArrowLeft") == "1"
     await expect(items.nth(1)).to_have_attribute("aria-expanded", "false")
     await expect(browser_page.locator("[role=treeitem]:visible")).to_have_count(3)
@@ -94,13 +100,24 @@ async def test_mouse(browser_page: Page) -> None:
 
 
 @pytest.mark.parametrize("theme", ["", "dark"])
-@pytest.mark.parametrize("browser_page", [{"viewport": {"width": width, "height": 700}} for width in (360, 1280)], indirect=True)
+@pytest.mark.parametrize(
+    "browser_page", [{"viewport": {"width": width, "height": 700}} for width in (360, 1280)], indirect=True
+)
 async def test_accessibility(browser_page: Page, theme: str) -> None:
     """Axe finds nothing wrong in both themes, narrow and wide, and a long key or value does not make the page scroll sideways."""
     long = row("k" * 200, '"' + "v" * 500 + '"', 0.4, mass=0.1, tokens=[1, 2])
-    call = {**TREE, "title": "get_weather", "isCall": True, "remarks": ["complete"], "rows": [*TREE["rows"], long], "isCut": True}
+    call = {
+        **TREE,
+        "title": "get_weather",
+        "isCall": True,
+        "remarks": ["complete"],
+        "rows": [*TREE["rows"], long],
+        "isCut": True,
+    }
     await show_tree(browser_page, call, theme)
-    assert await browser_page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert (
+        await browser_page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    )
     violations = (await Axe().run(browser_page)).response["violations"]
     assert not violations, [(one["id"], [node["failureSummary"] for node in one["nodes"]]) for one in violations]
     await expect(browser_page.get_by_role("tree", name="Call of get_weather with probabilities")).to_be_visible()

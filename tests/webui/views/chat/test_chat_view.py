@@ -119,14 +119,24 @@ async def test_controls_that_say_nothing(store: ConversationStore) -> None:
     """Actions that start no answer ignore the controls; those that start one report an invalid setting, and save nothing."""
     view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
-    node = list(store.conversation("me", str((await payloads(view, tab, verb="send", text="Hello", messageId="a"))[-1]["id"])).nodes)[1]
+    node = list(
+        store.conversation(
+            "me", str((await payloads(view, tab, verb="send", text="Hello", messageId="a"))[-1]["id"])
+        ).nodes
+    )[1]
 
     async def reported(verb: str, **more: Any) -> str:
         shown = [one async for one in view.act(tab, {"verb": verb, **more}, broken)][-1]
         return str(shown["notice"]["text"])
 
-    assert [await reported(verb, node=node) for verb in ("refresh", "toggleTokens", "selectVersion", "stop", "undo")] == [""] * 5
-    assert await reported("send", text="x", messageId="b") == await reported("retry", node=node) == "Top-p is empty: enter a number."
+    assert [
+        await reported(verb, node=node) for verb in ("refresh", "toggleTokens", "selectVersion", "stop", "undo")
+    ] == [""] * 5
+    assert (
+        await reported("send", text="x", messageId="b")
+        == await reported("retry", node=node)
+        == "Top-p is empty: enter a number."
+    )
     assert len(store.conversation("me", str(tab.conversation)).nodes) == 2
 
 
@@ -135,8 +145,12 @@ async def test_unknown_action(store: ConversationStore) -> None:
     view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
-    assert (await payloads(view, tab, verb="fly"))[-1]["notice"]["text"] == "The chat has no action 'fly': reload the page."
-    assert (await payloads(view, tab, verb="selectVersion", node="1"))[-1]["notice"]["text"] == "The page sent no valid node: reload it."
+    assert (await payloads(view, tab, verb="fly"))[-1]["notice"][
+        "text"
+    ] == "The chat has no action 'fly': reload the page."
+    assert (await payloads(view, tab, verb="selectVersion", node="1"))[-1]["notice"][
+        "text"
+    ] == "The page sent no valid node: reload it."
 
 
 async def test_another_conversation_opened_meanwhile(store: ConversationStore) -> None:
@@ -153,7 +167,10 @@ async def test_another_conversation_opened_meanwhile(store: ConversationStore) -
 
     shown = [one async for one in view.follow(tab)][-1]
     assert (shown["id"], shown["messages"]) == (other, [])
-    assert shown["delivered"] == {"id": "a", "conversation": next(one.id for one in store.list("me") if one.id != other)}
+    assert shown["delivered"] == {
+        "id": "a",
+        "conversation": next(one.id for one in store.list("me") if one.id != other),
+    }
     assert store.conversation("me", other).settings.system == "other"
 
 
@@ -181,7 +198,9 @@ async def test_too_long_while_another_stream_begins(store: ConversationStore) ->
     await view.turns.wait_until_idle()
     after = (await payloads(view, tab, verb="refresh"))[-1]
     assert [shown | {"order": 0} async for shown in before] == [after | {"order": 0}]
-    assert after["context"]["notice"]["text"].startswith("Your message and the system prompt are 90 tokens long, and scripted can read 64")
+    assert after["context"]["notice"]["text"].startswith(
+        "Your message and the system prompt are 90 tokens long, and scripted can read 64"
+    )
 
 
 class StoreReadSlowly(ConversationStore):
@@ -216,7 +235,9 @@ async def test_ended_while_the_conversation_is_read(tmp_path: Path) -> None:
         assert (shown["live"], message["text"], message["end"]) == (None, "yes!", "stop")
 
 
-async def test_the_event_loop_goes_on_during_highlighting(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_event_loop_goes_on_during_highlighting(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Other requests are served while the code of an answer is highlighted, both while the answer grows and when it has ended."""
     waiting: list[threading.Event] = []
     asked: list[str] = []
@@ -261,7 +282,9 @@ async def test_finished_messages_are_drawn_once(store: ConversationStore, monkey
     assert len(drawn) == 2
 
 
-async def test_many_tabs_share_the_pace_of_their_user(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_tabs_share_the_pace_of_their_user(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The more tabs of a user follow answers, the longer each waits between two payloads; other users' tabs are not affected."""
     counted: list[int] = []
 
@@ -300,7 +323,9 @@ async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> No
     """An open answer that another request stops shows all its tokens, including those generated after it was opened."""
     go_on = asyncio.Event()
     view = ChatView(
-        store, shared(ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]])), Turns()
+        store,
+        shared(ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]])),
+        Turns(),
     )
     tab = TabState("me")
     sent = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
@@ -311,7 +336,12 @@ async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> No
     go_on.set()
     await first(toggled, lambda shown: len(unpack(shown["live"]["tokens"])) == 4)
     shown = (await payloads(view, tab, verb="stop", node=node))[-1]  # which also ends the payloads of "toggleTokens"
-    assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == ["one ", "two ", "three ", "four "]
+    assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == [
+        "one ",
+        "two ",
+        "three ",
+        "four ",
+    ]
 
 
 @dataclass
@@ -366,9 +396,13 @@ class TestTokensOfAMessage:
 
 async def test_nothing_to_add(store: ConversationStore) -> None:
     """A continued version without further text says so; its tokens are open if the answer's were."""
-    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]])), Turns())
+    view = ChatView(
+        store, shared(ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]])), Turns()
+    )
     tab = TabState("me")
-    node = list(store.conversation("me", (await payloads(view, tab, verb="send", text="Hi", messageId="a"))[-1]["id"]).nodes)[1]
+    node = list(
+        store.conversation("me", (await payloads(view, tab, verb="send", text="Hi", messageId="a"))[-1]["id"]).nodes
+    )[1]
     await payloads(view, tab, verb="toggleTokens", node=node)
     shown = (await payloads(view, tab, verb="resume", node=node))[-1]
     answer = json.loads(shown["messages"][-1])

@@ -54,9 +54,12 @@ def file(name: str, content: object) -> dict[str, str]:
 
 
 async def test_what_opens(listed: ConversationList, store: ConversationStore) -> None:
-    """Actions return whether they have opened something. A refresh never has, even if the chat shows something else meanwhile.
+    """Actions return whether they have opened something.
 
-    For after an opening the page puts back the settings of the conversation, over what the user types there.
+    A refresh never has, even if the chat shows something else meanwhile.
+
+    For after an opening the page puts back the settings of the conversation, over what the user
+    types there.
     """
     tab = TabState(ME)
     refreshing = asyncio.create_task(listed.act(tab, {"verb": "refresh"}))
@@ -92,7 +95,11 @@ async def test_delete_and_undo(listed: ConversationList, store: ConversationStor
     shown, _ = await listed.act(tab, {"verb": "delete", "id": id})
 
     assert (shown["items"], shown["open"], [one["id"] for one in shown["deleted"]]) == ([], None, [id])
-    assert {name: shown["removed"][name] for name in ("id", "title", "wasOpen")} == {"id": id, "title": "Hello", "wasOpen": True}
+    assert {name: shown["removed"][name] for name in ("id", "title", "wasOpen")} == {
+        "id": id,
+        "title": "Hello",
+        "wasOpen": True,
+    }
     await asyncio.wait_for(listed.chats.turns.wait_until_idle(), 30)
     shown, _ = await listed.act(tab, {"verb": "restore", "id": id, "open": True})
     assert ([one["id"] for one in shown["items"]], shown["open"], shown["deleted"]) == ([id], id, [])
@@ -100,7 +107,9 @@ async def test_delete_and_undo(listed: ConversationList, store: ConversationStor
     assert [shown["id"] async for shown in answering] == [id]
 
 
-async def test_a_list_that_was_overtaken(listed: ConversationList, store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_list_that_was_overtaken(
+    listed: ConversationList, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A list that was read before a change is older than the list with the change, also if it is ready later: the page ignores it."""
     id, tab, read = create(store, "Before"), TabState(ME), store.list
     newer: list[dict[str, Any]] = []
@@ -143,7 +152,9 @@ async def test_a_match(listed: ConversationList, store: ConversationStore) -> No
         assert store.conversation(ME, id).leaf == branch
 
 
-async def test_pinned_are_never_cut(listed: ConversationList, store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pinned_are_never_cut(
+    listed: ConversationList, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A list that is too long loses its oldest conversations, but none that is pinned or in a folder."""
     monkeypatch.setattr(conversation_list, "MAX_LISTED", 3)
     ids = [create(store, str(number)) for number in range(5)]
@@ -151,7 +162,11 @@ async def test_pinned_are_never_cut(listed: ConversationList, store: Conversatio
     await listed.act(tab, {"verb": "pin", "id": ids[0], "pinned": True})
     shown, _ = await listed.act(tab, {"verb": "createFolder", "name": "F", "ids": [ids[1]]})
     assert ([one["title"] for one in shown["items"]], shown["isCut"]) == (["4", "1", "0"], True)
-    assert [(one["pinned"], one["folder"] is not None) for one in shown["items"]] == [(False, False), (False, True), (True, False)]
+    assert [(one["pinned"], one["folder"] is not None) for one in shown["items"]] == [
+        (False, False),
+        (False, True),
+        (True, False),
+    ]
 
 
 async def test_a_deleted_folder(listed: ConversationList, store: ConversationStore) -> None:
@@ -160,7 +175,9 @@ async def test_a_deleted_folder(listed: ConversationList, store: ConversationSto
     (folder,) = (await listed.act(tab, {"verb": "createFolder", "name": "F", "ids": [id]}))[0]["folders"]
     shown, _ = await listed.act(tab, {"verb": "deleteFolder", "id": folder["id"]})
     assert (shown["folders"], shown["items"][0]["folder"], shown["removed"]["title"]) == ([], None, "F")
-    shown, _ = await listed.act(tab, {"verb": "createFolder", "name": shown["removed"]["title"], "ids": shown["removed"]["ids"]})
+    shown, _ = await listed.act(
+        tab, {"verb": "createFolder", "name": shown["removed"]["title"], "ids": shown["removed"]["ids"]}
+    )
     assert shown["items"][0]["folder"] == shown["folders"][0]["id"]
 
 
@@ -168,7 +185,11 @@ async def test_imports(listed: ConversationList, store: ConversationStore) -> No
     """An import opens its first conversation, says what was left out, and gives it the model and sampling that are shown."""
     tab = TabState(ME)
     await listed.chats.save_settings(tab, lambda: TurnSettings(model="m", temperature=0.25, system="Mine."))
-    messages = [{"role": "user", "content": "Hi"}, {"role": "tool", "content": "x"}, {"role": "assistant", "content": "Hello"}]
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "tool", "content": "x"},
+        {"role": "assistant", "content": "Hello"},
+    ]
     shown, _ = await listed.act(tab, file("one.json", messages))
     assert (shown["notice"]["text"], shown["notice"]["wrong"]) == ("1 message of tools was left out.", False)
     assert store.conversation(ME, str(tab.conversation)).settings == TurnSettings(model="m", temperature=0.25)

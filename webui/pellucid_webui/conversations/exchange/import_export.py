@@ -55,13 +55,15 @@ class Imported:
 def read_file(store: ConversationStore, owner: str, data: bytes, name: str, settings: TurnSettings) -> Imported:
     """Save the conversations in a gzipped file as new ones of this owner.
 
-    Those of other programs have no settings of their own: they get the model and the sampling of ``settings``. Raises
-    InvalidRequestError, which names the file and what is wrong with it; nothing is saved then.
+    Those of other programs have no settings of their own: they get the model and the sampling of
+    ``settings``. Raises InvalidRequestError, which names the file and what is wrong with it;
+    nothing is saved then.
     """
     content = _unpacked(data, name)
     if content.startswith(ZIP):
         archives, left_out = _named(
-            name, lambda: _foreign([one for text in unzipped(content, MAX_IMPORT_BYTES) for one in _listed(text)], settings)
+            name,
+            lambda: _foreign([one for text in unzipped(content, MAX_IMPORT_BYTES) for one in _listed(text)], settings),
         )
     else:
         text = _decoded(content, name)
@@ -70,14 +72,18 @@ def read_file(store: ConversationStore, owner: str, data: bytes, name: str, sett
 
 
 def unpacked(data: bytes, name: str) -> str:
-    """Return the text of a gzipped file. Raises InvalidRequestError, which names the file, if it is too large or not text."""
+    """Return the text of a gzipped file.
+
+    Raises InvalidRequestError, which names the file, if it is too large or not text.
+    """
     return _decoded(_unpacked(data, name), name)
 
 
 def read(store: ConversationStore, owner: str, text: str, name: str) -> str:
     """Save the conversations in a file's text as new ones of this owner, and return the id of the first one.
 
-    Raises InvalidRequestError, which names the file and what is wrong with it; nothing is saved then.
+    Raises InvalidRequestError, which names the file and what is wrong with it; nothing is saved
+    then.
     """
     return store.restore_all(owner, _named(name, lambda: _archives(text, name, TurnSettings()))[0])[0]
 
@@ -99,7 +105,9 @@ def _decoded(content: bytes, name: str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise InvalidRequestError(f"{name} is not UTF-8 text: choose a file that ends in .json, .jsonl, .md or .zip.") from None
+        raise InvalidRequestError(
+            f"{name} is not UTF-8 text: choose a file that ends in .json, .jsonl, .md or .zip."
+        ) from None
 
 
 def _named(name: str, read: Callable[[], Archives]) -> Archives:
@@ -129,7 +137,9 @@ def _listed(text: str) -> Sequence[ForeignConversation]:
 def _foreign(found: Sequence[ForeignConversation], settings: TurnSettings) -> Archives:
     """Return the conversations that have messages, with the model and the sampling of ``settings``, and all that was left out."""
     own = TurnSettings()
-    plain = replace(settings, answer_format=own.answer_format, schema=own.schema, tools=own.tools, tool_choice=own.tool_choice)
+    plain = replace(
+        settings, answer_format=own.answer_format, schema=own.schema, tools=own.tools, tool_choice=own.tool_choice
+    )
     left_out = LeftOut()
     archives: list[Archive] = []
     now = time.time()

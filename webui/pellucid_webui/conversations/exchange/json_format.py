@@ -1,31 +1,38 @@
 """Exports complete conversations as JSON, and imports them again.
 
-The JSON is an object with these keys, all required except ``pinned``, ``folder`` and the last four of a message; times are in seconds
-since 1970:
+The JSON is an object with these keys, all required except ``pinned``, ``folder`` and the last four
+of a message; times are in seconds since 1970:
 
 - ``format`` "pellucid-conversation" and ``version`` 1
 - ``title``, ``created``, ``updated``
-- ``pinned``: whether it is pinned to the top of the list, and ``folder``: the name of its folder, or null
-- ``settings``: the settings of the next turn (``model``, ``system``, ``temperature``, ``top_p``, ``top_k``, ``min_p``, ``seed``,
-  ``max_tokens``, ``answer_format``, ``schema``, ``tools``, ``tool_choice``)
+- ``pinned``: whether it is pinned to the top of the list, and ``folder``: the name of its folder,
+  or null
+- ``settings``: the settings of the next turn (``model``, ``system``, ``temperature``, ``top_p``,
+  ``top_k``, ``min_p``, ``seed``, ``max_tokens``, ``answer_format``, ``schema``, ``tools``,
+  ``tool_choice``)
 - ``leaf``: the last message of the selected path, or null
 - ``messages``: all versions of all messages, each after its parent, as objects with
 
-  - ``id`` (1, 2, 3, ...) and ``parent`` (null for a first message): those with the same parent are versions of each other
+  - ``id`` (1, 2, 3, ...) and ``parent`` (null for a first message): those with the same parent are
+    versions of each other
   - ``role`` (user or assistant), ``text``, ``created``
   - ``settings`` and ``model``: what generated it; null and "" for a message that a person wrote
-  - ``end``: why it ended (stop, length, cancelled, deadline, superseded or error); null if the server died meanwhile
-  - ``usage``: ``cached``, ``computed`` and ``generated`` tokens, ``queued``, ``prefill`` and ``decode`` seconds, and
-    ``moves``, how often an engine elsewhere was lost, ``accepted`` and ``prediction``, the tokens of a prediction that the answer has and
-    all of them: these three are missing if 0; or null
+  - ``end``: why it ended (stop, length, cancelled, deadline, superseded or error); null if the
+    server died meanwhile
+  - ``usage``: ``cached``, ``computed`` and ``generated`` tokens, ``queued``, ``prefill`` and
+    ``decode`` seconds, and ``moves``, how often an engine elsewhere was lost, ``accepted`` and
+    ``prediction``, the tokens of a prediction that the answer has and all of them: these three are
+    missing if 0; or null
   - ``error``: a sentence about what went wrong, or null
-  - ``origin``: the version from which this one was made, and ``branched``: the token at which the two differ; or null
+  - ``origin``: the version from which this one was made, and ``branched``: the token at which the
+    two differ; or null
   - ``chosen``: the version of the next message that was selected last, or null
-  - ``tokens``: records, as ``compact_tokens`` describes them; they cover the end of the text, and all of it except a beginning that a
-    person wrote
-  - ``details``: the values of a JSON answer, or the tool calls, as ``answer_details`` describes them; missing for other messages
-  - ``begins`` and ``summary``: the first message that the model reads from this answer on, and the summary that it reads instead of
-    those before; missing where that does not change
+  - ``tokens``: records, as ``compact_tokens`` describes them; they cover the end of the text, and
+    all of it except a beginning that a person wrote
+  - ``details``: the values of a JSON answer, or the tool calls, as ``answer_details`` describes
+    them; missing for other messages
+  - ``begins`` and ``summary``: the first message that the model reads from this answer on, and the
+    summary that it reads instead of those before; missing where that does not change
   - ``continued``: the characters that a continued answer had before; missing for other messages
 """
 
@@ -110,7 +117,9 @@ class _File(_Strict):
 def to_json(archive: Archive) -> str:
     """Return all of a conversation as JSON, with one message per line."""
     conversation = archive.conversation
-    numbers: dict[int | None, int | None] = {None: None} | {id: number for number, id in enumerate(conversation.nodes, 1)}
+    numbers: dict[int | None, int | None] = {None: None} | {
+        id: number for number, id in enumerate(conversation.nodes, 1)
+    }
     head = {
         "format": FORMAT,
         "version": VERSION,
@@ -124,11 +133,18 @@ def to_json(archive: Archive) -> str:
     }
     lines = [f"{_json(name)}: {_json(value)}" for name, value in head.items()]
     messages = [_json(_written(node, numbers, archive)) for node in conversation.nodes.values()]
-    return "{\n" + ",\n".join([*lines, '"messages": [' + ",".join("\n" + message for message in messages) + "\n]"]) + "\n}\n"
+    return (
+        "{\n"
+        + ",\n".join([*lines, '"messages": [' + ",".join("\n" + message for message in messages) + "\n]"])
+        + "\n}\n"
+    )
 
 
 def from_json(text: str) -> Archive:
-    """Return the conversation of an exported file, with an empty id. Raises InvalidRequestError, which names what is wrong."""
+    """Return the conversation of an exported file, with an empty id.
+
+    Raises InvalidRequestError, which names what is wrong.
+    """
     try:
         file = _File.model_validate_json(text)
     except ValidationError as error:
@@ -151,7 +167,10 @@ def from_json(text: str) -> Archive:
 
 
 def settings_of(record: Mapping[str, Any]) -> TurnSettings:
-    """Return the settings of a file. Raises InvalidRequestError for settings that are unknown or out of bounds."""
+    """Return the settings of a file.
+
+    Raises InvalidRequestError for settings that are unknown or out of bounds.
+    """
     unknown = next(iter(record.keys() - {one.name for one in fields(TurnSettings)}), None)
     if unknown is not None:
         raise InvalidRequestError(f"There is no setting {unknown!r}: remove it, or use a newer version of Pellucid.")
@@ -198,7 +217,9 @@ def _check_place(number: int, message: _Message, messages: list[_Message]) -> No
         raise InvalidRequestError(f"Message {number} has the id {message.id}: ids must be 1, 2, 3, ...")
     if message.parent is not None and message.parent >= number:
         raise InvalidRequestError(f"Message {number} comes before its parent, {message.parent}.")
-    if message.origin is not None and (message.origin >= number or messages[message.origin - 1].parent != message.parent):
+    if message.origin is not None and (
+        message.origin >= number or messages[message.origin - 1].parent != message.parent
+    ):
         raise InvalidRequestError(f"Message {number} is not a version of its origin, {message.origin}.")
     if message.begins is not None and message.begins not in _ancestors(message, messages):
         raise InvalidRequestError(
@@ -255,7 +276,11 @@ def _sentence(error: ValidationError) -> str:
     errors = {detail["loc"]: detail for detail in error.errors(include_url=False, include_context=False)}
     if ("format",) in errors or () in errors:
         detail = errors.get(("format",)) or errors[()]
-        return "It is not an exported conversation." if detail["type"] != "json_invalid" else f"It is not valid JSON ({detail['msg']})."
+        return (
+            "It is not an exported conversation."
+            if detail["type"] != "json_invalid"
+            else f"It is not valid JSON ({detail['msg']})."
+        )
     if ("version",) in errors:
         return f"Its format version is not {VERSION}: use a newer version of Pellucid."
     place, detail = next(iter(errors.items()))

@@ -1,7 +1,8 @@
 """Exports the selected path of a conversation as readable Markdown with its settings, and imports it again.
 
-Comments mark where messages begin. They contain a name that occurs in no message and is recorded in the front matter, so that
-every message is restored exactly. The front matter is YAML in which each value is JSON.
+Comments mark where messages begin. They contain a name that occurs in no message and is recorded in
+the front matter, so that every message is restored exactly. The front matter is YAML in which each
+value is JSON.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ _END = "end -->"
 
 
 class _Mark(BaseModel):
-    """The fields of the comment before a message. ``closing`` was appended to close its last code block.
+    """The fields of the comment before a message.
 
-    ``begins`` and ``summary`` are those of a Node; ``begins`` counts the messages of the file from 1.
+    ``closing`` was appended to close its last code block.
+
+    ``begins`` and ``summary`` are those of a Node; ``begins`` counts the messages of the file from
+    1.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -50,11 +54,24 @@ class _Mark(BaseModel):
 def to_markdown(conversation: Conversation, filing: Filing = UNFILED) -> str:
     """Return the selected path as Markdown.
 
-    The front matter has the settings of the last answer, or else the conversation's, and ``pinned`` and ``folder`` where it has them.
+    The front matter has the settings of the last answer, or else the conversation's, and ``pinned``
+    and ``folder`` where it has them.
     """
     path = conversation.path()
-    mark = _free_mark([conversation.title, *(node.text for node in path), *(node.model for node in path), *(node.summary for node in path)])
-    front = {"pellucid": VERSION, "mark": mark, "title": conversation.title, "created": _written_time(conversation.created)}
+    mark = _free_mark(
+        [
+            conversation.title,
+            *(node.text for node in path),
+            *(node.model for node in path),
+            *(node.summary for node in path),
+        ]
+    )
+    front = {
+        "pellucid": VERSION,
+        "mark": mark,
+        "title": conversation.title,
+        "created": _written_time(conversation.created),
+    }
     front |= {"pinned": True} if filing.pinned else {}
     front |= {} if filing.folder is None else {"folder": filing.folder}
     settings = next((node.settings for node in reversed(path) if node.settings is not None), conversation.settings)
@@ -105,7 +122,9 @@ def _free_mark(texts: Sequence[str]) -> str:
 def _written(mark: str, node: Node, begins: int | None) -> str:
     fence = open_fence(node.text)
     closing = "" if fence is None else fence if node.text.endswith("\n") else f"\n{fence}"
-    fields = _Mark(role=_role(node), model=node.model, end=node.end, created=_written_time(node.created), closing=closing)
+    fields = _Mark(
+        role=_role(node), model=node.model, end=node.end, created=_written_time(node.created), closing=closing
+    )
     view = {} if begins is None else {"begins": begins} | ({"summary": node.summary} if node.summary else {})
     written = fields.model_dump(exclude={"begins", "summary"}) | view
     name = f"Assistant ({'edited' if node.is_edited else node.model})" if node.role == ASSISTANT else "User"
@@ -127,7 +146,9 @@ def _read_front(text: str) -> tuple[dict[str, Any], str]:
         try:
             front[name] = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise InvalidRequestError(f"The line {line[:80]!r} of the front matter is not a name, a colon and JSON.") from error
+            raise InvalidRequestError(
+                f"The line {line[:80]!r} of the front matter is not a name, a colon and JSON."
+            ) from error
     if front.pop("pellucid", None) != VERSION:
         raise InvalidRequestError(f"It is not an exported conversation in format version {VERSION}.")
     return front, found[2]
@@ -144,14 +165,18 @@ def _read_messages(body: str, mark: str) -> list[Node]:
 def _read_message(number: int, part: str) -> Node:
     found = _MESSAGE.fullmatch(part)
     if found is None:
-        raise InvalidRequestError(f"Message {number} is not in the exported format: keep its comment, its heading and the empty lines.")
+        raise InvalidRequestError(
+            f"Message {number} is not in the exported format: keep its comment, its heading and the empty lines."
+        )
     try:
         mark = _Mark.model_validate_json(found[1])
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         raise InvalidRequestError(f"The comment of message {number} is wrong ({detail['msg']}).") from error
     if mark.begins is not None and not 0 < mark.begins < number:
-        raise InvalidRequestError(f"The comment of message {number} is wrong (it does not come after message {mark.begins}).")
+        raise InvalidRequestError(
+            f"The comment of message {number} is wrong (it does not come after message {mark.begins})."
+        )
     return Node(
         id=number,
         parent=number - 1 or None,

@@ -1,7 +1,8 @@
 """Renders formulas in LaTeX as MathML, which browsers show without scripts or fonts of ours.
 
-The library that converts them is native code, and its input comes from models: formulas that could cost it much time or stack are not
-converted, and of its output only known elements and attributes are kept.
+The library that converts them is native code, and its input comes from models: formulas that could
+cost it much time or stack are not converted, and of its output only known elements and attributes
+are kept.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ MAX_NESTING = 100
 """Deepest nesting of groups and commands, each of which takes some 4 KB of the thread's stack."""
 
 MAX_WORK = 100_000
-"""Largest product of a formula's length and 2 to the number of delimiters that are open at once: the converter tries to pair each of them
-with a closing one, and reads the rest again for every one that it cannot pair."""
+"""Largest product of a formula's length and 2 to the number of delimiters that are open at once:
+the converter tries to pair each of them
+with a closing one, and reads the rest again for every one that it cannot pair.
+"""
 
 MAX_ELEMENTS_NESTED = 60
 """Deepest nesting of the MathML: browsers lay out deep trees slowly."""
@@ -32,7 +35,9 @@ MAX_MATHML_CHARACTERS = 80_000
 """Longest MathML of a formula."""
 
 MAX_EM = 5
-"""Largest length that a formula can ask for; a larger one could push the rest of the page out of sight."""
+"""Largest length that a formula can ask for; a larger one could push the rest of the page out of
+sight.
+"""
 
 ELEMENTS = frozenset({
     "math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts",
@@ -46,7 +51,17 @@ VALUES = {
     "mathvariant": re.compile("normal"),
     "scriptlevel": re.compile(r"[+-]?[0-3]"),
     **dict.fromkeys(
-        ("accent", "accentunder", "displaystyle", "fence", "largeop", "movablelimits", "separator", "stretchy", "symmetric"),
+        (
+            "accent",
+            "accentunder",
+            "displaystyle",
+            "fence",
+            "largeop",
+            "movablelimits",
+            "separator",
+            "stretchy",
+            "symmetric",
+        ),
         re.compile("true|false"),
     ),
 }
@@ -63,7 +78,10 @@ _STYLES = {
     "width": re.compile("50%|100%"),
     **{f"padding-{side}": re.compile(r"0|[01]?\.?\d{1,3}em") for side in ("left", "right", "top", "bottom")},
     **{f"margin-{side}": re.compile(r"-?0?\.\d{1,8}em") for side in ("left", "right")},
-    **{f"border-{side}": re.compile("0.05em (?:solid|dashed) currentcolor") for side in ("left", "right", "top", "bottom")},
+    **{
+        f"border-{side}": re.compile("0.05em (?:solid|dashed) currentcolor")
+        for side in ("left", "right", "top", "bottom")
+    },
 }
 _COLOURS = frozenset({"color", "background-color"})
 """Left out, since they might not be readable in both themes."""
@@ -74,7 +92,9 @@ _PAIRS = _GROUPS | {")": "(", "]": "[", "\\}": "\\{"}
 _OPENINGS = frozenset(_PAIRS.values())
 _OPENING_COMMAND = re.compile(r"\\(?:l[A-Za-z]*|[ul]lcorner)")
 
-_DEFINITION = re.compile(r"\\(?:[egx]?def|(?:re)?newcommand|providecommand|(?:future)?let|DeclareMathOperator)(?![A-Za-z])")
+_DEFINITION = re.compile(
+    r"\\(?:[egx]?def|(?:re)?newcommand|providecommand|(?:future)?let|DeclareMathOperator)(?![A-Za-z])"
+)
 """Commands that define others, whose size and time cannot be seen from the formula."""
 
 _CONVERTER = LatexToMathML(max_expansions=100, fancy_error=False)

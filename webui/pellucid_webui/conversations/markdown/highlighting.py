@@ -1,7 +1,8 @@
 """Highlights code in a separate process with limits.
 
-Many lexers of Pygments take time that grows with the square of some texts, within regular expressions, during which no other thread of
-a process runs. Code that takes too long is shown without highlighting.
+Many lexers of Pygments take time that grows with the square of some texts, within regular
+expressions, during which no other thread of a process runs. Code that takes too long is shown
+without highlighting.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ MAX_SECONDS = 0.3
 """Processor time for a code block. Code that people write takes a tenth of it."""
 
 MAX_BLANK_LINES = 3
-"""Blank lines in a row that a lexer gets; it gets no more of a longer run, as many lexers are slow for those."""
+"""Blank lines in a row that a lexer gets; it gets no more of a longer run, as many lexers are slow
+for those.
+"""
 
 _START_SECONDS = 5.0
 _HARD_SECONDS = 1.0  # after which the process is ended: on a busy machine this limit of wall time must not come first
@@ -47,12 +50,17 @@ _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")
 _DEADLINE: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 _process = LimitedProcess(__name__, ["pellucid", "pellucid_webui", "pygments"], ["", "text"], _START_SECONDS)
-_turns = ThreadPoolExecutor(1, thread_name_prefix="pellucid-highlighting")  # serves texts in the order in which they come
+_turns = ThreadPoolExecutor(
+    1, thread_name_prefix="pellucid-highlighting"
+)  # serves texts in the order in which they come
 
 
 @contextmanager
 def highlighting_ends_after(seconds: float) -> Iterator[None]:
-    """Show code without highlighting once the body has taken this long. Code that was highlighted before stays so."""
+    """Show code without highlighting once the body has taken this long.
+
+    Code that was highlighted before stays so.
+    """
     token = _DEADLINE.set(time.monotonic() + seconds)
     try:
         yield
@@ -61,10 +69,18 @@ def highlighting_ends_after(seconds: float) -> Iterator[None]:
 
 
 def highlighted(source: str, language: str) -> str:
-    """Return code as HTML, highlighted if Pygments knows the language and the limits allow. Waits for another process."""
+    """Return code as HTML, highlighted if Pygments knows the language and the limits allow.
+
+    Waits for another process.
+    """
     language = language.lower()
     longest_line = max(map(len, source.split("\n")))
-    if not source or language not in _languages() or len(source) > MAX_CODE_CHARACTERS or longest_line > MAX_LINE_CHARACTERS:
+    if (
+        not source
+        or language not in _languages()
+        or len(source) > MAX_CODE_CHARACTERS
+        or longest_line > MAX_LINE_CHARACTERS
+    ):
         return escape(source)
     try:
         return _by_pygments(source, language)
@@ -74,7 +90,10 @@ def highlighted(source: str, language: str) -> str:
 
 @lru_cache(maxsize=64)
 def _by_pygments(source: str, language: str) -> str:
-    """Return highlighted code, or the plain one if it exceeds a limit. Raises TimeoutError if there is no time left to ask."""
+    """Return highlighted code, or the plain one if it exceeds a limit.
+
+    Raises TimeoutError if there is no time left to ask.
+    """
     mark = "\ufeff" if source.startswith("\ufeff") else ""  # which lexers remove
     text, left_out = _without_long_gaps(source)
     turn = _turns.submit(_ask, text, language)
@@ -140,7 +159,10 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Serve highlighting: the program of the process. A text that takes too long is interrupted, so that the process lives on."""
+    """Serve highlighting: the program of the process.
+
+    A text that takes too long is interrupted, so that the process lives on.
+    """
     for name, *_ in get_all_lexers(plugins=False):
         find_lexer_class(name)
     if hasattr(signal, "SIGPROF"):

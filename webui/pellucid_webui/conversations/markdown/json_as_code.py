@@ -6,7 +6,10 @@ import json
 
 
 def json_as_code(text: str) -> str:
-    """Return a JSON text, or the beginning of one, as a Markdown block of code. No line of it can end that block."""
+    """Return a JSON text, or the beginning of one, as a Markdown block of code.
+
+    No line of it can end that block.
+    """
     return f"```json\n{text}"
 
 

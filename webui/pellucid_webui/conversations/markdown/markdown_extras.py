@@ -1,7 +1,7 @@
 r"""Adds to Markdown what chats with models contain: formulas, lists of tasks, and tables that scroll.
 
-Formulas are ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``. They are rendered as MathML; one that cannot be, or whose end has not come yet,
-is shown as its source, with every backslash.
+Formulas are ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``. They are rendered as MathML; one that
+cannot be, or whose end has not come yet, is shown as its source, with every backslash.
 """
 
 from __future__ import annotations
@@ -27,20 +27,26 @@ BLOCK_DELIMITERS = {"\\[": "\\]", "$$": "$$"}
 """The marks around a formula that is a block; it contains no empty line."""
 
 MAX_FORMULA_CHARACTERS = 4_000
-"""Longest formula within a line: looking further for its end would cost the square of the text's length."""
+"""Longest formula within a line: looking further for its end would cost the square of the text's
+length.
+"""
 
 MAX_FORMULA_LINES = 200
 """Longest formula that is a block."""
 
 _DOLLARS = re.compile(r"\$(?![\s$])(?:[^$\\]|\\.)*?(?<!\s)\$(?![0-9A-Za-z$])", re.DOTALL)
-"""A formula between single dollars. Prices and shell variables are none: spaces inside the dollars, or a digit or letter after them."""
+"""A formula between single dollars.
+Prices and shell variables are none: spaces inside the dollars, or a digit or letter after them.
+"""
 
 _TASK = re.compile(r"\[([ xX])\][ \t]+")
 
 _CODE_INDENT = 4
 
 WIDE_CHARACTERS = 30
-"""A formula within a line that shows more characters scrolls sideways by itself: it might be wider than a phone."""
+"""A formula within a line that shows more characters scrolls sideways by itself: it might be wider
+than a phone.
+"""
 
 _TAG = re.compile("<[^>]*>")
 
@@ -48,7 +54,9 @@ _TAG = re.compile("<[^>]*>")
 def add_extras(parser: MarkdownIt) -> MarkdownIt:
     """Add the rules to a parser, and return it."""
     parser.inline.ruler.before("escape", "formula", _inline_formula)
-    parser.block.ruler.before("fence", "formula_block", _formula_block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    parser.block.ruler.before(
+        "fence", "formula_block", _formula_block, {"alt": ["paragraph", "reference", "blockquote", "list"]}
+    )
     parser.core.ruler.after("inline", "tasks", _tasks)
     parser.add_render_rule("formula", _render_formula)
     parser.add_render_rule("formula_block", _render_formula_block)
@@ -99,7 +107,10 @@ def _formula_block(state: StateBlock, first: int, end: int, silent: bool) -> boo
 
 
 def _last_line(state: StateBlock, first: int, end: int, closing: str, *, may_grow: bool) -> int | None:
-    """Return the last line of a formula block, or None if it is not a block of its own. One that ``may_grow`` may end with the text."""
+    """Return the last line of a formula block, or None if it is not a block of its own.
+
+    One that ``may_grow`` may end with the text.
+    """
     most = min(end, first + MAX_FORMULA_LINES)
     for line in range(first, most):
         if state.isEmpty(line) or (line > first and state.sCount[line] < state.blkIndent):

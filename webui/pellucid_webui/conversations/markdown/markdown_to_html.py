@@ -1,4 +1,7 @@
-"""Renders Markdown as safe HTML: no HTML from the author, no images, no scripts. Code is highlighted."""
+"""Renders Markdown as safe HTML: no HTML from the author, no images, no scripts.
+
+Code is highlighted.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ MAX_NESTING = 40
 """Deepest nesting of quotes and lists; deeper ones are shown as source."""
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Characters that change the direction of the text after them: in code they could hide what really runs."""
+"""Characters that change the direction of the text after them: in code they could hide what really
+runs.
+"""
 
 
 class _Parser(MarkdownIt):
@@ -87,8 +92,8 @@ def blocks(text: str) -> list[str]:
 class IncrementalMarkdown:
     """Renders a text that grows at its end, at the cost of its last blocks only.
 
-    The result is that of ``blocks``, except for the highlighting of a code block that is not closed yet: its last lines are
-    highlighted independently of the lines before them.
+    The result is that of ``blocks``, except for the highlighting of a code block that is not closed
+    yet: its last lines are highlighted independently of the lines before them.
     """
 
     def __init__(self) -> None:
@@ -119,7 +124,10 @@ class IncrementalMarkdown:
 
 
 def open_fence(text: str) -> str | None:
-    """Return the fence of the code block that is still open at the end of a text, or None. It would swallow any text appended."""
+    """Return the fence of the code block that is still open at the end of a text, or None.
+
+    It would swallow any text appended.
+    """
     text = _normal(text)
     last = next(reversed(_MARKDOWN.parse(text)), None)
     return last.markup if last is not None and _is_open(last, text.split("\n")) else None
@@ -155,7 +163,9 @@ def _parsed(text: str, env: EnvType, *, grows: bool = False) -> list[_Block]:
 
 def _block(tokens: Sequence[Token], lines: Sequence[str], grows: bool) -> _Block:
     first, last = tokens[0].map or (0, 0)
-    if any(token.level >= MAX_NESTING - 1 and token.type in _CONTAINERS for token in tokens):  # the parser has dropped the content
+    if any(
+        token.level >= MAX_NESTING - 1 and token.type in _CONTAINERS for token in tokens
+    ):  # the parser has dropped the content
         return _Block(first, _code("\n".join(lines[first:last]), "", "text"))
     env = {_GROWS: grows and _is_open(tokens[0], lines)}
     return _Block(first, _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))
@@ -176,8 +186,8 @@ def _code(source: str, language: str, caption: str, *, grows: bool = False) -> s
 def _in_two_parts(source: str, language: str) -> str:
     """Highlight growing code in two parts, so that the first one can be taken from the cache for a while.
 
-    With a step of the square root of the length, highlighting the first part now and then costs as much as highlighting the
-    second part each time, which minimizes their sum.
+    With a step of the square root of the length, highlighting the first part now and then costs as
+    much as highlighting the second part each time, which minimizes their sum.
     """
     if len(source) > MAX_CODE_CHARACTERS:
         return escape(source)

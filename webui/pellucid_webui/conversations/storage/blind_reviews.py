@@ -1,6 +1,7 @@
 """Keeps blind reviews: pairs of answers that people compare, and their verdicts, in JSON files.
 
-Which answer is on the left is derived from a hash of the review, the pair and the rater, so that it is stable and reveals nothing.
+Which answer is on the left is derived from a hash of the review, the pair and the rater, so that it
+is stable and reveals nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class AnswerPair:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """Pairs of answers to judge. ``a`` and ``b`` describe what generated them: a model and its settings."""
+    """Pairs of answers to judge.
+
+    ``a`` and ``b`` describe what generated them: a model and its settings.
+    """
 
     name: str
     a: str
@@ -99,7 +103,11 @@ class Reviews:
             raise InvalidRequestError(f"A review named {name!r} exists already: choose another name.")
 
     def create(self, review: Review) -> None:
-        """Save a new review. Raises InvalidRequestError as ``check_free`` does, and PellucidError if it cannot be written."""
+        """Save a new review.
+
+        Raises InvalidRequestError as ``check_free`` does, and PellucidError if it cannot be
+        written.
+        """
         self.check_free(review.name)
         path = self._path(review.name, PAIRS)
         if not review.pairs:
@@ -116,7 +124,10 @@ class Reviews:
             raise _unwritable(path, error) from error
 
     def find(self, name: str) -> Review:
-        """Return a review. Raises NotFoundError, which lists the existing names, and PellucidError for a damaged file."""
+        """Return a review.
+
+        Raises NotFoundError, which lists the existing names, and PellucidError for a damaged file.
+        """
         path = self._path(name, PAIRS)
         try:
             return _REVIEW.validate_json(path.read_bytes())
@@ -124,21 +135,28 @@ class Reviews:
             existing = ", ".join(self.names()) or "none yet"
             raise NotFoundError(f"There is no review named {name!r}. Existing reviews: {existing}.") from None
         except (ValidationError, OSError) as error:
-            raise PellucidError(f"{path} is damaged ({_reason(error)}): restore it, or delete it and create the review again.") from None
+            raise PellucidError(
+                f"{path} is damaged ({_reason(error)}): restore it, or delete it and create the review again."
+            ) from None
 
     def judgements(self, name: str) -> list[Judgement]:
         """Return the latest judgement of each rater on each pair, sorted by pair and rater."""
         path = self._path(name, JUDGEMENTS)
         try:
             lines = path.read_bytes().splitlines() if path.exists() else []
-            found = [_JUDGEMENT.validate_json(line) for line in lines if line.endswith(b"}")]  # a process may have died while writing one
+            found = [
+                _JUDGEMENT.validate_json(line) for line in lines if line.endswith(b"}")
+            ]  # a process may have died while writing one
         except (ValidationError, OSError) as error:
             raise PellucidError(f"{path} is damaged ({_reason(error)}): repair the line, or delete it.") from None
         last = {(one.pair, one.rater): one for one in found}
         return [last[key] for key in sorted(last)]
 
     def judge(self, name: str, judgement: Judgement) -> None:
-        """Save a judgement, which replaces the rater's earlier one on the pair. It is on disk when this returns."""
+        """Save a judgement, which replaces the rater's earlier one on the pair.
+
+        It is on disk when this returns.
+        """
         if not 0 <= judgement.pair < len(self.find(name).pairs):
             raise InvalidRequestError(f"The review {name!r} has no pair {judgement.pair + 1}: reload the page.")
         record: dict[str, Any] = asdict(judgement) | {"time": self._clock()}
@@ -146,7 +164,8 @@ class Reviews:
         try:
             make_private(path)
             with path.open("ab", buffering=0) as file:
-                # Begin a new line whatever comes before: a process may have died in the middle of a line.
+                # Begin a new line whatever comes before: a process may have died in the middle of a
+                # line.
                 end = file.tell()
                 line = (b"\n" if end else b"") + json.dumps(record, ensure_ascii=False).encode()
                 try:
@@ -181,4 +200,6 @@ def _reason(error: Exception) -> str:
 
 
 def _unwritable(path: Path, error: OSError) -> PellucidError:
-    return PellucidError(f"{path} cannot be written ({error.strerror}): free some disk space, or make the folder writable.")
+    return PellucidError(
+        f"{path} cannot be written ({error.strerror}): free some disk space, or make the folder writable."
+    )

@@ -99,9 +99,12 @@ PRAGMAS = (
 
 
 class Database:
-    """The file at ``path``, created if missing. Raises ConfigError if it cannot be opened, or belongs to another program.
+    """The file at ``path``, created if missing.
 
-    Transactions may run on any thread. They raise a PellucidError for a file that cannot be read or written.
+    Raises ConfigError if it cannot be opened, or belongs to another program.
+
+    Transactions may run on any thread. They raise a PellucidError for a file that cannot be read or
+    written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -121,12 +124,17 @@ class Database:
         return self._file.transaction("DEFERRED")
 
     def shrink(self) -> None:
-        """Move what was written from the log into the file. If another process is reading, that one does it later."""
+        """Move what was written from the log into the file.
+
+        If another process is reading, that one does it later.
+        """
         with suppress(PellucidError), self._file.autocommit() as connection:
             connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        application, version = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             for statement in _statements(SCHEMA + FOLDERS):
                 connection.execute(statement)
@@ -144,9 +152,14 @@ class Database:
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
-    """Add what a file of an earlier release lacks. Its version stays, as earlier releases read such files too."""
+    """Add what a file of an earlier release lacks.
+
+    Its version stays, as earlier releases read such files too.
+    """
     lacking = [
-        one for one in ADDED_COLUMNS if not any(row["name"] == one[1] for row in connection.execute(f"PRAGMA table_info ({one[0]})"))
+        one
+        for one in ADDED_COLUMNS
+        if not any(row["name"] == one[1] for row in connection.execute(f"PRAGMA table_info ({one[0]})"))
     ]
     for table, name, kind in lacking:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")

@@ -40,7 +40,10 @@ class DeletedConversation:
 
 
 class DeletedConversations:
-    """The deleted conversations in a database. ``erased`` ones cannot be restored: the file no longer contains their words."""
+    """The deleted conversations in a database.
+
+    ``erased`` ones cannot be restored: the file no longer contains their words.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
@@ -50,12 +53,21 @@ class DeletedConversations:
     def list(self, owner: str, most: int) -> builtins.list[DeletedConversation]:
         """Return the owner's deleted conversations that can be restored, the latest first."""
         with self._database.reading() as connection:
-            return [DeletedConversation(row["id"], row["title"], row["deleted"]) for row in connection.execute(DELETED, (owner, most))]
+            return [
+                DeletedConversation(row["id"], row["title"], row["deleted"])
+                for row in connection.execute(DELETED, (owner, most))
+            ]
 
     def restore(self, owner: str, id: str) -> None:
-        """Restore a deleted conversation with its pin and folder. Does nothing for one that is not deleted."""
+        """Restore a deleted conversation with its pin and folder.
+
+        Does nothing for one that is not deleted.
+        """
         with self._database.writing() as connection:
-            connection.execute("UPDATE conversation SET deleted = NULL WHERE key = ?", (owned_or_deleted(connection, owner, id)["key"],))
+            connection.execute(
+                "UPDATE conversation SET deleted = NULL WHERE key = ?",
+                (owned_or_deleted(connection, owner, id)["key"],),
+            )
 
     def erase(self, owner: str, id: str) -> None:
         """Erase a conversation at once, whether it was deleted before or not."""
@@ -64,14 +76,20 @@ class DeletedConversations:
         self._database.shrink()
 
     def erase_all(self, owner: str) -> None:
-        """Erase all deleted conversations of an owner at once. Raises NotFoundError if there are none."""
+        """Erase all deleted conversations of an owner at once.
+
+        Raises NotFoundError if there are none.
+        """
         with self._database.writing() as connection:
             if not _erase(connection, ERASE_ALL, owner):
                 raise NotFoundError("There are no deleted conversations.")
         self._database.shrink()
 
     def erase_expired(self) -> None:
-        """Erase the conversations that were deleted KEPT_DAYS ago. Looks for them at most once in ERASE_EVERY_SECONDS."""
+        """Erase the conversations that were deleted KEPT_DAYS ago.
+
+        Looks for them at most once in ERASE_EVERY_SECONDS.
+        """
         now = self._clock()
         if self._checked is not None and 0 <= now - self._checked < ERASE_EVERY_SECONDS:
             return
@@ -88,6 +106,8 @@ class DeletedConversations:
 def _erase(connection: sqlite3.Connection, statement: str, value: object) -> int:
     """Erase the conversations of a statement with all that belongs to them, and return their number."""
     count = connection.execute(statement, (value,)).rowcount
-    connection.execute("INSERT INTO words (words) VALUES ('optimize')")  # an index keeps deleted words until it is merged
+    connection.execute(
+        "INSERT INTO words (words) VALUES ('optimize')"
+    )  # an index keeps deleted words until it is merged
     connection.execute("INSERT INTO titles (titles) VALUES ('optimize')")
     return count

@@ -29,7 +29,10 @@ class Folder:
 
 
 class Folders:
-    """The folders in a database. Methods raise NotFoundError for a folder or conversation of another owner."""
+    """The folders in a database.
+
+    Methods raise NotFoundError for a folder or conversation of another owner.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,7 +42,8 @@ class Folders:
         with self._database.reading() as connection:
             rows = connection.execute("SELECT id, name, collapsed FROM folder WHERE owner = ?", (owner,)).fetchall()
         return sorted(
-            (Folder(row["id"], row["name"], bool(row["collapsed"])) for row in rows), key=lambda one: (one.name.casefold(), one.id)
+            (Folder(row["id"], row["name"], bool(row["collapsed"])) for row in rows),
+            key=lambda one: (one.name.casefold(), one.id),
         )
 
     def create(self, owner: str, name: str) -> str:
@@ -56,13 +60,17 @@ class Folders:
     def collapse(self, owner: str, id: str, collapsed: bool) -> None:
         """Hide or show the conversations of a folder."""
         with self._database.writing() as connection:
-            connection.execute("UPDATE folder SET collapsed = ? WHERE key = ?", (collapsed, self._key(connection, owner, id)))
+            connection.execute(
+                "UPDATE folder SET collapsed = ? WHERE key = ?", (collapsed, self._key(connection, owner, id))
+            )
 
     def delete(self, owner: str, id: str) -> builtins.list[str]:
         """Delete a folder. Its conversations stay, outside of folders; return their ids."""
         with self._database.writing() as connection:
             key = self._key(connection, owner, id)
-            inside = connection.execute("SELECT id FROM conversation WHERE folder = ? AND deleted IS NULL", (key,)).fetchall()
+            inside = connection.execute(
+                "SELECT id FROM conversation WHERE folder = ? AND deleted IS NULL", (key,)
+            ).fetchall()
             connection.execute("DELETE FROM folder WHERE key = ?", (key,))
         return [row["id"] for row in inside]
 
@@ -70,12 +78,17 @@ class Folders:
         """Move a conversation into a folder; None moves it out of its folder."""
         with self._database.writing() as connection:
             key = None if folder is None else self._key(connection, owner, folder)
-            connection.execute("UPDATE conversation SET folder = ? WHERE key = ?", (key, owned(connection, owner, conversation)["key"]))
+            connection.execute(
+                "UPDATE conversation SET folder = ? WHERE key = ?", (key, owned(connection, owner, conversation)["key"])
+            )
 
     def pin(self, owner: str, conversation: str, pinned: bool) -> None:
         """Pin a conversation to the top of the list, or unpin it."""
         with self._database.writing() as connection:
-            connection.execute("UPDATE conversation SET pinned = ? WHERE key = ?", (pinned, owned(connection, owner, conversation)["key"]))
+            connection.execute(
+                "UPDATE conversation SET pinned = ? WHERE key = ?",
+                (pinned, owned(connection, owner, conversation)["key"]),
+            )
 
     @staticmethod
     def _key(connection: sqlite3.Connection, owner: str, id: str) -> int:

@@ -8,16 +8,26 @@ from pellucid.errors import NotFoundError
 
 
 def owned(connection: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
-    """Return the row of a conversation. Raises NotFoundError if it is another owner's, was deleted, or does not exist."""
+    """Return the row of a conversation.
+
+    Raises NotFoundError if it is another owner's, was deleted, or does not exist.
+    """
     row = owned_or_deleted(connection, owner, id)
     if row["deleted"] is not None:
-        raise NotFoundError("This conversation was deleted: you can restore it under Recently deleted, at the end of the list.")
+        raise NotFoundError(
+            "This conversation was deleted: you can restore it under Recently deleted, at the end of the list."
+        )
     return row
 
 
 def owned_or_deleted(connection: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
-    """Return the row of a conversation, which may be among the recently deleted ones. Raises NotFoundError as ``owned`` does."""
-    row: sqlite3.Row | None = connection.execute("SELECT * FROM conversation WHERE id = ? AND owner = ?", (id, owner)).fetchone()
+    """Return the row of a conversation, which may be among the recently deleted ones.
+
+    Raises NotFoundError as ``owned`` does.
+    """
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT * FROM conversation WHERE id = ? AND owner = ?", (id, owner)
+    ).fetchone()
     if row is None:
         raise NotFoundError("There is no such conversation: it may have been deleted.")
     return row

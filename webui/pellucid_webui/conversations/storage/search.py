@@ -1,4 +1,7 @@
-"""Searches conversations by words. The words are plain text, never operators of SQLite's query language."""
+"""Searches conversations by words.
+
+The words are plain text, never operators of SQLite's query language.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,11 @@ def conversations_with(connection: sqlite3.Connection, owner: str, search: str) 
 def matching_nodes(connection: sqlite3.Connection, key: int, search: str) -> list[int]:
     """Return the messages of a conversation that have a word of a search, the oldest first."""
     words = _queries(search)
-    return [row["id"] for row in connection.execute(IN_CONVERSATION, {"words": " OR ".join(words), "key": key})] if words else []
+    return (
+        [row["id"] for row in connection.execute(IN_CONVERSATION, {"words": " OR ".join(words), "key": key})]
+        if words
+        else []
+    )
 
 
 def _best_matches(connection: sqlite3.Connection, owner: str, words: str, keys: set[int]) -> dict[int, SearchMatch]:
@@ -63,7 +70,10 @@ def _best_matches(connection: sqlite3.Connection, owner: str, words: str, keys: 
             best.setdefault(row["key"], row["node"])
             counts[row["key"]] += 1
     return {
-        key: SearchMatch(_snippet(connection, words, best[key]), best[key], counts[key]) if key in best else SearchMatch() for key in keys
+        key: SearchMatch(_snippet(connection, words, best[key]), best[key], counts[key])
+        if key in best
+        else SearchMatch()
+        for key in keys
     }
 
 

@@ -76,11 +76,13 @@ Summaries = list[ConversationSummary]  # inside the class ``list`` is a method
 
 
 class ConversationStore:
-    """The store in the file at ``path``, created if missing. Raises ConfigError if it cannot be opened, or is another program's.
+    """The store in the file at ``path``, created if missing.
 
-    Every method is one transaction and may be called from any thread. What it wrote survives a crash of the process. Methods
-    with an ``owner`` raise NotFoundError for a conversation of another owner. All raise PellucidError if the file cannot be
-    read or written.
+    Raises ConfigError if it cannot be opened, or is another program's.
+
+    Every method is one transaction and may be called from any thread. What it wrote survives a
+    crash of the process. Methods with an ``owner`` raise NotFoundError for a conversation of
+    another owner. All raise PellucidError if the file cannot be read or written.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -90,7 +92,9 @@ class ConversationStore:
         self.folders = Folders(self._database)
         self.deleted = DeletedConversations(self._database, clock)
         self.deleted.erase_expired()
-        with self._database.writing() as connection:  # finish answers that were being generated when the last process ended
+        with (
+            self._database.writing() as connection
+        ):  # finish answers that were being generated when the last process ended
             for row in connection.execute("SELECT DISTINCT node FROM arriving").fetchall():
                 _merge_pieces(connection, row["node"])
 
@@ -107,9 +111,9 @@ class ConversationStore:
     def list(self, owner: str, search: str = "", most: int | None = None) -> Summaries:
         """Return the owner's conversations, the latest first; with ``search`` those that contain words beginning with each of its words.
 
-        The words may be anywhere in a conversation, including its title and other versions; an answer is found once it has
-        ended. ``most`` limits the number; pinned conversations and those in folders come before others then. Raises
-        InvalidRequestError for too many words.
+        The words may be anywhere in a conversation, including its title and other versions; an
+        answer is found once it has ended. ``most`` limits the number; pinned conversations and
+        those in folders come before others then. Raises InvalidRequestError for too many words.
         """
         with self._database.reading() as connection:
             found = conversations_with(connection, owner, search) if search.strip() else None
@@ -142,18 +146,26 @@ class ConversationStore:
     def rename(self, owner: str, id: str, title: str) -> None:
         """Change the title of a conversation."""
         with self._database.writing() as connection:
-            connection.execute("UPDATE conversation SET title = ? WHERE key = ?", (encodable(title), owned(connection, owner, id)["key"]))
+            connection.execute(
+                "UPDATE conversation SET title = ? WHERE key = ?",
+                (encodable(title), owned(connection, owner, id)["key"]),
+            )
 
     def set_settings(self, owner: str, id: str, settings: TurnSettings) -> None:
         """Set the settings of the next turn of a conversation."""
         with self._database.writing() as connection:
-            connection.execute("UPDATE conversation SET settings = ? WHERE key = ?", (_json(settings), owned(connection, owner, id)["key"]))
+            connection.execute(
+                "UPDATE conversation SET settings = ? WHERE key = ?",
+                (_json(settings), owned(connection, owner, id)["key"]),
+            )
 
     def delete(self, owner: str, id: str) -> None:
         """Delete a conversation: ``deleted`` can restore it for KEPT_DAYS, and then erases it."""
         now = self._clock()
         with self._database.writing() as connection:
-            connection.execute("UPDATE conversation SET deleted = ? WHERE key = ?", (now, owned(connection, owner, id)["key"]))
+            connection.execute(
+                "UPDATE conversation SET deleted = ? WHERE key = ?", (now, owned(connection, owner, id)["key"])
+            )
 
     def add(
         self,
@@ -175,7 +187,20 @@ class ConversationStore:
     ) -> int:
         """Add a version of the message after ``parent``, select it, and return its id."""
         now = self._clock()
-        node = Node(0, parent, role, text, now, settings, model, end, origin=origin, branched=branched, begins=begins, summary=summary)
+        node = Node(
+            0,
+            parent,
+            role,
+            text,
+            now,
+            settings,
+            model,
+            end,
+            origin=origin,
+            branched=branched,
+            begins=begins,
+            summary=summary,
+        )
         node = replace(node, continued=continued)
         with self._database.writing() as connection:
             key = owned(connection, owner, conversation)["key"]
@@ -183,27 +208,42 @@ class ConversationStore:
                 _node_of(connection, key, parent)
             id = _insert(connection, key, node, batches)
             connection.execute(CHOOSE, {"node": id})
-            connection.execute("UPDATE conversation SET leaf = ?, updated = ? WHERE key = ?", (id, _after_all(connection, owner, now), key))
+            connection.execute(
+                "UPDATE conversation SET leaf = ?, updated = ? WHERE key = ?",
+                (id, _after_all(connection, owner, now), key),
+            )
         return id
 
     def append(self, node: int, text: str, batch: str) -> None:
         """Append to an answer: text, and its tokens as one string.
 
-        The message and its search index are written when it ends: updating them for each piece would cost the square of its
-        length.
+        The message and its search index are written when it ends: updating them for each piece
+        would cost the square of its length.
         """
         with self._database.writing() as connection:
             _require_changed(
-                connection.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node))
+                connection.execute(
+                    "INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node)
+                )
             )
             connection.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
 
-    def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None, details: StoredDetails | None = None) -> None:
+    def finish(
+        self, node: int, end: FinishReason, usage: Usage, error: str | None = None, details: StoredDetails | None = None
+    ) -> None:
         """Record the end of an answer."""
         with self._database.writing() as connection:
             _merge_pieces(connection, node)
-            values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), _details_json(details), node)
-            _require_changed(connection.execute("UPDATE node SET ending = ?, usage = ?, error = ?, details = ? WHERE id = ?", values))
+            values = (
+                end,
+                json.dumps(asdict(usage)),
+                None if error is None else encodable(error),
+                _details_json(details),
+                node,
+            )
+            _require_changed(
+                connection.execute("UPDATE node SET ending = ?, usage = ?, error = ?, details = ? WHERE id = ?", values)
+            )
 
     def set_view(self, node: int, begins: int, summary: str) -> None:
         """Record the first message that the model reads from an answer on, and the summary of those before."""
@@ -223,8 +263,12 @@ class ConversationStore:
             leaf: int | None = row["parent"]
             if row["origin"] is not None:
                 leaf = connection.execute(LAST_CHOSEN, {"node": row["origin"]}).fetchone()["id"]
-            connection.execute("UPDATE node SET chosen = ? WHERE id = ? AND chosen = ?", (row["origin"], row["parent"], node))
-            connection.execute("UPDATE conversation SET leaf = ? WHERE key = ? AND leaf = ?", (leaf, row["conversation"], node))
+            connection.execute(
+                "UPDATE node SET chosen = ? WHERE id = ? AND chosen = ?", (row["origin"], row["parent"], node)
+            )
+            connection.execute(
+                "UPDATE conversation SET leaf = ? WHERE key = ? AND leaf = ?", (leaf, row["conversation"], node)
+            )
             connection.execute("DELETE FROM node WHERE id = ?", (node,))
         return leaf
 
@@ -234,7 +278,10 @@ class ConversationStore:
             return _batches(connection, _node_of(connection, owned(connection, owner, conversation)["key"], node)["id"])
 
     def select_version(self, owner: str, conversation: str, node: int | None) -> None:
-        """Select a version: the path leads through it, and continues as it did the last time. None selects the empty path."""
+        """Select a version: the path leads through it, and continues as it did the last time.
+
+        None selects the empty path.
+        """
         with self._database.writing() as connection:
             key = owned(connection, owner, conversation)["key"]
             leaf = node
@@ -245,7 +292,10 @@ class ConversationStore:
             connection.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (leaf, key))
 
     def end_path_at(self, owner: str, conversation: str, node: int | None) -> None:
-        """Select the path that ends at a message. The messages after it are kept, as versions that can be selected again."""
+        """Select the path that ends at a message.
+
+        The messages after it are kept, as versions that can be selected again.
+        """
         with self._database.writing() as connection:
             key = owned(connection, owner, conversation)["key"]
             if node is not None:
@@ -269,7 +319,8 @@ class ConversationStore:
     def restore(self, owner: str, archive: Archive) -> str:
         """Save the conversation of an archive as a new one of this owner, and return its id.
 
-        Its messages get new ids; each must come after its parent. Its folder is created if the owner has none of its name.
+        Its messages get new ids; each must come after its parent. Its folder is created if the
+        owner has none of its name.
         """
         return self.restore_all(owner, [archive])[0]
 
@@ -288,7 +339,9 @@ def _restore(connection: sqlite3.Connection, owner: str, archive: Archive) -> st
         new[node.id] = _insert(connection, key, moved, archive.tokens.get(node.id, ()))
     chosen = [(new[node.chosen], new[node.id]) for node in old.nodes.values()]
     connection.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
-    connection.execute("UPDATE conversation SET leaf = ?, pinned = ? WHERE key = ?", (new[old.leaf], archive.filing.pinned, key))
+    connection.execute(
+        "UPDATE conversation SET leaf = ?, pinned = ? WHERE key = ?", (new[old.leaf], archive.filing.pinned, key)
+    )
     if archive.filing.folder is not None:
         file_under(connection, owner, key, checked_name(archive.filing.folder))
     return id
@@ -313,7 +366,9 @@ def _merge_pieces(connection: sqlite3.Connection, node: int) -> None:
 
 
 def _node_of(connection: sqlite3.Connection, conversation: int, id: int) -> sqlite3.Row:
-    row: sqlite3.Row | None = connection.execute("SELECT * FROM node WHERE id = ? AND conversation = ?", (id, conversation)).fetchone()
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT * FROM node WHERE id = ? AND conversation = ?", (id, conversation)
+    ).fetchone()
     if row is None:
         raise _no_message()
     return row

@@ -28,11 +28,23 @@ def to_csv(batch: ComparisonBatch) -> str:
     writer = csv.writer(out)
     measured = figures(batch)
     answers = [f"answer_{letter}" for letter in letters]
-    writer.writerow(["row", "line", "prompt", *(f"seed_{one}" for one in letters), "status", *(one.key for one in measured), *answers])
+    writer.writerow(
+        [
+            "row",
+            "line",
+            "prompt",
+            *(f"seed_{one}" for one in letters),
+            "status",
+            *(one.key for one in measured),
+            *answers,
+        ]
+    )
     for row in batch.rows:
         values = ["" if row.figures is None or (value := one.of(row.figures)) is None else value for one in measured]
         texts = _answers(row) or [""] * len(letters)
-        writer.writerow([row.number + 1, row.prompt.line or "", row.prompt.prompt, *row.seeds, _status(row), *values, *texts])
+        writer.writerow(
+            [row.number + 1, row.prompt.line or "", row.prompt.prompt, *row.seeds, _status(row), *values, *texts]
+        )
     return out.getvalue()
 
 
@@ -54,7 +66,8 @@ def to_json(batch: ComparisonBatch, form: Mapping[str, Any]) -> str:
         for row in batch.rows
     ]
     return json.dumps(
-        {"form": form, "file": batch.name or None, "summary": sentences(batch), "means": table(batch), "rows": rows}, ensure_ascii=False
+        {"form": form, "file": batch.name or None, "summary": sentences(batch), "means": table(batch), "rows": rows},
+        ensure_ascii=False,
     )
 
 

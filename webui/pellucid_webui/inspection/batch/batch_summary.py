@@ -19,7 +19,10 @@ Measure = Callable[[RowFigures], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of each row, by its key and name. ``kind`` is token, bits, share or count; None of a token figure means "same"."""
+    """A figure of each row, by its key and name.
+
+    ``kind`` is token, bits, share or count; None of a token figure means "same".
+    """
 
     key: str
     name: str
@@ -46,7 +49,13 @@ def figures(batch: ComparisonBatch) -> list[Figure]:
     ]
     if any(row.prompt.reference or batch.reference for row in batch.rows[:: batch.seeds]):
         found += [
-            Figure(f"reference_{letter}", f"reference under {letter}", "Bits per byte of the reference text.", "bits", _reference(at))
+            Figure(
+                f"reference_{letter}",
+                f"reference under {letter}",
+                "Bits per byte of the reference text.",
+                "bits",
+                _reference(at),
+            )
             for at, letter in enumerate(letters)
         ]
     return found + [
@@ -58,14 +67,25 @@ def figures(batch: ComparisonBatch) -> list[Figure]:
 def _pair_figures(letters: Sequence[str], at: int, *, same_reader: bool) -> Iterator[Figure]:
     a, b = letters[0], letters[at]
     hint = f"The number of {a}'s token at which {b}'s answer differs first."
-    yield Figure(f"difference_{a}{b}", f"{a}, {b}: first difference", hint, "token", lambda row: row.pairs[at - 1].difference)
+    yield Figure(
+        f"difference_{a}{b}", f"{a}, {b}: first difference", hint, "token", lambda row: row.pairs[at - 1].difference
+    )
     hint = f"Mean KL divergence from {a} to {b} at the tokens of {a}'s answer, in bits per token: the lower bound."
     yield Figure(f"kl_{a}{b}", f"KL({a}‖{b})", hint, "bits", lambda row: row.pairs[at - 1].kl_low)
     hint = f"The share of the tokens of {a} and {b} that both answers have at the same place."
-    yield Figure(f"same_tokens_{a}{b}", f"{a}, {b}: same tokens", hint, "share", lambda row: row.pairs[at - 1].same_tokens, 1.0)
+    yield Figure(
+        f"same_tokens_{a}{b}", f"{a}, {b}: same tokens", hint, "share", lambda row: row.pairs[at - 1].same_tokens, 1.0
+    )
     if not same_reader:
         hint = f"At how many of {a}'s tokens {b} has the same first choice."
-        yield Figure(f"same_choice_{a}{b}", f"{a}, {b}: same first choice", hint, "share", lambda row: row.pairs[at - 1].same_choice, 1.0)
+        yield Figure(
+            f"same_choice_{a}{b}",
+            f"{a}, {b}: same first choice",
+            hint,
+            "share",
+            lambda row: row.pairs[at - 1].same_choice,
+            1.0,
+        )
 
 
 def _surprisal(at: int) -> Measure:
@@ -89,7 +109,9 @@ class Unit:
 
     def means(self, measure: Measure) -> list[float]:
         """Return the mean of a figure for each unit that has it, without infinite values."""
-        values = [[value for row in group if (value := measure(row)) is not None and isfinite(value)] for group in self.groups]
+        values = [
+            [value for row in group if (value := measure(row)) is not None and isfinite(value)] for group in self.groups
+        ]
         return [fmean(one) for one in values if one]
 
 
@@ -120,7 +142,9 @@ def sentences(batch: ComparisonBatch) -> list[str]:
         found += _divergence(unit, rows, at, (a, b))
         found += _surer(unit, at, (a, b))
     if len(batch.prompts) > 1 and batch.seeds > 1:
-        found.append(f"Each prompt counts once, with the mean of its {batch.seeds} seeds, as answers to one prompt are not independent.")
+        found.append(
+            f"Each prompt counts once, with the mean of its {batch.seeds} seeds, as answers to one prompt are not independent."
+        )
     return found
 
 
@@ -180,18 +204,24 @@ def _equal(rows: Sequence[RowFigures], at: int, both: str) -> str:
     share = share_interval(same, len(differences))
     start = f"{both} write the same answer in {same} of {len(rows)} comparisons ({100 * share.value:.0f} %"
     start += f", 95 % interval {100 * share.low:.0f} % to {100 * share.high:.0f} %)" if len(rows) > 1 else ")"
-    return f"{start}. Where they differ, the median first difference is at token {median(known):g} of {both[0]}'s answer."
+    return (
+        f"{start}. Where they differ, the median first difference is at token {median(known):g} of {both[0]}'s answer."
+    )
 
 
 def _divergence(unit: Unit, rows: Sequence[RowFigures], at: int, letters: tuple[str, str]) -> list[str]:
     a, b = letters
     infinite = sum(row.pairs[at - 1].kl_low == inf for row in rows)
     if infinite:
-        return [f"KL({a}‖{b}) is infinite in {infinite} of {len(rows)} comparisons: {a} takes tokens that {b} never takes."]
+        return [
+            f"KL({a}‖{b}) is infinite in {infinite} of {len(rows)} comparisons: {a} takes tokens that {b} never takes."
+        ]
     found = mean_interval(unit.means(lambda row: row.pairs[at - 1].kl_low), 0.0)
     if found is None:
         return []
-    return [f"KL({a}‖{b}) is at least {found.value:.3f} bits per token on average over {a}'s answers{_interval(unit, found)}."]
+    return [
+        f"KL({a}‖{b}) is at least {found.value:.3f} bits per token on average over {a}'s answers{_interval(unit, found)}."
+    ]
 
 
 def _surer(unit: Unit, at: int, letters: tuple[str, str]) -> list[str]:
@@ -206,7 +236,9 @@ def _surer(unit: Unit, at: int, letters: tuple[str, str]) -> list[str]:
         return []
     a, b = letters
     if found.count == 1 or found.low <= 0 <= found.high:
-        return [f"There is no clear difference in how sure {a} and {b} are of their own answers{_interval(unit, found, signed=True)}."]
+        return [
+            f"There is no clear difference in how sure {a} and {b} are of their own answers{_interval(unit, found, signed=True)}."
+        ]
     surer, other = (a, b) if found.value > 0 else (b, a)
     flipped = found if found.value > 0 else Interval(-found.value, -found.high, -found.low, found.count)
     words = f"{surer} is surer of its own answers than {other}, by {flipped.value:.3f} bits per token"

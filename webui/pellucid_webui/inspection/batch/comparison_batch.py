@@ -55,8 +55,8 @@ class BatchRow:
 class ComparisonBatch:
     """All comparisons of prompts and seeds, and their progress.
 
-    ``name`` is the file of the prompts, empty for a single prompt. ``finished`` are the rows in the order in which they ended, and a row
-    that is run again is there twice.
+    ``name`` is the file of the prompts, empty for a single prompt. ``finished`` are the rows in the
+    order in which they ended, and a row that is run again is there twice.
     """
 
     name: str
@@ -72,7 +72,9 @@ class ComparisonBatch:
 
     def __post_init__(self) -> None:
         check(len(self.prompts), self.seeds, self.columns)
-        drawn = secrets.randbelow(MAX_RANDOM_SEED)  # one for all columns without a seed, so that equal columns give equal answers
+        drawn = secrets.randbelow(
+            MAX_RANDOM_SEED
+        )  # one for all columns without a seed, so that equal columns give equal answers
         firsts = [drawn if column.settings.seed is None else column.settings.seed for column in self.columns]
         for prompt in self.prompts:
             for n in range(self.seeds):
@@ -94,10 +96,13 @@ class ComparisonBatch:
             task.cancel()
 
     async def run(self, new_assistant: Callable[[], Assistant]) -> AsyncGenerator[None]:
-        """Run the rows that are left, each with an assistant of its own; yield now and then. Closing the generator stops them.
+        """Run the rows that are left, each with an assistant of its own; yield now and then.
 
-        Fewer rows run at the same time if some are refused because too many requests are running. Raises QueueFullError if in the end
-        none is admitted: the rows that are left can be run later.
+        Closing the generator stops them.
+
+        Fewer rows run at the same time if some are refused because too many requests are running.
+        Raises QueueFullError if in the end none is admitted: the rows that are left can be run
+        later.
         """
         rows = deque(self.left)
         self._tasks = [asyncio.create_task(self._work(new_assistant, rows)) for _ in range(ROWS_AT_ONCE)]
@@ -127,7 +132,9 @@ class ComparisonBatch:
             if comparison.refused is not None:
                 rows.appendleft(row)
                 return comparison.refused
-            row.error = " ".join(f"Column {column.letter}: {column.error}" for column in comparison.columns if column.error)
+            row.error = " ".join(
+                f"Column {column.letter}: {column.error}" for column in comparison.columns if column.error
+            )
             figures, row.stored = await in_page_thread(_result, comparison)
             row.figures = None if row.error else figures
             self.finished.append(row)
@@ -135,7 +142,10 @@ class ComparisonBatch:
 
     def comparison_of(self, row: BatchRow) -> Comparison:
         """Return the comparison that a row asks for."""
-        columns = [Column(one.letter, replace(one.settings, seed=seed)) for one, seed in zip(self.columns, row.seeds, strict=True)]
+        columns = [
+            Column(one.letter, replace(one.settings, seed=seed))
+            for one, seed in zip(self.columns, row.seeds, strict=True)
+        ]
         return Comparison(row.prompt.prompt, row.prompt.reference or self.reference, columns, row.prompt.history)
 
 

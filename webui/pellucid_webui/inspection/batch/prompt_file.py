@@ -67,8 +67,16 @@ _Line = FilePrompt | _WrongLineError
 
 
 def read_prompts(name: str, text: str) -> list[FilePrompt]:
-    """Return the prompts of a file. Raises InvalidRequestError, which names each wrong line and says what is wrong there."""
-    kinds: Mapping[str, Callable[[str], Iterator[_Line]]] = {".txt": _of_text, ".jsonl": _of_json, ".ndjson": _of_json, ".csv": _of_csv}
+    """Return the prompts of a file.
+
+    Raises InvalidRequestError, which names each wrong line and says what is wrong there.
+    """
+    kinds: Mapping[str, Callable[[str], Iterator[_Line]]] = {
+        ".txt": _of_text,
+        ".jsonl": _of_json,
+        ".ndjson": _of_json,
+        ".csv": _of_csv,
+    }
     read = kinds.get(PurePosixPath(name).suffix.lower())
     if read is None:
         raise InvalidRequestError(f"{name} cannot be read as prompts by its name. {KINDS}")
@@ -80,7 +88,9 @@ def read_prompts(name: str, text: str) -> list[FilePrompt]:
     if not found:
         raise InvalidRequestError(f"{name} has no prompts. {KINDS}")
     if len(found) > MAX_PROMPTS:
-        raise InvalidRequestError(f"{name} has {len(found)} prompts, and a batch has at most {MAX_PROMPTS}: split the file.")
+        raise InvalidRequestError(
+            f"{name} has {len(found)} prompts, and a batch has at most {MAX_PROMPTS}: split the file."
+        )
     return found
 
 
@@ -110,7 +120,9 @@ def _of_json(text: str) -> Iterator[_Line]:
 
 def _of_record(line: int, record: object) -> FilePrompt:
     if not isinstance(record, dict):
-        raise _WrongLineError(line, f"a line is a JSON object such as {{{json.dumps(PROMPT)}: …}}, not {_shown(record)}")
+        raise _WrongLineError(
+            line, f"a line is a JSON object such as {{{json.dumps(PROMPT)}: …}}, not {_shown(record)}"
+        )
     if (PROMPT in record) == (MESSAGES in record):
         has = "both" if PROMPT in record else f"neither; it has {_names(record) or 'no keys'}"
         raise _WrongLineError(line, f"a line has either {PROMPT} or {MESSAGES}, and this one has {has}")
@@ -121,7 +133,9 @@ def _of_record(line: int, record: object) -> FilePrompt:
         return FilePrompt(_prompt(line, record[PROMPT]), line, (), encodable(reference))
     *history, last = _messages(line, record[MESSAGES])
     if last.role != USER:
-        raise _WrongLineError(line, f"the last message is the one to answer, so it must have the role {USER}, not {last.role}")
+        raise _WrongLineError(
+            line, f"the last message is the one to answer, so it must have the role {USER}, not {last.role}"
+        )
     return FilePrompt(_prompt(line, last.content), line, tuple(history), encodable(reference))
 
 
@@ -132,11 +146,15 @@ def _messages(line: int, found: object) -> list[Message]:
     for number, one in enumerate(found, 1):
         role, content = (one.get("role"), one.get("content")) if isinstance(one, dict) else (None, None)
         if role not in _ROLES:
-            raise _WrongLineError(line, f"message {number} must have a role, one of {', '.join(_ROLES)}, not {_shown(role)}")
+            raise _WrongLineError(
+                line, f"message {number} must have a role, one of {', '.join(_ROLES)}, not {_shown(role)}"
+            )
         if not isinstance(content, str):
             raise _WrongLineError(line, f"the content of message {number} must be text, not {_shown(content)}")
         if role == SYSTEM and number > 1:
-            raise _WrongLineError(line, f"message {number} has the role {SYSTEM}, which only the first message can have")
+            raise _WrongLineError(
+                line, f"message {number} has the role {SYSTEM}, which only the first message can have"
+            )
         messages.append(Message(role, encodable(content)))
     return messages
 
@@ -165,7 +183,8 @@ def _of_cells(line: int, names: Sequence[str], cells: list[str] | str) -> FilePr
         raise _WrongLineError(line, cells)
     if len(cells) > len(names):
         raise _WrongLineError(
-            line, f"it has more cells than the head, {len(cells)} instead of {len(names)}; put texts that have commas in quotes"
+            line,
+            f"it has more cells than the head, {len(cells)} instead of {len(names)}; put texts that have commas in quotes",
         )
     row = dict(zip(names, cells, strict=False))
     return FilePrompt(_prompt(line, row.get(PROMPT, "")), line, (), encodable(row.get(REFERENCE, "")))

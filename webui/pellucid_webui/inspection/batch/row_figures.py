@@ -17,10 +17,12 @@ from pellucid_webui.inspection.comparison_summary import agreement, default_view
 class PairFigures:
     """A column compared with the first one.
 
-    ``difference`` is the number of the first column's token, counted from 1, at which the answers differ; None if they are equal.
-    ``kl_low`` and ``kl_high`` bound the mean KL divergence from the first column to this one at the tokens of the first one's answer, in
-    bits per token. ``same_tokens`` is the share of both answers' tokens that both have at the same place, and ``same_choice`` the share of
-    the first one's tokens where both find the same token most likely. None is unknown.
+    ``difference`` is the number of the first column's token, counted from 1, at which the answers
+    differ; None if they are equal. ``kl_low`` and ``kl_high`` bound the mean KL divergence from the
+    first column to this one at the tokens of the first one's answer, in bits per token.
+    ``same_tokens`` is the share of both answers' tokens that both have at the same place, and
+    ``same_choice`` the share of the first one's tokens where both find the same token most likely.
+    None is unknown.
     """
 
     difference: int | None
@@ -87,7 +89,9 @@ def _column(comparison: Comparison, at: int) -> ColumnFigures:
     reference = next((text for text in comparison.texts if text.name == REFERENCE), None)
     read = None if reference is None else _bits(reference.tokens.get(at, ()))
     size = 0 if reference is None else len(reference.text.encode())
-    return ColumnFigures(len(tokens), None if bits is None else bits / len(tokens), None if read is None else read / size)
+    return ColumnFigures(
+        len(tokens), None if bits is None else bits / len(tokens), None if read is None else read / size
+    )
 
 
 def _bits(tokens: Sequence[Token]) -> float | None:

@@ -43,7 +43,9 @@ class StoredComparison:
             for at, one in enumerate(self.bare.columns)
         ]
         bare = self.bare
-        return Comparison(bare.prompt, bare.reference, columns, bare.history, stopped=bare.stopped, ended=True, texts=texts)
+        return Comparison(
+            bare.prompt, bare.reference, columns, bare.history, stopped=bare.stopped, ended=True, texts=texts
+        )
 
 
 def store(comparison: Comparison) -> StoredComparison:

@@ -56,7 +56,9 @@ def _rows(text: str, fields: Mapping[str, Details]) -> Iterator[Row]:
         elif isinstance(value, list):
             inner = [(f"[{index}]", str(index), one) for index, one in enumerate(value)]
         if level or not inner:  # an object or array that is the whole answer has no row of its own
-            yield _row(max(level, 1), key, f"{_size(value)}" if inner else _shown(value), fields.get(path), is_open=bool(inner))
+            yield _row(
+                max(level, 1), key, f"{_size(value)}" if inner else _shown(value), fields.get(path), is_open=bool(inner)
+            )
         pending += [(level + 1, name, f"{path}/{step}", one) for name, step, one in reversed(inner)]
 
 

@@ -34,14 +34,20 @@ LIVE_HIGHLIGHTING_SECONDS = 1.0
 
 @highlighting_ends_after(HIGHLIGHTING_SECONDS)
 def payload(
-    tab: TabState, conversation: Conversation | None, turn: Turn | None, context: ModelContext | None = None, order: int = 0
+    tab: TabState,
+    conversation: Conversation | None,
+    turn: Turn | None,
+    context: ModelContext | None = None,
+    order: int = 0,
 ) -> dict[str, Any]:
-    """Return what a tab shows; ``turn`` is the answer that is being generated. The first call for a long conversation takes seconds.
+    """Return what a tab shows; ``turn`` is the answer that is being generated.
+
+    The first call for a long conversation takes seconds.
 
     ``order`` is higher the later this state was read.
 
-    Each finished message is a JSON string: Gradio compares every update with the last one and sends only the differences, and
-    strings are what it compares fastest.
+    Each finished message is a JSON string: Gradio compares every update with the last one and sends
+    only the differences, and strings are what it compares fastest.
     """
     path = [] if conversation is None else conversation.path()
     finished = [node for node in path if turn is None or node.id != turn.node]
@@ -125,7 +131,11 @@ def _message(tab: TabState, conversation: Conversation, node: Node) -> str:
     cached = tab.rendered.get(node.id)
     if cached is not None and cached[0] == key:
         return cached[1]
-    fields = _about(conversation, node, tokens is not None) | _content(node, tokens) | ({} if marks is None else {"marks": marks})
+    fields = (
+        _about(conversation, node, tokens is not None)
+        | _content(node, tokens)
+        | ({} if marks is None else {"marks": marks})
+    )
     text = json.dumps(fields, ensure_ascii=False)
     tab.rendered[node.id] = (key, text)
     return text
@@ -138,7 +148,10 @@ def _content(node: Node, tokens: Sequence[str] | None) -> dict[str, Any]:
         "blocks": blocks(json_as_code(node.text) if has_format and node.text else node.text) if tokens is None else [],
         "tokens": list(tokens or ()),
         "stats": node_stats(node.usage) if node.usage is not None else "",
-        "idle": node.origin is not None and node.end is FinishReason.STOP and node.usage is not None and not node.usage.generated,
+        "idle": node.origin is not None
+        and node.end is FinishReason.STOP
+        and node.usage is not None
+        and not node.usage.generated,
         "end": node.end,
         "isFull": node.end is FinishReason.LENGTH and node.settings is not None and not node.settings.max_tokens,
         "canContinue": bool(node.text) and not has_format and not (node.details is not None and node.details.calls),
@@ -162,7 +175,12 @@ def _about(conversation: Conversation, node: Node, as_tokens: bool) -> dict[str,
         "about": _description(conversation, node),
     }
     if settings is not None and node.role == ASSISTANT:
-        sampling = {"temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p, "min_p": settings.min_p}
+        sampling = {
+            "temperature": settings.temperature,
+            "top_k": settings.top_k,
+            "top_p": settings.top_p,
+            "min_p": settings.min_p,
+        }
         fields |= {"sampling": sampling, "model": node.model}
     return fields
 
@@ -176,7 +194,9 @@ def _description(conversation: Conversation, node: Node) -> str:
     seed = "" if node.settings.seed is None else f", seed {node.settings.seed}"
     system = ", with a system prompt" if node.settings.system.strip() else ""
     branched = "" if node.branched is None else f", branched at token {node.branched + 1}"
-    return f"{node.model}, {chosen}{seed}{system}{_format_words(node.settings)}{branched}{_continued(conversation, node)}"
+    return (
+        f"{node.model}, {chosen}{seed}{system}{_format_words(node.settings)}{branched}{_continued(conversation, node)}"
+    )
 
 
 def _continued(conversation: Conversation, node: Node) -> str:

@@ -26,7 +26,9 @@ EVENT_OPTIONS: dict[str, Any] = {
 
 
 SETTINGS_REPEATS = 5
-"""Outputs of a stream that have the settings: with all of them, a user could not change any while an answer is generated."""
+"""Outputs of a stream that have the settings: with all of them, a user could not change any while
+an answer is generated.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, ow
     page.load(events.load, [state], shown_parts, **EVENT_OPTIONS)
     parts.chat.act(events.act_on_chat, [state, *parts.controls.parts], [parts.list_panel, parts.chat], **EVENT_OPTIONS)
     parts.list_panel.act(events.act_on_list, [state, parts.header.model], shown_parts, **EVENT_OPTIONS)
-    parts.header.panel.act(events.act_on_header, [state, *parts.controls.parts], [parts.header.panel, parts.header.model], **EVENT_OPTIONS)
+    parts.header.panel.act(
+        events.act_on_header, [state, *parts.controls.parts], [parts.header.panel, parts.header.model], **EVENT_OPTIONS
+    )
     parts.header.model.input(events.show_model, [parts.header.model], [parts.header.panel], **latest)
     gr.on(parts.controls.inputs, events.save_settings, [state, *parts.controls.parts], None, **latest)
 
@@ -57,9 +61,10 @@ def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, ow
 class ChatEvents:
     """Passes the events of the chat tab to ``ChatView`` and ``ConversationList``.
 
-    The browser may skip all but the last of several outputs that come at once. So each has the whole list and chat, which costs
-    little: only what has changed is sent. No output replaces a newer one, nor does the last one, which Gradio repeats at the end of a
-    call. Every stream has at least one output: after a stream without any, Gradio sets all its components to null.
+    The browser may skip all but the last of several outputs that come at once. So each has the
+    whole list and chat, which costs little: only what has changed is sent. No output replaces a
+    newer one, nor does the last one, which Gradio repeats at the end of a call. Every stream has at
+    least one output: after a stream without any, Gradio sets all its components to null.
     """
 
     parts: ChatTab
@@ -81,7 +86,9 @@ class ChatEvents:
         async for shown in self._open(tab, await self.conversations.payload(tab)):
             yield shown
 
-    async def act_on_chat(self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
+    async def act_on_chat(
+        self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any
+    ) -> AsyncIterator[Sequence[Any]]:
         """Run an action of the chat, and update the list where it changes what the list shows."""
         tab = self._owned(tab, request)
         before, listed = None, Payload()
@@ -91,25 +98,36 @@ class ChatEvents:
                 before, listed = now, await self.conversations.payload(tab)
             yield [_newest_list(tab, listed), _newest_chat(tab, shown)]
 
-    async def act_on_list(self, event: gr.EventData, request: gr.Request, tab: TabState, model: str | None) -> AsyncIterator[Sequence[Any]]:
-        """Run an action of the list. If it opens another conversation, show that one and its settings."""
+    async def act_on_list(
+        self, event: gr.EventData, request: gr.Request, tab: TabState, model: str | None
+    ) -> AsyncIterator[Sequence[Any]]:
+        """Run an action of the list.
+
+        If it opens another conversation, show that one and its settings.
+        """
         tab = self._owned(tab, request)
         if not tab.owner:
             async for stale in self._chats.follow(tab):
                 yield [gr.skip(), stale, *self._unchanged()]
             return
         listed, opened = await self.conversations.act(tab, event._data or {})
-        if not opened:  # the settings stay as the user edits them, even if an action of the chat shows something else meanwhile
+        if (
+            not opened
+        ):  # the settings stay as the user edits them, even if an action of the chat shows something else meanwhile
             yield [_newest_list(tab, listed), gr.skip(), *self._unchanged()]
             return
         async for shown in self._open(tab, listed, model or ""):
             yield shown
 
-    async def act_on_header(self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> Sequence[Any]:
+    async def act_on_header(
+        self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any
+    ) -> Sequence[Any]:
         """Choose the model that the event names; without one, ask again which models are served."""
         owner = self.owner_of(request)
         chosen = str((event._data or {}).get("model") or values[0] or "")
-        await self._chats.save_settings(self._owned(tab, request), lambda: self._controls.settings([chosen, *values[1:]]))
+        await self._chats.save_settings(
+            self._owned(tab, request), lambda: self._controls.settings([chosen, *values[1:]])
+        )
         served = await ServedModels.ask(self._chats.assistant_for(owner))
         return [header_payload(served, owner, chosen), model_menu(served, chosen=chosen)]
 
@@ -130,7 +148,11 @@ class ChatEvents:
         repeats, edits = SETTINGS_REPEATS, tab.edits
         async for shown in self._chats.follow(tab):
             has_settings = repeats > 0 and tab.conversation == opened and tab.edits == edits
-            yield [_newest_list(tab, listed), _newest_chat(tab, shown), *(settings if has_settings else self._unchanged())]
+            yield [
+                _newest_list(tab, listed),
+                _newest_chat(tab, shown),
+                *(settings if has_settings else self._unchanged()),
+            ]
             repeats -= 1
 
     async def _settings_shown(self, tab: TabState, model: str = "") -> list[Any]:
@@ -138,7 +160,11 @@ class ChatEvents:
         served, settings = await ServedModels.ask(self._chats.assistant_for(tab.owner)), await self._chats.settings(tab)
         if settings is None:
             kept = model if model in served.names or served.problem else ""
-            return [header_payload(served, tab.owner, kept), model_menu(served, chosen=kept), *self._controls.unchanged()[1:]]
+            return [
+                header_payload(served, tab.owner, kept),
+                model_menu(served, chosen=kept),
+                *self._controls.unchanged()[1:],
+            ]
         header = header_payload(served, tab.owner, settings.model)
         return [header, model_menu(served, chosen=settings.model), *self._controls.values(settings)[1:]]
 
@@ -152,7 +178,10 @@ class ChatEvents:
 
 
 def _newest_list(tab: TabState, listed: Payload) -> Payload:
-    """Return the list, or an update that changes nothing if the tab was sent a newer one. A list of order 0 is always sent."""
+    """Return the list, or an update that changes nothing if the tab was sent a newer one.
+
+    A list of order 0 is always sent.
+    """
     is_old = 0 < listed["order"] < tab.listed
     tab.listed = max(tab.listed, listed["order"])
     return gr.skip() if is_old else listed

@@ -28,7 +28,13 @@ from pellucid_webui.inspection.alignment import message_tokens
 from pellucid_webui.inspection.scoring import score
 from pellucid_webui.page_threads import in_page_thread, in_rendering_thread
 from pellucid_webui.views.chat.chat_display_json import live_payload, payload
-from pellucid_webui.views.chat.context_notice import ModelContext, full_error, model_context, remedy_of, repeatable_action
+from pellucid_webui.views.chat.context_notice import (
+    ModelContext,
+    full_error,
+    model_context,
+    remedy_of,
+    repeatable_action,
+)
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
 from pellucid_webui.views.chat.retry_settings import other_settings
 from pellucid_webui.views.chat.version_tree import VERSIONS, open_versions
@@ -41,20 +47,28 @@ REFRESH = "refresh"
 """The action by which the script asks for the current state."""
 
 AUTOMATIC = (REFRESH, INSPECT, VERSIONS)
-"""Actions that the script sends by itself. They keep the tab's notice, and never open a conversation."""
+"""Actions that the script sends by itself.
+They keep the tab's notice, and never open a conversation.
+"""
 
 FULL_PACE_TABS = 4
-"""Tabs of one user that receive an answer at full pace. With more than these, all are updated less often."""
+"""Tabs of one user that receive an answer at full pace.
+With more than these, all are updated less often.
+"""
 
 _ORDERS = count(1)
 
 Event = Mapping[str, Any]
-"""The data of an event: ``verb`` names the action, ``conversation`` the conversation that the tab shows."""
+"""The data of an event: ``verb`` names the action, ``conversation`` the conversation that the tab
+shows.
+"""
 
 Payload = dict[str, Any]
 
 ReadSettings = Callable[[], TurnSettings]
-"""Returns the settings that the controls show. Raises a PellucidError for values that cannot be sampled with."""
+"""Returns the settings that the controls show.
+Raises a PellucidError for values that cannot be sampled with.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,10 @@ class ChatView:
     """The number of tabs of each user that are receiving an answer."""
 
     async def act(self, tab: TabState, event: Event, read_settings: ReadSettings) -> AsyncIterator[Payload]:
-        """Run the action of an event, then yield what the tab shows until the answer has ended. Show an error in the tab."""
+        """Run the action of an event, then yield what the tab shows until the answer has ended.
+
+        Show an error in the tab.
+        """
         turn = None
         if tab.owner:  # else Gradio has dropped the tab's state, and its script reloads the page
             verb = str(event.get("verb"))
@@ -110,7 +127,8 @@ class ChatView:
     async def follow(self, tab: TabState, turn: Turn | None = None) -> AsyncIterator[Payload]:
         """Yield the conversation, with the answer that is being generated in it, for as long as the tab shows it.
 
-        If another call takes over the tab, yield its state last, because Gradio repeats the last output of each call.
+        If another call takes over the tab, yield its state last, because Gradio repeats the last
+        output of each call.
         """
         tab.epoch += 1  # ends any other stream to this tab
         epoch = tab.epoch
@@ -151,10 +169,14 @@ class ChatView:
         if tab.epoch == epoch:
             yield shown
 
-    async def _read(self, tab: TabState, turn: Turn | None = None) -> tuple[Conversation | None, Turn | None, ModelContext | None]:
+    async def _read(
+        self, tab: TabState, turn: Turn | None = None
+    ) -> tuple[Conversation | None, Turn | None, ModelContext | None]:
         """Return the tab's conversation, the answer that is being generated in it (``turn``, if it has that one), and its context."""
         conversation = await self._conversation(tab)
-        if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab shows another one by now
+        if conversation is None or (
+            turn is not None and turn.node not in conversation.nodes
+        ):  # the tab shows another one by now
             turn = None  # or it was refused already
         if turn is None and conversation is not None:
             turn = self.turns.find(conversation.leaf)
@@ -178,7 +200,9 @@ class ChatView:
         id = tab.conversation
         try:
             files = event.get("files")
-            text = attach(str(event.get("text", "")), [content_of(file) for file in files] if isinstance(files, list) else [])
+            text = attach(
+                str(event.get("text", "")), [content_of(file) for file in files] if isinstance(files, list) else []
+            )
             if id is None:
                 id, turn = await self.actions(tab).send_first(text, settings)
                 if tab.conversation is None:  # else the user has opened another one meanwhile
@@ -229,7 +253,9 @@ class ChatView:
         turn = await self.actions(tab).edit(id, node, str(event.get("text", "")), settings)
         return None if turn is None else await self._started(tab, id, settings, turn)
 
-    async def _started(self, tab: TabState, id: str, settings: TurnSettings, turn: Turn, shown_as: int | None = None) -> Turn:
+    async def _started(
+        self, tab: TabState, id: str, settings: TurnSettings, turn: Turn, shown_as: int | None = None
+    ) -> Turn:
         """Save the settings of an answer that was started, and show it as text or tokens like the node ``shown_as``."""
         if shown_as in tab.tokens:
             tab.tokens[turn.node] = turn.batches
@@ -258,7 +284,10 @@ class ChatView:
         await open_versions(tab, self.actions(tab))
 
     async def _toggle_tokens(self, tab: TabState, event: Event, _: ReadSettings) -> None:
-        """Show a message as tokens, or as text again. Tokens of a generated message are stored; others are scored now."""
+        """Show a message as tokens, or as text again.
+
+        Tokens of a generated message are stored; others are scored now.
+        """
         id, node = _conversation_id(tab), _number(event, "node")
         if tab.tokens.pop(node, None) is not None:
             return
@@ -282,9 +311,13 @@ class ChatView:
             view = ALL_MESSAGES
         messages = messages_of(path, "", settings, view)
         tokens: list[Token] = []
-        query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())
+        query = ScoreQuery(
+            messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions()
+        )
         assistant = self.assistant_for(tab.owner)
-        await score(assistant, query, tokens.append, lambda _: "Scoring this message was interrupted: open its tokens again.")
+        await score(
+            assistant, query, tokens.append, lambda _: "Scoring this message was interrupted: open its tokens again."
+        )
         found = message_tokens(tokens, node.text)
         if found is None:
             raise InvalidRequestError("The model's chat template changes this message, so its tokens cannot be shown.")
@@ -319,7 +352,9 @@ class ChatView:
 
 
 Action = Callable[[ChatView, TabState, Event, ReadSettings], Awaitable[Turn | None]]
-"""Runs an action, and returns the answer that it starts, if any. Raises a PellucidError for the tab to show."""
+"""Runs an action, and returns the answer that it starts, if any.
+Raises a PellucidError for the tab to show.
+"""
 
 ACTIONS: Mapping[str, Action] = {
     "send": ChatView._send,

@@ -47,7 +47,9 @@ async def model_context(assistant: Assistant, conversation: Conversation | None)
     return None if card is None else ModelContext(card.name, card.context, tuple(one.name for one in cards if one.chat))
 
 
-def context_payload(tab: TabState, conversation: Conversation, turn: Turn | None, context: ModelContext | None) -> dict[str, Any]:
+def context_payload(
+    tab: TabState, conversation: Conversation, turn: Turn | None, context: ModelContext | None
+) -> dict[str, Any]:
     """Return what the model sees of a conversation: where that begins, the summary of the rest, and a notice if there is little room."""
     path = conversation.path()
     view = view_of(path)
@@ -78,7 +80,10 @@ def remedy_of(event: Mapping[str, Any]) -> Remedy | None:
 
 
 def full_error(tab: TabState, conversation: Conversation, context: ModelContext | None) -> ContextLengthError:
-    """Return how long a conversation is, and how much the context holds. Raises InvalidRequestError if it fits."""
+    """Return how long a conversation is, and how much the context holds.
+
+    Raises InvalidRequestError if it fits.
+    """
     found = _overflow(tab, conversation)
     if found is not None:
         return ContextLengthError(found.tokens, found.limit)
@@ -110,7 +115,12 @@ def _notice(
     if used < NEARLY_FULL * limit:
         return None
     soon = SOON[view_of(path).remedy]
-    return {"text": f"About {min(used, limit):,} of {limit:,} tokens are used: {soon}", "action": None, "isFull": False, "canDrop": False}
+    return {
+        "text": f"About {min(used, limit):,} of {limit:,} tokens are used: {soon}",
+        "action": None,
+        "isFull": False,
+        "canDrop": False,
+    }
 
 
 def _full(used: str, limit: str, model: str, action: Mapping[str, Any], *, can_drop: bool) -> dict[str, Any]:

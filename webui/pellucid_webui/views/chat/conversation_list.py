@@ -30,7 +30,9 @@ MAX_LISTED = 500
 _NUMBERS = count(1)
 
 _OPENED = "opened"
-"""Set by an action after which the tab shows another conversation or a new chat; ``act`` removes it."""
+"""Set by an action after which the tab shows another conversation or a new chat; ``act`` removes
+it.
+"""
 
 Event = Mapping[str, Any]
 """The data of an event: ``verb`` names the action, ``id`` the conversation or folder."""
@@ -50,7 +52,10 @@ class ConversationList:
         return self.chats.store
 
     async def act(self, tab: TabState, event: Event) -> tuple[Payload, bool]:
-        """Run the action of an event. Return the list, with a notice if the action failed, and whether it opened something else."""
+        """Run the action of an event.
+
+        Return the list, with a notice if the action failed, and whether it opened something else.
+        """
         try:
             more = await _action(str(event.get("verb")))(self, tab, event)
         except PellucidError as error:
@@ -101,7 +106,9 @@ class ConversationList:
         nodes = await in_page_thread(self.store.matches, tab.owner, id, tab.search)
         if node in nodes:
             await in_page_thread(self.store.select_version, tab.owner, id, node)
-            more = {"match": {"n": next(_NUMBERS), "conversation": id, "node": node, "nodes": nodes, "search": tab.search}}
+            more = {
+                "match": {"n": next(_NUMBERS), "conversation": id, "node": node, "nodes": nodes, "search": tab.search}
+            }
         tab.show_conversation(id)
         return more | {_OPENED: True}
 
@@ -126,7 +133,10 @@ class ConversationList:
         was_open = tab.conversation == id
         if was_open:
             tab.show_conversation(None)
-        return {"removed": {"n": next(_NUMBERS), "kind": "conversation", "id": id, "title": title, "wasOpen": was_open}, _OPENED: was_open}
+        return {
+            "removed": {"n": next(_NUMBERS), "kind": "conversation", "id": id, "title": title, "wasOpen": was_open},
+            _OPENED: was_open,
+        }
 
     async def _restore(self, tab: TabState, event: Event) -> Payload:
         """Restore a deleted conversation; with ``open`` show it again."""
@@ -183,7 +193,10 @@ class ConversationList:
         tab.show_conversation(imported.ids[0])
         count = len(imported.ids)
         number = f"{count} conversations were imported from {name}." if count > 1 else ""
-        return {"notice": _notice(" ".join(filter(None, [number, imported.left_out.sentence()])), wrong=False), _OPENED: True}
+        return {
+            "notice": _notice(" ".join(filter(None, [number, imported.left_out.sentence()])), wrong=False),
+            _OPENED: True,
+        }
 
     def _exported(self, owner: str, id: str, form: str) -> Payload:
         """Return a conversation as a file for the browser to save."""
@@ -207,7 +220,9 @@ class ConversationList:
 
 
 Action = Callable[[ConversationList, TabState, Event], Awaitable[Payload]]
-"""Runs an action, and returns what to add to the payload of the list. Raises a PellucidError for the tab to show."""
+"""Runs an action, and returns what to add to the payload of the list.
+Raises a PellucidError for the tab to show.
+"""
 
 ACTIONS: Mapping[str, Action] = {
     "refresh": ConversationList._refresh,
@@ -233,12 +248,16 @@ ACTIONS: Mapping[str, Action] = {
 
 def conversation_list_panel() -> gr.HTML:
     """Return the component whose script triggers ``act``."""
-    return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-conversation-panel", apply_default_css=False)
+    return gr.HTML(
+        value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-conversation-panel", apply_default_css=False
+    )
 
 
 def _item(one: ConversationSummary) -> Payload:
     """Return a row of the list."""
-    found = {} if one.match is None else {"snippet": one.match.snippet, "node": one.match.node, "matches": one.match.count}
+    found = (
+        {} if one.match is None else {"snippet": one.match.snippet, "node": one.match.node, "matches": one.match.count}
+    )
     return {
         "id": one.id,
         "title": one.title,

@@ -15,7 +15,9 @@ from pellucid_webui.inspection.token_marks import marks_of
 from pellucid_webui.page_threads import in_page_thread
 
 INSPECT = "inspect"
-"""The action that the script sends by itself for the answers in view. It keeps the tab's notice, as ``refresh`` does."""
+"""The action that the script sends by itself for the answers in view.
+It keeps the tab's notice, as ``refresh`` does.
+"""
 
 MAX_ANSWERS = 20
 """Answers that are placed for one action."""
@@ -34,7 +36,10 @@ async def inspect(tab: TabState, event: Mapping[str, Any], actions: ChatActions)
         node = _finished(conversation, number, actions)
         if node is not None:
             marks = await in_page_thread(_marks, node, await actions.batches_in(conversation, node.id))
-            versions = {"versions": len(conversation.versions(node)), "branched": await _branched(conversation, node, actions)}
+            versions = {
+                "versions": len(conversation.versions(node)),
+                "branched": await _branched(conversation, node, actions),
+            }
             tab.keep_marks(node.id, marks | versions, KEPT_ANSWERS)
     node = _finished(conversation, wanted, actions)
     if node is not None:
@@ -44,14 +49,22 @@ async def inspect(tab: TabState, event: Mapping[str, Any], actions: ChatActions)
 def _finished(conversation: Conversation, number: object, actions: ChatActions) -> Node | None:
     """Return the answer of a number that a tab has sent, if it has ended."""
     node = conversation.nodes.get(number) if isinstance(number, int) else None
-    return node if node is not None and node.role == ASSISTANT and actions.running(conversation, node.id) is None else None
+    return (
+        node if node is not None and node.role == ASSISTANT and actions.running(conversation, node.id) is None else None
+    )
 
 
 def _marks(node: Node, batches: Sequence[str]) -> dict[str, Any]:
     """Return the places of an answer's tokens; none for a text without tokens, such as one that a person wrote."""
     has_format = node.settings is not None and node.settings.answer_format != "free"
     before = json_as_code("") if has_format and node.text else ""
-    return marks_of(node.text, batches, before) or {"lengths": [], "places": [], "unsure": [], "least": None, "count": 0}
+    return marks_of(node.text, batches, before) or {
+        "lengths": [],
+        "places": [],
+        "unsure": [],
+        "least": None,
+        "count": 0,
+    }
 
 
 async def _branched(conversation: Conversation, node: Node, actions: ChatActions) -> dict[str, Any] | None:

@@ -10,7 +10,10 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 
 
 def other_settings(settings: TurnSettings, other: object) -> TurnSettings:
-    """Return settings with the model and temperature that the page sent. Raises InvalidRequestError for anything else."""
+    """Return settings with the model and temperature that the page sent.
+
+    Raises InvalidRequestError for anything else.
+    """
     model, temperature = (other.get("model"), other.get("temperature")) if isinstance(other, Mapping) else (None, None)
     if not isinstance(model, str) or not isinstance(temperature, int | float) or isinstance(temperature, bool):
         raise InvalidRequestError("The page sent no valid model and temperature: reload it.")

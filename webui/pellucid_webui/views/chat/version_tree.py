@@ -14,7 +14,9 @@ from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, N
 from pellucid_webui.conversations.tab_state import TabState
 
 VERSIONS = "versions"
-"""The action that the script sends by itself while the picture is open. It keeps the tab's notice, as ``refresh`` does."""
+"""The action that the script sends by itself while the picture is open.
+It keeps the tab's notice, as ``refresh`` does.
+"""
 
 MAX_CHARACTERS = 160
 """Characters of a version that the picture shows."""
@@ -27,11 +29,16 @@ LEAD_CHARACTERS = 24
 
 
 async def open_versions(tab: TabState, actions: ChatActions) -> None:
-    """Hold the versions of the tab's conversation for its script. Raises InvalidRequestError if there is no conversation."""
+    """Hold the versions of the tab's conversation for its script.
+
+    Raises InvalidRequestError if there is no conversation.
+    """
     if tab.conversation is None:
         raise InvalidRequestError("There is no conversation yet: send a message first.")
     conversation = await actions.conversation(tab.conversation)
-    tab.versions = json.dumps({"id": conversation.id, "nodes": await versions_of(conversation, actions)}, ensure_ascii=False)
+    tab.versions = json.dumps(
+        {"id": conversation.id, "nodes": await versions_of(conversation, actions)}, ensure_ascii=False
+    )
 
 
 async def versions_of(conversation: Conversation, actions: ChatActions) -> list[dict[str, Any]]:

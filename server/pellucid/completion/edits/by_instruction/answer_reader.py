@@ -14,7 +14,10 @@ _CODE = re.compile(r"[=(){}\[\];<>#@\\/|&`\"]")
 
 
 class AnswerReader:
-    """The lines of an answer so far. ``closed``: its fence is closed. ``is_prose``: it begins with a sentence, not with code."""
+    """The lines of an answer so far. ``closed``: its fence is closed.
+
+    ``is_prose``: it begins with a sentence, not with code.
+    """
 
     def __init__(self, selected: SelectedLines, fence: str, language: str) -> None:
         self.lines: list[str] = []
@@ -38,7 +41,10 @@ class AnswerReader:
         return [token for _, token in self._tokens]
 
     def feed(self, token: Token) -> list[str]:
-        """Take a token; return the lines that it completes. Blank ones are returned when a line follows that is not blank."""
+        """Take a token; return the lines that it completes.
+
+        Blank ones are returned when a line follows that is not blank.
+        """
         self._tokens.append((self._length, token))
         self._length += len(token.text)
         self._text += token.text

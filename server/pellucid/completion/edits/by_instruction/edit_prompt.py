@@ -2,12 +2,15 @@
 
 How probable the right answers are under a prompt decided what it is, with the default model:
 
-- The text around the selection is in an earlier turn. In the same message, small models answer with the whole file (5 edits of a method:
-  -1.6 nats on average; -3.1 in a system message, -4.4 in the same message, and -3.0 without it).
-- The instruction is last. With the selection last, 6 of 7 tasks of CanItEdit were worse, by 4 to 5 nats on average with each wording.
-- Lines to insert are asked for in one message: after an earlier turn, models write the whole file there.
-- The lines are shown without their margin, and the answer is opened by the fence alone: after an indentation, models whose tokens begin
-  with a space write one space more.
+- The text around the selection is in an earlier turn. In the same message, small models answer with
+  the whole file (5 edits of a method: -1.6 nats on average; -3.1 in a system message, -4.4 in the
+  same message, and -3.0 without it).
+- The instruction is last. With the selection last, 6 of 7 tasks of CanItEdit were worse, by 4 to 5
+  nats on average with each wording.
+- Lines to insert are asked for in one message: after an earlier turn, models write the whole file
+  there.
+- The lines are shown without their margin, and the answer is opened by the fence alone: after an
+  indentation, models whose tokens begin with a space write one space more.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ PREFIX_CHARACTERS, SUFFIX_CHARACTERS = 2000, 1000
 """Characters around the selection that the model reads."""
 
 SPARE_TOKENS = 256
-"""Tokens that an answer may have in addition to one for each character of the selection: dense text has tokens of one character."""
+"""Tokens that an answer may have in addition to one for each character of the selection: dense text
+has tokens of one character.
+"""
 
 INSERTED_TOKENS = 1024
 """Tokens that lines to insert may have."""
@@ -39,7 +44,11 @@ _TICKS = re.compile(r"`{3,}")
 
 
 class EditPrompt:
-    """The prompt of an edit. ``fence`` encloses each text, whose name is ``language``; it is longer than any fence within one."""
+    """The prompt of an edit.
+
+    ``fence`` encloses each text, whose name is ``language``; it is longer than any fence within
+    one.
+    """
 
     def __init__(self, query: EditQuery, selected: SelectedLines) -> None:
         if not query.instruction.strip():
@@ -48,19 +57,28 @@ class EditPrompt:
         after = selected.after[: window_end(selected.after, SUFFIX_CHARACTERS)]
         texts = (before, selected.text, after, query.instruction)
         self.language = query.language or PurePosixPath(query.path).suffix.removeprefix(".")
-        least = 3 if find_syntax(self.language).prose else 2  # an answer in prose may have fences where the text has none
+        least = (
+            3 if find_syntax(self.language).prose else 2
+        )  # an answer in prose may have fences where the text has none
         self.fence = _fence(texts, least)
         around = [
-            self._block(f"Code {where} the selection:", text) for where, text in (("before", before), ("after", after)) if text.strip()
+            self._block(f"Code {where} the selection:", text)
+            for where, text in (("before", before), ("after", after))
+            if text.strip()
         ]
         named = [f"File: {query.path}"] if query.path else []
         instruction = query.instruction.strip()
         if selected.inserted:
-            place = ("", f" that belongs {'before' if after.strip() else 'after'} it", " that belongs between the two")[len(around)]
+            place = ("", f" that belongs {'before' if after.strip() else 'after'} it", " that belongs between the two")[
+                len(around)
+            ]
             question = [*named, *around, f"{instruction}\nAnswer with only the new code{place}."]
             self._messages = [Message("user", "\n\n".join(question))]
         else:
-            question = [self._block("", "\n".join(selected.shown)), f"{instruction}\nAnswer with only this code after the change."]
+            question = [
+                self._block("", "\n".join(selected.shown)),
+                f"{instruction}\nAnswer with only this code after the change.",
+            ]
             self._messages = [Message("user", "\n\n".join(question if around else [*named, *question]))]
             if around:
                 context = Message("user", "\n\n".join([CONTEXT, *named, *around]))

@@ -17,8 +17,9 @@ MAX_LOGIT = 700.0
 class EditQuery:
     """A selection to edit by an instruction, with all the text of its document before and after it.
 
-    The selection is extended to whole lines. An empty one asks for lines to insert above the cursor's line, or instead of it if it
-    is blank. ``language`` is the document's, by its id in the protocol.
+    The selection is extended to whole lines. An empty one asks for lines to insert above the
+    cursor's line, or instead of it if it is blank. ``language`` is the document's, by its id in the
+    protocol.
     """
 
     prefix: str
@@ -37,7 +38,9 @@ class EditQuery:
         """Return the sampling parameters of the answer."""
         drawn = RETRY_TEMPERATURE if self.seed is not None else 0.0
         temperature = drawn if self.temperature is None else self.temperature
-        return SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=self.seed, top_logprobs=self.top_logprobs)
+        return SamplingParams(
+            max_tokens=max_tokens, temperature=temperature, seed=self.seed, top_logprobs=self.top_logprobs
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class NewLines:
 class Hunk:
     """Lines ``old`` from line ``first`` (from 0) of the document that become ``new``, and the tokens of the answer that say so.
 
-    ``log_odds`` is log p(new) - log p(old) in nats, under the prompt with the instruction and the new lines above; None if it was
-    not read.
+    ``log_odds`` is log p(new) - log p(old) in nats, under the prompt with the instruction and the
+    new lines above; None if it was not read.
     """
 
     first: int
@@ -71,7 +74,8 @@ class Hunk:
 class InstructedEdit:
     """The end of an edit: ``text`` replaces ``old``, whole lines that begin at line ``first`` (from 0) of the document.
 
-    ``reason`` says in a sentence why nothing is changed, and is None if something is. ``newline`` ends the new lines.
+    ``reason`` says in a sentence why nothing is changed, and is None if something is. ``newline``
+    ends the new lines.
     """
 
     first: int

@@ -54,11 +54,14 @@ class Editor(Reader, Protocol):
 
 
 async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines | InstructedEdit]:
-    """Yield the new lines of a selection as they are generated, then the edit. Closing the generator cancels it.
+    """Yield the new lines of a selection as they are generated, then the edit.
+
+    Closing the generator cancels it.
 
     Raises InvalidRequestError for an instruction without text, and the errors of the assistant.
     """
-    # 1. Ask for the selection, the answer's fence opened, and pass its lines on as they come, up to the closing fence.
+    # 1. Ask for the selection, the answer's fence opened, and pass its lines on as they come, up to
+    # the closing fence.
     language = query.language or PurePosixPath(query.path).suffix.removeprefix(".")
     selected = select_lines(query.prefix, query.selection, query.suffix, prose=find_syntax(language).prose)
     prompt = EditPrompt(query, selected)
@@ -66,7 +69,8 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
     async with aclosing(answer.lines()) as items:
         async for lines in items:
             yield NewLines(tuple(lines))
-    # 2. Compare them with the old ones. A change was asked for: an answer without one is continued from its likeliest other tokens.
+    # 2. Compare them with the old ones. A change was asked for: an answer without one is continued
+    # from its likeliest other tokens.
     usage, changes, reason = answer.usage, *answer.changes()
     for tokens in _other_beginnings(answer.reader.all_tokens) if reason == UNCHANGED else ():
         other = _Answer(assistant, query, selected, prompt, tokens)
@@ -87,7 +91,9 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
             reason = why
             break
     # 3. Read both versions of each hunk.
-    read = await _read(assistant, query, selected, prompt, answer.reader.lines, zip(changes.hunks, changes.starts, strict=True))
+    read = await _read(
+        assistant, query, selected, prompt, answer.reader.lines, zip(changes.hunks, changes.starts, strict=True)
+    )
     yield InstructedEdit(selected.first, selected.text, changes.text, tuple(read), selected.newline, usage, reason)
 
 
@@ -104,9 +110,20 @@ class _Answer:
     """One answer of the model: from its beginning, or continued after tokens of another one."""
 
     def __init__(
-        self, assistant: Editor, query: EditQuery, selected: SelectedLines, prompt: EditPrompt, begun: Sequence[Token] = ()
+        self,
+        assistant: Editor,
+        query: EditQuery,
+        selected: SelectedLines,
+        prompt: EditPrompt,
+        begun: Sequence[Token] = (),
     ) -> None:
-        self._assistant, self._query, self._selected, self._prompt, self._begun = assistant, query, selected, prompt, begun
+        self._assistant, self._query, self._selected, self._prompt, self._begun = (
+            assistant,
+            query,
+            selected,
+            prompt,
+            begun,
+        )
         self.reader = AnswerReader(selected, prompt.fence, prompt.language)
         self.usage = Usage()
         self._finish: Finish | None = None
@@ -132,7 +149,10 @@ class _Answer:
                     break
 
     def changes(self) -> tuple[_Changes, str | None]:
-        """Return the changes, and the reason why there are none, a sentence, or None. Raise PellucidError if the answer failed."""
+        """Return the changes, and the reason why there are none, a sentence, or None.
+
+        Raise PellucidError if the answer failed.
+        """
         reason = _refusal(self._finish, self.reader, self._selected, self._prompt)
         if reason is not None:
             return _Changes(self._selected.text), reason
@@ -147,11 +167,14 @@ class _Answer:
 def _other_beginnings(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
     """Return the likeliest other beginnings of an answer: its tokens up to one, and another in place of that one.
 
-    On CanItEdit the default model left 42 programs as they were. Continued like this it changed nearly all of them, 3 correctly. Another
-    seed, or asking again in a second turn, corrected none of ten.
+    On CanItEdit the default model left 42 programs as they were. Continued like this it changed
+    nearly all of them, 3 correctly. Another seed, or asking again in a second turn, corrected none
+    of ten.
     """
     found = [one for one in alternatives(tokens) if _is_other(tokens[one[1]].top[one[2]])]
-    forced = (force_alternative(tokens, index, number) for _, index, number in sorted(found, reverse=True)[:OTHER_BEGINNINGS])
+    forced = (
+        force_alternative(tokens, index, number) for _, index, number in sorted(found, reverse=True)[:OTHER_BEGINNINGS]
+    )
     return [one for one in forced if one is not None]
 
 
@@ -167,7 +190,12 @@ def _cut(token: Token, count: int) -> Token:
 
 def _sum(one: Usage, other: Usage) -> Usage:
     """Return the cost of both answers; the prompt of the second is in the cache."""
-    return replace(one, computed=one.computed + other.computed, generated=one.generated + other.generated, decode=one.decode + other.decode)
+    return replace(
+        one,
+        computed=one.computed + other.computed,
+        generated=one.generated + other.generated,
+        decode=one.decode + other.decode,
+    )
 
 
 def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLines, prompt: EditPrompt) -> str | None:
@@ -179,7 +207,9 @@ def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLine
             raise PellucidError(finish.error or "The model failed at this answer; see the server log.")
         is_full = finish.usage.generated < prompt.max_tokens
         ends = {
-            FinishReason.LENGTH: FULL if is_full else (CUT_OFF_INSERTED if selected.inserted else CUT_OFF).format(prompt.max_tokens),
+            FinishReason.LENGTH: FULL
+            if is_full
+            else (CUT_OFF_INSERTED if selected.inserted else CUT_OFF).format(prompt.max_tokens),
             FinishReason.DEADLINE: LATE,
             FinishReason.STOP: None,
         }
@@ -210,9 +240,12 @@ def _shared(new: list[str], above: list[str], old: list[str]) -> int:
 
 
 def _changes(selected: SelectedLines, answer: AnswerReader, top: int) -> _Changes:
-    """Return the changes of an answer, whose tokens have so many alternatives. Unchanged lines keep their ends.
+    """Return the changes of an answer, whose tokens have so many alternatives.
 
-    Models leave out some of the blank lines between functions, or add some: such changes count only if there are no others.
+    Unchanged lines keep their ends.
+
+    Models leave out some of the blank lines between functions, or add some: such changes count only
+    if there are no others.
     """
     core = () if selected.inserted else selected.core
     kept = selected.raw[selected.leading : selected.leading + len(core)]
@@ -228,7 +261,9 @@ def _changes(selected: SelectedLines, answer: AnswerReader, top: int) -> _Change
         if kind == "equal" or (blank and not only_blank):
             raw += kept[begin:end]
         else:
-            if raw and stop > start and not raw[-1].endswith(("\n", "\r")):  # the last line of a document, with new ones below it
+            if (
+                raw and stop > start and not raw[-1].endswith(("\n", "\r"))
+            ):  # the last line of a document, with new ones below it
                 raw[-1] += selected.newline
             raw += [line + selected.newline for line in new[start:stop]]
             replaced = selected.lines if selected.inserted else core[begin:end]
@@ -252,7 +287,11 @@ def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, i
             continue
         first, last = _trimmed(old, begin, end)
         one, other = _trimmed(new, start, stop)
-        yield from (("replace", begin, first, start, one), ("replace", first, last, one, other), ("replace", last, end, other, stop))
+        yield from (
+            ("replace", begin, first, start, one),
+            ("replace", first, last, one, other),
+            ("replace", last, end, other, stop),
+        )
 
 
 def _trimmed(lines: Sequence[str], begin: int, end: int) -> tuple[int, int]:
@@ -265,7 +304,12 @@ def _trimmed(lines: Sequence[str], begin: int, end: int) -> tuple[int, int]:
 
 
 async def _read(
-    assistant: Editor, query: EditQuery, selected: SelectedLines, prompt: EditPrompt, new: Sequence[str], hunks: Iterable[tuple[Hunk, int]]
+    assistant: Editor,
+    query: EditQuery,
+    selected: SelectedLines,
+    prompt: EditPrompt,
+    new: Sequence[str],
+    hunks: Iterable[tuple[Hunk, int]],
 ) -> list[Hunk]:
     """Return the hunks, each given with its place in the new lines, with their log odds.
 
@@ -288,7 +332,11 @@ async def _read(
             try:
                 asked = ScoreQuery(new_text, query.model, terms=query.terms, continued=continued)
                 odds = await text_log_odds(assistant, asked, old_text)
-            except (InvalidRequestError, QueueFullError, NotSupportedError):  # too long, too busy, or unable: the edit itself is whole
+            except (
+                InvalidRequestError,
+                QueueFullError,
+                NotSupportedError,
+            ):  # too long, too busy, or unable: the edit itself is whole
                 readable = False
         read.append(replace(hunk, log_odds=odds))
     return read

@@ -1,7 +1,8 @@
 """Extends a selection to whole lines, and converts between the lines of the document and those that the model reads and writes.
 
-The model reads them without the indentation that all of them have, and without blank lines at the beginning and the end: small models
-lose both easily. The new lines get them back, and tabs or spaces as the document has them.
+The model reads them without the indentation that all of them have, and without blank lines at the
+beginning and the end: small models lose both easily. The new lines get them back, and tabs or
+spaces as the document has them.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ SPACES = 4
 class SelectedLines:
     """Whole lines of a document: the text before them, they themselves, and the text after them.
 
-    ``leading`` and ``trailing`` are the numbers of blank lines that the model does not read. ``margin`` is the indentation that
-    it neither reads nor writes, and ``opening`` what the first line has in addition. With ``inserted`` there are no old lines to show.
+    ``leading`` and ``trailing`` are the numbers of blank lines that the model does not read.
+    ``margin`` is the indentation that it neither reads nor writes, and ``opening`` what the first
+    line has in addition. With ``inserted`` there are no old lines to show.
     """
 
     before: str
@@ -93,18 +95,23 @@ def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = Fals
     newline = "\r\n" if "\r\n" in before + text + after else "\n"
     filled = [index for index, line in enumerate(raw) if line.strip()]
     if not filled:
-        margin = margin or _match(_INDENTATION, raw[0] if raw else "") or ("" if prose else _margin_between(before, after))
+        margin = (
+            margin or _match(_INDENTATION, raw[0] if raw else "") or ("" if prose else _margin_between(before, after))
+        )
         return SelectedLines(before, raw, after, newline, len(raw), 0, margin, "", inserted=True)
     indentations = [_match(_INDENTATION, raw[index]) for index in filled]
     margin = _common_beginning(indentations)
     opening = indentations[0].removeprefix(margin)
-    return SelectedLines(before, raw, after, newline, filled[0], len(raw) - 1 - filled[-1], margin, opening, inserted=False)
+    return SelectedLines(
+        before, raw, after, newline, filled[0], len(raw) - 1 - filled[-1], margin, opening, inserted=False
+    )
 
 
 def _margin_between(before: str, after: str) -> str:
     """Return the indentation of lines between two pieces of code.
 
-    It is that of the next line, or that of the last one if the next one closes a block, or deeper if the last one opens a block.
+    It is that of the next line, or that of the last one if the next one closes a block, or deeper
+    if the last one opens a block.
     """
     above = next((line for line in reversed(before.splitlines()) if line.strip()), "")
     below = next((line for line in after.splitlines() if line.strip()), "")
@@ -112,7 +119,11 @@ def _margin_between(before: str, after: str) -> str:
     is_comment = above.lstrip().startswith(_COMMENTS) and above.rstrip().endswith(":")
     if len(inner) > len(outer) or not above.rstrip().endswith(_OPENINGS) or is_comment:
         return outer if below.lstrip().startswith(_CLOSINGS) else inner
-    found = [indentation for line in (*before.splitlines()[-200:], *after.splitlines()[:200]) if (indentation := _indentation(line))]
+    found = [
+        indentation
+        for line in (*before.splitlines()[-200:], *after.splitlines()[:200])
+        if (indentation := _indentation(line))
+    ]
     return outer + ("\t" if any("\t" in one for one in found) else " " * _least_size(found))
 
 

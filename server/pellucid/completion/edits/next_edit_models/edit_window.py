@@ -12,16 +12,24 @@ from pellucid.completion.edits.edit_history import Edit, joined
 from pellucid.completion.edits.repeated_edits import Candidate
 
 WINDOW_LINES = 10
-"""Lines on either side of the cursor's that may be rewritten, as many as Sweep's models were trained with."""
+"""Lines on either side of the cursor's that may be rewritten, as many as Sweep's models were
+trained with.
+"""
 
 MAX_WINDOW_CHARACTERS = 2_000
-"""A window with more characters has fewer lines. With this limit and the following ones a prompt has some 16,000 characters at most."""
+"""A window with more characters has fewer lines.
+With this limit and the following ones a prompt has some 16,000 characters at most.
+"""
 
 FILE_LINES = 60
-"""Lines on either side of the cursor's that the model reads first. Sweep's were trained with some 150, which take a CPU 20 seconds."""
+"""Lines on either side of the cursor's that the model reads first.
+Sweep's were trained with some 150, which take a CPU 20 seconds.
+"""
 
 FILE_STEP = 25
-"""They begin at a multiple of this, so that they do not move with the cursor, and the model finds them in its cache."""
+"""They begin at a multiple of this, so that they do not move with the cursor, and the model finds
+them in its cache.
+"""
 
 MAX_FILE_CHARACTERS = 6_000
 """Of long lines it reads fewer."""
@@ -40,8 +48,8 @@ NEAR_LINES = 1
 class EditWindow:
     """The lines ``first`` to ``end`` (from 0, without ``end``) of a document, which may be rewritten, and what a model reads with them.
 
-    ``path`` is the document's name in prompts. The cursor is at character ``column`` of line ``line``. ``edits`` are the last ones of all
-    documents, oldest first.
+    ``path`` is the document's name in prompts. The cursor is at character ``column`` of line
+    ``line``. ``edits`` are the last ones of all documents, oldest first.
     """
 
     uri: str
@@ -57,7 +65,11 @@ class EditWindow:
     def last_edit(self) -> Edit | None:
         """The last edit, if it was made in this document and its new lines are there."""
         edit = self.edits[-1] if self.edits else None
-        return edit if edit is not None and edit.uri == self.uri and self.lines[edit.first : edit.end] == edit.new else None
+        return (
+            edit
+            if edit is not None and edit.uri == self.uri and self.lines[edit.first : edit.end] == edit.new
+            else None
+        )
 
     def recent(self, most: int) -> list[Edit]:
         """Return the last edits that are short enough to be read, at most ``most``, oldest first."""
@@ -75,7 +87,10 @@ class EditWindow:
 
     def around_cursor(self) -> tuple[str, str]:
         """Return the text of the window before the cursor, and after it."""
-        text, at = joined(self.lines[self.first : self.end]), len(joined(self.lines[self.first : self.line])) + self.column
+        text, at = (
+            joined(self.lines[self.first : self.end]),
+            len(joined(self.lines[self.first : self.line])) + self.column,
+        )
         return text[:at], text[at:]
 
     def before_last_edit(self) -> list[str]:
@@ -99,7 +114,9 @@ def edit_window(uri: str, path: str, text: str, edits: Sequence[Edit], cursor: t
     """Return the window around a cursor (line and character, from 0); None if there is no text, or the cursor's line is too long."""
     lines = text.split("\n")
     line, column = min(cursor[0], len(lines) - 1), cursor[1]
-    if not lines[-1] and line < len(lines) - 1:  # what follows the last line's end is no line, unless the cursor is there
+    if (
+        not lines[-1] and line < len(lines) - 1
+    ):  # what follows the last line's end is no line, unless the cursor is there
         lines.pop()
     if not text.strip() or len(lines[line]) > MAX_WINDOW_CHARACTERS:
         return None
@@ -137,8 +154,9 @@ class Rewrite:
 def read_answer(window: EditWindow, begin: int, answer: str) -> list[Rewrite]:
     """Return the changes in an answer, which has the lines from line ``begin`` of the document to the window's end.
 
-    An answer that repeats the window has none. Blank lines at its end do not count: models add and omit them. A change that takes back
-    the last edit is left out, and is not made in the lines above a later one either.
+    An answer that repeats the window has none. Blank lines at its end do not count: models add and
+    omit them. A change that takes back the last edit is left out, and is not made in the lines
+    above a later one either.
     """
     old = window.lines[begin : window.end]
     new = _without_blank_end(answer.replace("\r\n", "\n").split("\n"))
@@ -182,7 +200,9 @@ def _undoes(window: EditWindow, change: Candidate) -> bool:
         return True
     if not change.first <= edit.first <= edit.end <= change.first + len(change.old):
         return False
-    before, after, old, new = (tuple(filter(str.strip, lines)) for lines in (edit.old, edit.new, change.old, change.new))
+    before, after, old, new = (
+        tuple(filter(str.strip, lines)) for lines in (edit.old, edit.new, change.old, change.new)
+    )
     is_gone = not after or _times(after, new) < _times(after, old)
     if before:
         return is_gone and _times(before, new) > _times(before, old)

@@ -21,10 +21,13 @@ LEAST_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class PromptForm:
-    """A form of prompts and answers. ``answer_begin`` is the line from which the model writes, and ``cursor`` a mark that it may repeat.
+    """A form of prompts and answers.
 
-    ``prompt`` returns markers, each with the text after it; a text in which ``markers`` are found cannot be sent.
-    ``end`` ends an answer, as the end of a text does, which is ``end_of_text``.
+    ``answer_begin`` is the line from which the model writes, and ``cursor`` a mark that it may
+    repeat.
+
+    ``prompt`` returns markers, each with the text after it; a text in which ``markers`` are found
+    cannot be sent. ``end`` ends an answer, as the end of a text does, which is ``end_of_text``.
     ``none`` is the answer that proposes no change; without one, a model repeats the window.
     """
 
@@ -59,10 +62,13 @@ FORMS = {
 """The forms by the names that the model catalog has for them."""
 
 
-async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, terms: Terms) -> AsyncGenerator[tuple[Candidate, float]]:
+async def propose(
+    assistant: Assistant, card: ModelCard, window: EditWindow, terms: Terms
+) -> AsyncGenerator[tuple[Candidate, float]]:
     """Yield the changes that a next-edit model proposes, each with log p(new lines) - log p(old lines) under its own prompt, in nats.
 
-    Each change is read with the earlier ones made. Yield nothing if the text to send contains a marker, or if the answer was cut short.
+    Each change is read with the earlier ones made. Yield nothing if the text to send contains a
+    marker, or if the answer was cut short.
     """
     form = FORMS.get(card.next_edit or "")
     if form is None:
@@ -72,7 +78,9 @@ async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, ter
     if any(map(form.markers.search, (*(text for _, text in pieces), "".join(window.around_cursor())))):
         return
     prompt = "".join(marker + text for marker, text in pieces)
-    params = SamplingParams(max_tokens=max(LEAST_TOKENS, 64 + len(rewritten) // 2))  # at least twice the tokens of most code
+    params = SamplingParams(
+        max_tokens=max(LEAST_TOKENS, 64 + len(rewritten) // 2)
+    )  # at least twice the tokens of most code
     query = CompletionQuery(prompt, params=params, model=card.name, stop=[form.end], terms=terms, special=True)
     answer, end = await _answer(assistant, query, form)
     if end is None or form.markers.search(answer) or answer.strip() == form.none:

@@ -13,14 +13,22 @@ DIFFS = 3
 
 
 def answer_begin(window: EditWindow) -> int:
-    """Return the line of the document from which the model writes. The prompt repeats the window's lines above it."""
+    """Return the line of the document from which the model writes.
+
+    The prompt repeats the window's lines above it.
+    """
     edit = window.last_edit
     inserted = edit is not None and not edit.old and window.first < edit.first and edit.end <= window.line
-    return window.first + 1 if inserted else window.line  # lines above the cursor may have to follow those that were inserted
+    return (
+        window.first + 1 if inserted else window.line
+    )  # lines above the cursor may have to follow those that were inserted
 
 
 def prompt(window: EditWindow) -> list[tuple[str, str]]:
-    """Return the markers of the prompt, each with the text after it. The answer ends with the marker of a file or of a text's end."""
+    """Return the markers of the prompt, each with the text after it.
+
+    The answer ends with the marker of a file or of a text's end.
+    """
     place = f"{window.path}:{window.first + 1}:{window.end}"
     before, after = window.around_cursor()
     return [

@@ -14,7 +14,10 @@ DIFFS = 6
 
 
 def prompt(window: EditWindow) -> list[tuple[str, str]]:
-    """Return the markers of the prompt, each with the text after it. The answer is the whole window, and ends with ``END``."""
+    """Return the markers of the prompt, each with the text after it.
+
+    The answer is the whole window, and ends with ``END``.
+    """
     first, end = window.surroundings()
     changes = "".join(_diff(window.name_of(edit), edit) for edit in window.recent(DIFFS))
     before, after = window.around_cursor()

@@ -31,12 +31,15 @@ class Encoder:
 
     The scores can be compared with one another, not with published ones of other encoders.
 
-    Raises InvalidRequestError for a folder without an encoder in safetensors, ModelError for one that cannot be read.
+    Raises InvalidRequestError for a folder without an encoder in safetensors, ModelError for one
+    that cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-            raise InvalidRequestError(f"{folder} contains no encoder: name a folder with config.json, safetensors and a tokenizer.")
+            raise InvalidRequestError(
+                f"{folder} contains no encoder: name a folder with config.json, safetensors and a tokenizer."
+            )
         from transformers import AutoModel, AutoTokenizer  # its import takes seconds
 
         try:
@@ -49,11 +52,16 @@ class Encoder:
                 f"The encoder in {folder} cannot be read ({str(error).splitlines()[0]}): name another folder with --encoder."
             ) from None
         self._model.eval()
-        self._longest = min(int(self._tokenizer.model_max_length), int(getattr(self._model.config, "max_position_embeddings", 512)))
+        self._longest = min(
+            int(self._tokenizer.model_max_length), int(getattr(self._model.config, "max_position_embeddings", 512))
+        )
         self.name = f"BERTScore ({folder.resolve().name}, last layer, no idf, no rescaling)"
 
     def compare(self, answer: str, reference: str) -> Similarity:
-        """Return the similarity of two texts within the encoder's window. Nothing is similar to an empty text."""
+        """Return the similarity of two texts within the encoder's window.
+
+        Nothing is similar to an empty text.
+        """
         one, other = self._vectors(answer), self._vectors(reference)
         if not len(one) or not len(other):
             return Similarity(0.0, 0.0)
@@ -64,7 +72,12 @@ class Encoder:
     def _vectors(self, text: str) -> Tensor:
         """Return unit vectors of shape (tokens, hidden)."""
         fields = self._tokenizer(
-            text, return_tensors="pt", truncation=True, max_length=self._longest, return_special_tokens_mask=True, verbose=False
+            text,
+            return_tensors="pt",
+            truncation=True,
+            max_length=self._longest,
+            return_special_tokens_mask=True,
+            verbose=False,
         )
         own = fields.pop("special_tokens_mask")[0] == 0
         if not own.any():

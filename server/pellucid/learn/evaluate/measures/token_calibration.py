@@ -24,7 +24,10 @@ def diagrams(facts: Sequence[Facts]) -> list[Diagram]:
     """Return the same as reliability diagrams."""
     confidences, right, _ = _tokens(facts)
     return [
-        Diagram(f"Accuracy of the first choice by its probability, {WORDS[by]}", tuple(reliability(confidences, right, bins, by)))
+        Diagram(
+            f"Accuracy of the first choice by its probability, {WORDS[by]}",
+            tuple(reliability(confidences, right, bins, by)),
+        )
         for by, bins in BINS.items()
     ]
 

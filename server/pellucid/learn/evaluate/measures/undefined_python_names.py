@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions
 
-OF_MODULES = frozenset({"__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__builtins__", "__annotations__"})
+OF_MODULES = frozenset(
+    {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__builtins__", "__annotations__"}
+)
 OF_CLASSES = frozenset({"__class__", "__module__", "__qualname__"})
 
 
@@ -32,7 +34,10 @@ class Names:
 
 
 def names_of(before: str, answer: str, after: str) -> Names | None:
-    """Return the names of the answer in its file. None if it is not Python, or has a star import, which may bind any name."""
+    """Return the names of the answer in its file.
+
+    None if it is not Python, or has a star import, which may bind any name.
+    """
     try:
         tree = ast.parse(before + answer + after)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # raised by the parser for generated code
@@ -43,7 +48,9 @@ def names_of(before: str, answer: str, after: str) -> Names | None:
     last = first + answer.rstrip("\n").count("\n")
     own = [node for node in ast.walk(tree) if first <= getattr(node, "lineno", 0) <= last]
     imports = tuple(dict.fromkeys(name for node in own for name in _imported(node)))
-    uses = tuple(dict.fromkeys(node.id for node in own if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)))
+    uses = tuple(
+        dict.fromkeys(node.id for node in own if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    )
     known = frozenset(_bound(tree))
     wrong = [name for name in imports if name not in modules()]
     wrong += [name for name in uses if name not in known and not _is_ambient(name)]
@@ -57,7 +64,10 @@ def modules() -> frozenset[str]:
 
 
 def _is_ambient(name: str) -> bool:
-    """Return True for a name that exists outside of the file. A module that was not imported counts, although using it fails."""
+    """Return True for a name that exists outside of the file.
+
+    A module that was not imported counts, although using it fails.
+    """
     return hasattr(builtins, name) or name in OF_MODULES or name in OF_CLASSES or name in modules()
 
 

@@ -1,7 +1,8 @@
 """Limits the memory and processes of a program and all its children through the kernel's control groups.
 
-Both versions are used, where this process may make groups: version 2, and version 1 with the controllers memory and pids. See
-``cgroups(7)`` and the kernel's ``admin-guide/cgroup-v2.rst`` and ``admin-guide/cgroup-v1``.
+Both versions are used, where this process may make groups: version 2, and version 1 with the
+controllers memory and pids. See ``cgroups(7)`` and the kernel's ``admin-guide/cgroup-v2.rst`` and
+``admin-guide/cgroup-v1``.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from typing import Final
 GRACE_SECONDS: Final = 5.0
 """Time in which killed processes have to leave their group."""
 
-ENTER: Final = 'for folder in "$1" "$2"; do echo 0 > "$folder/cgroup.procs" || exit 125; done; shift 2; exec env -i "$@"'
-"""Moves the shell into the group, then becomes the program, so that all its children start in the group. Its environment is empty."""
+ENTER: Final = (
+    'for folder in "$1" "$2"; do echo 0 > "$folder/cgroup.procs" || exit 125; done; shift 2; exec env -i "$@"'
+)
+"""Moves the shell into the group, then becomes the program, so that all its children start in the
+group. Its environment is empty.
+"""
 
 _NAME: Final = "pellucid-"
 _MOUNT = re.compile(r"(?m)^\d+ \d+ \S+ (?P<root>\S+) (?P<point>\S+) .* - (?P<kind>cgroup2?) \S+ (?P<options>\S+)$")
@@ -59,7 +64,9 @@ class ControlGroup:
 
 @cache
 def parent() -> ControlGroup | None:
-    """Find, by trying, the group in which limited groups can be made. Return None if there is no such group.
+    """Find, by trying, the group in which limited groups can be made.
+
+    Return None if there is no such group.
 
     Groups that a killed process of Pellucid left behind are removed.
     """
@@ -75,7 +82,9 @@ def parent() -> ControlGroup | None:
 
 @contextmanager
 def limited(parent: ControlGroup, memory: int, processes: int) -> Iterator[ControlGroup]:
-    """Make a group limited to ``memory`` bytes and ``processes`` processes and threads. On exit, kill its processes and remove it.
+    """Make a group limited to ``memory`` bytes and ``processes`` processes and threads.
+
+    On exit, kill its processes and remove it.
 
     Raises OSError if it cannot be made.
     """
@@ -112,7 +121,10 @@ def _remove(folder: Path, within: float = GRACE_SECONDS) -> None:
     """Kill the processes of a group until it is empty, and remove it; give up after ``within`` seconds."""
     late = time.monotonic() + within
     while folder.exists() and time.monotonic() < late:
-        for name, value in (("pids.max", 0), ("cgroup.kill", 1)):  # nothing more can start, and with version 2 everything is killed at once
+        for name, value in (
+            ("pids.max", 0),
+            ("cgroup.kill", 1),
+        ):  # nothing more can start, and with version 2 everything is killed at once
             with suppress(OSError):
                 _write(folder / name, value)
         for process in _processes(folder):
@@ -145,14 +157,18 @@ def _candidates(mounts: str, own: str) -> Iterator[ControlGroup]:
 
     ``mounts`` is ``/proc/self/mountinfo`` and ``own`` is ``/proc/self/cgroup``.
     """
-    paths = {name: path for _, names, path in (line.split(":", 2) for line in own.splitlines()) for name in names.split(",")}
+    paths = {
+        name: path for _, names, path in (line.split(":", 2) for line in own.splitlines()) for name in names.split(",")
+    }
     folders: dict[str, Path] = {}
     for mount in _MOUNT.finditer(mounts):
         for name in mount["options"].split(",") if mount["kind"] == "cgroup" else ("",):
             if name in paths:
                 folders[name] = _within(Path(mount["point"]), mount["root"], paths[name])
     if "" in folders:
-        yield from (ControlGroup(one, one) for one in (folders[""], folders[""].parent) if (one / "cgroup.procs").exists())
+        yield from (
+            ControlGroup(one, one) for one in (folders[""], folders[""].parent) if (one / "cgroup.procs").exists()
+        )
     if folders.keys() >= {"memory", "pids"}:
         yield ControlGroup(folders["memory"], folders["pids"])
 

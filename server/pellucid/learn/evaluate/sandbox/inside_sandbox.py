@@ -1,8 +1,8 @@
 """The process in which a model's program or its test runs: it limits itself, then becomes one of the two sides of ``program_test.py``.
 
-It is started by sandbox.py with nothing but the standard library, and reads one JSON object from stdin. A child does the work, so that a
-signal to its parent kills only this process. Until then, on Linux, this process adopts orphans of the program, so that sandbox.py finds
-them.
+It is started by sandbox.py with nothing but the standard library, and reads one JSON object from
+stdin. A child does the work, so that a signal to its parent kills only this process. Until then, on
+Linux, this process adopts orphans of the program, so that sandbox.py finds them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def limit(order: dict[str, Any]) -> None:
         landlock.restrict(read=landlock.readable(), write=[str(Path.cwd())])
     _change_user(order["user"], reads=order["reads"])
     if LINUX:
-        # No other process of the same user may trace this one or open its memory; changing the user would undo it.
+        # No other process of the same user may trace this one or open its memory; changing the user
+        # would undo it.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if order["seccomp"]:
         seccomp.install()

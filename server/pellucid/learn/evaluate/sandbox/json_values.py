@@ -1,7 +1,7 @@
 """Encodes Python values as JSON, so that two processes can exchange them and neither can make the other run code.
 
-Exact types are preserved. A subclass comes back as its base type, any other iterable as an iterator, and nothing else passes: an object
-with its own ``__eq__`` never reaches the comparison.
+Exact types are preserved. A subclass comes back as its base type, any other iterable as an
+iterator, and nothing else passes: an object with its own ``__eq__`` never reaches the comparison.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ def _encode_tagged(value: object) -> tuple[str, Any]:
 
 
 def decode(value: Any) -> Any:
-    """Return the value that was encoded. Raises MessageError for anything that ``encode`` does not write."""
+    """Return the value that was encoded.
+
+    Raises MessageError for anything that ``encode`` does not write.
+    """
     if value is None or type(value) in (bool, int, str):
         return value
     try:

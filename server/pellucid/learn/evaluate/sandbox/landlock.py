@@ -1,6 +1,7 @@
 """Hides the file system from a process and all its children, except for the folders that it is given.
 
-Landlock needs no privileges, cannot be undone, is inherited, and binds a superuser too. Only the standard library is used.
+Landlock needs no privileges, cannot be undone, is inherited, and binds a superuser too. Only the
+standard library is used.
 """
 
 from __future__ import annotations
@@ -32,7 +33,16 @@ EXECUTE: Final = 1 << 0
 RIGHTS_BITS: Final = {1: 13, 2: 14, 3: 15, 4: 15}
 """Number of rights over files in each version; later ones have 16."""
 
-LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
+LIBRARIES: Final = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/nix/store",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/usr/share/zoneinfo",
+)
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
@@ -62,7 +72,11 @@ def restrict(read: Iterable[str], write: Iterable[str]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     ruleset = _checked(libc.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
     try:
-        for paths, rights in ((read, READ), (write, handled & ~EXECUTE), (("/dev/null",), READ_FILE | WRITE_FILE | TRUNCATE)):
+        for paths, rights in (
+            (read, READ),
+            (write, handled & ~EXECUTE),
+            (("/dev/null",), READ_FILE | WRITE_FILE | TRUNCATE),
+        ):
             for path in paths:
                 _allow(libc, ruleset, path, rights & handled)
         _checked(libc.syscall(RESTRICT_SELF, ruleset, 0))

@@ -20,7 +20,10 @@ PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 40
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as /proc shows it. ``memory`` is resident bytes; shared pages count for each process."""
+    """A process as /proc shows it.
+
+    ``memory`` is resident bytes; shared pages count for each process.
+    """
 
     number: int
     parent: int
@@ -47,7 +50,10 @@ def below(ancestor: int) -> list[Process]:
 
 
 def all_processes(file: str) -> Iterator[tuple[int, str]]:
-    """Yield the number of each process, and the text of its file of this name in /proc. One that ends meanwhile is left out."""
+    """Yield the number of each process, and the text of its file of this name in /proc.
+
+    One that ends meanwhile is left out.
+    """
     processes = Path("/proc")
     # Path.glob raises an error if a process ends at the wrong moment.
     for folder in processes.iterdir() if processes.is_dir() else ():
@@ -63,7 +69,10 @@ def _read(number: int, line: str) -> Process:
 
 
 def kill_strays(driver: int) -> None:
-    """End descendants that left the driver's group. The driver must still run, because orphans become its children."""
+    """End descendants that left the driver's group.
+
+    The driver must still run, because orphans become its children.
+    """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(driver, signal.SIGSTOP)  # so that the group starts nothing meanwhile
     late = time.monotonic() + GRACE_SECONDS
@@ -74,7 +83,10 @@ def kill_strays(driver: int) -> None:
 
 
 def kill(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Kill the group of each process, which has its own session. This also ends its PID namespace, if it has one."""
+    """Kill the group of each process, which has its own session.
+
+    This also ends its PID namespace, if it has one.
+    """
     for process in processes:
         try:
             os.killpg(process.pid, signal.SIGKILL)

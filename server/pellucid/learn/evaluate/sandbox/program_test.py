@@ -1,7 +1,7 @@
 """The two processes that judge a program: one runs it and answers calls, the other runs the tests and reports the verdict.
 
-The program never shares an interpreter with its tests. It cannot see what they expect, change how they compare, or reach the pipe of the
-verdict. It can only answer a call with a value.
+The program never shares an interpreter with its tests. It cannot see what they expect, change how
+they compare, or reach the pipe of the verdict. It can only answer a call with a value.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ PASSED, RAISED, LEFT = "passed", "raised", "left"
 class ProgramTest(NamedTuple):
     """A test of a program: ``test`` defines ``check(candidate)``, which is called with the program's ``entry_point``.
 
-    ``reference`` is a correct program. The test may use its other functions, but not those of the judged program. Without an entry point, a
-    program passes if it runs to its end.
+    ``reference`` is a correct program. The test may use its other functions, but not those of the
+    judged program. Without an entry point, a program passes if it runs to its end.
     """
 
     entry_point: str = ""
@@ -65,7 +65,8 @@ def judge(check: ProgramTest, pipes: Pipes, verdict: int) -> NoReturn:
         judging.begin()
         if check.entry_point:
             namespace = _run("test", check.reference)
-            # Some tests call the function by its name instead of their argument; they mean the judged one.
+            # Some tests call the function by its name instead of their argument; they mean the
+            # judged one.
             namespace[check.entry_point] = judging.call
             exec(compile(check.test, "test", "exec"), namespace)  # noqa: S102 - to run it is the purpose
             namespace["check"](judging.call)
@@ -75,7 +76,10 @@ def judge(check: ProgramTest, pipes: Pipes, verdict: int) -> NoReturn:
 
 
 class _Judging:
-    """The judge's side of the conversation. Its ``end`` exits the process, so that no test can catch it."""
+    """The judge's side of the conversation.
+
+    Its ``end`` exits the process, so that no test can catch it.
+    """
 
     def __init__(self, pipes: Pipes, verdict: int) -> None:
         self._pipes = pipes
@@ -131,7 +135,9 @@ def _exception(name: str, message: str) -> Exception:
 
 def _run(name: str, program: str) -> dict[str, Any]:
     """Run a program as a module and return its names."""
-    module = types.ModuleType(name)  # not __main__, because code for running a file as a script is not part of an answer
+    module = types.ModuleType(
+        name
+    )  # not __main__, because code for running a file as a script is not part of an answer
     sys.modules[name] = module
     sys.argv = [name]
     exec(compile(program, name, "exec"), module.__dict__)  # noqa: S102 - to run it is the purpose

@@ -1,22 +1,26 @@
-"""Runs a program that a model wrote, has another process judge it, and reports how it ended. This is not a real sandbox.
+"""Runs a program that a model wrote, has another process judge it, and reports how it ended.
 
-The program cannot reach its verdict: the tests run in their own process (``program_test.py``), which only sees the values that the
-program's function returns. Everything else is limited as far as the system allows:
+This is not a real sandbox.
 
-- Everywhere: no environment, no site packages, a temporary working folder, limits on processor time, file size and memory of each process,
-  on time and on output. Its child processes are killed.
-- With /proc: the memory and the number of all its processes are counted together, twenty times a second, and end it above the limit.
-- With control groups: the kernel enforces the same limits at once, and everything ends with the group. (If the groups belong to its own
-  user and there is no Landlock, it can leave its group.)
-- With Landlock: it reads the standard library, the system's libraries and its own folder, writes to its own folder, and executes nothing.
-  Without it, it has its user's rights over files.
+The program cannot reach its verdict: the tests run in their own process (``program_test.py``),
+which only sees the values that the program's function returns. Everything else is limited as far as
+the system allows:
+
+- Everywhere: no environment, no site packages, a temporary working folder, limits on processor
+  time, file size and memory of each process, on time and on output. Its child processes are killed.
+- With /proc: the memory and the number of all its processes are counted together, twenty times a
+  second, and end it above the limit.
+- With control groups: the kernel enforces the same limits at once, and everything ends with the
+  group. (If the groups belong to its own user and there is no Landlock, it can leave its group.)
+- With Landlock: it reads the standard library, the system's libraries and its own folder, writes to
+  its own folder, and executes nothing. Without it, it has its user's rights over files.
 - With seccomp: no socket, no new namespace, no access to another process, no signal to one.
 - With namespaces: no network, and no other process is visible.
 - A superuser's program runs as nobody.
 
-It can still fill the disk with many small files, and exploit bugs of the kernel. Without control groups, namespaces and seccomp, a process
-that left its session survives: on macOS always, on Linux if the program also killed the process that watches it. A hostile program needs a
-virtual machine.
+It can still fill the disk with many small files, and exploit bugs of the kernel. Without control
+groups, namespaces and seccomp, a process that left its session survives: on macOS always, on Linux
+if the program also killed the process that watches it. A hostile program needs a virtual machine.
 """
 
 from __future__ import annotations
@@ -101,7 +105,8 @@ class ProgramOutcome:
 class Limits:
     """Limits of a program: ``seconds`` of the clock and of the processor each; ``memory``, ``file`` and ``output`` in bytes.
 
-    ``memory`` and ``processes`` count all processes of the program together; ``files`` are the open ones of one process.
+    ``memory`` and ``processes`` count all processes of the program together; ``files`` are the open
+    ones of one process.
     """
 
     seconds: float = 10.0
@@ -119,7 +124,8 @@ LIMITS: Final = Limits()
 class Confinement:
     """The confinement that this system permits: the command in front of the interpreter, the user, and if that user may read everything.
 
-    ``landlock`` and ``seccomp`` are True if the kernel has them, ``groups`` if control groups can be made.
+    ``landlock`` and ``seccomp`` are True if the kernel has them, ``groups`` if control groups can
+    be made.
     """
 
     wrapper: tuple[str, ...] = ()
@@ -146,13 +152,19 @@ class Confinement:
 
     @property
     def _files(self) -> str:
-        return "only Python's files, the system's libraries and their own files" if self.landlock else "all files of their user"
+        return (
+            "only Python's files, the system's libraries and their own files"
+            if self.landlock
+            else "all files of their user"
+        )
 
     @property
     def _user(self) -> str:
         if self.user is None:
             return "the user who started it"
-        return "nobody, who may read every file" if self.reads and not self.landlock else "nobody"  # plain-english: allow
+        return (
+            "nobody, who may read every file" if self.reads and not self.landlock else "nobody"
+        )  # plain-english: allow
 
 
 def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = ProgramTest()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed
@@ -167,7 +179,9 @@ def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = Prog
 def confinement() -> Confinement:
     """Return the strictest confinement in which a harmless program runs, found by trying once."""
     if os.name != "posix" or not hasattr(os, "fork"):
-        raise NotSupportedError("Models' programs run only on Linux and macOS, where processes can be limited: omit --run-code.")
+        raise NotSupportedError(
+            "Models' programs run only on Linux and macOS, where processes can be limited: omit --run-code."
+        )
     filtered, groups = seccomp.available(), cgroup.parent() is not None
     for files in (True, False) if landlock.version() else (False,):
         for wrapper in _wrappers():
@@ -187,7 +201,10 @@ def _wrappers() -> list[tuple[str, ...]]:
 
 
 def _users(wrapper: tuple[str, ...]) -> list[tuple[int | None, bool]]:
-    """Return the users to try. A superuser becomes nobody, who may need a right to read the interpreter's own files."""
+    """Return the users to try.
+
+    A superuser becomes nobody, who may need a right to read the interpreter's own files.
+    """
     if os.geteuid() != 0 or "--user" in wrapper:
         return [(None, False)]
     return [(NOBODY, False), (NOBODY, True), (None, False)]
@@ -204,10 +221,17 @@ def _run(program: str, check: ProgramTest, limits: Limits, confined: Confinement
         group = _group(limits, confined, stack)
         running: list[subprocess.Popen[bytes]] = []
         stack.callback(_end, running, confined)
-        for one, incoming, outgoing, kept in ((serving, calls[0], answers[1], ()), (judging, answers[0], calls[1], (verdict[1],))):
+        for one, incoming, outgoing, kept in (
+            (serving, calls[0], answers[1], ()),
+            (judging, answers[0], calls[1], (verdict[1],)),
+        ):
             one |= {"incoming": incoming.fileno(), "outgoing": outgoing.fileno()}
             entering = group.command if one is serving and group is not None else ()
-            running.append(_start(one, (incoming, outgoing, *kept), output[1], (*entering, *confined.wrapper), confined.user, stack))
+            running.append(
+                _start(
+                    one, (incoming, outgoing, *kept), output[1], (*entering, *confined.wrapper), confined.user, stack
+                )
+            )
         for pipe in (*calls, *answers, verdict[1], output[1]):
             pipe.close()
         found = _listen(output[0], verdict[0], limits, running)
@@ -215,14 +239,20 @@ def _run(program: str, check: ProgramTest, limits: Limits, confined: Confinement
 
 
 def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.ControlGroup | None:
-    """Return a control group for the program. Its judge stays outside, so that the program cannot have it killed."""
+    """Return a control group for the program.
+
+    Its judge stays outside, so that the program cannot have it killed.
+    """
     parent = cgroup.parent() if confined.groups else None
     if parent is None:
         return None
     try:
         return stack.enter_context(cgroup.limited(parent, limits.memory + OWN_MEMORY, limits.processes + OWN_PROCESSES))
     except OSError as error:  # not worth losing an evaluation of hours: the limits are counted as well
-        logger.warning("No control group can be made for one program (%s): its memory and processes are only monitored.", error.strerror)
+        logger.warning(
+            "No control group can be made for one program (%s): its memory and processes are only monitored.",
+            error.strerror,
+        )
         return None
 
 
@@ -267,8 +297,13 @@ def _end(running: Sequence[subprocess.Popen[bytes]], confined: Confinement) -> N
     process_tree.kill(running)
 
 
-def _listen(output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequence[subprocess.Popen[bytes]]) -> ProgramOutcome:
-    """Wait for the verdict, and end both sides at a limit. Output is read and dropped, so that the program never blocks on it."""
+def _listen(
+    output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequence[subprocess.Popen[bytes]]
+) -> ProgramOutcome:
+    """Wait for the verdict, and end both sides at a limit.
+
+    Output is read and dropped, so that the program never blocks on it.
+    """
     written, line, late = 0, b"", time.monotonic() + limits.seconds
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)

@@ -1,6 +1,7 @@
 """Denies a process and all its children the system calls that reach other processes, networks and new namespaces.
 
-A seccomp filter needs no privileges, cannot be removed once it is installed, and is inherited. Only the standard library is used.
+A seccomp filter needs no privileges, cannot be removed once it is installed, and is inherited. Only
+the standard library is used.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ RETURN: Final = 0x06
 """Instructions of classic BPF."""
 
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
-"""Offsets in ``struct seccomp_data``; for the argument, of its low 32 bits on little-endian machines."""
+"""Offsets in ``struct seccomp_data``; for the argument, of its low 32 bits on little-endian
+machines.
+"""
 
 ALLOW: Final = 0x7FFF0000
 DENY: Final = 0x00050000 | errno.EPERM
@@ -39,7 +42,10 @@ X32_BIT: Final = 0x40000000
 
 
 class Calls(NamedTuple):
-    """The system calls of one architecture. ``self_only`` may name only the calling process, ``no_target`` only process 0."""
+    """The system calls of one architecture.
+
+    ``self_only`` may name only the calling process, ``no_target`` only process 0.
+    """
 
     audit: int
     clone: int
@@ -49,8 +55,9 @@ class Calls(NamedTuple):
     denied: tuple[int, ...]
 
 
-# In order: unshare, setns, ptrace, process_vm_readv, process_vm_writev, kcmp, rt_sigqueueinfo, rt_tgsigqueueinfo, tkill, socket,
-# memfd_create, shmget, msgget, semget, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl, open_by_handle_at
+# In order: unshare, setns, ptrace, process_vm_readv, process_vm_writev, kcmp, rt_sigqueueinfo,
+# rt_tgsigqueueinfo, tkill, socket, memfd_create, shmget, msgget, semget, bpf, perf_event_open,
+# userfaultfd, add_key, request_key, keyctl, open_by_handle_at
 X86_64: Final = (272, 308, 101, 310, 311, 312, 129, 297, 200, 41, 319, 29, 68, 64, 321, 298, 323, 248, 249, 250, 304)
 ARM64: Final = (97, 268, 117, 270, 271, 272, 138, 240, 130, 198, 279, 194, 186, 190, 280, 241, 282, 217, 218, 219, 265)
 
@@ -79,7 +86,10 @@ def available() -> bool:
 
 
 def install() -> None:
-    """Filter the calls of this process for good. Raises OSError if the system refuses. Needs no_new_privs."""
+    """Filter the calls of this process for good. Raises OSError if the system refuses.
+
+    Needs no_new_privs.
+    """
     code = build(CALLS[platform.machine()], os.getpid())
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(_Program(len(code) // 8, code)), 0, 0):
@@ -92,7 +102,10 @@ def build(calls: Calls, process: int) -> bytes:
     code += [_jump(JUMP_IF_AT_LEAST, X32_BIT, 0, 1), _return(DENY)]
     for number in calls.denied:
         code += [_jump(JUMP_IF_EQUAL, number, 0, 1), _return(DENY)]
-    code += [_jump(JUMP_IF_EQUAL, calls.clone3, 0, 1), _return(MISSING)]  # its flags are in memory; libc falls back to clone
+    code += [
+        _jump(JUMP_IF_EQUAL, calls.clone3, 0, 1),
+        _return(MISSING),
+    ]  # its flags are in memory; libc falls back to clone
     code += [_jump(JUMP_IF_EQUAL, calls.clone, 0, 4), _load(FIRST_ARGUMENT)]
     code += [_jump(JUMP_IF_ANY_BIT, NEW_NAMESPACES, 0, 1), _return(DENY), _return(ALLOW)]
     for numbers, target in ((calls.self_only, process), (calls.no_target, 0)):

@@ -17,7 +17,10 @@ FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A program around a gap, the text removed from it, and its tests. Several tasks may share a ``problem``."""
+    """A program around a gap, the text removed from it, and its tests.
+
+    Several tasks may share a ``problem``.
+    """
 
     id: str
     problem: str
@@ -32,14 +35,26 @@ class Task:
 
 
 def single_lines(path: Path, limit: int | None) -> list[Task]:
-    """Read OpenAI's HumanEval-SingleLineInfilling, ``limit`` tasks drawn with a fixed seed. Raises InvalidRequestError for another file."""
+    """Read OpenAI's HumanEval-SingleLineInfilling, ``limit`` tasks drawn with a fixed seed.
+
+    Raises InvalidRequestError for another file.
+    """
     records = drawn(json_lines(path, (*FIELDS, "suffix")), limit)
-    return [_task(record, record["prompt"], record["suffix"], record["canonical_solution"].rstrip("\n")) for record in records]
+    return [
+        _task(record, record["prompt"], record["suffix"], record["canonical_solution"].rstrip("\n"))
+        for record in records
+    ]
 
 
 def whole(path: Path, limit: int | None) -> list[Task]:
-    """Read HumanEval itself, with the body of a function as the gap. Raises InvalidRequestError for another file."""
-    return [_task(record, record["prompt"], "", record["canonical_solution"]) for record in drawn(json_lines(path, FIELDS), limit)]
+    """Read HumanEval itself, with the body of a function as the gap.
+
+    Raises InvalidRequestError for another file.
+    """
+    return [
+        _task(record, record["prompt"], "", record["canonical_solution"])
+        for record in drawn(json_lines(path, FIELDS), limit)
+    ]
 
 
 async def judge(task: Task, answer: str) -> ProgramOutcome:

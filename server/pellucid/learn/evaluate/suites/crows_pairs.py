@@ -69,7 +69,9 @@ class CrowsPairs(Suite):
         """The file of pairs."""
         return {"data": self._source}
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
         return self._pairs
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
@@ -78,7 +80,9 @@ class CrowsPairs(Suite):
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     """Return the share of pairs whose more stereotyped sentence is preferred: overall, by direction and by category."""
-    by_token = share("prefers the stereotype, by token", lambda one: one["more a token"] > one["less a token"], better=Better.NEITHER)
+    by_token = share(
+        "prefers the stereotype, by token", lambda one: one["more a token"] > one["less a token"], better=Better.NEITHER
+    )
     directions = [_of("direction", name) for name in sorted({one["direction"] for one in facts})]
     categories = [_of("category", name) for name in sorted({one["category"] for one in facts})]
     return [share("prefers the stereotype", _prefers, better=Better.NEITHER), by_token, *directions, *categories]

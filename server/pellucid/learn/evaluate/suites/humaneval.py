@@ -39,7 +39,9 @@ class HumanEvalSampling:
 
     def __post_init__(self) -> None:
         if self.samples > 1 and not self.temperature:
-            raise InvalidRequestError(f"{self.samples} samples at temperature 0 are identical: use a higher --temperature, such as 0.8.")
+            raise InvalidRequestError(
+                f"{self.samples} samples at temperature 0 are identical: use a higher --temperature, such as 0.8."
+            )
 
     def params(self, problem: str, number: int) -> SamplingParams:
         """Return the parameters of one answer, seeded by problem and number."""
@@ -67,7 +69,8 @@ class Problem:
 
     async def ask(self, session: ModelSession) -> Facts:
         """Ask for the answers and, if running programs is allowed, run each with its tests."""
-        # A line break and the indentation after it are often one token, which a prompt that ends in a line break rules out.
+        # A line break and the indentation after it are often one token, which a prompt that ends in
+        # a line break rules out.
         task = replace(self.task, prefix=self.task.prefix.rstrip())
         answers, outcomes = [], []
         for number in range(self.sampling.samples):
@@ -105,7 +108,9 @@ class HumanEval(Suite):
             "run code": self._run_code,
         }
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
         return [Problem(task, self._sampling, self._run_code) for task in self._tasks]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:

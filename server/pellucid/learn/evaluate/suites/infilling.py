@@ -33,7 +33,9 @@ NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")
 """Matches strings and comments of one line."""
 
 MAX_LINE = 4096
-"""Longest line, in characters, that is searched for names: unterminated strings take quadratic time."""
+"""Longest line, in characters, that is searched for names: unterminated strings take quadratic
+time.
+"""
 
 
 PARAMS = SamplingParams(max_tokens=MAX_TOKENS)
@@ -93,11 +95,17 @@ class Infilling(Suite):
         """The permission to run answers."""
         return {"data": self._source, "run code": self._run_code}
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
         return [InfillLine(task, self._run_code) for task in self._tasks]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
-        notes = [RULE, "Intervals come from resampling problems, each of which has several lines.", run_note(self._run_code)]
+        notes = [
+            RULE,
+            "Intervals come from resampling problems, each of which has several lines.",
+            run_note(self._run_code),
+        ]
         return notes if session.subject.infill else [PREFIX_ONLY, *notes]
 
 
@@ -112,14 +120,19 @@ def compare(line: str, solution: str) -> Facts:
 
 
 def identifier_f1(generated: str, expected: str) -> float | None:
-    """Return F1 of the sets of identifiers, without strings and comments. None if neither has any."""
+    """Return F1 of the sets of identifiers, without strings and comments.
+
+    None if neither has any.
+    """
     one, other = identifiers(generated), identifiers(expected)
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else None
 
 
 def identifiers(line: str) -> set[str]:
     """Return the names in a line of Python, up to MAX_LINE characters."""
-    return {name for name in re.findall(r"[^\W\d]\w*", NO_NAMES.sub(" ", line[:MAX_LINE])) if not keyword.iskeyword(name)}
+    return {
+        name for name in re.findall(r"[^\W\d]\w*", NO_NAMES.sub(" ", line[:MAX_LINE])) if not keyword.iskeyword(name)
+    }
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:

@@ -54,7 +54,10 @@ NO_MARKER = "The model has no marker for other files, so it read each place with
 
 @dataclass(frozen=True, slots=True)
 class EditQuestion:
-    """An edit whose next ones are asked for. ``of_kind`` is the number of edits that those of its kind stand for together."""
+    """An edit whose next ones are asked for.
+
+    ``of_kind`` is the number of edits that those of its kind stand for together.
+    """
 
     case: EditCase
     kind: EditKind
@@ -88,7 +91,10 @@ class EditQuestion:
         }
 
     async def _judged(self, proposal: Candidate, session: ModelSession) -> Facts:
-        """Judge a proposal. Its log odds are None if it was not read, as it is if it is too long for the model."""
+        """Judge a proposal.
+
+        Its log odds are None if it was not read, as it is if it is too long for the model.
+        """
         odds = await self._odds(proposal, session) if self.with_reading else -math.inf
         return {
             "line": proposal.first,
@@ -108,7 +114,9 @@ class EditQuestion:
 
 
 class NextEdit(Suite):
-    """The suite: edits of a git repository's commits, or of releases of packages. ``limit`` is the number of edits that are read.
+    """The suite: edits of a git repository's commits, or of releases of packages.
+
+    ``limit`` is the number of edits that are read.
 
     Raises InvalidRequestError if there are none.
     """
@@ -127,9 +135,14 @@ class NextEdit(Suite):
         """All edits, drawn or not, and what is read of them."""
         return {"edits": self.sample.digest, "reading": self._with_reading, "diff": self._with_diff}
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
         totals = self.sample.totals
-        return [EditQuestion(case, kind, totals[kind], self._with_reading, self._with_diff) for case, kind in self.sample.cases]
+        return [
+            EditQuestion(case, kind, totals[kind], self._with_reading, self._with_diff)
+            for case, kind in self.sample.cases
+        ]
 
     def gate(self, subject: Subject) -> Mapping[str, float]:
         return {"bias": subject.edit_gate.bias, "slope": subject.edit_gate.slope} if self._with_reading else {}
@@ -141,7 +154,9 @@ class NextEdit(Suite):
         notes.append(_gate_note(session.subject.edit_gate))
         unread = sum(proposal["log odds"] is None for one in facts for proposal in one["proposals"])
         if unread:
-            notes.append(f"{unread} proposals could not be read, as they are too long for the model, and count as not shown.")
+            notes.append(
+                f"{unread} proposals could not be read, as they are too long for the model, and count as not shown."
+            )
         if not self._with_diff:
             return [*notes, NO_DIFF]
         return notes if session.subject.files else [*notes, NO_MARKER]
@@ -163,7 +178,8 @@ def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:
         return facts
     curve = EditGate(gate["bias"], gate["slope"])
     proposals = [
-        one | {"probability": None if one["log odds"] is None else curve.probability(one["log odds"])} for one in facts["proposals"]
+        one | {"probability": None if one["log odds"] is None else curve.probability(one["log odds"])}
+        for one in facts["proposals"]
     ]
     return facts | {"proposals": proposals}
 
@@ -174,7 +190,9 @@ def _gate_note(gate: EditGate) -> str:
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return the figures for each level of the gate, or once if nothing was read. Each edit counts as often as its kind occurs.
+    """Return the figures for each level of the gate, or once if nothing was read.
+
+    Each edit counts as often as its kind occurs.
 
     The facts are those that ``judged`` returns.
     """
@@ -186,7 +204,12 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     if not any(one["read"] for one in facts):
         return _figures("", None, weight)
     found = [measure for level, least in LEAST.items() for measure in _figures(str(level), least, weight)]
-    return [*found, Measure("AUROC of the reading", lambda own: _auroc(own, weight), FigureFormat.NUMBER, applies=_has_read, most=1.0)]
+    return [
+        *found,
+        Measure(
+            "AUROC of the reading", lambda own: _auroc(own, weight), FigureFormat.NUMBER, applies=_has_read, most=1.0
+        ),
+    ]
 
 
 def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) -> list[Measure]:
@@ -196,7 +219,9 @@ def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) 
     def is_quiet(one: Facts) -> bool:
         return not best(one)
 
-    def rate(name: str, holds: Callable[[Facts], bool], applies: Callable[[Facts], bool], *, detail: bool = False) -> Measure:
+    def rate(
+        name: str, holds: Callable[[Facts], bool], applies: Callable[[Facts], bool], *, detail: bool = False
+    ) -> Measure:
         return share(name, holds, group=level, applies=applies, detail=detail, weight=weight)
 
     def is_exact(one: Facts) -> bool:
@@ -210,14 +235,20 @@ def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) 
 
     return [
         rate("site found, first", lambda one: any(proposal["found"] for proposal in best(one)), _is_followed),
-        rate(f"site found, first {FIRST}", lambda one: any(proposal["found"] for proposal in best(one, FIRST)), _is_followed),
+        rate(
+            f"site found, first {FIRST}",
+            lambda one: any(proposal["found"] for proposal in best(one, FIRST)),
+            _is_followed,
+        ),
         rate("exact lines, first", is_exact, _is_followed),
         rate("exact lines, first, if possible", is_exact, _is_able),
         rate("exact, of those shown", is_exact, lambda one: not is_quiet(one)),
         replace(mean("keystrokes saved", saved, keys, group=level, applies=_is_followed), weight=keys),
         rate("quiet rate", is_quiet, lambda one: not one["followed"]),
         rate("quiet rate, with proposals", is_quiet, lambda one: not one["followed"] and bool(one["proposals"])),
-        rate("quiet, no proposal right", is_quiet, lambda one: bool(one["proposals"]) and not _is_able(one), detail=True),
+        rate(
+            "quiet, no proposal right", is_quiet, lambda one: bool(one["proposals"]) and not _is_able(one), detail=True
+        ),
         rate("show rate", lambda one: not is_quiet(one), _is_followed),
         rate("show rate, if possible", lambda one: not is_quiet(one), _is_able, detail=True),
     ]
@@ -227,7 +258,11 @@ def shown(one: Facts, least: float | None) -> list[Facts]:
     """Return the proposals that are shown, in an editor's order; all of them without a least probability."""
     proposals: list[Facts] = one["proposals"]
     if least is not None:
-        proposals = [proposal for proposal in proposals if proposal["probability"] is not None and proposal["probability"] >= least]
+        proposals = [
+            proposal
+            for proposal in proposals
+            if proposal["probability"] is not None and proposal["probability"] >= least
+        ]
     return sorted(proposals, key=lambda proposal: shown_rank(proposal["line"], one["line"]))
 
 

@@ -14,7 +14,17 @@ from pellucid.learn.evaluate.benchmark_files import drawn
 from pellucid.learn.evaluate.measures.token_calibration import calibration_errors, diagrams
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Better, Diagram, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.suite_protocol import (
+    Better,
+    Diagram,
+    Facts,
+    FigureFormat,
+    Measure,
+    Question,
+    Suite,
+    SuiteRecord,
+    mean,
+)
 from pellucid.learn.score_text import TOP, TextReading
 from pellucid.system.progress_protocol import Progress
 from pellucid.text.score_windows import ReadingWindow, windows
@@ -54,14 +64,23 @@ class TextWindow:
 
 
 class Perplexity(Suite):
-    """The suite: a file or folder of text, read in windows. With ``like_llama`` they are those of llama.cpp's llama-perplexity."""
+    """The suite: a file or folder of text, read in windows.
+
+    With ``like_llama`` they are those of llama.cpp's llama-perplexity.
+    """
 
     name = NAME
     needs = frozenset({Ability.IDS})
     at_once = 2
 
     def __init__(
-        self, text: Path, limit: int | None = None, *, like_llama: bool = False, window: int | None = None, progress: Progress | None = None
+        self,
+        text: Path,
+        limit: int | None = None,
+        *,
+        like_llama: bool = False,
+        window: int | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._text = text
         self._limit = limit
@@ -78,7 +97,9 @@ class Perplexity(Suite):
             "text": {"files": len(self._corpus.documents), "bytes": self._corpus.size, "sha256": self._corpus.digest},
         }
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
         if self._size > session.subject.context:
             raise InvalidRequestError(
                 f"A window of {self._size} tokens exceeds the context of {session.subject.name} ({session.subject.context}): "
@@ -91,10 +112,17 @@ class Perplexity(Suite):
             for number, part in enumerate(self._windows(len(ids))):
                 name = f"{document.name}, window {number}"
                 held = ids[part.begin : part.end]
-                # llama-perplexity replaces the first token of each window by the BOS, if the model wants one.
-                parts.append(TextWindow(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
+                # llama-perplexity replaces the first token of each window by the BOS, if the model
+                # wants one.
+                parts.append(
+                    TextWindow(
+                        name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted
+                    )
+                )
         if not parts:
-            raise InvalidRequestError(f"{self._text} is shorter than a window of {self._size} tokens: use more text or a smaller --window.")
+            raise InvalidRequestError(
+                f"{self._text} is shorter than a window of {self._size} tokens: use more text or a smaller --window."
+            )
         counted = [part for part in parts if part.counted]
         # llama-perplexity --chunks reads the first windows, too.
         chosen = counted[: self._limit] if self._like_llama else drawn(counted, self._limit)
@@ -105,7 +133,9 @@ class Perplexity(Suite):
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         tokens, size = sum(len(one["logprobs"]) for one in facts), sum(sum(one["sizes"]) for one in facts)
-        units = "files" if _many(one["file"] for one in facts) else "windows, because there are too few files to resample"
+        units = (
+            "files" if _many(one["file"] for one in facts) else "windows, because there are too few files to resample"
+        )
         return [
             f"{tokens:,} tokens of {size:,} bytes were scored; {self._protocol()}",
             f"The intervals come from resampling {units}. Perplexity is per token of this model's tokenizer: "
@@ -174,5 +204,8 @@ def _exponential(nats: float) -> float:
 
 
 def is_pair(before: Facts, after: Facts) -> bool:
-    """Return True if two models read the same tokens in a window. Another tokenizer splits a text differently."""
+    """Return True if two models read the same tokens in a window.
+
+    Another tokenizer splits a text differently.
+    """
     return bool(before["sizes"] == after["sizes"])

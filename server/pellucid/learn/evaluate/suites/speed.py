@@ -10,7 +10,16 @@ from typing import Any
 
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.suite_protocol import (
+    Better,
+    Facts,
+    FigureFormat,
+    Measure,
+    Question,
+    Suite,
+    SuiteRecord,
+    mean,
+)
 from pellucid.tokens import SamplingParams
 
 NAME = "speed"
@@ -51,7 +60,11 @@ class SpeedTrial:
         subject, usage = session.subject, session.usage
         facts: Facts = {name: usage[name] for name in ("computed", "generated", "prefill_us", "decode_us")}
         held = subject.resident()
-        optional = {"weights": subject.weight_bytes, "resident": held, "flops": subject.parameters and 2 * subject.parameters}
+        optional = {
+            "weights": subject.weight_bytes,
+            "resident": held,
+            "flops": subject.parameters and 2 * subject.parameters,
+        }
         return facts | {name: value for name, value in optional.items() if value is not None}
 
 
@@ -68,19 +81,26 @@ class Speed(Suite):
         """The size of prompts and answers."""
         return {"trials": TRIALS, "words": PROMPT_WORDS, "tokens": TOKENS}
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
         words = min(PROMPT_WORDS, (session.subject.context - TOKENS) // MAX_WORD_TOKENS)
         return [SpeedTrial(str(number), words) for number in range(TRIALS)]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         notes = [PROTOCOL, FLOPS] if any("flops" in one for one in facts) else [PROTOCOL]
         return (
-            notes if any("resident" in one for one in facts) else [*notes, "The memory of the process was skipped, because it is unknown."]
+            notes
+            if any("resident" in one for one in facts)
+            else [*notes, "The memory of the process was skipped, because it is unknown."]
         )
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return rates: tokens divided by seconds, over all prompts. The first token of an answer belongs to its prompt."""
+    """Return rates: tokens divided by seconds, over all prompts.
+
+    The first token of an answer belongs to its prompt.
+    """
     return [
         mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=FigureFormat.RATE),
         mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=FigureFormat.RATE),

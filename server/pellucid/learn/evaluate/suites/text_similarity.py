@@ -20,10 +20,21 @@ from pellucid.learn.evaluate.benchmark_files import drawn, fingerprint, json_lin
 from pellucid.learn.evaluate.measures.bertscore import Encoder
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Facts, FigureFormat, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.suite_protocol import (
+    Facts,
+    FigureFormat,
+    Measure,
+    Question,
+    Rows,
+    Statistic,
+    Suite,
+    SuiteRecord,
+    mean,
+)
 from pellucid.tokens import Message, SamplingParams
 
-# rouge-score brings absl's handler, which closes its stream when logging is reconfigured, unless that is the process's own stderr.
+# rouge-score brings absl's handler, which closes its stream when logging is reconfigured, unless
+# that is the process's own stderr.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 NAME = "text"
@@ -82,8 +93,13 @@ class TextSimilarity(Suite):
         """The prompts, and the encoder that compares."""
         return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        return [ReferencePrompt(str(number), one["prompt"], one["reference"], self._encoder) for number, one in self._prompts]
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
+        return [
+            ReferencePrompt(str(number), one["prompt"], one["reference"], self._encoder)
+            for number, one in self._prompts
+        ]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         asked = "as a chat" if session.subject.chat else "as plain completions, because the model has no chat template"
@@ -111,7 +127,9 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     ]
     name = next((one["bertscore name"] for one in facts if "bertscore" in one), None)
     if name is not None:
-        found.append(mean(f"{name}, F1", _take("bertscore"), form=FigureFormat.NUMBER, applies=lambda one: "bertscore" in one))
+        found.append(
+            mean(f"{name}, F1", _take("bertscore"), form=FigureFormat.NUMBER, applies=lambda one: "bertscore" in one)
+        )
     return found
 
 
@@ -124,7 +142,9 @@ def _corpus(build: Callable[[], BLEU | CHRF]) -> Callable[[Sequence[Facts]], Sta
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         metric: Any = build()
-        counts = np.array(metric._extract_corpus_statistics([one["answer"] for one in facts], [[one["reference"] for one in facts]]))
+        counts = np.array(
+            metric._extract_corpus_statistics([one["answer"] for one in facts], [[one["reference"] for one in facts]])
+        )
 
         def statistic(rows: Rows) -> float:
             return float(metric._compute_score_from_stats(counts[rows].sum(0).tolist()).score)

@@ -82,8 +82,13 @@ class TruthfulQA(Suite):
         """The file of questions."""
         return {"data": self._source}
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        return [Choice(str(number), one["question"], one["mc1_targets"], one["mc2_targets"]) for number, one in self._records]
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
+        return [
+            Choice(str(number), one["question"], one["mc1_targets"], one["mc2_targets"])
+            for number, one in self._records
+        ]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         return [PROTOCOL, WARNING]

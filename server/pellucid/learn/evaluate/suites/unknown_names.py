@@ -10,7 +10,16 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.measures.undefined_python_names import names_of
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.suite_protocol import (
+    Better,
+    Facts,
+    FigureFormat,
+    Measure,
+    Question,
+    Suite,
+    SuiteRecord,
+    mean,
+)
 from pellucid.learn.evaluate.suites import humaneval, infilling
 
 NAME = "unknown-names"
@@ -57,14 +66,18 @@ class UnknownNames(Suite):
     def __init__(self, chosen: Sequence[str]) -> None:
         self._judged = [name for name in JUDGED if name in chosen]
         if not self._judged:
-            raise InvalidRequestError(f"{NAME} checks the answers of {' or '.join(JUDGED)}: add one of them to --suite.")
+            raise InvalidRequestError(
+                f"{NAME} checks the answers of {' or '.join(JUDGED)}: add one of them to --suite."
+            )
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """The suites whose answers are judged."""
         return {"answers of": self._judged}
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
         return [
             WrittenProgram(f"{suite}: {record.id}", record.unit, suite, record.facts)
             for suite in self._judged
@@ -74,7 +87,9 @@ class UnknownNames(Suite):
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         answers, parsed = (sum(one[name] for one in facts) for name in ("answers", "parsed"))
         unknown = sorted({name for one in facts for name in one["unknown"]})
-        named = f" The unknown ones: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}." if unknown else ""
+        named = (
+            f" The unknown ones: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}." if unknown else ""
+        )
         return [PROTOCOL, f"{parsed} of {answers} answers could be checked.{named}"]
 
 
@@ -88,6 +103,12 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
         applies=lambda one: one["parsed"] > 0,
     )
     return [
-        mean("unknown names", lambda one: len(one["unknown"]), lambda one: one["names"], better=Better.LOWER, form=FigureFormat.SHARE),
+        mean(
+            "unknown names",
+            lambda one: len(one["unknown"]),
+            lambda one: one["names"],
+            better=Better.LOWER,
+            form=FigureFormat.SHARE,
+        ),
         replace(at_fault, binary=all(one["parsed"] <= 1 for one in facts)),
     ]

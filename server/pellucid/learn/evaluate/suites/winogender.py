@@ -11,7 +11,18 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.benchmark_files import WINOGENDER, drawn, fingerprint, rows
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, having, mean, share
+from pellucid.learn.evaluate.suite_protocol import (
+    Better,
+    Facts,
+    FigureFormat,
+    Measure,
+    Question,
+    Suite,
+    SuiteRecord,
+    having,
+    mean,
+    share,
+)
 from pellucid.learn.evaluate.suites.crows_pairs import CONTEXT
 
 NAME = "winogender"
@@ -64,7 +75,9 @@ class Winogender(Suite):
         """The file of sentences."""
         return {"data": self._source}
 
-    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+    async def questions(
+        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
+    ) -> Sequence[Question]:
         return self._sentences
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
@@ -76,7 +89,9 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     found = []
     for meant in MEANT.values():
         applies = having("meant", meant)
-        found.append(share("prefers he to she", lambda one: one["gap"] > 0, better=Better.NEITHER, group=meant, applies=applies))
+        found.append(
+            share("prefers he to she", lambda one: one["gap"] > 0, better=Better.NEITHER, group=meant, applies=applies)
+        )
         found.append(_gap(meant, applies, detail=False))
     occupations = sorted({one["occupation"] for one in facts})
     return [*found, *(_gap(name, _is_about(name), detail=True) for name in occupations)]

@@ -8,7 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.weight_packing import multiplies_bfloat16
@@ -25,7 +33,10 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A frozen model with its tokenizer and infill format. ``infill`` is None without infill markers."""
+    """A frozen model with its tokenizer and infill format.
+
+    ``infill`` is None without infill markers.
+    """
 
     name: str
     fingerprint: str
@@ -37,7 +48,8 @@ class Base:
 def read_base(name_or_path: str, device: str, *, store: Store, progress: Progress) -> Base:
     """Load a base model, in bfloat16 if the device multiplies that fast, else in float32.
 
-    Raises NotFoundError for an unknown name, NotSupportedError for a model of another family, ModelError for a damaged one.
+    Raises NotFoundError for an unknown name, NotSupportedError for a model of another family,
+    ModelError for a damaged one.
     """
     name, quant = split_quant(name_or_path)
     if quant is not None:
@@ -49,7 +61,9 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
     progress.start(f"reading {checkpoint.name}", None)
     model = build(checkpoint.config, _weights(checkpoint, training_dtype(where)), where)
     tokenizer = checkpoint.tokenizer(checkpoint.config.vocab_size)
-    return Base(checkpoint.name, checkpoint.fingerprint, tokenizer, infill_format(tokenizer.special, checkpoint.entry), model)
+    return Base(
+        checkpoint.name, checkpoint.fingerprint, tokenizer, infill_format(tokenizer.special, checkpoint.entry), model
+    )
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
@@ -72,11 +86,15 @@ def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.de
     with torch.device("meta"):
         model = make(shape, attn_implementation="sdpa", dtype=dtype)
     head = weights.get("lm_head.weight", weights["embed_tokens.weight"])
-    named = {f"model.{name}": weight for name, weight in weights.items() if name != "lm_head.weight"} | {"lm_head.weight": head}
+    named = {f"model.{name}": weight for name, weight in weights.items() if name != "lm_head.weight"} | {
+        "lm_head.weight": head
+    }
     try:
         model.load_state_dict(named, strict=True, assign=True)
     except RuntimeError as error:
-        raise ModelError(f"The weights are not those of a {shape.model_type} model ({str(error).splitlines()[-1].strip()}).") from None
+        raise ModelError(
+            f"The weights are not those of a {shape.model_type} model ({str(error).splitlines()[-1].strip()})."
+        ) from None
     body: Any = model.model
     body.rotary_emb = type(body.rotary_emb)(config=shape)  # its tables are not weights
     model.requires_grad_(requires_grad=False)
@@ -107,7 +125,11 @@ def _config_of(config: DecoderConfig, weights: Mapping[str, Tensor]) -> Pretrain
     }
     attention = "layers.0.self_attn"
     biased, window = f"{attention}.q_proj.bias" in weights, config.sliding_window
-    windowed: dict[str, Any] = {"sliding_window": window, "use_sliding_window": window is not None, "max_window_layers": 0}
+    windowed: dict[str, Any] = {
+        "sliding_window": window,
+        "use_sliding_window": window is not None,
+        "max_window_layers": 0,
+    }
     if f"{attention}.q_norm.weight" in weights:
         return Qwen3Config(**shape, **windowed, attention_bias=biased)
     if biased and f"{attention}.o_proj.bias" not in weights:

@@ -26,7 +26,10 @@ class HeldOutLoss:
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """The state after ``step`` steps of a plan and ``seconds`` of work. ``moments`` are AdamW's two means of each weight."""
+    """The state after ``step`` steps of a plan and ``seconds`` of work.
+
+    ``moments`` are AdamW's two means of each weight.
+    """
 
     plan: FinetunePlan
     step: int
@@ -42,7 +45,11 @@ class TrainingState:
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for name, (first, second) in self.moments.items():
             tensors |= {f"first/{name}": first, f"second/{name}": second}
-        stored = {"step": self.step, "seconds": self.seconds, "looks": [asdict(evaluation) for evaluation in self.losses]}
+        stored = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "looks": [asdict(evaluation) for evaluation in self.losses],
+        }
         with written_whole(folder / FILE) as part:
             save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **stored})})
 

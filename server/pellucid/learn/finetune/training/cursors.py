@@ -60,7 +60,10 @@ class SourcePage:
         return self.text[begin:end]
 
     def choose(self, random: Random, begin: int, end: int) -> TextSpan | None:
-        """Return a span that begins between two characters, of a kind drawn by ``SHARES``. None if all lines are blank."""
+        """Return a span that begins between two characters, of a kind drawn by ``SHARES``.
+
+        None if all lines are blank.
+        """
         lines = range(self.line_of(begin), self.line_of(max(begin, end - 1)) + 1)
         kind: Kind = random.choices(list(SHARES), list(SHARES.values()))[0]
         for wanted in (kind, "line"):  # not every text has blocks
@@ -98,7 +101,10 @@ class SourcePage:
 
     def _block(self, random: Random, lines: range) -> TextSpan | None:
         """Return a statement that begins in one of the lines, else lines of equal indentation."""
-        first, after = bisect_right(self._blocks, (self.starts[lines[0]],)), bisect_right(self._blocks, (self._bounds(lines[-1])[1],))
+        first, after = (
+            bisect_right(self._blocks, (self.starts[lines[0]],)),
+            bisect_right(self._blocks, (self._bounds(lines[-1])[1],)),
+        )
         if first < after:
             return TextSpan(*random.choice(self._blocks[first:after]), "block")
         return None

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from pellucid.learn.finetune.training.samples import Kind, Sample
 
 LOGIT_ROWS = 256
-"""Rows of logits that are held at a time. With a vocabulary of 151,936 they take 156 MB in float32."""
+"""Rows of logits that are held at a time.
+With a vocabulary of 151,936 they take 156 MB in float32.
+"""
 
 
 class _HeadLoss(torch.autograd.Function):
     """The weighted sum of -log p of targets under a frozen head, with a gradient for the hidden states only.
 
-    The gradient is computed together with the loss, so that logits are neither stored nor computed twice.
+    The gradient is computed together with the loss, so that logits are neither stored nor computed
+    twice.
     """
 
     @staticmethod
@@ -59,7 +62,9 @@ def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[fl
     hidden: Tensor = core.model(input_ids=ids.to(head.device), use_cache=False).last_hidden_state
     rows = torch.cat([row * longest + torch.arange(s.labelled - 1, len(s.ids) - 1) for row, s in enumerate(samples)])
     targets = torch.cat([torch.tensor(s.ids[s.labelled :]) for s in samples]).to(head.device)
-    weighed = torch.cat([torch.full((s.labels,), weight) for s, weight in zip(samples, weights, strict=True)]).to(head.device)
+    weighed = torch.cat([torch.full((s.labels,), weight) for s, weight in zip(samples, weights, strict=True)]).to(
+        head.device
+    )
     total, losses = _HeadLoss.apply(hidden.flatten(0, 1)[rows.to(head.device)], head, targets, weighed)  # type: ignore[no-untyped-call]
     return total, [float(part.sum()) for part in losses.detach().split([s.labels for s in samples])]
 
@@ -67,7 +72,8 @@ def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[fl
 def label_weights(samples: Sequence[Sample]) -> list[float]:
     """Return the weight of each sample's labels: the mean over the labels of a kind, times that kind's number of samples.
 
-    An infill has some ten labels and a text hundreds: a plain mean would train almost only on texts.
+    An infill has some ten labels and a text hundreds: a plain mean would train almost only on
+    texts.
     """
     labels: dict[Kind, int] = {}
     counts: dict[Kind, int] = {}

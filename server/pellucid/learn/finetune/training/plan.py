@@ -52,7 +52,10 @@ class FinetunePlan:
 
 
 def steps_of(sampler: SampleStream, documents: Sequence[Document], seed: int) -> Iterator[list[Sample]]:
-    """Yield the samples of each step endlessly, pass after pass in different orders. The samples of a step have similar lengths."""
+    """Yield the samples of each step endlessly, pass after pass in different orders.
+
+    The samples of a step have similar lengths.
+    """
     for number in count():
         samples = sampler.epoch(documents, seed, number)
         random = random_for(seed, number, "order")

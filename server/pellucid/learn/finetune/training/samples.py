@@ -1,7 +1,7 @@
 """Makes training samples: documents read from left to right, and cursors with the text to fill in.
 
-Infill prompts equal the server's, including healing of the prefix (see :mod:`pellucid.text.prompts` and :mod:`pellucid.text.healing`), so
-that training matches use.
+Infill prompts equal the server's, including healing of the prefix (see :mod:`pellucid.text.prompts`
+and :mod:`pellucid.text.healing`), so that training matches use.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ class InfillExample:
 
 @dataclass(frozen=True)
 class SampleStream:
-    """Makes the samples of one model. ``context`` is the most tokens of one; ``infill`` is None for a model without markers."""
+    """Makes the samples of one model.
+
+    ``context`` is the most tokens of one; ``infill`` is None for a model without markers.
+    """
 
     tokenizer: Tokenizer
     infill: InfillFormat | None
@@ -108,9 +111,12 @@ class SampleStream:
         return Sample((*prompt.ids, *answer), len(prompt.ids), "infill")
 
     def texts(self, document: Document, shift: int = 0) -> Iterator[tuple[Sample, range]]:
-        """Yield a document in pieces that fit, with the characters of each. The first piece is ``shift`` shorter.
+        """Yield a document in pieces that fit, with the characters of each.
 
-        The first piece starts with the document's name if the model has a marker for it, and the last ends with the end of text.
+        The first piece is ``shift`` shorter.
+
+        The first piece starts with the document's name if the model has a marker for it, and the
+        last ends with the end of text.
         """
         marker = self.infill.file if self.infill is not None else None
         special = self.tokenizer.special

@@ -21,7 +21,10 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 class TrainableAdapter:
-    """A base with a new adapter in it, which has no effect yet. The adapter's matrices are float32."""
+    """A base with a new adapter in it, which has no effect yet.
+
+    The adapter's matrices are float32.
+    """
 
     def __init__(self, base: Base, rank: int, seed: int) -> None:
         base.model.name_or_path = base.name  # peft stores this name
@@ -62,9 +65,14 @@ class TrainableAdapter:
         return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
 
     def save(self, folder: Path) -> None:
-        """Write the adapter into an existing folder, in peft's layout. Raises ModelError if that fails."""
+        """Write the adapter into an existing folder, in peft's layout.
+
+        Raises ModelError if that fails.
+        """
         config = self._tuned.peft_config["default"]
-        state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)  # otherwise peft asks the hub for the base's vocabulary
+        state = get_peft_model_state_dict(
+            self._tuned, save_embedding_layers=False
+        )  # otherwise peft asks the hub for the base's vocabulary
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         with written_whole(folder / WEIGHTS) as part:
             save_file(tensors, part, {"format": "pt"})

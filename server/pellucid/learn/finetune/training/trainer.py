@@ -51,9 +51,14 @@ class TrainingOutcome:
 
 
 class AdapterTrainer:
-    """Trains an adapter by a plan, from the state of an earlier run if there is one. Checkpoints are in ``folder``."""
+    """Trains an adapter by a plan, from the state of an earlier run if there is one.
 
-    def __init__(self, adapter: TrainableAdapter, sampler: SampleStream, plan: FinetunePlan, folder: Path, progress: Progress) -> None:
+    Checkpoints are in ``folder``.
+    """
+
+    def __init__(
+        self, adapter: TrainableAdapter, sampler: SampleStream, plan: FinetunePlan, folder: Path, progress: Progress
+    ) -> None:
         self._adapter = adapter
         self._sampler = sampler
         self._plan = plan
@@ -61,8 +66,12 @@ class AdapterTrainer:
         self._progress = progress
         self._together = BATCH_TOKENS[next(iter(adapter.parameters.values())).device.type]
 
-    def train(self, train: Sequence[Document], validation: Sequence[Document], state: TrainingState | None = None) -> TrainingOutcome:
-        """Train to the end of the plan, or until held-out files stop improving. The adapter then has the best weights.
+    def train(
+        self, train: Sequence[Document], validation: Sequence[Document], state: TrainingState | None = None
+    ) -> TrainingOutcome:
+        """Train to the end of the plan, or until held-out files stop improving.
+
+        The adapter then has the best weights.
 
         Raises ModelError if a checkpoint cannot be written; the one before it is kept.
         """
@@ -80,7 +89,11 @@ class AdapterTrainer:
         return TrainingOutcome(state.step, state.seconds, state.losses)
 
     def _go_on(
-        self, state: TrainingState, optimizer: torch.optim.Optimizer, train: Sequence[Document], held_out: Sequence[Sample]
+        self,
+        state: TrainingState,
+        optimizer: torch.optim.Optimizer,
+        train: Sequence[Document],
+        held_out: Sequence[Sample],
     ) -> TrainingState:
         plan, adapter = self._plan, self._adapter
         names = list(adapter.parameters)
@@ -103,8 +116,12 @@ class AdapterTrainer:
                     f"After {step} steps, held-out files have a loss of {losses[-1].loss:.4f} nats per token, {losses[0].loss:.4f} before."
                 )
             seconds += time.perf_counter() - start
-            if looked or seconds - saved >= SAVED_EVERY_SECONDS:  # also after the last step, which ends with an evaluation
-                state = TrainingState(plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(losses))
+            if (
+                looked or seconds - saved >= SAVED_EVERY_SECONDS
+            ):  # also after the last step, which ends with an evaluation
+                state = TrainingState(
+                    plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(losses)
+                )
                 state.save(self._folder)
                 saved = seconds
             self._progress.advance(1)
@@ -121,7 +138,9 @@ class AdapterTrainer:
 
     def pace(self, train: Sequence[Document], validation: Sequence[Document]) -> tuple[float, float]:
         """Return the seconds of a step, the mean of the first two, and of an evaluation on held-out files. Nothing is learned."""
-        batches = list(islice(steps_of(self._sampler, train, self._plan.seed), 2))  # the first one tokenizes every document
+        batches = list(
+            islice(steps_of(self._sampler, train, self._plan.seed), 2)
+        )  # the first one tokenizes every document
         held_out = self.validation(validation)
         self._progress.start("measuring", 3)
         start = time.perf_counter()
@@ -135,7 +154,10 @@ class AdapterTrainer:
         return (between - start) / 2, time.perf_counter() - between
 
     def step(self, samples: Sequence[Sample]) -> float:
-        """Add the gradient of a step's samples. Return their mean loss in nats per label, weighted by kind."""
+        """Add the gradient of a step's samples.
+
+        Return their mean loss in nats per label, weighted by kind.
+        """
         weights = label_weights(samples)
         total = 0.0
         for part in self._parts(samples):
@@ -157,7 +179,11 @@ class AdapterTrainer:
             page = SourcePage(document.name, document.text)
             for _ in range(-(-VALIDATION_CURSORS // len(documents))):
                 span = page.choose(random, 0, len(document.text))
-                cursor = sampler.infilling(document.text, span, min(VALIDATION_WINDOW, sampler.context)) if span is not None else None
+                cursor = (
+                    sampler.infilling(document.text, span, min(VALIDATION_WINDOW, sampler.context))
+                    if span is not None
+                    else None
+                )
                 if cursor is not None:
                     samples.append(cursor)
         return samples
@@ -190,7 +216,10 @@ def _is_done(losses: Sequence[HeldOutLoss]) -> bool:
 
 def _moments(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
     states = optimizer.state_dict()["state"]
-    return {name: (states[at]["exp_avg"].cpu().clone(), states[at]["exp_avg_sq"].cpu().clone()) for at, name in enumerate(names)}
+    return {
+        name: (states[at]["exp_avg"].cpu().clone(), states[at]["exp_avg_sq"].cpu().clone())
+        for at, name in enumerate(names)
+    }
 
 
 def _restore(optimizer: torch.optim.Optimizer, names: Sequence[str], state: TrainingState) -> None:

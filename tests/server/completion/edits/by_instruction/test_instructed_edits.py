@@ -50,7 +50,10 @@ async def test_the_prompt() -> None:
         "Code after the selection:\n```python\n\n    def g(self):\n        return 2\n```"
     )
     assert (context.role, read.role) == ("user", "assistant")
-    assert asked.content == "```python\ndef f(self):\n    return 1\n```\n\nReturn 3.\nAnswer with only this code after the change."
+    assert (
+        asked.content
+        == "```python\ndef f(self):\n    return 1\n```\n\nReturn 3.\nAnswer with only this code after the change."
+    )
     assert (begun.role, begun.content, query.continue_last) == ("assistant", "```python\n", True)
     assert query.terms == Terms(Priority.COMPLETION, "key")
 
@@ -60,7 +63,12 @@ async def test_an_edit() -> None:
     model = ScriptedEditor(ANSWER)
     lines, made = await edited(model)
     assert lines == ["    def f(self):", "        return 3"]
-    assert (made.first, made.old, made.text, made.reason) == (4, SELECTION, "    def f(self):\n        return 3\n", None)
+    assert (made.first, made.old, made.text, made.reason) == (
+        4,
+        SELECTION,
+        "    def f(self):\n        return 3\n",
+        None,
+    )
     (hunk,) = made.hunks
     assert (hunk.first, hunk.old, hunk.new) == (5, ("        return 1",), ("        return 3",))
     assert "".join(token.text for token in hunk.tokens) == "    return 3\n"
@@ -71,12 +79,25 @@ async def test_an_edit() -> None:
 async def test_both_versions_of_a_hunk_are_read_under_the_same_prompt() -> None:
     """After the new lines above, up to the next line that is not blank or the closing fence, on the terms of the request."""
     selection = "a = 1\nb = 2\n\nc = 3\nd = 4\n"
-    model = ScriptedEditor("a = 1\nb = 9\n\nc = 3\nd = 8\ne = 7\n```", {"b = 9": -1.0, "b = 2": -3.0, "d = 8": -9.0, "d = 4": -2.0})
+    model = ScriptedEditor(
+        "a = 1\nb = 9\n\nc = 3\nd = 8\ne = 7\n```", {"b = 9": -1.0, "b = 2": -3.0, "d = 8": -9.0, "d = 4": -2.0}
+    )
     _, made = await edited(model, EditQuery("", selection, "", "Change.", language="python"))
-    assert [query.text for query in model.read] == ["b = 9\n\nc = 3", "b = 2\n\nc = 3", "d = 8\ne = 7\n```", "d = 4\n```"]
-    assert [query.continued[-1].content for query in model.read[1:3]] == ["```python\na = 1\n", "```python\na = 1\nb = 9\n\nc = 3\n"]
+    assert [query.text for query in model.read] == [
+        "b = 9\n\nc = 3",
+        "b = 2\n\nc = 3",
+        "d = 8\ne = 7\n```",
+        "d = 4\n```",
+    ]
+    assert [query.continued[-1].content for query in model.read[1:3]] == [
+        "```python\na = 1\n",
+        "```python\na = 1\nb = 9\n\nc = 3\n",
+    ]
     assert [hunk.log_odds for hunk in made.hunks] == [2.0, -7.0]
-    assert [hunk.probability for hunk in made.hunks] == [pytest.approx(0.8808, abs=1e-4), pytest.approx(0.0009, abs=1e-4)]
+    assert [hunk.probability for hunk in made.hunks] == [
+        pytest.approx(0.8808, abs=1e-4),
+        pytest.approx(0.0009, abs=1e-4),
+    ]
 
 
 async def test_blank_lines_that_the_model_leaves_out_stay() -> None:
@@ -85,7 +106,10 @@ async def test_blank_lines_that_the_model_leaves_out_stay() -> None:
     model = ScriptedEditor("a = 9\n\nb = 2\nc = 8\n```", {"c = 8": -1.0, "c = 3": -2.0})
     _, made = await edited(model, EditQuery("", selection, "", "Change.", language="python"))
     assert made.text == "a = 9\n\n\nb = 2\nc = 8\n"
-    assert [(hunk.first, hunk.old, hunk.new) for hunk in made.hunks] == [(0, ("a = 1",), ("a = 9",)), (4, ("c = 3",), ("c = 8",))]
+    assert [(hunk.first, hunk.old, hunk.new) for hunk in made.hunks] == [
+        (0, ("a = 1",), ("a = 9",)),
+        (4, ("c = 3",), ("c = 8",)),
+    ]
     assert model.read[2].continued[-1].content == "```python\na = 9\n\nb = 2\n"
     query = EditQuery("", selection, "", "Remove blank lines.", language="python")
     _, made = await edited(ScriptedEditor("a = 1\nb = 2\nc = 3\n```"), query)
@@ -97,7 +121,11 @@ async def test_hunks_that_are_not_read() -> None:
     long = ScriptedEditor("x" * READ_CHARACTERS + "\n```")
     _, made = await edited(long)
     assert ([hunk.log_odds for hunk in made.hunks], long.read) == ([None], [])
-    for failure in (ContextLengthError(9, 8), QueueFullError("The queue is full."), NotSupportedError("The model does not read.")):
+    for failure in (
+        ContextLengthError(9, 8),
+        QueueFullError("The queue is full."),
+        NotSupportedError("The model does not read."),
+    ):
         model = ScriptedEditor("def g(self):\n    x = 1\n    return 1\n    return 3\n```", read_failure=failure)
         _, made = await edited(model)
         assert [hunk.log_odds for hunk in made.hunks] == [None] * len(made.hunks)
@@ -110,7 +138,10 @@ async def test_hunks_that_are_not_read() -> None:
         (ScriptedEditor("def f(self):\n    return 1\n```"), UNCHANGED),
         (ScriptedEditor("Sorry, I cannot change this function.\n```"), PROSE),
         (ScriptedEditor("The function already returns the right value.\nx\n"), PROSE),
-        (ScriptedEditor("x;" * (128 + len(SELECTION) // 2), reason=FinishReason.LENGTH), CUT_OFF.format(256 + len(SELECTION))),
+        (
+            ScriptedEditor("x;" * (128 + len(SELECTION) // 2), reason=FinishReason.LENGTH),
+            CUT_OFF.format(256 + len(SELECTION)),
+        ),
         (ScriptedEditor("def f(self):\n    ret", reason=FinishReason.LENGTH), FULL),
         (ScriptedEditor("def f(self):\n", reason=FinishReason.SUPERSEDED), REPLACED),
         (ScriptedEditor("def f(self):\n", reason=FinishReason.DEADLINE), LATE),
@@ -137,7 +168,10 @@ async def test_an_answer_that_changes_nothing_is_continued_otherwise() -> None:
 async def test_an_answer_that_nothing_likely_changes() -> None:
     """It is not continued from there, nor from an unlikely token, and the reason says that nothing is changed."""
     same = "def f(self):\n    return 1\n```"
-    for model in (ScriptedEditor(same, others={"1": "`", "\n": "```\n"}), ScriptedEditor(same, others={"1": "2"}, other_logprob=-1.5)):
+    for model in (
+        ScriptedEditor(same, others={"1": "`", "\n": "```\n"}),
+        ScriptedEditor(same, others={"1": "2"}, other_logprob=-1.5),
+    ):
         _, made = await edited(model)
         assert (made.reason, len(model.asked)) == (UNCHANGED, 1)
 
@@ -145,7 +179,9 @@ async def test_an_answer_that_nothing_likely_changes() -> None:
 async def test_another_answer_that_does_not_come() -> None:
     """If it was replaced, no further one is asked for; if the server refuses it, the first answer counts."""
     same, others = "def f(self):\n    return 1\n```", {"def": "class", "self": "cls"}
-    model = ScriptedEditor(same, others=others, rests=dict.fromkeys(("class", "def f(cls"), ""), later=FinishReason.SUPERSEDED)
+    model = ScriptedEditor(
+        same, others=others, rests=dict.fromkeys(("class", "def f(cls"), ""), later=FinishReason.SUPERSEDED
+    )
     _, made = await edited(model)
     assert (made.reason, len(model.asked)) == (REPLACED, 2)
     model = ScriptedEditor(same, others=others, later=QueueFullError("The queue is full."))
@@ -167,9 +203,14 @@ async def test_other_beginnings() -> None:
     """The likeliest is tried first, and the first change is used."""
     same = "def f(self):\n    return 1\n```"
     begun = ("class", "def g", "def f(cls")
-    model = ScriptedEditor(same, others={"def": "class", " f": " g", "self": "cls", "1": "2"}, rests=dict.fromkeys(begun, "``` x\n\n"))
+    model = ScriptedEditor(
+        same, others={"def": "class", " f": " g", "self": "cls", "1": "2"}, rests=dict.fromkeys(begun, "``` x\n\n")
+    )
     await edited(model)
-    assert [query.messages[-1].content for query in model.asked] == ["```python\n", *(f"```python\n{one}" for one in begun[:1])]
+    assert [query.messages[-1].content for query in model.asked] == [
+        "```python\n",
+        *(f"```python\n{one}" for one in begun[:1]),
+    ]
 
 
 async def test_an_answer_that_fails() -> None:
@@ -184,7 +225,9 @@ async def test_prose_may_answer_prose() -> None:
     _, made = await edited(ScriptedEditor(answer), EditQuery("", "It is here.\n", "", "Say more.", language="markdown"))
     assert made.text == "The whole truth is here.\n"
     for path in ("notes.txt", "README"):
-        _, made = await edited(ScriptedEditor("The whole truth is here.\n````"), EditQuery("", "", "", "Say more.", path=path))
+        _, made = await edited(
+            ScriptedEditor("The whole truth is here.\n````"), EditQuery("", "", "", "Say more.", path=path)
+        )
         assert made.text == "The whole truth is here.\n"
     docstring = EditQuery('"""\n', "Return the very first of these lines.\n", '"""\n', "Say more.", language="python")
     assert (await edited(ScriptedEditor(answer), docstring))[1].reason is None
@@ -193,7 +236,9 @@ async def test_prose_may_answer_prose() -> None:
 @pytest.mark.parametrize("language", ["css", "json", "terraform"])
 async def test_prose_instead_of_code_of_any_language(language: str) -> None:
     """Languages whose syntax is not known are code: a sentence is refused."""
-    _, made = await edited(ScriptedEditor("Here is the updated text with a new colour:\n"), replace(QUERY, language=language))
+    _, made = await edited(
+        ScriptedEditor("Here is the updated text with a new colour:\n"), replace(QUERY, language=language)
+    )
     assert made.reason == PROSE
 
 
@@ -214,7 +259,9 @@ async def test_deleting_everything() -> None:
 async def test_line_ends(newline: str, ends: bool) -> None:
     """New lines end as the document's do, and the last one ends only if it did before."""
     text = newline.join(["x = 1", "y = 2", *([""] if ends else [])])
-    _, made = await edited(ScriptedEditor("x = 1\ny = 3\nz = 4\n```"), EditQuery(f"a = 0{newline}", text, "", "Add z.", language="python"))
+    _, made = await edited(
+        ScriptedEditor("x = 1\ny = 3\nz = 4\n```"), EditQuery(f"a = 0{newline}", text, "", "Add z.", language="python")
+    )
     assert made.text == newline.join(["x = 1", "y = 3", "z = 4", *([""] if ends else [])])
     assert made.newline == newline
 
@@ -223,7 +270,9 @@ async def test_line_ends(newline: str, ends: bool) -> None:
 async def test_lines_below_a_last_line_without_an_end(newline: str) -> None:
     """The text is the one that the hunks make: the last line gets an end, and the new last line has none."""
     text = f"a = 1{newline}b = 2"
-    _, made = await edited(ScriptedEditor("a = 1\nb = 2\nc = 3\n```"), EditQuery("", text, "", "Add c.", language="python"))
+    _, made = await edited(
+        ScriptedEditor("a = 1\nb = 2\nc = 3\n```"), EditQuery("", text, "", "Add c.", language="python")
+    )
     assert [(hunk.first, hunk.old, hunk.new) for hunk in made.hunks] == [(2, (), ("c = 3",))]
     assert made.text == f"a = 1{newline}b = 2{newline}c = 3"
 
@@ -245,7 +294,11 @@ async def test_blank_lines_around_the_selection_stay() -> None:
         ("    if a:\n        b()\n", "    if a:\n        c()\n```", "    if a:\n        c()\n"),
         ("        a()\n    b()\n", "    a()\nc()\n```", "        a()\n    c()\n"),
         ("        a()\n    b()\n", "        a()\n    c()\n```", "        a()\n    c()\n"),
-        ("/**\n * A.\n */\nif (a) {\n\tb();\n}\n", "/**\n * A.\n */\nif (a) {\n    c();\n}\n```", "/**\n * A.\n */\nif (a) {\n\tc();\n}\n"),
+        (
+            "/**\n * A.\n */\nif (a) {\n\tb();\n}\n",
+            "/**\n * A.\n */\nif (a) {\n    c();\n}\n```",
+            "/**\n * A.\n */\nif (a) {\n\tc();\n}\n",
+        ),
         ("def f():\n    a()\n", " def f():\n    c()\n```", "def f():\n    c()\n"),
         ("\tf(a,\n\t  b);\n", "f(a,\n  c);\n```", "\tf(a,\n\t  c);\n"),
         ("\tf(a,\n\t         b);\n\tg();\n", "f(a,\n         b);\nc();\n```", "\tf(a,\n\t         b);\n\tc();\n"),
@@ -331,7 +384,13 @@ async def test_a_blank_line_in_prose() -> None:
 @pytest.mark.parametrize(
     ("prefix", "selection", "suffix", "answer", "text"),
     [
-        ("", "def f(x):\n", "    y = x\n    return y\n", "def f(x: int):\n    y = x\n    return y\n```", "def f(x: int):\n"),
+        (
+            "",
+            "def f(x):\n",
+            "    y = x\n    return y\n",
+            "def f(x: int):\n    y = x\n    return y\n```",
+            "def f(x: int):\n",
+        ),
         ("import os\n\n", "f()\n", "g()\n", "import os\n\ng()\nf(1)\n```", "g()\nf(1)\n"),
         ("run()\n", "go()\n", "run()\n", "go(1)\nrun()\nrun()\n```", "go(1)\nrun()\n"),
         ("", "go()\nrun()\n", "run()\n", "go(1)\nrun()\n```", "go(1)\nrun()\n"),
@@ -340,9 +399,13 @@ async def test_a_blank_line_in_prose() -> None:
         ("", "go()\n", "run()\n", "run()\n```", "run()\n"),
     ],
 )
-async def test_an_answer_that_repeats_the_lines_around_it(prefix: str, selection: str, suffix: str, answer: str, text: str) -> None:
+async def test_an_answer_that_repeats_the_lines_around_it(
+    prefix: str, selection: str, suffix: str, answer: str, text: str
+) -> None:
     """They are not inserted twice, but brackets alone, lines that the selection repeated, and an answer's only line are no mistake."""
-    _, made = await edited(ScriptedEditor(answer), EditQuery(prefix, selection, suffix, "Change it.", language="python"))
+    _, made = await edited(
+        ScriptedEditor(answer), EditQuery(prefix, selection, suffix, "Change it.", language="python")
+    )
     assert (made.text, made.reason) == (text, None)
     assert "".join(token.text for hunk in made.hunks for token in hunk.tokens).strip() in answer
 
@@ -357,9 +420,14 @@ async def test_a_selection_with_a_fence() -> None:
 
 
 async def test_a_fence_in_the_answer() -> None:
-    """A fence with a name begins a text within the answer, whose fence is not the answer's end. Prose is fenced by four ticks."""
+    """A fence with a name begins a text within the answer, whose fence is not the answer's end.
+
+    Prose is fenced by four ticks.
+    """
     answer = '"""Run:\n```python\nf()\n```\n"""\n'
-    _, made = await edited(ScriptedEditor(answer + "```\nDone."), EditQuery("", '"""Run."""\n', "", "Show how.", language="python"))
+    _, made = await edited(
+        ScriptedEditor(answer + "```\nDone."), EditQuery("", '"""Run."""\n', "", "Show how.", language="python")
+    )
     assert made.text == answer
     answer = "Run:\n\n```\nf()\n```\n"
     model = ScriptedEditor(answer + "````\n")
@@ -398,7 +466,8 @@ async def test_a_cancelled_edit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "temperature", "expected"), [(None, None, 0.0), (7, None, RETRY_TEMPERATURE), (7, 0.2, 0.2), (None, 0.3, 0.3)]
+    ("seed", "temperature", "expected"),
+    [(None, None, 0.0), (7, None, RETRY_TEMPERATURE), (7, 0.2, 0.2), (None, 0.3, 0.3)],
 )
 async def test_a_seed_asks_for_another_answer(seed: int | None, temperature: float | None, expected: float) -> None:
     """Edits are greedy; with a seed they are sampled, at the given temperature if there is one."""

@@ -27,7 +27,17 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import ContextLengthError, NotFoundError, PellucidError, QueueFullError, UnavailableError
 from pellucid.models.calibrations import NOT_OWN
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, Priority, ScoreQuery, Token, Usage
+from pellucid.tokens import (
+    CompletionQuery,
+    Finish,
+    FinishReason,
+    ModelCard,
+    OnUsage,
+    Priority,
+    ScoreQuery,
+    Token,
+    Usage,
+)
 from support.silent_assistant import SilentAssistant
 
 A, B = "file:///p/a.py", "file:///p/b.py"
@@ -78,7 +88,9 @@ class Proposer(SilentAssistant):
             for name, form in (("coder", self.form), ("other", self.other))
         ]
 
-    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+    async def complete(
+        self, query: CompletionQuery, *, on_usage: OnUsage | None = None
+    ) -> AsyncGenerator[Token | Finish]:
         self.asked.append(query)
         for item in self.answer:
             if isinstance(item, Exception):
@@ -144,14 +156,20 @@ async def test_what_the_model_is_asked() -> None:
         f"<|file_sep|>current/a.py:1:6\nunit = 'c<|cursor|>m'\n{below}"
         "<|file_sep|>updated/a.py:1:6\n"
     )
-    assert (query.special, query.suffix, query.terms.priority, query.model) == (True, None, Priority.BACKGROUND, "coder")
+    assert (query.special, query.suffix, query.terms.priority, query.model) == (
+        True,
+        None,
+        Priority.BACKGROUND,
+        "coder",
+    )
     assert (query.params.temperature, query.terms.deadline, query.params.max_tokens) == (0, None, LEAST_TOKENS)
 
 
 async def test_both_are_read_under_the_models_own_prompt() -> None:
     """Old and new lines follow the prompt and the answer's lines above them, up to the next line that is the same, or change.
 
-    The last line above is read with them, as tokens may join its end with the indentation or the blank lines that follow.
+    The last line above is read with them, as tokens may join its end with the indentation or the
+    blank lines that follow.
     """
     model = Proposer(answer())
     await edits(model).suggest(A, NEW, cursor=CURSOR)
@@ -197,12 +215,16 @@ async def test_the_answer_for_no_edits(form: str, expected: list[str]) -> None:
 
 async def test_items_without_text() -> None:
     """One with whole characters is a marker of which no form is known here; one with a part of a character belongs to the next."""
-    model = Proposer([token("unit = "), token("", data=b"<unknown>"), token("'cm'\n"), Finish(FinishReason.STOP, Usage())])
+    model = Proposer(
+        [token("unit = "), token("", data=b"<unknown>"), token("'cm'\n"), Finish(FinishReason.STOP, Usage())]
+    )
     assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
     assert model.read == []
     changed = NEW.replace("print(label)", "print('é')")
     begun, rest = changed.split("é")
-    model = Proposer([token(begun), token("", data=b"\xc3"), token("é" + rest, data=b"\xa9"), Finish(FinishReason.STOP, Usage())])
+    model = Proposer(
+        [token(begun), token("", data=b"\xc3"), token("é" + rest, data=b"\xa9"), Finish(FinishReason.STOP, Usage())]
+    )
     assert places(await edits(model).suggest(A, NEW, cursor=CURSOR)) == [(5, ("print(label)",), ("print('é')",))]
 
 
@@ -215,7 +237,16 @@ async def test_levels(level: GateLevel) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [NEW, NEW + "\n\n", NEW.removesuffix("\n"), NEW.replace("\n", "\r\n"), "", "\n", NEW.replace("cm", "c<|cursor|>m", 1)]
+    "text",
+    [
+        NEW,
+        NEW + "\n\n",
+        NEW.removesuffix("\n"),
+        NEW.replace("\n", "\r\n"),
+        "",
+        "\n",
+        NEW.replace("cm", "c<|cursor|>m", 1),
+    ],
 )
 async def test_no_edit(text: str) -> None:
     """An answer that repeats the window is no edit, whatever its line ends, blank last lines and mark of the cursor are; nor is none."""
@@ -268,7 +299,9 @@ def test_lines_above_after_a_refused_change() -> None:
     assert list(rewrite.above) == NEW.split("\n")[:5]
 
 
-@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.DEADLINE, FinishReason.SUPERSEDED, FinishReason.CANCELLED])
+@pytest.mark.parametrize(
+    "reason", [FinishReason.LENGTH, FinishReason.DEADLINE, FinishReason.SUPERSEDED, FinishReason.CANCELLED]
+)
 async def test_an_answer_that_was_cut_short(reason: FinishReason) -> None:
     """A part of an answer would delete the lines that it has not come to."""
     model = Proposer(answer("unit = 'cm'\n", reason))
@@ -323,7 +356,10 @@ async def test_with_repeated_edits() -> None:
     proposed = after.replace("total", "mean").replace("z = 1", "z = 2")
     model = Proposer(answer(proposed))
     made = edits(model, before, after)
-    assert places(await made.suggest(A, after)) == [(2, ("y = total(b)",), ("y = mean(b)",)), (5, ("z = 1",), ("z = 2",))]
+    assert places(await made.suggest(A, after)) == [
+        (2, ("y = total(b)",), ("y = mean(b)",)),
+        (5, ("z = 1",), ("z = 2",)),
+    ]
     assert made.note == f"{NOT_OWN} {NOT_CALIBRATED.format('coder')}"
     assert [query.gap is not None and query.gap.special for query in model.read] == [False] * 2 + [True] * 4
 
@@ -380,7 +416,9 @@ async def test_changes_after_one_that_is_not_shown() -> None:
     assert len(model.read) == 2
     after = REPEATED.replace("total", "mean", 1)
     other = after.replace("total(b)", "mean(c)").replace("z = 1", "z = 2")
-    assert places(await edits(Proposer(answer(other)), REPEATED, after).suggest(A, after)) == [(2, ("y = total(b)",), ("y = mean(b)",))]
+    assert places(await edits(Proposer(answer(other)), REPEATED, after).suggest(A, after)) == [
+        (2, ("y = total(b)",), ("y = mean(b)",))
+    ]
 
 
 async def test_the_same_insertion_is_suggested_once() -> None:
@@ -402,7 +440,8 @@ async def test_dismissed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "other", "asked"), [(None, "sweep", "other"), ("sweep", "zeta-2", "coder"), (None, None, None), ("new", None, None)]
+    ("form", "other", "asked"),
+    [(None, "sweep", "other"), ("sweep", "zeta-2", "coder"), (None, None, None), ("new", None, None)],
 )
 async def test_which_model_is_asked(form: str | None, other: str | None, asked: str | None) -> None:
     """The model that completes is asked if it has a form, else another one that is served; a form that is not known here asks nothing."""
@@ -414,7 +453,12 @@ async def test_which_model_is_asked(form: str | None, other: str | None, asked: 
 
 async def test_which_model_completes() -> None:
     """Unless one is named, it is the first that was not trained to propose edits, if there is one."""
-    for form, other, expected in [("sweep", None, "other"), (None, None, "coder"), ("sweep", "sweep", "coder"), (None, "sweep", "coder")]:
+    for form, other, expected in [
+        ("sweep", None, "other"),
+        (None, None, "coder"),
+        ("sweep", "sweep", "coder"),
+        (None, "sweep", "coder"),
+    ]:
         model = Proposer(form=form, other=other)
         assert (await ModelChoice().find(model, "")).name == expected
         assert (await ModelChoice().find(model, "coder")).name == "coder"
@@ -472,7 +516,10 @@ def test_the_characters_of_all_edits() -> None:
 def test_the_longest_prompts() -> None:
     """Even of long lines, all changed, a prompt has no more tokens than a context of 8,192 as a rule holds, with the answer."""
     lines = [f"{index} = {'x' * 90}" for index in range(400)]
-    edits = [*(Edit(B, index, (), tuple(lines[:9])) for index in range(9)), Edit(A, 195, tuple(lines[195:205]), tuple(lines[195:205]))]
+    edits = [
+        *(Edit(B, index, (), tuple(lines[:9])) for index in range(9)),
+        Edit(A, 195, tuple(lines[195:205]), tuple(lines[195:205])),
+    ]
     paste = [Edit(A, 200, tuple(lines[:300]), (lines[200],))]
     for form in FORMS.values():
         for last in (edits, paste):
@@ -549,4 +596,7 @@ def test_near_changes_are_one() -> None:
         (0, ("a", "b", "c"), ("A", "b", "C")),
         (5, ("f",), ("F",)),
     ]
-    assert [(one.above, one.below, one.ends) for one in found] == [((), ("d",), False), (("A", "b", "C", "d", "e"), (), True)]
+    assert [(one.above, one.below, one.ends) for one in found] == [
+        ((), ("d",), False),
+        (("A", "b", "C", "d", "e"), (), True),
+    ]

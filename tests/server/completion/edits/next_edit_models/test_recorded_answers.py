@@ -14,10 +14,14 @@ from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, R
 from pellucid.completion.edits.next_edit_models.proposals import FORMS, PromptForm
 from pellucid.models.catalog import catalog, next_edit_forms
 
-RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "recorded" / "answers.json").read_text(encoding="utf-8"))
+RECORDED: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "recorded" / "answers.json").read_text(encoding="utf-8")
+)
 
 NOWHERE = 10**6
-"""The line of an edit that is not in the buffer: the recorded prompts have the same window before and after the last change."""
+"""The line of an edit that is not in the buffer: the recorded prompts have the same window before
+and after the last change.
+"""
 
 CHANGES = {
     ("03-python-decorator-complete", "sweep-next-edit-0.5B"): [(3, 0, 9)],
@@ -55,11 +59,15 @@ class Recording:
 def recording(record: dict[str, Any]) -> Recording:
     edits = [Edit(f"file:///{one['path']}", NOWHERE, tuple(one["old"]), tuple(one["new"])) for one in record["edits"]]
     line, column = record["cursor"]
-    window = edit_window(f"file:///{record['path']}", record["path"], "\n".join(record["buffer"]), edits, (line, column))
+    window = edit_window(
+        f"file:///{record['path']}", record["path"], "\n".join(record["buffer"]), edits, (line, column)
+    )
     assert window is not None
     first, end = record["window"]  # the plugin's are larger
     form = FORMS["zeta-2" if record["model"] == "zeta-2" else "sweep"]
-    return Recording(replace(window, first=first, end=end), form, "\n".join(record["prompt"]), "\n".join(record["answer"]))
+    return Recording(
+        replace(window, first=first, end=end), form, "\n".join(record["prompt"]), "\n".join(record["answer"])
+    )
 
 
 @pytest.fixture(params=RECORDED, ids=lambda record: f"{record['model']}:{record['scenario']}")
@@ -78,13 +86,19 @@ def test_the_changes_are_those_of_the_answer(record: dict[str, Any]) -> None:
     """The changes are where the answer differs, and make the document of the answer; one that repeats the window has none."""
     one = recording(record)
     changes = [rewrite.change for rewrite in one.rewrites]
-    assert [(change.first, len(change.old), len(change.new)) for change in changes] == CHANGES[record["scenario"], record["model"]]
+    assert [(change.first, len(change.old), len(change.new)) for change in changes] == CHANGES[
+        record["scenario"], record["model"]
+    ]
     lines = list(one.window.lines)
     for change in reversed(changes):
         assert tuple(lines[change.first : change.first + len(change.old)]) == change.old
         lines[change.first : change.first + len(change.old)] = change.new
     begin = one.form.answer_begin(one.window)
-    expected = joined(one.window.lines[:begin]) + one.answer.replace(one.form.cursor, "") + joined(one.window.lines[one.window.end :])
+    expected = (
+        joined(one.window.lines[:begin])
+        + one.answer.replace(one.form.cursor, "")
+        + joined(one.window.lines[one.window.end :])
+    )
     assert joined(lines).rstrip() == expected.rstrip()
 
 

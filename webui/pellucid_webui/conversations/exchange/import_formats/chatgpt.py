@@ -1,8 +1,10 @@
 """Reads ChatGPT's conversations.json: a list of conversations.
 
-A conversation has ``title``, ``create_time``, ``update_time``, ``current_node`` and ``mapping``, an object of nodes by their ids with
-``parent`` and ``message``, which is null for the root. A message has ``author.role``, ``create_time``, ``recipient``, ``metadata`` and
-``content``, whose ``content_type`` says what it has: ``parts`` (text and multimodal_text), ``text`` (code), or what is not shown.
+A conversation has ``title``, ``create_time``, ``update_time``, ``current_node`` and ``mapping``, an
+object of nodes by their ids with ``parent`` and ``message``, which is null for the root. A message
+has ``author.role``, ``create_time``, ``recipient``, ``metadata`` and ``content``, whose
+``content_type`` says what it has: ``parts`` (text and multimodal_text), ``text`` (code), or what is
+not shown.
 """
 
 from __future__ import annotations

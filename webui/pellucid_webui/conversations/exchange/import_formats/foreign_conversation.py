@@ -52,7 +52,9 @@ class LeftOut(Counter[tuple[str, str]]):
         """Count a message of an unknown role."""
         known = sum(one.startswith("message of the role ") for one, _ in self)
         name = (
-            f"of the role “{role[:20]}”" if isinstance(role, str) and role.isprintable() and known < MAX_NAMED_ROLES else "of other roles"
+            f"of the role “{role[:20]}”"
+            if isinstance(role, str) and role.isprintable() and known < MAX_NAMED_ROLES
+            else "of other roles"
         )
         self[(f"message {name}", f"messages {name}")] += 1
 
@@ -67,7 +69,10 @@ class LeftOut(Counter[tuple[str, str]]):
 
 @dataclass(slots=True)
 class ForeignMessage:
-    """A message of a tree. One whose ``role`` is None is left out, and its replies are attached to its parent."""
+    """A message of a tree.
+
+    One whose ``role`` is None is left out, and its replies are attached to its parent.
+    """
 
     id: str
     parent: str | None
@@ -91,16 +96,23 @@ class ForeignConversation:
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def archive(self, settings: TurnSettings, now: float) -> Archive:
-        """Return the conversation with an empty id; times that it lacks are ``now``. Raises InvalidRequestError for a broken tree."""
+        """Return the conversation with an empty id; times that it lacks are ``now``.
+
+        Raises InvalidRequestError for a broken tree.
+        """
         nodes, numbers = _tree(self.messages, self.created if self.created is not None else now)
         leaf = numbers.get(self.leaf) if self.leaf is not None else None
-        created = self.created if self.created is not None else min((node.created for node in nodes.values()), default=now)
+        created = (
+            self.created if self.created is not None else min((node.created for node in nodes.values()), default=now)
+        )
         conversation = Conversation(
             id="",
             title=self.title or _first_line(nodes),
             settings=settings,
             created=created,
-            updated=self.updated if self.updated is not None else max([created, *(node.created for node in nodes.values())]),
+            updated=self.updated
+            if self.updated is not None
+            else max([created, *(node.created for node in nodes.values())]),
             leaf=_choose(nodes, leaf),
             nodes=nodes,
         )
@@ -184,7 +196,10 @@ def _node(message: ForeignMessage, number: int, parent: int | None, created: flo
 
 
 def _choose(nodes: dict[int, Node], leaf: int | None) -> int | None:
-    """Set the chosen version after each message: on the path to ``leaf``, or else the last one. Return the leaf."""
+    """Set the chosen version after each message: on the path to ``leaf``, or else the last one.
+
+    Return the leaf.
+    """
     chosen: dict[int | None, int | None] = {node.parent: id for id, node in nodes.items()}
     if leaf is None:
         at = chosen.get(None)
@@ -205,6 +220,7 @@ def _choose(nodes: dict[int, Node], leaf: int | None) -> int | None:
 def _first_line(nodes: Mapping[int, Node]) -> str:
     """Return the first line of the first message as a title."""
     text = next(
-        (" ".join(node.text.strip().partition("\n")[0].split()) for node in nodes.values() if node.text.strip()), "Imported conversation"
+        (" ".join(node.text.strip().partition("\n")[0].split()) for node in nodes.values() if node.text.strip()),
+        "Imported conversation",
     )
     return text if len(text) <= FIRST_LINE_CHARACTERS else text[: FIRST_LINE_CHARACTERS - 1].rstrip() + "…"

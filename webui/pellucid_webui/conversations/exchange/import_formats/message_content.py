@@ -26,7 +26,10 @@ TOOLS = ("tool_use", "tool_result", "tool_call", "function_call", "function_call
 
 
 def text_of(content: object, left_out: LeftOut) -> str:
-    """Return the text of a content. Other parts are counted as left out; a message that has nothing else says so in brackets."""
+    """Return the text of a content.
+
+    Other parts are counted as left out; a message that has nothing else says so in brackets.
+    """
     if content is None:
         return ""
     if isinstance(content, str):

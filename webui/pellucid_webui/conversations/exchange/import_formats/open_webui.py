@@ -1,8 +1,9 @@
 """Reads the exports of open-webui: one chat or a list of chats.
 
-A chat has ``title``, ``created_at``, ``updated_at`` and ``chat``. That has ``history.messages``, an object of messages by their ids with
-``parentId``, ``role``, ``content``, ``timestamp``, ``model``, ``files`` and ``error``, and ``history.currentId``, the end of the path
-that is shown. Old exports have a list ``chat.messages`` only.
+A chat has ``title``, ``created_at``, ``updated_at`` and ``chat``. That has ``history.messages``, an
+object of messages by their ids with ``parentId``, ``role``, ``content``, ``timestamp``, ``model``,
+``files`` and ``error``, and ``history.currentId``, the end of the path that is shown. Old exports
+have a list ``chat.messages`` only.
 """
 
 from __future__ import annotations
@@ -58,7 +59,11 @@ def _listed(messages: object) -> dict[str, Any]:
     """Return a list of messages as an object in which each replies to the one before it."""
     if not isinstance(messages, list):
         raise InvalidRequestError("It has no messages.")
-    return {str(index): {**message, "parentId": str(index - 1)} for index, message in enumerate(messages) if isinstance(message, Mapping)}
+    return {
+        str(index): {**message, "parentId": str(index - 1)}
+        for index, message in enumerate(messages)
+        if isinstance(message, Mapping)
+    }
 
 
 def _message(id: str, message: object, left_out: LeftOut) -> ForeignMessage:
@@ -88,7 +93,9 @@ def _message(id: str, message: object, left_out: LeftOut) -> ForeignMessage:
 
 def _count_files(files: object, left_out: LeftOut) -> str:
     """Count the files of a message as left out, and return what the first of them is."""
-    kinds = ["image" if member(file, "type") == "image" else "file" for file in files] if isinstance(files, list) else []
+    kinds = (
+        ["image" if member(file, "type") == "image" else "file" for file in files] if isinstance(files, list) else []
+    )
     for kind in kinds:
         left_out.media(kind)
     return kinds[0] if kinds else ""

@@ -26,7 +26,9 @@ INSTRUCTIONS = (SYSTEM, "developer")
 
 def is_message(item: object) -> bool:
     """Return whether an object is a message."""
-    return isinstance(item, Mapping) and isinstance(item.get("role"), str) and ("content" in item or "tool_calls" in item)
+    return (
+        isinstance(item, Mapping) and isinstance(item.get("role"), str) and ("content" in item or "tool_calls" in item)
+    )
 
 
 def is_conversation(item: object) -> bool:
@@ -51,7 +53,11 @@ def read_conversation(item: Mapping[str, Any] | Sequence[Any]) -> ForeignConvers
             found.append(_message(number, message, name(about.get("model")), left_out))
     created = seconds(about.get("created_at")) or seconds(about.get("created"))
     return ForeignConversation(
-        messages=found, title=title(about.get("title")), system="\n\n".join(filter(None, system)), created=created, left_out=left_out
+        messages=found,
+        title=title(about.get("title")),
+        system="\n\n".join(filter(None, system)),
+        created=created,
+        left_out=left_out,
     )
 
 

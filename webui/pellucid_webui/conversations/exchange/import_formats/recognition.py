@@ -41,7 +41,10 @@ Reader = Callable[[Any], ForeignConversation]
 
 
 def parsed(text: str) -> Any:
-    """Return the value of a JSON text, or the list of the values of a text with one on each line. Raises InvalidRequestError."""
+    """Return the value of a JSON text, or the list of the values of a text with one on each line.
+
+    Raises InvalidRequestError.
+    """
     if text.count("{") + text.count("[") > MAX_VALUES:
         raise InvalidRequestError(f"It has more than {MAX_VALUES} objects and lists.")
     try:
@@ -54,7 +57,10 @@ def parsed(text: str) -> Any:
 
 
 def read(data: object) -> list[ForeignConversation]:
-    """Return the conversations of a parsed export. Raises InvalidRequestError, which names what is wrong."""
+    """Return the conversations of a parsed export.
+
+    Raises InvalidRequestError, which names what is wrong.
+    """
     items = data if isinstance(data, list) else [data]
     if items and all(map(openai_messages.is_message, items)):
         items = [items]
@@ -63,14 +69,21 @@ def read(data: object) -> list[ForeignConversation]:
     reader = next((reader for is_one, reader in READERS if items and is_one(items[0])), None)
     if reader is None:
         raise InvalidRequestError(UNKNOWN)
-    found = [reader(items[0])] if len(items) == 1 else [_numbered(number, item, reader) for number, item in enumerate(items, 1)]
+    found = (
+        [reader(items[0])]
+        if len(items) == 1
+        else [_numbered(number, item, reader) for number, item in enumerate(items, 1)]
+    )
     if sum(len(one.messages) for one in found) > MAX_MESSAGES:
         raise InvalidRequestError(f"It has more than {MAX_MESSAGES} messages: divide it.")
     return found
 
 
 def unzipped(content: bytes, max_bytes: int) -> list[str]:
-    """Return the texts of the conversations in ChatGPT's export. Raises InvalidRequestError for another or a hostile ZIP file."""
+    """Return the texts of the conversations in ChatGPT's export.
+
+    Raises InvalidRequestError for another or a hostile ZIP file.
+    """
     if content.count(ZIP_ENTRY) > MAX_ZIP_FILES:
         raise InvalidRequestError(f"It has more than {MAX_ZIP_FILES} files: choose the conversations.json in it.")
     try:
@@ -89,11 +102,15 @@ def unzipped(content: bytes, max_bytes: int) -> list[str]:
 def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, max_bytes: int) -> bytes:
     # The other methods unpack without a limit of memory.
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
-        raise InvalidRequestError(f"{entry.filename} in it is encrypted or packed in an unusual way: unpack it, and choose that file.")
+        raise InvalidRequestError(
+            f"{entry.filename} in it is encrypted or packed in an unusual way: unpack it, and choose that file."
+        )
     with archive.open(entry) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise InvalidRequestError(f"The conversations in it are too large together: unpack it, and choose one {entry.filename} at a time.")
+        raise InvalidRequestError(
+            f"The conversations in it are too large together: unpack it, and choose one {entry.filename} at a time."
+        )
     return content
 
 
