@@ -1,4 +1,4 @@
-"""Handles the methods and commands of our own, and the hover: the tokens of suggestions, and why they were shown."""
+"""Handlers of the custom methods and commands, and of the hover over an accepted suggestion."""
 
 from __future__ import annotations
 
@@ -31,14 +31,13 @@ from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import ACCEPTED, inline_item
 
 NEAR = 200
-"""Characters around a suggestion that must not have changed if it is to be branched from."""
+"""Number of characters before and after a suggestion that must be unchanged for a branch."""
 
 SCORE_LIMIT = 20_000
-"""The most characters before a range that ``pellucid/score`` reads, and the most of a range."""
+"""Maximum number of characters in a range of ``pellucid/score``, and in the text before."""
 
 
 def register(server: Pellucid) -> None:
-    """Add the handlers to a server."""
     _register_requests(server)
     _register_next_edits(server)
     _register_notifications(server)
@@ -48,7 +47,7 @@ def register(server: Pellucid) -> None:
 def _register_requests(server: Pellucid) -> None:
     @server.own_request("pellucid/tokens")
     def tokens(given: Any) -> Json | None:
-        """Return the tokens of a suggestion, given by its id or by a position in an accepted one."""
+        """Return the tokens of a suggestion, by id or by a position in accepted text."""
         params = Params(given, "pellucid/tokens")
         id, cursor = params.text("id"), _position(params)
         if id is None and cursor is None:
@@ -69,7 +68,6 @@ def _register_requests(server: Pellucid) -> None:
 
     @server.own_request("pellucid/branch")
     async def branch(given: Any) -> types.InlineCompletionItem | None:
-        """Return the suggestion that continues from an alternative to a token."""
         params = Params(given, "pellucid/branch")
         id, index, alternative = (
             _needed(params, name, read)
@@ -88,7 +86,7 @@ def _register_requests(server: Pellucid) -> None:
 
     @server.own_request("pellucid/explain")
     async def explain(given: Any) -> Json | None:
-        """Return why a suggestion was shown, shortened or hidden."""
+        """Return the reason why a suggestion was shown, shortened or hidden."""
         params = Params(given, "pellucid/explain")
         document = params.part("textDocument")
         uri = None if document is None else document.text("uri")
@@ -101,17 +99,14 @@ def _register_requests(server: Pellucid) -> None:
 
     @server.own_request("pellucid/score")
     async def score(given: Any) -> Json:
-        """Return the probabilities of a range's tokens, given the text before it."""
         return await _score(server, Params(given, "pellucid/score"))
 
     @server.own_request("pellucid/status")
     def status(_: Any) -> Json:
-        """Return the state of the session and the model server."""
         return server.session.status()
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hover(params: types.HoverParams) -> types.Hover | None:
-        """Show the tokens of the accepted suggestion at a position."""
         accepted = _accepted_at(server, params.text_document.uri, params.position)
         if accepted is None:
             return None
@@ -121,7 +116,6 @@ def _register_requests(server: Pellucid) -> None:
 def _register_next_edits(server: Pellucid) -> None:
     @server.own_request("pellucid/nextEdits")
     async def next_edits(given: Any) -> Json:
-        """Return the edits that may come next in a document, each with its probability."""
         params = Params(given, "pellucid/nextEdits")
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
         items = await server.next_edits(params.required("textDocument.uri", uri), params.position("position"))
@@ -130,7 +124,7 @@ def _register_next_edits(server: Pellucid) -> None:
 
     @server.own_request("pellucid/nextEditsElsewhere")
     async def next_edits_elsewhere(given: Any) -> Json:
-        """Return where the last edit may be repeated in other documents and files, each place with its probability."""
+        """Return the places elsewhere where the last edit may be repeated."""
         params = Params(given, "pellucid/nextEditsElsewhere")
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
         edits = await server.next_edits_elsewhere(params.required("textDocument.uri", uri))
@@ -138,7 +132,6 @@ def _register_next_edits(server: Pellucid) -> None:
 
     @server.own_request("pellucid/explainEdits")
     async def explain_edits(given: Any) -> Json | None:
-        """Return why edits were suggested in a document or hidden, at the last request for them."""
         params = Params(given, "pellucid/explainEdits")
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
         return await _explain_edits(server, params.required("textDocument.uri", uri))
@@ -147,7 +140,7 @@ def _register_next_edits(server: Pellucid) -> None:
 def _register_notifications(server: Pellucid) -> None:
     @server.feature("pellucid/didShow")
     def did_show(given: Any) -> None:
-        """Ignore the notification: suggestions are treated alike whether they were shown or not."""
+        """Ignore the notification: shown and unshown suggestions are treated alike."""
 
     @server.feature("pellucid/didDismiss")
     def did_dismiss(given: Any) -> None:
@@ -156,7 +149,6 @@ def _register_notifications(server: Pellucid) -> None:
 
     @server.feature("pellucid/didPartiallyAccept")
     def did_partially_accept(given: Any) -> None:
-        """Note how much of a suggestion was accepted."""
         params = Params(given, "pellucid/didPartiallyAccept")
         accept_part(server, params.text("id"), params.number("acceptedLength"))
 
@@ -174,23 +166,20 @@ def _register_notifications(server: Pellucid) -> None:
 def _register_commands(server: Pellucid) -> None:
     @server.own_command(ACCEPTED)
     def accepted(*arguments: Any) -> None:
-        """Note that all of a suggestion was accepted."""
         accept_all(server, *arguments)
 
     @server.own_command(EDIT_ACCEPTED)
     def edit_accepted(*_: Any) -> None:
-        """Do nothing: the edit itself arrives as a change of the document."""
+        """Do nothing: the edit arrives as a change of the document."""
 
     @server.own_command("pellucid.editDismissed")
     def edit_dismissed(*arguments: Any) -> None:
-        """Do not suggest an edit again. The argument is its id."""
         edit = server.session.edits.find(arguments[0]) if arguments and isinstance(arguments[0], str) else None
         if edit is not None:
             server.session.edits.dismiss(edit)
 
     @server.own_command("pellucid.toggle")
     async def toggle() -> Json:
-        """Switch suggestions off or on everywhere. Return the status."""
         server.session.switch.toggle()
         await server.session.apply_switch()
         surprise_methods.forget_refused(server)
@@ -198,7 +187,6 @@ def _register_commands(server: Pellucid) -> None:
 
     @server.own_command("pellucid.toggleWorkspace")
     async def toggle_workspace() -> Json:
-        """Switch suggestions off or on in the editor's folders. Return the status."""
         server.session.switch.toggle_here()
         await server.session.apply_switch()
         surprise_methods.forget_refused(server)
@@ -206,13 +194,12 @@ def _register_commands(server: Pellucid) -> None:
 
     @server.own_command("pellucid.restart")
     async def restart() -> Json:
-        """Restart the model server, or reconnect to it. Return the status."""
         await server.session.restart_server()
         return server.session.status()
 
     @server.own_command("pellucid.openPage")
     async def open_page() -> str:
-        """Open the model server's page in a browser, if the client can. Return its address."""
+        """Open the model server's page, if the client can. Return the address."""
         url: str = server.session.launcher.status.url
         window = server.client_capabilities.window
         if window and window.show_document and window.show_document.support:
@@ -238,7 +225,6 @@ async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
 
 
 async def _score(server: Pellucid, params: Params) -> Json:
-    """Return the tokens of a range, read with the text before it."""
     document, wanted = params.part("textDocument"), params.part("range")
     if document is None or wanted is None:
         raise InvalidRequestError("pellucid/score needs a textDocument and a range: send both.")
@@ -272,7 +258,7 @@ async def _score(server: Pellucid, params: Params) -> Json:
 
 
 def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[Suggestion, int] | None:
-    """Return the accepted suggestion at a position, and the index of its token there."""
+    """Return the accepted suggestion at a position, and the index of the token there."""
     document = server.documents.get_text_document(uri)
     at = len(normalize_newlines(document.source[: document.offset_at_position(position)]))
     text = server.text(uri)
@@ -285,7 +271,7 @@ def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[
 
 
 def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
-    """Return where a suggestion begins in its document now: where it would be inserted or, once accepted, where its text is."""
+    """Return the current start of a suggestion, or `None` if the accepted text is gone."""
     if not server.session.recent.is_accepted(suggestion.id):
         return types.Position(*suggestion.cursor.position)
     text = server.text(suggestion.cursor.uri)
@@ -299,10 +285,10 @@ def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
 
 
 def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentCursor, types.Range]:
-    """Return a suggestion's cursor in the current document, and the range of its text if that was accepted.
+    """Return a suggestion's current cursor, and the range to replace.
 
-    The cursor's text is without the accepted text. The range of a suggestion for a selected item of
-    the menu is that which the item replaces. Raise InvalidRequestError if the document has changed
+    The range covers the accepted text, or the text that the selected menu item replaces. The
+    cursor's text excludes the accepted text. Raise InvalidRequestError if the document has changed
     there.
     """
     uri, codec = suggestion.cursor.uri, server.documents.position_codec
@@ -324,7 +310,7 @@ def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentC
 
 
 def _menu_range(cursor: DocumentCursor, codec: PositionCodec) -> types.Range:
-    """Return the range that the selected item of the menu replaces; an empty one at the cursor if none is selected."""
+    """Return the range that the selected menu item replaces (empty without a selected item)."""
     line, character = cursor.position
     start = character - codec.client_num_units(cursor.selected)
     return types.Range(
@@ -337,7 +323,7 @@ def _fits(suggestion: Suggestion, cursor: DocumentCursor, after: str) -> bool:
 
 
 def _id_of(given: Any) -> str | None:
-    """Return the suggestion's id in an item that a client sends back: the argument of its command."""
+    """Return the suggestion's id from the command of an item sent back by a client."""
     command = getattr(getattr(given, "item", None), "command", None)
     arguments = getattr(command, "arguments", None) or [None]
     return arguments[0] if isinstance(arguments[0], str) else None

@@ -1,4 +1,4 @@
-"""Defines the language server of one editor: its settings and session, and what its handlers share."""
+"""The language server of one editor: settings, session, and helpers of the handlers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pellucid_lsp.session import EditorSession
 
 NEOVIM = "Neovim"
-"""The name by which Neovim introduces itself, whichever plugin is in use."""
+"""The client name reported by every Neovim plugin."""
 
 LOADING = ("starting", "loading")
-"""The states in which progress is shown."""
+"""The states with a progress bar."""
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +40,11 @@ log = logging.getLogger(__name__)
 class Pellucid(LanguageServer):
     """The language server of one editor.
 
-    Whatever ``initialize`` does not need, such as the session, is imported after its answer,
-    because editors wait for that.
+    Modules that ``initialize`` does not need, such as the session, are imported after the answer,
+    because editors wait for the answer.
     """
 
     protocol_class: type[Protocol] = Protocol
-    """Reads and writes the messages."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -57,17 +56,14 @@ class Pellucid(LanguageServer):
             protocol_cls=self.protocol_class,
         )
         self.client_name = ""
-        """The editor's name, empty if it did not give one."""
+        """The editor's name, or an empty string."""
         self.settings = EditorSettings()
         self.initial_settings = EditorSettings()
-        """The settings of ``initializationOptions``.
-        Those of ``workspace/configuration`` override them.
-        """
+        """The ``initializationOptions``; ``workspace/configuration`` overrides these."""
         self.settings_known = asyncio.Event()
-        """Set once the client's settings are known. Nothing is sent anywhere before that."""
+        """Set once the client's settings are known. Nothing is sent to the model before."""
         self.opened_texts: dict[str, str] = {}
-        """The texts of documents when they were opened, until their edits are followed: a user may
-        type before the settings are known.
+        """The texts of documents when opened, because users may type before the settings are known.
         """
         self._session: EditorSession | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -77,7 +73,6 @@ class Pellucid(LanguageServer):
 
     @property
     def session(self) -> EditorSession:
-        """The state that the editor's requests share."""
         if self._session is None:
             from pellucid_lsp.session import EditorSession
 
@@ -86,28 +81,20 @@ class Pellucid(LanguageServer):
 
     @property
     def folders(self) -> list[Path]:
-        """The editor's workspace folders."""
         uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri or ""]
         return [path for uri in uris if uri and (path := file_path(uri))]
 
     @property
     def documents(self) -> Documents:
-        """The open documents."""
         assert isinstance(self.workspace, Documents), "installed by the handler of initialize"
         return self.workspace
 
     def own_request(self, method: str) -> Callable[[Handler], Handler]:
-        """Return a decorator that registers the handler of a request of ours.
-
-        PellucidErrors become error responses.
-        """
+        """Return a decorator for a request handler; PellucidErrors become error responses."""
         return lambda handler: self.feature(method)(with_error_responses(handler))
 
     def own_command(self, name: str) -> Callable[[Handler], Handler]:
-        """Return a decorator that registers the handler of a command of ours.
-
-        PellucidErrors become error responses.
-        """
+        """Return a decorator for a command handler; PellucidErrors become error responses."""
         return lambda handler: self.command(name)(with_error_responses(handler))
 
     async def suggestions(
@@ -119,10 +106,10 @@ class Pellucid(LanguageServer):
         *,
         parts: bool = False,
     ) -> list[Suggestion]:
-        """Return the suggestions at a position; none if the document changes meanwhile, or a newer request replaces this one.
+        """Return the suggestions at a position, or [] after a change of the document.
 
-        ``parts``: the answer can say that it is only the beginning of a suggestion. Clients that
-        repeat their request then have a setting.
+        ``parts``: the answer can mark a suggestion as partial. Clients that then repeat the request
+        turn on the setting ``partial_suggestions``.
         """
         await self.settings_known.wait()
         version = self.documents.get_text_document(uri).version
@@ -142,10 +129,6 @@ class Pellucid(LanguageServer):
         return suggestions
 
     async def next_edits(self, uri: str, position: types.Position | None = None) -> list[EditItem]:
-        """Return the edits that may come next in a document; none if it changes meanwhile, or a newer request replaces this one.
-
-        ``position`` is the cursor's, if the request has it.
-        """
         await self.settings_known.wait()
         if not self.has_edits(uri):
             return []
@@ -162,7 +145,6 @@ class Pellucid(LanguageServer):
         return [edit_item(edit, self.documents, self.line_end(uri)) for edit in edits]
 
     async def next_edits_elsewhere(self, uri: str) -> list[NextEdit]:
-        """Return the edits that may come next in other documents and files; none if this document changes meanwhile."""
         await self.settings_known.wait()
         if not self.has_edits(uri):
             return []
@@ -177,7 +159,7 @@ class Pellucid(LanguageServer):
     def cursor_at(
         self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None
     ) -> DocumentCursor:
-        """Return the cursor at a position, as if the selected item of the completion menu had been accepted."""
+        """Return the cursor at a position, as if the selected menu item had been accepted."""
         cursor = cursor_at(self.documents, uri, position)
         line, character = position.line, position.character
         if selected is not None:
@@ -199,21 +181,20 @@ class Pellucid(LanguageServer):
         return replace(cursor, before=before, after=after, position=(line, character))
 
     def text(self, uri: str) -> str:
-        r"""Return the text of a document, with ``\n`` at the end of each line."""
+        r"""Return the text of a document, with ``\n`` as the line ending."""
         return normalize_newlines(self.documents.get_text_document(uri).source)
 
     def line_end(self, uri: str) -> str:
-        """Return the line ending of text that is inserted into a document: the document's own.
+        """Return the line ending for inserted text: the document's, except in Neovim.
 
-        Neovim adds the carriage returns when it writes a file, and its inline completion would
-        insert those of an item as characters.
+        Neovim adds carriage returns when writing a file; inline completion would insert carriage
+        returns as characters.
         """
         if self.client_name == NEOVIM:
             return "\n"
         return "\r\n" if "\r\n" in self.documents.get_text_document(uri).source else "\n"
 
     def note_changes(self, params: types.DidChangeTextDocumentParams) -> None:
-        """Note where a document was edited."""
         changes = [
             change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)
         ]
@@ -224,10 +205,9 @@ class Pellucid(LanguageServer):
         self.follow(uri)
 
     def follow(self, uri: str) -> None:
-        """Follow the edits of a document, unless suggestions are off for its language, or it is a cell of a notebook.
+        """Record a document's edits, unless suggestions are off for the document.
 
-        Before the settings are known, do nothing: the edits until then are found later, in the text
-        that was opened.
+        Before the settings are known, do nothing: a later call also records the opened text.
         """
         if not self.settings_known.is_set():
             return
@@ -237,7 +217,7 @@ class Pellucid(LanguageServer):
                 self.session.follow(uri, text)
 
     def show_error(self, error: PellucidError) -> None:
-        """Show an error to the user, but not again until the server has been ready in between."""
+        """Show an error to the user, only once until the model server is ready again."""
         message = str(error)
         log.warning("%s", message)
         if message not in self._shown_errors:
@@ -245,10 +225,7 @@ class Pellucid(LanguageServer):
             self.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"Pellucid: {message}"))
 
     def show_status(self) -> None:
-        """Send the status if the client asked for it and it has changed.
-
-        Show a progress bar while the model server starts.
-        """
+        """Send a changed status, if the client wants the status, and show loading progress."""
         status = self.session.status()
         shown = {name: value for name, value in status.items() if name not in ("progress", "message")}
         if status["state"] in LOADING:
@@ -262,36 +239,30 @@ class Pellucid(LanguageServer):
         self._shown_status = shown
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something that no caller waits for. Show its errors to the user."""
+        """Run a coroutine without waiting, and show its errors to the user."""
         task = asyncio.create_task(self._show_errors_of(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     def needs_menu(self, client: types.ClientCapabilities) -> bool:
-        """Return whether suggestions are offered as items of the completion menu."""
         has_ghost_text = client.text_document is not None and client.text_document.inline_completion is not None
         popup = self.settings.completion.popup
         return popup is Popup.ON or (popup is Popup.AUTO and not has_ghost_text)
 
     async def apply_initial_settings(self, params: types.InitializeParams) -> None:
-        """Apply the settings that ``initialize`` brings. Later ones override them."""
         await self.apply_settings(params.initialization_options)
         self.initial_settings = self.settings
 
     async def change_settings(self, given: object) -> None:
-        """Apply changed settings: request them or, if the client does not support that, take them from its notification."""
         if not await self.request_settings() and isinstance(given, dict) and SECTION in given:
             await self.apply_settings(given[SECTION])
 
     def read_settings(self, given: object) -> tuple[EditorSettings, tuple[str, ...]]:
-        """Return a client's settings over the initial ones, and one sentence for each invalid one."""
+        """Return the settings over the initial settings, and a sentence per invalid setting."""
         return EditorSettings.read_valid(given, self.initial_settings)
 
     async def apply_settings(self, given: object) -> None:
-        """Apply a client's settings over the initial ones.
-
-        Report and ignore each invalid setting.
-        """
+        """Apply settings over the initial settings; report and ignore invalid settings."""
         self.settings, errors = self.read_settings(given)
         for message in errors:
             self.show_error(ConfigError(message))
@@ -304,22 +275,18 @@ class Pellucid(LanguageServer):
         self.note_open_documents(new_ring=self._session.ring is not ring)
 
     async def apply_folders(self) -> None:
-        """Apply a change of the editor's workspace folders."""
         await self.session.set_folders(self.folders)
         self.note_open_documents(new_ring=True)
 
     def note_open_documents(self, *, new_ring: bool) -> None:
-        """Follow the open documents, which the session may have forgotten.
-
-        A new ring does not know them yet.
-        """
+        """Record the open documents again, because the session may have lost the documents."""
         for document in self.documents.text_documents.values():
             if new_ring:
                 self.session.note_opened(document.uri, self.text(document.uri))
             self.follow(document.uri)
 
     async def request_settings(self) -> bool:
-        """Request the client's settings and apply them. Return whether the client supports that."""
+        """Request and apply the settings. Return whether the client supports the request."""
         workspace = self.client_capabilities.workspace
         if not (workspace and workspace.configuration):
             return False
@@ -329,18 +296,17 @@ class Pellucid(LanguageServer):
         return True
 
     async def aclose(self) -> None:
-        """Cancel all work."""
         for task in self._background:
             task.cancel()
         if self._session is not None:
             await self._session.aclose()
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """Log an error in our own code. A message box would only interrupt the user's typing."""
+        """Log an internal error. A message box would only interrupt the user's typing."""
         log.error("%s", source, exc_info=error)
 
     def has_edits(self, uri: str) -> bool:
-        """Return whether edits may come next in a document: not in the cells of notebooks and languages that are switched off."""
+        """Return whether a document is neither a notebook cell nor in a language that is off."""
         language = self.documents.get_text_document(uri).language_id or ""
         is_cell = self.documents.get_notebook_document(cell_uri=uri) is not None
         return not is_cell and language not in self.settings.completion.languages_off

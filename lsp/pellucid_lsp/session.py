@@ -1,4 +1,4 @@
-"""Holds what the requests of one editor share: settings, completer, recent answers, and the way to the model server."""
+"""The state of one editor: settings, completer, answers, and launcher of the model server."""
 
 from __future__ import annotations
 
@@ -51,19 +51,21 @@ if TYPE_CHECKING:
     from pellucid_lsp.model_server.launch import Launcher, LauncherStatus
 
 CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk are shown."
-"""The sentence of the status, with what the calibration was fitted on, if it says so."""
+"""A sentence of the status, with the fitting data of the calibration."""
 
 
 ENDED = "The request was ended because the document was closed or a setting was changed: ask again."
 
 EXPLANATION_TOKENS = 300
-"""Tokens of an explanation, at most. One that is longer ends with an ellipsis."""
+"""Maximum length of an explanation; a truncated explanation ends with an ellipsis."""
 
 
 class EditorSession:
-    """The state that one editor's requests share.
+    """The state shared by all requests of one editor.
 
-    ``on_change`` is called whenever the status changes.
+    ``on_change`` is called after each change of the status. Requests return an empty result if a
+    newer request replaces the request, and raise a PellucidError with the remedy if the model is
+    unavailable.
     """
 
     def __init__(self, settings: EditorSettings, folders: Sequence[Path], on_change: Callable[[], None]) -> None:
@@ -78,8 +80,8 @@ class EditorSession:
         self._on_change = on_change
         self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
         self._edit_requests: SharedRequests[list[NextEdit]] = SharedRequests()
-        self._elsewhere_requests: SharedRequests[list[NextEdit]] = SharedRequests()  # one for all documents
-        self._instructed: dict[str, set[asyncio.Task[Any]]] = {}  # tasks of edits by instruction and of explanations
+        self._elsewhere_requests: SharedRequests[list[NextEdit]] = SharedRequests()  # Shared by all documents.
+        self._instructed: dict[str, set[asyncio.Task[Any]]] = {}  # Edits by instruction, explanations.
         self._history = EditHistory()
         self.edits = NextEdits(
             self._history,
@@ -89,7 +91,7 @@ class EditorSession:
             lambda uri, text: self._is_harmless(uri, text),
         )
         self.marked: dict[str, MarkedText] = {}
-        """The marks that are shown, by the document's URI."""
+        """The displayed marks, by document URI."""
         self._surprises = Surprises(lambda: self.launcher, self._models, lambda: self.settings.model)
         self._searches: SharedRequests[Findings] = SharedRequests()
         self._launcher: Launcher | None = None
@@ -107,10 +109,7 @@ class EditorSession:
 
     @property
     def launcher(self) -> Launcher:
-        """The launcher of the model server.
-
-        It is made, with the HTTP client that it imports, when it is first needed.
-        """
+        """The launcher, created on first use because the HTTP client imports slowly."""
         if self._launcher is None:
             from pellucid_lsp.model_server.launch import Launcher
 
@@ -119,16 +118,14 @@ class EditorSession:
 
     @property
     def enabled(self) -> bool:
-        """True if suggestions are on in this editor."""
         return self.settings.enabled and self.switch.everywhere and self.switch.here
 
     async def suggest(
         self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False, parts: bool = False
     ) -> list[Suggestion]:
-        """Return the suggestions at a cursor in a version of a document; none if another request for the document replaces this one.
+        """Return the suggestions at a cursor.
 
-        ``parts``: the client repeats the request if it gets only the beginning of a suggestion.
-        Raise a PellucidError, which names the remedy, if the model cannot be asked.
+        ``parts``: the client repeats the request after a partial suggestion.
         """
         refusal = self._language_refusal(cursor) or self.refusal(cursor)
         if refusal is not None:
@@ -146,11 +143,10 @@ class EditorSession:
     async def suggest_edits(
         self, uri: str, text: str, version: int | None, cursor: tuple[int, int] | None = None
     ) -> list[NextEdit]:
-        """Return the edits that may come next in a version of a document; none if another request replaces this one.
+        """Return the likely next edits.
 
-        ``cursor`` is a line and a character of the text, if the request has it. Requests with the
-        cursor on the same line are one. Raise a PellucidError, which names the remedy, if the model
-        cannot be asked.
+        ``cursor`` is a line and a character. Requests with the cursor on the same line share an
+        answer.
         """
         self.cancel_elsewhere()
         if not self.settings.next_edits or not self.may_send(uri, text):
@@ -159,10 +155,6 @@ class EditorSession:
         return await self._edit_requests.run(uri, (version, cursor and cursor[0]), start) or []
 
     async def suggest_edits_elsewhere(self, uri: str, text: str, version: int | None) -> list[NextEdit]:
-        """Return the edits that may come next in other documents and files; none if another request for edits replaces this one.
-
-        Raise a PellucidError, which names the remedy, if the model cannot be asked.
-        """
         if not self.settings.next_edits or not self.may_send(uri, text):
             return []
         return await self._elsewhere_requests.run("", (uri, version), partial(self._edits_elsewhere, uri)) or []
@@ -172,7 +164,6 @@ class EditorSession:
         return await self.edits.suggest_elsewhere(uri, find_files, self.settings.completion.level)
 
     def cancel_elsewhere(self) -> None:
-        """Cancel the search for edits of other documents and files."""
         self._elsewhere_requests.cancel_all()
 
     async def find_surprises(
@@ -184,12 +175,11 @@ class EditorSession:
         near: int,
         file: Path | None,
     ) -> Findings | None:
-        """Return the words that do not fit in parts of a version of a document; None if a change or another search ends this one.
+        """Return the unexpected words in parts of a document, or `None` if the search is cancelled.
 
-        ``file``: search only the lines that differ from the last commit of this file. All of that
-        is part of the search, so that whatever forbids to send the document also ends a search that
-        still waits for git. Raise a PellucidError, which names the remedy, if the model cannot be
-        asked.
+        ``file``: search only the lines changed since the last commit of this file. The wait for git
+        belongs to the search, so that the search also ends if the document becomes private
+        meanwhile.
         """
         key = (version, None if parts is None else tuple(parts), near, file)
         return await self._searches.run(
@@ -197,31 +187,26 @@ class EditorSession:
         )
 
     def cancel_surprises(self, uri: str | None = None) -> None:
-        """Cancel the search of a document, by default all searches."""
         if uri is None:
             self._searches.cancel_all()
         else:
             self._searches.cancel(uri)
 
     def require_searchable(self, cursor: DocumentCursor) -> None:
-        """Raise InvalidRequestError if a document must not be sent to the model, or is not code."""
         refusal = self._search_refusal(cursor)
         if refusal is not None:
             raise InvalidRequestError(refusal, param="textDocument")
 
     def may_search(self, cursor: DocumentCursor) -> bool:
-        """Return whether a document is code that may be sent to the model."""
         return self._search_refusal(cursor) is None
 
     async def instructed_edit(
         self, cursor: DocumentCursor, query: EditQuery
     ) -> AsyncGenerator[NewLines | InstructedEdit]:
-        """Yield the new lines of an edit by instruction at a cursor, then the edit.
+        """Yield the new lines of an edit by instruction, then the complete edit.
 
-        Closing the generator cancels it.
-
-        Raise InvalidRequestError if the document must not be sent, and a PellucidError if the model
-        cannot be asked.
+        Closing the generator cancels the request. Raise InvalidRequestError if the document must
+        not be sent.
         """
         self.require_sendable(cursor)
         with self._ended_with(cursor.uri):
@@ -237,7 +222,7 @@ class EditorSession:
                 raise
 
     async def explain_code(self, cursor: DocumentCursor, query: EditQuery) -> str:
-        """Return an explanation of a selection. Raise as ``instructed_edit`` does."""
+        """Return an explanation of the selection. Raise the errors of ``instructed_edit``."""
         self.require_sendable(cursor)
         with self._ended_with(cursor.uri):
             launcher = self.launcher
@@ -269,7 +254,10 @@ class EditorSession:
 
     @contextmanager
     def _ended_with(self, uri: str) -> Iterator[None]:
-        """Let this task's work on a document end, with a sentence, when the document is closed or all work is cancelled."""
+        """Raise InvalidRequestError, not CancelledError, if the session cancels the current task.
+
+        The session cancels tasks of a document when the document is closed or the settings change.
+        """
         task = asyncio.current_task()
         assert task is not None
         running = self._instructed.setdefault(uri, set())
@@ -285,7 +273,6 @@ class EditorSession:
             running.discard(task)
 
     def _end_instructed(self, uri: str) -> None:
-        """End the edits by instruction, and the explanations, of a document."""
         running = self._instructed.get(uri, set())
         while running:
             running.pop().cancel()
@@ -293,7 +280,7 @@ class EditorSession:
     async def branch(
         self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int
     ) -> Suggestion | None:
-        """Return a suggestion from an alternative token.
+        """Return a suggestion that continues from an alternative token.
 
         Raise InvalidRequestError if the document must not be sent.
         """
@@ -301,7 +288,7 @@ class EditorSession:
         return await self.completer.branch(suggestion, cursor, index, alternative)
 
     def note_shown(self, suggestions: Sequence[Suggestion]) -> None:
-        """Count suggestions that were sent to the editor, once while the user types into them, and follow the outcome of the first one."""
+        """Count the first suggestion as shown, unless already counted, and track the reaction."""
         for suggestion in suggestions[:1]:
             if self.recent.note_shown(suggestion):
                 self.journal.counts.shown += 1
@@ -312,19 +299,16 @@ class EditorSession:
                 self._adjustment.note_shown(suggestion.cursor, suggestion.text[: verdict.length], verdict.probability)
 
     def note_opened(self, uri: str, text: str) -> None:
-        """Consider an opened document as context for other documents."""
         if self.may_send(uri, text):
             self.ring.note_open(uri, self.filename(uri), text)
 
     def note_edited(self, uri: str, text: str, line: int) -> None:
-        """Consider the neighbourhood of an edit as context for other documents."""
         if self.may_send(uri, text):
             self.ring.note_edit(uri, self.filename(uri), text, line)
         else:
             self.ring.forget(uri)
 
     def follow(self, uri: str, text: str) -> None:
-        """Follow the edits of a document, whose text is this one now, so that they can be repeated."""
         self._edit_requests.cancel(uri)
         if self.may_send(uri, text):
             self._history.note(uri, text)
@@ -332,7 +316,7 @@ class EditorSession:
             self._history.forget(uri)
 
     def note_closed(self, uri: str) -> None:
-        """Cancel the requests of a closed document, and forget its prompt and explanation."""
+        """Cancel the requests of a closed document and forget its data."""
         self._requests.cancel(uri)
         self._edit_requests.cancel(uri)
         self.cancel_elsewhere()
@@ -345,20 +329,20 @@ class EditorSession:
         self._adjustment.forget(uri)
 
     async def restart_server(self) -> None:
-        """Restart the model server, or reconnect if it was started by hand."""
+        """Restart the model server, or reconnect to a server started by hand."""
         self._requests.cancel_all()
         await self.completer.aclose()
         await self.launcher.restart()
 
     async def change_settings(self, settings: EditorSettings) -> None:
-        """Apply new settings. Running requests, which have the old ones, are cancelled."""
+        """Apply new settings and cancel running requests, which use the old settings."""
         former, self.settings = self.settings, settings
         completer, launcher, outcomes = self._cancel_work(), None, self._outcomes
         if (settings.server, settings.model) != (former.server, former.model):
             launcher, self._launcher = self._launcher, None
             self.recent.forget_answers()
             self._adjustment = SessionAdjustment()
-        if settings.server != former.server:  # another server does not count the suggestions of this one
+        if settings.server != former.server:  # A server counts only its own suggestions.
             self._outcomes = OutcomeReports(self._connected)
         if settings.context != former.context:
             self._privacy = Privacy(self._folders, settings.context.exclude)
@@ -366,31 +350,28 @@ class EditorSession:
             self._history.clear()
             self._reset_files()
         elif settings.completion.languages_off != former.completion.languages_off:
-            self._history.clear()  # it may have documents in one of them
+            self._history.clear()  # The history may contain a language that is off now.
         self._build()
         await completer.aclose()
         if launcher is not None:
             await self._disconnect(launcher, outcomes)
 
     async def set_folders(self, folders: Sequence[Path]) -> None:
-        """Apply a change of the editor's workspace folders."""
         folder_closed = not set(self._folders) <= set(folders)
         self._folders = tuple(folders)
         self.switch.set_folders([str(folder) for folder in folders])
         completer = self._cancel_work()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
-        self.ring = ChunkRing(
-            self.settings.context, self._is_harmless
-        )  # chunks of a folder that was closed are not sent any more
+        # Chunks and edits of a closed folder must no longer be sent.
+        self.ring = ChunkRing(self.settings.context, self._is_harmless)
         if folder_closed:
-            self._history.clear()  # nor its edits
+            self._history.clear()
         self._reset_files()
         self._build()
         await completer.aclose()
         self._on_change()
 
     async def apply_switch(self) -> None:
-        """Cancel running requests if suggestions were switched off."""
         if not self.enabled:
             await self._cancel_work().aclose()
         self._on_change()
@@ -404,21 +385,17 @@ class EditorSession:
             await self._disconnect(launcher, self._outcomes)
 
     async def connect(self) -> None:
-        """Have the model server ready for the first suggestion.
-
-        Raise UnavailableError if it cannot be reached.
-        """
+        """Start or reach the model server, or raise UnavailableError."""
         launcher = self.launcher
         try:
             await launcher.client()
         except UnavailableError:
-            if (
-                launcher is self._launcher
-            ):  # otherwise the settings have changed or the editor is closing, and no one needs the server
+            # A replaced launcher means new settings or a closing editor: no caller waits.
+            if launcher is self._launcher:
                 raise
 
     def accept(self, suggestion: Suggestion, length: int) -> None:
-        """Note that the first ``length`` characters of a suggestion were accepted."""
+        """Record the acceptance of the first ``length`` characters."""
         if self.recent.accept(suggestion, length):
             self.journal.counts.accepted += 1
             self._outcomes.note(suggestion.model, accepted=1)
@@ -426,12 +403,14 @@ class EditorSession:
         self._on_change()
 
     def dismiss(self, suggestion: Suggestion) -> None:
-        """Note that a suggestion was dismissed."""
         self.recent.dismiss(suggestion)
         self._log_reaction(suggestion, 0)
 
     async def prompt_text(self, explanation: Explanation) -> str | None:
-        """Return an explanation's prompt as the model read it, or None if none was sent, it must not be sent now, or no server is ready."""
+        """Return the prompt of an explained request as the model read the prompt.
+
+        Return `None` if the prompt is missing or private, or no server is ready.
+        """
         prompt, launcher = explanation.prompt, self._launcher
         if prompt is None or launcher is None or launcher.status.state != "ready":
             return None
@@ -447,23 +426,21 @@ class EditorSession:
             return None
 
     def may_send(self, uri: str, text: str) -> bool:
-        """Return whether a document may be sent to the model."""
         return self.enabled and self._is_harmless(uri, text)
 
     def refusal(self, cursor: DocumentCursor) -> str | None:
-        """Return the reason, one sentence, why a document is not sent to the model, or None if it may be."""
+        """Return a sentence with the reason for not sending a document."""
         if not self.enabled:
             return self._why_off()
         return self._privacy.refusal(cursor.path, cursor.before + cursor.after, cursor.uri)
 
     def require_sendable(self, cursor: DocumentCursor) -> None:
-        """Raise InvalidRequestError if a document must not be sent to the model."""
         refusal = self.refusal(cursor)
         if refusal is not None:
             raise InvalidRequestError(refusal, param="textDocument")
 
     def status(self) -> dict[str, Any]:
-        """Return the state as the result of ``pellucid/status``."""
+        """Return the result of ``pellucid/status``."""
         server = None if self._launcher is None else self._launcher.status
         state, message, progress, url = "idle", UNKNOWN, None, self.settings.server.url
         if server is not None:
@@ -485,7 +462,7 @@ class EditorSession:
         }
 
     def _gate_status(self) -> dict[str, str]:
-        """Return which gate decides, and why: for thresholds, why not a calibration; for the built-in one, why not one's own."""
+        """Return the gate in use and the reason why no better calibration is used."""
         model = self.journal.model
         why_not = self._models.why_not_calibrated(model)
         if why_not is not None:
@@ -499,7 +476,6 @@ class EditorSession:
         }
 
     def _log_reaction(self, suggestion: Suggestion, accepted: int) -> None:
-        """Log the user's reaction to a suggestion, if the log is switched on."""
         if not self.settings.completion.log:
             return
         if self._reactions is None:
@@ -511,7 +487,6 @@ class EditorSession:
         self._reactions.note(suggestion, self.journal.explanations.find(id=suggestion.id), accepted)
 
     async def _note_related(self, cursor: DocumentCursor) -> None:
-        """Consider the pieces of the workspace's files that fit to a cursor as context."""
         pieces = await self._files.related(cursor)
         found = [piece.path.as_uri() for piece in pieces]
         self.ring.note_related(
@@ -523,7 +498,7 @@ class EditorSession:
         self._files = WorkspaceFiles(self._folders, self.settings.context)
 
     def filename(self, uri: str) -> str:
-        """Return the file name that the model reads: the path in the workspace folder."""
+        """Return the name shown to the model: the path relative to the workspace folder."""
         path = file_path(uri) or Path(uri.rpartition("/")[2])
         folder = next((folder for folder in self._folders if path.is_relative_to(folder)), None)
         return path.name if folder is None else path.relative_to(folder).as_posix()
@@ -554,11 +529,10 @@ class EditorSession:
         return self.completer
 
     def _connected(self) -> Client | None:
-        """Return the client of the model server if it is connected; None while suggestions are off, as nothing is sent then."""
+        """Return the client, or `None` while suggestions are off: nothing may be sent then."""
         return self._launcher.connected if self._launcher is not None and self.enabled else None
 
     async def _disconnect(self, launcher: Launcher, outcomes: OutcomeReports) -> None:
-        """Report the outcomes of suggestions that are not reported yet, and disconnect from the model server."""
         await outcomes.flush(launcher.connected if self.enabled else None)
         await launcher.aclose()
 

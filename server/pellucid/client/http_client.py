@@ -1,4 +1,4 @@
-"""Implements an assistant over HTTP: the same verbs as a local one, without torch or transformers."""
+"""An assistant over HTTP, without torch or transformers."""
 
 from __future__ import annotations
 
@@ -45,27 +45,23 @@ from pellucid.tokens import (
 )
 
 CONNECT_SECONDS = 5.0
-"""Time limit for a connection, and for a reply about the server's health.
-Other replies have no limit.
-"""
+"""Time limit for connecting and for health replies. Other replies have no limit."""
 
 Json = Mapping[str, Any]
 
 
 class Client:
-    """Asks the server at ``url``, as an ``Assistant``.
+    """An ``Assistant`` that sends each query to the server at ``url``.
 
-    The server's errors are raised as classes of ``pellucid.errors``.
-
-    Closing the generator of a verb closes its connection, which cancels the request. ``transport``
-    replaces the network, for tests.
+    Errors of the server are raised as classes of ``pellucid.errors``. Closing a generator cancels
+    the request. ``transport`` replaces the network in tests.
     """
 
     def __init__(
         self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self.url = url.rstrip("/")
-        # No proxy of the environment: requests to this machine must not leave it.
+        # Ignore proxies of the environment: requests to this machine must stay on this machine.
         self._http = httpx.AsyncClient(
             base_url=self.url,
             headers={} if api_key is None else {"authorization": f"Bearer {api_key}"},
@@ -83,11 +79,10 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections."""
         await self._http.aclose()
 
     async def health(self) -> str | None:
-        """Return the server's status ("ok"), the reason why it is not ready yet, or None if no server answers."""
+        """Return the status ("ok") or why the server is not ready; `None` if no server answers."""
         try:
             response = await self._http.get("/health")
         except httpx.HTTPError:
@@ -97,7 +92,7 @@ class Client:
         return str(_error(response.status_code, response.content, response.headers))
 
     async def server_health(self) -> ServerHealth:
-        """Return what answers at the address now.
+        """Return the health of the server.
 
         Raises InvalidRequestError if the URL is not an address.
         """
@@ -111,21 +106,21 @@ class Client:
                 HealthStatus.LEAVING,
             ):
                 return health
-            listing = await self._http.get(
-                "/v1/models", timeout=CONNECT_SECONDS
-            )  # needs the key, and names the owner of the models
+            # The listing requires the key and names the owner of the models.
+            listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return ServerHealth(HealthStatus.ABSENT)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise InvalidRequestError(
-                f"{self.url} is not the address of a server ({str(error).rstrip('.')}): use one like http://127.0.0.1:8437."
+                f"{self.url} is not the address of a server ({str(error).rstrip('.')}): "
+                "use one like http://127.0.0.1:8437."
             ) from error
         except httpx.HTTPError as error:
             return ServerHealth(HealthStatus.SILENT, str(error) or type(error).__name__)
         return objection_in(listing) or health
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
-        """Return the prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
+        """Return the prompt of an infill with markers, and have the server cache the prompt."""
         _refuse_window(query)
         body: dict[str, Any] = {
             "input_prefix": query.prefix,
@@ -136,18 +131,18 @@ class Client:
         return str((await self._reply("POST", "/infill", body))["prompt"])
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """Return the ids of a text, with the BOS in front if the model wants one."""
+        """Return the token ids of a text, with a leading BOS if the model requires a BOS."""
         body = {"content": text, "add_special": True, "parse_special": False, **_named(model)}
         return list((await self._reply("POST", "/tokenize", body))["tokens"])
 
     async def models(self) -> list[dict[str, Any]]:
-        """Return the models that are served, as /v1/models lists them."""
+        """Return the entries of /v1/models."""
         return list((await self._reply("GET", "/v1/models"))["data"])
 
     async def cards(self) -> list[ModelCard]:
-        """Return the models that are served, the default one first.
+        """Return the models of the server, with the default model first.
 
-        Raises UnavailableError while they load.
+        Raises UnavailableError while the models load.
         """
         models = await self.models()
         if any(model.get("owned_by") != OWNER for model in models):
@@ -157,40 +152,40 @@ class Client:
         return [_card(model["id"], model["meta"]) for model in models]
 
     async def adapters(self) -> list[dict[str, Any]]:
-        """Return the adapters that are loaded or could be, as /v1/adapters lists them."""
+        """Return the entries of /v1/adapters."""
         return list((await self._reply("GET", "/v1/adapters"))["data"])
 
     async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
-        """Load an adapter from the server's folder, or load it again, and return it as /v1/adapters lists it."""
+        """Load or reload an adapter. Return its entry."""
         return await self._reply("POST", "/v1/adapters", {"name": name, "model": model})
 
     async def unload_adapter(self, id: str) -> dict[str, Any]:
-        """Unload an adapter by its id, ``model:name``, or its name, and return it as it was listed."""
+        """Unload an adapter by id (``model:name``) or name. Return its former entry."""
         return await self._reply("DELETE", f"/v1/adapters/{quote(id)}")
 
     async def engines(self) -> list[dict[str, Any]]:
-        """Return the engines elsewhere that compute the server's models, as /v1/engines lists them."""
+        """Return the entries of /v1/engines."""
         return list((await self._reply("GET", "/v1/engines"))["data"])
 
     async def report_outcomes(self, model: str, *, shown: int, accepted: int, id: str) -> None:
-        """Report how many suggestions of a model were shown and accepted; once only, however often it is sent with this random id.
+        """Report the numbers of shown and accepted suggestions of a model.
 
-        Raises NotFoundError if the server is of an older version, which does not count them.
+        The server counts each random ``id`` once. Raises NotFoundError for older servers, which do
+        not count suggestions.
         """
         await self._reply(
             "POST", "/v1/suggestions/outcomes", {"model": model, "shown": shown, "accepted": accepted, "id": id}
         )
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or token ids or, with a suffix, fill the gap before it."""
+        """Continue a text or token ids or, given a suffix, fill the gap before the suffix."""
         return self._generate("/v1/completions", partial(_completion_body, query), on_usage)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        """Answer a conversation or, with ``continue_last``, continue its last message."""
+        """Answer a conversation or, with ``continue_last``, continue the last message."""
         return self._generate("/v1/chat/completions", partial(_chat_body, query), on_usage)
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Read a text, token ids or a conversation: yield its tokens with their probabilities."""
         text = query.text
         if query.tools:
             raise NotSupportedError("A server cannot score a conversation with tools: leave them out.")
@@ -201,9 +196,9 @@ class Client:
             body["tokens"] = list(text)
         else:
             body["messages"] = [_message(item) for item in text if isinstance(item, Message)]
-            if query.continue_last:  # older servers do not know the field
+            if query.continue_last:  # Older servers do not know the field.
                 body["continue_final_message"] = True
-        if query.windows:  # as above
+        if query.windows:  # Older servers do not know this field, either.
             body["windows"] = True
         if query.continued:
             body |= {"messages": [_message(message) for message in query.continued], "continue_final_message": True}
@@ -227,7 +222,7 @@ class Client:
     async def _generate(
         self, route: str, make_body: Callable[[], dict[str, Any]], on_usage: OnUsage | None
     ) -> AsyncGenerator[Token | Finish]:
-        """Yield the tokens of a streamed answer, then its Finish: the last choice has the reason, and the event after it the usage."""
+        """Yield tokens, then the Finish: reason from the last choice, usage from the next event."""
         body = make_body() | {"stream_options": {"include_usage": True, "continuous_usage_stats": on_usage is not None}}
         end: Json | None = None
         async with aclosing(self._events(route, body)) as events:
@@ -239,7 +234,7 @@ class Client:
                         yield token_of(record)
                     end = choice.get("pellucid") or end
                 if event.get("usage") and end and not event["choices"]:
-                    difference = event["usage"]["pellucid"].get("first_difference")  # which older servers do not give
+                    difference = event["usage"]["pellucid"].get("first_difference")  # Absent in older servers.
                     yield Finish(
                         FinishReason(end["reason"]),
                         _usage(event["usage"]),
@@ -253,14 +248,12 @@ class Client:
         raise _broken_off()
 
     async def _reply(self, method: str, route: str, body: Json | None = None) -> dict[str, Any]:
-        """Send a request and return the JSON object of its reply. Raises the server's error."""
         async with self._translated_errors():
             response = await self._http.request(method, route, json=body)
         _check(response.status_code, response.content, response.headers)
         return _object(response.content)
 
     async def _events(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
-        """Yield the objects of a stream of server-sent events, up to its end or the first error."""
         given = {name: value for name, value in body.items() if value is not None} | {"stream": True}
         async with self._translated_errors(), self._http.stream("POST", route, json=given) as response:
             if response.status_code != httpx.codes.OK:
@@ -276,14 +269,14 @@ class Client:
 
     @asynccontextmanager
     async def _translated_errors(self) -> AsyncIterator[None]:
-        """Raise errors of the connection as ours."""
         try:
             yield
         except httpx.ConnectError as error:
             raise UnavailableError(f"No server answers at {self.url}: start one with pellucid serve.") from error
         except httpx.InvalidURL as error:
             raise InvalidRequestError(
-                f"{self.url} is not the address of a server ({str(error).rstrip('.')}): use one like http://127.0.0.1:8437."
+                f"{self.url} is not the address of a server ({str(error).rstrip('.')}): "
+                "use one like http://127.0.0.1:8437."
             ) from error
         except httpx.HTTPError as error:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
@@ -315,18 +308,17 @@ def _chat_body(query: ChatQuery) -> dict[str, Any]:
 
 
 def _refuse_window(query: CompletionQuery) -> None:
-    """Raise NotSupportedError for a window, for which the API has no field."""
     if query.window is not None:
         raise NotSupportedError("The window of an infill is a setting of the server: omit window.")
 
 
 def _named(model: str | None) -> dict[str, Any]:
-    """Return the fields that name a model, and no other; none for the default one."""
+    """Return the fields that require exactly this model (no fields for the default model)."""
     return {} if model is None else {"model": model, "strict_model": True}
 
 
 def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
-    """Return all fields that say how to sample, so that no default of the server's takes effect."""
+    """Return all sampling fields, so that no default of the server takes effect."""
     params = query.params
     return {
         **_named(query.model),
@@ -348,7 +340,7 @@ def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
 
 
 def _structured_outputs(grammar: Grammar | None) -> dict[str, Any] | None:
-    """Return the field for a grammar, in vLLM's shape, which has all kinds."""
+    """Return the field for a grammar in vLLM's format, which supports all kinds of grammar."""
     if grammar is None:
         return None
     white: dict[str, Any] = {} if grammar.whitespace is None else {"whitespace_pattern": grammar.whitespace}
@@ -383,13 +375,12 @@ def _records(logprobs: Json | None) -> Iterable[Json]:
 
 
 def _usage(usage: Json) -> Usage:
-    """Return the usage; fields of a newer server that are unknown here are ignored, and missing ones are 0."""
+    """Return the usage, without a newer server's unknown fields; missing fields are 0."""
     details = usage["pellucid"]
     return Usage(**{field.name: details[field.name] for field in fields(Usage) if field.name in details})
 
 
 def _field(record: Json) -> JsonField:
-    """Return a value of a JSON answer."""
     other = record.get("other")
     return JsonField(
         path=record["path"],
@@ -402,7 +393,7 @@ def _field(record: Json) -> JsonField:
 
 
 def _tools(query: ChatQuery) -> dict[str, Any]:
-    """Return the fields about tools; none for a query without them, which an older server can answer too."""
+    """Return the tool fields, empty without tools so that older servers accept the query."""
     choice = query.tool_choice
     named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, NamedTool) else choice
     if not query.tools and named == "auto":
@@ -423,7 +414,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _card(name: str, meta: Json) -> ModelCard:
-    """Return a model of /v1/models; older servers give no chat template, revision, calibrations and next-edit form."""
+    """Return a model of /v1/models; some fields are missing in older servers."""
     return ModelCard(
         name=name,
         context=meta["n_ctx"],
@@ -448,7 +439,7 @@ def _card(name: str, meta: Json) -> ModelCard:
 def _object(text: str | bytes) -> dict[str, Any]:
     """Return a JSON object.
 
-    Raises UnavailableError for anything else, which no Pellucid server sends.
+    Raises UnavailableError for other replies, which no Pellucid server sends.
     """
     try:
         value = json.loads(text)
@@ -474,7 +465,6 @@ _BY_STATUS: dict[int, type[PellucidError]] = {
 
 
 def _error(status: int, content: str | bytes, headers: Mapping[str, str]) -> PellucidError:
-    """Return the exception for the server's error, by its status."""
     detail = _object(content).get("error") or {}
     message = str(detail.get("message") or f"The server answered with status {status}.")
     if detail.get("type") == ContextLengthError.type and "n_ctx" in detail:
