@@ -1,4 +1,4 @@
-"""The command ``pellucid bench``: measures, then shows, saves or compares the figures."""
+"""The ``pellucid bench`` command."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
 
 
 BUSY_SHARE = 0.25
-"""Share of the processors in use from which a warning is shown."""
+"""Processor use (0 to 1) from which a warning is shown."""
 SETTLING_SECONDS = 0.05
-"""Seconds after which torch's threads have stopped spinning."""
+"""Time after which torch's threads have stopped spinning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """Number of measurements, after one warm-up round that does not count."""
+    """Number of measurements, without the discarded warm-up round."""
 
     trials: int
     starts: int
@@ -61,8 +61,7 @@ FULL, QUICK = Rounds(trials=5, starts=3), Rounds(trials=2, starts=1)
 def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | None, plot: Path | None) -> None:
     """Measure the first model of the settings and print the figures.
 
-    Raises InvalidRequestError for files that cannot be compared with or drawn to, before anything
-    is measured, and any error of loading.
+    Invalid ``compare_with`` or ``plot`` files raise InvalidRequestError before the measurement.
     """
     earlier = None if compare_with is None else read_report(compare_with)
     if plot is not None:
@@ -82,7 +81,7 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
 
 
 async def disturbances(settings: Settings) -> list[str]:
-    """Return one sentence for each thing that may disturb the measurements: other programs, and a server at the settings' address."""
+    """Return a sentence per possible disturbance: a busy machine, a server at the settings' URL."""
     sentences = []
     load = machine.load()
     if load is not None and load >= BUSY_SHARE:
@@ -98,7 +97,6 @@ async def disturbances(settings: Settings) -> list[str]:
 
 
 def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Report:
-    """Measure the first model of the settings, in this process and at start."""
     report = measure_here(settings, rounds, notes)
     free_memory()
     with Steps() as steps:
@@ -112,14 +110,13 @@ def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Re
 
 
 def free_memory() -> None:
-    """Free a model that is no longer used, so that a starting process has the memory to itself."""
+    """Free the unused model's memory for the next process."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Report:
-    """Measure a loaded model in this process."""
     with Bars() as bars:
         engine, assistant = assemble(settings, settings.models[:1], bars)
     try:
@@ -158,9 +155,9 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
 
 
 def least_cost(model: Model, served: ServedModel) -> TokenCost | None:
-    """Return the cost of a token with the fewest bytes that hold the weights: those of the packed form, or of the model's file.
+    """Return a token's cost for the smaller form of the weights: packed, or the model's file.
 
-    The file counts for what the lean decoder computes. An adapter counts as it is packed.
+    The file counts only for Pellucid's own decoders. An adapter always counts in packed form.
     """
     if model.cost is None or not isinstance(model, (Decoder, NativeDecoder)) or not isinstance(served, LoadedModel):
         return model.cost
@@ -170,7 +167,8 @@ def least_cost(model: Model, served: ServedModel) -> TokenCost | None:
 
 def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:
     async def run() -> tuple[float, ...]:
-        torch.set_num_threads(threads)  # the number of threads is per thread, and the engine's may be smaller
+        # The thread count is per thread, and the engine's thread may have a smaller count.
+        torch.set_num_threads(threads)
         rates = read_rate(cost.read_bytes, shape.device), multiply_rate(cost.dtype, shape.device)
         await asyncio.sleep(SETTLING_SECONDS)
         return rates
@@ -179,7 +177,7 @@ def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:
 
 
 async def _sample(trials: Sequence[Trial], rounds: int, steps: Steps) -> Samples:
-    """Run all trials in turn, so that a machine that slows down affects all of them."""
+    """Run the trials in turn: if the machine slows down, all trials are affected."""
     samples: dict[Quantity, list[float]] = {quantity: [] for trial in trials for quantity in trial.quantities}
     for turn in range(1 + rounds):
         for trial in trials:
@@ -193,7 +191,6 @@ async def _sample(trials: Sequence[Trial], rounds: int, steps: Steps) -> Samples
 
 
 def figures_of(samples: Samples) -> list[Figure]:
-    """Return the figures of samples, each with its limit if the floors were measured."""
     floors = Floors(max(samples[READING]), max(samples[MULTIPLYING])) if READING in samples else None
     figures = []
     for quantity, values in samples.items():
@@ -228,7 +225,6 @@ async def _starts(settings: Settings, count: int, steps: Steps) -> list[Start]:
 
 
 def start_figures(starts: Sequence[Start]) -> list[Figure]:
-    """Return the figures of starts."""
     figure = partial(Figure.of, "start", unit=Unit.SECONDS)
     figures = [
         figure(name="importing", samples=[start.importing for start in starts]),

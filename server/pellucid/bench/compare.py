@@ -1,4 +1,4 @@
-"""Compares two reports row by row."""
+"""Comparison of two reports, row by row."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 
 SMALLEST_CHANGE = 0.01
-"""Smallest change that is reported, even for figures without noise."""
+"""Smallest relative change that is reported, even for figures without noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of two reports; None if one of them lacks it."""
+    """A row of two reports. ``then`` or ``now`` is ``None`` if a report lacks the row."""
 
     section: str
     name: str
@@ -29,18 +29,13 @@ class Change:
 
     @property
     def ratio(self) -> float | None:
-        """The newer value divided by the older."""
         return (
             None if self.then is None or self.now is None or not self.then.value else self.now.value / self.then.value
         )
 
     @property
     def verdict(self) -> str:
-        """The change in a word; empty if it may be noise.
-
-        That is if the samples overlap, a time was measured only once, or the change is below
-        :data:`SMALLEST_CHANGE`.
-        """
+        """The change in a word, or "" if the change may be noise."""
         then, now = self.then, self.now
         if then is None or now is None:
             return "new" if then is None else "not measured"
@@ -55,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The changes since a report, and the differing circumstances, one sentence each."""
+    """The changes since an earlier report, and sentences about differing circumstances."""
 
     file: str
     date: str
@@ -64,7 +59,7 @@ class Comparison:
 
 
 def read_report(path: Path) -> Report:
-    """Read a saved report. Raises InvalidRequestError for anything else."""
+    """Read a saved report. Raises InvalidRequestError for an invalid file."""
     try:
         found = json.loads(read_bytes(path))
     except FileNotFoundError as error:
@@ -79,9 +74,10 @@ def read_report(path: Path) -> Report:
         )
     if found.get("format") != FORMAT:
         raise InvalidRequestError(
-            f"{path} has format {found.get('format')!r}, but this version of Pellucid reads {FORMAT}: measure again with this version."
+            f"{path} has format {found.get('format')!r}, but this version of Pellucid reads {FORMAT}: "
+            "measure again with this version."
         )
-    found.pop("comparison", None)  # that run's own comparison with an earlier one
+    found.pop("comparison", None)  # Of the earlier run
     try:
         return Report.model_validate(found)
     except ValidationError as error:
@@ -91,7 +87,7 @@ def read_report(path: Path) -> Report:
 
 
 def compare(file: str, then: Report, now: Report) -> Comparison:
-    """Compare two reports, in the order of the newer one."""
+    """Compare two reports, with rows in the order of the newer report."""
     pairs = [(now_figure, then.find(now_figure.section, now_figure.name)) for now_figure in now.figures]
     changes = [Change(figure.section, figure.name, figure.unit, earlier, figure) for figure, earlier in pairs]
     gone = [figure for figure in then.figures if now.find(figure.section, figure.name) is None]

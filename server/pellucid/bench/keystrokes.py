@@ -1,4 +1,4 @@
-"""Replays typing at the end of a line, with a completion request at each keystroke, as an editor does."""
+"""Simulated typing at the end of a line, with a completion request per keystroke."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, Sam
 LONGEST = SamplingParams(max_tokens=64)
 """Greedy, and longer than most lines."""
 TERMS = Terms(Priority.COMPLETION, key="bench")
-"""An editor's terms: a keystroke supersedes the one before it."""
+"""An editor's terms: a keystroke supersedes the previous keystroke."""
 
 
 @dataclass(frozen=True, slots=True)
 class TypingSession:
-    """The text around the cursor, and the text that is typed."""
-
     before: str
     typed: str
     after: str
@@ -30,7 +28,7 @@ class TypingSession:
 
 @dataclass(frozen=True, slots=True)
 class Keystroke:
-    """The cost of a keystroke: ``seconds`` until the first line is complete, and the prompt tokens that were not in the cache."""
+    """The seconds until the first line is complete, and the uncached prompt tokens."""
 
     seconds: float
     computed: int
@@ -38,16 +36,13 @@ class Keystroke:
 
 @cache
 def session() -> TypingSession:
-    """Return the session that is replayed, the same on every machine."""
+    """Return the typing session, the same on every machine."""
     fields = tomllib.loads((Path(__file__).with_name("typing.toml")).read_text(encoding="utf-8"))
     return TypingSession(fields["before"], fields["typed"], fields["after"])
 
 
 async def replay(assistant: LocalAssistant, text: TypingSession) -> list[Keystroke]:
-    """Return the cost of each keystroke, after a first request that opens the file.
-
-    Each waits for the one before it.
-    """
+    """Replay keystrokes in sequence, after an uncounted request that opens the file."""
     asked = [
         await _first_line(assistant, text.before + text.typed[:count], text.after)
         for count in range(len(text.typed) + 1)

@@ -1,35 +1,25 @@
-"""Measures what the machine can do at most, and derives the time floors of a model's steps.
+"""Measured limits of the machine, and lower bounds ("floors") for the time of a model's steps.
 
-A floor bounds every program that computes the same on this machine, so no rate of it may be the
-rate of Pellucid's own step.
+**Memory.** ``read_rate`` is the fastest read of memory by all threads (large pages, separate memory
+per thread). Rates on two cores of an Intel Xeon with AVX512, 400 MB: one stream 28 GB/s, with
+prefetching 29; four streams 31; two or four streams with prefetching 33 to 34, eight 32; small
+pages 25 to 30. Prefetching past the caches (``prefetchnta``) halves the rate. The best pattern
+depends on the processor. The memory is as large as the weights of a decode step (between 64 MB and
+1 GB), so that the cache holds both or neither. On a GPU, and without native kernels, torch sums an
+array.
 
-**Memory.** ``read_rate`` returns the bytes per second at which all threads read memory and do
-nothing else: the best of ``PATTERNS``, each thread on memory of its own in large pages. Measured on
-two cores of an Intel Xeon with AVX512, 400 MB, time of the processor: one stream 28 GB/s, with
-prefetching 29; four streams 31; two or four streams with prefetching 33 to 34, eight 32; in small
-pages 25 to 30; prefetching past the caches (``prefetchnta``) halves the rate. Which pattern wins
-depends on the processor, so those that can win are kept. The memory is as large as the weights that
-a decode step reads (between 64 MB and 1 GB), so that both fit or do not fit into a processor's
-cache. A step cannot take less than its weights' bytes at this rate. On a GPU, and where the native
-kernels are not available, torch sums an array instead.
+**Weights.** The smaller of the model file and the packed form counts: GGUF's Q4_K takes 4.5 bits
+per weight in the file and 5 bits packed, so other programs may read fewer bytes. Not included: the
+KV cache (a few percent of the weights at a thousand tokens), activations, logits and the embedding
+row.
 
-**The weights' bytes** are the fewest that hold the model: those of its file, or of the packed form
-where it is smaller, as with the quant int4. Packed blocks have scales of 16 bits. GGUF's K-quants
-have smaller scales, so that Q4_K takes 4.5 bits a weight in the file and 5 packed: a program that
-reads the file's own blocks needs less time than the packed bytes allow. Not included: the KV cache,
-which grows with the text (a few percent of the weights at a thousand tokens), activations, logits
-and the row of an embedding.
+**Arithmetic.** ``multiply_rate`` is the fastest large product in the model's dtype or a more exact
+dtype. Int8 is multiplied by the native kernels, by oneDNN (uses AMX if present), and by torch in
+float32 (fastest without int8 instructions). Multiplications and additions count separately. Not
+included: attention, norms and the sampler.
 
-**Arithmetic.** ``multiply_rate`` is the rate of the fastest large product in the dtype of the
-model's own products or a more exact one: float32 and bfloat16 by torch; int8 by the native kernels,
-which round activations in groups, by oneDNN, which has one scale for all of them and uses the
-processor's matrix unit (AMX) if there is one, and by torch in float32, which wins without
-instructions for int8. An operation is a multiplication or an addition. Not included: attention,
-norms and the sampler, which a prompt needs too, and what a product better than all of these could
-do.
-
-A floor is a property of the machine, so the best of several measurements counts; the other figures
-are medians.
+The best measurement counts, because a floor is a property of the machine. The other figures are
+medians.
 """
 
 from __future__ import annotations
@@ -56,19 +46,20 @@ from pellucid.system.large_pages import large_pages
 SMALLEST_ARRAY = 64 * 10**6
 LARGEST_ARRAY = 10**9
 WHOLE = 256
-"""A share of memory has a multiple of so many bytes: whole cache lines in each of four streams."""
+"""The memory per thread is a multiple of this size: whole cache lines in four streams."""
 SHAPES = {"cpu": (480, 1024), "cuda": (8192, 2048)}
-"""Rows of activations, and rows and columns of the weights: whole tiles of the kernels and a matrix
-in the cache, or enough for a GPU.
+"""Rows of the activations, and width of the weights.
+
+For a CPU: whole kernel tiles and a matrix in the cache. For a GPU: enough work.
 """
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
-"""Elsewhere oneDNN multiplies int8 by its reference, which takes seconds."""
+"""On other processors, oneDNN's int8 product takes seconds (reference implementation)."""
 PASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """An order of reading: streams at once, each in order, and the bytes by which a line is prefetched."""
+    """An order of reading: concurrent streams, and the prefetch distance in bytes (0: none)."""
 
     streams: int
     ahead: int
@@ -79,19 +70,19 @@ PATTERNS = tuple(Pattern(streams, ahead) for streams in (1, 2, 4) for ahead in (
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """The rates of this machine: ``reading`` in bytes per second, ``multiplying`` in operations per second."""
+    """The machine's rates per second: ``reading`` in bytes, ``multiplying`` in operations."""
 
     reading: float
     multiplying: float
 
     def seconds(self, cost: TokenCost, tokens: int, wanted: int) -> float:
-        """Return the least time of a pass over ``tokens`` that computes the logits of ``wanted``."""
+        """Return the minimum time of a pass over ``tokens`` with logits for ``wanted`` tokens."""
         operations = 2 * (tokens * cost.body + wanted * cost.head)
         return max(cost.read_bytes / self.reading, operations / self.multiplying)
 
 
 class SharedOutMemory:
-    """Memory of about ``size`` bytes, of which each thread of the kernels has a share of its own."""
+    """Memory of about ``size`` bytes, split evenly over the threads of the kernels."""
 
     def __init__(self, kernels: Kernels, size: int) -> None:
         self._kernels = kernels
@@ -104,12 +95,11 @@ class SharedOutMemory:
         kernels.write_shares(self.shares)
 
     def read(self, pattern: Pattern) -> None:
-        """Read all of it once."""
         self._kernels.read_shares(self.shares, pattern.streams, pattern.ahead)
 
 
 def read_rate(size: int, device: torch.device) -> float:
-    """Return the bytes per second that all threads can read of about ``size`` bytes."""
+    """Return the bytes per second at which all threads read about ``size`` bytes."""
     size = min(max(size, SMALLEST_ARRAY), LARGEST_ARRAY)
     kernels = shared_kernels()
     if device.type == "cpu" and isinstance(kernels, Kernels):
@@ -120,7 +110,7 @@ def read_rate(size: int, device: torch.device) -> float:
 
 
 def multiply_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the operations per second of the fastest large product in ``dtype`` or a more exact one."""
+    """Return the operations per second of the fastest product in ``dtype``, or more exact."""
     rows, width = SHAPES["cpu" if device.type == "cpu" else "cuda"]
     return (
         2 * rows * width * width / min(_fastest(product, device) for product in _products(rows, width, dtype, device))
@@ -141,7 +131,7 @@ def _products(rows: int, width: int, dtype: torch.dtype, device: torch.device) -
 
 
 def _onednn_product(activations: Tensor, weights: Tensor) -> Callable[[], Tensor]:
-    """Return a product of int8 with one scale for all activations, into float32; the weights are laid out by oneDNN."""
+    """Return an int8 product into float32 with a single activation scale."""
     ops, (columns, _) = torch.ops.onednn, weights.shape
     packed = ops.qlinear_prepack(weights, [*activations.shape])
     scales, zeros = torch.ones(columns), torch.zeros(columns, dtype=torch.int32)
@@ -151,7 +141,7 @@ def _onednn_product(activations: Tensor, weights: Tensor) -> Callable[[], Tensor
 
 
 def _native_product(rows: int, width: int) -> Callable[[], Tensor]:
-    """Return the head of a decoder without layers: one product, computed as the model does."""
+    """Return a product as computed in a model: the head of a decoder without layers."""
     config = DecoderConfig(
         vocab_size=width,
         hidden_size=width,
@@ -173,7 +163,7 @@ def _native_product(rows: int, width: int) -> Callable[[], Tensor]:
 
 @torch.inference_mode()
 def _fastest(run: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of the fastest of some passes, after one that does not count."""
+    """Return the seconds of the fastest of ``PASSES`` runs, after a warm-up run."""
     times = []
     for _ in range(1 + PASSES):
         _finish(device)
@@ -185,6 +175,5 @@ def _fastest(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _finish(device: torch.device) -> None:
-    """Wait for a device, which runs asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

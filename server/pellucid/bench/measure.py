@@ -1,9 +1,8 @@
-"""The measurements: each trial gives samples for a round, through the same engine and assistant as serve.
+"""The trials of a benchmark, through the same engine and assistant as in ``pellucid serve``.
 
-Prompts are random tokens, different each time, so that none is in the cache; answers have their
-full length. A model that continues nonsense repeats itself, which would flatter prompt lookup, so
-it is off except for one row of figures. The rate of reading a prompt counts the tokens that were
-computed, over the time to the first token.
+Prompts are random tokens, so no prompt is in the cache. Answers have their full length. A model
+repeats itself after random tokens, which would flatter prompt lookup, so lookup is off except for
+the repetitive text. The prefill rate is computed tokens divided by time to first token.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Us
 
 PROMPTS = (128, 512, 2048)
 FIRST_TOKEN = 512
-"""Tokens of the prompt of the time to the first token, cold and warm."""
+"""Prompt tokens of the time to first token, cold and warm."""
 DECODE_PROMPT, DECODE_ANSWER = 128, 64
 REPEATED = 4
 STREAMS = (1, 2, 4, 8)
@@ -42,7 +41,7 @@ Limit = Callable[[Floors], float]
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A measured quantity; ``limit`` is its bound by the floors, in its unit."""
+    """A measured quantity. ``limit`` converts the floors to a bound in the same unit."""
 
     section: str
     name: str
@@ -52,7 +51,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One measurement: ``run`` gives a sample of each quantity."""
+    """A measurement. ``run`` returns a sample per quantity."""
 
     label: str
     quantities: tuple[Quantity, ...]
@@ -61,7 +60,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class TimedAnswer:
-    """Seconds to the first token, seconds from there to the last one, and the engine's report."""
+    """Seconds to the first token, seconds from the first to the last token, and the usage."""
 
     wait: float
     rest: float
@@ -69,9 +68,9 @@ class TimedAnswer:
 
 
 class Measurements:
-    """All trials of one model, as far as its context and the engine's slots allow.
+    """All trials of a model, within the limits of its context and the engine's slots.
 
-    ``left_out`` has a sentence for each that they do not allow.
+    ``left_out`` has a sentence for each omitted trial.
     """
 
     def __init__(
@@ -184,17 +183,16 @@ class Measurements:
         return Trial("typing", quantities, run)
 
     def _limit(self, convert: Callable[[float], float], tokens: int, wanted: int) -> Limit | None:
-        """Return the limit of a pass over ``tokens``: its least seconds, converted to a quantity's unit."""
+        """Return the limit of a pass over ``tokens``: minimum seconds, passed to ``convert``."""
         cost = self._cost
         return None if cost is None else lambda floors: convert(floors.seconds(cost, tokens, wanted))
 
     def _prompt(self, size: int) -> Sequence[int]:
-        """Return random tokens, the first of them different each time, so that no two prompts share a prefix."""
+        """Return random tokens, the first token different each time (no shared prefixes)."""
         return [next(self._firsts), *(self._dice.randrange(self._vocab_size) for _ in range(size - 1))]
 
     async def _ask(self, prompt: Sequence[int], tokens: int, *, lookup: bool = False) -> TimedAnswer:
-        # As completions, because only they may take the last slot: as many streams as slots can
-        # then run.
+        # Completions, because only completions may take the last slot.
         request = Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True), COMPLETION, lookup=lookup)
         times = [time.perf_counter()]
         async with aclosing(self._engine.generate(self._model, request)) as items:
@@ -208,14 +206,14 @@ class Measurements:
 
 
 def check(finish: Finish, tokens: int) -> None:
-    """Raise UnavailableError for an answer below its full length: the model failed, and no figure is valid."""
+    """Raise UnavailableError for an answer below full length, after a failure of the model."""
     if finish.reason is not FinishReason.LENGTH or finish.usage.generated != tokens:
         raise UnavailableError(f"The model failed during the measurement: {finish.error or finish.reason}")
 
 
 def rate_together(usages: Sequence[Usage]) -> float:
-    """Return the tokens per second of answers that were generated together: the sum of their rates, by the engine's own clock.
+    """Return the total tokens per second of concurrent answers, by the engine's own clock.
 
-    A reader of several streams sees their tokens in bunches.
+    A client of several streams receives tokens in bursts.
     """
     return sum((usage.generated - 1) / usage.decode for usage in usages)

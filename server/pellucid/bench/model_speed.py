@@ -1,9 +1,8 @@
-"""Estimates how fast the catalog's models are on this machine, before they are downloaded: some layers of each, with random weights.
+"""Speed estimates for the catalog's models before download, by some layers with random weights.
 
-All layers of a decoder cost the same. As many are measured as no cache of a processor holds, since
-a real model reads its weights from memory, and their time is multiplied. The head is measured with
-fewer rows than it has, as its time grows with them. The sampler, the tokenizer and HTTP are not
-included: a few milliseconds an answer.
+All layers of a decoder cost the same. The measured layers exceed any processor cache, because a
+real model reads its weights from memory. The head is measured with fewer rows, as its time grows
+linearly. The sampler, the tokenizer and HTTP are not included: a few milliseconds per answer.
 """
 
 from __future__ import annotations
@@ -25,26 +24,24 @@ from pellucid.models.catalog import ModelShape
 from pellucid.models.load import find_device
 
 STACK_WEIGHTS, HEAD_WEIGHTS = 1 << 28, 1 << 26
-"""The least weights of the measured layers, and the most of the measured head."""
+"""The minimum weights in the measured layers, and the maximum in the measured head."""
 
 WINDOW = 1_024
 """Tokens in the cache at a keystroke: the text around the cursor."""
 
 NEW_TOKENS, ANSWER_TOKENS = 16, 12
-"""Tokens that a keystroke reads, as its neighbourhood is in the cache, and those of a line that it
-generates.
-"""
+"""Prompt tokens per keystroke (the rest is cached), and generated tokens of a line."""
 
 PASSES = 3
 
 
 DRAWN_ROWS = 64
-"""Rows of a matrix that are drawn and then repeated."""
+"""Number of random rows, repeated to fill a matrix."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedEstimate:
-    """The estimated cost of a model: ``memory`` in bytes, seconds of a ``keystroke``, and of the ``first`` one in a file."""
+    """The memory in bytes, and the seconds of a keystroke and of the first keystroke in a file."""
 
     memory: int
     keystroke: float
@@ -53,9 +50,9 @@ class SpeedEstimate:
 
 @torch.inference_mode()
 def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> SpeedEstimate:
-    """Measure some layers and a part of the head, and return what the whole model costs.
+    """Estimate a model's cost from some layers and a part of the head.
 
-    Raises ConfigError for a device or a quant that is not available.
+    Raises ConfigError for an unavailable device or quant.
     """
     target = find_device(device)
     config = _config(shape)
@@ -79,7 +76,6 @@ def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> Sp
 
 
 def _config(shape: ModelShape) -> DecoderConfig:
-    """Return the shape of a decoder with some of the layers and a part of the head."""
     one = DecoderConfig(
         vocab_size=min(shape.vocab_size, HEAD_WEIGHTS // shape.hidden_size),
         hidden_size=shape.hidden_size,
@@ -96,7 +92,7 @@ def _config(shape: ModelShape) -> DecoderConfig:
 
 
 def _random_weights(config: DecoderConfig, shape: ModelShape, *, blocks: bool) -> Iterator[tuple[str, Weight]]:
-    """Yield the tensors of a checkpoint; with ``blocks``, matrices in the form of a file with the shape's bits.
+    """Yield a checkpoint's tensors. With ``blocks``, matrices are rounded as in a quantized file.
 
     A small random block is repeated: drawing hundreds of millions of numbers would take longer than
     the measurement.
@@ -122,17 +118,14 @@ def _storage(model: Model) -> KVStorage:
 
 
 def _batch(model: Model, count: int) -> Batch:
-    """Return a batch of ``count`` tokens: at the beginning if they fill the window, else after it."""
+    """Return a batch of ``count`` tokens: at position 0 for a full window, else behind it."""
     device, start = model.cache_shape.device, 0 if count == WINDOW else WINDOW
     ids = torch.arange(count, device=device)
     return Batch(ids, ids + start, (BatchSpan(0, start, count, 0),), torch.tensor([count - 1], device=device))
 
 
 def _fastest(run: Callable[[], Tensor]) -> float:
-    """Return the seconds of the fastest of some passes, after one that does not count.
-
-    The result is waited for.
-    """
+    """Return the seconds of the fastest of ``PASSES`` runs, after a warm-up run."""
     times = []
     for _ in range(1 + PASSES):
         start = time.perf_counter()

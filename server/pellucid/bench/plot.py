@@ -1,4 +1,4 @@
-"""Draws a report as a picture: each rate as a share of the machine's limit, each wait as a bar with its spread."""
+"""A picture of a report: rates as shares of the machine's limit, waits as bars with spread."""
 
 from __future__ import annotations
 
@@ -23,29 +23,25 @@ LINE_HEIGHT = 17
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Figures of one unit under a heading.
-
-    A full bar is ``full`` of the unit, or each figure's own limit if that is None.
-    """
+    """Figures of the same unit. A full bar is ``full``, or by default each figure's own limit."""
 
     title: str
     figures: tuple[Figure, ...]
     full: float | None
 
     def share(self, figure: Figure, value: float) -> float:
-        """Return the share of a full bar that a value of the figure takes, at most 1."""
+        """Return a value's share of a full bar (0 to 1)."""
         full = self.full or figure.limit
         assert full, "a panel has a scale"
         return min(value / full, 1.0)
 
 
 def draw(report: Report, path: Path) -> None:
-    """Write the picture of a report to a file. Raises InvalidRequestError if the system refuses."""
+    """Write a report's picture to a file. Raises InvalidRequestError if writing fails."""
     write_picture(path, picture(report))
 
 
 def picture(report: Report) -> Picture:
-    """Draw a report."""
     first, second, *_ = lines = heading(report)
     title = f"How fast Pellucid is: {report.model['name']}"
     drawn = Picture(WIDTH, 0, title, f"{first}. {second}. {footnote(report)}")
@@ -68,7 +64,7 @@ def picture(report: Report) -> Picture:
 
 
 def panels(report: Report) -> Iterator[Panel]:
-    """Yield the rates against their limits, then the waits by their unit."""
+    """Yield the rates first, then the waits by unit."""
     rates = tuple(figure for figure in report.figures if figure.unit is Unit.RATE)
     limited = tuple(figure for figure in rates if figure.limit is not None)
     if limited:
@@ -82,7 +78,6 @@ def panels(report: Report) -> Iterator[Panel]:
 
 
 def footnote(report: Report) -> str:
-    """Return the machine's measured limits and the meaning of the thin lines."""
     rates = [
         f"{figure.name} at {figure.unit.show(figure.value)}" for figure in report.figures if figure.section == "machine"
     ]

@@ -14,12 +14,10 @@ from pellucid.system.machine import Facts
 
 KIND: Final = "pellucid-bench"
 FORMAT: Final = 1
-"""Version of the saved report. Reports of another version cannot be compared."""
+"""Version of the saved report; only reports of the same version are comparable."""
 
 
 class Unit(StrEnum):
-    """The unit of a figure. Higher is better for rates, lower for all others."""
-
     RATE = "tok/s"
     MILLISECONDS = "ms"
     SECONDS = "s"
@@ -30,19 +28,17 @@ class Unit(StrEnum):
 
     @property
     def more_is_better(self) -> bool:
-        """True if a higher figure is better."""
         return self in (Unit.RATE, Unit.READING, Unit.MULTIPLYING)
 
     def show_between(self, low: float, high: float) -> str:
-        """Format a range; empty if it is a point."""
+        """Format a range, or return "" if both ends are equal."""
         first, last = self.show(low), self.show(high)
         if low == high:
             return ""
-        common = f" {last.rpartition(' ')[2]}"  # the unit, which is shown once
+        common = f" {last.rpartition(' ')[2]}"  # The shared unit
         return f"{first.removesuffix(common)} - {last}"
 
     def show(self, value: float) -> str:
-        """Format a value."""
         match self:
             case Unit.BYTES:
                 return human(value)
@@ -64,10 +60,7 @@ class _Record(BaseModel):
 
 
 class Figure(_Record):
-    """One row: the value, its smallest and largest sample, and the limit of the machine.
-
-    ``limit`` is in the same unit; None if unknown.
-    """
+    """A row of a report. ``limit`` is the machine's limit in the same unit, if known."""
 
     section: str
     name: str
@@ -88,7 +81,7 @@ class Figure(_Record):
         limit: float | None = None,
         choose: Callable[[Sequence[float]], float] = statistics.median,
     ) -> Self:
-        """Return the figure of at least one sample, by default their median."""
+        """Return the figure of at least one sample, by default the median."""
         return cls(
             section=section,
             name=name,
@@ -102,17 +95,14 @@ class Figure(_Record):
 
     @property
     def reached(self) -> float | None:
-        """Share of the limit that is reached, 1.0 being all of it."""
+        """The share of the limit that is reached (1.0: the whole limit)."""
         if self.limit is None:
             return None
         return self.value / self.limit if self.unit.more_is_better else self.limit / self.value
 
 
 class Report(_Record):
-    """The figures of one run.
-
-    ``left_out`` and ``notes`` are sentences; ``date`` is ISO 8601 with the zone.
-    """
+    """The figures of a run. The date is ISO 8601 with the time zone."""
 
     kind: Literal["pellucid-bench"] = KIND
     format: Literal[1] = FORMAT
@@ -126,5 +116,4 @@ class Report(_Record):
     notes: tuple[str, ...] = ()
 
     def find(self, section: str, name: str) -> Figure | None:
-        """Return the figure of this name, if it was measured."""
         return next((figure for figure in self.figures if (figure.section, figure.name) == (section, name)), None)

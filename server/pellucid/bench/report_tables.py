@@ -1,4 +1,4 @@
-"""Prints a report as tables, and returns it as JSON."""
+"""Output of a report as tables or JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ LOOKS = {"better": "green", "worse": "red"}
 
 
 def as_json(report: Report, comparison: Comparison | None) -> str:
-    """Return one JSON object, which includes the comparison if there is one."""
     record: dict[str, Any] = report.model_dump(mode="json")
     if comparison is not None:
         record["comparison"] = {
@@ -47,7 +46,6 @@ def as_json(report: Report, comparison: Comparison | None) -> str:
 
 
 def show(report: Report, comparison: Comparison | None, console: Console | None = None) -> None:
-    """Print the tables."""
     console = console or Console(highlight=False, markup=False, emoji=False)
     for line in heading(report):
         console.print(line, soft_wrap=True)
@@ -71,13 +69,13 @@ def show(report: Report, comparison: Comparison | None, console: Console | None 
 
 
 def heading(report: Report) -> list[str]:
-    """Return the model, the machine and the setup in lines."""
     facts, count = report.machine, report.setup["threads"]
     threads = "1 thread" if count == 1 else f"{count} threads"
     return [
         f"{report.model['name']}: {report.model['description']}",
         f"{facts['processor']}, {facts['processors']} processors, computing on {facts['device']} with {threads}",
-        f"context {report.setup['context']}, {report.setup['slots']} slots, chunks of {report.setup['chunk']}; {report.date}",
+        f"context {report.setup['context']}, {report.setup['slots']} slots, chunks of {report.setup['chunk']}; "
+        f"{report.date}",
         "; ".join(f"{name} {version}" for name, version in report.versions.items()),
     ]
 
@@ -99,7 +97,7 @@ def _figures(figures: Sequence[Figure]) -> Table:
 
 
 def _order(figures: Sequence[Figure]) -> Any:
-    """Return a sort key: sections in the order of their first appearance."""
+    """Return a sort key for sections in order of first appearance."""
     sections = list(dict.fromkeys(figure.section for figure in figures))
     return lambda figure: sections.index(figure.section)
 

@@ -1,4 +1,4 @@
-"""Starts requests in the same step of the engine, however fast its steps are."""
+"""Start of several requests in the same step of the engine."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ T = TypeVar("T")
 async def together(
     questions: Sequence[Callable[[], Coroutine[Any, Any, T]]], engine: Engine, model: str, prompt: Sequence[int]
 ) -> list[T]:
-    """Return the results of the questions, each of which submits its request before it first waits.
+    """Run all questions and return their results.
 
-    A request with ``prompt`` holds up the engine meanwhile. Otherwise the first request would be
-    steps ahead of the last.
+    Each question must submit its request before its first wait. A request with ``prompt`` blocks
+    the engine meanwhile: otherwise the first request would be steps ahead of the last request.
     """
     signal = _StartSignal()
     holder = asyncio.create_task(_hold(engine, model, prompt, signal))
     try:
         await asyncio.wait((holder, signal.loaded), return_when=asyncio.FIRST_COMPLETED)
         if holder.done():
-            holder.result()  # it was rejected
+            holder.result()  # Rejected request
         tasks = [asyncio.create_task(question()) for question in questions]
-        await asyncio.sleep(0)  # each has submitted its request by now
+        await asyncio.sleep(0)  # The questions submit their requests.
     finally:
         signal.fire()
     await holder
@@ -46,7 +46,7 @@ async def _hold(engine: Engine, model: str, prompt: Sequence[int], signal: _Star
 
 
 class _StartSignal:
-    """A constraint that allows every token, but blocks the engine's thread until it is fired."""
+    """A constraint that allows every token, but blocks the engine's thread until ``fire``."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -54,20 +54,16 @@ class _StartSignal:
         self._fired = threading.Event()
 
     def fire(self) -> None:
-        """Let the engine continue."""
         self._fired.set()
 
     @property
     def hides_refused(self) -> bool:
-        """False, as it refuses none."""
         return False
 
     def forced(self) -> list[int]:
-        """Return no tokens."""
         return []
 
     def allowed(self) -> TokenMask | None:
-        """Wait until the signal is fired."""
         self._loop.call_soon_threadsafe(self._load)
         self._fired.wait()
         return None

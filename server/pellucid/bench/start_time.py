@@ -1,7 +1,6 @@
-"""Measures starts in their own processes, because a process imports and loads only once.
+"""Measurement of starts in new processes, because a process imports and loads only once.
 
-Run as a program, this module is such a process: it reads settings as JSON from stdin, and writes
-its measurements as JSON to stdout.
+The new process runs this module: settings as JSON on stdin, measurements on stdout.
 """
 
 from __future__ import annotations
@@ -15,15 +14,14 @@ import time
 from dataclasses import asdict, dataclass
 
 SETTINGS = ("models", "device", "quant", "context", "slots", "chunk", "threads", "cache")
-"""The settings that a start depends on."""
+"""The settings that affect a start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds to import what ``pellucid serve`` imports, to load the packed weights, and to generate the first token.
+    """Seconds to import, to load the weights, and to generate the first token.
 
-    ``resident`` is the memory of the process after that, in bytes; None if the system does not
-    report it.
+    ``resident`` is the memory of the process afterwards, in bytes.
     """
 
     importing: float
@@ -33,10 +31,7 @@ class Start:
 
 
 async def start_elsewhere(settings: dict[str, object]) -> Start:
-    """Start in a separate process with these values of :data:`SETTINGS`.
-
-    Raises UnavailableError if it fails.
-    """
+    """Start in a new process. Raises UnavailableError if the process fails."""
     from pellucid.errors import UnavailableError
 
     child = await asyncio.create_subprocess_exec(
@@ -59,7 +54,7 @@ async def start_elsewhere(settings: dict[str, object]) -> Start:
 
 
 def measure(settings: dict[str, object]) -> Start:
-    """Start in this process, which has imported nothing heavy yet."""
+    """Start in this process, before any heavy import."""
     begun = time.perf_counter()
     from pellucid.config import load_settings
     from pellucid.serving.assemble import assemble
