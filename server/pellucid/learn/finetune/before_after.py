@@ -1,4 +1,4 @@
-"""Compares figures before and after training, with the interval of each difference by resampling files."""
+"""Compares figures before and after training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GENERAL: dict[Kind, str] = {"prose": "English prose", "code": "other code", "pr
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One figure before and after, over ``units`` files. ``difference`` is after less before."""
+    """A figure over ``units`` files. ``difference`` is after minus before."""
 
     name: str
     before: float
@@ -37,7 +37,6 @@ class ComparisonRow:
         return "better" if (self.difference.value < 0) == self.lower_is_better else "worse"
 
     def record(self) -> dict[str, object]:
-        """Return the row as JSON, with None for infinite ends."""
         ends = {end: value if np.isfinite(value) else None for end, value in asdict(self.difference).items()}
         return {
             "name": self.name,
@@ -50,7 +49,6 @@ class ComparisonRow:
 
 
 def compare(before: HeldOutFigures, after: HeldOutFigures) -> list[ComparisonRow]:
-    """Compare all figures of the same files."""
     a, b = before.files, after.files
     rows = [
         _ratio("bits per byte", a, b, lambda file: file.bits, lambda file: file.bytes, lower_is_better=True),
@@ -80,7 +78,6 @@ def _ratio(
     lower_is_better: bool = False,
     share: bool = False,
 ) -> ComparisonRow | None:
-    """Return the row of a ratio of sums over files. None if the denominator is 0 in all."""
     pairs = [(one, other) for one, other in zip(before, after, strict=True) if denominator(one)]
     if not pairs:
         return None
@@ -92,7 +89,6 @@ def _ratio(
 
 
 def _calibration(before: Sequence[FileFigures], after: Sequence[FileFigures]) -> ComparisonRow:
-    """Return the row of the calibration error of first choices, over the tokens of resampled files."""
     one, other = (
         [np.array([file.confidences, file.hits], dtype=np.float64) for file in files] for files in (before, after)
     )

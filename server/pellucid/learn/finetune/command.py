@@ -1,4 +1,4 @@
-"""The command ``pellucid finetune``: trains an adapter on a repository, or estimates its cost, and shows its value."""
+"""The command ``pellucid finetune``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from pellucid.system.progress_bars import Bars, Steps
 
 
 def finetune(settings: Settings, options: FinetuneOptions, *, dry_run: bool, json: bool) -> None:
-    """Train an adapter and print its value or, with ``dry_run``, estimate its cost.
+    """Train an adapter and print a comparison or, with ``dry_run``, estimate the cost.
 
-    The model is downloaded for either.
-
-    Raises a PellucidError for a name, folder or model that cannot be used, and if training improved
-    nothing.
+    The model is downloaded in both cases. Raises PellucidError if the name, folder or model cannot
+    be used, or if training improved nothing.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)

@@ -16,8 +16,7 @@ from pellucid.system.progress_protocol import Progress
 class Estimate:
     """Counts, seconds and bytes.
 
-    ``samples`` are of one pass, ``judging`` is before and after training, ``memory`` is the peak so
-    far.
+    ``samples`` counts the first pass only; ``memory`` is the peak so far.
     """
 
     model: str
@@ -35,16 +34,14 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """Seconds from beginning to end."""
         return self.training + self.judging
 
     def record(self) -> dict[str, Any]:
-        """Return the estimate as JSON."""
         return {**asdict(self), "total": self.total}
 
 
 def estimate(pipeline: Pipeline, progress: Progress) -> Estimate:
-    """Count samples, and measure two steps without keeping their gradients. Nothing is written."""
+    """Count samples, and measure two steps without keeping the gradients."""
     dataset, base = pipeline.dataset, pipeline.base
     plan, step, evaluation = pipeline.measured(progress)
     judge = pipeline.judge(progress)

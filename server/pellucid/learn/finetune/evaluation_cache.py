@@ -1,4 +1,4 @@
-"""Append-only cache of per-file figures, so that a resumed run skips files that were judged."""
+"""Append-only cache of per-file figures: a resumed run skips evaluated files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from pellucid.system import atomic_files
 
 
 class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
-    """Figures by kind and name of a file, stored as JSON lines after a key.
-
-    The lines of another key are deleted.
-
-    Raises ModelError if they cannot be written.
-    """
+    """Figures by kind and name of a file, in JSON lines. A file with a different key is emptied."""
 
     def __init__(self, path: Path, key: str) -> None:
         super().__init__()
@@ -25,7 +20,7 @@ class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
         try:
             first, *lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, ValueError):
-            first, lines = "", []  # there are none yet, or they are damaged
+            first, lines = "", []  # Missing or damaged.
         if first != key:
             with atomic_files.errors_explained(path.parent):
                 atomic_files.write_text(path, key)
@@ -40,11 +35,10 @@ class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
                 )
                 self.data[kind, stored["name"]] = FileFigures(**stored, confidences=confidences, hits=hits)
             except (ValueError, KeyError, TypeError):
-                continue  # it was truncated
+                continue  # Truncated line.
 
     def __setitem__(self, place: tuple[str, str], figures: FileFigures) -> None:
         super().__setitem__(place, figures)
         with atomic_files.errors_explained(self._path.parent), self._path.open("a", encoding="utf-8") as file:
-            file.write(
-                "\n" + json.dumps({"kind": place[0], **asdict(figures)})
-            )  # a line break first, because the last line may be truncated
+            # The last line may be truncated, so each entry starts with a line break.
+            file.write("\n" + json.dumps({"kind": place[0], **asdict(figures)}))

@@ -1,7 +1,7 @@
-"""Collects texts unrelated to the repository, to measure what tuning makes a model forget.
+"""Texts unrelated to the repository, to measure how much a model forgets by tuning.
 
-They come with every Python: its documentation (English prose) and modules of its standard library,
-both under the PSF licence.
+The texts come from every Python installation: the documentation (English prose) and modules of the
+standard library, both under the PSF licence.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from pellucid.learn.evaluate.benchmark_files import json_lines
 Kind = Literal["prose", "code", "problems"]
 
 PASSAGE_CHARACTERS = 1_500
-"""Characters of each text that are read."""
 
 INFILLING = "*SingleLineInfilling*.jsonl*"
-"""The file of HumanEval's infilling problems in a data folder, compressed or not."""
 
 _TOPICS: tuple[str, ...] = ("atom-identifiers", "class", "exceptions", "for", "import", "naming", "try", "with")
 _MODULES: tuple[str, ...] = ("calendar", "csv", "fnmatch", "heapq", "queue", "shlex", "textwrap", "wave")
@@ -29,11 +27,9 @@ _PROBLEMS = 12
 
 
 def general_texts(data: Path | None) -> dict[Kind, list[Document]]:
-    """Return documents by kind.
+    """Return documents by kind. ``data`` is a folder with HumanEval infilling problems, if any.
 
-    ``data`` is a folder with the problems of HumanEval infilling, if any.
-
-    Raises InvalidRequestError if it has none, or they cannot be read.
+    Raises InvalidRequestError if the folder has no such problems, or the file cannot be read.
     """
     texts: dict[Kind, list[Document]] = {"prose": _prose(), "code": _code()}
     return texts if data is None else texts | {"problems": _problems(data)}
@@ -49,15 +45,14 @@ def _code() -> list[Document]:
     for name in _MODULES:
         spec = find_spec(name)
         path = Path(spec.origin) if spec is not None and spec.origin is not None else None
-        if (
-            path is not None and path.suffix == ".py" and path.is_file()
-        ):  # some installations have compiled modules only
+        # Some installations have compiled modules only.
+        if path is not None and path.suffix == ".py" and path.is_file():
             found.append(Document(f"{name}.py", path.read_text(encoding="utf-8")[:PASSAGE_CHARACTERS]))
     return found
 
 
 def _problems(folder: Path) -> list[Document]:
-    """Return whole programs, each problem once, spread over the file."""
+    """Return whole programs, evenly spread over the problems."""
     path = next(iter(sorted(folder.glob(INFILLING))), None)
     if path is None:
         raise InvalidRequestError(

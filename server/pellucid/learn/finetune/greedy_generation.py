@@ -1,4 +1,4 @@
-"""Generates the first line of greedy answers to several prompts in one batch, with a transformers model."""
+"""Generates the first lines of greedy answers to several prompts in one batch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing
 
 MAX_LINE = 32
-"""Maximum tokens of an answer."""
 
 
 @torch.inference_mode()
 def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExample], ends: Iterable[int]) -> list[str]:
-    """Return the first line of each prompt's greedy answer, at most ``MAX_LINE`` tokens, without its end.
+    """Return the first line of each prompt's greedy answer.
 
-    The prompts' common prefix is computed once. Constraints of healed prompts are advanced, so use
-    each prompt once.
+    The prompts' common prefix is computed once. Each prompt can be used only once, because healing
+    constraints are advanced.
     """
     shared = _shared([prompt.ids for prompt in prompts])
     device, cache = model.device, DynamicCache(config=model.config)
-    name = (
-        "cache" if "cache" in signature(model.model.forward).parameters else "past_key_values"
-    )  # the name depends on the library's version
+    # The name depends on the library's version.
+    name = "cache" if "cache" in signature(model.model.forward).parameters else "past_key_values"
     kept: dict[str, Any] = {name: cache, "use_cache": True}
     tails = [prompt.ids[shared:] for prompt in prompts]
     longest = max(map(len, tails))
@@ -54,7 +52,7 @@ def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExampl
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
-    """Return the length of the prompts' common prefix, leaving at least one id of each."""
+    """Return the length of the common prefix, leaving at least one id per prompt."""
     count = 0
     for column in zip(*(prompt[:-1] for prompt in prompts), strict=False):
         if len(set(column)) > 1:
@@ -64,8 +62,6 @@ def _shared(prompts: Sequence[Sequence[int]]) -> int:
 
 
 class _GeneratedLine:
-    """An answer that is being generated."""
-
     def __init__(self, tokenizer: Tokenizer, healing: Healing | None, ends: frozenset[int]) -> None:
         self.done = False
         self._tokenizer = tokenizer
@@ -76,7 +72,7 @@ class _GeneratedLine:
         self._left = MAX_LINE + (healing.steps if healing is not None else 0)
 
     def take(self, logits: Tensor) -> int:
-        """Return the most probable allowed token of logits (vocabulary,); 0 once the line is complete."""
+        """Return the best allowed token of logits (vocabulary,); 0 once the line is complete."""
         if self.done:
             return 0
         allowed = self._healing.allowed() if self._healing is not None else None
@@ -92,6 +88,5 @@ class _GeneratedLine:
         return id
 
     def answer(self) -> str:
-        """Return the text up to the end of its first line."""
         line = self._data[self._skipped :].split(b"\n", 1)[0]
         return line.decode(errors="replace").rstrip()

@@ -1,4 +1,4 @@
-"""Judges a model on held-out files, each by itself: how well it reads them, fills them in, and saves typing."""
+"""Evaluates a model on held-out files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ STRIDE_SHARE = 3 / 4
 """Share of a window that is scored; the rest is repeated as context."""
 
 BATCH_ANSWERS = 6
-"""Answers that are generated in one batch."""
 
 _WORD_START = re.compile(r"(?<=[^\w])\w|(?<=\s)\S")
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Approximate amounts for all files together: tokens to read, cursors, and lines to type; ``window`` is the tokens around a cursor."""
+    """Approximate amounts for all files together. ``window`` is the tokens around a cursor."""
 
     tokens: int = 6_000
     cursors: int = 48
@@ -43,9 +42,9 @@ class Effort:
 class FileFigures:
     """The figures of one file.
 
-    ``confidences`` and ``hits`` belong to the first choice at each token. Of ``asked`` lines to
-    fill in, ``exact`` were right, and ``similarity`` is the sum of their edit similarities, each 0
-    to 1. Of ``typed`` characters, ``saved`` keystrokes were not needed.
+    ``confidences`` and ``hits`` are about the first choice at each token. ``similarity`` is the sum
+    of ``asked`` edit similarities (each 0 to 1). Of ``typed`` characters, ``saved`` keystrokes were
+    not needed.
     """
 
     name: str
@@ -62,14 +61,14 @@ class FileFigures:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutFigures:
-    """The figures of held-out files, and of texts that show forgetting."""
+    """Figures of held-out files, and of general texts that show forgetting."""
 
     files: tuple[FileFigures, ...]
     general: Mapping[Kind, tuple[FileFigures, ...]]
 
 
 class HeldOutEvaluation:
-    """Judges the current state of one model, always on the same places of the same files."""
+    """Evaluates the current state of a model, always on the same places of the same files."""
 
     def __init__(self, model: Any, sampler: SampleStream, effort: Effort, seed: int, progress: Progress) -> None:
         self._model = model
@@ -89,10 +88,8 @@ class HeldOutEvaluation:
     ) -> HeldOutFigures:
         """Return the model's figures on all files.
 
-        ``of`` is the number of files that share the effort, if these are not all.
-
-        ``kept`` holds known figures by kind ("file", or that of a text) and name. They are not
-        computed again, and new ones are added.
+        ``of`` is the number of files that share the effort (default: all). Figures in ``kept``, by
+        kind and name, are reused, and new figures are added.
         """
         found = {} if kept is None else kept
         new_files = [file for file in files if ("file", file.name) not in found]
@@ -114,7 +111,8 @@ class HeldOutEvaluation:
         effort = self._effort
         random = random_for(self._seed, "judge", document.name)
         page = SourcePage(document.name, document.text)
-        passage = _passage(page, random, max(256, effort.tokens // files) * 3)  # a token has about three characters
+        # About three characters per token.
+        passage = _passage(page, random, max(256, effort.tokens // files) * 3)
         reading = self._read(Document(document.name, passage))
         cursors = [
             span for _ in range(-(-effort.cursors // files)) if (span := _rest_of_line(page, random)) is not None
@@ -148,10 +146,6 @@ class HeldOutEvaluation:
         )
 
     def _fill_in(self, text: str, spans: Sequence[TextSpan]) -> list[str]:
-        """Return the answers at the beginning of each span, in order.
-
-        ``BATCH_ANSWERS`` prompts of similar length share a batch.
-        """
         sampler = self._sampler
         tokenizer = sampler.tokenizer
         ends = tokenizer.eos_ids | (
@@ -168,10 +162,10 @@ class HeldOutEvaluation:
         return [answers[index] for index in range(len(prompts))]
 
     def _replay(self, page: SourcePage, random: Random, lines: int) -> tuple[int, int]:
-        """Return the characters of some lines, and the keystrokes saved by accepting right suggestions.
+        """Return the characters of some lines, and the keystrokes saved by right suggestions.
 
-        Lines are typed one after the other above the rest of the file, with a request at the start
-        of the line and of each word. Accepting a suggestion costs one key.
+        A suggestion is requested at the start of the line and of each word. Accepting a suggestion
+        costs one key.
         """
         written = [number for number in range(len(page.starts)) if page.line(number).strip()]
         first = random.randrange(max(1, len(written) - lines))
@@ -198,16 +192,15 @@ class HeldOutEvaluation:
 
 
 def _passage(page: SourcePage, random: Random, length: int) -> str:
-    """Return at most ``length`` characters, from the beginning of a line."""
     latest = max(0, len(page.text) - length)
     begin = page.starts[page.line_of(random.randint(0, latest))]
     return page.text[begin : begin + length]
 
 
 def _rest_of_line(page: SourcePage, random: Random) -> TextSpan | None:
-    """Return a span from the beginning of a word, or of a line's text, to the line's end.
+    """Return a span from the beginning of a random word to the line's end.
 
-    None if no line has enough letters.
+    None if all lines are short.
     """
     lines = [number for number in range(len(page.starts)) if len(page.line(number).strip()) >= SHORTEST_LINE]
     if not lines:
@@ -221,4 +214,3 @@ def _rest_of_line(page: SourcePage, random: Random) -> TextSpan | None:
 
 
 SHORTEST_LINE = 8
-"""Fewest characters of a line to fill in."""

@@ -1,7 +1,4 @@
-"""Makes an adapter: judges before, trains, judges after, and puts it into the store.
-
-An interrupted run can resume.
-"""
+"""Makes an adapter: evaluates, trains, evaluates again, and stores the adapter."""
 
 from __future__ import annotations
 
@@ -43,17 +40,14 @@ VERSION = 2
 """Version of an interrupted run's files. A run of another version is not resumed."""
 
 CONTEXT_TOKENS = {"cpu": 512, "cuda": 1024}
-"""Tokens of the longest sample, by device."""
+"""Maximum tokens of a sample, by device."""
 
 EFFORT = Effort()
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneOptions:
-    """The options of the command.
-
-    ``minutes`` limits training alone; ``data`` is a folder with HumanEval's infilling problems.
-    """
+    """``minutes`` limits training alone; ``data`` is a folder with HumanEval infilling problems."""
 
     path: Path
     model: str
@@ -68,8 +62,6 @@ class FinetuneOptions:
 
 @dataclass(frozen=True, slots=True)
 class FinetuneResult:
-    """A finished adapter: its folder, its training, and its value."""
-
     folder: Path
     card: Mapping[str, Any]
     rows: tuple[ComparisonRow, ...]
@@ -89,8 +81,6 @@ def check_name(name: str, store: Store, *, replace: bool) -> None:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A base with an adapter in it, the files to tune it to, and the place for its results."""
-
     options: FinetuneOptions
     dataset: Dataset
     general: Mapping[Kind, Sequence[Document]]
@@ -109,7 +99,7 @@ class Pipeline:
         store: Store,
         progress: Progress,
     ) -> Pipeline:
-        """Read the base, after downloading it if needed. Raises the errors of :func:`read_base`."""
+        """Read the base, downloaded if needed. Raises the errors of :func:`read_base`."""
         base = read_base(options.model, device, store=store, progress=progress)
         limit = CONTEXT_TOKENS[base.model.device.type]
         sampler = SampleStream(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
@@ -117,7 +107,7 @@ class Pipeline:
 
     @property
     def key(self) -> str:
-        """Identifies this base, these documents and these options."""
+        """A hash of the base, the documents and the options."""
         w = self.options
         parts = (
             VERSION,
@@ -134,15 +124,11 @@ class Pipeline:
 
     @property
     def work(self) -> Path:
-        """The folder of intermediate results."""
         return self.store.finetuning_path(self.options.name)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock out other processes that make an adapter of this name.
-
-        Raises InvalidRequestError if there is one.
-        """
+        """Lock the work folder. Raises InvalidRequestError if another process holds the lock."""
         with atomic_files.errors_explained(self.work):
             self.work.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.work / "lock")
@@ -158,11 +144,9 @@ class Pipeline:
             lock.release()
 
     def trainer(self, plan: FinetunePlan, progress: Progress) -> AdapterTrainer:
-        """Return the trainer for a plan."""
         return AdapterTrainer(self.adapter, self.sampler, plan, self.work, progress)
 
     def judge(self, progress: Progress) -> HeldOutEvaluation:
-        """Return the judge of the model's current state."""
         return HeldOutEvaluation(self.base.model, self.sampler, EFFORT, self.options.seed, progress)
 
     @cached_property
@@ -172,13 +156,13 @@ class Pipeline:
 
     @property
     def wanted(self) -> FinetunePlan:
-        """The plan with unlimited time."""
+        """The plan without a time limit."""
         options = self.options
         steps = options.steps or EPOCHS * -(-self.samples // BATCH)
         return FinetunePlan(self.key, steps, options.seed)
 
     def measured(self, progress: Progress) -> tuple[FinetunePlan, float, float]:
-        """Return the plan within the time limit, and the seconds of a step and of an evaluation on held-out files."""
+        """Return the plan within the time limit, and the seconds of a step and of an evaluation."""
         plan = self.wanted
         step, evaluation = self.trainer(plan, progress).pace(self.dataset.train, self.dataset.validation)
         affordable = max(1, int((60 * self.options.minutes - (EVALUATIONS + 1) * evaluation) / step))
@@ -189,8 +173,8 @@ class Pipeline:
     def tune(self, progress: Progress) -> FinetuneResult:
         """Make the adapter.
 
-        Raises PellucidError if held-out files got no better, and ModelError if a file cannot be
-        written.
+        Raises PellucidError if the loss on held-out files did not improve, and ModelError if a file
+        cannot be written.
         """
         state = self._saved_state(progress)
         with self.adapter.off():
@@ -200,8 +184,8 @@ class Pipeline:
         if outcome.best.step == 0:
             shutil.rmtree(self.work, ignore_errors=True)
             raise PellucidError(
-                f"The loss on held-out files did not improve in {outcome.steps} steps, so no adapter was written: use more "
-                "text or more --minutes."
+                f"The loss on held-out files did not improve in {outcome.steps} steps, so no adapter was "
+                "written: use more text or more --minutes."
             )
         after = self._judged("after", f"{self.key} {outcome.steps} {outcome.best}", progress)
         rows = tuple(compare(before, after))
@@ -209,16 +193,12 @@ class Pipeline:
         return FinetuneResult(self._publish(card), card, rows, outcome, peak_memory(self.base.model.device))
 
     def _plan(self, state: TrainingState | None, progress: Progress) -> FinetunePlan:
-        """Return the plan of the interrupted run if there is one.
-
-        Given steps need no measurement.
-        """
         if state is not None:
             return state.plan
         return self.wanted if self.options.steps is not None else self.measured(progress)[0]
 
     def _saved_state(self, progress: Progress) -> TrainingState | None:
-        """Return the state of the interrupted run, or delete it if it belongs to another one."""
+        """Return the state of the interrupted run, or delete the state if the key differs."""
         state = read_state(self.work)
         if state is not None and state.plan.key == self.key:
             progress.note(f"Resuming an interrupted run after step {state.step} of {state.plan.steps}.")
@@ -230,7 +210,6 @@ class Pipeline:
         return None
 
     def _judged(self, when: str, key: str, progress: Progress) -> HeldOutFigures:
-        """Return the figures of the model's current state, which ``key`` identifies, reusing those of the interrupted run."""
         kept = EvaluationCache(self.work / f"{when}.jsonl", key)
         return self.judge(progress).judge(f"evaluation {when} training", self.dataset.judged, self.general, kept=kept)
 
@@ -256,7 +235,7 @@ class Pipeline:
         }
 
     def _publish(self, card: Mapping[str, Any]) -> Path:
-        """Move the adapter to its place, whole or not at all."""
+        """Move the complete adapter into the store."""
         made, target = self.work / "adapter", self.store.adapters_path(self.options.name)
         with atomic_files.errors_explained(made):
             shutil.rmtree(made, ignore_errors=True)
@@ -265,10 +244,9 @@ class Pipeline:
             atomic_files.write_text(made / ORIGIN, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
         with atomic_files.errors_explained(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():  # --replace was given
+            if target.exists():
                 target.rename(self.work / "replaced")
             made.rename(target)
-            shutil.rmtree(
-                self.work, ignore_errors=True
-            )  # the lock in it is open, and some file systems do not delete open files
+            # Some file systems do not delete an open file (the lock).
+            shutil.rmtree(self.work, ignore_errors=True)
         return target

@@ -23,20 +23,15 @@ PREFIX_ONLY = (
 
 
 def as_json(record: Mapping[str, Any]) -> str:
-    """Return one JSON object."""
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def tuned_record(tuned: FinetuneResult) -> dict[str, Any]:
-    """Return the result as JSON."""
     return {**tuned.card, "folder": str(tuned.folder), "peak_memory": tuned.memory}
 
 
 def left_out(dataset: Dataset) -> list[str]:
-    """Return one sentence for each kind of file that was skipped or is not judged.
-
-    A secret is described by its file and kind.
-    """
+    """Describe the files that were skipped or are not evaluated, and secrets by kind only."""
     lines = [f"skipped: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
     lines += [f"skipped: {name}, which seems to contain a secret ({kind})" for name, kind in dataset.secrets]
     test, judged = len(dataset.test), len(dataset.judged)
@@ -48,14 +43,16 @@ def left_out(dataset: Dataset) -> list[str]:
 
 
 def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:
-    """Print the estimate."""
     console = console or _console()
     table = _table("", "")
     memory = "not reported by this system" if found.memory is None else human(found.memory)
     for name, value in (
         (
             "files",
-            f"{len(dataset.train)} for training, {len(dataset.validation)} for early stopping, {len(dataset.test)} for the test",
+            (
+                f"{len(dataset.train)} for training, {len(dataset.validation)} for early stopping, "
+                f"{len(dataset.test)} for the test"
+            ),
         ),
         ("tokens for training", f"{found.tokens:,}"),
         ("samples per pass", f"{found.samples:,}"),
@@ -75,7 +72,6 @@ def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = N
 
 
 def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
-    """Print the value of the adapter."""
     console = console or _console()
     outcome = tuned.outcome
     table = _table("held-out files", "before", "after", "difference (95 % interval)", "files", "")
@@ -91,7 +87,6 @@ def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -123,7 +118,7 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    """Return a console that does not wrap tables if the output is not a terminal."""
+    """Return a console that does not wrap tables outside a terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 130

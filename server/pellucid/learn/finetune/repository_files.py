@@ -1,4 +1,4 @@
-"""Collects the source files of a repository for training, and holds some out first."""
+"""Collects the source files of a repository for training, and holds out some files."""
 
 from __future__ import annotations
 
@@ -23,28 +23,26 @@ from pellucid.system.atomic_files import human
 from pellucid.system.progress_protocol import Progress
 
 FILES = CorpusBudget(2_000, 10_000_000)
-"""The files that are read of a repository.
-Three passes over so much text take a fast GPU most of the default time.
-"""
+"""Limits of files and bytes. Three passes take a fast GPU most of the default 20 minutes."""
 
 MIN_FILES = 10
-"""Fewest files of a repository. With fewer, too few could be held out."""
 
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
-"""Shares of the text that are held out for the test and for early stopping.
-Files too large to be held out do not count.
-"""
+"""Shares of the text held out for the test and early stopping, except text in large files."""
 
 MIN_TEST, MIN_VALIDATION = 4, 2
-"""Fewest files in each of them."""
+"""Minimum number of files in each part."""
 
 JUDGED = 24
-"""Most files that are judged. Each has a cost, however little of it is read."""
+"""Maximum number of files to evaluate; each has a fixed cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Documents to train on, to stop by and to test on, with skipped files by reason, and files with secrets by the secret's kind."""
+    """Documents for training, early stopping and the test.
+
+    ``skipped`` counts files by reason. ``secrets`` are file names and kinds of secrets.
+    """
 
     train: tuple[Document, ...]
     validation: tuple[Document, ...]
@@ -54,19 +52,17 @@ class Dataset:
 
     @property
     def judged(self) -> tuple[Document, ...]:
-        """The test documents that are judged: all, or the first ``JUDGED`` by the hash of their names."""
+        """The test documents to evaluate: all, or the first ``JUDGED`` by the hash of the name."""
         return tuple(sorted(_by_hash(self.test)[:JUDGED], key=lambda document: document.name))
 
     @property
     def digest(self) -> str:
-        """Identifies these documents and this split of them."""
         parts = [
             [(document.name, document.text) for document in part] for part in (self.train, self.validation, self.test)
         ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def counts(self) -> dict[str, int | dict[str, int]]:
-        """Return the numbers of files and bytes, for a record."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         files: dict[str, int | dict[str, int]] = {f"{name}_files": len(part) for name, part in parts.items()}
         sizes = {f"{name}_bytes": _size(part) for name, part in parts.items()}
@@ -79,10 +75,10 @@ class Dataset:
 
 
 def collect(path: Path, progress: Progress | None = None) -> Dataset:
-    """Gather the source files of a folder, or a sample of them, and hold some out by the hash of their names.
+    """Gather a sample of the source files of a folder, and hold out files by the hash of the name.
 
-    Near-duplicates are dropped first, so that none is on both sides. Raises InvalidRequestError if
-    there is too little.
+    Near-duplicates are dropped first, so that no duplicate is in two parts. Raises
+    InvalidRequestError if the folder has too few files or too little text.
     """
     corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE_BYTES, budget=FILES, progress=progress)
     secrets, clean = [], []
@@ -99,8 +95,8 @@ def collect(path: Path, progress: Progress | None = None) -> Dataset:
 
 
 def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple[Document, ...], tuple[Document, ...]]:
-    """Split documents to train on, to stop by and to test on, each whole. Needs at least ten."""
-    large = _size(documents) / 4  # the largest files are for training
+    """Split at least ten documents into parts for training, early stopping and the test."""
+    large = _size(documents) / 4  # Only for training.
     total = _size([document for document in documents if document.size < large])
     train: list[Document] = []
     validation: list[Document] = []
@@ -130,12 +126,13 @@ def _by_hash(documents: Sequence[Document]) -> list[Document]:
 def _check(path: Path, documents: Sequence[Document]) -> None:
     if len(documents) < MIN_FILES:
         raise InvalidRequestError(
-            f"{path} has {len(documents)} of the {MIN_FILES} source files that are needed, because whole files are held out: "
-            "name a larger folder."
+            f"{path} has {len(documents)} of the {MIN_FILES} source files that are needed, because whole files "
+            "are held out: name a larger folder."
         )
     if _size(documents) < MIN_BYTES:
         raise InvalidRequestError(
-            f"{path} has {human(_size(documents))} of source text, but {human(MIN_BYTES)} are needed for training: name a larger folder."
+            f"{path} has {human(_size(documents))} of source text, but {human(MIN_BYTES)} are needed for "
+            "training: name a larger folder."
         )
 
 

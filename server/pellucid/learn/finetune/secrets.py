@@ -1,8 +1,6 @@
-"""Detects secrets in a text: keys and passwords that a model must not learn.
+"""Detects keys and passwords that a model must not learn.
 
-They are reported by kind and never shown.
-
-The patterns are chosen for few false alarms. Other secrets pass, so finding none proves nothing.
+The patterns are chosen for few false alarms and miss some secrets.
 """
 
 from __future__ import annotations
@@ -27,26 +25,23 @@ _KNOWN = re.compile("|".join(f"(?P<k{number}>{form})" for number, form in enumer
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{1,80}:(?P<value>[^\s/:@'\"<>]{4,80})@[A-Za-z0-9\[]")
 _ASSIGNED = re.compile(
-    r"(?i)\b[\w.-]{0,40}(?:api[_-]?key|secret|token|passwd|password|credential|private[_-]?key|access[_-]?key)[\w-]{0,20}"
+    r"(?i)\b[\w.-]{0,40}"
+    r"(?:api[_-]?key|secret|token|passwd|password|credential|private[_-]?key|access[_-]?key)[\w-]{0,20}"
     r"[\"']?\s{0,4}(?::|=>?|:=)"
-    r"(?:\s{0,4}[\"'](?P<quoted>[A-Za-z0-9+/=_.-]{16,200})[\"']|[ \t]{0,4}(?P<bare>[A-Za-z0-9+/=_.-]{16,200})(?=[\s,;&#\"']|\Z))"
+    r"(?:\s{0,4}[\"'](?P<quoted>[A-Za-z0-9+/=_.-]{16,200})[\"']"
+    r"|[ \t]{0,4}(?P<bare>[A-Za-z0-9+/=_.-]{16,200})(?=[\s,;&#\"']|\Z))"
 )
 _BETWEEN_LETTER_AND_DIGIT = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _PLACEHOLDER = re.compile(r"(?i)pass|pwd|secret|token|user|example|dummy|test|your|change|xxx|\*\*\*|[{}<>$%]")
 
 RANDOM_BITS = 3.5
-"""Bits per character from which a value is random rather than a name.
-Words have less, sixteen random letters and digits have more.
-"""
+"""Minimum bits per character of a random value. Words have fewer, random text more."""
 
 MIXTURE = 4
-"""Changes between letters and digits from which an unquoted word is random rather than a name in
-code.
-"""
+"""Minimum changes between letters and digits in a random unquoted word. Names have fewer."""
 
 
 def kind_of_secret(text: str) -> str | None:
-    """Return the kind of the first secret in a text; None without one."""
     known = _KNOWN.search(text)
     if known is not None:
         assert known.lastgroup is not None
@@ -67,14 +62,10 @@ def _is_random(value: str) -> bool:
 
 
 def _is_random_word(value: str) -> bool:
-    """Return True for a random unquoted value.
-
-    Names in code seldom alternate that often between letters and digits.
-    """
     longest = max(value.split("."), key=len)
     return len(_BETWEEN_LETTER_AND_DIGIT.findall(longest)) >= MIXTURE and _is_random(value)
 
 
 def entropy(value: str) -> float:
-    """Return the bits per character of a text, by the frequencies of its characters (Shannon 1948)."""
+    """Return the entropy of a text's characters, in bits per character (Shannon 1948)."""
     return -sum(count / len(value) * math.log2(count / len(value)) for count in Counter(value).values())

@@ -1,4 +1,4 @@
-"""Reads texts with a transformers model (see :mod:`pellucid.learn.score_text`)."""
+"""Scores texts with a transformers model (see :mod:`pellucid.learn.score_text`)."""
 
 from __future__ import annotations
 
@@ -12,25 +12,20 @@ from pellucid.text.prompts import with_bos
 from pellucid.tokens import Alternative, Finish, FinishReason, ScoreQuery, Token, Usage
 
 LOGIT_ROWS = 256
-"""Rows of logits that are held at a time."""
 
 
 class TorchReader:
-    """Reads token ids with one model.
-
-    The only alternative of a token is the model's first choice.
-    """
+    """Scores token ids. The only alternative of a token is the model's first choice."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self._model = model
         self._tokenizer = tokenizer
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """Return the token ids of a text, starting with the BOS if the model wants one."""
         return with_bos(self._tokenizer, self._tokenizer.encode(text))
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Read token ids. Texts and messages are not supported."""
+        """Score token ids. Texts and messages are not supported."""
         ids = [id for id in query.text if isinstance(id, int)]
         assert len(ids) == len(query.text), "ids are read"
         for token in self._tokens(ids):

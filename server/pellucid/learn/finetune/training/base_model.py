@@ -1,4 +1,4 @@
-"""Loads the base model: its stored weights as a frozen transformers model."""
+"""Loads the stored weights of a base model as a frozen transformers model."""
 
 from __future__ import annotations
 
@@ -33,10 +33,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A frozen model with its tokenizer and infill format.
-
-    ``infill`` is None without infill markers.
-    """
+    """A frozen model. ``infill`` is None without infill markers."""
 
     name: str
     fingerprint: str
@@ -46,10 +43,10 @@ class Base:
 
 
 def read_base(name_or_path: str, device: str, *, store: Store, progress: Progress) -> Base:
-    """Load a base model, in bfloat16 if the device multiplies that fast, else in float32.
+    """Load a base model, in bfloat16 if the device multiplies bfloat16 fast, else in float32.
 
-    Raises NotFoundError for an unknown name, NotSupportedError for a model of another family,
-    ModelError for a damaged one.
+    Raises NotFoundError for an unknown name, NotSupportedError for other families,
+    InvalidRequestError for a quantized name, and ModelError for a damaged model.
     """
     name, quant = split_quant(name_or_path)
     if quant is not None:
@@ -67,7 +64,6 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """Return the dtype of frozen weights and activations."""
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
@@ -76,10 +72,7 @@ def _weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.device = CPU) -> PreTrainedModel:
-    """Build the frozen model from the weights of a checkpoint, in their own dtype.
-
-    Raises ModelError for a missing or an unexpected weight.
-    """
+    """Build the frozen model. Raises ModelError if a weight is missing or unexpected."""
     shape = _config_of(config, weights)
     make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     dtype = weights["norm.weight"].dtype
@@ -96,7 +89,7 @@ def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.de
             f"The weights are not those of a {shape.model_type} model ({str(error).splitlines()[-1].strip()})."
         ) from None
     body: Any = model.model
-    body.rotary_emb = type(body.rotary_emb)(config=shape)  # its tables are not weights
+    body.rotary_emb = type(body.rotary_emb)(config=shape)  # Computed tables, not weights.
     model.requires_grad_(requires_grad=False)
     model.train(False)
     placed: Any = model
@@ -105,7 +98,6 @@ def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.de
 
 
 def _config_of(config: DecoderConfig, weights: Mapping[str, Tensor]) -> PretrainedConfig:
-    """Return the library's configuration of the family that these weights belong to."""
     rope: dict[str, Any] = {"rope_type": "default", **(config.rope_scaling or {}), "rope_theta": config.rope_theta}
     shape: dict[str, Any] = {
         "vocab_size": config.vocab_size,

@@ -1,4 +1,4 @@
-"""Stores the state of a training in one file, which is replaced whole or not at all."""
+"""Stores the state of a training in one file, written atomically."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class HeldOutLoss:
 class TrainingState:
     """The state after ``step`` steps of a plan and ``seconds`` of work.
 
-    ``moments`` are AdamW's two means of each weight.
+    ``moments`` are AdamW's two running means for each weight.
     """
 
     plan: FinetunePlan
@@ -40,7 +40,6 @@ class TrainingState:
     losses: tuple[HeldOutLoss, ...]
 
     def save(self, folder: Path) -> None:
-        """Write the state into an existing folder. Raises ModelError if that fails."""
         tensors = {f"weights/{name}": tensor for name, tensor in self.weights.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for name, (first, second) in self.moments.items():
@@ -55,7 +54,7 @@ class TrainingState:
 
 
 def read_state(folder: Path) -> TrainingState | None:
-    """Read the state of an earlier run; None if there is none, or it is damaged."""
+    """Read the state of an earlier run; None if the file is missing or damaged."""
     try:
         with safe_open(folder / FILE, framework="pt") as file:
             stored = json.loads(file.metadata()["standing"])

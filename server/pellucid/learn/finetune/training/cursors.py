@@ -1,4 +1,4 @@
-"""Picks cursors in a document with the text to fill in: the rest of a line, a line, a block, or a random span."""
+"""Picks cursors in a document, and the text to fill in."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Literal
 Kind = Literal["rest of line", "line", "block", "random"]
 
 SHARES: dict[Kind, float] = {"rest of line": 0.3, "line": 0.2, "block": 0.3, "random": 0.2}
-"""Frequency of each kind. Lines are half of what editors complete."""
+"""Half of the completions in editors are lines."""
 
 MAX_BLOCK = 10
-"""Lines of the largest block to fill in."""
+"""Maximum lines of a block."""
 
 MAX_RANDOM = 160
-"""Characters of the longest random span."""
+"""Maximum characters of a random span."""
 
 _TRIES = 20
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -29,7 +29,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class TextSpan:
-    """Characters ``begin`` to ``end`` of a document that are to be filled in. Not empty."""
+    """Characters ``begin`` to ``end`` of a document, to be filled in. Not empty."""
 
     begin: int
     end: int
@@ -37,8 +37,6 @@ class TextSpan:
 
 
 class SourcePage:
-    """A document as an editor sees it, in lines and blocks."""
-
     def __init__(self, name: str, text: str) -> None:
         self.text = text
         self._is_python = name.endswith((".py", ".pyi"))
@@ -51,22 +49,20 @@ class SourcePage:
         }
 
     def line_of(self, at: int) -> int:
-        """Return the number of the line, from 0 on, that contains a character."""
         return bisect_right(self.starts, at) - 1
 
     def line(self, number: int) -> str:
-        """Return a line without its end."""
         begin, end = self._bounds(number)
         return self.text[begin:end]
 
     def choose(self, random: Random, begin: int, end: int) -> TextSpan | None:
         """Return a span that begins between two characters, of a kind drawn by ``SHARES``.
 
-        None if all lines are blank.
+        None if no span with text is found.
         """
         lines = range(self.line_of(begin), self.line_of(max(begin, end - 1)) + 1)
         kind: Kind = random.choices(list(SHARES), list(SHARES.values()))[0]
-        for wanted in (kind, "line"):  # not every text has blocks
+        for wanted in (kind, "line"):  # Not every text has blocks.
             for _ in range(_TRIES):
                 span = self._makers[wanted](random, lines)
                 if span is not None and begin <= span.begin < end and self.text[span.begin : span.end].strip():
@@ -79,7 +75,7 @@ class SourcePage:
         return begin, begin + len(self.text[begin:end].rstrip("\r\n"))
 
     def _written(self, number: int) -> tuple[int, int]:
-        """Return the beginning and end of a line's text."""
+        """Return the bounds of a line's text without indentation."""
         begin, end = self._bounds(number)
         line = self.text[begin:end]
         return begin + len(line) - len(line.lstrip()), begin + len(line.rstrip())
@@ -100,7 +96,6 @@ class SourcePage:
         return TextSpan(begin, min(len(self.text), begin + random.randint(1, MAX_RANDOM)), "random")
 
     def _block(self, random: Random, lines: range) -> TextSpan | None:
-        """Return a statement that begins in one of the lines, else lines of equal indentation."""
         first, after = (
             bisect_right(self._blocks, (self.starts[lines[0]],)),
             bisect_right(self._blocks, (self._bounds(lines[-1])[1],)),
@@ -111,15 +106,15 @@ class SourcePage:
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int]]:
-        """The beginning and end of every statement or indented block of at most ``MAX_BLOCK`` lines, in order."""
+        """Sorted bounds of statements, or of indented blocks, with at most ``MAX_BLOCK`` lines."""
         found = self._statements() if self._is_python else None
         return sorted(set(self._indented() if found is None else found))
 
     def _statements(self) -> list[tuple[int, int]] | None:
-        """Return the statements of Python; None if it cannot be parsed."""
+        """Return the bounds of Python statements; None for invalid Python."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # warnings about other people's code do not help here
+                warnings.simplefilter("ignore")
                 tree = ast.parse(self.text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
@@ -132,7 +127,7 @@ class SourcePage:
         return [(begin, end) for begin, end in places if begin < end]
 
     def _at(self, line: int, column: int) -> int:
-        """Return the character at a column in bytes, which ast uses."""
+        """Return the character position of a column in bytes, as in ast."""
         return self.starts[line] + len(self.line(line).encode()[:column].decode(errors="ignore"))
 
     def _indented(self) -> list[tuple[int, int]]:

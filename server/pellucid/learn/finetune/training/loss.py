@@ -1,4 +1,4 @@
-"""Computes the loss of a batch, with logits only at labels, and only some rows at a time."""
+"""Computes the loss of a batch, with logits only at labels, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from pellucid.learn.finetune.training.samples import Kind, Sample
 
 LOGIT_ROWS = 256
-"""Rows of logits that are held at a time.
-With a vocabulary of 151,936 they take 156 MB in float32.
-"""
+"""Rows of logits in memory: with a vocabulary of 151,936, 156 MB in float32."""
 
 
 class _HeadLoss(torch.autograd.Function):
-    """The weighted sum of -log p of targets under a frozen head, with a gradient for the hidden states only.
+    """Weighted sum of -log p under a frozen head, with a gradient for the hidden states only.
 
-    The gradient is computed together with the loss, so that logits are neither stored nor computed
-    twice.
+    The gradient is computed in the forward pass, so that logits are neither stored nor recomputed.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the sum, and -log p (n,), from hidden (n, width), head (vocabulary, width), targets (n,) and weights (n,)."""
+        """Return the weighted sum, and -log p (n,).
+
+        Shapes: hidden (n, width), head (vocabulary, width), targets (n,), weights (n,).
+        """
         gradient = torch.empty_like(hidden)
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         for begin in range(0, len(hidden), LOGIT_ROWS):
@@ -43,15 +43,14 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        """Return the gradient of the sum."""
         (gradient,) = ctx.saved_tensors
         return gradient * gradients[0].to(gradient.dtype), None, None, None
 
 
 def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Tensor, list[float]]:
-    """Return the weighted sum of -log p over all labels, in nats, and the unweighted sum of each sample.
+    """Return the weighted sum of -log p over all labels, and each sample's unweighted sum, in nats.
 
-    Samples are padded on the right, which causal attention does not see.
+    Samples are padded on the right; causal attention does not reach the padding.
     """
     core: Any = model
     head: Tensor = core.lm_head.weight
@@ -70,10 +69,10 @@ def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[fl
 
 
 def label_weights(samples: Sequence[Sample]) -> list[float]:
-    """Return the weight of each sample's labels: the mean over the labels of a kind, times that kind's number of samples.
+    """Return the weight of a label in each sample.
 
-    An infill has some ten labels and a text hundreds: a plain mean would train almost only on
-    texts.
+    Each kind's share of the loss is the kind's share of the samples. An infill has about ten labels
+    and a text hundreds: a plain mean would train almost only on texts.
     """
     labels: dict[Kind, int] = {}
     counts: dict[Kind, int] = {}

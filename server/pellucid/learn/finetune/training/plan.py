@@ -1,4 +1,4 @@
-"""The plan of a training, fixed before the first step, so that a resumed run continues exactly as it would have."""
+"""The plan of a training, fixed before the first step: a resumed run takes the same steps."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training.samples import Sample, SampleStream, random_for
 
 EPOCHS = 3
-"""Most passes over the dataset. Held-out files may stop training earlier."""
+"""Maximum passes over the dataset, without early stopping."""
 
 LEARNING_RATE = 4e-4
 WARM_UP_SHARE = 0.1
-"""Share of the steps in which the learning rate rises."""
 FINAL_RATE_SHARE = 0.1
-"""Share of the peak learning rate that remains at the end."""
+"""Share of the peak learning rate at the end."""
 
 BATCH = 4
 """Samples of a step. A repository has few samples, and small batches allow more steps."""
 
 EVALUATIONS = 6
-"""Number of evaluations on held-out files during training."""
 
 BUCKETS = 4
-"""Steps whose samples are sorted by length together, to reduce padding."""
+"""Number of steps with samples sorted by length together, to reduce padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinetunePlan:
-    """The plan of a training. ``key`` identifies the base, the documents and the options."""
+    """``key`` identifies the base, the documents and the options."""
 
     key: str
     steps: int
@@ -43,7 +41,7 @@ class FinetunePlan:
         return max(1, math.ceil(self.steps / EVALUATIONS))
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step, from 0 on: a linear rise, then half a cosine."""
+        """Return the learning rate of a step (from 0): a linear rise, then half a cosine."""
         rise = max(1, round(WARM_UP_SHARE * self.steps))
         if step < rise:
             return LEARNING_RATE * (step + 1) / rise
@@ -52,10 +50,7 @@ class FinetunePlan:
 
 
 def steps_of(sampler: SampleStream, documents: Sequence[Document], seed: int) -> Iterator[list[Sample]]:
-    """Yield the samples of each step endlessly, pass after pass in different orders.
-
-    The samples of a step have similar lengths.
-    """
+    """Yield batches of similar lengths endlessly, in a new order each pass."""
     for number in count():
         samples = sampler.epoch(documents, seed, number)
         random = random_for(seed, number, "order")

@@ -1,7 +1,7 @@
-"""Makes training samples: documents read from left to right, and cursors with the text to fill in.
+"""Makes training samples from documents: texts, and infills at random cursors.
 
-Infill prompts equal the server's, including healing of the prefix (see :mod:`pellucid.text.prompts`
-and :mod:`pellucid.text.healing`), so that training matches use.
+Infill prompts equal the server's prompts, including healing of the prefix (see
+:mod:`pellucid.text.prompts` and :mod:`pellucid.text.healing`), so that training matches use.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pellucid.text.prompts import infill, surroundings, with_bos
 Kind = Literal["text", "infill"]
 
 MIN_WINDOW = 128
-"""Tokens around the cursor of the shortest prompt."""
+"""Minimum tokens around the cursor."""
 
 MAX_MIDDLE = 160
-"""Tokens of the longest answer."""
+"""Maximum tokens of an answer."""
 
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>")  # noqa: RUF001 - the token's own letters
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Token ids of a sample; those from ``labelled`` (at least 1) on are to be predicted."""
+    """Token ids; the ids from ``labelled`` (at least 1) to the end are labels."""
 
     ids: tuple[int, ...]
     labelled: int
@@ -41,13 +41,12 @@ class Sample:
 
     @property
     def labels(self) -> int:
-        """Number of ids to predict."""
         return len(self.ids) - self.labelled
 
 
 @dataclass(frozen=True, slots=True)
 class InfillExample:
-    """The prompt of an infill: its ids, and the constraint on the answer's beginning if the prefix was healed."""
+    """The prompt of an infill. ``healing`` constrains the answer if the prefix was healed."""
 
     ids: tuple[int, ...]
     healing: Healing | None
@@ -60,10 +59,7 @@ class InfillExample:
 
 @dataclass(frozen=True)
 class SampleStream:
-    """Makes the samples of one model.
-
-    ``context`` is the most tokens of one; ``infill`` is None for a model without markers.
-    """
+    """Makes samples of at most ``context`` tokens. ``infill`` is None without markers."""
 
     tokenizer: Tokenizer
     infill: InfillFormat | None
@@ -71,33 +67,31 @@ class SampleStream:
 
     @cached_property
     def healer(self) -> Healer:
-        """Detects a prefix that ends inside a token."""
         return Healer(self.tokenizer)
 
     @property
     def text_end(self) -> int | None:
-        """The id that ends a document; None for a model without one."""
         special = self.tokenizer.special
         named = next((special[text] for text in _TEXT_ENDS if text in special), None)
         return named if named is not None else min(self.tokenizer.eos_ids, default=None)
 
     @property
     def infill_end(self) -> int | None:
-        """The id that ends an infill: the first of its format's end markers that is not padding."""
+        """The id that ends an infill: the first end marker of the format except padding."""
         special = self.tokenizer.special
         named = () if self.infill is None else self.infill.ends
         return next((special[text] for text in named if text in special and "pad" not in text), self.text_end)
 
     def prompt(self, text: str, span: TextSpan, window: int) -> InfillExample:
-        """Return the server's prompt at the beginning of a missing span, with ``window`` tokens around it."""
+        """Return the server's prompt for a missing span, with ``window`` tokens of context."""
         around = surroundings(self.tokenizer, self.infill, text[: span.begin], text[span.end :], (), window)
         shortened, healing = self.healer.heal(around.prefix, keep=1 if self.infill is None else 0)
         return InfillExample(tuple(infill(self.tokenizer, self.infill, replace(around, prefix=shortened))), healing)
 
     def infilling(self, text: str, span: TextSpan, window: int) -> Sample | None:
-        """Return a cursor with its answer, which is cut without an end marker if it is too long.
+        """Return a prompt with the answer. A long answer is cut, without an end marker.
 
-        None if healing steps back into the middle of a character, which no text can continue.
+        None if healing splits a character: no text can continue half a character.
         """
         prompt = self.prompt(text, span, min(window, self.context * 3 // 4))
         try:
@@ -105,18 +99,17 @@ class SampleStream:
         except UnicodeDecodeError:
             return None
         answer = self.tokenizer.encode(typed + text[span.begin : span.end], continues=True)
-        if self.infill is not None and self.infill_end is not None:  # without a suffix, the end is arbitrary
+        # Without a suffix, the end is arbitrary.
+        if self.infill is not None and self.infill_end is not None:
             answer.append(self.infill_end)
         answer = answer[: min(MAX_MIDDLE, self.context - len(prompt.ids))]
         return Sample((*prompt.ids, *answer), len(prompt.ids), "infill")
 
     def texts(self, document: Document, shift: int = 0) -> Iterator[tuple[Sample, range]]:
-        """Yield a document in pieces that fit, with the characters of each.
+        """Yield pieces of a document that fit the context, with the range of characters.
 
-        The first piece is ``shift`` shorter.
-
-        The first piece starts with the document's name if the model has a marker for it, and the
-        last ends with the end of text.
+        The first piece is ``shift`` tokens shorter, and starts with the document's name if the
+        model has a marker for file names. The last piece ends with the end of text.
         """
         marker = self.infill.file if self.infill is not None else None
         special = self.tokenizer.special
@@ -135,13 +128,9 @@ class SampleStream:
             if len(whole) > max(1, len(head)):
                 yield Sample(tuple(whole), max(1, len(head)), "text"), where
             begin, at, head, room = begin + room, end, with_bos(self.tokenizer, []), self.context - 2
-        # A piece in the middle has no context at its first token, which costs one label.
 
     def epoch(self, documents: Sequence[Document], seed: int, number: int) -> list[Sample]:
-        """Return the samples of one pass: every document from left to right, and one infill for each piece of it if the model has markers.
-
-        Seed and number determine the samples, and passes differ.
-        """
+        """Return the samples of a pass: texts and, if the model has markers, infills."""
         return [sample for document in documents for sample in self._of(document, seed, number)]
 
     def _of(self, document: Document, seed: int, number: int) -> Iterator[Sample]:
@@ -157,6 +146,5 @@ class SampleStream:
 
 
 def random_for(*parts: object) -> Random:
-    """Return a random generator that is seeded by the given values."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return Random(int.from_bytes(digest[:8], "big"))  # noqa: S311 - not for secrets

@@ -1,4 +1,4 @@
-"""Trains low-rank adapters (Hu et al. 2021) on a frozen base with the peft library, in peft's own layout on disk."""
+"""Trains low-rank adapters (Hu et al. 2021) on a frozen base, in peft's layout on disk."""
 
 from __future__ import annotations
 
@@ -21,58 +21,50 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 class TrainableAdapter:
-    """A base with a new adapter in it, which has no effect yet.
-
-    The adapter's matrices are float32.
-    """
+    """A base with a new adapter, in float32, without effect before training."""
 
     def __init__(self, base: Base, rank: int, seed: int) -> None:
-        base.model.name_or_path = base.name  # peft stores this name
+        base.model.name_or_path = base.name
         config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
-            lora_dropout=0.0,  # early stopping prevents overfitting, and each step is reproducible
+            # Early stopping prevents overfitting; without dropout, each step is reproducible.
+            lora_dropout=0.0,
             target_modules=list(TARGETS),
             task_type="CAUSAL_LM",
             base_model_name_or_path=base.name,
         )
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft uses an attribute that transformers has renamed
+            # Peft uses an attribute that transformers has renamed.
+            warnings.simplefilter("ignore", FutureWarning)
             torch.manual_seed(seed)
             self._tuned: Any = get_peft_model(base.model, config)
-        self.model: nn.Module = base.model  # its linear layers now include the adapter
+        self.model: nn.Module = base.model  # Includes the adapter.
         self._config = config
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Return the trained parameters by name."""
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Switch the adapter off."""
         with self._tuned.disable_adapter():
             yield
 
     @torch.no_grad()
     def put(self, weights: Mapping[str, Tensor]) -> None:
-        """Set the weights, by the names of ``parameters``."""
         for name, parameter in self.parameters.items():
             parameter.copy_(weights[name])
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the weights on the CPU, by the names of ``parameters``."""
+        """Return a copy of the weights on the CPU."""
         return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
 
     def save(self, folder: Path) -> None:
-        """Write the adapter into an existing folder, in peft's layout.
-
-        Raises ModelError if that fails.
-        """
+        """Write the adapter into an existing folder, or raise ModelError."""
         config = self._tuned.peft_config["default"]
-        state = get_peft_model_state_dict(
-            self._tuned, save_embedding_layers=False
-        )  # otherwise peft asks the hub for the base's vocabulary
+        # Without the argument, peft asks the hub for the base's vocabulary.
+        state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         with written_whole(folder / WEIGHTS) as part:
             save_file(tensors, part, {"format": "pt"})
@@ -83,9 +75,9 @@ class TrainableAdapter:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """Give a path to write to, and rename it to the target once the file is complete.
+    """Yield a temporary path, and rename the complete file to the target.
 
-    Raises ModelError if it cannot be written.
+    Raises ModelError if the file cannot be written.
     """
     part = target.with_name(target.name + ".part")
     with atomic_files.errors_explained(target.parent):

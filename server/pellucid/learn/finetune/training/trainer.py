@@ -1,4 +1,4 @@
-"""Trains an adapter by gradient descent, evaluates it on held-out files, and keeps the best weights."""
+"""Trains an adapter, and keeps the best weights on held-out files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ PATIENCE = 3
 """Evaluations without improvement after which training stops."""
 
 MAX_GRADIENT_NORM = 1.0
-"""Norm at which gradients are clipped."""
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
-"""Tokens of a batch, padding included, by device."""
+"""Maximum tokens of a batch, including padding, by device."""
 
 SAVED_EVERY_SECONDS = 20.0
-"""Seconds between checkpoints."""
 
 VALIDATION_CURSORS, VALIDATION_TEXTS = 20, 4
 VALIDATION_WINDOW = 256
@@ -38,7 +36,7 @@ VALIDATION_WINDOW = 256
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """The result of a training: the ``losses`` on held-out files."""
+    """The steps, the time and the ``losses`` on held-out files."""
 
     steps: int
     seconds: float
@@ -46,15 +44,11 @@ class TrainingOutcome:
 
     @property
     def best(self) -> HeldOutLoss:
-        """The evaluation whose weights were kept."""
         return min(self.losses, key=lambda evaluation: evaluation.loss)
 
 
 class AdapterTrainer:
-    """Trains an adapter by a plan, from the state of an earlier run if there is one.
-
-    Checkpoints are in ``folder``.
-    """
+    """Trains an adapter by a plan, with checkpoints in ``folder``."""
 
     def __init__(
         self, adapter: TrainableAdapter, sampler: SampleStream, plan: FinetunePlan, folder: Path, progress: Progress
@@ -71,9 +65,8 @@ class AdapterTrainer:
     ) -> TrainingOutcome:
         """Train to the end of the plan, or until held-out files stop improving.
 
-        The adapter then has the best weights.
-
-        Raises ModelError if a checkpoint cannot be written; the one before it is kept.
+        The best weights are kept. Raises ModelError if a checkpoint cannot be written; the previous
+        checkpoint is kept.
         """
         names = list(self._adapter.parameters)
         optimizer = torch.optim.AdamW(self._adapter.parameters.values(), lr=0.0, weight_decay=0.0)
@@ -113,12 +106,12 @@ class AdapterTrainer:
                 if losses[-1].loss <= min(evaluation.loss for evaluation in losses):
                     best = adapter.weights()
                 self._progress.note(
-                    f"After {step} steps, held-out files have a loss of {losses[-1].loss:.4f} nats per token, {losses[0].loss:.4f} before."
+                    f"After {step} steps, held-out files have a loss of {losses[-1].loss:.4f} nats per token, "
+                    f"{losses[0].loss:.4f} before."
                 )
             seconds += time.perf_counter() - start
-            if (
-                looked or seconds - saved >= SAVED_EVERY_SECONDS
-            ):  # also after the last step, which ends with an evaluation
+            # The last step ends with an evaluation, so the last state is saved, too.
+            if looked or seconds - saved >= SAVED_EVERY_SECONDS:
                 state = TrainingState(
                     plan, step, seconds, adapter.weights(), best, _moments(optimizer, names), tuple(losses)
                 )
@@ -128,7 +121,6 @@ class AdapterTrainer:
         return state
 
     def _descend(self, optimizer: torch.optim.Optimizer, samples: Sequence[Sample], rate: float) -> None:
-        """Take one step."""
         self.step(samples)
         torch.nn.utils.clip_grad_norm_(self._adapter.parameters.values(), MAX_GRADIENT_NORM)
         for group in optimizer.param_groups:
@@ -137,10 +129,9 @@ class AdapterTrainer:
         optimizer.zero_grad()
 
     def pace(self, train: Sequence[Document], validation: Sequence[Document]) -> tuple[float, float]:
-        """Return the seconds of a step, the mean of the first two, and of an evaluation on held-out files. Nothing is learned."""
-        batches = list(
-            islice(steps_of(self._sampler, train, self._plan.seed), 2)
-        )  # the first one tokenizes every document
+        """Return the mean seconds of two steps, and of an evaluation. Weights do not change."""
+        # The first batch tokenizes every document.
+        batches = list(islice(steps_of(self._sampler, train, self._plan.seed), 2))
         held_out = self.validation(validation)
         self._progress.start("measuring", 3)
         start = time.perf_counter()
@@ -154,10 +145,7 @@ class AdapterTrainer:
         return (between - start) / 2, time.perf_counter() - between
 
     def step(self, samples: Sequence[Sample]) -> float:
-        """Add the gradient of a step's samples.
-
-        Return their mean loss in nats per label, weighted by kind.
-        """
+        """Add the gradient of a step's samples. Return the mean loss in nats per label."""
         weights = label_weights(samples)
         total = 0.0
         for part in self._parts(samples):
@@ -167,7 +155,7 @@ class AdapterTrainer:
         return total
 
     def validation(self, documents: Sequence[Document]) -> list[Sample]:
-        """Return the samples of an evaluation: cursors, or pieces of text for a model without markers. They are the same each time."""
+        """Return the samples of every evaluation: cursors or, without markers, text pieces."""
         sampler = self._sampler
         samples: list[Sample] = []
         for document in documents:
@@ -190,7 +178,6 @@ class AdapterTrainer:
 
     @torch.no_grad()
     def _held_out_loss(self, samples: Sequence[Sample]) -> float:
-        """Return the loss of all samples in nats per label."""
         total = 0.0
         for part in self._parts(samples):
             chosen = [samples[at] for at in part]
@@ -209,7 +196,7 @@ class AdapterTrainer:
 
 
 def _is_done(losses: Sequence[HeldOutLoss]) -> bool:
-    """Return True if the last ``PATIENCE`` losses were all worse than an earlier one."""
+    """Return True if the last ``PATIENCE`` losses are no better than an earlier loss."""
     best = min(range(len(losses)), key=lambda at: losses[at].loss)
     return len(losses) - 1 - best >= PATIENCE
 
@@ -223,7 +210,6 @@ def _moments(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str
 
 
 def _restore(optimizer: torch.optim.Optimizer, names: Sequence[str], state: TrainingState) -> None:
-    """Restore AdamW's moments and step count."""
     if not state.step:
         return
     restored = optimizer.state_dict()
