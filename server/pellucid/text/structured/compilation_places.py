@@ -1,7 +1,4 @@
-"""Limits how many grammars a process compiles at the same time.
-
-Places are given in the order in which they are asked for.
-"""
+"""A limit for simultaneous grammar compilations, first come, first served."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from pellucid.errors import QueueFullError
 
 
 class CompilationPlaces:
-    """Places for compilations, taken on any event loop and given back on any thread."""
+    """Places, taken on any event loop and given back on any thread."""
 
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
@@ -22,14 +19,14 @@ class CompilationPlaces:
         self._waiting: deque[Future[None]] = deque()
 
     async def take(self, seconds: float) -> None:
-        """Wait for a place. Raises QueueFullError if none comes in time."""
+        """Wait for a place. Raises QueueFullError after ``seconds`` without a free place."""
         turn: Future[None] = Future()
         with self._lock:
             self._waiting.append(turn)
             self._give()
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(turn)), seconds)
-        except BaseException as error:  # a cancelled request must not keep a place
+        except BaseException as error:  # A cancelled request must not keep a place.
             if not turn.cancel():
                 self.give_back()
             if isinstance(error, TimeoutError):
@@ -37,13 +34,11 @@ class CompilationPlaces:
             raise
 
     def give_back(self) -> None:
-        """Give a place back."""
         with self._lock:
             self._free += 1
             self._give()
 
     def _give(self) -> None:
-        """Give the free places to those who wait for them."""
         while self._free and self._waiting:
             turn = self._waiting.popleft()
             if turn.set_running_or_notify_cancel():

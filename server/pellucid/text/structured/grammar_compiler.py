@@ -1,4 +1,4 @@
-"""Compiles grammars for one model, off the event loop and off the engine's thread."""
+"""Compilation of grammars, off the event loop and off the engine's thread."""
 
 from __future__ import annotations
 
@@ -20,29 +20,26 @@ from pellucid.text.structured.trial_compilation import TRIAL_SECONDS, compile_gr
 from pellucid.tokens import Grammar
 
 MAX_SECONDS = 10.0
-"""Time for the compilation of a grammar, and for waiting for one's turn."""
+"""Time limit for a compilation, and for the wait for a place."""
 
 MAX_AT_ONCE = 2
-"""Grammars that a process compiles at the same time.
-One that takes too long keeps its place until its trial is ended.
+"""Simultaneous compilations in a process. A slow compilation keeps its place until the trial's end.
 """
 
 MAX_KEPT = 16
-"""Compiled grammars that a model keeps for the next requests."""
+"""Cached grammars per model."""
 
 MAX_KEPT_CHARACTERS = 2**17
-"""Length of their texts together: a compiled grammar can take a kilobyte for each character."""
+"""Total length of cached grammars: a compiled grammar can take a kilobyte for each character."""
 
 _places = CompilationPlaces(MAX_AT_ONCE)
 
 
 class GrammarCompiler:
-    """Makes constraints for models with this tokenizer.
+    """A cache and compiler of grammars for a tokenizer.
 
-    What it needs of the tokenizer is made at first use.
-
-    A compiled grammar is kept for requests with the same ``cache_salt``: to others, its speed would
-    tell what was sent.
+    Grammars are cached per ``cache_salt``: otherwise, the speed would reveal which grammars a
+    different client has sent.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -54,14 +51,12 @@ class GrammarCompiler:
     async def constraint(self, grammar: Grammar, cache_salt: str = "") -> GrammarConstraint:
         """Return a new constraint.
 
-        Raises InvalidRequestError, with llguidance's sentence, for a grammar that it cannot hold
-        to.
+        Raises InvalidRequestError, with llguidance's sentence, for an unusable grammar.
         """
         matcher = await self.matcher(grammar, cache_salt)
         return GrammarConstraint(matcher, self._tokenizer.vocab_size, foresees=not self._tokenizer.apart)
 
     async def matcher(self, grammar: Grammar, cache_salt: str = "") -> LLMatcher:
-        """Return a matcher at the beginning of the grammar. Raises as ``constraint`` does."""
         kept = self._find(grammar, cache_salt)
         if kept is None:
             kept = await self._compile_in_thread(grammar, cache_salt)
@@ -71,7 +66,7 @@ class GrammarCompiler:
         await _places.take(MAX_SECONDS)
         try:
             compiled = large_stack_thread.start(lambda: self._compile_and_free_place(grammar, cache_salt))
-        except RuntimeError:  # no memory for the thread
+        except RuntimeError:  # No memory for the thread.
             _places.give_back()
             raise QueueFullError("There is no memory to compile the grammar: try again later.") from None
         try:
@@ -86,7 +81,7 @@ class GrammarCompiler:
             _places.give_back()
 
     def _compile_on_trial(self, grammar: Grammar, text: str) -> None:
-        """Raise InvalidRequestError for a grammar that has an error, or is not compiled within the limits of a trial."""
+        """Raise InvalidRequestError if the trial fails or exceeds its limits."""
         with self._lock:
             trial = self._idle_trials.pop() if self._idle_trials else trial_process(self._tokenizer)
         try:
@@ -101,7 +96,7 @@ class GrammarCompiler:
 
     def _compile(self, grammar: Grammar, cache_salt: str) -> LLMatcher:
         try:
-            with self._lock:  # the tokenizer is made once
+            with self._lock:
                 tokenizer = self._llguidance_tokenizer
             text = to_llguidance(grammar)
             self._compile_on_trial(grammar, text)
@@ -132,7 +127,7 @@ class GrammarCompiler:
 
 
 class _Words:
-    """A tokenizer in the form that llguidance reads."""
+    """A tokenizer in llguidance's form."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

@@ -1,4 +1,4 @@
-"""Constrains the engine to the tokens that a grammar allows."""
+"""A constraint of the engine to the tokens that a grammar allows."""
 
 from __future__ import annotations
 
@@ -12,26 +12,24 @@ from pellucid.engine.request import ConstraintError
 from pellucid.engine.token_mask import TokenMask
 
 MAX_SECONDS = 1.0
-"""Processor time for the tokens that may come next, of an answer or of a call in it: other answers
-wait meanwhile.
-"""
+"""Processor time for the token masks of an answer or a call: concurrent answers wait meanwhile."""
 
 MAX_SECONDS_PER_TOKEN = 0.001
-"""Further time for each token. Usual grammars take a twentieth of it."""
+"""Further time for each token. Usual grammars take a twentieth."""
 
 
 class GrammarError(ConstraintError):
-    """A grammar that became too complex while an answer was generated, or that no text can fit."""
+    """A grammar that became too complex during generation, or that no text can fit."""
 
 
 class GrammarConstraint:
-    """One answer's place in a grammar.
+    """An answer's position in a grammar.
 
     The tokens that end a text are allowed exactly where the grammar may end.
 
-    ``vocab`` is the number of ids that the tokenizer has. Without ``foresees``, forced tokens are
-    not computed ahead, which uses the tokenizer. ``failure`` is the reason why the answer could not
-    continue, as part of a sentence.
+    ``vocab`` is the number of ids. Without ``foresees``, no tokens are forced, because the
+    computation uses the tokenizer. ``failure`` is the reason why the answer could not continue, as
+    part of a sentence.
     """
 
     def __init__(self, matcher: LLMatcher, vocab: int, *, foresees: bool) -> None:
@@ -42,26 +40,25 @@ class GrammarConstraint:
         self._seconds_left = MAX_SECONDS
 
     def copy(self) -> GrammarConstraint:
-        """Return a constraint at the same place."""
+        """Return a constraint at the same position, with the full time."""
         return GrammarConstraint(self._matcher.deep_copy(), len(self._mask) * 32, foresees=self._foresees)
 
     def after(self, ids: Sequence[int]) -> GrammarConstraint | None:
-        """Return a constraint at the place after these tokens, or None if they break the grammar."""
+        """Return a constraint after these tokens, or None if the tokens break the grammar."""
         copy = self.copy()
         return copy if copy._matcher.try_consume_tokens(list(ids)) == len(ids) else None
 
     @property
     def may_end(self) -> bool:
-        """True if the text so far is whole."""
         return self._matcher.is_accepting()
 
     @property
     def hides_refused(self) -> bool:
-        """False: refused tokens show what the model would have said without the grammar."""
+        """False: refused tokens show the model's answer without the grammar."""
         return False
 
     def allowed(self) -> TokenMask:
-        """Return the set of tokens that may come next. It changes with the next call."""
+        """Return the mask of tokens that may come next. The next call overwrites the mask."""
         begun = time.thread_time()
         self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         if self._matcher.is_error():
@@ -70,7 +67,7 @@ class GrammarConstraint:
         return self._mask
 
     def forced(self) -> list[int]:
-        """Return the tokens that certainly come next; none once the time is used up."""
+        """Return the forced next tokens, or [] after the time is used up."""
         if not self._foresees or self._seconds_left < 0:
             return []
         begun = time.thread_time()
@@ -79,7 +76,6 @@ class GrammarConstraint:
         return ids
 
     def advance(self, id: int) -> None:
-        """Advance over a token that was chosen."""
         self._seconds_left += MAX_SECONDS_PER_TOKEN
         if not self._matcher.consume_token(id):
             raise self._failed(self._matcher.get_error())

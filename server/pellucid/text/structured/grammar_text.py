@@ -1,4 +1,4 @@
-"""Translates the kinds of grammars that requests have into the one form that llguidance compiles."""
+"""Translation of grammars in requests to llguidance's form."""
 
 from __future__ import annotations
 
@@ -13,33 +13,26 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Grammar
 
 MAX_CHARACTERS = 2**17
-"""Longest text of a grammar.
-Within it, no chain of references overflows the stack of ``large_stack_thread``.
-"""
+"""Within this length, no chain of references overflows the stack of ``large_stack_thread``."""
 
 MAX_GBNF_CHARACTERS = 2**14
-"""Longest text in llama.cpp's syntax, as its conversion takes a time that grows with the square of
-its length.
-"""
+"""The conversion time of llama.cpp's syntax grows with the square of the length."""
 
 MAX_EXACT_INTEGER = 2**53
-"""A floating-point number can hold every integer up to this one."""
+"""Floating-point numbers hold all integers up to this limit."""
 
 WHITESPACE = r"[ \n\r\t]{1,64}"
-"""The white space between the parts of JSON.
-Without a limit, small models can continue it for ever.
-"""
+"""White space inside JSON. Without a limit, small models can continue white space forever."""
 
-# In these, white space does not include line ends: the time would grow with the square of the
-# number of empty lines.
+# Without line ends: the time would grow with the square of the number of empty lines.
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 _LARK_LIMIT = re.compile(r"^[ \t]*[?!]?\w+[ \t]*\[[^\]\n]*\b(max_tokens|temperature|stop)\s*=", re.MULTILINE)
 
 
 def to_llguidance(grammar: Grammar) -> str:
-    """Return the grammar as llguidance reads it.
+    """Return the grammar in llguidance's form.
 
-    Raises InvalidRequestError for one that cannot be translated.
+    Raises InvalidRequestError for a grammar that cannot be translated.
     """
     limit = MAX_GBNF_CHARACTERS if is_gbnf(grammar) else MAX_CHARACTERS
     if len(grammar.text) > limit:
@@ -58,23 +51,17 @@ def to_llguidance(grammar: Grammar) -> str:
 
 
 def is_gbnf(grammar: Grammar) -> bool:
-    """Return whether the grammar is in llama.cpp's syntax, whose rules have ``::=`` where Lark's have a colon."""
+    """Return whether the grammar is in llama.cpp's syntax: ``::=`` instead of Lark's colon."""
     return grammar.kind == "grammar" and _GBNF_RULE.search(grammar.text) is not None
 
 
 class GrammarRefusedError(InvalidRequestError):
-    """A grammar that cannot be used, and why."""
-
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field} cannot be used as a grammar: {reason}", param=field)
         self.reason = reason
 
 
 def refused(grammar: Grammar, reason: str) -> GrammarRefusedError:
-    """Return the error for a grammar that cannot be used.
-
-    ``reason`` is llguidance's own sentence, or ours.
-    """
     short = " ".join(reason.split())
     short = short if len(short) <= 300 else short[:300] + " ..."
     return GrammarRefusedError(grammar.field, short)
@@ -112,7 +99,7 @@ def _schema(grammar: Grammar) -> dict[str, Any] | bool:
 
 
 def inexact_constant(schema: object) -> str | None:
-    """Return a sentence about an integer in ``enum`` or ``const`` that llguidance would round, or None."""
+    """Return a sentence about an integer constant that llguidance would round, or None."""
     pending = [(False, schema)]
     while pending:
         constant, value = pending.pop()
@@ -140,7 +127,7 @@ def _choices(grammar: Grammar) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """Return a text as it is written in Lark's syntax."""
+    """Return a text as a literal of Lark's syntax."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -148,7 +135,7 @@ def _lark(grammar: Grammar) -> str:
     if is_gbnf(grammar):
         try:
             return gbnf_to_lark(grammar.text)
-        except Exception as error:  # the converter raises errors of many kinds
+        except Exception as error:  # The converter raises errors of many kinds.
             raise refused(grammar, str(error)) from None
     limit = _LARK_LIMIT.search(grammar.text)
     if limit is not None:

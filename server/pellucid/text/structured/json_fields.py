@@ -1,4 +1,4 @@
-"""Computes how probable each value of a JSON answer was, and which other value was the most probable one."""
+"""The probability of each value in a JSON answer, and the most probable alternative value."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from pellucid.text.structured.json_scanner import JsonValue, scan
 from pellucid.tokens import Alternative, JsonField, OtherValue, Token
 
 MAX_FIELDS = 1000
-"""The most values that are reported."""
 
 
 def json_fields(tokens: Sequence[Token], matcher: LLMatcher | None, begin: int = 0) -> list[JsonField]:
-    """Return the values of an answer that is JSON from character ``begin`` on, in order, at most MAX_FIELDS.
+    """Return at most MAX_FIELDS whole values of a JSON answer from character ``begin`` on.
 
-    Of an answer that ended early, its whole values are returned.
-
-    The tokens of a string are those from after its opening quote up to its closing one, and of any
-    other value those that hold a part of it. The end of a number is not counted, which is in the
-    token after it. ``matcher`` is at the beginning of the grammar and is used up: other values come
-    from the tokens' alternatives, and are reported where the grammar forces the rest of them.
+    The tokens of a string are the tokens after its opening quote up to its closing quote. The
+    tokens of a different value are all tokens with a part of the value; the end of a number is not
+    counted, because the end is in the next token. ``matcher`` is at the beginning of the grammar
+    and is used up. Alternative values come from the tokens' alternatives, and are reported if the
+    grammar forces the rest of the value.
     """
     ends = list(itertools.accumulate(len(token.text) for token in tokens))
     text = "".join(token.text for token in tokens)
@@ -33,7 +31,7 @@ def json_fields(tokens: Sequence[Token], matcher: LLMatcher | None, begin: int =
     for value in scan(text, begin)[:MAX_FIELDS]:
         inside = value.begin + (isinstance(value.value, str) and value.end - value.begin > 2)
         first, last = bisect.bisect_right(ends, inside), bisect.bisect_left(ends, value.end)
-        while first and not tokens[first - 1].text:  # it begins the character that the next token completes
+        while first and not tokens[first - 1].text:  # The token begins the character that the next token completes.
             first -= 1
         fields.append(_field(value, tokens, first, last, text, ends, replay))
     return fields
@@ -61,7 +59,7 @@ def _field(
 
 
 class _Replay:
-    """Walks through an answer's grammar once, and tries alternatives on the way."""
+    """A single walk through an answer's grammar that tries alternatives on the way."""
 
     def __init__(self, matcher: LLMatcher, tokens: Sequence[Token]) -> None:
         self._matcher = matcher
@@ -69,10 +67,10 @@ class _Replay:
         self._at = 0
 
     def other(self, index: int, before: str, skipped: str, value: JsonValue) -> OtherValue | None:
-        """Return the most probable other value if the token at ``index`` decides.
+        """Return the most probable alternative value if the token at ``index`` decides.
 
-        ``before`` is the value's text before that token, and ``skipped`` the text of that token
-        before the value.
+        ``before`` is the value's text before the token, and ``skipped`` the token's text before the
+        value.
         """
         token = self._tokens[index]
         if index < self._at or not self._matcher.consume_tokens([token.id for token in self._tokens[self._at : index]]):
@@ -89,7 +87,7 @@ class _Replay:
         return None
 
     def _whole(self, alternative: Alternative, before: str, skipped: str) -> JsonValue | None:
-        """Return the value that begins with this alternative, if the grammar forces all the rest of it."""
+        """Return the value that begins with ``alternative``, if the grammar forces the rest."""
         tried = self._matcher.deep_copy()
         if not tried.consume_token(alternative.id):
             return None
@@ -109,7 +107,6 @@ class _Replay:
 
 
 def to_json(field: JsonField) -> dict[str, object]:
-    """Return a field as JSON, without an other value if there is none."""
     record = {name: getattr(field, name) for name in ("path", "value", "probability", "mass", "decided")}
     if field.other is not None:
         record["other"] = {"value": field.other.value, "probability": field.other.probability}

@@ -1,4 +1,4 @@
-"""Finds the values of a JSON text, with their places in it, as far as the text goes."""
+"""The values of a JSON text that may end early, with character positions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ _LITERAL = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\d.eE+-])
 _DECODER = json.JSONDecoder()
 
 MAX_DEPTH = 200
-"""Deeper values are not looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonValue:
-    """A value that is neither an object nor an array: its place is a JSON pointer, and its text is that of ``begin`` to ``end``."""
+    """A scalar ``text[begin:end]``; ``path`` is a JSON pointer."""
 
     path: str
     value: str | int | float | bool | None
@@ -26,20 +25,19 @@ class JsonValue:
 
 
 class _EndedError(Exception):
-    """The text is not JSON from here on, or ends here."""
+    """The text ends here, or is not JSON from here on."""
 
 
 def scan(text: str, begin: int = 0) -> list[JsonValue]:
-    """Return the values of a JSON text that begins at ``begin``, in order.
+    """Return the scalars of a JSON text from ``begin`` on, in order.
 
-    If it ends early, its whole values are returned.
-
-    A number at the end of a text that is not whole is left out, as it might continue.
+    Of a text that ends early, whole values are returned, without a number at the end, which might
+    continue.
     """
     found: list[JsonValue] = []
     try:
         for value in _Scanner(text).values(begin, "", 0):
-            found.append(value)  # noqa: PERF402 - those before an error are kept
+            found.append(value)  # noqa: PERF402 - values before an error are kept
     except _EndedError:
         pass
     return found
@@ -51,7 +49,7 @@ class _Scanner:
         self.at = 0
 
     def values(self, begin: int, path: str, depth: int) -> Iterator[JsonValue]:
-        """Yield the values of the JSON value at ``begin``; ``at`` is then its end."""
+        """Yield the scalars of the value at ``begin``, and move ``at`` to the value's end."""
         self.at = begin
         self._skip_space()
         match self._text[self.at : self.at + 1]:
@@ -82,7 +80,7 @@ class _Scanner:
             self._skip_space()
 
     def _follows(self, before: str, after: str) -> bool:
-        """Return whether another part follows ``before``; false at the end ``after``."""
+        """Return whether a further part follows ``before``; false at the end ``after``."""
         opened = self._text[self.at : self.at + 1] == before[0]
         if not opened and self._text[self.at : self.at + 1] == after:
             self.at += 1
@@ -112,7 +110,7 @@ class _Scanner:
         self.at = match.end()
         try:
             return JsonValue(path, json.loads(match[0]), match.start(), match.end())
-        except ValueError:  # more digits than Python converts
+        except ValueError:  # More digits than Python converts.
             raise _EndedError from None
 
     def _expect(self, character: str) -> None:

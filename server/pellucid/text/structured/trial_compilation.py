@@ -1,8 +1,8 @@
-"""Compiles a grammar on trial in a separate process with limits, because a short one can take unbounded time and memory.
+"""Trial compilation of grammars in a process with limits on time and memory.
 
 llguidance's own limits do not cover all of a compilation: an ``allOf`` of 30 patterns grows by 80
 MB a second without an end, and a compilation cannot be cancelled. A grammar that passed the trial
-is compiled again in the server's own process.
+is compiled again in the server's process.
 """
 
 from __future__ import annotations
@@ -19,35 +19,29 @@ if TYPE_CHECKING:
     from pellucid.models.tokenizers.tokenizer import Tokenizer
 
 START_SECONDS = 10.0
-"""Processor time for the start of the process."""
 
 TRIAL_SECONDS = 1.0
-"""Processor time for a grammar. Those of real schemas are compiled in milliseconds."""
+"""Processor time for a grammar. The schemas of real tools are compiled in milliseconds."""
 
 MAX_ITEMS = 20_000
-"""Alternatives that are open at one place of an answer.
-A list of choices has as many as it has texts.
-"""
+"""Open alternatives at a position of an answer. A list of choices has as many as texts."""
 
 _MEMORY = 3 * 2**29
 """Address space of the process, of which the stack takes half a GiB."""
 
 
 def trial_process(tokenizer: Tokenizer) -> LimitedProcess:
-    """Return a process that compiles grammars for models with this tokenizer; it starts with the first one.
+    """Return a trial process for a tokenizer; the first trial starts the process.
 
-    Of the vocabulary it gets only the special tokens, which a grammar may name, and single bytes:
-    the cost of a grammar does not depend on the other tokens.
+    The process receives only bytes and the special tokens, which a grammar may name: the cost of a
+    grammar does not depend on the rest of the vocabulary.
     """
     first = {"size": tokenizer.vocab_size, "special": tokenizer.special, "eos": sorted(tokenizer.eos_ids)}
     return LimitedProcess(__name__, ["pellucid", "llguidance"], first, START_SECONDS)
 
 
 class _ByteWords:
-    """A vocabulary of bytes and special tokens, in the form that llguidance reads.
-
-    All other tokens are empty.
-    """
+    """A vocabulary of only bytes and special tokens, in llguidance's form."""
 
     def __init__(self, size: int, special: Mapping[str, int], eos: int) -> None:
         self.eos_token_id = eos
@@ -66,7 +60,11 @@ class _ByteWords:
 
 
 class _Trial:
-    """The handler in the process: the first message is the vocabulary, each further one a grammar; returns its error, or None."""
+    """The handler in the process.
+
+    The first message is the vocabulary. For each further message, a grammar, the answer is an error
+    or None.
+    """
 
     def __init__(self) -> None:
         self._tokenizer: LLTokenizer | None = None
@@ -81,18 +79,14 @@ class _Trial:
 
 
 def compile_grammar(tokenizer: LLTokenizer, text: str) -> LLMatcher:
-    """Return a matcher, perhaps one with an error, at the beginning of a grammar.
-
-    The caller needs a large stack.
-    """
+    """Return a matcher, perhaps with an error. The caller needs a large stack."""
     matcher = LLMatcher(
         tokenizer, text, log_level=0, limits=LLParserLimits(max_items_in_row=MAX_ITEMS, verbose_errors=False)
     )
     if not matcher.is_error():
-        matcher.compute_bitmask()  # the first one may be costly
+        matcher.compute_bitmask()  # The first mask may be costly.
     return matcher
 
 
 def main() -> None:
-    """Serve trials: the program of the process."""
     serve(_Trial(), _MEMORY)

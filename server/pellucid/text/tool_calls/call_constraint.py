@@ -1,4 +1,4 @@
-"""Holds the tool calls of an answer to the format of the model and to the schemas of the functions."""
+"""Constraints of tool calls to the call format and to the function schemas."""
 
 from __future__ import annotations
 
@@ -23,25 +23,22 @@ from pellucid.text.tool_calls.format_reader import FormatReader
 from pellucid.tokens import ChatQuery, Grammar, NamedTool
 
 MAX_SECONDS = 4.0
-"""Time to find out which functions of a request have schemas that no grammar can hold to."""
+"""Time limit for the search for functions with schemas that no grammar can enforce."""
 
 MAX_BEFORE_CALL = 1000
-"""Bytes at the beginning of an answer in which a call without tags is looked for."""
+"""Search window, in bytes from the beginning of an answer, for a call without tags."""
 
 MAX_KEPT = 16
-"""Lists of such functions that a model keeps for the next requests."""
+"""Cached search results per model."""
 
 _NAMED_OBJECT = re.compile(
     r'(?:\s|[,;\[\]]|```(?:json)?|</?tools>)*\{\s*"name"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"(?:arguments|parameters)"\s*:'
 )
-"""The beginning of a call without tags, alone, in a code block or after other such calls."""
+"""The beginning of a call without tags: alone, in a code block or after earlier calls."""
 
 
 class CallConstraint:
-    """Holds each call to its grammar, from where it has certainly begun to its end.
-
-    The rest of the answer is free.
-    """
+    """A constraint of each call from its certain beginning to its end; other text is free."""
 
     def __init__(self, tagged: TaggedStart | None, bare: BareStart | None) -> None:
         self._tagged = tagged
@@ -50,7 +47,6 @@ class CallConstraint:
 
     @property
     def hides_refused(self) -> bool:
-        """False, as for every grammar."""
         return False
 
     @property
@@ -59,15 +55,13 @@ class CallConstraint:
         return None if self._call is None else self._call.failure
 
     def allowed(self) -> TokenMask | None:
-        """Return the tokens that may come next in a call; outside of calls None, which allows every token."""
+        """Return the tokens that may come next in a call; outside of calls None (all tokens)."""
         return None if self._call is None else self._call.allowed()
 
     def forced(self) -> list[int]:
-        """Return the tokens that certainly come next."""
         return [] if self._call is None else self._call.forced()
 
     def advance(self, id: int) -> None:
-        """Advance over a token that was chosen."""
         if self._call is not None:
             self._call.advance(id)
             if self._call.may_end:
@@ -80,14 +74,12 @@ class CallConstraint:
 
 @dataclass(frozen=True, slots=True)
 class TaggedStart:
-    """The marker that begins a call, and the grammar of the call's rest."""
-
     tag_id: int
     rest: GrammarConstraint
 
 
 class BareStart:
-    """Watches an answer for calls without tags: objects with the name of a function and arguments, alone or in a code block.
+    """A watch for calls without tags: named objects, alone or in a code block.
 
     ``rest`` is the grammar of an object after ``{"name": "``.
     """
@@ -99,7 +91,7 @@ class BareStart:
         self._text = b""
 
     def advance(self, id: int) -> GrammarConstraint | None:
-        """Return the constraint for the rest of a call if this token has begun one."""
+        """Return the constraint for the rest of a call that this token has begun, or None."""
         if len(self._text) > MAX_BEFORE_CALL:
             return None
         self._text += self._tokenizer.token_bytes(id)
@@ -114,29 +106,25 @@ class BareStart:
 
 
 Kind = Literal["whole", "tagged", "bare"]
-"""The text that a grammar describes: a whole answer, or the rest of a call after its tag or after
-the beginning of its object.
+"""Scope of a grammar: a whole answer, or the rest of a call after its tag or after ``{"name": "``.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _Functions:
-    """The functions of a request that may be called, whether an answer has at most one call, and the request's ``cache_salt``."""
+    """The callable functions of a request; ``single`` allows at most one call per answer."""
 
     functions: tuple[OfferedFunction, ...]
     single: bool
     cache_salt: str
 
     def loosened(self, loose: Collection[str]) -> _Functions:
-        """Return the functions, those with these names loose."""
+        """Return a copy in which the named functions accept any JSON object."""
         return replace(self, functions=tuple(one.loose() if one.name in loose else one for one in self.functions))
 
 
 class CallConstraints:
-    """Makes the constraints for the calls of one model.
-
-    ``source`` is the text of its chat template.
-    """
+    """Call constraints for a model; ``source`` is the chat template."""
 
     def __init__(
         self, compiler: GrammarCompiler, tokenizer: Tokenizer, format: type[FormatReader], source: str
@@ -148,12 +136,13 @@ class CallConstraints:
         self._kept: OrderedDict[_Functions, frozenset[str]] = OrderedDict()
 
     async def constraint(self, query: ChatQuery, cache_salt: str = "") -> tuple[Constraint | None, frozenset[str]]:
-        """Return the constraint for the answer to a query with tools, and the functions whose arguments may be any JSON object.
+        """Return the constraint for an answer, and the names of loose functions.
 
-        A call that ``tool_choice`` demands is forced by a grammar of the whole answer. Otherwise
-        each call is held to its grammar from where the model has begun it: after a tag that is a
-        marker of the model, or before the arguments in an answer that is an object. Raises
-        InvalidRequestError for a strict function whose schema cannot be held to.
+        The arguments of a loose function may be any JSON object. If ``tool_choice`` demands a call,
+        a grammar covers the whole answer. Otherwise a call is constrained after its tag (a marker
+        of the model), or after ``{"name": "`` in an answer that is an object.
+
+        Raises InvalidRequestError for a strict function with an unenforceable schema.
         """
         wanted = _Functions(_callable_functions(query), query.single_call, cache_salt)
         loose = await self._loose_functions(wanted)
@@ -162,7 +151,7 @@ class CallConstraints:
             return await self._grammar(held, "whole"), loose
         try:
             return await self._free_until_call(query, held), loose
-        except GrammarRefusedError as error:  # too many functions, even with any object as arguments
+        except GrammarRefusedError as error:  # Too many functions, even as loose functions.
             _refuse_strict(held.functions, error.reason.rstrip("."))
             return None, frozenset([one.name for one in wanted.functions])
 
@@ -170,7 +159,7 @@ class CallConstraints:
         tag = self._tokenizer.special.get(self._format.tags[0])
         tagged = None if tag is None else TaggedStart(tag, await self._grammar(held, "tagged"))
         bare = None
-        # A tokenizer in a process of its own would make the engine wait.
+        # A tokenizer in a separate process would delay the engine.
         if self._format.bare_keys and not query.continues_text and not self._tokenizer.apart:
             bare = BareStart(self._tokenizer, [one.name for one in held.functions], await self._grammar(held, "bare"))
         return CallConstraint(tagged, bare)
@@ -179,7 +168,7 @@ class CallConstraints:
         return await self._compiler.constraint(await asyncio.to_thread(self._written, held, kind), held.cache_salt)
 
     async def _loose_functions(self, wanted: _Functions) -> frozenset[str]:
-        """Return the functions whose schemas no grammar can hold to: none, some that cannot be compiled even alone, or all."""
+        """Return the functions with unenforceable schemas."""
         loose = self._kept.get(wanted)
         if loose is not None:
             self._kept.move_to_end(wanted)
@@ -211,7 +200,6 @@ class CallConstraints:
         return frozenset(loose)
 
     async def _error(self, wanted: _Functions) -> str | None:
-        """Return why no grammar can hold to these functions, or None."""
         try:
             await self._compiler.matcher(await asyncio.to_thread(self._written, wanted, "tagged"), wanted.cache_salt)
         except GrammarRefusedError as error:
@@ -219,10 +207,6 @@ class CallConstraints:
         return None
 
     def _written(self, wanted: _Functions, kind: Kind) -> Grammar:
-        """Return a grammar.
-
-        Raises GrammarRefusedError for a schema that the format has no form for.
-        """
         rules = CallRules(wanted.functions, self._tokenizer.special, single=wanted.single)
         if kind == "bare":
             return rules.grammar(rules.rest_of_object(self._format.bare_keys))
@@ -231,7 +215,6 @@ class CallConstraints:
 
 
 def _refuse_strict(functions: Iterable[OfferedFunction], error: str) -> None:
-    """Raise InvalidRequestError if one of these functions, which cannot be held to because of this error, is strict."""
     for function in functions:
         if function.strict:
             sentence = f"The function {function.name!r} is strict, but its parameters cannot be enforced: {error}."
@@ -239,15 +222,14 @@ def _refuse_strict(functions: Iterable[OfferedFunction], error: str) -> None:
 
 
 def _callable_functions(query: ChatQuery) -> tuple[OfferedFunction, ...]:
-    """Return the functions that may be called.
-
-    Raises InvalidRequestError if ``tool_choice`` names another one.
-    """
     functions = tuple(OfferedFunction.of(tool) for tool in query.shown_tools)
     if not isinstance(query.tool_choice, NamedTool):
         return functions
     named = tuple(function for function in functions if function.name == query.tool_choice.name)
     if not named:
-        sentence = f"tool_choice names the function {query.tool_choice.name!r}, which is not among tools: send one of their names."
+        sentence = (
+            f"tool_choice names the function {query.tool_choice.name!r}, which is not among tools: "
+            "send one of their names."
+        )
         raise InvalidRequestError(sentence, param="tool_choice")
     return named

@@ -1,4 +1,4 @@
-"""Finds the tool calls of an answer while it is generated."""
+"""A reader that finds the tool calls of an answer during generation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ Format = type[FormatReader]
 
 
 def call_format(source: str, model: str) -> Format:
-    """Return the format of calls that a chat template asks the model for.
-
-    Raises InvalidRequestError if it cannot be read.
-    """
+    """Return the call format of a chat template; an unknown format is an InvalidRequestError."""
     if "[TOOL_CALLS]" in source:
         return Mistral
     if "<tool_call>" in source:
@@ -37,23 +34,22 @@ def call_format(source: str, model: str) -> Format:
 
 
 def call_ids(prompt: Sequence[int]) -> Callable[[int], str]:
-    """Return what gives each call of the answer to a prompt an id that no other call of its conversation has.
+    """Return a function that maps a call's index to an id.
 
-    Ids are nine letters or digits, as the templates of Mistral demand, and the same if the same
-    prompt is answered again.
+    An id is unique in the conversation and has nine letters or digits, as Mistral's templates
+    demand. The same prompt gives the same ids.
     """
     digest = sha256(",".join(map(str, prompt)).encode()).hexdigest()
     return lambda index: sha256(f"{digest} {index}".encode()).hexdigest()[:9]
 
 
 class CallReader:
-    """Is fed the tokens of an answer and returns the same tokens, some of them later, with the tool calls that they make up.
+    """A filter that takes the tokens of an answer and returns them, some later, with tool calls.
 
-    The tokens of a call have a ``part`` and no text. Text next to calls stays text, without the
-    white space around them. Tokens are held back while they may begin a call. With ``bare`` an
-    answer that is nothing but a call without tags is one too. With ``single`` the answer ends after
-    the first call, and ``closed`` is set then. ``special`` are the markers of the tokenizer. A tag
-    that is one of them counts only as that marker. ``call_id`` gives the id of a call by its index.
+    The tokens of a call have a ``part`` and no text. White space around calls is dropped. Tokens
+    are held back while they may begin a call. With ``bare`` an answer of only untagged calls counts
+    as calls. With ``single`` the answer ends after the first call, and ``closed`` is then set.
+    ``special`` holds the tokenizer's markers; a tag in ``special`` counts only as a marker.
     """
 
     def __init__(
@@ -78,14 +74,12 @@ class CallReader:
         next(self._reading)
 
     def feed(self, tokens: Iterable[Token]) -> list[Token]:
-        """Take the next tokens, and return those that are decided, in order."""
         if not self.closed:
             self._units.add(tokens)
             self._resume()
         return self._units.release(self._syntax.decided)
 
     def finish(self) -> list[Token]:
-        """Return the tokens that were held back, now that no more follow."""
         if not self.closed:
             self._syntax.ended = True
             self._resume()
@@ -120,7 +114,7 @@ class CallReader:
             syntax.at += 1
 
     def _calls(self, begin: int) -> Reading[bool]:
-        """Read the calls at the cursor; if there are none, the cursor is at ``begin`` again, the white space before it."""
+        """Read the calls at the cursor; without calls, reset the cursor to ``begin``."""
         self._units.own(begin, DROPPED)
         if (yield from self._format.calls()):
             self._syntax.hold = None
@@ -131,14 +125,14 @@ class CallReader:
         return False
 
     def _bare_answer(self) -> Reading[bool]:
-        """Read an answer that is nothing but calls without tags; for any other, the cursor is at the beginning again."""
+        """Read an answer of only untagged calls; otherwise reset the cursor to 0."""
         syntax = self._syntax
         syntax.hold = 0
         drafts = yield from self._format.bare_calls()
         if not drafts:
             syntax.at = 0
             return False
-        drafts[0].start = 0  # what is around the object belongs to the call
+        drafts[0].start = 0  # The text around the object belongs to the call.
         for draft in drafts[:1] if self._format.single else drafts:
             syntax.begin(draft)
         return True

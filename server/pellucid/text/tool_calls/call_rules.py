@@ -1,4 +1,4 @@
-"""Writes grammars of tool calls in llguidance's Lark syntax, so that a call keeps to its format and to the schema of its function."""
+"""Grammars of tool calls in llguidance's Lark syntax."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pellucid.tokens import Grammar
 Json = dict[str, Any]
 
 COMBINING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "patternProperties", "additionalProperties"})
-"""Keywords that may allow arguments which ``properties`` does not name."""
+"""Keywords that may allow arguments outside of ``properties``."""
 
 TEXTS = frozenset({"$comment", "description", "title"})
-"""Keywords that limit nothing."""
+"""Keywords without any restriction."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfferedFunction:
-    """A function that a model may call. ``schema`` is the JSON text of the schema of its arguments.
+    """A function that a model may call; ``schema`` is the argument schema as JSON text.
 
-    With ``strict`` a request is refused if its schema cannot be enforced.
+    A ``strict`` function is refused if the schema cannot be enforced.
     """
 
     name: str
@@ -32,7 +32,6 @@ class OfferedFunction:
 
     @classmethod
     def of(cls, tool: Mapping[str, Any]) -> OfferedFunction:
-        """Return the function of a tool in OpenAI's shape."""
         function = tool["function"]
         return cls(
             function["name"], json.dumps(argument_schema(function.get("parameters"))), bool(function.get("strict"))
@@ -40,21 +39,18 @@ class OfferedFunction:
 
     @property
     def arguments(self) -> Json:
-        """The schema of the arguments."""
         schema: Json = json.loads(self.schema)
         return schema
 
     def loose(self) -> OfferedFunction:
-        """Return the function with any JSON object as arguments."""
         return replace(self, schema=json.dumps({"type": "object"}))
 
 
 @dataclass(frozen=True, slots=True)
 class CallForm:
-    """The form of a call: the tag that begins it, if any, and an expression for the rest.
+    """The form of a call: an optional tag at the beginning, and an expression for the rest.
 
-    ``separator`` is an expression for the text between two calls; None if an answer has only one
-    such form.
+    ``separator`` is an expression between calls, or None if only one call is possible.
     """
 
     tag: str | None
@@ -63,10 +59,7 @@ class CallForm:
 
 
 class CallRules:
-    """The rules of a grammar in the making.
-
-    ``special`` are the markers of the tokenizer; other tags are written as text.
-    """
+    """Rules of a grammar under construction; tags outside of ``special`` (markers) are text."""
 
     def __init__(self, functions: Sequence[OfferedFunction], special: Mapping[str, int], *, single: bool) -> None:
         self.functions = functions
@@ -75,19 +68,18 @@ class CallRules:
         self._rules: list[str] = []
 
     def rule(self, expression: str, *, terminal: bool = False) -> str:
-        """Add a rule, and return its name. The text of a ``terminal`` is matched as a whole."""
+        """Add a rule, and return its name. A ``terminal`` is matched as a whole."""
         name = f"{'T' if terminal else 'r'}{len(self._rules)}"
         self._rules.append(f"{name}: {expression}")
         return name
 
     def tag(self, tag: str) -> str:
-        """Return an expression for a tag: a marker if the tokenizer has it as one, text otherwise."""
         return f"<[{self._special[tag]}]>" if tag in self._special else quoted(tag)
 
     def json(self, schema: Mapping[str, Any]) -> str:
         """Return an expression for a JSON value.
 
-        Raises GrammarRefusedError for a schema with a constant that would be rounded.
+        Raises GrammarRefusedError for a constant that llguidance would round.
         """
         inexact = inexact_constant(schema)
         if inexact is not None:
@@ -97,7 +89,10 @@ class CallRules:
         )
 
     def rest_of_object(self, keys: Iterable[str]) -> str:
-        """Return an expression for what follows ``{"name": "`` in the object of a call, whose arguments have one of these keys."""
+        """Return an expression for a call's object after ``{"name": "``.
+
+        ``keys`` are possible keys of the arguments.
+        """
         self._rules.append(f"SPACE: /{WHITESPACE}/")
         key = one_of(quoted(f'"{key}"') for key in keys)
         between = self.rule(f"SPACE? {quoted(',')} SPACE? {key} SPACE? {quoted(':')} SPACE?")
@@ -105,7 +100,7 @@ class CallRules:
         return f"{named} SPACE? {quoted('}')}"
 
     def any_object(self, arguments: str) -> str:
-        """Return an expression for an object with the name of a function and its arguments under the key ``arguments``."""
+        """Return an expression for a call's object; ``arguments`` is the key of the arguments."""
         return self.rule(one_of(self._object(function, arguments) for function in self.functions))
 
     def _object(self, function: OfferedFunction, arguments: str) -> str:
@@ -113,17 +108,15 @@ class CallRules:
         return f"{quoted(begin)} {self.json(function.arguments)} {quoted('}')}"
 
     def whole_answer(self, form: CallForm) -> Grammar:
-        """Return the grammar of an answer that consists of calls."""
         call = form.rest if form.tag is None else f"{self.tag(form.tag)} {form.rest}"
         return self.grammar(call if self.single or form.separator is None else f"{call} ({form.separator} {call})*")
 
     def grammar(self, start: str) -> Grammar:
-        """Return the grammar of a text that this expression describes."""
         return Grammar("grammar", "\n".join([f"start: {start}", *self._rules]), field="tools")
 
 
 def argument_schema(parameters: Mapping[str, Any] | None) -> Json:
-    """Return the schema of a function's arguments: an object with only the declared ones, unless the schema says otherwise."""
+    """Return the schema of the arguments; undeclared arguments are forbidden by default."""
     schema: Json = {**({"properties": {}} if parameters is None else _without_texts(parameters)), "type": "object"}
     return (
         schema | {"additionalProperties": False}
@@ -133,7 +126,7 @@ def argument_schema(parameters: Mapping[str, Any] | None) -> Json:
 
 
 def _without_texts(schema: Any) -> Any:
-    """Return a schema without the texts that are for the model, as only so many characters are compiled."""
+    """Return a schema without descriptions: the compiler limits the number of characters."""
     if isinstance(schema, list):
         return [_without_texts(item) for item in schema]
     if not isinstance(schema, Mapping):
@@ -143,5 +136,4 @@ def _without_texts(schema: Any) -> Any:
 
 
 def one_of(expressions: Iterable[str]) -> str:
-    """Return an expression for one of several."""
     return "(" + " | ".join(expressions) + ")"

@@ -1,7 +1,6 @@
-"""Reads the syntax that the formats of tool calls share: white space, tags, JSON strings and objects.
+"""Syntax that all formats of tool calls share: white space, tags, JSON strings and objects.
 
-The methods are generators. They yield when they need the next unit of an answer, and are resumed
-when there is more.
+The methods are generators, and yield to wait for further units of the answer.
 """
 
 from __future__ import annotations
@@ -15,20 +14,19 @@ from pellucid.text.tool_calls.token_units import CONTENT, TokenUnits
 
 T = TypeVar("T")
 Reading = Generator[None, None, T]
-"""A piece of reading that ends with a result."""
 
 END = "end of the answer"
-"""Takes the place of a unit after the last one."""
+"""The unit after the last unit."""
 
 ARGUMENTS = ("arguments", "parameters")
 
 
 @dataclass(slots=True)
 class Draft:
-    """A call that is being read. Until it has begun, it may still turn out to be text.
+    """A call that is being read. Before the beginning of the call, the units may still be text.
 
-    A ``live`` one begins as soon as its name is known and its arguments begin. ``offered`` limits
-    its name.
+    A ``live`` draft begins as soon as the name is known and the arguments begin. ``offered`` lists
+    the permitted names.
     """
 
     start: int
@@ -43,7 +41,7 @@ class Draft:
 class CallSyntax:
     """A cursor in the units of an answer.
 
-    Everything before ``hold``, or else before the cursor, is decided.
+    All units before ``hold`` are decided; without ``hold``, all units before the cursor.
     """
 
     def __init__(self, units: TokenUnits, markers: Collection[str], call_id: Callable[[int], str]) -> None:
@@ -57,13 +55,11 @@ class CallSyntax:
 
     @property
     def decided(self) -> int:
-        """The position up to which everything is decided."""
         return self.at if self.hold is None else self.hold
 
     # Calls.
 
     def begin(self, draft: Draft) -> None:
-        """Begin a call: it is one for certain."""
         assert draft.name is not None
         draft.index, self.begun = self.begun, self.begun + 1
         self._units.own(draft.start, draft.index)
@@ -75,7 +71,7 @@ class CallSyntax:
             self.hold = None
 
     def emit(self, draft: Draft, position: int, text: str) -> None:
-        """Add a piece of arguments to a call, which the unit at this position gives."""
+        """Add text from the unit at ``position`` to a call's arguments."""
         draft.has_arguments = True
         if draft.index is None and draft.live and draft.name is not None:
             self.begin(draft)
@@ -85,16 +81,12 @@ class CallSyntax:
             self._units.add_arguments(position, draft.index, text)
 
     def end(self) -> None:
-        """End a call: what follows is text again, unless another call begins."""
         self._units.own(self.at, CONTENT)
 
     # Units.
 
     def peek(self) -> Reading[str]:
-        """Return the unit at the cursor, or END.
-
-        Units without text are passed over, but not before it is known what follows.
-        """
+        """Return the unit at the cursor, or END, and skip empty units before the unit."""
         units, at = self._units.units, self.at
         while True:
             while at < len(units) and not units[at]:
@@ -105,7 +97,6 @@ class CallSyntax:
             yield
 
     def take(self, characters: str) -> Reading[bool]:
-        """Pass over one of these characters if it is next."""
         unit = yield from self.peek()
         if unit not in characters:
             return False
@@ -113,12 +104,11 @@ class CallSyntax:
         return True
 
     def spaces(self) -> Reading[None]:
-        """Pass over white space."""
         while (yield from self.peek()).isspace():
             self.at += 1
 
     def tag(self, *tags: str) -> Reading[str | None]:
-        """Pass over the first of these tags that is next: a marker if the tokenizer has it as one, text otherwise."""
+        """Pass over the first tag that is next; tags in ``markers`` must be markers."""
         unit = yield from self.peek()
         for tag in tags:
             if tag in self.markers:
@@ -130,7 +120,7 @@ class CallSyntax:
         return None
 
     def text(self, text: str) -> Reading[bool]:
-        """Pass over a text if it is next. While only its beginning has come, it is undecided."""
+        """Pass over a text if it is next. A partial match stays undecided."""
         begin, held = self.at, self.hold
         self.hold = begin if held is None else held
         for character in text:
@@ -142,7 +132,7 @@ class CallSyntax:
         return self.at > begin
 
     def until(self, *stops: str) -> Reading[str]:
-        """Pass over characters up to one of these units, a marker or the end, and return them."""
+        """Pass over and return characters up to a stop, a marker or the end."""
         out = ""
         while len(unit := (yield from self.peek())) == 1 and unit not in stops:
             out += unit
@@ -152,15 +142,14 @@ class CallSyntax:
     # JSON.
 
     def string(self) -> Reading[str | None]:
-        """Pass over a JSON string and return its value, or None if none is next."""
         characters = yield from self._string_characters()
         return None if characters is None else "".join(text for _, text in characters)
 
     def call_object(self, draft: Draft) -> Reading[bool]:
-        """Read an object with the name and the arguments of a call, and return whether it is one.
+        """Read an object with a call's name and arguments, and return whether the object is a call.
 
-        The call counts even if the object is not closed, or its arguments are not, once it has
-        begun. A draft with ``offered`` names may have no other fields, and arguments are required.
+        A call that has begun counts even if the object or the arguments are not closed. A draft
+        with ``offered`` names must have arguments and no further fields.
         """
         if not (yield from self.take("{")):
             return False
@@ -180,11 +169,11 @@ class CallSyntax:
         return draft.name is not None and draft.has_arguments
 
     def value(self, draft: Draft | None) -> Reading[bool]:
-        """Pass over a JSON object or array by its brackets outside of strings; it is the arguments of ``draft``, if there is one."""
+        """Pass over a JSON object or array, and add its text to the arguments of ``draft``."""
         depth, in_string, escaped = 0, False, False
         while True:
             unit = yield from self.peek()
-            if len(unit) > 1:  # a tag, or the end
+            if len(unit) > 1:  # A tag or the end.
                 return False
             if draft is not None:
                 self.emit(draft, self.at, json.dumps(unit)[1:-1] if in_string and unit < " " else unit)
@@ -206,7 +195,6 @@ class CallSyntax:
         return (yield from self.take(bracket))
 
     def _member(self, draft: Draft, key: str) -> Reading[bool]:
-        """Read the value of a key of a call's object, and return whether it is a possible one."""
         if key == "name":
             draft.name = yield from self.string()
             if draft.name and draft.live and draft.has_arguments:
@@ -224,7 +212,7 @@ class CallSyntax:
         return bool((yield from self.until(",", "}")))
 
     def _arguments(self, draft: Draft) -> Reading[bool]:
-        """Read the arguments of a call: an object, a string that contains one, or null for none."""
+        """Read the arguments of a call: an object, a string with an object, or null."""
         unit = yield from self.peek()
         if unit == "{":
             return (yield from self.value(draft))
@@ -238,7 +226,7 @@ class CallSyntax:
         return (yield from self.text("null"))
 
     def _string_characters(self) -> Reading[list[tuple[int, str]] | None]:
-        """Pass over a JSON string, and return its characters with the positions of their last units; None if none is next."""
+        """Pass over a JSON string; return its characters with the positions of their last units."""
         if not (yield from self.take('"')):
             return None
         raw: list[tuple[int, str]] = []
@@ -256,7 +244,7 @@ class CallSyntax:
 
 
 def _is_partial_escape(text: str) -> bool:
-    """Return whether this is the beginning of an escape; a first half of a surrogate pair is one too."""
+    """Return whether the text begins an escape; half a surrogate pair is a beginning, too."""
     if text[0] != "\\":
         return False
     if text[1:2] != "u":
@@ -270,6 +258,6 @@ def _decoded(raw: Iterable[tuple[int, str]]) -> list[tuple[int, str]] | None:
     try:
         decoded = [(position, json.loads(f'"{text}"', strict=False)) for position, text in raw]
         "".join(text for _, text in decoded).encode()
-    except ValueError:  # a wrong escape, or half of a surrogate pair
+    except ValueError:  # A wrong escape, or half of a surrogate pair.
         return None
     return decoded

@@ -1,4 +1,4 @@
-"""Collects the tool calls of an answer from its tokens, with the probability of each argument."""
+"""The tool calls of an answer, with the probability of each argument."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pellucid.tokens import Token, ToolCall
 class CallDetails:
     """A tool call of an answer.
 
-    ``complete``: its arguments are a JSON object. ``enforced``: a grammar held them to the
-    function's schema. ``probabilities`` and ``tokens`` have the probability of each value in the
-    arguments and the places of its tokens, by the value's JSON pointer.
+    ``complete``: the arguments are a JSON object. ``enforced``: a grammar constrained the arguments
+    to the function's schema. ``probabilities`` and ``tokens`` map the JSON pointer of each value to
+    its probability and to token indices.
     """
 
     call: ToolCall
@@ -29,7 +29,7 @@ class CallDetails:
 
 
 def call_details(tokens: Sequence[Token], loose_functions: Collection[str]) -> list[CallDetails]:
-    """Return the details of the calls that these tokens make up, in order; no grammar holds ``loose_functions`` to their schema."""
+    """Return the details of the calls; ``loose_functions`` are never ``enforced``."""
     return [
         CallDetails(
             call,
@@ -43,7 +43,6 @@ def call_details(tokens: Sequence[Token], loose_functions: Collection[str]) -> l
 
 
 def calls_of(tokens: Iterable[Token]) -> list[ToolCall]:
-    """Return the calls that these tokens make up, in order."""
     calls: list[ToolCall] = []
     pieces: list[list[str]] = []
     for token in tokens:
@@ -56,10 +55,7 @@ def calls_of(tokens: Iterable[Token]) -> list[ToolCall]:
 
 
 def is_whole(call: ToolCall) -> bool:
-    """Return whether the arguments are a JSON object.
-
-    They may not be if the answer ended too early, or the model made a mistake.
-    """
+    """Return whether the arguments are a JSON object, despite early ends and mistakes."""
     try:
         return isinstance(json.loads(call.arguments), dict)
     except (ValueError, RecursionError):
@@ -67,7 +63,6 @@ def is_whole(call: ToolCall) -> bool:
 
 
 def is_enforced(tokens: Iterable[Token], index: int) -> bool:
-    """Return whether a grammar held the arguments of a call to their form."""
     return all(
         token.grammar is not None
         for token in tokens
@@ -77,10 +72,9 @@ def is_enforced(tokens: Iterable[Token], index: int) -> bool:
 
 
 def field_probabilities(tokens: Sequence[Token], index: int) -> dict[str, float]:
-    """Return the probability of each value in the arguments of a call, by its JSON pointer; none if they are not valid JSON.
+    """Return the probability of each argument value by JSON pointer; empty for invalid JSON.
 
-    It is the product of the model's own probabilities of the tokens that contain a part of the
-    value, without those that a grammar forced.
+    Each probability is the product of the model's token probabilities, without forced tokens.
     """
     logprobs = [0.0 if token.logprob is None or _is_forced(token) else token.logprob for token in tokens]
     return {
@@ -90,10 +84,9 @@ def field_probabilities(tokens: Sequence[Token], index: int) -> dict[str, float]
 
 
 def argument_tokens(tokens: Sequence[Token], index: int) -> dict[str, list[int]]:
-    """Return the places of the tokens that contain a part of each value in the arguments of a call, by the value's JSON pointer.
+    """Return the token indices of each argument value by JSON pointer; empty for invalid JSON.
 
-    The opening quote of a text does not count as a part of it, but the closing one does, because it
-    decides that the text is complete. There are none if the arguments are not valid JSON.
+    The closing quote of a text counts, because it decides that the text is complete.
     """
     places: list[tuple[int, int, int]] = []
     arguments = ""
@@ -109,7 +102,7 @@ def argument_tokens(tokens: Sequence[Token], index: int) -> dict[str, list[int]]
         while first and places[first - 1][:2] == (
             span.begin,
             span.begin,
-        ):  # a token that holds a part of the first character
+        ):  # A token with a part of the first character.
             first -= 1
         last = bisect_left(places, span.end, first, key=lambda place: place[0])
         fields[span.pointer] = [place for _, _, place in places[first:last]]

@@ -1,4 +1,4 @@
-"""Defines what one format of tool calls offers: how calls are read, and the form that a grammar gives them."""
+"""The interface of a tool call format."""
 
 from __future__ import annotations
 
@@ -11,23 +11,18 @@ from pellucid.text.tool_calls.call_syntax import END, CallSyntax, Draft, Reading
 
 
 class FormatReader(ABC):
-    """Reads the calls of one format.
-
-    ``schemas`` are the parameters of the offered functions by name.
+    """A reader of calls; ``schemas`` maps function names to parameters.
 
     With ``single`` a reader stops right after the first call.
     """
 
     tags: ClassVar[tuple[str, ...]]
-    """The tags of the format, which are markers in most tokenizers."""
+    """The tags of the format, markers in most tokenizers."""
 
     first_characters: ClassVar[str]
-    """The first characters of tags, with which a call may begin."""
 
     bare_keys: ClassVar[tuple[str, ...]] = ()
-    """The keys that the arguments of a call without tags may have; none if the format has no such
-    calls.
-    """
+    """Keys for the arguments of a call without tags; empty if all calls have tags."""
 
     def __init__(self, syntax: CallSyntax, schemas: Mapping[str, Mapping[str, Any]], *, single: bool) -> None:
         self.syntax = syntax
@@ -36,20 +31,20 @@ class FormatReader(ABC):
 
     @abstractmethod
     def calls(self) -> Reading[bool]:
-        """Read one call or several at the cursor, and return whether there is one; if not, the cursor may be anywhere."""
+        """Read calls, and return whether any was found; otherwise, the cursor is undefined."""
 
     def bare_calls(self) -> Reading[list[Draft]]:
-        """Read an answer that consists of calls without tags; return no calls for any other answer."""
+        """Read an answer of only untagged calls; return [] for any different answer."""
         yield from ()
         return []
 
     @staticmethod
     @abstractmethod
     def form(rules: CallRules, template: str) -> CallForm:
-        """Return the form of calls as the model's chat template writes them."""
+        """Return the form of calls in the model's chat template."""
 
     def several(self, start: int, separators: str) -> Reading[bool]:
-        """Read objects with these characters between them, and return whether there is one."""
+        """Read objects between separators, and return whether any was found."""
         syntax, count = self.syntax, 0
         while True:
             yield from syntax.spaces()
@@ -68,7 +63,7 @@ class FormatReader(ABC):
         return count > 0
 
     def bare_objects(self, separators: str) -> Reading[list[Draft]]:
-        """Read objects of offered functions, or an array of them; return no calls if there is anything else."""
+        """Read objects of offered functions, or an array of objects; otherwise return []."""
         syntax, drafts = self.syntax, []
         yield from syntax.spaces()
         in_array = yield from syntax.take("[")
@@ -87,7 +82,7 @@ class FormatReader(ABC):
         return drafts
 
     def closing(self, tag: str) -> Reading[None]:
-        """Pass over a closing tag, which may be missing, and the white space before it."""
+        """Pass over the optional closing tag and the white space before the tag."""
         if self.single:
             return
         syntax, end = self.syntax, self.syntax.at
@@ -98,6 +93,5 @@ class FormatReader(ABC):
         syntax.hold = None
 
     def at_end(self) -> Reading[bool]:
-        """Pass over white space, and return whether the answer ends there."""
         yield from self.syntax.spaces()
         return (yield from self.syntax.peek()) == END

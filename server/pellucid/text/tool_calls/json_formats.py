@@ -1,8 +1,4 @@
-"""Reads, and gives to grammars, the formats that write a tool call as JSON: those of Hermes and Qwen, Llama 3 and Mistral.
-
-Each reader returns whether at least one call is at the cursor; otherwise the cursor may be
-anywhere.
-"""
+"""The tool call formats in JSON: Hermes and Qwen, Llama 3 and Mistral."""
 
 from __future__ import annotations
 
@@ -12,16 +8,15 @@ from pellucid.text.tool_calls.call_syntax import ARGUMENTS, Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
 
 BARE_BLOCKS = {"```json": "```", "```": "```", "<tools>": "</tools>", "<tool_call>": "</tool_call>"}
-"""What a Qwen model may put around an object instead of its markers, and how that ends."""
+"""A Qwen model's replacements of its markers: opening and ending."""
 
 LINE = "\n"
 
 
 class Hermes(FormatReader):
-    """``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``, as Hermes and Qwen2.5 write it.
+    """``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``, by Hermes and Qwen2.5.
 
-    Small models, above all Qwen2.5-Coder, also write the object in a code block, between other tags
-    or bare.
+    Small models, above all Qwen2.5-Coder, also write the object bare or in a code block.
     """
 
     tags = ("<tool_call>", "</tool_call>")
@@ -29,7 +24,6 @@ class Hermes(FormatReader):
     bare_keys = ARGUMENTS
 
     def calls(self) -> Reading[bool]:
-        """Read the call at the cursor."""
         draft = Draft(self.syntax.at)
         if not (yield from self.syntax.tag("<tool_call>")):
             return False
@@ -41,18 +35,16 @@ class Hermes(FormatReader):
 
     @staticmethod
     def form(rules: CallRules, template: str) -> CallForm:
-        """Return the form of calls, with line ends inside the tags."""
         rest = f"{quoted(LINE)} {rules.any_object('arguments')} {quoted(LINE)} {rules.tag('</tool_call>')}"
         return CallForm("<tool_call>", rest, quoted(LINE))
 
     def bare_calls(self) -> Reading[list[Draft]]:
-        """Read an answer that consists of objects, alone or in blocks; return no calls for any other answer."""
         drafts: list[Draft] = []
         while not (yield from self.at_end()):
             opened = None
             for block in BARE_BLOCKS:
                 if block in self.tags and block not in self.syntax.markers:
-                    continue  # it is read as a tag
+                    continue  # The block is read as a tag.
                 if (yield from self.syntax.text(block)):
                     opened = block
                     break
@@ -70,14 +62,13 @@ class Hermes(FormatReader):
 
 
 class Llama(FormatReader):
-    """A bare ``{"name": ..., "parameters": {...}}``, perhaps after ``<|python_tag|>``, as Llama 3 writes it."""
+    """``{"name": ..., "parameters": {...}}``, perhaps after ``<|python_tag|>``, by Llama 3."""
 
     tags = ("<|python_tag|>",)
     first_characters = "<"
     bare_keys = ARGUMENTS
 
     def calls(self) -> Reading[bool]:
-        """Read the calls after the tag at the cursor."""
         start = self.syntax.at
         if not (yield from self.syntax.tag("<|python_tag|>")):
             return False
@@ -85,23 +76,24 @@ class Llama(FormatReader):
 
     @staticmethod
     def form(rules: CallRules, template: str) -> CallForm:
-        """Return the form of a single call without a tag, as the templates allow only one."""
+        """Return the form of a single call without a tag: Llama's templates allow one call."""
         return CallForm(None, rules.any_object("parameters"))
 
     def bare_calls(self) -> Reading[list[Draft]]:
-        """Read an answer that consists of objects; return no calls for any other answer."""
         found = yield from self.bare_objects(";,")
         return found if (yield from self.at_end()) else []
 
 
 class Mistral(FormatReader):
-    """``[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]``, or ``[TOOL_CALLS]name[ARGS]{...}`` in newer models."""
+    """``[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]``.
+
+    Newer models write ``[TOOL_CALLS]name[ARGS]{...}``.
+    """
 
     tags = ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]")
     first_characters = "["
 
     def calls(self) -> Reading[bool]:
-        """Read the calls after the tag at the cursor."""
         syntax, draft = self.syntax, Draft(self.syntax.at)
         if not (yield from syntax.tag("[TOOL_CALLS]")):
             return False
@@ -122,7 +114,6 @@ class Mistral(FormatReader):
 
     @staticmethod
     def form(rules: CallRules, template: str) -> CallForm:
-        """Return the form with a tag before the arguments, for templates that have it, or else the array."""
         tag = "[TOOL_CALLS]"
         if "[ARGS]" in template:
             id = f"{rules.tag('[CALL_ID]')} /[a-zA-Z0-9]{{9}}/ " if "[CALL_ID]" in template else ""

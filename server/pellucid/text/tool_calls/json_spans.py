@@ -1,4 +1,4 @@
-"""Finds where each value of a JSON text is written."""
+"""The character spans of the values in a JSON text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _SCALAR = re.compile(r"[^\s,\]}]+")
 
 @dataclass(frozen=True, slots=True)
 class JsonSpan:
-    """A value by its JSON pointer (RFC 6901), and the characters that decide it: for a text its contents and its closing quote."""
+    """A value's JSON pointer (RFC 6901), and the characters that decide the value.
+
+    For a text: the contents and the closing quote.
+    """
 
     pointer: str
     begin: int
@@ -21,7 +24,7 @@ class JsonSpan:
 
 
 def json_spans(text: str) -> list[JsonSpan]:
-    """Return the texts, numbers, constants and empty objects and arrays of a JSON text, in order; none if it is not valid."""
+    """Return the spans of texts, numbers, constants and empty containers; [] for invalid JSON."""
     spans: list[JsonSpan] = []
     try:
         json.loads(text)
@@ -32,7 +35,6 @@ def json_spans(text: str) -> list[JsonSpan]:
 
 
 def _add_value(text: str, at: int, pointer: str, spans: list[JsonSpan]) -> int:
-    """Add the spans of the value at this position, and return the position after it."""
     at = _skip_spaces(text, at)
     if text[at] not in "{[":
         is_text = text[at] == '"'
@@ -50,7 +52,7 @@ def _add_value(text: str, at: int, pointer: str, spans: list[JsonSpan]) -> int:
         if keyed:
             end = _end(_STRING, text, at)
             key = json.loads(text[at:end])
-            at = _skip_spaces(text, end) + 1  # the colon
+            at = _skip_spaces(text, end) + 1  # The colon.
         at = _skip_spaces(text, _add_value(text, at, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", spans))
         if text[at] in "}]":
             return at + 1

@@ -1,4 +1,4 @@
-"""Reads, and gives to grammars, the format of Qwen3-Coder, which writes a tool call in tags."""
+"""The tool call format of Qwen3-Coder, with tags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pellucid.text.tool_calls.call_syntax import Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
 
 Characters = list[tuple[int, str]]
-"""Characters with their positions."""
 
 LINE = "\n"
 VALUE_END = "\n</parameter>\n"
@@ -21,22 +20,22 @@ VALUE_END = "\n</parameter>\n"
 TAG_IN_TEXT = r"<\/parameter>|<parameter=|<\/function>"
 
 MAX_REFERENCES = 8
-"""References to references that are followed."""
+"""Maximum length of a followed chain of references."""
 
 PYTHON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
 
 class Qwen3Coder(FormatReader):
-    """``<tool_call><function=name><parameter=key>value</parameter></function></tool_call>``, with line ends in between.
+    """``<tool_call><function=f><parameter=key>value</parameter></function></tool_call>`` on lines.
 
-    A value is a text if the schema of its parameter says so, or if it is no JSON.
+    A value is a text if the parameter's schema allows texts, or if the value is not JSON.
     """
 
     tags = ("<tool_call>", "</tool_call>")
     first_characters = "<"
 
     def calls(self) -> Reading[bool]:
-        """Read the call at the cursor; its outer tags may be missing if it is one of an offered function."""
+        """Read the call at the cursor; a call of an offered function may lack the outer tags."""
         syntax, draft = self.syntax, Draft(self.syntax.at)
         tagged = yield from syntax.tag("<tool_call>")
         yield from syntax.spaces()
@@ -52,7 +51,6 @@ class Qwen3Coder(FormatReader):
 
     @staticmethod
     def form(rules: CallRules, template: str) -> CallForm:
-        """Return the form of calls whose parameters come in the order of the schema."""
         wrong = next((function.name for function in rules.functions if not _is_name(function.name)), None)
         if wrong is not None:
             raise _no_form(f"the name {wrong!r}")
@@ -64,15 +62,12 @@ class Qwen3Coder(FormatReader):
         return CallForm("<tool_call>", rest, quoted(LINE))
 
     def _parameters(self, draft: Draft) -> Reading[None]:
-        """Read the parameters and the end of the function.
-
-        If it is missing after whole parameters, the call counts as whole.
-        """
+        """Read the parameters and the optional end of the function."""
         syntax, separator = self.syntax, ""
         schema = self.schemas.get(draft.name or "", {})
         while True:
             end = syntax.at
-            syntax.hold = end - 1  # the last unit may have to close the arguments
+            syntax.hold = end - 1  # The last unit may have to close the arguments.
             yield from syntax.spaces()
             if not (yield from syntax.text("<parameter=")):
                 break
@@ -95,7 +90,7 @@ class Qwen3Coder(FormatReader):
         syntax.hold = None
 
     def _value(self) -> Reading[Characters | None]:
-        """Read a value and its closing tag, which may be missing; return None if the answer ends first."""
+        """Read a value and its optional closing tag; return None if the answer ends first."""
         syntax, characters = self.syntax, Characters()
         while len(unit := (yield from syntax.peek())) == 1:
             position = syntax.at
@@ -142,7 +137,6 @@ def _parameters(rules: CallRules, function: OfferedFunction) -> str:
 
 
 def _value(rules: CallRules, schema: dict[str, Any], shared: dict[str, Any]) -> str:
-    """Return an expression for a value and its closing tag."""
     schema = _resolved(schema, shared)
     limits = {keyword: value for keyword, value in schema.items() if keyword not in ("default", "examples")}
     if limits == {"type": "string"}:
@@ -161,7 +155,7 @@ def _value(rules: CallRules, schema: dict[str, Any], shared: dict[str, Any]) -> 
 
 
 def _resolved(schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema that a schema of nothing but a reference refers to."""
+    """Return the target of a schema that is only a reference."""
     for _ in range(MAX_REFERENCES):
         if schema.keys() != {"$ref"}:
             break
@@ -176,17 +170,14 @@ def _resolved(schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _free_text(rules: CallRules) -> str:
-    """Return an expression for a text up to its closing tag, without a tag inside."""
     return rules.rule(f"(/(?s:.*)/ & ~/(?s:.*)({TAG_IN_TEXT})(?s:.*)/) {quoted(VALUE_END)}", terminal=True)
 
 
 def _is_name(text: str) -> bool:
-    """Return whether a name can be part of a tag."""
     return re.fullmatch(r"[^<>\n]+", text) is not None and text == text.strip()
 
 
 def _is_plain(text: object) -> bool:
-    """Return whether a value is a text that the reader would not take for a tag or another value."""
     return isinstance(text, str) and re.search(TAG_IN_TEXT.replace("\\/", "/"), text) is None
 
 
@@ -195,9 +186,9 @@ def _no_form(what: str) -> GrammarRefusedError:
 
 
 def _written(value: Characters, before: int, schema: Mapping[str, Any] | None) -> Characters:
-    """Return a value as JSON, with the position that each piece comes from.
+    """Return a value as JSON, with the source position of each piece.
 
-    One line end on each side is not part of it.
+    A line end at the beginning and at the end does not belong to the value.
     """
     begin, end = 0, len(value)
     if begin < end and value[begin][1] == "\n":
@@ -222,7 +213,6 @@ def _schema_of(parameters: Mapping[str, Any], key: str) -> Mapping[str, Any] | N
 
 
 def _is_text(schema: Mapping[str, Any] | None) -> bool:
-    """Return whether a schema allows texts."""
     if schema is None:
         return False
     type, enum = schema.get("type"), schema.get("enum")

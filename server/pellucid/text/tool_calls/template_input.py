@@ -1,4 +1,4 @@
-"""Prepares messages with tool calls, and the functions that a model may call, for a chat template."""
+"""Messages and tools for chat templates."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pellucid.tokens import Message, ToolCall
 Json = dict[str, Any]
 
 MAX_DEPTH = 64
-"""The most levels of tools and arguments. JSON schemas of real tools have fewer than ten."""
+"""Maximum depth of tools and arguments. JSON schemas of real tools have fewer than ten levels."""
 
 
 def template_message(message: Message) -> Json:
-    """Return a message as templates read it: only the fields that it has, and the arguments of calls as objects.
+    """Return a message for a template, without empty fields, with arguments as objects.
 
     Raises InvalidRequestError for arguments that are not a JSON object.
     """
@@ -31,17 +31,15 @@ def template_message(message: Message) -> Json:
 
 
 def template_tools(tools: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """Return functions with the fields that models were trained with, in that order.
+    """Return functions with the fields, and the order of fields, of the models' training.
 
-    ``strict`` is not for the model and left out.
-
-    Raises InvalidRequestError for one that is not in OpenAI's shape.
+    ``strict`` is not for the model, and omitted. Raises InvalidRequestError for a wrong shape.
     """
     return [_template_tool(number, tool) for number, tool in enumerate(tools)]
 
 
 def check_template(source: str, model: str, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> None:
-    """Raise InvalidRequestError for tools, calls or results that a template does not mention, and so would drop silently."""
+    """Raise InvalidRequestError for tools, calls or results that a template would silently drop."""
     no_place = f"The chat template of {model} has no place for"
     if tools and "tools" not in source:
         raise InvalidRequestError(f"{no_place} tools: omit tools, or use another model.", param="tools")
@@ -56,7 +54,7 @@ def check_template(source: str, model: str, messages: Sequence[Message], tools: 
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Yield every string of a JSON value, the keys of objects included, in any order."""
+    """Yield every string and every key of a JSON value, in any order."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -69,7 +67,7 @@ def strings_in(value: object) -> Iterator[str]:
 
 
 def map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a JSON value with every string changed, the keys of objects included."""
+    """Return a JSON value with all strings and keys changed."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
@@ -95,7 +93,6 @@ def _arguments(call: ToolCall) -> Json:
 
 
 def _is_deep(value: object) -> bool:
-    """Return whether a value has more levels than are read."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -108,7 +105,10 @@ def _is_deep(value: object) -> bool:
 
 
 def _wrong_arguments(call: ToolCall, reason: str) -> InvalidRequestError:
-    sentence = f"The arguments of the call of {call.name!r} are not the text of a JSON object ({reason}): send one, such as {{}}."
+    sentence = (
+        f"The arguments of the call of {call.name!r} are not the text of a JSON object ({reason}): "
+        "send one, such as {}."
+    )
     return InvalidRequestError(sentence, param="messages")
 
 

@@ -1,4 +1,4 @@
-"""Splits tokens into units that a reader of tool calls looks at one by one, and puts the tokens together again with what was found."""
+"""Tokens of an answer as single units, and the tokens with the calls found in the units."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from dataclasses import dataclass, replace
 from pellucid.tokens import CallDelta, CallPart, Token
 
 CONTENT = -1
-"""The owner of units that belong to the message's text. Units of a call are owned by its index."""
+"""Owner of the message's text. The owner of a call's units is the call's index."""
 
 DROPPED = -2
-"""The owner of white space around calls, which belongs to nothing."""
+"""Owner of white space around calls."""
 
 
 @dataclass(slots=True)
 class _Addition:
-    """The contribution of a unit to a call."""
-
     index: int
     arguments: str = ""
     id: str | None = None
@@ -26,23 +24,21 @@ class _Addition:
 
 
 class TokenUnits:
-    """The units of an answer so far: single characters, whole tags that are markers, and "" for a token without text.
+    """The units of an answer: characters, tags that are markers, and "" for empty tokens.
 
-    A token is released when all of its units lie before a position up to which everything is
-    decided.
+    A token is released when all units of the token are decided.
     """
 
     def __init__(self, tags: Mapping[int, str]) -> None:
         self.units: list[str] = []
         self._tags = tags
         self._waiting: deque[tuple[Token, int, int]] = deque()
-        self._owners: deque[tuple[int, int]] = deque()  # (from this position on, owner), in order
+        self._owners: deque[tuple[int, int]] = deque()  # (First position, owner), in order.
         self._owner = CONTENT
         self._additions: dict[int, list[_Addition]] = {}
         self._partial: set[int] = set()
 
     def add(self, tokens: Iterable[Token]) -> None:
-        """Add the units of the next tokens."""
         for token in tokens:
             begin = len(self.units)
             tag = self._tags.get(token.id)
@@ -52,19 +48,18 @@ class TokenUnits:
             self._waiting.append((token, begin, len(self.units)))
 
     def own(self, position: int, owner: int) -> None:
-        """Let all units from a position on belong to this owner, up to the next call of this method."""
+        """Assign all units from ``position`` on to ``owner``, until the next assignment."""
         while self._owners and self._owners[-1][0] >= position:
             self._owners.pop()
         self._owners.append((position, owner))
 
     def name_call(self, position: int, index: int, id: str, name: str) -> None:
-        """Note that a call begins with this unit."""
         self._additions.setdefault(position, []).append(_Addition(index, id=id, name=name))
 
     def add_arguments(self, position: int, index: int, text: str) -> None:
-        """Note that a unit adds a piece to the arguments of a call.
+        """Add a unit's text to a call's arguments.
 
-        So do the tokens before it that hold a part of its character.
+        Earlier tokens with a part of the same character belong to the call, too.
         """
         before = position - 1
         while before in self._partial:
@@ -74,7 +69,7 @@ class TokenUnits:
         self._additions.setdefault(position, []).append(_Addition(index, text))
 
     def release(self, decided: int) -> list[Token]:
-        """Return the tokens all of whose units lie before this position, and that were not returned yet."""
+        """Return the waiting tokens with all units before ``decided``."""
         out = []
         while self._waiting and self._waiting[0][2] <= decided:
             out.append(self._released(*self._waiting.popleft()))
@@ -98,7 +93,6 @@ class TokenUnits:
 
 
 def _merged(additions: Iterable[_Addition]) -> tuple[CallDelta, ...]:
-    """Return one delta for each call."""
     calls: dict[int, _Addition] = {}
     for one in additions:
         call = calls.setdefault(one.index, _Addition(one.index))
