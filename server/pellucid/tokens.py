@@ -1,8 +1,7 @@
-"""The types that all packages share: a token with its probabilities, sampling parameters, and the end of a generation.
+"""The types shared by all packages: tokens with probabilities, queries and results.
 
 This file imports nothing else of Pellucid. Logprobs are natural logarithms of the model's own
-distribution, before any sampler changes it, for every token: generated or read, streamed or not,
-chat or infill.
+distribution, before any sampler, for all tokens: generated or read, streamed or not.
 """
 
 from __future__ import annotations
@@ -18,20 +17,18 @@ TINIEST = 1e-300
 """Replaces a probability of 0 in a logarithm."""
 
 MAX_ALTERNATIVES = 20
-"""The most alternatives of one token (OpenAI's own limit for ``top_logprobs``)."""
+"""Maximum number of alternatives per token (OpenAI's limit for ``top_logprobs``)."""
 
 MAX_OUTCOMES = 5_000
-"""The most suggestions of one report that were shown, and the most that were accepted."""
+"""Maximum number of shown, and of accepted, suggestions in a report."""
 
 ADAPTER_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?"
-"""The names that an adapter may have.
-File names are made of them: some systems allow no long ones, or none that end in a dot.
+"""Permitted adapter names. File names contain these, and some systems forbid long names and a final
+dot.
 """
 
 
 class FinishReason(StrEnum):
-    """The reason why a generation ended."""
-
     STOP = "stop"
     LENGTH = "length"
     CANCELLED = "cancelled"
@@ -41,7 +38,7 @@ class FinishReason(StrEnum):
 
 
 class Priority(IntEnum):
-    """The order in which requests are served; lower numbers come first."""
+    """The order of serving requests; lower numbers come first."""
 
     COMPLETION = 0
     CHAT = 1
@@ -55,10 +52,7 @@ def _require(name: str, value: object, holds: bool, rule: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One token that the model could have generated.
-
-    ``text`` is its bytes decoded as UTF-8 on their own, with U+FFFD for incomplete characters.
-    """
+    """A possible token; ``text`` has U+FFFD for incomplete characters."""
 
     id: int
     text: str
@@ -68,7 +62,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class CallDelta:
-    """A token's contribution to a tool call: the first one has its ``id`` and ``name``, and all have a piece of its arguments."""
+    """A token's part of a tool call; only the first part of a call has ``id`` and ``name``."""
 
     index: int
     arguments: str = ""
@@ -78,7 +72,7 @@ class CallDelta:
 
 @dataclass(frozen=True, slots=True)
 class CallPart:
-    """The tool call that a token belongs to, by its index, and what the token adds to calls; for most tokens that is one delta or none."""
+    """The index of the tool call that contains a token, and the token's deltas."""
 
     call: int
     deltas: tuple[CallDelta, ...] = ()
@@ -86,11 +80,12 @@ class CallPart:
 
 @dataclass(frozen=True, slots=True)
 class GrammarScore:
-    """The effect of a grammar on the choice of one token.
+    """The effect of a grammar on the choice of a token.
 
-    ``mass`` is the model's own probability of all tokens that the grammar allowed here together,
-    ``allowed`` their number, and ``logprob`` that of the token among them. The lower the mass, the
-    more the grammar changed what the model would have said.
+    Attributes:
+        mass: The model's probability of all allowed tokens together. A low mass is a strong effect.
+        allowed: The number of allowed tokens.
+        logprob: The token's logprob relative to the allowed tokens.
     """
 
     mass: float
@@ -99,33 +94,33 @@ class GrammarScore:
 
     @property
     def forced(self) -> bool:
-        """True if the grammar allowed no other token."""
         return self.allowed == 1
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token, generated or read, and its place in the model's distribution.
+    """A generated or read token, and its place in the model's distribution.
 
-    ``position`` counts from the first token of the prompt. ``text`` is the text that this token
-    completes: a character that is split between tokens is in the text of the token that finishes
-    it, so that the texts of consecutive tokens join to the whole text, while ``bytes`` are always
-    the token's true bytes. The first token of a prompt follows nothing: its ``logprob``, ``rank``
-    and ``entropy`` (in nats) are None. An engine elsewhere may not report the entropy of other
-    tokens: ``entropy`` is None, and ``entropy_range`` bounds the exact entropy (least, most), in
-    nats. It is None if the entropy is exact or nothing is known about it. ``rank`` 1 is the model's
-    first choice. ``top`` holds the most probable alternatives in order, including the token itself
-    if it is one of them, and ``rest`` is the probability of all tokens that are not in ``top``.
-    ``sampled`` is the probability with which the sampler drew the token, after temperature,
-    penalties and truncation (1.0 when greedy); None for tokens that were read rather than
-    generated, and for those whose engine did not report it. ``allowed`` is the probability of all
-    tokens that repeat what was typed, where token healing demands that: ``top`` holds only these,
-    as others contradict the prompt, and ``constrained_logprob`` is the token's logprob given that
-    one of them comes. It is 1.0 without healing. From an engine elsewhere ``allowed`` is the most
-    that it may be, and ``top`` has only those among the 20 most probable tokens of all. ``grammar``
-    is set if a grammar limited the choice. All other fields are the same as without one: ``top``
-    also holds tokens that the grammar refused. ``part`` is set for the tokens of a tool call. Their
-    ``text`` is what they contain of the message's text, as a rule nothing.
+    The first token of a prompt has no context: ``logprob``, ``rank`` and ``entropy`` are `None`.
+
+    Attributes:
+        text: The text completed by this token. A character split between tokens belongs to the last
+            of the tokens, so that consecutive texts join to the whole text. ``bytes`` are the
+            token's own.
+        position: The index, counted from the first token of the prompt.
+        rank: 1 for the most probable token.
+        entropy: In nats; `None` if a remote engine did not report the entropy.
+        top: The most probable alternatives in order, possibly including the token itself.
+        rest: The probability of all tokens outside ``top``.
+        sampled: The probability in the sampler, after temperature, penalties and truncation (1.0 if
+            greedy). `None` for read tokens and unreported values.
+        allowed: With token healing, the probability of all tokens that repeat typed text; ``top``
+            then holds only these tokens, because other tokens contradict the prompt. Otherwise 1.0.
+            From a remote engine, an upper bound, and ``top`` is limited to the 20 most probable
+            tokens.
+        part: Set for tokens of a tool call, with ``text`` as a rule empty.
+        grammar: Set if a grammar limited the choice. ``top`` still contains refused tokens.
+        entropy_range: Bounds (least, most) in nats for an unreported entropy, if known.
     """
 
     id: int
@@ -145,24 +140,24 @@ class Token:
 
     @property
     def entropy_estimate(self) -> float | None:
-        """The exact entropy, else the middle of its range, in nats; None if neither is known."""
+        """The entropy, else the middle of the range, in nats."""
         if self.entropy is None and self.entropy_range is not None:
             return sum(self.entropy_range) / 2
         return self.entropy
 
     @property
     def constrained_logprob(self) -> float | None:
-        """The token's logprob among the tokens that repeat what was typed; ``logprob`` without healing."""
+        """The token's logprob relative to the tokens that repeat typed text."""
         return None if self.logprob is None else self.constrain(self.logprob)
 
     def constrain(self, logprob: float) -> float:
-        """Return the logprob, among the tokens that repeat what was typed, of this token or an alternative."""
+        """Return an alternative's logprob relative to the tokens that repeat typed text."""
         return logprob if self.allowed == 1.0 else min(logprob - log(max(self.allowed, TINIEST)), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a function; ``arguments`` is the text of a JSON object, which the model may have left incomplete."""
+    """A function call; ``arguments`` is the text of a JSON object, possibly incomplete."""
 
     id: str
     name: str
@@ -171,12 +166,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat.
+    """A turn of a chat. Roles are defined by the model's template.
 
-    Roles are those of the model's template: system, user, assistant and tool as a rule.
-
-    An assistant's message may have tool calls, and a message of the role tool has the result of the
-    call ``tool_call_id``. ``name`` is the speaker's or the tool's.
+    The assistant's messages may have tool calls. A message with the role tool has the result of the
+    call ``tool_call_id``. ``name`` is the name of the speaker or tool.
     """
 
     role: str
@@ -187,7 +180,6 @@ class Message:
 
     @property
     def characters(self) -> int:
-        """The characters of its texts."""
         calls = sum(len(call.name) + len(call.arguments) for call in self.tool_calls)
         return len(self.role) + len(self.content) + calls + len(self.tool_call_id or "") + len(self.name or "")
 
@@ -204,7 +196,7 @@ ToolChoice = Literal["auto", "none", "required"] | NamedTool
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A piece of another file that helps to complete this one."""
+    """A piece of another file, as context of a completion."""
 
     filename: str
     text: str
@@ -214,14 +206,17 @@ class Extra:
 class ModelCard:
     """The properties of a served model.
 
-    ``context`` is the engine's limit in tokens. ``files`` is true if an infill may include pieces
-    of other files. A model with an ``adapter`` shares the weights of its ``base``. ``revision``
-    distinguishes these weights in this form from others of that name. ``calibration`` is that of
-    its suggestions, a JSON object: the result of ``pellucid calibrate``, or the built-in one. If
-    ``pellucid calibrate`` has made none that can be used, ``calibration_note`` may give the reason
-    in a sentence. ``edit_calibration`` and its note are the same for next edits; without one of
-    this model it is the default model's. ``next_edit`` is the form in which the model was trained
-    to propose next edits, if it was.
+    Attributes:
+        context: The engine's limit in tokens.
+        files: Whether an infill may include pieces of other files.
+        base: The model that shares its weights with an ``adapter``.
+        revision: Distinguishes these weights in this form from other weights with the same name.
+        calibration: The result of ``pellucid calibrate``, or the built-in calibration of
+            suggestions.
+        calibration_note: A sentence with the reason why no result of ``pellucid calibrate`` is
+            used.
+        edit_calibration: The same for next edits; defaults to the default model's calibration.
+        next_edit: The form in which the model was trained to propose next edits.
     """
 
     name: str
@@ -245,17 +240,15 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """The parameters by which the next token is chosen.
-
-    The defaults are greedy and end only at a stop.
+    """The parameters that choose the next token; the defaults are greedy and end at a stop.
 
     The order is: penalties, logit_bias, constraint, temperature, top_k, top_p, min_p.
-    ``temperature`` 0 takes the most probable token. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch
-    a truncation off. Penalties count the tokens of prompt (repetition only) and answer:
-    ``repetition_penalty`` divides positive logits and multiplies negative ones (Keskar et al. 2019,
-    arXiv 1909.05858); ``presence_penalty`` and ``frequency_penalty`` are OpenAI's, over the answer.
-    The same ``seed`` gives the same tokens alone and in any batch; None draws a seed.
-    ``top_logprobs`` is the number of alternatives of each token.
+    ``temperature`` 0 takes the most probable token. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 turn a
+    truncation off. ``repetition_penalty`` divides positive logits and multiplies negative logits of
+    tokens in prompt and answer (Keskar et al. 2019, arXiv 1909.05858). ``presence_penalty`` and
+    ``frequency_penalty`` are OpenAI's, over the answer. The same ``seed`` gives the same tokens
+    alone and in any batch; `None` draws a seed. ``top_logprobs`` is the number of alternatives per
+    token.
     """
 
     max_tokens: int = 256
@@ -273,9 +266,8 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         _require("max_tokens", self.max_tokens, self.max_tokens >= 0, "0 or more")
-        flat = (
-            1e-4 <= self.temperature <= 100.0
-        )  # below it logits overflow, and the most probable token is certain anyway
+        # Below 0.0001, logits overflow, and the most probable token is certain anyway.
+        flat = 1e-4 <= self.temperature <= 100.0
         _require(
             "temperature", self.temperature, self.temperature == 0 or flat, "0 (greedy), or between 0.0001 and 100"
         )
@@ -302,8 +294,8 @@ class SamplingParams:
 class Terms:
     """The priority, key and deadline of a request.
 
-    A request with a ``key`` supersedes every earlier one with the same key. ``deadline`` is in
-    seconds from submission: when it passes, the answer ends where it is.
+    A request with a ``key`` supersedes all earlier requests with the same key. ``deadline`` is in
+    seconds after submission and cuts the answer off.
     """
 
     priority: Priority = Priority.CHAT
@@ -312,12 +304,11 @@ class Terms:
 
 
 GREEDY = SamplingParams()
-"""Takes the most probable token each time."""
 
 COMPLETION = Terms(Priority.COMPLETION)
 CHAT = Terms(Priority.CHAT)
 BACKGROUND = Terms(Priority.BACKGROUND)
-"""The terms of the verbs complete, chat and score, unless a caller gives others."""
+"""The default terms of complete, chat and score."""
 
 
 GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "grammar"]
@@ -325,12 +316,13 @@ GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "grammar"
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """The form that an answer must have.
+    """The required form of an answer.
 
-    ``text`` is, by ``kind``: a JSON schema; empty (any JSON object); a regular expression; a JSON
-    list of texts, of which the answer is one; a grammar in Lark's syntax as llguidance extends it,
-    or in llama.cpp's (GBNF). ``whitespace`` is a regular expression for the white space between the
-    parts of JSON, None for the usual one. ``field`` is the name of the request's field, for errors.
+    Attributes:
+        text: By ``kind``: a JSON schema; empty (any JSON object); a regular expression; a JSON list
+            of permitted answers; a grammar in Lark's syntax as extended by llguidance, or in GBNF.
+        whitespace: A regular expression for white space in JSON; `None` for the default.
+        field: The name of the request's field, for errors.
     """
 
     kind: GrammarKind
@@ -340,21 +332,22 @@ class Grammar:
 
     @property
     def is_json(self) -> bool:
-        """True if every text of this form is JSON."""
         return self.kind in ("json_schema", "json_object")
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionQuery:
-    """A text to continue or, with a ``suffix`` ("" included), a gap to fill between the two.
+    """A text to continue or, with a ``suffix`` (even ""), a gap between two texts to fill.
 
-    ``prefix`` may also be token ids, which are taken as they are and only continued. ``model`` None
-    is the default one. ``stop`` are texts that end the answer and do not belong to it. ``heal``
-    lets the answer begin inside the last token of the prefix (None: for infill only). ``special``
-    reads what spells a marker in the prefix as that marker; it is for plain continuation. An infill
-    is trimmed to the context, and the text around the cursor to ``window`` tokens of it. With a
-    ``grammar`` the answer keeps to it, and is not healed; if it is one of JSON, ``with_fields``
-    puts the answer's values into the Finish.
+    An infill is trimmed to the context, and the text around the cursor to ``window`` tokens.
+
+    Attributes:
+        prefix: A text, or token ids to continue unchanged.
+        stop: Texts that end the answer and are not part of the answer.
+        heal: Whether the answer may begin inside the prefix's last token (`None`: for infill).
+        special: Whether markers in the prefix are read as special tokens; only without a suffix.
+        grammar: The form of the answer; turns healing off.
+        with_fields: Whether the Finish contains the values of an answer with a JSON grammar.
     """
 
     prefix: str | Sequence[int]
@@ -373,16 +366,18 @@ class CompletionQuery:
 
 @dataclass(frozen=True, slots=True)
 class ChatQuery:
-    """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer.
+    """A conversation to answer.
 
-    ``tools`` are the functions that the model may call, JSON objects in OpenAI's shape; with
-    ``tool_choice`` "none" it is not shown them, and with "required" or a NamedTool its answer is
-    nothing but calls. Without ``parallel_tool_calls`` the answer ends after its first call; None
-    allows several unless calls are demanded, as small models do not stop calling then. With a
-    ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar; if that is
-    one of JSON, ``with_fields`` puts the answer's values into the Finish. ``prediction`` is a text
-    that the answer is likely to repeat, in whole or in part: the text before an edit, say. The
-    answer is the same, but comes sooner.
+    Attributes:
+        continue_last: Whether to continue the last message, which must be the assistant's.
+        grammar: The form of the answer or, with ``continue_last``, of the rest.
+        tools: The functions that the model may call, as JSON objects in OpenAI's format.
+        tool_choice: "none" hides the tools; "required" or a NamedTool allows only calls.
+        parallel_tool_calls: If false, the answer ends after the first call. `None` allows several
+            calls unless calls are demanded, because small models then do not stop calling.
+        with_fields: Whether the Finish contains the values of an answer with a JSON grammar.
+        prediction: A text that the answer probably repeats, such as the text before an edit. The
+            answer is the same, but faster.
     """
 
     messages: Sequence[Message]
@@ -400,36 +395,32 @@ class ChatQuery:
 
     @property
     def shown_tools(self) -> Sequence[Mapping[str, Any]]:
-        """The functions that the model is shown."""
         return () if self.tool_choice == "none" else self.tools
 
     @property
     def single_call(self) -> bool:
-        """True if the answer ends after its first call."""
         several = self.tool_choice == "auto" if self.parallel_tool_calls is None else self.parallel_tool_calls
         return isinstance(self.tool_choice, NamedTool) or not several
 
     @property
     def continues_text(self) -> bool:
-        """True if the answer continues a message that has text already."""
         return self.continue_last and bool(self.messages[-1].content.strip())
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreQuery:
-    """A text, token ids or a conversation to read, with ``top_logprobs`` alternatives for each token.
+    """A text, token ids or a conversation to read.
 
-    ``special`` reads what spells a marker in a text as that marker. With ``continue_last`` a
-    conversation ends within its last message, the assistant's. ``tools`` are the functions that its
-    model was shown. With ``windows`` a text may be longer than the context: it is read in windows
-    that overlap, so that each token is read with at least half a context of text before it (near
-    the beginning with all that there is). Each token is scored once; the usage is that of all
-    windows. With a ``gap``, which is an infill, a text is read as what fills it, and only the
-    text's own tokens are scored. Begin it at the start of a line: a gap within a word is filled by
-    other tokens than those of the text alone. A gap without a suffix, which must be ``special``, is
-    a prompt that the text continues; markers are read as such in both. With ``continued``, a
-    conversation whose last message is the assistant's, a text is read as what continues that
-    message, in the same way.
+    Attributes:
+        special: Whether markers in a text are read as special tokens.
+        continue_last: Whether the conversation ends within the assistant's last message.
+        windows: Whether a text may exceed the context. The text is read in overlapping windows,
+            with at least half a context before each token (near the beginning, all the text). Each
+            token is scored once; the usage covers all windows.
+        gap: An infill that the text fills; only tokens of the text are scored. Begin the text at
+            the start of a line, because a gap within a word changes the tokens. A gap without a
+            suffix is a prompt and must be ``special``; markers are then read in prompt and text.
+        continued: A conversation with a last message of the assistant, which the text continues.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -446,12 +437,15 @@ class ScoreQuery:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The cost of a request: tokens read from the cache, computed (prefill) and generated; times in seconds.
+    """The cost of a request, in tokens and seconds.
 
-    ``queued`` is the wait for a slot, ``prefill`` the time from then to the first token, ``decode``
-    the time from the first token to the last. ``moves`` counts the engines elsewhere that were lost
-    meanwhile, whose work others resumed. ``prediction`` counts the tokens that the request
-    predicted, and ``accepted`` those of them that the answer has.
+    Attributes:
+        cached, computed: Prompt tokens found in the KV cache, and computed in the prefill.
+        queued: The wait for a slot.
+        prefill, decode: The time until the first token, and from there to the last token.
+        moves: The number of remote engines lost meanwhile, with the work resumed elsewhere.
+        accepted: The number of tokens of the prediction that the answer contains.
+        prediction: The number of tokens in the request's prediction.
     """
 
     cached: int = 0
@@ -466,7 +460,6 @@ class Usage:
 
     @property
     def prompt(self) -> int:
-        """Number of tokens of the prompt."""
         return self.cached + self.computed
 
 
@@ -475,12 +468,11 @@ OnUsage = Callable[[Usage], None]
 
 
 JsonScalar = str | int | float | bool | None
-"""A JSON value that is neither an object nor an array."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherValue:
-    """The most probable other value where one token decided, with its probability among what the grammar allowed."""
+    """The most probable other JSON value, if one token decided; relative to the allowed tokens."""
 
     value: JsonScalar
     probability: float
@@ -488,12 +480,13 @@ class OtherValue:
 
 @dataclass(frozen=True, slots=True)
 class JsonField:
-    """A value of a JSON answer and the place of it, a JSON pointer.
+    """A value of a JSON answer, with the JSON pointer ``path``.
 
-    ``probability`` is that of the value's tokens among those that the grammar allowed, each after
-    what was before it: a forced token counts 1. ``mass`` is the probability, by the model alone,
-    that all of these tokens are ones that the grammar allowed. ``decided`` is the number of tokens
-    that were not forced.
+    Attributes:
+        probability: The probability of the value's tokens relative to the allowed tokens. A forced
+            token counts 1.
+        mass: The model's probability that each of these tokens is allowed by the grammar.
+        decided: The number of tokens that were not forced.
     """
 
     path: str
@@ -506,13 +499,16 @@ class JsonField:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last item of every stream. ``stop`` is the stop string that ended it, if one did.
+    """The last item of every stream.
 
-    ``complete`` is None without a grammar. It is false if an answer ended before its grammar did.
-    ``first_difference`` is the beginning of the text that the cache did not have, for an answer
-    whose prompt was computed by more than a few tokens. ``loose_functions`` are those whose
-    arguments could be any JSON object, because no grammar can hold to their schema. ``fields`` are
-    the values of an answer under a JSON grammar, if the query has ``with_fields``, else None.
+    Attributes:
+        stop: The stop string that ended the answer, if any.
+        complete: False if the answer ended before the grammar did; `None` without a grammar.
+        first_difference: The start of the text missing in the KV cache, if more than a few prompt
+            tokens were computed.
+        loose_functions: The functions with any JSON object as arguments, because no grammar can
+            express the schema.
+        fields: The values of a JSON answer, if the query has ``with_fields``.
     """
 
     reason: FinishReason
@@ -527,7 +523,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """The mean of the last hidden states of a text's tokens, scaled to length 1, and how the computation ended."""
+    """The mean of the last hidden states of a text's tokens, scaled to length 1."""
 
     values: Sequence[float]
     finish: Finish

@@ -1,4 +1,4 @@
-"""Classifies what answers at the address of a server: a ready, loading or leaving Pellucid, another server, or nothing."""
+"""The health of the server at an address: Pellucid's state, a foreign server, or no server."""
 
 from __future__ import annotations
 
@@ -11,35 +11,33 @@ from typing import Any
 import httpx
 
 OWNER = "pellucid"
-"""The owner of our servers' models in /v1/models."""
+"""The owner of Pellucid's models in /v1/models."""
 
 Json = Mapping[str, Any]
 
 
 class HealthStatus(StrEnum):
-    """The kinds of answers at the address of a server."""
-
     READY = "ready"
     LOADING = "loading"
     LEAVING = "leaving"
     FAILED = "failed"
-    """Its engine has failed, so that it answers no requests."""
+    """The engine has failed, so the server answers no requests."""
     AWAY = "away"
-    """No engine elsewhere computes one of its models now; it answers requests for the others."""
+    """No remote engine computes a certain model now; other models still answer."""
     REFUSED = "refused"
-    """It needs another API key."""
+    """The server requires another API key."""
     FORBIDDEN = "forbidden"
-    """It refuses requests by this address."""
+    """The server refuses requests to this address."""
     FOREIGN = "foreign"
-    """It is not a Pellucid server."""
+    """The server is not Pellucid."""
     SILENT = "silent"
-    """It accepts the connection but sends no HTTP reply, or not in time."""
+    """The server accepts the connection but sends no HTTP reply in time."""
     ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """The health of a server: ``message`` is the reason why it is not ready, ``activity`` its current step while it loads.
+    """The health of a server: ``message`` is the obstacle, ``activity`` the current loading step.
 
     ``done`` and ``total`` are in bytes.
     """
@@ -52,7 +50,7 @@ class ServerHealth:
 
     @property
     def percent(self) -> int | None:
-        """The share of the activity that is done, or None if the total is unknown."""
+        """The finished share of the activity, or `None` if the total is unknown."""
         return None if not self.total else min(100, max(0, 100 * self.done // self.total))
 
 
@@ -77,12 +75,11 @@ _PROBLEMS: Mapping[HealthStatus, str] = {
 
 
 def problem_at(url: str, status: HealthStatus) -> str:
-    """Return what keeps a server from answering requests, as a sentence without a full stop, to which callers add the remedy."""
+    """Return the obstacle as a sentence without a period; callers append the remedy."""
     return _PROBLEMS[status].format(url=url)
 
 
 def health_of(response: httpx.Response) -> ServerHealth:
-    """Return the health that a reply to /health reports."""
     reply = _object(response)
     if response.status_code == httpx.codes.OK:
         return ServerHealth(HealthStatus.READY if reply.get("status") == "ok" else HealthStatus.FOREIGN)
@@ -98,7 +95,7 @@ def health_of(response: httpx.Response) -> ServerHealth:
 
 
 def objection_in(listing: httpx.Response) -> ServerHealth | None:
-    """Return the health if a reply to /v1/models shows that the server cannot be used, else None."""
+    """Return the health if a reply to /v1/models shows an unusable server."""
     reply = _object(listing)
     if listing.status_code in _REFUSALS:
         return ServerHealth(_REFUSALS[listing.status_code], _message_of(reply)[0])
@@ -110,7 +107,7 @@ def objection_in(listing: httpx.Response) -> ServerHealth | None:
 
 
 def _message_of(reply: Json) -> tuple[str, Json]:
-    """Return the message of an error and our own details; both are empty in the errors of other servers."""
+    """Return the message and details of an error, both empty for foreign servers."""
     error = reply.get("error")
     if not isinstance(error, dict):
         return "", {}
@@ -119,7 +116,7 @@ def _message_of(reply: Json) -> tuple[str, Json]:
 
 
 def _object(response: httpx.Response) -> Json:
-    """Return the JSON object of a reply; an empty one for any other reply, which Pellucid never sends."""
+    """Return the JSON object of a reply, or {} for other replies, which Pellucid never sends."""
     try:
         value = json.loads(response.content)
     except ValueError:

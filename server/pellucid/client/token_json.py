@@ -1,4 +1,4 @@
-"""Converts tokens to and from JSON: the records that the API and ``--json`` write and the client reads."""
+"""Conversion of tokens to and from the JSON records of the API and ``--json``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import Any
 from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Token
 
 LOGPROB_FLOOR = -9999.0
-"""Replaces a logprob of minus infinity and all lower ones, as in OpenAI's API."""
+"""Replaces minus infinity and all lower logprobs, as in OpenAI's API."""
 
 
 def clamped(logprob: float) -> float:
-    """Return the logprob as a number that JSON can hold."""
+    """Return the logprob as a number that JSON can represent."""
     return max(logprob, LOGPROB_FLOOR)
 
 
 def record_of(token: Token) -> dict[str, Any]:
-    """Return a token as JSON in the shape of ``TokenRecord``.
-
-    It is built without pydantic, as a reply may hold 170,000 alternatives.
-    """
+    """Return a ``TokenRecord``, without pydantic because a reply may have 170,000 alternatives."""
     record = {
         "id": token.id,
         "token": token.text,
@@ -45,7 +42,7 @@ def record_of(token: Token) -> dict[str, Any]:
 
 
 def grammar_record(token: Token) -> dict[str, Any] | None:
-    """Return the effect of a grammar on the choice of a token, in the shape of ``GrammarRecord``; None without a grammar."""
+    """Return the token's ``GrammarRecord``, or `None` without a grammar."""
     score = token.grammar
     if score is None:
         return None
@@ -53,7 +50,6 @@ def grammar_record(token: Token) -> dict[str, Any] | None:
 
 
 def token_of(record: Mapping[str, Any]) -> Token:
-    """Return the token that a record describes."""
     return Token(
         id=record["id"],
         text=record["token"],
@@ -65,7 +61,7 @@ def token_of(record: Mapping[str, Any]) -> Token:
         top=tuple(Alternative(one["id"], one["token"], bytes(one["bytes"]), one["logprob"]) for one in record["top"]),
         rest=record["rest"],
         sampled=record["sampled"],
-        allowed=record.get("allowed", 1.0),  # older servers do not send it
+        allowed=record.get("allowed", 1.0),  # Absent in older servers.
         part=_part_of(record["part"]) if "part" in record else None,
         grammar=_grammar_of(record.get("grammar")),
         entropy_range=_range_of(record.get("entropy_range")),
