@@ -1,4 +1,4 @@
-"""Decides where the rest of a line, a block of code, or a comment or string ends."""
+"""Ends of lines, blocks of code, comments and strings in an answer."""
 
 from __future__ import annotations
 
@@ -26,76 +26,65 @@ _DECLARES = re.compile(
 
 
 class Scope(Protocol):
-    """The part of the code that a suggestion may complete."""
-
     @property
     def blank_lines(self) -> int:
-        """The number of blank lines in a row that the suggestion may have."""
+        """Maximum number of consecutive blank lines in the suggestion."""
         ...
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        """Return where the line ends the suggestion, or None.
+        """Return the end of the suggestion in the line, or None if the suggestion continues.
 
-        The first line includes the text left of the cursor.
-
-        Call this while a line grows, whenever it is not blank, and once more when it is ``whole``,
-        blank or not.
+        The first line includes the text left of the cursor. Call this while a line grows, whenever
+        the line is not blank, and once more for the ``whole`` line, blank or not.
         """
         ...
 
 
 class LineReader:
-    """Scans the lines of an answer in order. The first one continues the cursor's line."""
+    """Scanner for the lines of an answer. The first line continues the cursor's line."""
 
     def __init__(self, parsed: ParsedCursor) -> None:
         self._parsed = parsed
         self.inside = parsed.inside
-        """The text that closes the comment or string that the next line begins in; None outside of
-        both.
-        """
+        """Closing text of the comment or string around the next line's beginning, if any."""
         self.is_first = True
 
     @property
     def start(self) -> int:
-        """The index in the line where the answer begins."""
         return len(self._parsed.left) if self.is_first else 0
 
     def scan(self, line: str) -> LineScan:
-        """Scan a line without moving past it."""
         return self._parsed.scan_on(line) if self.is_first else scan_line(line, self.inside, self._parsed.syntax)
 
     def advance(self, found: LineScan) -> None:
-        """Move past a scanned line."""
         self.inside, self.is_first = found.inside, False
 
 
 class OpenBrackets:
-    """The brackets that are open at the end of an answer: those that were open at the cursor, and the answer's own."""
+    """Open brackets at the end of an answer, from before the cursor and from the answer."""
 
     def __init__(self, parsed: ParsedCursor) -> None:
         self._parsed = parsed
         self._outer = list(parsed.brackets)
         self._own: list[str] = []
-        self._line = (
-            parsed.brackets[-1].line if parsed.brackets else None
-        )  # of the innermost; its brackets are closed together
+        # Line of the innermost bracket; all brackets of this line are closed together.
+        self._line = parsed.brackets[-1].line if parsed.brackets else None
 
     @property
     def own(self) -> int:
-        """The number of the answer's own brackets that are open."""
         return len(self._own)
 
     @property
     def closed(self) -> bool:
-        """True if the answer has closed all brackets of the line that holds the innermost bracket before the cursor."""
+        """True if the answer has closed all brackets of the innermost bracket's line."""
         return self._line is not None and not any(bracket.line == self._line for bracket in self._outer)
 
     def settle(self) -> None:
-        """Forbid the answer to close any bracket but its own from now on."""
+        """From now on, allow the answer to close only its own brackets."""
         self._line = None
 
     def follow(self, line: str, marks: tuple[BracketMark, ...], *, keep: bool) -> BracketMark | None:
-        """Return the first mark that closes what the answer must not close: what it did not open and what is closed after the cursor."""
+        """Return the first mark that closes a bracket the answer must not close, or None."""
         own, outer = list(self._own), list(self._outer)
         for mark in marks:
             if mark.opens:
@@ -111,9 +100,9 @@ class OpenBrackets:
         return None
 
     def _may_close(self, outer: list[Bracket], mark: BracketMark, *, alone: bool) -> bool:
-        """Return whether the innermost bracket from before the cursor may be closed.
+        """Return whether the answer may close the innermost bracket from before the cursor.
 
-        Lines that only close brackets may close those of one line only.
+        A line of only closing brackets may close the brackets of a single line.
         """
         if not outer or outer[-1].closing != mark.closing or (alone and outer[-1].line != self._line):
             return False
@@ -124,7 +113,7 @@ class OpenBrackets:
 
 
 class LineScope:
-    """The rest of a line, or the first line of a block if the cursor is at the end of the line that opens the block."""
+    """The rest of a line or, after a block's opening line, the first line of the block."""
 
     blank_lines = 0
 
@@ -134,7 +123,6 @@ class LineScope:
         self._brackets = OpenBrackets(parsed)
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        """Return where the line ends the suggestion, or None."""
         start, right = self._reader.start, self._parsed.right
         found = self._reader.scan(line)
         if not line[start:].strip():
@@ -153,7 +141,7 @@ class LineScope:
 
 
 class TextScope:
-    """The comment or string over several lines that the cursor is in: the block ends with it."""
+    """The rest of a multi-line comment or string."""
 
     blank_lines = 1_000
 
@@ -164,7 +152,6 @@ class TextScope:
         self._closing = parsed.inside
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        """Return where the line ends the suggestion, or None."""
         found = self._reader.scan(line)
         if found.left is None:
             if whole:
@@ -177,14 +164,14 @@ class TextScope:
 
 @dataclass(slots=True)
 class _Statement:
-    """The last statement at a block's indentation: its first line, and whether lines with more indentation follow it."""
+    """The last statement at a block's indentation: first line, and whether a body follows."""
 
     header: str = ""
     has_body: bool = False
 
 
 class BlockScope:
-    """A block of code: the one that the cursor's line or the line above opens, else the block around the cursor."""
+    """A block opened by the cursor's line or the line above, else the block around the cursor."""
 
     def __init__(self, parsed: ParsedCursor) -> None:
         self._parsed = parsed
@@ -192,19 +179,17 @@ class BlockScope:
         self._brackets = OpenBrackets(parsed)
         self._statement = _Statement()
         self._after_blank = False
-        self._indent: int | None = None  # of the block
-        self._single = False  # only a single statement is wanted
+        self._indent: int | None = None
+        self._single = False
         if parsed.left.strip() and parsed.opener is None:
             self._indent = indentation(parsed.left)
             self._single = self._indent == 0 and not parsed.brackets
 
     @property
     def blank_lines(self) -> int:
-        """The number of blank lines in a row that the suggestion may have."""
         return 1 if self._reader.inside is None else 1_000
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        """Return where the line ends the suggestion, or None."""
         found = self._reader.scan(line)
         end = self._judge(line, found, whole=whole)
         if whole and end is None:
@@ -214,7 +199,8 @@ class BlockScope:
 
     def _judge(self, line: str, found: LineScan, *, whole: bool) -> ScopeEnd | None:
         start = self._reader.start
-        if not line[start:].strip():  # a blank line, or the cursor's own line, which the answer does not change
+        # Blank line, or no answer yet on the cursor's line.
+        if not line[start:].strip():
             return None
         starts_line = self._reader.inside is None and not (self._reader.is_first and self._parsed.left.strip())
         closes = _closes_first(line, found)
@@ -232,9 +218,9 @@ class BlockScope:
         word = _first_word(text)
         syntax, opener = self._parsed.syntax, self._parsed.opener_indent
         if not whole and syntax.tags and "</".startswith(text[:2]) and ">" not in text:
-            return None  # it may close something
+            return None  # May become a closing tag
         if not whole and word == text and any(known.startswith(word) for known in CONTINUING | CLOSING_WORDS):
-            return None  # it may become a word that continues a statement
+            return None  # May become a continuing word
         if syntax.words and word in CLOSING_WORDS:
             return self._judge_closing_word(line, indent, whole=whole)
         if self._indent is None:
@@ -254,7 +240,6 @@ class BlockScope:
         return ScopeEnd(0, Ending.SCOPE) if self._is_complete() else None
 
     def _is_complete(self) -> bool:
-        """Return whether the statements so far are a suggestion: a single statement if one is wanted, or a declaration."""
         has_body = self._statement.has_body
         if self._single:
             return has_body or self._after_blank
@@ -288,7 +273,7 @@ class BlockScope:
             if self._reader.is_first:
                 self._statement = _Statement(line)
             return None
-        if self._indent is None:  # the answer begins by closing something
+        if self._indent is None:  # The answer begins with a closing bracket
             self._indent = indent
         if indent > self._indent:
             self._statement.has_body = True
@@ -306,7 +291,7 @@ class BlockScope:
         return None
 
     def _begin_statement(self, line: str) -> None:
-        """Note that the answer made the cursor's line open a block: only that statement is wanted."""
+        """Want only the cursor line's statement: the answer made the line open a block."""
         self._brackets.settle()
         self._indent, self._single = indentation(line), True
         self._statement = _Statement(line)
@@ -317,7 +302,7 @@ def _marks_from(found: LineScan, start: int) -> tuple[BracketMark, ...]:
 
 
 def _find_closing(line: str, start: int, right: str) -> int | None:
-    """Return where an answer within a string repeats the bracket or quote that is right of the cursor."""
+    """Return where an answer in a string repeats the bracket or quote right of the cursor."""
     closing = right[:1]
     if not closing or closing not in CLOSING + QUOTES:
         return None
@@ -331,14 +316,14 @@ def _find_closing(line: str, start: int, right: str) -> int | None:
 
 
 def _end_before_closing(line: str, closing: BracketMark, right: str) -> int:
-    """Return where a line ends before a closing bracket, without the text that the document already has before that bracket."""
+    """Return the line's end, without text already in the document before the bracket."""
     between = right[: max(right.find(closing.closing), 0)].rstrip()
     before = line[: closing.at].rstrip()
     return len(before) - len(between) if between and before.endswith(between) else closing.at
 
 
 def _find_right(line: str, start: int, right: str) -> int | None:
-    """Return where the answer repeats the text right of the cursor, if that is long enough to be no coincidence."""
+    """Return where the answer repeats the text right of the cursor, if too long for chance."""
     right = right.strip()
     if sum(map(str.isalnum, right)) < WORTH_CUTTING:
         return None
@@ -351,12 +336,11 @@ def _closes_first(line: str, found: LineScan) -> bool:
 
 
 def _continues_statement(text: str) -> bool:
-    """Return whether a line continues the statement above it."""
     return _first_word(text) in CONTINUING or text.startswith(("{", "("))
 
 
 def _is_marginal(text: str, *, whole: bool) -> bool:
-    """Return whether a line is, or may become, one that C has at the margin of a block: a preprocessor line or a label."""
+    """Return whether C may have the line at a block's margin: a preprocessor line or a label."""
     word = _first_word(text)
     label = word and text in (word, word + ":") and word != "default"
     return text.startswith("#") or bool(label and (text != word or not whole))
@@ -368,7 +352,6 @@ def _first_word(text: str) -> str:
 
 
 def _is_closed_below(parsed: ParsedCursor, closing: str) -> bool:
-    """Return whether the comment or string that the cursor is in is closed after the cursor."""
     after = parsed.cursor.after
     begin = {"*/": "/*", "-->": "<!--", "]]": "[["}.get(closing)
     if begin is None:

@@ -1,4 +1,4 @@
-"""Finds the other answers that the alternatives to an answer's tokens lead to."""
+"""Different answers after an alternative to a token."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pellucid.tokens import Token
 
 
 def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:
-    """Return (logprob, token index, alternative index) for each alternative that would change the text.
+    """Return (logprob, token index, alternative index) per alternative with a different text.
 
-    The logprob is that of the tokens up to the alternative, including it.
+    The logprob is the sum up to and including the alternative.
     """
     found = []
     logprob = 0.0
@@ -28,16 +28,16 @@ def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:
 
 
 def force_alternative(tokens: Sequence[Token], index: int, alternative: int) -> tuple[Token, ...] | None:
-    """Return the tokens before ``index``, followed by an alternative to the token there.
+    """Replace the token at ``index`` by an alternative and drop the rest.
 
-    Return None if there is no such alternative, if it contradicts what the document already has of
-    the token, or if it does not end with a complete character.
+    Return None if the alternative does not exist, contradicts the token's text in the document, or
+    does not end with a complete character.
     """
     if not (0 <= index < len(tokens) and 0 <= alternative < len(tokens[index].top)):
         return None
     token, other = tokens[index], tokens[index].top[alternative]
     data = token.text.encode()
-    if not token.bytes.endswith(data):  # cut at its end, where the suggestion ends, or half a character
+    if not token.bytes.endswith(data):  # Cut at its end, or half a character
         data = b"" if not token.bytes.decode(errors="replace").startswith(token.text) else token.bytes
     typed = token.bytes[: len(token.bytes) - len(data)]
     if not other.bytes.startswith(typed):

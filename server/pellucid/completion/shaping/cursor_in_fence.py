@@ -1,4 +1,4 @@
-"""Finds the fenced block of a Markdown document that the cursor is in."""
+"""The fenced block of a Markdown document around the cursor."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pellucid.completion.suggestion import DocumentCursor
 
 FENCE = re.compile(r" *(?:[-*+>] *)?(`{3,}|~{3,})\s*([\w+#-]*)")
-"""A line that opens or closes a fenced block: its fence, and the language that it names."""
+"""A line with an opening or closing fence, and the named language."""
 
 
 @dataclass(frozen=True, slots=True)
 class FencedBlock:
-    """A fenced block: ``cursor`` is the cursor in the block, as if the block were a file; ``fence`` closes the block."""
+    """The cursor with the block as its file, and the block's closing fence."""
 
     cursor: DocumentCursor
     fence: str
@@ -21,7 +21,6 @@ class FencedBlock:
 
 
 def find_fenced_block(cursor: DocumentCursor) -> FencedBlock | None:
-    """Return the fenced block that the cursor is in, or None."""
     if cursor.language not in ("markdown", "md"):
         return None
     open_fence, language, begin, at = "", "", 0, 0
@@ -42,7 +41,6 @@ def find_fenced_block(cursor: DocumentCursor) -> FencedBlock | None:
 
 
 def _before_fence(fence: str, after: str) -> str:
-    """Return the text before the line with the closing fence."""
     first, *lines = after.splitlines(keepends=True) or [""]
     for number, line in enumerate(lines):
         if line.strip().startswith(fence):

@@ -1,8 +1,8 @@
-"""Decides where an answer ends, and so which part of it becomes ghost text.
+"""Choice of the part of an answer that becomes ghost text.
 
-All decisions are made here, in a fixed order for each line. Their rules are in other modules:
-``block_scope`` and ``prose`` find the end of a line, block or paragraph, ``repetition`` finds
-repeated text. The golden cases of the tests fix the outcome for each language.
+All decisions are made here, in a fixed order for each line. ``block_scope`` and ``prose`` find the
+end of a line, block or paragraph, ``repetition`` finds repeated text. The golden cases of the tests
+fix the outcome for each language.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from pellucid.text.brackets import CLOSING
 from pellucid.tokens import Token
 
 LEADING_BLANK_LINES = 2
-"""Blank lines that an answer may begin with, as between two functions."""
+"""Maximum number of blank lines at the beginning, as between two functions."""
 
 MAX_EXTRA_INDENT = 40
-"""Characters by which a line may be indented beyond the cursor's.
+"""Maximum blank characters on a line, beyond the cursor's column.
+
 A model with nothing to add may generate spaces forever.
 """
 
@@ -38,11 +39,10 @@ def choose_shape(
 ) -> SuggestionShape:
     """Return LINE or BLOCK: how much to suggest at a cursor.
 
-    It is a line if something other than closing punctuation is right of the cursor. Otherwise any
-    other setting than AUTO is returned as it is. AUTO means a line in comments and strings, and in
-    prose. It means a block where a block, or a comment or string over several lines, has just been
-    opened, where something new begins at the margin below a blank line, and if the user asked for
-    it.
+    LINE if text other than closing punctuation is right of the cursor; otherwise ``wanted``. AUTO
+    means LINE in comments, strings and prose. AUTO means BLOCK after the beginning of a block or a
+    multi-line comment or string, at the margin below a blank line, and if the user asked
+    (``invoked``).
     """
     if not CLOSING_PUNCTUATION.fullmatch(parsed.right):
         return SuggestionShape.LINE
@@ -52,7 +52,7 @@ def choose_shape(
         return SuggestionShape.BLOCK
     if parsed.in_text or parsed.syntax.prose:
         return SuggestionShape.BLOCK if parsed.begins_text else SuggestionShape.LINE
-    if parsed.right.strip():  # brackets that an editor has closed: `{|}` is a block, `f(|)` and `<p>|</p>` are lines
+    if parsed.right.strip():  # Brackets closed by an editor: `{|}` is a block, `f(|)` and `<p>|</p>` are lines
         return (
             SuggestionShape.BLOCK
             if parsed.opener == parsed.number and parsed.left.rstrip().endswith("{")
@@ -70,25 +70,29 @@ def trim_answer(
     complete: bool,
     cut_off: bool,
 ) -> TrimmedAnswer | None:
-    """Return the part of an answer that is suggested, or None if the model has to generate more of the answer first.
+    """Return the suggested part, or None if the model has to generate more of the answer.
 
-    ``complete``: the model has ended its answer; ``cut_off``: it was ended by the limit of tokens.
+    ``complete``: the model has ended its answer. ``cut_off``: the token limit ended the answer.
     """
     ghost = GhostText(parsed, shape, max_lines=max_lines)
     return ghost.finish(cut_off=cut_off) if ghost.feed_all(tokens) or complete else None
 
 
 class GhostText:
-    """Reads an answer token by token, detects where the suggestion ends, and returns the suggested part.
+    """Reader of an answer, token by token, that finds the end of the suggestion.
 
-    A LINE is the rest of the cursor's line. If that line opens a block and has nothing right of the
-    cursor, and the answer begins a new line, it is the first line of the block. On a blank line the
-    answer may begin with blank lines. A BLOCK ends where its scope ends: where the text is indented
-    less, where a bracket or element is closed that the answer did not open (including that line, if
-    the innermost one before the cursor is closed nowhere), after a complete statement at the
-    margin, at a second blank line, with a paragraph or list item. Both end where the answer repeats
-    what is right of the cursor or below it, the line above it, or itself. White space at the end is
-    dropped. The result does not depend on how the text is split into tokens.
+    A LINE is the rest of the cursor's line. At the end of a line that opens a block, if the answer
+    begins a new line, the LINE is the block's first line. On a blank line, the answer may begin
+    with blank lines.
+
+    A BLOCK ends at lower indentation, after a complete statement at the margin, at a second blank
+    line, after a paragraph or list item, or at a bracket or element closed but not opened by the
+    answer. The closing line is included if the document does not close the innermost bracket before
+    the cursor.
+
+    Both end where the answer repeats the text right of the cursor, a line above or below, or
+    itself. White space at the end is dropped. The split of the text into tokens does not change the
+    result.
     """
 
     def __init__(self, parsed: ParsedCursor, shape: SuggestionShape, *, max_lines: int = 12) -> None:
@@ -101,16 +105,16 @@ class GhostText:
         self._tokens: list[Token] = []
         self._text = ""
         self._read = 0
-        self._line_start = 0  # of the last line
-        self._line_ends: list[int] = []  # of the lines that are not blank
-        self._line_count = 0  # from the first line that is not blank
-        self._blank_lines = 0  # at the end
+        self._line_start = 0  # Start of the last line
+        self._line_ends: list[int] = []  # Excluding blank lines
+        self._line_count = 0  # From the first line with text
+        self._blank_lines = 0  # At the end
         self._cut_off = False
         self._end: tuple[int, Ending] | None = None
 
     @property
     def ended(self) -> bool:
-        """True if the suggestion is complete; further tokens do not change it."""
+        """True if further tokens will not change the suggestion."""
         return self._end is not None
 
     def feed_all(self, tokens: Iterable[Token]) -> bool:
@@ -122,7 +126,6 @@ class GhostText:
         return self.ended
 
     def feed(self, token: Token) -> None:
-        """Read the next token. Tokens after the end are ignored."""
         if self.ended:
             return
         self._tokens.append(token)
@@ -136,10 +139,10 @@ class GhostText:
                 self._judge_growing_line()
 
     def finish(self, *, cut_off: bool = False) -> TrimmedAnswer:
-        """Return the suggestion, now that it is complete or no more tokens follow.
+        """Return the final suggestion.
 
-        If the limit of tokens ``cut_off`` the answer, drop its incomplete last line, unless it is
-        the only one.
+        If the token limit ``cut_off`` the answer, drop an incomplete last line, unless it is the
+        only line.
         """
         if not self.ended:
             self._cut_off = cut_off
@@ -151,16 +154,16 @@ class GhostText:
         return self._trimmed(*self._end)
 
     def so_far(self) -> TrimmedAnswer | None:
-        """Return the complete lines, now that the time budget is used up, or None if there is none yet."""
+        """Return the complete lines after the end of the time budget, or None without any."""
         if self.ended:
             return self.finish()
         return self._trimmed(self._line_ends[-1], Ending.TIME) if self._line_ends else None
 
     def first_line_so_far(self) -> TrimmedAnswer | None:
-        """Return the first line so far, up to where a reader would stop, or None if there is no part that every longer answer keeps.
+        """Return the beginning of the first line that every longer answer keeps, or None.
 
-        The answer may still turn out to repeat a line above or below, or the text right of the
-        cursor.
+        The beginning ends where a reader would stop. None while the answer may still repeat a line
+        above or below, or the text right of the cursor.
         """
         if self.ended or self._right.joins or not self._text.strip():
             return None
@@ -175,20 +178,19 @@ class GhostText:
         return None if end is None else self._trimmed(end, Ending.PART)
 
     def _judge_growing_line(self) -> None:
-        """End the suggestion if the incomplete last line shows that it is over."""
         text = self._text[self._line_start : self._read]
         if not text.strip():
             if len(text) > MAX_EXTRA_INDENT + len(self._parsed.left):
                 self._stop(self._kept, Ending.BLANK)
         elif text.lstrip().startswith("```") and not self._may_have_fences:
-            self._stop(self._kept, Ending.SCOPE)  # code in a chat answer: an explanation follows
+            self._stop(self._kept, Ending.SCOPE)  # Code in a chat answer: an explanation follows
         elif ends_in_loop(text):
             self._stop(self._kept, Ending.REPETITION)
         else:
             self._judge_scope(self._read, whole=False)
 
     def _judge_whole_line(self, end: int) -> None:
-        """Keep a complete line, or end the suggestion with it or before it."""
+        """Keep a complete line, or end the suggestion."""
         line = self._line(end)
         if not self._text[self._line_start : end].strip():
             self._judge_blank_line(line)
@@ -211,7 +213,6 @@ class GhostText:
         self._judge_scope(self._offset_of(len(line)), whole=True)
 
     def _judge_last_line(self) -> None:
-        """Judge the line in which the answer breaks off."""
         if self._text[self._line_start :].strip():
             if self._line_start > 0 and self._repetition.may_be_below(self._line(len(self._text))):
                 self._stop(self._kept, Ending.SUFFIX)
@@ -257,20 +258,14 @@ class GhostText:
         return self._parsed.fenced_block is not None or self._parsed.syntax.prose
 
     def _line(self, end: int) -> str:
-        """Return the last line up to ``end``.
-
-        The first line includes the text left of the cursor.
-        """
         line = self._text[self._line_start : end].rstrip("\r")
         return self._parsed.left + line if self._line_start == 0 else line
 
     def _offset_of(self, at: int) -> int:
-        """Return the offset in the answer of a character of the last line."""
         return self._line_start + at - (len(self._parsed.left) if self._line_start == 0 else 0)
 
     @property
     def _kept(self) -> int:
-        """The end of the lines that are kept."""
         return self._line_ends[-1] if self._line_ends else 0
 
     def _stop(self, end: int, why: Ending) -> None:
@@ -286,7 +281,7 @@ class GhostText:
         return TrimmedAnswer(text, truncate(self._tokens, len(text)), why)
 
     def _break_before_closing(self, text: str, end: int) -> str:
-        """Return the line break to keep before a bracket right of the cursor, if the answer put its own on a new line."""
+        """Return the line break between an answer's last line and a bracket right of the cursor."""
         right = self._parsed.right.lstrip()
         if "\n" not in text or not right.startswith((*CLOSING, self._parsed.inside or "</")):
             return ""

@@ -1,4 +1,4 @@
-"""Describes how languages write brackets, strings, comments and blocks, as far as it is needed to find where a block ends."""
+"""Brackets, strings, comments and blocks of languages."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ VOID = frozenset(VOID_ELEMENTS.split())
 TAB = 4
 """Columns of a tab in texts with both tabs and spaces."""
 
-_CHARACTER = (
-    r"'(?:\\[^'\n]*|[^'\\\n])(?:'|$)"  # not every ' begins one: Rust has lifetimes, and comments have apostrophes
-)
+# Not every ' begins a character: Rust has lifetimes, and comments have apostrophes.
+_CHARACTER = r"'(?:\\[^'\n]*|[^'\\\n])(?:'|$)"
 _REGEX = (
     r"(?:(?<=[=(,:!&|?])|(?<=[=(,:!&|?] )|(?<=return ))/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*(?:\]|$)|[^/\\\[\n])*(?:/|$)"
 )
-_TAG = r"""</(?P<end>[A-Za-z][\w:.-]*)\s*>|<(?P<begin>[A-Za-z!][\w:.-]*)(?:"[^"]*"|'[^']*'|[^<>"'])*?(?P<empty>/?>|$)|^\s*(?P<late>/>)"""
+_TAG = (
+    r"</(?P<end>[A-Za-z][\w:.-]*)\s*>|"
+    r"""<(?P<begin>[A-Za-z!][\w:.-]*)(?:"[^"]*"|'[^']*'|[^<>"'])*?(?P<empty>/?>|$)|^\s*(?P<late>/>)"""
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
     """The syntax of a language.
 
-    ``spans``: the beginnings and ends of comments and strings over several lines. ``colon``: a
-    colon at the end of a line opens a block. ``words``: blocks end with a word, as in Ruby.
-    ``tags``: the language has elements, not brackets.
+    ``spans``: the begin and end marks of multi-line comments and strings. ``colon``: a colon at a
+    line's end opens a block. ``words``: a word ends a block, as in Ruby. ``tags``: the language has
+    elements instead of brackets.
     """
 
     comments: tuple[str, ...] = ()
@@ -46,10 +48,7 @@ class Syntax:
 
 @dataclass(frozen=True, slots=True)
 class BracketMark:
-    """A bracket or tag in a line, at index ``at``.
-
-    ``closing`` is the text that closes it or, unless it ``opens``, its own.
-    """
+    """A bracket or tag at index ``at`` of a line. ``closing`` is the text of the closing mark."""
 
     at: int
     closing: str
@@ -58,11 +57,11 @@ class BracketMark:
 
 @dataclass(frozen=True, slots=True)
 class LineScan:
-    """The brackets and tags of a line outside of strings and comments.
+    """The brackets and tags of a line, outside of strings and comments.
 
-    ``inside`` closes the string or comment that continues past the end of the line; ``left`` is the
-    index where the one that the line began in ends. ``code`` is the index where a comment begins,
-    or the length of the line.
+    ``inside``: the closing text of a string or comment that continues on the next line. ``left``:
+    the end of the string or comment from the previous line. ``code``: where a comment begins, or
+    the line's length.
     """
 
     marks: tuple[BracketMark, ...]
@@ -70,7 +69,7 @@ class LineScan:
     left: int | None
     code: int
     quoted: bool
-    """True if the line ends within a string that has to end on it, as while one is being typed."""
+    """True if the line ends in an unfinished single-line string, as during typing."""
 
 
 def _string(quote: str) -> str:
@@ -109,17 +108,17 @@ _SYNTAX = {name: syntax for names, syntax in _LANGUAGES.items() for name in name
 
 
 def find_syntax(language: str) -> Syntax:
-    """Return the syntax of a language, by its id in the protocol or its name in a Markdown fence."""
+    """Return the syntax for a language id of the protocol or a name in a Markdown fence."""
     return _SYNTAX.get(language.lower(), _OTHER)
 
 
 def may_be_prose(language: str) -> bool:
-    """Return whether documents of a language are prose, or may be, as it has no name."""
+    """Return whether the documents are prose, or may be, because the language is unknown."""
     return not language or find_syntax(language).prose
 
 
 def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:
-    """Scan one line. ``inside`` closes the string or comment that the line begins in, if any."""
+    """Scan a line. ``inside`` closes the string or comment from the previous line, if any."""
     marks: list[BracketMark] = []
     at, left = 0, None
     pattern, closings = _pattern(syntax)
@@ -149,11 +148,11 @@ def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:
 
 
 def code_parts(text: str, syntax: Syntax) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a text outside of strings and comments, by their offsets."""
+    """Yield the offsets of the parts outside of strings and comments."""
     pattern, closings = _pattern(syntax)
     inside: str | None = None
     begin = 0
-    for line in StringIO(text):  # splitlines would also end a comment at a form feed
+    for line in StringIO(text):  # str.splitlines would end a comment at a form feed, too
         at = 0
         while at < len(line):
             if inside is not None:
@@ -174,7 +173,6 @@ def code_parts(text: str, syntax: Syntax) -> Iterator[tuple[int, int]]:
 
 
 def _is_ended(string: str) -> bool:
-    """Return whether a string that reaches the end of its line ends there."""
     escaped = (len(string) - 1 - len(string[:-1].rstrip("\\"))) % 2
     return len(string) > 1 and string[-1] == string[0] and not escaped
 
@@ -195,7 +193,7 @@ def _marks(match: re.Match[str]) -> list[BracketMark]:
 
 
 def _find(line: str, closing: str, at: int) -> int:
-    """Return where a string or comment ends, or -1. A backslash escapes the end of a string."""
+    """Return where a string or comment ends, or -1. A backslash escapes a string's end."""
     while (end := line.find(closing, at)) >= 0:
         escaped = closing not in ("*/", "-->", "]]") and _backslashes(line, end) % 2
         if not escaped:
@@ -205,7 +203,6 @@ def _find(line: str, closing: str, at: int) -> int:
 
 
 def _backslashes(line: str, end: int) -> int:
-    """Return the number of backslashes right before an index."""
     begin = end
     while begin and line[begin - 1] == "\\":
         begin -= 1
@@ -252,7 +249,7 @@ def opens_block(line: str, found: LineScan, syntax: Syntax) -> bool:
 
 
 def _ends_with_function(code: str) -> bool:
-    """Return whether a line ends with ``function NAME (...)``, without another parenthesis in it."""
+    """Return whether a line ends with ``function NAME (...)``, without inner parentheses."""
     begin = code.rfind("(")
     if not code.endswith(")") or code.find(")", begin) < len(code) - 1:
         return False

@@ -1,4 +1,4 @@
-"""Parses the code around a cursor: open brackets, a string or comment, a block that was just opened."""
+"""Parser of the code around a cursor: open brackets, strings, comments and new blocks."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from pellucid.completion.suggestion import DocumentCursor
 from pellucid.text.stopping import MAX_LINE
 
 MAX_LINES_ABOVE = 400
-"""Lines above the cursor that are parsed. Blocks are seldom longer."""
+"""Number of parsed lines above the cursor. Blocks are seldom longer."""
 
 MAX_CHARACTERS_BELOW = 50_000
-"""Characters below the cursor that are parsed."""
+"""Number of parsed characters below the cursor."""
 
 _STRING = re.compile(r"""[rRuU]?(\"{1,3}|'{1,3})(?!["']).*\1""")
-_DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # preprocessor lines and labels of C are at the margin
+_DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # Preprocessor lines and labels of C are at the margin
 
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """An open bracket or element: the text that closes it, and the number and indentation of its line.
+    """An open bracket or element.
 
-    ``last``: nothing follows it on its line.
+    ``closing``: the closing text. ``line``: the number of the bracket's line. ``last``: nothing
+    follows on this line.
     """
 
     closing: str
@@ -43,11 +44,11 @@ class Bracket:
 
 
 class ParsedCursor:
-    """A cursor, and the code around it as far as the syntax of its language is known.
+    """A cursor and the parsed code around the cursor.
 
     Parse a cursor once for each request and pass the result on. In a fenced block of Markdown,
-    ``cursor`` is the cursor within that block, read as a file of the block's language; ``document``
-    is always the cursor as it was given. Pass ``fences=False`` to read the whole document instead.
+    ``cursor`` is the cursor with the block as its file; ``document`` is the given cursor. With
+    ``fences=False``, the whole document is read.
     """
 
     def __init__(self, document: DocumentCursor, *, fences: bool = True) -> None:
@@ -62,11 +63,9 @@ class ParsedCursor:
         self.inside: str | None = _inside_after(far, self.syntax)
         self._lines = [line[-MAX_LINE:].rstrip("\r") for line in lines]
         self._scans: list[LineScan] = []
-        self._starts: list[int] = []  # of each line, the number of the line where its statement begins
+        self._starts: list[int] = []  # For each line, the number of the statement's first line
         self.line_began_inside: str | None = None
-        """The text that closes the comment or string that the cursor's line begins in; None outside
-        of both.
-        """
+        """Closing text of the comment or string around the line's beginning, if any."""
         for number, line in enumerate(self._lines):
             self._read(number, line)
 
@@ -81,7 +80,8 @@ class ParsedCursor:
         start = number
         closes = bool(found.marks) and not found.marks[0].opens and found.marks[0].at == len(line) - len(line.lstrip())
         if line.strip() and not began_inside and not closes and not _DIRECTIVE.match(line):
-            while stack and stack[-1].indent > indent:  # left open by mistake: the text continues outside of it
+            # A bracket left open by mistake: the text continues outside.
+            while stack and stack[-1].indent > indent:
                 stack.pop()
         for mark in found.marks:
             if mark.opens:
@@ -101,29 +101,30 @@ class ParsedCursor:
 
     @property
     def number(self) -> int:
-        """The number of the cursor's line, as brackets count lines."""
         return len(self._lines) - 1
 
     @property
     def in_text(self) -> bool:
-        """True if the cursor is in a comment or a string."""
         last = self._scans[-1]
         return self.inside is not None or self.quoted or last.code < len(self.left)
 
     @property
     def quoted(self) -> bool:
-        """True if the cursor is in a string that must end on its line."""
+        """True if the cursor is in a string that must end on the same line."""
         return self._scans[-1].quoted
 
     @property
     def begins_text(self) -> bool:
-        """True if the comment or string that the cursor is in begins at the cursor, as after three quotes."""
+        """True if a comment or string begins at the cursor, as after three quotes."""
         begins = [re.escape(begin) for begin, end in self.syntax.spans if end == self.inside]
         return any(re.search(rf"{begin}[*!]*\s*$", self.left) for begin in begins)
 
     @cached_property
     def opener(self) -> int | None:
-        """The number of the line whose block begins at the cursor: the cursor's line, or the one above if that is blank."""
+        """The number of the line that opens a block at the cursor, if any.
+
+        This is the cursor's line or, if the cursor's line is blank, the line above.
+        """
         if self.in_text:
             return None
         if self.left.strip():
@@ -138,25 +139,21 @@ class ParsedCursor:
 
     @cached_property
     def opener_brackets(self) -> bool:
-        """True if the opener opens a bracket or element."""
         return any(bracket.line == self.opener for bracket in self.brackets)
 
     @property
     def above(self) -> str | None:
-        """The nearest line above the cursor that is not blank."""
+        """The nearest line above the cursor with text."""
         number = self._above(self.number)
         return None if number is None else self._lines[number]
 
     @property
     def begins_section(self) -> bool:
-        """True if the cursor is at the margin below a blank line, or at the beginning of the file."""
+        """True at the margin, below a blank line or at the beginning of the file."""
         return not self.left and not self.brackets and not any(line.strip() for line in self._lines[-2:])
 
     def scan_on(self, line: str) -> LineScan:
-        """Scan the cursor's line with an answer appended.
-
-        In a comment or string, scan only the answer.
-        """
+        """Scan the cursor's line with an answer; in a comment or string, scan only the answer."""
         if self.inside is None:
             return scan_line(line, self.line_began_inside, self.syntax)
         size = len(self.left)
@@ -168,16 +165,16 @@ class ParsedCursor:
 
     @property
     def indent(self) -> int:
-        """The least indentation of the block that the cursor is in."""
+        """The minimum indentation of the block around the cursor."""
         opened = 0 if self.opener_indent is None else self.opener_indent + (not self.opener_brackets)
         return max(indentation(self.left), opened)
 
     def lines_above(self) -> list[str]:
-        """Return the lines above the cursor that are not blank, the nearest last."""
+        """Return the lines with text above the cursor, nearest last."""
         return [line for line in self._lines[:-1] if line.strip()]
 
     def lines_below(self) -> Iterator[str]:
-        """Yield the lines below the cursor's line that are not blank."""
+        """Yield the lines with text below the cursor."""
         for line in self.cursor.after[len(self.right) :][:MAX_CHARACTERS_BELOW].split("\n"):
             if line.strip():
                 yield line.rstrip("\r")
@@ -186,8 +183,8 @@ class ParsedCursor:
         """Return whether an open bracket is closed after the cursor.
 
         Brackets right of the cursor decide first, and alone if text follows the bracket on the
-        cursor's line. Otherwise the first line below that is indented no more than the bracket's
-        line decides.
+        cursor's line. Otherwise, the first line below with at most the bracket's indentation
+        decides.
         """
         here = [other for other in self.brackets if other.line == self.number]
         if self._closings_right > len(here) or bracket in here[: self._closings_right]:
@@ -201,7 +198,7 @@ class ParsedCursor:
 
     @cached_property
     def _closings_right(self) -> int:
-        """The number of brackets that are closed right of the cursor but not opened there."""
+        """The number of brackets closed but not opened right of the cursor."""
         depth = closed = 0
         for mark in scan_line(self.right[:MAX_LINE], None, self.syntax).marks:
             if mark.opens:
@@ -219,7 +216,7 @@ class ParsedCursor:
         return next((index for index in range(number - 1, -1, -1) if self._lines[index].strip()), None)
 
     def _skip_docstring(self, number: int | None) -> int | None:
-        """Return the line above the docstring or comments that end on a line, or that line if it is neither."""
+        """Return the first line at or above ``number`` without a docstring or comment."""
         while number is not None and self._is_comment(number):
             while number > 0 and self._scans[number - 1].inside is not None:
                 number -= 1
@@ -227,7 +224,7 @@ class ParsedCursor:
         return number
 
     def _is_comment(self, number: int) -> bool:
-        """Return whether a line is only a comment, or ends a comment or string over several lines or in triple quotes."""
+        """Return whether a line is a comment or docstring, or ends a comment or string."""
         line, found = self._lines[number], self._scans[number]
         text = line.strip()
         ends_text = found.left is not None and not line[found.left :].strip(" \t;,.)")
@@ -237,15 +234,15 @@ class ParsedCursor:
 
 
 def _split(before: str) -> tuple[str, list[str]]:
-    """Return the text that is too far above to be parsed, and the lines near the cursor."""
+    """Return the text too far above for parsing, and the lines near the cursor."""
     lines = before.rsplit("\n", MAX_LINES_ABOVE)
     return (lines[0], lines[1:]) if len(lines) > MAX_LINES_ABOVE else ("", lines)
 
 
 def _inside_after(text: str, syntax: Syntax) -> str | None:
-    """Return what closes the comment or string that is open at the end of a text.
+    """Return the closing text of the comment or string open at the end, if any.
 
-    Scan only lines where one may begin or end.
+    Scan only the lines with a begin or end mark, because the text may be long.
     """
     marks = [part for span in syntax.spans for part in span]
     inside = None

@@ -1,4 +1,4 @@
-"""Finds where a suggestion can be cut: where a reader would stop, not in the middle of an expression."""
+"""Places to cut a suggestion: where a reader would stop, not inside an expression."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pellucid.completion.shaping.parsed_cursor import Bracket, ParsedCursor
 from pellucid.text.brackets import CLOSING, OPENING
 
 MIN_SHOWN_CHARACTERS = 2
-"""Least letters, digits or brackets of a part. Fewer are typed more quickly than read."""
+"""Minimum number of letters, digits or brackets. Less is typed faster than read."""
 
 _CODE_END = re.compile(r"(?<=[^\s,;(\[{])(?=\s*[,;)\]}])|(?<=;)|(?<=[)\]}])(?=\??\.\w|::\w)")
-"""The end of an argument, an element, a statement or a call that is followed by a member."""
+"""The end of an argument, an element, a statement, or a call before a member."""
 
 _TAG_END = re.compile(r"""(?<=>)|(?<=["'])(?=\s|/?>)""")
 """The end of a tag or an attribute."""
 
 _CLAUSE_END = re.compile(r"(?<=[.,;:!?])(?=\s)")
-"""The end of a clause in a comment, a string over several lines or prose."""
+"""The end of a clause in a comment, a multi-line string or prose."""
 
 _ENDS = (_CODE_END, _TAG_END, _CLAUSE_END)
 
@@ -30,16 +30,15 @@ _BLOCK_WORD = re.compile(r"\b(?:begin|case|def|do|function|if|then|while)\b")
 _GENERIC = re.compile(r"(?<=\w)<(?=[\w&'?(\[])")
 _GENERIC_END = re.compile(r"(?<![-=\s])>")
 _UNFINISHED = re.compile(r"\blambda\b[^:]*$|\bfor\b(?!.*\bin\b)|(?:[(,=]\s*|^)\|[^|]*$")
-"""Code before a comma that separates names, not arguments: of a lambda, a loop or a closure."""
+"""Code before a comma between names, not arguments: in a lambda, a loop or a closure."""
 
 
 def part_ends(parsed: ParsedCursor, text: str) -> Iterator[int]:
-    """Yield the lengths of the parts of a suggestion that are worth showing, the longest first.
+    """Yield the lengths of the parts of a suggestion worth showing, longest first.
 
-    The whole is not among them.
-
-    A part ends with a line or, in the first line, with an argument, a call, a statement, a tag or a
-    clause. It closes every bracket and string that it opens in that line.
+    The whole suggestion is excluded. A part ends with a line or, in the first line, with an
+    argument, a call, a statement, a tag or a clause, outside of brackets and strings opened in the
+    first line.
     """
     begin = len(text) - len(text.lstrip())
     start, stop = text.rfind("\n", 0, begin) + 1, text.find("\n", begin)
@@ -54,12 +53,11 @@ def part_ends(parsed: ParsedCursor, text: str) -> Iterator[int]:
 
 
 def is_worth_showing(text: str) -> bool:
-    """Return whether a part is long enough to be read more quickly than typed."""
     return len(re.sub(r"[\s,;:.]", "", text)) >= MIN_SHOWN_CHARACTERS
 
 
 def _line_part_ends(parsed: ParsedCursor, line: str, *, is_first: bool) -> Iterator[int]:
-    """Yield where a reader would stop within a line of a suggestion, from its end.
+    """Yield the places in a line where a reader would stop, last first.
 
     The first line continues the cursor's line.
     """
@@ -82,10 +80,7 @@ def _line_part_ends(parsed: ParsedCursor, line: str, *, is_first: bool) -> Itera
 
 
 def _ends_clause(parsed: ParsedCursor, line: str, end: int) -> bool:
-    """Return whether a clause ends outside of brackets.
-
-    In a language of tags, code and attributes have no clauses.
-    """
+    """Return whether a clause ends outside of brackets. Code and attributes have no clauses."""
     if not _CLAUSE_END.match(line, end) or (parsed.syntax.tags and _CODE.search(line[:end])):
         return False
     return all(
@@ -95,7 +90,7 @@ def _ends_clause(parsed: ParsedCursor, line: str, end: int) -> bool:
 
 
 def _closes_all(parsed: ParsedCursor, found: LineScan, start: int) -> list[Bracket] | None:
-    """Return the brackets from before the suggestion, which begins at ``start``, that are open after it; None if one of its own is."""
+    """Return the brackets before ``start`` left open, or None if a newer bracket is open."""
     outer = list(parsed.brackets)
     own = 0
     for mark in found.marks:
@@ -113,7 +108,7 @@ def _closes_all(parsed: ParsedCursor, found: LineScan, start: int) -> list[Brack
 def _ends_code(parsed: ParsedCursor, written: str, rest: str, found: LineScan, start: int) -> bool:
     """Return whether code is complete before ``rest``.
 
-    ``found`` is the scan of ``written``, whose text from ``start`` on is new.
+    ``found``: the scan of ``written``, with new text from ``start``.
     """
     outer = _closes_all(parsed, found, start)
     following = rest.lstrip()[:1]
@@ -129,7 +124,7 @@ def _ends_code(parsed: ParsedCursor, written: str, rest: str, found: LineScan, s
 def _in_list(parsed: ParsedCursor, outer: Sequence[Bracket], written: str) -> bool:
     """Return whether a comma separates arguments or elements.
 
-    Within braces it does after a key of the same line.
+    In braces, a comma separates elements only after a key on the same line.
     """
     if not outer:
         return False
@@ -139,5 +134,5 @@ def _in_list(parsed: ParsedCursor, outer: Sequence[Bracket], written: str) -> bo
 
 
 def _ends_argument(code: str) -> bool:
-    """Return whether a comma after the code ends an argument, and does not separate types or names within it."""
+    """Return whether a comma after the code ends an argument, not a type or name."""
     return len(_GENERIC.findall(code)) <= len(_GENERIC_END.findall(code)) and not _UNFINISHED.search(code)

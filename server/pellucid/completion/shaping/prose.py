@@ -1,4 +1,4 @@
-"""Decides where a paragraph, a list item or a fenced block of Markdown ends."""
+"""Ends of paragraphs, list items and fenced blocks of Markdown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAY_BE_ITEM = re.compile(r"\s*(?:[-*+]?|\d+[.)]?)$")
 
 
 class FencedScope:
-    """A scope within a fenced block: it also ends at the fence, which is suggested if the document does not have it yet."""
+    """A scope in a fenced block, also ended by the fence. A missing fence is suggested."""
 
     def __init__(self, scope: Scope, block: FencedBlock) -> None:
         self._scope = scope
@@ -24,11 +24,9 @@ class FencedScope:
 
     @property
     def blank_lines(self) -> int:
-        """The number of blank lines in a row that the suggestion may have."""
         return self._scope.blank_lines
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        """Return where the line ends the suggestion, or None."""
         text, fence = line.strip(), self._block.fence
         if text.startswith(fence):
             if self._block.is_closed:
@@ -40,7 +38,7 @@ class FencedScope:
 
 
 class ParagraphScope:
-    """A paragraph, a list item, a heading, or a fenced block that the answer opens."""
+    """A paragraph, a list item, a heading, or a fenced block opened by the answer."""
 
     def __init__(self, parsed: ParsedCursor) -> None:
         self._left = parsed.left
@@ -52,11 +50,9 @@ class ParagraphScope:
 
     @property
     def blank_lines(self) -> int:
-        """The number of blank lines in a row that the suggestion may have."""
         return 1_000 if self._fence else 0
 
     def judge(self, line: str, *, whole: bool) -> ScopeEnd | None:
-        """Return where the line ends the suggestion, or None."""
         end = self._judge(line, whole=whole)
         if whole and end is None:
             self._first = False

@@ -1,4 +1,4 @@
-"""Detects answers that repeat the text around the cursor, or their own lines."""
+"""Detection of answers that repeat the text around the cursor or their own lines."""
 
 from __future__ import annotations
 
@@ -10,31 +10,27 @@ from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.text.stopping import COMMON_LINES, TELLING
 
 LINES_BELOW = 3
-"""Lines below the cursor that an answer is compared with."""
+"""Number of lines below the cursor compared with an answer."""
 
 LINES_ABOVE = 20
-"""Lines above the cursor that a block is compared with."""
+"""Number of lines above the cursor compared with a block."""
 
 MAX_BLOCK = 8
-"""The most lines of a block that is looked for a second time."""
+"""Maximum number of lines in a repeated block."""
 
 DISTINCTIVE_BLOCK = 20
-"""The least letters and digits of a block that is not written twice by chance."""
+"""Minimum number of letters and digits in a block not repeated by chance."""
 
 PATTERNS = ((10, 60, 3), (3, 9, 8))
-"""The least and most characters of a pattern, and how often in a row it shows that the model is
-stuck in a loop.
-"""
+"""Minimum and maximum length of a pattern, and number of repetitions in a loop."""
 
 LONG_LINE = 20
-"""The least characters of a line that counts as the same when one letter is missing."""
+"""Minimum length of a line that may lack one letter and still count as equal."""
 
 _SPACE = re.compile(r"\s+")
 
 
 class Repetition:
-    """Compares the lines of an answer with the lines around the cursor and with each other."""
-
     def __init__(self, parsed: ParsedCursor) -> None:
         self._syntax = parsed.syntax
         self._below = [(indentation(line), self._bare(line)) for line in _lines_below(parsed)]
@@ -45,7 +41,10 @@ class Repetition:
         self._given = len(self._lines)
 
     def is_below(self, line: str) -> bool:
-        """Return whether a line already follows the cursor: equally indented, and equal but for space, a comment or one letter."""
+        """Return whether the line follows the cursor, except for space, a comment or a letter.
+
+        The indentation must be equal.
+        """
         bare = self._bare(line)
         if _count_alphanumerics(bare) < TELLING or line.strip() in COMMON_LINES:
             return False
@@ -55,7 +54,7 @@ class Repetition:
         )
 
     def may_be_below(self, line: str) -> bool:
-        """Return whether a line that breaks off is the beginning of a line that follows the cursor."""
+        """Return whether an incomplete line is the beginning of a line below the cursor."""
         bare = self._bare(line)
         return _count_alphanumerics(bare) >= TELLING and any(
             indent == indentation(line) and other.startswith(bare) for indent, other in self._below if other
@@ -77,10 +76,7 @@ class Repetition:
         )
 
     def add(self, line: str) -> int:
-        """Add a line of the answer.
-
-        Return how many of the last lines, this one included, only repeat what is above them.
-        """
+        """Add a line of the answer. Return the number of last lines that repeat lines above."""
         self._lines.append(line.rstrip())
         own = len(self._lines) - self._given
         last = self._lines[-3:]
@@ -93,7 +89,6 @@ class Repetition:
         return 0
 
     def _bare(self, line: str) -> str:
-        """Return the line without its comment and white space."""
         found = scan_line(line, None, self._syntax)
         return _SPACE.sub("", line[: found.code]) or _SPACE.sub("", line)
 
@@ -101,7 +96,7 @@ class Repetition:
 def _lines_below(parsed: ParsedCursor) -> list[str]:
     """Return the next lines below the cursor.
 
-    Past the end of its block, where others may be alike, take only the first.
+    Past the end of the block, return only the first line, because different blocks may be alike.
     """
     lines = list(islice(parsed.lines_below(), LINES_BELOW))
     inside = list(takewhile(lambda line: indentation(line) >= parsed.indent, lines))
@@ -109,7 +104,6 @@ def _lines_below(parsed: ParsedCursor) -> list[str]:
 
 
 def ends_in_loop(line: str) -> bool:
-    """Return whether a line ends with a pattern that is repeated many times."""
     for shortest, longest, times in PATTERNS:
         for size in range(shortest, min(longest, len(line) // times) + 1):
             pattern = line[-size:]
@@ -123,7 +117,7 @@ def _count_alphanumerics(text: str) -> int:
 
 
 def _lacks_one_letter(one: str, other: str) -> bool:
-    """Return whether adding one letter makes one line the other.
+    """Return whether one added letter makes the lines equal.
 
     A changed letter does not count: x and y are two names.
     """

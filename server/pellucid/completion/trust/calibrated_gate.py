@@ -1,4 +1,4 @@
-"""Decides how much of a suggestion is shown: by its calibrated probability of being right or, without a calibration, by thresholds."""
+"""Choice of the shown part of a suggestion, by calibrated probability or by thresholds."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from pellucid.tokens import Token
 BY_CALIBRATION = "calibration"
 
 SHARE_SO_FAR = 0.35
-"""The share of the whole suggestion that the beginning of an unfinished one is assumed to be.
+"""Assumed share of an unfinished suggestion in the whole suggestion.
 
-A beginning should seldom be wrong, or hidden again by the whole. At 290 cursors in the standard
-library, at level normal, 149 of 163 were right and 2 were hidden again; with a share of 1 these
-were 167 of 194, and 19.
+A beginning should seldom be wrong, or be hidden again by the whole suggestion. At 290 cursors in
+the standard library (level normal), 149 of 163 beginnings were right and 2 were hidden again; with
+a share of 1, 167 of 194 were right and 19 were hidden again.
 """
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A suggestion that the gate judges. The texts of the first and the last token may be cut.
+    """A suggestion to judge. The texts of the first and last token may be cut.
 
-    ``ending`` is the reason why it ends where it does; ``calibration`` is that of the model, if
-    there is one, and ``offset`` is added to its logits.
+    ``offset`` is added to the logits of the calibration.
     """
 
     parsed: ParsedCursor
@@ -43,47 +42,42 @@ class Candidate:
 
     @property
     def text(self) -> str:
-        """The text of its tokens."""
         return "".join(token.text for token in self.tokens)
 
     @cached_property
     def cursor_features(self) -> CursorFeatures:
-        """The properties of its cursor."""
         return CursorFeatures.read(self.parsed)
 
     @cached_property
     def part_ends(self) -> list[int]:
-        """The lengths to which it can be shortened, the longest first."""
+        """Lengths to which the suggestion can be shortened, longest first."""
         return list(part_ends(self.parsed, self.text))
 
 
 LEAST_DOUBTFUL = 0.25
-"""The least probability of the whole suggestion with which its rest is shown as doubtful.
+"""Minimum probability of the whole suggestion for showing its rest as doubtful.
 
-At 600 requests in public code, level normal showed only a part of 62 suggestions. The whole was
-that probable for 42 of these, and right for 30 of the 42; of the other 20 wholes none was right.
+At 600 requests in public code, level normal showed only a part of 62 suggestions. 42 of the 62
+whole suggestions reached this probability, and 30 of the 42 were right; the remaining 20 were
+wrong.
 """
 
 
 class Gate(Protocol):
-    """Decides how much of a suggestion is shown."""
-
-    def __call__(self, candidate: Candidate, level: GateLevel) -> GateVerdict:
-        """Return the verdict on a candidate at a level."""
-        ...
+    def __call__(self, candidate: Candidate, level: GateLevel) -> GateVerdict: ...
 
 
 def decide(candidate: Candidate, level: GateLevel) -> GateVerdict:
-    """Return the verdict on a candidate: by its calibration if it has one, else by thresholds."""
     if candidate.calibration is not None:
         return judge_by_calibration(candidate, candidate.calibration, level)
     return judge(candidate.tokens, level, candidate.part_ends)
 
 
 def doubtful_rest(candidate: Candidate, sure: int) -> int:
-    """Return how many characters are shown as doubtful after the ``sure`` ones: all others, unless the whole is improbable.
+    """Return the number of doubtful characters to show after the first ``sure`` characters.
 
-    Without a calibration the whole is improbable if the thresholds of the most eager level hide it.
+    All are shown, unless the whole suggestion is improbable or, without a calibration, hidden by
+    the thresholds of the most eager level.
     """
     if candidate.calibration is None:
         probable = judge(candidate.tokens, GateLevel.EAGER).length > 0
@@ -94,11 +88,10 @@ def doubtful_rest(candidate: Candidate, sure: int) -> int:
 
 
 def judge_by_calibration(candidate: Candidate, calibration: Calibration, level: GateLevel) -> GateVerdict:
-    """Return the part with the largest expected gain: all of the suggestion, or a part that ends where a reader would stop.
+    """Choose the part with the largest expected gain, or nothing if no gain is positive.
 
-    A part that is right with probability p and has the share s of the characters gains p * s - (1 -
-    p) * cost. If no part gains anything, nothing is shown. The beginning of an unfinished
-    suggestion counts as a part.
+    A part with probability p of being right and a share s of the characters gains p * s - (1 - p) *
+    cost. The beginning of an unfinished suggestion counts as a part.
     """
     at, text, cost = candidate.cursor_features, candidate.text, calibration.costs[level]
     finished = candidate.ending != Ending.PART
@@ -117,10 +110,15 @@ def judge_by_calibration(candidate: Candidate, calibration: Calibration, level: 
 
 
 def _reason(level: GateLevel, cost: float, whole: float, part: float, gain: float) -> str:
-    """Return the reason for a verdict, given the probabilities of the whole suggestion and of the best part, and that part's gain."""
     if gain <= 0:
-        why = f"at level {level} a wrong suggestion costs {cost:g} times what a right one gains, and no part is worth that risk"
+        why = (
+            f"at level {level} a wrong suggestion costs {cost:g} times what a right one gains, "
+            "and no part is worth that risk"
+        )
         return f"It is right with a probability of only {whole:.2f}: {why}."
     if part != whole:
-        return f"All of it is right with a probability of {whole:.2f}, the shown part with {part:.2f}: that is worth more at level {level}."
+        return (
+            f"All of it is right with a probability of {whole:.2f}, the shown part with {part:.2f}: "
+            f"that is worth more at level {level}."
+        )
     return f"It is right with a probability of {whole:.2f}, which is worth the risk at level {level}."

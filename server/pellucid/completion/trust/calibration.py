@@ -1,7 +1,6 @@
-"""Computes the probability that a suggestion is right from a model's calibration.
+"""Probability that a suggestion is right, computed from a model's calibration.
 
-``pellucid calibrate`` makes calibrations and the model server sends them. Only the standard library
-is needed to apply one.
+Applying a calibration made by ``pellucid calibrate`` needs only the standard library.
 """
 
 from __future__ import annotations
@@ -19,32 +18,27 @@ from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import ConfigError
 
 MAX_LOGIT = 30.0
-"""Logits are cut to this magnitude: beyond it a probability is as good as certain, and exponentials
-may overflow.
-"""
+"""Beyond this magnitude, a probability is as good as certain, and exponentials may overflow."""
 
 
 class CalibrationKind(StrEnum):
-    """The formula of the probability."""
-
     RAW = "raw"
-    """The geometric mean of the tokens' probabilities, unchanged."""
+    """The geometric mean of the token probabilities."""
     PLATT = "platt"
-    """A logistic function of that mean's logit (Platt 1999): two coefficients."""
+    """Logistic function of the mean's logit (Platt 1999)."""
     LOGISTIC = "logistic"
-    """Logistic regression on all numbers of ``features.NAMES``, standardised."""
+    """Logistic regression on all features, standardised."""
     ISOTONIC = "isotonic"
-    """A rising, piecewise linear function of that mean (Zadrozny and Elkan 2002)."""
+    """Rising, piecewise linear function of the mean (Zadrozny and Elkan 2002)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A formula for P(right), the probability that a suggestion is right, and the cost of a wrong suggestion at each level.
+    """Formula for P(right), the probability of a right suggestion, and costs of wrong suggestions.
 
-    ``numbers`` are the coefficients: bias and slope (PLATT); bias, weights (n,), means (n,) and
-    scales (n,), concatenated (LOGISTIC); points and as many values (ISOTONIC); none (RAW).
-    ``costs`` are relative to a right suggestion, which gains 1. ``about`` holds the remaining
-    entries of the file, for people to read.
+    ``numbers`` are the coefficients. PLATT: bias and slope. LOGISTIC: bias, weights (n,), means
+    (n,) and scales (n,), concatenated. ISOTONIC: points and as many values. RAW: empty. ``costs``
+    are relative to the gain of 1 for a right suggestion. ``about``: remaining entries of the file.
     """
 
     kind: CalibrationKind
@@ -53,7 +47,7 @@ class Calibration:
     about: Mapping[str, Any]
 
     def probability(self, values: Sequence[float], offset: float = 0.0) -> float:
-        """Return P(right) for the numbers of ``features.NAMES``, with ``offset`` added to its logit."""
+        """Return P(right) for the features, with ``offset`` added to the logit."""
         probability = self._probability(values)
         return logistic(logit(probability) + offset) if offset else probability
 
@@ -75,7 +69,6 @@ class Calibration:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The calibration as a JSON object, which ``read`` reads."""
         return {
             "features": {"version": VERSION, "names": list(NAMES)},
             "kind": str(self.kind),
@@ -86,9 +79,9 @@ class Calibration:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """Return the calibration in a JSON object.
+        """Return the calibration in a ``record``.
 
-        Raise ConfigError if it is damaged or made for other numbers.
+        Raise ConfigError if the record is damaged or made for different features.
         """
         try:
             made_for = record["features"]
@@ -116,24 +109,17 @@ _SIZES = {CalibrationKind.RAW: 0, CalibrationKind.PLATT: 2, CalibrationKind.LOGI
 
 
 def logistic(value: float) -> float:
-    """Return 1 / (1 + exp(-value))."""
     return 1 / (1 + exp(-min(max(value, -MAX_LOGIT), MAX_LOGIT)))
 
 
 def logit(probability: float) -> float:
-    """Return log(p / (1 - p)), the inverse of ``logistic``.
-
-    Probabilities are kept ``FLOOR`` away from 0 and 1.
-    """
+    """Return log(p / (1 - p)), with ``p`` at least ``FLOOR`` away from 0 and 1."""
     p = min(max(probability, FLOOR), 1 - FLOOR)
     return log(p / (1 - p))
 
 
 def interpolated(x: float, points: Sequence[float], values: Sequence[float]) -> float:
-    """Interpolate linearly between points, which must rise.
-
-    Outside of them, return the value of the nearest point.
-    """
+    """Interpolate linearly between rising points; outside, return the nearest point's value."""
     at = bisect_right(points, x)
     if at == 0:
         return values[0]

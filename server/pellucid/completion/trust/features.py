@@ -1,4 +1,4 @@
-"""Computes the numbers by which a calibration judges a suggestion: of its tokens, its shape and the code around the cursor."""
+"""Features for a calibration: numbers about the suggestion and the code around the cursor."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from pellucid.text.brackets import is_balanced
 from pellucid.tokens import Token
 
 VERSION = 4
-"""The version of the numbers' meaning. Calibrations of other versions are not used."""
+"""A calibration for a different version is not used."""
 
 MIN_SUM = -30.0
-"""Sums of logprobs (nats) below this are cut: all of them mean that the suggestion is wrong."""
+"""Lower limit in nats: any smaller sum of logprobs means a wrong suggestion."""
 
 MAX_INDENT = 40
-"""Columns of indentation beyond which no difference is made."""
+"""Maximum indentation in columns; deeper indentation makes no difference."""
 
 LOOKBACK_CHARACTERS = 4_000
-"""Characters before the cursor in which an equal line is looked for."""
+"""Number of characters before and after the cursor searched for lines and names."""
 
 MIN_LETTERS = 4
-"""Least letters and digits of a line that can be recognised elsewhere."""
+"""Minimum number of letters and digits in a line ``seen before``."""
 
 MAX_VOCABULARY = 2**19
-"""No vocabulary is assumed to have more tokens."""
+"""Assumed upper bound for any vocabulary."""
 
 MAX_NAME = 100
-"""Characters of a name's beginning that are read."""
+"""Maximum number of characters read left of the cursor for the first name."""
 
 NAMES = (
     "mean",
@@ -62,20 +62,18 @@ NAMES = (
     "seen before",
     "unknown names",
 )
-"""The names of the numbers, in order.
-Logprobs are in nats, lengths and counts are logarithms, and flags are 1 or 0.
-"""
+"""Logprobs are in nats, lengths and counts are logarithms, and flags are 1 or 0."""
 
 
 _NAME = re.compile(r"[^\W\d]\w{2,}")
-"""A name of three characters or more: shorter ones are too common to tell anything."""
+"""A name of at least three characters: shorter names are too common to be informative."""
 
 
 @dataclass(frozen=True, slots=True)
 class CursorFeatures:
-    """The properties of a cursor that any suggestion there shares.
+    """Properties of a cursor, shared by all suggestions at the cursor.
 
-    ``lines`` are the stripped lines before the cursor, ``names`` the names before and after it.
+    ``lines`` are stripped and precede the cursor; ``names`` precede or follow the cursor.
     """
 
     left: str
@@ -87,10 +85,7 @@ class CursorFeatures:
 
     @classmethod
     def read(cls, parsed: ParsedCursor) -> CursorFeatures:
-        """Return the properties of a cursor.
-
-        A fenced block of Markdown is read as a part of its document.
-        """
+        """Read the properties; a fenced block of Markdown is read as a part of its document."""
         if parsed.fenced_block is not None:
             parsed = ParsedCursor(parsed.document, fences=False)
         cursor = parsed.cursor
@@ -101,10 +96,9 @@ class CursorFeatures:
 
 
 def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole: bool) -> tuple[float, ...]:
-    """Return the numbers of ``NAMES``, in that order.
+    """Return the features in the order of ``NAMES``.
 
-    ``ending`` is the reason why the suggestion ends; ``whole`` means that ``tokens`` are all of it.
-    At least one token must have text.
+    ``whole``: the tokens are the whole suggestion. At least one token must have text.
     """
     text = "".join(token.text for token in tokens)
     scored = [token for token in tokens if token.text and token.logprob is not None]
@@ -127,9 +121,8 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
         log(1 + text.count("\n")),
         float(whole),
         float(whole and ending == Ending.STOP),
-        float(
-            whole and ending == Ending.LIMIT
-        ),  # not TIME: a replay has no time budget, so no calibration has learnt from it
+        # TIME is excluded: a replay has no time budget, so no calibration has learnt from TIME.
+        float(whole and ending == Ending.LIMIT),
         float(is_balanced(text)),
         float(not at.suffix),
         float(re.search(r"\w$", at.left) is not None and re.match(r"\w", text) is not None),
@@ -145,59 +138,56 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
 
 
 def _names(left: str, text: str) -> list[str]:
-    """Return the names in a suggestion; the first one with its beginning left of the cursor."""
+    """Return the names in a suggestion, the first name with its beginning left of the cursor."""
     begun = re.search(r"\w*$", left[-MAX_NAME:])
     return _NAME.findall((begun.group() if begun else "") + text)
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """Return the geometric mean of the tokens' probabilities."""
     return exp(values[0])
 
 
 def judged_entropy(token: Token) -> float:
-    """Return the entropy of a scored token by which its suggestion is judged, in nats.
+    """Return a token's entropy in nats: exact if known, else the middle of its range.
 
-    This is the exact one if it is known, else the middle of its range. Only a calibration that was
-    fitted on such middles should judge them; its model's ``revision`` ensures that.
+    Only a calibration fitted on such middles should judge them; the model's ``revision`` ensures
+    this.
     """
     if token.entropy_estimate is not None:
         return token.entropy_estimate
-    # Nothing is known but the token's probability. The largest entropy that agrees with it, where
-    # all other tokens are equally likely, never claims more certainty than there is: an unknown
-    # entropy can only hide a suggestion. A token that is nearly certain by its probability still
-    # counts as nearly certain.
+    # Only the token's probability is known. The largest consistent entropy (all remaining tokens
+    # equally likely) never overstates certainty: an unknown entropy can only hide a suggestion. A
+    # token with a probability close to 1 still counts as nearly certain.
     assert token.logprob is not None, "the caller dropped tokens without one"
     own = min(exp(token.logprob), 1.0)
     return _surprisal_share(own) + _surprisal_share(1 - own) + (1 - own) * log(MAX_VOCABULARY)
 
 
 def _surprisal_share(probability: float) -> float:
-    """Return what an outcome of this probability contributes to an entropy, in nats."""
     return -probability * log(probability) if probability > 0 else 0.0
 
 
 def _entropy(tokens: Sequence[Token], index: int) -> float:
-    """Return the entropy of a token in nats; without any token, that of a choice of which nothing is known."""
+    """Return an entropy in nats; without tokens, the maximum."""
     return judged_entropy(tokens[index]) if tokens else log(MAX_VOCABULARY)
 
 
 def _margin(tokens: Sequence[Token], index: int) -> float:
-    """Return the logprob of a token minus that of its best alternative, between ``log(FLOOR)`` and ``-log(FLOOR)``.
+    """Return a token's logprob minus the best alternative's, limited to ±``log(FLOOR)``.
 
-    The alternatives of a token under a constraint are those that it allows.
+    A token under a constraint has only the allowed alternatives.
     """
     if not tokens:
         return -log(FLOOR)
     token = tokens[index]
     assert token.logprob is not None, "the caller dropped tokens without one"
     others = [alternative.logprob for alternative in token.top if alternative.id != token.id]
-    best = max(others) if others else log(max(token.allowed - exp(token.logprob), FLOOR))  # all the others together
+    # Without alternatives, take all remaining tokens together.
+    best = max(others) if others else log(max(token.allowed - exp(token.logprob), FLOOR))
     return min(max(token.logprob - best, log(FLOOR)), -log(FLOOR))
 
 
 def _common_prefix_share(line: str, above: str) -> float:
-    """Return the length of the common prefix of two lines, as a part of the shorter line."""
     shorter = min(len(line), len(above))
     same = next((index for index in range(shorter) if line[index] != above[index]), shorter)
     return same / shorter if shorter else 0.0

@@ -1,4 +1,4 @@
-"""Adjusts calibrated probabilities to the outcomes of the suggestions that were shown in this session."""
+"""Adjustment of probabilities to the outcomes of suggestions in this session."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from pellucid.completion.recent_answers import shorten_cursor
 from pellucid.completion.suggestion import DocumentCursor
 
 RATE = 0.1
-"""The step, in nats, by which an outcome that had a probability of almost 0 moves the logit of all
-further ones.
+"""Shift of the logit of P(right), in nats, by an outcome with a probability of almost 0.
 
-Of 0.02, 0.05, 0.1 and 0.2 it was the best on public code, a package being a session: 6 % fewer
-wrong suggestions at an equal loss.
+Of 0.02, 0.05, 0.1 and 0.2, this value was best on public code with a package as a session: 6 %
+fewer wrong suggestions at an equal loss.
 """
 
 MAX_OFFSET = 1.5
-"""The largest adjustment, in nats: a probability of 0.5 becomes 0.18 or 0.82 at most."""
+"""Maximum in nats: a probability of 0.5 becomes at least 0.18 and at most 0.82."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A suggestion whose outcome is not known yet.
-
-    ``begin`` and ``end`` are the lengths of the texts before and after it.
-    """
+    """A suggestion without a known outcome, between texts of lengths ``begin`` and ``end``."""
 
     cursor: DocumentCursor
     begin: int
@@ -33,31 +29,31 @@ class _Shown:
     probability: float
 
     def typed(self, cursor: DocumentCursor) -> str | None:
-        """Return the text that was typed since; None if the document has changed elsewhere, or the cursor has moved away."""
+        """Return the text typed since then, or None if the document or cursor changed elsewhere."""
         before, after = cursor.before, cursor.after
         kept = before[: self.begin].endswith(self.cursor.before) and len(before) >= self.begin
-        end = len(after) - self.end  # more than 0 behind a bracket that the editor has closed
+        end = len(after) - self.end  # Positive if the editor has closed a bracket
         return before[self.begin :] if kept and end >= 0 and after[end:].startswith(self.cursor.after) else None
 
 
 class SessionAdjustment:
-    """Learns from the text that follows: a suggestion was right if the user's text begins with it, accepted or typed, else wrong.
+    """Learner of an offset from outcomes.
 
-    Only the sum of the errors is kept, and nothing is stored. A suggestion whose outcome is open is
-    followed until it is known, so that one answer, offered again at each keystroke, counts once.
-    What a menu inserts tentatively tells nothing.
+    A suggestion is right if the user's text, accepted or typed, begins with the suggestion. Only
+    the sum of the errors is kept, and nothing is stored. A suggestion is followed until its outcome
+    is known, so an answer offered again at each keystroke counts once. Text inserted tentatively by
+    a menu is ignored.
     """
 
     def __init__(self) -> None:
         self.offset = 0.0
-        """What is added to the logit of P(right), in nats."""
+        """Added to the logit of P(right), in nats."""
         self._shown: dict[str, _Shown] = {}
-        self._judged: dict[
-            str, tuple[DocumentCursor, str]
-        ] = {}  # the last suggestion in each document whose outcome is known
+        # The last suggestion with a known outcome in each document.
+        self._judged: dict[str, tuple[DocumentCursor, str]] = {}
 
     def note_shown(self, cursor: DocumentCursor, text: str, probability: float) -> None:
-        """Follow a suggestion that was shown with this probability of being right, unless it continues the one that is followed."""
+        """Follow a suggestion, unless it continues the followed suggestion."""
         if cursor.selected or self._judged.get(cursor.uri) == (shorten_cursor(cursor), text):
             return
         followed = self._shown.get(cursor.uri)
@@ -68,7 +64,7 @@ class SessionAdjustment:
             )
 
     def note_cursor(self, cursor: DocumentCursor) -> None:
-        """Learn the outcome of the document's suggestion, if the text before the cursor tells it."""
+        """Learn the suggestion's outcome if the typed text decides it."""
         shown = self._shown.get(cursor.uri)
         if shown is None or cursor.selected:
             return
@@ -82,6 +78,5 @@ class SessionAdjustment:
             self.offset = min(max(self.offset + RATE * error, -MAX_OFFSET), MAX_OFFSET)
 
     def forget(self, uri: str) -> None:
-        """Forget the suggestion in a closed document."""
         self._shown.pop(uri, None)
         self._judged.pop(uri, None)

@@ -1,8 +1,8 @@
-"""Stores the user's reactions to suggestions: numbers and outcomes, never text, on this machine and only if switched on.
+"""SQLite log of reactions to suggestions, on this machine and only if switched on.
 
-The log records which suggestions were accepted, not which were right. ``pellucid calibrate
---with-log`` learns from it how probable it is that a suggestion is right. The rate of acceptance
-itself is never maximised: that would reward showing less, and only the obvious.
+The log holds numbers and outcomes, never text. ``pellucid calibrate --with-log`` learns P(right)
+from the log. The acceptance rate is never maximised, because this would reward showing less, and
+only the obvious.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from pellucid.errors import ConfigError
 from pellucid.system.private_files import make_private
 
 FILE = "suggestions.sqlite"
-"""The log's name in the data folder."""
 
 APPLICATION_ID = 0x50454C43
-"""SQLite's ``application_id``, which marks the database as ours: PELC."""
+"""Mark of a suggestion log: PELC."""
 
 WAIT_SECONDS = 5.0
-"""The time to wait while another editor writes."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS suggestions (
@@ -44,21 +42,18 @@ _COLUMNS = (
 
 
 class Reaction(StrEnum):
-    """The user's reaction to a suggestion that was shown."""
-
     ACCEPTED = "accepted"
     SHORTENED = "shortened"
-    """A part of it was accepted."""
+    """A part of the suggestion was accepted."""
     DISMISSED = "dismissed"
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A suggestion that was shown, and the user's reaction.
+    """A shown suggestion and the user's reaction.
 
-    ``length`` and ``accepted`` count the characters that were shown and accepted. ``features`` are
-    the numbers of ``features.NAMES`` for the shown text, ``accepted_features`` those for the
-    accepted part; ``probabilities`` are the tokens'.
+    ``length`` and ``accepted`` are numbers of characters. ``features`` and ``accepted_features``
+    are the ``features.NAMES`` of the shown text and of the accepted part.
     """
 
     id: str
@@ -75,18 +70,16 @@ class LogEntry:
 
 
 class SuggestionLog:
-    """One SQLite file, which several editors may write to. It is created by the first write."""
+    """SQLite file, created by the first write. Several editors may write at the same time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, entry: LogEntry) -> None:
-        """Write an entry, replacing an earlier one of the same suggestion.
-
-        Raise ConfigError if the file cannot be written.
+        """Write an entry, replacing an earlier entry of the same suggestion.
 
         A dismissal never replaces an entry: a user who takes a word and dismisses the rest has
-        accepted a part.
+        accepted a part. Raise ConfigError if the file cannot be written.
         """
         row = {
             **{
@@ -106,20 +99,19 @@ class SuggestionLog:
             database.execute(f"INSERT OR {conflict} INTO suggestions ({', '.join(_COLUMNS)}) VALUES ({marks})", row)  # noqa: S608 -- constants
 
     def rows(self) -> Iterator[Mapping[str, object]]:
-        """Yield all rows as they are stored, the oldest first.
+        """Yield all stored rows, oldest first.
 
         Raise ConfigError if the file is not a suggestion log.
         """
         if not self.path.exists():
             return
         with self._open() as database:
-            for row in database.execute(
-                "SELECT * FROM suggestions ORDER BY rowid"
-            ):  # not by time: the clock may have been changed
+            # Not ordered by time: the clock may have been changed.
+            for row in database.execute("SELECT * FROM suggestions ORDER BY rowid"):
                 yield dict(zip(_COLUMNS, row, strict=True))
 
     def entries(self, model: str) -> list[LogEntry]:
-        """Return the entries of a model whose features have the current version."""
+        """Return a model's entries with features of the current version."""
         found = []
         for row in self.rows():
             if (row["model"], row["features_version"]) == (model, VERSION):
@@ -129,7 +121,7 @@ class SuggestionLog:
                 part = row["accepted_features"]
                 found.append(
                     LogEntry(
-                        **values,  # type: ignore[arg-type]  # as they were written
+                        **values,  # type: ignore[arg-type] # The types are as written by ``write``.
                         outcome=Reaction(str(row["outcome"])),
                         features=_numbers(row["features"]),
                         accepted_features=None if part is None else _numbers(part),
@@ -139,9 +131,9 @@ class SuggestionLog:
         return found
 
     def delete(self) -> int:
-        """Delete the log. Return the number of its suggestions.
+        """Delete the log and return the number of deleted suggestions.
 
-        Raise ConfigError if the file is not a suggestion log.
+        Raise ConfigError if the file is not a suggestion log or cannot be deleted.
         """
         if not self.path.exists():
             return 0
@@ -159,7 +151,8 @@ class SuggestionLog:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # an existing folder may be shared
+            # An existing folder may be shared.
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             make_private(self.path)
             with closing(sqlite3.connect(self.path, timeout=WAIT_SECONDS)) as database, database:
                 (known,) = database.execute("PRAGMA application_id").fetchone()

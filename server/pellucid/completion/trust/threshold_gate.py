@@ -1,4 +1,4 @@
-"""Decides how much of a suggestion is shown by thresholds on its probabilities, for models without a calibration."""
+"""Choice of the shown part of a suggestion by thresholds, for models without a calibration."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from pellucid.completion.suggestion import truncate
 from pellucid.tokens import Token
 
 FLOOR = 1e-6
-"""The probability that is used for tokens of lower probability, so that logarithms stay finite."""
+"""Lower limit for a token's probability, so logarithms stay finite."""
 
 THRESHOLDS: Mapping[GateLevel, Mapping[str, float]] = {
     GateLevel.QUIET: {"first": 0.70, "mean": 0.85, "least": 0.60},
     GateLevel.NORMAL: {"first": 0.0, "mean": 0.75, "least": 0.50},
     GateLevel.EAGER: {"first": 0.0, "mean": 0.45, "least": 0.40},
 }
-"""Thresholds for the probabilities of the suggested tokens: of the first, of their geometric mean,
-and of the least.
+"""For the first token's probability, the geometric mean and the least probability.
 
-Chosen by ``benchmarks/line_completion_accuracy.py``, whose figures are in docs/benchmarks.md.
+Chosen with ``benchmarks/line_completion_accuracy.py``; the figures are in docs/benchmarks.md.
 """
 
 
@@ -31,10 +30,9 @@ BY_HAND = "hand"
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """The decision about a suggestion: how many of its characters are shown, why, and the values and thresholds compared.
+    """The number of shown characters, the reason, and the compared values.
 
-    ``by`` names what decided: thresholds, a calibration, or the user, who asked by hand.
-    ``probability`` is that the shown part is right, if a calibration tells.
+    ``by``: thresholds, a calibration, or the user. ``probability``: calibrated, for the shown part.
     """
 
     length: int
@@ -46,14 +44,17 @@ class GateVerdict:
 
 
 def judge(tokens: Sequence[Token], level: GateLevel, part_ends: Sequence[int] = ()) -> GateVerdict:
-    """Return the longest part above all thresholds: all of the suggestion, or a part that ends at one of ``part_ends``."""
+    """Return the longest part above all thresholds, the whole text or one of ``part_ends``."""
     thresholds = THRESHOLDS[level]
     values = measure(tokens)
     text = "".join(token.text for token in tokens)
     failing = _failing(values, thresholds)
     if failing is None:
         return GateVerdict(len(text), "Every probability is above its threshold.", values, thresholds)
-    why = f"The {_label(failing)} is {values[failing]:.2f}, below the {thresholds[failing]:.2f} that level {level} requires"
+    why = (
+        f"The {_label(failing)} is {values[failing]:.2f}, "
+        f"below the {thresholds[failing]:.2f} that level {level} requires"
+    )
     for length in part_ends:
         if _failing(measure(truncate(tokens, length)), thresholds) is None:
             return GateVerdict(length, f"{why}; the part before that is above all thresholds.", values, thresholds)
@@ -61,16 +62,16 @@ def judge(tokens: Sequence[Token], level: GateLevel, part_ends: Sequence[int] = 
 
 
 def show_all(tokens: Sequence[Token]) -> GateVerdict:
-    """Return the verdict that shows all of a suggestion, because the user asked for it."""
     return GateVerdict(
         sum(len(token.text) for token in tokens), "It was requested manually.", measure(tokens), {}, BY_HAND
     )
 
 
 def measure(tokens: Sequence[Token]) -> dict[str, float]:
-    """Return the probability of the first token, the geometric mean of all, and the least; 1 if there are no tokens.
+    """Return the first token's probability, the geometric mean, and the least probability.
 
-    A token that repeats what was typed counts with its probability among the tokens that do.
+    Without tokens, all three are 1. A token that repeats typed text is judged relative to the other
+    tokens that repeat the text.
     """
     probabilities = [
         max(exp(logprob), FLOOR)
