@@ -1,4 +1,4 @@
-"""Limits the requests that a replica has at once, so that completions never wait behind chats and nothing piles up."""
+"""A limit on the concurrent requests of a replica: completions never wait behind chats."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pellucid.tokens import Priority
 
 
 class GateClosedError(Exception):
-    """The requests that wait are to look for another gate."""
+    """Raised in waiting requests, which then choose another gate."""
 
 
 class Gate:
-    """Admits ``slots`` requests at once, by priority and then in order; ``queue`` completions may wait, and as many others.
+    """Admits at most ``slots`` requests at once, by priority, then in order of arrival.
 
-    Chats and background work leave a quarter of the slots (at least one, if there are two) free for
-    completions, as an engine that has started a chat does not stop it for them. They take no place
-    of a completion in the queue either. Use it from one event loop.
+    At most ``queue`` completions and ``queue`` other requests may wait. Chats and background work
+    leave a quarter of the slots (at least one of several) to completions, because an engine does
+    not interrupt a chat for a completion. Use the gate from a single event loop.
     """
 
     def __init__(self, slots: int, queue: int) -> None:
@@ -34,31 +34,27 @@ class Gate:
 
     @property
     def limit(self) -> int:
-        """The number of requests that may run and wait at once."""
         return self.slots + self._queue
 
     @property
     def running(self) -> int:
-        """The number of admitted requests."""
         return self._running.total()
 
     @property
     def waiting(self) -> int:
-        """The number of requests that wait."""
         return len(self._waiting)
 
     def has_room(self, priority: Priority) -> bool:
-        """Return whether a request would be admitted at once."""
+        """Return whether a request would be admitted immediately."""
         patient = self.running - self._running[Priority.COMPLETION]
         limit = max(self.slots - max(self.slots // 4, 1), 1)
         return self.running < self.slots and (priority is Priority.COMPLETION or patient < limit)
 
     def is_full(self, priority: Priority) -> bool:
-        """Return whether not even the queue has room for a request."""
+        """Return whether the queue is full."""
         return self._ahead(priority) >= self._queue
 
     def dismiss(self) -> None:
-        """Let all requests that wait raise GateClosedError, the first one first."""
         for entry in self._waiting:
             turn = entry[2]
             if not turn.cancelled():
@@ -69,10 +65,9 @@ class Gate:
     async def admitted(
         self, priority: Priority, wait: Callable[[Awaitable[None]], Awaitable[None]]
     ) -> AsyncIterator[None]:
-        """Wait for a slot by ``wait``, and hold it.
+        """Wait for a slot by ``wait``, and hold the slot.
 
-        Raises QueueFullError if too many requests wait already, and GateClosedError if those that
-        wait are dismissed.
+        Raises QueueFullError, and GateClosedError on ``dismiss``.
         """
         if self.has_room(priority):
             self._running[priority] += 1
@@ -97,13 +92,13 @@ class Gate:
         except asyncio.CancelledError:
             if entry in self._waiting:
                 self._waiting.remove(entry)
-            elif not turn.cancelled() and turn.exception() is None:  # it was admitted in the same moment
+            elif not turn.cancelled() and turn.exception() is None:  # Admitted at the same time
                 self._running[priority] -= 1
             self._admit_waiting()
             raise
 
     def _ahead(self, priority: Priority) -> int:
-        """Return how many requests wait in the same part of the queue."""
+        """Return the number of waiting requests in the same part of the queue."""
         return sum(
             (waiting is Priority.COMPLETION) == (priority is Priority.COMPLETION) for waiting, _, _ in self._waiting
         )
@@ -112,7 +107,7 @@ class Gate:
         for entry in [*self._waiting]:
             priority, _, turn = entry
             if turn.cancelled():
-                continue  # its request has ended, and takes it out of the list as soon as it runs
+                continue  # The cancelled request removes its own entry.
             if not self.has_room(priority):
                 return
             self._waiting.remove(entry)

@@ -1,4 +1,4 @@
-"""Sends requests of one editor or conversation to the same replica, whose cache has the beginning of their prompts."""
+"""Routing of an editor's or conversation's requests to the same replica, for its cache."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from hashlib import blake2b
 
 
 def by_affinity(key: str, addresses: Iterable[str]) -> list[str]:
-    """Return the addresses in the order in which a key prefers them.
+    """Return the addresses in the key's order of preference.
 
-    This is rendezvous hashing (Thaler and Ravishankar 1996): a replica that comes or goes changes
-    the first choice of its own share of the keys only, and no front needs to know what another has
-    chosen.
+    This is rendezvous hashing (Thaler and Ravishankar 1996). Adding or removing a replica changes
+    the first choice of its own keys only, and fronts need no shared state.
     """
     return sorted(addresses, key=lambda address: blake2b(f"{key}\n{address}".encode(), digest_size=8).digest())

@@ -1,4 +1,4 @@
-"""Applies a constraint to tokens that an engine elsewhere generates: it knows no constraints, only lists of allowed ids."""
+"""Constraints on tokens from a remote engine, which accepts only lists of allowed ids."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ from pellucid.tokens import TINIEST, GrammarScore
 
 
 class AllowedTokens:
-    """The tokens that a constraint allows at one place of an answer."""
+    """The tokens that a constraint allows at a position of an answer."""
 
     def __init__(self, mask: TokenMask, vocab: int, *, hides_refused: bool) -> None:
         self._hides_refused = hides_refused
-        self._mask = fitted(mask, vocab).copy()  # the constraint changes it with the next call
+        self._mask = fitted(mask, vocab).copy()  # The constraint overwrites the mask later.
         self._count = int(np.unpackbits(self._mask.view(np.uint8)).sum())
 
     @cached_property
     def ids(self) -> list[int]:
-        """The ids of the allowed tokens; there may be as many as the vocabulary has."""
         return ids_in(self._mask)
 
     def __contains__(self, id: int) -> bool:
-        """Return whether a token is allowed."""
         return id // 32 < len(self._mask) and bool(int(self._mask[id // 32]) >> id % 32 & 1)
 
     def limited(self, score: TokenScore, token: WireToken, top_logprobs: int) -> TokenScore:
-        """Return a token's score with what the constraint did to the choice.
+        """Return a token's score, with the effect of the constraint.
 
-        The probability of all allowed tokens together is exact if the engine reported each of them.
-        Otherwise it is the most that it may be, so that no token looks more certain than it was.
+        The total probability of the allowed tokens is exact if the engine reported all allowed
+        tokens, else an upper bound, so that no token looks more certain than in fact.
         """
         known = dict(token.top) | {token.id: token.logprob}
         mass = self._mass(known)
@@ -59,9 +57,9 @@ class AllowedTokens:
 
 
 async def allowed_tokens(constraint: Constraint | None, vocab: int) -> AllowedTokens | None:
-    """Return what a constraint allows next, or None if that is every token. Raises ConstraintError.
+    """Return the tokens that a constraint allows next, if limited. Raises ConstraintError.
 
-    A grammar may take long, so it is asked in a thread.
+    A grammar may take long, and runs in a thread.
     """
     if constraint is None:
         return None

@@ -1,4 +1,4 @@
-"""Bounds the entropy of a distribution of which only the most probable tokens are known."""
+"""Bounds on the entropy of a partly known distribution."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from math import exp, fsum, log
 
 ROUNDING = 2.0**-20
-"""The largest error of a sum of probabilities whose logarithms have been rounded to float32."""
+"""Maximum error of a sum of probabilities from float32 logarithms."""
 
 
 def entropy_range(known: Sequence[float], highest_unknown: float, vocab: int) -> tuple[float, float]:
-    """Return the least and the most entropy in nats of a distribution over ``vocab`` tokens.
+    """Return the minimum and maximum entropy in nats of a distribution over ``vocab`` tokens.
 
-    ``known`` are the logprobs of some tokens. No other token has a higher logprob than
-    ``highest_unknown``. The entropy is least if the others are as probable as may be, and most if
-    all of them are alike.
+    ``known`` are the logprobs of some tokens; no unknown token exceeds ``highest_unknown``. The
+    entropy is minimal if unknown tokens are as probable as possible, maximal if equally probable.
     """
     probabilities = [exp(logprob) for logprob in known]
     entropy = fsum(

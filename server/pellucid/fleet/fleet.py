@@ -1,4 +1,4 @@
-"""An engine elsewhere: hands requests to replicas, and resumes what a lost replica has begun."""
+"""A remote engine made of replicas. Another replica resumes the answers of a lost replica."""
 
 from __future__ import annotations
 
@@ -44,32 +44,28 @@ from pellucid.fleet.vllm_wire import WireToken, check_params, generate_body, rea
 from pellucid.tokens import Finish, FinishReason
 
 MAX_MOVES = 3
-"""How often an answer is resumed by another replica before it fails."""
+"""How often a lost answer is resumed before failure."""
 
 PATIENCE_SECONDS = 10.0
-"""Time for which requests wait after the last replica was lost, or after the start.
+"""Time that requests wait after the start or the loss of the last replica.
 
-Lost ones are checked every two seconds, and a router has others behind it.
+Lost replicas are checked every two seconds, and a router has further engines.
 """
 
 PAUSE_SHARE = 0.1
-"""Share of that time for which an answer waits, for each of its moves, before it asks a replica
-again that has failed it twice.
-"""
+"""Wait after a second failure at the same replica: a share of ``PATIENCE_SECONDS`` per move."""
 
 MAX_LAG_SECONDS = 0.1
-"""How late the event loop may be before requests are refused: beyond it, answers would pile up in
-the front.
-"""
+"""Lag of the event loop from which requests are refused, before answers pile up."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class FleetAdapter:
-    """An adapter that replicas know as ``name``, for requests to the model ``base:name``.
+    """An adapter called ``name`` on replicas, for the model ``base:name``.
 
-    ``revision`` is a name for its weights.
+    ``revision`` identifies the weights.
     """
 
     base: str
@@ -78,70 +74,68 @@ class FleetAdapter:
 
 
 class Fleet:
-    """Obeys the protocol ``Engine`` with replicas, each of which serves some of the models.
+    """An ``Engine`` made of replicas, each with some of the models.
 
-    Use it from one event loop.
-
-    ``vocabularies`` are the numbers of tokens of the models, by name. ``context`` is the most
-    tokens of a sequence. Requests wait up to ``patience`` seconds after the last replica was lost,
-    or after the fleet was made.
+    ``vocabularies`` are the vocabulary sizes, ``context`` the maximum length of a sequence.
+    Requests wait up to ``patience`` seconds after the start or the loss of the last replica. Use
+    the fleet from a single event loop.
     """
 
     def __init__(self, vocabularies: Mapping[str, int], context: int, patience: float = PATIENCE_SECONDS) -> None:
         self.failure: Exception | None = None
         self.replicas: dict[str, Replica] = {}
-        """The replicas by address, which ``Membership`` adds and takes out."""
+        """The replicas by address; maintained by ``Membership``."""
         self.lost: Counter[str] = Counter()
-        """How many requests were lost with the replica at each address, resumed or not."""
+        """Requests lost with the replica at each address, including resumed requests."""
         self._vocabularies = dict(vocabularies)
         self._context = context
         self._patience = patience
         self._adapters: dict[str, FleetAdapter] = {}
-        self._removed: dict[str, Future[None]] = {}  # adapters whose last answers are running
+        self._removed: dict[str, Future[None]] = {}  # Adapters with running answers
         self._newest: dict[str, RunningRequest] = {}
         self._running: set[RunningRequest] = set()
         self._lag = LoopLag(lambda: bool(self._running))
         self._totals = {name: Totals() for name in vocabularies}
         self._closing = False
         self._made_at = time.monotonic()
-        self._lost_at: dict[str, float] = {}  # when each replica was lost that may soon be back
+        self._lost_at: dict[str, float] = {}  # When each recoverable replica was lost
         self._joined = asyncio.Event()
 
     def context(self, model: str) -> int:
-        """Return how many tokens a sequence of this model may have: what all its replicas hold, as any of them may continue it.
+        """Return the maximum length of a sequence: the minimum over all replicas.
 
-        It is one less than a replica's own limit, as a replica generates a token even where only
-        the prompt is to be read.
+        The maximum is one token below a replica's limit, because a replica always generates a
+        token.
         """
         self._check(model)
         limits = (replica.context(model) for replica in self.replicas.values())
         return min([self._context, *(limit - 1 for limit in limits if limit is not None)])
 
     def uses_predictions(self, model: str) -> bool:
-        """Return False: an engine elsewhere takes no prediction, whatever it guesses by itself."""
+        """Return False: a remote engine accepts no predictions."""
         self._check(model)
         return False
 
     def hidden_size(self, model: str) -> int:
-        """Raise NotSupportedError: the replicas return no hidden states."""
+        """Raise NotSupportedError: replicas return no hidden states."""
         self._check(model)
         raise NotSupportedError(f"{model} is computed elsewhere and gives no hidden states, so it has no embeddings.")
 
     async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
-        """Raise NotSupportedError, as ``hidden_size`` does."""
+        """Raise NotSupportedError: replicas return no hidden states."""
         self.hidden_size(model)
         raise AssertionError("it raises")
 
     def add_adapter(self, model: str, adapter: FleetAdapter) -> None:
-        """Serve an adapter that replicas have, or another revision of it, as ``model``."""
+        """Serve an adapter, or a new revision of the adapter, as ``model``."""
         self._adapters[model] = adapter
         self._vocabularies[model] = self._vocabularies[adapter.base]
         self._totals.setdefault(model, Totals())
 
     def remove_model(self, name: str) -> Future[None]:
-        """Take no new requests for an adapter. The future is done when its last answer has ended.
+        """Take no new requests for an adapter. The future is done after the last answer.
 
-        Raises NotSupportedError for another model: the replicas decide which ones they serve.
+        Raises NotSupportedError for other models: replicas decide which models are served.
         """
         self._check(name)
         if name not in self._adapters:
@@ -151,18 +145,14 @@ class Fleet:
         return ended
 
     def is_removed(self, model: str) -> bool:
-        """Return whether the last answers of an adapter that was removed are still running."""
+        """Return whether a removed adapter still has running answers."""
         return model in self._removed
 
     def running(self, model: str) -> int:
-        """Return the number of requests for a model."""
         return sum(run.model == model for run in self._running)
 
     def status(self, model: str) -> WorkerStatus:
-        """Return the requests of all replicas that serve this model.
-
-        They report no slots and no memory.
-        """
+        """Return the requests of all replicas of this model. Slots and memory are unknown."""
         self._check(model)
         gates = [replica.gate for replica in self._serving(model)]
         return WorkerStatus(
@@ -178,11 +168,11 @@ class Fleet:
         )
 
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
-        """Yield an Admission, the scores of the requested prompt tokens, those of the generated tokens, and a Finish.
+        """Yield an Admission, the requested prompt scores, the answer's scores, and a Finish.
 
         Closing the generator cancels the request. Raises NotFoundError, InvalidRequestError,
-        ContextLengthError, QueueFullError or UnavailableError before the first score; later, an
-        error is the reason of the Finish.
+        ContextLengthError, QueueFullError or UnavailableError before the first score. Later, an
+        error is reported in the Finish.
         """
         self._validate(model, request)
         if self._lag.seconds() > MAX_LAG_SECONDS:
@@ -221,33 +211,32 @@ class Fleet:
             self._forget_removed(run.model)
 
     def note_joined(self, replica: Replica) -> None:
-        """Give a replica that takes part again the requests that wait for one."""
+        """Let waiting requests use a replica that has joined."""
         self._lost_at.pop(replica.url, None)
         self._joined.set()
         self._joined = asyncio.Event()
 
     def close(self) -> None:
-        """Take no new requests, and end those that run: they finish as cancelled."""
+        """Take no new requests, and cancel running requests."""
         self._closing = True
         for run in self._running:
             run.end(FinishReason.CANCELLED)
 
     async def disconnect(self) -> None:
-        """Close the connections to the replicas."""
         for replica in self.replicas.values():
             await replica.close()
 
     async def _items(self, run: RunningRequest) -> AsyncGenerator[Admission | TokenScore]:
         """Yield the admission and all scores.
 
-        Raises RequestEndError where something other than the length ends the answer.
+        Raises RequestEndError if the answer ends for a reason other than its length.
         """
         while True:
             replica = await self._available(run)
             try:
                 async with replica.gate.admitted(run.request.terms.priority, run.wait):
                     if replica.problem is not None or replica.context(run.model) is None:
-                        continue  # it was taken out in the same moment
+                        continue  # The replica was removed at the same time.
                     if run.admitted is None:
                         yield _admit(run)
                     try:
@@ -256,7 +245,8 @@ class Fleet:
                                 yield score
                         return
                     except ReplicaLostError as error:
-                        await self._note_lost(run, replica, error)  # before its slot goes to a request that waits
+                        # Before the slot goes to a waiting request.
+                        await self._note_lost(run, replica, error)
                         lost = error
             except GateClosedError:
                 continue
@@ -267,15 +257,16 @@ class Fleet:
             await self._leave(run, replica, lost)
 
     async def _scores(self, run: RunningRequest, replica: Replica) -> AsyncGenerator[TokenScore]:
-        """Yield what is missing of a request: the scores of its prompt, then its answer."""
+        """Yield the missing scores of a request: the prompt's, then the answer's."""
         request, vocab = run.request, self._vocabularies[run.model]
         adapter = self._adapters.get(run.model)
         name = run.model if adapter is None else adapter.name
-        # An engine that loads an adapter again keeps the cache of the old one, so that each
-        # revision needs a cache of its own.
+        # An engine that reloads an adapter keeps the old cache, so each revision needs its own
+        # cache.
         salt = "/".join(filter(None, ("" if adapter is None else adapter.revision, request.cache_salt)))
         more = {"cache_salt": salt} if salt else {}
-        is_first = not (run.has_delivered or run.moves)  # what later requests find in the cache, this one has computed
+        # A later engine request finds tokens in the cache that this request has computed.
+        is_first = not (run.has_delivered or run.moves)
         if not run.is_read and request.score_from is not None:
             read = replica.prompt_scores(read_body(name, request) | more, run.session, vocab)
             tokens, cached = await run.wait(replica.unless_it_hangs(read, len(request.prompt)))
@@ -312,7 +303,8 @@ class Fleet:
                         refused = allowed is not None and event.stop_id not in allowed
                         stopped = not refused
                     if refused:
-                        break  # which cancels the rest of what the replica does without the constraint
+                        # Cancels the unconstrained rest.
+                        break
             is_first = False
             if len(run.answer) == before and not stopped and (limits is not None or not refused):
                 raise ReplicaLostError(f"{replica.url} ended an answer without a token that is allowed.")
@@ -320,9 +312,9 @@ class Fleet:
             raise RequestEndError(FinishReason.STOP)
 
     async def _prefill(self, run: RunningRequest, replica: Replica, body: Mapping[str, Any]) -> None:
-        """Read a prompt into the cache by an answer of one token, which is dropped.
+        """Read a prompt into the cache by generating a token.
 
-        The scores of a prompt would bypass the cache.
+        Requests for prompt scores would bypass the cache.
         """
         async with aclosing(replica.scores(body, run.session, self._vocabularies[run.model])) as events:
             async for event in run.each(replica.each(events, len(run.request.prompt))):
@@ -344,10 +336,7 @@ class Fleet:
         return score if allowed is None else allowed.limited(score, token, params.top_logprobs)
 
     async def _available(self, run: RunningRequest) -> Replica:
-        """Return the replica for a request. Without one, wait for what was lost a moment ago.
-
-        Raises the errors of ``_choose``.
-        """
+        """Return the replica for a request, or wait a limited time for a lost replica."""
         while True:
             joined = self._joined
             try:
@@ -366,9 +355,9 @@ class Fleet:
                 await run.wait(asyncio.wait_for(joined.wait(), left))
 
     def _choose(self, run: RunningRequest) -> Replica:
-        """Return the replica for a request: the one that its session prefers, unless only another one has room.
+        """Return the session's preferred replica, unless only another replica has room.
 
-        Raises UnavailableError if no replica takes part and QueueFullError if all of them are busy.
+        Raises UnavailableError if no replica takes part, and QueueFullError if all are busy.
         """
         if self._closing:
             raise UnavailableError("The server is shutting down.")
@@ -385,7 +374,7 @@ class Fleet:
         return next(roomy, None) or next(waiting, preferred[0])
 
     async def _note_lost(self, run: RunningRequest, replica: Replica, error: ReplicaLostError) -> None:
-        """Note that a request was lost with a replica, and take that out if it is not well."""
+        """Note a lost request, and take an unhealthy replica out."""
         logger.warning("%s", error)
         self.lost[replica.url] += 1
         run.moves += 1
@@ -399,10 +388,7 @@ class Fleet:
             self._lost_at[replica.url] = time.monotonic()
 
     async def _leave(self, run: RunningRequest, replica: Replica, error: ReplicaLostError) -> None:
-        """Prepare a request that was lost for another replica.
-
-        Raises what ends the request if it cannot be resumed elsewhere.
-        """
+        """Prepare a lost request for another replica. Raises UnavailableError if impossible."""
         params = run.request.params
         if run.moves > MAX_MOVES:
             raise UnavailableError(f"The engines of this request failed {run.moves} times; the last one: {error}")
@@ -412,7 +398,7 @@ class Fleet:
             )
         is_again = replica.url in run.left
         run.left.add(replica.url)
-        if is_again:  # a router that has not noticed yet that an engine behind it is lost
+        if is_again:  # A router that has not noticed the loss yet
             await run.wait(asyncio.sleep(self._patience * PAUSE_SHARE * run.moves))
 
     def _validate(self, model: str, request: Request) -> None:
@@ -433,7 +419,8 @@ class Fleet:
         counts = params.presence_penalty or params.frequency_penalty
         if counts and request.constraint is not None and not request.constraint.hides_refused:
             raise InvalidRequestError(
-                f"presence_penalty and frequency_penalty are not supported together with an answer format: {model} is computed elsewhere.",
+                "presence_penalty and frequency_penalty are not supported together with an answer format: "
+                f"{model} is computed elsewhere.",
                 param="presence_penalty",
             )
 
@@ -445,7 +432,7 @@ class Fleet:
         return [replica for replica in self.replicas.values() if replica.context(model) is not None]
 
     def _forget_removed(self, model: str) -> None:
-        """Forget a model that was removed if no request for it is left."""
+        """Forget a removed model without running requests."""
         if model in self._removed and not self.running(model):
             del self._adapters[model], self._vocabularies[model], self._totals[model]
             self._removed.pop(model).set_result(None)
@@ -461,7 +448,7 @@ class Fleet:
 
 
 def _absence(replica: Replica, model: str) -> str | None:
-    """Return why a replica gets no requests for a model, if there is more to say than that it never had it."""
+    """Return the known reason why a replica gets no requests for a model."""
     if replica.draining:
         return "it is being removed."
     return replica.problem or replica.adapter_problems.get(model)
@@ -473,11 +460,11 @@ def _admit(run: RunningRequest) -> Admission:
 
 
 def _is_always_named(request: Request) -> bool:
-    """Return whether the allowed tokens are named for each step, rather than only after a token that is not among them.
+    """Return whether each step lists the allowed tokens, not only a step after a refused token.
 
-    Healing seldom agrees with what the model would say by itself. And a truncated draw must be made
-    among the allowed tokens; one that is not truncated may be repeated among them where it was
-    refused, without a change of any probability.
+    Token healing rarely agrees with the model's own choice, and truncated sampling must draw among
+    the allowed tokens. Without truncation, a refused draw may be repeated among the allowed tokens
+    without a change of any probability.
     """
     params, constraint = request.params, request.constraint
     truncates = params.top_k or params.top_p < 1 or params.min_p

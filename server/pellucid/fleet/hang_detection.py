@@ -1,4 +1,4 @@
-"""Notices an engine that hangs: no request that waits for a token gets a token."""
+"""Detection of a hanging engine: no waiting request receives a token."""
 
 from __future__ import annotations
 
@@ -9,56 +9,49 @@ from typing import TypeVar
 T = TypeVar("T")
 
 TICK_SECONDS = 1.0
-"""Time between two looks at the requests that wait."""
+"""Time between two checks of the waiting requests."""
 
 LEAST_SECONDS = 20.0
-"""Time without a token in which an engine may read a long prompt of another front, or compile a
-kernel.
-"""
+"""Time for reading a long prompt of another front, or for compiling a kernel."""
 
 GAP_FACTOR = 5
-"""Factor by which a hang exceeds the longest gap so far: a slow engine has had long gaps before."""
+"""Factor over the longest gap so far: a slow engine has long gaps."""
 
 READING_RATE = 100
-"""Minimum of prompt tokens that an engine reads in a second. vLLM on two busy cores read 200, with
-135 million parameters.
-"""
+"""Minimum prompt tokens per second. vLLM read 200 on two busy cores (135 M parameters)."""
 
 
 class HangError(Exception):
-    """An engine that gave no token to any request for ``seconds``."""
-
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self.seconds = seconds
 
 
 class HangDetector:
-    """Watches all requests that wait for tokens of one engine. Use it from one event loop.
+    """Watches all requests that wait for tokens of an engine. Use it from a single event loop.
 
-    The time without a token is counted in ticks while a request waits, so that it neither grows
-    while this process is stopped nor begins again with each request that is cancelled. No limit is
-    larger than ``most`` seconds.
+    Silence is counted in ticks while a request waits, so the count does not grow while this process
+    is stopped, nor restart with a cancelled request. No limit exceeds ``most`` seconds.
     """
 
     def __init__(self, most: float) -> None:
         self._most = most
-        self._waits: dict[asyncio.Timeout, int] = {}  # with the tokens of a prompt that is being read
+        self._waits: dict[asyncio.Timeout, int] = {}  # Each wait's unread prompt tokens
         self._silent = 0.0
         self._longest = 0.0
         self._hung_for = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def limit(self) -> float:
-        """Return how many seconds without a token are a hang: more for an engine with long gaps, and while it reads a long prompt."""
+        """Return the seconds without a token that count as a hang.
+
+        Long gaps and the reading of a long prompt extend the limit.
+        """
         reading = max(self._waits.values(), default=0) / READING_RATE
         return min(max(LEAST_SECONDS, GAP_FACTOR * self._longest, reading), self._most)
 
     async def wait(self, awaitable: Awaitable[T], reading: int) -> T:
-        """Return the engine's reply. The engine may read ``reading`` tokens before.
-
-        Raises HangError if the engine hangs.
-        """
+        """Return the engine's reply, after up to ``reading`` prompt tokens. Raises HangError."""
         timeout = asyncio.timeout(None)
         self._waits[timeout] = reading
         self.schedule()
@@ -71,19 +64,16 @@ class HangDetector:
             raise HangError(self._hung_for) from None
         finally:
             if self._waits.pop(timeout) > LEAST_SECONDS * READING_RATE:
-                self._silent = 0.0  # of a silence that a long prompt excused, nothing counts against the others
+                # Silence during a long prompt does not count against other requests.
+                self._silent = 0.0
 
     def note_token(self) -> None:
-        """Note that a request got a token.
-
-        A gap in which a prompt was read is no gap between tokens.
-        """
+        """Note that a request received a token. A gap while a prompt is read does not count."""
         if not any(self._waits.values()):
             self._longest = max(self._longest, self._silent)
         self._silent = 0.0
 
     def tick(self) -> None:
-        """Count a tick without a token, and end all waits after too many ticks."""
         self._timer = None
         if not self._waits:
             return
@@ -95,6 +85,5 @@ class HangDetector:
         self.schedule()
 
     def schedule(self) -> None:
-        """Let the next tick come, unless it is due already."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self.tick)

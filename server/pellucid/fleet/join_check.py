@@ -1,4 +1,4 @@
-"""Checks a replica before it takes part: its models, its tokenizer, and the scores of one text."""
+"""The check of a replica before admission: models, tokenizer, and the scores of a text."""
 
 from __future__ import annotations
 
@@ -21,17 +21,13 @@ PROBE = '''def greeting(name: str) -> str:
         raise ValueError("name is empty")
     return f"Hello, {name}!"  # 3.14 * 2 == 6.28
 '''
-"""A text with what tokenizers disagree about: indentation, digits, punctuation, and characters of
-several bytes.
-"""
+"""A text with differences between tokenizers: indentation, digits, multibyte characters."""
 
 MIN_CONTEXT = 64
-"""Tokens of a sequence, below which nothing can be answered."""
+"""Minimum length of a sequence."""
 
 MAX_DIFFERENCE = 1e-3
-"""The most by which logprobs of two replicas differ that have the same weights in the same dtype,
-in nats.
-"""
+"""Maximum difference of logprobs in nats between replicas with the same weights and dtype."""
 
 PROBE_PARAMS = SamplingParams(max_tokens=1, top_logprobs=ALTERNATIVES)
 
@@ -46,7 +42,7 @@ class JoinError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProbedModel:
-    """A model of the front as every replica must have it: the ids of the probe, and their logprobs where most replicas agree."""
+    """A model with the ids of the probe, and the logprobs of the probe by most replicas."""
 
     ids: tuple[int, ...]
     vocab: int
@@ -54,7 +50,7 @@ class ProbedModel:
 
 
 async def probe_logprobs(replica: Replica, name: str, probe: ProbedModel) -> tuple[float, ...]:
-    """Return the logprobs of the probe by a model or an adapter of a replica.
+    """Return a replica's logprobs of the probe.
 
     Raises JoinError and the errors of ``prompt_scores``.
     """
@@ -66,31 +62,27 @@ async def probe_logprobs(replica: Replica, name: str, probe: ProbedModel) -> tup
 
 
 def difference(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the most by which two lists of logprobs differ."""
     return max(abs(left - right) for left, right in zip(one, other, strict=True))
 
 
 class JoinCheck:
     """Admits the replicas that agree with the front's tokenizers and with each other.
 
-    The scores of the probe that most replicas have count as right; among as many, those of the
-    replica that is listed first. A replica that was lost still votes with the scores of its last
-    check, so that the loss of one replica never makes others wrong.
+    The majority's probe scores are right; in a tie, the first listed replica's. A lost replica
+    votes with its last scores, so that a loss never puts other replicas into the minority.
 
-    ``probes`` are the ids of PROBE by model, and ``vocabularies`` the numbers of tokens of the
-    models.
+    ``probes`` are the ids of PROBE by model, ``vocabularies`` the vocabulary sizes.
     """
 
     def __init__(self, probes: Mapping[str, Sequence[int]], vocabularies: Mapping[str, int]) -> None:
         self.models = {model: ProbedModel(tuple(ids), vocabularies[model]) for model, ids in probes.items()}
         self.voters: Sequence[Replica] = ()
-        """All replicas in the order in which they are listed; ``Membership`` updates it."""
+        """All replicas in the listed order; maintained by ``Membership``."""
 
     async def join(self, replica: Replica) -> None:
-        """Check a replica, and let it take part or note its problem; take out others that have no majority any more.
+        """Check a replica, and admit it or note its problem. Take out replicas without a majority.
 
-        One that takes part is not left out because it is busy or slow: a lost one shows as soon as
-        a request fails.
+        A busy or slow replica stays: a loss shows as soon as a request fails.
         """
         try:
             served, probes = await self._check(replica)
@@ -112,16 +104,15 @@ class JoinCheck:
                     one.problem = None
 
     def revision(self, model: str) -> str | None:
-        """Return a name for these weights in this dtype, None before a replica joined.
+        """Return a name for these weights in this dtype (``None`` before a replica joined).
 
-        It is the mean logprob of the probe, in which rounding hardly shows and other weights or
-        another dtype do.
+        The mean logprob of the probe hardly shows rounding, but shows other weights or dtypes.
         """
         logprobs = self.models[model].logprobs
         return None if logprobs is None else f"probe{fmean(logprobs):.3f}"
 
     async def _check(self, replica: Replica) -> tuple[dict[str, int], dict[str, tuple[float, ...]]]:
-        """Return the models of a replica with their contexts, and with the logprobs of the probe."""
+        """Return the contexts of a replica's models, and the logprobs of the probe."""
         replica.version = clean(str((await replica.ask("/version")).get("version", "")))
         listed = _models_in(await replica.ask("/v1/models"))
         served = {name: context for name, context in listed.items() if name in self.models}
@@ -143,12 +134,11 @@ class JoinCheck:
         """Choose the right scores of the probe of each model."""
         for model, probed in self.models.items():
             votes = self._votes(model)
-            if votes:  # max returns the first one of several
+            if votes:  # First of equal maxima
                 right = max(votes.values(), key=lambda logprobs: sum(_agree(logprobs, vote) for vote in votes.values()))
                 self.models[model] = replace(probed, logprobs=right)
 
     def _disagreement(self, replica: Replica) -> str | None:
-        """Return the reason why the scores of a replica are not the right ones, None if they are."""
         for model, logprobs in replica.probes.items():
             right, votes = self.models[model].logprobs, self._votes(model)
             if right is None or _agree(logprobs, right):
@@ -158,7 +148,10 @@ class JoinCheck:
             whose = f"{len(winners)} of {len(votes)} engines" if is_outvoted else f"{winners[0]}, which is listed first"
             remedy = "" if is_outvoted else ", or list a right engine first"
             most = difference(logprobs, right)
-            return f"Its logprobs of {model} differ by up to {most:.2g} from those of {whose}: use the same weights and --dtype{remedy}."
+            return (
+                f"Its logprobs of {model} differ by up to {most:.2g} from those of {whose}: "
+                f"use the same weights and --dtype{remedy}."
+            )
         return None
 
     def _votes(self, model: str) -> dict[Replica, tuple[float, ...]]:
@@ -172,10 +165,7 @@ class JoinCheck:
             )
 
     async def _check_scores(self, replica: Replica, model: str) -> tuple[float, ...]:
-        """Return the scores of the probe.
-
-        It also compiles what the first request would wait for.
-        """
+        """Return the scores of the probe, and compile kernels before the first user's request."""
         probe = self.models[model]
         body = generate_body(model, Request(probe.ids, PROBE_PARAMS), [], 1)
         try:
@@ -199,10 +189,7 @@ def _leave_out(replica: Replica, problem: str) -> None:
 
 
 def _models_in(reply: Mapping[str, Any]) -> dict[str, int]:
-    """Return the models of a reply of /v1/models, with their contexts.
-
-    Adapters, which have a parent, are left out.
-    """
+    """Return the contexts of the models in a reply of /v1/models, without adapters."""
     data = reply.get("data")
     listed = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
     return {

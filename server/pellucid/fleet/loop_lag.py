@@ -1,4 +1,4 @@
-"""Measures how late an event loop is, so that a front takes no more requests than its processor carries."""
+"""Measurement of an event loop's lag, as a limit on the requests of a front."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ TICK_SECONDS = 0.05
 """Time between two measurements."""
 
 MEASUREMENTS = 4
-"""Measurements of which the lag is the least."""
+"""Number of measurements; the lag is the minimum."""
 
 
 class LoopLag:
-    """Measures by how many seconds the running event loop is late, for as long as ``is_needed`` returns true.
+    """Measures the lag of the running event loop while ``is_needed`` returns true.
 
-    The least of several measurements tells a loop that has more to do than it can from one that
-    another process, or a single long task, has stopped once (as CoDel does with the time in a
-    queue; Nichols and Jacobson 2012).
+    The minimum of several measurements distinguishes an overloaded loop from a single interruption
+    by a long task or another process. CoDel does the same for queueing time (Nichols and Jacobson
+    2012).
     """
 
     def __init__(self, is_needed: Callable[[], bool]) -> None:
@@ -27,15 +27,15 @@ class LoopLag:
         self._late: deque[float] = deque(maxlen=MEASUREMENTS)
 
     def start(self) -> None:
-        """Measure from now on, unless it is measured already."""
+        """Start measuring, if not yet started."""
         if self._timer is None:
             self._late.clear()
             self._wait()
 
     def seconds(self) -> float:
-        """Return by how much the loop is late: 0 while that is not measured, or not often enough."""
+        """Return the lag in seconds (0 without enough measurements)."""
         if self._timer is None or not self._is_needed():
-            self._late.clear()  # what has ended makes nothing late that begins now
+            self._late.clear()  # The lag of ended requests does not count.
         return min(self._late) if len(self._late) == MEASUREMENTS else 0.0
 
     def _wait(self) -> None:

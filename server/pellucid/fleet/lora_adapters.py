@@ -1,8 +1,8 @@
-"""Knows which LoRA adapters the replicas have, and loads and unloads them there.
+"""The LoRA adapters of the replicas: listing, loading and unloading.
 
-vLLM knows adapters by name, whatever their base. Here each one is a model ``base:name``, which
-replicas serve only if it has the same weights at all of them. The engines read its folder
-themselves, so that it must have the same path there.
+vLLM knows adapters by name, whatever the base. Here an adapter is a model ``base:name``, served
+only from replicas with the same weights. Engines read an adapter's folder themselves, so its path
+must be the same on every engine.
 """
 
 from __future__ import annotations
@@ -33,28 +33,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoadedFolder:
-    """The folder of an adapter that was loaded through this front, and the addresses that have read it as it is now."""
+    """A folder loaded through this front, and the addresses that have read its current content."""
 
     path: Path
     readers: set[str] = field(default_factory=set)
 
 
 class LoraAdapters:
-    """The adapters of a fleet's replicas, which take part by ``check``. Use it from one event loop.
-
-    Adapters are given as models, ``base:name``.
-    """
+    """The adapters of a fleet's replicas, as models ``base:name``. Use from a single event loop."""
 
     def __init__(self, fleet: Fleet, check: JoinCheck) -> None:
         self._fleet = fleet
         self._join_check = check
         self._folders: dict[str, LoadedFolder] = {}
-        self._logprobs: dict[str, tuple[float, ...]] = {}  # of the probe, at the first replica that had the adapter
-        self._changing: set[str] = set()  # adapters that are being loaded or unloaded
-        self._unloaded: dict[str, set[str]] = {}  # the addresses that may still have an adapter that was unloaded
+        # By the first replica with the adapter
+        self._logprobs: dict[str, tuple[float, ...]] = {}
+        self._changing: set[str] = set()
+        # Addresses that may still have an unloaded adapter
+        self._unloaded: dict[str, set[str]] = {}
 
     def served(self) -> dict[str, str]:
-        """Return the adapters that replicas serve, and their bases."""
         return {
             model: base
             for replica in self._replicas()
@@ -63,23 +61,23 @@ class LoraAdapters:
         }
 
     def loaded(self) -> dict[str, Path]:
-        """Return the adapters that were loaded through this front, and their folders, also where no replica has them now."""
+        """Return the adapters loaded through this front, even without any replica."""
         return {model: folder.path for model, folder in [*self._folders.items()]}
 
     def problems(self, model: str) -> dict[str, str]:
-        """Return why an adapter is not served by some replicas, by address."""
+        """Return the reasons, by address, why replicas do not serve an adapter."""
         return {one.url: one.adapter_problems[model] for one in self._replicas() if model in one.adapter_problems}
 
     def revision(self, model: str) -> str:
-        """Return a name for the weights of an adapter that replicas serve."""
+        """Return a name for an adapter's weights."""
         return blake2b(repr(self._logprobs[model]).encode(), digest_size=8).hexdigest()
 
     async def check(self, replica: Replica) -> None:
-        """Update the adapters of a replica that takes part: those that it lists, and those that it still has to load or unload."""
+        """Update a replica's adapters by its list, and catch up on loading and unloading."""
         try:
             listed = adapters_in(await replica.ask("/v1/models"))
         except (ReplicaLostError, ReplicaBusyError, PellucidError):
-            return  # a lost replica shows as soon as a request fails
+            return  # Requests detect a lost replica.
         problems: dict[str, str] = {}
         for model in [model for model, urls in self._unloaded.items() if replica.url in urls]:
             base, _, name = model.rpartition(":")
@@ -111,10 +109,10 @@ class LoraAdapters:
         replica.adapter_problems = problems
 
     async def load(self, base: str, name: str, path: Path) -> None:
-        """Let every replica that serves ``base`` read the folder of an adapter; those that do not are among ``problems``.
+        """Let every replica of ``base`` read an adapter's folder. ``problems`` lists the failures.
 
-        Raises AdapterError if the name is taken or if none could load it, and UnavailableError
-        while answers of it run.
+        Raises AdapterError if the name is taken or every replica failed, and UnavailableError while
+        answers of the adapter are running.
         """
         model = f"{base}:{name}"
         replicas = [one for one in self._replicas() if one.takes_part and base in one.models]
@@ -141,12 +139,12 @@ class LoraAdapters:
                 replica.is_stale = replica.is_stale or replica.url not in folder.readers
 
     def forget(self, model: str) -> None:
-        """Serve an adapter no longer; ``unload`` comes next."""
+        """Stop serving an adapter, before ``unload``."""
         self._changing.add(model)
         self._folders.pop(model, None)
 
     async def unload(self, model: str, ended: Future[None]) -> None:
-        """Let the replicas unload an adapter that was forgotten, once ``ended`` is done: the future of its last answer."""
+        """Unload a forgotten adapter on the replicas, once ``ended`` is done."""
         try:
             await asyncio.wrap_future(ended)
             serving = [replica for replica in self._replicas() if replica.takes_part and model in replica.adapters]
@@ -158,7 +156,7 @@ class LoraAdapters:
             for replica in self._replicas():
                 replica.drop_adapter(model)
             for replica in others:
-                replica.is_stale = True  # its check finds out whether it has the adapter
+                replica.is_stale = True  # A check finds out whether the replica has the adapter.
             await asyncio.gather(*(self._unload_now(replica, model) for replica in serving))
         finally:
             self._changing.discard(model)
@@ -191,7 +189,7 @@ class LoraAdapters:
             )
 
     async def _load_and_verify(self, replica: Replica, model: str, folder: LoadedFolder) -> str | None:
-        """Return why a replica does not serve an adapter from a folder, None if it does."""
+        """Let a replica load an adapter. Return the reason for a failure."""
         async with replica.lock:
             try:
                 listed = adapters_in(await replica.ask("/v1/models"))
@@ -207,7 +205,7 @@ class LoraAdapters:
     async def _load_at(
         self, replica: Replica, model: str, folder: LoadedFolder, listed: Mapping[str, str]
     ) -> str | None:
-        """Let a replica read the folder of an adapter. Return the reason if it does not."""
+        """Let a replica read an adapter's folder. Return the reason for a failure."""
         base, _, name = model.rpartition(":")
         if listed.get(name, base) != base:
             return f"It has an adapter {name} of {listed[name]}: unload that, or use another name."
@@ -227,7 +225,7 @@ class LoraAdapters:
                 replica.drop_adapter(model, f"It was unloaded, but this engine keeps it. {refusal}")
 
     async def _unload_at(self, replica: Replica, model: str) -> str | None:
-        """Let a replica unload an adapter. Return the reason if it does not."""
+        """Let a replica unload an adapter. Return the reason for a failure."""
         status, reason = await replica.tell(UNLOAD, {"lora_name": model.rpartition(":")[2]})
         if status == 200 or (status == 404 and reason):
             self._note_unloaded(replica, model)
@@ -235,20 +233,23 @@ class LoraAdapters:
         return NO_ROUTE if status in (404, 405) else reason
 
     def _note_unloaded(self, replica: Replica, model: str) -> None:
-        """Note that a replica no longer has an adapter that was unloaded; meanwhile it may have been loaded again."""
+        """Note that a replica no longer has an adapter, even if meanwhile loaded again."""
         urls = self._unloaded.get(model, set())
         urls.discard(replica.url)
         if not urls:
             self._unloaded.pop(model, None)
 
     async def _verify(self, replica: Replica, model: str, *, is_loading: bool = False) -> str | None:
-        """Serve an adapter from a replica that has it if it has the weights that others have.
+        """Serve an adapter from a replica if the weights are the same as on other replicas.
 
-        Return the reason if not.
+        Return the reason for a failure.
         """
         base, _, name = model.rpartition(":")
         if re.fullmatch(ADAPTER_NAME, name) is None:
-            return "An adapter's name has up to 64 letters, digits, hyphens, dots and underscores: load it under another one."
+            return (
+                "An adapter's name has up to 64 letters, digits, hyphens, dots and underscores: "
+                "load it under another one."
+            )
         if name in replica.models or model in self._join_check.models:
             return "Its name is that of a model: load it under another one."
         try:
@@ -270,7 +271,7 @@ class LoraAdapters:
 
 
 def adapters_in(reply: Mapping[str, Any]) -> dict[str, str]:
-    """Return the adapters in a reply of /v1/models, and their parents."""
+    """Return the bases of the adapters in a reply of /v1/models."""
     data = reply.get("data")
     listed = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
     named = [(one.get("id"), one.get("parent")) for one in listed]

@@ -1,4 +1,4 @@
-"""Adds replicas to a fleet and takes them out while it serves, and lets lost ones join again."""
+"""Adding, removing and rechecking of a fleet's replicas while the fleet serves."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from pellucid.fleet.replica import Replica
 from pellucid.system.regular_files import read_text
 
 CHECK_SECONDS = 2.0
-"""Time between two looks at the list of engines and at those that take no part."""
+"""Time between two checks of the list of engines and of engines that take no part."""
 
 RECHECK_SECONDS = 60.0
-"""Time between two checks of an engine that takes part: it may have been started again with other
-weights.
-"""
+"""Time between two checks of an engine that takes part, because weights may change."""
 
 MAX_FILE_BYTES = 64 * 2**10
-"""Size of a file of engines."""
+"""Maximum size of a file of engines."""
 
 JOIN_SECONDS = 90.0
 """Time limit for the check of an engine.
-Its first request with logprobs compiles a kernel, which takes up to half a minute.
+
+The first request with logprobs compiles a kernel, which takes up to half a minute.
 """
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLimits:
-    """The requests that a replica gets at once, how many more may wait for it, and the key that it asks for."""
+    """The maximum running and waiting requests of a replica, and its API key."""
 
     slots: int
     queue: int
@@ -49,9 +48,9 @@ class ReplicaLimits:
 
 
 class Membership:
-    """Decides which replicas take part in a fleet: those at ``addresses``, and those that ``file`` lists.
+    """Decides which replicas take part: engines at ``addresses`` and in ``file``.
 
-    Only files name engines, never a request: an engine reads every prompt.
+    Only files name engines, never a request, because an engine reads every prompt.
     """
 
     def __init__(
@@ -65,21 +64,21 @@ class Membership:
         self._leaving: set[asyncio.Task[None]] = set()
         self.adapters = LoraAdapters(fleet, check)
         self.on_update: list[Callable[[], Awaitable[None]]] = []
-        """Called after each update, one after the other."""
+        """Called in order after each update."""
         self.on_new_models: Callable[[], None] = lambda: None
-        """Called when models with an adapter have come or gone."""
-        self._joining: dict[Replica, asyncio.Task[None]] = {}  # the checks under way
-        self._due: dict[str, float] = {}  # when each engine is to be checked again
+        """Called after a change of the models with an adapter."""
+        self._joining: dict[Replica, asyncio.Task[None]] = {}  # Running checks
+        self._due: dict[str, float] = {}  # Time of each engine's next check
 
     def replicas(self) -> list[Replica]:
-        """Return all replicas, also those that take no part."""
+        """Return all replicas, including replicas that take no part."""
         return [*self.fleet.replicas.values()]
 
     async def update(self, patience: float | None = None) -> None:
-        """Read the list of engines, drain those that it no longer has, and check those that take no part, and now and then the others.
+        """Read the list of engines, drain removed engines, and check engines that are due.
 
-        Checks that take longer than ``patience`` seconds continue, so that an engine that hangs
-        does not delay the others. Raises ConfigError for a list that cannot be read.
+        Checks beyond ``patience`` seconds continue, so that a hanging engine does not delay the
+        rest. Raises ConfigError for an unreadable list.
         """
         more = [] if self._file is None else await asyncio.to_thread(read_engines, self._file)
         listed = dict.fromkeys([*self._addresses, *more])
@@ -107,10 +106,10 @@ class Membership:
             await call()
         for _, task in ended:
             if not task.cancelled():
-                task.result()  # raises what nothing expected
+                task.result()  # Raises unexpected errors.
 
     async def watch(self) -> None:
-        """Update again and again, until this is cancelled."""
+        """Update periodically, until cancelled."""
         while True:
             try:
                 await self.update(CHECK_SECONDS)
@@ -121,7 +120,6 @@ class Membership:
             await asyncio.sleep(CHECK_SECONDS)
 
     async def close(self) -> None:
-        """Stop draining and checking, and close all connections."""
         for task in [*self._leaving, *self._joining.values()]:
             task.cancel()
         for replica in self.replicas():
@@ -131,7 +129,7 @@ class Membership:
         return replica.problem is not None or replica.is_stale or now > self._due.get(replica.url, 0.0)
 
     async def _join(self, replica: Replica) -> None:
-        """Check a replica and its adapters, but not for longer than an engine takes that compiles its kernels."""
+        """Check a replica and its adapters, with enough time to compile kernels."""
         replica.is_stale = False
         try:
             async with replica.lock, asyncio.timeout(JOIN_SECONDS):
@@ -143,11 +141,11 @@ class Membership:
             replica.problem = replica.problem and f"Its check took longer than {JOIN_SECONDS:g} seconds."
 
     async def _drain(self, replica: Replica) -> None:
-        """Take a replica out once its answers have ended."""
+        """Remove a replica after its last answer."""
         while replica.gate.running or replica.gate.waiting:
             await asyncio.sleep(CHECK_SECONDS / 20)
             if not replica.draining:
-                return  # it is listed again
+                return  # Listed again
         del self.fleet.replicas[replica.url]
         if replica in self._joining:
             self._joining[replica].cancel()
@@ -155,15 +153,12 @@ class Membership:
 
 
 def read_engines(path: Path) -> list[str]:
-    """Return the addresses in a file, one in each line; a # begins a comment.
-
-    Raises ConfigError.
-    """
+    """Return the addresses in a file: one per line, # for comments. Raises ConfigError."""
     return [engine for line in read_list(path).splitlines() if (engine := engine_in(line))]
 
 
 def read_list(path: Path) -> str:
-    """Return the text of a file of engines; empty if there is none. Raises ConfigError."""
+    """Return the text of a file of engines, or "". Raises ConfigError."""
     try:
         return read_text(path, MAX_FILE_BYTES, ConfigError)
     except FileNotFoundError:
@@ -173,22 +168,19 @@ def read_list(path: Path) -> str:
 
 
 def engine_in(line: str) -> str | None:
-    """Return the address in a line of a file of engines, or None.
-
-    Raises ConfigError for what is not one.
-    """
+    """Return the address in a line, if any. Raises ConfigError."""
     text = line.partition("#")[0].strip()
     return engine_url(text) if text else None
 
 
 def engine_url(text: str) -> str:
-    """Return an address without a path. Raises ConfigError for what is not one."""
+    """Return an address without a path. Raises ConfigError for an invalid address."""
     try:
         parts = urlsplit(text.strip())
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         has_more = bool(parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
         httpx.URL(text.strip())
-    except (ValueError, httpx.InvalidURL):  # such as a port that is not a number
+    except (ValueError, httpx.InvalidURL):  # For instance, an invalid port
         is_address = has_more = False
     if not is_address or has_more:
         shown = "one with a password" if "@" in text else repr(text[:100])

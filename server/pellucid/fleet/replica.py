@@ -1,4 +1,4 @@
-"""Speaks to one engine elsewhere: an address of a vLLM server."""
+"""Client of a remote engine: a vLLM server at an address."""
 
 from __future__ import annotations
 
@@ -29,67 +29,65 @@ from pellucid.fleet.vllm_wire import (
 T = TypeVar("T")
 
 CONNECT_SECONDS = 5.0
-"""Time limit for a connection and for a reply to a question about the engine."""
+"""Time limit for a connection, and for a reply about the engine."""
 
 COMMAND_SECONDS = 60.0
-"""Time limit for a command, such as to load an adapter from a slow disk."""
+"""Time limit for a command, such as loading an adapter from a slow disk."""
 
 SILENT_SECONDS = 120.0
-"""Time without a token of an answer after which an engine counts as lost.
-A long prompt or a busy engine takes a while.
+"""Time without a token before an engine counts as lost, and time limit for a body.
 
-A body that has begun must be complete in that time.
+A long prompt or a busy engine takes a while.
 """
 
 IDLE_SECONDS = 3.0
-"""Time for which a connection is kept for the next request: less than the 5 seconds after which
-uvicorn, beneath vLLM, closes it.
-"""
+"""Lifetime of an idle connection: vLLM's uvicorn closes idle connections after 5 seconds."""
 
 MAX_LINE_BYTES = 4 * 2**20
-"""Size of an event, and of a reply about an engine. An event has some kilobytes."""
+"""Maximum size of an event (normally kilobytes), and of a reply about an engine."""
 
 MAX_READING_BYTES = 256 * 2**20
-"""Size of the scores of a prompt, which take about 2 kilobytes a token."""
+"""Maximum size of prompt scores (about 2 kilobytes per token)."""
 
 USAGE_SECONDS = 1.0
-"""Time that the usage may take after the end of an answer."""
+"""Maximum time for the usage after the end of an answer."""
 
 SESSION = "x-session-id"
-"""The header by which routers of vLLM and Ray Serve keep an editor or a conversation with one
-replica.
-"""
+"""Header by which routers of vLLM and Ray Serve keep a session on the same replica."""
 
 
 class ReplicaLostError(Exception):
-    """An engine that broke off, cannot be reached, or fails: another one may continue."""
+    """An engine that broke off, is unreachable, or failed. Another engine may continue."""
 
 
 class ReplicaHangsError(ReplicaLostError):
-    """An engine that gives no tokens to any request, whatever it says of its health."""
+    """An engine that gives no tokens to any request, even if its health is good."""
 
 
 class ReplicaRefusedError(ReplicaLostError):
-    """An engine that refuses this front, or no longer has the model: it gets no requests until it has been checked again."""
+    """An engine that refuses this front or lacks the model, and needs another check."""
 
 
 class ModelGoneError(ReplicaRefusedError):
-    """An engine that has no such model or route."""
+    """An engine without the requested model or route."""
 
 
 class ReplicaBusyError(Exception):
-    """An engine that takes no more requests at the moment."""
+    """Raised if an engine takes no more requests at the moment."""
 
 
 @dataclass(eq=False)
 class Replica:
-    """An engine at an address. ``models`` are the most tokens of a sequence of each of its models.
+    """An engine at an address.
 
-    ``problem`` is the reason why it gets no new requests, as a sentence; None if it takes part.
-    ``probes`` are the logprobs of the probe at its last complete check, by model. ``adapters`` are
-    its models with an adapter, and their bases, and ``adapter_problems`` the reasons why others are
-    not served from it. One that is ``is_stale`` is to be checked soon. ``lock`` is held by what
-    changes or checks its adapters.
+    Attributes:
+        models: Maximum sequence length by model.
+        problem: Reason, as a sentence, why the engine gets no new requests.
+        probes: Logprobs of the probe by model, at the last complete check.
+        adapters: Bases of the served adapters.
+        adapter_problems: Reasons why further adapters are not served.
+        is_stale: Whether a check is due soon.
+        lock: Held during checks and changes of the adapters.
     """
 
     url: str
@@ -109,37 +107,33 @@ class Replica:
 
     @property
     def takes_part(self) -> bool:
-        """True if it gets new requests."""
         return self.problem is None and not self.draining
 
     def take_out(self, problem: str) -> None:
-        """Give it no new requests, and let those that wait for it choose again."""
+        """Give the replica no new requests, and let waiting requests choose again."""
         self.problem = problem
         self.gate.dismiss()
 
     def context(self, model: str) -> int | None:
-        """Return the most tokens of a sequence of a model or an adapter, or None if it has no such model."""
+        """Return the maximum sequence length of a model or adapter, if present."""
         return self.models.get(self.adapters.get(model, model))
 
     def add_adapter(self, model: str, base: str) -> None:
-        """Serve an adapter from now on."""
         self.drop_adapter(model)
         self.adapters = {**self.adapters, model: base}
 
     def drop_adapter(self, model: str, problem: str | None = None) -> None:
-        """Serve an adapter no longer, if it is served, and note the reason if there is one to show."""
+        """Stop serving an adapter, and note the reason, if any."""
         self.adapters = {other: base for other, base in self.adapters.items() if other != model}
         self.adapter_problems = {other: reason for other, reason in self.adapter_problems.items() if other != model}
         if problem is not None:
             self.adapter_problems = {**self.adapter_problems, model: problem}
 
     async def scores(self, body: Mapping[str, Any], session: str, vocab: int) -> AsyncGenerator[WireEvent]:
-        """Yield the events of an answer, the last one of which is finished.
+        """Yield the events of an answer. The finished event has the cached tokens, if known.
 
-        Closing the generator cancels the answer.
-
-        The last one also has the cached tokens, if the engine reports them. Raises ReplicaLostError
-        and ReplicaBusyError, and InvalidRequestError for a request that no replica would serve.
+        Closing the generator cancels the answer. Raises ReplicaLostError, ReplicaBusyError, and
+        InvalidRequestError for a request that no replica would serve.
         """
         most, stops = body["sampling_params"]["max_tokens"], body["sampling_params"]["stop_token_ids"]
         room = most
@@ -163,9 +157,8 @@ class Replica:
             if last is None:
                 raise ReplicaLostError(f"{self.url} broke off ({type(error).__name__}).") from error
         except (EngineFailureError, MalformedAnswerError) as error:
-            if (
-                isinstance(error, EngineFailureError) and error.is_refusal and room == most
-            ):  # no other engine would take it either
+            # A refusal at the start: any engine would refuse the request.
+            if isinstance(error, EngineFailureError) and error.is_refusal and room == most:
                 raise refused(str(error)) from error
             raise ReplicaLostError(f"{self.url} failed: {error}") from error
         if last is None:
@@ -174,7 +167,7 @@ class Replica:
     async def each(self, events: AsyncGenerator[WireEvent], reading: int) -> AsyncGenerator[WireEvent]:
         """Yield the events of an answer after a prompt of ``reading`` tokens.
 
-        Raises ReplicaHangsError if the engine hangs.
+        Raises ReplicaHangsError.
         """
         while True:
             try:
@@ -187,9 +180,9 @@ class Replica:
             yield event
 
     async def unless_it_hangs(self, awaitable: Awaitable[T], reading: int) -> T:
-        """Return what is awaited after a prompt of ``reading`` tokens.
+        """Return the result of ``awaitable``, after a prompt of ``reading`` tokens.
 
-        Raises ReplicaHangsError if the engine hangs.
+        Raises ReplicaHangsError.
         """
         try:
             return await self.hang.wait(awaitable, reading)
@@ -201,7 +194,7 @@ class Replica:
     async def prompt_scores(
         self, body: Mapping[str, Any], session: str, vocab: int
     ) -> tuple[list[WireToken | None], int]:
-        """Return the tokens of a prompt that was read, and how many of them came from the cache.
+        """Return the prompt's tokens and the number of cached tokens.
 
         Raises the errors of ``scores``.
         """
@@ -215,7 +208,7 @@ class Replica:
             raise ReplicaLostError(f"{self.url} failed: {error}") from error
 
     async def ask(self, route: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-        """Return the JSON object of a reply about the engine itself. Raises ReplicaLostError."""
+        """Return a reply about the engine. Raises ReplicaLostError."""
         try:
             async with (
                 asyncio.timeout(CONNECT_SECONDS),
@@ -231,10 +224,7 @@ class Replica:
             ) from error
 
     async def tell(self, route: str, body: Mapping[str, Any]) -> tuple[int, str]:
-        """Return the status of a reply to a command, and the reason if it is not 200: "" for a route that the engine does not have.
-
-        The status is 0 if there was no reply.
-        """
+        """Return a command's status (0: no reply), and the reason of a failure ("": no route)."""
         try:
             async with asyncio.timeout(COMMAND_SECONDS), self._post(route, body) as response:
                 reply = await _body(response, MAX_LINE_BYTES)
@@ -245,7 +235,7 @@ class Replica:
         return response.status, "" if response.status in (200, 405) or b'"error"' not in reply else _reason(reply)
 
     async def is_well(self) -> bool:
-        """Return whether the address still answers: it may be that of a router, which has other engines behind it."""
+        """Return whether the address still answers. A router may have further engines."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 for route in ("/health", "/v1/models"):
@@ -257,10 +247,7 @@ class Replica:
         return False
 
     async def close(self) -> None:
-        """Close all connections, which cancels what the engine does for this front.
-
-        Another request opens new ones.
-        """
+        """Close all connections, which cancels all answers. New requests reconnect."""
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
@@ -287,7 +274,7 @@ class Replica:
         return self._client
 
     async def _check(self, response: aiohttp.ClientResponse) -> None:
-        """Raise the error of a reply that is not a 200, or that is not plain."""
+        """Raise the error of a compressed or failed reply."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise MalformedAnswerError("a reply is compressed, although none was asked for")
         status = response.status
@@ -313,9 +300,7 @@ def _limits() -> aiohttp.ClientTimeout:
 async def _events(response: aiohttp.ClientResponse, vocab: int) -> AsyncGenerator[WireEvent]:
     """Yield the events of a stream up to ``[DONE]``.
 
-    Raises EngineFailureError and MalformedAnswerError.
-
-    It is also a malformed answer if no token comes for too long, whatever else comes.
+    Raises EngineFailureError, and MalformedAnswerError also if no token arrives in time.
     """
     now = asyncio.get_running_loop().time
     until = now() + SILENT_SECONDS
@@ -333,7 +318,7 @@ async def _events(response: aiohttp.ClientResponse, vocab: int) -> AsyncGenerato
 
 
 async def _reported(events: AsyncGenerator[WireEvent]) -> int | None:
-    """Return the cached tokens that an engine reports after the end of an answer, if it does so at once."""
+    """Return the cached tokens reported right after an answer, if any."""
     with suppress(TimeoutError, StopAsyncIteration, MalformedAnswerError, EngineFailureError, aiohttp.ClientError):
         async with asyncio.timeout(USAGE_SECONDS):
             return (await anext(events)).cached
@@ -341,11 +326,12 @@ async def _reported(events: AsyncGenerator[WireEvent]) -> int | None:
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
-    """Yield the lines of a reply. Raises MalformedAnswerError for one that is too long."""
+    """Yield the lines of a reply. Raises MalformedAnswerError for an oversized line."""
     pending = bytearray()
     async for part in response.content.iter_any():
         pending += part
-        if b"\n" in part:  # a line in many small parts is copied only once
+        # A line in many small parts is copied only once.
+        if b"\n" in part:
             *lines, rest = bytes(pending).split(b"\n")
             pending = bytearray(rest)
             for line in lines:
@@ -356,10 +342,7 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Return the body of a reply.
-
-    Raises MalformedAnswerError for one that is too long or takes too long.
-    """
+    """Return the body of a reply. Raises MalformedAnswerError if too large or too slow."""
     body = bytearray()
     try:
         async with asyncio.timeout(SILENT_SECONDS):

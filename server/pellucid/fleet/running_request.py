@@ -1,4 +1,4 @@
-"""Holds the state of one request to the fleet: what came so far, what it cost, and what may end it."""
+"""The state of a request to the fleet: progress, cost and end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class RequestEndError(Exception):
-    """A request that ends where it is."""
+    """The early end of a request."""
 
     def __init__(self, reason: FinishReason) -> None:
         super().__init__(reason)
@@ -24,14 +24,16 @@ class RequestEndError(Exception):
 
 @dataclass(eq=False)
 class RunningRequest:
-    """A request of ``model``, and its progress.
+    """A request to ``model``, and its progress.
 
-    ``capacity`` is the most tokens of prompt and answer together.
-
-    ``answer`` holds the ids that came so far, from whichever replica, and ``is_read`` is true once
-    the scores of the prompt were delivered. ``deadline`` is a time of the event loop. ``moves``
-    counts how often the request was lost with a replica, at the addresses ``left``, and ``busy``
-    are the addresses that took no more requests.
+    Attributes:
+        capacity: Maximum length of prompt and answer together.
+        answer: Ids received so far, from all replicas.
+        is_read: Whether the prompt scores were delivered.
+        deadline: A time of the event loop.
+        moves: Number of times that the request was lost with a replica.
+        left: Addresses of the lost replicas.
+        busy: Addresses of the busy replicas.
     """
 
     model: str
@@ -53,7 +55,7 @@ class RunningRequest:
 
     @property
     def session(self) -> str:
-        """The name by which routers know the request: another one after each loss, so that they choose another engine."""
+        """The session for routers, changed after a loss so that a router chooses a new engine."""
         return f"{self.key}-{self.moves}" if self.moves else self.key
 
     @property
@@ -63,21 +65,16 @@ class RunningRequest:
 
     @property
     def room(self) -> int:
-        """The number of tokens that may still be generated."""
         most = min(self.request.params.max_tokens, self.capacity - len(self.request.prompt))
         return max(most - len(self.answer), 0)
 
     def end(self, reason: FinishReason) -> None:
-        """End the request where it is."""
         self._ending = self._ending or reason
         if self._timeout is not None and not self._timeout.expired():
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """Return what is awaited.
-
-        Raises RequestEndError if the request ends meanwhile, which cancels what is awaited.
-        """
+        """Return the result of ``awaitable``. When the request ends, raise RequestEndError."""
         self._timeout = timeout = asyncio.timeout_at(self.deadline if self._ending is None else 0)
         try:
             async with timeout:
@@ -90,7 +87,7 @@ class RunningRequest:
             self._timeout = None
 
     async def each(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
-        """Yield items until the request ends. Raises RequestEndError then."""
+        """Yield items. When the request ends, raise RequestEndError."""
         while True:
             try:
                 item = await self.wait(anext(items))
@@ -99,7 +96,6 @@ class RunningRequest:
             yield item
 
     def usage(self) -> Usage:
-        """Return its cost so far."""
         now = time.monotonic()
         admitted = now if self.admitted is None else self.admitted
         first = now if self.first_token is None else self.first_token

@@ -1,8 +1,8 @@
-"""Writes requests to vLLM's route for token ids, and reads its answers. All functions are pure.
+"""Requests and answers of vLLM's route for token ids. All functions are pure.
 
-The route is ``POST /inference/v1/generate`` (vLLM 0.32, ``--enable-scale-out``). Its logprobs are
-those of the model itself, before temperature, bias, ``allowed_token_ids`` and penalties, but not
-before its structured outputs, which are therefore never used.
+The route is ``POST /inference/v1/generate`` (vLLM 0.32, ``--enable-scale-out``). Logprobs are from
+before temperature, bias, ``allowed_token_ids`` and penalties, but from after vLLM's structured
+outputs, so structured outputs are never used.
 """
 
 from __future__ import annotations
@@ -21,37 +21,30 @@ from pellucid.tokens import SamplingParams
 ROUTE = "/inference/v1/generate"
 
 ALTERNATIVES = 20
-"""Alternatives that are requested for each token, even if fewer are wanted: they bound the entropy."""
+"""Alternatives requested per token, even if fewer are needed, to bound the entropy."""
 
 ENTROPY_ID = -1
-"""In place of the best alternative, an engine with the plugin in ``deploy/vllm_entropy`` sends this
-id with the negative entropy.
-"""
+"""Id of the negative entropy, from engines with the plugin ``deploy/vllm_entropy``."""
 
 MAX_TEMPERATURE = 2.0
 """vLLM's own limit."""
 
 MOST_LOGPROB = 1e-3
-"""The largest logprob that rounding explains: a probability is at most 1."""
+"""Maximum logprob by rounding: a probability is at most 1."""
 
 MAX_TEXT = 300
-"""Characters of an engine's own words that are shown."""
+"""Maximum length of an engine's message."""
 
 WRONG_FORM = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-"""Errors of reading an answer that has another form."""
+"""Errors raised by an answer in an unexpected form."""
 
 SEED_STEP = 1_000_003
-"""Separates the seeds of an answer's parts: with the same seed, a resumed answer would draw the
-same numbers again.
-"""
+"""Separates the seeds of an answer's parts: a resumed answer would repeat the draws."""
 
 
 @dataclass(frozen=True, slots=True)
 class WireToken:
-    """A token and its place in the model's distribution; ``top`` holds the most probable ids in order.
-
-    ``entropy`` is None if the engine does not report it.
-    """
+    """A token and its place in the model's distribution. ``top`` are the most probable ids."""
 
     id: int
     logprob: float
@@ -62,10 +55,7 @@ class WireToken:
 
 @dataclass(frozen=True, slots=True)
 class WireEvent:
-    """A part of an answer. ``stop_id`` is the stop token that ended it; it is not among ``tokens``.
-
-    ``cached`` counts prompt tokens.
-    """
+    """A part of an answer. ``stop_id`` ended the answer; ``cached`` counts prompt tokens."""
 
     tokens: tuple[WireToken, ...] = ()
     finished: bool = False
@@ -74,14 +64,11 @@ class WireEvent:
 
 
 class MalformedAnswerError(Exception):
-    """An answer that is not in the form of the route."""
+    """An answer that does not have the form of the route."""
 
 
 class EngineFailureError(Exception):
-    """An error that an engine reports in the middle of an answer.
-
-    ``is_refusal`` if it calls the request wrong.
-    """
+    """An error reported by an engine during an answer (``is_refusal``: an invalid request)."""
 
     def __init__(self, message: str, *, is_refusal: bool = False) -> None:
         super().__init__(message)
@@ -92,7 +79,8 @@ def check_params(params: SamplingParams) -> None:
     """Raise InvalidRequestError for parameters that vLLM does not support."""
     if params.temperature > MAX_TEMPERATURE:
         raise InvalidRequestError(
-            f"temperature is {params.temperature:g}, but the engine of this model supports at most {MAX_TEMPERATURE:g}.",
+            f"temperature is {params.temperature:g}, "
+            f"but the engine of this model supports at most {MAX_TEMPERATURE:g}.",
             param="temperature",
         )
 
@@ -100,14 +88,15 @@ def check_params(params: SamplingParams) -> None:
 def generate_body(
     model: str, request: Request, answer: Sequence[int], max_tokens: int, allowed: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Return the body that continues a request after the part ``answer``, by at most ``max_tokens`` tokens out of ``allowed``."""
+    """Return the body that continues a request after ``answer``, within ``allowed``."""
     params = request.params
     sampling: dict[str, Any] = {
         "temperature": params.temperature,
         "max_tokens": max_tokens,
-        "logprobs": ALTERNATIVES + 2,  # a sampled token that is not among them takes one place, and the entropy another
+        # Two more: a sampled token outside the alternatives, and the entropy.
+        "logprobs": ALTERNATIVES + 2,
         "stop_token_ids": [] if params.ignore_eos else sorted(request.stop_ids),
-        "ignore_eos": True,  # the stop ids say it all
+        "ignore_eos": True,  # The stop ids suffice.
         "detokenize": False,
     }
     if params.temperature:
@@ -132,7 +121,7 @@ def generate_body(
 
 
 def read_body(model: str, request: Request) -> dict[str, Any]:
-    """Return the body that reads the prompt of a request. vLLM generates a token with it, which costs a step."""
+    """Return the body that reads a request's prompt. vLLM also generates a token."""
     return {
         "model": model,
         "token_ids": list(request.prompt),
@@ -147,9 +136,9 @@ def read_body(model: str, request: Request) -> dict[str, Any]:
 
 
 def read_event(data: Mapping[str, Any], vocab: int) -> WireEvent:
-    """Return an event of a stream of a model with ``vocab`` tokens.
+    """Return an event of a stream.
 
-    Raises EngineFailureError for an error, and MalformedAnswerError.
+    Raises EngineFailureError for a reported error, and MalformedAnswerError.
     """
     if "error" in data:
         code = data["error"].get("code") if isinstance(data["error"], Mapping) else None
@@ -175,7 +164,7 @@ def read_event(data: Mapping[str, Any], vocab: int) -> WireEvent:
 def read_prompt_scores(
     data: Mapping[str, Any], prompt: Sequence[int], vocab: int
 ) -> tuple[list[WireToken | None], int]:
-    """Return the tokens of a prompt that was read, None for the first one, and how many of them came from the cache.
+    """Return the prompt's tokens (first: ``None``), and the number of cached tokens.
 
     Raises EngineFailureError and MalformedAnswerError.
     """
@@ -194,7 +183,7 @@ def read_prompt_scores(
 def token_score(
     token: WireToken, position: int, vocab: int, top_logprobs: int, sampled: float | None = None
 ) -> TokenScore:
-    """Return the score of a token at a position, with its entropy or the bounds of it, and the wanted number of alternatives."""
+    """Return a token's score at a position, with the entropy or its bounds."""
     top = token.top[:top_logprobs]
     return TokenScore(
         token.id,
@@ -210,9 +199,9 @@ def token_score(
 
 
 def sampled_probability(token: WireToken, params: SamplingParams) -> float | None:
-    """Return the probability with which a token was drawn, or None where that depends on tokens that are not known.
+    """Return the probability with which a token was drawn, if known.
 
-    It is known where the draw was greedy, or from no more tokens than the alternatives have.
+    The probability is known for greedy decoding, and for ``top_k`` within the alternatives.
     """
     if params.temperature == 0:
         return 1.0
@@ -223,7 +212,8 @@ def sampled_probability(token: WireToken, params: SamplingParams) -> float | Non
         return None
     best = token.top[0][1]
     weights = [(id, exp((logprob - best) / params.temperature)) for id, logprob in token.top[: params.top_k]]
-    weights = [(id, weight) for id, weight in weights if weight >= params.min_p]  # vLLM applies it first
+    # vLLM applies min_p before top_p.
+    weights = [(id, weight) for id, weight in weights if weight >= params.min_p]
     total = fsum(weight for _, weight in weights)
     kept: dict[int, float] = {}
     before = 0.0
@@ -236,24 +226,22 @@ def sampled_probability(token: WireToken, params: SamplingParams) -> float | Non
 
 
 def error_of(data: Mapping[str, Any]) -> str:
-    """Return the sentence of an engine's error."""
     error = data.get("error")
     return clean(str(error.get("message") if isinstance(error, Mapping) else error))
 
 
 def refused(reason: str) -> InvalidRequestError:
-    """Return the error of a request that the engine refuses."""
     return InvalidRequestError(f"The engine of this model refuses the request: {reason}")
 
 
 def clean(text: str) -> str:
-    """Return a text of an engine as people and logs may see it: short, on one line, without control characters."""
+    """Return an engine's text for users and logs: short, on one line, no control characters."""
     short = " ".join(text[:MAX_TEXT].split())
     return "".join(character for character in short if character.isprintable())
 
 
 def shown_name(name: str) -> str:
-    """Return a name that an engine gives, with escapes and shortened if people and logs could not see it as it is."""
+    """Return an engine's name for users and logs, escaped and shortened if necessary."""
     return name if name.isprintable() and len(name) <= MAX_TEXT else clean(repr(name))
 
 
@@ -262,7 +250,6 @@ def _malformed(error: Exception) -> MalformedAnswerError:
 
 
 def _cached(data: Mapping[str, Any]) -> int | None:
-    """Return the number of prompt tokens that came from the cache, if the engine reports it."""
     cached = ((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens")
     if cached is not None and (type(cached) is not int or cached < 0):
         raise ValueError(f"cached_tokens is {cached!r}")
@@ -282,9 +269,9 @@ def _prompt_token(row: Mapping[str, Mapping[str, Any]], id: int, vocab: int) -> 
 def _scored(
     id: int, own: Mapping[str, Any], others: Sequence[tuple[object, Mapping[str, Any]]], vocab: int
 ) -> WireToken:
-    """Return a token with its alternatives in order; ``others`` may have the token itself and the entropy among them."""
+    """Return a token with its alternatives, in order of rank."""
     entropy = next((-_logprob(other) for key, other in others if key == ENTROPY_ID), None)
-    before = 0 if entropy is None else 1  # the entropy has the first place, so that all ranks are larger by one
+    before = 0 if entropy is None else 1  # The entropy has rank 1.
     ranked = sorted(
         (_rank(other, before), _id(key, vocab), _logprob(other)) for key, other in others if key != ENTROPY_ID
     )
@@ -301,7 +288,7 @@ def _id(value: object, vocab: int) -> int:
 
 
 def _rank(score: Mapping[str, Any], before: int) -> int:
-    """Return the rank of a token. The first ``before`` places are taken by something else."""
+    """Return a token's rank without the first ``before`` places."""
     rank = score["rank"]
     if type(rank) is not int or rank <= before:
         raise ValueError(f"a rank is {rank!r}")
