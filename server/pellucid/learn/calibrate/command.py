@@ -1,4 +1,4 @@
-"""The command ``pellucid calibrate``: replays cursors, fits, measures on other files, and stores the calibration next to the model."""
+"""The command ``pellucid calibrate``: fits and measures the probabilities of suggestions."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from pellucid.system.svg import check_picture_path
 from pellucid.text.assistant import LocalAssistant
 
 WIDE = 170
-"""Columns of the tables in a file or pipe."""
+"""Columns of the tables outside a terminal."""
 
 FILES = CorpusBudget(1_000, 10_000_000)
-"""The files that are read of a folder. By default there are 400 cursors in them."""
+"""Limits of files and bytes read from a folder, for 400 cursors by default."""
 
 FIT_SHARE = 0.6
-"""Share of the cursors in files to fit on."""
+"""Share of the cursors in the files for fitting."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrateOptions:
-    """The options: the number of ``cursors`` in the files of a folder, and the output files.
+    """``cursors`` is the number of cursors in the files of the folder ``path``.
 
     ``out`` replaces the calibration file next to the model, ``records`` the file of the replay.
     """
@@ -65,22 +65,22 @@ class CalibrateOptions:
 
 
 def calibrate(settings: Settings, options: CalibrateOptions) -> None:
-    """Calibrate the suggestions of the first model of the settings, and store and print the result.
+    """Calibrate the suggestions of the first model, store the calibration and print the findings.
 
-    Replayed cursors are not asked again. Raises a PellucidError with one sentence if calibrating is
-    not possible.
+    Replayed cursors are reused. Raises a PellucidError if calibration is impossible.
     """
     if options.plot is not None:
         check_picture_path(options.plot)
     to_fit = round(options.cursors * FIT_SHARE)
-    if 2 * to_fit < MIN_SUGGESTIONS:  # a cursor gives at most two suggestions
+    if 2 * to_fit < MIN_SUGGESTIONS:  # At most two suggestions per cursor
         least = math.ceil(MIN_SUGGESTIONS / 2 / FIT_SHARE)
         raise InvalidRequestError(
             f"{options.cursors} cursors are too few to fit a model: use --cursors {least} or more, preferably hundreds."
         )
     with Steps() as steps:
         found = gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES, budget=FILES, progress=steps)
-        corpus = without_near_duplicates(found, steps)  # no near-duplicate is in both parts
+        # No near-duplicates in both parts.
+        corpus = without_near_duplicates(found, steps)
     sys.stderr.write(f"{options.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
     cursors = [*draw(fit, to_fit), *draw(test, options.cursors - to_fit)]
@@ -95,7 +95,8 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     path = options.out or (None if findings.calibration.numbers == prior else file.path)
     if path is None:
         stored = "On these files no other calibration is clearly better than the built-in one, so none was stored."
-        if file.path.exists():  # perhaps of a longer run, so it is not for this one to delete
+        # An earlier file, perhaps from a longer run, is not deleted.
+        if file.path.exists():
             stored += f" The earlier one in {file.path} stays in use; delete the file to return to the built-in one."
     else:
         write(path, as_record(findings), file.key)
@@ -111,7 +112,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
 
 
 def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
-    """Return the engine that computes the first model, here or elsewhere, and the assistant over it."""
+    """Return the engine of the first model, local or remote, and the assistant."""
     with Bars() as bars:
         if settings.has_engines_elsewhere:
             check_front(settings)
@@ -124,7 +125,7 @@ def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
 def calibration_file(assistant: LocalAssistant) -> CalibrationFile:
     """Return the file of the first model's calibration.
 
-    Raises NotSupportedError for a model that is not in the cache folder.
+    Raises NotSupportedError for a model outside the cache folder.
     """
     file = assistant.calibration_file()
     if file is None:
@@ -142,18 +143,16 @@ def _replayed(
     assistant: LocalAssistant,
     file: CalibrationFile,
 ) -> list[SuggestionRecord]:
-    """Return the suggestions at all cursors, each with the text after the cursor and without it."""
     texts = {document.name: normalize_newlines(document.text) for document in corpus.documents}
     about = replay_identity(file.key, texts)
-    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[
-        :16
-    ]  # the records of another run stay in their own file
+    # Each run has its own file of records.
+    run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
     return replay_cursors(assistant, assistant.name_of(None), texts, cursors, SuggestionRecordFile(path, about))
 
 
 def _prior(file: CalibrationFile) -> tuple[float, ...] | None:
-    """Return the coefficients of the built-in calibration if it is a logistic regression, the only kind that can be corrected."""
+    """Return the coefficients of the built-in calibration if it is a logistic regression."""
     builtin = file.builtin()
     known = None if builtin is None else Calibration.read(builtin)
     return known.numbers if known is not None and known.kind is CalibrationKind.LOGISTIC else None
@@ -167,7 +166,6 @@ def _found(
     model: str,
     prior: tuple[float, ...] | None,
 ) -> Findings:
-    """Fit on some files and measure on the others."""
     fit = Table.of([record for record in records if record.document in to_fit])
     check(fit)
     logged, more = 0, None
@@ -197,7 +195,7 @@ def _found(
 
 
 def _report(findings: Findings, options: CalibrateOptions, path: Path | None) -> None:
-    """Print the findings. ``path`` is where the calibration is stored, if it is."""
+    """Print the findings. ``path`` is the stored calibration, if any."""
     if options.json:
         sys.stdout.write(
             json.dumps(findings.calibration.record | {"path": path and str(path), "figures": figures(findings)}) + "\n"

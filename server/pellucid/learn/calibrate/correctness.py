@@ -1,13 +1,13 @@
-"""Judges a suggestion by the text of the file."""
+"""Compares suggestions with the text of the file."""
 
 from __future__ import annotations
 
 
 def is_right(text: str, truth: str) -> bool:
-    """Return True if the file continues with the text, ignoring trailing blanks, and the text does not end inside a word.
+    """Return True if the file continues with the text, ignoring trailing blanks.
 
-    Different code of the same effect counts as wrong, so the share of right suggestions is a lower
-    bound.
+    A text that ends inside a word is wrong. Different code with the same effect also counts as
+    wrong, so the share of right suggestions is a lower bound.
     """
     suggested, expected = _stripped(text), _stripped(truth)
     if not expected.startswith(suggested):

@@ -1,4 +1,4 @@
-"""Picks cursors in files at which an editor would request a suggestion, with the text that follows them in the file."""
+"""Picks cursors in files at which an editor would request a suggestion."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
 
 TEST_SHARE = 0.4
-"""Share of the text in the files to measure on."""
+"""Share of the text in the files for measuring."""
 
 MIN_FILES = 4
-"""Fewest files: two to fit on and two to measure on.
-Suggestions within one file are not independent.
-"""
+"""Two files for fitting and two for measuring: suggestions in a file are not independent."""
 
 MIN_LETTERS = 3
-"""Fewest letters and digits of a line at which a suggestion is requested."""
+"""Minimum letters and digits of a line with cursors."""
 
 LANGUAGES = {
-    "c": "c", "cc": "cpp", "cpp": "cpp", "cs": "csharp", "css": "css", "dart": "dart", "ex": "elixir", "go": "go", "h": "c",
-    "hpp": "cpp", "hs": "haskell", "html": "html", "java": "java", "jl": "julia", "js": "javascript", "jsx": "javascriptreact",
-    "kt": "kotlin", "lua": "lua", "md": "markdown", "mjs": "javascript", "php": "php", "pl": "perl", "py": "python", "pyi": "python",
-    "r": "r", "rb": "ruby", "rs": "rust", "scala": "scala", "sh": "shellscript", "sql": "sql", "swift": "swift", "toml": "toml",
-    "ts": "typescript", "tsx": "typescriptreact", "vue": "vue", "yaml": "yaml", "yml": "yaml", "zig": "zig",
+    "c": "c", "cc": "cpp", "cpp": "cpp", "cs": "csharp", "css": "css", "dart": "dart", "ex": "elixir", "go": "go",
+    "h": "c", "hpp": "cpp", "hs": "haskell", "html": "html", "java": "java", "jl": "julia", "js": "javascript",
+    "jsx": "javascriptreact", "kt": "kotlin", "lua": "lua", "md": "markdown", "mjs": "javascript", "php": "php",
+    "pl": "perl", "py": "python", "pyi": "python", "r": "r", "rb": "ruby", "rs": "rust", "scala": "scala",
+    "sh": "shellscript", "sql": "sql", "swift": "swift", "toml": "toml", "ts": "typescript",
+    "tsx": "typescriptreact", "vue": "vue", "yaml": "yaml", "yml": "yaml", "zig": "zig",
 }  # fmt: skip
 """Language identifiers of editors by file suffix. Only these files are replayed."""
 
@@ -44,21 +43,18 @@ class CursorKind(StrEnum):
     LINE_START = "line start"
     """After the indentation."""
     WORD_START = "word start"
-    """Before a word that is not the line's first."""
+    """Before a word, except the first word of the line."""
     OPERATOR = "after an operator"
     """After a dot, an operator, a comma or an opening bracket."""
     MID_WORD = "mid-word"
     """After the first letters of a word."""
     BRACKETS = "between brackets"
-    """After an opening bracket whose closing one the editor has put to the right of the cursor."""
+    """Between an opening bracket and a closing bracket inserted by the editor."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayCursor:
-    """A cursor at character ``at`` of a document.
-
-    The text from there up to ``end`` is not written yet.
-    """
+    """A cursor at character ``at``. The text up to ``end`` is not written yet."""
 
     document: str
     kind: CursorKind
@@ -66,22 +62,22 @@ class ReplayCursor:
     end: int
 
     def place(self, text: str, *, suffix: bool) -> DocumentCursor:
-        """Return the cursor as an editor would send it, with the text after it, or at the end of the file."""
+        """Return the cursor like an editor, with or without the text after the cursor."""
         language = LANGUAGES.get(PurePath(self.document).suffix.removeprefix("."), "")
-        # An editor has one URI for a document, but these are two states of it, and each has its own
+        # The two states of a document have different URIs, because each has its own context
         # windows.
         uri = f"file:///{self.document}{'' if suffix else '#alone'}"
         return DocumentCursor(uri, text[: self.at], text[self.end :] if suffix else "", language, self.document)
 
     def truth(self, text: str, *, suffix: bool) -> str:
-        """Return the missing text: up to ``end``, or the whole rest of the file without a suffix."""
+        """Return the missing text: up to ``end``, or up to the end of the file without a suffix."""
         return text[self.at : self.end if suffix else len(text)]
 
 
 def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document]]:
-    """Split whole files by the hash of their names: to fit on, and, with ``TEST_SHARE`` of the text, to measure on.
+    """Split files by the hash of the name, for fitting and (``TEST_SHARE`` of the text) measuring.
 
-    Raises InvalidRequestError if there are too few files.
+    Raises InvalidRequestError for too few files.
     """
     if len(documents) < MIN_FILES:
         files = "is 1 source file" if len(documents) == 1 else f"are {len(documents)} source files"
@@ -100,13 +96,11 @@ def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document
 
 
 def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[ReplayCursor]:
-    """Pick at most ``count`` cursors: random lines, with one cursor of each kind that the line has.
+    """Pick at most ``count`` cursors: random lines, with one cursor of each available kind.
 
-    Longer files get more.
-
-    Several cursors share a line because an editor asks repeatedly while a line is typed, and the KV
-    cache is reused. The result is sorted by file and position. A larger ``count`` keeps the same
-    cursors and adds others, so that replayed ones are reused.
+    Cursors share a line because an editor repeats requests while a line is typed, reusing the KV
+    cache. The cursors are sorted. A larger ``count`` keeps the same cursors and adds more, so that
+    replayed cursors are reused.
     """
     lines = [
         line for document in documents for line in _lines(Document(document.name, normalize_newlines(document.text)))
@@ -125,17 +119,13 @@ def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[Repla
 
 
 def cursors(document: Document) -> Iterator[ReplayCursor]:
-    """Yield all cursors of a document."""
     for line in _lines(document):
         yield from line.cursors()
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """The line ``row`` of a document with ``lines``, which begins at character ``start``.
-
-    Its cursors are found when it is drawn.
-    """
+    """The line ``row`` of ``lines``, at character ``start``. Cursors are computed lazily."""
 
     document: str
     lines: Sequence[str]
@@ -149,7 +139,6 @@ class _Line:
 
 
 def _lines(document: Document) -> Iterator[_Line]:
-    """Yield the lines with enough letters."""
     lines = document.text.split("\n")
     start = 0
     for row, line in enumerate(lines):
@@ -165,7 +154,7 @@ _INNERMOST = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 
 
 def _columns(line: str) -> Iterator[tuple[CursorKind, int, int | None]]:
-    """Yield the cursors of a line: kind, column and, if text remains to the right, the column where it begins."""
+    """Yield kind, column and, if text remains to the right, the column of the remaining text."""
     indent, last = len(line) - len(line.lstrip()), len(line.rstrip())
     yield CursorKind.LINE_START, indent, None
     for match in _WORD.finditer(line):
@@ -182,9 +171,9 @@ def _columns(line: str) -> Iterator[tuple[CursorKind, int, int | None]]:
 
 
 def _written_length(lines: Sequence[str], row: int) -> int:
-    """Return the characters from the start of a line to the end of the block that it begins or opens.
+    """Return the characters from the start of a line to the end of the block.
 
-    When the head of a block or its first line is typed, the rest of the block is not written yet.
+    While the head or the first line of a block is typed, the rest of the block does not exist yet.
     """
     own = indentation(lines[row])
     above = next((lines[at] for at in range(row - 1, -1, -1) if lines[at].strip()), "")

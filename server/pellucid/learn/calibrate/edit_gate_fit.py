@@ -1,4 +1,4 @@
-"""Fits the gate of next edits, and measures it on packages or commits that were left out of the fit."""
+"""Fits the gate of next edits, and measures the gate on left-out packages or commits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pellucid.learn.metrics import Interval, auroc, bootstrap, calibration_error
 from pellucid.learn.next_edits.edit_sample import weights
 
 MIN_UNITS = 5
-"""Fewest packages or commits: with fewer, no spread between them can be estimated."""
+"""With fewer packages or commits, the spread between units cannot be estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadProposals:
-    """Proposals that a model has read, one a row: log p(new) - log p(old), its rightness, the number that it represents, and its unit."""
+    """Proposals scored by a model: log p(new) - log p(old), correctness, weight and unit."""
 
     odds: Floats
     right: Bools
@@ -33,10 +33,7 @@ class ReadProposals:
 
     @classmethod
     def of(cls, records: Sequence[SuiteRecord]) -> Self:
-        """Return the proposals in the records of the suite next-edit.
-
-        Those that could not be read are left out.
-        """
+        """Return the proposals with log odds in the records of the suite next-edit."""
         represents = weights((record.facts["kind"], record.facts["of kind"]) for record in records)
         rows = [
             (proposal["log odds"], proposal["right"], represents[record.facts["kind"]], record.unit)
@@ -56,7 +53,7 @@ class ReadProposals:
 
 @dataclass(frozen=True, slots=True)
 class GateScore:
-    """Metrics of a gate's probabilities, weighted, with intervals by resampling packages or commits."""
+    """Weighted metrics of a gate, with intervals by resampling packages or commits."""
 
     auroc: Interval
     calibration_error: Interval
@@ -67,9 +64,8 @@ class GateScore:
 class FittedGate:
     """A gate fitted on all proposals.
 
-    ``held_out`` are the probabilities by gates fitted without the packages or commits that they
-    judge, and ``score`` is theirs. ``default`` is that of the default model's gate, which was
-    fitted on none of these edits.
+    ``held_out`` and ``score`` are from gates fitted without the packages or commits to predict.
+    ``default`` is the score of the default model's gate, which was fitted on different edits.
     """
 
     gate: EditGate
@@ -79,18 +75,17 @@ class FittedGate:
     default: GateScore
 
     def lead_over(self, gate: EditGate) -> Interval:
-        """Return how much lower the log loss is than that of another gate, in nats, with an interval by package or commit."""
+        """Return how much lower the log loss is than with another gate, in nats."""
         right = self.table.right
         gains = log_losses(_probabilities(gate, self.table.odds), right) - log_losses(self.held_out, right)
         return mean_of_units(gains, self.table.weights, self.table.units)
 
 
 def fit_gate(table: ReadProposals, default: EditGate, *, has_more: bool) -> FittedGate:
-    """Fit a gate, and measure it and the default model's.
+    """Fit a gate, and score the gate and the default model's gate.
 
-    ``has_more`` says whether a larger limit would give more right proposals.
-
-    Raise InvalidRequestError if there is too little to fit on, or nothing to learn.
+    ``has_more`` is True if a larger limit would give more right proposals. Raises
+    InvalidRequestError for too few proposals or a useless gate.
     """
     remedy = "use a larger --limit, or name a longer history" if has_more else "name a longer history"
     _check(table, remedy)
@@ -103,7 +98,8 @@ def fit_gate(table: ReadProposals, default: EditGate, *, has_more: bool) -> Fitt
     gate = _fitted(table, np.arange(len(table.odds)))
     if gate.slope <= 0:
         raise InvalidRequestError(
-            "This model's reading does not tell right proposals from wrong ones, so nothing can be calibrated: use another model."
+            "This model's reading does not tell right proposals from wrong ones, so nothing can be calibrated: "
+            "use another model."
         )
     return FittedGate(
         gate, table, held_out, _score(table, held_out), _score(table, _probabilities(default, table.odds))
@@ -117,11 +113,13 @@ def _check(table: ReadProposals, remedy: str) -> None:
     rare, which = min((right, "right"), (count - right, "wrong"))
     if rare < MIN_PER_KIND:
         raise InvalidRequestError(
-            f"Only {rare} of the {count} proposals are {which}, but {MIN_PER_KIND} of each kind are needed to distinguish them: {remedy}."
+            f"Only {rare} of the {count} proposals are {which}, but {MIN_PER_KIND} of each kind are needed to "
+            f"distinguish them: {remedy}."
         )
     if table.unit_count < MIN_UNITS:
         raise InvalidRequestError(
-            f"The number of packages or commits with proposals is {table.unit_count}, but {MIN_UNITS} are needed: {remedy}."
+            f"The number of packages or commits with proposals is {table.unit_count}, but {MIN_UNITS} are "
+            f"needed: {remedy}."
         )
 
 

@@ -1,4 +1,4 @@
-"""The command ``pellucid calibrate --edits``: reads next edits, fits their gate, and stores it with the model's other calibration."""
+"""The command ``pellucid calibrate --edits``: fits and stores the gate of next edits."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ from pellucid.system.progress_bars import Steps
 from pellucid.text.assistant import LocalAssistant
 
 ELSEWHERE = "set another folder with PELLUCID_DATA"
-"""The remedy where records cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrateEditsOptions:
-    """The options: a git repository or a folder of releases, the number of edits that are read, and the file that replaces the model's."""
+    """A git repository or a folder of releases, with the maximum number of edits.
+
+    ``out`` replaces the model's file.
+    """
 
     path: Path
     limit: int | None = None
@@ -50,10 +52,9 @@ class CalibrateEditsOptions:
 
 
 def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
-    """Calibrate the next edits of the first model of the settings, and store and print the result.
+    """Calibrate the next edits of the first model, store the gate and print the findings.
 
-    Edits that an interrupted run has read are not read again. Raises a PellucidError with one
-    sentence if calibrating is not possible.
+    An interrupted run is resumed. Raises a PellucidError if calibration is impossible.
     """
     with Steps() as steps:
         suite = NextEdit(options.path, options.limit, steps)
@@ -88,7 +89,6 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
 
 
 def _subject(assistant: LocalAssistant) -> Subject:
-    """Return the first model, as the suite asks it."""
     card = next(card for card in assistant.models() if card.name == assistant.name_of(None))
     if not card.infill:
         raise NotSupportedError(f"{card.name} has no infill markers, so it cannot read next edits: use another model.")
@@ -107,17 +107,14 @@ def _subject(assistant: LocalAssistant) -> Subject:
 
 
 def _records_path(suite: NextEdit, subject: Subject, folder: Path) -> Path:
-    """Return the path of the records of this run. Those of another one stay in their own file."""
+    """Return the path of the records, which depends on suite, model and weights."""
     run = json.dumps([dict(subject.identity), suite.header], sort_keys=True)
     return folder / f"edits-{hashlib.sha256(run.encode()).hexdigest()[:16]}.jsonl"
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other processes from writing the same records.
-
-    Raises InvalidRequestError if one does.
-    """
+    """Lock the records. Raises InvalidRequestError if another process holds the lock."""
     with atomic_files.errors_explained(path.parent, ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"))
@@ -134,7 +131,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 async def _read(suite: NextEdit, subject: Subject, path: Path) -> list[SuiteRecord]:
-    """Let the model read all proposals, resuming an interrupted run."""
+    """Score all proposals, resuming an interrupted run."""
     questions = await suite.questions(ModelSession(subject), {})
     with Steps() as steps:
         records, _ = await ask_questions(suite, subject, questions, path, steps, elsewhere=ELSEWHERE)
@@ -142,10 +139,7 @@ async def _read(suite: NextEdit, subject: Subject, path: Path) -> list[SuiteReco
 
 
 def _stored(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile, out: Path | None) -> tuple[Path | None, str]:
-    """Store a gate in a file that was named, or for the model if that was decided.
-
-    Return its path, if it was stored, and the reason.
-    """
+    """Store a gate in the named file or, if better, for the model. Return path and reason."""
     is_stored, reason = (True, "") if out is not None else _decided(gate, fitted, file)
     if not is_stored:
         return None, reason
@@ -156,16 +150,19 @@ def _stored(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile, out: 
     without = "the default model's" if file.builtin() is None else "the built-in one"
     return (
         path,
-        f"{reason} It is in {path}. Editors use it from their next connection on; delete the file to return to {without}.",
+        (
+            f"{reason} It is in {path}. Editors use it from their next connection on; delete the file to return to "
+            f"{without}."
+        ),
     )
 
 
 def _decided(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile) -> tuple[bool, str]:
-    """Return whether to store a gate for the model, and a sentence with the reason.
+    """Return True if a gate is to be stored for the model, and a sentence with the reason.
 
-    A calibration of these weights is replaced only by a clearly better one, or by one from more
-    edits of the same source: it may have been fitted on some of these edits, which the new one is
-    judged without.
+    The present gate of these weights is replaced only by a clearly better gate, or by a gate from
+    more edits of the same source: the comparison favors the present gate, which may have been
+    fitted on some of the test edits.
     """
     present = _present(file)
     if present is None:
@@ -188,13 +185,15 @@ def _decided(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile) -> t
     if lead.high >= 0 and _has_more_edits(gate, present):
         return (
             True,
-            f"The calibration has more edits of the same source than {name} and is not clearly worse, so it was stored.",
+            (
+                f"The calibration has more edits of the same source than {name} and is not clearly worse, so it was "
+                "stored."
+            ),
         )
     return False, f"On these edits the calibration is not clearly better than {name}, so it was not stored."
 
 
 def _present(file: EditCalibrationFile) -> EditGate | None:
-    """Return the calibration of these weights, if there is one that can be used."""
     record, _ = file.measured()
     try:
         return None if record is None else EditGate.read(record)
@@ -226,11 +225,16 @@ def _figures(table: ReadProposals, fitted: FittedGate) -> dict[str, Any]:
 
 def _show(fitted: FittedGate, table: ReadProposals, console: Console) -> None:
     console.print(
-        f"Fitted on {len(table.odds):,} proposals in {table.unit_count:,} packages or commits, {int(table.right.sum()):,} of them right. "
-        f"P(right) = logistic({fitted.gate.bias:.2f} + {fitted.gate.slope:.2f} D), D = log p(new lines) - log p(old lines) in nats.",
+        f"Fitted on {len(table.odds):,} proposals in {table.unit_count:,} packages or commits, "
+        f"{int(table.right.sum()):,} of them right. "
+        f"P(right) = logistic({fitted.gate.bias:.2f} + {fitted.gate.slope:.2f} D), "
+        "D = log p(new lines) - log p(old lines) in nats.",
         soft_wrap=True,
     )
-    title = "The default model's calibration, and one fitted without the packages or commits that it judges (95 % intervals by these)"
+    title = (
+        "The default model's calibration, and one fitted without the packages or commits that it judges (95 % "
+        "intervals by these)"
+    )
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     grid.add_column("")
     for name in ("the default", "fitted"):

@@ -1,4 +1,4 @@
-"""Measures what the gate's levels show: the wrong suggestions that they hide against the right ones that they lose."""
+"""Measures the effect of gate levels: wrong suggestions hidden, right suggestions lost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Floats, Ints, Table
 
 COSTS: Mapping[GateLevel, float] = {GateLevel.QUIET: 1.5, GateLevel.NORMAL: 0.5, GateLevel.EAGER: 0.1}
-"""The cost of a wrong suggestion at each level, relative to the gain of a right one.
+"""The cost of a wrong suggestion at each level, relative to the gain of a right suggestion.
 
-They are chosen, not fitted: a level means the same for every model. The acceptance rate is not the
-target: showing next to nothing would maximize it.
+The costs are chosen, not fitted: a level means the same for every model. Maximizing the acceptance
+rate instead would hide almost all suggestions.
 """
 
 CURVE_COSTS = (
@@ -41,17 +41,15 @@ CURVE_COSTS = (
     14.0,
     20.0,
 )
-"""Costs whose effect is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelOutcome:
     """The effect of a level on suggestions.
 
-    Of the ``wrong`` ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the
-    others still show something wrong. Of the ``right`` ones, ``lost`` are not shown and
-    ``shortened`` are shown in part. ``kept`` is the mean share of a right one's characters that is
-    shown.
+    Of the ``wrong`` suggestions, ``hidden`` are not shown and ``cut`` are shortened to a right
+    part. Of the ``right`` suggestions, ``lost`` are not shown and ``shortened`` are shown in part.
+    ``kept`` is the mean share of a right suggestion's characters that is shown.
     """
 
     wrong: int
@@ -64,20 +62,17 @@ class LevelOutcome:
 
     @property
     def gone(self) -> float:
-        """Share of the wrong suggestions of which nothing wrong is shown."""
+        """Share of the wrong suggestions that are hidden or cut."""
         return (self.hidden + self.cut) / max(self.wrong, 1)
 
     @property
     def loss(self) -> float:
-        """Mean share of a right suggestion that is not shown.
-
-        A suggestion of which one word is shown is nearly lost.
-        """
+        """Mean share of a right suggestion's characters that is not shown."""
         return 1 - self.kept
 
     @property
     def precision(self) -> float:
-        """Share of the shown suggestions that are right as far as they are shown."""
+        """Share of the shown suggestions with a right shown part."""
         shown = self.wrong - self.hidden + self.right - self.lost
         return (self.cut + self.right - self.lost) / max(shown, 1)
 
@@ -91,15 +86,14 @@ class LevelPoint:
 
 
 def curve(table: Table, probabilities: Floats) -> list[LevelPoint]:
-    """Return the outcome of every cost. Rows are grouped by suggestion, the whole one first."""
+    """Return the outcome of each cost. Rows are grouped by suggestion, the whole first."""
     return [LevelPoint(cost, outcome(table, shown(table, probabilities, cost))) for cost in CURVE_COSTS]
 
 
 def shown(table: Table, probabilities: Floats, cost: float) -> Ints:
-    """Return the row of each suggestion's shown part, of shape (suggestions,); -1 for a hidden one.
+    """Return the row shown of each suggestion (suggestions,), or -1.
 
-    It is the part with the largest expected gain, as in
-    :mod:`pellucid.completion.trust.calibrated_gate`.
+    The row has the largest expected gain, as in :mod:`pellucid.completion.trust.calibrated_gate`.
     """
     starts = np.flatnonzero(np.diff(table.suggestions, prepend=-1))
     sizes = np.diff(starts, append=table.size)
@@ -113,7 +107,7 @@ def shown(table: Table, probabilities: Floats, cost: float) -> Ints:
 
 
 def shown_by_thresholds(table: Table, records: Sequence[SuggestionRecord], level: GateLevel) -> Ints:
-    """Return the same for the fixed thresholds, which apply without a calibration."""
+    """Return the rows shown by the fixed thresholds, as without a calibration."""
     rows = np.split(np.arange(table.size), np.flatnonzero(np.diff(table.suggestions)) + 1)
     suggested = [record for record in records if record.parts]
     found = []
@@ -125,7 +119,6 @@ def shown_by_thresholds(table: Table, records: Sequence[SuggestionRecord], level
 
 
 def outcome(table: Table, rows: Ints) -> LevelOutcome:
-    """Return the outcome of showing these rows, -1 for nothing."""
     right = table.right[table.whole]
     shows = rows >= 0
     part_right = shows & table.right[rows]

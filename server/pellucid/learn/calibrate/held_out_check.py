@@ -1,4 +1,4 @@
-"""Measures calibrations on files that were not used for fitting, and the effect of each gate level."""
+"""Measures calibrations, and the effect of each gate level, on held-out files."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from pellucid.learn.calibrate.training_rows import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
 
 SIMULATIONS = 200
-"""Simulations with outcomes drawn from the probabilities themselves, for the error by chance alone."""
+"""Number of simulations for the calibration error by chance."""
 
 RESAMPLES = 1000
-"""Resamples of files for each interval; there are many intervals."""
+"""Resamples of files per interval: fewer than usual, because there are many intervals."""
 
 MASS_BINS = 15
 LENGTHS = (("up to 10 characters", 0, 10), ("11 to 40 characters", 11, 40), ("more than 40 characters", 41, 10**9))
@@ -41,8 +41,7 @@ class Score:
     """Metrics of the probabilities of whole suggestions, with intervals by resampling files.
 
     ``width`` and ``mass`` are expected calibration errors with ten bins of equal width and fifteen
-    of equal mass. ``chance`` is the expected ``width`` of perfect probabilities with as few
-    suggestions.
+    bins of equal mass. ``chance`` is the mean ``width`` of perfect probabilities in simulations.
     """
 
     width: Interval
@@ -56,7 +55,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class LevelCheck:
-    """A group of suggestions: their number, the share of right ones, and the mean probabilities before and after calibration."""
+    """A group of suggestions with mean probabilities before and after calibration."""
 
     name: str
     count: int
@@ -67,12 +66,10 @@ class LevelCheck:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The result of a calibration.
+    """The result of a calibration, measured on the test files.
 
-    ``scores``, ``bars``, ``checks`` and ``outcomes`` are measured on the test files.
-
-    ``tested`` has the effect of every cost of a wrong suggestion, ``outcomes`` for each level that
-    of the calibration and of the fixed thresholds.
+    ``tested`` has the outcome of every cost, ``outcomes`` the outcomes of each level with the
+    calibration and with the fixed thresholds.
     """
 
     calibration: Calibration
@@ -87,16 +84,16 @@ class Findings:
 
 
 def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[FittedModel]) -> Findings:
-    """Measure fitted models, best first, on the records of files that they were not fitted on.
+    """Measure fitted models, best first, on the records of other files.
 
-    Raises InvalidRequestError if there are no suggestions, if all are right or all wrong, or if all
-    are of one file.
+    Raises InvalidRequestError if all suggestions are right or wrong, or from one file.
     """
     test = Table.of(records)
     whole = test.only(test.whole)
     if len(np.unique(whole.right)) < 2:
         raise InvalidRequestError(
-            f"The {whole.size} suggestions to measure on are all right, all wrong or absent: use more --cursors, or name another folder."
+            f"The {whole.size} suggestions to measure on are all right, all wrong or absent: use more "
+            "--cursors, or name another folder."
         )
     check_files(test, "to measure on")
     probabilities = {model.kind: predict(model.kind, model.numbers, test.numbers) for model in models}
@@ -125,7 +122,6 @@ def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[Fitte
 
 
 def score(probabilities: Floats, table: Table) -> Score:
-    """Return the metrics of the probabilities of whole suggestions."""
     right = table.right.astype(np.float64)
     of_files = [np.flatnonzero(table.files == number) for number in np.unique(table.files)]
 
@@ -153,7 +149,6 @@ def score(probabilities: Floats, table: Table) -> Score:
 
 
 def checks(table: Table, before: Floats, after: Floats) -> list[LevelCheck]:
-    """Compare probabilities with outcomes for groups of suggestions."""
     alone, lines, length = table.number("no suffix") == 1, table.number("lines") > 0, table.characters
     groups: dict[str, Bools] = {
         "with text after the cursor": ~alone,

@@ -1,4 +1,4 @@
-"""Adds an editor's log to a replay: accepted, shortened and dismissed suggestions, with a limited weight."""
+"""Adds an editor's log of suggestions to a replay, with a limited weight."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
 from pellucid.learn.calibrate.training_rows import Table
 
 MAX_WEIGHT = 0.5
-"""Largest weight of the log relative to the replay.
+"""Maximum weight of the log relative to the replay.
 
-The log holds only what the gate let through, and an accepted suggestion may still be edited. It
-shows how this user's code differs, but must not outvote certain knowledge. It is not used for
-choosing or measuring: a calibration that is judged by acceptance learns to show less.
+The log has only suggestions that passed the gate, and an accepted suggestion may still be edited.
+The log is used only for fitting: a calibration selected by acceptance learns to show less.
 """
 
 
 def logged_table(entries: Sequence[LogEntry], replayed: float) -> Table | None:
-    """Return the rows of a log for a replay of ``replayed`` suggestions; None if the log is empty.
+    """Return the rows of a log for a replay of ``replayed`` suggestions, if any.
 
-    Accepted suggestions are right and dismissed ones wrong; of shortened ones the part is right and
-    the whole wrong. A suggestion that the gate had shortened does not count as whole. Each editor
-    session counts as one file, because its suggestions are not independent.
+    Accepted suggestions are right, dismissed suggestions wrong. A shortened suggestion is wrong,
+    with a right part. A suggestion shortened by the gate is not whole. Each editor session counts
+    as a file, because its suggestions are not independent.
     """
     rows: list[tuple[tuple[float, ...], bool, bool, int, str]] = []
     for number, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""Draws a calibration: reliability before and after, and the suggestions that each level hides."""
+"""Draws a calibration: reliability before and after, and the trade-off of each level."""
 
 from __future__ import annotations
 
@@ -13,28 +13,24 @@ from pellucid.learn.metrics import Bin
 from pellucid.system.svg import Anchor, Mark, Picture, Scale, write_picture
 
 SIDE = 240
-"""Side of a panel's square, in pixels."""
+"""Width and height of a panel in pixels."""
 LEFT = 56
 STEP = SIDE + 84
-"""Distance from one panel to the next, in pixels."""
+"""Distance between panels in pixels."""
 TOP = 116
 BOTTOM = TOP + SIDE
 COUNTS_HEIGHT = 54
-"""Height of the bars that count suggestions, below a diagram."""
+"""Height of the bars with counts, below a diagram."""
 WIDTH = LEFT + 2 * STEP + SIDE + 30
 HEIGHT = BOTTOM + COUNTS_HEIGHT + 78
 
 
 def draw_findings(findings: Findings, path: Path) -> None:
-    """Write the picture of a calibration to a file.
-
-    Raises InvalidRequestError if the system refuses.
-    """
+    """Write the picture of a calibration. Raises InvalidRequestError on failure."""
     write_picture(path, picture(findings))
 
 
 def picture(findings: Findings) -> Picture:
-    """Draw a calibration."""
     model, count = findings.calibration.about.get("model", "a model"), int(findings.test.whole.sum())
     title = f"How far suggestions of {model} can be trusted"
     files = len(set(findings.test.files.tolist()))
@@ -54,7 +50,7 @@ def picture(findings: Findings) -> Picture:
 
 
 def _draw_reliability(drawn: Picture, left: float, heading: str, bars: Sequence[Bin]) -> None:
-    """Draw the share of right suggestions over their predicted probability, with the counts below."""
+    """Draw the share of right suggestions over the predicted probability, and counts."""
     x, y = _draw_axes(drawn, left, heading, "predicted probability", "share that is right")
     drawn.line(left, BOTTOM, left + SIDE, TOP, "ideal")
     drawn.curve([(x.at(bar.confidence), y.at(bar.accuracy.value)) for bar in bars], "line")
@@ -65,14 +61,13 @@ def _draw_reliability(drawn: Picture, left: float, heading: str, bars: Sequence[
         drawn.line(middle, y.at(bar.accuracy.low), middle, y.at(bar.accuracy.high), "interval")
         drawn.dot(middle, y.at(bar.accuracy.value), 3.5, "dot")
         column, tall = x.at((min(int(bar.confidence * 10), 9) + 0.5) / 10), max(height.at(bar.count), 1)
-        drawn.bar(
-            column - 9, base - tall, 18, tall, "count"
-        )  # in the middle of its tenth, so that no two counts overlap
+        # Centered in the bin, so that counts do not overlap.
+        drawn.bar(column - 9, base - tall, 18, tall, "count")
         drawn.text(column, base + 13, str(bar.count), "small", Anchor.MIDDLE)
 
 
 def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
-    """Draw the wrong suggestions that are avoided against the right ones that are lost: every cost, then each level."""
+    """Draw the share of wrong suggestions hidden over the share of right suggestions lost."""
     x, y = _draw_axes(drawn, left, "Hiding unsure suggestions", "share of right ones not shown", "wrong ones hidden")
     drawn.curve([(x.at(point.outcome.loss), y.at(point.outcome.gone)) for point in findings.tested], "line")
     for level in GateLevel:
@@ -85,10 +80,7 @@ def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
 
 
 def _draw_axes(drawn: Picture, left: float, heading: str, along: str, up: str) -> tuple[Scale, Scale]:
-    """Draw a panel's frame with percentages along both sides.
-
-    Return the scales of shares, horizontal and vertical.
-    """
+    """Draw a panel's frame with percentages, and return the horizontal and vertical scales."""
     x, y = Scale(0, 1, left, left + SIDE), Scale(0, 1, BOTTOM, TOP)
     drawn.text(left, TOP - 26, heading, "panel")
     drawn.bar(left, TOP, SIDE, SIDE, "frame")

@@ -1,4 +1,4 @@
-"""Fits models of the probability that a suggestion is right, and ranks them by log loss on held-out files."""
+"""Fits models of the probability that a suggestion is right, and ranks the models."""
 
 from __future__ import annotations
 
@@ -21,39 +21,34 @@ from pellucid.learn.metrics import log_loss
 FOLDS = 5
 
 MIN_SUGGESTIONS = 60
-"""Fewest suggestions to fit on; with fewer, coefficients mostly reflect chance."""
+"""Minimum number of suggestions. With fewer, coefficients mostly reflect chance."""
 
 MIN_PER_KIND = 10
-"""Fewest right and fewest wrong suggestions."""
+"""Minimum number of right suggestions, and of wrong suggestions."""
 
 MIN_FILES = 2
-"""Fewest files with suggestions: one can be left out, and files can be resampled."""
+"""Minimum for leaving out a file and for resampling files."""
 
 ISOTONIC_FROM = 1000
-"""Suggestions from which on isotonic regression does not overfit (Niculescu-Mizil and Caruana
-2005).
-"""
+"""Suggestions for isotonic regression without overfitting (Niculescu-Mizil and Caruana 2005)."""
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidate inverse ridge penalties of logistic regression on standardized features."""
 
 NEARLY_FREE = 1e4
-"""Inverse ridge penalty of the two-parameter curve: just enough to keep the coefficients finite for
-separable data.
-"""
+"""Inverse ridge penalty of Platt scaling, to keep coefficients finite for separable data."""
 
 
 PRIOR_SCALE = 10.0
-"""The factor by which a prior's logit is scaled as a feature."""
+"""Scale of a prior's logit as a feature."""
 
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A model with its coefficients; ``numbers`` are those of :class:`pellucid.completion.trust.calibration.Calibration`.
+    """A fitted model. ``numbers`` are the coefficients of a calibration.
 
-    ``strength`` is the inverse penalty, if there is one; ``loss`` is the log loss in nats on
-    left-out files, and ``held_out`` of shape (n,) holds each row's probability while its file was
-    left out.
+    ``strength`` is the inverse penalty, if any; ``loss`` is the log loss in nats on left-out files,
+    and ``held_out`` (n,) are the probabilities predicted for left-out files.
     """
 
     kind: CalibrationKind
@@ -64,24 +59,24 @@ class FittedModel:
 
 
 def check(table: Table) -> None:
-    """Raise InvalidRequestError if there is too little to fit on."""
+    """Raise InvalidRequestError for too few suggestions."""
     right = table.right[table.whole]
     if len(right) < MIN_SUGGESTIONS:
         raise InvalidRequestError(
-            f"There are {len(right)} suggestions to fit on, but {MIN_SUGGESTIONS} are needed: use more --cursors, or name a larger folder."
+            f"There are {len(right)} suggestions to fit on, but {MIN_SUGGESTIONS} are needed: use more "
+            "--cursors, or name a larger folder."
         )
     rare = min(int(right.sum()), len(right) - int(right.sum()))
     if rare < MIN_PER_KIND:
         which = "right" if right.sum() == rare else "wrong"
         raise InvalidRequestError(
-            f"Only {rare} of the {len(right)} suggestions to fit on are {which}, but {MIN_PER_KIND} of each kind are needed "
-            "to distinguish them: use more --cursors, or name another folder."
+            f"Only {rare} of the {len(right)} suggestions to fit on are {which}, but {MIN_PER_KIND} of each "
+            "kind are needed to distinguish them: use more --cursors, or name another folder."
         )
     check_files(table, "to fit on")
 
 
 def check_files(table: Table, purpose: str) -> None:
-    """Raise InvalidRequestError if the suggestions are from too few files."""
     if len(np.unique(table.files[table.whole])) < MIN_FILES:
         raise InvalidRequestError(
             f"All {int(table.whole.sum())} suggestions {purpose} are in one file, but {MIN_FILES} are needed: "
@@ -90,14 +85,13 @@ def check_files(table: Table, purpose: str) -> None:
 
 
 def fit_all(table: Table, more: Table | None = None, prior: Sequence[float] | None = None) -> list[FittedModel]:
-    """Fit every model that the data allow, and sort them, best first.
+    """Fit every model that the data allow, and sort the models, best first.
 
-    ``more`` is used for fitting only: an editor's log.
-
-    ``prior`` are the coefficients of a logistic regression on other code, such as the built-in one.
-    They are tried as they are (with a ``strength`` of None), and with their logit as one more
-    feature, which corrects them. They come first unless another model is better on left-out files
-    by more than chance: a few hundred suggestions of one's own say less than thousands of others.
+    ``more`` is an editor's log, used only for fitting. ``prior`` are the coefficients of a logistic
+    regression on other code, such as the built-in calibration. The prior is tried unchanged (with a
+    ``strength`` of None), and with its logit as an additional feature. The unchanged prior comes
+    first unless another model is better on left-out files by more than chance: a few hundred
+    suggestions are weaker evidence than the thousands behind the prior.
     """
     check(table)
     candidates: list[tuple[CalibrationKind, float | None, Sequence[float] | None]]
@@ -125,7 +119,7 @@ def fit_all(table: Table, more: Table | None = None, prior: Sequence[float] | No
 
 
 def _is_clearly_better(table: Table, model: FittedModel, than: FittedModel | None) -> bool:
-    """Return whether a model has the lower loss on left-out files by more than chance: two standard errors, by file."""
+    """Return True if a model's loss on left-out files is lower by two standard errors, by file."""
     if than is None:
         return False
     whole = table.whole
@@ -137,7 +131,7 @@ def _is_clearly_better(table: Table, model: FittedModel, than: FittedModel | Non
 
 
 def predict(kind: CalibrationKind, numbers: Sequence[float], rows: Floats) -> Floats:
-    """Return P(right) of rows of shape (n, features), as ``Calibration.probability`` computes it."""
+    """Return P(right) of rows (n, features), like ``Calibration.probability``."""
     mean = np.exp(rows[:, 0])
     if kind is CalibrationKind.RAW:
         return mean
@@ -154,7 +148,6 @@ def predict(kind: CalibrationKind, numbers: Sequence[float], rows: Floats) -> Fl
 def _judged(
     table: Table, more: Table | None, kind: CalibrationKind, strength: float | None, prior: Sequence[float] | None
 ) -> FittedModel:
-    """Fit a model on all rows, and compute its predictions for files that were left out."""
     held_out = np.empty(table.size)
     for inside, outside in _folds(table):
         numbers = _fit(_with(table.only(inside), more), kind, strength, prior)
@@ -164,7 +157,7 @@ def _judged(
 
 
 def _folds(table: Table) -> Iterator[tuple[Ints, Ints]]:
-    """Yield rows to fit on and rows to judge by, with no file in both."""
+    """Yield rows for fitting and rows for testing, with no file in both."""
     folds = GroupKFold(n_splits=min(FOLDS, len(np.unique(table.files))))
     return iter(folds.split(table.numbers, table.right, table.files))
 
@@ -179,9 +172,8 @@ def _fit(
     if prior is not None and strength is None:
         return tuple(prior)
     if kind is not CalibrationKind.LOGISTIC:
-        table = table.only(
-            table.whole
-        )  # parts are right more often than wholes, and a curve of the mean alone cannot tell them apart
+        # Parts are right more often than wholes, and a curve of the mean cannot distinguish parts.
+        table = table.only(table.whole)
     if len(np.unique(table.right)) < 2:
         raise InvalidRequestError("All suggestions of some files are right, or all are wrong: use more --cursors.")
     if kind is CalibrationKind.RAW:
@@ -195,13 +187,14 @@ def _fit(
         return (*map(float, fitted.X_thresholds_), *map(float, fitted.y_thresholds_))
     assert strength is not None, "a ridge penalty has a strength"
     means, scales = table.numbers.mean(axis=0), table.numbers.std(axis=0)
-    scales[scales < FLOOR] = 1.0  # a constant feature carries no information and must not be divided by zero
+    # A constant feature has no information and must not be divided by zero.
+    scales[scales < FLOOR] = 1.0
     rows = (table.numbers - means) / scales
     if prior is None:
         bias, weights = _regress(rows, table.right, table.weights, strength)
         return (bias, *map(float, [*weights, *means, *scales]))
-    # The prior's logit is one more feature, scaled so that ridge hardly shrinks its weight; those
-    # of the others are the corrections.
+    # The prior's logit is an additional feature, scaled so that ridge hardly shrinks the weight.
+    # The other weights are corrections.
     bias_before, before = _on_scale(prior, means, scales)
     logits = bias_before + rows @ before
     bias, weights = _regress(np.column_stack([rows, logits * PRIOR_SCALE]), table.right, table.weights, strength)
@@ -210,7 +203,7 @@ def _fit(
 
 
 def _on_scale(numbers: Sequence[float], means: Floats, scales: Floats) -> tuple[float, Floats]:
-    """Return the bias and the weights of a logistic regression for features standardized by other means and scales."""
+    """Convert the bias and the weights of a logistic regression to other means and scales."""
     weights, own_means, own_scales = (np.array(part) for part in np.split(np.array(numbers[1:]), 3))
     return float(numbers[0] + ((means - own_means) / own_scales) @ weights), weights / own_scales * scales
 

@@ -1,4 +1,4 @@
-"""Requests suggestions at cursors with the editor's own completer, without gate or time limit."""
+"""Requests suggestions at cursors with the editor's completer, without gate or time limit."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from pellucid.system.progress_bars import Steps
 from pellucid.system.progress_protocol import Progress
 
 AT_ONCE = 4
-"""Files that are replayed concurrently, so that their tokens share a batch."""
+"""Files replayed concurrently, to share batches."""
 
 DIGITS = 6
 """Decimal places of the stored features."""
 
 Ask = tuple[ReplayCursor, bool]
-"""A cursor, and if the text after it is sent."""
+"""A cursor, and True to send the text after the cursor."""
 
 
 def replay_identity(model: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what determines the records of a replay: the ``model``'s key, the features, the texts and the version of Pellucid."""
+    """Return the determinants of a replay's records. ``model`` is the calibration key."""
     content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
     return {"model": model, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
 
@@ -51,9 +51,9 @@ def replay_cursors(
     cursors: Sequence[ReplayCursor],
     file: SuggestionRecordFile,
 ) -> list[SuggestionRecord]:
-    """Return a model's suggestions at cursors in ``texts``, each with the text after the cursor and without it.
+    """Return a model's suggestions at cursors in ``texts``, with and without the text after.
 
-    Those already in ``file`` are not requested again, and the others are added to it.
+    Suggestions in ``file`` are reused, and new suggestions are added.
     """
     done = {record.key for record in file.read()}
     asks = [(cursor, suffix) for cursor in cursors for suffix in (True, False)]
@@ -70,7 +70,7 @@ def replay_cursors(
 
 
 class Replay:
-    """Requests suggestions at cursors, and passes each to ``keep`` at once."""
+    """Requests suggestions at cursors, and passes each suggestion to ``keep`` immediately."""
 
     def __init__(
         self,
@@ -79,9 +79,8 @@ class Replay:
         texts: Mapping[str, str],
         keep: Callable[[Sequence[SuggestionRecord]], None],
     ) -> None:
-        # A time limit would make suggestions depend on the machine's load, and generating ahead has
-        # no reader. The editor's open files are unknown, so suggestions are those of an editor with
-        # no other file open.
+        # A time limit would make suggestions depend on the machine's load. The editor's open files
+        # are unknown, so the context has no other files.
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)
         self._model = model
@@ -90,7 +89,7 @@ class Replay:
         self._keep = keep
 
     async def run(self, asks: Sequence[Ask], progress: Progress) -> None:
-        """Request all suggestions, ``AT_ONCE`` files at a time, and in each file from top to bottom.
+        """Request all suggestions, in ``AT_ONCE`` files at a time, each from top to bottom.
 
         Raises a PellucidError if a request or ``keep`` fails.
         """
@@ -104,7 +103,8 @@ class Replay:
                 for _ in range(AT_ONCE):
                     group.create_task(self._work(left, progress))
         except ExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None  # one is enough: all workers share the model and the disk
+            # The first error is enough: all workers share the model and the disk.
+            raise group_error.exceptions[0] from None
 
     async def _work(self, left: list[list[Ask]], progress: Progress) -> None:
         while left:
@@ -114,7 +114,7 @@ class Replay:
                 progress.advance(1)
 
     async def _ask(self, cursor: ReplayCursor, suffix: bool, context: PromptContext) -> SuggestionRecord:
-        """Return the suggestion at a cursor, from a completer that remembers only the context windows of other cursors."""
+        """Return the suggestion at a cursor. The completer remembers only context windows."""
         heard: list[Candidate] = []
 
         def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
@@ -153,5 +153,4 @@ def _record(
 
 
 def _numbers(values: Sequence[float]) -> tuple[float, ...]:
-    """Round features for storage."""
     return tuple(round(value, DIGITS) for value in values)

@@ -1,4 +1,4 @@
-"""Stores the suggestions at cursors as numbers: JSON lines that are appended at once, so that an interrupted run can resume."""
+"""Stores suggestions as JSON lines, appended immediately: an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pellucid.system.regular_files import read_text
 FORMAT = "pellucid replay 1"
 
 LARGEST_RECORDS = 256 << 20
-"""Bytes of the largest file of records. A cursor has about 1 kB."""
+"""Maximum bytes of a file of records. A cursor takes about 1 kB."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuggestionPart:
-    """A beginning of a suggestion that a gate may show: its length in characters, its features, and its correctness."""
+    """The beginning of a suggestion, up to ``length`` characters, with features and correctness."""
 
     length: int
     numbers: tuple[float, ...]
@@ -29,12 +29,10 @@ class SuggestionPart:
 
 @dataclass(frozen=True, slots=True)
 class SuggestionRecord:
-    """The suggestion at a cursor: the whole, then the parts that can be shown alone, longest first.
+    """A suggestion without text: the whole, then parts that can be shown alone, longest first.
 
-    It holds no text.
-
-    ``ending`` is the reason why it ends, ``shown`` the number of characters that each level's
-    thresholds let through.
+    ``ending`` is the reason for the end of the suggestion, ``shown`` the number of characters that
+    pass the thresholds of each level.
     """
 
     document: str
@@ -47,26 +45,25 @@ class SuggestionRecord:
 
     @property
     def key(self) -> tuple[str, str, int, bool]:
-        """The identity of the record within its run."""
         return self.document, self.kind, self.at, self.suffix
 
     @property
     def whole(self) -> SuggestionPart:
-        """The whole suggestion. Needs one."""
+        """The whole suggestion. ``parts`` must not be empty."""
         return self.parts[0]
 
 
 class SuggestionRecordFile:
-    """The records of one run, identified by ``about``. The file of another run is rejected."""
+    """The records of a run, identified by ``about``. The file of another run is rejected."""
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path = path
         self._head = {"format": FORMAT, "about": dict(about)}
 
     def read(self) -> list[SuggestionRecord]:
-        """Read the records so far, and cut off a line that was being written when the run was interrupted.
+        """Read the records, and remove a truncated last line.
 
-        Raises InvalidRequestError for the file of another run, and for one that cannot be read.
+        Raises InvalidRequestError if the file belongs to another run or cannot be read.
         """
         try:
             text = read_text(self.path, LARGEST_RECORDS)
@@ -91,7 +88,7 @@ class SuggestionRecordFile:
         return records
 
     def append(self, records: Sequence[SuggestionRecord]) -> None:
-        """Append records. Raises InvalidRequestError if the disk refuses."""
+        """Append records. Raises InvalidRequestError if the file cannot be written."""
         lines = [] if self.path.exists() and self.path.stat().st_size else [self._head]
         self._write("a", "".join(json.dumps(line) + "\n" for line in [*lines, *map(asdict, records)]))
 

@@ -25,9 +25,9 @@ MODEL_LABELS: Mapping[CalibrationKind, str] = {
 
 
 def as_record(findings: Findings) -> dict[str, Any]:
-    """Return the calibration as it is stored, with the figures that are shown to people.
+    """Return the calibration for storage, with a selection of figures.
 
-    It is part of every list of models.
+    The record is small, because every list of models includes the record.
     """
     record = findings.calibration.record
     measured = figures(findings)
@@ -67,12 +67,11 @@ def figures(findings: Findings) -> dict[str, Any]:
 
 
 def show(findings: Findings, console: Console) -> None:
-    """Print the findings."""
     fit, test = findings.fit, findings.test
     console.print(
-        f"Fitted on {int(fit.whole.sum()):,} suggestions in {_files(fit)} files, measured on {int(test.whole.sum()):,} in "
-        f"{_files(test)} others, of which {test.right[test.whole].mean():.0%} are right. The best is "
-        f"{MODEL_LABELS[findings.calibration.kind]}, by log loss on held-out files."
+        f"Fitted on {int(fit.whole.sum()):,} suggestions in {_files(fit)} files, measured on "
+        f"{int(test.whole.sum()):,} in {_files(test)} others, of which {test.right[test.whole].mean():.0%} are "
+        f"right. The best is {MODEL_LABELS[findings.calibration.kind]}, by log loss on held-out files."
     )
     console.print(_scores(findings))
     console.print(_bars(findings))
@@ -82,7 +81,7 @@ def show(findings: Findings, console: Console) -> None:
 
 
 def _scores(findings: Findings) -> Grid:
-    """Return a table with one column per model; intervals make rows per model too wide."""
+    """Return a table with a column per model; with intervals, a row per model is too wide."""
     grid = _grid("Quality of the probabilities on files that were not used for fitting (95 % intervals by file)")
     scores = [findings.scores[model.kind] for model in findings.models]
     grid.add_column("")

@@ -1,4 +1,4 @@
-"""Converts records to arrays: one row for each part of a suggestion, including the whole."""
+"""Converts records to arrays: a row for each part of a suggestion, including the whole."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 PART_WEIGHT = 1.0
-"""Total weight of a suggestion's parts, relative to the whole, so that each suggestion counts once."""
+"""Total weight of a suggestion's parts, relative to the whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """A row for each part of a suggestion.
 
-    ``numbers`` (n, features), ``right`` (n,), ``weights`` (n,); ``whole`` (n,) is True for a whole
-    suggestion; ``suggestions`` (n,) and ``files`` (n,) number the suggestion and the file of a row.
+    Shapes: ``numbers`` (n, features), the rest (n,). ``whole`` is True for a whole suggestion;
+    ``suggestions`` and ``files`` number the suggestions and the files.
     """
 
     numbers: Floats
@@ -38,7 +38,7 @@ class Table:
 
     @classmethod
     def of(cls, records: Sequence[SuggestionRecord]) -> Self:
-        """Return the rows of records. A record without a suggestion has none."""
+        """Return the rows of records. A record without a suggestion has no rows."""
         names = {name: number for number, name in enumerate(sorted({record.document for record in records}))}
         rows = [
             (
@@ -64,11 +64,9 @@ class Table:
 
     @property
     def size(self) -> int:
-        """Number of rows."""
         return len(self.right)
 
     def only(self, chosen: Bools | Ints) -> Table:
-        """Return some of the rows."""
         return Table(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def and_also(self, other: Table) -> Table:
@@ -83,13 +81,12 @@ class Table:
         return Table(**columns)
 
     def number(self, name: str) -> Floats:
-        """Return one feature, of shape (n,)."""
+        """Return a feature (n,)."""
         column: Floats = self.numbers[:, NAMES.index(name)]
         return column
 
     @property
     def characters(self) -> Floats:
-        """Length of each row's text in characters."""
         return expm1_of(self.number("characters"))
 
 

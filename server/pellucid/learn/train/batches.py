@@ -1,4 +1,4 @@
-"""Chooses the tokens of each step as a pure function of seed and step, so that a resumed run continues exactly as it would have."""
+"""Chooses the tokens of each step as a pure function of seed and step, for exact resumption."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from torch import Tensor
 from pellucid.errors import InvalidRequestError
 
 _BEGINNINGS = 8
-"""One window in so many starts with the marker, so that the model learns how texts begin wherever
-they are cut.
-"""
+"""Every eighth window starts with the marker, so that the model learns how texts begin."""
 
 _MAX_VALIDATED = 8192
-"""Tokens of the validation part that one validation reads."""
+"""Maximum tokens read by a validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The tokens of all texts, each after a ``marker``, read in windows of ``context`` tokens and one label."""
+    """The tokens of all texts, each after a ``marker``, in windows of ``context`` + 1 tokens."""
 
     ids: Tensor
     context: int
@@ -38,13 +36,12 @@ class Stream:
 
     @property
     def windows(self) -> int:
-        """Number of windows in one pass."""
         return (len(self.ids) - 1 - self.context) // self.context
 
     def batch(self, step: int, rows: int) -> Tensor:
-        """Return the windows (rows, context + 1) of a step from 0 on.
+        """Return the windows (rows, context + 1) of a step, from 0.
 
-        Each pass reads all tokens once, in a new order and cut elsewhere.
+        Each pass reads all tokens once, in a new order and with new boundaries.
         """
         found = []
         turn, order, offset = -1, np.empty(0, np.int64), 0
@@ -66,9 +63,7 @@ class Stream:
 
 
 def validation_windows(ids: Tensor, context: int) -> Tensor:
-    """Return windows (W, context + 1) spread over the validation part.
-
-    A short text is one short window.
+    """Return windows (W, context + 1) spread over the validation part; one if the text is short.
 
     ``ids`` begin with a marker.
     """

@@ -1,4 +1,4 @@
-"""Measures bits per byte of a model of the last bytes without an engine, for model selection during training."""
+"""Bits per byte of byte window models, for model selection during training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from pellucid.engine.decoders.byte_window_model import histories
 
 Bytes = NDArray[np.uint8]
 
-_ROWS = 4096  # rows of logits held at once: 4 MB
+_ROWS = 4096  # 4 MB of logits
 
 
 class NextByteModel(Protocol):
-    """A model that predicts the next byte from the last ``reach`` bytes."""
-
     reach: int
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -29,7 +27,6 @@ class NextByteModel(Protocol):
 
 
 def bits_per_byte(model: NextByteModel, texts: Sequence[Bytes]) -> float:
-    """Return the information content of texts in bits, divided by their bytes."""
     nats = 0.0
     for text in texts:
         data = torch.from_numpy(text)

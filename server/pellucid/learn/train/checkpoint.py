@@ -1,7 +1,4 @@
-"""Stores everything that training needs to resume, in one safetensors file with JSON in its header.
-
-The file is replaced as a whole, so the previous checkpoint is intact until then.
-"""
+"""Stores the state of a training for resumption, in one safetensors file, written atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from pellucid.system import atomic_files
 
 @dataclass(frozen=True, slots=True)
 class LossPoint:
-    """The losses at a step: bits per byte of the training part since the point before, and of the validation part."""
+    """Bits per byte of the training part since the previous point, and of the validation part."""
 
     step: int
     train: float
@@ -32,9 +29,8 @@ class LossPoint:
 class Progression:
     """The progress of a training.
 
-    ``best_step`` has the best validation loss; ``joules`` is None without an energy counter.
-
-    ``nats`` is the sum over ``counted`` steps since the last point.
+    ``best_step`` has the best validation loss; ``nats`` is the sum over ``counted`` steps since the
+    last point; ``joules`` is None without an energy counter.
     """
 
     step: int = 0
@@ -47,19 +43,18 @@ class Progression:
 
     @property
     def best(self) -> float:
-        """Bits per byte of the validation part at the best step."""
         return min((point.validation for point in self.points), default=float("inf"))
 
     @property
     def waited(self) -> int:
-        """Number of points since the best one."""
+        """Number of points since the best point."""
         return sum(point.step > self.best_step for point in self.points)
 
 
 def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> None:
     """Replace the checkpoint.
 
-    Raises ModelError if the disk refuses; the previous checkpoint is kept.
+    Raises ModelError if the file cannot be written; the previous checkpoint is kept.
     """
     part = path.with_name(path.name + ".part")
     with writing(path.parent):
@@ -75,7 +70,7 @@ def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> N
 
 
 def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
-    """Read the checkpoint; None if there is none. Raises ModelError for a damaged one."""
+    """Read the checkpoint, if any. Raises ModelError if the checkpoint is damaged."""
     if not path.exists():
         return None
     try:
@@ -90,7 +85,7 @@ def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn errors of writing into a ModelError that says how to resume."""
+    """Turn write errors into a ModelError that describes how to resume."""
     try:
         yield
     except (SafetensorError, OSError) as error:

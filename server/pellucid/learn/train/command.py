@@ -1,4 +1,4 @@
-"""The command ``pellucid train``: trains a tiny GPT and two baselines on the same bytes, and compares them in one table."""
+"""The command ``pellucid train``: trains a tiny GPT and two baselines, and compares all three."""
 
 from __future__ import annotations
 
@@ -37,18 +37,16 @@ LEARNERS = ("gpt", "ngram", "logistic")
 BASELINES = ("ngram", "logistic")
 
 TABLE_WINDOW_TOKENS = 4096
-"""Tokens that the baselines read at a time.
-They look back a few bytes, so hardly a byte is read twice.
-"""
+"""Window of the baselines, which look back a few bytes: few bytes are read twice."""
 
 READ_TOKENS_PER_SECOND = 12_000
-"""Tokens per second at which the table is read at least."""
+"""Minimum speed at which the table is computed."""
 
 SHORT_SHARE = 0.3
-"""Share of the time below which the GPT's is reported as short."""
+"""A smaller share of the time for the GPT is reported as short."""
 
 PLANNED_SHARE = 0.97
-"""Share of the remaining time that is planned, because steps differ."""
+"""Planned share of the remaining time; the rest is a reserve, because steps differ."""
 
 
 def train(
@@ -63,10 +61,10 @@ def train(
     seed: int,
     json: bool,
 ) -> None:
-    """Train three learners on files and folders, compare them, and save them in ``out`` as model folders.
+    """Train three learners on files and folders, compare them, and save model folders in ``out``.
 
-    An interrupted run is resumed; a finished one shows its table again. Raises InvalidRequestError
-    for texts, options or a folder that cannot be used, and ModelError if the disk refuses.
+    An interrupted run is resumed; a finished run shows the table again. Raises InvalidRequestError
+    for unusable texts, options or folders, and ModelError for write errors.
     """
     begun = time.perf_counter()
     device = _device(preset)
@@ -149,15 +147,15 @@ def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: 
 
 
 def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
-    """Return the time that is left for the GPT after startup and the table; None without a time limit."""
     if run.plan.max_minutes is None:
         return None
-    reading = 6 * _size(parts.test) / READ_TOKENS_PER_SECOND  # the baselines once each, and the GPT four times
+    # The baselines read the test part once each, and the GPT four times.
+    reading = 6 * _size(parts.test) / READ_TOKENS_PER_SECOND
     return PLANNED_SHARE * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
 
 
 class TrainingDisplay:
-    """Shows the progress of training: a bar, and a picture that is redrawn every few seconds."""
+    """Shows a progress bar, and redraws the curves every few seconds."""
 
     drawn_every = 5.0
     described_every = 0.5
@@ -169,7 +167,6 @@ class TrainingDisplay:
         self._drawn = self._described = 0.0
 
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
-        """Advance the bar, and now and then update its text and the picture."""
         self._bar.advance(1)
         self._bar.expect(self._run.schedule.steps)
         now = time.perf_counter()
@@ -181,14 +178,13 @@ class TrainingDisplay:
             self._drawn = now
 
     def draw(self, progression: Progression) -> None:
-        """Draw the picture."""
         loss_curves.draw(self._run.folder / CURVES, progression.points, self._run.schedule.steps, self._baselines)
 
 
 async def _read_all(
     run: Run, parts: Split, device: torch.device, bar: Steps
 ) -> tuple[tuple[LearnerRow, ...], list[str]]:
-    """Return the rows of the table, and one sentence for each baseline about the GPT's lead."""
+    """Return the rows of the table, and a sentence about the GPT's lead over each baseline."""
     context = run.plan.sizes.shape.context
     rows, readings = [], {}
     for name in LEARNERS:
@@ -202,7 +198,7 @@ async def _read_all(
 
 
 def _settings(device: torch.device, window: int) -> Settings:
-    """Return settings for reading: exact weights, whole windows, and no prefix store."""
+    """Return settings for exact weights, whole windows, and no prefix store."""
     return load_settings().model_copy(
         update={
             "device": str(device),
@@ -222,15 +218,18 @@ def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
     given, left = run.plan.max_minutes, run.schedule.seconds
     if given is not None and left is not None and left < SHORT_SHARE * 60 * given:
         notes.append(
-            f"Of {given:g} minutes, the GPT had only {max(left, 0):.0f} s, because the baselines need time too: use more --max-minutes."
+            f"Of {given:g} minutes, the GPT had only {max(left, 0):.0f} s, because the baselines need time too: "
+            "use more --max-minutes."
         )
     if len({found.tokenizer for found in rows}) > 1:
         notes.append(
-            f"A token of the GPT ({gpt.tokenizer}) has {rows[1].tokens / gpt.tokens:.2f} bytes on average, a token of the others one byte: "
-            "only bits/byte is comparable across them; perplexity, top 1, top 5 and calibration error are per token."
+            f"A token of the GPT ({gpt.tokenizer}) has {rows[1].tokens / gpt.tokens:.2f} bytes on average, a "
+            "token of the others one byte: only bits/byte is comparable across them; perplexity, top 1, top 5 "
+            "and calibration error are per token."
         )
     notes.append(
-        "FLOPs are estimated as 6 N D, with N weights that a token is multiplied by and D training tokens; counting has none."
+        "FLOPs are estimated as 6 N D, with N weights that a token is multiplied by and D training tokens; "
+        "counting has none."
     )
     if all(training.joules is None for training in trainings.values()):
         notes.append("Energy is unknown: this machine has no readable counter (RAPL in /sys/class/powercap).")

@@ -1,4 +1,4 @@
-"""Measures the energy of the whole processor package with RAPL counters, which Linux shows in /sys/class/powercap."""
+"""Measures the energy of the processor packages with RAPL counters in /sys/class/powercap."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ ROOT = Path("/sys/class/powercap")
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A file with microjoules so far, which starts over after ``wraps`` of them."""
+    """A file with a count of microjoules, modulo ``wraps``."""
 
     path: Path
     wraps: int
 
     def read(self) -> int:
-        """Return microjoules. Raises OSError or ValueError if they cannot be read."""
+        """Return microjoules. Raises OSError or ValueError if the file cannot be read."""
         return int(self.path.read_text())
 
 
 def counters(root: Path = ROOT) -> list[Counter]:
     """Return the readable counters of all packages.
 
-    Most virtual machines have none, and others may need privileges.
+    Most virtual machines have no counters; some systems require privileges.
     """
     found = []
     for folder in sorted(root.glob("*-rapl:*")):
-        if folder.name.count(":") != 1:  # a part of a package is included in the package
+        # Parts of a package are included in the package.
+        if folder.name.count(":") != 1:
             continue
         try:
             counter = Counter(folder / "energy_uj", int((folder / "max_energy_range_uj").read_text()))
@@ -40,10 +41,7 @@ def counters(root: Path = ROOT) -> list[Counter]:
 
 @dataclass
 class EnergyMeter:
-    """Joules since the last lap; None without a counter.
-
-    Each counter must be read before it wraps twice.
-    """
+    """Joules since the last lap. Each counter must be read before wrapping twice."""
 
     counters: list[Counter] = field(default_factory=counters)
     _last: list[int] = field(init=False, default_factory=list)
@@ -52,7 +50,7 @@ class EnergyMeter:
         self._last = [counter.read() for counter in self.counters]
 
     def lap(self) -> float | None:
-        """Return the joules of the whole machine since the last lap."""
+        """Return the joules of all packages since the last lap; None without a counter."""
         if not self.counters:
             return None
         now = [counter.read() for counter in self.counters]

@@ -1,6 +1,6 @@
-"""A small GPT in the shape of Llama: RMSNorm, rotary positions, a gated MLP, and tied embeddings.
+"""A small GPT for training, with the architecture of Llama and tied embeddings.
 
-It is for training. It is saved under Llama's names and runs on the engine's own decoder.
+The weights are saved under Llama's names and run on the engine's own decoder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROPE_THETA = 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class GPTShape:
-    """The dimensions of a GPT. ``context`` is in tokens; a head has hidden / heads dimensions."""
+    """``context`` is in tokens; a head has hidden / heads dimensions."""
 
     layers: int
     hidden: int
@@ -32,13 +32,13 @@ class GPTShape:
     dropout: float = 0.0
 
     def parameters(self, vocabulary: int) -> int:
-        """Return the number of weights of all matrices and norms, the embedding once."""
+        """Return the number of weights, counting the tied embedding once."""
         layer = 4 * self.hidden**2 + 3 * self.hidden * self.intermediate + 2 * self.hidden
         return self.layers * layer + self.hidden + vocabulary * self.hidden
 
 
 class TransformerBlock(nn.Module):
-    """Attention and MLP, each with a norm before it and a residual connection."""
+    """Pre-norm attention and MLP with residual connections."""
 
     def __init__(self, shape: GPTShape) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class TransformerBlock(nn.Module):
 
 
 class GPT(nn.Module):
-    """The whole model. Its weights are drawn from ``seed`` alone."""
+    """The whole model, initialized from ``seed`` alone."""
 
     cos: Tensor
     sin: Tensor
@@ -99,7 +99,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def _draw(self, generator: torch.Generator) -> None:
-        """Initialize matrices to preserve variance; those that add to the residual stream start smaller."""
+        """Initialize matrices to preserve variance, smaller if added to the residual stream."""
         self.embedding.normal_(std=0.02, generator=generator)
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)
@@ -110,7 +110,6 @@ class GPT(nn.Module):
 
 
 def decoder_config(shape: GPTShape, vocabulary: int) -> DecoderConfig:
-    """Return the same shape as the engine's configuration."""
     return DecoderConfig(
         vocab_size=vocabulary,
         hidden_size=shape.hidden,
@@ -126,9 +125,10 @@ def decoder_config(shape: GPTShape, vocabulary: int) -> DecoderConfig:
 
 
 def write(folder: Path, shape: GPTShape, weights: dict[str, Tensor], marker: int) -> None:
-    """Write config.json and model.safetensors into an existing folder; ``marker`` is the id that begins and ends texts.
+    """Write config.json and model.safetensors into an existing folder.
 
-    ``weights`` are those of :meth:`GPT.state_dict`. Errors of the disk pass through.
+    ``weights`` has the names of :meth:`GPT.state_dict`; ``marker`` is the id that begins and ends
+    texts. Write errors are not caught.
     """
     save_file(llama_names(weights, shape), folder / "model.safetensors", {"format": "pt"})
     config = {
@@ -156,7 +156,7 @@ def write(folder: Path, shape: GPTShape, weights: dict[str, Tensor], marker: int
 
 
 def llama_names(weights: dict[str, Tensor], shape: GPTShape) -> dict[str, Tensor]:
-    """Return the weights under transformers' names, each matrix on its own."""
+    """Return the weights under transformers' names, with fused matrices split."""
     found = {"model.embed_tokens.weight": weights["embedding"], "model.norm.weight": weights["norm"]}
     for number in range(shape.layers):
         ours, theirs = f"blocks.{number}.", f"model.layers.{number}."
@@ -174,8 +174,8 @@ def llama_names(weights: dict[str, Tensor], shape: GPTShape) -> dict[str, Tensor
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Compute causal attention of q, k and v (B, heads, T, head_dim).
 
-    On a CPU it is written out: for such short windows, torch's kernel takes a third of a step
-    including backward, and this a tenth.
+    Explicit attention is faster on a CPU: for such short windows, torch's kernel takes a third of a
+    step including backward, explicit attention a tenth.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -190,6 +190,6 @@ def _norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate x (B, T, heads, head_dim) as the engine's decoder does."""
+    """Rotate x (B, T, heads, head_dim) like the engine's decoder."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin

@@ -1,4 +1,4 @@
-"""Trains the GPT: AdamW, warm-up and cosine, clipped gradients, checkpoints, and the best step by validation."""
+"""Trains the GPT with AdamW, and keeps the best weights by validation."""
 
 from __future__ import annotations
 
@@ -22,26 +22,25 @@ from pellucid.learn.train.gpt_model import GPT, GPTShape
 from pellucid.learn.train.schedule import Schedule
 
 CHECKPOINT_SECONDS = 15.0
-"""Seconds between checkpoints, the most work that can be lost."""
+"""Seconds between checkpoints: the maximum loss of work."""
 
 VALIDATIONS = 24
-"""Number of validations during a training."""
 
 PATIENCE = 8
 """Validations without improvement after which training ends."""
 
-_AT_ONCE = 16  # windows of the validation part in a batch
-_MEASURED = 12  # steps at least, before the first one that counts
-_SEEDS_APART = 1 << 32  # more than any number of steps
+_AT_ONCE = 16  # Validation windows per batch
+_MEASURED = 12  # Minimum number of measured steps
+_SEEDS_APART = 1 << 32  # More than any number of steps
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The settings of a training: ``batch`` windows per step, the ``peak`` learning rate, and ``warm_up`` steps, at most a tenth of all.
+    """``batch`` windows per step, ``peak`` learning rate, and ``warm_up`` steps (at most 10 %).
 
     ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the
-    largest norm of a gradient. The second of ``betas`` is larger than large models' 0.95, because a
+    maximum norm of a gradient. The second of ``betas`` is larger than large models' 0.95, because a
     step has few tokens (nanoGPT's value for this size).
     """
 
@@ -55,7 +54,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Windows of the training part and of the validation part (W, T + 1), and bytes per token of each.
+    """Training stream, validation windows (W, T + 1), and bytes per token in both parts.
 
     ``vocabulary`` is the number of different tokens.
     """
@@ -68,15 +67,13 @@ class TrainingData:
 
 
 class StepListener(Protocol):
-    """Is called after every step of a training."""
-
     def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
-        """Report a step; the figures are averages of the last few."""
+        """Report a step; ``bits_per_byte`` is an average since the last validation."""
         ...
 
 
 class GPTTrainer:
-    """A model in training. Seed and step alone determine what a step does."""
+    """A model in training. Seed and step number determine a step completely."""
 
     def __init__(self, shape: GPTShape, recipe: Recipe, data: TrainingData, seed: int, device: torch.device) -> None:
         self.recipe = recipe
@@ -84,7 +81,7 @@ class GPTTrainer:
         self.seed = seed
         self.device = device
         self.halved = multiplies_bfloat16(device)
-        """True if large products are in bfloat16, where that is faster."""
+        """True if large products are in bfloat16, because the device is faster in bfloat16."""
         self.model = GPT(shape, data.vocabulary, seed).to(device)
         self.best = self._copy()
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
@@ -99,8 +96,8 @@ class GPTTrainer:
         return self.recipe.batch * self.data.stream.context
 
     def step(self, number: int, schedule: Schedule) -> float:
-        """Train on the batch of a step. Return its loss in nats per token."""
-        torch.manual_seed(self.seed * _SEEDS_APART + number)  # for dropout
+        """Train on the batch of a step, and return the loss in nats per token."""
+        torch.manual_seed(self.seed * _SEEDS_APART + number)  # For dropout
         for group in self.optimizer.param_groups:
             group["lr"] = schedule.rate(number, self.recipe.warm_up, self.recipe.peak)
         self.model.train()
@@ -114,7 +111,6 @@ class GPTTrainer:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Return bits per byte of the validation windows."""
         self.model.eval()
         nats = 0.0
         for part in torch.split(self.data.validation, _AT_ONCE):
@@ -125,9 +121,8 @@ class GPTTrainer:
     def train(self, schedule: Schedule, path: Path, listener: StepListener, settle: Callable[[Schedule], None]) -> None:
         """Train to the end of a schedule, or until validation stops improving.
 
-        Checkpoints, including the last, go to ``path``.
-
-        ``settle`` is called with each new schedule before a step is taken by it.
+        Checkpoints, including the last, are written to ``path``. ``settle`` is called with each new
+        schedule before the next step.
         """
         progression, meter = self.progression, EnergyMeter()
         now = saved = time.perf_counter()
@@ -152,14 +147,17 @@ class GPTTrainer:
 
     @property
     def train_bits(self) -> float:
-        """Bits per byte of the training part since the last validation; that of the last one, if no step came after it."""
+        """Bits per byte of the training part in the steps since the last validation, if any.
+
+        The value of the last validation if no step followed.
+        """
         progression = self.progression
         if not progression.counted:
             return progression.points[-1].train if progression.points else math.nan
         return progression.nats / progression.counted / math.log(2) / self.data.train_bytes
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint. Raises ModelError if the disk refuses."""
+        """Write a checkpoint. Raises ModelError if the file cannot be written."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.model.named_parameters():
@@ -168,9 +166,9 @@ class GPTTrainer:
         checkpoint.write(path, self.progression, tensors)
 
     def restore(self, path: Path) -> bool:
-        """Resume from a checkpoint, if there is one.
+        """Resume from a checkpoint, if any.
 
-        Raises ModelError if it is damaged or of another shape.
+        Raises ModelError for a damaged checkpoint or a different shape.
         """
         found = checkpoint.read(path)
         if found is None:
@@ -192,7 +190,7 @@ class GPTTrainer:
         return True
 
     def _look(self) -> None:
-        """Validate, and keep the weights if they are the best so far."""
+        """Validate, and keep the best weights."""
         progression = self.progression
         point = LossPoint(progression.step, self.train_bits, self.validate())
         if point.validation < progression.best:
@@ -214,10 +212,9 @@ class GPTTrainer:
 
 
 def measure(trainer: GPTTrainer, seconds: float) -> float:
-    """Return the seconds of a step, measured in about ``seconds`` with a model that is then discarded.
+    """Return the mean seconds of a step, measured in about ``seconds``, with a discarded model.
 
-    It is a mean of many steps: processors are fast for a moment, and so is the median of a few
-    steps.
+    The mean covers many steps, because processors are faster for the first moments.
     """
     schedule = Schedule.of_steps(1000)
     trainer.step(0, schedule)

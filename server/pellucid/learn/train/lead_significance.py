@@ -1,4 +1,4 @@
-"""Tests if one learner reads the test part better than another by more than chance."""
+"""Tests if the difference between two learners on the test part is more than chance."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pellucid.learn.metrics import Floats, Interval, ratio_difference
 from pellucid.learn.score_text import TextReading
 
 BLOCK_BYTES = 512
-"""Bytes of the test part that are resampled together.
-Nearby tokens are not independent, as difficulty varies by passage.
-"""
+"""Bytes of a resampled block. Nearby tokens are not independent: passages differ in difficulty."""
 
 
 def lead(one: TextReading, other: TextReading) -> Interval:
-    """Return how many bits per byte fewer ``one`` takes than ``other`` for the same bytes, with an interval by resampling blocks."""
-    size = max(one.bytes, other.bytes)  # a tokenizer may add a space before a text, which is one more byte
+    """Return how many fewer bits per byte ``one`` needs than ``other``, by resampling blocks."""
+    # A tokenizer may add a space before a text: an additional byte.
+    size = max(one.bytes, other.bytes)
     blocks = -(-size // BLOCK_BYTES)
     sizes = np.full(blocks, float(BLOCK_BYTES))
     sizes[-1] = size - BLOCK_BYTES * (blocks - 1)
@@ -23,17 +22,23 @@ def lead(one: TextReading, other: TextReading) -> Interval:
 
 
 def describe_lead(name: str, found: Interval) -> str:
-    """Describe the lead over a learner in one sentence, as better or worse only if the interval excludes 0."""
-    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, resampling blocks of {BLOCK_BYTES} bytes of this test part"
+    """Describe the lead over a learner: better or worse only if the interval excludes 0."""
+    interval = (
+        f"95 % interval {found.low:+.3f} to {found.high:+.3f}, resampling blocks of {BLOCK_BYTES} bytes of this "
+        "test part"
+    )
     if not found.excludes_zero:
         return f"No difference is shown between the gpt and the {name}: {found.value:+.3f} bits/byte ({interval})."
-    return f"The gpt reads {'better' if found.value > 0 else 'worse'} than the {name}: by {found.value:+.3f} bits/byte ({interval})."
+    return (
+        f"The gpt reads {'better' if found.value > 0 else 'worse'} than the {name}: by {found.value:+.3f} "
+        f"bits/byte ({interval})."
+    )
 
 
 def _bits(reading: TextReading, blocks: int) -> Floats:
     """Return the bits of the tokens that begin in each block."""
     begins = np.cumsum(reading.sizes) - reading.sizes
-    # A token without bytes may come at the very end.
+    # A final token may have no bytes.
     return np.bincount(np.minimum(begins // BLOCK_BYTES, blocks - 1), -reading.logprobs / np.log(2), blocks).astype(
         np.float64
     )

@@ -1,7 +1,8 @@
 """Trains a multinomial logistic regression over hashed byte n-grams, piece by piece.
 
-It is scikit-learn's network without a hidden layer: its LogisticRegression has no ``partial_fit``,
-and SGDClassifier fits one class against the rest, whose scores are not probabilities.
+The regression is scikit-learn's MLPClassifier without a hidden layer. LogisticRegression has no
+``partial_fit``, and SGDClassifier fits each class against the rest: the scores are no
+probabilities.
 """
 
 from __future__ import annotations
@@ -33,12 +34,11 @@ PIECE_POSITIONS = 32_768
 
 @dataclass(frozen=True, slots=True)
 class LogisticPlan:
-    """``reach`` is the number of bytes looked back, and hashes have ``bits`` bits.
+    """Features from ``reach`` previous bytes, hashed to ``bits`` bits.
 
-    Training makes ``passes``, up to ``most`` positions.
-
-    ``rate`` is the step size of Adam, which takes at least ``steps`` steps of at most ``batch``
-    positions. The weights are the mean of those after each piece of the last four fifths.
+    Training makes ``passes``, up to ``most`` positions. Adam, with step size ``rate``, takes at
+    least ``steps`` steps of at most ``batch`` positions. The weights are averaged over the pieces
+    after the first fifth.
     """
 
     reach: int = 6
@@ -50,33 +50,33 @@ class LogisticPlan:
     steps: int = 1000
 
     def shortened(self, part: float) -> LogisticPlan:
-        """Return the plan for a share, 0 to 1, of its time."""
+        """Return the plan for a share (0 to 1) of the time."""
         return replace(self, most=max(round(self.most * part), 1), steps=max(round(self.steps * part), 1))
 
 
 @dataclass(frozen=True, slots=True)
 class FittedRegression:
-    """The regression, and the number of positions that it was fitted on."""
+    """The regression, and the number of positions used to fit."""
 
     model: LogisticModel
     seen: int
 
     @property
     def parameters(self) -> int:
-        """Number of weights and biases of the bytes that were seen."""
         weights = self.model.weights
         return (len(weights.weight) - 1) * len(weights.classes) + len(weights.classes)
 
     @property
     def multiplications(self) -> int:
-        """Number of weights that one position is multiplied by: those of its features, for each byte."""
+        """Number of weights multiplied per position."""
         return (self.model.reach + 1) * len(self.model.weights.classes)
 
 
 def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progress) -> FittedRegression:
-    """Fit the regression to predict each byte from those before it.
+    """Fit the regression to predict each byte from the previous bytes.
 
-    Only bytes that occur are classes; every other byte gets the probability of half an occurrence.
+    Classes are the bytes in the training part; all other bytes get the probability of half an
+    occurrence.
     """
     data = [torch.from_numpy(text) for text in train]
     places = sum(map(len, data))
@@ -101,7 +101,7 @@ def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progres
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C through, which scikit-learn turns into a warning, continuing with what it has."""
+    """Raise KeyboardInterrupt on Ctrl-C: scikit-learn only warns, and continues."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Training interrupted by user")
         try:
@@ -112,21 +112,20 @@ def _interruptible() -> Iterator[None]:
 
 @dataclass
 class _Mean:
-    """The mean of weights (buckets, classes) and biases (classes,) over several pieces."""
+    """Running mean of weights (buckets, classes) and biases (classes,) over pieces."""
 
     weight: Floats = field(default_factory=lambda: np.zeros((), np.float32))
     bias: Floats = field(default_factory=lambda: np.zeros((), np.float32))
     count: int = 0
 
     def add(self, weight: Floats, bias: Floats) -> None:
-        """Add the weights after a piece."""
         self.count += 1
         self.weight = self.weight + (weight - self.weight) / self.count
         self.bias = self.bias + (bias - self.bias) / self.count
 
 
 def _pieces(data: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, int]]:
-    """Yield texts with the start of a piece in them, endlessly, in a new order each pass."""
+    """Yield texts and the starts of pieces endlessly, in a new order each pass."""
     pieces = [(text, first) for text in data for first in range(0, len(text), PIECE_POSITIONS)]
     generator = np.random.default_rng(seed)
     while True:
@@ -135,7 +134,7 @@ def _pieces(data: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, int]]:
 
 
 def _examples(text: Tensor, first: int, plan: LogisticPlan) -> tuple[csr_matrix, NDArray[np.uint8]]:
-    """Return features (n, 2^bits) and the bytes (n,) that follow them."""
+    """Return features (n, 2^bits) and the next bytes (n,)."""
     begin = max(first - plan.reach, 0)
     part = text[begin : first + PIECE_POSITIONS]
     found = buckets(histories(part, plan.reach), plan.bits)[first - begin :].numpy()
@@ -147,7 +146,8 @@ def _examples(text: Tensor, first: int, plan: LogisticPlan) -> tuple[csr_matrix,
 
 def _weights(mean: _Mean, classes: Bytes, places: int) -> LogisticWeights:
     weight, bias = mean.weight, mean.bias
-    if len(classes) == 2:  # then there is one score, of the second against the first
+    # Two classes have one score: the second class against the first.
+    if len(classes) == 2:
         weight, bias = np.pad(weight, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
     table = torch.zeros(len(weight) + 1, len(classes))
     table[:-1] = torch.from_numpy(weight)

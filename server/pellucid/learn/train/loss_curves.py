@@ -1,4 +1,4 @@
-"""Draws the loss curves: bits per byte over steps, with lines at the baselines."""
+"""Draws the loss curves: bits per byte over steps, with lines for the baselines."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ from pellucid.system.svg import Mark, Picture, Scale
 
 WIDTH, HEIGHT = 860, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 200, 74, 48
-"""Margins of the curves, in pixels."""
+"""Margins in pixels."""
 
 TITLE = "Learning: bits per byte over steps"
 STYLES = {"train": "line faint", "validation": "line"}
 MAX_SPAN_BITS = 3.0
-"""Height of the vertical axis at most.
-The first points lie far above the rest and would flatten it.
-"""
+"""Maximum height of the vertical axis. The high first points would flatten the curves."""
 
 
 def draw(path: Path, points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> None:
-    """Write the picture, whole or not at all. Raises ModelError if the disk refuses."""
+    """Write the picture atomically. Raises ModelError if the file cannot be written."""
     with writing(path.parent):
         write_text(path, picture(points, steps, baselines).file())
 
 
 def picture(points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> Picture:
-    """Draw the losses measured so far in a training of ``steps``, and the bits per byte of named baselines on the validation part."""
+    """Draw the losses so far of a training of ``steps``, and the baselines' bits per byte."""
     values = [value for point in points for value in (point.train, point.validation)] + list(baselines.values())
     low, high, tick = _axis(values)
     x, y = Scale(0, max(steps, 1), LEFT, WIDTH - RIGHT), Scale(low, high, HEIGHT - BOTTOM, TOP)
@@ -38,7 +36,10 @@ def picture(points: Sequence[LossPoint], steps: int, baselines: Mapping[str, flo
     if points:
         last = points[-1]
         best = min(points, key=lambda point: point.validation)
-        summary = f"step {last.step:,} of {steps:,}; validation {last.validation:.3f}, best {best.validation:.3f} at step {best.step:,}"
+        summary = (
+            f"step {last.step:,} of {steps:,}; validation {last.validation:.3f}, best {best.validation:.3f} at "
+            f"step {best.step:,}"
+        )
         drawn.text(LEFT, 55, summary, "small")
     for number in range(round((high - low) / tick) + 1):
         value = low + number * tick
@@ -57,7 +58,7 @@ def picture(points: Sequence[LossPoint], steps: int, baselines: Mapping[str, flo
 
 
 def _axis(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the ends of the vertical axis and the distance of its lines, in bits."""
+    """Return the ends of the vertical axis and the distance of grid lines, in bits."""
     if not values:
         return 0.0, 8.0, 1.0
     low, high = min(values), min(max(values), min(values) + MAX_SPAN_BITS)

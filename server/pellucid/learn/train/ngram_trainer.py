@@ -1,4 +1,4 @@
-"""Counts a byte n-gram model: interpolated modified Kneser-Ney (Chen and Goodman 1999), with its order chosen by validation."""
+"""Counts a byte n-gram model: interpolated modified Kneser-Ney (Chen and Goodman 1999)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ Keys = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
 LEAST = 3
-"""Shortest n-gram that is tried."""
 
-_MIN_DISCOUNT = 0.05  # reserves in every context some probability for unseen bytes
+_MIN_DISCOUNT = 0.05  # Reserves some probability for unseen bytes in every context
 
 
 def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MAX_ORDER) -> NGramModel:
@@ -38,8 +37,8 @@ def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MAX_ORD
 def discounts(counts: Counts) -> NDArray[np.float64]:
     """Return the discounts (4,) of counts of 0, 1, 2, and 3 or more.
 
-    D(k) = k - (k + 1) Y n(k + 1) / n(k), Y = n(1) / (n(1) + 2 n(2)), where n(k) things have the
-    count k. If few counts put this outside of 0 to k, the discount is half a count.
+    D(k) = k - (k + 1) Y n(k + 1) / n(k), Y = n(1) / (n(1) + 2 n(2)), where n(k) is the number of
+    n-grams with the count k. If few counts put D(k) outside of 0 to k, the discount is 0.5.
     """
     of = np.bincount(np.minimum(counts, 5), minlength=6)[:6].astype(np.float64)
     found = np.zeros(4)
@@ -57,9 +56,9 @@ def count_table(texts: Sequence[Bytes], length: int) -> NGramTable:
 
 
 def continuation_table(texts: Sequence[Bytes], length: int) -> NGramTable:
-    """Return a table of continuation counts: the number of different bytes before each run of ``length`` + 1 bytes.
+    """Return continuation counts: the number of distinct bytes before ``length`` + 1 bytes.
 
-    The beginning of a text counts as one more byte.
+    The beginning of a text counts as a distinct byte.
     """
     longer = np.unique(np.concatenate([_runs(text, length + 2) for text in texts]))
     shorter = longer & np.uint64((1 << (8 * (length + 1))) - 1)
@@ -69,7 +68,10 @@ def continuation_table(texts: Sequence[Bytes], length: int) -> NGramTable:
 
 
 def _table(keys: Keys, counts: Counts, length: int) -> NGramTable:
-    """Return the table of contexts of ``length`` bytes, from the sorted keys of context and next byte and their counts."""
+    """Return the table of contexts of ``length`` bytes.
+
+    ``keys`` are sorted; a key is a context and the next byte.
+    """
     taken = discounts(counts)[np.minimum(counts, 3)]
     contexts, first = np.unique(keys >> np.uint64(8), return_index=True)
     totals = np.add.reduceat(counts, first)
@@ -86,7 +88,7 @@ def _table(keys: Keys, counts: Counts, length: int) -> NGramTable:
 
 
 def _runs(text: Bytes, length: int) -> Keys:
-    """Return each run of ``length`` bytes of a text as one number, big-endian."""
+    """Return each run of ``length`` bytes of a text as a big-endian number."""
     count = max(len(text) - length + 1, 0)
     keys = np.zeros(count, dtype=np.uint64)
     for offset in range(length):

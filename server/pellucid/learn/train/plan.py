@@ -1,4 +1,4 @@
-"""The plan of a run: written into its folder before the first step, and followed when the run is resumed."""
+"""The plan of a run, stored in the folder before the first step and followed on resumption."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ _PLAN, _LOCK = "plan.json", ".lock"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """All sizes for a kind of machine.
-
-    Without ``steps``, as many are made as fit into ``minutes``.
-    """
+    """All sizes for a kind of machine. Without ``steps``, ``minutes`` limit the training."""
 
     shape: GPTShape
     recipe: Recipe
@@ -62,19 +59,17 @@ PRESETS = {
         steps=5000,
     ),
 }
-"""The cpu preset is for two cores and five minutes; its rate and decay were chosen on Tiny
-Shakespeare's validation part.
-
-The gpu preset has the size of nanoGPT's for the same text.
+"""The cpu preset is for two cores and five minutes, with rate and decay chosen on Tiny
+Shakespeare's validation part. The gpu preset has nanoGPT's size for the same text.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """The options of a run, the data, and the resulting plan.
+    """The options of a run, a digest of the ``data``, and the resulting plan.
 
-    ``data`` is a digest of the three parts. ``schedule`` is the GPT's, None before a step was
-    measured. ``threads`` is stored because another number of threads rounds differently.
+    ``schedule`` is None until a step of the GPT was measured. ``threads`` is stored because another
+    number of threads rounds differently.
     """
 
     preset: str
@@ -90,12 +85,11 @@ class TrainPlan:
 
     @property
     def sizes(self) -> Preset:
-        """The preset itself."""
         return PRESETS[self.preset]
 
     @property
     def logistic(self) -> LogisticPlan:
-        """The plan of the logistic regression, shortened if there is less time than the preset's."""
+        """The plan of the logistic regression, shortened for a shorter time limit."""
         usual, given = self.sizes.minutes, self.max_minutes
         return (
             self.sizes.logistic
@@ -116,21 +110,18 @@ _ASKED = {
 
 @dataclass(slots=True)
 class Run:
-    """The folder of a run, and its plan."""
-
     folder: Path
     plan: TrainPlan
 
     @property
     def schedule(self) -> Schedule:
-        """The GPT's schedule, which must be settled."""
         assert self.plan.schedule is not None, "the steps are settled"
         return self.plan.schedule
 
     def settle(self, schedule: Schedule) -> None:
-        """Follow a schedule from now on.
+        """Store and use a new schedule.
 
-        It is stored first, so that a killed run repeats the same steps.
+        The schedule is stored first, so that a killed run repeats the same steps.
         """
         plan = replace(self.plan, schedule=schedule)
         _write(self.folder, plan)
@@ -150,10 +141,10 @@ def digest(split: Split) -> str:
 
 @contextmanager
 def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
-    """Open the run of a folder: a new one, or an earlier one with the same data and settings.
+    """Open a new run in a folder, or resume an earlier run with the same data and settings.
 
-    Raises InvalidRequestError for a folder that holds something else, another run, or one that
-    another process works in.
+    Raises InvalidRequestError for a folder with other contents or another run, or if another
+    process uses the folder.
     """
     _refuse_others(folder)
     with writing(folder):
@@ -186,7 +177,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _compared(folder: Path, stored: dict[str, object], asked: TrainPlan) -> TrainPlan:
-    """Return the stored plan. Raises InvalidRequestError if it differs from the requested one."""
+    """Return the stored plan. Raises InvalidRequestError if the requested plan differs."""
     remedy = "name another folder with --out"
     if stored.get("version") != VERSION:
         raise InvalidRequestError(f"{folder} was started by another version of Pellucid: {remedy}.")
@@ -196,7 +187,8 @@ def _compared(folder: Path, stored: dict[str, object], asked: TrainPlan) -> Trai
         before, now = stored.get(field), getattr(asked, field)
         if before != now:
             raise InvalidRequestError(
-                f"{folder} was started {_shown(option, before)}, not {_shown(option, now)}: use the same options, or {remedy}."
+                f"{folder} was started {_shown(option, before)}, not {_shown(option, now)}: use the same "
+                f"options, or {remedy}."
             )
     schedule, threads = stored.get("schedule"), stored.get("threads")
     assert schedule is None or isinstance(schedule, dict), "a plan is written whole"

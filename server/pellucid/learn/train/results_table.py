@@ -1,4 +1,4 @@
-"""The final table: each learner's figures on the test part, read by the same assistant as any other model."""
+"""The final table: each learner's figures on the test part, measured through the assistant."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from pellucid.system.progress_protocol import Progress
 
 @dataclass(frozen=True, slots=True)
 class TrainingCost:
-    """The cost of a learner's training, as stored next to the model.
+    """The cost of a learner's training, stored in the model folder.
 
-    ``flops`` is an estimate, None for counting; ``joules`` is the whole machine's, None without a
-    counter; ``validation`` is in bits per byte.
+    ``flops`` is an estimate (None for counting); ``joules`` is None without a counter;
+    ``validation`` is in bits per byte.
     """
 
     parameters: int
@@ -39,10 +39,7 @@ class TrainingCost:
 
 @dataclass(frozen=True, slots=True)
 class LearnerRow:
-    """One learner: its figures on the test part, the cost of its training, and its size on disk.
-
-    ``tokens`` were read.
-    """
+    """Results of a learner on the test part (``tokens``), with the training cost."""
 
     name: str
     tokenizer: str
@@ -61,14 +58,11 @@ class LearnerRow:
 
 @dataclass(frozen=True, slots=True)
 class TrainResults:
-    """The table and its notes."""
-
     rows: tuple[LearnerRow, ...]
     notes: tuple[str, ...]
     setup: dict[str, Any]
 
     def as_json(self) -> str:
-        """Return one JSON object."""
         return (
             json.dumps(
                 {"learners": [asdict(row) for row in self.rows], "notes": self.notes, "setup": self.setup}, indent=2
@@ -78,7 +72,7 @@ class TrainResults:
 
 
 def read_results(path: Path) -> TrainResults | None:
-    """Read stored results; None if there are none yet."""
+    """Read stored results, if any."""
     stored = read_json(path)
     if not stored:
         return None
@@ -86,7 +80,6 @@ def read_results(path: Path) -> TrainResults | None:
 
 
 def read_training_cost(folder: Path) -> TrainingCost:
-    """Read the cost of a learner's training."""
     return TrainingCost(**read_json(folder / "training.json"))
 
 
@@ -99,7 +92,7 @@ async def read_row(
     settings: Settings,
     progress: Progress,
 ) -> tuple[LearnerRow, TextReading]:
-    """Read the test part with the model of a folder, ``stride`` of each ``window`` tokens at a time."""
+    """Score the test part with the model in a folder; a window advances by ``stride`` tokens."""
     engine, assistant = assemble(settings, [str(folder)], progress)
     try:
         progress.start(f"reading the test part with {folder.name}", sum(document.size for document in test))
@@ -131,7 +124,7 @@ async def read_row(
 
 
 class _TextProgress:
-    """The progress of one text as a part of a bar in bytes."""
+    """The progress of a text as a part of a bar in bytes."""
 
     def __init__(self, whole: Progress, size: int) -> None:
         self._whole = whole
@@ -143,11 +136,9 @@ class _TextProgress:
         self._scale = self._size / total if total else 0.0
 
     def advance(self, count: int) -> None:
-        """Advance by ``count`` tokens."""
         self._whole.advance(round(count * self._scale))
 
     def note(self, text: str) -> None:
-        """Show a sentence."""
         self._whole.note(text)
 
 
@@ -156,7 +147,7 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def show(results: TrainResults) -> None:
-    """Print the table, one column per learner, so that it fits a narrow terminal."""
+    """Print the table, with one column per learner to fit a narrow terminal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for found in results.rows:

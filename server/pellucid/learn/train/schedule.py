@@ -1,8 +1,8 @@
-"""The number of steps of a training, and the learning rate of each.
+"""The number of steps of a training, and the learning rates.
 
-With a time limit, the number of steps is settled again during training from the actual pace,
-because machines slow down and other load comes and goes. The rest of the learning rate's curve is
-then stretched over the remaining steps.
+With a time limit, the number of steps is adjusted during training to the actual pace, because
+machines slow down and other load varies. The rest of the learning rate curve is then stretched over
+the remaining steps.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 MARKS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93)
-"""Shares of the time, or of the steps if they are ahead, after which the number of steps is settled
-again.
-"""
+"""Shares of the time or steps, whichever is first, at which the number of steps is adjusted."""
 
 MIN_STEPS = 10
-"""Fewest steps, however short the time."""
+"""Minimum number of steps, even for a short time limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulePhase:
-    """A decision after ``step`` steps and ``seconds`` of training: there are ``steps`` in all."""
+    """A decision after ``step`` steps and ``seconds`` of training: ``steps`` in total."""
 
     step: int
     steps: int
@@ -34,7 +32,7 @@ class SchedulePhase:
 class Schedule:
     """The steps of a training, phase by phase.
 
-    ``seconds`` is the time limit, None if the steps are given; ``most`` bounds the steps.
+    ``seconds`` is the time limit, if any; ``most`` bounds the steps.
     """
 
     stretches: tuple[SchedulePhase, ...]
@@ -43,12 +41,11 @@ class Schedule:
 
     @classmethod
     def of_steps(cls, steps: int) -> Self:
-        """Return a schedule of this many steps, however long they take."""
         return cls((SchedulePhase(0, steps),))
 
     @classmethod
     def of_seconds(cls, seconds: float, step: float, most: int | None = None) -> Self:
-        """Return a schedule of what fits into ``seconds`` if a step takes ``step`` of them."""
+        """Return a schedule that fills ``seconds``, with ``step`` seconds per step."""
         return cls((), seconds, most)._with(0, 0.0, step)
 
     @classmethod
@@ -60,11 +57,11 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """The number of steps, as last settled."""
+        """The number of steps by the last decision."""
         return self.stretches[-1].steps
 
     def due(self, step: int, seconds: float) -> bool:
-        """Return True if the number of steps is to be settled again after ``step``, at ``seconds`` of training."""
+        """Return True if the number of steps is to be adjusted now."""
         last = self.stretches[-1]
         return last.step < step < last.steps and self._passed(step, seconds) > self._passed(last.step, last.seconds)
 
@@ -74,10 +71,7 @@ class Schedule:
         return self._with(step, seconds, (seconds - last.seconds) / (step - last.step))
 
     def progress(self, step: float) -> float:
-        """Return the share of the training before ``step``, 0 to 1.
-
-        Later decisions do not change it.
-        """
+        """Return the share (0 to 1) of the training before ``step``, which is final."""
         done = 0.0
         for number, stretch in enumerate(self.stretches):
             end = self.stretches[number + 1].step if number + 1 < len(self.stretches) else stretch.steps
@@ -87,9 +81,9 @@ class Schedule:
         return done
 
     def rate(self, step: int, warm_up: int, peak: float) -> float:
-        """Return the learning rate in the middle of a step, from 0 on: linear up to ``peak``, then half a cosine to zero.
+        """Return the learning rate in the middle of a step: linear warm-up, then half a cosine.
 
-        ``warm_up`` is the number of steps up to the peak, at most a tenth of all.
+        ``warm_up`` is in steps, at most a tenth of all steps.
         """
         first = self.stretches[0].steps
         risen, done = min(warm_up / first, 0.1), self.progress(step + 0.5)
@@ -98,7 +92,7 @@ class Schedule:
         return peak * 0.5 * (1 + math.cos(math.pi * (done - risen) / (1 - risen)))
 
     def _passed(self, step: int, seconds: float) -> int:
-        """Return the number of marks that have passed; 0 if the steps are given."""
+        """Return the number of marks that have passed; 0 without a time limit."""
         if self.seconds is None:
             return 0
         done = self.progress(step)

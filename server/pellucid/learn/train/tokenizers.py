@@ -1,9 +1,6 @@
-"""Trains tokenizers: bytes, or pieces learned from the training part.
+"""Trains tokenizers that can encode any text: bytes, or pieces learned from the training part.
 
-All of them can encode any text.
-
-They are written as tokenizer.json and tokenizer_config.json, and read like those of any other
-model.
+Tokenizers are stored in the usual tokenizer.json and tokenizer_config.json.
 """
 
 from __future__ import annotations
@@ -25,17 +22,15 @@ from pellucid.models.tokenizers.byte_level import LETTERS
 Kind = Literal["bytes", "bpe", "unigram"]
 
 BEGINNING = "<|endoftext|>"
-"""The marker before every text, so that its first token is predicted too; after a text it means its
-end.
-"""
+"""The marker before every text (so that the first token is predicted) and after a text."""
 
-_RARER = 1.0  # nats by which a byte that does not occur is less probable than the rarest piece
+_RARER = 1.0  # Nats by which a missing byte is less probable than the rarest piece
 
 MIN_PIECES, MAX_PIECES = 300, 65_536
 
 
 def check(kind: Kind, vocabulary: int | None) -> None:
-    """Raise InvalidRequestError for a size that the tokenizer cannot have."""
+    """Raise InvalidRequestError if the tokenizer cannot have the vocabulary size."""
     if kind == "bytes" and vocabulary not in (None, VOCABULARY):
         raise InvalidRequestError(
             f"--vocab {vocabulary} is for bpe and unigram, but bytes always has {VOCABULARY} tokens: omit --vocab."
@@ -47,9 +42,7 @@ def check(kind: Kind, vocabulary: int | None) -> None:
 
 
 def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:
-    """Train a tokenizer on texts and write it into an existing folder.
-
-    Return its number of pieces, including the marker.
+    """Train a tokenizer, write the files into a folder, and return the vocabulary size.
 
     Raises InvalidRequestError if the texts do not contain enough pieces.
     """
@@ -71,7 +64,6 @@ def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> in
 
 
 def _bytes() -> Tokenizer:
-    """Return a tokenizer whose ids are the bytes."""
     return _byte_level(models.BPE({LETTERS[byte]: byte for byte in range(BYTES)}, []))
 
 
@@ -86,7 +78,7 @@ def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
 
 
 def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
-    """Return a unigram model (Kudo 2018) over byte letters, each of which is a piece, so that it can encode any text.
+    """Return a unigram model (Kudo 2018) with all byte letters as pieces, to encode any text.
 
     Sentencepiece finds the pieces, because the trainer of the tokenizers library is not
     deterministic.
@@ -99,8 +91,8 @@ def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
             sentence_iterator=(word for text in texts for word, _ in cut.pre_tokenize_str(text)),
             model_writer=found,
             model_type="unigram",
-            vocab_size=vocabulary
-            - len(missing),  # one for the unknown piece, which is dropped, and none for the marker
+            # Includes the unknown piece, which is dropped later, but not the marker.
+            vocab_size=vocabulary - len(missing),
             unk_id=0,
             bos_id=-1,
             eos_id=-1,

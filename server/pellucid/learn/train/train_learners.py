@@ -1,4 +1,4 @@
-"""Trains the three learners, each into a folder that can be served as any model, whole or not at all."""
+"""Trains the three learners, each into an ordinary model folder that is written atomically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ MEASURING_SHARE = 0.02
 
 
 def learn_ngram(run: Run, split: Split) -> None:
-    """Count n-grams, and write the folder ngram."""
     begun, meter = time.perf_counter(), EnergyMeter()
     validation = _bytes(split.validation)
     model = ngram_trainer.fit(_bytes(split.train), validation)
@@ -53,7 +52,6 @@ def learn_ngram(run: Run, split: Split) -> None:
 
 
 def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
-    """Fit the regression, and write the folder logistic."""
     begun, meter = time.perf_counter(), EnergyMeter()
     fitted = logistic_trainer.fit(_bytes(split.train), run.plan.logistic, run.plan.seed, progress)
     seconds, places = time.perf_counter() - begun, sum(document.size for document in split.train)
@@ -71,13 +69,11 @@ def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
 
 
 def learn_tokenizer(run: Run, split: Split) -> None:
-    """Train the GPT's tokenizer on the training part, and write the folder tokenizer."""
     with _published(run.folder / "tokenizer") as folder:
         tokenizers.write(folder, run.plan.tokenizer, run.plan.vocabulary, [document.text for document in split.train])
 
 
 def training_data_of(run: Run, split: Split) -> TrainingData:
-    """Return the GPT's training data, in the tokens of its tokenizer."""
     tokenizer = read_tokenizer(run.folder / "tokenizer")
     marker = tokenizer.bos_id
     assert marker is not None, "texts begin with a marker"
@@ -100,13 +96,12 @@ def training_data_of(run: Run, split: Split) -> TrainingData:
 
 
 def trainer_of(run: Run, data: TrainingData, device: torch.device) -> GPTTrainer:
-    """Return the GPT before its first step."""
     sizes = run.plan.sizes
     return GPTTrainer(sizes.shape, sizes.recipe, data, run.plan.seed, device)
 
 
 def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: float | None) -> None:
-    """Settle the number of steps, measuring a step if ``seconds`` are given, and store it."""
+    """Store the number of steps. With ``seconds``, a measured step determines the number."""
     most = run.plan.max_steps
     if seconds is None:
         assert most is not None, "a run is bounded by steps or by time"
@@ -145,9 +140,9 @@ def _bytes(documents: Sequence[Document]) -> list[Bytes]:
 
 @contextmanager
 def _published(folder: Path, training: TrainingCost | None = None) -> Iterator[Path]:
-    """Give a folder to write into, and rename it once it is complete.
+    """Yield a temporary folder, and rename the complete folder.
 
-    Raises ModelError if the disk refuses.
+    Raises ModelError if the folder cannot be written.
     """
     part = folder.with_name(folder.name + ".part")
     with writing(folder.parent):
