@@ -1,7 +1,7 @@
-"""Attention of a flat batch over the KV cache, in which no sequence reads the keys of another.
+"""Attention of a flat batch over the KV cache; sequences do not see each other.
 
-It runs one sequence at a time, or one token each of several sequences at once, in a shape that is
-independent of their positions.
+``attend`` runs sequence by sequence. ``attend_rows`` runs one token of each of several sequences at
+once, with shapes independent of positions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pellucid.engine.model import BatchSpan
 
 
 def store(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, spans: tuple[BatchSpan, ...]) -> None:
-    """Write the keys and values (T, kv_heads, head_dim) of a flat batch into one layer's storage."""
+    """Write keys and values (T, kv_heads, head_dim) of a flat batch into one layer's storage."""
     for span in spans:
         rows = slice(span.offset, span.offset + span.count)
         keys[span.slot, :, span.start : span.end] = k[rows].transpose(0, 1)
@@ -32,11 +32,11 @@ def attend(
     window: int | None = None,
     softcap: float | None = None,
 ) -> Tensor:
-    """Attend causally from queries (T, heads, head_dim) to one layer's storage (slots, kv_heads, capacity, head_dim).
+    """Attend causally from queries (T, heads, head_dim) to one layer's storage.
 
-    ``window`` is how many positions back a token sees, itself included. ``softcap`` squashes the
-    scores (Gemma 2, arXiv 2408.00118). Returns (T, heads, head_dim of the values, which may differ
-    from the keys').
+    The storage is (slots, kv_heads, capacity, head_dim). ``window`` is the number of visible
+    positions, including the query's own. ``softcap`` squashes the scores (Gemma 2, arXiv
+    2408.00118). Returns (T, heads, head_dim of the values).
     """
     out = q.new_empty(*q.shape[:2], values.shape[-1])
     for span in spans:
@@ -48,7 +48,7 @@ def attend(
 
 
 def store_rows(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, rows: DecodeRows) -> None:
-    """Write the keys and values (R, kv_heads, head_dim) of one token each of several sequences into one layer's storage."""
+    """Write one token per sequence: keys and values (R, kv_heads, head_dim) of one layer."""
     keys[rows.slots, :, rows.positions] = k
     values[rows.slots, :, rows.positions] = v
 
@@ -56,17 +56,13 @@ def store_rows(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, rows: DecodeR
 def attend_rows(
     q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, *, scale: float, window: int | None = None
 ) -> Tensor:
-    """Attend as :func:`attend` does, for one token each of several sequences.
-
-    Returns (R, heads, head_dim).
-    """
+    """Attend like :func:`attend` for one token per sequence. Returns (R, heads, head_dim)."""
     count, heads, dim = q.shape
     position = torch.arange(rows.length, device=q.device)
     visible = position <= rows.positions[:, None]
     if window is not None:
         visible &= position > rows.positions[:, None] - window
-    # After a text the storage holds old or uninitialised values: their share is 0, but 0 times NaN
-    # is NaN.
+    # Beyond a text, the storage may hold NaN: the weight is 0, but 0 times NaN is NaN.
     k, v = (kept[rows.slots, :, : rows.length].masked_fill(~visible[:, None, :, None], 0.0) for kept in (keys, values))
     folded = q.view(count, k.shape[1], heads // k.shape[1], dim)
     out = F.scaled_dot_product_attention(folded, k, v, attn_mask=visible[:, None, None], scale=scale)
@@ -79,12 +75,12 @@ def _attend_one(
     count, heads, dim = q.shape
     kv_heads = k.shape[0]
     if window is not None and span.end > window:
-        first = max(0, span.start + 1 - window)  # keys that even the oldest query cannot see are not read
+        first = max(0, span.start + 1 - window)  # Skip keys invisible to the oldest query.
         k, v = k[:, first:], v[:, first:]
     else:
         first = 0
-    # The query heads that share a key head are folded into rows: no key is repeated. (kv_heads,
-    # group * count, dim)
+    # Query heads with a common key head are folded into rows, so no key is repeated: (kv_heads,
+    # group * count, dim).
     folded = q.transpose(0, 1).reshape(kv_heads, heads // kv_heads * count, dim)
     mask = None
     if count > 1 or (window is not None and span.end - first > window):
@@ -100,7 +96,7 @@ def _attend_one(
 
 
 def _visible(span: BatchSpan, first: int, window: int | None, device: torch.device) -> Tensor:
-    """Return which keys each query of a span may see: (count, end - first) bool."""
+    """Return the keys visible to each query of a span: (count, end - first) bool."""
     query = torch.arange(span.start, span.end, device=device)[:, None]
     key = torch.arange(first, span.end, device=device)[None, :]
     visible = key <= query

@@ -1,7 +1,7 @@
-"""The base of models that look back a few bytes: of each token they keep only its id in the KV cache.
+"""The base of models of the last few bytes, with only token ids in the KV cache.
 
-Ids below 256 are bytes. Every other id is a marker, and bytes before a marker are not visible. The
-engine batches, chunks, copies and parks their sequences as it does those of any other model.
+Ids below 256 are bytes; any larger id is a marker, which hides all earlier bytes. The engine can
+batch, chunk, copy and park sequences as for any model.
 """
 
 from __future__ import annotations
@@ -12,34 +12,31 @@ from torch import Tensor
 from pellucid.engine.model import Batch, CacheShape, KVStorage
 
 BYTES = 256
-"""Number of byte values."""
 
 VOCABULARY = BYTES + 1
-"""The bytes and one marker, which begins and ends a text."""
+"""All bytes, and a marker for the beginning and the end of a text."""
 
 NOTHING = -1
-"""Fills a history where there is no byte."""
+"""Fills a history before the first byte."""
 
 NEVER = -100.0
-"""The logit of a marker: finite, because an entropy multiplies it by its probability, which is 0."""
+"""Logit of a marker: finite, because the entropy multiplies the logit by the probability, 0."""
 
-_CONTEXT = 1 << 20  # a text of any length can be read: only its last bytes are looked at
+_CONTEXT = 1 << 20  # Practically unlimited: only the last bytes matter.
 
 
 class ByteWindowModel:
     """The base of models of the last ``reach`` bytes.
 
-    These bytes are the hidden state of a row, (R, reach) int64.
-
-    The newest byte is the last. Positions before a text's beginning, or before the last marker, are
-    ``NOTHING``.
+    The hidden state of a row is (R, reach) int64: the bytes, newest last. Positions before the text
+    or before the last marker are ``NOTHING``.
     """
 
     brings_threads = False
     vocab_size = VOCABULARY
     hidden_size = None
     context = _CONTEXT
-    cost = None  # the cost of a token depends on its history
+    cost = None  # The cost of a token depends on the history.
 
     def __init__(self, reach: int, device: torch.device) -> None:
         self.reach = reach
@@ -47,11 +44,10 @@ class ByteWindowModel:
 
     @property
     def cache_shape(self) -> CacheShape:
-        return CacheShape(1, 1, 1, torch.float32, self.device)  # which holds ids up to 2^24 exactly
+        return CacheShape(1, 1, 1, torch.float32, self.device)  # Float32 holds ids up to 2^24 exactly.
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`."""
         (keys,), (values,) = kv.keys, kv.values
         slots = torch.empty_like(batch.ids)
         for span in batch.spans:
@@ -66,8 +62,8 @@ class ByteWindowModel:
 
 
 def since_marker(ids: Tensor) -> Tensor:
-    """Replace the last marker of each row of ids (R, reach) and everything before it by NOTHING."""
-    markers = (ids >= BYTES).flip(-1).cumsum(-1).flip(-1)  # number of markers from each position on
+    """Replace the last marker of each row of ids (R, reach), and all earlier ids, by NOTHING."""
+    markers = (ids >= BYTES).flip(-1).cumsum(-1).flip(-1)  # Number of markers from each position.
     return torch.where(markers > 0, NOTHING, ids)
 
 

@@ -1,8 +1,7 @@
-"""Replays decode steps on CUDA as graphs: launching a step's many small kernels takes longer than running them.
+"""Decode steps as CUDA graphs: launching many small kernels takes longer than running them.
 
-A CUDA graph launches all of them at once, but always on the same memory. So a step has one of a few
-shapes: its inputs are in tensors of its own, unused rows repeat the first one, and keys are read up
-to a length that many steps share.
+A CUDA graph launches all kernels at once, but always on the same memory. So a step has fixed input
+tensors in a few shapes: unused rows repeat the first row, and the key length is rounded up.
 """
 
 from __future__ import annotations
@@ -21,19 +20,15 @@ logger = logging.getLogger(__name__)
 ROW_COUNTS = (1, 2, 4, 8, 16, 32)
 
 MIN_KEYS = 512
-"""Keys that the shortest shape reads; the next one has twice as many, and so on up to the capacity
-of a slot.
-"""
+"""Keys of the shortest shape; longer shapes double the number, up to the capacity of a slot."""
 
 MAX_KEYS = 1 << 17
-"""Rows times keys of the largest shape: each layer copies its keys and values, as they are
-scattered over the storage.
-"""
+"""Maximum of rows times keys: each layer gathers keys and values from the whole storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraphShape:
-    """A shape of ``rows`` sequences and the first ``length`` keys of each."""
+    """``rows`` sequences, and the first ``length`` keys of each."""
 
     rows: int
     length: int
@@ -53,15 +48,11 @@ class DecodeRows:
 
     @classmethod
     def empty(cls, shape: GraphShape, device: torch.device) -> DecodeRows:
-        """Allocate the inputs of steps of a shape."""
         ids, positions, slots = (torch.zeros(shape.rows, dtype=torch.int64, device=device) for _ in range(3))
         return cls(ids, positions, slots, shape.length)
 
     def fill(self, batch: Batch) -> None:
-        """Copy a batch of at most as many rows.
-
-        The remaining rows repeat its first one, which then writes the same twice.
-        """
+        """Copy a batch. Unused rows repeat the first row, and write the same values twice."""
         slots = torch.tensor([span.slot for span in batch.spans], device=self.slots.device)
         for tensor, values in ((self.ids, batch.ids), (self.positions, batch.positions), (self.slots, slots)):
             tensor[: len(values)] = values
@@ -69,7 +60,7 @@ class DecodeRows:
 
 
 def shape_of(spans: Sequence[BatchSpan], capacity: int) -> GraphShape | None:
-    """Return the smallest shape that fits a batch of these spans; None if it is not a decode step, or too large."""
+    """Return the smallest shape for a batch; None if too large or not a decode step."""
     rows = next((count for count in ROW_COUNTS if count >= len(spans)), None)
     if rows is None or any(span.count != 1 for span in spans):
         return None
@@ -81,16 +72,13 @@ def shape_of(spans: Sequence[BatchSpan], capacity: int) -> GraphShape | None:
 
 
 Step = Callable[[DecodeRows], Tensor]
-"""Returns the hidden states (R, hidden) of rows, without waiting for the device or reading its
-tensors' contents.
-"""
+"""Returns hidden states (R, hidden) of rows; must not wait for the device or read tensors."""
 
 
 class DecodeGraphs:
-    """The steps of one decoder on one storage, each shape recorded when it is first needed.
+    """The steps of one decoder on one storage; a shape is recorded at first use.
 
-    If recording fails, the failure is logged and later steps launch one kernel after another:
-    slower, with the same results.
+    If recording fails, kernels are launched separately: slower, with the same results.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -100,9 +88,9 @@ class DecodeGraphs:
         self._works = True
 
     def run(self, step: Step, shape: GraphShape, batch: Batch) -> Tensor | None:
-        """Return hidden states (R, hidden) of the wanted rows of a batch that fits a shape; None if steps cannot be recorded here.
+        """Return the hidden states (R, hidden) of a batch's rows; None if recording fails.
 
-        ``step`` is the same each time.
+        ``step`` must always be the same.
         """
         if not self._works:
             return None
@@ -111,14 +99,15 @@ class DecodeGraphs:
                 self._recorded[shape] = self._record(step, shape, batch)
             except RuntimeError:
                 logger.exception(
-                    "decode steps cannot be recorded as CUDA graphs here, so each kernel is launched separately, which is slower"
+                    "decode steps cannot be recorded as CUDA graphs here, "
+                    "so each kernel is launched separately, which is slower"
                 )
                 self._works = False
                 return None
         graph, rows, hidden = self._recorded[shape]
         rows.fill(batch)
         graph.replay()
-        return hidden[batch.rows]  # a copy, because the next step of any shape overwrites it
+        return hidden[batch.rows]  # Copied, because the next step overwrites ``hidden``.
 
     def _record(self, step: Step, shape: GraphShape, batch: Batch) -> tuple[torch.cuda.CUDAGraph, DecodeRows, Tensor]:
         rows = DecodeRows.empty(shape, self._device)
@@ -126,7 +115,7 @@ class DecodeGraphs:
         current, side = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         side.wait_stream(current)
         with torch.cuda.stream(side):
-            step(rows)  # libraries set themselves up at their first call, which cannot be recorded
+            step(rows)  # A first call initializes libraries, which cannot be recorded.
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):

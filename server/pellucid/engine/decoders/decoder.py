@@ -1,8 +1,8 @@
-"""One lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and models of the same shape.
+"""The lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and so on.
 
 RMSNorm, rotary positions, grouped queries and a gated MLP; biases, query/key norms and tied heads
-by configuration. This is the reference in plain torch operations, for any device and dtype;
-``native/native_decoder.py`` holds the native path.
+by configuration. This is the reference in torch operations, for any device and dtype; see
+``native/native_decoder.py`` for the native path.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ FUSED = {
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "down": ("mlp.down_proj",),
 }
-"""The matrices of a layer, each with the checkpoint's matrices that it stacks: those that read the
-same input.
-"""
+"""The fused matrices of a layer, and the checkpoint matrices with the same input that form each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class DecoderConfig:
 
     @property
     def body_parameters(self) -> int:
-        """Number of elements of the matrices of all layers."""
+        """Number of elements of all layer matrices."""
         attention = 2 * self.head_dim * (self.heads + self.kv_heads)
         return self.layers * self.hidden_size * (attention + 3 * self.intermediate_size)
 
@@ -82,13 +80,13 @@ class DecoderConfig:
 
     @property
     def head_parameters(self) -> int:
-        """Number of elements of the head, and of the embedding."""
+        """Number of elements of the head or the embedding."""
         return self.vocab_size * self.hidden_size
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The weights of one layer. Matrices that read the same input are fused into one."""
+    """The weights of one layer; matrices with the same input are fused."""
 
     input_norm: Tensor
     qkv: Linear
@@ -102,7 +100,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class DecoderWeights:
-    """All weights of a decoder. ``embedding`` is (vocab, hidden)."""
+    """All weights; ``embedding`` is (vocab, hidden)."""
 
     embedding: Tensor
     layers: tuple[Layer, ...]
@@ -111,16 +109,14 @@ class DecoderWeights:
 
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Writes k and v into a layer's storage and attends over it: takes q, k, v, the storage's keys and
-values, returns (T, heads, head_dim).
+"""Writes k and v into a layer's storage and attends over the storage.
+
+Takes q, k, v, and the storage's keys and values; returns (T, heads, head_dim).
 """
 
 
 class Decoder:
-    """The decoder on torch operations.
-
-    Activations and cache have the dtype of the norms' weights.
-    """
+    """The decoder on torch operations. Activations and cache have the dtype of the norms."""
 
     brings_threads = False
 
@@ -131,14 +127,11 @@ class Decoder:
         self.dtype = weights.norm.dtype
         self.device = weights.norm.device
         self._rotary = RotaryTables(config, self.device, self.dtype)
-        self._shared = 0  # bytes of weights that another decoder owns
+        self._shared = 0  # Bytes of weights owned by another decoder.
         self._graphs: tuple[KVStorage, Tensor, DecodeGraphs] | None = None
 
     def adapted(self, adapter: Adapter) -> Decoder:
-        """Return this decoder with an adapter.
-
-        It shares the weights, and its ``weight_bytes`` are those of the adapter alone.
-        """
+        """Return an adapted copy that shares the weights; ``weight_bytes`` counts the adapter."""
         twin = copy.copy(self)
         layers = tuple(
             self._adapted_layer(adapter, f"layers.{i}.", layer) for i, layer in enumerate(self.weights.layers)
@@ -189,7 +182,7 @@ class Decoder:
 
     @property
     def _matrix_bytes(self) -> int:
-        """Size of the matrices that are multiplied by, without an embedding that is not also the head: one row of it is read."""
+        """Size of all multiplied matrices: an embedding counts only if tied to the head."""
         weights = self.weights
         linears = [
             weights.head,
@@ -199,7 +192,6 @@ class Decoder:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`."""
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
         if self.device.type == "cuda":
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
@@ -218,7 +210,7 @@ class Decoder:
 
     @torch.inference_mode()
     def decode(self, rows: DecodeRows, kv: KVStorage) -> Tensor:
-        """Run one token each of several sequences, and return the hidden states (R, hidden) of all of them."""
+        """Run one token per sequence; return all hidden states (R, hidden)."""
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -232,11 +224,10 @@ class Decoder:
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Compute logits; see :meth:`pellucid.engine.model.Model.logits`."""
         return self.weights.head(hidden).float()
 
     def _graphs_of(self, kv: KVStorage) -> DecodeGraphs:
-        cos = self._rotary.cos  # graphs read the tables that they were recorded with
+        cos = self._rotary.cos  # Graphs read the recorded tables.
         if self._graphs is None or self._graphs[0] is not kv or self._graphs[1] is not cos:
             self._graphs = kv, cos, DecodeGraphs(self.device)
         return self._graphs[2]
@@ -254,7 +245,7 @@ class Decoder:
         return x
 
     def _projected(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim), rotated to their positions."""
+        """Return rotated queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim)."""
         c = self.config
         qkv = layer.qkv(x).view(len(x), c.heads + 2 * c.kv_heads, c.head_dim)
         q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], dim=1)
@@ -264,13 +255,13 @@ class Decoder:
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Apply root mean square norm over the last dimension in float32 (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+    """Apply RMSNorm over the last dimension in float32 (Zhang and Sennrich, arXiv 1910.07467)."""
     wide = x.float()
     return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply rotary position embedding in the half-split layout to x (T, heads, head_dim) (Su et al. 2021, arXiv 2104.09864)."""
+    """Apply half-split rotary position embedding to x (T, heads, head_dim) (arXiv 2104.09864)."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
@@ -278,8 +269,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class RotaryTables:
     """Cosines and sines (positions, head_dim), shared by a decoder and its adapted copies.
 
-    They are as long as the longest cache: for the whole context they could take gigabytes that are
-    never read.
+    The tables cover the longest cache: tables for the whole context could take gigabytes.
     """
 
     def __init__(self, config: DecoderConfig, device: torch.device, dtype: torch.dtype) -> None:
@@ -289,19 +279,16 @@ class RotaryTables:
         self.cos, self.sin = rotary_tables(config, 0)
 
     def cover(self, positions: int) -> None:
-        """Extend the tables to at least so many positions."""
+        """Extend the tables to at least this many positions."""
         if len(self.cos) < positions:
             cos, sin = rotary_tables(self._config, positions)
             self.cos, self.sin = cos.to(self._device, self._dtype), sin.to(self._device, self._dtype)
 
 
 def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines (positions, head_dim) in float32."""
     angles = torch.arange(positions, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
-    cos, sin = (
-        angles.cos(),
-        angles.sin(),
-    )  # of one half only: for a million positions the other takes seconds and a gigabyte
+    # One half only: for a million positions, the second half takes seconds and a gigabyte.
+    cos, sin = angles.cos(), angles.sin()
     return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 
 
@@ -321,7 +308,7 @@ def inverse_frequencies(config: DecoderConfig) -> Tensor:
     factor = float(scaling["factor"])
     if kind == "linear":
         return base / factor
-    if kind == "llama3":  # as in Llama 3.1: long waves are stretched, short ones kept, those between blended
+    if kind == "llama3":  # Llama 3.1: stretch long waves, keep short waves, blend in between.
         low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
         original = float(scaling["original_max_position_embeddings"])
         smooth = ((original * base / (2 * math.pi) - low) / (high - low)).clamp(0, 1)

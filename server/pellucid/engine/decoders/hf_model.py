@@ -1,9 +1,9 @@
-"""Runs any causal language model of the transformers library on the engine's flat batches and KV storage.
+"""Any transformers causal language model on the engine's flat batches and KV storage.
 
-The library's models compute their attention through an interface and hand their keys and values to
-a cache object; this module implements both. State that a model keeps elsewhere (recurrent states or
-position biases, say) would escape them, so every model is first run on a short text, and its logits
-must match those of the library's own attention without a cache.
+Transformers models compute attention through an interface, and store keys and values in a cache
+object; this module implements both. A model may keep other state (recurrent states, position
+biases). So every model first runs a short text, and the logits must match the logits of the
+library's own attention without a cache.
 """
 
 from __future__ import annotations
@@ -35,29 +35,28 @@ ATTENTION = "pellucid"
 
 _PROBE_LENGTH = 12
 _PROBE_CUTS = (7, 4)
-"""Where each of the probe's two texts is cut in two, to test chunks, and positions that differ
-within a batch.
-"""
+"""Positions at which the two probe texts are cut, to test chunks and mixed positions."""
 _PROBE_SLOTS = (2, 0)
 _MAX_ROUNDING = 0.3
-"""Relative error of the probe's logits in 16 bits: up to 0.1 was measured in bfloat16, and a wrong
-attention gives far more.
+"""Maximum relative error of 16-bit probe logits.
+
+In bfloat16, up to 0.1 was measured; a wrong attention gives far more.
 """
 
 
 class FlatCache:
-    """The library's cache object for one forward pass: it writes through to the storage, layer by layer."""
+    """A cache object for one forward pass that writes through to the storage."""
 
     def __init__(self, spans: tuple[BatchSpan, ...], kv: KVStorage) -> None:
         self.spans = spans
-        self.windows: dict[int, int | None] = {}  # the window that attention got, by layer
+        self.windows: dict[int, int | None] = {}  # Attention windows by layer.
         self._kv = kv
         self._views: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, k: Tensor, v: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Store keys and values (1, kv_heads, T, head_dim) of a layer, and return them unchanged.
+        """Store a layer's keys and values (1, kv_heads, T, head_dim), and return both unchanged.
 
-        A layer with fewer or smaller heads than the storage uses part of it.
+        A layer with fewer or smaller heads uses part of the storage.
         """
         keys = self._kv.keys[layer_idx][:, : k.shape[1], :, : k.shape[3]]
         values = self._kv.values[layer_idx][:, : v.shape[1], :, : v.shape[3]]
@@ -66,16 +65,16 @@ class FlatCache:
         return k, v
 
     def layer(self, layer_idx: int) -> tuple[Tensor, Tensor] | None:
-        """Return the keys and values (slots, kv_heads, capacity, head_dim) of a layer; None if it stored none in this pass."""
+        """Return a layer's keys and values (slots, kv_heads, capacity, head_dim), if stored."""
         return self._views.get(layer_idx)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return 0: the sequences of a flat batch have no common length, and positions are given."""
+        """Return 0: positions are given, and a flat batch has no common length."""
         return 0
 
 
 class _ShapeCache:
-    """A cache object that keeps only the shapes (batch, kv_heads, T, head_dim) of keys and values."""
+    """A cache object that keeps only the shapes (batch, kv_heads, T, head_dim)."""
 
     def __init__(self) -> None:
         self.shapes: dict[int, tuple[torch.Size, torch.Size]] = {}
@@ -109,10 +108,9 @@ def flat_attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attend over the storage through the library's interface: query (1, heads, T, head_dim) to (1, T, heads, head_dim).
+    """Attend over the storage: query (1, heads, T, head_dim) to (1, T, heads, head_dim).
 
-    ``key`` and ``value`` are the batch's own and are already in the storage. Raises ModelError for
-    features of attention that are not supported here.
+    ``key`` and ``value`` are already in the storage. Raises ModelError for unsupported features.
     """
     unsupported = {
         "an attention mask": attention_mask,
@@ -147,7 +145,10 @@ def _attend_stored(
 def _attend_latent(
     module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any
 ) -> Tensor:
-    """Attend over latents that the module expands (multi-head latent attention, DeepSeek-V2, arXiv 2405.04434)."""
+    """Attend over latents expanded by the module.
+
+    This is multi-head latent attention (DeepSeek-V2, arXiv 2405.04434).
+    """
     expand: Callable[..., tuple[Tensor, Tensor]] = module.expand_kv  # type: ignore[assignment]
     outs = []
     for span in spans:
@@ -164,18 +165,17 @@ AttentionInterface.register(ATTENTION, flat_attention)
 class HFModel:
     """A causal model of the transformers library.
 
-    The hidden states that ``forward`` returns are the logits in the model's dtype: classes compute
-    them from hidden states in different ways (scales, caps, biases), so the model does it. The
-    batch's rows bound the memory for them.
+    The hidden states of ``forward`` are the logits in the model's dtype: model classes compute
+    logits in different ways (scales, caps, biases). The batch's rows bound the memory.
     """
 
     brings_threads = False
     hidden_size = None
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Take over a loaded model: it cannot be used without this class afterwards.
+        """Take over a loaded model, which is unusable without this class afterwards.
 
-        Raises ModelError if the engine cannot run it as the library would.
+        Raises ModelError if the engine cannot run the model like the library.
         """
         self.name = type(model).__name__
         if not model._supports_attention_backend:
@@ -197,21 +197,19 @@ class HFModel:
             self.cache_shape, self.vocab_size = self._probe()
         except ModelError:
             raise
-        except Exception as error:  # a model's own code may raise anything on a cache that is not the library's
+        except Exception as error:  # Foreign code may raise any error.
             raise ModelError(
                 f"{self.name} does not run on this engine's cache ({_reason(error)}): use another model."
             ) from error
 
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> HFModel:
-        """Load a folder of config.json and safetensors files.
-
-        Nothing is downloaded, and no code of the folder is run.
+        """Load a folder of config.json and safetensors files, without downloads or foreign code.
 
         Raises ModelError.
         """
         check_folder(path)
-        load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # with output_loading_info it returns a pair
+        load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # Returns a pair.
         try:
             model, report = load(
                 path,
@@ -235,22 +233,17 @@ class HFModel:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`.
-
-        The hidden states are logits (R, vocab_size).
-        """
         return self._run(batch, FlatCache(batch.spans, kv))
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return logits; see :meth:`pellucid.engine.model.Model.logits`."""
         return hidden.float()
 
     def _run(self, batch: Batch, flat: FlatCache) -> Tensor:
         logits: Tensor = self._model(
             input_ids=batch.ids[None],
             position_ids=batch.positions[None],
-            logits_to_keep=batch.rows,  # selected before the head is applied
+            logits_to_keep=batch.rows,  # Rows are selected before the head.
             use_cache=True,
             flat=flat,
             **{self._cache_name: flat},
@@ -259,7 +252,7 @@ class HFModel:
 
     @torch.inference_mode()
     def _probe(self) -> tuple[CacheShape, int]:
-        """Return the shape of the cache and the number of logits, from two short texts that are run both ways.
+        """Return the cache's shape and the number of logits, from two short texts run both ways.
 
         Raises ModelError if the logits differ.
         """
@@ -283,15 +276,16 @@ class HFModel:
         got = torch.empty_like(expected)
         windows = self._run_probe(ids, shape, got)
         error = float((got - expected).norm() / (expected - expected.mean(-1, keepdim=True)).norm())
-        if not error <= (1e-3 if self.dtype == torch.float32 else _MAX_ROUNDING):  # NaN is refused too
+        if not error <= (1e-3 if self.dtype == torch.float32 else _MAX_ROUNDING):  # Refuse NaN, too.
             raise ModelError(
-                f"{self.name} computes other logits on this engine than in transformers ({error:.0%} off): use another model."
+                f"{self.name} computes other logits on this engine than in transformers ({error:.0%} off): "
+                "use another model."
             )
         _check_windows(self._config, windows, self.name)
         return shape, expected.shape[-1]
 
     def _run_probe(self, ids: Tensor, shape: CacheShape, logits: Tensor) -> dict[int, int | None]:
-        """Fill ``logits`` (2, length, vocab) from two texts that share two flat batches, and return the windows of the layers."""
+        """Fill ``logits`` (2, length, vocab) from two texts in two batches; return the windows."""
         kv = _storage(shape, max(_PROBE_SLOTS) + 1, _PROBE_LENGTH)
         first, second = _PROBE_CUTS
         windows: dict[int, int | None] = {}
@@ -320,7 +314,7 @@ def _storage(shape: CacheShape, slots: int, capacity: int) -> KVStorage:
 
 
 def _cost(model: PreTrainedModel) -> TokenCost | None:
-    """Return the least cost of a token, by the weights of all modules except embeddings; None for a mixture of experts."""
+    """Return the cost by the weights of all modules except embeddings; None for experts."""
     modules = dict(model.named_modules())
     computing = [module for module in modules.values() if not isinstance(module, nn.Embedding)]
     weights = {id(weight): weight for module in computing for weight in module.parameters(recurse=False)}
@@ -333,10 +327,9 @@ def _cost(model: PreTrainedModel) -> TokenCost | None:
 
 
 def _context(config: PretrainedConfig, name: str) -> int:
-    """Return the most tokens.
+    """Return the maximum number of tokens.
 
-    With LongRoPE, the limit is the length up to which the frequencies of all sequences are the
-    same.
+    LongRoPE is limited to the length up to which all sequences have the same frequencies.
     """
     context = getattr(config, "max_position_embeddings", None)
     if not isinstance(context, int):
@@ -352,9 +345,9 @@ def _context(config: PretrainedConfig, name: str) -> int:
 
 
 def _check_windows(config: PretrainedConfig, windows: dict[int, int | None], name: str) -> None:
-    """Raise ModelError unless attention got all windows that the configuration names.
+    """Raise ModelError unless attention received all configured windows.
 
-    The probe's text cannot show it, because it fits into any window.
+    The probe cannot test windows, because the text fits any window.
     """
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
@@ -371,7 +364,7 @@ def _check_windows(config: PretrainedConfig, windows: dict[int, int | None], nam
 
 
 def check_folder(path: Path) -> None:
-    """Raise ModelError for a folder whose model is not supported, before anything of it is loaded."""
+    """Raise ModelError for an unsupported folder, before loading."""
     try:
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -393,10 +386,10 @@ def check_folder(path: Path) -> None:
         )
     if not any(path.glob("*.safetensors")):
         raise ModelError(
-            f"{path} has no *.safetensors file, and weights in other formats can contain code: convert them to safetensors."
+            f"{path} has no *.safetensors file, and weights in other formats can contain code: "
+            "convert them to safetensors."
         )
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error's message."""
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

@@ -11,28 +11,24 @@ from torch import Tensor
 
 from pellucid.engine.decoders.lora_matrices import LowRank
 
-DEQUANTIZE_ROWS = 32  # from so many rows on a matrix is dequantized: torch's weight-only kernels are made for few rows
-INT4_GROUP = 32  # columns that share a scale and a minimum in int4
+DEQUANTIZE_ROWS = 32  # Minimum rows to dequantize: torch's weight-only kernels suit few rows.
+INT4_GROUP = 32  # Columns that share a scale and a minimum.
 VECTOR_BYTES = 64
-_ROWS_AT_ONCE = 8192  # of a matrix that is quantized, so that the float32 copies stay small
+_ROWS_AT_ONCE = 8192  # Keeps float32 copies small while quantizing.
 
 
 class Linear(Protocol):
-    """A matrix (out, in) in some form, with an optional bias."""
+    """A matrix (out, in) with an optional bias."""
 
     @property
-    def nbytes(self) -> int:
-        """Memory of the weights in bytes."""
-        ...
+    def nbytes(self) -> int: ...
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Multiply x (T, in), and return (T, out) in x's dtype."""
+        """Multiply x (T, in); return (T, out) in x's dtype."""
         ...
 
 
 class DenseLinear:
-    """A matrix in the dtype of its input."""
-
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self.weight = weight
         self.bias = bias
@@ -46,7 +42,7 @@ class DenseLinear:
 
 
 class Int8Linear:
-    """A matrix of int8 with one scale a row: weight (out, in) int8, scale (out,) in the dtype of the input."""
+    """An int8 matrix (out, in) with one scale per row: (out,) in the dtype of the input."""
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
         self.weight = aligned(weight)
@@ -66,10 +62,10 @@ class Int8Linear:
 
 
 class Int4Linear:
-    """A matrix of int4 in groups of 32 columns, in the layout of torch's CPU kernel.
+    """An int4 matrix in groups of 32 columns, in the layout of torch's CPU kernel.
 
-    ``weight`` (out, in / 2) uint8; ``scales`` (in / 32, out, 2): scale and middle of each group, w
-    = q * scale + middle - 8 * scale.
+    ``weight`` (out, in / 2) uint8; ``scales`` (in / 32, out, 2): scale and middle of each group,
+    with w = q * scale + middle - 8 * scale.
     """
 
     def __init__(self, weight: Tensor, scales: Tensor, bias: Tensor | None = None) -> None:
@@ -87,7 +83,7 @@ class Int4Linear:
 
 
 class LowRankLinear:
-    """Another linear with an adapter: ``changes`` are added to its parts, which have ``rows`` each, from top to bottom."""
+    """A linear with an adapter: ``changes`` apply to consecutive parts of ``rows`` rows."""
 
     def __init__(
         self,
@@ -117,36 +113,34 @@ class LowRankLinear:
 
 
 def aligned(x: Tensor) -> Tensor:
-    """Return the tensor contiguous and aligned to 64 bytes, copied where it is not.
+    """Return the tensor contiguous and aligned to 64 bytes; copy only if needed.
 
-    Torch's integer kernels (those of 2.15, say) may load whole aligned vectors, and crash on
-    unaligned tensors of a mapped file.
+    Torch's integer kernels (2.15) may load aligned vectors, and crash on unaligned mapped tensors.
     """
     x = x.contiguous()
     return x.clone() if x.data_ptr() % VECTOR_BYTES else x
 
 
 def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantize a float matrix (out, in) to int8 and scales (out,) in float32: w = q * scale, symmetric, rounded to nearest."""
+    """Quantize a float matrix (out, in) to int8 and float32 scales (out,): w = q * scale."""
     q = torch.empty(weight.shape, dtype=torch.int8)
     scale = torch.empty(len(weight), dtype=torch.float32)
     for start in range(0, len(weight), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         wide = weight[rows].float()
         largest = wide.abs().amax(dim=1)
-        scale[rows] = torch.where(
-            largest > 0, largest / 127, torch.ones_like(largest)
-        )  # the scale of a zero row must not be 0
+        # A zero row needs a nonzero scale.
+        scale[rows] = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
         q[rows] = (wide / scale[rows, None]).round_().clamp_(-127, 127).to(torch.int8)
     return q, scale
 
 
 def quantize_int4(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Quantize a float matrix (out, in) to the weight and scales of Int4Linear; ``in`` is a multiple of 32, ``out`` of 16."""
+    """Quantize a float matrix (out, in) for Int4Linear; ``in`` % 32 and ``out`` % 16 must be 0."""
     out, columns = weight.shape
     groups = weight.float().reshape(out, columns // INT4_GROUP, INT4_GROUP)
     low, high = groups.amin(dim=2), groups.amax(dim=2)
-    # The scale is rounded to its final dtype before it divides, so that its rounding adds no error.
+    # Dividing by the already rounded scale avoids an extra error.
     scale = ((high - low) / 15).clamp_min(1e-6).to(dtype)
     middle = (low + 8 * scale.float()).to(dtype)
     q = ((groups - middle.float()[..., None]) / scale.float()[..., None] + 8).round_().clamp_(0, 15)

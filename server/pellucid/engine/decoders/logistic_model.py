@@ -1,4 +1,4 @@
-"""Logistic regression over the last bytes: each run of bytes that ends at a position is a feature, looked up by its hash."""
+"""Logistic regression over the last bytes, with hashed runs of bytes as features."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, VOCABULARY, ByteWindowModel
 
-_MULTIPLIER = 0x27D4EB2F  # an odd number below 2^31: products of 32 bits and it stay below 2^63
+_MULTIPLIER = 0x27D4EB2F  # Odd and below 2^31: products with 32-bit numbers stay below 2^63.
 _WORD = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticWeights:
-    """``weight`` (2^bits + 1, classes) float32, a row for each bucket and one of zeros for absent runs; ``bias`` (classes,).
+    """Weights (2^bits + 1, classes) float32: one row per bucket, then zeros for absent runs.
 
-    ``classes`` (classes,) uint8 are the bytes that training saw; ``unseen`` is the log-probability
-    of every other byte.
+    ``bias`` is (classes,). ``classes`` (classes,) uint8 are the bytes seen in training; ``unseen``
+    is the log-probability of each other byte.
     """
 
     weight: Tensor
@@ -29,12 +29,11 @@ class LogisticWeights:
 
     @property
     def bits(self) -> int:
-        """Number of bits of a hash."""
         return (len(self.weight) - 1).bit_length() - 1
 
 
 class LogisticModel(ByteWindowModel):
-    """Multinomial logistic regression: a byte's score is the sum of the weights of the runs before it, and a softmax follows."""
+    """Softmax over the sums of the weights of all runs before a byte."""
 
     def __init__(self, weights: LogisticWeights, reach: int, device: torch.device) -> None:
         super().__init__(reach, device)
@@ -48,10 +47,7 @@ class LogisticModel(ByteWindowModel):
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return log-probabilities (R, 257) after histories (R, reach).
-
-        The marker has practically none.
-        """
+        """Return log-probabilities (R, 257) after histories (R, reach), NEVER for the marker."""
         weights = self.weights
         scores = F.embedding_bag(buckets(hidden, weights.bits), weights.weight, mode="sum") + weights.bias
         out = torch.full((len(hidden), VOCABULARY), NEVER, device=hidden.device)
@@ -62,9 +58,9 @@ class LogisticModel(ByteWindowModel):
 
 
 def buckets(histories: Tensor, bits: int) -> Tensor:
-    """Return the buckets (R, reach) of the runs of one, two, ... bytes that end histories (R, reach), int64.
+    """Return the buckets (R, reach) int64 of the last 1, 2, ... bytes of histories (R, reach).
 
-    A run that is longer than the text is in bucket 2^bits, whose weights are zero.
+    A run longer than the text is in bucket 2^bits, with zero weights.
     """
     hashes = torch.full_like(histories[:, 0], 0x9E3779B9)
     whole = torch.ones_like(hashes, dtype=torch.bool)

@@ -1,6 +1,6 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685): the matrices that they add to those of a decoder.
+"""The matrices of low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685).
 
-An adapted decoder is a separate model that shares the weights of its base.
+An adapted decoder is a separate model that shares the weights of the base.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LowRank:
-    """The change of one matrix (out, in): ``up @ down``, of ``down`` (rank, in) and ``up`` (out, rank), its scale included.
+    """The change ``up @ down`` of a matrix (out, in), with the scale included.
 
-    Both are float32 on the CPU.
+    ``down`` (rank, in) and ``up`` (out, rank) are float32 on the CPU.
     """
 
     down: Tensor
@@ -28,31 +28,29 @@ class LowRank:
 
     @property
     def product(self) -> Tensor:
-        """Matrix that is added (out, in)."""
+        """The added matrix (out, in)."""
         return self.up @ self.down
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
-    """The changes of matrices, by the checkpoint's names: ``layers.0.self_attn.q_proj``."""
+    """Changes of matrices by checkpoint name: ``layers.0.self_attn.q_proj``."""
 
     changes: Mapping[str, LowRank]
 
     @property
     def rank(self) -> int:
-        """Largest rank of its changes."""
         return max(change.rank for change in self.changes.values())
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Kinds of matrices that are changed: ``q_proj``, say."""
+        """Kinds of changed matrices, such as ``q_proj``."""
         return tuple(dict.fromkeys(name.rpartition(".")[2] for name in self.changes))
 
     @property
     def parameters(self) -> int:
-        """Number of elements of all its matrices."""
         return sum(change.down.numel() + change.up.numel() for change in self.changes.values())
 
     def of(self, prefix: str, parts: Sequence[str]) -> list[LowRank | None]:
-        """Return the change of each part of a fused matrix; None for a part without one."""
+        """Return the change of each part of a fused matrix; None for an unchanged part."""
         return [self.changes.get(f"{prefix}{part}") for part in parts]

@@ -11,17 +11,17 @@ from torch import Tensor
 from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, ByteWindowModel
 
 MAX_ORDER = 8
-"""The length of the longest n-gram, which with the byte that it predicts fits 64 bits."""
+"""Maximum length of an n-gram: 64 bits, including the predicted byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class NGramTable:
-    """The contexts of one length, in the order of their keys.
+    """All contexts of one length, sorted by key.
 
-    ``contexts`` (C,) int64 are their bytes as one number, the last byte the lowest. ``begins`` (C +
-    1,) int64 are where each context's entries begin: ``bytes`` (E,) uint8, those that were seen
-    after it, and ``shares`` (E,) float32, their share of the counts after the discount.
-    ``backoffs`` (C,) float32 is the discounted share, which goes to the shorter context.
+    ``contexts`` (C,) int64 are the keys: the bytes as one number, last byte lowest. ``begins`` (C +
+    1,) int64 are the first entries of each context. Entries are ``bytes`` (E,) uint8, seen after
+    the context, and ``shares`` (E,) float32 of the discounted counts. ``backoffs`` (C,) float32 is
+    the discounted mass for the shorter context.
     """
 
     contexts: Tensor
@@ -32,16 +32,14 @@ class NGramTable:
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes."""
         return sum(tensor.nbytes for tensor in (self.contexts, self.begins, self.bytes, self.shares, self.backoffs))
 
 
 class NGramModel(ByteWindowModel):
-    """A model over tables: that of the empty context first, then those of contexts of one byte, two, and so on.
+    """An n-gram model with one table per context length, from 0.
 
-    p(w | h) = share(h, w) + backoff(h) p(w | h without its first byte). Below the empty context all
-    bytes are equally probable, so that the distribution over the 256 bytes adds up to one and gives
-    none the probability zero.
+    p(w | h) = share(h, w) + backoff(h) p(w | h without its first byte). Below the empty context,
+    all bytes are equally probable, so all 256 probabilities are positive and the sum is one.
     """
 
     def __init__(self, tables: Sequence[NGramTable], device: torch.device) -> None:
@@ -55,24 +53,20 @@ class NGramModel(ByteWindowModel):
 
     @property
     def parameters(self) -> int:
-        """Number of estimated values: shares and back-offs."""
         return sum(len(table.shares) + len(table.backoffs) for table in self.tables)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return log-probabilities (R, 257) after histories (R, reach).
-
-        The marker has practically none.
-        """
+        """Return log-probabilities (R, 257) after histories (R, reach), NEVER for the marker."""
         out = torch.full((len(hidden), BYTES + 1), NEVER, device=hidden.device)
         out[:, :BYTES] = self.probabilities(hidden).log()
         return out
 
     def probabilities(self, hidden: Tensor) -> Tensor:
-        """Return the probabilities (R, 256) float64 of the bytes that may follow histories (R, reach)."""
+        """Return the probabilities (R, 256) float64 of the bytes after histories (R, reach)."""
         probabilities = torch.full((len(hidden), BYTES), 1 / BYTES, dtype=torch.float64, device=hidden.device)
         key = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
-        whole = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)  # true where the text is long enough
+        whole = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)  # True if the text is long enough.
         for length, table in enumerate(self.tables):
             if length:
                 byte = hidden[:, -length]
@@ -85,7 +79,7 @@ class NGramModel(ByteWindowModel):
 
 
 def _interpolate(probabilities: Tensor, table: NGramTable, rows: Tensor, at: Tensor) -> None:
-    """Interpolate ``rows`` of the probabilities with the contexts at the indices ``at``."""
+    """Interpolate ``rows`` with the contexts at indices ``at``."""
     probabilities[rows] *= table.backoffs[at, None].double()
     begins = table.begins[at]
     counts = table.begins[at + 1] - begins

@@ -1,6 +1,6 @@
-"""Weights as integers of a few bits, with one scale for some columns of a row, as in GGUF files.
+"""Integer weights of a few bits, with scales shared by some columns of a row, as in GGUF files.
 
-The native kernels compute with them directly; everything else turns them into floats.
+The native kernels compute with these blocks; all other code dequantizes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 SHARED_COLUMNS = 32
-"""Columns that share a scale where Pellucid itself rounds."""
+"""Columns that share a scale after rounding by Pellucid."""
 
-_ROWS_AT_ONCE = 8192  # of a matrix that is rounded, so that the float32 copies stay small
+_ROWS_AT_ONCE = 8192  # Keeps float32 copies small while rounding.
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A matrix: ``numbers`` uint8 (rows, columns), ``scale`` and ``minimum`` float16 (rows, columns / shared).
+    """A matrix: ``numbers`` uint8 (rows, columns), ``scale`` and ``minimum`` float16.
 
-    A weight is number * scale + minimum; without a minimum it is (number - 2^(bits - 1)) * scale.
+    Scales have shape (rows, columns / shared). A weight is number * scale + minimum, or without a
+    minimum (number - 2^(bits - 1)) * scale.
     """
 
     numbers: Tensor
@@ -31,7 +32,6 @@ class Blocks:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and columns."""
         return tuple(self.numbers.shape)
 
     @property
@@ -40,7 +40,6 @@ class Blocks:
         return self.numbers.shape[1] // self.scale.shape[1]
 
     def dequantized(self) -> Tensor:
-        """Return the weights in float32 (rows, columns)."""
         numbers = self.numbers.view(*self.scale.shape, self.shared).float()
         if self.minimum is None:
             numbers -= 1 << (self.bits - 1)
@@ -50,17 +49,15 @@ class Blocks:
         return weights.view(self.numbers.shape)
 
     def of_rows(self, change: Callable[[Tensor], Tensor]) -> Blocks:
-        """Return the matrix with its rows reordered or selected by ``change``, which maps a tensor (rows, ...)."""
+        """Return the matrix with rows reordered or selected by ``change``."""
         minimum = None if self.minimum is None else change(self.minimum)
         return Blocks(change(self.numbers), change(self.scale), minimum, self.bits)
 
 
 def round_to_blocks(weight: Tensor, bits: int) -> Blocks:
-    """Round a float matrix (rows, columns) to 8 bits, symmetric, or to 4 bits with a minimum.
+    """Round a float matrix (rows, columns) to 8 bits (symmetric) or to 4 bits with a minimum.
 
-    Columns are a multiple of 32.
-
-    The scale is rounded to half precision before it divides, so that its rounding adds no error.
+    ``columns`` is a multiple of 32. Dividing by the already rounded scale avoids an extra error.
     """
     parts = [
         _rounded(weight[start : start + _ROWS_AT_ONCE].float(), bits) for start in range(0, len(weight), _ROWS_AT_ONCE)
@@ -88,5 +85,5 @@ def _rounded(weight: Tensor, bits: int) -> Blocks:
 
 
 def _divisor(scale: Tensor) -> Tensor:
-    """Return scales in half precision, none of them zero: where one was, the weights are zero or too small to differ from it."""
+    """Return nonzero float16 scales: weights with scale 0 are negligible."""
     return scale.to(torch.float16).clamp_min(torch.finfo(torch.float16).smallest_normal)

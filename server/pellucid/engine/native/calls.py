@@ -1,4 +1,4 @@
-"""Calls the functions of the compiled library: typed methods, and the one instance that a process shares."""
+"""Typed calls of the compiled library, and the instance shared by the process."""
 
 from __future__ import annotations
 
@@ -22,59 +22,51 @@ _folder = platformdirs.user_cache_path("pellucid") / "kernels"
 
 
 def keep_in(folder: Path) -> None:
-    """Keep compiled libraries in this folder.
-
-    A library that this process has already loaded stays where it is.
-    """
+    """Keep compiled libraries in this folder. An already loaded library stays in place."""
     global _folder
     _folder = folder
 
 
 def available() -> bool:
-    """Return whether the native kernels can be used here; :func:`reason` says why not.
-
-    The first call compiles them.
-    """
+    """Return whether the native kernels can be used. The first call compiles the kernels."""
     return isinstance(shared_kernels(), Kernels)
 
 
 def reason() -> str:
-    """Explain why the kernels are not available; empty where they are."""
+    """Return why the kernels are not available, else ""."""
     kernels = shared_kernels()
     return "" if isinstance(kernels, Kernels) else str(kernels)
 
 
 def warning() -> str:
-    """Explain why the available kernels are compiled at every start, with the remedy; empty where they are kept."""
+    """Return why the kernels are compiled at every start, with the remedy, else ""."""
     kernels = shared_kernels()
     return kernels.warning if isinstance(kernels, Kernels) else ""
 
 
 def variant() -> str:
-    """Return the instructions that the kernels use ("AVX512-VNNI", say); empty where they are not available."""
+    """Return the kernels' instructions, such as "AVX512-VNNI"; "" if not available."""
     kernels = shared_kernels()
     return kernels.variant if isinstance(kernels, Kernels) else ""
 
 
 def build() -> str:
-    """Return the compiled library's name, which identifies sources, flags, compiler and processor; empty where there is none."""
+    """Return the library's name, a hash of sources, flags, compiler and CPU, or ""."""
     kernels = shared_kernels()
     return kernels.build if isinstance(kernels, Kernels) else ""
 
 
 @functools.cache
 def shared_kernels() -> Kernels | KernelsUnavailableError:
-    """Return the kernels that this process shares, or the reason why there are none.
-
-    The first call compiles them.
-    """
+    """Return the process's kernels, or the reason why not available. The first call compiles."""
     try:
         kernels = Kernels()
     except KernelsUnavailableError as error:
         return error
-    if kernels.variant == "portable":  # torch's own operations are faster
+    if kernels.variant == "portable":  # Torch's own operations are faster.
         return KernelsUnavailableError(
-            "This processor has neither AVX2 with FMA and F16C nor AVX512-VNNI nor ARM's dot products, which the native kernels need: "
+            "This processor has neither AVX2 with FMA and F16C nor AVX512-VNNI nor ARM's dot products, "
+            "which the native kernels need: "
             "use a newer processor, or let the virtual machine use all of its features (QEMU: -cpu host)."
         )
     return kernels
@@ -83,11 +75,10 @@ def shared_kernels() -> Kernels | KernelsUnavailableError:
 class Kernels:
     """The compiled library and its threads.
 
-    One call runs at a time; the interpreter's lock is released meanwhile.
-
-    ``target`` picks the instructions: native (what this processor has), or avx2, portable for
-    tests. Callers of :meth:`forward` and :meth:`logits` hold ``lock``, because their working memory
-    is shared too. Raises KernelsUnavailableError where there is no compiler, or it fails.
+    Only one call runs at a time; the interpreter's lock is released during a call. ``target``
+    selects the instructions: native, or for tests avx2 and portable. Callers of :meth:`forward` and
+    :meth:`logits` must hold ``lock``, because working memory is shared. Raises
+    KernelsUnavailableError if there is no working compiler.
     """
 
     def __init__(
@@ -128,10 +119,7 @@ class Kernels:
 
     @property
     def pool(self) -> int:
-        """The address of this process's thread pool.
-
-        Threads do not survive a fork, so each process makes its own.
-        """
+        """Address of this process's thread pool. Threads do not survive a fork."""
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = self._code.pellucid_pool(self.threads), os.getpid()
             if self._pool is None:
@@ -139,24 +127,22 @@ class Kernels:
         return self._pool
 
     def scratch_bytes(self, decoder: DecoderParts, tokens: int) -> int:
-        """Return the bytes of working memory that a pass over so many tokens needs."""
+        """Return the bytes of working memory for a pass over ``tokens`` tokens."""
         return int(self._code.pellucid_scratch(self.pool, decoder, tokens))
 
     def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Tensor) -> bool:
-        """Write the hidden states of the wanted rows to ``out`` (rows, hidden) float32.
+        """Write the hidden states of the batch's rows to ``out`` (rows, hidden) float32.
 
-        ``scratch`` is an address.
-
-        Return False, with nothing written, if the batch was interrupted.
+        ``scratch`` is an address. Return False, with nothing written, if the batch was interrupted.
         """
         return bool(self._code.pellucid_forward(self.pool, decoder, batch, scratch, out.data_ptr()))
 
     def logits(self, decoder: DecoderParts, hidden: Tensor, scratch: int, out: Tensor) -> None:
-        """Write the logits of ``hidden`` (rows, hidden) float32 to ``out`` (rows, padded vocab) float32. ``scratch`` is an address."""
+        """Write float32 logits of ``hidden`` (rows, hidden) to ``out`` (rows, padded vocab)."""
         self._code.pellucid_logits(self.pool, decoder, hidden.data_ptr(), len(hidden), scratch, out.data_ptr())
 
     def score_rows(self, logits: Tensor, ids: Tensor, top: int) -> RowScores:
-        """Score tokens as :func:`pellucid.engine.sampler.score_rows` does, for logits on the CPU."""
+        """Score tokens like :func:`pellucid.engine.sampler.score_rows`, on the CPU."""
         rows, vocab = logits.shape
         assert logits.dtype == torch.float32
         assert logits.stride(1) == 1
@@ -181,7 +167,7 @@ class Kernels:
         )
 
     def mask_row(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
-        """Mask a row as :func:`pellucid.engine.masked_row.mask_row` does, for logits on the CPU."""
+        """Mask a row like :func:`pellucid.engine.masked_row.mask_row`, on the CPU."""
         assert logits.dtype == torch.float32
         assert logits.stride(0) == 1
         mask, out = fitted(mask, len(logits)), torch.empty_like(logits) if keep else None
@@ -190,11 +176,14 @@ class Kernels:
         return checked(MaskedRow(out, job.best, job.total, job.count))
 
     def write_shares(self, shares: Array[Share]) -> None:
-        """Write the memory of each thread from that thread, so that the system places it near."""
+        """Write each thread's memory from the thread, so the system places the memory nearby."""
         self.read_shares(shares, streams=0)
 
     def read_shares(self, shares: Array[Share], streams: int, ahead: int = 0) -> None:
-        """Read all of each share in 1, 2 or 4 streams, ``ahead`` bytes prefetched, and fill in the sums. See memory_reading.h."""
+        """Read each share in 1, 2 or 4 streams, prefetching ``ahead`` bytes, and fill in the sums.
+
+        See memory_reading.h.
+        """
         assert not any(share.bytes % 256 for share in shares)
         with self.lock:
             self._code.pellucid_read(self.pool, shares, len(shares), streams, ahead)

@@ -1,4 +1,4 @@
-"""Packs weights in the order in which the native kernels read them: sixteen rows interleaved, a few columns of each at a time.
+"""Packing of weights in the order of the native kernels: sixteen interleaved rows.
 
 native/weights.h reads this layout.
 """
@@ -14,23 +14,21 @@ from torch import Tensor
 from pellucid.engine.decoders.lora_matrices import LowRank
 from pellucid.engine.decoders.quantized_blocks import Blocks
 
-BLOCK = 16  # rows of a matrix that are interleaved
-DEPTH = 4  # columns that one dot product instruction takes
-GROUP = 32  # columns that lie together, and activations that share a scale
+BLOCK = 16  # Interleaved rows of a matrix.
+DEPTH = 4  # Columns per dot product instruction.
+GROUP = 32  # Adjacent columns; also, activations that share a scale.
 FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
-"""The forms of weights that the kernels have code for: bits of a number, columns that share a
-scale, and whether there are minima.
-"""
+"""The forms supported by the kernels: bits, columns that share a scale, presence of minima."""
 
-_ROWS_AT_ONCE = 8192  # of a matrix that is packed, so that what lies between stays small
+_ROWS_AT_ONCE = 8192  # Keeps temporary copies small while packing.
 
 
 def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Tensor]:
-    """Pack matrices that read the same input, as ``0.number``, ``0.scale``, ``1.number`` ...
+    """Pack matrices with the same input as ``0.number``, ``0.scale``, ``1.number`` ...
 
-    When ``interleaved``, sixteen rows of each alternate, so that a gate is computed together with
-    the rows that it gates. If all have the same form they become one matrix, as memory is read
-    faster in order; otherwise the kernels alternate between them.
+    If ``interleaved``, blocks of sixteen rows alternate, so a gate is computed with the gated rows.
+    Parts of the same form become one matrix, because memory is read faster in order; otherwise the
+    kernels alternate between parts.
     """
     if interleaved and len({(part.bits, part.shared, part.minimum is None) for part in parts}) == 1:
         minima = [part.minimum for part in parts if part.minimum is not None]
@@ -42,10 +40,10 @@ def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Te
 
 
 def pack_matrix(matrix: Blocks) -> dict[str, Tensor]:
-    """Pack a matrix (out, in) into ``number`` uint8 (out / 16, in / 32, bytes), ``scale`` and ``minimum`` float16.
+    """Pack a matrix (out, in) into ``number``, ``scale`` and ``minimum``.
 
-    Scales are (out / 16, in / 32, scales of a group, 16). The last block is filled with zeros. See
-    native/weights.h.
+    ``number`` is uint8 (out / 16, in / 32, bytes). Scales and minima are float16 (out / 16, in /
+    32, scales of a group, 16). The last block is padded with zeros. See native/weights.h.
     """
     slices = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, matrix.shape[0], _ROWS_AT_ONCE)]
     parts = [_pack_rows(matrix.of_rows(itemgetter(rows))) for rows in slices]
@@ -71,14 +69,14 @@ def _whole_blocks(rows: Tensor) -> Tensor:
 
 
 def _squeeze(strips: Tensor, bits: int) -> Tensor:
-    """Squeeze strips (blocks, groups, 8, 64) of numbers from a byte each to ``bits``: see load_strip() in native/weights.h."""
+    """Squeeze bytes (blocks, groups, 8, 64) to ``bits``; see load_strip() in native/weights.h."""
     if bits == 8:
         return strips
     low, high = strips & 15, strips >> 4
     nibbles = low[:, :, ::2] | low[:, :, 1::2] << 4
     if bits == 4:
         return nibbles
-    sharing = 8 // (bits - 4)  # strips whose further bits share a byte
+    sharing = 8 // (bits - 4)  # Strips with upper bits in a common byte.
     shifts = torch.arange(0, 8, bits - 4, dtype=torch.uint8)[:, None]
     blocks, groups, count, width = high.shape
     rest = (high.view(blocks, groups, count // sharing, sharing, width) << shifts).sum(dim=3, dtype=torch.uint8)
@@ -97,11 +95,11 @@ def interleave(*parts: Tensor) -> Tensor:
 
 
 def pack_low_rank(parts: Sequence[LowRank | None], rows: Sequence[int], *, interleaved: bool) -> dict[str, Tensor]:
-    """Pack what an adapter adds to the parts of a matrix, which have ``rows`` each: see native/adapter.h.
+    """Pack an adapter's changes of matrix parts with ``rows`` rows each; see native/adapter.h.
 
-    ``down`` (ranks / 16, in, 16) and ``up`` (out / 16, rank, 16) are float16; ``factor`` (ranks,)
-    float32 holds powers of two that bring each rank's numbers into that format's range. Parts that
-    are None or of a lower rank are filled with zeros.
+    ``down`` (ranks / 16, in, 16) and ``up`` (out / 16, rank, 16) are float16. ``factor`` (ranks,)
+    float32 holds powers of two that scale each rank into the float16 range. Missing parts and lower
+    ranks are padded with zeros.
     """
     present = [part for part in parts if part is not None]
     rank, columns = max(part.rank for part in present), present[0].down.shape[1]

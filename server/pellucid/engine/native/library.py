@@ -1,11 +1,10 @@
-"""Compiles the native kernels once with the system's C compiler, and loads them.
+"""Compilation of the native kernels with the system's C compiler, and loading.
 
-The sources are in ``native/``. They use no header of torch, so that they compile in seconds and do
-not depend on torch's ABI. The library is kept in a cache folder. Its name has two hashes: one of
-sources, flags, compiler and processor, which identifies the build, and the SHA-256 of its content,
-which shows that it is intact. It is loaded only if its content matches and no other user of the
-machine could have written it; otherwise it is compiled again. Where the cache folder cannot be
-used, it is compiled in a temporary folder at each start.
+The sources use no torch header, so compilation takes seconds and does not depend on torch's ABI.
+The library is kept in a cache folder. Its name has two hashes: the build (sources, flags, compiler
+and CPU) and the SHA-256 of the content. A library is loaded only if the content matches and no
+other user could have written the file; otherwise the kernels are compiled again. If the cache
+folder is unusable, each start compiles in a temporary folder.
 """
 
 from __future__ import annotations
@@ -28,29 +27,25 @@ from filelock import FileLock
 from pellucid.system.trusted_files import UntrustedError, is_private_file, require_private_folder
 
 _SOURCES = Path(__file__).parent
-# Sums keep the order of the source: a result must not depend on how a loop was compiled.
+# Sums keep the order of the source: results must not depend on the compiler.
 _FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 _TARGETS = {"native": (), "avx2": ("-march=x86-64-v3",), "portable": ()}
 _COMPILATION_SECONDS = 600.0
-"""Many times what a compiler needs: one that hangs must not keep a server from starting."""
+"""A generous limit: a compiler that hangs must not keep a server from starting."""
 
 _log = logging.getLogger(__name__)
 
 
 class KernelsUnavailableError(Exception):
-    """There are no native kernels here.
-
-    The message gives the reason in one sentence and the remedy in another.
-    """
+    """Missing native kernels. The message has a sentence with the reason, and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
     """A loaded library.
 
-    ``build`` identifies its sources, flags, compiler and processor. ``warning`` gives the reason
-    why it could not be kept for the next start, and the remedy; it is empty where the library was
-    kept.
+    ``build`` identifies sources, flags, compiler and CPU. ``warning`` is the reason, with the
+    remedy, why the library could not be kept for the next start, else "".
     """
 
     code: ctypes.CDLL
@@ -60,17 +55,16 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """A command that compiles the kernels once a target file is appended, and the name of its result."""
+    """A compiler command without the target file, and the name of the build."""
 
     command: tuple[str, ...]
     build: str
 
 
 def load_library(target: str, folder: Path, compiler: str | None) -> Library:
-    """Load the library for a target (native, avx2 or portable), compiling it unless the folder has a valid one.
+    """Load the library for a target (native, avx2 or portable); compile if not in the folder.
 
-    Raises KernelsUnavailableError where there is no compiler, or it fails, or nothing can be loaded
-    from any folder.
+    Raises KernelsUnavailableError if compiling or loading fails.
     """
     recipe = _recipe(target, compiler)
     try:
@@ -82,14 +76,14 @@ def load_library(target: str, folder: Path, compiler: str | None) -> Library:
             else f"They cannot be saved in {folder} ({_text_of(error)}): make it writable, or set another cache folder."
         )
     try:
-        with tempfile.TemporaryDirectory(
-            prefix="pellucid-kernels-"
-        ) as private:  # a loaded library no longer needs its file
+        # A loaded library no longer needs the file.
+        with tempfile.TemporaryDirectory(prefix="pellucid-kernels-") as private:
             code = _load_from(Path(private), recipe)
     except (OSError, UntrustedError) as error:
         raise KernelsUnavailableError(
-            f"The compiled kernels can be loaded neither from the cache folder nor from a temporary one ({_text_of(error)}). {reason} "
-            "Use folders whose files may be executed (no noexec mount); the variable TMPDIR sets another temporary folder."
+            "The compiled kernels can be loaded neither from the cache folder nor from a temporary one "
+            f"({_text_of(error)}). {reason} Use folders whose files may be executed (no noexec mount); "
+            "the variable TMPDIR sets another temporary folder."
         ) from error
     return Library(code, recipe.build, f"The native kernels are compiled at every start, which takes longer. {reason}")
 
@@ -99,8 +93,7 @@ def _recipe(target: str, compiler: str | None) -> _Recipe:
     if target == "native":
         command.append("-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native")
     sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".c", ".h"))
-    # The predefined macros give the compiler's version and the instructions that "native" means
-    # here.
+    # The predefined macros identify the compiler's version and the "native" instructions.
     macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
     key = hashlib.sha256("\0".join([*command, macros, *(path.read_text() for path in sources)]).encode()).hexdigest()[
         :20
@@ -109,25 +102,24 @@ def _recipe(target: str, compiler: str | None) -> _Recipe:
 
 
 def _load_from(folder: Path, recipe: _Recipe) -> ctypes.CDLL:
-    """Load the library from a folder, compiling it there if the folder has no valid one.
+    """Load the library from a folder; compile if the folder has no valid library.
 
-    Because the folder was checked first, no other user can replace the file between its check and
-    its loading.
+    The folder is checked first, so no other user can replace the file before loading.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     folder = folder.resolve()
     require_private_folder(folder)
     library = _find(folder, recipe)
     if library is None:
-        with FileLock(folder / "kernels.lock", mode=0o600):  # a user who can open a lock can also hold it
+        with FileLock(folder / "kernels.lock", mode=0o600):  # A user who can open a lock can also hold it.
             library = _find(folder, recipe) or _compile(folder, recipe)
     return ctypes.CDLL(str(library))
 
 
 def _find(folder: Path, recipe: _Recipe) -> Path | None:
-    """Return a library whose content matches the hash in its name; None if there is none."""
+    """Return a library with content that matches the hash in its name."""
     for path in sorted(folder.glob(f"{recipe.build}-*.so")):
-        with suppress(OSError):  # it cannot be read, or another process has just replaced it
+        with suppress(OSError):  # Unreadable, or just replaced by another process.
             if is_private_file(path) and path.name == _name(recipe, path):
                 return path
         _log.warning(
@@ -137,7 +129,7 @@ def _find(folder: Path, recipe: _Recipe) -> Path | None:
 
 
 def _compile(folder: Path, recipe: _Recipe) -> Path:
-    """Compile in a temporary folder, move the result into place and delete older files of this build."""
+    """Compile in a temporary folder, move the result into place, and delete older files."""
     old = set(folder.glob(f"{recipe.build}*.so"))
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
         built = Path(workspace) / "kernels.so"
@@ -147,7 +139,7 @@ def _compile(folder: Path, recipe: _Recipe) -> Path:
         with built.open("rb") as file:
             os.fsync(file.fileno())
         built.replace(library)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # Other systems cannot open a folder.
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -170,7 +162,8 @@ def _compiler(compiler: str | None) -> list[str]:
         if shutil.which(name):
             return [name]
     raise KernelsUnavailableError(
-        "No C compiler was found: install gcc or clang (Debian: apt-get install gcc libc6-dev), or set the variable CC to one."
+        "No C compiler was found: install gcc or clang (Debian: apt-get install gcc libc6-dev), "
+        "or set the variable CC to one."
     )
 
 
@@ -192,7 +185,8 @@ def _run(command: list[str], **environment: str) -> str:
     except OSError as error:
         reason = f"cannot be run: {_text_of(error)}."
     raise KernelsUnavailableError(
-        f"The C compiler {command[0]!r} {reason} Install another one (Debian: apt-get install gcc libc6-dev), or set the variable CC to it."
+        f"The C compiler {command[0]!r} {reason} "
+        "Install another one (Debian: apt-get install gcc libc6-dev), or set the variable CC to it."
     )
 
 

@@ -1,4 +1,4 @@
-"""The decoder on the native kernels: a model's tensors described to C, and its forward pass."""
+"""The decoder on the native kernels: a model's tensors described to C, and the forward pass."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from pellucid.engine.native.native_structs import (
 
 
 def supports(config: DecoderConfig) -> bool:
-    """Return whether the kernels can run a decoder of this shape."""
     columns = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
     return (
         config.sliding_window is None and config.head_dim % BLOCK == 0 and not any(width % GROUP for width in columns)
@@ -39,7 +38,7 @@ def supports(config: DecoderConfig) -> bool:
 
 
 class _Scratch:
-    """Working memory that a decoder shares with its adapted copies, of which one computes at a time. It only grows."""
+    """Growing working memory of a decoder and its adapted copies; only one computes at a time."""
 
     def __init__(self) -> None:
         self._bytes = torch.empty(0, dtype=torch.uint8)
@@ -52,10 +51,7 @@ class _Scratch:
 
 
 class NativeDecoder:
-    """The decoder on the native kernels.
-
-    Its results do not depend, in any bit, on batch, chunks or threads.
-    """
+    """The decoder on the native kernels. Batches, chunks and threads do not change any bit."""
 
     brings_threads = True
 
@@ -66,15 +62,18 @@ class NativeDecoder:
         assert supports(config), "packing.choose_scheme gives other shapes to torch"
         self.config = config
         self.kernels = usable
-        self._packed = dict(packed)  # the structures below point into these
-        self._low_rank: dict[str, dict[str, Tensor]] = {}  # an adapter's tensors by matrix
-        self.description = f"{self._bits()} weights, int8 activations, native {usable.variant} kernels on cpu ({usable.threads} threads)"
+        self._packed = dict(packed)  # Keeps the tensors alive: the structures hold pointers.
+        self._low_rank: dict[str, dict[str, Tensor]] = {}  # An adapter's tensors by matrix.
+        self.description = (
+            f"{self._bits()} weights, int8 activations, "
+            f"native {usable.variant} kernels on cpu ({usable.threads} threads)"
+        )
         self._rotary = RotaryTables(config, torch.device("cpu"), torch.float32)
         self._scratch = _Scratch()
         self._fill_structs()
 
     def adapted(self, adapter: Adapter) -> NativeDecoder:
-        """Return a decoder with this adapter, as :meth:`pellucid.engine.decoders.decoder.Decoder.adapted`. It shares working memory."""
+        """Return a decoder with this adapter that shares weights and working memory."""
         twin = copy.copy(self)
         twin._low_rank = {}
         for i in range(self.config.layers):
@@ -88,12 +87,12 @@ class NativeDecoder:
         return twin
 
     def _fill_structs(self) -> None:
-        """Fill the structures that give the kernels the address of every tensor."""
+        """Fill the structures with the address of every tensor."""
         config = self.config
         self._adapters: list[LowRanks] = []
         self._layers = (NativeLayer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))
         head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
-        self._width = head.blocks * BLOCK  # of logits before the padding is cut off
+        self._width = head.blocks * BLOCK  # Width of logits, including padding.
         self._decoder = DecoderParts(
             layers=config.layers,
             hidden=config.hidden_size,
@@ -141,13 +140,12 @@ class NativeDecoder:
 
     @property
     def cost(self) -> TokenCost:
-        has_head = "head.0.number" in self._packed  # else the embedding is the head
+        has_head = "head.0.number" in self._packed  # Otherwise, the embedding is the head.
         embedding = sum(tensor.nbytes for name, tensor in self._packed.items() if name.startswith("embedding."))
         read_bytes = self._base_bytes - (embedding if has_head else 0) + self._adapter_bytes
         return TokenCost(read_bytes, self.config.body_parameters, self.config.head_parameters, torch.int8)
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`."""
         self._check(batch, kv)
         ids, rows = batch.ids.contiguous(), batch.rows.contiguous()
         out = torch.empty(len(rows), self.config.hidden_size)
@@ -177,7 +175,6 @@ class NativeDecoder:
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Compute logits; see :meth:`pellucid.engine.model.Model.logits`."""
         hidden = hidden.contiguous()
         out = torch.empty(len(hidden), self._width)
         with self.kernels.lock:
@@ -185,7 +182,7 @@ class NativeDecoder:
         return out[:, : self.vocab_size]
 
     def _check(self, batch: Batch, kv: KVStorage) -> None:
-        """Raise IndexError for what would be read or written out of bounds: C would not notice."""
+        """Raise IndexError for accesses out of bounds, which C would not notice."""
         slots, _, capacity, _ = kv.keys[0].shape
         if any(not (0 <= s.slot < slots and 0 <= s.start <= s.end <= min(capacity, self.context)) for s in batch.spans):
             raise IndexError(f"A span of {batch.spans} lies outside the cache of {slots} slots of {capacity} tokens.")
@@ -197,7 +194,6 @@ class NativeDecoder:
         assert kv.keys[0].dtype == torch.float16
 
     def _memory(self, tokens: int) -> int:
-        """Return the address of working memory for that many tokens."""
         return self._scratch.address(self.kernels.scratch_bytes(self._decoder, tokens))
 
     def _layer(self, prefix: str) -> NativeLayer:
@@ -249,7 +245,7 @@ class NativeDecoder:
         )
 
     def _bits(self) -> str:
-        """Describe the bits of the weights for people: one number, or where they differ the range and the average."""
+        """Describe the bits of the weights for people: a number, or the range and the average."""
         numbers = [tensor for name, tensor in self._packed.items() if name.endswith(".number")]
         bits = [tensor.shape[2] * 8 // (BLOCK * GROUP) for tensor in numbers]
         if min(bits) == max(bits):

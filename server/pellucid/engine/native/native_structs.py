@@ -1,15 +1,15 @@
-"""The structures of native/*.h and kernels.c, declared a second time for ctypes."""
+"""The structures of native/*.h and kernels.c for ctypes."""
 
 from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_double, c_float, c_int64, c_void_p
 
 MAX_PARTS = 3
-"""The most matrices that are computed as one."""
+"""Maximum number of matrices computed as one."""
 
 
 class Weights(Structure):
-    """A matrix of quantized numbers in blocks: ``weights`` of native/weights.h."""
+    """``weights`` of native/weights.h: a matrix of quantized numbers."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("number", "scale", "minimum")),
@@ -18,7 +18,7 @@ class Weights(Structure):
 
 
 class LowRanks(Structure):
-    """The matrices that an adapter adds to a matrix: ``adapter`` of native/adapter.h."""
+    """``adapter`` of native/adapter.h: the changes of a matrix by an adapter."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("down", "factor", "up")),
@@ -28,7 +28,7 @@ class LowRanks(Structure):
 
 
 class Matrix(Structure):
-    """Matrices that are computed as one: ``matrix`` of native/matrix.h."""
+    """``matrix`` of native/matrix.h: matrices computed as one."""
 
     _fields_ = (
         ("part", Weights * MAX_PARTS),
@@ -39,7 +39,7 @@ class Matrix(Structure):
 
 
 class NativeLayer(Structure):
-    """The tensors of a layer: ``layer`` of native/kernels.c."""
+    """``layer`` of native/kernels.c: the tensors of a layer."""
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
@@ -48,7 +48,7 @@ class NativeLayer(Structure):
 
 
 class DecoderParts(Structure):
-    """The shape and tensors of a decoder: ``decoder`` of native/kernels.c."""
+    """``decoder`` of native/kernels.c: shape and tensors."""
 
     _fields_ = (
         *(
@@ -64,13 +64,13 @@ class DecoderParts(Structure):
 
 
 class NativeSpan(Structure):
-    """Tokens of one slot: ``span`` of native/attention.h."""
+    """``span`` of native/attention.h: tokens of one slot."""
 
     _fields_ = tuple((name, c_int64) for name in ("slot", "start", "count", "offset"))
 
 
 class NativeBatch(Structure):
-    """The input of a pass and its KV cache: ``batch`` of native/kernels.c."""
+    """``batch`` of native/kernels.c: the input of a pass, and the KV cache."""
 
     _fields_ = (
         *((name, c_int64) for name in ("tokens", "spans", "rows")),
@@ -85,7 +85,7 @@ class NativeBatch(Structure):
 
 
 class ScoreParts(Structure):
-    """Rows of logits and the arrays for their scores: ``score_job`` of native/logit_scores.h."""
+    """``score_job`` of native/logit_scores.h: rows of logits, and arrays for the scores."""
 
     _fields_ = (
         *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),
@@ -94,7 +94,7 @@ class ScoreParts(Structure):
 
 
 class MaskParts(Structure):
-    """A row of logits, the ids that are allowed, and the results: ``mask_job`` of native/token_mask.h."""
+    """``mask_job`` of native/token_mask.h: a row of logits, the allowed ids, and the results."""
 
     _fields_ = (
         ("vocab", c_int64),
@@ -105,6 +105,6 @@ class MaskParts(Structure):
 
 
 class Share(Structure):
-    """Memory of one thread, to be read: ``share`` of native/memory_reading.h."""
+    """``share`` of native/memory_reading.h: memory to be read by one thread."""
 
     _fields_ = (("memory", c_void_p), *((name, c_int64) for name in ("bytes", "sum", "taken")))
