@@ -1,4 +1,4 @@
-"""Runs the chunks of a step as one flat batch, and turns its hidden states into scores and next tokens."""
+"""One flat batch per step; hidden states become scores and next tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pellucid.engine.token_scores import Choice, TokenScore
 from pellucid.tokens import GrammarScore
 
 LOGIT_ROWS = 32
-"""Rows of logits held at once: 20 MB where a row has 152,000 float32 logits."""
+"""Rows of logits held at once: 20 MB for rows of 152,000 float32 logits."""
 
 Result = tuple[Sequence, TokenScore | HiddenSum | Exception]
 
@@ -29,15 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 class LogitRow(NamedTuple):
-    """A row of logits: it scores the token that follows ``position`` of a chunk's sequence."""
+    """A row of logits for the token after ``position``."""
 
     chunk: PrefillChunk
     position: int
 
 
 class Runner:
-    """One model and the KV storage that it works in."""
-
     def __init__(self, model: Model, storage: KVStorage) -> None:
         self.model = model
         self.storage = storage
@@ -45,18 +43,16 @@ class Runner:
         native = model.kernels if isinstance(model, NativeDecoder) else None
         self._score_rows = score_rows if native is None else native.score_rows
         self._mask_row = mask_row if native is None else native.mask_row
-        # Measured on two cores: with a native model, torch's second thread costs a decode step a
-        # third of its time.
+        # With a native model, torch's second thread makes a decode step a third slower (two cores).
         self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
     @torch.inference_mode()
     def run(self, chunks: list[PrefillChunk], interrupt: Interrupt | None = None) -> list[Result]:
-        """Run the chunks and return, in order for each sequence, the scored prompt tokens and the next token, or the pooled tokens' sum.
+        """Run the chunks; return prompt scores and next tokens, or pooled sums, per sequence.
 
-        The sequence's own sampler draws the next token, and the caller appends it; where drawing
-        fails, the result is the error. While the drawn tokens are those that were guessed, the
-        tokens after them follow. Raises InterruptedStepError before anything is drawn if
-        ``interrupt`` is set meanwhile.
+        The sequence's sampler draws the next token, and the caller appends the token; if drawing
+        fails, the result is the error. While drawn tokens equal guessed tokens, more tokens follow.
+        Raises InterruptedStepError before any draw if ``interrupt`` is set.
         """
         if torch.get_num_threads() != self._torch_threads:
             torch.set_num_threads(self._torch_threads)
@@ -74,13 +70,13 @@ class Runner:
         return results
 
     def _pool(self, hidden: Tensor, chunks: list[PrefillChunk]) -> tuple[Tensor, list[Result]]:
-        """Return the hidden states whose logits are wanted, and the sums of those that are pooled."""
+        """Return the remaining hidden states, and the sums of pooled hidden states."""
         if not any(chunk.sequence.request.pool for chunk in chunks):
             return hidden, []
         parts = list(zip(chunks, torch.split(hidden, [len(chunk.wanted) for chunk in chunks]), strict=True))
         pooled = [(chunk.sequence, part) for chunk, part in parts if chunk.sequence.request.pool]
         rest = [part for chunk, part in parts if not chunk.sequence.request.pool]
-        # Added in float64: sums of float32 would depend on the chunks.
+        # Float32 sums would depend on the chunks.
         sums: list[Result] = [(sequence, HiddenSum(part.double().sum(0).cpu())) for sequence, part in pooled]
         return torch.cat(rest) if rest else hidden[:0], sums
 
@@ -101,14 +97,14 @@ class Runner:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
 
     def _score(self, logits: Tensor, rows: list[LogitRow], diverged: set[Sequence]) -> list[Result]:
-        """Score the token that follows each row's position by ``logits`` (rows, vocab).
+        """Score the token after each row's position by ``logits`` (rows, vocab).
 
-        ``diverged`` holds the sequences whose guess was rejected or whose sampler failed: their
-        later rows are ignored.
+        ``diverged`` holds sequences with a rejected guess or a failed sampler: later rows are
+        ignored.
         """
         failures: list[Result] = []
         scored: list[int] = []
-        choices: list[Choice | None] = []  # None: the token was read
+        choices: list[Choice | None] = []  # None: a prompt token.
         ids: list[int] = []
         skipped = set(diverged)
         for index, (chunk, position) in enumerate(rows):
@@ -123,7 +119,7 @@ class Runner:
                 try:
                     choice = sequence.sampler.choose(logits[index], self._mask_row)
                 except Exception as error:
-                    # A constraint is foreign code: its failure must cost its own request only.
+                    # A constraint is foreign code: a failure must affect only its own request.
                     if not isinstance(error, ConstraintError):
                         logger.exception("a sampler failed")
                     failures.append((sequence, error))
@@ -152,15 +148,16 @@ class Runner:
 
 
 def _as_guessed(chunk: PrefillChunk, position: int, id: int) -> bool:
-    """Return whether the token after a position is the one that the computed rows assume."""
+    """Return whether ``id`` after ``position`` is the token assumed by the computed rows."""
     index = position + 1 - chunk.end
     return index < 0 or (index < len(chunk.guess) and chunk.guess[index] == id)
 
 
 def _completed(score: TokenScore, top: int, choice: Choice | None) -> TokenScore:
-    """Return the score with what its choice adds, and as many alternatives as its own request wants (a batch computes the most of all).
+    """Return the score with the choice's fields and the requested number of alternatives.
 
-    Where a constraint hides what it refuses, the alternatives are those that it allows.
+    A batch computes the maximum number. If a constraint hides refused tokens, the alternatives are
+    the allowed tokens.
     """
     if choice is None:
         return _trimmed(score, top)

@@ -1,8 +1,8 @@
-"""The KV cache: contiguous slots, the tokens in each of them, and the search for a prefix that a new prompt can reuse.
+"""The KV cache: contiguous slots, and the search for a reusable prefix.
 
-A slot whose sequence has ended stays as a donor until its space is needed; its content is parked
-then. A new prompt continues in the donor's slot when that loses little. Otherwise the common prefix
-is copied into another slot, which is cheap compared with computing it.
+The slot of an ended sequence is a donor until the space is needed; the content is then parked. A
+new prompt continues in a donor's slot if little is lost. Otherwise the common prefix is copied into
+another slot, which is cheap compared with computing the prefix.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from pellucid.engine.model import CacheShape, KVStorage
 from pellucid.engine.parked_prefixes import ParkedPrefixes, continues_in_place
 
 MIN_GAIN_TOKENS = 16
-"""Tokens that a parked prefix must save over the best slot.
-It costs up to two copies, one in and one out: for a thousand
-tokens 5 ms were measured, the time in which five tokens are computed.
+"""Minimum number of tokens that a parked prefix must save over the best slot.
+
+Copying a thousand tokens out and in takes 5 ms, the time to compute five tokens.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The longest common prefix: ``length`` tokens at the beginning of ``slot``, or of a ``parked`` prefix.
+    """The longest common prefix: ``length`` tokens of ``slot``, or of a ``parked`` prefix.
 
-    What is matched has the ``cache_salt`` of the request, and so has the slot that is acquired for
-    it.
+    ``cache_salt`` is the salt of the request and of the acquired slot.
     """
 
     slot: int
@@ -39,15 +38,14 @@ class Match:
 
 
 class SlotCache:
-    """Slots of ``capacity`` tokens each. A slot is held by one sequence, or it is free and a donor.
+    """Slots of ``capacity`` tokens. A slot is held by one sequence, or is free and a donor.
 
-    Prefixes that donors lose are parked in up to ``prefix_memory`` bytes.
+    Prefixes lost by donors are parked in up to ``prefix_memory`` bytes.
     """
 
     def __init__(self, shape: CacheShape, slots: int, capacity: int, prefix_memory: int = 0) -> None:
         size = (slots, shape.kv_heads, capacity, shape.head_dim)
-        # Memory is only touched where tokens are written: the operating system backs the rest with
-        # nothing.
+        # The operating system backs only written pages.
         self.storage = KVStorage(
             [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
             [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
@@ -60,50 +58,43 @@ class SlotCache:
         self._lengths = [0] * slots
         self._salts = [""] * slots
         self._held = [False] * slots
-        self._used = [0] * slots  # when last released, counted in releases
+        self._used = [0] * slots  # Release number of the last use.
         self._clock = 0
 
     @property
     def free(self) -> int:
-        """Number of slots that no sequence holds."""
         return self._held.count(False)
 
     def length(self, slot: int) -> int:
-        """Return how many tokens of a slot are valid."""
         return self._lengths[slot]
 
     def held(self, slot: int) -> bool:
-        """Return whether a sequence holds this slot."""
         return self._held[slot]
 
     def cache_salt(self, slot: int) -> str:
-        """Return the salt of the request whose tokens a slot has."""
         return self._salts[slot]
 
     def match(self, ids: Ids, cache_salt: str = "") -> Match:
-        """Return the slot, free or held, that has the longest prefix in common with ``ids``, or a parked prefix that has more.
+        """Return the slot with the longest prefix in common with ``ids``, or a longer parked one.
 
-        Slots and prefixes with another ``cache_salt`` have nothing in common with a request,
-        whatever their tokens are.
-
-        All are compared: that takes microseconds for the few that fit a machine, and needs no tree.
+        Only entries with the same ``cache_salt`` match. A linear search takes microseconds.
         """
         best = Match(slot=0, length=0, cache_salt=cache_salt)
         for slot in range(self.slots):
             length = (
                 common_prefix(self._ids[slot, : self._lengths[slot]], ids) if self._salts[slot] == cache_salt else 0
             )
-            # Of equals a free slot is better: it may be continued in place.
+            # A free slot may be continued in place.
             if length > best.length or (length == best.length and self._held[best.slot] and not self._held[slot]):
                 best = Match(slot, length, cache_salt=cache_salt)
         parked = self.parked.match(ids, cache_salt, best.length + MIN_GAIN_TOKENS)
         return best if parked is None else Match(best.slot, parked[1], parked[0], cache_salt)
 
     def acquire(self, match: Match) -> int:
-        """Take a free slot whose first ``match.length`` tokens are the matched ones; there must be a free slot."""
+        """Take a free slot and fill in the matched tokens. A slot must be free."""
         slot = self._choose(match)
         if match.parked is not None:
-            self.parked.take(match.parked, match.length)  # first, because it may make room for what is parked next
+            self.parked.take(match.parked, match.length)  # First: taking may make room for the next parked prefix.
         if match.parked is not None or slot != match.slot or not continues_in_place(self._lengths[slot], match.length):
             self._park(slot, match)
         self._copy_in(slot, match)
@@ -113,28 +104,28 @@ class SlotCache:
         return slot
 
     def extend(self, slot: int, ids: IdSequence[int]) -> None:
-        """Record that the keys and values of these tokens were written after those in the slot."""
+        """Record that keys and values of these tokens were appended to the slot."""
         length = self._lengths[slot]
         self._ids[slot, length : length + len(ids)] = ids
         self._lengths[slot] = length + len(ids)
 
     def release(self, slot: int) -> None:
-        """Free a slot; its content stays for others to continue."""
+        """Free a slot; the content stays reusable."""
         self._held[slot] = False
         self._clock += 1
         self._used[slot] = self._clock
 
     def forget(self, slot: int) -> None:
-        """Empty a slot whose content cannot be trusted (a step failed while writing it)."""
+        """Empty a slot with unreliable content, after a failed step."""
         self._lengths[slot] = 0
 
     def park_all(self) -> None:
-        """Park the content of all slots, in the order of their use. No sequence may be running."""
+        """Park the content of all slots in order of use. No sequence may be running."""
         for slot in sorted(range(self.slots), key=lambda slot: self._used[slot]):
             self._park(slot, Match(slot, 0, cache_salt=self._salts[slot]))
 
     def check(self, holders: IdSequence[int]) -> None:
-        """Assert that exactly the slots in ``holders`` are held, each once, and that no length is impossible."""
+        """Assert that exactly the slots in ``holders`` are held, and all lengths are possible."""
         held = [slot for slot in range(self.slots) if self._held[slot]]
         assert sorted(holders) == held, f"slots {held} are held, sequences are in {sorted(holders)}"
         assert all(0 <= length <= self.capacity for length in self._lengths), f"impossible lengths {self._lengths}"
@@ -144,13 +135,12 @@ class SlotCache:
         return (self._ids[match.slot] if match.parked is None else match.parked.ids)[: match.length]
 
     def _park(self, slot: int, match: Match) -> None:
-        """Park what a slot is about to lose to a match."""
+        """Park the content that a slot loses to a match."""
         held, salt = self._ids[slot, : self._lengths[slot]], self._salts[slot]
         kept = common_prefix(held, self._matched(match)) if salt == match.cache_salt else 0
         self.parked.park(self.storage, slot, held, salt, kept)
 
     def _copy_in(self, slot: int, match: Match) -> None:
-        """Copy what was matched into a slot, unless it is already there."""
         if match.parked is not None:
             match.parked.restore(self.storage, slot, match.length)
         elif match.length and slot != match.slot:

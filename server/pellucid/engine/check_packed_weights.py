@@ -1,7 +1,6 @@
-"""Checks packed tensors against the model's configuration before torch or the native kernels read them.
+"""Validation of packed tensors against the model's configuration.
 
-C trusts the sizes that it is given: a tensor that is too small for its matrix would be read out of
-bounds.
+C code trusts the given sizes: a tensor too small would be read out of bounds.
 """
 
 from __future__ import annotations
@@ -17,15 +16,14 @@ from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
 from pellucid.errors import ModelError
 
 Spec: TypeAlias = tuple[torch.dtype, tuple[int, ...]]
-"""A tensor's dtype and shape."""
 
 _OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias")
 
 
 def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str, dtype: torch.dtype) -> None:
-    """Raise ModelError unless ``packed`` are the tensors of a packed decoder of this shape.
+    """Raise ModelError unless ``packed`` holds exactly the tensors of a decoder in ``scheme``.
 
-    ``dtype`` is that of its activations.
+    ``dtype`` is the activations' dtype.
     """
     wanted = _vectors(config, dtype)
     if scheme.endswith("-native"):
@@ -43,7 +41,6 @@ def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str,
 
 
 def _vectors(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Spec]:
-    """Return the specs of norms and biases, including the optional ones."""
     sizes = {"norm.weight": config.hidden_size}
     for prefix in _layers(config):
         sizes |= {f"{prefix}{norm}.weight": config.hidden_size for norm in ("input_norm", "post_norm")}
@@ -55,7 +52,7 @@ def _vectors(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Spec]:
 def _torch_matrices(config: DecoderConfig, scheme: str, dtype: torch.dtype, *, own_head: bool) -> dict[str, Spec]:
     vocabulary = (config.vocab_size, config.hidden_size)
     wanted: dict[str, Spec] = {"embedding.weight": (dtype, vocabulary)}
-    if "int" in scheme:  # the head is int8 in all of these
+    if "int" in scheme:  # The head is int8 in all integer schemes.
         wanted |= _int8("head", vocabulary, dtype)
     elif own_head:
         wanted["head.weight"] = (dtype, vocabulary)
@@ -76,13 +73,16 @@ def _int8(name: str, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Sp
 
 
 def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[str, Spec]:
-    """Return the specs of each part of a matrix in the form that it has, or in the first form if it has none of them."""
+    """Return the expected specs of each matrix part, in the form found in the file.
+
+    The default is the first form.
+    """
     wanted: dict[str, Spec] = {}
     heads = ("embedding", "head") if "head.0.number" in packed else ("embedding",)
     matrices = [*((name, (config.vocab_size,), config.hidden_size) for name in heads), *_matrices(config)]
     for name, rows, columns in matrices:
         if name.endswith("gate_up") and f"{name}.1.number" not in packed:
-            rows = (sum(rows),)  # parts that share a form are interleaved into one matrix
+            rows = (sum(rows),)  # Parts with the same form are one interleaved matrix.
         for index, count in enumerate(rows):
             forms = [
                 {f"{name}.{index}.{field}": spec for field, spec in form.items()}
@@ -95,7 +95,7 @@ def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[
 
 
 def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
-    """Yield the specs of a part in every form that the kernels support; see :func:`pellucid.engine.native.kernel_layout.pack_matrix`."""
+    """Yield the specs of a part in every supported form."""
     for bits, shared, with_minimum in FORMS:
         scale = (torch.float16, (blocks, groups, GROUP // shared, BLOCK))
         form: dict[str, Spec] = {"number": (torch.uint8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}
@@ -103,7 +103,7 @@ def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
 
 
 def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[int, ...], int]]:
-    """Yield the name of each matrix of the layers, the rows of its parts, and its columns."""
+    """Yield name, rows of each part, and columns of each layer matrix."""
     for prefix in _layers(config):
         for name, parts in FUSED.items():
             yield prefix + name, tuple(config.rows[part] for part in parts), config.columns[parts[0]]

@@ -1,7 +1,6 @@
 """The engine that computes in this process.
 
-One thread owns every model's worker; other threads post messages and get tokens through their event
-loops.
+One thread owns all workers. Other threads post messages and receive tokens in their event loops.
 """
 
 from __future__ import annotations
@@ -42,18 +41,16 @@ from pellucid.errors import (
 from pellucid.tokens import Finish, FinishReason, Priority
 
 MAX_PASSED_OVER = 4
-"""How often a busy worker may be passed over for one with more urgent work; for a completion it is
-BACKGROUND_STEPS times.
-"""
+"""Maximum steps that a busy worker is passed over; BACKGROUND_STEPS for a completion."""
 
 logger = logging.getLogger(__name__)
 
 
 class LocalEngine:
-    """Serves requests of any number of models, one step of one model at a time: they share the processor, not the batch.
+    """Serves any number of models, one step of one model at a time.
 
-    All models share the memory for parked prefixes evenly. ``saved`` maps a model to the place
-    where its prefixes are read from and, when the engine is closed, written to.
+    The models share the processor, not the batch, and share prefix memory evenly. Prefixes are read
+    from ``saved`` at the start, and written to ``saved`` at ``close``.
     """
 
     def __init__(
@@ -66,40 +63,27 @@ class LocalEngine:
         self.settings = settings
         self._clock = clock
         share = replace(settings, prefix_memory=settings.prefix_memory // max(len(models), 1))
-        # Only the thread replaces it, by another dictionary, so that other threads always read a
-        # whole one.
+        # The thread replaces the dictionary and never modifies it, so readers see a complete
+        # dictionary.
         self._workers = {name: ModelWorker(model, share, clock, saved.get(name)) for name, model in models.items()}
-        self._leaving: list[tuple[ModelWorker, Future[None]]] = []  # removed workers that finish their requests
+        self._leaving: list[tuple[ModelWorker, Future[None]]] = []  # Removed, with unfinished requests.
         self._numbers = itertools.count()
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.failure: Exception | None = None
-        """The exception that ended the thread, if one did: nothing is served after it."""
+        """The exception that ended the thread."""
         self._closing = False
-        self._gate = threading.Lock()  # no message follows the one that closes
+        self._gate = threading.Lock()  # Ensures that Close is the last message.
         self._outbox = Outbox()
         self._interrupt = Interrupt()
         self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
         self._thread.start()
 
     def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
-        """Yield an Admission, the scores of the requested prompt tokens, those of the generated tokens, and a Finish.
-
-        Closing the generator cancels the request within one step. Raises NotFoundError,
-        InvalidRequestError, ContextLengthError, QueueFullError or UnavailableError before the first
-        item.
-        """
+        # Without ``pool``, no HiddenSum is yielded.
         assert not request.pool
-        return cast(
-            "AsyncGenerator[Admission | TokenScore | Finish]", self._run(model, request)
-        )  # without ``pool`` there are no sums
+        return cast("AsyncGenerator[Admission | TokenScore | Finish]", self._run(model, request))
 
     async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
-        """Return the sum (hidden,) of the last hidden states of a prompt's tokens, in float64.
-
-        ``request`` has ``pool`` set.
-
-        Raises NotSupportedError for a model without hidden states, and the errors of ``generate``.
-        """
         assert request.pool
         size = self.hidden_size(model)
         total = np.zeros(size)
@@ -112,25 +96,17 @@ class LocalEngine:
         raise AssertionError("the engine's last item is a Finish")
 
     def hidden_size(self, model: str) -> int:
-        """Return the length of a model's hidden states.
-
-        Raises NotSupportedError for a model that has none to give.
-        """
         size = self.model(model).hidden_size
         if size is None:
             raise NotSupportedError(f"{model} gives no hidden states, so it has no embeddings: use another model.")
         return size
 
     def uses_predictions(self, model: str) -> bool:
-        """Return whether tokens are guessed, so that a prediction of an answer saves time."""
         self.model(model)
         return self.settings.lookup
 
     async def _run(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | HiddenSum | Finish]:
-        """Yield all items of a request but an error, which is raised.
-
-        Closing the generator cancels the request.
-        """
+        """Yield all items of a request; raise errors."""
         self._validate(model, request)
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         number = next(self._numbers)
@@ -149,11 +125,11 @@ class LocalEngine:
                 self._messages.put(Cancel(number))
 
     def add_model(self, name: str, model: Model, *, slots: int = 0, saved: SavedPrefixes | None = None) -> Future[None]:
-        """Serve another model once the future is done; with 0 ``slots``, it has as many as the settings say.
+        """Serve another model, starting when the future is done.
 
-        Running requests are not disturbed. A model of the same name is replaced: it is removed as
-        by ``remove_model``. Raises UnavailableError, and RuntimeError or MemoryError where there is
-        no memory for the cache, which is allocated here.
+        0 ``slots`` means the number in the settings. A model of the same name is replaced (see
+        ``remove_model``). The KV cache is allocated here: raises RuntimeError or MemoryError if
+        memory is short, and UnavailableError.
         """
         workers = len(self._workers) + (name not in self._workers)
         share = replace(
@@ -164,11 +140,10 @@ class LocalEngine:
         return message.done
 
     def remove_model(self, name: str) -> Future[None]:
-        """Take no new requests for a model.
+        """Refuse new requests for a model; the future is done after its last request.
 
-        Once those that it has are served, its memory is freed and the future is done.
-
-        Raises NotFoundError for an unknown model, and UnavailableError.
+        The model's memory is then free. Raises NotFoundError for an unknown model, and
+        UnavailableError.
         """
         self._worker(name)
         message = Remove(name, promise())
@@ -176,22 +151,16 @@ class LocalEngine:
         return message.done
 
     def model(self, name: str) -> Model:
-        """Return the model of this name.
-
-        It belongs to the engine's thread; others may only read its properties.
-        """
+        """Return a model. Only the engine's thread may do more than read properties."""
         return self._worker(name).model
 
     def context(self, model: str) -> int:
-        """Return how many tokens a sequence of this model may have."""
         return self._worker(model).context
 
     def status(self, model: str) -> WorkerStatus:
-        """Return the state of this model's worker at the end of its last step."""
         return self._worker(model).status
 
     def close(self) -> None:
-        """End all requests (they finish as cancelled), save the parked prefixes, and end the thread."""
         with self._gate:
             self._closing = True
             self._messages.put(Close())
@@ -216,7 +185,7 @@ class LocalEngine:
 
     @property
     def _all_workers(self) -> list[ModelWorker]:
-        """All workers, including removed ones that finish their requests."""
+        """All workers, including removed workers with unfinished requests."""
         return [*self._workers.values(), *(worker for worker, _ in self._leaving)]
 
     def _validate(self, model: str, request: Request) -> None:
@@ -239,7 +208,6 @@ class LocalEngine:
             )
 
     def _work(self) -> None:
-        """Run the thread: handle messages, take a step, deliver its results."""
         try:
             while self._handle_messages():
                 worker = self._next_worker()
@@ -252,7 +220,7 @@ class LocalEngine:
             for worker in self._all_workers:
                 worker.end_all(FinishReason.CANCELLED)
             self._drop_finished()
-            self._outbox.flush()  # before the disk is written, so that no caller waits for it
+            self._outbox.flush()  # Before writing to disk, so no caller waits.
             for worker in self._workers.values():
                 worker.save()
         except Exception as error:
@@ -261,7 +229,7 @@ class LocalEngine:
         self._outbox.flush()
 
     def _fail(self, error: Exception) -> None:
-        """Fail all requests once the engine's own state cannot be trusted, rather than let their callers wait forever."""
+        """Fail all requests: the state is unreliable, and callers must not wait forever."""
         with self._gate:
             self.failure = error
             self._closing = True
@@ -278,11 +246,9 @@ class LocalEngine:
                 message.done.set_exception(UnavailableError(FAILED))
 
     def _handle_messages(self) -> bool:
-        """Handle all messages, waiting for one if there is nothing else to do.
-
-        Return False after Close.
-        """
-        self._interrupt.clear()  # before the messages are read, so that it is never cleared for one that has not been
+        """Handle all messages; wait for a message if there is no work. Return False after Close."""
+        # Clear before reading messages: an interrupt of an unread message must not be lost.
+        self._interrupt.clear()
         if not any(worker.busy for worker in self._all_workers):
             for worker in self._all_workers:
                 worker.check()
@@ -305,7 +271,7 @@ class LocalEngine:
                 if model in self._workers:
                     worker = self._workers[model]
                     worker.submit(Sequence(request, number, deliver, self._clock(), worker.context))
-                else:  # it has been removed since
+                else:  # The model has been removed.
                     deliver(self._unknown(model))
             case Cancel(number):
                 for worker in self._all_workers:
@@ -321,10 +287,7 @@ class LocalEngine:
         return True
 
     def _replace(self, name: str, worker: ModelWorker | None, done: Future[None]) -> None:
-        """Replace the worker of a name by another one or none.
-
-        ``done`` is set once the old one has finished.
-        """
+        """Replace or remove a worker; ``done`` is set after the old worker's last request."""
         workers = dict(self._workers)
         old = workers.pop(name, None)
         if worker is not None:
@@ -339,7 +302,6 @@ class LocalEngine:
             remaining.report()
 
     def _drop_finished(self) -> None:
-        """Drop the removed workers that have finished, which frees their memory."""
         finished = [done for worker, done in self._leaving if not worker.busy]
         if finished:
             self._leaving = [(worker, done) for worker, done in self._leaving if worker.busy]
@@ -347,7 +309,7 @@ class LocalEngine:
             done.set_result(None)
 
     def _next_worker(self) -> ModelWorker | None:
-        """Return the busy worker with the most urgent work, or one that was passed over too often; None if none is busy."""
+        """Return the busy worker with the most urgent work, or a worker passed over too often."""
         busy = [worker for worker in self._all_workers if worker.busy]
         if not busy:
             return None

@@ -1,4 +1,4 @@
-"""Removes the token ids that a constraint refuses from a row of logits."""
+"""Removal of refused token ids from a row of logits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pellucid.engine.token_mask import TokenMask, fitted
 
 
 class MaskedRow(NamedTuple):
-    """A row of logits in which all ids that are not allowed have minus infinity.
+    """A row of logits with minus infinity for refused ids.
 
-    ``logits`` are None if they were not wanted. ``best`` is the id of the largest one (the first of
-    several), ``total`` the logarithm of the sum of e^logit over the allowed ids, and ``size`` their
-    number.
+    ``logits`` are None unless requested. ``best`` is the first id with the largest logit, ``total``
+    the logsumexp over the allowed ids, ``size`` the number of allowed ids.
     """
 
     logits: Tensor | None
@@ -26,10 +25,7 @@ class MaskedRow(NamedTuple):
 
 
 def mask_row(logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
-    """Return float32 logits (vocab,) with only the ids of ``mask`` left.
-
-    Raises ValueError if none of them is possible.
-    """
+    """Return float32 logits (vocab,) restricted to ``mask``. Raises ValueError as ``checked``."""
     vocab = len(logits)
     bits = np.unpackbits(fitted(mask, vocab).view(np.uint8), bitorder="little", count=vocab)
     count = int(np.count_nonzero(bits))
@@ -40,10 +36,7 @@ def mask_row(logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow
 
 
 def checked(row: MaskedRow) -> MaskedRow:
-    """Return the row.
-
-    Raises ValueError if no allowed id is possible, as nothing can be drawn then.
-    """
+    """Return the row. Raises ValueError if no allowed id is possible, because a draw would fail."""
     if row.best < 0 or row.total == float("-inf") or row.total != row.total:
         raise ValueError("the constraint allows no token that the model can give")
     return row

@@ -1,4 +1,4 @@
-"""Messages to the engine's thread, and the delivery of its results through the callers' event loops."""
+"""Messages to the engine's thread, and the delivery of results to event loops."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from pellucid.engine.sequence import Item
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Run a request on a model; ``deliver`` takes its results."""
-
     number: int
     model: str
     request: Request
@@ -25,14 +23,12 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Cancel the request with this number."""
-
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Run a new worker, which replaces the one of that name if there is one."""
+    """Run a new worker, or replace the worker with the same name."""
 
     name: str
     worker: ModelWorker
@@ -41,10 +37,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove a worker.
-
-    It takes no new requests, and ``done`` is set once those that it has are served.
-    """
+    """Remove a worker. New requests are refused; ``done`` is set after the last old request."""
 
     name: str
     done: Future[None]
@@ -59,31 +52,27 @@ Message: TypeAlias = Submit | Cancel | Add | Remove | Close
 
 
 def promise() -> Future[None]:
-    """Return a future that its waiter cannot cancel: closing a connection must not make the thread that sets it fail."""
+    """Return a future that the waiter cannot cancel, so the setting thread cannot fail."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
     return future
 
 
 class Outbox:
-    """Collects the results of a step and wakes each event loop once for all of them."""
+    """Collects the results of a step to wake each event loop once."""
 
     def __init__(self) -> None:
         self._pending: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Item], Item]]] = {}
 
     def sender(self, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[Item]) -> Callable[[Item], None]:
-        """Return a function that queues an item for an inbox of a loop.
-
-        Only the engine's thread may call it.
-        """
+        """Return a function that queues an item. Only the engine's thread may call the function."""
         return lambda item: self._pending.setdefault(loop, []).append((inbox, item))
 
     def flush(self) -> None:
-        """Hand all queued items to their loops."""
         for loop, items in self._pending.items():
             try:
                 loop.call_soon_threadsafe(_put_all, items)
-            except RuntimeError:  # that loop is closed, so nothing reads its inboxes
+            except RuntimeError:  # The loop is closed.
                 continue
         self._pending = {}
 

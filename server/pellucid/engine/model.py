@@ -1,8 +1,7 @@
-"""The protocol of a model that the engine runs: its shape, and one forward pass over a flat batch of tokens.
+"""The model protocol: one forward pass over a flat batch of tokens.
 
-A batch is *flat*: the tokens of all sequences follow one another in one row of T tokens, and a span
-says which of them belong to which slot of the KV cache. Prefill and decode differ only in their
-counts.
+A batch is *flat*: the tokens of all sequences form one row of T tokens, and spans map the tokens to
+slots of the KV cache. Prefill and decode differ only in the number of tokens.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """The shape of one token in the KV cache."""
-
     layers: int
     kv_heads: int
     head_dim: int
@@ -26,13 +23,15 @@ class CacheShape:
 
     @property
     def bytes_per_token(self) -> int:
-        """Size of the keys and values of all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
 class KVStorage:
-    """Keys (after rotary embedding) and values: for each layer a tensor (slots, kv_heads, capacity, head_dim)."""
+    """Keys (after rotary embedding) and values.
+
+    Each layer has a tensor (slots, kv_heads, capacity, head_dim).
+    """
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -40,10 +39,7 @@ class KVStorage:
 
 @dataclass(frozen=True, slots=True)
 class BatchSpan:
-    """``count`` tokens of the flat batch, from ``offset`` on.
-
-    Their positions in slot ``slot`` begin at ``start``.
-    """
+    """``count`` tokens of the flat batch from ``offset``, at position ``start`` of a slot."""
 
     slot: int
     start: int
@@ -52,43 +48,37 @@ class BatchSpan:
 
     @property
     def end(self) -> int:
-        """Number of tokens in the slot once the batch has run."""
         return self.start + self.count
 
 
 class Interrupt:
-    """A flag that ends a batch between two layers. Any thread may set it."""
+    """A flag that ends a batch between two layers. Any thread may set the flag."""
 
     def __init__(self) -> None:
         self._flag = torch.zeros(1, dtype=torch.int32)
 
     @property
     def address(self) -> int:
-        """The address of the flag, an int32, for native code."""
+        """Address of the int32 flag, for native code."""
         return self._flag.data_ptr()
 
     def set(self) -> None:
-        """End the batches that run with this flag."""
         self._flag[0] = 1
 
     def clear(self) -> None:
-        """Let batches run."""
         self._flag[0] = 0
 
 
 class InterruptedStepError(Exception):
-    """Raised by a model whose batch was interrupted.
-
-    Keys and values of its tokens may have been written, and count as not written.
-    """
+    """An interrupted batch. Its keys and values may be partly written; ignore them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tokens to run: ``ids`` and ``positions`` (T,) int64 on the model's device, and the spans that they belong to.
+    """Tokens to run: ``ids`` and ``positions`` (T,) int64 on the model's device, and their spans.
 
-    ``rows`` (R,) int64 are the indices of the tokens whose logits are wanted. A model whose steps
-    are long looks at ``interrupt`` between its layers.
+    ``rows`` (R,) int64 are the indices of the tokens with needed logits. A model with long steps
+    checks ``interrupt`` between layers.
     """
 
     ids: Tensor
@@ -100,11 +90,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class TokenCost:
-    """The least that a token costs: the weights that are read, and those that it is multiplied by.
+    """The minimum cost of a token.
 
-    ``read_bytes`` is the size of the weights that a step reads at least once, however few tokens it
-    has. ``body`` counts the weights that each token is multiplied by, ``head`` those that a token
-    whose logits are wanted is also multiplied by. ``dtype`` is that of large products.
+    ``read_bytes``: weights read at least once per step. ``body``: weights multiplied for each
+    token. ``head``: additional weights for a token with logits. ``dtype``: dtype of large products.
     """
 
     read_bytes: int
@@ -114,58 +103,47 @@ class TokenCost:
 
 
 class Model(Protocol):
-    """A causal language model that reads and writes a KV storage of the engine's."""
-
     @property
-    def vocab_size(self) -> int:
-        """Number of logits."""
-        ...
+    def vocab_size(self) -> int: ...
 
     @property
     def context(self) -> int:
-        """The most tokens that the model was made for."""
+        """Maximum number of tokens."""
         ...
 
     @property
     def hidden_size(self) -> int | None:
-        """Length of the hidden states that ``forward`` returns; None where it returns something else for ``logits`` to read."""
+        """Length of the hidden states; None for a model without hidden states."""
         ...
 
     @property
-    def cache_shape(self) -> CacheShape:
-        """Shape of its KV cache."""
-        ...
+    def cache_shape(self) -> CacheShape: ...
 
     @property
-    def weight_bytes(self) -> int:
-        """Memory that the weights take, in bytes."""
-        ...
+    def weight_bytes(self) -> int: ...
 
     @property
     def cost(self) -> TokenCost | None:
-        """Least cost of a token; None where that depends on the token, as with a mixture of experts."""
+        """None if the cost depends on the token (mixture of experts)."""
         ...
 
     @property
     def brings_threads(self) -> bool:
-        """True if it computes on threads of its own: torch's threads would only compete with them."""
+        """True if the model has its own threads, with which torch's threads would only compete."""
         ...
 
     @property
     def description(self) -> str:
-        """Description of how it is computed, for people: "int8 weights, native AVX512-VNNI kernel on cpu", say."""
+        """Description for people: "int8 weights, native AVX512-VNNI kernel on cpu"."""
         ...
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Run the batch: write the keys and values of its tokens, and return hidden states (R, hidden) of the wanted rows.
+        """Write the batch's keys and values; return the hidden states (R, hidden) of ``rows``.
 
         Raises InterruptedStepError if the batch was interrupted.
         """
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return float32 logits (R, vocab_size) of hidden states (R, hidden).
-
-        Callers split long R to bound memory.
-        """
+        """Return float32 logits (R, vocab_size). Callers split a long R to bound memory."""
         ...

@@ -1,4 +1,4 @@
-"""Runs one model step by step: schedule, run, deliver."""
+"""The loop of one model: schedule, run, deliver."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority
 
 CHUNKS = {"cpu": 192, "cuda": 512}
-"""Tokens of a step that keep a device busy.
-Larger steps are no faster, and new requests would wait longer.
+"""Tokens per step. Larger steps are no faster, and delay new requests.
 
-Measured on two cores with half a billion weights: 192 take 0.26 s; steps of 96 would read a prompt
-5 % more slowly.
+Measured on two cores with half a billion weights: 192 tokens take 0.26 s; with 96 tokens per step,
+prefill is 5 % slower.
 """
 
 logger = logging.getLogger(__name__)
@@ -34,11 +33,12 @@ logger = logging.getLogger(__name__)
 class EngineSettings:
     """Limits of every model's worker.
 
-    ``slots`` sequences run at once, each with up to ``context`` tokens (or the model's own limit).
-    A step has ``chunk`` tokens (0: as many as suit the device), and ``queue`` requests may wait.
-    ``prefix_memory`` is the host memory in bytes for prefixes that lost their slot; the workers of
-    an engine share it equally. With ``lookup``, tokens are guessed from earlier text and checked
-    together.
+    - ``slots``: sequences that run at once.
+    - ``context``: maximum tokens per sequence, at most the model's own limit.
+    - ``chunk``: tokens per step; 0 selects a number for the device.
+    - ``queue``: maximum number of waiting requests.
+    - ``lookup``: guess tokens from earlier text.
+    - ``prefix_memory``: host memory in bytes for prefixes without a slot, shared by all workers.
     """
 
     slots: int = 8
@@ -49,20 +49,19 @@ class EngineSettings:
     prefix_memory: int = 512 * 2**20
 
     def chunk_on(self, device: torch.device) -> int:
-        """Return the tokens of a step on this device."""
         return self.chunk or CHUNKS["cpu" if device.type == "cpu" else "cuda"]
 
     def short_chunk_on(self, device: torch.device) -> int:
-        """Return the tokens of a step for which a completion has to wait, or which it interrupts: fewer on a CPU, where steps take long."""
+        """Return the tokens of a step that may delay a completion: fewer on a slow CPU."""
         chunk = self.chunk_on(device)
         return max(chunk // PREFILL_SHARE, 1) if device.type == "cpu" else chunk
 
 
 def cheap_rows_on(device: torch.device) -> int:
-    """Return the rows up to which prefill is added to a step in which something more urgent decodes: so many cost little more than one.
+    """Return the number of rows at which prefill may join a more urgent decode step.
 
-    With AVX2 alone each row costs nearly half of what a step of one costs: 2 rows take 21 ms there,
-    8 take 59, one takes 15.
+    Up to 8 rows cost little more than one row. With AVX2 alone, each row costs nearly half of a
+    single-row step: 1 row takes 15 ms, 2 rows 21 ms, 8 rows 59 ms.
     """
     wide = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return 8 if wide else 2
@@ -72,9 +71,8 @@ def cheap_rows_on(device: torch.device) -> int:
 class ModelWorker:
     """The scheduler, the cache and the runner of one model.
 
-    Only the engine's thread calls it; any thread may read ``status``.
-
-    ``saved`` is where parked prefixes are read from and written to, if anywhere.
+    Only the engine's thread calls the methods; any thread may read ``status``. ``saved`` keeps
+    parked prefixes across restarts.
     """
 
     model: Model
@@ -102,11 +100,10 @@ class ModelWorker:
 
     @property
     def sequences(self) -> list[Sequence]:
-        """All sequences that wait or run."""
         return [*self.scheduler.waiting, *self.scheduler.running]
 
     def submit(self, sequence: Sequence) -> None:
-        """Queue a sequence, or deliver a QueueFullError if the free slots and the queue are taken."""
+        """Queue a sequence, or deliver a QueueFullError."""
         if len(self.scheduler.waiting) >= self.settings.queue + self.cache.free:
             waiting = len(self.scheduler.waiting)
             sequence.deliver(
@@ -117,24 +114,22 @@ class ModelWorker:
         self.report()
 
     def supersede(self, key: str) -> None:
-        """End every sequence with this key."""
         for sequence in self.sequences:
             if sequence.request.terms.key == key:
                 self.end(sequence, FinishReason.SUPERSEDED)
         self.report()
 
     def cancel(self, number: int) -> None:
-        """End the sequence with this number, if it is here and has not ended by itself."""
         for sequence in self.sequences:
             if sequence.number == number:
                 self.end(sequence, FinishReason.CANCELLED)
         self.report()
 
     def step(self, interrupt: Interrupt | None = None) -> bool:
-        """Schedule, run, deliver. A failure ends only the sequences that were in the step.
+        """Schedule, run, deliver. A failure ends only the sequences in the step.
 
-        Setting ``interrupt`` ends the step, without any result, if all of it is background work:
-        then return False, and a later step repeats it.
+        ``interrupt`` ends a step of background work without results: return False; a later step
+        repeats the work.
         """
         self._expire()
         chunks = self.scheduler.schedule(self.clock())
@@ -145,8 +140,7 @@ class ModelWorker:
         except InterruptedStepError:
             done = False
         except Exception as error:
-            # An exception of a model or a device must cost only its own requests: the server
-            # continues.
+            # A failure must affect only the requests of the step.
             logger.exception("a step failed")
             for chunk in chunks:
                 if chunk.sequence.slot is not None:
@@ -159,7 +153,6 @@ class ModelWorker:
         return done
 
     def end(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
-        """Free a sequence's slot and deliver its last item."""
         if (sequence.request.pool or not sequence.request.keep) and sequence.slot is not None:
             self.cache.forget(sequence.slot)
         self.scheduler.remove(sequence)
@@ -168,23 +161,18 @@ class ModelWorker:
         sequence.finish(reason, self.clock(), error)
 
     def end_all(self, reason: FinishReason) -> None:
-        """End all sequences that wait or run."""
         for sequence in self.sequences:
             self.end(sequence, reason)
         self.report()
 
     def save(self) -> None:
-        """Save what slots and parked prefixes hold, if ``saved`` is given.
-
-        No sequence may be running.
-        """
+        """Write all slots and parked prefixes to ``saved``. No sequence may be running."""
         if self.saved is not None:
             self.cache.park_all()
             if self.cache.parked.changed:
                 self.saved.write(self.cache.parked.newest_first)
 
     def report(self) -> None:
-        """Publish the status."""
         running = {sequence.slot: sequence for sequence in self.scheduler.running}
         slots = tuple(
             SlotStatus(
@@ -233,7 +221,7 @@ class ModelWorker:
             self._totals.computed += max(min(chunk.end, len(sequence.prompt)) - chunk.start, 0)
         for sequence, score in results:
             if sequence.slot is None:
-                continue  # it has ended at an earlier token of this step
+                continue  # The sequence ended at an earlier token.
             if isinstance(score, TokenScore):
                 self._take(sequence, score)
             elif isinstance(score, HiddenSum):
@@ -248,8 +236,8 @@ class ModelWorker:
                 self._totals.right += right
 
     def _take(self, sequence: Sequence, score: TokenScore) -> None:
-        """Deliver a score. The score of a new token continues the sequence or ends it."""
-        if score.position > sequence.computed:  # the tokens before it were guessed, and are computed
+        """Deliver a score, then continue or end the sequence."""
+        if score.position > sequence.computed:  # The tokens before were guessed.
             assert sequence.slot is not None
             self.cache.extend(sequence.slot, sequence.ids[sequence.computed : score.position])
             sequence.computed = score.position

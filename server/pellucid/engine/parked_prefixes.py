@@ -1,7 +1,6 @@
-"""Parks prefixes that lost their slot in host memory until their prompts come back.
+"""Host memory for prefixes that lost their slot.
 
-A user who visits ten files and returns to the first finds all of them here: copying a thousand
-tokens in costs about a thousandth of computing them.
+Copying a thousand tokens back costs about a thousandth of computing them.
 """
 
 from __future__ import annotations
@@ -15,49 +14,40 @@ from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix, copy_slo
 from pellucid.engine.model import CacheShape, KVStorage
 
 MIN_PARKED_TOKENS = 32
-"""Fewer tokens are not worth parking: one step computes them, together with the token that has to
-be computed anyway.
-"""
+"""Minimum number of tokens to park; fewer tokens are computed with the next token in one step."""
 
 logger = logging.getLogger(__name__)
 
 
 class SavedPrefixes(Protocol):
-    """A place where parked prefixes outlive the process."""
+    """A store in which parked prefixes outlive the process."""
 
     def read(self) -> list[KVSnapshot]:
-        """Return what was saved, the most recently used first.
-
-        Contents may be read later, when they are needed.
-        """
+        """Return the prefixes, most recently used first. Contents may be loaded later."""
         ...
 
     def write(self, prefixes: Sequence[KVSnapshot]) -> None:
-        """Replace what was saved. Never raises: what cannot be saved is computed again."""
+        """Replace the saved prefixes. Never raises: an unsaved prefix is computed again."""
         ...
 
 
 class ParkedPrefixes:
-    """The parked prefixes of one model, at most ``budget`` bytes of them.
-
-    The least recently used ones make room.
-    """
+    """An LRU cache of the parked prefixes of one model, at most ``budget`` bytes."""
 
     def __init__(self, shape: CacheShape, budget: int) -> None:
         self.budget = budget
         self.bytes = 0
         self.changed = False
-        """True if the prefixes differ from those that were saved."""
+        """True if the prefixes differ from the saved prefixes."""
         self._shape = shape
-        self._prefixes: list[KVSnapshot] = []  # the least recently used first
+        self._prefixes: list[KVSnapshot] = []  # Least recently used first.
 
     @property
     def newest_first(self) -> list[KVSnapshot]:
-        """All of them, the most recently used first."""
         return self._prefixes[::-1]
 
     def fill(self, newest_first: Iterable[KVSnapshot]) -> None:
-        """Take in what was saved, as much as the budget allows."""
+        """Add as many saved prefixes as the budget allows."""
         for prefix in newest_first:
             if self.bytes + prefix.nbytes > self.budget:
                 self.changed = True
@@ -66,13 +56,12 @@ class ParkedPrefixes:
             self.bytes += prefix.nbytes
 
     def resize(self, budget: int) -> None:
-        """Keep no more than ``budget`` bytes from now on."""
         self.budget = budget
         while self.bytes > budget:
             self._drop(self._prefixes[0])
 
     def match(self, ids: Ids, cache_salt: str, least: int) -> tuple[KVSnapshot, int] | None:
-        """Return the prefix of this salt with the most tokens in common with ``ids``, and how many; None for fewer than ``least``."""
+        """Return the longest match with ``ids`` and its length; None below ``least`` tokens."""
         while (best := self._longest(ids, cache_salt, least)) is not None:
             prefix, _ = best
             if prefix.ensure_loaded():
@@ -82,7 +71,7 @@ class ParkedPrefixes:
         return None
 
     def take(self, prefix: KVSnapshot, length: int) -> None:
-        """Record that a slot continues the first ``length`` tokens: drop the prefix, unless most of it would be lost."""
+        """Record reuse of ``length`` tokens; drop the prefix if at most half of it is lost."""
         if prefix not in self._prefixes:
             return
         if continues_in_place(len(prefix.ids), length):
@@ -91,9 +80,9 @@ class ParkedPrefixes:
             self._use(prefix)
 
     def park(self, storage: KVStorage, slot: int, ids: Ids, cache_salt: str, kept: int) -> None:
-        """Copy what a slot holds, ``ids``, before it loses all but the first ``kept`` tokens.
+        """Copy a slot's ``ids`` before all but the first ``kept`` tokens are overwritten.
 
-        Short rests are not copied.
+        A loss below MIN_PARKED_TOKENS is not copied.
         """
         size = len(ids) * self._shape.bytes_per_token
         if len(ids) - kept < MIN_PARKED_TOKENS or size > self.budget:
@@ -109,7 +98,7 @@ class ParkedPrefixes:
             self._drop(self._prefixes[0])
         try:
             prefix = copy_slot(storage, slot, ids, cache_salt)
-        except (RuntimeError, MemoryError) as error:  # torch and numpy raise these where there is no memory
+        except (RuntimeError, MemoryError) as error:  # Memory is short.
             logger.warning(
                 "There is not enough memory to park %d tokens: reduce the memory for parked prefixes. %s",
                 len(ids),
@@ -121,7 +110,6 @@ class ParkedPrefixes:
         self.changed = True
 
     def check(self) -> None:
-        """Assert that the budget is kept and that no prefix is part of another one with the same salt."""
         assert self.bytes == sum(prefix.nbytes for prefix in self._prefixes), (
             "the bytes of the parked prefixes do not add up"
         )
@@ -132,8 +120,7 @@ class ParkedPrefixes:
                 f"a parked prefix of {len(prefix.ids)} tokens has shape {tuple(prefix.content.shape)}"
             )
             assert prefix.content.dtype == self._shape.dtype, f"a parked prefix holds {prefix.content.dtype}"
-        # In the order of their bytes a sequence is directly followed by one that continues it, if
-        # there is any.
+        # In byte order, a sequence is directly followed by a continuation, if any.
         ordered = sorted((prefix.cache_salt, prefix.ids.tobytes()) for prefix in self._prefixes)
         assert not any(salt == other and b.startswith(a) for (salt, a), (other, b) in pairwise(ordered)), (
             "a parked prefix is part of another one"
@@ -142,7 +129,7 @@ class ParkedPrefixes:
     def _longest(self, ids: Ids, cache_salt: str, least: int) -> tuple[KVSnapshot, int] | None:
         best: tuple[KVSnapshot, int] | None = None
         for prefix in self._of_salt(cache_salt):
-            # One comparison excludes most: that of the last token that a match would need.
+            # A mismatch at the last required token excludes most prefixes.
             if len(prefix.ids) < least or len(ids) < least or prefix.ids[least - 1] != ids[least - 1]:
                 continue
             length = common_prefix(prefix.ids, ids)
@@ -164,11 +151,10 @@ class ParkedPrefixes:
 
 
 def continues_in_place(length: int, kept: int) -> bool:
-    """Return whether a prompt that shares the first ``kept`` of a donor's ``length`` tokens may overwrite the rest: at most half.
+    """Return whether a prompt with the first ``kept`` tokens of a donor may overwrite the rest.
 
-    The rest is then a suggestion that was not accepted, the text below a cursor in a prompt that
-    ends with it, or the text before an edit: parking it at each keystroke would drive out prefixes
-    that are needed again. A jump to another place changes a prompt from its beginning, so it is
-    none of these.
+    The rest must be at most half of the ``length`` tokens: a rejected suggestion, text below the
+    cursor, or text before an edit. Parking such a rest at each keystroke would displace prefixes
+    still needed.
     """
     return length <= 2 * kept

@@ -1,10 +1,7 @@
-"""Guesses the next tokens by prompt lookup: it copies what followed an earlier occurrence of the last tokens.
+"""Prompt lookup: guesses the next tokens from a prediction or an earlier equal context.
 
-A prediction of the answer comes first, as far as the answer follows it.
-
-A guess is free, and checking a few guessed tokens costs little more than computing one, because the
-weights are read once for all of them. Only tokens that the model itself would have generated, drawn
-by the same sampler, are kept.
+A guess is free, and checking a few guessed tokens costs little more than computing one token: the
+weights are read once for all. Only guesses equal to the normally drawn tokens are kept.
 """
 
 from __future__ import annotations
@@ -16,45 +13,39 @@ import numpy as np
 from pellucid.engine.kv_snapshot import Ids
 
 SHORT_GUESS_TOKENS, LONG_GUESS_TOKENS = 3, 7
-"""Length of a guess: at first, and while all of its tokens prove right."""
+"""Length of a guess: by default, and after a fully correct guess."""
 
 MIN_MATCH_TOKENS, SURE_MATCH_TOKENS = 2, 6
-"""Tokens that must match an earlier occurrence: usually, and once guesses have not been worth it."""
+"""Minimum length of a match: by default, and after guesses with little benefit."""
 
 MAX_MATCH_TOKENS = 16
-"""Tokens beyond which a longer match is no better."""
+"""Maximum number of tokens to compare; longer matches are no better."""
 
 MIN_SAVED_TOKENS = 0.3
-"""Tokens that a guess must save on average; four rows cost up to a fifth more than one."""
+"""Minimum of saved tokens per guess: four rows cost up to 20 % more than one row."""
 
 AVERAGE_DECAY = 0.8
 """Weight of the old average at each guess."""
 
 
 class Lookup:
-    """Guesses for one sequence of up to ``capacity`` tokens, and how much they have saved so far.
+    """Guesses for one sequence of up to ``capacity`` tokens.
 
-    ``prediction`` are tokens that the answer may have. They are guessed first, from where the
-    answer is in them.
+    ``prediction`` contains expected tokens of the answer and is tried first.
     """
 
     def __init__(self, capacity: int, prediction: IdSequence[int] = ()) -> None:
         self._ids: Ids = np.empty(capacity, dtype=np.int64)
         self._length = 0
-        self._saved = 1.0  # average tokens per guess; the start value gives the first guesses a chance
+        self._saved = 1.0  # Average tokens per guess; the start value gives the first guesses a chance.
         self._size = SHORT_GUESS_TOKENS
         self._prediction: Ids = np.asarray(prediction, dtype=np.int64)
-        self._next: int | None = (
-            0  # the place in the prediction whose token should come next; None if the answer has left it
-        )
-        self._passed = 0  # the place where the answer left it
-        self._newest = -1  # the newest token of the answer
+        self._next: int | None = 0  # Index of the expected token; None off the prediction.
+        self._passed = 0  # Index where the answer diverged.
+        self._newest = -1
 
     def guess(self, ids: IdSequence[int], most: int) -> list[int]:
-        """Return up to ``most`` tokens that may follow ``ids``, often none.
-
-        ``ids`` has only grown since the last call.
-        """
+        """Return up to ``most`` tokens, often none. ``ids`` must extend the last call's ``ids``."""
         self._ids[self._length : len(ids)] = ids[self._length :]
         self._length = len(ids)
         count = min(most, self._size)
@@ -68,17 +59,14 @@ class Lookup:
         return self._ids[end : min(end + count, len(ids))].tolist() if matched >= least else []
 
     def follows(self, id: int) -> bool:
-        """Return whether the next token of the answer is the one that the prediction has there.
-
-        Call it with each token.
-        """
+        """Return whether ``id`` is the predicted token. Must be called with each token."""
         newest, self._newest = self._newest, id
         if self._next is not None:
             if self._next < len(self._prediction) and self._prediction[self._next] == id:
                 self._next += 1
                 return True
             self._passed, self._next = self._next, None
-        # Two tokens in a row lead back, and never to a place before the one where the answer left.
+        # Two equal tokens in a row find the prediction again, never before the point of divergence.
         rest = self._prediction[max(self._passed - 1, 0) :]
         found = np.flatnonzero((rest[:-1] == newest) & (rest[1:] == id))
         if len(found):
@@ -86,12 +74,11 @@ class Lookup:
         return False
 
     def learn(self, guessed: int, right: int) -> None:
-        """Record how many tokens of a guess proved right."""
         self._saved = AVERAGE_DECAY * self._saved + (1 - AVERAGE_DECAY) * right
         self._size = LONG_GUESS_TOKENS if right == guessed else SHORT_GUESS_TOKENS
 
     def _last_match(self) -> tuple[int, int]:
-        """Return where the longest earlier match of the last tokens ends, the latest of several, and its length."""
+        """Return the end and the length of the longest earlier match (the latest of equals)."""
         ids = self._ids[: self._length]
         ends = np.flatnonzero(ids[:-1] == ids[-1]) + 1
         end, matched = 0, 0

@@ -1,4 +1,4 @@
-"""Requests to the engine: token ids, sampling parameters, terms and constraints."""
+"""Requests to the engine."""
 
 from __future__ import annotations
 
@@ -11,55 +11,51 @@ from pellucid.tokens import SamplingParams, Terms
 
 
 class ConstraintError(ValueError):
-    """A constraint that cannot continue an answer. The request is at fault, not the engine."""
+    """A constraint that cannot continue an answer: the request is at fault, not the engine."""
 
 
 class Constraint(Protocol):
-    """A restriction of the tokens that may come next (token healing, a grammar).
+    """A restriction of the next token (token healing, a grammar).
 
-    A constraint belongs to one request and is only ever called on the engine's thread.
-    ``hides_refused`` is true if tokens that it refuses are no alternatives, because they contradict
-    the prompt; if false, they show what the model would have said.
+    A constraint belongs to one request and is called only on the engine's thread.
     """
 
     @property
     def hides_refused(self) -> bool:
-        """True if alternatives and their probabilities are those of the allowed tokens only."""
+        """True if alternatives and probabilities cover only allowed tokens.
+
+        Token healing hides tokens that contradict the prompt; a grammar shows the model's own
+        choices.
+        """
         ...
 
     def allowed(self) -> TokenMask | None:
-        """Return the set of tokens that may come next, never empty; None allows every token.
+        """Return the nonempty set of allowed tokens; None allows every token.
 
-        It is read before the next call.
+        Use the result before the next call.
         """
         ...
 
     def forced(self) -> list[int]:
-        """Return the tokens that certainly come next, as far as that is known at little cost.
-
-        It never fails.
-        """
+        """Return the forced next tokens, as far as known at little cost. Never fails."""
         ...
 
-    def advance(self, id: int) -> None:
-        """Advance over a token that was chosen."""
-        ...
+    def advance(self, id: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sequence to continue, to score (with ``score_from``), or to sum the hidden states of (with ``pool``).
+    """A sequence to continue, to score (``score_from``), or to pool (``pool``).
 
-    ``score_from`` is the index of the first prompt token whose probability is wanted: scores of the
-    prompt tokens from there on come before the generated ones. ``stop_ids`` end the answer and are
-    not part of it. Without ``lookup`` no token is guessed, which changes only the time that the
-    answer takes. With ``pool`` nothing is generated, and the whole prompt is computed, as a cached
-    prefix has no hidden states. With ``pool``, or without ``keep``, its slot is emptied at the end,
-    because no request will continue such a text: the next one takes the empty slot, so that many of
-    them displace only one cached prefix. ``prediction`` are tokens that the answer may have: they
-    change only the time that it takes. Requests with the same ``session`` probably begin alike, so
-    that engines elsewhere send them to the same machine. What the cache holds of a request is
-    reused only by requests with the same ``cache_salt``.
+    - ``score_from``: first prompt token to score. Prompt scores precede generated tokens.
+    - ``stop_ids``: tokens that end the answer, not part of the answer.
+    - ``lookup``, ``prediction``: allow guesses, expected tokens; both change only the speed.
+    - ``pool``: sum the hidden states, generate nothing. The whole prompt is computed, because a
+      cached prefix has no hidden states.
+    - ``keep``: keep the slot's content. Otherwise, and with ``pool``, the slot is emptied at the
+      end: many texts without continuation displace only one cached prefix.
+    - ``session``: requests of a session begin alike, so remote engines use the same machine.
+    - ``cache_salt``: only requests with the same salt share cached prefixes.
     """
 
     prompt: IdSequence[int]
@@ -78,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A request got its slot after ``queued`` seconds, with the first ``cached`` tokens of its prompt in it."""
+    """Reports the seconds ``queued`` for a slot, and the number of ``cached`` prompt tokens."""
 
     cached: int
     queued: float

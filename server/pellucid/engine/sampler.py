@@ -1,4 +1,4 @@
-"""Turns logits into tokens: the model's own distribution is scored first, then transformed and drawn from."""
+"""Sampling: the model's own distribution is scored first, then transformed and drawn from."""
 
 from __future__ import annotations
 
@@ -18,21 +18,19 @@ from pellucid.tokens import SamplingParams
 
 
 class MaskRow(Protocol):
-    """Excludes ids from a row of logits; with ``keep`` the logits that are left are wanted, too."""
-
     def __call__(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
-        """Return the row with only the ids of ``mask`` left."""
+        """Return the row restricted to ``mask``; without ``keep``, omit the logits."""
         ...
 
 
 MOST_PROBABLE = -1
-"""Stands in for the id of the most probable token."""
+"""Placeholder for the id of the most probable token."""
 
 
 def score_rows(logits: Tensor, ids: Tensor, top: int) -> RowScores:
-    """Score the tokens ``ids`` (R,), which may be MOST_PROBABLE, by raw float32 ``logits`` (R, vocab).
+    """Score tokens ``ids`` (R,), possibly MOST_PROBABLE, by raw float32 ``logits`` (R, vocab).
 
-    Each row also gets its ``top`` most probable ids and their logprobs.
+    Each row also gets the ``top`` most probable ids with logprobs.
     """
     ids = torch.where(ids == MOST_PROBABLE, logits.argmax(dim=-1), ids)
     normalizer = torch.logsumexp(logits, dim=-1, keepdim=True)
@@ -51,7 +49,7 @@ def score_rows(logits: Tensor, ids: Tensor, top: int) -> RowScores:
 
 
 def token_scores(rows: RowScores, positions: IdSequence[int]) -> list[TokenScore]:
-    """Return the scores of tokens at ``positions``, each with its alternatives and the mass of all the others."""
+    """Return the scores of tokens at ``positions``, with alternatives and the remaining mass."""
     scores = []
     for id, position, logprob, rank, entropy, top_ids, top_logprobs in zip(
         rows.ids, positions, rows.logprobs, rows.ranks, rows.entropies, rows.top_ids, rows.top_logprobs, strict=True
@@ -64,7 +62,7 @@ def token_scores(rows: RowScores, positions: IdSequence[int]) -> list[TokenScore
 
 
 class Sampler:
-    """Draws the tokens of one request. ``prompt`` counts for the repetition penalty."""
+    """The sampler of one request; ``prompt`` counts for the repetition penalty."""
 
     def __init__(self, params: SamplingParams, prompt: IdSequence[int], constraint: Constraint | None) -> None:
         self.params = params
@@ -77,7 +75,7 @@ class Sampler:
 
     @property
     def takes_argmax(self) -> bool:
-        """True if the next token is the most probable one by the raw logits, whatever they are."""
+        """True if the next token is always the argmax of the raw logits."""
         adjusts = self._seen or self._counts or self.params.logit_bias or self._constraint is not None
         return (
             self.params.temperature == 0
@@ -87,14 +85,10 @@ class Sampler:
         )
 
     def forced(self) -> list[int]:
-        """Return the tokens that certainly come next, because the constraint allows no others."""
         return [] if self._constraint is None else self._constraint.forced()
 
     def choose(self, logits: Tensor, mask_row: MaskRow = mask_row) -> Choice:
-        """Return the next token, from raw float32 logits (vocab,).
-
-        ``mask_row`` excludes what the constraint refuses.
-        """
+        """Return the next token by raw float32 ``logits`` (vocab,)."""
         allowed = self._constraint.allowed() if self._constraint is not None else None
         adjusted = self._adjust(logits)
         if allowed is None:
@@ -111,13 +105,13 @@ class Sampler:
         return self._chosen(id, probability, self._limits(raw, float(logits[id])))
 
     def _take(self, adjusted: Tensor) -> tuple[int, float]:
-        """Return an id and the probability with which it was drawn."""
+        """Return an id and the probability of drawing the id."""
         if self.params.temperature == 0:
             return int(adjusted.argmax()), 1.0
         return self._draw(adjusted / self.params.temperature)
 
     def _limits(self, raw: MaskedRow, chosen: float) -> Limits:
-        """Return what the constraint left of the raw logits, in which the chosen token has this logit."""
+        """Return the constraint's effect on the raw logits."""
         assert self._constraint is not None
         top = None
         if self._constraint.hides_refused:
@@ -139,7 +133,6 @@ class Sampler:
             self._constraint.advance(id)
 
     def _adjust(self, logits: Tensor) -> Tensor:
-        """Apply penalties and bias."""
         params = self.params
         adjusted = logits.clone() if self._seen or self._counts or params.logit_bias else logits
         if self._seen:
@@ -167,12 +160,11 @@ class Sampler:
 
 
 def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Tensor | None, Tensor]:
-    """Return the ids that survive top-k, then top-p, then min-p, with their probabilities, not renormalised.
+    """Return the ids that survive top-k, then top-p, then min-p, with unnormalised probabilities.
 
-    ``logits`` (vocab,). Survivors come most probable first; ids are None for the whole vocabulary
-    in its own order. top-p is nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751) over the
-    survivors of top-k; min-p demands that share of the most probable token's probability (Nguyen et
-    al. 2024, arXiv 2407.01082).
+    Survivors of ``logits`` (vocab,) are sorted by probability; ids are None for the whole
+    vocabulary in order. top-p: Holtzman et al. 2019, arXiv 1904.09751. min-p is relative to the
+    highest probability: Nguyen et al. 2024, arXiv 2407.01082.
     """
     vocab = len(logits)
     if not top_k and top_p == 1.0 and min_p == 0.0:
@@ -184,12 +176,12 @@ def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Te
         ids, probabilities = _nucleus_candidates(logits, top_p)
     before = probabilities.double().cumsum(0) - probabilities.double()
     keep = (before < top_p) & (probabilities >= min_p * probabilities[0])
-    keep[0] = True  # rounding must not remove the most probable one
+    keep[0] = True  # Keep the most probable token despite rounding.
     return ids[keep], probabilities[keep]
 
 
 def _nucleus_candidates(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """Return the most probable ids, enough to hold ``top_p``: sorting a whole vocabulary costs ten times more."""
+    """Return the most probable ids with mass ``top_p``: a full sort costs ten times more."""
     normalizer = logits.logsumexp(0)
     count = 256
     while True:

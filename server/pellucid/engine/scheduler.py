@@ -1,4 +1,4 @@
-"""Admits waiting requests and picks the tokens of each step: continuous batching, chunked prefill, three priorities."""
+"""The scheduler: continuous batching, chunked prefill, three priorities."""
 
 from __future__ import annotations
 
@@ -11,47 +11,40 @@ from pellucid.engine.sequence import Sequence
 from pellucid.tokens import Priority
 
 MAX_OVERTAKEN = 8
-"""How often a waiting request may be overtaken before it goes first, so that nothing starves."""
+"""Number of times a waiting request may be overtaken, so no request starves."""
 
 LOWER_PRIORITY_SHARE = 8
-"""While requests of a higher priority prefill, those of a lower one get 1/LOWER_PRIORITY_SHARE of a
-step's prefill.
-"""
+"""Prefill of lower priorities gets 1/LOWER_PRIORITY_SHARE of the prefill of a step."""
 
 PREFILL_SHARE = 4
 """While a completion decodes, prefill gets at most 1/PREFILL_SHARE of a step.
 
-A user waits for the completion's end, which is near; whole steps of prefill would make it stall
-visibly.
+Whole steps of prefill would visibly stall the completion.
 """
 
 TYPING_SECONDS = 10.0
-"""For so long after a completion the next one is expected.
-It has to wait for the step that runs when it arrives, so steps are short.
+"""Time after a completion in which the next completion is expected.
+
+Steps are short during this time, because a completion waits for the running step.
 """
 
 GUESS_ROWS = 8
-"""Rows up to which a step is filled with guessed tokens.
-Code that is repeated is fast with them even where each row counts.
-"""
+"""Rows up to which guessed tokens fill a step: repeated code is fast even if each row counts."""
 
 BACKGROUND_STEPS = 16
-"""While a completion runs, background work is in one step of BACKGROUND_STEPS, with one token of
-its prefill.
+"""While a completion runs, background work joins one of BACKGROUND_STEPS steps.
 
-Where each token counts, as on processors with AVX2 alone, more would slow the completion down to
-less than half of its speed.
+Its prefill then gets one token. With AVX2 alone, each token counts: more background work would slow
+the completion to less than half of its speed.
 """
 
 MIN_SHARED_PREFIX_TOKENS = 32
-"""A request waits for a running prefill that will give it at least so many tokens more than the
-cache has.
-"""
+"""Minimum gain for which a request waits for a running prefill with a common prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillChunk:
-    """The next ``count`` tokens of a sequence, from ``start`` on, and the tokens guessed to follow them."""
+    """The next ``count`` tokens of a sequence from ``start``, and guessed further tokens."""
 
     sequence: Sequence
     start: int
@@ -64,21 +57,20 @@ class PrefillChunk:
 
     @property
     def ids(self) -> list[int]:
-        """Tokens to compute, the guessed ones last."""
         return [*self.sequence.ids[self.start : self.end], *self.guess]
 
     @property
     def wanted(self) -> list[int]:
-        """Positions whose hidden states are wanted; each guessed token is checked by the logits before it."""
+        """Positions with needed hidden states; the preceding logits check each guessed token."""
         return [*self.sequence.wanted(self.start, self.end), *range(self.end, self.end + len(self.guess))]
 
 
 class Scheduler:
-    """The waiting and the running sequences of one model, and their slots.
+    """The waiting and running sequences of one model, and their slots.
 
-    A step has up to ``chunk`` tokens, and up to ``short_chunk`` if all of them are background work,
-    or no completion's while the user is typing. While a more urgent sequence decodes, prefill fills
-    it up to ``cheap_rows`` rows.
+    A step has up to ``chunk`` tokens. The limit is ``short_chunk`` for background work, and while
+    the user is typing but no completion runs. Prefill extends a more urgent decode step to
+    ``cheap_rows`` rows.
     """
 
     def __init__(self, cache: SlotCache, chunk: int, short_chunk: int, cheap_rows: int, *, lookup: bool) -> None:
@@ -94,26 +86,23 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        """True if any sequence waits or runs."""
         return bool(self.waiting or self.running)
 
     @property
     def urgency(self) -> Priority:
-        """Highest priority that waits or runs."""
         return min(sequence.priority for sequence in (*self.running, *self.waiting))
 
     @property
     def _holds_back(self) -> bool:
-        """True if a completion runs, and nothing that is more urgent than the background waits for a slot that the background has."""
+        """True if a completion runs and no chat waits for a slot held by background work."""
         completing = any(sequence.priority == Priority.COMPLETION for sequence in self.running)
         return completing and all(sequence.priority == Priority.BACKGROUND for sequence in self.waiting)
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a new sequence for a slot."""
         self.waiting.append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
-        """Remove a waiting or running sequence, and free its slot."""
+        """Remove a sequence, and free its slot."""
         if sequence in self.waiting:
             self.waiting.remove(sequence)
         else:
@@ -123,14 +112,14 @@ class Scheduler:
             sequence.slot = None
 
     def note_typing(self, now: float) -> None:
-        """Note that a completion runs, here or for another model, so that others are likely to follow."""
+        """Record a running completion of any model: more are likely to follow."""
         self._typing_until = now + TYPING_SECONDS
 
     def schedule(self, now: float) -> list[PrefillChunk]:
-        """Admit what fits, then pick the tokens for this step: at least one for the most urgent sequence if any can run.
+        """Admit waiting requests, then pick the tokens for this step.
 
-        Sequences that decode get one each, but those in the background only in some steps while a
-        completion runs.
+        The most urgent sequence gets at least one token. Each decoding sequence gets one token, but
+        in the background only in some steps while a completion runs.
         """
         self._admit(now)
         self._steps += 1
@@ -147,7 +136,7 @@ class Scheduler:
         return chunks
 
     def _decode(self, sequences: list[Sequence], prefill: Priority | None) -> list[PrefillChunk]:
-        """Return a chunk with the newest token of each sequence; those of the highest priority also get guessed tokens.
+        """Return a chunk with each sequence's newest token, and guesses for the highest priority.
 
         ``prefill`` is the highest priority of a prefill in the same step.
         """
@@ -162,11 +151,10 @@ class Scheduler:
         ]
 
     def _spare(self, decoding: int, urgent: list[Sequence], prefill: Priority | None) -> int:
-        """Return how many tokens may be guessed for each of the urgent sequences.
+        """Return the number of tokens to guess for each urgent sequence.
 
-        With a prefill that is as urgent, reading the weights is not the bottleneck, and a guessed
-        token costs as much as any other. Only a completion is worth it then: its steps are long,
-        and it often repeats text that the prompt contains.
+        With an equally urgent prefill, reading weights is not the bottleneck, and a guess costs as
+        much as any token. Only a completion, which often repeats the prompt, justifies the cost.
         """
         if prefill is None or prefill > urgent[0].priority:
             return (GUESS_ROWS - decoding) // len(urgent)
@@ -175,10 +163,10 @@ class Scheduler:
     def _prefill(
         self, sequences: list[Sequence], decoding: list[PrefillChunk], *, is_typing: bool
     ) -> list[PrefillChunk]:
-        """Share the tokens that ``decoding`` does not use: the highest priority first, then lower ones, which get a few at least.
+        """Share the tokens not used by ``decoding``: most for the highest priority.
 
-        Those few are a share of the prefill of the highest priority, or as many as cost little.
-        Background work gets one token during a completion.
+        Lower priorities get a share, or as many rows as cost little. Background work gets one token
+        during a completion.
         """
         top = min(sequence.priority for sequence in self.running)
         high = [sequence for sequence in sequences if sequence.priority == top]
@@ -208,7 +196,7 @@ class Scheduler:
     def _admit(self, now: float) -> None:
         order = sorted(self.waiting, key=lambda s: (s.overtaken < MAX_OVERTAKEN, s.priority, s.number))
         for sequence in order:
-            # The last free slot is kept for a completion, because a user is typing.
+            # The last free slot is reserved for a completion, because a user is typing.
             urgent = sequence.priority == Priority.COMPLETION or sequence.overtaken >= MAX_OVERTAKEN
             spare = 0 if urgent or self.cache.slots == 1 else 1
             if self.cache.free <= spare:
@@ -227,7 +215,7 @@ class Scheduler:
         sequence.admit(self.cache.acquire(match), match.length, now)
 
     def _computed_soon(self, sequence: Sequence, match: Match) -> bool:
-        """Return whether a running prefill will compute much more of this prompt than the cache has (``n`` > 1, say)."""
+        """Return whether a running prefill will compute much more of the prompt than is cached."""
         return any(
             common_prefix(other.prompt, sequence.prompt[: sequence.reusable]) >= match.length + MIN_SHARED_PREFIX_TOKENS
             for other in self.running
@@ -237,7 +225,6 @@ class Scheduler:
         )
 
     def check(self) -> None:
-        """Assert that slots and sequences agree."""
         self.cache.check([sequence.slot for sequence in self.running if sequence.slot is not None])
         for sequence in self.running:
             assert sequence.slot is not None, f"sequence {sequence.number} runs without a slot"

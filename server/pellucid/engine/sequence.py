@@ -1,4 +1,4 @@
-"""The state of one request: its tokens, how many of them are computed, and where its results go."""
+"""The state of one request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.tokens import Finish, FinishReason, Priority, Usage
 
 @dataclass(frozen=True, slots=True)
 class HiddenSum:
-    """The sum (hidden,) of the last hidden states of some prompt tokens, float64 on the host."""
+    """The sum (hidden,) of the last hidden states of prompt tokens, float64 on the host."""
 
     values: Tensor
 
@@ -28,10 +28,11 @@ Item = Admission | TokenScore | HiddenSum | Finish | Exception
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """A request, its ``ids`` (prompt and answer) and its progress: ``0 <= cached <= computed <= len(ids)``.
+    """A request, ``ids`` (prompt and answer), and progress.
 
-    The keys and values of the first ``computed`` ids are in ``slot``; the first ``cached`` of them
-    were already there. Times are those of the engine's clock, in seconds.
+    Invariant: ``0 <= cached <= computed <= len(ids)``. The keys and values of the first
+    ``computed`` ids are in ``slot``; the first ``cached`` came from the cache. Times are in seconds
+    of the engine's clock.
     """
 
     request: Request
@@ -63,22 +64,20 @@ class Sequence:
 
     @property
     def prefilling(self) -> bool:
-        """True while more than the newest token is still to be computed."""
+        """True while more than the newest token must be computed."""
         return len(self.ids) - self.computed > 1 or self.generated == 0
 
     @property
     def generated(self) -> int:
-        """Number of tokens of the answer."""
         return len(self.ids) - len(self.prompt)
 
     @property
     def wants_token(self) -> bool:
-        """True if another token is to be generated."""
         return self.generated < self.request.params.max_tokens and len(self.ids) < self.capacity
 
     @property
     def reusable(self) -> int:
-        """Number of prompt tokens that may come from the cache: tokens that are scored or continued from must be computed."""
+        """Number of prompt tokens usable from the cache: scored tokens must be computed."""
         if self.request.pool:
             return 0
         limit = len(self.prompt) - 1 if self.wants_token else len(self.prompt)
@@ -87,20 +86,19 @@ class Sequence:
         return limit
 
     def wanted(self, start: int, end: int) -> range:
-        """Return those of positions ``start..end`` whose hidden states are wanted: their logits score the token that follows."""
+        """Return the positions in ``start..end`` with needed hidden states."""
         if self.request.pool:
             return range(start, end)
-        first = len(self.ids) - 1  # the newest token is continued from ...
+        first = len(self.ids) - 1  # Continue from the newest token.
         last = first + 1 if self.wants_token else first
         if self.request.score_from is not None and end <= len(self.prompt):
-            first = max(self.request.score_from - 1, 0)  # ... and prompt tokens from here on are scored
+            first = max(self.request.score_from - 1, 0)  # Score prompt tokens.
         return range(max(start, first), min(end, last))
 
     def guess(self, most: int) -> list[int]:
-        """Return up to ``most`` tokens that may come next, no more than may be generated after the one that comes in any case.
+        """Return up to ``most`` guesses for the tokens after the next token.
 
-        Tokens that a constraint forces are certain, so that they are taken rather than those of a
-        lookup.
+        Tokens forced by a constraint are certain and come before lookup guesses.
         """
         if not self.request.lookup:
             return []
@@ -110,12 +108,10 @@ class Sequence:
         return forced[:most] or self.lookup.guess(self.ids, most)
 
     def expired(self, now: float) -> bool:
-        """Return whether the deadline has passed."""
         deadline = self.request.terms.deadline
         return deadline is not None and now - self.submitted >= deadline
 
     def usage(self, now: float) -> Usage:
-        """Return its cost so far."""
         admitted = now if self.admitted is None else self.admitted
         first = now if self.first_token is None else self.first_token
         return Usage(
@@ -130,20 +126,18 @@ class Sequence:
         )
 
     def admit(self, slot: int, cached: int, now: float) -> None:
-        """Begin in this slot, whose first ``cached`` tokens are the prompt's."""
+        """Start in a slot that holds the first ``cached`` tokens of the prompt."""
         self.slot = slot
         self.cached = self.computed = cached
         self.admitted = now
         self.deliver(Admission(cached, now - self.submitted))
-        if self.request.score_from == 0:  # nothing precedes the first token
+        if self.request.score_from == 0:
             self.deliver(TokenScore(self.ids[0], 0, None, None, None))
 
     def finish(self, reason: FinishReason, now: float, error: str | None = None) -> None:
-        """Deliver the last item."""
         self.deliver(Finish(reason, self.usage(now), error=error))
 
     def check(self) -> None:
-        """Assert the relation of the progress counters."""
         assert 0 <= self.cached <= self.computed <= len(self.ids) <= self.capacity, (
             self.cached,
             self.computed,

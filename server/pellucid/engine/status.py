@@ -1,4 +1,4 @@
-"""The state of a model in an engine: its slots, its queue, its caches, and totals."""
+"""The state of a model in an engine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pellucid.tokens import Priority
 
 @dataclass(frozen=True, slots=True)
 class SlotStatus:
-    """A slot: how many tokens it holds, and whether a sequence holds it (then with its priority and generated tokens).
+    """A slot's tokens, and the state of the sequence in the slot, if busy.
 
-    ``cache_salt`` is that of the request whose tokens they are.
+    ``cache_salt`` is the salt of the request that filled the slot.
     """
 
     id: int
@@ -24,9 +24,9 @@ class SlotStatus:
 
 @dataclass(slots=True)
 class Totals:
-    """Totals since the worker started, in tokens, steps and finished requests.
+    """Totals since the worker started.
 
-    ``guessed`` tokens were computed ahead, and ``right`` of them proved right.
+    ``guessed`` tokens were computed ahead; ``right`` guesses were correct.
     """
 
     cached: int = 0
@@ -42,9 +42,8 @@ class Totals:
 class WorkerStatus:
     """The state of a worker at the end of a step.
 
-    ``cache_bytes`` is the size of the tokens in the slots, and ``cache_limit`` its maximum;
-    ``parked_bytes`` and ``parked_limit`` are the same for parked prefixes. ``limit`` is how many
-    requests may run and wait at once.
+    ``cache_bytes`` and ``parked_bytes`` have the maxima ``cache_limit`` and ``parked_limit``.
+    ``limit`` is the maximum number of running and waiting requests.
     """
 
     slots: tuple[SlotStatus, ...]

@@ -1,4 +1,4 @@
-"""The scores of a token that the engine returns: probability, rank, entropy of the choice, and alternatives."""
+"""The engine's scores of tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pellucid.tokens import GrammarScore
 
 
 class RowScores(NamedTuple):
-    """Scores of rows of logits, one value for each row: the tokens' ids, logprobs and ranks, the entropies, the most probable ids."""
+    """Scores of rows of logits, one list item per row."""
 
     ids: list[int]
     logprobs: list[float]
@@ -21,13 +21,10 @@ class RowScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token id and its place in the model's distribution.
+    """A token's place in the model's distribution; see :class:`pellucid.tokens.Token`.
 
-    See :class:`pellucid.tokens.Token` for the fields.
-
-    ``entropy_range`` bounds the entropy where the engine does not report it. ``sampled`` is None
-    for a token that was read, and for one whose engine did not report it. ``predicted`` is true for
-    one that the request's prediction has there, too.
+    ``entropy_range`` bounds an unreported entropy. ``sampled`` is None for prompt tokens and if
+    unreported. ``predicted`` is true if the request's prediction has the same token here.
     """
 
     id: int
@@ -45,11 +42,11 @@ class TokenScore:
 
 
 class Limits(NamedTuple):
-    """The tokens that a constraint allowed in place of the chosen one.
+    """The tokens that a constraint allowed.
 
-    ``size`` is their number and ``logprob`` that of the chosen token among them. ``top`` holds the
-    most probable of them, with their logits relative to the chosen token's, where only these are
-    alternatives; otherwise it is None.
+    ``size`` is the number of allowed tokens, ``logprob`` the chosen token's logprob among allowed
+    tokens. If only allowed tokens are alternatives, ``top`` holds the most probable, with logits
+    relative to the chosen token's logit.
     """
 
     size: int
@@ -58,7 +55,7 @@ class Limits(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A token that a sampler chose, the probability with which it was drawn, and what a constraint left to choose from."""
+    """A chosen token, the probability of the draw, and the limits of a constraint."""
 
     id: int
     sampled: float

@@ -1,15 +1,15 @@
-"""Packs a checkpoint's float tensors into the form that the model computes with, which is also the form of the packed file.
+"""Packing of a checkpoint's tensors into the form that a model computes with.
 
-A *scheme* names that form. A model uses the tensors of a packed dict in place: building it copies
-nothing large on a CPU, except for torch's integer kernels, which need aligned weights.
+A *scheme* names the form, which is also the form of the packed file. A model uses packed tensors in
+place; on a CPU, only torch's integer kernels need aligned copies.
 
 | scheme | weights | computed by |
 |---|---|---|
 | float32, bfloat16 | as named | torch |
-| int8-torch | int8, one scale a row | torch, activations in bfloat16 or float32 |
-| int4-torch-… | int4 in groups of 32, head int8 | torch; the layout is that of one instruction set |
-| int8-native | the file's own blocks, else int8 in groups of 32, interleaved | kernels.c, activations in int8 |
-| int4-native | the same, of at most four bits; embedding and head as in int8-native | the same |
+| int8-torch | int8, one scale per row | torch, activations in bfloat16 or float32 |
+| int4-torch-… | int4 in groups of 32, head int8 | torch; layout for one instruction set |
+| int8-native | the file's blocks, else int8 in groups of 32 | kernels.c, int8 activations |
+| int4-native | at most four bits; embedding and head as in int8-native | kernels.c |
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from pellucid.errors import ConfigError, ModelError
 
 _log = logging.getLogger(__name__)
 
-SCHEME_VERSION = 4  # of the layouts above: a packed file of another version is packed again
+SCHEME_VERSION = 4  # Version of the layouts; a packed file of another version is packed again.
 
 Weight: TypeAlias = Tensor | Blocks
-"""A tensor of a checkpoint: floats, or the blocks in which its file holds a matrix."""
+"""Floats, or a matrix in the blocks of its file."""
 
 _NORMS = {
     "input_norm": "input_layernorm",
@@ -56,15 +56,13 @@ _OPTIONAL_NORMS = ("q_norm", "k_norm")
 
 
 QUANTS = ("auto", "none", "int8", "int4")
-"""The values of the setting ``quant``."""
 
 
 def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> str:
-    """Return the scheme for ``quant`` (auto, none, int8, int4) on a device.
+    """Return the scheme for ``quant`` on a device.
 
-    ``auto`` is int8 on a CPU and bfloat16 elsewhere; ``none`` is bfloat16 where the device
-    multiplies it fast, else float32. Raises ConfigError for a quant that is unknown or that the
-    device or the shape of the model does not allow.
+    ``auto`` is int8 on a CPU, else ``none``. ``none`` is bfloat16 if the device multiplies bfloat16
+    fast, else float32. Raises ConfigError for an unknown or unsupported quant.
     """
     if quant not in QUANTS:
         raise ConfigError(f"quant is {quant!r}, but must be auto, none, int8 or int4.")
@@ -82,11 +80,14 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
 
 
 def _why_slow(config: DecoderConfig) -> str:
-    """Explain what makes a model or its start slow on this CPU, with the remedy; empty if nothing does."""
+    """Return why a model or its start is slow on this CPU, with the remedy; else ""."""
     if not calls.available():
         return f"Without native kernels, the model runs several times slower. {calls.reason()}"
     if not supports(config):
-        return "The native kernels do not support this model's shape, so it runs several times slower than others: choose another model."
+        return (
+            "The native kernels do not support this model's shape, "
+            "so it runs several times slower than others: choose another model."
+        )
     return calls.warning()
 
 
@@ -97,9 +98,8 @@ def _int4_torch() -> str:
 def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Weight]], scheme: str) -> dict[str, Tensor]:
     """Pack a checkpoint: names as in transformers without "model.", floats or blocks in any order.
 
-    A matrix is packed as soon as its parts are complete, so a generator of tensors keeps memory
-    low. Without ``lm_head.weight`` the head is the embedding. Raises ModelError for a tensor that
-    is missing, unknown or of the wrong shape.
+    A matrix is packed when complete, so a generator keeps memory low. Without ``lm_head.weight``
+    the head is the embedding. Raises ModelError for a missing, unknown or misshapen tensor.
     """
     packer = _Packer(config, scheme)
     for name, tensor in tensors:
@@ -108,15 +108,14 @@ def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Weight]], scheme: s
 
 
 def check(config: DecoderConfig, specs: Mapping[str, Spec], scheme: str) -> None:
-    """Raise ModelError unless these are the names, dtypes and shapes of a decoder packed in this scheme."""
+    """Raise ModelError unless ``specs`` describes a decoder packed in this scheme."""
     check_packed(config, specs, scheme, _activation_dtype(scheme))
 
 
 def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, device: torch.device) -> Model:
-    """Return a model over packed tensors, which it keeps alive.
+    """Return a model that uses and keeps the packed tensors.
 
-    Raises ModelError for a scheme that this machine cannot run (of a packed file from another
-    machine), and for tensors that do not fit the configuration.
+    Raises ModelError for a scheme of another machine, and for tensors that do not fit ``config``.
     """
     native = scheme.endswith("-native")
     if native and not calls.available():
@@ -142,22 +141,20 @@ def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, devi
 
 
 class _Packer:
-    """Collects the tensors of a checkpoint and packs each matrix once it has all its parts."""
-
     def __init__(self, config: DecoderConfig, scheme: str) -> None:
         self.config = config
         self.scheme = scheme
         self.dtype = _activation_dtype(scheme)
         self.packed: dict[str, Tensor] = {}
         self.native = scheme.endswith("-native")
-        self.blocks: dict[str, Blocks] = {}  # of incomplete matrices
-        self.parts: dict[str, Tensor] = {}  # of incomplete matrices, and all biases
+        self.blocks: dict[str, Blocks] = {}  # Parts of incomplete matrices.
+        self.parts: dict[str, Tensor] = {}  # Parts of incomplete matrices, and all biases.
         self.seen: set[str] = set()
         self.shapes = checkpoint_shapes(config)
         self.targets = {part: (prefix, name) for prefix, name, parts in self._matrices() for part in parts}
 
     def _matrices(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
-        """Yield (prefix, our name, names of the parts' weights) of all matrices of the layers."""
+        """Yield (prefix, packed name, checkpoint names of the parts) of all layer matrices."""
         for i in range(self.config.layers):
             for name in FUSED:
                 yield f"layers.{i}.", name, self._part_names(f"layers.{i}.", name)
@@ -166,12 +163,12 @@ class _Packer:
         return tuple(f"{prefix}{part}.weight" for part in FUSED[matrix])
 
     def add(self, name: str, weight: Weight) -> None:
-        """Take one tensor of the checkpoint."""
         if name not in self.shapes:
             raise ModelError(f"The model has a tensor {name!r} that the lean decoder does not know.")
         if tuple(weight.shape) != self.shapes[name]:
             raise ModelError(
-                f"Tensor {name!r} has shape {tuple(weight.shape)}, but the model's configuration says {self.shapes[name]}."
+                f"Tensor {name!r} has shape {tuple(weight.shape)}, "
+                f"but the model's configuration says {self.shapes[name]}."
             )
         self.seen.add(name)
         if self.native and len(weight.shape) == 2:
@@ -204,10 +201,7 @@ class _Packer:
             self.packed |= {f"{prefix}{matrix}.{field}": tensor for field, tensor in packed.items()}
 
     def _add_vocabulary(self, name: str, tensor: Tensor) -> None:
-        """Add the embedding or the head.
-
-        The embedding is kept for look-ups, and packed as the head until there is another one.
-        """
+        """Add the embedding or the head. Until a head follows, the embedding is also the head."""
         if name == "lm_head.weight":
             for part in ("head.weight", "head.scale"):
                 self.packed.pop(part, None)
@@ -228,10 +222,7 @@ class _Packer:
             self.packed[f"{name}.weight"] = whole.to(self.dtype).clone()
 
     def finish(self) -> dict[str, Tensor]:
-        """Return the packed tensors, once everything has been added.
-
-        Raises ModelError if tensors are missing.
-        """
+        """Return the packed tensors. Raises ModelError if tensors are missing."""
         missing = [name for name in self.shapes if name not in self.seen and not _optional(name)]
         if missing:
             raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
@@ -245,7 +236,6 @@ class _Packer:
 
 
 def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor that a checkpoint may have."""
     c = config
     matrices = {name: (rows, c.columns[name]) for name, rows in c.rows.items()}
     norms = {"input_norm": c.hidden_size, "post_norm": c.hidden_size, "q_norm": c.head_dim, "k_norm": c.head_dim}
@@ -305,15 +295,15 @@ def _activation_dtype(scheme: str) -> torch.dtype:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 faster than float32.
-
-    Processors do if they have instructions for it.
-    """
+    """Return whether bfloat16 is faster than float32: on CPUs, with bfloat16 instructions only."""
     return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
 
 
 def _check_int4(config: DecoderConfig) -> None:
-    """Raise ConfigError for a shape that torch's int4 kernel cannot run: it needs whole groups of columns, and rows by sixteen."""
+    """Raise ConfigError unless torch's int4 kernel supports the shape.
+
+    The kernel needs whole groups of columns, and a multiple of 16 rows.
+    """
     for name, shape in checkpoint_shapes(config).items():
         if name.startswith("layers.0.") and len(shape) == 2 and (shape[1] % INT4_GROUP or shape[0] % 16):
             raise ConfigError(
