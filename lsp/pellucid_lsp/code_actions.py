@@ -1,4 +1,4 @@
-"""Offers code actions: alternatives to marked words, and edits by ready-made instructions."""
+"""Code actions: alternatives to marked words, and edits by ready-made instructions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ KINDS = [types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite]
 
 
 def register(server: Pellucid) -> None:
-    """Add the handler to a server."""
-
     @server.feature(types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions(KINDS))
     async def code_actions(params: types.CodeActionParams) -> list[types.CodeAction]:
-        """Return the actions for a range: the alternatives to marked words first."""
+        """Return the actions for a range, with alternatives to marked words first."""
         await server.settings_known.wait()
         found = [*surprise_methods.actions(server, params), *instructed_edits.actions(server, params)]
         return [one for one in found if _is_wanted(one.kind, params.context.only)]
 
 
 def _is_wanted(kind: str | None, only: Sequence[str] | None) -> bool:
-    """Return whether an action is of one of the kinds that a client asks for, all of them by default."""
+    """Return whether an action has a requested kind (default: all kinds)."""
     return only is None or any(kind == one or one == "" or (kind or "").startswith(f"{one}.") for one in only)

@@ -1,4 +1,4 @@
-"""Keeps the open documents: their text, positions in them, and the cells of notebooks."""
+"""The open documents: text, positions, and the cells of notebooks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 
 BETWEEN_CELLS = "\n\n"
-"""The separator between the cells of a notebook when they are read as one text."""
+"""The separator of notebook cells in a joined text."""
 
 COMMENT_MARKS = (
     ("#", "bash julia perl powershell python r ruby shellscript"),
@@ -27,20 +27,19 @@ COMMENT_MARKS = (
     ("--", "haskell lua sql"),
 )
 COMMENT_OF = {language: mark for mark, languages in COMMENT_MARKS for language in languages.split()}
-"""The beginning of a comment line, by language, for the languages of notebooks."""
+"""The start of a comment line, by language, for the languages of notebooks."""
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 class Codec(PositionCodec):
-    """Converts positions as the specification defines them: those past the end of a line or of the document mean that end.
+    """A position codec that follows the specification.
 
-    A position within a character (between two code units) means the one after it. ``lines`` are
-    those of an OpenDocument.
+    A position past the end of a line or document means the end. A position inside a character,
+    between two code units, means the position after the character.
     """
 
     def position_from_client_units(self, lines: Sequence[str], position: types.Position) -> ServerTextPosition:
-        """Convert a client's position into a line and an index in it."""
         if position.line >= len(lines):
             return ServerTextPosition(len(lines) - 1, len(lines[-1]))
         line = lines[position.line].rstrip("\r\n")
@@ -49,7 +48,6 @@ class Codec(PositionCodec):
     def position_to_client_units(
         self, lines: Sequence[str], position: ServerTextPosition | types.Position
     ) -> types.Position:
-        """Convert a line and an index in it into a client's position."""
         if position.line >= len(lines):
             return types.Position(len(lines) - 1, self.impl.num_units(lines[-1]))
         line = lines[position.line].rstrip("\r\n")
@@ -67,20 +65,19 @@ class Codec(PositionCodec):
 
 
 class OpenDocument(TextDocument):
-    r"""A document whose lines end at ``\n``, ``\r\n`` and ``\r`` only, as the protocol says.
+    r"""A document with line endings ``\n``, ``\r\n`` and ``\r`` only, as in the protocol.
 
-    Python's ``splitlines`` also splits at form feeds and some ten other characters, which clients
-    do not count. The last line never has an end: it is empty in an empty document, and after an end
-    of line.
+    Python's ``splitlines`` also splits at form feeds and about ten more characters, which clients
+    do not count. The last line has no line ending, and is empty after a final line ending.
     """
 
     _split: tuple[str, tuple[str, ...], tuple[int, ...]] | None = None
 
     @property
     def source(self) -> str:
-        """The text as the client has it, or else of the file.
+        """The client's text, or else the text of the file.
 
-        Raise InvalidRequestError if it is neither open nor readable.
+        Raise InvalidRequestError if the document is neither open nor readable.
         """
         if self._source is not None:
             return self._source
@@ -97,25 +94,23 @@ class OpenDocument(TextDocument):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines with their ends."""
+        """The lines with line endings."""
         return self._split_lines()[1]
 
     def offset_at_server_position(self, server_position: ServerTextPosition) -> int:
-        """Return the offset of a line and an index in it."""
         _, lines, starts = self._split_lines()
         if server_position.line >= len(lines):
             return starts[-1] + len(lines[-1])
         return starts[server_position.line] + min(server_position.character, len(lines[server_position.line]))
 
     def server_position_at_offset(self, offset: int) -> ServerTextPosition:
-        """Return the line of an offset, and the index in that line."""
         _, lines, starts = self._split_lines()
         offset = max(0, min(offset, starts[-1] + len(lines[-1])))
         line = bisect_right(starts, offset) - 1
         return ServerTextPosition(line, offset - starts[line])
 
     def _split_lines(self) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
-        """Return the text, its lines with their ends, and the offset of each line."""
+        """Return the text, the lines, and the offset of each line."""
         source = self.source
         if self._split is None or self._split[0] is not source:
             lines = split_lines(source)
@@ -130,8 +125,6 @@ class OpenDocument(TextDocument):
 
 
 class Documents(Workspace):
-    """The client's open documents and notebooks."""
-
     def __init__(
         self,
         root_uri: str | None,
@@ -151,11 +144,9 @@ class Documents(Workspace):
 
 
 def install_documents(server: LanguageServer) -> Documents:
-    """Make a server keep its documents in ``Documents``.
+    """Make a server use ``Documents``; call this first in the handler of ``initialize``.
 
-    Call this first in its handler of ``initialize``.
-
-    pygls creates its own workspace just before that handler, and offers no way to choose the class.
+    pygls creates its own workspace just before, and offers no choice of the class.
     """
     made = server.protocol.workspace
     documents = Documents(made.root_uri, made._sync_kind, tuple(made.folders.values()), made.position_encoding)
@@ -164,9 +155,7 @@ def install_documents(server: LanguageServer) -> Documents:
 
 
 def cursor_at(documents: Workspace, uri: str, position: types.Position) -> DocumentCursor:
-    """Return the cursor at a client's position.
-
-    In a notebook, the text before and after it includes the other cells.
+    """Return the cursor at a client's position; the text includes all cells of a notebook.
 
     Raise InvalidRequestError if the document is neither open nor a readable file.
     """
@@ -182,8 +171,8 @@ def cursor_at(documents: Workspace, uri: str, position: types.Position) -> Docum
 
 
 def split_lines(text: str) -> tuple[str, ...]:
-    """Return the lines of a text with their ends; the last one has none."""
-    if "\r" not in text:  # much faster, and nearly always the case
+    """Return the lines of a text with line endings; the last line has no line ending."""
+    if "\r" not in text:  # Much faster, and the usual case.
         *whole, last = text.split("\n")
         return (*[line + "\n" for line in whole], last)
     lines = _LINE.findall(text)
@@ -193,11 +182,11 @@ def split_lines(text: str) -> tuple[str, ...]:
 def _other_cells(
     documents: Workspace, notebook: types.NotebookDocument, current: TextDocument
 ) -> tuple[list[str], list[str]]:
-    """Return the texts of the cells above and below, as they would appear in a document of the current cell's language."""
+    """Return the texts of the cells above and below, for the current cell's language."""
     at = next(
         (index for index, cell in enumerate(notebook.cells) if unquote(cell.document) == unquote(current.uri)), None
     )
-    if at is None:  # removed from the notebook, and not closed yet
+    if at is None:  # Removed from the notebook but not closed yet.
         return [], []
     in_prose = notebook.cells[at].kind == types.NotebookCellKind.Markup
 
@@ -214,7 +203,10 @@ def _other_cells(
 
 
 def _convert_cell(current: TextDocument, in_prose: bool, cell: TextDocument, kind: types.NotebookCellKind | int) -> str:
-    """Return a cell's text: prose as a comment for code cells, code as a fenced block for prose cells; empty if neither works."""
+    """Return a cell's text: prose as comments for code, code as a fenced block for prose.
+
+    Return "" for a language without a known comment mark.
+    """
     if not cell.source.strip() or in_prose == (kind == types.NotebookCellKind.Markup):
         return cell.source
     if in_prose:

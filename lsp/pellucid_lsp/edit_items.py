@@ -1,4 +1,4 @@
-"""Builds what clients show of an edit elsewhere in a document: the range that it replaces, and the new text."""
+"""JSON about next edits for clients: replaced ranges and new texts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pellucid_lsp.documents import Documents
 from pellucid_lsp.inspection_json import range_json
 
 EDIT_ACCEPTED = "pellucid.editAccepted"
-"""The command that an editor runs after it has made an edit."""
+"""The command that an editor runs after an edit."""
 
 
 @dataclass(frozen=True, slots=True)
 class EditItem:
-    """An edit as a client makes it: ``text`` in place of a range of a version of a document."""
+    """An edit for a client: ``text`` replaces a range in a version of a document."""
 
     edit: NextEdit
     version: int | None
@@ -28,7 +28,7 @@ class EditItem:
     text: str
 
     def as_copilot_edit(self) -> dict[str, Any]:
-        """Return the edit as ``textDocument/copilotInlineEdit`` has it."""
+        """Return the edit for ``textDocument/copilotInlineEdit``."""
         return {
             "text": self.text,
             "textDocument": {"uri": self.edit.change.uri, "version": self.version},
@@ -37,7 +37,7 @@ class EditItem:
         }
 
     def as_own_edit(self) -> dict[str, Any]:
-        """Return the edit as ``pellucid/nextEdits`` has it, with its probability."""
+        """Return the edit for ``pellucid/nextEdits``."""
         return {
             "id": self.edit.id,
             "range": range_json(self.range),
@@ -48,7 +48,7 @@ class EditItem:
 
 
 def place_json(edit: NextEdit) -> dict[str, Any]:
-    """Return an edit of another document as ``pellucid/nextEditsElsewhere`` has it: with lines, not a range, as it may not be open."""
+    """Return an edit with lines, not a range, because the document may not be open."""
     return {"id": edit.id, **_change_json(edit.change), "probability": edit.probability, "logOdds": edit.log_odds}
 
 
@@ -59,7 +59,7 @@ def _change_json(change: Candidate) -> dict[str, Any]:
 def explanation_json(
     explanation: EditsExplanation, elsewhere: EditsExplanation | None, note: str | None
 ) -> dict[str, Any]:
-    """Return why edits were suggested or hidden as ``pellucid/explainEdits`` has it, those of other files last."""
+    """Return the result of ``pellucid/explainEdits``, with other files last."""
     return {
         "reason": explanation.reason if elsewhere is None else f"{explanation.reason} Other files: {elsewhere.reason}",
         "calibrationNote": note,
@@ -78,10 +78,6 @@ def explanation_json(
 
 
 def edit_item(edit: NextEdit, documents: Documents, line_end: str) -> EditItem:
-    """Return an edit of the present text of a document.
-
-    Whole lines are inserted and deleted with their ends.
-    """
     change = edit.change
     where, text = line_change(documents, change.uri, change.first, change.old, change.new, line_end)
     return EditItem(edit, documents.get_text_document(change.uri).version, where, text)
@@ -90,9 +86,9 @@ def edit_item(edit: NextEdit, documents: Documents, line_end: str) -> EditItem:
 def line_change(
     documents: Documents, uri: str, first: int, old: Sequence[str], new: Sequence[str], line_end: str
 ) -> tuple[types.Range, str]:
-    """Return the range and the text by which lines of a document are replaced.
+    """Return the range and the new text of a replacement of lines.
 
-    Those that are inserted or deleted have their ends.
+    Inserted and deleted lines include line endings.
     """
     lines = [line.rstrip("\r\n") for line in documents.get_text_document(uri).lines]
 
@@ -106,7 +102,7 @@ def line_change(
         where, text = types.Range(place(begin), place(end - 1, at_end=True)), "\n".join(new)
     elif end < len(lines):
         where, text = types.Range(place(begin), place(end)), "".join(line + "\n" for line in new)
-    else:  # at the end of a document whose last line has no end
+    else:  # At the end of the document, where the last line has no line ending.
         where, text = (
             types.Range(place(max(begin - 1, 0), at_end=begin > 0), place(end)),
             "".join("\n" + line for line in new),

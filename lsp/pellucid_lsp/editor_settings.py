@@ -1,4 +1,4 @@
-"""Defines the language server's settings, and reads them from the nested camelCase objects that editors send."""
+"""The language server's settings, read from the nested camelCase objects of editors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pellucid.completion.settings import CompletionSettings, ContextSettings, se
 from pellucid.errors import ConfigError
 
 SECTION = "pellucid"
-"""The section of our settings in clients."""
+"""The section of Pellucid's settings in clients."""
 
 
 class LogLevel(StrEnum):
-    """The least severe messages that are logged to stderr."""
+    """The minimum severity of messages logged to stderr."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -25,7 +25,7 @@ class LogLevel(StrEnum):
 
 
 class SurpriseMode(StrEnum):
-    """The occasions on which surprising words of the code are marked."""
+    """The occasions for marking surprising words of the code."""
 
     OFF = "off"
     ON_DEMAND = "onDemand"
@@ -34,14 +34,15 @@ class SurpriseMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The model server, and whether to start it."""
+    """The model server, and whether to start the server."""
 
     url: str = setting(
         "", "address of the model server; empty: the one in Pellucid's own settings, 127.0.0.1:8437 by default"
     )
     api_key: str = setting(
         "",
-        "API key of the model server; empty: the one in Pellucid's own settings, which is sent only to the address given there",
+        "API key of the model server; empty: the one in Pellucid's own settings, which is sent only to the address"
+        " given there",
     )
     start: bool = setting(True, "start `pellucid serve` if no server answers")
     idle_minutes: int = setting(
@@ -60,7 +61,8 @@ class EditorSettings:
     context: ContextSettings = field(default_factory=ContextSettings)
     next_edits: bool = setting(
         True,
-        "suggest edits after your last one, in editors that show edits: the same change elsewhere, and what a next-edit model proposes",
+        "suggest edits after your last one, in editors that show edits: the same change elsewhere, and what a next-edit"
+        " model proposes",
     )
     surprise: SurpriseMode = setting(
         SurpriseMode.ON_DEMAND,
@@ -81,21 +83,16 @@ class EditorSettings:
 
     @classmethod
     def read(cls, given: object, base: Self | None = None) -> Self:
-        """Return a client's settings.
+        """Return a client's settings; missing settings are taken from ``base`` (the defaults).
 
-        Those that it left out are taken from ``base``, which is the defaults by default.
-
-        Raise ConfigError, which names the first invalid setting.
+        Raise ConfigError with the name of the first invalid setting.
         """
         settings: Self = _read(base or cls(), given, SECTION, _refuse)
         return settings
 
     @classmethod
     def read_valid(cls, given: object, base: Self | None = None) -> tuple[Self, tuple[str, ...]]:
-        """Do as ``read``, but take invalid settings from ``base`` as well.
-
-        Return also one sentence for each of them.
-        """
+        """Return the valid settings over ``base``, and a sentence per invalid setting."""
         errors: list[str] = []
         settings: Self = _read(base or cls(), given, SECTION, lambda error: errors.append(str(error)))
         return settings, tuple(errors)
@@ -106,10 +103,7 @@ def _refuse(error: ConfigError) -> NoReturn:
 
 
 def _read(base: Any, given: object, path: str, refuse: Callable[[ConfigError], None]) -> Any:
-    """Return ``base`` with the given settings.
-
-    ``refuse`` is called with each error; if it returns, the setting is ignored.
-    """
+    """Return ``base`` with the given settings; ``refuse`` is called with each error."""
     if given is None:
         return base
     if not isinstance(given, Mapping):
@@ -121,17 +115,16 @@ def _read(base: Any, given: object, path: str, refuse: Callable[[ConfigError], N
         try:
             if name not in names:
                 raise ConfigError(f"{path}.{name} is not a setting of Pellucid: {_hint(f'{path}.{name}')}")
-            if value is not None:  # editors send null for settings that are not set
+            if value is not None:  # Editors send null for unset settings.
                 values[names[name]] = _field(base, names[name], value, f"{path}.{name}", refuse)
         except ConfigError as error:
             refuse(error)
     if isinstance(base, ServerSettings) and values.get("url", base.url) != base.url:
-        values = {"api_key": ""} | values  # the key belongs to the other address
+        values = {"api_key": ""} | values  # The key belongs to the other address.
     return replace(base, **values)
 
 
 def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[ConfigError], None]) -> Any:
-    """Return the checked value of a setting, or of a group of settings."""
     known = getattr(base, name)
     if is_dataclass(known) and not isinstance(known, type):
         return _read(known, value, path, refuse)
@@ -140,7 +133,7 @@ def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[Con
 
 
 def _hint(unknown: str) -> str:
-    """Suggest a setting for an unknown one: one with the same name in another group, or with a similar name."""
+    """Suggest a setting with the same name in another group, or with a similar name."""
     paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(EditorSettings)}
     similar = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
     close = [path for path, name in paths.items() if name in similar]
@@ -157,7 +150,7 @@ def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any
         if value in list(kind):
             return kind(value)
         raise ConfigError(f"{path} should be one of {', '.join(kind)}, not {value!r}.")
-    if kind is int and isinstance(value, float) and value.is_integer():  # Lua and Emacs may send integers as floats
+    if kind is int and isinstance(value, float) and value.is_integer():  # Lua and Emacs may send integers as floats.
         value = int(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         word = {bool: "true or false", int: "a whole number", str: "a string"}[kind]
@@ -171,13 +164,12 @@ def _value(kind: Any, value: object, path: str, rules: Mapping[str, Any]) -> Any
 
 
 def camel(name: str) -> str:
-    """Return the camelCase name that clients use."""
     first, *others = name.split("_")
     return first + "".join(map(str.capitalize, others))
 
 
 def settings_table() -> str:
-    """Return all settings as a Markdown table, for the documentation."""
+    """Return a Markdown table of all settings."""
     rows = [
         f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)
     ]
@@ -185,7 +177,6 @@ def settings_table() -> str:
 
 
 def _all(kind: type[Any], path: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """Yield every setting with its path in the section."""
     hints = get_type_hints(kind)
     for one in fields(kind):
         name = path + camel(one.name)

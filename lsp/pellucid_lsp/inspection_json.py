@@ -1,4 +1,4 @@
-"""Builds the results of our own requests as JSON, and the Markdown of a hover."""
+"""JSON results of the custom requests, and the Markdown of a hover."""
 
 from __future__ import annotations
 
@@ -22,16 +22,14 @@ OWN_SOURCE = "pellucid"
 """The source of the server's own diagnostics."""
 
 HOVER_ROWS = 40
-"""The most tokens in a hover. The editors' own views show all."""
+"""Maximum number of tokens in a hover; the editors' own views show all tokens."""
 
 VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\r": "␍", "\t": "⇥", "`": "\u02cb", "|": "¦"})
-"""Replaces characters in a token's text so that white space is visible and Markdown is not
-interpreted.
-"""
+"""Makes white space in a token's text visible and Markdown harmless."""
 
 
 def ranges_of(tokens: Sequence[Token], start: types.Position, codec: PositionCodec) -> Iterator[types.Range]:
-    """Yield the range of each token in the client's units; the first one begins at ``start``."""
+    """Yield the range of each token in the client's units, from ``start``."""
     line, character = start.line, start.character
     for token in tokens:
         begin = types.Position(line, character)
@@ -43,7 +41,7 @@ def ranges_of(tokens: Sequence[Token], start: types.Position, codec: PositionCod
 
 
 def tokens_report(tokens: Sequence[Token], start: types.Position | None, codec: PositionCodec) -> list[Json]:
-    """Return the JSON of tokens with their ranges; without a ``start``, the text is not in the document and ranges are None."""
+    """Return tokens with ranges, or without ranges if the text has no ``start`` in the document."""
     ranges = [None] * len(tokens) if start is None else [range_json(one) for one in ranges_of(tokens, start, codec)]
     return [record_of(token) | {"range": range} for token, range in zip(tokens, ranges, strict=True)]
 
@@ -51,7 +49,6 @@ def tokens_report(tokens: Sequence[Token], start: types.Position | None, codec: 
 def suggestion_report(
     suggestion: Suggestion, accepted: bool, start: types.Position | None, codec: PositionCodec
 ) -> Json:
-    """Return the JSON of a suggestion and its tokens."""
     return {
         "id": suggestion.id,
         "text": suggestion.text,
@@ -62,7 +59,6 @@ def suggestion_report(
 
 
 def explanation_report(explanation: Explanation, prompt_text: str | None) -> Json:
-    """Return the JSON of an explanation."""
     prompt, usage, verdict = explanation.prompt, explanation.usage, explanation.verdict
     return {
         "id": explanation.id,
@@ -94,7 +90,7 @@ def explanation_report(explanation: Explanation, prompt_text: str | None) -> Jso
 
 
 def hover_markdown(suggestion: Suggestion, at: int) -> str:
-    """Return Markdown tables of an accepted suggestion's tokens, and of the alternatives to the one at index ``at``."""
+    """Return tables of the suggestion's tokens and of alternatives to the token at index ``at``."""
     token = suggestion.tokens[at]
     lines = [
         f"**Pellucid** `{_shown(token.text)}` {_percent(token.constrained_logprob)}",
@@ -130,7 +126,6 @@ def _shown(text: str) -> str:
 
 
 def range_json(range: types.Range) -> Mapping[str, Any]:
-    """Return the JSON of a range."""
     return {"start": _position(range.start), "end": _position(range.end)}
 
 

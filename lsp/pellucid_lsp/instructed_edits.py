@@ -1,4 +1,4 @@
-"""Handles edits by instruction and explanations of code: our requests, and code actions with ready-made instructions."""
+"""Handlers of edits by instruction and explanations of code: requests and code actions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
 
 INSTRUCT, EXPLAIN_CODE = "pellucid.instruct", "pellucid.explainCode"
-"""The commands of the code actions.
-Their arguments: the document's URI, the first line, the line after the last one, the instruction.
+"""The commands of the code actions. Arguments: URI, first line, line after the last, instruction.
 """
 
 READY_MADE = ("Write a docstring", "Add type hints")
@@ -36,17 +35,14 @@ OFF = "The setting pellucid.instructedEdits is false."
 CHANGED = "The selected lines have changed meanwhile, so the edit was dropped: ask again."
 
 NUMBERS = count(1)
-"""Numbers for the ids of edits."""
 
 
 def register(server: Pellucid) -> None:
-    """Add the handlers to a server."""
-
     @server.own_request("pellucid/edit")
     async def edit(given: Any) -> Json:
         """Return the edit of a range by an instruction.
 
-        New lines are sent as progress if the client gave a token for it.
+        New lines are sent as progress if the client gave a token.
         """
         params = Params(given, "pellucid/edit")
         uri, range = _place(params)
@@ -56,12 +52,11 @@ def register(server: Pellucid) -> None:
 
     @server.own_request("pellucid/explainCode")
     async def explain(given: Any) -> Json:
-        """Return an explanation of the lines of a range."""
         return {"text": await _explain(server, *_place(Params(given, "pellucid/explainCode")))}
 
     @server.own_command(INSTRUCT)
     async def instruct(*arguments: Any) -> None:
-        """Edit lines by an instruction, and let the editor apply it: one undo takes it back."""
+        """Edit lines by an instruction. The editor applies the edit, with a single undo."""
         uri, first, last, instruction = _arguments(INSTRUCT, arguments, 4)
         made = await _edit(server, uri, _lines(first, last), instruction, None, None)
         if made.reason is not None:
@@ -75,14 +70,13 @@ def register(server: Pellucid) -> None:
 
     @server.own_command(EXPLAIN_CODE)
     async def explain_code(*arguments: Any) -> None:
-        """Show an explanation of lines as a message."""
         uri, first, end = _arguments(EXPLAIN_CODE, arguments, 3)
         text = await _explain(server, uri, _lines(first, end))
         server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {text}"))
 
 
 def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.CodeAction]:
-    """Return ready-made instructions for a selection, and one for each diagnostic of another source."""
+    """Return ready-made instructions for a selection and for diagnostics of other sources."""
     if not server.settings.instructed_edits or not server.session.enabled:
         return []
     return [*_for_diagnostics(params), *_for_selection(params)]
@@ -91,7 +85,7 @@ def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.Code
 async def _edit(
     server: Pellucid, uri: str, range: types.Range, instruction: str, seed: int | None, token: int | str | None
 ) -> InstructedEdit:
-    """Return an edit; one of lines that have changed meanwhile is dropped, with a sentence."""
+    """Return an edit, empty and with a reason if the lines have changed meanwhile."""
     await _require_on(server)
     query, cursor = _query(server, uri, range, instruction)
     version = server.documents.get_text_document(uri).version
@@ -114,10 +108,6 @@ async def _edit(
 
 
 async def _explain(server: Pellucid, uri: str, range: types.Range) -> str:
-    """Return an explanation of the lines of a range.
-
-    Raise InvalidRequestError if it holds no code.
-    """
     await _require_on(server)
     query, cursor = _query(server, uri, range, EXPLAIN, "explain")
     if not query.selection.strip():
@@ -126,7 +116,6 @@ async def _explain(server: Pellucid, uri: str, range: types.Range) -> str:
 
 
 async def _require_on(server: Pellucid) -> None:
-    """Raise InvalidRequestError if edits by instruction are switched off."""
     await server.settings_known.wait()
     if not server.settings.instructed_edits:
         raise InvalidRequestError(OFF)
@@ -135,9 +124,9 @@ async def _require_on(server: Pellucid) -> None:
 def _query(
     server: Pellucid, uri: str, range: types.Range, instruction: str, verb: str = "edit"
 ) -> tuple[EditQuery, DocumentCursor]:
-    """Return the query for a range of a document, and the cursor at its start.
+    """Return the query for a range, and the cursor at the start.
 
-    A newer one with its verb replaces it.
+    A newer query with the same verb replaces this query.
     """
     if uri not in server.documents.text_documents:
         raise InvalidRequestError(
@@ -147,26 +136,22 @@ def _query(
     if not end.before.startswith(start.before):
         raise InvalidRequestError("The range ends before it begins.", param="range")
     selection = end.before[len(start.before) :]
-    above = server.cursor_at(
-        uri, types.Position(0, 0)
-    ).before  # the cells above, in a notebook: lines are counted in the cell
+    # In a notebook, the cells above: lines are counted in the cell.
+    above = server.cursor_at(uri, types.Position(0, 0)).before
     before, after = start.before[len(above) :], server.text(uri)[len(end.before) - len(above) :]
     if (
         range.start.line >= len(server.documents.get_text_document(uri).lines)
         and not after
         and not before.endswith("\n")
     ):
-        before += "\n"  # below a last line that has no end
+        before += "\n"  # The range is below a last line without a line ending.
     terms = Terms(Priority.CHAT, key=f"lsp-{os.getpid()}:{verb}:{uri}")
     path = server.session.filename(uri)
     return EditQuery(before, selection, after, instruction, path=path, language=start.language, terms=terms), start
 
 
 def _same_lines(before: str, now: str, query: EditQuery) -> bool:
-    """Return whether the text up to the end of the selected lines is still what it was.
-
-    Changes below it do no harm.
-    """
+    """Return whether the text up to the end of the selected lines is unchanged."""
     selected = query.prefix + query.selection
     end = before.find("\n", len(selected))
     if end < 0:
@@ -175,14 +160,13 @@ def _same_lines(before: str, now: str, query: EditQuery) -> bool:
 
 
 def _dropped(query: EditQuery, made: InstructedEdit | None = None) -> InstructedEdit:
-    """Return an edit that changes nothing, because the document has changed."""
     if made is None:
         made = InstructedEdit(query.prefix.count("\n"), query.selection, query.selection, (), "\n", Usage())
     return replace(made, text=made.old, hunks=(), reason=CHANGED)
 
 
 def _workspace_edit(server: Pellucid, uri: str, made: InstructedEdit) -> types.WorkspaceEdit:
-    """Return an edit for the editor to apply: to this version of the document only, if the editor knows versions."""
+    """Return an edit, limited to this version if the editor supports versions."""
     end = server.line_end(uri)
     edits = [
         types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, end)) for one in made.hunks
@@ -195,7 +179,6 @@ def _workspace_edit(server: Pellucid, uri: str, made: InstructedEdit) -> types.W
 
 
 def _report(server: Pellucid, uri: str, made: InstructedEdit) -> Json:
-    """Return an edit as the result of ``pellucid/edit``."""
     codec, end = server.documents.position_codec, server.line_end(uri)
     hunks = []
     for hunk in made.hunks:
@@ -217,11 +200,9 @@ def _report(server: Pellucid, uri: str, made: InstructedEdit) -> Json:
 
 
 def _for_diagnostics(params: types.CodeActionParams) -> list[types.CodeAction]:
-    """Return an action for each of the first diagnostics, on its lines."""
     actions = []
-    others = [
-        one for one in params.context.diagnostics if one.source != OWN_SOURCE
-    ]  # marks of surprising code have their alternatives
+    # Marks of surprising code already have actions: the alternatives.
+    others = [one for one in params.context.diagnostics if one.source != OWN_SOURCE]
     for one in others[:MAX_DIAGNOSTICS]:
         message = one.message if isinstance(one.message, str) else one.message.value
         first, end = one.range.start.line, _end(one.range)
@@ -235,7 +216,6 @@ def _for_diagnostics(params: types.CodeActionParams) -> list[types.CodeAction]:
 
 
 def _for_selection(params: types.CodeActionParams) -> list[types.CodeAction]:
-    """Return the actions for a selection that is not empty."""
     if params.range.start == params.range.end:
         return []
     first, end = params.range.start.line, _end(params.range)
@@ -265,10 +245,7 @@ def _action(
 
 
 def _arguments(command: str, given: Sequence[Any], count: int) -> tuple[Any, ...]:
-    """Return a command's arguments.
-
-    Raise InvalidRequestError if they are not what its code action has.
-    """
+    """Return a command's arguments, or raise InvalidRequestError for invalid arguments."""
     kinds = (str, int, int, str)[:count]
     if len(given) != count or not all(isinstance(one, kind) for one, kind in zip(given, kinds, strict=True)):
         raise InvalidRequestError(
@@ -282,7 +259,7 @@ def _lines(first: int, end: int) -> types.Range:
 
 
 def _end(range: types.Range) -> int:
-    """Return the line after the last one of a range, which has at least one line."""
+    """Return the line after the last line of a range."""
     within = range.end.character > 0 or range.end.line == range.start.line
     return range.end.line + within
 
@@ -292,14 +269,12 @@ def _shortened(title: str) -> str:
 
 
 def _place(params: Params) -> tuple[str, types.Range]:
-    """Return the document and the range of a request."""
     document, range = (params.required(name, params.part(name)) for name in ("textDocument", "range"))
     start, end = (range.required(name, range.position(name)) for name in ("start", "end"))
     return document.required("uri", document.text("uri")), types.Range(start, end)
 
 
 def _token(given: Any) -> int | str | None:
-    """Return the token for partial results, a text or a number."""
     token = getattr(given, "partialResultToken", None)
     if token is not None and not isinstance(token, int | str):
         raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""Shows a progress bar in the editor while the model server starts, downloads a model or loads it."""
+"""A progress bar in the editor while the model server starts or loads a model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 Updates = asyncio.Queue[tuple[str, int | None] | None]
-"""The messages and percentages of one bar, in order; None ends it."""
+"""The messages and percentages of a bar, in order; `None` ends the bar."""
 
 log = logging.getLogger(__name__)
 
 
 class LoadingBar:
-    """A progress bar, for clients that support it."""
-
     def __init__(self, server: LanguageServer) -> None:
         self._server = server
         self._updates: Updates | None = None
@@ -26,7 +24,6 @@ class LoadingBar:
         self._refused = False
 
     def show(self, message: str, percent: float | None) -> None:
-        """Show a message and a percentage."""
         window = self._server.client_capabilities.window
         if self._refused or window is None or not window.work_done_progress:
             return
@@ -38,10 +35,7 @@ class LoadingBar:
         self._updates.put_nowait((message, None if percent is None else round(percent)))
 
     def hide(self) -> None:
-        """End the bar.
-
-        The next message gets a new one, even if the client has not shown this one yet.
-        """
+        """End the bar. The next message starts a new bar, even if this bar was never shown."""
         if self._updates is not None:
             self._updates.put_nowait(None)
             self._updates = None

@@ -1,7 +1,4 @@
-"""Notes how the user reacted to a suggestion that a client names by its id.
-
-An id that is no longer known is ignored.
-"""
+"""The user's reactions to suggestions, which clients name by id. Unknown ids are ignored."""
 
 from __future__ import annotations
 
@@ -13,20 +10,17 @@ from pellucid_lsp.suggestion_items import SURE
 
 
 def accept_all(server: Pellucid, *arguments: Any) -> None:
-    """Note that all of an item was accepted, whose command has these arguments.
-
-    The first is the id of its suggestion.
-    """
+    """Record the acceptance of a whole item, from the command's arguments (first: the id)."""
     suggestion = find_suggestion(server, arguments[0]) if arguments else None
     if suggestion is not None:
         server.session.accept(suggestion, len(suggestion.sure.text if SURE in arguments else suggestion.text))
 
 
 def accept_part(server: Pellucid, id: str | None, length: int | None, *, from_line_start: bool = False) -> None:
-    """Note that the first ``length`` UTF-16 code units of the text that an item inserts were accepted.
+    """Record the acceptance of the first ``length`` UTF-16 code units of an item's text.
 
-    That text includes the selected item of the menu or, ``from_line_start``, all that the line
-    holds before the cursor.
+    The text includes the selected menu item or, with ``from_line_start``, the line before the
+    cursor.
     """
     suggestion = find_suggestion(server, id)
     if suggestion is None or not length:
@@ -40,12 +34,11 @@ def accept_part(server: Pellucid, id: str | None, length: int | None, *, from_li
 
 
 def dismiss(server: Pellucid, id: str | None) -> None:
-    """Do not offer a suggestion again at its place."""
+    """Do not offer a suggestion again at the same place."""
     suggestion = find_suggestion(server, id)
     if suggestion is not None:
         server.session.dismiss(suggestion)
 
 
 def find_suggestion(server: Pellucid, id: object) -> Suggestion | None:
-    """Return the suggestion with this id, or None if there is none."""
     return server.session.recent.get(id) if isinstance(id, str) else None

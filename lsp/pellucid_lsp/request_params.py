@@ -1,4 +1,4 @@
-"""Reads the parameters of Pellucid's own methods, and turns errors into error responses."""
+"""Parameters of Pellucid's own methods, and conversion of errors into error responses."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class Params:
-    """The parameters of one of our own methods.
+    """The parameters of a custom method; each field is checked when read.
 
-    Fields may be missing or of any type until they are read.
+    The readers return `None` for a missing field, and raise InvalidRequestError for a wrong type.
     """
 
     def __init__(self, given: object, method: str) -> None:
@@ -26,43 +26,29 @@ class Params:
         self._method = method
 
     def text(self, name: str) -> str | None:
-        """Return a string, or None if the field is missing.
-
-        Raise InvalidRequestError for another type.
-        """
         value: str | None = self._field(name, str, "a string")
         return value
 
     def number(self, name: str) -> int | None:
-        """Return a whole number of 0 or more, or None if the field is missing.
-
-        Raise InvalidRequestError for anything else.
-        """
+        """Return a whole number of 0 or more."""
         value: int | None = self._field(name, int, "a whole number of 0 or more")
         if value is not None and value < 0:
             raise self.wrong(name, "a whole number of 0 or more")
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of strings.
-
-        Raise InvalidRequestError if the field is missing or anything else.
-        """
+        """Return a list of strings. Raise InvalidRequestError also for a missing field."""
         value = self.required(name, getattr(self._given, name, None))
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.wrong(name, "a list of strings")
         return value
 
     def part(self, name: str) -> Params | None:
-        """Return an object, or None if the field is missing."""
+        """Return an object as parameters."""
         value = getattr(self._given, name, None)
         return None if value is None else Params(value, f"{self._method}: {name}")
 
     def position(self, name: str) -> types.Position | None:
-        """Return a position, or None if the field is missing.
-
-        Raise InvalidRequestError for anything else.
-        """
         part = self.part(name)
         return (
             None
@@ -71,7 +57,7 @@ class Params:
         )
 
     def required(self, name: str, value: Any) -> Any:
-        """Return a value that was read. Raise InvalidRequestError if it is None."""
+        """Return a value, or raise InvalidRequestError for `None`."""
         if value is None:
             raise InvalidRequestError(f"{self._method} needs {name}.", param=name)
         return value
@@ -90,7 +76,7 @@ class Params:
 
 
 def with_error_responses(handler: Handler) -> Handler:
-    """Return a handler whose PellucidErrors become errors of the protocol with the same message."""
+    """Return a handler that raises PellucidErrors as errors of the protocol."""
     if asyncio.iscoroutinefunction(handler):
 
         @wraps(handler)
@@ -100,7 +86,7 @@ def with_error_responses(handler: Handler) -> Handler:
             except PellucidError as error:
                 raise _error(error) from error
 
-        return answer_later  # type: ignore[return-value]  # of the same signature
+        return answer_later  # type: ignore[return-value]  # Same signature.
 
     @wraps(handler)
     def answer(*arguments: Any) -> Any:
@@ -109,7 +95,7 @@ def with_error_responses(handler: Handler) -> Handler:
         except PellucidError as error:
             raise _error(error) from error
 
-    return answer  # type: ignore[return-value]  # of the same signature
+    return answer  # type: ignore[return-value]  # Same signature.
 
 
 def _error(error: PellucidError) -> JsonRpcException:

@@ -1,4 +1,4 @@
-"""Runs the language server's process, on stdin and stdout or on a local port."""
+"""The language server's process, on stdin and stdout or on a local port."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from pellucid_lsp.server import Pellucid
 
 CLEANUP_SECONDS = 5.0
-"""Time for running requests to clean up after the editor has exited."""
+"""Time limit for running requests after the editor has exited."""
 
 
 def run(tcp: int | None, *, copilot: bool = False) -> None:
-    """Serve one editor until it disconnects: in the language server protocol, or in that of the Copilot language server."""
-    gc.disable()  # imported objects are never garbage, and checking them takes a tenth of the time to start
+    """Serve one editor, in the standard or the Copilot protocol, until disconnected."""
+    gc.disable()  # Checking imported objects, which are never garbage, takes a tenth of the start time.
     if copilot:
         from pellucid_lsp.copilot.copilot_methods import create as create_copilot
 
@@ -31,7 +31,7 @@ def run(tcp: int | None, *, copilot: bool = False) -> None:
         server = create()
     gc.enable()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pygls").setLevel(logging.CRITICAL)  # the server logs its errors itself, in fewer words
+    logging.getLogger("pygls").setLevel(logging.CRITICAL)  # The server logs errors itself, more briefly.
     code = 0
     with suppress(KeyboardInterrupt):
         code = asyncio.run(_serve_stdio(server) if tcp is None else _serve_one(server, tcp))
@@ -40,7 +40,6 @@ def run(tcp: int | None, *, copilot: bool = False) -> None:
 
 
 async def _serve_stdio(server: Pellucid) -> int:
-    """Serve the editor that started this process, over stdio. Return the exit code."""
     from pygls.io_ import StdinAsyncReader, StdoutWriter
 
     with ThreadPoolExecutor(1) as thread:
@@ -49,10 +48,7 @@ async def _serve_stdio(server: Pellucid) -> int:
 
 
 async def _serve_one(server: Pellucid, port: int) -> int:
-    """Serve the first editor that connects to a local port, until it disconnects.
-
-    Refuse any other.
-    """
+    """Serve the first editor that connects to a local port; refuse further editors."""
     editor: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
         asyncio.get_running_loop().create_future()
     )
@@ -87,7 +83,7 @@ async def serve(server: Pellucid, reader: Any) -> int:
             protocol=server.protocol,
             error_handler=server.report_server_error,
         )
-    except SystemExit as end:  # raised by pygls at exit
+    except SystemExit as end:  # Raised by pygls at exit.
         return 1 if end.code else 0
     except ConnectionError as error:
         logging.getLogger(__name__).error("The connection to the editor broke: %s.", error)

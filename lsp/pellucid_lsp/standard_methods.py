@@ -1,7 +1,4 @@
-"""Handles the standard methods of the protocol.
-
-Each handler reads a message, asks the session, and builds the answer.
-"""
+"""Handlers of the protocol's standard methods."""
 
 from __future__ import annotations
 
@@ -18,13 +15,12 @@ from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
 TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
-"""The characters, in addition to letters, after which clients without ghost text request
-completions.
+"""Characters, in addition to letters, after which clients without ghost text request completions.
 """
 
 
 def create() -> Pellucid:
-    """Return a language server with all its handlers."""
+    """Return a language server with all handlers."""
     server = Pellucid()
     register(server)
     _register_inline_completion(server)
@@ -32,7 +28,7 @@ def create() -> Pellucid:
 
 
 def register(server: Pellucid) -> None:
-    """Add the handlers to a server, except that of inline completion, which depends on the dialect that clients speak."""
+    """Add the handlers except for inline completion, which depends on the client's dialect."""
     methods = (own_methods.register, instructed_edits.register, surprise_methods.register, code_actions.register)
     for add in (_register_lifecycle, _register_documents, *methods):
         add(server)
@@ -53,7 +49,7 @@ def _register_lifecycle(server: Pellucid) -> None:
 
     @server.feature(types.INITIALIZED)
     async def initialized(_: types.InitializedParams) -> None:
-        """Request the client's settings, and ask to be notified of changes."""
+        """Request the client's settings and notifications of changes."""
         try:
             await server.request_settings()
         finally:
@@ -63,33 +59,29 @@ def _register_lifecycle(server: Pellucid) -> None:
             change = types.Registration(
                 "pellucid-settings", types.WORKSPACE_DID_CHANGE_CONFIGURATION, {"section": SECTION}
             )
-            with suppress(
-                JsonRpcException
-            ):  # a client that refuses sends no changes, or sends them without registration
+            # A client that refuses sends no changes, or sends changes without registration.
+            with suppress(JsonRpcException):
                 await server.client_register_capability_async(types.RegistrationParams([change]))
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
-        """Apply changed settings."""
         await server.change_settings(params.settings)
         surprise_methods.forget_refused(server)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     async def did_change_workspace_folders(_: types.DidChangeWorkspaceFoldersParams) -> None:
-        """Apply the ignore files and the off switch of the new folders."""
         await server.apply_folders()
         surprise_methods.forget_refused(server)
 
     @server.feature(types.SHUTDOWN)
     async def shutdown(*_: Any) -> None:
-        """Cancel all work."""
         await server.aclose()
 
 
 def _register_documents(server: Pellucid) -> None:
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def did_open(params: types.DidOpenTextDocumentParams) -> None:
-        """Consider the document as context, and connect to the model server before the first request."""
+        """Offer the document as context, and connect to the model server early."""
         uri = params.text_document.uri
         server.opened_texts[uri] = server.text(uri)
         server.run_in_background(prepare(uri))
@@ -104,32 +96,29 @@ def _register_documents(server: Pellucid) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def did_change(params: types.DidChangeTextDocumentParams) -> None:
-        """Note where the document was edited."""
         server.note_changes(params)
         surprise_methods.follow(server, params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
-        """Cancel the document's requests."""
         server.opened_texts.pop(params.text_document.uri, None)
         server.session.note_closed(params.text_document.uri)
         surprise_methods.close(server, params.text_document.uri)
 
     @server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
     def notebook_did_close(params: types.DidCloseNotebookDocumentParams) -> None:
-        """Cancel the requests of the notebook's cells."""
         for cell in params.cell_text_documents:
             server.session.note_closed(cell.uri)
 
     @server.feature("textDocument/didFocus")
     def did_focus(params: Any) -> None:
-        """Ignore the notification, which clients of GitHub's server send: requests for suggestions show where the cursor is."""
+        """Ignore this notification of GitHub's clients: requests show the cursor."""
 
 
 def _register_inline_completion(server: Pellucid) -> None:
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
-        """Return suggestions as ghost text: one while the user types, several if invoked by hand."""
+        """Return ghost text: a suggestion while the user types, several if invoked by hand."""
         uri, context = params.text_document.uri, params.context
         selected = context.selected_completion_info
         invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked

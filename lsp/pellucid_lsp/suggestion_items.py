@@ -1,4 +1,4 @@
-"""Builds the items that clients show: of inline completion, and of the completion menu."""
+"""Items of inline completion and of the completion menu."""
 
 from __future__ import annotations
 
@@ -11,30 +11,27 @@ from pellucid.completion.trust.threshold_gate import measure
 
 TITLE = "Pellucid: accepted"
 ACCEPTED = "pellucid.accepted"
-"""The command that an editor runs after it has inserted a suggestion."""
+"""The command that an editor runs after inserting a suggestion."""
 
 PARTIAL = "partial"
-"""The second argument of that command, if the item is only the beginning of a suggestion."""
+"""The second argument for an item with only the beginning of a suggestion."""
 
 SURE = "sure"
-"""The second argument, if the item is the sure beginning of a suggestion that has a doubtful rest."""
+"""The second argument for the sure beginning of a suggestion with a doubtful rest."""
 
 DOUBTFUL = "doubtful"
-"""The second argument, if the item has a doubtful rest.
-The third is the length of its sure beginning in UTF-16 code units.
+"""The second argument for an item with a doubtful rest; the third is the sure length in UTF-16 code
+units.
 """
 
 LABEL_CHARACTERS = 60
-"""Characters of a suggestion's first line that a completion menu shows."""
+"""Maximum length of a label in the completion menu."""
 
 
 def inline_item(
     suggestion: Suggestion, selected: types.SelectedCompletionInfo | None, line_end: str
 ) -> types.InlineCompletionItem:
-    """Return an item of ghost text.
-
-    If an item of the menu is selected, the text includes that item's.
-    """
+    """Return an item of ghost text, including the text of a selected menu item."""
     text = suggestion.text.replace("\n", line_end)
     here = types.Position(*suggestion.cursor.position)
     where = types.Range(here, here)
@@ -50,7 +47,7 @@ def inline_item(
 def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.CompletionItem:
     """Return an item of the completion menu, without a doubtful rest.
 
-    It replaces the word before the cursor, whose width is ``units``.
+    The item replaces the word before the cursor; ``units`` is the word's width.
     """
     arguments = [suggestion.id, SURE] if suggestion.doubtful else [suggestion.id]
     suggestion = suggestion.sure
@@ -66,7 +63,7 @@ def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.
         detail=f"Pellucid, {probability:.0%} per token",
         documentation=types.MarkupContent(types.MarkupKind.PlainText, suggestion.cursor.left + suggestion.text),
         filter_text=(word + suggestion.text).partition("\n")[0],
-        sort_text="\uffff",  # below the items of the language's own server, which are certain
+        sort_text="\uffff",  # Below the certain items of the language's own server.
         text_edit=types.TextEdit(
             types.Range(types.Position(line, character - units), types.Position(line, character)), text
         ),
@@ -75,8 +72,7 @@ def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.
 
 
 def word_before(cursor: DocumentCursor) -> str:
-    """Return the word that ends at the cursor."""
-    found = re.match(r"\w*", cursor.left[::-1])  # reversed: otherwise every word of the line would be tried
+    found = re.match(r"\w*", cursor.left[::-1])  # Reversed, because a forward search would try every word.
     assert found is not None, "it may be empty"
     return found.group()[::-1]
 

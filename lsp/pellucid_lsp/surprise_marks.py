@@ -1,4 +1,4 @@
-"""Holds the marks that are shown in documents, follows them as the text changes, and builds what clients show of them."""
+"""Marks of surprising words, and their representations for clients."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ CODE = "surprise"
 """The code of the diagnostics."""
 
 LEAST_PROBABILITY = 0.01
-"""The least probability of an alternative that a code action offers."""
+"""Minimum probability of an alternative in a code action."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedText:
-    """The marks in a text, whose lines end with a line feed, and their ranges in a client's units."""
+    r"""The marks in a text with ``\n`` line endings, and their ranges in a client's units."""
 
     text: str
     marks: tuple[Mark, ...]
     codec: PositionCodec
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the marks as the result of ``pellucid/surprise`` has them."""
+        """Return the marks for ``pellucid/surprise``."""
         return [
             {
                 "range": range_json(self.range_of(mark.begin, mark.end)),
@@ -45,11 +45,9 @@ class MarkedText:
         ]
 
     def diagnostics(self) -> list[types.Diagnostic]:
-        """Return the marks as hints."""
         return [self._diagnostic(mark) for mark in self.marks]
 
     def actions(self, uri: str, selected: types.Range) -> list[types.CodeAction]:
-        """Return one action for each alternative to the marks in a range."""
         return [
             types.CodeAction(
                 title=self._title(mark, one),
@@ -64,11 +62,10 @@ class MarkedText:
         ]
 
     def range_of(self, begin: int, end: int) -> types.Range:
-        """Return the range between two offsets."""
         return types.Range(self._position(begin), self._position(end))
 
     def changed(self, text: str) -> MarkedText:
-        """Return the marks that are left after the text became this one: those whose lines, and their alternatives' lines, are the same."""
+        """Keep the marks on lines that are unchanged, for the word and all alternatives."""
         old, new = self.text.split("\n"), text.split("\n")
         same = _equal(old, new)
         tail = _equal(old[same:][::-1], new[same:][::-1])
@@ -104,7 +101,7 @@ class MarkedText:
 
 
 def _equal(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many lines at the beginning are equal."""
+    """Return the number of equal lines at the beginning."""
     return next(
         (index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its),
         min(len(one), len(other)),

@@ -1,4 +1,4 @@
-"""Handles the methods and commands that mark surprising code: the request, hints, their code actions, and reading on save."""
+"""Handlers that mark surprising code: request, hints, code actions, and marking on save."""
 
 from __future__ import annotations
 
@@ -18,34 +18,31 @@ from pellucid_lsp.server import Pellucid
 if TYPE_CHECKING:
     from pellucid_lsp.surprise_marks import MarkedText
 
-REPLACED = "The search was cancelled: the document or a setting has changed, the marks were cleared, or another search has begun."
+REPLACED = (
+    "The search was cancelled: the document or a setting has changed, the marks were cleared, "
+    "or another search has begun."
+)
 
 
 def register(server: Pellucid) -> None:
-    """Add the handlers to a server."""
-
     @server.own_request("pellucid/surprise")
     async def surprise(given: Any) -> Json:
-        """Return the words of a document or a range that do not fit."""
         marked, message = await _search(server, Params(given, "pellucid/surprise"))
         return {"marks": marked.as_json(), "message": message}
 
     @server.own_command("pellucid.showSurprise")
     async def show(*arguments: Any) -> Json:
-        """Show the words of a document or a range that do not fit, as hints.
-
-        Return their number and a sentence.
-        """
+        """Show surprising words as hints. Return the number and a sentence."""
         return await _show(server, _params(arguments, "pellucid.showSurprise"))
 
     @server.own_command("pellucid.showSurpriseInChanges")
     async def show_in_changes(*arguments: Any) -> Json:
-        """Do the same for the lines of a document that differ from its last commit."""
+        """Show surprising words in lines that differ from the last commit."""
         return await _show(server, _params(arguments, "pellucid.showSurpriseInChanges"), only_changes=True)
 
     @server.own_command("pellucid.clearSurprise")
     def clear(*arguments: Any) -> None:
-        """Show no marks any more: in one document, or in all of them."""
+        """Remove the marks of a document (default: all documents)."""
         uri = _uri(_params(arguments, "pellucid.clearSurprise")) if arguments else None
         server.session.cancel_surprises(uri)
         for one in list(server.session.marked) if uri is None else [uri]:
@@ -53,7 +50,7 @@ def register(server: Pellucid) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
     def did_save(params: types.DidSaveTextDocumentParams) -> None:
-        """Mark the lines that differ from the last commit, if the user wants that and the file is in a worktree of git."""
+        """Mark the lines that differ from the last commit, if the setting and git permit."""
         if server.settings.surprise is SurpriseMode.ON_SAVE:
             server.run_in_background(_show_saved(server, params.text_document.uri))
 
@@ -65,7 +62,7 @@ def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.Code
 
 
 def follow(server: Pellucid, uri: str) -> None:
-    """Cancel a document's search as its text has changed, and show only the marks that are still right."""
+    """After a change of a document, cancel the search and remove outdated marks."""
     server.session.cancel_surprises(uri)
     marked = server.session.marked.get(uri)
     if marked is not None:
@@ -74,13 +71,12 @@ def follow(server: Pellucid, uri: str) -> None:
 
 
 def close(server: Pellucid, uri: str) -> None:
-    """Forget a document that was closed."""
     server.session.cancel_surprises(uri)
     _forget(server, uri)
 
 
 def forget_refused(server: Pellucid) -> None:
-    """Show no marks any more in documents that must not be searched now, after a change of settings, folders or the off switch."""
+    """Remove marks from documents that must no longer be searched."""
     for uri in list(server.session.marked):
         if server.settings.surprise is SurpriseMode.OFF or not server.session.may_search(
             server.cursor_at(uri, types.Position(0, 0))
@@ -113,8 +109,8 @@ async def _show_saved(server: Pellucid, uri: str) -> None:
 
 
 async def _search(server: Pellucid, params: Params, *, only_changes: bool = False) -> tuple[MarkedText, str]:
-    """Return the marks of what the parameters name, and a sentence about them."""
-    from pellucid_lsp.surprise_marks import MarkedText  # here, as the session is also imported only when it is needed
+    """Return the marks, and a sentence about the marks."""
+    from pellucid_lsp.surprise_marks import MarkedText  # Imported late, like the session.
 
     await server.settings_known.wait()
     uri, limit, path = _uri(params), params.number("limit"), None
@@ -158,7 +154,7 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
 
 
 class _ReplacedError(InvalidRequestError):
-    """A search that was cancelled."""
+    """A cancelled search."""
 
 
 def _count(marks: int) -> str:
@@ -182,7 +178,6 @@ def _forget(server: Pellucid, uri: str) -> None:
 
 
 def _uri(params: Params) -> str:
-    """Return the URI of the document that parameters name."""
     uri: str = params.required(
         "textDocument.uri", params.required("textDocument", params.part("textDocument")).text("uri")
     )
@@ -190,7 +185,7 @@ def _uri(params: Params) -> str:
 
 
 def _params(arguments: Any, command: str) -> Params:
-    """Return the parameters of a command, which are its only argument."""
+    """Return the parameters of a command: the only argument."""
     if len(arguments) != 1 or not isinstance(arguments[0], dict):
         raise InvalidRequestError(f"{command} needs one argument, an object with a textDocument.")
     return Params(json.loads(json.dumps(arguments[0]), object_hook=lambda given: SimpleNamespace(**given)), command)

@@ -1,4 +1,4 @@
-"""Extends pygls' protocol: messages that it cannot read get an error response, and lone surrogates are replaced."""
+"""A pygls protocol that answers unreadable requests with errors and replaces lone surrogates."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.protocol import LanguageServerProtocol
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a character that takes two code units in UTF-16."""
+"""Half of a character with two UTF-16 code units."""
 
 
 class Protocol(LanguageServerProtocol):
-    """Accepts messages of unknown methods without params, as JSON-RPC allows, and answers requests that it cannot read."""
+    """A protocol that accepts unknown methods without params, as JSON-RPC allows."""
 
     def structure_message(self, data: dict[str, Any]) -> Any:
-        """Return the message in a JSON object.
-
-        A request that cannot be read gets an error response, because its sender waits.
-        """
+        """Return a message; an unreadable request gets an error, because the sender waits."""
         data = {_whole(name): _whole(value) for name, value in data.items()}
         if "jsonrpc" not in data:
-            return data  # a nested object
+            return data  # A nested object.
         if "method" in data and "params" not in data and self.get_message_type(data["method"]) is None:
             data = {**data, "params": None}
         try:
@@ -30,17 +27,19 @@ class Protocol(LanguageServerProtocol):
         except JsonRpcException:
             if "id" in data and "method" in data:
                 wrong = JsonRpcInvalidParams(
-                    message=f"The parameters of {data['method']} do not follow the protocol: correct the client's request."
+                    message=(
+                        f"The parameters of {data['method']} do not follow the protocol: correct the client's request."
+                    )
                 )
                 self._send_response(data["id"], error=wrong.to_response_error())
             raise
 
 
 def _whole(value: Any) -> Any:
-    r"""Replace lone surrogates, which JSON may contain as ``"\ud800"``: no file, model or client accepts them.
+    r"""Replace lone surrogates, which no file, model or client accepts.
 
-    The replacement character has the same width in UTF-16, so positions stay valid. Nested objects
-    were read before.
+    JSON may contain ``"\ud800"``. The replacement has the same UTF-16 width, so positions stay
+    valid. Nested objects were processed before.
     """
     if isinstance(value, list):
         return [_whole(item) for item in value]
