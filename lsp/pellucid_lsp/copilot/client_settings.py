@@ -1,4 +1,4 @@
-"""Reads the settings that clients of the Copilot language server send, as far as they mean something here."""
+"""The relevant settings from clients of the Copilot language server."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from pellucid_lsp.editor_settings import EditorSettings
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Settings with the names of the Copilot language server.
-
-    All others, such as proxies and telemetry, have no meaning here.
-    """
+    """Settings with Copilot's names. Other settings, such as proxies and telemetry, are ignored."""
 
     automatic: bool = True
-    """``enableAutoCompletions``: false leaves only the suggestions that are requested by hand."""
+    """``enableAutoCompletions``: if false, suggestions are only requested by hand."""
     languages_off: tuple[str, ...] = ()
     """``disabledLanguages``."""
     model: str = ""
-    """``github.copilot.selectedCompletionModel``: a model that ``copilot/models`` lists."""
+    """``github.copilot.selectedCompletionModel``: a name from ``copilot/models``."""
 
     def updated(self, given: object) -> Self:
-        """Return the settings after a notification.
-
-        Those that it omits, or that are of a wrong type, stay as they are.
-        """
+        """Return the settings after a notification; missing and invalid settings stay unchanged."""
         automatic, languages = _at(given, "enableAutoCompletions"), _at(given, "disabledLanguages")
         model = _at(given, "github", "copilot", "selectedCompletionModel")
         return replace(
@@ -37,17 +31,13 @@ class ClientSettings:
         )
 
     def added_to(self, settings: EditorSettings, model: str) -> EditorSettings:
-        """Return Pellucid's settings with these.
-
-        ``model`` is the selected one if the model server has it, else empty.
-        """
+        """Return Pellucid's settings with these settings; an empty ``model`` changes nothing."""
         off = dict.fromkeys((*settings.completion.languages_off, *self.languages_off))
         completion = replace(settings.completion, languages_off=tuple(off))
         return replace(settings, completion=completion, model=model or settings.model)
 
 
 def _at(given: object, *names: str) -> Any:
-    """Return the value at a path of names, or None."""
     for name in names:
         given = given.get(name) if isinstance(given, dict) else None
     return given

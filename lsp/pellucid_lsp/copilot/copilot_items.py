@@ -1,4 +1,4 @@
-"""Builds the items that clients of the Copilot language server show, in its present and in its former shape."""
+"""Items for clients of the Copilot language server, in the current and the former format."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from pellucid_lsp.copilot.copilot_server import CopilotServer
 from pellucid_lsp.suggestion_items import inline_item
 
 ACCEPTED = "github.copilot.didAcceptCompletionItem"
-"""The command that a client runs after it has inserted a suggestion."""
+"""The command that a client runs after inserting a suggestion."""
 
 
 def present_item(
     server: CopilotServer, suggestion: Suggestion, selected: types.SelectedCompletionInfo | None
 ) -> types.InlineCompletionItem:
-    """Return an item of ``textDocument/inlineCompletion``."""
     item = inline_item(suggestion, selected, server.line_end(suggestion.cursor.uri))
     command = types.Command(title="Pellucid: accepted", command=ACCEPTED, arguments=[suggestion.id])
     return types.InlineCompletionItem(insert_text=item.insert_text, range=item.range, command=command)
 
 
 def former_item(server: CopilotServer, suggestion: Suggestion) -> dict[str, Any]:
-    """Return an item of ``getCompletions``. Its text replaces the whole line.
+    """Return an item of ``getCompletions``, with text for the whole line.
 
-    Clients remove the end of the text where the line has it already: as both end with the rest of
-    the line, exactly that is removed.
+    Clients remove a common ending of the text and the line: exactly the rest of the line.
     """
     uri = suggestion.cursor.uri
     document, codec = server.documents.get_text_document(uri), server.documents.position_codec

@@ -1,4 +1,4 @@
-"""Handles the methods of the Copilot language server that are about suggestions: requests, reactions and panels."""
+"""Handlers of the Copilot language server's methods about suggestions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ Json = dict[str, Any]
 
 
 def create() -> CopilotServer:
-    """Return a language server for clients of the Copilot language server.
-
-    It has Pellucid's own methods as well.
-    """
+    """Return a language server for Copilot's clients."""
     server = CopilotServer()
     for register in (
         standard_methods.register,
@@ -39,7 +36,6 @@ def create() -> CopilotServer:
 def _register_requests(server: CopilotServer) -> None:
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
-        """Return suggestions: one while the user types, several if invoked by hand."""
         selected = params.context.selected_completion_info
         invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         suggestions = await server.suggestions(params.text_document.uri, params.position, selected, invoked)
@@ -47,7 +43,6 @@ def _register_requests(server: CopilotServer) -> None:
 
     @server.own_request("getCompletions")
     async def get_completions(given: Any) -> Json:
-        """Return the suggestion while the user types."""
         params = Params(given, "getCompletions")
         uri, position = _place(params)
         with server.automatic_request((uri, position.line, position.character)):
@@ -57,8 +52,8 @@ def _register_requests(server: CopilotServer) -> None:
     async def get_completions_cycling(given: Any) -> Json:
         """Return several suggestions.
 
-        LSP-copilot sends both requests whenever the user pauses: the second one then has the answer
-        of the first, as no one asked for more.
+        LSP-copilot sends both requests at each pause of the user. The second request then gets the
+        answer of the first, because the user has not asked for more.
         """
         params = Params(given, "getCompletionsCycling")
         uri, position = _place(params)
@@ -69,12 +64,11 @@ def _register_requests(server: CopilotServer) -> None:
 def _register_reactions(server: CopilotServer) -> None:
     @server.own_request("notifyShown")
     def notify_shown(_: Any) -> str:
-        """Confirm the request: suggestions are treated alike whether they were shown or not."""
+        """Confirm only: shown and unshown suggestions are treated alike."""
         return "OK"
 
     @server.own_request("notifyAccepted")
     def notify_accepted(given: Any) -> str:
-        """Note that a suggestion was accepted, or the first part of the text of its item."""
         params = Params(given, "notifyAccepted")
         id, length = params.text("uuid"), params.number("acceptedLength")
         if length is None:
@@ -85,19 +79,17 @@ def _register_reactions(server: CopilotServer) -> None:
 
     @server.own_request("notifyRejected")
     def notify_rejected(given: Any) -> str:
-        """Do not offer the suggestions here again."""
         for id in Params(given, "notifyRejected").texts("uuids"):
             dismiss(server, id)
         return "OK"
 
     @server.own_command(ACCEPTED)
     def accepted(*arguments: Any) -> None:
-        """Note that all of a suggestion was accepted."""
         accept_all(server, *arguments)
 
     @server.feature(COMMAND_NOTIFICATION)
     async def execute_command(given: Any) -> None:
-        """Run a command whose result the client does not want."""
+        """Run a command without returning the result."""
         params = Params(given, types.WORKSPACE_EXECUTE_COMMAND)
         command = server.protocol.fm.commands.get(params.text("command") or "")
         if command is not None:
@@ -109,7 +101,7 @@ def _register_reactions(server: CopilotServer) -> None:
 def _register_edits(server: CopilotServer) -> None:
     @server.own_request("textDocument/copilotInlineEdit")
     async def copilot_inline_edit(given: Any) -> Json:
-        """Return the edits that may come next; none if the document has another version."""
+        """Return the likely next edits, or no edits for another version of the document."""
         params = Params(given, "textDocument/copilotInlineEdit")
         document: Params = params.required("textDocument", params.part("textDocument"))
         uri = document.required("uri", document.text("uri"))
@@ -119,22 +111,22 @@ def _register_edits(server: CopilotServer) -> None:
 
     @server.own_request("textDocument/copilotPanelCompletion")
     def copilot_panel_completion(_: Any) -> Json:
-        """Return no items: several suggestions are requested by hand at the cursor."""
+        """Return no items: users request several suggestions at the cursor."""
         return {"items": []}
 
     @server.own_request("getPanelCompletions")
     def get_panel_completions(given: Any) -> Json:
-        """Return that no suggestions for the panel will follow, and then report their end, which panels wait for."""
+        """Announce 0 suggestions, then report the end, because panels wait for the end."""
         panel = Params(given, "getPanelCompletions").text("panelId")
         done = {"panelId": panel, "status": "OK"}
-        asyncio.get_running_loop().call_soon(server.protocol.notify, "PanelSolutionsDone", done)  # after the answer
+        asyncio.get_running_loop().call_soon(server.protocol.notify, "PanelSolutionsDone", done)  # After the answer.
         return {"solutionCountTarget": 0}
 
 
 async def _completions(
     server: CopilotServer, params: Params, uri: str, position: types.Position, invoked: bool
 ) -> Json:
-    """Return the result of a request for suggestions in the former shape; an empty one if the document has another version."""
+    """Return suggestions in the former format, empty for another version."""
     document = _document(params)
     if not await server.has_version(uri, document.number("version"), document.text("source")):
         return {"completions": []}
@@ -143,7 +135,6 @@ async def _completions(
 
 
 def _place(params: Params) -> tuple[str, types.Position]:
-    """Return the document and the position of a request."""
     document = _document(params)
     position: Params = document.required("position", document.part("position"))
     line, character = (position.required(name, position.number(name)) for name in ("line", "character"))

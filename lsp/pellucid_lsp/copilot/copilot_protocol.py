@@ -1,4 +1,4 @@
-"""Reads the messages of clients of the Copilot language server, which stray from the protocol in four ways."""
+"""The message format of Copilot clients, with four deviations from the protocol."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from lsprotocol import types
 from pellucid_lsp.tolerant_protocol import Protocol
 
 COMMAND_NOTIFICATION = "pellucid/executeCommand"
-"""The name under which a command that was sent as a notification is handled: the protocol knows it
-only as a request.
-"""
+"""The internal name of a command sent as a notification; the protocol has only a request."""
 
 
 class CopilotProtocol(Protocol):
-    """Accepts null as parameters, commands sent as notifications, and UTF-16 positions whatever was negotiated.
+    """A protocol that accepts null as parameters, and commands as notifications.
 
-    Unknown fields, such as the ``_`` that copilot.lua adds to all parameters, are ignored as
-    always.
+    Positions are always in UTF-16, whatever was negotiated. Unknown fields, for example the ``_``
+    from copilot.lua, are ignored.
     """
 
     def structure_message(self, data: dict[str, Any]) -> Any:
-        """Return the message in a JSON object."""
         if "jsonrpc" in data and "method" in data:
             data = dict(data)
             if data.get("params") is None and self.get_message_type(data["method"]) is not None:
@@ -35,7 +32,7 @@ class CopilotProtocol(Protocol):
 
 
 def _count_in_utf16(params: Any) -> None:
-    """Remove the encodings that a client offers: copilot.lua, for example, offers all, but always counts in UTF-16."""
+    """Remove the offered encodings: copilot.lua, for example, offers all but always uses UTF-16."""
     capabilities = params.get("capabilities") if isinstance(params, dict) else None
     general = capabilities.get("general") if isinstance(capabilities, dict) else None
     if isinstance(general, dict):

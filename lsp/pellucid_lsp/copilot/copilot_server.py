@@ -1,4 +1,4 @@
-"""Defines the language server of an editor whose plugin speaks the Copilot language server's protocol."""
+"""The language server of an editor with a plugin for the Copilot language server."""
 
 from __future__ import annotations
 
@@ -19,17 +19,14 @@ from pellucid_lsp.editor_settings import SECTION, EditorSettings
 from pellucid_lsp.server import LOADING, NEOVIM, Pellucid
 
 VERSION_SECONDS = 0.1
-"""How long a request waits for the version of the document that it names."""
+"""Maximum wait for the document's version that a request names."""
 
 Place = tuple[str, int, int]
 """A URI, a line and a character."""
 
 
 class CopilotServer(Pellucid):
-    """The language server of one editor with a plugin for the Copilot language server.
-
-    Pellucid's own settings are under ``pellucid``.
-    """
+    """The language server of a Copilot client. Pellucid's own settings are under ``pellucid``."""
 
     protocol_class = CopilotProtocol
 
@@ -38,38 +35,35 @@ class CopilotServer(Pellucid):
         self.client_settings = ClientSettings()
         self._own_settings: object = None
         self._model = ""
-        """The model that the client selected, if the model server has it."""
+        """The client's selected model, if the model server has the model."""
         self._looked_up = ""
         self._running = 0
         self._automatic: Counter[Place] = Counter()
         self._shown_state: dict[str, Any] = {}
         self._changed = asyncio.Event()
-        """Set, and replaced, whenever a document changes."""
+        """Set, and replaced, at each change of a document."""
 
     @property
     def user(self) -> str:
-        """The name that clients show as that of a user who is signed in: there are no accounts here.
+        """The displayed name of a signed-in user, because there are no accounts.
 
-        It is empty for Sublime Text, whose plugin would download the picture of a GitHub user with
-        this name.
+        Empty for Sublime Text, because the plugin would download the picture of the GitHub user
+        "local".
         """
         return "" if self.client_name.startswith("Sublime Text") else "local"
 
     def needs_menu(self, client: types.ClientCapabilities) -> bool:
-        """Return whether the menu is switched on: these clients draw ghost text even if they do not say so."""
+        """Return the menu setting: these clients draw ghost text without saying so."""
         return super().needs_menu(types.ClientCapabilities(text_document=_GHOST_TEXT))
 
     async def apply_initial_settings(self, params: types.InitializeParams) -> None:
-        """Apply the settings under ``pellucid``.
-
-        The others, such as ``editorInfo``, belong to the client's protocol.
-        """
+        """Apply only the settings under ``pellucid``; the rest is the client's."""
         options = params.initialization_options
         await self.apply_settings(options.get(SECTION) if isinstance(options, dict) else None)
         self.initial_settings, self._own_settings = self.settings, None
 
     async def change_settings(self, given: object) -> None:
-        """Apply changed settings, the client's and our own. Some clients send them in parts."""
+        """Apply changed settings. Some clients send only parts."""
         self.client_settings = self.client_settings.updated(given)
         if not await self.request_settings():
             await self.apply_settings(
@@ -77,7 +71,6 @@ class CopilotServer(Pellucid):
             )
 
     def read_settings(self, given: object) -> tuple[EditorSettings, tuple[str, ...]]:
-        """Return our own settings with those of the client, and one sentence for each invalid one."""
         self._own_settings = given
         settings, errors = super().read_settings(given)
         return self.client_settings.added_to(settings, self._model), errors
@@ -91,7 +84,7 @@ class CopilotServer(Pellucid):
         *,
         parts: bool = False,
     ) -> list[Suggestion]:
-        """Return the suggestions at a position. The client is notified that the server is busy."""
+        """Return the suggestions at a position, and show the server as busy meanwhile."""
         if not (invoked or self.client_settings.automatic):
             return []
         await self.settings_known.wait()
@@ -106,24 +99,23 @@ class CopilotServer(Pellucid):
 
     @contextmanager
     def automatic_request(self, place: Place) -> Iterator[None]:
-        """Note for its duration that a request for the suggestion at a place runs."""
         self._automatic[place] += 1
         try:
             yield
         finally:
             self._automatic[place] -= 1
-            self._automatic += Counter()  # without those of 0
+            self._automatic += Counter()  # Removes counts of 0.
 
     def is_requested(self, place: Place) -> bool:
-        """Return whether a request for the suggestion at a place runs."""
+        """Return whether an automatic request is running at a place."""
         return self._automatic[place] > 0
 
     async def has_version(self, uri: str, version: int | None, text: str | None) -> bool:
-        """Return whether a document is in the version that a request names; wait a moment for it.
+        """Wait briefly for the version of a document, and return whether the version is there.
 
-        If the request also brings the text, that decides. Neovim sends all changes before a
-        request, and raises the version for other reasons as well: for it there is nothing to wait
-        for.
+        A ``text`` in the request decides instead of the version. For Neovim there is no wait,
+        because Neovim sends all changes before a request and raises the version for other reasons
+        as well.
         """
         if version is None or self.client_name == NEOVIM:
             return True
@@ -134,15 +126,14 @@ class CopilotServer(Pellucid):
         return self._is_current(uri, version, text)
 
     def note_changes(self, params: types.DidChangeTextDocumentParams) -> None:
-        """Note where a document was edited, and wake the requests that wait for it."""
         super().note_changes(params)
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def cards(self) -> list[ModelCard]:
-        """Return the models of the model server.
+        """Return the models.
 
-        Raise UnavailableError if it cannot be reached, or if suggestions are off.
+        Raise UnavailableError if the server cannot be reached or suggestions are off.
         """
         await self.settings_known.wait()
         if not self.session.enabled:
@@ -156,7 +147,6 @@ class CopilotServer(Pellucid):
             raise
 
     def show_status(self) -> None:
-        """Send the state of the model server to the client if it has changed."""
         super().show_status()
         self._show_state(self.session.status())
 
@@ -169,27 +159,22 @@ class CopilotServer(Pellucid):
         return document.version is not None and document.version >= version
 
     async def _look_up_model(self) -> None:
-        """Use the model that the client has selected, if the model server has it.
-
-        It may be one of the service that it was made for.
-        """
+        """Use the client's selected model, if the model server has the model."""
         name = self.client_settings.model
         if name == self._looked_up or not self.session.enabled:
             return
         try:
             known = {card.name for card in await self.cards()} if name else set()
         except UnavailableError:
-            return  # the request for a suggestion reports it
+            return  # The request for a suggestion reports the error.
         self._looked_up, self._model = name, name if name in known else ""
         await self.apply_settings(self._own_settings)
 
     def _show_state(self, status: dict[str, Any]) -> None:
-        """Send both forms of the state, the present and the former one, if it has changed.
+        """Send a changed state in the current and the former format.
 
-        Clients ignore the one that they do not know.
-
-        A server that has failed is not busy: clients show an error again with each notification,
-        and every request would send two.
+        A failed server is not shown as busy: clients repeat an error with each notification, and
+        every request would send two notifications.
         """
         kind = {"off": "Inactive", "failed": "Error"}.get(status["state"], "Normal")
         busy = kind == "Normal" and (self._running > 0 or status["state"] in LOADING)

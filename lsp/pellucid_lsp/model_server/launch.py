@@ -1,4 +1,4 @@
-"""Connects to the model server, starts it if none answers, and reports why it cannot be reached."""
+"""Connection to the model server: start the server if necessary, and explain failures."""
 
 from __future__ import annotations
 
@@ -29,28 +29,22 @@ from pellucid_lsp.model_server.server_address import ServerAddress, find_address
 from pellucid_lsp.model_server.server_process import ServerProcess, ServerRecord
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
-"""The shortest and longest pause between two health checks of a server that is not ready.
-Pauses grow from one to the other.
-"""
+"""The first and the longest pause between health checks of a server that is not ready."""
 
 START_SECONDS = 120.0
-"""The time after which a started server that does not listen is given up."""
+"""Time limit for a started server to listen."""
 
 SILENCE_SECONDS = 10.0
-"""The time after which a server that accepts connections but does not answer is given up."""
+"""Time limit for a server that accepts connections but does not answer."""
 
 MAX_RETIRED_CLIENTS = 4
-"""The most clients of former servers that are kept for requests that still read from them."""
+"""Maximum number of former clients kept for requests that still read answers."""
 
 EXIT_SECONDS = 15.0
-"""The time after which a server that was asked to exit is killed.
-It gives its running answers 10 seconds.
-"""
+"""Time limit for a server to exit, then the server is killed. Running answers get 10 seconds."""
 
 
 class LauncherState(StrEnum):
-    """The state of the connection to the server."""
-
     IDLE = "idle"
     STARTING = "starting"
     LOADING = "loading"
@@ -60,7 +54,7 @@ class LauncherState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LauncherStatus:
-    """The state of a launcher: one sentence, and the percentage of a download or of loading."""
+    """The state, a sentence, and the percentage of a download or of loading."""
 
     state: LauncherState
     message: str
@@ -70,9 +64,9 @@ class LauncherStatus:
 
 @dataclass(frozen=True, slots=True)
 class LaunchEnvironment:
-    """The environment of a launcher, which tests replace.
+    """The environment of a launcher, replaced in tests.
 
-    In ``records``, editors agree on who starts which server.
+    Editors use ``records`` to agree on the editor that starts a server.
     """
 
     variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
@@ -85,7 +79,7 @@ class LaunchEnvironment:
 
 
 class Launcher:
-    """Connects one editor to the model server that all editors share.
+    """The connection of one editor to the model server shared by all editors.
 
     ``on_change`` is called whenever the status changes.
     """
@@ -111,12 +105,9 @@ class Launcher:
         self.status = LauncherStatus(LauncherState.IDLE, "No model server has been asked yet.", self._known_url())
 
     async def client(self) -> Client:
-        """Return a client of the server once that is ready. Start the server if none answers.
+        """Return a client of the ready server, started if necessary, or raise UnavailableError.
 
-        Raise UnavailableError.
-
-        All callers wait for the same connection attempt, which continues if some of them are
-        cancelled.
+        All callers share one connection attempt, which continues if some callers are cancelled.
         """
         while not self._closed:
             if self._client is not None:
@@ -130,29 +121,23 @@ class Launcher:
                 waiter = asyncio.current_task()
                 if not attempt.cancelled() or (waiter is not None and waiter.cancelling()):
                     raise
-                # A restart replaced this attempt.
+                # A restart has replaced this attempt.
         raise UnavailableError("The language server is shutting down.")
 
     def lost(self, client: Assistant | None) -> None:
-        """Report that the server did not answer a client. The next call of ``client`` reconnects.
-
-        Ignore former clients.
-        """
+        """Discard the current client after a missing answer; ignore former clients."""
         if self._client is not None and client is self._client:
-            self._retired.append(self._client)  # other requests may still read their streams
+            self._retired.append(self._client)  # Other requests may still read answers.
             self._client = None
             self._backoff.lost()
 
     @property
     def connected(self) -> Client | None:
-        """The client of the server that is connected, or None.
-
-        Unlike ``client`` it neither starts a server nor waits for one.
-        """
+        """The client, if connected. Neither starts a server nor waits for a server."""
         return self._client
 
     async def restart(self) -> None:
-        """Restart the server if an editor started it, or else reconnect. Raise UnavailableError."""
+        """Restart a server started by an editor, or else reconnect."""
         self.lost(self._client)
         self._backoff.reset()
         self._cancel_attempt()
@@ -178,12 +163,11 @@ class Launcher:
             self._attempt.add_done_callback(self._cancelled_attempts.discard)
 
     async def _wait_for_cancelled(self) -> None:
-        """Wait until cancelled attempts have released their locks and clients."""
+        """Wait until cancelled attempts have released locks and clients."""
         if self._cancelled_attempts:
             await asyncio.wait(self._cancelled_attempts)
 
     async def _connect(self, *, restart: bool) -> Client:
-        """Connect to a server and wait until it is ready. Report the status."""
         await self._wait_for_cancelled()
         if self._process is not None and self._process.poll() is not None:
             self._process = None
@@ -210,10 +194,7 @@ class Launcher:
         return client
 
     async def _wait(self, address: ServerAddress, client: Client) -> bool:
-        """Wait until the server is ready, and start it if necessary.
-
-        Return whether it was started.
-        """
+        """Wait until the server is ready. Return whether the server was started."""
         started: ServerProcess | None = None
         silent: float | None = None
         async with aclosing(self._check_times()) as checks:
@@ -221,9 +202,7 @@ class Launcher:
                 health = await client.server_health()
                 silent = None if health.status is not HealthStatus.SILENT else elapsed if silent is None else silent
                 match health.status:
-                    case (
-                        HealthStatus.READY | HealthStatus.AWAY
-                    ):  # which answers for its other models, and else says why not
+                    case HealthStatus.READY | HealthStatus.AWAY:  # AWAY still answers for other models.
                         return started is not None
                     case HealthStatus.LOADING:
                         self._set_status(LauncherState.LOADING, _loading_message(health), address.url, health.percent)
@@ -246,16 +225,13 @@ class Launcher:
         raise AssertionError("health checks do not end")
 
     async def _start(self, address: ServerAddress, client: Client) -> ServerProcess | None:
-        """Start the server and wait until it listens.
-
-        Return None if another editor is starting it.
-        """
+        """Start the server and wait until listening; `None` if another editor starts the server."""
         if not self._may_start(address):
             raise UnavailableError(_absent_message(address))
         self._set_status(LauncherState.STARTING, "The model server is starting.", address.url)
         lock = self._lock(address)
         if not _acquire(lock):
-            return None  # its owner starts the server
+            return None  # The lock's owner starts the server.
         try:
             return await self._start_locked(address, client)
         finally:
@@ -269,7 +245,7 @@ class Launcher:
         self._backoff.started()
         command = self._command(address)
         variables = dict(self._environment.variables)
-        if address.key is not None:  # not on the command line, which every user of the machine can read
+        if address.key is not None:  # Every user of the machine can read command lines.
             variables.pop("PELLUCID_API_KEY_FILE", None)
             variables["PELLUCID_API_KEY"] = address.key
         process = server_process.start(command, variables, self._folder(self._environment.logs), self._log(address))
@@ -277,7 +253,7 @@ class Launcher:
         try:
             ServerRecord(process.pid, command).save(self._record(address))
         except UnavailableError:
-            process.kill()  # without a record, no editor could stop it later
+            process.kill()  # Without a record, no editor could stop the server later.
             raise
         async with aclosing(self._check_times()) as checks:
             async for elapsed in checks:
@@ -285,15 +261,13 @@ class Launcher:
                     return process
                 if elapsed > START_SECONDS:
                     raise UnavailableError(
-                        f"The model server is not listening {elapsed:.0f} seconds after its start: see its log, {self._log(address)}."
+                        f"The model server is not listening {elapsed:.0f} seconds after its start: "
+                        f"see its log, {self._log(address)}."
                     )
         raise AssertionError("health checks do not end")
 
     async def _await_exit(self, address: ServerAddress, client: Client) -> bool:
-        """Wait for a recorded server that does not listen to listen or exit.
-
-        Return whether it has exited.
-        """
+        """Wait until a recorded server listens or exits. Return whether the server has exited."""
         record = ServerRecord.load(self._record(address))
         async with aclosing(self._check_times()) as checks:
             async for elapsed in checks:
@@ -303,15 +277,13 @@ class Launcher:
                     return False
                 if elapsed > START_SECONDS:
                     raise UnavailableError(
-                        f"The model server (process {record.pid}) is running but not listening: see its log, {self._log(address)}."
+                        f"The model server (process {record.pid}) is running but not listening: "
+                        f"see its log, {self._log(address)}."
                     )
         raise AssertionError("health checks do not end")
 
     async def _stop(self, address: ServerAddress) -> bool:
-        """Stop the server that an editor started, and wait until it has exited.
-
-        Return whether there was one.
-        """
+        """Stop a server started by an editor. Return whether such a server was running."""
         if not self._may_start(address):
             return False
         async with self._locked(address):
@@ -329,7 +301,7 @@ class Launcher:
         return True
 
     def _check_ended(self, process: ServerProcess | None, address: ServerAddress) -> None:
-        """Raise UnavailableError with the last line of its log if the process has exited instead of serving."""
+        """Raise UnavailableError with the log's last line if the process has exited."""
         if process is None or process.poll() is None:
             return
         reason = server_process.last_line(self._log(address)).removeprefix("pellucid: ").rstrip(".")
@@ -340,10 +312,7 @@ class Launcher:
         return (await client.server_health()).status is not HealthStatus.ABSENT
 
     async def _check_times(self) -> AsyncGenerator[float]:
-        """Yield the seconds since the first health check whenever the next one is due.
-
-        Pauses grow.
-        """
+        """Yield the elapsed seconds at each health check, with growing pauses."""
         begun, pause = self._environment.clock(), FIRST_PAUSE_SECONDS
         while True:
             yield self._environment.clock() - begun
@@ -352,7 +321,7 @@ class Launcher:
 
     @asynccontextmanager
     async def _locked(self, address: ServerAddress) -> AsyncIterator[None]:
-        """Hold the lock by which one editor at a time starts or stops the server."""
+        """Hold the lock: only one editor at a time starts or stops the server."""
         lock = self._lock(address)
         async with aclosing(self._check_times()) as checks:
             async for elapsed in checks:
@@ -360,7 +329,8 @@ class Launcher:
                     break
                 if elapsed > START_SECONDS:
                     raise UnavailableError(
-                        "Another editor has taken too long to start the model server: close that editor, then restart the server."
+                        "Another editor has taken too long to start the model server: "
+                        "close that editor, then restart the server."
                     )
         try:
             yield
@@ -389,12 +359,12 @@ class Launcher:
             make_private_folder(path)
         except OSError as error:
             raise UnavailableError(
-                f"The folder {path} cannot be created ({error.strerror}), but the model server needs it: make its parent writable."
+                f"The folder {path} cannot be created ({error.strerror}), but the model server needs it: "
+                "make its parent writable."
             ) from error
         return path
 
     def _known_url(self) -> str:
-        """Return the server's address, or the configured one if that is invalid."""
         try:
             return find_address(self._settings, self._environment.variables, self._environment.config_file).url
         except ConfigError:
@@ -426,22 +396,31 @@ def _ready_message(address: ServerAddress, *, reconnected: bool) -> str:
 def _absent_message(address: ServerAddress) -> str:
     if address.here:
         return f"No server answers at {address.url}: run `pellucid serve`, or set pellucid.server.start to true."
-    return f"No server answers at {address.url}: start a Pellucid server there, or set pellucid.server.url to another address."
+    return (
+        f"No server answers at {address.url}: start a Pellucid server there, "
+        "or set pellucid.server.url to another address."
+    )
 
 
 def _refusal_message(address: ServerAddress, health: ServerHealth) -> str:
-    reason = health.message.partition(": ")[0].rstrip(".") or "without a reason"  # the editor has a remedy of its own
+    reason = health.message.partition(": ")[0].rstrip(".") or "without a reason"  # Omits the server's remedy.
     if health.status is HealthStatus.REFUSED:
-        return f"The model server at {address.url} refuses this editor ({reason}): {address.withheld or 'set pellucid.server.apiKey.'}"
+        return (
+            f"The model server at {address.url} refuses this editor ({reason}): "
+            f"{address.withheld or 'set pellucid.server.apiKey.'}"
+        )
     if health.status is HealthStatus.FORBIDDEN:
-        return f"The model server at {address.url} refuses this editor ({reason}): set pellucid.server.url to the server's IP address."
+        return (
+            f"The model server at {address.url} refuses this editor ({reason}): "
+            "set pellucid.server.url to the server's IP address."
+        )
     return f"The server at {address.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
 
 
 def _acquire(lock: FileLock) -> bool:
-    """Try to acquire a lock. Return whether that succeeded.
+    """Return whether the lock was free and is now held.
 
-    Raise UnavailableError if its file cannot be written.
+    Raise UnavailableError if the file cannot be written.
     """
     try:
         lock.acquire(blocking=False)
@@ -455,6 +434,6 @@ def _acquire(lock: FileLock) -> bool:
 
 
 def _retrieve_exception(task: asyncio.Task[Client]) -> None:
-    """Retrieve a task's exception, so that asyncio does not log it: its callers, if any, have got it already."""
+    """Retrieve a task's exception, so that asyncio does not log the exception."""
     if not task.cancelled():
         task.exception()

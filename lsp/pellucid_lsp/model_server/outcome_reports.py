@@ -1,4 +1,4 @@
-"""Reports to the model server how many suggestions were shown and accepted: numbers for its metrics, and no text."""
+"""Reports of shown and accepted suggestions to the model server: only numbers, no text."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ if TYPE_CHECKING:
     from pellucid.client.http_client import Client
 
 PAUSE_SECONDS = 10.0
-"""The time between two reports while there is something to report."""
+"""Time between two reports."""
 
 REPLY_SECONDS = 5.0
-"""Time limit for a report. Editors wait for the last one when they exit."""
+"""Time limit for a report. Editors wait for the last report at exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeReport:
-    """The suggestions of one model that were shown and accepted.
-
-    The server counts a report with the same random id once.
-    """
+    """Numbers of shown and accepted suggestions; the server counts each random ``id`` once."""
 
     model: str
     shown: int
@@ -36,12 +33,9 @@ class OutcomeReport:
 
 
 class OutcomeReports:
-    """Counts suggestions, and reports them together.
+    """A counter of suggestions with joint reports; numbers of a failed report are kept.
 
-    What a report that failed has is kept until the next one.
-
-    ``connected`` returns the client of the model server if there is one now: no server is started,
-    or waited for, for a report.
+    ``connected`` returns the client, if connected: no report starts a server or waits for a server.
     """
 
     def __init__(self, connected: Callable[[], Client | None]) -> None:
@@ -53,17 +47,13 @@ class OutcomeReports:
         self._task: asyncio.Task[None] | None = None
 
     def note(self, model: str, *, shown: int = 0, accepted: int = 0) -> None:
-        """Count suggestions of a model, and report them after a pause."""
-        self._shown += Counter({model: shown})  # without those of 0
+        self._shown += Counter({model: shown})  # Drops counts of 0.
         self._accepted += Counter({model: accepted})
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
     async def flush(self, client: Client | None) -> None:
-        """Report at once, since the client is about to be closed.
-
-        Without one, only stop reporting.
-        """
+        """Report now, because the client is about to close; without a client, only stop."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -72,9 +62,9 @@ class OutcomeReports:
             await self.report(client)
 
     async def report(self, client: Client) -> bool:
-        """Report all that is not reported yet. Return False if that failed.
+        """Report all remaining numbers. Return whether the report succeeded.
 
-        For an older server, which does not count, nothing is kept.
+        Older servers do not count suggestions: the numbers are then discarded.
         """
         try:
             async with asyncio.timeout(REPLY_SECONDS):
@@ -92,7 +82,7 @@ class OutcomeReports:
         return True
 
     async def _run(self) -> None:
-        """Report after each pause until nothing is left or a report fails, which the next suggestion or the end repeats."""
+        """Report after each pause until finished or failed; later calls try again."""
         while self._unconfirmed or self._shown or self._accepted:
             await asyncio.sleep(PAUSE_SECONDS)
             client = self._connected()
@@ -100,7 +90,7 @@ class OutcomeReports:
                 return
 
     def _next(self) -> OutcomeReport | None:
-        """Return the report that was not confirmed or, without one, a new one; None if there is nothing to report."""
+        """Return the unconfirmed report, or else a new report."""
         if self._unconfirmed is None:
             model = next(iter(self._shown | self._accepted), None)
             if model is None:

@@ -1,4 +1,4 @@
-"""Delays the restarts of a server that exits again and again."""
+"""Delays between restarts of a server that exits repeatedly."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 FIRST_SECONDS = 0.5
 MAX_SECONDS = 30.0
 MAX_SECONDS_ONCE_READY = 4.0
-"""The longest delay after a server that was ready: it is likely to start again."""
+"""Maximum delay after a server was ready: the next start probably works."""
 
 STABLE_SECONDS = 60.0
-"""The time after which a ready server counts as stable, and former starts are forgotten."""
+"""Time until a ready server counts as stable."""
 
 
 class Backoff:
@@ -27,7 +27,7 @@ class Backoff:
 
     @property
     def seconds(self) -> float:
-        """The time to wait before the next start."""
+        """Time to wait before the next start."""
         if not self._starts:
             return 0.0
         most = MAX_SECONDS if self._ready is None else MAX_SECONDS_ONCE_READY
@@ -35,19 +35,16 @@ class Backoff:
         return max(0.0, self._started + apart - self._clock())
 
     def started(self) -> None:
-        """Note that a server is started."""
         self._starts += 1
         self._started, self._ready = self._clock(), None
 
     def ready(self) -> None:
-        """Note that the server is ready."""
         self._ready = self._clock()
 
     def lost(self) -> None:
-        """Note that the server is gone."""
+        """Record the server's exit, and forget former starts if the server was stable."""
         if self._ready is not None and self._clock() - self._ready >= STABLE_SECONDS:
             self.reset()
 
     def reset(self) -> None:
-        """Allow the next start at once."""
         self._starts = 0

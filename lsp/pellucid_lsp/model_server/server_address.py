@@ -1,4 +1,4 @@
-"""Finds the model server's address and key in the editor's settings, or else in Pellucid's own."""
+"""The model server's address and key, from the editor's settings or else Pellucid's own."""
 
 from __future__ import annotations
 
@@ -29,25 +29,20 @@ KEY_SETTINGS = {"api_key", "api_key_file"}
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """A server's URL, the host and port that it listens on, and its API key."""
+    """A server's URL, host, port and API key."""
 
     url: str
     host: str
     port: int
     key: str | None = field(default=None, repr=False)
     here: bool = True
-    """True if ``pellucid serve`` on this machine would answer there."""
+    """Whether ``pellucid serve`` on this machine would answer at this address."""
     withheld: str = ""
-    """The reason why the key of Pellucid's own settings is not sent there, and the remedy; empty if
-    it is sent, or there is none.
-    """
+    """The reason for not sending the key of Pellucid's own settings, and the remedy; or empty."""
 
 
 def find_address(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> ServerAddress:
-    """Return the server's address.
-
-    Raise ConfigError for an invalid address, or a settings file that cannot be read.
-    """
+    """Return the address. Raise ConfigError for an invalid address or unreadable settings file."""
     own = _own_settings(variables, config_file)
     own_key = _checked(_own_key(own))
     if not settings.url:
@@ -63,18 +58,20 @@ def find_address(settings: ServerSettings, variables: Mapping[str, str], config_
         return replace(where, key=key)
     return replace(
         where,
-        withheld=f"The API key in Pellucid's own settings is sent only to {own_url}: set pellucid.server.apiKey for {where.url}.",
+        withheld=(
+            f"The API key in Pellucid's own settings is sent only to {own_url}: "
+            f"set pellucid.server.apiKey for {where.url}."
+        ),
     )
 
 
 def data_folder(variables: Mapping[str, str], config_file: Path) -> Path:
-    """Return the folder for the user's data."""
     given = _own_settings(variables, config_file).get("data")
     return Path(given).expanduser().absolute() if isinstance(given, str) else user_data_path(APPLICATION)
 
 
 def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[str, object]:
-    """Return Pellucid's own settings as they are written. The environment overrides the file."""
+    """Return Pellucid's own settings, unparsed. The environment overrides the file."""
     prefix = len(ENVIRONMENT_PREFIX)
     environment = {
         name[prefix:].lower(): value
@@ -82,13 +79,12 @@ def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[st
         if name.upper().startswith(ENVIRONMENT_PREFIX) and value
     }
     in_file = read_file(config_file)
-    if KEY_SETTINGS & environment.keys():  # either replaces both
+    if KEY_SETTINGS & environment.keys():  # Either setting replaces both settings.
         in_file = {name: value for name, value in in_file.items() if name not in KEY_SETTINGS}
     return in_file | environment
 
 
 def _own_key(own: Mapping[str, object]) -> object:
-    """Return the key of Pellucid's own settings, which may be in a file of its own."""
     file = own.get("api_key_file")
     return read_key_file(Path(str(file)).expanduser()) if file else own.get("api_key")
 
@@ -107,16 +103,14 @@ def _port(given: object) -> int:
 
 
 def _checked(key: object) -> str | None:
-    """Return a key, or None if it is empty.
-
-    Raise ConfigError for one that an HTTP header cannot carry.
-    """
+    """Return a key or `None`. Raise ConfigError for a key that cannot be in an HTTP header."""
     if not key:
         return None
     if isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key:
         return key
     raise ConfigError(
-        "The API key must be printable ASCII without spaces, because it is sent in an HTTP header: correct pellucid.server.apiKey."
+        "The API key must be printable ASCII without spaces, because it is sent in an HTTP header: "
+        "correct pellucid.server.apiKey."
     )
 
 

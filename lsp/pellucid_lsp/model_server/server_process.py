@@ -1,4 +1,4 @@
-"""Starts the model server as a process that outlives the editor, and records it so that any editor can stop it."""
+"""The model server's process, which outlives the editor, and the record for other editors."""
 
 from __future__ import annotations
 
@@ -16,36 +16,34 @@ from pellucid.errors import UnavailableError
 from pellucid.system.private_files import create_private
 
 PROC = Path("/proc")
-"""The folder in which Linux describes processes."""
 
 LOG_TAIL_BYTES = 8192
-"""Bytes at the end of a log in which the last line is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """A server that an editor started: its process id, and its command line, which shows whether the id is still that process."""
+    """A server started by an editor; the command line shows whether ``pid`` was reused."""
 
     pid: int
     command: tuple[str, ...]
 
     def save(self, path: Path) -> None:
-        """Write the record atomically. Raise UnavailableError if that fails."""
+        """Write the record atomically, or raise UnavailableError."""
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             with create_private(part) as file:
                 file.write(json.dumps(asdict(self)).encode())
             part.replace(path)
         except OSError as error:
-            with suppress(OSError):  # the disk may have become read-only
+            with suppress(OSError):  # The disk may have become read-only.
                 part.unlink(missing_ok=True)
             raise UnavailableError(
-                f"The model server cannot be recorded in {path} ({error.strerror}): free some space, or make the folder writable."
+                f"The model server cannot be recorded in {path} ({error.strerror}): "
+                "free some space, or make the folder writable."
             ) from error
 
     @classmethod
     def load(cls, path: Path) -> ServerRecord | None:
-        """Return the record in a file, or None if there is none or it is invalid."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             pid, command = found["pid"], tuple(found["command"])
@@ -56,21 +54,17 @@ class ServerRecord:
         return cls(pid, command)
 
     def runs(self) -> bool:
-        """Return whether the process is still that server: its id may have been reused."""
-        words = self.command[1:]  # the interpreter may have another name
+        """Return whether ``pid`` is still the server."""
+        words = self.command[1:]  # The interpreter may have another name.
         return command_line(self.pid).endswith(
             subprocess.list2cmdline(words) if sys.platform == "win32" else " ".join(words)
         )
 
     def ask_to_exit(self) -> None:
-        """Ask the server to finish its answers and exit.
-
-        Windows cannot ask, so there it is terminated.
-        """
+        """Ask the server to finish answers and exit. Windows can only terminate the server."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the server."""
         self._signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -79,7 +73,7 @@ class ServerRecord:
         try:
             os.kill(self.pid, number)
         except ProcessLookupError:
-            pass  # it has just exited
+            pass  # The process has just exited.
         except OSError as error:
             raise UnavailableError(
                 f"The model server (process {self.pid}) cannot be stopped ({error.strerror}): end the process yourself."
@@ -87,17 +81,17 @@ class ServerRecord:
 
 
 class ServerProcess(subprocess.Popen[bytes]):
-    """A process that keeps running when this one exits. Popen would warn of that."""
+    """A process that outlives this process."""
 
     def __del__(self) -> None:
-        """Do not warn that the process is still running."""
+        """Suppress Popen's warning about the running process."""
 
 
 def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, log: Path) -> ServerProcess:
-    """Start a server that is independent of this process: no terminal, no pipes, its output in ``log``, which is overwritten.
+    """Start a server without terminal or pipes, with output in ``log`` (overwritten).
 
-    It runs in ``folder``, so that it neither locks a folder of the user's nor imports a module from
-    there. Raise UnavailableError if it cannot be started.
+    The working directory is ``folder``, so that no user's folder is locked or a source of imports.
+    Raise UnavailableError if the server cannot be started.
     """
     try:
         with create_private(log) as output:
@@ -128,7 +122,7 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that is not blank."""
+    """Return the last line of a log, ignoring blank lines."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
@@ -139,7 +133,7 @@ def last_line(log: Path) -> str:
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a process with spaces between its words, or an empty string if there is no such process."""
+    """Return the words of a process's command line, separated by spaces, or an empty string."""
     if (PROC / "self/cmdline").exists():
         try:
             return (
@@ -153,7 +147,9 @@ def command_line(pid: int) -> str:
     else:
         command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
     try:
-        output = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout  # noqa: S603 - a number of ours
+        output = subprocess.run(  # noqa: S603 - The only variable is a number.
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).stdout
     except OSError:
         return ""
     return output.decode(errors="replace").strip()
