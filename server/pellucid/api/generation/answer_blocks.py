@@ -1,4 +1,4 @@
-"""Divides an answer into blocks while its tokens come, for the routes whose answers are lists of blocks."""
+"""Incremental division of an answer into blocks, for routes with lists of blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.tokens import CallDelta, Token
 
 @dataclass(slots=True)
 class AnswerBlock:
-    """A text or a tool call of an answer, numbered from 0: its text or arguments so far, its tokens, and the beginning of its call."""
+    """A text or a tool call of an answer."""
 
     index: int
     call: CallDelta | None = None
@@ -27,7 +27,7 @@ class AnswerBlock:
 
 @dataclass(frozen=True, slots=True)
 class BlockStep:
-    """An event of a block: it opens, text and tokens are added, or it closes, perhaps with tokens that have no text."""
+    """An event of a block. A closing block may have final tokens without text."""
 
     kind: Literal["open", "add", "close"]
     block: AnswerBlock
@@ -36,7 +36,7 @@ class BlockStep:
 
 
 class AnswerBlocks:
-    """The blocks of one answer.
+    """The blocks of an answer.
 
     Tokens without text wait for the next text, so that no step is empty.
     """
@@ -47,7 +47,6 @@ class AnswerBlocks:
         self._open: AnswerBlock | None = None
 
     def feed(self, token: Token) -> Iterator[BlockStep]:
-        """Yield the steps that a token causes."""
         self._waiting.append(token)
         if token.text:
             yield from self._add_text(token.text)
@@ -58,13 +57,11 @@ class AnswerBlocks:
                 yield self._added(self._open, delta.arguments)
 
     def finish(self) -> Iterator[BlockStep]:
-        """Yield the steps at the end of the answer."""
         if self._waiting and self._open is None:
             yield from self._add_text("")
         yield from self._close(final=True)
 
     def read(self, tokens: Sequence[Token]) -> list[AnswerBlock]:
-        """Return the blocks of a whole answer."""
         for token in tokens:
             for _ in self.feed(token):
                 pass
@@ -87,7 +84,7 @@ class AnswerBlocks:
     def _close(self, *, final: bool) -> Iterator[BlockStep]:
         """Close the open block.
 
-        Tokens that belong to the next one keep waiting, unless there is none.
+        Waiting tokens of the next block stay, unless this block is the last.
         """
         block, self._open = self._open, None
         if block is not None:

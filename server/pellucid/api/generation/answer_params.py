@@ -1,4 +1,4 @@
-"""Converts the parameters of sampling that /v1/responses and /v1/messages share."""
+"""Sampling parameters of /v1/responses and /v1/messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pellucid.tokens import SamplingParams
 
 
 def answer_params(body: AnswerFields, max_tokens: int, top_logprobs: int | None) -> SamplingParams:
-    """Return the sampling parameters of an answer."""
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=body.temperature,

@@ -1,4 +1,4 @@
-"""Collects the tokens, usage and Finish of one answer while it is generated."""
+"""Collection of an answer's tokens, usage and Finish during generation."""
 
 from __future__ import annotations
 
@@ -15,29 +15,25 @@ Items = AsyncGenerator[Token | Finish]
 
 @dataclass(slots=True)
 class GeneratedAnswer:
-    """A generation so far: its tokens, its usage on the way and its Finish."""
-
     tokens: list[Token] = field(default_factory=list)
     finish: Finish | None = None
     usage: Usage | None = None
 
     def note(self, usage: Usage) -> None:
-        """Note the usage so far."""
         self.usage = usage
 
     @property
     def text(self) -> str:
-        """The text so far."""
         return "".join(token.text for token in self.tokens)
 
     @property
     def end(self) -> Finish:
-        """The Finish of a generation that has ended."""
+        """The Finish of an ended generation."""
         assert self.finish is not None
         return self.finish
 
     def take(self, item: Token | Finish) -> None:
-        """Add an item. Raises the error of a generation that failed."""
+        """Add an item. Raises the error of a failed generation."""
         if isinstance(item, Token):
             self.tokens.append(item)
         else:
@@ -45,7 +41,7 @@ class GeneratedAnswer:
 
 
 def checked(finish: Finish) -> Finish:
-    """Return the finish. Raises the error of a generation that failed or was cancelled."""
+    """Return the Finish. Raises the error of a failed or cancelled generation."""
     if finish.reason is FinishReason.ERROR:
         raise PellucidError(finish.error or "The generation failed.")
     if finish.reason is FinishReason.CANCELLED:
@@ -54,7 +50,7 @@ def checked(finish: Finish) -> Finish:
 
 
 async def collect(items: Items, timer: GenerationTimer | None = None) -> GeneratedAnswer:
-    """Return a whole generation, which ``timer`` observes."""
+    """Return a whole generation, observed by ``timer``."""
     answer = GeneratedAnswer()
     async with aclosing(items) as source:
         async for item in source:

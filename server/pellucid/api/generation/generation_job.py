@@ -1,4 +1,4 @@
-"""Runs the generations of one request, and sends their answers whole or as events."""
+"""Generation of a request's answers, sent whole or as events."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from pellucid.tokens import Finish, ModelCard, OnUsage, Token
 
 
 class GenerationJob(ABC):
-    """A request for one answer or several, which are numbered from 0.
+    """A request for one or several answers, numbered from 0.
 
-    A subclass for each route makes the query for the assistant and writes the reply and the events.
-    A token passes no other generator between the assistant's and the response. With
-    ``usage_on_the_way`` each answer's usage is known as its tokens come.
+    Subclasses make the query, and write the reply and the events of a route. Tokens pass no further
+    generator. With ``usage_on_the_way``, an answer's usage is known with each token.
     """
 
     def __init__(
@@ -47,11 +46,10 @@ class GenerationJob(ABC):
 
     @property
     def model(self) -> str:
-        """The name of the model that answers."""
         return self.card.name
 
     def details(self) -> ReplyDetails | None:
-        """Return what the reply says about its request. Only the first of several parts says it."""
+        """Return the details of the request, only for the first part of a reply."""
         details, self._details = self._details, None
         return details
 
@@ -69,22 +67,22 @@ class GenerationJob(ABC):
 
     @abstractmethod
     async def last_part(self, number: int, finish: Finish) -> Event:
-        """Return the event with which an answer ends."""
+        """Return the last event of an answer."""
 
     def parts(self, number: int, token: Token) -> Iterable[Event]:
-        """Return the events of a token, for a route on which a token may have several."""
+        """Return all events of a token, for routes with several events per token."""
         return (self.part(number, token),)
 
     async def first_part(self, number: int) -> Event | None:
-        """Return an event to send before an answer's first token, if there is one."""
+        """Return an event to send before an answer's first token, if any."""
         return None
 
     def closing(self) -> Event | None:
-        """Return an event to send when all answers have ended, if there is one."""
+        """Return an event to send after all answers, if any."""
         return None
 
     async def respond(self, *, stream: bool, format: StreamFormat = SSE) -> Response:
-        """Generate all answers; a stream of them has this format."""
+        """Generate all answers. ``format`` is for streams."""
         if not stream:
             return await attend(self.request, self.state, self._respond_whole())
         return await event_stream(self.request, self.state, stream_from(self._generate_all), self.closing, format)
@@ -97,10 +95,10 @@ class GenerationJob(ABC):
         await run_all([self._generate(number, send) for number in range(len(self.answers))])
 
     async def _generate(self, number: int, send: Callable[[Event], None] | None) -> None:
-        """Generate an answer, and send its events if it is streamed.
+        """Generate an answer, and send its events if streamed.
 
-        A client that reads slowly does not delay it: stop texts and time limits, which only take
-        effect here, would free the slot late.
+        A slow client does not delay the generation: stop texts and time limits take effect here,
+        and would free the slot late.
         """
         answer, begun = self.answers[number], False
         with self._timer() as timer:

@@ -1,4 +1,4 @@
-"""Writes logprobs in the shape that /v1/completions has had since 2020."""
+"""Logprobs in the legacy shape of /v1/completions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pellucid.tokens import Token
 
 
 def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyLogprobs:
-    """Return the logprobs of tokens, each with ``count`` alternatives and itself; their text begins at character ``offset``."""
+    """Return the logprobs of tokens, each with ``count`` alternatives and the token itself.
+
+    The text begins at character ``offset``.
+    """
     offsets = []
     for token in tokens:
         offsets.append(offset)
@@ -27,8 +30,7 @@ def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyL
 def spelled(data: bytes) -> str:
     r"""Return a token as text.
 
-    Bytes that are not whole UTF-8 are written as ``bytes:\xf0\x9f``, so that no two tokens look
-    alike.
+    Incomplete UTF-8 is written as ``bytes:\xf0\x9f``, so that no two tokens look alike.
     """
     try:
         return data.decode()

@@ -1,4 +1,4 @@
-"""Makes the parts of llama.cpp's replies: timings, stop types and probabilities."""
+"""Parts of llama.cpp's replies: timings, stop types and probabilities."""
 
 from __future__ import annotations
 
@@ -23,12 +23,10 @@ _WHOLE = 1.0 - 1e-6
 
 
 def stop_type(finish: Finish) -> StopType:
-    """Return llama.cpp's ``stop_type``."""
     return "word" if finish.stop is not None else _STOP_TYPES.get(finish.reason, "none")
 
 
 def timings(usage: Usage) -> Timings:
-    """Return the times of a request."""
     prompt_ms, predicted_ms = usage.prefill * 1000, usage.decode * 1000
     return Timings(
         cache_n=usage.cached,
@@ -44,7 +42,7 @@ def timings(usage: Usage) -> Timings:
 
 
 def token_probs(token: Token, body: Generation, params: SamplingParams) -> LlamaTokenProb:
-    """Return a token of the answer with its alternatives, before or after the sampler's transforms."""
+    """Return a token and its alternatives, before or after the sampler's transforms."""
     common: dict[str, Any] = {
         "id": token.id,
         "token": _text(token.bytes),
@@ -59,11 +57,11 @@ def token_probs(token: Token, body: Generation, params: SamplingParams) -> Llama
 
 
 def survivors(token: Token, params: SamplingParams) -> list[LlamaProb]:
-    """Return the alternatives that temperature, top_k, top_p and min_p left, with their probabilities after them.
+    """Return the alternatives left by the sampler, with their probabilities.
 
-    The ratio of two of these is that of the model's own probabilities to the power of
-    1/temperature, the one of the sampled token is known, and all of them sum to 1, which ends the
-    list. If the engine does not report that one, the list is empty.
+    The ratio of two probabilities is the ratio of the model's own probabilities to the power of
+    1/temperature. The probability of the sampled token is known (else the list is empty), and all
+    probabilities sum to 1, which ends the list.
     """
     assert token.logprob is not None
     if token.sampled is None:
@@ -87,9 +85,9 @@ def has_new_line(answer: GeneratedAnswer) -> bool:
 
 
 def pick_fields(reply: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of these names; ``a/b`` is field b of object a, under that literal name.
+    """Return the named fields, without unknown names.
 
-    Unknown names are left out.
+    ``a/b`` is field b of object a, under the literal name ``a/b``.
     """
     picked = {}
     for name in names:

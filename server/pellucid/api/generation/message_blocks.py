@@ -1,4 +1,4 @@
-"""Converts the conversation and the tools of a request to /v1/messages."""
+"""Conversation and tools of a request to /v1/messages."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from pellucid.api.schema.messages import (
 from pellucid.tokens import ChatQuery, Message, ModelCard, NamedTool, ToolCall, ToolChoice
 
 BILLING = "x-anthropic-billing-header:"
-"""The beginning of Claude Code's first system block, which differs in each request, so that nothing
-after it could come from the cache.
+"""The beginning of Claude Code's first system block.
+
+The block differs in each request, so nothing after the block could come from the cache.
 """
 
 
 def chat_query(body: ConversationFields, card: ModelCard) -> ChatQuery:
     """Return the query of a conversation.
 
-    If its last message is the assistant's, the answer continues it.
+    An answer continues a last message of the assistant.
     """
     system = _system(body)
     messages = [Message("system", system)] if system else []
@@ -48,7 +49,7 @@ def chat_query(body: ConversationFields, card: ModelCard) -> ChatQuery:
 
 
 def ignored_parts(body: ConversationFields, card: ModelCard) -> list[str]:
-    """Return the names of the fields, blocks and tools that have no effect on the answer."""
+    """Return the names of the fields, blocks and tools without effect on the answer."""
     blocks = [
         f"messages.{number}.content.{index}"
         for number, turn in enumerate(body.messages)
@@ -71,7 +72,7 @@ def _has_billing(body: ConversationFields) -> bool:
 
 
 def _messages(turn: InputTurn) -> Iterator[Message]:
-    """Yield the results of calls as messages of their own, then the turn's text and calls."""
+    """Yield the results of calls as separate messages, then the turn's text and calls."""
     if isinstance(turn.content, str):
         yield Message(turn.role, turn.content)
         return

@@ -1,4 +1,4 @@
-"""Converts the fields of ollama's routes: options to sampling parameters, messages and calls, and the end of an answer to times."""
+"""Fields of ollama's routes: sampling parameters, messages, calls, and the end of an answer."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _NEUTRAL = {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty":
 
 
 def check_fields(body: OllamaFields) -> None:
-    """Raise InvalidRequestError for fields that contradict each other."""
+    """Raise InvalidRequestError for contradictory fields."""
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
     if body.options.repeat_last_n > 0 and (penalty := _penalty(body)) is not None:
         raise InvalidRequestError(
-            f"options.repeat_last_n: {body.options.repeat_last_n} is not supported together with {penalty}: send -1, as penalties count "
+            f"options.repeat_last_n: {body.options.repeat_last_n} is not supported together with {penalty}: "
+            "send -1, as penalties count "
             "all tokens.",
             param="options.repeat_last_n",
         )
 
 
 def ollama_params(body: OllamaFields) -> SamplingParams:
-    """Return the sampling parameters of an answer."""
     options = body.options
     penalties = _NEUTRAL if options.repeat_last_n == 0 else {name: getattr(options, name) for name in _NEUTRAL}
     return SamplingParams(
@@ -59,7 +59,7 @@ def ollama_params(body: OllamaFields) -> SamplingParams:
 
 
 def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
-    """Return the names of the given fields that have no effect on the answer of this model."""
+    """Return the names of the given fields without effect on this model's answer."""
     ignored = body.ignored()
     if body.options.repeat_last_n > 0:
         ignored.append("options.repeat_last_n")
@@ -73,10 +73,10 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
 
 
 def plain_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
-    """Return the messages, in which each call has an id and each result the id of its call.
+    """Return the messages, with an id for each call and each result.
 
-    Clients of ollama send no ids. They are given by place, so that a longer conversation begins
-    with the same prompt. A result without one belongs to the last message with calls.
+    Clients of ollama send no ids. Ids are given by position, so that a longer conversation begins
+    with the same prompt. A result without an id belongs to the last message with calls.
     """
     found: list[Message] = []
     pending: list[ToolCall] = []
@@ -99,14 +99,13 @@ def plain_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
 
 
 def call_reply(index: int, call: ToolCall) -> OllamaCallReply:
-    """Return a call of an answer."""
     return OllamaCallReply(
         id=call.id, function=OllamaFunctionReply(index=index, name=call.name, arguments=call_input(call.arguments))
     )
 
 
 def end_fields(finish: Finish, details: EndDetails, ignored: list[str], seconds: float) -> dict[str, Any]:
-    """Return the fields of the reply or line that ends an answer, which took this many seconds."""
+    """Return the fields of the last reply or line of an answer."""
     usage = finish.usage
     return {
         "done": True,
@@ -122,29 +121,29 @@ def end_fields(finish: Finish, details: EndDetails, ignored: list[str], seconds:
 
 
 def load_fields(ignored: list[str]) -> dict[str, Any]:
-    """Return the fields of a reply which only says that a model is loaded."""
+    """Return the fields of a reply without an answer: the model is loaded."""
     return {"done": True, "done_reason": "load", "pellucid": OllamaEnd(reason=None, stop=None, ignored=ignored)}
 
 
 def timestamp(moment: datetime | None = None) -> str:
-    """Return a moment, by default now, as ollama writes it."""
+    """Return a time (default: now) in ollama's format."""
     return (moment or datetime.now(UTC)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _answered(message: OllamaMessage, pending: Sequence[ToolCall]) -> str | None:
-    """Return the id of the call whose result a message is: the first pending one that has the message's tool name."""
+    """Return the id of a result's call: the first pending call with the message's tool name."""
     if message.role != "tool" or message.tool_call_id:
         return message.tool_call_id or None
     return next((call.id for call in pending if message.tool_name in ("", call.name)), None)
 
 
 def _reads_tool_names(card: ModelCard) -> bool:
-    """Return whether a tool's name can change the prompt: it shows to which call a result belongs."""
+    """Return whether a tool's name can change the prompt: the name selects the call of a result."""
     return reads_names(card) or "tool_call_id" in (card.chat_template or "")
 
 
 def _penalty(body: OllamaFields) -> str | None:
-    """Return the name of an option that penalizes tokens, if one does."""
+    """Return the name of an active penalty option, if any."""
     return next((name for name, neutral in _NEUTRAL.items() if getattr(body.options, name) != neutral), None)
 
 

@@ -1,4 +1,4 @@
-"""Writes the logprobs of a prompt in vLLM's shape."""
+"""Logprobs of a prompt in vLLM's shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.tokens import Token
 
 
 def prompt_logprobs(tokens: Sequence[Token], count: int) -> list[dict[str, PromptLogprob] | None]:
-    """Return for each token of a prompt the logprobs of itself and ``count`` alternatives by id; None for the first token."""
+    """Return by id the logprobs of prompt tokens and alternatives. The first token has ``None``."""
     return [None if token.logprob is None else _ranked(token, token.logprob, count) for token in tokens]
 
 

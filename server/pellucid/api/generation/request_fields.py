@@ -1,4 +1,4 @@
-"""Converts the fields that all routes share: requests to sampling parameters and terms, and generations to usage and finish reasons."""
+"""Fields shared by all routes: sampling parameters, terms, usage and finish reasons."""
 
 from __future__ import annotations
 
@@ -32,21 +32,18 @@ _NAME = re.compile(r"""message(\.name|\[['"]name['"]\])""")
 
 
 def ignored_fields(body: ModelQuery, card: ModelCard) -> list[str]:
-    """Return the names of the fields that have no effect on the answer of this model: ``model``, too, if it names another one."""
+    """Return the names of fields without effect, including a different ``model``."""
     ignored = body.ignored()
     return [*ignored, "model"] if body.model and body.model != card.name else ignored
 
 
 def reads_names(card: ModelCard) -> bool:
-    """Return whether the model's template reads the name of a message's speaker or tool. Few do."""
+    """Return whether the template reads the name of a message's speaker or tool, which is rare."""
     return _NAME.search(card.chat_template or "") is not None
 
 
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
-    """Return the parameters of one of ``body.n`` answers.
-
-    Each has its own seed, so that they differ.
-    """
+    """Return the parameters of one of ``body.n`` answers, each with a separate seed."""
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=body.temperature,
@@ -64,17 +61,15 @@ def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, ch
 
 
 def choice_seed(seed: int | None, choice: int) -> int | None:
-    """Return the seed of one of several answers: the request's seed plus the answer's number."""
+    """Return the seed of an answer: the request's seed plus the answer's number."""
     return None if seed is None else (seed + choice) & _MASK
 
 
 def stop_texts(stop: str | list[str]) -> list[str]:
-    """Return one stop text or several as a list."""
     return [stop] if isinstance(stop, str) else stop
 
 
 def terms_of(body: Admittance, request: Request, default: Priority, choice: int) -> Terms:
-    """Return the terms of one of a request's answers."""
     key = None if body.supersede is None else supersede_key(request, body.supersede, choice)
     return Terms(_PRIORITIES[body.priority] if body.priority else default, key, body.deadline)
 
@@ -82,7 +77,7 @@ def terms_of(body: Admittance, request: Request, default: Priority, choice: int)
 def supersede_key(request: Request, name: str, choice: int) -> str:
     """Return a key that only the same client (address, API key, program) can supersede.
 
-    Each of several answers has its own.
+    Each of several answers has a separate key.
     """
     address = request.client.host if request.client else ""
     headers = request.headers
@@ -104,19 +99,19 @@ def check_stream_options(body: SamplingFields) -> None:
 
 
 def wants_usage_on_the_way(body: SamplingFields) -> bool:
-    """Return whether each part of a stream is to have its answer's usage so far."""
+    """Return whether each part of a stream reports the usage so far."""
     return body.stream_options is not None and body.stream_options.continuous_usage_stats
 
 
 def wants_usage(body: SamplingFields) -> bool:
-    """Return whether a stream is to end with an event that holds the usage."""
+    """Return whether a stream ends with an event for the usage."""
     return body.stream_options is not None and body.stream_options.include_usage
 
 
 def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequence[Finish] = ()) -> UsageReply:
-    """Return the usage of a request. Each prompt counts once, whatever the number of its answers.
+    """Return the usage of a request. Each prompt counts once, whatever the number of answers.
 
-    ``ends`` are those of answers, the first one of each prompt.
+    ``ends`` are the Finishes of each prompt's first answer.
     """
     total = Usage(
         cached=sum(usage.cached for usage in prompts),
@@ -148,7 +143,6 @@ def _prediction_details(usage: Usage) -> CompletionTokensDetails:
 
 
 def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDetails:
-    """Return the tokens and times of a request, and where its prompt left the cache."""
     return UsageDetails(
         cached=usage.cached,
         computed=usage.computed,
@@ -164,7 +158,7 @@ def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDet
 
 
 def usage_so_far(answer: GeneratedAnswer) -> UsageReply | None:
-    """Return the usage of an answer so far, if the request wants it."""
+    """Return the usage of an answer so far, if requested."""
     return None if answer.usage is None else usage_reply([answer.usage], [answer.usage])
 
 
@@ -174,7 +168,7 @@ def finish_word(finish: Finish) -> Literal["stop", "length"]:
 
 
 def end_details(finish: Finish) -> EndDetails:
-    """Return how an answer ended: the exact reason, under a grammar whether it is complete, and how probable its JSON values are."""
+    """Return the end of an answer: reason, completeness, and probabilities of JSON values."""
     return EndDetails(
         reason=finish.reason,
         stop=finish.stop,
@@ -187,5 +181,4 @@ def end_details(finish: Finish) -> EndDetails:
 
 
 def reply_id(kind: str) -> str:
-    """Return a new id for a reply."""
     return f"{kind}-{secrets.token_hex(12)}"

@@ -1,4 +1,4 @@
-"""Reads the grammar of a request from the fields of each kind of client."""
+"""The grammar of a request, in the fields of each kind of client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid.tokens import Grammar
 
 
 def requested_grammar(body: GrammarFields) -> Grammar | None:
-    """Return the grammar of a request. Raises InvalidRequestError for more than one."""
+    """Return the grammar of a request. Raises InvalidRequestError for several grammars."""
     found: list[Grammar | None] = []
     if isinstance(body, FormatFields):
         found += [_of_response_format(body.response_format), _of_structured_outputs(body.structured_outputs)]
@@ -32,7 +32,6 @@ def requested_grammar(body: GrammarFields) -> Grammar | None:
 
 
 def responses_grammar(body: ResponsesRequest) -> Grammar | None:
-    """Return the grammar of a request to /v1/responses."""
     asked = None if body.text is None else body.text.format
     if isinstance(asked, TextSchema):
         return _schema(asked.schema_, "text.format")
@@ -54,7 +53,6 @@ def messages_grammar(body: ConversationFields) -> Grammar | None:
 
 
 def ollama_grammar(body: OllamaFields) -> Grammar | None:
-    """Return the grammar of a request to one of ollama's routes."""
     if isinstance(body.format, dict):
         return _schema(body.format, "format")
     return Grammar("json_object", field="format") if body.format == "json" else None

@@ -1,4 +1,4 @@
-"""Converts the conversation and the tools of a request to /v1/responses."""
+"""Conversation and tools of a request to /v1/responses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pellucid.tokens import Message, ModelCard, NamedTool, ToolCall, ToolChoice
 def conversation(body: ResponsesRequest) -> list[Message]:
     """Return the messages, the instructions first.
 
-    Calls belong to the assistant's message in front of them.
+    Calls belong to the preceding message of the assistant.
     """
     messages = [Message("system", body.instructions)] if body.instructions else []
     if isinstance(body.input, str):
@@ -44,7 +44,7 @@ def conversation(body: ResponsesRequest) -> list[Message]:
 
 
 def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:
-    """Return the functions in the shape that chats have."""
+    """Return the functions in the shape of chat requests."""
     return [
         {
             "type": "function",
@@ -56,12 +56,11 @@ def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:
 
 
 def tool_choice(body: ResponsesRequest) -> ToolChoice:
-    """Return the choice of tools of a query."""
     return NamedTool(body.tool_choice.name) if isinstance(body.tool_choice, NamedFunction) else body.tool_choice
 
 
 def ignored_parts(body: ResponsesRequest, card: ModelCard) -> list[str]:
-    """Return the names of the fields, items and tools that have no effect on the answer."""
+    """Return the names of the fields, items and tools without effect on the answer."""
     ignored = ignored_fields(body, card)
     if any(value != LOGPROBS for value in body.include):
         ignored.append("include")

@@ -1,4 +1,4 @@
-"""Writes the replies of /v1/responses."""
+"""Replies of /v1/responses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def response_reply(
     finish: Finish | None = None,
     **fields: Any,
 ) -> ResponseReply:
-    """Return a reply that names the fields of its request; ``fields`` are the reply's own."""
+    """Return a reply with the fields of its request; ``fields`` are the reply's own."""
     given = {"error": None, "output": [], **fields}
     return ResponseReply(
         id=id,
@@ -65,7 +65,7 @@ def response_reply(
 
 
 def output_item(id: str, block: AnswerBlock, status: ItemStatus, *, logprobs: bool) -> OutputMessage | OutputCall:
-    """Return the item of a block. A message that has just begun has no content yet."""
+    """Return the item of a block. A new message has no content yet."""
     if block.call is not None:
         tokens = CallTokens(tokens=[record_of(token) for token in block.tokens]) if logprobs and block.tokens else None
         call_id, name = block.call.id or "", block.call.name or ""
@@ -76,7 +76,6 @@ def output_item(id: str, block: AnswerBlock, status: ItemStatus, *, logprobs: bo
 
 
 def output_text(text: str, tokens: Sequence[Token]) -> OutputText:
-    """Return the part of a message with this text."""
     return OutputText(text=text, annotations=[], logprobs=token_logprobs(tokens))
 
 
@@ -96,7 +95,7 @@ def error_code(error: PellucidError) -> str:
 
 
 def _format(body: ResponsesRequest) -> dict[str, Any]:
-    """Return the format that was asked for, in OpenAI's shape."""
+    """Return the requested format in OpenAI's shape."""
     format = None if body.text is None else body.text.format
     fields = {"type", "name", "description", "schema_", "strict"}
     return {"type": "text"} if format is None else format.model_dump(by_alias=True, include=fields)

@@ -1,4 +1,4 @@
-"""Switches off the sampling steps that ``samplers``, a field of llama.cpp's clients, does not list."""
+"""Effect of ``samplers``, a list of sampling steps from llama.cpp's clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.tokens import SamplingParams
 
 
 def check_order(samplers: Sequence[str] | None) -> None:
-    """Raise InvalidRequestError for an order of the steps that is not ours, and gives another distribution."""
+    """Raise InvalidRequestError for an order of steps with a different distribution."""
     early = _before_temperature(samplers)
     if "top_p" in early or ("min_p" in early and "top_p" in (samplers or ())):
         name = next(name for name in early if name in ("top_p", "min_p"))
@@ -21,10 +21,10 @@ def check_order(samplers: Sequence[str] | None) -> None:
 
 
 def keep_steps(params: SamplingParams, samplers: Sequence[str] | None, choice: int) -> SamplingParams:
-    """Return the parameters with only the steps in ``samplers``; None keeps all of them.
+    """Return the parameters with only the steps in ``samplers`` (``None``: all steps).
 
-    Without the step temperature an answer is sampled at temperature 1. With the step infill the
-    first of several is the most probable one. The step min_p may precede temperature.
+    Without the step temperature, an answer is sampled at temperature 1. With the step infill, the
+    first of several answers is greedy. The step min_p may precede temperature.
     """
     if samplers is None:
         return params
@@ -37,8 +37,8 @@ def keep_steps(params: SamplingParams, samplers: Sequence[str] | None, choice: i
     kept = replace(params, **off)
     if "min_p" not in _before_temperature(samplers) or not kept.temperature:
         return kept
-    # p / max >= m is the same as (p / max)^(1/T) >= m^(1/T), the ratio of the probabilities at
-    # temperature T.
+    # p / max >= m is equivalent to (p / max)^(1/T) >= m^(1/T), with the probabilities' ratio at
+    # temperature T on the left.
     return replace(kept, min_p=kept.min_p ** (1 / kept.temperature))
 
 

@@ -1,4 +1,4 @@
-"""Writes the logprob of a token in the shape that chats have."""
+"""Logprobs of tokens in the shape of chat replies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.tokens import Token
 
 
 def token_logprobs(tokens: Sequence[Token]) -> list[TokenLogprob]:
-    """Return the logprobs of an answer's tokens, each with its alternatives and its whole record."""
+    """Return the logprobs of an answer's tokens, with alternatives and full records."""
     return [_entry(token) for token in tokens]
 
 

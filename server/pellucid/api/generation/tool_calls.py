@@ -1,4 +1,4 @@
-"""Converts tools and messages of requests to the nouns of a query, and the calls of an answer to the shapes of a reply."""
+"""Tools and calls of chat requests and replies."""
 
 from __future__ import annotations
 
@@ -25,22 +25,20 @@ from pellucid.tokens import CallDelta, NamedTool, Token, ToolCall, ToolChoice
 
 
 def offered_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    """Return the functions in OpenAI's shape, with the fields that the request has."""
+    """Return the functions in OpenAI's shape, with only the fields of the request."""
     return [{"type": tool.type, "function": tool.function.model_dump(exclude_unset=True)} for tool in tools]
 
 
 def tool_choice(choice: ToolChoiceField) -> ToolChoice:
-    """Return the choice of tools of a query."""
     return choice if isinstance(choice, str) else NamedTool(choice.function.name)
 
 
 def message_calls(calls: Sequence[MessageToolCall]) -> list[ToolCall]:
-    """Return the calls of a message."""
     return [ToolCall(call.id, call.function.name, call.function.arguments) for call in calls]
 
 
 def call_replies(tokens: Sequence[Token]) -> list[ToolCallReply] | None:
-    """Return the calls of a whole answer, or None if there are none."""
+    """Return the calls of a whole answer, if any."""
     calls = calls_of(tokens)
     return [
         ToolCallReply(id=call.id, function=FunctionReply(name=call.name, arguments=call.arguments)) for call in calls
@@ -48,7 +46,7 @@ def call_replies(tokens: Sequence[Token]) -> list[ToolCallReply] | None:
 
 
 def call_input(arguments: str) -> dict[str, Any]:
-    """Return the arguments of a call as an object, which is empty if they were cut off."""
+    """Return a call's arguments as an object, or {} for arguments that were cut off."""
     try:
         value = json.loads(arguments)
     except (ValueError, RecursionError):
@@ -57,7 +55,6 @@ def call_input(arguments: str) -> dict[str, Any]:
 
 
 def call_records(answer: GeneratedAnswer) -> list[CallRecord]:
-    """Return the details of the calls of a whole answer."""
     return [
         CallRecord(id=one.call.id, complete=one.complete, enforced=one.enforced, fields=one.probabilities)
         for one in call_details(answer.tokens, answer.end.loose_functions)
@@ -65,7 +62,7 @@ def call_records(answer: GeneratedAnswer) -> list[CallRecord]:
 
 
 async def answer_end(answer: GeneratedAnswer) -> EndDetails:
-    """Return how an answer ended, with the details of its calls."""
+    """Return the end of an answer, with the details of its calls."""
     details = end_details(answer.end)
     if has_call(answer.tokens):
         details.calls = await asyncio.to_thread(call_records, answer)
@@ -73,15 +70,14 @@ async def answer_end(answer: GeneratedAnswer) -> EndDetails:
 
 
 def call_deltas(token: Token) -> list[ToolCallDelta]:
-    """Return what a token adds to calls, in order.
+    """Return a token's additions to calls, in order.
 
-    The id and the name of a call have a delta of their own, as OpenAI sends them.
+    A call's id and name have a separate delta, as in OpenAI's streams.
     """
     return [one for delta in (token.part.deltas if token.part is not None else ()) for one in _deltas(delta)]
 
 
 def has_call(tokens: Sequence[Token]) -> bool:
-    """Return whether an answer has a call."""
     return any(token.part is not None for token in tokens)
 
 

@@ -1,4 +1,4 @@
-"""Defines the wire shapes of /v1/adapters, and of vLLM's routes for adapters."""
+"""Wire shapes of /v1/adapters, and of vLLM's routes for adapters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class UnloadLoraRequest(Body):
 
 
 class AdapterObject(Reply):
-    """An adapter that is loaded or could be."""
+    """A loaded or loadable adapter."""
 
     id: str | None = Field(description="the model name for requests, model:name; null if it is not loaded")
     object: Literal["adapter"] = "adapter"

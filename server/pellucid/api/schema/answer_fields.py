@@ -1,4 +1,4 @@
-"""Defines what the requests and replies of /v1/responses and /v1/messages share."""
+"""Shared fields of the requests and replies of /v1/responses and /v1/messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pellucid.tokens import FinishReason
 
 
 class AnswerFields(Admittance):
-    """The parameters of sampling that both routes have."""
+    """Sampling parameters of both routes."""
 
     temperature: Temperature = Field(
         1.0, description="0 always picks the most probable token; values above 2 are allowed"
@@ -44,13 +44,11 @@ OtherTool = Annotated[
         }
     ),
 ]
-"""A tool that is not a function.
-Clients offer such tools to every server: it is skipped and listed as ignored.
-"""
+"""A tool of any type except functions. Clients offer these tools to every server."""
 
 
 class AnswerDetails(Reply):
-    """The remarks of a reply: what of the request had no effect and, when the answer has ended, exactly why."""
+    """Remarks of a reply: request fields without effect, and the exact end of the answer."""
 
     ignored: list[str] | None = Field(
         None, description="fields of the request that were accepted, but cannot change the answer"
@@ -66,7 +64,7 @@ class AnswerDetails(Reply):
 
 
 def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerDetails | None:
-    """Return the remarks of a reply, or None if there are none."""
+    """Return the remarks of a reply, if any."""
     if not ignored and end is None:
         return None
     if end is None:
@@ -75,7 +73,7 @@ def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerD
 
 
 def refuse(reason: str) -> BeforeValidator:
-    """Return the rule of a field that may only be null. Null never reaches a validator."""
+    """Return the rule of a field that must be null. A validator never receives null."""
 
     def check(value: object) -> None:
         raise ValueError(reason)
@@ -87,7 +85,7 @@ ONLY_NULL = WithJsonSchema({"type": "null"})
 
 
 def tag_by_type(tags: tuple[str, ...], other: str) -> Callable[[Any], str]:
-    """Return a function that picks the branch of a union by the field ``type``; ``other`` is the branch of all other values."""
+    """Return a function that chooses a union's branch by the field ``type``, or else ``other``."""
 
     def tag(value: Any) -> str:
         kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)

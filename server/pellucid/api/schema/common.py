@@ -1,4 +1,4 @@
-"""Defines the wire shapes that all routes share: strict request objects, errors, and a token with its probabilities."""
+"""Wire shapes of all routes: strict requests, errors, and a token with its probabilities."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import any_schema
 
 MAX_CHOICES = 128
-"""The most answers that one request may ask for."""
+"""Maximum number of answers per request."""
 
 MIN_TEMPERATURE = 0.0001
 MAX_TEMPERATURE = 100.0
 MIN_PENALTY = 0.01
-"""The bounds of SamplingParams."""
+"""Limits of SamplingParams."""
 
 MAX_TOKENS = 2**31 - 1
-"""More tokens than any context holds; it means "until the context is full"."""
+"""More tokens than any context holds; means "until the context is full"."""
 
 
 def _only(allowed: bool) -> AfterValidator:
@@ -73,14 +73,13 @@ def _nothing(value: object) -> object:
 
 
 class Unused:
-    """Annotates a field that cannot change an answer: it is accepted, and the reply lists it as ignored."""
+    """Annotates a field without effect on an answer: accepted, and listed as ignored."""
 
 
 class Body(BaseModel):
-    """A request object: types are exact, and null means the default.
+    """A request object. Types are exact, and null means the default.
 
-    A field that is not listed is refused by name, unless it says nothing: null, [] and {} are
-    accepted, and ignored.
+    An unlisted field is refused by name, unless its value is null, [] or {}, which are ignored.
     """
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
@@ -89,10 +88,7 @@ class Body(BaseModel):
     ]
 
     def ignored(self) -> list[str]:
-        """Return the names of the fields that are accepted but not used.
-
-        Those of an object in a field follow a dot.
-        """
+        """Return the names of accepted but unused fields; dots separate nested names."""
         return sorted(set(_ignored(self)))
 
     @model_validator(mode="before")
@@ -116,7 +112,7 @@ _ABOUT = ("title", "description", "default", "examples", "deprecated")
 
 
 def _nullable(rule: dict[str, Any]) -> dict[str, Any]:
-    """Return the rule with null as another branch; descriptions of the field stay at the top level."""
+    """Return the rule with a branch for null; field descriptions stay at the top level."""
     about = {key: value for key, value in rule.items() if key in _ABOUT}
     bare = {key: value for key, value in rule.items() if key not in _ABOUT}
     branches = bare.get("anyOf", [bare])
@@ -124,7 +120,7 @@ def _nullable(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 class Reply(BaseModel):
-    """A response object. A field whose default is None is omitted if it is None."""
+    """A response object. Fields with the default ``None`` are omitted if ``None``."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -135,7 +131,7 @@ class Reply(BaseModel):
 
 
 class ErrorDetail(Reply):
-    """An error: one sentence that names the problem and the remedy."""
+    """An error: a sentence with the problem and the remedy."""
 
     message: str
     type: str = Field(description="invalid_request_error, authentication_error, permission_error, not_found_error, ...")
@@ -173,7 +169,7 @@ class AlternativeRecord(Reply):
 
 
 class CallDeltaRecord(Reply):
-    """A token's contribution to a call: at its beginning the id and the name, then pieces of the arguments."""
+    """A token's contribution to a call: first the id and the name, then parts of the arguments."""
 
     index: int
     arguments: str
@@ -182,7 +178,7 @@ class CallDeltaRecord(Reply):
 
 
 class CallPartRecord(Reply):
-    """The tool call that a token belongs to."""
+    """The tool call of a token."""
 
     call: int = Field(description="the index of the call")
     deltas: list[CallDeltaRecord] = Field(
@@ -191,7 +187,7 @@ class CallPartRecord(Reply):
 
 
 class GrammarRecord(Reply):
-    """The effect of a grammar on the choice of one token.
+    """The effect of a grammar on a token's choice.
 
     All other data of the token is the same as without a grammar.
     """
@@ -203,12 +199,12 @@ class GrammarRecord(Reply):
 
 
 class TokenRecord(Reply):
-    """All data of one token, generated or read.
+    """All data of a generated or read token.
 
-    Logprobs are natural logarithms of the model's own distribution, before temperature and the
-    rest. The first token of a prompt follows nothing: its logprob, rank and entropy are null. Under
-    token healing, top holds only tokens that repeat what was typed, and exp(logprob) / allowed is
-    the probability of the token among them. Under a grammar, top also holds refused tokens.
+    Logprobs are natural logarithms of the model's own distribution, before temperature and other
+    sampling settings. The first token of a prompt has no logprob, rank or entropy (null). Under
+    token healing, top holds only tokens that repeat typed text, and exp(logprob) / allowed is the
+    probability of the token among these tokens. Under a grammar, top also holds refused tokens.
     """
 
     id: int
@@ -220,7 +216,8 @@ class TokenRecord(Reply):
     logprob: float | None
     rank: int | None = Field(description="rank in the model's distribution; 1 is the most probable token")
     entropy: float | None = Field(
-        description="entropy of the model's distribution, in nats; null for a prompt's first token, and if the engine does not report it"
+        description="entropy of the model's distribution, in nats; null for a prompt's first token, and if the engine "
+        "does not report it"
     )
     entropy_range: list[float] | None = Field(
         None,
@@ -229,23 +226,24 @@ class TokenRecord(Reply):
         description="only if the exact entropy is not known: the least and the most that it can be, in nats",
     )
     top: list[AlternativeRecord] = Field(
-        description="the most probable alternatives; fewer than asked for where token healing allows few, and where an engine elsewhere, "
-        "which reports the 20 most probable tokens only, has few of the allowed ones among them"
+        description="the most probable alternatives; fewer than asked for where token healing allows few, and where an "
+        "engine elsewhere, which reports the 20 most probable tokens only, has few of the allowed ones among them"
     )
     rest: float = Field(description="the total probability of all tokens that are not in top")
     sampled: float | None = Field(
-        description="the probability with which the sampler picked it; null for prompt tokens, and if the engine does not report it"
+        description="the probability with which the sampler picked it; null for prompt tokens, and if the engine does "
+        "not report it"
     )
     allowed: float = Field(
-        description="under token healing, the probability of all tokens that repeat what was typed (from an engine elsewhere, the most "
-        "that it may be); otherwise 1"
+        description="under token healing, the probability of all tokens that repeat what was typed (from an engine "
+        "elsewhere, the most that it may be); otherwise 1"
     )
     part: CallPartRecord | None = Field(None, description="only for the tokens of a tool call, which have no text")
     grammar: GrammarRecord | None = Field(None, description="only with a grammar")
 
 
 class _Written:
-    """Annotates a record of ``token_json.record_of``: it is described as TokenRecord, and sent as it is."""
+    """Annotates a record of ``token_json.record_of``: described as TokenRecord, sent unchanged."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return any_schema()
@@ -262,8 +260,8 @@ class ModelQuery(Body):
 
     model: str | None = Field(
         None,
-        description="name from /v1/models; if null or empty, the first model. Where only one model is served, it also answers to any other "
-        "name, and `pellucid.ignored` lists model",
+        description="name from /v1/models; if null or empty, the first model. Where only one model is served, it also "
+        "answers to any other name, and `pellucid.ignored` lists model",
         examples=["qwen2.5-coder-0.5b-instruct"],
     )
     strict_model: bool = Field(
@@ -284,7 +282,7 @@ def _ignored(body: Body) -> Iterator[str]:
 
 
 class ReplyDetails(Reply):
-    """Remarks of a reply on its request; in a stream, the first event has them."""
+    """Remarks on the request; in a stream, in the first event."""
 
     ignored: list[str] | None = Field(
         None, description="fields of the request that were accepted, but cannot change the answer"

@@ -1,4 +1,4 @@
-"""Defines the wire shapes of /v1/edits."""
+"""Wire shapes of /v1/edits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_INSTRUCTION = 20_000
 
 
 class EditRequest(Admittance):
-    """A selection to change by an instruction, and all the text of its document before and after it."""
+    """A selection to change by an instruction, with the whole document around the selection."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -31,8 +31,8 @@ class EditRequest(Admittance):
     instruction: str = Field(min_length=1, max_length=MAX_INSTRUCTION, description="what to change, in your own words")
     selection: str = Field(
         "",
-        description="the text to change; it is extended to whole lines. An empty one asks for lines to insert above the line in which "
-        "prefix ends, or instead of that line if it is blank",
+        description="the text to change; it is extended to whole lines. An empty one asks for lines to insert above "
+        "the line in which prefix ends, or instead of that line if it is blank",
     )
     prefix: str = Field("", description="the document's text before the selection")
     suffix: str = Field("", description="the document's text after the selection")
@@ -51,13 +51,14 @@ class EditRequest(Admittance):
 
 
 class EditHunk(Reply):
-    """Lines that are replaced by others."""
+    """Replaced lines."""
 
     first: int = Field(description="the number of the first old line in the document, from 0")
     old: list[str] = Field(description="the old lines, without their ends")
     new: list[str] = Field(description="the new lines, without their ends")
     log_odds: float | None = Field(
-        description="log p(new) - log p(old) in nats, under the prompt with the instruction; null if the lines were not read"
+        description="log p(new) - log p(old) in nats, under the prompt with the instruction; null if the lines were "
+        "not read"
     )
     probability: float | None = Field(
         description="the probability of the new lines, if there were only these and the old ones"
@@ -66,7 +67,7 @@ class EditHunk(Reply):
 
 
 class EditLines(Reply):
-    """An event of a streamed edit: new lines, in the order in which they are generated."""
+    """An event of a streamed edit: new lines, in the order of generation."""
 
     object: Literal["edit.lines"] = "edit.lines"
     model: str

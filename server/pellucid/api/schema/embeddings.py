@@ -1,4 +1,4 @@
-"""Defines the wire shapes of embeddings, OpenAI's and ollama's."""
+"""Wire shapes of embeddings, for OpenAI's and ollama's clients."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pellucid.api.schema.ollama import OllamaQuery
 from pellucid.api.schema.openai import Ids
 
 MAX_INPUTS = 2048
-"""The most texts of one request (OpenAI's own limit)."""
+"""Maximum texts per request (OpenAI's own limit)."""
 
 NOTE = (
-    "This model was trained to write text, not to make embeddings: similar texts have similar vectors, but a model that was trained for "
-    "embeddings finds them more reliably."
+    "This model was trained to write text, not to make embeddings: similar texts have similar vectors, but a model "
+    "that was trained for embeddings finds them more reliably."
 )
 
 Texts = Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS)]
@@ -73,7 +73,7 @@ class EmbeddingsReply(Reply):
 
 
 class OllamaEmbeddingFields(OllamaQuery):
-    """The fields that ollama's two routes share."""
+    """The shared fields of ollama's two routes."""
 
     options: Annotated[dict[str, JsonValue], Unused()] = Field({}, description="ignored: none of them changes a vector")
     keep_alive: Annotated[int | float | str | None, Unused()] = Field(

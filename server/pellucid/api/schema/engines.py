@@ -1,4 +1,4 @@
-"""Defines the wire shapes of /v1/engines."""
+"""Wire shapes of /v1/engines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.api.schema.common import Reply
 
 
 class EngineObject(Reply):
-    """An engine elsewhere, which computes models of this server."""
+    """A remote engine for models of this server."""
 
     id: str = Field(description="its address")
     object: Literal["engine"] = "engine"
@@ -27,7 +27,7 @@ class EngineObject(Reply):
 
 
 class EngineList(Reply):
-    """The engines elsewhere; none where the server computes its models itself."""
+    """The remote engines; empty if the server itself computes the models."""
 
     object: Literal["list"] = "list"
     data: list[EngineObject]

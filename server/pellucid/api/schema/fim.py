@@ -1,4 +1,4 @@
-"""Defines the wire shape of Mistral's requests for infills. The replies have the shape of chats."""
+"""Wire shape of Mistral's infill requests. The replies have the shape of chats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the wire shapes of /health."""
+"""Wire shapes of /health."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.api.schema.engines import EngineObject
 
 
 class EnginesHealth(Reply):
-    """The engines elsewhere that compute the models of this server."""
+    """The remote engines that compute this server's models."""
 
     ready: int = Field(description="the number of engines that get requests")
     total: int
@@ -34,7 +34,7 @@ class Health(Reply):
 
 
 class Unready(Reply):
-    """The reason why the server is not ready and, while it loads, its current step."""
+    """The reason why the server is not ready and, during loading, the current step."""
 
     state: Literal["loading", "leaving", "failed", "away"] = Field(
         description="away: no engine elsewhere computes one of the models now"
@@ -54,6 +54,6 @@ class UnreadyDetail(ErrorDetail):
 
 
 class UnreadyReply(Reply):
-    """An error with the details of a server that is not ready."""
+    """An error with details about the server's state."""
 
     error: UnreadyDetail

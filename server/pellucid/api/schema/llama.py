@@ -1,4 +1,4 @@
-"""Defines the wire shapes of llama.cpp's routes, as its clients (llama.vim, llama.vscode) use them."""
+"""Wire shapes of llama.cpp's routes, for llama.vim, llama.vscode and other clients."""
 
 from __future__ import annotations
 
@@ -32,26 +32,27 @@ BiasPair = Annotated[list[TokenId | StopText | Bias | OnlyFalse], Field(min_leng
 Milliseconds = Annotated[int, Field(ge=-1, le=86_400_000)]
 
 SAMPLERS_ABOUT = (
-    "the sampling steps; by default all. A step that is not listed is off. The order is penalties, temperature, top_k, top_p, min_p, "
-    "but min_p may precede temperature if top_p is not listed; a list in which temperature follows top_p is refused. With `infill` and "
-    "without `temperature` the answer is the most probable one; further answers (`n_cmpl`) are sampled at temperature 1 from the tokens "
-    "that top_k, top_p and min_p leave."
+    "the sampling steps; by default all. A step that is not listed is off. The order is penalties, temperature, top_k, "
+    "top_p, min_p, but min_p may precede temperature if top_p is not listed; a list in which temperature follows top_p "
+    "is refused. With `infill` and without `temperature` the answer is the most probable one; further answers "
+    "(`n_cmpl`) are sampled at temperature 1 from the tokens that top_k, top_p and min_p leave."
 )
 PROMPT_TIME_ABOUT = (
-    "accepted for compatibility with llama-server, but the prompt is always read in full: part of a prompt has no answer, and the clients' "
-    "warm-up sends 1. A closed connection, or a newer request with the same id_slot, ends this request."
+    "accepted for compatibility with llama-server, but the prompt is always read in full: part of a prompt has no "
+    "answer, and the clients' warm-up sends 1. A closed connection, or a newer request with the same id_slot, ends "
+    "this request."
 )
 LAST_N_ABOUT = (
     "the tokens that penalties count: ignored without penalties, and refused with them, which count all tokens"
 )
 SLOT_ABOUT = (
-    "0 or more: a newer request with the same number from the same client (address, API key, User-Agent) ends this one, which then "
-    "returns the text so far with `superseded: true`. The server itself chooses the cache slot."
+    "0 or more: a newer request with the same number from the same client (address, API key, User-Agent) ends this "
+    "one, which then returns the text so far with `superseded: true`. The server itself chooses the cache slot."
 )
 
 
 class Generation(ModelQuery, GrammarFields):
-    """The parameters of sampling, and the rules that end the answer."""
+    """Sampling parameters, and rules that end the answer."""
 
     n_predict: int = Field(
         -1,
@@ -85,15 +86,16 @@ class Generation(ModelQuery, GrammarFields):
     n_probs: int = Field(0, ge=0, le=MAX_ALTERNATIVES, description="return this many alternatives for each token")
     post_sampling_probs: bool = Field(
         False,
-        description="with n_probs: return the probabilities of the remaining alternatives after temperature, top_k, top_p and min_p; "
-        "not with penalties, logit_bias or a grammar; switches token healing off",
+        description="with n_probs: return the probabilities of the remaining alternatives after temperature, top_k, "
+        "top_p and min_p; not with penalties, logit_bias or a grammar; switches token healing off",
     )
     n_indent: int = Field(
         0, ge=0, le=1000, description="end the answer before a line that is indented by fewer spaces or tabs than this"
     )
     t_max_predict_ms: Milliseconds = Field(
         -1,
-        description="milliseconds from the first token after which the answer ends, once it has a line break; -1: no limit",
+        description="milliseconds from the first token after which the answer ends, once it has a line break; -1: no "
+        "limit",
     )
     t_max_prompt_ms: Milliseconds = Field(-1, description=PROMPT_TIME_ABOUT)
     penalty_last_n: Annotated[int | None, Unused()] = Field(None, description=LAST_N_ABOUT)
@@ -106,8 +108,8 @@ class Generation(ModelQuery, GrammarFields):
     return_tokens: bool = Field(False, description="return the token ids of the answer")
     response_fields: ResponseFields = Field(
         None,
-        description="return only these fields, not in streams; `timings/prompt_n` selects a field of an object and becomes a "
-        "key of the response; unknown names are ignored",
+        description="return only these fields, not in streams; `timings/prompt_n` selects a field of an object and "
+        "becomes a key of the response; unknown names are ignored",
         examples=[["content", "timings/prompt_n"]],
     )
 
@@ -115,7 +117,7 @@ class Generation(ModelQuery, GrammarFields):
 class LlamaCompletionRequest(Generation):
     """A text or token ids to continue.
 
-    Text that spells a special token becomes that token, as in llama-server.
+    As in llama-server, text that spells a special token becomes the special token.
     """
 
     model_config = ConfigDict(
@@ -134,7 +136,7 @@ class ExtraText(Body):
 
 
 class InfillRequest(Generation):
-    """A gap to fill, in the infill format that was measured best for the model."""
+    """A gap to fill, in the model's best infill format by measurement."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -167,7 +169,7 @@ class Timings(Reply):
 
 
 class LlamaProb(Reply):
-    """An alternative: logprob, or with post_sampling_probs prob, which is missing if the engine does not report it."""
+    """An alternative: logprob, or with post_sampling_probs prob (missing if not reported)."""
 
     id: int
     token: str
@@ -185,7 +187,7 @@ class LlamaTokenProb(LlamaProb):
 
 
 class LlamaDetails(ReplyDetails):
-    """Remarks of a reply on its request, and with a grammar on its end."""
+    """Remarks on the request and, with a grammar, on the end of the answer."""
 
     complete: bool | None = Field(None, description=COMPLETE_ABOUT)
     fields: list[FieldRecord] | None = Field(
@@ -218,11 +220,11 @@ class LlamaReply(Reply):
 
 
 class PickedReply(RootModel[dict[str, JsonValue]]):
-    """An answer with only the fields in ``response_fields``, under the names given there."""
+    """An answer with only the fields in ``response_fields``, under the given names."""
 
 
 class LlamaChunk(Reply):
-    """An event of a stream. The last one is a whole answer with empty content instead."""
+    """An event of a stream. The last event is a whole answer with empty content instead."""
 
     index: int
     content: str
@@ -254,7 +256,7 @@ class TokenPiece(Reply):
 
 
 class TokenizeReply(Reply):
-    """Token ids, or with ``with_pieces`` ids and pieces."""
+    """Token ids; with ``with_pieces``, ids and pieces."""
 
     tokens: list[int] | list[TokenPiece]
 
@@ -280,7 +282,7 @@ class TemplateRequest(ModelQuery, ToolFields):
 
 
 class TemplateReply(Reply):
-    """The prompt that the model would read."""
+    """The prompt of a rendered conversation."""
 
     prompt: str
 
@@ -293,7 +295,7 @@ class DefaultSettings(Reply):
 
 
 class Modalities(Reply):
-    """The inputs other than text that the model takes: none."""
+    """The model's inputs except text: always false."""
 
     vision: Literal[False] = False
     audio: Literal[False] = False

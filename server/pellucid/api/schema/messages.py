@@ -1,4 +1,4 @@
-"""Defines the wire shapes of Anthropic's /v1/messages and /v1/messages/count_tokens."""
+"""Wire shapes of Anthropic's /v1/messages and /v1/messages/count_tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TextBlock(Body):
 
 
 class ThinkingBlock(Body):
-    """Reasoning of another model, which is skipped and listed as ignored."""
+    """Reasoning of a different model: skipped, and listed as ignored."""
 
     type: Literal["thinking"]
     thinking: str | None = None
@@ -34,14 +34,14 @@ class ThinkingBlock(Body):
 
 
 class RedactedThinkingBlock(Body):
-    """Reasoning that cannot be read, which is skipped and listed as ignored."""
+    """Unreadable reasoning: skipped, and listed as ignored."""
 
     type: Literal["redacted_thinking"]
     data: str | None = None
 
 
 class ToolUseBlock(Body):
-    """A call that the assistant made."""
+    """A call by the assistant."""
 
     type: Literal["tool_use"]
     id: str
@@ -108,7 +108,8 @@ class ToolDecision(Body):
     name: Name | None = None
     disable_parallel_tool_use: bool | None = Field(
         None,
-        description="true: the answer ends after its first call; false: several are allowed; null: it ends only if a call is demanded",
+        description="true: the answer ends after its first call; false: several are allowed; null: it ends only if a "
+        "call is demanded",
     )
 
 
@@ -122,7 +123,7 @@ class InputTurn(Body):
 class Thinking(Body):
     """The mode of reasoning before the answer.
 
-    No model here reasons, so that it cannot be enabled.
+    Reasoning cannot be enabled, as no model here reasons.
     """
 
     type: Literal["disabled", "adaptive"]
@@ -130,7 +131,7 @@ class Thinking(Body):
 
 
 class SchemaFormat(Body):
-    """JSON that keeps to a schema."""
+    """JSON that follows a schema."""
 
     type: Literal["json_schema"]
     schema_: JsonSchema = Field(alias="schema")
@@ -153,21 +154,23 @@ class ConversationFields(ModelQuery):
     )
     system: str | Annotated[list[TextBlock], Field(fail_fast=True)] = Field(
         "",
-        description="the system message; a first block that begins with `x-anthropic-billing-header:` is dropped, and listed as ignored",
+        description="the system message; a first block that begins with `x-anthropic-billing-header:` is dropped, and "
+        "listed as ignored",
     )
     thinking: Annotated[Thinking | None, Unused()] = Field(
         None,
-        description="ignored if it is disabled or adaptive; enabled is an error, as the models do not reason apart from the answer",
+        description="ignored if it is disabled or adaptive; enabled is an error, as the models do not reason apart "
+        "from the answer",
     )
     tools: Annotated[list[MessageTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [],
-        description="functions that the model may call; an error if its chat template has no place for tools. Tools of other types are "
-        "skipped, and listed as ignored",
+        description="functions that the model may call; an error if its chat template has no place for tools. Tools of "
+        "other types are skipped, and listed as ignored",
     )
     tool_choice: ToolDecision | None = Field(
         None,
-        description="auto by default; none: the model is not shown the tools; any: the answer is nothing but calls; tool: it is a call of "
-        "the named function",
+        description="auto by default; none: the model is not shown the tools; any: the answer is nothing but calls; "
+        "tool: it is a call of the named function",
     )
     output_config: OutputConfig | None = Field(None, description="the form of the answer")
     output_format: SchemaFormat | None = Field(None, description="older name of output_config.format")
@@ -178,7 +181,7 @@ class ConversationFields(ModelQuery):
 
 
 class CountRequest(ConversationFields):
-    """A conversation whose tokens are counted."""
+    """A conversation with tokens to count."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "Reverse a list in Python."}]}]}
@@ -232,7 +235,7 @@ class TextAnswer(Reply):
 
 
 class ToolUseAnswer(Reply):
-    """A call that the model makes; ``input`` is empty if it was cut off."""
+    """A call by the model; ``input`` is empty for a call that was cut off."""
 
     type: Literal["tool_use"] = "tool_use"
     id: str
@@ -242,7 +245,7 @@ class ToolUseAnswer(Reply):
 
 
 class MessageUsage(Reply):
-    """The tokens of a request; ``input_tokens`` counts those of the prompt that were not read from the cache."""
+    """The tokens of a request; ``input_tokens`` counts prompt tokens that were not cached."""
 
     input_tokens: int
     cache_creation_input_tokens: int = 0
@@ -273,7 +276,7 @@ class TokenCount(Reply):
 
 
 class AnthropicErrorDetail(Reply):
-    """The kind of an error, and one sentence that names the problem and the remedy."""
+    """The kind of an error, and a sentence with the problem and the remedy."""
 
     type: str
     message: str

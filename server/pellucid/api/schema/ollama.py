@@ -1,4 +1,4 @@
-"""Defines the wire shapes of ollama's routes."""
+"""Wire shapes of ollama's routes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Absent = Annotated[
     BeforeValidator(_absent),
     WithJsonSchema({"anyOf": [{"const": ""}, {"type": "array", "maxItems": 0}, {"const": False}]}),
 ]
-"""A field that is refused by name unless it is empty, as some clients send all fields."""
+"""A field that is refused by name unless empty, because some clients send all fields."""
 
 
 def _off(value: float) -> float:
@@ -37,19 +37,20 @@ IgnoredNumber = Annotated[int | None, Unused(), Field(description="ignored: the 
 IgnoredFlag = Annotated[bool | None, Unused(), Field(description="ignored: the server's own settings decide")]
 
 NAME_ABOUT = (
-    "a name from /v1/models, or as ollama spells it (`qwen2.5-coder:0.5b`, `qwen2.5-coder:0.5b-instruct`), with or without `:latest`; "
-    "a family alone if one model of it is served; if null or empty, the first model. A single served model answers to every other name too"
+    "a name from /v1/models, or as ollama spells it (`qwen2.5-coder:0.5b`, `qwen2.5-coder:0.5b-instruct`), with or "
+    "without `:latest`; a family alone if one model of it is served; if null or empty, the first model. A single "
+    "served model answers to every other name too"
 )
 WINDOW_ABOUT = (
-    "penalties count all tokens of the prompt (`repeat_penalty`) and the answer, which is -1; 0 switches penalties off; any other "
-    "number is refused together with a penalty"
+    "penalties count all tokens of the prompt (`repeat_penalty`) and the answer, which is -1; 0 switches penalties "
+    "off; any other number is refused together with a penalty"
 )
 
 
 class OllamaOptions(Body):
     """The options of a generation.
 
-    Those that do not change an answer here are named in ``pellucid.ignored``.
+    ``pellucid.ignored`` lists options without effect on an answer.
     """
 
     num_predict: int = Field(
@@ -102,7 +103,7 @@ class OllamaQuery(Body):
 
 
 class OllamaFields(OllamaQuery):
-    """The fields that /api/generate and /api/chat share."""
+    """The shared fields of /api/generate and /api/chat."""
 
     stream: bool = Field(True, description="send the tokens as lines of JSON (NDJSON) as soon as they are generated")
     options: OllamaOptions = Field(default_factory=lambda: OllamaOptions.model_validate({}))
@@ -145,7 +146,8 @@ class OllamaGenerateRequest(OllamaFields):
     system: str = Field("", description="the system message; not with suffix or raw")
     raw: bool = Field(
         False,
-        description="continue the prompt as it is, without the chat template; special tokens that are written in it are parsed",
+        description="continue the prompt as it is, without the chat template; special tokens that are written in it "
+        "are parsed",
     )
     template: Absent = Field(None, description="not supported: the model's own chat template is used")
     context: Absent = Field(None, description="not supported: send earlier messages to /api/chat")
@@ -169,7 +171,7 @@ class OllamaCalledFunction(Body):
 
 
 class OllamaMessageCall(Body):
-    """A call that the assistant made."""
+    """A call by the assistant."""
 
     id: str = Field("", description="if it is empty, the call is known by its place in the conversation")
     type: Literal["function"] = "function"
@@ -177,7 +179,7 @@ class OllamaMessageCall(Body):
 
 
 class OllamaMessage(Body):
-    """One message of a conversation."""
+    """A message of a conversation."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
@@ -188,7 +190,8 @@ class OllamaMessage(Body):
     )
     tool_name: str = Field(
         "",
-        description="with the role tool: the function whose result this is; of several calls of it, of the first one without a result",
+        description="with the role tool: the function whose result this is; of several calls of it, of the first one "
+        "without a result",
     )
     tool_call_id: str = Field("", description="with the role tool: the id of the call whose result this is")
 
@@ -204,7 +207,7 @@ class OllamaMessage(Body):
 
 
 class OllamaChatRequest(OllamaFields):
-    """A conversation to answer. If its last message is the assistant's, the answer continues it."""
+    """A conversation to answer. An answer continues a last message of the assistant."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -235,7 +238,7 @@ class OllamaShowRequest(OllamaQuery):
 
 
 class OllamaError(Reply):
-    """The shape of errors under /api: one sentence that names the problem and the remedy."""
+    """The shape of errors under /api: a sentence with the problem and the remedy."""
 
     error: str
 
@@ -256,9 +259,9 @@ class OllamaEnd(Reply):
 
 
 class OllamaProgress(Reply):
-    """The fields that the replies of /api/generate and /api/chat share.
+    """The shared fields of replies of /api/generate and /api/chat.
 
-    In a stream only the last line has the times and numbers.
+    In a stream, only the last line has the times and numbers.
     """
 
     model: str = Field(description="the name in /v1/models")
@@ -276,13 +279,13 @@ class OllamaProgress(Reply):
 
 
 class OllamaGenerateReply(OllamaProgress):
-    """An answer, or a line of a stream: the next part of it."""
+    """An answer, or in a line of a stream the next part of an answer."""
 
     response: str
 
 
 class OllamaFunctionReply(Reply):
-    """The function of a call; ``arguments`` is empty if they were cut off."""
+    """The function of a call; ``arguments`` is empty for a call that was cut off."""
 
     index: int
     name: str
@@ -290,14 +293,14 @@ class OllamaFunctionReply(Reply):
 
 
 class OllamaCallReply(Reply):
-    """A call that the model makes."""
+    """A call by the model."""
 
     id: str
     function: OllamaFunctionReply
 
 
 class OllamaAnswer(Reply):
-    """The assistant's message, or the next part of it."""
+    """The assistant's message, or the next part of the message."""
 
     role: Literal["assistant"] = "assistant"
     content: str
@@ -305,13 +308,13 @@ class OllamaAnswer(Reply):
 
 
 class OllamaChatReply(OllamaProgress):
-    """An answer to a conversation, or a line of a stream: the next part of it."""
+    """An answer to a conversation, or in a line of a stream the next part of an answer."""
 
     message: OllamaAnswer
 
 
 class OllamaVersion(Reply):
-    """The version of ollama whose routes these are, as clients ask for a minimum of it, and Pellucid's own."""
+    """The compatible version of ollama (clients require a minimum), and Pellucid's version."""
 
     version: str
     pellucid: str
@@ -329,7 +332,7 @@ class OllamaDetails(Reply):
 
 
 class OllamaModel(Reply):
-    """A model that is served."""
+    """A served model."""
 
     name: str = Field(description="ollama's spelling of the name")
     model: str = Field(description="the same")
@@ -340,7 +343,7 @@ class OllamaModel(Reply):
 
 
 class OllamaRunningModel(OllamaModel):
-    """A model that is loaded, as all that are served."""
+    """A loaded model; all served models are loaded."""
 
     expires_at: str = Field(description="a date that never comes: models stay loaded")
     size_vram: int = Field(description="bytes of the weights on a GPU")
@@ -348,13 +351,13 @@ class OllamaRunningModel(OllamaModel):
 
 
 class OllamaModelList(Reply):
-    """The models that are served, the default one first."""
+    """The served models, the default model first."""
 
     models: list[OllamaModel]
 
 
 class OllamaRunningList(Reply):
-    """The models that are loaded, the default one first."""
+    """The loaded models, the default model first."""
 
     models: list[OllamaRunningModel]
 
@@ -363,7 +366,7 @@ Capability = Literal["completion", "insert", "tools"]
 
 
 class OllamaDescription(Reply):
-    """A model and what it can do."""
+    """A model and its capabilities."""
 
     modelfile: str
     parameters: str
@@ -373,7 +376,8 @@ class OllamaDescription(Reply):
     license: str
     details: OllamaDetails
     model_info: dict[str, Any] = Field(
-        description="`pellucid.context_length` is the context in tokens; `general.architecture` only names its prefix, as in ollama"
+        description="`pellucid.context_length` is the context in tokens; `general.architecture` only names its prefix, "
+        "as in ollama"
     )
     capabilities: list[Capability]
     modified_at: str

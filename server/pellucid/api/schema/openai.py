@@ -1,4 +1,4 @@
-"""Defines the wire shapes of OpenAI's routes and of /v1/score."""
+"""Wire shapes of OpenAI's routes and of /v1/score."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
 
 def _first_mistake(value: object) -> object:
-    """Raise ValueError at the first wrong entry of many.
+    """Raise ValueError at the first wrong entry of a large object.
 
-    Pydantic would report each one, which takes memory and time.
+    Pydantic would report each wrong entry, which takes memory and time.
     """
     if isinstance(value, dict) and len(value) > 1000:
         for key, bias in value.items():
@@ -82,10 +82,7 @@ class ContextFile(Body):
 
 
 class Admittance(ModelQuery):
-    """The terms of a request: its priority, what it supersedes and its deadline.
-
-    These are extensions to OpenAI's fields.
-    """
+    """The terms of a request: priority, superseding, deadline (extensions to OpenAI's fields)."""
 
     priority: Literal["completion", "chat", "background"] | None = Field(
         None, description="extension: priority class; completion first, background last"
@@ -102,9 +99,9 @@ class Admittance(ModelQuery):
 
 
 class UnusedFields(Body):
-    """Fields that clients send and that cannot change the answer.
+    """Fields that clients send, without effect on the answer.
 
-    They are accepted, and listed in ``pellucid.ignored``.
+    The fields are accepted, and listed in ``pellucid.ignored``.
     """
 
     user: Annotated[str | None, Unused()] = Field(
@@ -126,10 +123,7 @@ class UnusedFields(Body):
 
 
 class SamplingFields(Admittance, FormatFields, UnusedFields):
-    """The parameters of sampling, and the rules that end the answer.
-
-    Extensions to OpenAI's fields are marked.
-    """
+    """Sampling parameters, and rules that end the answer. Extensions to OpenAI are marked."""
 
     temperature: Temperature = Field(
         1.0, description="0 always picks the most probable token; values above OpenAI's limit of 2 are allowed"
@@ -177,18 +171,19 @@ class CompletionRequest(SamplingFields):
     )
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
         [],
-        description="extension, with suffix: texts of other files, the most relevant last; an error if the model has no token for files",
+        description="extension, with suffix: texts of other files, the most relevant last; an error if the model has "
+        "no token for files",
     )
     heal: bool | None = Field(
         None,
-        description="extension, with text: token healing, which lets the first token begin inside the last word; by default "
-        "only with suffix",
+        description="extension, with text: token healing, which lets the first token begin inside the last word; by "
+        "default only with suffix",
     )
     parse_special: bool | None = Field(
         None,
-        description="extension, with text: true: parse special tokens that are written in the text; false: text stays text; by default a "
-        "text that spells a whole infill with the model's own markers is that infill, asked for in the model's best order, and any other "
-        "text stays text",
+        description="extension, with text: true: parse special tokens that are written in the text; false: text stays "
+        "text; by default a text that spells a whole infill with the model's own markers is that infill, asked for in "
+        "the model's best order, and any other text stays text",
     )
     max_tokens: int = Field(16, ge=0, le=MAX_TOKENS, description="maximum tokens of the answer")
     logprobs: Alternatives | None = Field(None, description="return each token's logprob and this many alternatives")
@@ -207,7 +202,7 @@ class TextPart(Body):
 
 
 class ChatMessage(Body):
-    """One message of a conversation.
+    """A message of a conversation.
 
     Only an assistant's message with tool calls may have no content.
     """
@@ -236,7 +231,7 @@ class ChatMessage(Body):
 
 
 Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
-"""A conversation. Only the first wrong item is reported, as each report takes memory and time."""
+"""A conversation. Only the first wrong item is reported, as reports take memory and time."""
 
 
 class Prediction(Body):
@@ -248,7 +243,6 @@ class Prediction(Body):
     )
 
     def text(self) -> str:
-        """Return the predicted text."""
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
@@ -279,13 +273,14 @@ class ChatRequest(SamplingFields, ToolFields):
     )
     prompt_logprobs: Alternatives | None = Field(
         None,
-        description="extension: return the same for the prompt's tokens, those of the template included; not in streams",
+        description="extension: return the same for the prompt's tokens, those of the template included; not in "
+        "streams",
     )
     prediction: Prediction | None = Field(
         None,
-        description="a text that the answer is likely to repeat, such as the code before an edit: the answer is the same, but sooner. "
-        "completion_tokens_details counts the tokens that the answer repeats. Ignored where no tokens are guessed: by engines elsewhere, "
-        "and by a server with lookup off",
+        description="a text that the answer is likely to repeat, such as the code before an edit: the answer is the "
+        "same, but sooner. completion_tokens_details counts the tokens that the answer repeats. Ignored where no "
+        "tokens are guessed: by engines elsewhere, and by a server with lookup off",
     )
     reasoning_effort: Annotated[str | None, Unused()] = Field(
         None, description="ignored: the models do not reason apart from the answer"
@@ -319,7 +314,7 @@ class ChatRequest(SamplingFields, ToolFields):
 
 
 class ScoreRequest(Admittance):
-    """A text, token ids or a conversation to read; exactly one of them, or a text and the conversation that it continues."""
+    """A text, token ids or a conversation, or a text that continues a conversation."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"text": "def add(a, b):\n    return a + b\n", "top_logprobs": 5}]}
@@ -331,20 +326,20 @@ class ScoreRequest(Admittance):
     parse_special: bool = Field(False, description="with text: parse special tokens that are written in the text")
     continue_final_message: bool = Field(
         False,
-        description="with messages: end within the last message, which must be from the assistant. A text is then read as what continues "
-        "that message, and only its own tokens are returned",
+        description="with messages: end within the last message, which must be from the assistant. A text is then read "
+        "as what continues that message, and only its own tokens are returned",
     )
     top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
     windows: bool = Field(
         False,
-        description="read a text that is longer than the context (up to 4,194,304 characters) in windows that overlap: each token is "
-        "scored once, with at least half a context of text before it; without this field such a text is refused. The usage counts the "
-        "tokens of all windows",
+        description="read a text that is longer than the context (up to 4,194,304 characters) in windows that overlap: "
+        "each token is scored once, with at least half a context of text before it; without this field such a text is "
+        "refused. The usage counts the tokens of all windows",
     )
     input_prefix: str | None = Field(
         None,
-        description="read the text between input_prefix and input_suffix, as an infill, or with parse_special as what continues "
-        "input_prefix, special tokens in both parsed; only the text's own tokens are returned",
+        description="read the text between input_prefix and input_suffix, as an infill, or with parse_special as what "
+        "continues input_prefix, special tokens in both parsed; only the text's own tokens are returned",
     )
     input_suffix: str | None = Field(None, description="see input_prefix; either may be empty")
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
@@ -354,7 +349,7 @@ class ScoreRequest(Admittance):
 
 
 class CompletionTokensDetails(Reply):
-    """The share of the request's prediction that the answer has."""
+    """The tokens of the request's prediction, accepted or rejected."""
 
     accepted_prediction_tokens: int = Field(description="tokens of the prediction that the answer has")
     rejected_prediction_tokens: int = Field(description="the other tokens of the prediction")
@@ -367,7 +362,7 @@ class PromptTokensDetails(Reply):
 
 
 class UsageDetails(Reply):
-    """Tokens and times; the extension to OpenAI's usage."""
+    """Tokens and times: an extension to OpenAI's usage."""
 
     cached: int
     computed: int
@@ -383,8 +378,8 @@ class UsageDetails(Reply):
     )
     prediction: int | None = Field(None, description="tokens of the prediction; missing without one")
     first_difference: str | None = Field(
-        description="the beginning of the text that the cache did not have, at most 80 characters, so that you see where a prompt changed; "
-        "null if at most 64 tokens were computed, and where a text is scored"
+        description="the beginning of the text that the cache did not have, at most 80 characters, so that you see "
+        "where a prompt changed; null if at most 64 tokens were computed, and where a text is scored"
     )
 
 
@@ -417,7 +412,7 @@ class EndDetails(Reply):
 class LegacyLogprobs(Reply):
     r"""Logprobs in the shape of completions.
 
-    A token that is not whole UTF-8 is written ``bytes:\xf0\x9f``.
+    Incomplete UTF-8 of a token is written as ``bytes:\xf0\x9f``.
     """
 
     text_offset: list[int]
@@ -428,7 +423,7 @@ class LegacyLogprobs(Reply):
 
 
 class PromptLogprob(Reply):
-    """One token at one position of the prompt."""
+    """A token at a position of the prompt."""
 
     logprob: float
     rank: int | None
@@ -436,7 +431,7 @@ class PromptLogprob(Reply):
 
 
 class CompletionChoice(Reply):
-    """One answer, or the next part of it."""
+    """An answer, or the next part of an answer."""
 
     index: int
     text: str
@@ -449,7 +444,7 @@ class CompletionChoice(Reply):
 
 
 class CompletionReply(Reply):
-    """Answers, or an event of a stream of them."""
+    """Answers, or an event of a stream of answers."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -469,7 +464,7 @@ class TopLogprob(Reply):
 
 
 class TokenLogprob(Reply):
-    """A token of the answer; ``bytes`` are its own bytes, and ``pellucid`` has all of its data."""
+    """A token of the answer; ``bytes`` are the token's bytes, ``pellucid`` all of its data."""
 
     token: str
     logprob: float
@@ -527,7 +522,7 @@ class ChatDelta(Reply):
 
 
 class ChatChunkChoice(Reply):
-    """The next part of one answer."""
+    """The next part of an answer."""
 
     index: int
     delta: ChatDelta
@@ -550,7 +545,7 @@ class ChatChunk(Reply):
 
 
 class ScoreSummary(Reply):
-    """The probability of the whole text, without the first token, which has none."""
+    """The probability of the whole text, without the first token, which has no logprob."""
 
     logprob_sum: float
     perplexity: float | None = Field(description="exp(-logprob_sum / tokens); null if no token was scored")
@@ -580,26 +575,27 @@ class ScoreChunk(Reply):
 
 
 class ModelObject(Reply):
-    """A model that is served."""
+    """A served model."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["pellucid"] = "pellucid"
     meta: dict[str, Any] = Field(
-        description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an infill may include "
-        "text of other files), next_edit (the form in which the model was trained to propose next edits, or null), chat, chat_template "
-        "(Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, licence, "
-        "revision (identifies these weights among others with that name), calibration (the findings of `pellucid calibrate`, "
-        "else the built-in ones, or null) and calibration_note (why one's own are not used), edit_calibration and edit_calibration_note ("
-        "the same of next edits; the default model's if this one has none), and for a model with an adapter the names of "
-        "its base and adapter (memory.weights then counts only the adapter). On a server whose models are computed elsewhere also engines: "
-        "the addresses of those that compute this model now"
+        description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an "
+        "infill may include text of other files), next_edit (the form in which the model was trained to propose next "
+        "edits, or null), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), "
+        "description, licence, revision (identifies these weights among others with that name), calibration (the "
+        "findings of `pellucid calibrate`, else the built-in ones, or null) and calibration_note (why one's own are "
+        "not used), edit_calibration and edit_calibration_note (the same of next edits; the default model's if this "
+        "one has none), and for a model with an adapter the names of its base and adapter (memory.weights then counts "
+        "only the adapter). On a server whose models are computed elsewhere also engines: the addresses of those that "
+        "compute this model now"
     )
 
 
 class ModelList(Reply):
-    """All models that are served."""
+    """All served models."""
 
     object: Literal["list"] = "list"
     data: list[ModelObject]

@@ -1,4 +1,4 @@
-"""Defines the wire shapes of OpenAI's /v1/responses."""
+"""Wire shapes of OpenAI's /v1/responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOGPROBS: Include = "message.output_text.logprobs"
 
 
 class InputPart(Body):
-    """A text of a message; other kinds of content are not supported."""
+    """A text of a message; no further kinds of content are supported."""
 
     type: Literal["input_text", "output_text"]
     text: str
@@ -40,7 +40,7 @@ InputParts = Annotated[list[InputPart], Field(fail_fast=True)]
 
 
 class FunctionCall(Body):
-    """A call that the assistant made; arguments are the text of a JSON object."""
+    """A call by the assistant; arguments are the text of a JSON object."""
 
     type: Literal["function_call"]
     call_id: str
@@ -73,7 +73,7 @@ class InputMessage(Body):
 
 
 class ReasoningItem(Body):
-    """Reasoning of another model, which is skipped and listed as ignored."""
+    """Reasoning of a different model: skipped, and listed as ignored."""
 
     type: Literal["reasoning"]
     id: str | None = None
@@ -117,13 +117,13 @@ NotStored = Annotated[
 
 
 class PlainFormat(Body):
-    """Any text, or with the type json_object any JSON object."""
+    """Any text or, with the type json_object, any JSON object."""
 
     type: Literal["text", "json_object"]
 
 
 class TextSchema(NamedSchema):
-    """JSON that keeps to a schema."""
+    """JSON that follows a schema."""
 
     type: Literal["json_schema"]
     schema_: dict[str, Any] = Field(alias="schema", description="a JSON schema")
@@ -149,7 +149,7 @@ class ResponseStreamOptions(Body):
 
 
 class ResponsesRequest(AnswerFields, UnusedFields):
-    """A conversation to answer. Nothing is stored, so ``input`` holds all of it."""
+    """A conversation to answer. Nothing is stored, so ``input`` holds the whole conversation."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -173,18 +173,19 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     text: TextOptions | None = None
     tools: Annotated[list[ResponseTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [],
-        description="functions that the model may call; an error if its chat template has no place for tools. Tools of other types are "
-        "skipped, and listed as ignored",
+        description="functions that the model may call; an error if its chat template has no place for tools. Tools of "
+        "other types are skipped, and listed as ignored",
     )
     tool_choice: Literal["none", "auto", "required"] | NamedFunction = Field(
         "auto",
-        description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but calls; "
-        "a function: the answer is a call of it",
+        description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but "
+        "calls; a function: the answer is a call of it",
     )
     parallel_tool_calls: bool | None = Field(None, description=PARALLEL_ABOUT)
     truncation: Literal["disabled"] = Field(
         "disabled",
-        description="always disabled: a conversation that does not fit the context is an error, and none of it is dropped",
+        description="always disabled: a conversation that does not fit the context is an error, and none of it is "
+        "dropped",
     )
     background: OnlyFalse = Field(
         False, description="always false: nothing is stored, so an answer cannot be fetched later"
@@ -205,7 +206,7 @@ class ResponsesRequest(AnswerFields, UnusedFields):
 
 
 class OutputText(Reply):
-    """The text of an answer; ``logprobs`` is empty unless it was asked for."""
+    """The text of an answer; ``logprobs`` is empty unless requested."""
 
     type: Literal["output_text"] = "output_text"
     text: str
@@ -224,13 +225,13 @@ class OutputMessage(Reply):
 
 
 class CallTokens(Reply):
-    """The tokens of a call or of a part of it."""
+    """The tokens of a call or of a part of a call."""
 
     tokens: list[WrittenToken]
 
 
 class OutputCall(Reply):
-    """A call that the model makes; ``arguments`` is the text of a JSON object, as the model wrote it."""
+    """A call by the model; ``arguments`` is the JSON text that the model wrote."""
 
     id: str
     type: Literal["function_call"] = "function_call"
@@ -242,14 +243,14 @@ class OutputCall(Reply):
 
 
 class InputTokensDetails(Reply):
-    """The number of prompt tokens from the cache, and of those that were added to it."""
+    """The number of prompt tokens read from the cache, and added to the cache."""
 
     cached_tokens: int
     cache_write_tokens: int
 
 
 class OutputTokensDetails(Reply):
-    """The number of tokens of reasoning, which is 0."""
+    """The number of reasoning tokens: always 0."""
 
     reasoning_tokens: int = 0
 
@@ -273,13 +274,13 @@ class ResponseError(Reply):
 
 
 class IncompleteDetails(Reply):
-    """The reason why an answer is not whole."""
+    """The reason why an answer is incomplete."""
 
     reason: Literal["max_output_tokens"] = "max_output_tokens"
 
 
 class ResponseReply(Reply):
-    """An answer, with the fields of the request that it answers."""
+    """An answer, with the fields of the request."""
 
     id: str
     object: Literal["response"] = "response"

@@ -1,4 +1,4 @@
-"""Defines the wire shapes of structured output: the fields that ask for it, and the probabilities of an answer's values."""
+"""Wire shapes of structured output: requested formats, and probabilities of JSON values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 from pellucid.api.schema.common import Body, Reply, Unused
 
 COMPLETE_ABOUT = (
-    "with a grammar: whether the answer is complete; if false, it ended early (finish_reason `length`, a stop text, a deadline), and its "
-    "text may not be what the grammar demands"
+    "with a grammar: whether the answer is complete; if false, it ended early (finish_reason `length`, a stop text, a "
+    "deadline), and its text may not be what the grammar demands"
 )
 
 JsonSchema = Annotated[dict[str, Any] | bool, Field(description="a JSON schema")]
@@ -31,7 +31,7 @@ class NamedSchema(Body):
 class ResponseFormat(Body):
     """The form of the answer.
 
-    A schema may be in json_schema, as OpenAI has it, or in schema, as llama.cpp has it.
+    A schema is in json_schema (as in OpenAI's API) or in schema (as in llama.cpp's).
     """
 
     model_config = ConfigDict(
@@ -46,7 +46,10 @@ class ResponseFormat(Body):
 
 
 class StructuredOutputs(Body):
-    """The form of the answer, as vLLM has it: exactly one of json, json_object, regex, choice and grammar."""
+    """The form of the answer in vLLM's shape, with exactly one kind of form.
+
+    The kinds are json, json_object, regex, choice and grammar.
+    """
 
     json_: str | dict[str, Any] | bool | None = Field(
         None, alias="json", description="a JSON schema, or the text of one"
@@ -66,19 +69,20 @@ class StructuredOutputs(Body):
 
 
 class GrammarFields(Body):
-    """The form of the answer, as llama.cpp has it."""
+    """The form of the answer, as in llama.cpp's API."""
 
     json_schema: JsonSchema | None = Field(None, description="llama.cpp's: a JSON schema that the answer keeps to")
     grammar: str | None = Field(
         None,
-        description="llama.cpp's: a grammar (GBNF, or llguidance's Lark) that the answer keeps to; if empty, there is none",
+        description="llama.cpp's: a grammar (GBNF, or llguidance's Lark) that the answer keeps to; if empty, there is "
+        "none",
     )
 
 
 class FormatFields(GrammarFields):
-    """The form of the answer, in any of the shapes that clients send.
+    """The form of the answer, in one of the shapes that clients send.
 
-    Only one of them may be used.
+    Only a single shape may be used.
     """
 
     response_format: ResponseFormat | None = Field(None, description="OpenAI's: the form of the answer")
@@ -86,7 +90,7 @@ class FormatFields(GrammarFields):
 
 
 class OtherValueRecord(Reply):
-    """The most probable other value."""
+    """The most probable alternative value."""
 
     value: str | int | float | bool | None
     probability: float = Field(description="its probability among what the grammar allowed")
@@ -98,7 +102,8 @@ class FieldRecord(Reply):
     path: str = Field(description="its place, a JSON pointer (RFC 6901)")
     value: str | int | float | bool | None
     probability: float = Field(
-        description="the probability of its tokens among those that the grammar allowed, each after all before it; a forced token counts 1"
+        description="the probability of its tokens among those that the grammar allowed, each after all before it; a "
+        "forced token counts 1"
     )
     mass: float = Field(description="the model's own probability that these tokens are ones that the grammar allowed")
     decided: int = Field(description="the number of its tokens that were not forced")

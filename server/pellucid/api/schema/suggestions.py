@@ -1,4 +1,4 @@
-"""Defines the wire shape of /v1/suggestions/outcomes."""
+"""Wire shape of /v1/suggestions/outcomes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.tokens import MAX_OUTCOMES
 
 
 class OutcomesRequest(Body):
-    """The number of suggestions that a client has shown, and of those that its user has accepted, since its last report."""
+    """The numbers of shown and accepted suggestions since the last report."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"model": "qwen2.5-coder-0.5b", "shown": 12, "accepted": 3}]}

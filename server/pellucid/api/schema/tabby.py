@@ -1,4 +1,4 @@
-"""Defines the wire shapes of Tabby's routes, as its editor plugins use them."""
+"""Wire shapes of Tabby's routes, for its editor plugins."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ IGNORED = "ignored"
 
 
 class Declaration(Body):
-    """The declaration of a name that the prefix uses."""
+    """The declaration of a name in the prefix."""
 
     filepath: str
     body: str
 
 
 class Snippet(Declaration):
-    """A piece of another file."""
+    """A part of a different file."""
 
     score: float = Field(description="how relevant it is; the client has sorted them by it")
 
 
 class Segments(Body):
-    """The text around the cursor, and what helps to complete it."""
+    """The text around the cursor, and further context."""
 
     prefix: str
     suffix: str = ""
@@ -57,7 +57,7 @@ class DebugOptions(Body):
 
 
 class TabbyCompletionRequest(ModelQuery):
-    """A cursor in a file, as Tabby's editor plugins send it. ``model`` is an extension."""
+    """A cursor in a file, from Tabby's editor plugins. ``model`` is an extension."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -99,9 +99,9 @@ class TabbyCompletionReply(Reply):
 
 
 class TabbyVersion(Reply):
-    """The version of Tabby whose routes these are, and Pellucid's own.
+    """The compatible version of Tabby, and Pellucid's version.
 
-    It has no build of Tabby, so that the other fields are empty.
+    The remaining fields are empty, as there is no build of Tabby.
     """
 
     build_date: str = ""
@@ -111,7 +111,7 @@ class TabbyVersion(Reply):
 
 
 class TabbyHealth(Reply):
-    """The model and the machine that computes."""
+    """The default model, and the machine."""
 
     model: str
     chat_model: str | None = None
@@ -155,4 +155,4 @@ CompletionBody = Annotated[
     | Annotated[TabbyCompletionRequest, Tag("TabbyCompletionRequest")],
     Discriminator(_which),
 ]
-"""The body of /v1/completions: one with ``segments`` is Tabby's, any other one OpenAI's."""
+"""The body of /v1/completions: Tabby's with ``segments``, otherwise OpenAI's."""

@@ -1,4 +1,4 @@
-"""Defines the wire shapes of tools and of calls of them, on chat and /apply-template."""
+"""Wire shapes of tools and tool calls, on chat and /apply-template."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ STRICT_ABOUT = (
 )
 
 PARALLEL_ABOUT = (
-    "true: several calls are allowed; false: the answer ends after its first call; null: so only if tool_choice demands a call, because "
-    "small models may not stop calling"
+    "true: several calls are allowed; false: the answer ends after its first call; null: so only if tool_choice "
+    "demands a call, because small models may not stop calling"
 )
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -32,7 +32,7 @@ class FunctionDefinition(Body):
 
 
 class Tool(Body):
-    """A tool; functions are the only kind."""
+    """A tool; always a function."""
 
     type: Literal["function"]
     function: FunctionDefinition
@@ -42,7 +42,7 @@ Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=MAX_TOOLS)]
 
 
 class FunctionName(Body):
-    """A function by its name."""
+    """A function by name."""
 
     name: Name
 
@@ -68,8 +68,8 @@ class ToolFields(Body):
     )
     tool_choice: ToolChoiceField = Field(
         "auto",
-        description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but calls; "
-        "a function: the answer is a call of it",
+        description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but "
+        "calls; a function: the answer is a call of it",
     )
 
 
@@ -81,7 +81,7 @@ class CalledFunction(Body):
 
 
 class MessageToolCall(Body):
-    """A call that the assistant made."""
+    """A call by the assistant."""
 
     id: str
     type: Literal["function"] = "function"
@@ -90,14 +90,14 @@ class MessageToolCall(Body):
 
 
 class FunctionReply(Reply):
-    """The function of a call; ``arguments`` is the text of a JSON object, as the model wrote it."""
+    """The function of a call; ``arguments`` is the JSON text that the model wrote."""
 
     name: str
     arguments: str
 
 
 class ToolCallReply(Reply):
-    """A call that the model makes."""
+    """A call by the model."""
 
     id: str
     type: Literal["function"] = "function"
@@ -105,14 +105,14 @@ class ToolCallReply(Reply):
 
 
 class FunctionDelta(Reply):
-    """The next part of a call: first its name, then pieces of its arguments."""
+    """The next part of a call: first the name, then parts of the arguments."""
 
     name: str | None = None
     arguments: str
 
 
 class ToolCallDelta(Reply):
-    """The next part of a call. Only the first one has the id, the type and the name."""
+    """The next part of a call. Only the first part has the id, the type and the name."""
 
     index: int
     id: str | None = None
@@ -121,17 +121,17 @@ class ToolCallDelta(Reply):
 
 
 class CallRecord(Reply):
-    """The details of a call: whether it is complete, and the probability of each argument."""
+    """The details of a call: completeness, and the probability of each argument."""
 
     id: str
     complete: bool = Field(
         description="whether the arguments are a JSON object; not if the answer ended too early or the model erred"
     )
     enforced: bool = Field(
-        description="whether a grammar held the arguments to the function's schema; false if the schema cannot be enforced, or the call "
-        "was recognized only after its arguments had begun"
+        description="whether a grammar held the arguments to the function's schema; false if the schema cannot be "
+        "enforced, or the call was recognized only after its arguments had begun"
     )
     fields: dict[str, float] = Field(
-        description="the probability of each value of the arguments by its JSON pointer: the product over the tokens that contain it "
-        "and were not forced, of a text also the one with its closing quote"
+        description="the probability of each value of the arguments by its JSON pointer: the product over the tokens "
+        "that contain it and were not forced, of a text also the one with its closing quote"
     )

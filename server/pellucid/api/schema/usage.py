@@ -1,4 +1,4 @@
-"""Defines the wire shape of /v1/usage."""
+"""Wire shape of /v1/usage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.api.schema.common import Reply
 
 
 class UserUsage(Reply):
-    """The use of one user since the server started."""
+    """A user's usage since the server's start."""
 
     object: Literal["usage"] = "usage"
     user: str = Field(description="the owner of the key; local on a server without keys, or with one that all share")
