@@ -1,4 +1,4 @@
-"""Records why a suggestion was shown, shortened or hidden: the prompt, the answer, the times, and the gate's verdict."""
+"""Records of requests: the prompt, the answer, the times, and the gate's verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.tokens import Usage
 
 MAX_EXPLANATIONS = 100
-"""Explanations that are remembered by the ids of their suggestions."""
+"""Maximum number of explanations remembered by suggestion id."""
 
 
 class Decision(StrEnum):
@@ -31,7 +31,7 @@ class Decision(StrEnum):
 
 
 class AnswerSource(StrEnum):
-    """The source of a suggestion: generated for the request, left of an earlier answer, or prefetched."""
+    """Source of a suggestion: generated, the rest of an earlier answer, or prefetched."""
 
     MODEL = "model"
     RECENT = "recent"
@@ -40,12 +40,10 @@ class AnswerSource(StrEnum):
 
 @dataclass
 class Explanation:
-    """The record of one request, written while the request runs.
+    """The record of a request, written while the request runs.
 
-    ``milliseconds`` are per stage, in the order in which they ended.
-
-    ``doubtful`` is the length of the doubtful rest of ``shown``. ``at`` is kept for the log of
-    suggestions; it is None if that is off.
+    ``milliseconds``: per stage, in the order of the stages' ends. ``doubtful``: the length of the
+    doubtful rest of ``shown``. ``at``: for the suggestion log; None if the log is off.
     """
 
     uri: str
@@ -72,9 +70,9 @@ class Explanation:
         self._began = self._last = self.clock()
 
     def lap(self, stage: str, *, other_stages: Mapping[str, float] | None = None) -> None:
-        """End a stage, which began when the one before it ended.
+        """End a stage, which began at the end of the previous stage.
 
-        ``other_stages`` are milliseconds to count elsewhere.
+        ``other_stages``: milliseconds to count for other stages.
         """
         now = self.clock()
         for name, value in (other_stages or {}).items():
@@ -84,7 +82,6 @@ class Explanation:
         self._last = now
 
     def end(self, outcome: Decision, reason: str) -> None:
-        """Record the outcome."""
         self.outcome, self.reason = outcome, reason
         self.stop()
 
@@ -94,21 +91,20 @@ class Explanation:
         return (self.clock() - self._began) * 1000
 
     def stop(self) -> None:
-        """Record the total time."""
         self.milliseconds["total"] = self.elapsed
 
 
 def new_explanation(cursor: DocumentCursor) -> Explanation:
-    """Return the explanation of a request that begins now.
+    """Return the explanation of a new request.
 
-    It can only be found if ``Explanations`` made it.
+    Only explanations made by ``Explanations`` can be found later.
     """
     return Explanation(cursor.uri, position=cursor.position)
 
 
 @dataclass
 class Counts:
-    """The number of suggestions since the start, by outcome."""
+    """The numbers of suggestions since the start, by outcome."""
 
     shown: int = 0
     accepted: int = 0
@@ -117,7 +113,7 @@ class Counts:
 
 
 class Explanations:
-    """The most recent explanations: by the id of their suggestion, by document, and the last of all."""
+    """The latest explanations, by suggestion id and by document."""
 
     def __init__(self) -> None:
         self._by_id: OrderedDict[str, Explanation] = OrderedDict()
@@ -125,34 +121,31 @@ class Explanations:
         self._last: Explanation | None = None
 
     def begin(self, cursor: DocumentCursor) -> Explanation:
-        """Return a new explanation of a request at a cursor, and remember it."""
+        """Start and remember the explanation of a request."""
         self._last = self._by_uri[cursor.uri] = new_explanation(cursor)
         return self._last
 
     def name(self, explanation: Explanation, id: str) -> None:
-        """Remember an explanation by the id of its suggestion."""
         explanation.id = id
         self._by_id[id] = explanation
         if len(self._by_id) > MAX_EXPLANATIONS:
             self._by_id.popitem(last=False)
 
     def find(self, *, id: str | None = None, uri: str | None = None) -> Explanation | None:
-        """Return the explanation of a suggestion, the last one of a document, or the last one of all."""
+        """Return a suggestion's explanation, or the last of a document, or the very last."""
         if id is not None:
             return self._by_id.get(id)
         return self._last if uri is None else self._by_uri.get(uri)
 
     def forget(self, uri: str) -> None:
-        """Forget a document that was closed."""
         self._by_uri.pop(uri, None)
 
 
 @dataclass
 class Journal:
-    """The history of an editor's suggestions since the start. It outlives changes of the settings.
+    """The history of an editor's suggestions since the start, kept when the settings change.
 
-    ``latency`` is the milliseconds of the last suggestion that the model generated; ``model`` is
-    the last model asked.
+    ``latency``: milliseconds of the last generated suggestion. ``model``: the last model asked.
     """
 
     explanations: Explanations = field(default_factory=Explanations)

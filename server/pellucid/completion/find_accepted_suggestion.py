@@ -1,4 +1,4 @@
-"""Finds an accepted suggestion in a document that has changed since."""
+"""Search for an accepted suggestion in a changed document."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ CONTEXT_CHARACTERS = 40
 """Characters before a suggestion that distinguish it from the same text elsewhere."""
 
 MIN_TAIL_CHARACTERS = 12
-"""Equal characters before a suggestion, without white space, that identify it although its line
-begins differently.
+"""Minimum length of equal text before a suggestion, without white space.
+
+This text identifies a suggestion even if its line begins differently.
 """
 
 DISTINCTIVE_CHARACTERS, DISTINCTIVE_WORDS = 20, 3
-"""The least size of a text that is identified without its context, if the document has it once."""
+"""Minimum size of a text identified without context, if the document has the text once."""
 
 _WORD = re.compile(r"\w+")
 
 
 def locate(text: str, suggestion: Suggestion) -> int | None:
-    r"""Return the offset of a suggestion in a text with ``\n`` at the end of each line, or None.
+    r"""Return the offset of a suggestion in a text with ``\n`` line ends, or None.
 
-    The text before it must be the same: the beginning of its line, except for the indentation, or
-    enough characters. Of several matches, one with the same text before it wins, then the one
-    nearest to the line where it was inserted. A distinctive text is found after any other text as
-    well.
+    The text before must be the same: the beginning of the line, except for the indentation, or
+    enough characters. Matches with equal text before win, then matches nearest to the inserted
+    line. A unique distinctive text is also found after different text.
     """
     cursor, wanted = suggestion.cursor, suggestion.text
     here, tail = cursor.before[-CONTEXT_CHARACTERS:], _tail(cursor.before)
@@ -65,9 +65,12 @@ def _occurrences(text: str, before: str, wanted: str) -> dict[int, int]:
 
 
 def _after_line_start(text: str, before: str, wanted: str) -> dict[int, int]:
-    """Return the occurrences of ``wanted`` after the text from the last line of ``before`` that is not blank, indented or not."""
+    """Return the occurrences of ``wanted`` after the last line with text in ``before``.
+
+    The indentation is ignored.
+    """
     last = next((index for index in range(len(before) - 1, -1, -1) if before[index].isalnum()), None)
-    if last is None:  # it was at the beginning of the document
+    if last is None:  # The suggestion was at the beginning of the document
         found = text.find(before + wanted)
         at = found + len(before)
         return {} if found < 0 or text[:found].strip() else {at: text.count("\n", 0, at)}
@@ -83,7 +86,10 @@ def _begins_line(text: str, offset: int) -> bool:
 
 
 def _tail(before: str) -> str:
-    """Return the shortest end of ``before`` with MIN_TAIL_CHARACTERS that are not white space, or an empty string."""
+    """Return the shortest end of ``before`` with MIN_TAIL_CHARACTERS, or an empty string.
+
+    White space does not count.
+    """
     left = MIN_TAIL_CHARACTERS
     for index in range(len(before) - 1, -1, -1):
         left -= not before[index].isspace()

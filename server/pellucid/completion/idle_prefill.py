@@ -1,4 +1,4 @@
-"""Adds chunks of other files to the prompt while the user pauses, and has the model read it ahead of the next request."""
+"""Prefill of the prompt while the user pauses, with new chunks of other files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pellucid.errors import PellucidError
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3.0
-"""The pause in typing after which chunks of other files are added."""
+"""The pause in typing before chunks of other files are added."""
 
 CHUNK_SECONDS = 1.0
-"""The pause between one chunk and the next."""
+"""The pause between two chunks."""
 
 
 class IdlePrefill:
     """The last cursor, and the task that waits for a pause there.
 
-    ``find_chunks`` finds chunks that fit to a cursor; ``promote`` adds one to the prompt, and
-    returns whether there was one; ``prefill`` has the model read the prompt at a cursor;
-    ``may_send`` is asked before each chunk.
+    ``find_chunks``: finds chunks for a cursor. ``promote``: adds a chunk to the prompt and returns
+    whether there was a chunk. ``prefill``: makes the model read the prompt. ``may_send``: asked
+    before each chunk.
     """
 
     def __init__(
@@ -48,29 +48,27 @@ class IdlePrefill:
         self._task = asyncio.create_task(self._run(cursor))
 
     def stop(self) -> None:
-        """Stop waiting, and stop reading."""
         if self._task is not None:
             self._task.cancel()
         self._task = self._cursor = None
 
     def stop_in(self, uri: str) -> None:
-        """Stop if the last cursor is in this document."""
         if self._cursor is not None and self._cursor.uri == uri:
             self.stop()
 
     async def _run(self, cursor: DocumentCursor) -> None:
         await asyncio.sleep(IDLE_SECONDS)
-        with suppress(PellucidError):  # no caller waits for it; the next request reports the failure
+        with suppress(PellucidError):  # No caller waits for the task; the next request reports the failure
             await self._promote_all(cursor)
             if self._may_send(cursor):
                 try:
                     await self._find_chunks(cursor)
-                except Exception:  # suggestions do without them
+                except Exception:  # Suggestions work without the chunks
                     logger.exception("Looking for related files failed.")
                 await self._promote_all(cursor)
 
     async def _promote_all(self, cursor: DocumentCursor) -> None:
-        """Add the chunks that are there, one after the other, and have the model read each."""
+        """Add the available chunks one by one, and make the model read each chunk."""
         while self._may_send(cursor) and self._promote():
             await self._prefill(cursor)
             await asyncio.sleep(CHUNK_SECONDS)

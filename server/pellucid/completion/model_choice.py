@@ -1,4 +1,4 @@
-"""Chooses the model that completes among those of a server, and holds its calibration."""
+"""Choice of a server's completion model, and the model's calibration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOT_CALIBRATED = "This model is not calibrated: run `pellucid calibrate` on one 
 
 
 class ModelChoice:
-    """The models of a client's server, asked for once per client."""
+    """The models of a client's server, requested once per client."""
 
     def __init__(self) -> None:
         self._client: Assistant | None = None
@@ -22,9 +22,10 @@ class ModelChoice:
         self._notes: dict[str, str] = {}
 
     async def find(self, client: Assistant, name: str) -> ModelCard:
-        """Return the model with this name; if it is empty, the server's first that was not trained to propose edits, else its first.
+        """Return the model ``name`` or, if the name is empty, the server's first completion model.
 
-        Raise NotFoundError, which lists the names, if the server does not have it.
+        Models trained to propose edits are chosen last. Raise NotFoundError, with the known names,
+        for an unknown name.
         """
         if client is not self._client:
             self._models = await client.cards()
@@ -37,19 +38,19 @@ class ModelChoice:
         raise NotFoundError(f"The server has no model {name!r}: set pellucid.model to one of {names}.")
 
     def proposer(self, chosen: ModelCard) -> ModelCard | None:
-        """Return the model that proposes next edits: the chosen one if it was trained for it, else the server's first that was."""
+        """Return the model for next edits: the chosen model if trained, else the server's first."""
         return next((model for model in (chosen, *self._models) if model.next_edit is not None), None)
 
     def calibration(self, name: str) -> Calibration | None:
-        """Return the calibration of a model, or None if it has none and thresholds decide."""
+        """Return the calibration, if any; otherwise thresholds decide."""
         return self._calibrations.get(name)
 
     def why_not_calibrated(self, name: str) -> str | None:
-        """Return the reason, one sentence, why a model has no calibration, or None if it has one."""
+        """Return why a model has no calibration, as a sentence."""
         return None if name in self._calibrations else self._reasons.get(name, UNKNOWN)
 
     def note(self, name: str) -> str | None:
-        """Return why a model's own calibration is not used, one sentence, although it has a built-in one; else None."""
+        """Return why the built-in calibration replaces a model's own, as a sentence."""
         return self._notes.get(name)
 
     def _read_calibrations(self) -> None:

@@ -1,4 +1,4 @@
-"""Stores whether suggestions are off, everywhere or in some folders, for all editors of this user."""
+"""Switch for suggestions, everywhere or in some folders, for all editors of this user."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ class _State:
 
 
 class Switch:
-    """The switch of one editor.
+    """The switch of an editor.
 
-    It rereads its file whenever that has changed, so that all editors follow.
-
-    A file that cannot be read may contain that suggestions are off. They are therefore off until it
-    is rewritten.
+    The file is read again after every change, so that all editors follow. While the file is
+    unreadable, suggestions are off, because the file may say so.
     """
 
     def __init__(self, file: Path, folders: Sequence[str]) -> None:
@@ -49,7 +47,7 @@ class Switch:
 
     @property
     def why(self) -> str | None:
-        """Why the file cannot be read and what to do about it, one sentence, or None if it can be read."""
+        """One sentence about an unreadable file and the remedy, or None."""
         try:
             self._read()
         except ConfigError as error:
@@ -57,7 +55,6 @@ class Switch:
         return None
 
     def set_folders(self, folders: Sequence[str]) -> None:
-        """Set the folders that are open in this editor."""
         self.folders = tuple(folders)
 
     def toggle(self) -> None:
@@ -82,7 +79,7 @@ class Switch:
         )
 
     def _state(self) -> _State | None:
-        """Return the file's state, or None if it cannot be read."""
+        """Return the file's state, or None if unreadable."""
         try:
             return self._read()
         except ConfigError:
@@ -118,7 +115,7 @@ class Switch:
 def _parsed(file: Path) -> _State:
     """Return the file's state.
 
-    Raise ConfigError if it is not one of ours, OSError if it cannot be read.
+    Raise ConfigError for a foreign file, OSError for an unreadable file.
     """
     try:
         found = json.loads(file.read_bytes())
@@ -131,7 +128,7 @@ def _parsed(file: Path) -> _State:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Replace the content of a file atomically, so that no editor reads half of it."""
+    """Replace a file atomically, so that no editor reads half of the text."""
     handle, whole = tempfile.mkstemp(dir=file.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as new:

@@ -1,4 +1,4 @@
-"""Logs the user's reactions to suggestions, if the user switched the log on."""
+"""Log of the user's reactions to suggestions, if switched on."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class ReactionLog:
-    """Logs the reactions of one editor's user. After the first disk error it logs nothing more."""
+    """The reactions of an editor's user. Logging ends after the first disk error."""
 
     def __init__(self, file: SuggestionLog) -> None:
         self._file = file
-        self._session = uuid.uuid4().hex  # ids of suggestions are unique only within a process
+        self._session = uuid.uuid4().hex  # Suggestion ids are unique only within a process
         self.failure: str | None = None
 
     def note(self, suggestion: Suggestion, explanation: Explanation | None, accepted: int) -> None:
-        """Log that the first ``accepted`` characters of a suggestion were accepted; 0 means that it was dismissed."""
+        """Log the acceptance of the first ``accepted`` characters; 0 means dismissal."""
         if self.failure is not None or explanation is None or explanation.at is None:
             return
         try:
@@ -38,7 +38,7 @@ class ReactionLog:
 def _entry(id: str, suggestion: Suggestion, explanation: Explanation, accepted: int) -> LogEntry:
     at, ending = explanation.at, explanation.ending or ""
     assert at is not None, "checked by the caller"
-    suggestion = suggestion.sure  # the doubtful rest is the subject of another entry, if it becomes sure
+    suggestion = suggestion.sure  # The doubtful rest gets its own entry, if it becomes sure
     length, whole = len(suggestion.text), explanation.outcome is Shown.SHOWN
     outcome = Reaction.DISMISSED if not accepted else Reaction.ACCEPTED if accepted >= length else Reaction.SHORTENED
     part = truncate(suggestion.tokens, accepted) if outcome is Reaction.SHORTENED else ()

@@ -1,4 +1,4 @@
-"""Defines the settings of completion: confidence, length and context of suggestions."""
+"""Settings of completion: confidence, length and context of suggestions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class GateLevel(StrEnum):
-    """The confidence that the model needs for a suggestion to be shown."""
+    """The confidence required to show a suggestion."""
 
     QUIET = "quiet"
     NORMAL = "normal"
@@ -16,7 +16,7 @@ class GateLevel(StrEnum):
 
 
 class SuggestionShape(StrEnum):
-    """The size of a suggestion: the rest of a line, a block, or whichever fits the cursor."""
+    """The size of a suggestion: the rest of a line, a block, or a choice by the cursor."""
 
     AUTO = "auto"
     LINE = "line"
@@ -46,7 +46,8 @@ class CompletionSettings:
     )
     doubtful_rest: bool = setting(
         True,
-        "show the doubtful rest of a suggestion, fainter if the editor can, after its sure beginning; accepting takes the beginning first",
+        "show the doubtful rest of a suggestion, fainter if the editor can, after its sure beginning; "
+        "accepting takes the beginning first",
     )
     shape: SuggestionShape = setting(
         SuggestionShape.AUTO, "how much to suggest: line, block or auto (depending on the place)"

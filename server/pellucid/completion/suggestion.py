@@ -1,4 +1,4 @@
-"""Defines the nouns of completion: a cursor in a document, a prompt, a trimmed answer and a suggestion."""
+"""Basic types of completion: document cursor, prompt, trimmed answer and suggestion."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pellucid.tokens import Extra, Token
 
 @dataclass(frozen=True, slots=True)
 class DocumentCursor:
-    r"""A cursor in a document: all the text before it and all the text after it.
+    r"""A cursor in a document: all text before and after the cursor.
 
-    Lines end with ``\n``, whatever the document uses. ``path`` is None if the document is not a
-    file, as an unsaved buffer. ``position`` is the line and character as the client counts them; it
-    is not compared. ``selected`` is the text of an item selected in the completion menu: ``before``
-    ends with it, while the document still has the text ``replaced`` there.
+    Lines end with ``\n``, whatever the document uses. ``path`` is None for an unsaved document.
+    ``position`` is the line and character in the client's units, and is not compared. ``selected``
+    is the item selected in the completion menu: ``before`` ends with the item, while the document
+    still has the text ``replaced``.
     """
 
     uri: str
@@ -30,18 +30,16 @@ class DocumentCursor:
 
     @property
     def left(self) -> str:
-        """The text left of the cursor on its line."""
         return self.before[_line_start(self.before) :]
 
     @property
     def right(self) -> str:
-        """The text right of the cursor on its line."""
         return self.after[: _line_end(self.after)]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text that the model reads. ``extra`` are chunks of other files."""
+    """The text for the model. ``extra`` are chunks of other files."""
 
     prefix: str
     suffix: str
@@ -50,9 +48,9 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class TrimmedAnswer:
-    """The part of an answer that is suggested.
+    """The suggested part of an answer.
 
-    The texts of ``tokens`` join to ``text``; ``ending`` is why it ends there.
+    The texts of ``tokens`` join to ``text``. ``ending`` is the reason for the end.
     """
 
     text: str
@@ -64,11 +62,10 @@ class TrimmedAnswer:
 class Suggestion:
     """A text suggested at a cursor.
 
-    The texts of ``tokens`` join to ``text``; the first and the last may be cut.
-
-    ``doubtful`` is the length of its doubtful rest, which an editor shows fainter, and which its
-    key does not accept with the beginning. ``partial``: more of it is being generated, and the next
-    request at the same cursor gets the whole.
+    The texts of ``tokens`` join to ``text``; the first and the last token may be cut. ``doubtful``
+    is the length of the doubtful rest: editors show the rest fainter, and the key for the beginning
+    does not accept the rest. ``partial``: more text is being generated, and the next request at the
+    same cursor gets the whole suggestion.
     """
 
     id: str
@@ -82,13 +79,13 @@ class Suggestion:
 
     @property
     def sure(self) -> Suggestion:
-        """The suggestion without its doubtful rest."""
+        """The suggestion without the doubtful rest."""
         length = len(self.text) - self.doubtful
         return replace(self, text=self.text[:length], tokens=truncate(self.tokens, length), doubtful=0)
 
 
 def truncate(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
-    """Return the tokens of the first ``length`` characters; the text of the last one is cut there."""
+    """Return the tokens of the first ``length`` characters; the last text may be cut."""
     kept: list[Token] = []
     for token in tokens:
         if length <= 0:
@@ -99,7 +96,7 @@ def truncate(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
 
 
 def drop_typed(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
-    """Return the tokens without their first ``length`` characters; a token in the middle keeps the rest of its text."""
+    """Return the tokens after the first ``length`` characters; the first text may be cut."""
     left = list(tokens)
     while left and length > 0 and length >= len(left[0].text):
         length -= len(left.pop(0).text)
@@ -109,7 +106,6 @@ def drop_typed(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:
 
 
 def join_texts(tokens: Sequence[Token]) -> str:
-    """Return the text of tokens."""
     return "".join(token.text for token in tokens)
 
 

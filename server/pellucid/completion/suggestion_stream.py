@@ -1,4 +1,4 @@
-"""Generates answers: asks the model, reconnects if the server goes away, and closes the stream where the suggestion ends."""
+"""Generation of answers: the query, reconnection, and the end of the stream."""
 
 from __future__ import annotations
 
@@ -22,23 +22,21 @@ from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 
 CLIENT_NAME = f"lsp-{os.getpid()}"
-"""The name in the keys of this process's requests, by which the model server recognises a newer
-request of the same editor.
-"""
+"""This process's name in request keys, for the model server to recognise newer requests."""
 
 MAX_ATTEMPTS = 3
-"""The most attempts at an answer if the server goes away while it answers."""
+"""Maximum number of attempts if the server goes away."""
 
 PREFETCHED_LINES = 4
-"""The most lines of a prefetched answer."""
+"""Maximum number of lines in a prefetched answer."""
 
 OnGrowth = Callable[[RecentAnswer], None]
-"""Gets the answer so far, whenever a token is added to it."""
+"""Called with the answer so far, after each new token."""
 
 
 @dataclass(frozen=True)
 class AnswerRequest:
-    """A request for an answer at a cursor. ``generated`` are tokens of it that are known already.
+    """A request for an answer at a cursor. ``generated`` are known first tokens of the answer.
 
     Requests for the same document with different values of ``part`` do not supersede each other.
     """
@@ -51,7 +49,7 @@ class AnswerRequest:
 
     @property
     def terms(self) -> Terms:
-        """The priority of the request, and the key by which a newer one supersedes it."""
+        """The priority, and the key by which a newer request supersedes this request."""
         if self.prefetch:
             return Terms(Priority.BACKGROUND, key=f"{CLIENT_NAME}:ahead")
         return Terms(Priority.COMPLETION, key=f"{CLIENT_NAME}:{self.parsed.document.uri}:{self.part}")
@@ -59,10 +57,7 @@ class AnswerRequest:
 
 @dataclass(frozen=True, slots=True)
 class UsableAnswer:
-    """An answer and the part of it that is suggested.
-
-    ``final``: more tokens would not change that part.
-    """
+    """An answer and its suggested part. ``final``: more tokens would not change the part."""
 
     answer: RecentAnswer
     trimmed: TrimmedAnswer
@@ -70,7 +65,7 @@ class UsableAnswer:
 
 
 class AnswerGenerator:
-    """Generates answers with one model, and remembers them, complete or not."""
+    """Generator of answers with a single model; remembers complete and incomplete answers."""
 
     def __init__(
         self,
@@ -97,7 +92,7 @@ class AnswerGenerator:
     ) -> UsableAnswer:
         """Generate an answer.
 
-        If the server goes away, ask again for what follows the tokens that it has sent.
+        If the server goes away, request the continuation after the received tokens.
         """
         provider = self._provider()
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -120,7 +115,7 @@ class AnswerGenerator:
         raise AssertionError("the last attempt returns or raises")
 
     async def prefill(self, cursor: DocumentCursor) -> None:
-        """Have the model read the prompt at a cursor, so that the next answer there begins at once."""
+        """Make the model read the prompt, so that the next answer begins at once."""
         client = await self._provider().client()
         model = await self._models.find(client, self._model)
         prompt = self._context.prompt(cursor)
@@ -135,7 +130,7 @@ class AnswerGenerator:
     async def _complete(
         self, request: AnswerRequest, client: Assistant, stream: _Stream, explanation: Explanation
     ) -> TrimmedAnswer:
-        """Ask the model, and close the stream where the suggestion ends or when the time budget is used up."""
+        """Ask the model, and close the stream at the suggestion's end or after the time budget."""
         model = await self._models.find(client, self._model)
         stream.model = explanation.model = self._journal.model = model.name
         prompt = self._context.prompt(request.parsed.document)
@@ -162,9 +157,9 @@ class AnswerGenerator:
         return stream.ghost.finish(cut_off=stream.cut_off)
 
     async def _read(self, items: AsyncGenerator[Token | Finish], stream: _Stream) -> TrimmedAnswer | None:
-        """Read tokens until the suggestion or the answer ends: None.
+        """Read tokens until the suggestion or the answer ends.
 
-        Return the complete lines if the time budget ends before.
+        Return the complete lines if the time budget ends before, else None.
         """
         budget = self._settings.budget_ms
         deadline = self._clock() + budget / 1000 if budget and not stream.request.prefetch else float("inf")
@@ -182,9 +177,9 @@ class AnswerGenerator:
 
 
 class _Stream:
-    """The state of an answer that is being generated.
+    """The state of a running answer.
 
-    ``superseded`` is the reason if it is no longer needed, else empty.
+    ``superseded`` is the reason if the answer is no longer needed, else empty.
     """
 
     def __init__(
@@ -206,27 +201,24 @@ class _Stream:
 
     @property
     def answer(self) -> RecentAnswer:
-        """The answer so far."""
         request = self.request
         document, tokens = request.parsed.document, tuple(self.tokens)
         return RecentAnswer(document, tokens, request.shape, self.complete, self.model, request.prefetch, self.cut_off)
 
     def add(self, token: Token) -> None:
-        """Add a token that the model generated."""
         self.tokens.append(token)
         self.ghost.feed(token)
         if self._on_growth is not None:
             self._on_growth(self.answer)
 
     def note_usage(self, usage: Usage) -> None:
-        """Record the usage so far."""
         self._explanation.usage = usage
         if self._is_first_usage:
             self._is_first_usage = False
             self._explanation.lap("prefill", other_stages={"queued": usage.queued * 1000})
 
     def finish(self, finish: Finish) -> None:
-        """Record how the model ended its answer. Raise the error that ended it, if one did."""
+        """Record the answer's end. Raise the error that ended the answer, if any."""
         self._explanation.usage = finish.usage
         if finish.reason is FinishReason.ERROR:
             raise PellucidError(finish.error or "The model server failed on this request: see its log.")

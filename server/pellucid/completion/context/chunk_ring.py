@@ -1,4 +1,4 @@
-"""Chooses chunks of other files for the prompt: a queue of candidates, and the ring of chunks that are sent."""
+"""Chunks of other files for the prompt: a queue of candidates and the ring of sent chunks."""
 
 from __future__ import annotations
 
@@ -14,35 +14,32 @@ from pellucid.tokens import Extra
 CHARACTERS_PER_TOKEN = 3.3
 """Characters of code per token, to estimate sizes.
 
-The default model has 3.85 in the median of 182 files in nine languages, and 3.3 or more in nine of
-ten files, so that budgets are seldom exceeded. SmolLM2 has 3.2 in the median.
+The default model has a median of 3.85 over 182 files in nine languages, and at least 3.3 in nine of
+ten files, so budgets are seldom exceeded. SmolLM2 has a median of 3.2.
 """
 
 MAX_CHUNK_LINES = 32
-"""The most lines of a chunk."""
 
 MIN_CHUNK_LINES = 3
-"""A chunk with fewer lines that have letters or digits is not worth its tokens."""
+"""Minimum number of lines with letters or digits; a smaller chunk is not worth its tokens."""
 
 CHUNKS_PER_BUDGET = 4
-"""No chunk takes more than one part in so many of the budget, so that there is room for several."""
+"""A chunk takes at most this fraction of the budget, so there is room for several chunks."""
 
 MAX_CANDIDATES = 16
-"""The most candidates in the queue. Further ones displace the least promising."""
+"""Maximum length of the queue; further candidates displace the least promising."""
 
 NEAR_LINES = 32
-"""Two positions within so many lines count as the same place."""
+"""Maximum distance in lines of two positions in the same place."""
 
 DUPLICATE_SIMILARITY = 0.9
-"""A chunk that is more similar than this to another is dropped."""
+"""A chunk is dropped if more similar than this to a chunk in the ring."""
 
 REVISION_SIMILARITY = 0.5
-"""A chunk replaces an earlier one of the same document that is more similar than this."""
+"""A chunk replaces an earlier chunk of the same document if more similar than this."""
 
 MAX_LOCAL_SHARE = 0.5
-"""A chunk of which a larger share is around the cursor already is left out: the model would only
-repeat it.
-"""
+"""Maximum share of a chunk's lines around the cursor: the model would only repeat the chunk."""
 
 _DEFINITION = re.compile(
     r"""\s*(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|unsafe|extern|inline|virtual|override
@@ -57,8 +54,6 @@ _DECORATION = re.compile(r"\s*(?:@|#[\[\s]|//|/\*|\*|--)")
 
 
 class ChunkPriority(IntEnum):
-    """The likelihood that a chunk helps: edited text most, then visited text, related text, and text that was only opened."""
-
     OPENED = 0
     RELATED = 1
     VISITED = 2
@@ -67,7 +62,7 @@ class ChunkPriority(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkCandidate:
-    """A position that may become a chunk: the text of its document at the time, and its line, counted from 0."""
+    """A position in a document, with the text at the time; ``line`` counts from 0."""
 
     uri: str
     filename: str
@@ -77,15 +72,15 @@ class ChunkCandidate:
 
     @property
     def document(self) -> str:
-        """The document's URI. All cells of a notebook are one document."""
+        """The document's URI. All cells of a notebook are a single document."""
         return _document(self.uri)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextChunk:
-    """A piece of a document as it is sent.
+    """A piece of a document as sent to the model.
 
-    ``lines`` are its stripped lines that have letters or digits.
+    ``lines`` are the stripped lines with letters or digits.
     """
 
     uri: str
@@ -95,29 +90,28 @@ class ContextChunk:
 
     @property
     def document(self) -> str:
-        """The document's URI."""
         return _document(self.uri)
 
     @property
     def tokens(self) -> float:
-        """The estimated number of its tokens, including its file name."""
+        """The estimated number of tokens, including the file name."""
         return (len(self.extra.text) + len(self.extra.filename)) / CHARACTERS_PER_TOKEN
 
 
 class ChunkRing:
-    """The chunks of other files that are sent, and the queue of candidates for further chunks.
+    """The sent chunks of other files, and the queue of candidates.
 
-    Chunks are sent oldest first and new ones are appended, so that the beginning of the prompt does
+    Chunks are sent oldest first and new chunks are appended, so the beginning of the prompt does
     not change and its KV cache stays valid. Dropping the oldest chunk invalidates the whole cached
-    prompt. It is therefore done seldom, and frees half of the budget at once.
+    prompt, so this happens seldom and frees half of the budget at once.
 
-    Noting a position is cheap, because it happens on every keystroke: it keeps a reference to the
-    text, which is cut only when the candidate is promoted. The caller must not note secret or
-    generated files (see ``privacy``). ``filename`` is the chunk's name in the prompt: the path in
-    the workspace folder. Cells of a notebook count as one document.
+    Noting a position on every keystroke is cheap: only a reference to the text is kept, and the
+    text is cut when the candidate is promoted. The caller must not note secret or generated files
+    (see ``privacy``). ``filename`` is the chunk's name in the prompt: the path in the workspace
+    folder.
 
     ``may_send(uri, text)`` is called before a text becomes a chunk and whenever the chunks are
-    checked, because a document that was harmless when it was noted may have been ignored since.
+    checked, because a document may have been ignored since it was noted.
     """
 
     def __init__(
@@ -132,32 +126,29 @@ class ChunkRing:
 
     @property
     def version(self) -> int:
-        """A number that changes whenever the chunks do."""
+        """A number that changes whenever the chunks change."""
         return self._version
 
     def note_open(self, uri: str, filename: str, text: str) -> None:
-        """Queue the first definition of a document that was opened."""
+        """Queue the first definition of a document."""
         self._enqueue(ChunkCandidate(uri, filename, text, -1, ChunkPriority.OPENED))
 
     def note_edit(self, uri: str, filename: str, text: str, line: int) -> None:
-        """Queue the neighbourhood of an edit. ``text`` is the document after it."""
+        """Queue the neighbourhood of an edit. ``text`` is the document after the edit."""
         self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.EDITED))
 
     def note_visit(self, uri: str, filename: str, text: str, line: int) -> None:
-        """Note the cursor's position.
-
-        Queue its last position if that is in another document or far away in this one.
-        """
+        """Note the cursor's position, and queue the last position unless it is near."""
         here = ChunkCandidate(uri, filename, text, line, ChunkPriority.VISITED)
         left, self._here = self._here, here
         if left is not None and not _near(left, here):
             self._enqueue(left)
 
     def note_related(self, pieces: Iterable[tuple[str, str, str, int]]) -> None:
-        """Queue pieces of files that share names with the text around the cursor, the best first, instead of those queued before.
+        """Queue pieces of related files, best first, instead of the earlier related pieces.
 
-        A piece is a URI, a file name, the text of the file and a line. Documents that were visited
-        or edited need none: their chunks are newer than their files.
+        A piece is a URI, a file name, the file's text and a line. Visited and edited documents are
+        skipped, because their chunks are newer than their files.
         """
         self._queue = [candidate for candidate in self._queue if candidate.priority is not ChunkPriority.RELATED]
         known: list[ChunkCandidate | ContextChunk] = [*self._queue, *self._chunks]
@@ -169,9 +160,8 @@ class ChunkRing:
     def promote(self) -> bool:
         """Make one candidate a chunk. Return whether the chunks have changed.
 
-        Call this while idle, at most once a second.
-
-        Candidates in the document of the cursor wait, because they are not sent with it.
+        Call this while idle, at most once a second. Candidates in the cursor's document wait,
+        because they are not sent with it.
         """
         here = self._here.document if self._here else None
         for candidate in sorted(self._queue, key=lambda one: one.priority, reverse=True):
@@ -184,10 +174,11 @@ class ChunkRing:
         return False
 
     def chunks(self, around: str, exclude: str) -> tuple[Extra, ...]:
-        """Return the chunks to send with a prompt, oldest first, without those of the document ``exclude`` or in the text ``around``.
+        """Return the chunks to send, oldest first.
 
-        Leaving out a chunk invalidates the KV cache of those after it. Call this when the cursor
-        has jumped or the version has changed, not on each keystroke. The chunks are checked before.
+        Chunks of the document ``exclude`` or in the text ``around`` are left out, after ``check``.
+        Leaving out a chunk invalidates the KV cache of all later chunks. Call this when the cursor
+        has jumped or the version has changed, not on each keystroke.
         """
         self.check()
         document, local = _document(exclude), _distinctive_lines(around)
@@ -198,11 +189,10 @@ class ChunkRing:
         )
 
     def check(self) -> None:
-        """Drop the chunks that must no longer be sent. Call this before sending any again."""
+        """Drop the chunks that must no longer be sent. Call this before sending chunks again."""
         self._keep([chunk for chunk in self._chunks if self._may_send(chunk.uri, chunk.extra.text)])
 
     def forget(self, uri: str) -> None:
-        """Drop all candidates and chunks of a document."""
         document = _document(uri)
         self._queue = [candidate for candidate in self._queue if candidate.document != document]
         if self._here is not None and self._here.document == document:
@@ -220,10 +210,7 @@ class ChunkRing:
             self._queue.remove(least)
 
     def _admit(self, candidate: ChunkCandidate) -> bool:
-        """Append a candidate to the ring if it is new and there is room for it.
-
-        Return whether it was.
-        """
+        """Append a new candidate to the ring if there is room. Return whether it was appended."""
         most = int(self._budget / CHUNKS_PER_BUDGET * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
         chunk = ContextChunk(
@@ -239,7 +226,8 @@ class ChunkRing:
             if not (old.document == chunk.document and _similarity(chunk.lines, old.lines) > REVISION_SIMILARITY)
         ]
         if _tokens(others) + chunk.tokens > self._budget:
-            if chunk.priority is ChunkPriority.OPENED:  # not worth invalidating the cache of edited chunks
+            # An opened document is not worth invalidating the cache of edited chunks.
+            if chunk.priority is ChunkPriority.OPENED:
                 return False
             displaced = ChunkPriority.RELATED if chunk.priority is ChunkPriority.RELATED else ChunkPriority.EDITED
             others = _evicted(others, self._budget / 2, displaced)
@@ -255,9 +243,9 @@ class ChunkRing:
 
 
 def cut(text: str, line: int, most_characters: int) -> str:
-    r"""Return at most MAX_CHUNK_LINES lines around a line, beginning and ending at sensible borders, with ``\n`` at each end of line.
+    r"""Return at most MAX_CHUNK_LINES lines around a line, between sensible borders.
 
-    Line -1 means the first definition.
+    Line -1 means the first definition. Lines of the result end with ``\n``.
     """
     lines = re.split(r"\r\n|\r|\n", text)
     if line < 0:
@@ -269,7 +257,7 @@ def cut(text: str, line: int, most_characters: int) -> str:
     end, room = start, most_characters
     while end < min(len(lines), start + MAX_CHUNK_LINES) and (room := room - len(lines[end]) - 1) >= 0:
         end += 1
-    if end == start:  # a single line is too long
+    if end == start:  # A single line is too long
         return lines[start][: max(most_characters - 1, 0)] + "\n"
     if end < len(lines):
         end = next(
@@ -279,7 +267,10 @@ def cut(text: str, line: int, most_characters: int) -> str:
 
 
 def _begin(lines: Sequence[str], line: int) -> int:
-    """Return where a chunk around a line begins: at its definition, else after a blank line, within half of MAX_CHUNK_LINES."""
+    """Return the beginning of a chunk: a definition, else the line after a blank line.
+
+    At most half of MAX_CHUNK_LINES is searched.
+    """
     first = max(line - MAX_CHUNK_LINES // 2, 0)
     definition = next((index for index in range(line, first - 1, -1) if _DEFINITION.match(lines[index])), None)
     if definition is None:
@@ -295,9 +286,9 @@ def _is_border(lines: Sequence[str], index: int) -> bool:
 
 
 def _evicted(chunks: Sequence[ContextChunk], budget: float, displaced: ChunkPriority) -> list[ContextChunk]:
-    """Return the chunks that fit into a budget after the oldest are dropped; those that were only opened are dropped first.
+    """Drop chunks to fit a budget, opened documents first, then the oldest.
 
-    Chunks of a priority above ``displaced`` stay, even if they take more than the budget.
+    Chunks of a priority above ``displaced`` stay, even if they exceed the budget.
     """
     kept = list(chunks)
     for chunk in sorted(chunks, key=lambda one: one.priority is not ChunkPriority.OPENED):
@@ -313,21 +304,21 @@ def _near(one: ChunkCandidate, other: ChunkCandidate) -> bool:
 
 
 def _document(uri: str) -> str:
-    """Return what a document's URIs share, however they are encoded.
+    """Return the shared part of a document's URIs, in any encoding.
 
-    The cells of a notebook are one document: they differ after ``#``.
+    The cells of a notebook differ only after ``#``.
     """
     address = uris.read(uri)
     return f"{address.host}{address.path}"
 
 
 def _distinctive_lines(text: str) -> frozenset[str]:
-    """Return the stripped lines that have letters or digits."""
+    """Return the stripped lines with letters or digits."""
     return frozenset(line for line in map(str.strip, text.split("\n")) if any(map(str.isalnum, line)))
 
 
 def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
-    """Return the Jaccard index of two sets of lines: 1 if they are equal."""
+    """Return the Jaccard index of two sets of lines."""
     return len(one & other) / len(one | other) if one or other else 1.0
 
 

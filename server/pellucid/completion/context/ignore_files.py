@@ -1,4 +1,4 @@
-"""Reads ignore files as git does, and finds the one that ignores a path."""
+"""Ignore files as read by git, and the search for the file that ignores a path."""
 
 from __future__ import annotations
 
@@ -17,34 +17,30 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 
 Stamp = tuple[int, int]
-"""A file's modification time and size, which change when the file does."""
+"""A file's modification time and size, to detect changes."""
 
 MAX_BYTES = 128 * 1024
-"""The most bytes of all ignore files that apply to a path.
-Well-known repositories have a few thousand.
+"""Maximum total size of a path's ignore files; well-known repositories have a few thousand bytes.
 """
 
 MAX_STEPS = 500_000_000
-"""The most work for one path: (characters of the path and of its parent folders) x (bytes of
-patterns).
-"""
+"""Maximum work for a path: (characters of the path and its parents) x (bytes of patterns)."""
 
 MAX_POINTER_BYTES = 4096
-"""Bytes to read of a file that only names a folder, such as the ``.git`` file of a worktree."""
+"""Bytes to read of a file that only names a folder, such as a worktree's ``.git`` file."""
 
 FOLD_CASE = sys.platform in ("darwin", "win32")
-"""True if patterns ignore case: git sets ``core.ignoreCase`` where the file system does."""
+"""True if patterns ignore case: git sets ``core.ignoreCase`` like the file system."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One line of an ignore file.
+    """A line of an ignore file.
 
-    ``anchored``: it matches paths relative to the file's folder rather than names.
-
-    Paths are compared byte by byte, as git does: each character represents one byte.
+    ``anchored``: compared with paths relative to the file's folder instead of names. Like git,
+    paths are compared byte by byte: each character represents one byte.
     """
 
     expression: re.Pattern[str]
@@ -54,9 +50,9 @@ class Pattern:
 
 
 class Patterns:
-    """The patterns of an ignore file, or of a setting. The last one that matches decides.
+    """The patterns of an ignore file or a setting. The last matching pattern decides.
 
-    ``name`` is their name in log messages. Patterns of more than MAX_BYTES ignore everything.
+    ``name`` is for log messages. Patterns of more than MAX_BYTES ignore everything.
     """
 
     def __init__(self, lines: Iterable[str], name: str = "", *, fold_case: bool = FOLD_CASE) -> None:
@@ -71,7 +67,7 @@ class Patterns:
         self._of_files = tuple(pattern for pattern in self._of_folders if not pattern.only_folders)
 
     def decision(self, path: str, *, folder: bool) -> bool | None:
-        """Return whether a path is ignored, or None if no pattern matches it."""
+        """Return whether a path is ignored, or None if no pattern matches."""
         raw = _bytes_of(path)
         name = raw.rpartition("/")[2]
         for pattern in self._of_folders if folder else self._of_files:
@@ -80,7 +76,7 @@ class Patterns:
         return None
 
     def ignores(self, path: str) -> bool:
-        """Return whether a file or one of its parent folders is ignored.
+        """Return whether a file or a parent folder is ignored.
 
         A path that would take too long to match is ignored.
         """
@@ -92,13 +88,11 @@ class Patterns:
 
 
 def ignoring_file(path: Path, top: Path) -> Path | None:
-    """Return the ignore file that ignores a path, or None.
+    """Return the ignore file in or below ``top`` that ignores a path, or None.
 
-    Only files in the folder ``top`` and below it count.
-
-    The deepest folder whose patterns match decides. Everything in an ignored folder is ignored,
-    whatever other patterns match. The user's own file (``core.excludesFile``) is not read. Files
-    that are too large to match quickly ignore everything.
+    The deepest folder with matching patterns decides. Everything in an ignored folder is ignored.
+    The user's own file (``core.excludesFile``) is not read. Files too large to match quickly ignore
+    everything.
     """
     folders = [folder for folder in reversed(path.parents) if folder.is_relative_to(top)]
     stamped = ((folder, file, file_stamp(file)) for folder in folders for file in _ignore_files(folder))
@@ -109,11 +103,10 @@ def ignoring_file(path: Path, top: Path) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class FolderRules:
-    """The ignore files that apply in a folder that none of them ignores, so that a walk reads each of them once.
+    """The ignore files of a folder that is not ignored, so that a walk reads each file once.
 
-    ``path`` is the folder below ``top``, with a slash at its end unless it is empty. ``files`` are
-    the ignore files, those of the outer folders first, each with the folder below its own, and with
-    its patterns.
+    ``path``: the folder below ``top``, with a slash at the end unless empty. ``files``: the ignore
+    files, outer folders first, each with the path from the file's folder to this folder.
     """
 
     top: Path
@@ -122,19 +115,18 @@ class FolderRules:
 
     @classmethod
     def at(cls, folder: Path, top: Path) -> FolderRules:
-        """Return the rules of a folder. Only ignore files in ``top`` and below it count."""
+        """Return the rules of a folder. Only ignore files in or below ``top`` count."""
         rules = cls(top)._with_own_files()
         for name in folder.relative_to(top).parts:
             rules = rules.below(name)
         return rules
 
     def below(self, name: str) -> FolderRules:
-        """Return the rules of a subfolder."""
         files = tuple((f"{inner}{name}/", file, stamp, patterns) for inner, file, stamp, patterns in self.files)
         return FolderRules(self.top, f"{self.path}{name}/", files)._with_own_files()
 
     def ignoring(self, name: str, *, folder: bool) -> Path | None:
-        """Return the ignore file that ignores a file or a subfolder, or None."""
+        """Return the ignore file that ignores a file or subfolder, or None."""
         if not self.files:
             return None
         size = sum(stamp[1] for _, _, stamp, _ in self.files)
@@ -153,7 +145,7 @@ class FolderRules:
 
 
 def repository(folder: Path) -> Path | None:
-    """Return the top folder of the worktree that a folder is in, or None."""
+    """Return the top folder of the folder's worktree, or None."""
     return next((one for one in (folder, *folder.parents) if os.path.exists(one / ".git")), None)  # noqa: PTH110 - Path's can raise
 
 
@@ -177,7 +169,7 @@ def _ignoring_file(path: Path, top: Path, files: tuple[tuple[Path, Path, Stamp],
 
 
 def _refused(path: str, files: Sequence[tuple[Path, Stamp]]) -> Path:
-    """Return the largest of some ignore files, which ignores a path because matching it would take too long, and log the reason."""
+    """Log a path too costly to match, and return the largest ignore file."""
     largest, _ = max(files, key=lambda one: one[1][1])
     is_large = sum(stamp[1] for _, stamp in files) > MAX_BYTES
     log.warning("%s", _too_large(str(largest)) if is_large else _too_long(path, str(largest)))
@@ -186,10 +178,11 @@ def _refused(path: str, files: Sequence[tuple[Path, Stamp]]) -> Path:
 
 @lru_cache(maxsize=256)
 def _patterns(file: Path, stamp: Stamp) -> Patterns:
-    """Read the patterns of a file. A changed stamp makes the cache read it again."""
+    """Read the patterns of a file. A changed stamp makes the cache read the file again."""
     try:
         text = read_bytes(file, MAX_BYTES)
-    except (OSError, InvalidRequestError) as error:  # it has perhaps grown, or become a pipe, since its stamp was taken
+    # The file may have grown, or become a pipe, after the stamp was taken.
+    except (OSError, InvalidRequestError) as error:
         log.warning("%s Everything that it may ignore is excluded.", error)
         return Patterns(["*"])
     return Patterns(
@@ -198,10 +191,7 @@ def _patterns(file: Path, stamp: Stamp) -> Patterns:
 
 
 def _ignore_files(folder: Path) -> Iterator[Path]:
-    """Yield the files that may hold patterns for a folder and all below it.
-
-    Later files override earlier ones.
-    """
+    """Yield the possible pattern files of a folder. Later files override earlier files."""
     if (git := _git_folder(folder)) is not None:
         yield git / "info" / "exclude"
     yield folder / ".gitignore"
@@ -211,7 +201,7 @@ def _ignore_files(folder: Path) -> Iterator[Path]:
 def _git_folder(folder: Path) -> Path | None:
     """Return git's own folder at the top of a worktree, or None.
 
-    In submodules and linked worktrees, ``.git`` is a file that names it.
+    In submodules and linked worktrees, ``.git`` is a file with the folder's path.
     """
     git = folder / ".git"
     if os.path.isdir(git):  # noqa: PTH112 - Path.is_dir raises if it lacks permission
@@ -224,7 +214,7 @@ def _git_folder(folder: Path) -> Path | None:
 
 
 def _pointer(file: Path) -> str | None:
-    """Return what a file that names a folder says, or None if there is no such regular file."""
+    """Return the content of a file that names a folder, or None if it is not a regular file."""
     try:
         return os.fsdecode(read_bytes(file, MAX_POINTER_BYTES)).replace("\0", "")
     except (OSError, InvalidRequestError):
@@ -232,7 +222,7 @@ def _pointer(file: Path) -> str | None:
 
 
 def file_stamp(file: Path) -> Stamp | None:
-    """Return the stamp of a regular file, or None if there is none."""
+    """Return the stamp of a regular file, else None."""
     try:
         status = file.stat()
     except OSError:
@@ -241,9 +231,9 @@ def file_stamp(file: Path) -> Stamp | None:
 
 
 def _read(line: str, *, fold_case: bool) -> Pattern | None:
-    """Return the pattern of a line, or None for a comment, a blank line, or a pattern that git ignores."""
+    """Return the pattern of a line, or None for a comment, blank line or unusable pattern."""
     bare = line.rstrip(" ")
-    if (len(bare) - len(bare.rstrip("\\"))) % 2 and bare != line:  # the first space is escaped
+    if (len(bare) - len(bare.rstrip("\\"))) % 2 and bare != line:  # The first space is escaped
         bare += " "
     if not bare or bare.startswith("#"):
         return None
@@ -257,7 +247,7 @@ def _read(line: str, *, fold_case: bool) -> Pattern | None:
 def _bytes_of(text: str) -> str:
     """Return the bytes of a path or pattern, each as one character.
 
-    A lone surrogate, which no file name has, becomes three bytes.
+    A lone surrogate, never present in a file name, becomes three bytes.
     """
     try:
         return os.fsencode(text).decode("latin-1")
@@ -266,7 +256,7 @@ def _bytes_of(text: str) -> str:
 
 
 def _is_too_long(path: str, size: int) -> bool:
-    """Return whether it may take too long to match a path and its parent folders against so many bytes of patterns."""
+    """Return whether matching may take too long, given the patterns' size in bytes."""
     return len(path) * (path.count("/") + 1) * size > MAX_STEPS
 
 

@@ -1,4 +1,4 @@
-"""Decides which documents are never sent to the model: secret files, ignored files, and files that people did not write."""
+"""Documents never sent to the model: secret, ignored, and not written by people."""
 
 from __future__ import annotations
 
@@ -67,55 +67,50 @@ SECRET = (
     *("*/.docker/config.json", "*/.git/config", "*/.config/gh/hosts.yml", "*/gcloud/*.json"),
 )
 """Patterns of secret files, in lower case.
-Those with a slash match the whole path, the others the name.
+
+Patterns with a slash match the whole path, patterns without a slash the name.
 """
 
 SECRET_DATA = re.compile(
     r"(?:.*[._-])?(?:secrets?|credentials?|service[_-]?account)(?:[._-].*)?\.(?:json|ya?ml|toml|ini|cfg|conf|xml|txt|properties|enc)"
 )
-"""Names of secret data files. Code may have such names: Python has a module ``secrets``."""
+"""Names of secret data files. Code may have similar names: Python has a module ``secrets``."""
 
 NOT_SECRET = re.compile(r".*\.(?:pub|dist|(?:example|sample|template)(?:\.(?:json|ya?ml|toml|ini))?)")
-"""Names of files that are meant to be public although the rest of the name suggests secrets."""
+"""Names of public files, although the rest of the name suggests secrets."""
 
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.{0,400}?[A-Za-z0-9+/=]{40}", re.DOTALL)
-"""A private key. The headline alone is not enough: many programs contain it."""
+"""The headline alone is not enough: many programs contain it."""
 
 MAX_CHARACTERS = 1_000_000
-"""Characters of the largest file that is sent."""
+"""Maximum length of a file."""
 
 LONG_LINE, LONG_MEAN_LINE = 5_000, 500
-"""Characters of a line that is most of a file, and of a file's average line, from which on the file
-was not written by people.
-"""
+"""Maximum length of a file's dominant line and of the mean line in hand-written files."""
 
 BINARY_CHECK_CHARACTERS = 8_000
-"""Characters at the start of a file that are checked for binary data, as git does."""
+"""Characters at the start of a file checked for binary data, as in git."""
 
 CONTROL_SHARE = 0.1
-"""The share of control characters above which a file is binary."""
+"""Maximum share of control characters in a text file."""
 
 MAX_CHECKED_TEXTS = 4
-"""Long texts that are remembered with their result.
-Each text is checked twice: when it changes, and to complete in it.
+"""Number of long texts remembered with their result.
+
+Each text is checked twice: after a change, and before completion.
 """
 
 MAX_PATH = 4096
-"""Characters of the longest path that is checked, as many as Linux allows bytes."""
+"""Maximum length of a path, in characters: Linux allows as many bytes."""
 
 _IN_GIT = re.compile(r"/\.git//(?:\w+/|(?::\d+|[^/:]*):)")
-"""The text that fugitive and gitsigns put between a worktree and the path of a file in it: a
-commit, or a number for the index.
-"""
+"""Text between a worktree and a path in fugitive and gitsigns: a commit or index number."""
 
 _CONTROL = re.compile(r"[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
 
 class Privacy:
-    """The rules for the open folders.
-
-    ``exclude`` are the user's own patterns, as in ``.gitignore``.
-    """
+    """The rules for the open folders. ``exclude`` are the user's patterns, as in ``.gitignore``."""
 
     def __init__(self, roots: Sequence[Path], exclude: Sequence[str] = ()) -> None:
         self._roots = tuple(dict.fromkeys(form for root in roots for form in (absolute(root), root.resolve())))
@@ -125,9 +120,8 @@ class Privacy:
     def refusal(self, path: str | None, text: str, uri: str = "") -> str | None:
         """Return the reason, one sentence, why a document is never sent to the model, or None.
 
-        ``path`` is None if the document is not a file. Its name and folder are then taken from
-        ``uri``, as far as it has them. A link is judged by its own path and by the path that it
-        resolves to.
+        ``path`` is None if the document is not a file; name and folder are then taken from ``uri``.
+        A link is judged by its own path and by the resolved path.
         """
         paths = tuple(dict.fromkeys([*([] if path is None else [Path(path.replace("\0", ""))]), *paths_in(uri)]))
         name = paths[0].name[:100] if paths else "This text"
@@ -151,9 +145,8 @@ class Privacy:
         """Return why a path is refused.
 
         Outside of all open folders, the setting's patterns are relative to the file system's root.
-
-        There, the ignore files of the path's own repository count if a link led to it, because the
-        link's folder includes it.
+        The ignore files of the path's own repository count there if a link led to the path, because
+        the link's folder includes the path.
         """
         if pattern := secret_pattern(path):
             return f"{path.name} is never sent to the model: files that match {pattern} may hold secrets."
@@ -170,15 +163,15 @@ class Privacy:
         return None
 
     def _inside(self, path: Path) -> list[tuple[Path, Path]]:
-        """Return the open folders that contain a path, each with the path spelled as inside that folder.
+        """Return the open folders around a path, each with the path spelled as in the folder.
 
-        On a file system that ignores case, one folder has many names. Names that differ are
-        therefore compared as folders.
+        On a file system that ignores case, a folder has many names, so different names are compared
+        as folders.
         """
         inside = [(root, path) for root in self._roots if path != root and path.is_relative_to(root)]
         if inside or path in self._roots:
             return inside
-        parents = list(path.parents)[:-1]  # all but the root of the file system, which has only one name
+        parents = list(path.parents)[:-1]  # All but the root of the file system, which has a single name
         return [
             (root, root / path.relative_to(parent))
             for parent in parents
@@ -187,7 +180,7 @@ class Privacy:
         ]
 
     def _is_on_unknown_machine(self, uri: str) -> bool:
-        """Return whether this is a file on another machine that no pattern of ``context.exclude`` allows."""
+        """Return whether a file is on a remote machine not allowed by ``context.exclude``."""
         address = uris.read(uri)
         return (
             address.is_remote_file
@@ -197,11 +190,11 @@ class Privacy:
     def _by_content(self, text: str) -> str | None:
         """Return why a text is refused.
 
-        Comparing a long text with the last few is cheaper than checking it again.
+        Comparing a long text with the last few texts is cheaper than checking the text again.
         """
         if not BINARY_CHECK_CHARACTERS < len(text) <= MAX_CHARACTERS:
             return content_refusal(text)
-        for known, reason in tuple(self._judged):  # another thread may append meanwhile
+        for known, reason in tuple(self._judged):  # Another thread may append meanwhile
             if known == text:
                 return reason
         reason = content_refusal(text)
@@ -210,25 +203,23 @@ class Privacy:
 
 
 def paths_in(uri: str) -> tuple[Path, ...]:
-    """Return the paths in a URI by which its document is judged; none if it has no name.
+    """Return the paths in a URI for judging the document, empty without a name.
 
-    A document on another machine, or without a folder, is judged as if it were in the root of the
-    file system.
+    A document on a remote machine, or without a folder, is judged as in the file system's root.
     """
     address = uris.read(uri)
     path = f"/{address.host}{address.path}" if address.host else address.path
     names = [path, path + address.rest] if address.scheme == "file" else [path]
     forms = dict.fromkeys(form for name in names for form in (name, _IN_GIT.sub("/", name)))
+    # VS Code appends .git to the name of a file at a commit.
     if address.scheme != "file":
-        forms = dict.fromkeys(
-            form.removesuffix(".git") for form in forms
-        )  # VS Code appends it to the name of a file at a commit
+        forms = dict.fromkeys(form.removesuffix(".git") for form in forms)
     return tuple(one for one in map(Path, forms) if one.name)
 
 
 @lru_cache(maxsize=1024)
 def secret_pattern(path: Path) -> str | None:
-    """Return the pattern of secret files that a path matches, by its name or its folder, or None."""
+    """Return the pattern of secret files matched by a path, or None."""
     name, whole = path.name.lower(), path.as_posix().lower()
     if NOT_SECRET.fullmatch(name):
         return None
@@ -238,7 +229,7 @@ def secret_pattern(path: Path) -> str | None:
 
 
 def _forms(path: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield (path, False) and, if links make it another path, (resolved path, True)."""
+    """Yield (path, False) and, if links change the path, (resolved path, True)."""
     called, real = absolute(path), Path(os.path.realpath(path))
     yield called, False
     if real != called:
@@ -253,12 +244,12 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def absolute(path: Path) -> Path:
-    """Return the absolute path without ``..``; links are not resolved."""
+    """Return the absolute path without ``..``, with links unresolved."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps the dots, Path.resolve follows links
 
 
 def content_refusal(text: str) -> str | None:
-    """Return why a text is refused for its content, as the end of a sentence, or None."""
+    """Return why a text's content is refused, as the end of a sentence, or None."""
     if len(text) > MAX_CHARACTERS:
         return f"it has more than {MAX_CHARACTERS:,} characters."
     if is_binary(text):
@@ -271,18 +262,19 @@ def content_refusal(text: str) -> str | None:
 
 
 def is_binary(text: str) -> bool:
-    """Return whether this is not text: it has a NUL, or many control characters or characters that are not UTF-8."""
+    """Return whether a text has NULs, or many control characters or invalid UTF-8."""
     start = text[:BINARY_CHECK_CHARACTERS]
     return "\0" in start or len(_CONTROL.findall(start)) > CONTROL_SHARE * len(start)
 
 
 def is_minified(text: str) -> bool:
-    """Return whether the text has hardly any ends of line, as minified code."""
+    """Return whether a text has hardly any line breaks, like minified code."""
     if len(text) <= LONG_LINE:
         return False
     end = "\n" if "\n" in text else "\r"
     if len(text) > LONG_MEAN_LINE * (text.count(end) + 1):
         return True
-    middle = len(text) // 2  # a line that is most of the text contains it
+    # A line longer than half of the text contains the middle.
+    middle = len(text) // 2
     stop = text.find(end, middle)
     return (stop if stop >= 0 else len(text)) - text.rfind(end, 0, middle) - 1 > max(LONG_LINE, len(text) / 2)

@@ -1,4 +1,4 @@
-"""Builds the prompt: the lines around the cursor, and chunks of other files."""
+"""Prompt construction: the lines around the cursor, and chunks of other files."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from pellucid.completion.suggestion import DocumentCursor, Prompt
 from pellucid.tokens import Extra
 
 SLACK = 0.5
-"""The share of its budget by which the window before the cursor may grow or shrink before it
-slides.
-"""
+"""Share of the prefix budget by which the window may grow or shrink before sliding."""
 
 LANDMARK_CHARACTERS = 200
-"""Characters at the start of a window by which it is recognised after an edit above it."""
+"""Characters at a window's start that identify the window after an edit above."""
 
 MAX_WINDOWS = 4
-"""The most windows remembered per document, so that jumping back finds a prompt that is still in
-the KV cache.
+"""Maximum number of windows per document.
+
+Jumping back then finds a prompt still in the KV cache.
 """
 
 MAX_DOCUMENTS = 50
-"""The most documents with remembered windows: a late request for a closed document adds it again."""
+"""Maximum number of documents with windows: a late request may add a closed document again."""
 
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class ContextWindow:
-    """The start of the text before the cursor, the document's length at that time, and the chunks that were sent with it.
+    """The start of the prefix, the document's length at that time, and the sent chunks.
 
-    ``landmark`` is the character before the window, if any, and the beginning of the window;
-    ``version`` is the ring's.
+    ``landmark``: the character before the window and the window's beginning. ``version``: the
+    ring's.
     """
 
     start: int
@@ -46,13 +45,13 @@ class ContextWindow:
 
 
 class PromptContext:
-    """Builds the prompt at each cursor.
+    """Prompts with a stable beginning, for the KV cache.
 
-    Models read the text before the cursor last. Typing therefore only appends to the prompt, and
-    everything before comes from the KV cache, as long as the window does not slide. The window's
-    start, at the beginning of a line, is kept while the window has between half of its budget and
-    one and a half; then it slides by half a budget at once. The end of the text after the cursor
-    depends on that text alone, which typing does not change.
+    Models read the text before the cursor last, so typing only appends to the prompt, and
+    everything before comes from the KV cache until the window slides. The window's start, at the
+    beginning of a line, is kept between half and one and a half of the budget; then the window
+    slides by half a budget at once. The suffix's end depends on the suffix alone, which typing does
+    not change.
     """
 
     def __init__(self, settings: ContextSettings, ring: ChunkRing) -> None:
@@ -64,9 +63,8 @@ class PromptContext:
     def prompt(self, cursor: DocumentCursor) -> Prompt:
         """Return the prompt at a cursor.
 
-        If the user has only typed since, it is the last prompt with a longer prefix.
-
-        Chunks of other files that must no longer be sent are dropped in any case.
+        If the user has only typed, this is the last prompt with a longer prefix. Chunks that must
+        no longer be sent are always dropped.
         """
         self._ring.check()
         before, after, version = cursor.before, cursor.after, self._ring.version
@@ -88,18 +86,16 @@ class PromptContext:
         return Prompt(prefix, suffix, extra)
 
     def forget(self, uri: str) -> None:
-        """Forget the windows of a closed document."""
         self._windows.pop(uri, None)
 
     def _find_window(
         self, windows: Sequence[ContextWindow], cursor: DocumentCursor
     ) -> tuple[ContextWindow, int] | None:
-        """Return the latest window that is still in the document and of a good size, and its start."""
+        """Return the latest window still in the document with a good size, and its start."""
         for window in windows:
             grown = len(cursor.before) + len(cursor.after) - window.length
-            starts = (
-                (window.start, window.start + grown) if window.start else (0,)
-            )  # the second one follows a change above the window
+            # The second start follows a change above the window.
+            starts = (window.start, window.start + grown) if window.start else (0,)
             for start in starts:
                 if self._fits(cursor.before, start, window.landmark):
                     return window, start
@@ -111,7 +107,10 @@ class PromptContext:
 
 
 def window_start(before: str, most: int) -> int:
-    """Return where the last ``most`` characters of ``before`` begin, moved to the start of a line if one begins in their first half."""
+    """Return the start of the last ``most`` characters, if possible at a line start.
+
+    The line start must be in the first half.
+    """
     if len(before) <= most:
         return 0
     first = len(before) - most
@@ -120,7 +119,10 @@ def window_start(before: str, most: int) -> int:
 
 
 def window_end(after: str, most: int) -> int:
-    """Return where the first ``most`` characters of ``after`` end, moved to the end of a line if one ends in their second half."""
+    """Return the end of the first ``most`` characters, if possible at a line end.
+
+    The line end must be in the second half.
+    """
     if len(after) <= most or not most:
         return min(len(after), most)
     end_of_line = max(after.rfind("\n", most // 2, most), after.rfind("\r", most // 2, most))
@@ -128,5 +130,5 @@ def window_end(after: str, most: int) -> int:
 
 
 def _past_line_end(text: str, index: int) -> int:
-    r"""Return the index, or the next one if the index is between ``\r`` and ``\n``."""
+    r"""Return the index, or the next index if between ``\r`` and ``\n``."""
     return index + (text[index - 1 : index + 1] == "\r\n")

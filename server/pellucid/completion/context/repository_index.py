@@ -1,7 +1,7 @@
-"""Finds the pieces of a repository's files that share the most telling names with the text around a cursor.
+"""Search for the pieces of a repository that share the most telling names with a cursor.
 
-SQLite's full-text search ranks them by BM25 (Robertson and Zaragoza 2009). The index is in memory
-and holds only the names that are in each piece: what is sent is read again from the file.
+SQLite's full-text search ranks the pieces by BM25 (Robertson and Zaragoza 2009). The index is in
+memory and holds only names: sent text is read again from the file.
 """
 
 from __future__ import annotations
@@ -23,68 +23,60 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 
 PIECE_LINES = 16
-"""Lines of a piece.
-Pieces begin every half of it, so that what belongs together is in one of them.
-"""
+"""Lines of a piece. Pieces overlap by half, so related lines share a piece."""
 
 REFRESH_SECONDS = 30.0
-"""The files are not looked for more often than this, nor more than a twentieth of the time."""
+"""Minimum time between walks; walks take at most a twentieth of the time."""
 
 WALK_SECONDS = 10.0
-"""No further files are looked for after this time, as on a slow network."""
+"""Maximum time of a walk, for example on a slow network."""
 
 YIELD_SECONDS = 0.001
-"""The pause after each file that is read, so that keystrokes are answered meanwhile."""
+"""Pause after each read file, to answer keystrokes."""
 
 MAX_FILES = 5_000
-"""Files of the workspace that are indexed; further ones are searched for names only, one after the
-other.
-"""
+"""Maximum number of indexed files; further files are searched for names only."""
 
 FILES_PER_PAUSE = 32
-"""Files without a name that are searched between two pauses."""
+"""Number of files without a searched name between two pauses."""
 
 MAX_WALKED = 50_000
-"""Names of files that are looked at, of whatever kind: a home folder may be open as a workspace."""
+"""Maximum number of visited file names: a home folder may be open as a workspace."""
 
 MAX_BYTES = 100_000
-"""Size of the largest file that is indexed: larger ones are tables or generated."""
+"""Maximum size of a file: larger files are tables or generated."""
 
 MAX_TOTAL_BYTES = 30_000_000
-"""Size of all files that are indexed. The index takes about three times as much memory."""
+"""Maximum total size. The index takes about three times as much memory."""
 
 MAX_NAMES = 128
-"""Names that are looked for, those nearest to the cursor first."""
+"""Maximum number of searched names, nearest to the cursor first."""
 
 MIN_NAMES = 4
-"""A piece with fewer different names says little, so that it is not among those that fit to a
-cursor.
-"""
+"""Minimum number of different names in a piece: fewer names say little."""
 
 LINES_BEFORE, LINES_AFTER = 12, 6
-"""Lines around the cursor whose names are looked for."""
+"""Lines around the cursor with searched names."""
 
 IMPORT_LINES = 60
-"""Lines at the start of a document in which the names of imports are looked for too."""
+"""Lines at the start of a document with searched names of imports."""
 
 CANDIDATES = 24
-"""Pieces that are ranked; of overlapping ones only the best is returned."""
+"""Number of ranked pieces; of overlapping pieces, only the best is returned."""
 
 MAX_FOUND = 400
-"""The most pieces that are looked up for some names, those with rare names first."""
+"""Maximum number of looked-up pieces, rare names first."""
 
 SUFFIXES = frozenset({
-    ".c", ".cc", ".cpp", ".cs", ".dart", ".el", ".ex", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".jsx", ".kt", ".lua", ".mjs",
-    ".php", ".pl", ".py", ".pyi", ".r", ".rb", ".rs", ".scala", ".sh", ".swift", ".ts", ".tsx", ".vue", ".zig",
+    ".c", ".cc", ".cpp", ".cs", ".dart", ".el", ".ex", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".jsx", ".kt",
+    ".lua", ".mjs", ".php", ".pl", ".py", ".pyi", ".r", ".rb", ".rs", ".scala", ".sh", ".swift", ".ts", ".tsx", ".vue",
+    ".zig",
 })  # fmt: skip
-"""The kinds of files that are indexed."""
 
 _SECRETS = re.compile(
     r"(?:.*[._-])?(?:secrets?|credentials?|passwords?|env|service[_-]?account)(?:[._-].*)?", re.IGNORECASE
 )
-"""Matches the stems of files that are not sent unless they are opened: they may hold secrets, even
-if they are code.
-"""
+"""Stems of files never sent unless opened: even code with these names may hold secrets."""
 
 _NAME = re.compile(r"[A-Za-z_$][\w$]{2,}", re.ASCII)
 
@@ -99,7 +91,7 @@ CREATE VIRTUAL TABLE search USING fts5 (names, tokenize = "ascii tokenchars '_$'
 
 @dataclass(frozen=True, slots=True)
 class RelatedPiece:
-    """A piece of a file as it is now: its first line, counted from 0, and the file's text."""
+    """A piece of a current file: the first line, from 0, and the file's text."""
 
     path: Path
     line: int
@@ -109,10 +101,8 @@ class RelatedPiece:
 class RepositoryIndex:
     """The names in the files of some folders.
 
-    ``may_send(uri, text)`` decides which files may be read into it and returned.
-
-    Its methods may be called from any thread. Those that take long ask ``may_continue`` before each
-    file; what they have done by then stays.
+    ``may_send(uri, text)`` decides whether to read and return a file. Methods may be called from
+    any thread. Long methods ask ``may_continue`` before each file and keep the files done so far.
     """
 
     def __init__(self, folders: Sequence[Path], may_send: Callable[[str, str], bool]) -> None:
@@ -130,7 +120,7 @@ class RepositoryIndex:
         self._database.executescript(_TABLES)
 
     def walk(self, may_continue: Callable[[], bool] = lambda: True) -> None:
-        """Find the files, unless that was done lately. It takes a second for 20,000 of them."""
+        """Find the files, unless found lately. 20,000 files take a second."""
         with self._walking:
             begun = time.monotonic()
             if begun >= self._next_walk and not self._closed:
@@ -160,9 +150,9 @@ class RepositoryIndex:
             self._next_walk = time.monotonic() + max(REFRESH_SECONDS, 20 * (time.monotonic() - begun))
 
     def read(self, may_continue: Callable[[], bool] = lambda: True) -> None:
-        """Read the found files that are new or have changed, as many as are indexed, and forget those that are gone.
+        """Read new and changed files, and forget missing files.
 
-        It takes seconds in a large repository the first time.
+        The first call takes seconds in a large repository.
         """
         with self._reading:
             chosen: dict[str, Stamp] = {}
@@ -182,7 +172,7 @@ class RepositoryIndex:
                     time.sleep(YIELD_SECONDS)
 
     def related(self, before: str, after: str, exclude: Path | None) -> list[RelatedPiece]:
-        """Return the pieces of other files that fit best to the lines around a cursor and the document's imports, the best first."""
+        """Return the pieces of other files that fit the cursor's lines and imports, best first."""
         above = before.split("\n")
         imports = [line for line in above[:IMPORT_LINES] if _IMPORTS.match(line)]
         near = [*reversed(above[-LINES_BEFORE:]), *after.split("\n")[: LINES_AFTER + 1], *imports]
@@ -207,10 +197,9 @@ class RepositoryIndex:
         return pieces
 
     def files_with(self, names: Collection[str], budget: SearchBudget) -> Iterator[tuple[Path, str]]:
-        """Yield the files that have one of some names, with their texts as they are now: first indexed ones, those with rare names first.
+        """Yield files with any of the names, and current texts; indexed and rare names first.
 
-        The index does not know names of other letters than ASCII's, and those that are shorter than
-        three.
+        Names with non-ASCII letters or fewer than three characters are not in the index.
         """
         with self._lock:
             if self._closed:
@@ -222,9 +211,13 @@ class RepositoryIndex:
             if all(map(_NAME.fullmatch, names)):
                 indexed = {path for path, stamp in self._indexed.items() if found.get(path) == stamp}
                 query = " OR ".join(f'"{name}" OR "${name}"' for name in names)
-                rows = "SELECT path FROM search JOIN pieces ON id = search.rowid WHERE search MATCH ? ORDER BY rank LIMIT ?"
+                rows = (
+                    "SELECT path FROM search JOIN pieces ON id = search.rowid "
+                    "WHERE search MATCH ? ORDER BY rank LIMIT ?"
+                )
                 likely = dict.fromkeys(row[0] for row in self._database.execute(rows, (query, MAX_FOUND)))
-        budget.searched += len(indexed - likely.keys())  # the index says that these do not have the names
+        # According to the index, the remaining indexed files do not have the names.
+        budget.searched += len(indexed - likely.keys())
         spelled = [name.encode() for name in names]
         others = (path for path in found if path not in indexed and path not in likely)
         for number, path in enumerate((*likely, *others)):
@@ -239,13 +232,13 @@ class RepositoryIndex:
                 time.sleep(YIELD_SECONDS)
 
     def close(self) -> None:
-        """Free the memory. What is running ends soon."""
+        """Free the memory. Running work ends soon."""
         self._closed = True
         with self._lock:
             self._database.close()
 
     def _read(self, path: Path) -> str:
-        """Return the text of a file; empty if it cannot be read, is no longer what the walk has found, or must not be sent."""
+        """Return a file's text, empty if unreadable, of a different kind, or not to be sent."""
         if not any(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for folder in self._folders):
             return ""
         try:
@@ -255,14 +248,14 @@ class RepositoryIndex:
         return text if text and self._may_send(path.as_uri(), text) else ""
 
     def _content(self, path: str) -> bytes:
-        """Return the content of a file; empty if it cannot be read, or has become a link, a pipe or large."""
+        """Return a file's content; empty if unreadable, a link, a pipe or too large."""
         try:
             return read_bytes(Path(path), MAX_BYTES, follow_links=False)
         except (OSError, InvalidRequestError):
             return b""
 
     def _replace(self, path: str, stamp: Stamp | None, text: str) -> None:
-        """Replace all that is known of a file; without a stamp it is gone."""
+        """Replace a file's pieces. ``stamp`` is None for a missing file."""
         pieces = list(_pieces(text))
         with self._lock:
             if self._closed:
@@ -280,13 +273,12 @@ class RepositoryIndex:
 
 def _is_wanted(name: str) -> bool:
     path = Path(name)
-    return (
-        path.suffix in SUFFIXES and not _SECRETS.fullmatch(path.stem) and name.isprintable()
-    )  # one in no encoding is not
+    # A name that is not printable has an invalid encoding.
+    return path.suffix in SUFFIXES and not _SECRETS.fullmatch(path.stem) and name.isprintable()
 
 
 def _pieces(text: str) -> Iterable[tuple[int, list[str]]]:
-    """Yield the first line of each piece, and its names, repeated as often as they are in it."""
+    """Yield the first line of each piece, and all its names with repetitions."""
     lines = text.split("\n")
     for line in range(0, len(lines), PIECE_LINES // 2):
         names = _NAME.findall("\n".join(lines[line : line + PIECE_LINES]))

@@ -1,4 +1,4 @@
-"""Counts the files of a search, and ends it when its time is over or no caller waits for it any more."""
+"""Time limit and file count of a search."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from threading import Event
 
 @dataclass(slots=True)
 class SearchBudget:
-    """The time of a search on another thread.
-
-    ``has_more`` is true if there are more files than those that were found.
-    """
+    """The budget of a search on another thread. ``has_more``: not all files were found."""
 
     seconds: float
     files: int = 0
@@ -23,12 +20,10 @@ class SearchBudget:
     _begun: float = field(default_factory=time.monotonic)
 
     def may_continue(self) -> bool:
-        """Return whether a further file may be searched."""
         return not self.stopped.is_set() and time.monotonic() - self._begun <= self.seconds
 
     @property
     def is_complete(self) -> bool:
-        """True if all files were searched."""
         return self.searched == self.files and not self.has_more
 
     def __str__(self) -> str:
@@ -37,6 +32,4 @@ class SearchBudget:
 
 
 FindFiles = Callable[[Collection[str], SearchBudget], Iterable[tuple[str, str]]]
-"""Yields the URIs and the texts of documents and files, given names of which each must have one,
-and counts the files.
-"""
+"""Yields URIs and texts of documents and files with any of the names; counts the files."""

@@ -1,4 +1,4 @@
-"""Runs a piece of work on another thread for all who wait for it, and stops it once no caller waits."""
+"""Work on another thread for all waiting callers, stopped when no caller waits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from threading import Event
 
 Work = Callable[[Callable[[], bool]], None]
-"""Work that asks the function it gets whether it may continue."""
+"""Work with a function argument that says whether to continue."""
 
 
 class SharedThread:
-    """The thread of one piece of work at a time."""
+    """The thread of a single piece of work at a time."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
@@ -19,9 +19,9 @@ class SharedThread:
         self._waiting = 0
 
     async def wait(self, work: Work) -> None:
-        """Wait for the work that is running, or else begin it.
+        """Wait for the running work, or begin the work.
 
-        It is stopped when the last one who waits is cancelled.
+        The work is stopped when the last waiting caller is cancelled.
         """
         if self._task is None or self._task.done() or self._stopped.is_set():
             stopped = self._stopped = Event()

@@ -1,8 +1,8 @@
-"""Normalizes the URIs of documents, so that every rule sees one form of them.
+"""Normalization of document URIs, so that every rule sees a single form.
 
 The same file has many URIs: ``file:///p/a.py``, ``file:/p/a.py``, ``FILE://localhost/p/%61.py``. A
-URI is decoded once, because editors encode it once. A host that is this machine is dropped, and so
-are doubled slashes.
+URI is decoded once, because editors encode it once. The name of this machine and doubled slashes
+are dropped.
 """
 
 from __future__ import annotations
@@ -37,23 +37,22 @@ class Address:
     host: str
     path: str
     rest: str
-    """The query and the fragment.
-    Some editors do not encode ``?`` and ``#`` in the names of files.
-    """
+    """Query and fragment. Some editors do not encode ``?`` and ``#`` in file names."""
 
     @property
     def is_remote_file(self) -> bool:
-        """True if this is a file on another machine, which only Windows can open by its URI."""
+        """True for a file on another machine; only Windows can open the URI."""
         return self.scheme == "file" and bool(self.host) and not WINDOWS
 
 
 @lru_cache(maxsize=1024)
 def read(uri: str) -> Address:
-    """Split a URI into its decoded parts. Text that is not a URI is a path."""
+    """Split a URI into decoded parts. Text that is not a URI is a path."""
     parts = _URI.fullmatch(uri)
     assert parts is not None, "all of it may be empty"
     scheme, host, path = (parts["scheme"] or "").lower(), _decoded(parts["host"] or ""), _decoded(parts["path"])
-    if scheme == "file" and WINDOWS and not host and path.startswith("//"):  # a share, as some editors write it
+    # A share, as written by some editors.
+    if scheme == "file" and WINDOWS and not host and path.startswith("//"):
         host, _, path = path.lstrip("/").partition("/")
     if scheme == "file" and _is_this_machine(host):
         host = ""
@@ -61,12 +60,12 @@ def read(uri: str) -> Address:
 
 
 def same_document(uri: str, other: str) -> bool:
-    """Return whether two URIs are those of one document, whichever way they are written."""
+    """Return whether two URIs, however written, mean the same document."""
     return uri == other or read(uri) == read(other)
 
 
 def file_path(uri: str) -> Path | None:
-    """Return the path by which this machine opens the file at a URI; None if it is not a file, or on another machine."""
+    """Return the path of a URI's file; None if not a file or on another machine."""
     address = read(uri)
     if address.scheme != "file" or address.is_remote_file:
         return None
@@ -74,7 +73,7 @@ def file_path(uri: str) -> Path | None:
 
 
 def windows_path(address: Address) -> str:
-    """Return the Windows path of a file: with a drive, or with a host and its share."""
+    """Return the Windows path of a file: with a drive, or with a host and share."""
     if address.host:
         return f"//{address.host}{address.path}"
     drive = _DRIVE.match(address.path)
@@ -84,7 +83,7 @@ def windows_path(address: Address) -> str:
 def _decoded(text: str) -> str:
     """Decode percent signs once.
 
-    Keep bytes that are not UTF-8 as file names do, and drop NUL, which no file name has.
+    Keep non-UTF-8 bytes as in file names, and drop NUL, never present in a file name.
     """
     return unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogateescape").replace("\0", "")
 

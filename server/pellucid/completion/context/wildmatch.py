@@ -1,10 +1,10 @@
-"""Translates the patterns of ignore files (git's wildmatch) into regular expressions that match without backtracking.
+"""Translation of ignore patterns (git's wildmatch) into expressions without backtracking.
 
-A plain translation of ``*a*a*a*z`` tries every way to share a name among its asterisks, which takes
-time exponential in their number. Here each piece between two asterisks is an atomic group: it
-matches at the first possible position, and no other is tried. So is each run of folders between two
-``**``. Because an asterisk takes the rest in any case, the first position is as good as any other,
-and a match takes at most (length of the path) x (length of the pattern) steps.
+A plain translation of ``*a*a*a*z`` tries every division of a name among the asterisks, in time
+exponential in their number. Here each piece between two asterisks, and each run of folders between
+two ``**``, is an atomic group that matches only at the first possible position. Because an asterisk
+takes the rest in any case, the first position is as good as any later position. A match takes at
+most (length of the path) x (length of the pattern) steps.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 STAR, FOLDERS, SOME_FOLDERS, REST = "*", "**/", r"**\/", "**"
-"""Tokens that match text of any length.
-All others match one character and are regular expressions themselves.
-"""
+"""Tokens for text of any length. Any other token is an expression for one character."""
 
 CROSSING = {FOLDERS: "(?:[^/]*+/)*?", SOME_FOLDERS: "(?:[^/]*+/)+?", REST: ".*"}
-"""The regular expressions of the tokens that match slashes."""
+"""Expressions of the tokens that match slashes."""
 
 _SPECIAL = re.compile(r"[*?\[\\]")
 _CLASSES = {
@@ -39,9 +37,9 @@ _CLASSES = {
 
 
 def translate(glob: str, *, fold_case: bool = False) -> re.Pattern[str] | None:
-    """Return the expression that a whole path must match, or None for a glob that git never matches.
+    """Return the expression for a whole path, or None for a glob that git never matches.
 
-    Each character of the glob and of the path represents one byte, because git compares bytes.
+    Each character represents one byte, because git compares bytes.
     """
     try:
         tokens = list(_tokens(glob))
@@ -51,15 +49,15 @@ def translate(glob: str, *, fold_case: bool = False) -> re.Pattern[str] | None:
 
 
 class _NeverMatchesError(Exception):
-    """The glob has a class or an escape without an end, or a class of an unknown name."""
+    """A class or escape without an end, or an unknown class name."""
 
 
 def _tokens(glob: str) -> Iterator[str]:
     """Split a glob into tokens.
 
-    ``**`` crosses folders if it is the whole name between two slashes. Git compares the text before
-    the first special character by itself and takes what follows for the beginning of a pattern, so
-    that ``a**/b`` crosses folders as well.
+    ``**`` crosses folders if it is a whole name. Git compares the text before the first special
+    character separately and takes the rest for the beginning of a pattern, so ``a**/b`` crosses
+    folders as well.
     """
     special = _SPECIAL.search(glob)
     at = begin = special.start() if special else len(glob)
@@ -81,7 +79,7 @@ def _tokens(glob: str) -> Iterator[str]:
 
 
 def _asterisks(glob: str, at: int, *, begins: bool) -> tuple[str, int]:
-    """Return the token of the asterisks from ``at`` on, and where the next one begins."""
+    """Return the token of the asterisks at ``at``, and the next token's start."""
     end = at
     while glob.startswith("*", end):
         end += 1
@@ -96,11 +94,11 @@ def _asterisks(glob: str, at: int, *, begins: bool) -> tuple[str, int]:
 
 
 def _class(glob: str, at: int) -> tuple[str, int]:
-    """Return the token of a bracket expression whose first character is at ``at``, and where the next token begins."""
+    """Return the token of the bracket expression from ``at``, and the next token's start."""
     negated = _character(glob, at) in "!^"
     at += negated
     members: list[str] = []
-    first = ""  # the character that a range may begin with
+    first = ""  # Possible first character of a range
     while True:
         character = _character(glob, at)
         if character == "-" and first and at + 1 < len(glob) and glob[at + 1] != "]":
@@ -132,7 +130,7 @@ def _class(glob: str, at: int) -> tuple[str, int]:
 
 
 def _range(first: str, last: str) -> str:
-    """Return the characters from one to another as a regular expression has them in brackets; a backward range holds none."""
+    """Return a range for a bracket expression, empty if backward."""
     return f"\\x{ord(first):02x}-\\x{ord(last):02x}" if first <= last else ""
 
 
@@ -143,7 +141,7 @@ def _character(glob: str, at: int) -> str:
 
 
 def _expression(tokens: Sequence[str]) -> str:
-    """Join tokens: those before the first crossing, then each crossing with the folders that follow it."""
+    """Join the tokens before the first crossing, then each crossing with its folders."""
     crossings = [at for at, token in enumerate(tokens) if token in CROSSING]
     bounds = [*crossings, len(tokens)]
     expression = _folders(tokens[: bounds[0]], ends_path=not crossings)
@@ -157,7 +155,7 @@ def _expression(tokens: Sequence[str]) -> str:
 def _folders(tokens: Sequence[str], *, ends_path: bool) -> str:
     """Join the tokens of names and slashes.
 
-    Each name that has an asterisk is atomic, together with the end that it runs to.
+    A name with an asterisk is atomic, together with its end.
     """
     expression, name = "", list[str]()
     for token in [*tokens, r"\Z"] if ends_path else tokens:
@@ -169,9 +167,9 @@ def _folders(tokens: Sequence[str], *, ends_path: bool) -> str:
 
 
 def _name(tokens: Sequence[str]) -> str:
-    """Join the tokens of one name and its end.
+    """Join the tokens of a name and its end.
 
-    The last asterisk is greedy, as what follows it has to reach that end.
+    The last asterisk is greedy, because the text after it must reach the end.
     """
     pieces = [""]
     for token in tokens:

@@ -1,4 +1,4 @@
-"""Finds what fits in the files of a workspace: pieces for completions, and files that have a name."""
+"""Search in a workspace's files: pieces for completions, and files with given names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from pellucid.completion.suggestion import DocumentCursor
 
 
 class WorkspaceFiles:
-    """The files of some folders that may be sent to the model.
-
-    They are looked for, and their index is made, when they are first needed.
-    """
+    """Files of some folders, except private files. The index is made at the first need."""
 
     def __init__(self, folders: Sequence[Path], settings: ContextSettings) -> None:
         self._folders = tuple(folders)
@@ -29,7 +26,7 @@ class WorkspaceFiles:
         self._walking, self._reading = SharedThread(), SharedThread()
 
     async def related(self, cursor: DocumentCursor) -> list[RelatedPiece]:
-        """Return the pieces that fit best to a cursor, as many as there is room for; none if the settings exclude other files."""
+        """Return the pieces that fit best to a cursor and into the budget, if settings allow."""
         index = self._made_index()
         if index is None:
             return []
@@ -39,12 +36,10 @@ class WorkspaceFiles:
         return (await asyncio.to_thread(index.related, cursor.before, cursor.after, here))[:CHUNKS_PER_BUDGET]
 
     async def finder(self, documents: Mapping[str, Sequence[str]]) -> FindFiles:
-        """Return a function that yields the URIs and the texts of what has one of some names.
+        """Return a function that yields URIs and texts with any of the given names.
 
-        It may run on another thread.
-
-        These are open documents, given by their URIs with their lines, and the other files as they
-        are saved.
+        The function searches open ``documents`` (lines by URI) and saved files, and may run on any
+        thread.
         """
         index, privacy = self._made_index(), self._privacy()
         if index is not None:
@@ -55,9 +50,8 @@ class WorkspaceFiles:
             for uri, lines in documents.items():
                 budget.searched += 1
                 text = "\n".join(lines)
-                if (
-                    any(name in text for name in names) and privacy.refusal(None, text, uri) is None
-                ):  # it may be ignored by now
+                # The document may have been ignored by now.
+                if any(name in text for name in names) and privacy.refusal(None, text, uri) is None:
                     yield uri, text
             if index is not None:
                 known = set(map(uris.file_path, documents))
@@ -68,12 +62,12 @@ class WorkspaceFiles:
         return find
 
     def close(self) -> None:
-        """Free the memory. What is running ends soon."""
+        """Free the memory. Running work ends soon."""
         if self._index is not None:
             self._index.close()
 
     def _made_index(self) -> RepositoryIndex | None:
-        """Return the index; None if the settings exclude other files."""
+        """Return the index, unless the settings exclude additional files."""
         if not self._settings.files_tokens:
             return None
         if self._index is None:
@@ -82,5 +76,5 @@ class WorkspaceFiles:
         return self._index
 
     def _privacy(self) -> Privacy:
-        """Return rules for the use on another thread."""
+        """Return new rules, for use off the main thread."""
         return Privacy(self._folders, self._settings.exclude)

@@ -1,4 +1,4 @@
-"""Walks a folder's files: not those that are hidden, ignored, reached by a link, or that other people's packages consist of."""
+"""Walk through a folder's files, without hidden, ignored, linked and third-party files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from pellucid.completion.context.ignore_files import FolderRules
 
 DEPENDENCIES = frozenset({"node_modules", "__pycache__", "venv"})
-"""Names of folders that are never walked, even if nothing ignores them."""
+"""Names of folders that are never walked, even if not ignored."""
 
 
 @dataclass(slots=True)
 class Walk:
-    """A walk through the files of a folder whose names are ``wanted``, and the number of names that it has passed.
+    """A walk through the ``wanted`` files of a folder.
 
-    ``top`` is the folder whose ignore files, and those below it, count. ``may_continue`` is asked
-    before each name. The folder ``without`` is left out.
+    Ignore files in and below ``top`` count. ``may_continue`` is asked before each name. The folder
+    ``without`` is left out. ``names`` counts the visited names.
     """
 
     folder: Path
@@ -34,9 +34,9 @@ class Walk:
     is_cut: bool = False
 
     def files(self) -> Iterator[os.DirEntry[str]]:
-        """Yield the files in order, those of a folder before those of its subfolders.
+        """Yield the files in order, a folder's files before its subfolders.
 
-        Ignored folders, which may be large, are not read.
+        Ignored folders are not read, because they may be large.
         """
         without = None if self.without is None else os.path.realpath(self.without)
         waiting: list[tuple[str, Callable[[], FolderRules]]] = [
@@ -66,7 +66,7 @@ class Walk:
             waiting += reversed(inner)
 
     def _listed(self, folder: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
-        """Return the regular files and the folders in a folder that are not hidden, in order; none if it cannot be read."""
+        """Return the visible regular files and folders in order, empty if unreadable."""
         files: list[os.DirEntry[str]] = []
         folders: list[os.DirEntry[str]] = []
         try:

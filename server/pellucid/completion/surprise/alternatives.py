@@ -1,4 +1,4 @@
-"""Proposes what a surprising word might be meant to be: the model's alternatives, the opposite operator, a swapped argument."""
+"""Replacements for surprising words: alternatives, opposite operators, swapped arguments."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pellucid.completion.surprise.code_words import WORD_OPERATORS, CodeWord, Ki
 from pellucid.completion.surprise.word_readings import WordReading
 
 MAX_ALTERNATIVES = 4
-"""The most replacements of one word that are read."""
 
-_PAIRS = "== != | < <= > | > >= < | + - | += -= | * / | ++ -- | && || | << >> | and or | True False | true false | max min | === !=="
+_PAIRS = (
+    "== != | < <= > | > >= < | + - | += -= | * / | ++ -- | && || "
+    "| << >> | and or | True False | true false | max min | === !=="
+)
 _OPPOSITES: dict[str, list[str]] = {}
 for _group in _PAIRS.split(" | "):
     for _one in _group.split():
@@ -27,7 +29,7 @@ _LINE_START = 200
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Another text for a part of a document, by its offsets."""
+    """A replacement text for a part of a document, by offsets."""
 
     begin: int
     end: int
@@ -35,9 +37,9 @@ class Replacement:
 
 
 def alternatives(reading: WordReading, text: str, names: Mapping[str, int]) -> list[Replacement]:
-    """Return what may replace a word, at most MAX_ALTERNATIVES texts.
+    """Return up to MAX_ALTERNATIVES replacements of a word.
 
-    ``names`` are the document's words, with how often each is there.
+    ``names``: the document's words with their frequencies.
     """
     word = reading.word
     found = dict.fromkeys(
@@ -47,7 +49,7 @@ def alternatives(reading: WordReading, text: str, names: Mapping[str, int]) -> l
 
 
 def _others(reading: WordReading, text: str, names: Mapping[str, int]) -> Iterator[str]:
-    """Yield other words for a word, first those that are always tried."""
+    """Yield replacements for a word, first the replacements that are always tried."""
     word = reading.word
     yield from _OPPOSITES.get(word.text, ())
     if word.kind is Kind.NUMBER and _SMALL_NUMBER.fullmatch(word.text):
@@ -64,15 +66,12 @@ def _others(reading: WordReading, text: str, names: Mapping[str, int]) -> Iterat
 
 
 def _word_of(alternative: str, lead: str) -> str | None:
-    """Return the word of an alternative to a token that begins with ``lead``, such as a space; None if it has another beginning."""
+    """Return an alternative token's word after ``lead``, such as a space, or None."""
     return alternative[len(lead) :] if alternative.startswith(lead) else None
 
 
 def _completed(beginning: str, names: Mapping[str, int]) -> Iterator[str]:
-    """Yield the document's word that a token may begin: this one, or the most frequent longer one.
-
-    Yield a word of its own if none does.
-    """
+    """Yield the beginning, if a known name or never continued, and the commonest longer name."""
     longer = [name for name in names if name.startswith(beginning) and name != beginning] if beginning else []
     if beginning in names or not longer:
         yield beginning
@@ -81,13 +80,13 @@ def _completed(beginning: str, names: Mapping[str, int]) -> Iterator[str]:
 
 
 def _may_replace(other: str, word: CodeWord) -> bool:
-    """Return whether a text is a word of the same kind; a constant, such as None, may also replace a name."""
+    """Return whether a text is of the same kind; a constant, such as None, may replace a name."""
     kind = kind_of(other)
     return kind is word.kind or (word.kind is Kind.NAME and other in WORD_OPERATORS)
 
 
 def _swapped(word: CodeWord, text: str) -> Iterator[Replacement]:
-    """Yield the word's exchange with the argument after it and with the one before it."""
+    """Yield the word's exchange with the next argument and with the previous argument."""
     before = text[max(0, word.begin - _LINE_START) : word.begin]
     if (following := _NEXT_ARGUMENT.match(text, word.end)) and re.search(r"[(,]\s*\Z", before):
         end = following.end(1)

@@ -1,4 +1,4 @@
-"""Finds what may be marked in a text: the names, numbers and operators outside of strings and comments."""
+"""Names, numbers and operators of a text, outside of strings and comments."""
 
 from __future__ import annotations
 
@@ -11,31 +11,37 @@ from pellucid.completion.edits.code_tokens import is_name
 from pellucid.completion.shaping.language_syntax import code_parts, find_syntax
 
 Part = tuple[int, int]
-"""A part of a text, by its offsets."""
+"""A part of a text, by offsets."""
 
-_KEYWORDS = """
-abstract as assert async await begin bool break byte case catch char class const constexpr continue def default defer del delete
-do double elif else elsif end ensure enum except exec export extends extern final finally float fn for foreach from func function
-global go goto if impl implements import include inline int interface internal lambda let local long loop match mod module mut
-namespace new nonlocal override package pass private protected pub public raise readonly ref require rescue return sealed select
-short signed sizeof static string struct super switch template then throw throws trait try type typedef typename union unless
-unsafe unsigned until use using val var virtual void volatile when where while with yield
-"""
+_KEYWORDS = (
+    "\nabstract as assert async await begin bool break byte case catch char class const constexpr continue "
+    "def default defer del delete\n"
+    "do double elif else elsif end ensure enum except exec export extends extern final finally float fn "
+    "for foreach from func function\n"
+    "global go goto if impl implements import include inline int interface internal lambda let local long "
+    "loop match mod module mut\n"
+    "namespace new nonlocal override package pass private protected pub public raise readonly ref require "
+    "rescue return sealed select\n"
+    "short signed sizeof static string struct super switch template then throw throws trait try type "
+    "typedef typename union unless\n"
+    "unsafe unsigned until use using val var virtual void volatile when where while with yield\n"
+)
 KEYWORDS = frozenset(_KEYWORDS.split())
-"""Words that open statements and declare things.
-They are seldom wrong and often improbable, as any statement may come next.
+"""Words that open statements and declarations.
+
+Keywords are seldom wrong and often improbable, because any statement may come next.
 """
 
 _SIGNS = "== != === !== < <= > >= + - * / % ** // += -= *= /= && || & | << >> ! ++ --"
 _WORD_OPERATORS = "and or not in is True False None true false null nil undefined"
 SIGNS, WORD_OPERATORS = frozenset(_SIGNS.split()), frozenset(_WORD_OPERATORS.split())
-"""Operators and constants: what may replace one is among few."""
+"""Operators and constants, with few possible replacements."""
 
 _WORD = re.compile(r"\w+|===|!==|==|!=|<=|>=|&&|\|\||->|=>|::|\+\+|--|\*\*|//|<<|>>|[-+*/%&|^]=|[-+*/%<>=&|^~!]")
 
 
 class Kind(StrEnum):
-    """The kind of a word of code. Words such as ``and`` and ``True`` are operators here."""
+    """The kind of a word. Words like ``and`` and ``True`` are operators."""
 
     NAME = "name"
     NUMBER = "number"
@@ -44,8 +50,6 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CodeWord:
-    """A name, number or operator, and its offsets in the text."""
-
     begin: int
     end: int
     text: str
@@ -53,7 +57,7 @@ class CodeWord:
 
 
 def code_words(text: str, language: str) -> Iterator[CodeWord]:
-    """Yield the words of a text that may be marked, in order."""
+    """Yield the words for possible marks, in order."""
     for begin, end in code_parts(text, find_syntax(language)):
         for match in _WORD.finditer(text, begin, end):
             kind = kind_of(match.group())
@@ -62,7 +66,7 @@ def code_words(text: str, language: str) -> Iterator[CodeWord]:
 
 
 def kind_of(word: str) -> Kind | None:
-    """Return the kind of a word; None for what is never marked."""
+    """Return the kind of a word, or None for a word without marks."""
     if not _WORD.fullmatch(word) or word in KEYWORDS:
         return None
     if word in SIGNS or word in WORD_OPERATORS:

@@ -1,4 +1,4 @@
-"""Finds the lines of a file that differ from its last commit, with git's own command."""
+"""Lines of a file that differ from the last commit, found with git's own command."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.safe_git import git_command, git_environment
 
 LIMIT_SECONDS = 20.0
-"""Time that git gets to print a file."""
+"""Time limit for printing a file."""
 
 _NEW_FILE = ("exists on disk, but not in", "does not exist in", "invalid object name", "Not a valid object name")
-"""What git says of a file that is in no commit."""
+"""Messages of git about a file without a commit."""
 
 
 async def committed_text(path: Path) -> str:
-    r"""Return the text of a file in the commit HEAD, with ``\n`` at the end of each line; empty if it is not in it.
+    r"""Return a file's text in HEAD, with ``\n`` line ends; empty if the file is not in HEAD.
 
-    Raise InvalidRequestError if git cannot be asked. The file is printed as it is stored: no filter
-    of the repository runs.
+    Raise InvalidRequestError if git fails. The file is printed as stored: no filter of the
+    repository runs.
     """
     command = git_command(path.parent, "cat-file", "blob", f"HEAD:./{path.name}")
     try:
@@ -43,7 +43,7 @@ async def committed_text(path: Path) -> str:
         async with asyncio.timeout(LIMIT_SECONDS):
             output, complaint = await process.communicate()
     except BaseException as error:
-        with suppress(ProcessLookupError):  # git may just have exited
+        with suppress(ProcessLookupError):  # Git may just have exited
             process.kill()
         await process.wait()
         if isinstance(error, TimeoutError):
@@ -61,13 +61,13 @@ async def committed_text(path: Path) -> str:
 
 
 def changed_parts(old: str, new: str) -> list[Part]:
-    """Return the lines of a text that another one does not have in their place, by their offsets."""
+    """Return the offsets of the new text's lines that differ from the old text."""
     before, after = StringIO(old).readlines(), StringIO(new).readlines()
     starts = [0, *accumulate(map(len, after))]
     first = _equal(before, after)
     last = _equal(before[first:][::-1], after[first:][::-1])
-    # Frequent lines are junk to the matcher, as all pairs of them take minutes. At worst such a
-    # line counts as changed.
+    # Frequent lines are junk to the matcher, because comparing all pairs takes minutes. At worst, a
+    # frequent line counts as changed.
     matcher = SequenceMatcher(None, before[first : len(before) - last], after[first : len(after) - last])
     changes = matcher.get_opcodes()
     return [
@@ -78,7 +78,7 @@ def changed_parts(old: str, new: str) -> list[Part]:
 
 
 def _equal(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many lines at the beginning are equal."""
+    """Return the number of equal lines at the beginning."""
     return next(
         (index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its),
         min(len(one), len(other)),

@@ -1,4 +1,4 @@
-"""Turns the tokens that a model read into its opinion of each word of the code."""
+"""The model's probability for each word of the code, from the tokens."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pellucid.tokens import Token
 
 @dataclass(frozen=True, slots=True)
 class WordReading:
-    """A word, the log probability of all its tokens together, and the least probable of them, which begins at ``at``.
+    """A word, its logprob, and its least probable token at offset ``at``.
 
-    ``is_new``: it is a name that is nowhere before it.
+    ``is_new``: a name without an earlier occurrence.
     """
 
     word: CodeWord
@@ -24,15 +24,15 @@ class WordReading:
 
     @property
     def surprise(self) -> float:
-        """The surprisal of the least probable token beyond what was to be expected there, in nats."""
+        """The least probable token's surprisal minus the entropy, in nats."""
         return -(self.token.logprob or 0.0) - (self.token.entropy_estimate or 0.0)
 
 
 def word_readings(words: Sequence[CodeWord], tokens: Iterable[Token], begin: int = 0) -> list[WordReading]:
-    """Return the readings of words. ``tokens`` join to the text from offset ``begin`` on.
+    """Return the readings of words. ``tokens`` join to the text from offset ``begin``.
 
-    A token that belongs to several words, such as `` -x``, counts for the first name or number
-    among them, else for the first one.
+    A token in several words, such as `` -x``, counts for the first name or number, else for the
+    first word.
     """
     parts: dict[int, list[tuple[int, Token]]] = {}
     at, first = begin, 0
