@@ -1,4 +1,4 @@
-"""Marks words of existing code that do not fit: those for which the model, given the text before and after, finds another likelier."""
+"""Marks for words that do not fit the text before and after, according to the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from math import exp, inf
 from pathlib import Path
 
 from pellucid.client.assistant_protocol import Assistant
-from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES, text_logprob
+from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.surprise.alternatives import Replacement, alternatives
@@ -25,26 +25,27 @@ from pellucid.errors import UnavailableError
 from pellucid.tokens import CompletionQuery, Priority, ScoreQuery, Terms, Token
 
 MAX_CHARACTERS = 24_000
-"""The most text that is searched at once, some 700 lines of code.
-Reading it takes a minute or more on a slow machine.
+"""Maximum searched text, some 700 lines of code.
+
+Reading this text takes a minute or more on a slow machine.
 """
 
 CHARACTERS_BEFORE = 4_000
-"""The text before a part that is read with it, from the start of a line."""
+"""Number of characters read before a part, from the start of a line."""
 
 MAX_REREAD_CHARACTERS = 2_000
-"""The longest lines that are read again, and the most text before and after them: in minified code
-a line can be a megabyte.
+"""Maximum length of lines read again, and of the text before and after: in minified code a line can
+be a megabyte.
 """
 
 REREAD_SHARE, MIN_REREAD = 0.05, 3
-"""Words that are read again with their alternatives: a share of the lines, and the least number."""
+"""Number of words read again with alternatives: a share of the lines, and the minimum."""
 
 LEAST_SCORE = 5.5
-"""The score from which on a word is marked.
+"""Minimum score of a marked word.
 
-It was chosen with the default model on 60 files of 21 Python packages, with one planted bug each,
-of which it marks 37 %. There it gives ten marks for 1,000 lines, of which 64 % are bugs.
+Chosen with the default model on 60 files of 21 Python packages with a planted bug per file: 37 % of
+the bugs are marked. There are ten marks per 1,000 lines, of which 64 % are bugs.
 """
 
 ALTERNATIVES_OF_A_TOKEN = 10
@@ -52,7 +53,7 @@ ALTERNATIVES_OF_A_TOKEN = 10
 
 @dataclass(frozen=True, slots=True)
 class LikelierText:
-    """Another text for a part of the document, what is written there, and its probability among that and all alternatives."""
+    """An alternative, the written text, and the alternative's probability among all these texts."""
 
     replacement: Replacement
     written: str
@@ -63,11 +64,10 @@ class LikelierText:
 class Mark:
     """A word that does not fit.
 
-    ``probability`` is that of the text as it is, among it and its ``alternatives``, the likeliest
-    first. ``rank`` is that of the word's least probable token among all tokens, and ``typical`` the
-    probability that a token had to be expected to have there, given the text before it alone.
-    ``log_odds`` are those of the best alternative, and ``surprise`` is how much more surprising the
-    word was than expected when the text before it was read, both in nats.
+    ``probability``: the written text's, among the text and its ``alternatives`` (likeliest first).
+    ``rank``: of the word's least probable token. ``typical``: the token probability expected from
+    the text before. ``log_odds``: the best alternative's, in nats. ``surprise``: the excess of the
+    token's surprisal over the entropy, in nats.
     """
 
     begin: int
@@ -82,15 +82,14 @@ class Mark:
 
     @property
     def score(self) -> float:
-        """The measure by which words are marked: both readings must find the word wrong.
+        """The measure for marking: both readings must find the word wrong.
 
-        Either alone is right less often.
+        Each reading alone is right less often.
         """
         return min(self.log_odds, self.surprise)
 
     @property
     def reason(self) -> str:
-        """The reason for the mark, a sentence."""
         best = self.alternatives[0]
         return (
             f"{best.replacement.text} fits better than {best.written} between the lines around it: "
@@ -98,7 +97,7 @@ class Mark:
         )
 
     def moved(self, by: int) -> Mark:
-        """Return the mark of a text in which it is ``by`` characters further on."""
+        """Return the mark for a text shifted by ``by`` characters."""
         others = tuple(
             replace(
                 one, replacement=Replacement(one.replacement.begin + by, one.replacement.end + by, one.replacement.text)
@@ -110,7 +109,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The marks of a text in order, the parts of it that were to be searched, and those that were."""
+    """The marks in order, the parts to search, and the searched parts."""
 
     marks: tuple[Mark, ...]
     wanted: tuple[Part, ...]
@@ -118,7 +117,7 @@ class Findings:
 
 
 class Surprises:
-    """Searches documents for words that do not fit.
+    """Search for words that do not fit.
 
     Cancelling ``find`` also cancels the reading in the model server.
     """
@@ -142,10 +141,10 @@ class Surprises:
         near: int = 0,
         file: Path | None = None,
     ) -> Findings:
-        """Return the marks in parts of a text, by default in all of it; of a text that is too long in the part around ``near``.
+        """Return the marks in parts of a text, by default the whole text.
 
-        ``file``: search only the lines there that differ from the last commit of this file.
-        Raise a PellucidError if the model or git cannot be asked.
+        A text that is too long is searched around ``near``. ``file``: search only the lines that
+        differ from the last commit of this file. Raise PellucidError if the model or git fails.
         """
         wanted = [(0, len(text))] if parts is None else parts
         if file is not None:
@@ -179,7 +178,7 @@ class Surprises:
 async def read_words(
     assistant: Assistant, text: str, words: Sequence[CodeWord], part: Part, model: str | None, terms: Terms
 ) -> list[WordReading]:
-    """Read a part of a text, with some text before it. Return the readings of its words."""
+    """Read a part, with some text before. Return the readings of its words."""
     line = text.rfind("\n", 0, max(part[0] - CHARACTERS_BEFORE, 0)) + 1
     start = max(line, part[0] - 2 * CHARACTERS_BEFORE)
     query = ScoreQuery(text[start : part[1]], model, ALTERNATIVES_OF_A_TOKEN, terms, windows=True)
@@ -189,16 +188,19 @@ async def read_words(
 
 
 def rounded(probability: float) -> str:
-    """Return a probability with two digits, or "under 0.01" or "over 0.99": one between two texts is never 0 or 1."""
+    """Return a probability with two digits, or "under 0.01" or "over 0.99".
+
+    A probability between two texts is never 0 or 1.
+    """
     if probability < 0.01:
         return "under 0.01"
     return "over 0.99" if probability > 0.99 else f"{probability:.2f}"
 
 
 def doubtful(readings: Sequence[WordReading], lines: int) -> list[WordReading]:
-    """Return the words to read again: the most surprising ones.
+    """Return the most surprising words, to read again.
 
-    A new name surprises always and is left out.
+    New names are always surprising, so excluded.
     """
     known = [one for one in readings if not one.is_new and (one.token.rank or 1) > 1]
     return sorted(known, key=lambda one: -one.surprise)[: max(MIN_REREAD, round(REREAD_SHARE * lines))]
@@ -207,9 +209,9 @@ def doubtful(readings: Sequence[WordReading], lines: int) -> list[WordReading]:
 async def read_again(
     assistant: Assistant, reading: WordReading, text: str, names: Mapping[str, int], model: str | None, terms: Terms
 ) -> Mark | None:
-    """Read a word's lines as they are and with each alternative, between the lines before and after.
+    """Read a word's lines as written and with each alternative, between the lines around.
 
-    Return None if there is no alternative, or the lines are too long.
+    Return None without alternatives or if the lines are too long.
     """
     word, others = reading.word, alternatives(reading, text, names)
     if not others:
@@ -223,7 +225,7 @@ async def read_again(
     after = StringIO(text[last : last + MAX_REREAD_CHARACTERS]).readlines()
     gap = CompletionQuery("".join(before[-PREFIX_LINES:]), "".join(after[:SUFFIX_LINES]))
     texts = [text[first:last], *(text[first : one.begin] + one.text + text[one.end : last] for one in others)]
-    logprobs = [await text_logprob(assistant, ScoreQuery(one, model, terms=terms, gap=gap)) for one in texts]
+    logprobs = await assistant.logprob_sums(ScoreQuery("", model, terms=terms, gap=gap), texts)
     written, *read = [-inf if logprob is None else logprob for logprob in logprobs]
     if written == -inf or max(read) == -inf:
         return None
@@ -247,7 +249,7 @@ async def read_again(
 
 
 def _read_together(parts: Sequence[Part]) -> list[list[Part]]:
-    """Return groups of parts, in order: those between which there is no more text than is read before a part anyway."""
+    """Group parts with no more text between than read before a part anyway, in order."""
     groups: list[list[Part]] = []
     for part in parts:
         if groups and part[0] - groups[-1][-1][1] <= CHARACTERS_BEFORE:
@@ -258,9 +260,9 @@ def _read_together(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _nearest(text: str, parts: Sequence[Part], near: int) -> tuple[Part, ...]:
-    """Return parts of whole lines, the nearest ones to an offset.
+    """Return parts of whole lines, nearest to an offset.
 
-    At most MAX_CHARACTERS are read for them, with the text between them.
+    At most MAX_CHARACTERS are read, including the text between the parts.
     """
     found: list[Part] = []
     left = MAX_CHARACTERS
