@@ -83,7 +83,7 @@ class GrammarScore:
     """The effect of a grammar on the choice of a token.
 
     Attributes:
-        mass: The model's probability of all allowed tokens together. A low mass is a strong effect.
+        mass: The model's probability of all allowed tokens together; low for a strong effect.
         allowed: The number of allowed tokens.
         logprob: The token's logprob relative to the allowed tokens.
     """
@@ -105,15 +105,14 @@ class Token:
 
     Attributes:
         text: The text completed by this token. A character split between tokens belongs to the last
-            of the tokens, so that consecutive texts join to the whole text. ``bytes`` are the
-            token's own.
+            of the tokens, so that consecutive texts join to the whole text.
         position: The index, counted from the first token of the prompt.
         rank: 1 for the most probable token.
         entropy: In nats; `None` if a remote engine did not report the entropy.
         top: The most probable alternatives in order, possibly including the token itself.
         rest: The probability of all tokens outside ``top``.
-        sampled: The probability in the sampler, after temperature, penalties and truncation (1.0 if
-            greedy). `None` for read tokens and unreported values.
+        sampled: The probability after temperature, penalties and truncation (1.0 if greedy); `None`
+            for read tokens and unreported values.
         allowed: With token healing, the probability of all tokens that repeat typed text; ``top``
             then holds only these tokens, because other tokens contradict the prompt. Otherwise 1.0.
             From a remote engine, an upper bound, and ``top`` is limited to the 20 most probable
@@ -210,12 +209,11 @@ class ModelCard:
         context: The engine's limit in tokens.
         files: Whether an infill may include pieces of other files.
         base: The model that shares its weights with an ``adapter``.
-        revision: Distinguishes these weights in this form from other weights with the same name.
+        revision: Distinguishes weights with the same name.
         calibration: The result of ``pellucid calibrate``, or the built-in calibration of
             suggestions.
-        calibration_note: A sentence with the reason why no result of ``pellucid calibrate`` is
-            used.
-        edit_calibration: The same for next edits; defaults to the default model's calibration.
+        calibration_note: The reason why no result of ``pellucid calibrate`` is used.
+        edit_calibration: For next edits; defaults to the default model's calibration.
         next_edit: The form in which the model was trained to propose next edits.
     """
 
@@ -337,7 +335,7 @@ class Grammar:
 
 @dataclass(frozen=True, slots=True)
 class CompletionQuery:
-    """A text to continue or, with a ``suffix`` (even ""), a gap between two texts to fill.
+    """A text to continue or, with a ``suffix`` (even ""), a gap to fill.
 
     An infill is trimmed to the context, and the text around the cursor to ``window`` tokens.
 
@@ -347,7 +345,7 @@ class CompletionQuery:
         heal: Whether the answer may begin inside the prefix's last token (`None`: for infill).
         special: Whether markers in the prefix are read as special tokens; only without a suffix.
         grammar: The form of the answer; turns healing off.
-        with_fields: Whether the Finish contains the values of an answer with a JSON grammar.
+        with_fields: Whether the Finish contains the values of a JSON answer.
     """
 
     prefix: str | Sequence[int]
@@ -375,9 +373,8 @@ class ChatQuery:
         tool_choice: "none" hides the tools; "required" or a NamedTool allows only calls.
         parallel_tool_calls: If false, the answer ends after the first call. `None` allows several
             calls unless calls are demanded, because small models then do not stop calling.
-        with_fields: Whether the Finish contains the values of an answer with a JSON grammar.
-        prediction: A text that the answer probably repeats, such as the text before an edit. The
-            answer is the same, but faster.
+        with_fields: Whether the Finish contains the values of a JSON answer.
+        prediction: A text that the answer probably repeats. The answer is the same, but faster.
     """
 
     messages: Sequence[Message]
@@ -417,9 +414,9 @@ class ScoreQuery:
         windows: Whether a text may exceed the context. The text is read in overlapping windows,
             with at least half a context before each token (near the beginning, all the text). Each
             token is scored once; the usage covers all windows.
-        gap: An infill that the text fills; only tokens of the text are scored. Begin the text at
-            the start of a line, because a gap within a word changes the tokens. A gap without a
-            suffix is a prompt and must be ``special``; markers are then read in prompt and text.
+        gap: An infill that the text fills; only the text is scored. Begin the text at the start of
+            a line, because a gap within a word changes the tokens. A gap without a suffix is a
+            prompt and must be ``special``; markers are then read in prompt and text.
         continued: A conversation with a last message of the assistant, which the text continues.
     """
 
@@ -444,7 +441,7 @@ class Usage:
         queued: The wait for a slot.
         prefill, decode: The time until the first token, and from there to the last token.
         moves: The number of remote engines lost meanwhile, with the work resumed elsewhere.
-        accepted: The number of tokens of the prediction that the answer contains.
+        accepted: The number of predicted tokens in the answer.
         prediction: The number of tokens in the request's prediction.
     """
 
@@ -483,9 +480,9 @@ class JsonField:
     """A value of a JSON answer, with the JSON pointer ``path``.
 
     Attributes:
-        probability: The probability of the value's tokens relative to the allowed tokens. A forced
-            token counts 1.
-        mass: The model's probability that each of these tokens is allowed by the grammar.
+        probability: The probability of the value's tokens relative to the allowed tokens (1 if
+            forced).
+        mass: The model's probability that each of these tokens is allowed.
         decided: The number of tokens that were not forced.
     """
 
@@ -504,10 +501,10 @@ class Finish:
     Attributes:
         stop: The stop string that ended the answer, if any.
         complete: False if the answer ended before the grammar did; `None` without a grammar.
-        first_difference: The start of the text missing in the KV cache, if more than a few prompt
+        first_difference: The start of the text missing in the KV cache, unless only a few prompt
             tokens were computed.
-        loose_functions: The functions with any JSON object as arguments, because no grammar can
-            express the schema.
+        loose_functions: Functions with any JSON object as arguments, because no grammar can express
+            the schema.
         fields: The values of a JSON answer, if the query has ``with_fields``.
     """
 

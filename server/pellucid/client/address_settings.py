@@ -1,4 +1,4 @@
-"""The address and settings file shared by a server and its clients; does not import pydantic."""
+"""Address and settings file shared by servers and clients, without pydantic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_SETTINGS = 1 << 20
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8437
 PAGE_PORT = 8438
-"""The port of a page that runs separately."""
+"""The port of a separate page."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/.*)?", re.ASCII | re.IGNORECASE)
@@ -37,7 +37,7 @@ def is_loopback(host: str) -> bool:
 
 
 def url_of(host: str, port: int) -> str:
-    """Return the URL of a server that listens on ``host``, as seen from this machine."""
+    """Return the URL, for this machine, of a server that listens on ``host``."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
