@@ -1,7 +1,4 @@
-"""A local code-completion and chat server that you can see through.
-
-``pellucid.load`` gives a model in Python.
-"""
+"""A transparent local server for code completion and chat; ``pellucid.load`` loads a model."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``load`` when it is first used: the package itself stays light for the language server."""
+    """Import ``load`` at first use: the package itself stays light for the language server."""
     if name == "load":
         from pellucid.serving.python_api import load
 

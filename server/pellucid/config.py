@@ -1,9 +1,9 @@
 """Settings, read from flags, the environment, ``config.toml`` and defaults, in this order.
 
-If an API key is set, every client needs one: programs send it as a Bearer token, and the page asks
-for it. Conversations belong to an owner. Without a key, or with one shared key, the owner is
-``local`` and all users see all conversations. ``anna:KEY,ben:KEY`` gives each user a key: its name
-is the owner, and users cannot reach each other's conversations.
+If an API key is set, every client needs a key: programs send the key as a Bearer token, and the
+page asks for the key. Conversations belong to an owner. Without a key, or with one shared key, the
+owner is ``local`` and all users see all conversations. ``anna:KEY,ben:KEY`` gives each user a key:
+the key's name is the owner, and users cannot reach each other's conversations.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from pellucid.system.api_keys import Keys, WatchedKeys, read_key_file, read_keys
 from pellucid.system.users import UserLimits
 
 FLAGS = {"models": "--model", "adapters": "--adapter", "engines": "--engine"}
-"""Flags whose name differs from the setting's."""
+"""Flags with a name different from the setting's name."""
 
 KEY_SETTINGS = ("api_key", "api_key_file")
-"""Two ways to set the key; each source of settings may use one of them."""
+"""Two ways to set the key; each source of settings may use one way."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
-"""Several names, separated by commas where they are given as one text."""
+"""Several names; separated by commas in a single text."""
 
 
 def config_file() -> Path:
@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     )
     adapters: Names = Field(
         (),
-        description="LoRA adapters to serve, each as a model `MODEL:NAME`: names in the cache's adapters/ folder, or paths of folders",
+        description="LoRA adapters to serve, each as a model `MODEL:NAME`: names in the cache's adapters/ folder, "
+        "or paths of folders",
     )
     adapter_slots: int = Field(
         4,
@@ -79,8 +80,8 @@ class Settings(BaseSettings):
     )
     engines: Names = Field(
         (),
-        description="addresses of vLLM servers that compute the models instead of this process; then `--model` is NAME=FOLDER: the name "
-        "that the engines serve, and what its tokenizer is read from",
+        description="addresses of vLLM servers that compute the models instead of this process; then `--model` is "
+        "NAME=FOLDER: the name that the engines serve, and what its tokenizer is read from",
     )
     engines_file: Path | None = Field(
         None, description="file that lists further engines, an address in each line; it is read again when it changes"
@@ -110,21 +111,24 @@ class Settings(BaseSettings):
     infill_window: int = Field(
         1024,
         ge=0,
-        description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 of them before it; 0: as many as fit",
+        description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 of them before it; 0: as "
+        "many as fit",
     )
     strict_model: bool = Field(
         False,
-        description="refuse requests that name a model that is not served; if off, a single served model answers to every name",
+        description="refuse requests that name a model that is not served; if off, a single served model answers to "
+        "every name",
     )
     lookup: bool = Field(
         True,
-        description="speculative decoding: draft tokens from earlier text and check several at once; answers do not change",
+        description="speculative decoding: draft tokens from earlier text and check several at once; answers do not "
+        "change",
     )
     queue: int = Field(
         64,
         ge=0,
-        description="requests that may wait for a slot; of each engine elsewhere, as many completions, and as many other requests; "
-        "further requests get status 429",
+        description="requests that may wait for a slot; of each engine elsewhere, as many completions, and as many "
+        "other requests; further requests get status 429",
     )
     prefix_memory: int = Field(
         512,
@@ -133,23 +137,23 @@ class Settings(BaseSettings):
     )
     prefix_save: bool = Field(
         True,
-        description="save the KV cache of prompts and answers to the cache's prefixes/ folder when the server exits, for its next start; "
-        "if off, saved caches are deleted",
+        description="save the KV cache of prompts and answers to the cache's prefixes/ folder when the server "
+        "exits, for its next start; if off, saved caches are deleted",
     )
     share_prefixes: bool = Field(
         False,
-        description="let users with keys of their own reuse each other's KV cache; answers are faster where prompts begin alike, but "
-        "their times and counts of cached tokens tell what others have sent",
+        description="let users with keys of their own reuse each other's KV cache; answers are faster where prompts "
+        "begin alike, but their times and counts of cached tokens tell what others have sent",
     )
     api_key: SecretStr | None = Field(
         None,
-        description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user a key; "
-        "as a flag, it is visible in the process list to every user of the machine",
+        description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each "
+        "user a key; as a flag, it is visible in the process list to every user of the machine",
     )
     api_key_file: Path | None = Field(
         None,
-        description="file that contains the API key, with mode 600, or NAME:KEY in a line for each user; a server reads it again when it "
-        "changes",
+        description="file that contains the API key, with mode 600, or NAME:KEY in a line for each user; a server "
+        "reads it again when it changes",
     )
     user_requests: int | None = Field(
         None,
@@ -159,27 +163,29 @@ class Settings(BaseSettings):
     user_tokens_per_minute: int | None = Field(
         None,
         ge=1,
-        description="tokens that one user may use within a minute, those that are generated and those of prompts that the cache does not "
-        "have; further requests get status 429",
+        description="tokens that one user may use within a minute, those that are generated and those of prompts "
+        "that the cache does not have; further requests get status 429",
     )
     allowed_origins: Names = Field(
         (),
-        description="web origins, in addition to this machine's own, whose pages may call the server; separated by commas",
+        description="web origins, in addition to this machine's own, whose pages may call the server; separated by "
+        "commas",
     )
     allowed_hosts: Names = Field(
         (),
-        description="further names by which clients reach the server, in a network of containers or through a proxy (without ports); "
-        "separated by commas",
+        description="further names by which clients reach the server, in a network of containers or through a proxy "
+        "(without ports); separated by commas",
     )
     trusted_proxies: Names = Field(
         (),
-        description="addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; separated by commas",
+        description="addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are "
+        "trusted; separated by commas",
     )
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="maximum size of a request body, in bytes")
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APPLICATION),
-        description="folder for downloaded and packed models, adapters, calibrations, unfinished trainings, compiled kernels and saved "
-        "prompts",
+        description="folder for downloaded and packed models, adapters, calibrations, unfinished trainings, "
+        "compiled kernels and saved prompts",
     )
     data: Path = Field(
         default_factory=lambda: user_data_path(APPLICATION),
@@ -277,7 +283,7 @@ class Settings(BaseSettings):
 
     @property
     def has_engines_elsewhere(self) -> bool:
-        """True if engines elsewhere compute the models."""
+        """True if remote engines compute the models."""
         return bool(self.engines) or self.engines_file is not None
 
     @property
@@ -291,17 +297,16 @@ class Settings(BaseSettings):
         return None if self.api_key is None else read_keys(self.api_key.get_secret_value())
 
     def server_keys(self) -> Keys | None:
-        """Return the API keys of a server: those of a file are read again when it changes."""
+        """Return the API keys of a server; a changed key file is read again."""
         keys = self.keys
         return keys if keys is None or self.api_key_file is None else WatchedKeys(self.api_key_file, keys)
 
     @property
     def user_limits(self) -> UserLimits:
-        """The limits of each user."""
         return UserLimits(self.user_requests, self.user_tokens_per_minute)
 
     def check_user_limits(self) -> None:
-        """Raise ConfigError for limits of users on a server whose users have no keys of their own."""
+        """Raise ConfigError for user limits on a server without a key for each user."""
         if self.keys is not None and self.keys.are_named:
             return
         for name in ("user_requests", "user_tokens_per_minute"):
@@ -312,11 +317,11 @@ class Settings(BaseSettings):
 
     @property
     def key(self) -> str | None:
-        """An API key in clear text for commands that ask the server; the first of several."""
+        """An API key in clear text for commands that ask the server; the first of several keys."""
         return None if self.keys is None else next(iter(self.keys.by_owner.values()))
 
     def key_for(self, url: str) -> str | None:
-        """Return the key if ``url`` is the server of these settings; otherwise report on stderr that it is not sent there."""
+        """Return the key if ``url`` is the server of these settings; otherwise warn on stderr."""
         key = address_settings.key_for(url, self.url, self.key)
         if key is None and self.key is not None:
             sys.stderr.write(
@@ -327,18 +332,17 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A source of settings: its values by name, and how a name is written there."""
+    """A source of settings: values by name, and the spelling of names."""
 
     values: Mapping[str, object]
     label: str
 
     def spell(self, name: str) -> str:
-        """Return the setting's name as the user wrote it in this source."""
         return self.label.format(name=name, upper=name.upper(), flag=flag_of(name))
 
 
 def load_settings(**flags: object) -> Settings:
-    """Return all settings; ``flags`` that are None were not given. Raise ConfigError."""
+    """Return all settings; a None in ``flags`` is ignored. Raise ConfigError."""
     sources = _sources(flags)
     for source in sources:
         for name in source.values:
@@ -352,7 +356,7 @@ def load_settings(**flags: object) -> Settings:
 
 
 def origins(**flags: object) -> dict[str, str]:
-    """Return the source of each setting's value, as shown to the user."""
+    """Return the source of each setting's value, for display."""
     sources = _sources(flags)
     found = {
         name: next((s.spell(name) for s in sources if name in s.values), "default") for name in Settings.model_fields
@@ -364,9 +368,9 @@ def origins(**flags: object) -> dict[str, str]:
 
 
 def _key_source(sources: Sequence[_Source]) -> tuple[_Source, str] | None:
-    """Return the first source that gives a key, and by which setting.
+    """Return the first source with a key, and the name of the setting.
 
-    Raise ConfigError if it gives both.
+    Raise ConfigError for a source with both settings.
     """
     for source in sources:
         names = [name for name in KEY_SETTINGS if name in source.values]
@@ -380,7 +384,7 @@ def _key_source(sources: Sequence[_Source]) -> tuple[_Source, str] | None:
 
 
 def _key_of(sources: Sequence[_Source]) -> dict[str, object]:
-    """Return values for both settings, so that a key from one source is not mixed with a key file from another."""
+    """Return values for both key settings: a key and a key file from two sources must not mix."""
     match _key_source(sources):
         case source, "api_key_file":
             path = Path(str(source.values["api_key_file"])).expanduser().absolute()
@@ -391,12 +395,11 @@ def _key_of(sources: Sequence[_Source]) -> dict[str, object]:
 
 
 def flag_of(name: str) -> str:
-    """Return the command-line flag of a setting."""
     return FLAGS.get(name, "--" + name.replace("_", "-"))
 
 
 def _sources(flags: Mapping[str, object]) -> tuple[_Source, _Source, _Source]:
-    """Return flags, environment and file; earlier ones take precedence."""
+    """Return flags, environment and file; earlier sources take precedence."""
     prefix = len(ENVIRONMENT_PREFIX)
     environment = {
         k[prefix:].lower(): v for k, v in os.environ.items() if k.upper().startswith(ENVIRONMENT_PREFIX) and v
@@ -431,7 +434,8 @@ def settings_table() -> str:
     """Return all settings as a Markdown table, for the documentation."""
     rows = ["| setting | flag of `serve` | environment | default | description |", "|---|---|---|---|---|"]
     rows += [
-        f"| `{name}` | {_flags(name, field)} | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_default(name, field)} | {_plain(field)} |"
+        f"| `{name}` | {_flags(name, field)} | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_default(name, field)} | "
+        f"{_plain(field)} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""The errors that users see: each says in one sentence what is wrong and how to mend it.
+"""The errors for users: each message says in one sentence the problem and the remedy.
 
 ``type`` names the kind of error for programs, in the words of OpenAI and llama.cpp.
 """
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 
 class PellucidError(Exception):
-    """An error whose message is shown to the user unchanged."""
+    """An error with a message for the user."""
 
     type = "server_error"
 
 
 class InvalidRequestError(PellucidError):
-    """A request that cannot be served as it is. ``param`` names the field that is wrong."""
+    """A request that cannot be served. ``param`` names the wrong field."""
 
     type = "invalid_request_error"
 
@@ -25,17 +25,17 @@ class InvalidRequestError(PellucidError):
 
 
 class AdapterError(InvalidRequestError):
-    """An adapter that cannot be read, is of an unsupported kind, or does not fit the model."""
+    """An adapter that is unreadable, of an unsupported kind, or for a different model."""
 
 
 _LARGER = ": shorten the prompt, or start the server with a larger context."
 
 
 class ContextLengthError(InvalidRequestError):
-    """A prompt that does not fit the context; ``all_there_is`` is true where the model supports no larger one.
+    """A prompt that does not fit the context.
 
-    With ``is_least`` the prompt was too long to be tokenized, and may have more than
-    ``prompt_tokens``.
+    ``all_there_is``: the model supports no larger context. ``is_least``: the prompt was too long to
+    be tokenized, and may have more than ``prompt_tokens``.
     """
 
     type = "exceed_context_size_error"
@@ -61,29 +61,26 @@ class AuthenticationError(PellucidError):
 
 
 class PermissionDeniedError(PellucidError):
-    """A request that is not allowed from where it comes (another site's page, say)."""
+    """A request from a forbidden origin, for example a different site's page."""
 
     type = "permission_error"
 
 
 class NotFoundError(PellucidError):
-    """A name that does not exist."""
+    """An unknown name."""
 
     type = "not_found_error"
 
 
 def unknown_model(model: str, known: Iterable[str], where: str = "here") -> NotFoundError:
-    """Return the error for a name that no model has.
-
-    ``known`` are the names of the models at ``where``.
-    """
+    """Return the error for an unknown model; ``known`` are the model names at ``where``."""
     names = ", ".join(known)
     remedy = f"use one of: {names}" if names else "no model is served"
     return NotFoundError(f"There is no model {model!r} {where}; {remedy}.")
 
 
 class QueueFullError(PellucidError):
-    """More requests wait than the settings allow. ``retry_after`` is in seconds."""
+    """More waiting requests than the settings allow. ``retry_after`` is in seconds."""
 
     type = "rate_limit_error"
 
@@ -103,7 +100,7 @@ class TooManyAttemptsError(PellucidError):
 
 
 class NotSupportedError(PellucidError):
-    """A request for what this model or server cannot do."""
+    """A request for a missing feature of the model or server."""
 
     type = "not_supported_error"
 

@@ -1,4 +1,4 @@
-"""The ``pellucid adapters`` commands. Heavy imports happen inside commands, as in app.py."""
+"""The ``pellucid adapters`` commands. Heavy imports happen inside commands, like in app.py."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def merge_adapter(
     ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:
-    """Merge an adapter into its model, and write the result to a folder as an ordinary safetensors model."""
+    """Merge an adapter into its model, and write an ordinary safetensors model to a folder."""
     from pellucid.cli import manage_adapters
 
     manage_adapters.merge(name, folder, model, dtype)
@@ -59,7 +59,7 @@ def merge_adapter(
 
 @adapters_app.command("remove", epilog="Example: pellucid adapters remove my-project")
 def remove_adapter(names: Annotated[list[str], typer.Argument(help="Adapters to delete from this machine.")]) -> None:
-    """Delete adapters from this machine; a server that has one loaded keeps it until it exits."""
+    """Delete adapters from this machine; a server keeps a loaded adapter until the server exits."""
     from pellucid.cli import manage_adapters
 
     manage_adapters.remove(names)

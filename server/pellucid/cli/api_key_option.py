@@ -1,4 +1,4 @@
-"""The API key options of commands, and the warning about a key that others can see."""
+"""The API key options of commands, and a warning about visible keys."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ApiKeyFile = Annotated[
 
 
 def warn_of_visible_key(api_key: str | None) -> None:
-    """Warn on stderr if the key was given as an argument."""
     if api_key is not None:
         typer.echo(
-            "pellucid: Every user of this machine can read --api-key in the process list. Use --api-key-file or PELLUCID_API_KEY instead.",
+            "pellucid: Every user of this machine can read --api-key in the process list. Use --api-key-file or "
+            "PELLUCID_API_KEY instead.",
             err=True,
         )

@@ -25,18 +25,20 @@ HEAVY = "Commands that need a model use a running server if there is one; otherw
 
 
 class App(typer.Typer):
-    """A typer application that prints our own errors as one sentence and exits with code 1; wrong usage exits with 2."""
+    """A typer application that prints Pellucid's errors as one sentence and exits with code 1.
+
+    Wrong usage exits with code 2.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line."""
         try:
             return super().__call__(*args, **kwargs)
         except PellucidError as error:
             typer.echo(f"pellucid: {error}", err=True)
             sys.exit(1)
         except BrokenPipeError:
-            # The reader of our output closed it (head, less); the rest is discarded when it is
-            # flushed at exit.
+            # The reader of the output has closed the pipe (head, less); the rest is discarded at
+            # exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
 
@@ -46,7 +48,8 @@ app = App(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help=f"A local code-completion and chat server that you can see through: every token comes with its probability. {HEAVY}",
+    help="A local code-completion and chat server that you can see through: every token comes with its probability. "
+    f"{HEAVY}",
 )
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models", help="List, recommend, download, show and remove models.")
@@ -109,7 +112,7 @@ def serve(context: typer.Context) -> None:
     """Serve models over HTTP, by default on 127.0.0.1:8437.
 
     Every option is also a PELLUCID_ environment variable and a line of config.toml; pellucid doctor
-    shows which one applies.
+    shows the source of each value.
     """
     from pellucid.config import load_settings
 
@@ -140,10 +143,10 @@ def complete(
     top_logprobs: TopLogprobs = 0,
     json: Json = False,
 ) -> None:
-    """Complete a file at a cursor, using the text before and after it, until the model ends the answer.
+    """Complete a file at a cursor from the text around it, until the model ends the answer.
 
-    Unlike an editor's suggestion, the answer is not cut where the scope ends or where it repeats
-    the text below.
+    Unlike an editor's suggestion, the answer is not cut at the end of the scope or before a
+    repetition of the text below.
     """
     from pellucid.cli import complete_chat_score
 
@@ -207,8 +210,8 @@ def edit(
 ) -> None:
     """Change lines of a file by an instruction: show the diff, ask, and write.
 
-    Each hunk has the probability of its new lines against leaving the old ones, as the model reads
-    both. The exit code is 1 if the model changed nothing.
+    Each hunk has the probability of its new lines against leaving the old lines, from the model's
+    reading of both. The exit code is 1 if the model changed nothing.
     """
     from pellucid.cli import complete_chat_score, edit_file
     from pellucid.completion.edits.by_instruction.edit_query import EditQuery
@@ -249,7 +252,7 @@ def score(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show how probable each token of a file was to the model: by colour in a terminal, as figures with --json."""
+    """Show the probability of each token of a file: colours in a terminal, figures with --json."""
     from pellucid.cli import complete_chat_score
 
     complete_chat_score.score(
@@ -282,7 +285,7 @@ def bench(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure a model's speed on this machine and compare it with the machine's limits; this takes minutes.
+    """Measure a model's speed on this machine against the machine's limits; this takes minutes.
 
     Measures prefill, decode, the wait for the first token, several streams, typing in an editor,
     memory and start-up. Lengths that exceed --context are skipped. The model is loaded in this
@@ -300,7 +303,7 @@ Name = Annotated[str, typer.Argument(help="Catalog name, or org/name[@revision] 
 
 
 class Dialect(StrEnum):
-    """The language server whose protocol is spoken, other than the standard one."""
+    """The language server with a protocol different from the standard protocol."""
 
     COPILOT = "copilot"
 
@@ -338,7 +341,7 @@ def lsp(
         ),
     ] = False,
 ) -> None:
-    """Run the language server for one editor, on stdin and stdout."""
+    """Run the language server for an editor, on stdin and stdout."""
     if node_ipc:
         raise ConfigError("--node-ipc is a channel between Node.js processes, which Pellucid is not: use --stdio.")
     if stdio and tcp is not None:
@@ -363,8 +366,8 @@ def webui(
     api_key: Annotated[
         str | None,
         typer.Option(
-            help="API key of the server; users must also enter it on the page. The key in the settings is sent only to the "
-            f"server in the settings. {VISIBLE}"
+            help="API key of the server; users must also enter it on the page. The key in the settings is sent only "
+            f"to the server in the settings. {VISIBLE}"
         ),
     ] = None,
     api_key_file: ApiKeyFile = None,
@@ -396,7 +399,10 @@ def list_models() -> None:
 
 @models_app.command(epilog="Example: pellucid models recommend")
 def recommend() -> None:
-    """Estimate, in a minute or two and without a download, how fast each model of the catalog is on this machine."""
+    """Estimate the speed of each catalog model on this machine, in a minute or two.
+
+    Nothing is downloaded.
+    """
     from pellucid.cli import model_commands
 
     model_commands.recommend()
@@ -429,7 +435,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder to write, which must not exist.")],
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:
-    """Write a model to a folder as ordinary safetensors, which vLLM and the transformers library read."""
+    """Write a model to a folder as ordinary safetensors, for vLLM and the transformers library."""
     from pellucid.cli import model_commands
 
     model_commands.export(name, folder, dtype)

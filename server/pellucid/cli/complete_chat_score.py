@@ -1,4 +1,4 @@
-"""The ``complete``, ``chat`` and ``score`` commands: ask an assistant and print its tokens."""
+"""The ``complete``, ``chat`` and ``score`` commands."""
 
 from __future__ import annotations
 
@@ -23,33 +23,27 @@ from pellucid.system.regular_files import LARGEST_DOCUMENT, decoded
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Grammar, Message, SamplingParams, ScoreQuery, Token
 
 INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended, as shells define it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 
 Items = AsyncGenerator[Token | Finish]
 
 
 class Sink(Protocol):
-    """Output of an answer."""
-
     def begin(self) -> None:
-        """Start a new answer, even if the previous one was not finished."""
+        """Start a new answer, even if the previous answer was not finished."""
         ...
 
-    def token(self, token: Token) -> None:
-        """Write one token."""
-        ...
+    def token(self, token: Token) -> None: ...
 
-    def end(self, finish: Finish) -> None:
-        """Write the end of the answer."""
-        ...
+    def end(self, finish: Finish) -> None: ...
 
     def plain(self, text: str) -> None:
-        """Write text that is not part of the answer."""
+        """Write text outside of the answer."""
         ...
 
 
 class Records:
-    """Writes one JSON record per line: each token, then the finish."""
+    """A sink for JSON lines: each token, then the finish."""
 
     def begin(self) -> None:
         """Do nothing: records need no heading."""
@@ -59,7 +53,6 @@ class Records:
         self._print(record_of(token))
 
     def end(self, finish: Finish) -> None:
-        """Print the finish record."""
         self._print({"finish": asdict(finish)})
 
     def plain(self, text: str) -> None:
@@ -71,15 +64,14 @@ class Records:
 
 
 STDIN = Path("-")
-"""What a command that only reads takes instead of a file."""
+"""The argument for standard input instead of a file."""
 
 
 def read_text(path: Path, *, or_stdin: bool = False) -> str:
     """Return a file's text with its line ends unchanged.
 
-    Raise InvalidRequestError if it is no regular file of UTF-8 text, or too large.
-
-    Raise typer.BadParameter if there is no such file.
+    Raise InvalidRequestError for a file that is not regular, not UTF-8 or too large, and
+    typer.BadParameter for a missing file.
     """
     if or_stdin and path == STDIN:
         content = sys.stdin.buffer.read(LARGEST_DOCUMENT + 1)
@@ -95,9 +87,9 @@ def read_text(path: Path, *, or_stdin: bool = False) -> str:
 
 
 def offset_of(text: str, at: str | None) -> int:
-    """Return the index in ``text`` of ``LINE:COL``, both counted from 1, columns in characters; None is the end.
+    """Return the index of ``LINE:COL``, both counted from 1, in characters; None is the end.
 
-    Raise ValueError if there is no such position.
+    Raise ValueError for a position outside of the text.
     """
     if at is None:
         return len(text)
@@ -116,10 +108,7 @@ def offset_of(text: str, at: str | None) -> int:
 def sampling(
     max_tokens: int, temperature: float, top_p: float, top_k: int, min_p: float, seed: int | None, top_logprobs: int
 ) -> SamplingParams:
-    """Return the sampling parameters of the command's flags.
-
-    Raise InvalidRequestError for one out of range.
-    """
+    """Return the sampling parameters. Raise InvalidRequestError for a value out of range."""
     try:
         return SamplingParams(
             max_tokens=max_tokens,
@@ -135,10 +124,7 @@ def sampling(
 
 
 def answer_grammar(json_schema: Path | None, regex: str | None) -> Grammar | None:
-    """Return the form that the command's flags ask for.
-
-    Raise InvalidRequestError for two of them.
-    """
+    """Return the grammar of the flags. Raise InvalidRequestError for both flags together."""
     if json_schema is not None and regex is not None:
         raise InvalidRequestError("--json-schema and --regex both limit the answer: use only one of them.")
     if json_schema is not None:
@@ -149,7 +135,7 @@ def answer_grammar(json_schema: Path | None, regex: str | None) -> Grammar | Non
 def complete(
     prefix: str, suffix: str, params: SamplingParams, grammar: Grammar | None, model: str | None, as_json: bool
 ) -> None:
-    """Fill the gap between two texts, and print the answer after the start of its line."""
+    """Fill the gap between two texts, and print the answer after the beginning of its line."""
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         sink.plain(prefix[prefix.rfind("\n") + 1 :])
@@ -161,7 +147,7 @@ def complete(
 
 
 def score(text: str, top_logprobs: int, model: str | None, as_json: bool, *, windows: bool) -> None:
-    """Read a text, in windows if it is longer than the context and ``windows`` allows that, and print how probable each token was."""
+    """Print the probability of each token; ``windows`` permits a text beyond the context."""
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         _show_or_exit(
             runner,
@@ -178,7 +164,7 @@ def chat(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Answer one message or, without one, each message that is typed."""
+    """Answer one message or, without ``message``, each typed message."""
     messages = [] if system is None else [Message("system", system)]
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
@@ -201,7 +187,7 @@ def _sink(as_json: bool) -> Sink:
 
 
 def _turns() -> Iterator[str]:
-    """Yield what the user types until Ctrl-D; Ctrl-C at the prompt drops the line."""
+    """Yield the typed messages until Ctrl-D; Ctrl-C at the prompt drops the line."""
     prompt = "> " if sys.stdin.isatty() else ""
     while True:
         try:
@@ -222,7 +208,7 @@ def _show_or_exit(runner: asyncio.Runner, items: Items, sink: Sink) -> None:
 
 
 def _show(runner: asyncio.Runner, items: Items, sink: Sink) -> tuple[str, bool]:
-    """Print an answer; return its text, and False if Ctrl-C stopped it."""
+    """Print an answer; return its text, and False after Ctrl-C."""
     text: list[str] = []
     sink.begin()
 

@@ -1,6 +1,6 @@
-"""The ``doctor`` command: report what Pellucid finds on this machine.
+"""The ``doctor`` command: a report about this machine.
 
-Nothing is downloaded; native kernels are compiled if they have not been yet.
+Nothing is downloaded; missing native kernels are compiled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Findings = dict[str, str | list[str]]
 
 
 def report(*, as_json: bool) -> None:
-    """Print all findings. Raise ConfigError if the settings cannot be read."""
+    """Print all findings. Raise ConfigError for unreadable settings."""
     settings = load_settings()
     findings = examine(settings)
     if as_json:
@@ -50,7 +50,6 @@ def report(*, as_json: bool) -> None:
 
 
 def examine(settings: Settings) -> Findings:
-    """Return the findings by subject, in display order."""
     subjects: dict[str, Callable[[], str | list[str]]] = {
         "pellucid": installed_version,
         "python": lambda: f"{platform.python_version()} ({sys.executable})",
@@ -152,7 +151,7 @@ def _model(record: ModelRecord) -> str:
 
 
 def _settings(settings: Settings) -> list[str]:
-    """Return one line per setting: its value and source; the key stays hidden."""
+    """Return one line per setting with value and source; the key stays hidden."""
     return [f"{name} = {_shown(getattr(settings, name))}  ({origin})" for name, origin in origins().items()]
 
 
@@ -163,7 +162,7 @@ def _shown(value: object) -> str:
 
 
 def _key(settings: Settings) -> list[str]:
-    """Return the key's source or what its absence means, and the processes that expose theirs."""
+    """Return the key's source or the consequence of no key, and the processes with visible keys."""
     if settings.key is None:
         found = ["none: every user of this machine can use the API and the page, and read its conversations"]
         found.append(
@@ -172,16 +171,17 @@ def _key(settings: Settings) -> list[str]:
     else:
         found = [f"set, from {origins()['api_key']}"]
     return found + [
-        f"process {number} shows its key to every user of this machine on its command line: start it with --api-key-file"
+        f"process {number} shows its key to every user of this machine on its command line: start it with "
+        "--api-key-file"
         for number in processes_showing_a_key()
     ]
 
 
 def processes_showing_a_key() -> list[int]:
-    """Return the Pellucid processes that were started with ``--api-key``, as far as this user can see."""
+    """Return the Pellucid processes with ``--api-key`` that this user can see."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # The process has ended meanwhile.
             words = path.read_bytes().split(b"\0")
             ours = any(re.fullmatch(rb"(.*/)?pellucid", word) for word in words[:4])
             if ours and any(word == b"--api-key" or word.startswith(b"--api-key=") for word in words):
@@ -200,7 +200,7 @@ def _port(settings: Settings) -> str:
 
 
 def _engines(settings: Settings) -> str | list[str]:
-    """Return one line per engine of the running server, if the settings say that its models are computed elsewhere."""
+    """Return one line per engine of the running server, if the settings name remote engines."""
     if not settings.has_engines_elsewhere:
         return "none: models are computed by the server itself"
     found = asyncio.run(_engines_of(settings))
@@ -222,7 +222,7 @@ async def _engines_of(settings: Settings) -> list[dict[str, Any]] | None:
 
 
 async def _who(settings: Settings) -> str:
-    """Return what answers at the port, in words that follow "is in use"."""
+    """Return a description of the server at the port, as a continuation of "is in use"."""
     from pellucid.client.http_client import Client
 
     async with Client(settings.url, settings.key) as client:

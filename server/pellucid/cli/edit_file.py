@@ -1,4 +1,4 @@
-"""The ``edit`` command: change lines of a file by an instruction, shown as a diff before they are written."""
+"""The ``edit`` command."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pellucid.system.coloured_tokens import harmless
 from pellucid.system.regular_files import read_text
 
 MARK = "\ufeff"
-"""The byte order mark. The model neither reads nor writes it."""
+"""The byte order mark, which the model neither reads nor writes."""
 
 
 def lines_of(text: str, lines: str | None) -> tuple[int, int]:
-    """Return the offsets at which the lines ``A:B``, or ``A`` alone, begin and end; None is all lines. Lines are counted from 1.
+    """Return the offsets of lines ``A:B`` or ``A``, counted from 1; None is all lines.
 
-    Raise ValueError if there are no such lines.
+    Raise ValueError for lines outside of the text.
     """
     if lines is None:
         return 0, len(text)
@@ -59,9 +59,9 @@ def edit_lines(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Ask for an edit of a file's lines, show it, and write it if the user agrees.
+    """Ask for an edit of a file's lines, show the edit, and write the file if the user agrees.
 
-    Exit with 1 if nothing is to be changed.
+    Exit with 1 without a change.
     """
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         try:
@@ -85,10 +85,7 @@ def edit_lines(
 
 
 async def _ask(assistant: Editor, name: str | None, query: EditQuery, *, as_json: bool) -> InstructedEdit:
-    """Return the edit.
-
-    New lines are printed as records, or counted on a terminal, while they come.
-    """
+    """Return the edit; meanwhile, print new lines as records, or count them on a terminal."""
     count = 0
     async with aclosing(edit(assistant, replace(query, model=name))) as items:
         async for item in items:
@@ -105,7 +102,6 @@ async def _ask(assistant: Editor, name: str | None, query: EditQuery, *, as_json
 
 
 def _show(file: Path, made: InstructedEdit) -> None:
-    """Print the hunks as a diff, each with its probability."""
     console = Console(highlight=False, soft_wrap=True, legacy_windows=False)
     if sys.stderr.isatty():
         sys.stderr.write("\r")
@@ -121,18 +117,17 @@ def _show(file: Path, made: InstructedEdit) -> None:
 
 
 def _heading(hunk: Hunk, shift: int) -> str:
-    """Return the heading of a hunk, as diff writes it, with its probability against leaving the old lines."""
+    """Return the heading of a hunk in diff's form, with the hunk's probability."""
     old, new = (f"{hunk.first + 1 + by - (not lines)},{len(lines)}" for by, lines in ((0, hunk.old), (shift, hunk.new)))
     sure = "was not read" if hunk.probability is None else f"{hunk.probability:.0%}, log odds {hunk.log_odds:+.1f}"
     return f"@@ -{old} +{new} @@ {sure}"
 
 
 def _write(file: Path, before: str, text: str) -> None:
-    """Replace a file's text at once, so that it is whole whatever happens.
+    """Replace a file's text atomically.
 
-    Raise PellucidError if that cannot be done.
-
-    The texts are without the byte order mark that the file may have, which stays.
+    Both texts are without a byte order mark; a mark in the file stays. Raise PellucidError if the
+    file cannot be written.
     """
     part: Path | None = None
     try:

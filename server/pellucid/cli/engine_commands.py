@@ -1,4 +1,4 @@
-"""The ``pellucid engines`` commands. Heavy imports happen inside commands, as in app.py."""
+"""The ``pellucid engines`` commands. Heavy imports happen inside commands, like in app.py."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ def list_engines(
     api_key: Annotated[
         str | None,
         typer.Option(
-            help=f"API key of that server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
+            help="API key of that server. The key in the settings is sent only to the server in the settings. "
+            f"{VISIBLE}"
         ),
     ] = None,
     api_key_file: ApiKeyFile = None,
 ) -> None:
-    """List the engines elsewhere that compute the running server's models, with their state."""
+    """List the remote engines that compute the running server's models, with their state."""
     from pellucid.cli import manage_engines
     from pellucid.config import load_settings
 
@@ -40,7 +41,7 @@ def list_engines(
 
 @engines_app.command("add", epilog="Example: pellucid engines add http://10.0.0.5:8000")
 def add_engine(url: Url) -> None:
-    """Add an engine to the file of engines, and wait until the running server has checked it."""
+    """Add an engine to the file of engines, and wait for the running server's check."""
     from pellucid.cli import manage_engines
 
     manage_engines.add(url)
@@ -48,7 +49,7 @@ def add_engine(url: Url) -> None:
 
 @engines_app.command("remove", epilog="Example: pellucid engines remove http://10.0.0.5:8000")
 def remove_engine(url: Url) -> None:
-    """Remove an engine from the file of engines; the running server lets its answers finish."""
+    """Remove an engine from the file of engines; running answers finish."""
     from pellucid.cli import manage_engines
 
     manage_engines.remove(url)

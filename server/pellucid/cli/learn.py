@@ -1,6 +1,6 @@
 """The commands that train, evaluate, calibrate and review models.
 
-They import nothing heavy until one of them runs.
+Heavy imports happen inside commands.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DataFolder = Annotated[Path | None, typer.Option("--data", help="The data folder
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Turn a missing library into a ConfigError that names the extra to install."""
+    """Turn a missing library into a ConfigError with the name of the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -40,7 +40,7 @@ def needing(extra: str) -> Iterator[None]:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Report on Ctrl-C that the work so far is kept, and exit."""
+    """Exit after Ctrl-C with a note that the finished work is kept."""
     try:
         yield
     except KeyboardInterrupt:
@@ -51,7 +51,8 @@ def resumable() -> Iterator[None]:
 
 
 @learning.command(
-    epilog="Example: pellucid review leap --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct --prompts q.txt"
+    epilog="Example: pellucid review leap --model smollm2-135m-instruct --model qwen2.5-coder-0.5b-instruct "
+    "--prompts q.txt"
 )
 def review(
     name: Annotated[str | None, typer.Argument(help="Name of the review; without one, all reviews are listed.")] = None,
@@ -72,8 +73,8 @@ def review(
 ) -> None:
     """Compare the answers of two models blind: people judge them on the page's Review tab.
 
-    With --prompts and two models, create a review. Without them, show its win rate and the raters'
-    agreement.
+    With --prompts and two models, create a review. Without prompts, show the review's win rate and
+    the raters' agreement.
     """
     from pellucid.config import load_settings
 
@@ -98,11 +99,11 @@ def review(
 
 
 CURSORS = 400
-"""Cursors of a calibration, by default."""
+"""Default number of cursors in a calibration."""
 
 
 class PresetName(StrEnum):
-    """Size of the trained model, by the machine that it is trained on."""
+    """Size of the trained model, by the kind of machine for the training."""
 
     CPU = "cpu"
     GPU = "gpu"
@@ -136,10 +137,10 @@ def train(
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The same seed and steps give the same weights.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train a tiny GPT on any text, with an n-gram model and a logistic regression as baselines, and compare them.
+    """Train a tiny GPT on any text, and compare the GPT with two baselines.
 
-    All three become model folders that can be served like any other model. To resume an interrupted
-    run, repeat the command.
+    The baselines are an n-gram model and a logistic regression. All three models become folders
+    that can be served like any other model. To resume an interrupted run, repeat the command.
     """
     with needing("learn"):
         from pellucid.learn.train.command import train as run
@@ -166,7 +167,8 @@ def calibrate(
         int | None,
         typer.Option(
             min=1,
-            help="Number of cursors at which suggestions are requested, with and without the text after them: 50 or more, by default 400.",
+            help="Number of cursors at which suggestions are requested, with and without the text after them: 50 or "
+            "more, by default 400.",
         ),
     ] = None,
     edits: Annotated[
@@ -200,12 +202,12 @@ def calibrate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Calibrate the probabilities of a model's suggestions, so that editors show those that are probably right.
+    """Calibrate a model's suggestion probabilities, so that editors show the right suggestions.
 
-    Suggestions are requested throughout the files and compared with the text that follows. Unlike
-    in an editor, there are no chunks of other files and no time limit, so an editor's accuracy may
-    differ. The calibration is fitted on some files and measured on others. This takes minutes to an
-    hour on a CPU. To resume an interrupted run, repeat the command.
+    Suggestions are requested throughout the files and compared with the following text. Unlike in
+    an editor, there are no chunks of other files and no time limit, so an editor's accuracy may
+    differ. The calibration is fitted on some files and measured on different files. This takes
+    minutes to an hour on a CPU. To resume an interrupted run, repeat the command.
     """
     from pellucid.config import load_settings
 
@@ -230,7 +232,7 @@ def calibrate(
 
 
 def _check_kind(of_suggestions: Mapping[str, object], limit: int | None, *, edits: bool) -> None:
-    """Raise a usage error for an option of calibrating suggestions that is given with --edits, or the other way around."""
+    """Raise a usage error for suggestion options with --edits, or --limit without --edits."""
     if not edits and limit is not None:
         raise typer.BadParameter("is for --edits: give the number of --cursors instead.", param_hint="--limit")
     for name, given in of_suggestions.items():
@@ -280,7 +282,7 @@ def finetune(
     cache: Annotated[Path | None, typer.Option(help="Folder of downloaded models and adapters.")] = None,
     json: Json = False,
 ) -> None:
-    """Tune a model to a repository with a low-rank adapter, and measure the improvement on held-out files.
+    """Tune a model to a repository with a low-rank adapter, and measure the gain on held-out files.
 
     The model itself is not changed. To resume an interrupted run, repeat the command.
     """
@@ -309,7 +311,8 @@ SUITES = "perplexity, infilling, humaneval, next-edit, unknown-names, text, trut
 
 
 @learning.command(
-    epilog="Example: pellucid evaluate smollm2-135m-instruct --suite perplexity,infilling --text notes.txt --data benchmarks --out results"
+    epilog="Example: pellucid evaluate smollm2-135m-instruct --suite perplexity,infilling --text notes.txt --data "
+    "benchmarks --out results"
 )
 def evaluate(
     models: Annotated[
@@ -333,7 +336,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Git repository, or folder of releases (PACKAGE/VERSION/), whose changes are the edits of the suite next-edit.",
+            help="Git repository, or folder of releases (PACKAGE/VERSION/), whose changes are the edits of the "
+            "suite next-edit.",
         ),
     ] = None,
     without_reading: Annotated[
@@ -349,8 +353,8 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="Maximum questions per suite or windows per text, a fixed random choice; with --like-llama the first windows. For "
-            "next-edit, the edits whose proposals the model reads; by default 140.",
+            help="Maximum questions per suite or windows per text, a fixed random choice; with --like-llama the "
+            "first windows. For next-edit, the edits whose proposals the model reads; by default 140.",
         ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers per humaneval problem.")] = 1,
@@ -370,8 +374,9 @@ def evaluate(
         bool,
         typer.Option(
             "--run-code",
-            help="Run the models' programs and their tests with limits, but without a real sandbox. On Linux with Landlock they read only "
-            "Python's files and the system's libraries; elsewhere they have your file permissions (root's run as nobody).",
+            help="Run the models' programs and their tests with limits, but without a real sandbox. On Linux with "
+            "Landlock they read only Python's files and the system's libraries; elsewhere they have your file "
+            "permissions (root's run as nobody).",
         ),
     ] = False,
     server: Annotated[
@@ -380,7 +385,8 @@ def evaluate(
     api_key: Annotated[
         str | None,
         typer.Option(
-            help=f"API key of that server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
+            help="API key of that server. The key in the settings is sent only to the server in the settings. "
+            f"{VISIBLE}"
         ),
     ] = None,
     api_key_file: ApiKeyFile = None,
@@ -402,7 +408,7 @@ def evaluate(
         raise typer.BadParameter("name at least one model.", param_hint="MODEL")
     from pellucid.config import load_settings
 
-    # No later start has any use for the prefixes of these prompts.
+    # The prefixes of these prompts are useless for later starts.
     settings = load_settings(prefix_memory=0, api_key=api_key, api_key_file=api_key_file)
     warn_of_visible_key(api_key)
     key = (
@@ -432,7 +438,6 @@ def evaluate(
 
 
 def compare_results(first: Path, second: Path, *, json: bool, other_arguments: bool) -> None:
-    """Print the differences between two folders of results."""
     if other_arguments:
         raise typer.BadParameter("cannot be combined with models or suites.", param_hint="--compare")
     with needing("learn"):

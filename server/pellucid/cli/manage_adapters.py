@@ -1,4 +1,4 @@
-"""The work behind ``pellucid adapters``: list, merge, remove, and load into a running server."""
+"""The work of ``pellucid adapters``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def show_all() -> None:
-    """Print a row for each adapter on this machine, with the models that a running server serves with it."""
+    """Print a row for each adapter on this machine, with the running server's models."""
     settings = load_settings()
     loaded = asyncio.run(_loaded(settings))
     table = Table(box=None, pad_edge=False)
@@ -44,7 +44,7 @@ def show_all() -> None:
             table.add_row(printable(folder.name), "?", "?", "?", "?", served_as)
             continue
         table.add_row(card.name, human(card.size), str(card.rank), ", ".join(card.targets), card.base or "?", served_as)
-    for name, ids in loaded.items():  # of a folder elsewhere
+    for name, ids in loaded.items():  # Adapters in folders outside of the store.
         table.add_row(name, "?", "?", "?", "?", ", ".join(ids))
     Console(highlight=False, markup=False, emoji=False).print(table)
     for problem in problems:
@@ -52,7 +52,6 @@ def show_all() -> None:
 
 
 def load(name: str, model: str | None) -> None:
-    """Load an adapter into the running server."""
     one = _ask_server(lambda client: client.load_adapter(name, model))
     typer.echo(f"{name} is loaded as the model {one['id']}.")
     if one.get("problem"):
@@ -60,13 +59,12 @@ def load(name: str, model: str | None) -> None:
 
 
 def unload(id: str) -> None:
-    """Unload an adapter from the running server."""
     one = _ask_server(lambda client: client.unload_adapter(id))
     typer.echo(f"{one['name']} is unloaded from {one['base']}; running answers finish.")
 
 
 def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> None:
-    """Write a model with an adapter into a folder, as an ordinary model."""
+    """Write a model with a merged adapter into a folder."""
     from pellucid.models.load import open_checkpoint  # torch takes seconds to import
     from pellucid.models.merge_adapter import merge as write
 
@@ -79,7 +77,7 @@ def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> Non
 
 
 def remove(names: Sequence[str]) -> None:
-    """Delete adapters and the files saved for models with them, and print the disk space that this frees."""
+    """Delete adapters and the files made with the adapters, and print the freed disk space."""
     store = Store(load_settings().cache)
     for name in names:
         folder = store.adapters_path(name)
@@ -97,17 +95,17 @@ def remove(names: Sequence[str]) -> None:
 
 
 def _base_of(card: AdapterCard, model: str | None, store: Store) -> str:
-    """Return the model to merge an adapter into.
+    """Return the model for merging an adapter.
 
-    Raise NotFoundError if it is unknown or not on this machine.
+    Raise NotFoundError if the model is unknown or not on this machine.
     """
     name = model or card.base
     if name is None:
         raise NotFoundError(f"The adapter {card.name} does not state its base model: name the model with --model.")
     if model is None and local_path(name) is None and store.find(name) is None:
         raise NotFoundError(
-            f"{name}, which {card.name} was made for, is not on this machine: download it with `pellucid models pull {name}`, "
-            "or name another --model."
+            f"{name}, which {card.name} was made for, is not on this machine: download it with `pellucid models pull "
+            f"{name}`, or name another --model."
         )
     return name
 
@@ -123,7 +121,7 @@ def _ask_server(verb: Callable[[Client], Awaitable[T]]) -> T:
 
 
 async def _loaded(settings: Settings) -> dict[str, list[str]]:
-    """Return the model ids that a running server serves with adapters, by adapter name."""
+    """Return the running server's model ids by adapter name."""
     async with Client(settings.url, settings.key) as client:
         if await client.health() is None:
             return {}

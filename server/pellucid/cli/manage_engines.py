@@ -1,4 +1,4 @@
-"""The work behind ``pellucid engines``: list the engines of a running server, and edit the file that lists them."""
+"""The work of ``pellucid engines``."""
 
 from __future__ import annotations
 
@@ -19,18 +19,15 @@ from pellucid.fleet.membership import CHECK_SECONDS, engine_in, engine_url, read
 from pellucid.system import atomic_files
 
 PATIENCE_SECONDS = 5 * CHECK_SECONDS
-"""Time that the server gets to see a change of the file.
-The check of an engine that compiles its kernels takes longer.
+"""Time for the server to see a change of the file. The check of an engine that compiles its kernels
+takes longer.
 """
 
 Engine = Mapping[str, Any]
 
 
 def show_all(url: str, key: str | None) -> None:
-    """Print a row for each engine of the server at an address.
-
-    Raises UnavailableError if there is no server.
-    """
+    """Print a row for each engine. Raise UnavailableError without a server at ``url``."""
     engines = _ask(url, key)
     if engines is None:
         raise UnavailableError(f"No server answers at {url}: start one with pellucid serve --engine URL.")
@@ -54,7 +51,7 @@ def show_all(url: str, key: str | None) -> None:
 
 
 def add(url: str) -> None:
-    """Add an engine to the file, and report what the running server says of it.
+    """Add an engine to the file, and report the running server's state of the engine.
 
     Raises ConfigError.
     """
@@ -82,7 +79,7 @@ def add(url: str) -> None:
 def remove(url: str) -> None:
     """Remove an engine from the file.
 
-    Raises ConfigError, and NotFoundError for one that the file does not have.
+    Raises ConfigError, and NotFoundError for an engine outside of the file.
     """
     settings, url = load_settings(), engine_url(url)
     file = _file(settings)
@@ -115,7 +112,10 @@ def _write(file: Path, text: str) -> None:
 
 
 def _wait(settings: Settings, holds: Callable[[Sequence[Engine]], bool]) -> Sequence[Engine] | None:
-    """Return the engines of the running server once a condition holds for them, or after a while; None without a server."""
+    """Return the running server's engines once ``holds`` is true, or after PATIENCE_SECONDS.
+
+    The result is None without a server.
+    """
     late = time.monotonic() + PATIENCE_SECONDS
     while True:
         engines = _ask(settings.url, settings.key)
@@ -125,9 +125,9 @@ def _wait(settings: Settings, holds: Callable[[Sequence[Engine]], bool]) -> Sequ
 
 
 def _ask(url: str, key: str | None) -> Sequence[Engine] | None:
-    """Return the engines of the server at an address; None if there is no server.
+    """Return the server's engines, or None without a server.
 
-    Raises UnavailableError while it is not ready.
+    Raises UnavailableError if the server is not ready.
     """
 
     async def ask() -> Sequence[Engine] | None:

@@ -1,4 +1,4 @@
-"""The ``pellucid models`` commands: list, recommend, pull, show and remove."""
+"""The work of ``pellucid models``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pellucid.bench.model_speed import SpeedEstimate
 
 FAST_KEYSTROKE = 1.0
-"""Seconds within which a suggestion still arrives while its place matters."""
+"""Time limit in seconds for a suggestion to arrive while the suggestion still matters."""
 
 FAST, SLOW = "fast", "slow"
 
@@ -29,7 +29,7 @@ FAST, SLOW = "fast", "slow"
 def show_all() -> None:
     """Print a row for each model of the catalog and on this machine.
 
-    Models that are "tried" were run where Pellucid is developed.
+    A "tried" model was run on the development machine of Pellucid.
     """
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "size", "licence", "context", "infill", "tried", "here"):
@@ -49,7 +49,7 @@ def show_all() -> None:
 
 
 def recommend() -> None:
-    """Measure this machine, and print how fast each model of the catalog would be and which ones to use."""
+    """Measure this machine, and print the estimated speed of each catalog model."""
     from pellucid.bench.model_speed import estimate
     from pellucid.engine.native import calls
     from pellucid.models.load import find_device
@@ -82,7 +82,8 @@ def recommend() -> None:
     Console(highlight=False, markup=False, emoji=False).print(table)
     memory = "free memory unknown" if free is None else f"{human(free)} of memory free"
     typer.echo(
-        f"Estimated on {device}, {memory}. A keystroke is fast below {FAST_KEYSTROKE:g} s; the first one in a file takes longer."
+        f"Estimated on {device}, {memory}. A keystroke is fast below {FAST_KEYSTROKE:g} s; the first one in a file "
+        "takes longer."
     )
     fast = [name for name, verdict in verdicts.items() if verdict == FAST]
     if fast:
@@ -106,7 +107,6 @@ def _verdict(entry: CatalogEntry, found: SpeedEstimate, free: int | None) -> str
 
 
 def pull(names: Sequence[str]) -> None:
-    """Download models that are not on this machine yet."""
     store = _store()
     for name in names:
         there = store.find(name) is not None
@@ -116,7 +116,7 @@ def pull(names: Sequence[str]) -> None:
 
 
 def show(name: str, *, verify: bool) -> None:
-    """Print the facts about a model; with ``verify``, check its files first."""
+    """Print the facts about a model; ``verify`` checks the files first."""
     store = _store()
     record = store.show(name)
     if verify:
@@ -149,7 +149,6 @@ def export(name: str, folder: Path, dtype: str) -> None:
 
 
 def remove(names: Sequence[str]) -> None:
-    """Delete models and print the disk space that this frees."""
     store = _store()
     for name in names:
         with Bars() as progress:

@@ -1,4 +1,4 @@
-"""Options of commands made from the fields of ``Settings``: one source for names, types and help texts."""
+"""Command options from the fields of ``Settings``: a single source for names, types and help."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ GIVEN = "pellucid.settings"
 
 SHORT = {"models": "-m"}
 REPEATED = {"models": "NAME", "adapters": "NAME", "engines": "URL"}
-"""Settings whose option is given once for each item, and what the help calls one; other lists are
-separated by commas.
+"""Options that are repeated per item, with the item's name in the help; further lists are separated
+by commas.
 """
 
 
 def settings_command(*names: str) -> type[TyperCommand]:
-    """Return a class of commands that have the named settings as options; all settings if none is named.
+    """Return a command class with options for the named settings (default: all settings).
 
-    The options are made when the command is run or its help is shown, so that other commands need
-    not import pydantic.
+    The options are created when the command runs or shows its help, so that no other command
+    imports pydantic.
     """
 
     class SettingsCommand(TyperCommand):
@@ -37,12 +37,12 @@ def settings_command(*names: str) -> type[TyperCommand]:
 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:
-    """Return the settings that were given as options; those that were not are missing."""
+    """Return the settings that were given as options."""
     return dict(context.meta.get(GIVEN, {}))
 
 
 def _options(names: tuple[str, ...]) -> list[Any]:
-    """Return click's options, which typer makes from the signature of a function."""
+    """Return click's options, which typer creates from the signature of a function."""
     from pellucid.config import Settings
 
     def command(**_: Any) -> None:
@@ -75,7 +75,7 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
 
 
 def _kind(name: str, field: FieldInfo) -> Any:
-    """Return the type that the command line turns a value into; the settings check the rest, wherever the value comes from."""
+    """Return the type for the command line's conversion; the settings check every value later."""
     if name in REPEATED:
         return list[str]
     kinds = (field.annotation, *get_args(field.annotation))
@@ -83,7 +83,6 @@ def _kind(name: str, field: FieldInfo) -> Any:
 
 
 def _keep(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
-    """Keep a given value for ``given_settings``."""
     if value is not None and value != []:
         ctx.meta.setdefault(GIVEN, {})[param.name] = tuple(value) if isinstance(value, list) else value
     return value

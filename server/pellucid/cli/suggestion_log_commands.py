@@ -1,4 +1,4 @@
-"""The commands on the suggestion log: export it and delete it."""
+"""The work of ``pellucid suggestions``: export and delete the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid.system.atomic_files import write_output
 
 
 def export(file: Path, data: Path | None) -> None:
-    """Write the log as one line of JSON per suggestion. Raise NotFoundError if it is empty."""
+    """Write the log as one line of JSON per suggestion. Raise NotFoundError for an empty log."""
     log = _log(data)
     rows = list(log.rows())
     if not rows:
@@ -28,7 +28,6 @@ def export(file: Path, data: Path | None) -> None:
 
 
 def delete(data: Path | None) -> None:
-    """Delete the log."""
     log = _log(data)
     count = log.delete()
     sys.stdout.write(f"Deleted {count:,} suggestions.\n" if count else "The log is empty.\n")
