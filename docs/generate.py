@@ -38,6 +38,7 @@ A flag of `pellucid serve` overrides an environment variable, which overrides `c
 `config.toml` is in the platform's settings folder, `~/.config/pellucid` on Linux.
 An unknown setting, or one of the wrong type, is an error that names it. `pellucid doctor` shows where each value comes from.
 Lists are arrays in `config.toml`; in the environment their items are separated by commas.
+`HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and the proxy are environment variables only: [network variables](models.md#network-variables).
 
 ```toml
 # ~/.config/pellucid/config.toml
