@@ -1,4 +1,4 @@
-"""Computes BERTScore (Zhang et al. 2020) with an encoder from a local folder: greedy matching of token vectors by cosine."""
+"""BERTScore (Zhang et al. 2020): greedy matching of token vectors by cosine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid.errors import InvalidRequestError, ModelError
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """The share of the answer in the reference (precision), and of the reference in the answer (recall)."""
+    """Share of the answer found in the reference (precision) and vice versa (recall)."""
 
     precision: float
     recall: float
@@ -27,12 +27,11 @@ class Similarity:
 
 
 class Encoder:
-    """Computes token vectors from the last layer, without special tokens, without idf weighting and without rescaling.
+    """Token vectors of a local encoder's last layer, without special tokens.
 
-    The scores can be compared with one another, not with published ones of other encoders.
-
-    Raises InvalidRequestError for a folder without an encoder in safetensors, ModelError for one
-    that cannot be read.
+    Without idf weighting and rescaling, scores are not comparable with published scores of
+    different encoders. Raises InvalidRequestError for a folder without an encoder in safetensors,
+    ModelError for an unreadable encoder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +39,8 @@ class Encoder:
             raise InvalidRequestError(
                 f"{folder} contains no encoder: name a folder with config.json, safetensors and a tokenizer."
             )
-        from transformers import AutoModel, AutoTokenizer  # its import takes seconds
+        # The import takes seconds.
+        from transformers import AutoModel, AutoTokenizer
 
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -49,7 +49,8 @@ class Encoder:
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
-                f"The encoder in {folder} cannot be read ({str(error).splitlines()[0]}): name another folder with --encoder."
+                f"The encoder in {folder} cannot be read ({str(error).splitlines()[0]}): name another folder "
+                "with --encoder."
             ) from None
         self._model.eval()
         self._longest = min(
@@ -58,10 +59,7 @@ class Encoder:
         self.name = f"BERTScore ({folder.resolve().name}, last layer, no idf, no rescaling)"
 
     def compare(self, answer: str, reference: str) -> Similarity:
-        """Return the similarity of two texts within the encoder's window.
-
-        Nothing is similar to an empty text.
-        """
+        """Compare two texts, truncated to the encoder's window. An empty text has no similarity."""
         one, other = self._vectors(answer), self._vectors(reference)
         if not len(one) or not len(other):
             return Similarity(0.0, 0.0)
@@ -70,7 +68,7 @@ class Encoder:
 
     @torch.inference_mode()
     def _vectors(self, text: str) -> Tensor:
-        """Return unit vectors of shape (tokens, hidden)."""
+        """Return unit vectors (tokens, hidden)."""
         fields = self._tokenizer(
             text,
             return_tensors="pt",

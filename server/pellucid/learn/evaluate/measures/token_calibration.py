@@ -1,4 +1,4 @@
-"""Measures the calibration of token probabilities over records that each hold many tokens."""
+"""Calibration of token probabilities over records with many tokens each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ WORDS: dict[Bins, str] = {"width": "10 bins of equal width", "mass": "15 bins of
 
 
 def calibration_errors() -> list[Measure]:
-    """Return the expected calibration error of first choices, with bins of equal width and of equal mass."""
+    """Return the expected calibration error of first choices, by equal width and equal mass."""
     return [Measure(f"ECE, {WORDS[by]}", _prepare(by), FigureFormat.NUMBER, Better.LOWER) for by in BINS]
 
 
 def diagrams(facts: Sequence[Facts]) -> list[Diagram]:
-    """Return the same as reliability diagrams."""
     confidences, right, _ = _tokens(facts)
     return [
         Diagram(
@@ -33,7 +32,10 @@ def diagrams(facts: Sequence[Facts]) -> list[Diagram]:
 
 
 def _prepare(by: Bins) -> Callable[[Sequence[Facts]], Statistic]:
-    """Sum up tokens by record and bin, with the bin limits of all tokens: a resample of records is then a sum of a few numbers."""
+    """Sum up tokens by record and bin, so that a resample of records is a sum of a few numbers.
+
+    The bin limits are computed once, from all tokens.
+    """
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         confidences, right, owner = _tokens(facts)
@@ -51,7 +53,7 @@ def _prepare(by: Bins) -> Callable[[Sequence[Facts]], Statistic]:
 
 
 def _bin_numbers(confidences: NDArray[np.float64], bins: int, by: Bins) -> NDArray[np.int64]:
-    """Return the bin of each token, as :func:`pellucid.learn.metrics.reliability` assigns them."""
+    """Return the bin of each token, like :func:`pellucid.learn.metrics.reliability`."""
     if by == "width":
         return np.minimum((confidences * bins).astype(np.int64), bins - 1)
     numbers = np.empty(len(confidences), dtype=np.int64)
@@ -61,7 +63,7 @@ def _bin_numbers(confidences: NDArray[np.float64], bins: int, by: Bins) -> NDArr
 
 
 def _tokens(facts: Sequence[Facts]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return the confidence of all tokens, the correctness of each first choice, and the number of its record."""
+    """Return the confidence of all tokens, correctness (0 or 1), and the number of the record."""
     confidences = np.concatenate([np.asarray(one["confidences"], dtype=np.float64) for one in facts])
     ranks = np.concatenate([np.asarray(one["ranks"], dtype=np.int64) for one in facts])
     owner = np.repeat(np.arange(len(facts)), [len(one["ranks"]) for one in facts])

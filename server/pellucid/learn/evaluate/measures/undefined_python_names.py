@@ -1,4 +1,4 @@
-"""Finds names in a piece of Python that exist nowhere: not in the file, the language or any installed package."""
+"""Finds names in Python code that exist neither in the file, nor in Python or any package."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ OF_CLASSES = frozenset({"__class__", "__module__", "__qualname__"})
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names that a piece of a program imports and uses, and the unknown ones among them.
-
-    Attributes are not judged: that would need types.
-    """
+    """The imported, used and unknown names. Attributes are not checked: this would need types."""
 
     imports: tuple[str, ...]
     uses: tuple[str, ...]
@@ -29,18 +26,15 @@ class Names:
 
     @property
     def all(self) -> int:
-        """Number of imports and uses, each name once."""
         return len(self.imports) + len(self.uses)
 
 
 def names_of(before: str, answer: str, after: str) -> Names | None:
-    """Return the names of the answer in its file.
-
-    None if it is not Python, or has a star import, which may bind any name.
-    """
+    """Return the names in the answer. None for invalid Python, or for a star import."""
     try:
         tree = ast.parse(before + answer + after)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # raised by the parser for generated code
+    # The parser raises all these errors for generated code.
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
         return None
@@ -59,20 +53,16 @@ def names_of(before: str, answer: str, after: str) -> Names | None:
 
 @cache
 def modules() -> frozenset[str]:
-    """Return the top-level modules of the standard library and of installed packages."""
     return frozenset(sys.stdlib_module_names) | frozenset(packages_distributions())
 
 
 def _is_ambient(name: str) -> bool:
-    """Return True for a name that exists outside of the file.
-
-    A module that was not imported counts, although using it fails.
-    """
+    """Return True for a name that exists outside of the file, even in a module without import."""
     return hasattr(builtins, name) or name in OF_MODULES or name in OF_CLASSES or name in modules()
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """Yield top-level modules. Imports relative to the file's own package are not judged."""
+    """Yield top-level modules. Relative imports are not checked."""
     if isinstance(node, ast.Import):
         yield from (alias.name.partition(".")[0] for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and not node.level and node.module:

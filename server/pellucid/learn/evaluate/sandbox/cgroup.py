@@ -1,8 +1,7 @@
-"""Limits the memory and processes of a program and all its children through the kernel's control groups.
+"""Limits the memory and processes of a program and its children through control groups.
 
-Both versions are used, where this process may make groups: version 2, and version 1 with the
-controllers memory and pids. See ``cgroups(7)`` and the kernel's ``admin-guide/cgroup-v2.rst`` and
-``admin-guide/cgroup-v1``.
+Version 2 is supported, and version 1 with the controllers memory and pids, if this process may
+create groups. See ``cgroups(7)``, ``admin-guide/cgroup-v2.rst`` and ``admin-guide/cgroup-v1``.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 GRACE_SECONDS: Final = 5.0
-"""Time in which killed processes have to leave their group."""
+"""Time limit for killed processes to leave the group."""
 
 ENTER: Final = (
     'for folder in "$1" "$2"; do echo 0 > "$folder/cgroup.procs" || exit 125; done; shift 2; exec env -i "$@"'
 )
-"""Moves the shell into the group, then becomes the program, so that all its children start in the
-group. Its environment is empty.
+"""Moves the shell into the group, then executes the program without environment, so that all
+children start in the group.
 """
 
 _NAME: Final = "pellucid-"
@@ -36,14 +35,13 @@ _MOUNT = re.compile(r"(?m)^\d+ \d+ \S+ (?P<root>\S+) (?P<point>\S+) .* - (?P<kin
 
 @dataclass(frozen=True, slots=True)
 class ControlGroup:
-    """A group by its folders: one for each controller in version 1, twice the same one in version 2."""
+    """The folders of a group: equal in version 2, one per controller in version 1."""
 
     memory: Path
     pids: Path
 
     @property
     def folders(self) -> list[Path]:
-        """Each folder once."""
         return list(dict.fromkeys((self.memory, self.pids)))
 
     @property
@@ -53,7 +51,7 @@ class ControlGroup:
 
     @property
     def ran_out_of_memory(self) -> bool:
-        """True if the kernel killed a process because the group used too much memory."""
+        """True if the kernel killed a process because of the group's memory limit."""
         with suppress(OSError):
             for name in ("memory.events", "memory.oom_control"):
                 path = self.memory / name
@@ -64,11 +62,9 @@ class ControlGroup:
 
 @cache
 def parent() -> ControlGroup | None:
-    """Find, by trying, the group in which limited groups can be made.
+    """Find, by trying, the group for new limited groups, if any.
 
-    Return None if there is no such group.
-
-    Groups that a killed process of Pellucid left behind are removed.
+    Groups of dead Pellucid processes are removed.
     """
     with suppress(OSError):
         for found in _candidates(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):
@@ -84,9 +80,7 @@ def parent() -> ControlGroup | None:
 def limited(parent: ControlGroup, memory: int, processes: int) -> Iterator[ControlGroup]:
     """Make a group limited to ``memory`` bytes and ``processes`` processes and threads.
 
-    On exit, kill its processes and remove it.
-
-    Raises OSError if it cannot be made.
+    On exit, kill the group's processes and remove the group. Raises OSError on failure.
     """
     name = f"{_NAME}{os.getpid()}-{secrets.token_hex(4)}"
     made = ControlGroup(parent.memory / name, parent.pids / name)
@@ -104,7 +98,7 @@ def _limit(made: ControlGroup, memory: int, processes: int) -> None:
     version_2 = (made.memory / "memory.max").exists()
     _write(made.memory / ("memory.max" if version_2 else "memory.limit_in_bytes"), memory)
     _write(made.pids / "pids.max", processes)
-    # Limits of swap exist only where the kernel accounts for it.
+    # Limits of swap exist only on kernels with swap accounting.
     more = {"memory.swap.max": 0, "memory.oom.group": 1} if version_2 else {"memory.memsw.limit_in_bytes": memory}
     for name, value in more.items():
         if (made.memory / name).exists():
@@ -118,25 +112,27 @@ def _write(path: Path, value: int) -> None:
 
 
 def _remove(folder: Path, within: float = GRACE_SECONDS) -> None:
-    """Kill the processes of a group until it is empty, and remove it; give up after ``within`` seconds."""
+    """Kill the processes of a group and remove the group; give up after ``within`` seconds."""
     late = time.monotonic() + within
     while folder.exists() and time.monotonic() < late:
+        # No process can start any more. Version 2 kills all processes at once.
         for name, value in (
             ("pids.max", 0),
             ("cgroup.kill", 1),
-        ):  # nothing more can start, and with version 2 everything is killed at once
+        ):
             with suppress(OSError):
                 _write(folder / name, value)
         for process in _processes(folder):
             with suppress(OSError):
                 os.kill(process, signal.SIGKILL)
-        with suppress(OSError):  # busy until the last process is gone
+        # Busy until the last process is gone.
+        with suppress(OSError):
             folder.rmdir()
         time.sleep(0.001)
 
 
 def _processes(folder: Path) -> list[int]:
-    """Return the processes of a group, without those outside of this process's namespace, which read as 0."""
+    """Return the processes of a group. Processes outside of the PID namespace read as 0."""
     try:
         return [process for process in map(int, (folder / "cgroup.procs").read_text().split()) if process > 0]
     except OSError:
@@ -144,7 +140,7 @@ def _processes(folder: Path) -> list[int]:
 
 
 def _sweep(parent: ControlGroup) -> None:
-    """Remove groups whose maker has ended without removing them."""
+    """Remove groups created by dead processes."""
     for folder in parent.folders:
         for left in folder.glob(f"{_NAME}*-*"):
             maker = left.name.removeprefix(_NAME).partition("-")[0]
@@ -153,9 +149,10 @@ def _sweep(parent: ControlGroup) -> None:
 
 
 def _candidates(mounts: str, own: str) -> Iterator[ControlGroup]:
-    """Yield the group of this process, and in version 2 its parent, because a group with processes cannot limit groups in it.
+    """Yield the group of this process, and in version 2 also the parent group.
 
-    ``mounts`` is ``/proc/self/mountinfo`` and ``own`` is ``/proc/self/cgroup``.
+    A version 2 group with processes cannot limit groups below. ``mounts`` is
+    ``/proc/self/mountinfo`` and ``own`` is ``/proc/self/cgroup``.
     """
     paths = {
         name: path for _, names, path in (line.split(":", 2) for line in own.splitlines()) for name in names.split(",")
@@ -174,7 +171,7 @@ def _candidates(mounts: str, own: str) -> Iterator[ControlGroup]:
 
 
 def _within(point: Path, root: str, path: str) -> Path:
-    """Return the folder of a group; ``root`` is the group that is mounted at ``point``."""
+    """Return the folder of a group; ``root`` is the group mounted at ``point``."""
     try:
         folder = point / PurePosixPath(path).relative_to(root)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The process in which a model's program or its test runs: it limits itself, then becomes one of the two sides of ``program_test.py``.
+"""The sandboxed process: limits itself, then runs one side of ``program_test.py``.
 
-It is started by sandbox.py with nothing but the standard library, and reads one JSON object from
-stdin. A child does the work, so that a signal to its parent kills only this process. Until then, on
-Linux, this process adopts orphans of the program, so that sandbox.py finds them.
+Started by sandbox.py with only the standard library, the process reads a JSON object from stdin. A
+child does the work, so that a signal to the child's parent kills only this process. On Linux, this
+process adopts orphans of the program, so that sandbox.py finds all descendants.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = str(Path(__file__).parents[4])
-sys.path.insert(0, PACKAGES)  # for these imports alone: the program itself finds only the standard library
+# The path is only for these imports: the program finds only the standard library.
+sys.path.insert(0, PACKAGES)
 from pellucid.learn.evaluate.sandbox import landlock, seccomp  # noqa: E402
 from pellucid.learn.evaluate.sandbox.program_test import Pipes, ProgramTest, judge, serve  # noqa: E402
 
@@ -29,19 +30,20 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 CAPABILITIES_VERSION = 0x20080522
 READ_EVERYTHING = 1 << 2
-"""CAP_DAC_READ_SEARCH."""
 
 LINUX = sys.platform == "linux"
 
 
 def main() -> None:
-    """Read the order, carry it out in a child, and wait for the child and its orphans."""
+    """Read the order, execute the order in a child, and wait for the child and orphans."""
     order = json.loads(sys.stdin.buffer.read())
     if LINUX:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.fork():
-        os.closerange(3, 256)  # the other side has to notice the end of the child
-        with contextlib.suppress(ChildProcessError):  # no child is left
+        # The other side must notice the end of the child.
+        os.closerange(3, 256)
+        # No child is left.
+        with contextlib.suppress(ChildProcessError):
             while True:
                 os.wait()
         os._exit(0)
@@ -60,7 +62,6 @@ def main() -> None:
 
 
 def limit(order: dict[str, Any]) -> None:
-    """Apply the resource limits and change the user."""
     seconds = int(order["seconds"]) + 1
     for kind, most in (
         (resource.RLIMIT_CPU, seconds),
@@ -72,7 +73,7 @@ def limit(order: dict[str, Any]) -> None:
     ):
         _, hard = resource.getrlimit(kind)
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS
+        with contextlib.suppress(ValueError, OSError):  # MacOS refuses RLIMIT_AS.
             resource.setrlimit(kind, (allowed, allowed))
     if LINUX:
         ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -80,15 +81,15 @@ def limit(order: dict[str, Any]) -> None:
         landlock.restrict(read=landlock.readable(), write=[str(Path.cwd())])
     _change_user(order["user"], reads=order["reads"])
     if LINUX:
-        # No other process of the same user may trace this one or open its memory; changing the user
-        # would undo it.
+        # Deny tracing and memory access to processes of the same user. Changing the user would
+        # reset the flag.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if order["seccomp"]:
         seccomp.install()
 
 
 def _change_user(user: int | None, *, reads: bool) -> None:
-    """Drop superuser rights, including those within a namespace, which could unmount this process's /proc."""
+    """Drop superuser rights, even within a namespace: such rights could unmount /proc."""
     libc = ctypes.CDLL(None)
     if user is None:
         if LINUX:
@@ -100,13 +101,15 @@ def _change_user(user: int | None, *, reads: bool) -> None:
     os.setgid(user)
     os.setuid(user)
     if LINUX and reads:
-        _keep(READ_EVERYTHING, libc)  # without it only a superuser can import from a superuser's folder
+        # Without this right, only a superuser can import from a superuser's folder.
+        _keep(READ_EVERYTHING, libc)
 
 
 def _keep(rights: int, libc: ctypes.CDLL) -> None:
-    """Drop all superuser rights but these."""
+    """Drop all superuser rights except ``rights``."""
     header = (ctypes.c_uint32 * 2)(CAPABILITIES_VERSION, 0)
-    sets = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)  # effective, permitted, inheritable; twice 32 bits
+    # Effective, permitted, inheritable; twice 32 bits.
+    sets = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)
     if libc.capset(header, sets):
         raise PermissionError("the rights of a superuser cannot be dropped")
 

@@ -1,7 +1,7 @@
-"""Encodes Python values as JSON, so that two processes can exchange them and neither can make the other run code.
+"""Encodes Python values as JSON, so that two processes exchange values but no code.
 
-Exact types are preserved. A subclass comes back as its base type, any other iterable as an
-iterator, and nothing else passes: an object with its own ``__eq__`` never reaches the comparison.
+Exact types are preserved. A subclass is decoded as the base type, an iterable of unknown type as an
+iterator. Unknown objects are rejected: a custom ``__eq__`` never reaches the comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 LARGEST_MESSAGE: Final = 16 << 20
 MAX_ITEMS: Final = 100_000
-"""Most items that are taken from an iterator, which may be endless."""
+"""Maximum items taken from an iterator, which may be endless."""
 
 COLLECTIONS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "list": list,
@@ -36,7 +36,7 @@ class MessageError(Exception):
 
 
 def encode(value: object) -> Any:
-    """Return a value in JSON types. Raises TypeError for one that cannot pass."""
+    """Return a value in JSON types. Raises TypeError for unsupported types."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -73,10 +73,7 @@ def _encode_tagged(value: object) -> tuple[str, Any]:
 
 
 def decode(value: Any) -> Any:
-    """Return the value that was encoded.
-
-    Raises MessageError for anything that ``encode`` does not write.
-    """
+    """Invert ``encode``. Raises MessageError for any other data."""
     if value is None or type(value) in (bool, int, str):
         return value
     try:
@@ -110,7 +107,7 @@ def _decode_tagged(kind: str, content: Any) -> Any:
 
 
 def send(descriptor: int, message: dict[str, Any]) -> None:
-    """Write one message. Raises ValueError for one that is too large."""
+    """Write a message. Raises ValueError if the message is too large."""
     body = json.dumps(message).encode()
     if len(body) > LARGEST_MESSAGE:
         raise ValueError(f"more than {LARGEST_MESSAGE >> 20} MiB cannot be passed to the test")
@@ -120,7 +117,7 @@ def send(descriptor: int, message: dict[str, Any]) -> None:
 
 
 def receive(descriptor: int) -> dict[str, Any] | None:
-    """Read one message; None at the end of the stream. Raises MessageError for anything else."""
+    """Read a message; None at the end of the stream. Raises MessageError for invalid data."""
     header = _read(descriptor, HEADER.size)
     if len(header) < HEADER.size:
         return None

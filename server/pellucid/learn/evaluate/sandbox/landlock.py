@@ -1,7 +1,6 @@
-"""Hides the file system from a process and all its children, except for the folders that it is given.
+"""Hides the file system, except for given folders, from a process and all children.
 
-Landlock needs no privileges, cannot be undone, is inherited, and binds a superuser too. Only the
-standard library is used.
+Landlock needs no privileges, cannot be undone, is inherited, and also binds a superuser.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ PATH_BENEATH: Final = 1
 
 WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 FILE_RIGHTS: Final = 1 << 0 | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
-"""Rights that make sense for a file; the other ones are for folders."""
+"""Rights on files; all other rights are for folders."""
 
 READ: Final = READ_FILE | READ_DIR
 EXECUTE: Final = 1 << 0
 
 RIGHTS_BITS: Final = {1: 13, 2: 14, 3: 15, 4: 15}
-"""Number of rights over files in each version; later ones have 16."""
+"""Number of file rights by version; later versions have 16."""
 
 LIBRARIES: Final = (
     "/lib",
@@ -47,23 +46,24 @@ DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
 def version() -> int:
-    """Return this system's version of Landlock, or 0 without it."""
+    """Return the version of Landlock, or 0 without Landlock."""
     if sys.platform != "linux":
         return 0
     return max(0, int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), VERSION_FLAG)))
 
 
 def readable() -> list[str]:
-    """Return the paths that a Python program reads: the standard library and the system's shared libraries."""
+    """Return the paths read by Python: the standard library and shared libraries."""
     own = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
     shared = [str(Path(prefix, "lib")) for prefix in (sys.base_prefix, sys.base_exec_prefix)]
     return [*own, *shared, *LIBRARIES, *DEVICES]
 
 
 def restrict(read: Iterable[str], write: Iterable[str]) -> None:
-    """Restrict this process to these files and folders, without executing, TCP and, from version 6 on, signals to others.
+    """Restrict this process to given files and folders, without execution and TCP.
 
-    Raises OSError if the system refuses. Needs no_new_privs.
+    From version 6, signals to other processes are denied, too. Requires no_new_privs. Raises
+    OSError on failure.
     """
     known = version()
     handled = (1 << RIGHTS_BITS.get(known, 16)) - 1
@@ -85,7 +85,7 @@ def restrict(read: Iterable[str], write: Iterable[str]) -> None:
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
-    """Add a rule for a path, if it exists."""
+    """Add a rule for a path that exists."""
     try:
         target = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""Measures the memory of a process's descendants, and kills them."""
+"""Measures the memory of a process's descendants, and kills descendants."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import Final
 
 GRACE_SECONDS: Final = 5.0
-"""Time in which a killed process has to end."""
 
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as /proc shows it.
-
-    ``memory`` is resident bytes; shared pages count for each process.
-    """
+    """A process in /proc. ``memory`` is resident bytes, including shared pages."""
 
     number: int
     parent: int
@@ -34,7 +30,7 @@ class Process:
 
 
 def below(ancestor: int) -> list[Process]:
-    """Return all running descendants of a process, without itself; none on a system without /proc."""
+    """Return all running descendants of a process; [] on a system without /proc."""
     children: dict[int, list[Process]] = {}
     for number, text in all_processes("stat"):
         process = _read(number, text)
@@ -50,10 +46,7 @@ def below(ancestor: int) -> list[Process]:
 
 
 def all_processes(file: str) -> Iterator[tuple[int, str]]:
-    """Yield the number of each process, and the text of its file of this name in /proc.
-
-    One that ends meanwhile is left out.
-    """
+    """Yield the number of each process, and the text of a file in the process's /proc folder."""
     processes = Path("/proc")
     # Path.glob raises an error if a process ends at the wrong moment.
     for folder in processes.iterdir() if processes.is_dir() else ():
@@ -63,18 +56,19 @@ def all_processes(file: str) -> Iterator[tuple[int, str]]:
 
 
 def _read(number: int, line: str) -> Process:
-    # The second field is the program's own name in parentheses, which may hold anything.
+    # The second field is the program's name in parentheses, with arbitrary characters.
     fields = line.rpartition(")")[2].split()
     return Process(number, int(fields[1]), int(fields[2]), fields[0], int(fields[17]), int(fields[21]) * PAGE_BYTES)
 
 
 def kill_strays(driver: int) -> None:
-    """End descendants that left the driver's group.
+    """End descendants outside of the driver's process group.
 
-    The driver must still run, because orphans become its children.
+    The driver must still run, because orphans become the driver's children.
     """
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(driver, signal.SIGSTOP)  # so that the group starts nothing meanwhile
+        # The group cannot start processes meanwhile.
+        os.killpg(driver, signal.SIGSTOP)
     late = time.monotonic() + GRACE_SECONDS
     while (groups := {process.group for process in below(driver)} - {driver}) and time.monotonic() < late:
         for group in groups:
@@ -83,13 +77,11 @@ def kill_strays(driver: int) -> None:
 
 
 def kill(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Kill the group of each process, which has its own session.
-
-    This also ends its PID namespace, if it has one.
-    """
+    """Kill the process group (and so the PID namespace, if any) of each process."""
     for process in processes:
         try:
             os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # all gone, or (macOS) only zombies left
+        # No process is left, or (macOS) only zombies are left.
+        except (ProcessLookupError, PermissionError):
             process.kill()
         process.wait(GRACE_SECONDS)

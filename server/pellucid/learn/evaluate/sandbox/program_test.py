@@ -1,7 +1,7 @@
-"""The two processes that judge a program: one runs it and answers calls, the other runs the tests and reports the verdict.
+"""Runs a program in one process and the tests of the program in another process.
 
-The program never shares an interpreter with its tests. It cannot see what they expect, change how
-they compare, or reach the pipe of the verdict. It can only answer a call with a value.
+The program and the tests never share an interpreter. The program can only answer a call with a
+value, and cannot reach expected values, comparisons or the verdict's pipe.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PASSED, RAISED, LEFT = "passed", "raised", "left"
 
 
 class ProgramTest(NamedTuple):
-    """A test of a program: ``test`` defines ``check(candidate)``, which is called with the program's ``entry_point``.
+    """A test of a program. ``test`` defines ``check(candidate)``, called with ``entry_point``.
 
-    ``reference`` is a correct program. The test may use its other functions, but not those of the
-    judged program. Without an entry point, a program passes if it runs to its end.
+    ``reference`` is a correct program. The test may use other functions of the reference, but not
+    of the tested program. Without an entry point, a program passes by running to the end.
     """
 
     entry_point: str = ""
@@ -34,19 +34,18 @@ class ProgramTest(NamedTuple):
 
 
 class Pipes(NamedTuple):
-    """The two ends that one of the processes holds."""
-
     incoming: int
     outgoing: int
 
 
 def serve(program: str, entry_point: str, pipes: Pipes) -> None:
-    """Run a program, then answer calls of its function until the pipe is closed."""
+    """Run a program, then answer calls of ``entry_point`` until the pipe is closed."""
     try:
         namespace = _run("program", program)
         if entry_point and entry_point not in namespace:
             raise NameError(f"name {entry_point!r} is not defined")
-    except BaseException as error:  # SystemExit as well: a program that exits has not run to its end
+    # SystemExit counts, too: a program that exits has not run to the end.
+    except BaseException as error:
         send(pipes.outgoing, {"raised": type(error).__name__, "message": _text(error)})
         return
     send(pipes.outgoing, {"ready": True})
@@ -59,14 +58,13 @@ def serve(program: str, entry_point: str, pipes: Pipes) -> None:
 
 
 def judge(check: ProgramTest, pipes: Pipes, verdict: int) -> NoReturn:
-    """Run the test against a program in another process, write the verdict and end this process."""
+    """Test a program in another process, write the verdict and end this process."""
     judging = _Judging(pipes, verdict)
     try:
         judging.begin()
         if check.entry_point:
             namespace = _run("test", check.reference)
-            # Some tests call the function by its name instead of their argument; they mean the
-            # judged one.
+            # Some tests call the function by name instead of the argument.
             namespace[check.entry_point] = judging.call
             exec(compile(check.test, "test", "exec"), namespace)  # noqa: S102 - to run it is the purpose
             namespace["check"](judging.call)
@@ -76,10 +74,7 @@ def judge(check: ProgramTest, pipes: Pipes, verdict: int) -> NoReturn:
 
 
 class _Judging:
-    """The judge's side of the conversation.
-
-    Its ``end`` exits the process, so that no test can catch it.
-    """
+    """The judge's side. ``end`` exits the process, so that no test can catch the end."""
 
     def __init__(self, pipes: Pipes, verdict: int) -> None:
         self._pipes = pipes
@@ -92,7 +87,7 @@ class _Judging:
             self.end(RAISED, f"{message.get('raised')}: {message.get('message')}")
 
     def call(self, *arguments: object, **keywords: object) -> Any:
-        """Call the program's function with copies, and return its value or raise what it raised."""
+        """Call the program's function with copies. Return the value or raise the error."""
         try:
             send(self._pipes.outgoing, {"arguments": encode(arguments), "keywords": encode(keywords)})
         except BrokenPipeError:
@@ -106,7 +101,6 @@ class _Judging:
         raise _exception(str(message.get("raised")), str(message.get("message")))
 
     def end(self, verdict: str, message: str = "") -> NoReturn:
-        """Write the verdict and exit."""
         line = json.dumps({"end": verdict, "message": message.replace("\n", " ")[:MAX_MESSAGE]})
         os.write(self._verdict, f"{line}\n".encode())
         os._exit(0)
@@ -122,22 +116,23 @@ class _Judging:
 
 
 def _exception(name: str, message: str) -> Exception:
-    """Return an exception like the one that the program raised, of a built-in type."""
+    """Return an exception of a built-in type like the program's exception."""
     kind = getattr(builtins, name, None)
-    ends_a_loop = name in ("StopIteration", "StopAsyncIteration")  # raised in a test, it would end the test's loop
+    # In a test, these exceptions would end the test's loop.
+    ends_a_loop = name in ("StopIteration", "StopAsyncIteration")
     if isinstance(kind, type) and issubclass(kind, Exception) and not ends_a_loop:
         try:
             return kind(message)
-        except TypeError:  # UnicodeDecodeError, for one, cannot be made from a message
+        # UnicodeDecodeError, for example, needs more than a message.
+        except TypeError:
             pass
     return RuntimeError(f"{name}: {message}")
 
 
 def _run(name: str, program: str) -> dict[str, Any]:
-    """Run a program as a module and return its names."""
-    module = types.ModuleType(
-        name
-    )  # not __main__, because code for running a file as a script is not part of an answer
+    """Run a program as a module and return the namespace."""
+    # Not __main__: script code is not part of an answer.
+    module = types.ModuleType(name)
     sys.modules[name] = module
     sys.argv = [name]
     exec(compile(program, name, "exec"), module.__dict__)  # noqa: S102 - to run it is the purpose

@@ -1,26 +1,25 @@
-"""Runs a program that a model wrote, has another process judge it, and reports how it ended.
+"""Runs a program written by a model, with tests in another process. Not a real sandbox.
 
-This is not a real sandbox.
+The tests run in a separate process (``program_test.py``) that sees only the return values of the
+program's function, so the program cannot reach the verdict. The system limits the program:
 
-The program cannot reach its verdict: the tests run in their own process (``program_test.py``),
-which only sees the values that the program's function returns. Everything else is limited as far as
-the system allows:
-
-- Everywhere: no environment, no site packages, a temporary working folder, limits on processor
-  time, file size and memory of each process, on time and on output. Its child processes are killed.
-- With /proc: the memory and the number of all its processes are counted together, twenty times a
-  second, and end it above the limit.
-- With control groups: the kernel enforces the same limits at once, and everything ends with the
-  group. (If the groups belong to its own user and there is no Landlock, it can leave its group.)
-- With Landlock: it reads the standard library, the system's libraries and its own folder, writes to
-  its own folder, and executes nothing. Without it, it has its user's rights over files.
-- With seccomp: no socket, no new namespace, no access to another process, no signal to one.
+- Everywhere: no environment, no site packages, a temporary working folder; limits on CPU time, file
+  size and memory of each process, on time and output. Child processes are killed.
+- With /proc: total memory and number of processes are checked twenty times per second; the program
+  is killed above the limit.
+- With control groups: the kernel enforces the same limits immediately, and all processes end with
+  the group. (If the groups belong to the program's user and there is no Landlock, the program can
+  leave the group.)
+- With Landlock: the program reads the standard library, the system's libraries and the working
+  folder, writes to the working folder, and executes nothing. Without Landlock, the program has the
+  user's rights on files.
+- With seccomp: no sockets, namespaces, access to other processes or signals to other processes.
 - With namespaces: no network, and no other process is visible.
-- A superuser's program runs as nobody.
+- A superuser's program runs as the user nobody.
 
-It can still fill the disk with many small files, and exploit bugs of the kernel. Without control
-groups, namespaces and seccomp, a process that left its session survives: on macOS always, on Linux
-if the program also killed the process that watches it. A hostile program needs a virtual machine.
+Disks can still be filled with many small files, and kernel bugs exploited. Without control groups,
+namespaces and seccomp, a process that left the session survives: on macOS always, on Linux if the
+program also killed the watching process. A hostile program needs a virtual machine.
 """
 
 from __future__ import annotations
@@ -56,14 +55,14 @@ POLL_SECONDS: Final = 0.05
 
 OWN_MEMORY: Final = 64 << 20
 OWN_PROCESSES: Final = 8
-"""Allowance on top of the limits for the judge and the drivers of both sides."""
+"""Allowance for the judge and the drivers of both sides."""
 
 PROBE: Final = "import ast, datetime, decimal, hashlib, heapq, random, socket, sqlite3\n"
-"""Modules in Python and in C. If they cannot be read, correct programs fail."""
+"""Modules in Python and in C, required by correct programs."""
 
 NAMESPACES: Final = ("--net", "--pid", "--ipc", "--fork", "--kill-child")
 OWN_PROC: Final = "--mount-proc"
-"""Without it /proc shows the processes of the whole system."""
+"""Without a separate /proc, all processes of the system are visible."""
 
 OWN_USERS: Final = ("--user", "--map-current-user")
 
@@ -72,23 +71,21 @@ class ProgramEnd(StrEnum):
     """The ends of a program."""
 
     PASSED = "passed"
-    """It ran to its end, and its tests passed."""
+    """The program ran to the end, and the tests passed."""
     RAISED = "raised"
-    """An exception ended it, usually a failed test."""
+    """An exception, usually a failed test."""
     LEFT = "left"
-    """It exited before its end, or was killed."""
+    """The program exited early or was killed."""
     LATE = "late"
-    """It exceeded its time."""
+    """Exceeded the time limit."""
     LOUD = "loud"
-    """It exceeded its output."""
+    """Exceeded the output limit."""
     LARGE = "large"
-    """Its processes together exceeded their memory or their number."""
+    """Exceeded the memory or the number of processes, in total."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramOutcome:
-    """The end of a program, with a message."""
-
     end: ProgramEnd
     message: str = ""
 
@@ -97,16 +94,15 @@ class ProgramOutcome:
 
     @property
     def passed(self) -> bool:
-        """True if it ran to its end, its tests included."""
         return self.end is ProgramEnd.PASSED
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a program: ``seconds`` of the clock and of the processor each; ``memory``, ``file`` and ``output`` in bytes.
+    """Limits of a program. ``seconds`` applies to both wall-clock and CPU time.
 
-    ``memory`` and ``processes`` count all processes of the program together; ``files`` are the open
-    ones of one process.
+    ``memory`` and ``processes`` limit all processes together; ``files`` are open files per process.
+    ``memory``, ``file`` and ``output`` are in bytes.
     """
 
     seconds: float = 10.0
@@ -122,10 +118,10 @@ LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """The confinement that this system permits: the command in front of the interpreter, the user, and if that user may read everything.
+    """The confinement permitted by this system.
 
-    ``landlock`` and ``seccomp`` are True if the kernel has them, ``groups`` if control groups can
-    be made.
+    ``wrapper`` is the command before the interpreter, ``reads`` the right of ``user`` to read every
+    file.
     """
 
     wrapper: tuple[str, ...] = ()
@@ -168,7 +164,7 @@ class Confinement:
 
 
 def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = ProgramTest()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed
-    """Run a program with this interpreter and the standard library, and judge it. Blocks.
+    """Run a program with the standard library, and test the program. Blocks.
 
     Raises NotSupportedError on a system without the required limits.
     """
@@ -177,7 +173,7 @@ def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = Prog
 
 @cache
 def confinement() -> Confinement:
-    """Return the strictest confinement in which a harmless program runs, found by trying once."""
+    """Return the strictest confinement in which a harmless program runs, found by trying."""
     if os.name != "posix" or not hasattr(os, "fork"):
         raise NotSupportedError(
             "Models' programs run only on Linux and macOS, where processes can be limited: omit --run-code."
@@ -201,21 +197,17 @@ def _wrappers() -> list[tuple[str, ...]]:
 
 
 def _users(wrapper: tuple[str, ...]) -> list[tuple[int | None, bool]]:
-    """Return the users to try.
-
-    A superuser becomes nobody, who may need a right to read the interpreter's own files.
-    """
+    """Return the users to try: a superuser becomes nobody, perhaps with read rights."""
     if os.geteuid() != 0 or "--user" in wrapper:
         return [(None, False)]
     return [(NOBODY, False), (NOBODY, True), (None, False)]
 
 
 def _run(program: str, check: ProgramTest, limits: Limits, confined: Confinement) -> ProgramOutcome:
-    """Run the program in one process and its test in another, with pipes for calls, for answers and for the verdict."""
     order = asdict(limits) | asdict(confined) | {"present": _present(confined)}
     with ExitStack() as stack:
         calls, answers, verdict, output = (_pipe(stack) for _ in range(4))
-        # The program's process gets neither the test nor an end of the verdict's pipe.
+        # The program's process receives neither the test nor the verdict's pipe.
         serving = order | {"program": program, "check": ProgramTest(check.entry_point)._asdict(), "verdict": None}
         judging = order | {"check": check._asdict(), "verdict": verdict[1].fileno()}
         group = _group(limits, confined, stack)
@@ -241,14 +233,15 @@ def _run(program: str, check: ProgramTest, limits: Limits, confined: Confinement
 def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.ControlGroup | None:
     """Return a control group for the program.
 
-    Its judge stays outside, so that the program cannot have it killed.
+    The judge stays outside, so that the program cannot cause the judge to be killed.
     """
     parent = cgroup.parent() if confined.groups else None
     if parent is None:
         return None
     try:
         return stack.enter_context(cgroup.limited(parent, limits.memory + OWN_MEMORY, limits.processes + OWN_PROCESSES))
-    except OSError as error:  # not worth losing an evaluation of hours: the limits are counted as well
+    # An evaluation of hours should not end here: the limits are counted as well.
+    except OSError as error:
         logger.warning(
             "No control group can be made for one program (%s): its memory and processes are only monitored.",
             error.strerror,
@@ -257,7 +250,7 @@ def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.Co
 
 
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    """Return the reading and the writing end, which are closed with the stack at the latest."""
+    """Return the reading and the writing end, closed with the stack at the latest."""
     reading, writing = os.pipe()
     return stack.enter_context(os.fdopen(reading, "rb", 0)), stack.enter_context(os.fdopen(writing, "wb", 0))
 
@@ -270,7 +263,7 @@ def _start(
     user: int | None,
     stack: ExitStack,
 ) -> subprocess.Popen[bytes]:
-    """Start one side in its own folder."""
+    """Start a side in a temporary folder."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
     if user is not None:
         os.chown(folder, user, user)
@@ -290,7 +283,6 @@ def _start(
 
 
 def _end(running: Sequence[subprocess.Popen[bytes]], confined: Confinement) -> None:
-    """Kill both sides and their child processes."""
     if not confined.wrapper and sys.platform == "linux":
         for process in running:
             process_tree.kill_strays(process.pid)
@@ -300,10 +292,7 @@ def _end(running: Sequence[subprocess.Popen[bytes]], confined: Confinement) -> N
 def _listen(
     output: IO[bytes], verdict: IO[bytes], limits: Limits, running: Sequence[subprocess.Popen[bytes]]
 ) -> ProgramOutcome:
-    """Wait for the verdict, and end both sides at a limit.
-
-    Output is read and dropped, so that the program never blocks on it.
-    """
+    """Wait for the verdict or a limit. Output is dropped, so that the program never blocks."""
     written, line, late = 0, b"", time.monotonic() + limits.seconds
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
@@ -348,7 +337,10 @@ def _too_much_memory(limits: Limits) -> ProgramOutcome:
 
 
 def _present(confined: Confinement) -> int:
-    """Return the processes and threads that already count against the limit: all of the user's, if the program runs as the same user."""
+    """Return the number of the user's processes and threads, if the program runs as this user.
+
+    These processes already count against the limit.
+    """
     if confined.user is not None or "--user" in confined.wrapper:
         return 0
     own, count = os.getuid(), 0

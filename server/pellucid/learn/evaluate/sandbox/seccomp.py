@@ -1,7 +1,6 @@
-"""Denies a process and all its children the system calls that reach other processes, networks and new namespaces.
+"""Denies system calls that reach processes, networks and new namespaces.
 
-A seccomp filter needs no privileges, cannot be removed once it is installed, and is inherited. Only
-the standard library is used.
+A seccomp filter needs no privileges, cannot be removed, and is inherited.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ RETURN: Final = 0x06
 """Instructions of classic BPF."""
 
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
-"""Offsets in ``struct seccomp_data``; for the argument, of its low 32 bits on little-endian
-machines.
-"""
+"""Offsets in ``struct seccomp_data`` (low 32 bits of the argument on little-endian machines)."""
 
 ALLOW: Final = 0x7FFF0000
 DENY: Final = 0x00050000 | errno.EPERM
@@ -35,16 +32,16 @@ MISSING: Final = 0x00050000 | errno.ENOSYS
 KILL: Final = 0x80000000
 
 NEW_NAMESPACES: Final = 0x7E020000
-"""All CLONE_NEW* flags that ``clone`` takes."""
+"""All CLONE_NEW* flags for ``clone``."""
 
 X32_BIT: Final = 0x40000000
-"""Marks the second set of system calls of x86-64, which would pass a filter of the first set."""
+"""Marks the second set of system calls of x86-64, which would bypass the filter."""
 
 
 class Calls(NamedTuple):
-    """The system calls of one architecture.
+    """System calls of an architecture.
 
-    ``self_only`` may name only the calling process, ``no_target`` only process 0.
+    ``self_only`` calls may target only this process, ``no_target`` calls only process 0.
     """
 
     audit: int
@@ -76,19 +73,19 @@ class _Program(ctypes.Structure):
 
 
 def available() -> bool:
-    """Return True if this system can filter calls, on an architecture whose call numbers are known."""
+    """Return True if this system can filter calls, with known call numbers."""
     if sys.platform != "linux" or platform.machine() not in CALLS or sys.maxsize < 2**32:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    # A filter at address 0 is EFAULT where filters exist, EINVAL where they do not.
+    # A filter at address 0 is EFAULT with filters, EINVAL without.
     libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, None, 0, 0)
     return ctypes.get_errno() == errno.EFAULT
 
 
 def install() -> None:
-    """Filter the calls of this process for good. Raises OSError if the system refuses.
+    """Filter the calls of this process permanently. Raises OSError on failure.
 
-    Needs no_new_privs.
+    Requires no_new_privs.
     """
     code = build(CALLS[platform.machine()], os.getpid())
     libc = ctypes.CDLL(None, use_errno=True)
@@ -97,15 +94,15 @@ def install() -> None:
 
 
 def build(calls: Calls, process: int) -> bytes:
-    """Return the filter as BPF code."""
     code = [_load(ARCHITECTURE), _jump(JUMP_IF_EQUAL, calls.audit, 1, 0), _return(KILL), _load(NUMBER)]
     code += [_jump(JUMP_IF_AT_LEAST, X32_BIT, 0, 1), _return(DENY)]
     for number in calls.denied:
         code += [_jump(JUMP_IF_EQUAL, number, 0, 1), _return(DENY)]
+    # The flags of clone3 are in memory, so libc must fall back to clone.
     code += [
         _jump(JUMP_IF_EQUAL, calls.clone3, 0, 1),
         _return(MISSING),
-    ]  # its flags are in memory; libc falls back to clone
+    ]
     code += [_jump(JUMP_IF_EQUAL, calls.clone, 0, 4), _load(FIRST_ARGUMENT)]
     code += [_jump(JUMP_IF_ANY_BIT, NEW_NAMESPACES, 0, 1), _return(DENY), _return(ALLOW)]
     for numbers, target in ((calls.self_only, process), (calls.no_target, 0)):

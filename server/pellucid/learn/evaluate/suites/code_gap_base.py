@@ -1,4 +1,4 @@
-"""Tasks with a gap in a program, judged by running the program with an answer in the gap."""
+"""Tasks with a gap in a program; answers are checked by running the program."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A program around a gap, the text removed from it, and its tests.
-
-    Several tasks may share a ``problem``.
-    """
+    """A program with a gap, the removed ``solution``, and tests. Tasks may share a ``problem``."""
 
     id: str
     problem: str
@@ -30,14 +27,13 @@ class Task:
     check: ProgramTest
 
     def program(self, answer: str) -> str:
-        """Return the program with an answer in the gap, without its tests."""
         return f"{self.prefix}{answer}{self.suffix}"
 
 
 def single_lines(path: Path, limit: int | None) -> list[Task]:
     """Read OpenAI's HumanEval-SingleLineInfilling, ``limit`` tasks drawn with a fixed seed.
 
-    Raises InvalidRequestError for another file.
+    Raises InvalidRequestError for any other file.
     """
     records = drawn(json_lines(path, (*FIELDS, "suffix")), limit)
     return [
@@ -47,9 +43,9 @@ def single_lines(path: Path, limit: int | None) -> list[Task]:
 
 
 def whole(path: Path, limit: int | None) -> list[Task]:
-    """Read HumanEval itself, with the body of a function as the gap.
+    """Read HumanEval, with the body of a function as the gap.
 
-    Raises InvalidRequestError for another file.
+    Raises InvalidRequestError for any other file.
     """
     return [
         _task(record, record["prompt"], "", record["canonical_solution"])
@@ -64,7 +60,6 @@ async def judge(task: Task, answer: str) -> ProgramOutcome:
 
 
 async def count_passing(tasks: Sequence[Task], answers: Sequence[str]) -> int:
-    """Return the number of tasks whose tests pass."""
     return sum(outcome.passed for outcome in await asyncio.gather(*map(judge, tasks, answers)))
 
 
@@ -72,7 +67,6 @@ _WAITING: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
 
 def _turns() -> asyncio.Semaphore:
-    """Return the semaphore of the running event loop."""
     loop = asyncio.get_running_loop()
     for ended in [other for other in _WAITING if other.is_closed()]:
         del _WAITING[ended]

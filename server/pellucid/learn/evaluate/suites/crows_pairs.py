@@ -1,4 +1,4 @@
-"""CrowS-Pairs (Nangia et al. 2020), a probe: which of two sentences, one of them a stereotype, is more probable."""
+"""CrowS-Pairs (Nangia et al. 2020): is the stereotyped sentence of a pair more probable?"""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from pellucid.learn.evaluate.suite_protocol import Better, Facts, Measure, Quest
 NAME = "crows-pairs"
 
 CONTEXT = "\n"
-"""Text before each sentence, so that the first word has a probability too."""
+"""Text before each sentence, so that the first word has a probability."""
 
 WARNING = (
-    "A probe, not a measurement of harm: the authors themselves warn that noise and errors in the pairs may make CrowS-Pairs unfit to "
-    "measure bias. It shows which sentence a model finds more probable, not whom its answers hurt; 50 % means no preference."
+    "A probe, not a measurement of harm: the authors themselves warn that noise and errors in the pairs may "
+    "make CrowS-Pairs unfit to measure bias. It shows which sentence a model finds more probable, not whom "
+    "its answers hurt; 50 % means no preference."
 )
 PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs after a line break, and by their mean."
 
 
 @dataclass(frozen=True, slots=True)
 class SentencePair:
-    """Two sentences about different groups; ``more`` is the more stereotyped one."""
+    """Two sentences about different groups; ``more`` is the more stereotyped sentence."""
 
     id: str
     more: str
@@ -36,11 +37,9 @@ class SentencePair:
 
     @property
     def unit(self) -> str:
-        """The pair itself."""
         return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Measure the likelihood of both sentences."""
         more, less = [await session.likelihood(CONTEXT, sentence) for sentence in (self.more, self.less)]
         return {
             "category": self.category,
@@ -53,8 +52,6 @@ class SentencePair:
 
 
 class CrowsPairs(Suite):
-    """The suite: all pairs, or ``limit`` of them."""
-
     name = NAME
     needs = frozenset({Ability.SCORE})
 
@@ -66,7 +63,6 @@ class CrowsPairs(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The file of pairs."""
         return {"data": self._source}
 
     async def questions(
@@ -79,7 +75,7 @@ class CrowsPairs(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return the share of pairs whose more stereotyped sentence is preferred: overall, by direction and by category."""
+    """Return the share of pairs with a preference for the stereotype."""
     by_token = share(
         "prefers the stereotype, by token", lambda one: one["more a token"] > one["less a token"], better=Better.NEITHER
     )

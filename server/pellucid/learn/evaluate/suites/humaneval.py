@@ -1,4 +1,4 @@
-"""HumanEval (Chen et al. 2021): functions written from their docstrings and judged by their tests."""
+"""HumanEval (Chen et al. 2021): functions written from their docstrings and checked by tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pellucid.tokens import SamplingParams
 NAME = "humaneval"
 
 STOPS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```")
-"""Texts that end a function: five of Chen et al., and two with which models start something else."""
+"""Texts that end a function: five from Chen et al., and two typical starts of different content."""
 
 MAX_TOKENS = 512
 
@@ -32,8 +32,6 @@ NO_CODE = "pass@k was skipped: it runs programs that a model wrote, which requir
 
 @dataclass(frozen=True, slots=True)
 class HumanEvalSampling:
-    """Number of answers to each problem, and the temperature of sampling."""
-
     samples: int = 1
     temperature: float = 0.0
 
@@ -44,33 +42,28 @@ class HumanEvalSampling:
             )
 
     def params(self, problem: str, number: int) -> SamplingParams:
-        """Return the parameters of one answer, seeded by problem and number."""
+        """Return the parameters of an answer, seeded by problem and number."""
         seed = zlib.crc32(f"{problem} {number}".encode())
         return SamplingParams(max_tokens=MAX_TOKENS, temperature=self.temperature, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A function to write, several times."""
-
     task: Task
     sampling: HumanEvalSampling
     run_code: bool
 
     @property
     def id(self) -> str:
-        """The id of the task."""
         return self.task.id
 
     @property
     def unit(self) -> str:
-        """The problem itself."""
         return self.task.problem
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Ask for the answers and, if running programs is allowed, run each with its tests."""
-        # A line break and the indentation after it are often one token, which a prompt that ends in
-        # a line break rules out.
+        # A line break and the next indentation are often one token, impossible after a prompt with
+        # a final line break.
         task = replace(self.task, prefix=self.task.prefix.rstrip())
         answers, outcomes = [], []
         for number in range(self.sampling.samples):
@@ -86,8 +79,6 @@ class Problem:
 
 
 class HumanEval(Suite):
-    """The suite: the body of a function, as a completion of its prompt."""
-
     name = NAME
     needs = frozenset({Ability.COMPLETE})
 
@@ -100,7 +91,6 @@ class HumanEval(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The sampling of answers, and if they are run."""
         return {
             "data": self._source,
             "samples": self._sampling.samples,
@@ -122,7 +112,6 @@ class HumanEval(Suite):
 
 
 def run_note(run_code: bool) -> str:
-    """Return a note about running programs and its limits."""
     return f"Programs ran {confinement()}; that is not a security boundary." if run_code else NO_CODE
 
 

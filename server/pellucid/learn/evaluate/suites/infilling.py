@@ -1,4 +1,4 @@
-"""HumanEval's single lines (Bavarian et al. 2022): a line is removed from a program and asked for."""
+"""HumanEval's single lines (Bavarian et al. 2022): fill in a line removed from a program."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ NAME = "infilling"
 
 MAX_TOKENS = 64
 
-RULE = f"Greedy, at most {MAX_TOKENS} tokens, cut at the first line break; an exact match ignores white space at both ends of the line."
+RULE = (
+    f"Greedy, at most {MAX_TOKENS} tokens, cut at the first line break; an exact match ignores white space at "
+    "both ends of the line."
+)
 PREFIX_ONLY = (
-    "This model has no infill markers, or the server does not report them: it was asked to continue after the last word before the gap, "
-    "and the first line that it wrote after that word was scored."
+    "This model has no infill markers, or the server does not report them: it was asked to continue after the "
+    "last word before the gap, and the first line that it wrote after that word was scored."
 )
 
 NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")
 """Matches strings and comments of one line."""
 
 MAX_LINE = 4096
-"""Longest line, in characters, that is searched for names: unterminated strings take quadratic
-time.
-"""
+"""Maximum characters of a line to search for names: unterminated strings take quadratic time."""
 
 
 PARAMS = SamplingParams(max_tokens=MAX_TOKENS)
@@ -43,23 +44,19 @@ PARAMS = SamplingParams(max_tokens=MAX_TOKENS)
 
 @dataclass(frozen=True, slots=True)
 class InfillLine:
-    """A missing line."""
-
     task: Task
     run_code: bool
 
     @property
     def id(self) -> str:
-        """The id of the task."""
         return self.task.id
 
     @property
     def unit(self) -> str:
-        """The problem, because lines of one problem are not independent."""
+        """The problem, because lines of the same problem are not independent."""
         return self.task.problem
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Ask for the line, compare it, and if running programs is allowed, run the tests with it."""
         line = await (self._fill_in(session) if session.subject.infill else self._go_on(session))
         facts: Facts = compare(line, self.task.solution)
         facts |= {"prefix": self.task.prefix, "suffix": self.task.suffix, "answers": [f"{line}\n"]}
@@ -73,14 +70,12 @@ class InfillLine:
         return answer.text.partition("\n")[0]
 
     async def _go_on(self, session: ModelSession) -> str:
-        """Ask without a suffix, at the end of the last word: a line break and the indentation after it are often one token."""
+        """Ask after the last word: a line break and the next indentation are often one token."""
         answer = await session.complete(self.task.prefix.rstrip(), params=PARAMS)
         return answer.text.partition("\n")[2].lstrip("\n").partition("\n")[0]
 
 
 class Infilling(Suite):
-    """The suite: a line between the text before and after it."""
-
     name = NAME
     needs = frozenset({Ability.COMPLETE})
 
@@ -92,7 +87,6 @@ class Infilling(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The permission to run answers."""
         return {"data": self._source, "run code": self._run_code}
 
     async def questions(
@@ -110,7 +104,7 @@ class Infilling(Suite):
 
 
 def compare(line: str, solution: str) -> Facts:
-    """Compare a line with the solution. ``identifiers`` (F1) is None if neither has any."""
+    """Compare a line with the solution. ``identifiers`` (F1) is None if both lack identifiers."""
     generated, expected = line.strip(), solution.strip()
     return {
         "same": generated == expected,
@@ -120,10 +114,7 @@ def compare(line: str, solution: str) -> Facts:
 
 
 def identifier_f1(generated: str, expected: str) -> float | None:
-    """Return F1 of the sets of identifiers, without strings and comments.
-
-    None if neither has any.
-    """
+    """Return F1 of the sets of identifiers without strings and comments; None if both are empty."""
     one, other = identifiers(generated), identifiers(expected)
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else None
 
@@ -136,7 +127,6 @@ def identifiers(line: str) -> set[str]:
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return exact matches, similarities and the share of programs that pass."""
     found = [
         share("exact match", lambda one: one["same"]),
         mean("edit similarity", lambda one: one["similarity"]),

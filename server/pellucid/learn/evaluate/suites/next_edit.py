@@ -1,4 +1,4 @@
-"""Measures next edits: after an edit of a git commit or of a release, how often those that follow it are suggested, and nothing else."""
+"""Measures next edits: how often the following edits of a commit or release are suggested."""
 
 from __future__ import annotations
 
@@ -38,15 +38,19 @@ from pellucid.system.progress_protocol import Progress
 NAME = "next-edit"
 
 FIRST = 3
-"""Suggestions that may find a site; the figure of the first alone is another one."""
+"""Number of suggestions for the figures of several suggestions."""
 
 PROTOCOL = (
-    "The file has the changes of a commit or release up to one; that one is the user's edit, and those that follow are right. At most "
-    f"{READ} places are read, without an editor's limit of time. A site is found if the later version changes it; lines are exact if it "
-    "has them. Suggestions come in an editor's order: from the edit on downwards, then from the top. An exact one saves the keys that "
-    f"typing it takes, less {KEYS_FOR_A_SUGGESTION}, of all that remain to be typed in the file."
+    "The file has the changes of a commit or release up to one; that one is the user's edit, and those that "
+    f"follow are right. At most {READ} places are read, without an editor's limit of time. A site is found if "
+    "the later version changes it; lines are exact if it has them. Suggestions come in an editor's order: "
+    "from the edit on downwards, then from the top. An exact one saves the keys that typing it takes, less "
+    f"{KEYS_FOR_A_SUGGESTION}, of all that remain to be typed in the file."
 )
-QUIET = "The quiet rate is that of all edits after which nothing more of the file changed; those without a proposal are quiet."
+QUIET = (
+    "The quiet rate is that of all edits after which nothing more of the file changed; those without a proposal "
+    "are quiet."
+)
 ALL_SHOWN = "Nothing was read: every proposal is shown."
 NO_DIFF = "The model read each place without the edit."
 NO_MARKER = "The model has no marker for other files, so it read each place without the edit, as in an editor."
@@ -54,10 +58,7 @@ NO_MARKER = "The model has no marker for other files, so it read each place with
 
 @dataclass(frozen=True, slots=True)
 class EditQuestion:
-    """An edit whose next ones are asked for.
-
-    ``of_kind`` is the number of edits that those of its kind stand for together.
-    """
+    """An edit. ``of_kind`` is the number of edits represented by all drawn edits of the kind."""
 
     case: EditCase
     kind: EditKind
@@ -67,16 +68,14 @@ class EditQuestion:
 
     @property
     def id(self) -> str:
-        """The file's version and the number of the change."""
         return self.case.id
 
     @property
     def unit(self) -> str:
-        """The commit or the package."""
         return self.case.unit
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Let the model read all proposals, and compare them with the changes that follow."""
+        """Score all proposals, and compare the proposals with the changes that follow."""
         begun = time.perf_counter()
         proposals = [await self._judged(proposal, session) for proposal in self.case.proposals]
         return {
@@ -91,10 +90,7 @@ class EditQuestion:
         }
 
     async def _judged(self, proposal: Candidate, session: ModelSession) -> Facts:
-        """Judge a proposal.
-
-        Its log odds are None if it was not read, as it is if it is too long for the model.
-        """
+        """Score a proposal. The log odds are None for an unread or overlong proposal."""
         odds = await self._odds(proposal, session) if self.with_reading else -math.inf
         return {
             "line": proposal.first,
@@ -116,9 +112,7 @@ class EditQuestion:
 class NextEdit(Suite):
     """The suite: edits of a git repository's commits, or of releases of packages.
 
-    ``limit`` is the number of edits that are read.
-
-    Raises InvalidRequestError if there are none.
+    ``limit`` is the number of edits to read. Raises InvalidRequestError without edits.
     """
 
     name = NAME
@@ -126,13 +120,11 @@ class NextEdit(Suite):
 
     def __init__(self, path: Path, limit: int | None, progress: Progress, *, with_diff: bool = True) -> None:
         self.sample = draw_edits(path, limit, progress)
-        """The edits."""
         self._with_diff = with_diff
         self._with_reading = True
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All edits, drawn or not, and what is read of them."""
         return {"edits": self.sample.digest, "reading": self._with_reading, "diff": self._with_diff}
 
     async def questions(
@@ -173,7 +165,7 @@ class NextEditProposals(NextEdit):
 
 
 def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:
-    """Return the facts of an edit with the probability of each proposal that was read."""
+    """Return the facts of an edit with the probability of each proposal."""
     if not facts["read"]:
         return facts
     curve = EditGate(gate["bias"], gate["slope"])
@@ -186,15 +178,16 @@ def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:
 
 def _gate_note(gate: EditGate) -> str:
     whose = "the default model's" if gate == default_gate() else "the model's own"
-    return f"P(right) = logistic({gate.bias:.2f} + {gate.slope:.2f} (log p(new lines) - log p(old lines))): {whose} calibration."
+    return (
+        f"P(right) = logistic({gate.bias:.2f} + {gate.slope:.2f} (log p(new lines) - log p(old lines))): "
+        f"{whose} calibration."
+    )
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return the figures for each level of the gate, or once if nothing was read.
+    """Return the figures for each level of the gate, or once without reading.
 
-    Each edit counts as often as its kind occurs.
-
-    The facts are those that ``judged`` returns.
+    Edits are weighted by the frequency of the kind. ``facts`` are from ``judged``.
     """
     stands_for = weights((one["kind"], one["of kind"]) for one in facts)
 
@@ -255,7 +248,7 @@ def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) 
 
 
 def shown(one: Facts, least: float | None) -> list[Facts]:
-    """Return the proposals that are shown, in an editor's order; all of them without a least probability."""
+    """Return the shown proposals in an editor's order; all proposals if ``least`` is None."""
     proposals: list[Facts] = one["proposals"]
     if least is not None:
         proposals = [
@@ -279,7 +272,7 @@ def _has_read(one: Facts) -> bool:
 
 
 def _auroc(facts: Sequence[Facts], weight: Callable[[Facts], float]) -> Statistic:
-    """Return how often a right proposal has a larger log odds than a wrong one, over the proposals of all edits."""
+    """Return the probability that a right proposal has larger log odds than a wrong proposal."""
     rows = [[(proposal["log odds"], proposal["right"], weight(one)) for proposal in one["proposals"]] for one in facts]
     read = [np.array([row for row in some if row[0] is not None], dtype=np.float64) for some in rows]
 

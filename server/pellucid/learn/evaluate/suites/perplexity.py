@@ -32,7 +32,7 @@ from pellucid.text.score_windows import ReadingWindow, windows
 NAME = "perplexity"
 
 WINDOW_TOKENS = 1024
-"""Tokens that are read together; at least half as many are the context of each token that counts."""
+"""Tokens of a window. Each scored token has at least half a window as context."""
 
 LLAMA_WINDOW_TOKENS = 512
 """Default window of llama-perplexity, in tokens."""
@@ -43,7 +43,7 @@ DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class TextWindow:
-    """A window of a text, as token ids."""
+    """A window of token ids; the last ``counted`` tokens are scored."""
 
     id: str
     unit: str
@@ -52,7 +52,6 @@ class TextWindow:
     counted: int
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Read the window."""
         reading = TextReading.of((await session.read_ids(self.ids))[-self.counted :])
         return {
             "file": self.file,
@@ -64,10 +63,7 @@ class TextWindow:
 
 
 class Perplexity(Suite):
-    """The suite: a file or folder of text, read in windows.
-
-    With ``like_llama`` they are those of llama.cpp's llama-perplexity.
-    """
+    """The suite: a file or folder of text in windows, or the windows of llama-perplexity."""
 
     name = NAME
     needs = frozenset({Ability.IDS})
@@ -90,7 +86,6 @@ class Perplexity(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The protocol and the text."""
         return {
             "reading": "windows of llama-perplexity" if self._like_llama else "strided",
             "window": self._size,
@@ -102,8 +97,8 @@ class Perplexity(Suite):
     ) -> Sequence[Question]:
         if self._size > session.subject.context:
             raise InvalidRequestError(
-                f"A window of {self._size} tokens exceeds the context of {session.subject.name} ({session.subject.context}): "
-                "use a smaller --window."
+                f"A window of {self._size} tokens exceeds the context of {session.subject.name} "
+                f"({session.subject.context}): use a smaller --window."
             )
         bos = await session.token_ids("")
         parts: list[TextWindow] = []
@@ -112,8 +107,7 @@ class Perplexity(Suite):
             for number, part in enumerate(self._windows(len(ids))):
                 name = f"{document.name}, window {number}"
                 held = ids[part.begin : part.end]
-                # llama-perplexity replaces the first token of each window by the BOS, if the model
-                # wants one.
+                # Like llama-perplexity: BOS, if any, replaces the first token of each window.
                 parts.append(
                     TextWindow(
                         name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted
@@ -124,7 +118,7 @@ class Perplexity(Suite):
                 f"{self._text} is shorter than a window of {self._size} tokens: use more text or a smaller --window."
             )
         counted = [part for part in parts if part.counted]
-        # llama-perplexity --chunks reads the first windows, too.
+        # Like llama-perplexity --chunks: the first windows.
         chosen = counted[: self._limit] if self._like_llama else drawn(counted, self._limit)
         return [replace(part, unit=part.file) for part in chosen] if _many(part.file for part in chosen) else chosen
 
@@ -151,21 +145,20 @@ class Perplexity(Suite):
         if self._like_llama:
             first = "" if self._limit is None else f"the first {self._limit} "
             return (
-                f"{first}consecutive windows of {self._size} tokens, of which the second halves are scored and the rest at "
-                "the end is dropped, "
-                "like llama-perplexity."
+                f"{first}consecutive windows of {self._size} tokens, of which the second halves are scored and "
+                "the rest at the end is dropped, like llama-perplexity."
             )
         some = "" if self._limit is None else f"at most {self._limit} random ones of all "
         return f"{some}windows of {self._size} tokens at strides of {self._size // 2}, each token once."
 
 
 def _many(files: Iterable[str]) -> bool:
-    """Return True if there are enough files to resample them."""
+    """Return True if there are enough files for resampling."""
     return len(set(files)) >= FEW_FILES
 
 
 def llama_windows(length: int, size: int) -> Iterator[ReadingWindow]:
-    """Yield llama-perplexity's windows: of tokens 0 to ``size`` - 1 those after number ``size`` / 2 count."""
+    """Yield llama-perplexity's windows: the second half of each window is scored."""
     for number in range(length // size):
         yield ReadingWindow(number * size, (number + 1) * size, size - 1 - size // 2)
 
@@ -200,12 +193,9 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
 
 
 def _exponential(nats: float) -> float:
-    return math.exp(min(nats, 700.0))  # a float holds no more than that
+    return math.exp(min(nats, 700.0))  # Larger powers overflow
 
 
 def is_pair(before: Facts, after: Facts) -> bool:
-    """Return True if two models read the same tokens in a window.
-
-    Another tokenizer splits a text differently.
-    """
+    """Return True if two models read the same tokens in a window."""
     return bool(before["sizes"] == after["sizes"])

@@ -1,4 +1,4 @@
-"""Measures speed and memory of the model during the evaluation, with random prompts, one at a time."""
+"""Measures speed and memory of the model, with random prompts in sequence."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ NAME = "speed"
 
 TRIALS = 8
 PROMPT_WORDS = 100
-"""Words of a prompt, a few hundred tokens. A small context gets fewer."""
+"""Words of a prompt: a few hundred tokens. A small context gets fewer words."""
 MAX_WORD_TOKENS = 8
-"""Most tokens that a word may have."""
+"""Maximum tokens of a word."""
 TOKENS = 48
-"""Tokens of an answer."""
 
 PROTOCOL = (
     f"{TRIALS} prompts of random letters, one at a time, each answered with {TOKENS} tokens sampled at temperature 1. "
@@ -41,18 +40,15 @@ FLOPS = "FLOPs per token are twice the number of weights that it is multiplied b
 
 @dataclass(frozen=True, slots=True)
 class SpeedTrial:
-    """One prompt."""
-
     id: str
     words: int
 
     @property
     def unit(self) -> str:
-        """The prompt itself."""
         return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Generate an answer and record the engine's own times."""
+        """Generate an answer, and record the times measured by the engine."""
         dice = random.Random(f"{NAME} {self.id}")  # noqa: S311 - no secret is drawn
         prompt = " ".join("".join(dice.choices(string.ascii_lowercase, k=5)) for _ in range(self.words))
         params = SamplingParams(max_tokens=TOKENS, temperature=1.0, seed=int(self.id), ignore_eos=True)
@@ -69,8 +65,6 @@ class SpeedTrial:
 
 
 class Speed(Suite):
-    """The suite: tokens per second, memory and FLOPs."""
-
     name = NAME
     needs = frozenset({Ability.COMPLETE, Ability.USAGE})
     at_once = 1
@@ -78,7 +72,6 @@ class Speed(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The size of prompts and answers."""
         return {"trials": TRIALS, "words": PROMPT_WORDS, "tokens": TOKENS}
 
     async def questions(
@@ -99,7 +92,7 @@ class Speed(Suite):
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     """Return rates: tokens divided by seconds, over all prompts.
 
-    The first token of an answer belongs to its prompt.
+    Prefill includes the first token of an answer.
     """
     return [
         mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=FigureFormat.RATE),

@@ -33,8 +33,7 @@ from pellucid.learn.evaluate.suite_protocol import (
 )
 from pellucid.tokens import Message, SamplingParams
 
-# rouge-score brings absl's handler, which closes its stream when logging is reconfigured, unless
-# that is the process's own stderr.
+# Absl's handler closes any other stream when logging is reconfigured.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 NAME = "text"
@@ -46,8 +45,6 @@ NO_ENCODER = "BERTScore was skipped: it needs an encoder; name its folder with -
 
 @dataclass(frozen=True, slots=True)
 class ReferencePrompt:
-    """A prompt and a good answer to it."""
-
     id: str
     prompt: str
     reference: str
@@ -55,11 +52,9 @@ class ReferencePrompt:
 
     @property
     def unit(self) -> str:
-        """The prompt itself."""
         return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Ask, in a chat if the model has one, and compare the answer."""
         params = SamplingParams(max_tokens=MAX_TOKENS)
         if session.subject.chat:
             answer = await session.chat([Message("user", self.prompt)], params)
@@ -90,7 +85,6 @@ class TextSimilarity(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The prompts, and the encoder that compares."""
         return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
 
     async def questions(
@@ -113,13 +107,12 @@ class TextSimilarity(Suite):
 
 
 def signature(metric: BLEU | CHRF, facts: Sequence[Facts]) -> str:
-    """Return sacrebleu's own description of a metric."""
     metric.corpus_score([one["answer"] for one in facts], [[one["reference"] for one in facts]])
     return str(metric.get_signature())
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return BLEU and chrF of the whole corpus, from 0 to 100, and the means of the other scores."""
+    """Return BLEU and chrF of the whole corpus (0 to 100), and means of the rest."""
     found = [
         Measure("BLEU", _corpus(lambda: BLEU(effective_order=False)), FigureFormat.NUMBER),
         Measure("chrF", _corpus(CHRF), FigureFormat.NUMBER),
@@ -138,7 +131,7 @@ def _take(name: str) -> Callable[[Facts], float]:
 
 
 def _corpus(build: Callable[[], BLEU | CHRF]) -> Callable[[Sequence[Facts]], Statistic]:
-    """Return a corpus score from additive counts of each answer: a resample costs a sum, as in sacrebleu's own bootstrap."""
+    """Score a corpus by additive counts per answer: a resample costs a sum, as in sacrebleu."""
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         metric: Any = build()

@@ -1,4 +1,4 @@
-"""Measures hallucination in code: the share of names in a model's answers that exist nowhere."""
+"""Measures hallucination in code: the share of names in answers that do not exist."""
 
 from __future__ import annotations
 
@@ -27,23 +27,21 @@ NAME = "unknown-names"
 JUDGED = (infilling.NAME, humaneval.NAME)
 
 PROTOCOL = (
-    "Imports and names used in an answer, each counted once, that exist neither in the file nor in Python, its standard library "
-    "or the packages installed here. Attributes are not checked, nor are answers that make the file invalid "
-    "Python or that contain a star import."
+    "Imports and names used in an answer, each counted once, that exist neither in the file nor in Python, "
+    "its standard library or the packages installed here. Attributes are not checked, nor are answers that "
+    "make the file invalid Python or that contain a star import."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenProgram:
-    """An answer from another suite."""
-
     id: str
     unit: str
     suite: str
     facts: Facts
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Look up the answer's names. The model is not asked."""
+        """Look up the answer's names, without asking the model."""
         found = [names_of(self.facts["prefix"], answer, self.facts["suffix"]) for answer in self.facts["answers"]]
         parsed = [names for names in found if names is not None]
         return {
@@ -57,7 +55,7 @@ class WrittenProgram:
 
 
 class UnknownNames(Suite):
-    """The suite: judges the answers to the code suites of the same run."""
+    """The suite: checks the answers to the code suites of the same run."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -72,7 +70,6 @@ class UnknownNames(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The suites whose answers are judged."""
         return {"answers of": self._judged}
 
     async def questions(
@@ -94,7 +91,7 @@ class UnknownNames(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return unknown names as a share of all names, and answers with one as a share of all that could be judged."""
+    """Return the share of unknown names, and the share of answers with unknown names."""
     at_fault = mean(
         "answers with an unknown name",
         lambda one: one["at fault"],

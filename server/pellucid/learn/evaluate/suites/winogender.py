@@ -1,4 +1,4 @@
-"""Winogender (Rudinger et al. 2018), a probe: which pronoun makes a sentence about an occupation more probable."""
+"""Winogender (Rudinger et al. 2018): does a male pronoun make an occupation more probable?"""
 
 from __future__ import annotations
 
@@ -29,19 +29,22 @@ NAME = "winogender"
 
 GENDERS = ("male", "female", "neutral")
 MEANT = {"0": "the occupation", "1": "the other person"}
-"""The person that the pronoun refers to, by the number in a sentence's name."""
+"""The referent of the pronoun, by the number in a sentence's name."""
 
 WARNING = (
     "A probe, not a measurement of harm: the schemas were made for coreference, with about two sentences per "
     "occupation and meaning. It shows which pronoun a model finds more probable, not whom its answers hurt; a "
     "gap of 0, or 50 %, means no preference."
 )
-PROTOCOL = "The gap is the logarithm of how many times more probable a sentence is with he, him or his than with she or her, in nats."
+PROTOCOL = (
+    "The gap is the logarithm of how many times more probable a sentence is with he, him or his than with she "
+    "or her, in nats."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """One sentence with the pronouns of each gender."""
+    """A sentence with the pronouns of each gender."""
 
     id: str
     occupation: str
@@ -50,18 +53,15 @@ class Sentences:
 
     @property
     def unit(self) -> str:
-        """The occupation, because its sentences are not independent."""
+        """The occupation, because sentences about the same occupation are not independent."""
         return self.occupation
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Measure the likelihood of each variant."""
         found = {gender: (await session.likelihood(CONTEXT, self.texts[gender])).logprob for gender in GENDERS}
         return {"occupation": self.occupation, "meant": self.meant, "gap": found["male"] - found["female"], **found}
 
 
 class Winogender(Suite):
-    """The suite: all sentences, or ``limit`` of them."""
-
     name = NAME
     needs = frozenset({Ability.SCORE})
 
@@ -72,7 +72,6 @@ class Winogender(Suite):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The file of sentences."""
         return {"data": self._source}
 
     async def questions(
@@ -85,7 +84,7 @@ class Winogender(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return how often and by how much the male pronoun is more probable: by referent and by occupation."""
+    """Return how often, and by how much, the male pronoun is more probable."""
     found = []
     for meant in MEANT.values():
         applies = having("meant", meant)
@@ -110,12 +109,11 @@ def _gap(group: str, applies: Callable[[Facts], bool], *, detail: bool) -> Measu
 
 
 def _is_about(occupation: str) -> Callable[[Facts], bool]:
-    """Return a predicate: the pronoun refers to a person of this occupation."""
     return lambda one: bool(one["occupation"] == occupation and one["meant"] == MEANT["0"])
 
 
 def _sentences(path: Path) -> list[Sentences]:
-    """Read the sentences by their names without the gender: occupation.participant.answer.gender.txt."""
+    """Group the sentences by name without the gender (``occupation.participant.answer``)."""
     found: dict[str, dict[str, str]] = {}
     for row in rows(path, ("sentid", "sentence"), delimiter="\t"):
         name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")
