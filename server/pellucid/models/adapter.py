@@ -1,4 +1,4 @@
-"""Reads and checks an adapter's matrices, and makes the adapted variant of a model."""
+"""Adapter matrices, and the adapted variant of a model."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ _KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side
 
 
 def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
-    """Read the adapter's matrices for a decoder of this shape.
-
-    Raises AdapterError if they do not fit it.
-    """
+    """Read the adapter's matrices for a decoder of this shape. Raises AdapterError for a misfit."""
     try:
         with damage_explained(card.path / WEIGHTS):
             return _read_adapter(card, config)
@@ -58,16 +55,16 @@ def _read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
 
 
 def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel:
-    """Return the model that an adapter was made for, or the first one if it is none of them."""
+    """Return the model that an adapter was made for, else the first model."""
     bases = [model for model in models if model.base is None]
     return next((model for model in bases if _is_made_for(card, model)), bases[0])
 
 
 def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
-    """Return a model with an adapter, which shares the model's weights and is named ``model:adapter``.
+    """Return a model ``model:adapter`` that shares the weights of ``loaded``.
 
     Raises AdapterError if the adapter does not fit or was made for other weights, and
-    NotSupportedError for a model that cannot be adapted.
+    NotSupportedError for a model without adapter support.
     """
     if not isinstance(loaded.model, (Decoder, NativeDecoder)):
         raise NotSupportedError(f"{loaded.name} does not support adapters: use a model of the Llama family.")
@@ -97,14 +94,13 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
 
 
 def _is_made_for(card: AdapterCard, loaded: LoadedModel) -> bool:
-    """Return whether an adapter names this model by its path, its name on the hub or its served name."""
     return is_made_for(card, split_quant(loaded.name)[0])
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping
-            yield name, file.get_tensor(name).clone()  # a copy: training may replace the mapped file
+            yield name, file.get_tensor(name).clone()  # Copied, because training may replace the mapped file.
 
 
 def _low_rank(card: AdapterCard, module: str, sides: dict[str, Tensor], shape: tuple[int, int]) -> LowRank:

@@ -1,8 +1,8 @@
-"""Finds and reads the folders of LoRA adapters in the layout of the peft library.
+"""Folders of LoRA adapters in the layout of the peft library.
 
-Such a folder has adapter_config.json and adapter_model.safetensors. A pellucid.json may name the
-weights that the adapter was made for: {"base": name, "fingerprint": of the base's files, "name":
-its own}. Adapters that are served by name are in the store's folder of adapters.
+A folder has adapter_config.json and adapter_model.safetensors. An optional pellucid.json names the
+base weights: {"base": name, "fingerprint": hash of the base's files, "name": adapter name}. The
+store's folder of adapters holds the adapters that are served by name.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ _UNSUPPORTED = (
     "monteclora_config",
     "megatron_config",
 )
-"""Options of peft that change what an adapter computes and are not supported: none of them may be
-set.
-"""
+"""Unsupported peft options that change the result of an adapter: must be unset."""
 
 _LARGEST_RANK = 1 << 16
 _LARGEST_ALPHA = 1e6
@@ -56,9 +54,9 @@ _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 @dataclass(frozen=True, slots=True)
 class AdapterCard:
-    """The description of an adapter from its folder: ``base`` names the model that it was made for, ``fingerprint`` its weights.
+    """An adapter's description: ``base`` names the base model, ``fingerprint`` the weights.
 
-    The product of its matrices is multiplied by ``scale``. ``size`` is in bytes.
+    The product of the matrices is multiplied by ``scale``. ``size`` is in bytes.
     """
 
     name: str
@@ -72,21 +70,18 @@ class AdapterCard:
 
 
 def stored_adapters(store: Store) -> list[Path]:
-    """Return the folders of the adapters in the store."""
-    return sorted(
-        path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG)
-    )  # including broken links
+    """Return the folders of the adapters in the store, including broken links."""
+    return sorted(path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG))
 
 
 def is_stored(store: Store, name: str) -> bool:
-    """Return whether the store has an adapter of this name."""
     return re.fullmatch(ADAPTER_NAME, name) is not None and (store.adapters_path() / name / CONFIG).is_file()
 
 
 def adapter_folder(store: Store, name: str) -> Path:
     """Return the folder of an adapter in the store.
 
-    Raises NotFoundError, which lists the known names.
+    Raises NotFoundError with the known names.
     """
     folder = store.adapters_path() / name
     if not is_stored(store, name):
@@ -97,10 +92,10 @@ def adapter_folder(store: Store, name: str) -> Path:
 
 
 def local_adapter(store: Store, name_or_path: str) -> Path:
-    """Return the folder of an adapter that the user names: by its name in the store, or by its path.
+    """Return the folder of an adapter by name in the store, or by path.
 
-    A name without a slash is one of the store; a folder in the working directory is written
-    ``./name``.
+    A name without a slash is a name in the store; write ``./name`` for a folder in the working
+    directory.
     """
     if re.fullmatch(ADAPTER_NAME, name_or_path) is not None:
         if not is_stored(store, name_or_path) and (Path(name_or_path) / CONFIG).is_file():
@@ -109,9 +104,8 @@ def local_adapter(store: Store, name_or_path: str) -> Path:
                 f"to use the folder of this name in the working directory, write ./{name_or_path}."
             )
         return adapter_folder(store, name_or_path)
-    with suppress(
-        OSError, ValueError, RuntimeError
-    ):  # a name that is too long, contains NUL, or begins with an unknown user's ~
+    # A name may be too long, contain NUL, or begin with an unknown user's ~.
+    with suppress(OSError, ValueError, RuntimeError):
         path = Path(name_or_path).expanduser()
         if (path / CONFIG).is_file():
             return path.resolve()
@@ -119,14 +113,14 @@ def local_adapter(store: Store, name_or_path: str) -> Path:
 
 
 def is_made_for(card: AdapterCard, model: str) -> bool:
-    """Return whether an adapter names the model that is given by its path, its name on the hub or its served name."""
+    """Return whether an adapter names a model by path, hub name or served name."""
     return _last_part(card.base or "") == _last_part(model)
 
 
 def read_card(folder: Path, name: str | None = None) -> AdapterCard:
-    """Read the description of an adapter, whose name is that of its folder unless ``name`` is given.
+    """Read an adapter's description; the default name is the folder's name.
 
-    Raises AdapterError for an adapter that is damaged or of an unsupported kind.
+    Raises AdapterError for a damaged or unsupported adapter.
     """
     name = name or folder.name
     if re.fullmatch(ADAPTER_NAME, name) is None:
@@ -173,9 +167,9 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
 
 
 def _targets(path: Path, stated: object) -> tuple[str, ...]:
-    """Return the kinds of matrices that are changed: a list, or a pattern.
+    """Return the kinds of changed matrices: a list, or a pattern.
 
-    Raises ModelError for a list of anything but names.
+    Raises ModelError for a list with items other than names.
     """
     if not isinstance(stated, list):
         return (printable(str(stated)),)
@@ -193,7 +187,8 @@ def _check_kind(folder: Path, config: Json) -> None:
         )
     if config.get("bias", "none") != "none":
         raise AdapterError(
-            f"The adapter in {folder} has trained biases ({shown(config['bias'])}), which are not supported: train it without them."
+            f"The adapter in {folder} has trained biases ({shown(config['bias'])}), which are not supported: "
+            "train it without them."
         )
     unsupported = next((name for name in _UNSUPPORTED if config.get(name)), None)
     if unsupported is not None:

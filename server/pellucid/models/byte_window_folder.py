@@ -1,6 +1,6 @@
-"""Writes and reads the folders of byte window models: n-gram models and logistic regressions.
+"""Folders of byte window models: n-gram models and logistic regressions.
 
-Their config.json names the kind of model; the tables are in model.safetensors.
+config.json names the kind of model; model.safetensors holds the tables.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ _FIELDS = ("contexts", "begins", "bytes", "shares", "backoffs")
 
 
 def is_table_model(folder: Path) -> bool:
-    """Return whether a folder has a byte window model."""
     return read_json(folder / "config.json").get("model_type") in (NGRAM, LOGISTIC)
 
 
 def read_table_model(folder: Path, device: torch.device) -> NGramModel | LogisticModel:
-    """Read the model of a folder. Raises ModelError if it is damaged."""
+    """Read a byte window model. Raises ModelError if damaged."""
     path = folder / "model.safetensors"
     if not path.is_file():
         raise ModelError(f"{path} is missing or not a regular file: train the model again.")
@@ -59,7 +58,7 @@ def write_ngram(folder: Path, model: NGramModel) -> None:
 
 
 def write_logistic(folder: Path, model: LogisticModel) -> None:
-    """Write a logistic regression as :func:`write_ngram` writes an n-gram model."""
+    """Write a logistic regression, like :func:`write_ngram`."""
     weights = model.weights
     save_file(
         {"weight": weights.weight, "bias": weights.bias, "classes": weights.classes}, folder / "model.safetensors"

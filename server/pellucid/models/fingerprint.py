@@ -1,4 +1,4 @@
-"""Identifies a model's weights by their hash: an adapter is made for certain weights, and useless with others."""
+"""Hashes of model weights: an adapter is useless with any weights except the base weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _BLOCK = 1 << 20
 
 
 def fingerprint(files: Sequence[Path]) -> str:
-    """Return the SHA-256 of the concatenated contents of a model's files, in hexadecimal.
+    """Return the SHA-256 (hexadecimal) of the concatenated contents of a model's files.
 
-    They are read once; later calls compare only their sizes and times.
+    Each file is read once; later calls compare only sizes and times.
     """
     return _digest(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 

@@ -1,4 +1,4 @@
-"""Lists repositories of the Hugging Face hub, and downloads files, resuming interrupted downloads."""
+"""The Hugging Face hub: lists of files, and resumable downloads."""
 
 from __future__ import annotations
 
@@ -20,24 +20,21 @@ from pellucid.system.atomic_files import human
 from pellucid.system.progress_protocol import Progress
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-_ATTEMPTS = 5  # in a row without new bytes
+_ATTEMPTS = 5  # In a row, without new bytes.
 _LISTING_SECONDS = 60.0
 _LARGEST_LISTING = 64 << 20
 _LARGEST_FILE = 1 << 50
-_MAX_NAME = 200  # bytes; a suffix is appended, and file systems allow 255
+_MAX_NAME = 200  # In bytes; a suffix is appended, and file systems allow 255.
 _FILE = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")
 _COMMIT = re.compile(r"[0-9A-Za-z]{1,64}")
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError)
-"""The exceptions of a request, including its redirects: UnicodeError for an invalid host name."""
+"""The exceptions of a request with redirects: UnicodeError for an invalid host name."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-")
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository.
-
-    ``checksum`` is its SHA-256, or with ``kind`` git its SHA-1 in git.
-    """
+    """A file of a repository. ``checksum`` is a SHA-256, or for ``kind`` git a git SHA-1."""
 
     name: str
     size: int
@@ -56,11 +53,11 @@ class Listing:
 
 
 class UnreachableError(ModelError):
-    """A source cannot be reached. Another one may be."""
+    """An unreachable source; another source may be reachable."""
 
 
 class Hub:
-    """The hub at ``HF_ENDPOINT``. Requests are made with ``HF_TOKEN`` if it is set."""
+    """The hub at ``HF_ENDPOINT``, with ``HF_TOKEN`` if set."""
 
     def __init__(self) -> None:
         self.endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
@@ -91,9 +88,9 @@ class Hub:
             ) from None
 
     def _read_listing(self, response: httpx.Response) -> bytes:
-        """Read the body of a listing.
+        """Read the body of a listing. Raises ModelError if too large or slow.
 
-        Raises ModelError if it is too large or slow, which no timeout of the client bounds.
+        The client's timeout bounds neither.
         """
         body = bytearray()
         deadline = time.monotonic() + _LISTING_SECONDS
@@ -101,14 +98,15 @@ class Hub:
             body += block
             if len(body) > _LARGEST_LISTING or time.monotonic() > deadline:
                 raise ModelError(
-                    f"{self.endpoint} sends an endless list of files (stopped after {human(len(body))}): try again later."
+                    f"{self.endpoint} sends an endless list of files (stopped after {human(len(body))}): "
+                    "try again later."
                 )
         return bytes(body)
 
     def download(self, listing: Listing, file: RemoteFile, target: Path, progress: Progress) -> None:
-        """Download a file and give it its name once its checksum is right.
+        """Download a file, and rename the file to ``target`` after the checksum is verified.
 
-        Until then its bytes are in ``target.part``, where the next call resumes. Raises ModelError.
+        Until then, ``target.part`` has the data, and the next call resumes. Raises ModelError.
         """
         part = target.with_name(target.name + ".part")
         url = f"{self.endpoint}/{listing.repo}/resolve/{listing.commit}/{file.name}"
@@ -136,7 +134,7 @@ class Hub:
                     cause = "the connection was closed"
                 except httpx.TransportError as error:
                     cause = reason(error)
-                except _FAILURES as error:  # an invalid redirect, say: trying again does not help
+                except _FAILURES as error:  # Another try does not help, for example after an invalid redirect.
                     raise ModelError(
                         f"{file.name} cannot be downloaded from {self.endpoint} ({reason(error)})."
                     ) from None
@@ -145,7 +143,8 @@ class Hub:
                 if done < file.size and failures >= _ATTEMPTS:
                     progress_text = f"after {atomic_files.human(done)} of {atomic_files.human(file.size)}"
                     raise UnreachableError(
-                        f"The download of {file.name} was interrupted {progress_text} ({cause}): try again to resume it."
+                        f"The download of {file.name} was interrupted {progress_text} ({cause}): "
+                        "try again to resume it."
                     )
 
     def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
@@ -159,12 +158,11 @@ class Hub:
             if start > done:
                 raise ModelError(f"{self.endpoint} sent bytes of {file.name} that were not requested: try again.")
             with part.open("rb+") as out:
-                out.truncate(start)  # a server without ranges starts from the beginning
+                out.truncate(start)  # A server without ranges starts from the beginning.
                 out.seek(start)
                 progress.advance(start - done)
-                for block in (
-                    response.iter_raw()
-                ):  # no chunk size: bytes that it holds back would be lost when the connection breaks
+                # Without a chunk size: buffered bytes would be lost if the connection breaks.
+                for block in response.iter_raw():
                     if out.tell() + len(block) > file.size:
                         raise ModelError(
                             f"{self.endpoint} sent more than the {file.size} bytes of {file.name}: try again."
@@ -181,8 +179,8 @@ class Hub:
         status = response.status_code
         if status in (401, 403):
             raise ModelError(
-                f"{self.endpoint} denies access to {what} ({status}): it does not exist, or you must accept its licence on its page "
-                "and set HF_TOKEN to your token."
+                f"{self.endpoint} denies access to {what} ({status}): it does not exist, "
+                "or you must accept its licence on its page and set HF_TOKEN to your token."
             )
         if status == httpx.codes.NOT_FOUND:
             raise ModelError(f"{self.endpoint} has no {what}: check the name.")
@@ -204,7 +202,7 @@ def _files(siblings: Iterable[dict[str, Any]]) -> Iterable[RemoteFile]:
     for sibling in siblings:
         name, lfs = str(sibling["rfilename"]), sibling.get("lfs")
         if not _FILE.fullmatch(name) or len(name.encode()) > _MAX_NAME:
-            continue  # no model needs a file whose name is not valid on every system
+            continue  # No model needs a file with a name that is invalid on some systems.
         if lfs:
             yield RemoteFile(name, _size(lfs), str(lfs.get("sha256") or lfs["oid"]).removeprefix("sha256:"), "sha256")
         else:

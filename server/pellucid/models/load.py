@@ -1,7 +1,7 @@
-"""Loads a model from a catalog name, a repository of the hub, a folder or a GGUF file.
+"""Loading of a model from a catalog name, a hub repository, a folder or a GGUF file.
 
-Weights are packed once, into one file, in the form that the model computes with. Later starts read
-that file, and only the header of the source.
+Weights are packed once, into one file. Later starts read this file, and only the header of the
+source.
 """
 
 from __future__ import annotations
@@ -46,10 +46,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel(ServedModel):
-    """A served model together with the ``model`` that computes it.
+    """A served model with the ``model`` that computes.
 
-    ``prefixes`` is where the prefixes of its prompts can be saved, and ``files`` are those that its
-    weights come from.
+    ``prefixes`` is the file of saved prefixes; ``files`` are the sources of the weights.
     """
 
     model: Model
@@ -59,16 +58,15 @@ class LoadedModel(ServedModel):
 
 
 def facts_of(model: Model) -> ModelFacts:
-    """Return the facts of a model."""
     return ModelFacts(
         model.vocab_size, model.context, model.weight_bytes, model.description, str(model.cache_shape.device)
     )
 
 
 def stored_step_bytes(files: Sequence[Path]) -> int:
-    """Return the bytes that a step of a lean decoder reads of its weights' files, in the form in which these hold them.
+    """Return the weight bytes that a step of a lean decoder reads, as stored in the files.
 
-    Of an embedding that is not also the head a step reads one row, which is not counted.
+    An untied embedding is not counted: a step reads only a few rows.
     """
     source = _GGUFSource(files[0]) if len(files) == 1 else _FolderSource(files[0].parent)
     sizes = dict(source.sizes())
@@ -76,9 +74,9 @@ def stored_step_bytes(files: Sequence[Path]) -> int:
 
 
 def served_name(name_or_path: str) -> str:
-    """Return the name under which a model is served, with its own quant if it has one.
+    """Return the name of a served model, with the quant in the name if given.
 
-    Raises ModelError for a path to nothing.
+    Raises ModelError for a path that does not exist.
     """
     model, quant = split_quant(name_or_path)
     path = local_path(model)
@@ -87,10 +85,7 @@ def served_name(name_or_path: str) -> str:
 
 
 def split_quant(model: str) -> tuple[str, str | None]:
-    """Split ``name@int4`` into a model and its own quant.
-
-    The quant is None for a name without one, to which the settings apply.
-    """
+    """Split ``name@int4`` into name and quant; None if the name has no quant."""
     name, at, quant = model.rpartition("@")
     return (name, quant) if at and quant in weight_packing.QUANTS else (model, None)
 
@@ -98,12 +93,12 @@ def split_quant(model: str) -> tuple[str, str | None]:
 def load(
     name_or_path: str, *, device: str = "auto", quant: str = "auto", store: Store, progress: Progress
 ) -> LoadedModel:
-    """Load a model. It is downloaded and packed first if necessary.
+    """Load a model; download and pack the weights first if necessary.
 
-    ``device`` is auto, cpu, cuda or cuda:N. ``quant`` is auto, none, int8 or int4, unless the name
-    has its own (``name@int4``). Compiled kernels are kept in the store's folder. Raises
+    ``device`` is auto, cpu, cuda or cuda:N. ``quant`` is auto, none, int8 or int4; a quant in the
+    name (``name@int4``) takes precedence. Compiled kernels are kept in the store's folder. Raises
     NotFoundError for an unknown name, ConfigError for an unavailable device or quant, and
-    ModelError for the rest.
+    ModelError for all other failures.
     """
     calls.keep_in(store.kernels)
     target = find_device(device)
@@ -129,7 +124,7 @@ def load(
         model = _load_by_transformers(path, target, quant, progress)
     else:
         form = weight_packing.choose_scheme(quant, target, config)
-        require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # four bits each at least
+        require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # At least four bits each.
         packed = _Packed(store, stored_as, config, form, fetched=local is None).weights(source, progress)
         model = weight_packing.build(config, packed.tensors, form, target)
     tokenizer = source.tokenizer(model.vocab_size)
@@ -160,10 +155,8 @@ def load(
 class Checkpoint:
     """A stored model, for training.
 
-    ``config`` is None for one that is not of the lean decoder's families.
-
-    ``name`` is its name in the catalog or the hub, or its path; ``fingerprint`` identifies its
-    weights.
+    ``config`` is None outside the lean decoder's families. ``name`` is a catalog or hub name, or a
+    path; ``fingerprint`` identifies the weights.
     """
 
     name: str
@@ -174,20 +167,23 @@ class Checkpoint:
     _source: _GGUFSource | _FolderSource
 
     def tokenizer(self, vocab_size: int) -> Tokenizer:
-        """Read its tokenizer for a model with ``vocab_size`` logits."""
+        """Read the tokenizer for a model with ``vocab_size`` logits."""
         return self._source.tokenizer(vocab_size)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield its weights as floats, by Hugging Face's names without ``model.``; a tied head has no ``lm_head.weight``."""
+        """Yield the weights as floats, by Hugging Face name without ``model.``.
+
+        A tied head has no ``lm_head.weight``.
+        """
         for name, weight in self._source.weights(blocks=False):
             assert isinstance(weight, Tensor), "blocks were not requested"
             yield name, weight
 
 
 def open_checkpoint(name_or_path: str, *, store: Store, progress: Progress) -> Checkpoint:
-    """Open a stored model, downloading it first if necessary.
+    """Open a stored model; download the model first if necessary.
 
-    Raises NotFoundError for an unknown name, and ModelError for the rest.
+    Raises NotFoundError for an unknown name, and ModelError for all other failures.
     """
     local = local_path(name_or_path)
     path = local or store.pull(name_or_path, progress)
@@ -197,8 +193,6 @@ def open_checkpoint(name_or_path: str, *, store: Store, progress: Progress) -> C
 
 
 class _GGUFSource:
-    """A model in a GGUF file."""
-
     def __init__(self, path: Path) -> None:
         self.files: Sequence[Path] = (path,)
         self._file = GGUF(path)
@@ -213,13 +207,11 @@ class _GGUFSource:
         return gguf_decoder.read_weights(self._file, blocks=blocks)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the bytes of each weight as it is stored."""
+        """Yield the stored bytes of each weight."""
         return gguf_decoder.stored_sizes(self._file)
 
 
 class _FolderSource:
-    """A model in a folder."""
-
     def __init__(self, path: Path) -> None:
         self._path = path
 
@@ -237,14 +229,14 @@ class _FolderSource:
         return folder_decoder.read_weights(self._path)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the bytes of each weight as it is stored. Tensors are mapped, not read."""
+        """Yield the stored bytes of each weight. Tensors are mapped, not read."""
         return ((name, weight.nbytes) for name, weight in folder_decoder.read_weights(self._path))
 
 
 class _Packed:
     """The packed weights of one model in one form.
 
-    A downloaded model (``fetched``) is verified before it is packed.
+    A downloaded model (``fetched``) is verified before packing.
     """
 
     def __init__(self, store: Store, name: str, config: DecoderConfig, scheme: str, *, fetched: bool) -> None:
@@ -255,7 +247,7 @@ class _Packed:
         self._fetched = fetched
 
     def weights(self, source: _GGUFSource | _FolderSource, progress: Progress) -> PackedWeights:
-        """Read the weights from their file, which is written first if it is missing or damaged.
+        """Read the weights; first write the file if missing or damaged.
 
         Raises ModelError if the source is damaged or the packed weights cannot be written.
         """
@@ -265,7 +257,7 @@ class _Packed:
             return self._read(path, made_of)
         with self._store.packing(self._name, progress):
             try:
-                return self._read(path, made_of)  # another process may have packed it in the meantime
+                return self._read(path, made_of)  # Another process may have packed the model in the meantime.
             except FileNotFoundError:
                 pass
             except DamagedFileError as error:
@@ -287,7 +279,7 @@ class _Packed:
 
     def _write(self, path: Path, made_of: str, source: _GGUFSource | _FolderSource, progress: Progress) -> None:
         if self._fetched:
-            self._store.verify(self._name, progress)  # damaged weights would be packed as if they were right
+            self._store.verify(self._name, progress)  # Packing would hide damage.
         part = path.with_name(path.name + ".part")
         progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
         packed = weight_packing.pack(
@@ -296,7 +288,7 @@ class _Packed:
         atomic_files.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
         with atomic_files.errors_explained(path.parent):
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
-                stale.unlink()  # of an older version of the source or of the form
+                stale.unlink()  # Of an older version of the source or of the form.
             try:
                 write_packed(part, packed, made_of)
                 atomic_files.publish(part, path)
@@ -311,32 +303,32 @@ def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Itera
 
 
 def _float_bytes(config: DecoderConfig) -> int:
-    """Estimate the size of the matrices in float32, in bytes."""
+    """Estimate the bytes of the matrices in float32."""
     return 4 * (config.body_parameters + config.head_parameters)
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
-    """Return a hash of the state of the source and of the packed form, by the names, sizes and times of the files."""
+    """Return a hash of the scheme version, and of the names, sizes and times of the files."""
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr((weight_packing.SCHEME_VERSION, states)).encode()).hexdigest()[:16]
 
 
 def _catalog_checksum(files: Sequence[Path], entry: CatalogEntry | None) -> str | None:
-    """Return the SHA-256 by which a built-in calibration may be found; None if the file cannot be one of the catalog's.
+    """Return the SHA-256 for built-in calibrations; None outside the catalog.
 
-    A file that is not from the catalog is read for it if its size is that of one that is.
+    A local file is hashed only if the size equals the size of a catalog file.
     """
     if entry is not None:
-        return entry.sha256  # verified when it was downloaded
+        return entry.sha256  # Verified at the download.
     if len(files) == 1 and files[0].stat().st_size in {known.size for known in catalog().values()}:
         return fingerprint(files)
     return None
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device that auto, cpu, cuda or cuda:N means here.
+    """Return the device for auto, cpu, cuda or cuda:N.
 
-    Raises ConfigError for one that is not available.
+    Raises ConfigError if the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -358,7 +350,7 @@ def _refuse_quant(quant: str, path: Path) -> None:
 
 
 def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:
-    from pellucid.engine.decoders.hf_model import HFModel  # transformers takes seconds to import
+    from pellucid.engine.decoders.hf_model import HFModel  # Importing transformers takes seconds.
 
     _refuse_quant(quant, path)
     progress.start(f"loading {path.name}", None)
@@ -368,13 +360,13 @@ def _load_by_transformers(path: Path, device: torch.device, quant: str, progress
             return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
     except PellucidError:
         raise
-    except Exception as error:  # the library's classes may raise anything for a bad configuration
+    except Exception as error:  # For a bad configuration, the library may raise any exception.
         raise damaged(path, error) from error
 
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Keep the transformers library from drawing its own progress bars."""
+    """Disable the progress bars of the transformers library."""
     from transformers.utils import logging
 
     drawn = logging.is_progress_bar_enabled()

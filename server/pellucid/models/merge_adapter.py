@@ -1,4 +1,4 @@
-"""Writes a model as an ordinary folder of weights: as it is, or with the changes of an adapter merged into it."""
+"""Export of a model as a folder of weights, optionally with an adapter merged."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from pellucid.system import atomic_files
 from pellucid.system.progress_protocol import Progress
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-"""The dtypes that merged weights may have."""
+"""Possible dtypes of merged weights."""
 
 _SHARD_BYTES = 2 * 2**30
-"""The most bytes of a file, unless a single tensor is larger."""
+"""Maximum bytes per file, except for a single larger tensor."""
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.gguf")
 
 
 def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progress: Progress) -> None:
-    """Write the base with its adapter into a new folder, in Hugging Face's layout.
+    """Write the base with the adapter into a new folder, in Hugging Face's layout.
 
     Raises AdapterError for an adapter that does not fit, and the errors of ``export``.
     """
@@ -54,10 +54,10 @@ def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progres
 
 
 def export(base: Checkpoint, folder: Path, dtype: str, progress: Progress) -> None:
-    """Write a model into a new folder, in Hugging Face's layout, for engines that read no other.
+    """Write a model into a new folder, in Hugging Face's layout, for other engines.
 
     Raises ConfigError if the folder exists or the dtype is unknown, NotSupportedError for a model
-    of another family, and ModelError if the folder cannot be written.
+    of another family, and ModelError if writing fails.
     """
     _write(base, _check(base, folder, dtype), {}, folder, dtype, f"writing {base.name}", progress)
 
@@ -83,7 +83,7 @@ def _write(
 ) -> None:
     part = folder.with_name(f"{folder.name}.part")
     with atomic_files.errors_explained(folder.parent):
-        shutil.rmtree(part, ignore_errors=True)  # left by an interrupted run
+        shutil.rmtree(part, ignore_errors=True)  # From an interrupted run.
         part.mkdir(parents=True)
         progress.start(label, 2 * (config.body_parameters + config.head_parameters))
         try:
@@ -92,13 +92,13 @@ def _write(
                 _write_config(part, GGUF(base.path), config, names, dtype)
             else:
                 _copy_rest(base.path, part, dtype)
-            part.rename(folder)  # so that the folder is complete or does not exist
+            part.rename(folder)  # The folder is complete or does not exist.
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def _changed(base: Checkpoint, changes: Mapping[str, LowRank], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Yield all weights by Hugging Face's names, with the changes of an adapter."""
+    """Yield all weights by Hugging Face name, with the adapter's changes."""
     for name, weight in base.weights():
         change = changes.get(name.removesuffix(".weight"))
         changed = weight if change is None else weight.float() + change.product
@@ -106,7 +106,7 @@ def _changed(base: Checkpoint, changes: Mapping[str, LowRank], dtype: torch.dtyp
 
 
 def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress: Progress) -> set[str]:
-    """Write the tensors in files of bounded size, and return the tensors' names."""
+    """Write the tensors in files of bounded size; return the tensor names."""
     shards: list[list[str]] = []
     held: dict[str, Tensor] = {}
     total = 0
@@ -136,7 +136,7 @@ def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress
 
 
 def _copy_rest(source: Path, folder: Path, dtype: str) -> None:
-    """Copy everything else in a model's folder: configuration, tokenizer, licence."""
+    """Copy all other files of a model's folder: configuration, tokenizer, licence."""
     for path in source.iterdir():
         if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
             shutil.copyfile(path, folder / path.name)
@@ -146,7 +146,7 @@ def _copy_rest(source: Path, folder: Path, dtype: str) -> None:
 
 
 def _write_config(folder: Path, file: GGUF, config: DecoderConfig, names: set[str], dtype: str) -> None:
-    """Write the tokenizer and configuration of a GGUF file in Hugging Face's layout."""
+    """Write tokenizer and configuration of a GGUF file in Hugging Face's layout."""
     gguf_tokenizer.save_tokenizer(file, folder)
     normed = "model.layers.0.self_attn.q_norm.weight" in names
     biased = "model.layers.0.self_attn.q_proj.bias" in names

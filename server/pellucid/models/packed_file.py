@@ -1,8 +1,7 @@
-"""Writes packed weights to a safetensors file, and verifies them while they are read into memory.
+"""Packed weights in a safetensors file, verified while reading.
 
-The checksum in the metadata finds accidental damage: a bad disk, a broken copy, another program
-that wrote to the file. It does not stop an attacker who can write to the cache, because the
-attacker can store a matching checksum too.
+The checksum in the metadata detects accidental damage: a bad disk, a broken copy, a stray write. An
+attacker with write access to the cache could also store a matching checksum.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from pellucid.errors import ModelError
 from pellucid.models.tensor_file import UNREADABLE, TensorFile
 from pellucid.system.large_pages import large_pages
 
-ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
+ALIGNMENT = 64  # Bytes of a cache line, and of the widest vector.
 
 
 class DamagedFileError(Exception):
-    """A packed file is damaged and must not be used. The message is the reason."""
+    """A damaged packed file, which must not be used. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,9 @@ class PackedWeights:
 
 
 def write_packed(path: Path, tensors: Mapping[str, Tensor], made_of: str) -> None:
-    """Write packed tensors with their checksum.
+    """Write packed tensors with a checksum.
 
-    ``made_of`` identifies the model and the form of its weights.
+    ``made_of`` identifies the model and the form of the weights.
     """
     specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     checksum = _combined(specs, {name: _crc32(tensor.contiguous()) for name, tensor in tensors.items()})
@@ -50,13 +49,11 @@ def write_packed(path: Path, tensors: Mapping[str, Tensor], made_of: str) -> Non
 
 
 def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], None]) -> PackedWeights:
-    """Read and verify packed tensors.
+    """Read and verify packed tensors into large pages, aligned to 64 bytes.
 
-    They follow one another in large pages, each at a multiple of 64 bytes.
-
-    ``check`` raises ModelError for names, dtypes and shapes that do not fit the model; it is called
-    before the data is read. Raises FileNotFoundError if there is no file, and DamagedFileError if
-    it is damaged, cut short, made of another model or unreadable.
+    ``check`` raises ModelError for names, dtypes and shapes that do not fit the model, before the
+    data is read. Raises FileNotFoundError for a missing file, and DamagedFileError for a file that
+    is damaged, truncated, unreadable or made of another model.
     """
     try:
         file = TensorFile(path)
@@ -74,10 +71,7 @@ def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], 
 
 
 def _read(file: TensorFile) -> PackedWeights:
-    """Read all tensors of a file.
-
-    A second thread computes the checksum of each while the next one is read.
-    """
+    """Read all tensors; a second thread computes checksums during the next read."""
     memory = large_pages(sum(_whole(file.size(name)) for name in file.specs))
     tensors: dict[str, Tensor] = {}
     sums: dict[str, Future[int]] = {}
@@ -96,7 +90,7 @@ def _crc32(tensor: Tensor) -> int:
 
 
 def _combined(specs: Mapping[str, Spec], sums: Mapping[str, int]) -> str:
-    """Return one checksum over the names, dtypes, shapes and contents of all tensors."""
+    """Return a checksum of the names, dtypes, shapes and contents of all tensors."""
     parts = sorted((name, str(dtype), list(shape), sums[name]) for name, (dtype, shape) in specs.items())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

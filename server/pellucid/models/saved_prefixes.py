@@ -1,7 +1,6 @@
-"""Saves prefixes of prompts to disk when a server exits, so that the next start need not compute them again.
+"""Prompt prefixes saved to disk at exit, so the next start need not compute them again.
 
-The file contains users' text as token ids, with the keys and values of a model; only its owner may
-read it.
+The file contains users' text as token ids, with keys and values; only the owner may read the file.
 """
 
 from __future__ import annotations
@@ -30,16 +29,17 @@ from pellucid.models.tensor_file import UNREADABLE, TensorFile
 from pellucid.system import atomic_files
 from pellucid.system.large_pages import large_pages
 
-VERSION = 3  # of the file, and of how the decoders compute keys and values: files of another version are not used
+VERSION = 3  # Version of the file and of the computation of keys and values.
 
 logger = logging.getLogger(__name__)
 
 
 class PrefixFile:
-    """The saved prefixes of one model in one form; see :class:`pellucid.engine.parked_prefixes.SavedPrefixes`.
+    """The saved prefixes of one model in one form.
 
-    ``key`` identifies what computed them; a file with another key is not used. ``source`` is a file
-    of the model: nothing is saved once it is gone.
+    Implements :class:`pellucid.engine.parked_prefixes.SavedPrefixes`. ``key`` identifies weights
+    and software; a file with another key is not used. ``source`` is a file of the model: nothing is
+    saved after the model was removed.
     """
 
     def __init__(self, path: Path, key: str, shape: CacheShape, source: Path) -> None:
@@ -49,21 +49,19 @@ class PrefixFile:
         self._source = source
 
     def of_variant(self, name: str, made_of: str, source: Path) -> PrefixFile:
-        """Return the file for an adapted model. ``made_of`` identifies the state of the adapter."""
+        """Return the file for an adapted model. ``made_of`` identifies the adapter's state."""
         path = self.path.with_name(f"{self.path.stem}+{name}{self.path.suffix}")
         key = hashlib.sha256(repr((self._key, made_of)).encode()).hexdigest()
         return PrefixFile(path, key, self._shape, source)
 
     def read(self) -> list[KVSnapshot]:
-        """Read the saved prefixes, the most recently used first.
+        """Read the saved prefixes, most recently used first; contents are read at first use.
 
-        Their contents are read and verified when they are first needed.
-
-        A file that is damaged or was made by another model, kernel or version is deleted.
+        A damaged file, or a file of another model, kernel or version, is deleted.
         """
         for part in self.path.parent.glob(f"{self.path.name}.*.part"):
-            with suppress(OSError):  # a read-only disk
-                part.unlink()  # left by a process that was killed
+            with suppress(OSError):  # A read-only disk.
+                part.unlink()  # From a killed process.
         try:
             return self._open()
         except FileNotFoundError:
@@ -74,11 +72,8 @@ class PrefixFile:
             return []
 
     def write(self, prefixes: Sequence[KVSnapshot]) -> None:
-        """Replace the file by these prefixes, the most recently used first.
-
-        A disk error is only logged.
-        """
-        exists = self._source.exists()  # if the model has been removed, its prefixes must not reappear
+        """Replace the file by prefixes, most recently used first. Disk errors are only logged."""
+        exists = self._source.exists()  # Prefixes of a removed model must not reappear.
         given, prefixes = len(prefixes), [prefix for prefix in prefixes if exists and prefix.ensure_loaded()]
         if exists and len(prefixes) < given:
             logger.warning(
@@ -104,14 +99,13 @@ class PrefixFile:
                 self._part(sum(tensor.nbytes for tensor in tensors.values())) as part,
             ):
                 save_file(tensors, part, metadata)
-                # Not synced, or exiting would wait for the disk. The checksums find what a power
-                # cut damages.
+                # Without sync, which would delay the exit. Checksums detect the damage of a power
+                # cut.
                 part.replace(self.path)
         except ModelError as error:
             logger.warning("The prefix cache was not saved: %s", error)
 
     def delete(self) -> None:
-        """Delete the file, if there is one."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
@@ -133,10 +127,7 @@ class PrefixFile:
         return [_lazy_snapshot(file, *saved) for saved in zip(names, parts, salts, checksums, strict=True)]
 
     def _tokens(self, dtype: torch.dtype, size: tuple[int, ...]) -> int:
-        """Return the number of tokens of a content.
-
-        Raises ValueError if its shape does not fit the cache.
-        """
+        """Return the number of tokens. Raises ValueError if the shape does not fit the cache."""
         shape = self._shape
         layers, heads, tokens, dim = size
         if (layers, heads, dim, dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, shape.dtype):
@@ -145,12 +136,12 @@ class PrefixFile:
 
     @contextmanager
     def _part(self, size: int) -> Iterator[Path]:
-        """Create a temporary file for ``size`` bytes next to the real one, deleted at the end unless it was renamed."""
+        """Create a private temporary file for ``size`` bytes, deleted at the end unless renamed."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.require_space(self.path.parent, size)
         part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # private before anything is written
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # Private before the first write.
         try:
             yield part
         finally:
@@ -158,7 +149,7 @@ class PrefixFile:
 
 
 def prefix_key(source: str, form: str, shape: CacheShape) -> str:
-    """Return a hash of all that determines keys and values to the bit: the weights and their form, the cache's shape, the software."""
+    """Return a hash of all inputs for keys and values: weights, form, shape and software."""
     device = shape.device
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     made_by = (torch.__version__, version("transformers"), processor, calls.build())
@@ -174,7 +165,7 @@ def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, cache_salt: str, expec
 
 
 def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:
-    """Read a saved content into memory; return None if it is damaged or can no longer be read."""
+    """Read saved content into memory; return None if damaged or unreadable."""
     try:
         content = file.read(name, large_pages(file.size(name)))
     except OSError:
@@ -183,6 +174,6 @@ def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:
 
 
 def _checksum(ids: Tensor, specs: Mapping[str, Spec], salts: Sequence[str], checksums: Sequence[int]) -> str:
-    """Return a checksum over the token ids and all metadata, but not over the contents."""
+    """Return a checksum of the token ids and all metadata, without the contents."""
     shapes = sorted((name, str(dtype), list(shape)) for name, (dtype, shape) in specs.items())
     return hashlib.sha256(json.dumps([shapes, salts, checksums]).encode() + ids.numpy().tobytes()).hexdigest()

@@ -1,7 +1,4 @@
-"""A model as the layers above the engine know it, wherever its weights are: its tokenizer, its infill format and its facts.
-
-Importing this file is cheap: it needs no torch.
-"""
+"""A model as seen by the layers above the engine. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The facts of the model that computes: the number of its logits, the most tokens that it was made for, and its size in bytes.
+    """The facts of a model: number of logits, maximum number of tokens, size in bytes.
 
-    ``description`` says how it is computed, for people. ``device`` is the device of this process
-    that computes it, as torch names it ("cuda:0", say); "cpu" if none does.
+    ``description`` says how the model is computed, for people. ``device`` is torch's name of this
+    process's device ("cuda:0"), or "cpu" if no device here is used.
     """
 
     vocab_size: int
@@ -31,20 +28,18 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class EngineAdapter:
-    """An adapter that engines elsewhere have, and of which only the name is known here."""
+    """An adapter of a remote engine; only the name is known here."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model with its tokenizer.
+    """A model with a tokenizer.
 
-    ``infill`` is None if the model has no infill markers; ``path`` is its file or folder.
-
-    ``next_edit`` is the form in which it was trained to propose next edits, if it was.
-    ``calibration`` is the file of its calibration. An adapted model has the name of its ``base``,
-    and its ``adapter``.
+    ``infill`` is None without infill markers; ``path`` is the model's file or folder. ``next_edit``
+    is the form of a next-edit model. An adapted model has the name of the ``base``, and the
+    ``adapter``.
     """
 
     name: str

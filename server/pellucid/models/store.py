@@ -1,7 +1,7 @@
-"""Stores the models on this machine: downloads, lists, verifies and removes them, each in its own folder with a manifest.
+"""The models on this machine: each model has a folder with a manifest.
 
-A model exists once its manifest does, which is written last. One process at a time works on a
-model; others wait for it.
+A model exists after the manifest is written, last. Only one process at a time works on a model;
+other processes wait.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pellucid.system.progress_protocol import Progress
 _CALIBRATIONS = ("calibrations", f"calibrations/{EDITS}")
 _MANIFEST = "manifest.json"
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
-_MAX_NAME = 200  # bytes: folders and locks are named after it
+_MAX_NAME = 200  # In bytes: part of the names of folders and locks.
 _LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|.*\.gguf|[A-Za-z]:[/\\].*")
 _FOLDER_FILES = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.(json|model)|tokenizer_config\.json|added_tokens\.json"
@@ -41,7 +41,7 @@ _FOLDER_FILES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a downloaded model; ``kind`` as in :func:`pellucid.system.atomic_files.checksum`."""
+    """A downloaded file; for ``kind`` see :func:`pellucid.system.atomic_files.checksum`."""
 
     name: str
     size: int
@@ -51,7 +51,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The files of a downloaded model and their source.
+    """The files of a downloaded model, and the source.
 
     ``model`` is the file to load, or "." for the whole folder.
     """
@@ -65,10 +65,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """One model as ``pellucid models`` shows it: in the catalog (``entry``), on this machine (``manifest``), or both.
+    """A model in ``pellucid models``: in the catalog, on this machine (``manifest``), or both.
 
-    ``path`` is the file or folder to load. Sizes are in bytes: ``size`` of the download (None: not
-    known yet), ``packed`` of the packed weights, ``prefixes`` of the saved prefixes of prompts.
+    ``path`` is the file or folder to load. In bytes: ``size`` of the download (None: not yet
+    known), ``packed`` of the packed weights, and ``prefixes`` of the saved prefixes.
     """
 
     name: str
@@ -81,25 +81,23 @@ class ModelRecord:
 
     @property
     def installed(self) -> bool:
-        """True if the model is complete on this machine."""
         return self.manifest is not None
 
     @property
     def licence(self) -> str:
-        """Name of the licence, "unknown" if none is stated."""
         if self.entry is not None:
             return self.entry.licence
         return self.manifest.licence if self.manifest is not None else "unknown"
 
 
 class Store:
-    """The models under one folder, which is created when something is first stored."""
+    """The models under one folder, which is created at the first write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def list(self) -> list[ModelRecord]:
-        """List every model of the catalog and every other one on this machine."""
+        """List all models of the catalog and on this machine."""
         installed = {manifest.name for manifest in self._manifests()}
         names = [*catalog(), *sorted(installed - set(catalog()))]
         return [self._record(name) for name in names]
@@ -116,9 +114,7 @@ class Store:
         return record
 
     def find(self, name: str) -> Path | None:
-        """Return the file or folder of a model on this machine, None if it is not here.
-
-        Never uses the network.
+        """Return the file or folder of a model on this machine, if any. Never uses the network.
 
         Raises NotFoundError for a name that is neither in the catalog nor ``org/name[@revision]``.
         """
@@ -126,16 +122,17 @@ class Store:
         return self._record(name).path
 
     def pull(self, name: str, progress: Progress) -> Path:
-        """Return the file or folder of a model, downloading it if necessary: a catalog name, or ``org/name[@revision]`` of the hub.
+        """Return the file or folder of a model; download the model if necessary.
 
-        Raises NotFoundError for a name that is neither, and ModelError if every source fails.
+        Raises NotFoundError for a name that is neither in the catalog nor ``org/name[@revision]``,
+        and ModelError if every source fails.
         """
         path = self.find(name)
         if path is not None:
             return path
         entry = catalog().get(name)
         with self._lock(name, progress):
-            path = self.find(name)  # the process that held the lock may have downloaded it
+            path = self.find(name)  # Another process may have downloaded the model.
             if path is not None:
                 return path
             folder = self._folder(name)
@@ -150,10 +147,7 @@ class Store:
             return folder / manifest.model
 
     def verify(self, name: str, progress: Progress) -> None:
-        """Verify the checksums of all files of a model.
-
-        Raises ModelError if one differs from the download.
-        """
+        """Verify the checksums of a model's files. Raises ModelError for any difference."""
         record = self.show(name)
         if record.manifest is None:
             raise NotFoundError(f"{name} is not on this machine: download it with `pellucid models pull {name}`.")
@@ -169,13 +163,10 @@ class Store:
                 )
 
     def remove(self, name: str, progress: Progress) -> int:
-        """Delete a model, the rest of an interrupted download, and all files made from it.
+        """Delete a model, partial downloads, and all derived files; return the freed bytes.
 
-        Return the number of bytes freed.
-
-        Of a local file or folder only its packed weights, saved prefixes and calibration are
-        deleted. Raises NotFoundError if there is nothing of it on this machine, or the name is
-        unknown.
+        For a local path, only derived files are deleted: packed weights, saved prefixes and
+        calibration. Raises NotFoundError for an unknown name, or if there is nothing to delete.
         """
         path = local_path(name)
         if path is None:
@@ -188,7 +179,7 @@ class Store:
             folder, derived = self._folder(name), self._derived_files(name)
             files = [*derived, *(path for path in folder.rglob("*") if path.is_file())]
             freed = sum(path.stat().st_size for path in files)
-            (folder / _MANIFEST).unlink(missing_ok=True)  # first, so that a half-removed model does not exist
+            (folder / _MANIFEST).unlink(missing_ok=True)  # First, so a half-removed model does not exist.
             for path in derived:
                 path.unlink()
             if folder.is_dir():
@@ -197,36 +188,32 @@ class Store:
 
     @property
     def kernels(self) -> Path:
-        """Folder of the compiled kernels."""
         return self.root / "kernels"
 
     def adapters_path(self, name: str = "") -> Path:
-        """Return the folder of an adapter, or that of all adapters."""
+        """Return the folder of an adapter, or of all adapters."""
         return self.root / "adapters" / name
 
     def made_with_adapter(self, name: str) -> Sequence[Path]:
-        """Return the files made of models with an adapter: saved prefixes, including unfinished ones, and calibrations."""
+        """Return all saved prefixes, even unfinished files, and calibrations for an adapter."""
         prefixes = (f"prefixes/*+*+{name}.safetensors", f"prefixes/*+*+{name}.safetensors.*.part")
         patterns = (*prefixes, *(f"{folder}/*+*+{name}.json" for folder in _CALIBRATIONS))
         return [path for pattern in patterns for path in self.root.glob(pattern)]
 
     def packed_path(self, name: str, key: str) -> Path:
-        """Return the path of a model's packed weights.
-
-        ``key`` identifies the source and the form.
-        """
+        """Return the path of packed weights; ``key`` identifies the source and the form."""
         return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
 
     def prefixes_path(self, name: str, form: str) -> Path:
-        """Return the path of a model's saved prefixes. ``form`` is that of its weights."""
+        """Return the path of saved prefixes; ``form`` is the form of the weights."""
         return self.root / "prefixes" / f"{_slug(name)}+{form}.safetensors"
 
     def calibration_path(self, name: str, form: str) -> Path:
-        """Return the path of a model's calibration. ``form`` is that of its weights."""
+        """Return the path of a calibration; ``form`` is the form of the weights."""
         return self.root / "calibrations" / f"{_slug(name)}+{form}.json"
 
     def finetuning_path(self, name: str) -> Path:
-        """Return the folder of an unfinished training of an adapter."""
+        """Return the folder of an unfinished training."""
         return self.root / "finetuning" / name
 
     @contextmanager
@@ -264,7 +251,8 @@ class Store:
         found = [file for file in listing.files if _is_meant(file.name, entry.file)]
         if len(found) != 1:
             raise ModelError(
-                f"{source.repo} on the hub has {len(found)} files {entry.file} instead of one: the catalog is out of date."
+                f"{source.repo} on the hub has {len(found)} files {entry.file} instead of one: "
+                "the catalog is out of date."
             )
         (remote,) = found
         if entry.sha256 is not None and (remote.checksum, remote.size) != (entry.sha256, entry.size):
@@ -281,7 +269,7 @@ class Store:
         atomic_files.require_space(folder, sum(file.size for file in files if not (folder / file.name).exists()))
         for file in files:
             target = folder / file.name
-            if not target.exists() or target.stat().st_size != file.size:  # an earlier try may have completed this file
+            if not target.exists() or target.stat().st_size != file.size:  # An earlier try may have finished this file.
                 hub.download(listing, file, target, progress)
         return _manifest(name, listing, listing.licence, model, files)
 
@@ -307,7 +295,6 @@ class Store:
         return sorted((self.root / kind).glob(f"{_slug(name)}+*"))
 
     def _derived_files(self, name: str) -> Sequence[Path]:
-        """Return the files that were made of a model on this machine."""
         return [path for kind in ("packed", "prefixes", *_CALIBRATIONS) for path in self._files_of_kind(kind, name)]
 
     @contextmanager
@@ -327,7 +314,7 @@ class Store:
             lock.release()
 
     def _check(self, name: str) -> None:
-        """Raise NotFoundError for an invalid name: that of "", say, would be the folder of all models."""
+        """Raise NotFoundError for an invalid name: the folder of "" would hold all models."""
         if (
             name in catalog()
             or (_REPOSITORY.fullmatch(name) and len(name.encode()) <= _MAX_NAME)
@@ -339,7 +326,7 @@ class Store:
     def _known(self, name: str) -> str:
         known = [record.name for record in self.list()]
         close = get_close_matches(name, known, n=1)
-        with suppress(OSError, ValueError):  # a name that is too long, or contains NUL
+        with suppress(OSError, ValueError):  # A name may be too long, or contain NUL.
             if "/" not in name and _is_model(Path(name)):
                 return f"; to use the folder or file of this name in the working directory, write ./{name}"
         if close:
@@ -348,7 +335,7 @@ class Store:
 
 
 def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
-    """Return the files of a repository that are needed, and the one that is the model: safetensors, or else one GGUF."""
+    """Return the needed files of a repository, and the model: safetensors, else a GGUF file."""
     names = [file.name for file in listing.files]
     if "config.json" in names and any(name.endswith(".safetensors") and "/" not in name for name in names):
         return [file for file in listing.files if _FOLDER_FILES.fullmatch(file.name)], "."
@@ -366,8 +353,8 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
         raise ModelError(f"{listing.repo} has several GGUF files ({several}): download one yourself and give its path.")
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
         raise ModelError(
-            f"{listing.repo} has only pickled weights, which can contain code and are not opened: use a repository with "
-            "safetensors or GGUF."
+            f"{listing.repo} has only pickled weights, which can contain code and are not opened: "
+            "use a repository with safetensors or GGUF."
         )
     raise ModelError(
         f"{listing.repo} has neither safetensors with a config.json nor a GGUF file: use another repository."
@@ -375,7 +362,7 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
 
 
 def _is_meant(name: str, pattern: str) -> bool:
-    """Return whether a file of the hub is the one that the catalog names, or has a pattern for."""
+    """Return whether a hub file matches a catalog name or pattern."""
     return name == pattern or ("*" in pattern and "/" not in name and fnmatchcase(name.lower(), pattern))
 
 
@@ -397,7 +384,7 @@ def _read_manifest(folder: Path) -> Manifest | None:
 
 
 def _tidy(folder: Path, manifest: Manifest) -> None:
-    """Delete the files that earlier tries from other sources have left in a model's folder."""
+    """Delete the files of earlier tries from a model's folder."""
     kept = {_MANIFEST, *(file.name for file in manifest.files)}
     for path in folder.iterdir():
         if path.is_dir():
@@ -407,13 +394,11 @@ def _tidy(folder: Path, manifest: Manifest) -> None:
 
 
 def local_path(name: str) -> Path | None:
-    """Return the file or folder that a name means; None for the name of a model.
+    """Return the file or folder for a name; None for the name of a model.
 
-    Raises ModelError for a path that does not exist.
-
-    A name of the catalog is never a folder, nor is any other name without a slash, unless it ends
-    in .gguf: a folder in the working directory is written ``./name``. A name such as ``run/gpt`` is
-    a path if that folder exists, else a name of the hub.
+    A catalog name is never a folder, nor is a name without a slash, unless the name ends in .gguf:
+    write ``./name`` for a folder in the working directory. A name such as ``run/gpt`` is a path if
+    the folder exists, else a hub name. Raises ModelError for a path that does not exist.
     """
     looks_local = _LOOKS_LOCAL.fullmatch(name) is not None
     if name in catalog() or not (looks_local or "/" in name or name in (".", "..")):
@@ -427,7 +412,7 @@ def local_path(name: str) -> Path | None:
         OSError,
         ValueError,
         RuntimeError,
-    ) as error:  # a name that is too long, contains NUL, or begins with an unknown user's ~
+    ) as error:  # A name may be too long, contain NUL, or begin with an unknown user's ~.
         if looks_local:
             raise ModelError(f"{printable(name)} cannot be a path ({reason(error)}).") from None
         return None
@@ -441,12 +426,12 @@ def local_path(name: str) -> Path | None:
 
 
 def could_be_remote(name: str) -> bool:
-    """Return whether the name of a folder could also be meant as a model of the hub."""
+    """Return whether a folder's name could also be a hub name."""
     return _REPOSITORY.fullmatch(name) is not None and _LOOKS_LOCAL.fullmatch(name) is None
 
 
 def as_argument(path: Path) -> str:
-    """Return a path as it is written on the command line, where a bare name would mean a model."""
+    """Return a path as a command-line argument: a bare name would mean a model."""
     return str(path) if path.is_absolute() or len(path.parts) > 1 else f"./{path}"
 
 
@@ -455,13 +440,14 @@ def _is_model(path: Path) -> bool:
 
 
 def local_name(path: Path) -> str:
-    """Return the name under which files of a local model are stored: no two paths share one."""
+    """Return a unique name for the files of a local model."""
     return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def _slug(name: str) -> str:
     """Return a name as a file name.
 
-    Hub names have one slash; catalog names never have two hyphens in a row.
+    The result is unique: hub names have one slash, and catalog names never have two hyphens in a
+    row.
     """
     return re.sub(r"[^\w.@-]", "--", name)

@@ -1,9 +1,9 @@
-"""Reads safetensors files that Pellucid wrote into memory, tensor by tensor.
+"""Safetensors files written by Pellucid, read tensor by tensor.
 
-They are read rather than mapped. Each page of a mapped file is looked up when it is first touched,
-which on a virtual machine of two cores took twenty times as long as reading the file (2.1 s instead
-of 0.1 s for 490 MB from the system's cache). If another program shortens a mapped file, the process
-ends with SIGBUS; if it changes the file, verified tensors change.
+The files are read, not mapped. Page faults of a mapped file took twenty times as long on a virtual
+machine with two cores (2.1 s instead of 0.1 s for 490 MB in the system's cache). If another program
+truncates a mapped file, the process ends with SIGBUS; if the file is changed, verified tensors
+change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from pellucid.engine.check_packed_weights import Spec
 
 UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, struct.error)
-"""The exceptions for a file that is damaged, cut short or not written by Pellucid."""
+"""The exceptions for a file that is damaged, truncated or not written by Pellucid."""
 
 _DTYPES = {
     "F32": torch.float32,
@@ -36,18 +36,15 @@ _DTYPES = {
 
 
 class TensorFile:
-    """An open safetensors file, closed when it is garbage collected.
+    """An open safetensors file, closed at garbage collection. Opening reads only the header.
 
-    Opening it reads only the header.
-
-    Raises one of UNREADABLE where the file is not well formed. Its tensors follow one another
-    without gaps.
+    Raises one of UNREADABLE for a malformed file. Tensors must be without gaps.
     """
 
     def __init__(self, path: Path) -> None:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("it is not a regular file")  # opening a named pipe would wait for a writer
-        with safe_open(path, framework="pt") as opened:  # checks the header against the file's size
+            raise OSError("it is not a regular file")  # Opening a named pipe would wait for a writer.
+        with safe_open(path, framework="pt") as opened:  # Checks the header against the file size.
             self.metadata: Mapping[str, str] = opened.metadata() or {}
         self._file = path.open("rb", buffering=0)
         weakref.finalize(self, self._file.close)
@@ -59,15 +56,14 @@ class TensorFile:
         self.specs: Mapping[str, Spec] = {
             name: (_dtype(name, header[name]["dtype"]), tuple(header[name]["shape"])) for name in names
         }
-        """The tensors in their order in the file."""
+        """The tensors in file order."""
 
     def size(self, name: str) -> int:
-        """Return the size of a tensor in bytes."""
         dtype, shape = self.specs[name]
         return dtype.itemsize * torch.Size(shape).numel()
 
     def read(self, name: str, memory: Tensor) -> Tensor:
-        """Read a tensor into ``memory``, which is uint8 and of its size.
+        """Read a tensor into ``memory`` (uint8, same size).
 
         Raises OSError if the file has become shorter.
         """

@@ -1,4 +1,4 @@
-"""Reads files of unknown origin: regular files of bounded size, numbers in a range, and one sentence for any damage."""
+"""Files of unknown origin: bounded sizes and numbers, and one sentence for any damage."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from pellucid.system.atomic_files import human
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-"""A JSON object, whose values are checked before they are used."""
+"""A JSON object with unchecked values."""
 
 LARGEST_TEXT = 64 << 20
-"""Bytes of a JSON file, template or tokenizer: twice the largest published one, and small enough to
-be parsed in memory.
+"""Maximum bytes of a JSON file, template or tokenizer.
+
+The limit is twice the largest published file, and small enough for parsing in memory.
 """
 
 _DAMAGE = (
@@ -36,7 +37,7 @@ _DAMAGE = (
         OSError,
         struct.error,
         SafetensorError,
-    ),  # RuntimeError covers RecursionError and torch's own errors
+    ),  # RuntimeError covers RecursionError and torch's errors.
 )
 _MAX_REASON = 200
 _MAX_NAME = 500
@@ -44,9 +45,9 @@ _MAX_NAME = 500
 
 @contextmanager
 def damage_explained(path: Path) -> Iterator[None]:
-    """Turn the exceptions that the contents of a file cause into ModelError, one sentence that names the file.
+    """Turn exceptions caused by a file's contents into a ModelError that names the file.
 
-    The original is logged at level debug with its traceback, because it may also be a bug in
+    The original exception is logged at level debug, because the cause may also be a bug in
     Pellucid.
     """
     try:
@@ -56,15 +57,13 @@ def damage_explained(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         raise damaged(path, error) from error
     except BaseException as error:
-        if (
-            type(error).__name__ != "PanicException"
-        ):  # of a Rust library: not a subclass of Exception, and not importable
+        if type(error).__name__ != "PanicException":  # From a Rust library: not an Exception, and not importable.
             raise
         raise damaged(path, error) from error
 
 
 def damaged(path: Path, error: BaseException) -> ModelError:
-    """Return the ModelError for an exception that the contents of a file caused."""
+    """Return the ModelError for an exception caused by a file's contents."""
     logger.debug("%s could not be read", path, exc_info=error)
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "not enough memory" in str(error):
         return ModelError(
@@ -76,7 +75,7 @@ def damaged(path: Path, error: BaseException) -> ModelError:
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an error's message, shortened, with the error's name where the message alone is unclear."""
+    """Return the short first line of an error message, with the error's name if unclear alone."""
     message = next(iter(str(error).splitlines()), "").strip().rstrip(".:")
     kind = type(error).__name__
     if not message:
@@ -91,24 +90,21 @@ def reason(error: BaseException) -> str:
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
     """Read a regular file.
 
-    Raises ModelError for any other or a larger file, and FileNotFoundError if there is none.
+    Raises ModelError for a special or larger file, and FileNotFoundError for a missing file.
     """
     return regular_files.read_bytes(path, largest, ModelError)
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """Read a regular file as UTF-8 text.
+    """Read a regular UTF-8 file.
 
-    Raises ModelError if it is not, and FileNotFoundError if there is none.
+    Raises ModelError for invalid or larger files, and FileNotFoundError for a missing file.
     """
     return regular_files.read_text(path, largest, ModelError)
 
 
 def read_json(path: Path) -> Json:
-    """Return the object in a JSON file; empty if there is no file.
-
-    Raises ModelError for one that cannot be read.
-    """
+    """Return the object in a JSON file; {} for a missing file. Raises ModelError if invalid."""
     try:
         value = json.loads(read_text(path))
     except FileNotFoundError:
@@ -121,9 +117,9 @@ def read_json(path: Path) -> Json:
 
 
 def whole(path: Path, fields: Mapping[str, Any], key: str, low: int, high: int, default: int | None = None) -> int:
-    """Return the whole number under a key, or the default if it is absent or null.
+    """Return the integer under a key, or the default if absent or null.
 
-    Raises ModelError for anything else.
+    Raises ModelError for any other value.
     """
     value = fields.get(key)
     if value is None and default is not None:
@@ -138,9 +134,9 @@ def whole(path: Path, fields: Mapping[str, Any], key: str, low: int, high: int, 
 def real(
     path: Path, fields: Mapping[str, Any], key: str, low: float, high: float, default: float | None = None
 ) -> float:
-    """Return the finite number under a key, or the default if it is absent or null.
+    """Return the finite number under a key, or the default if absent or null.
 
-    Raises ModelError for anything else.
+    Raises ModelError for any other value.
     """
     value = fields.get(key)
     if value is None and default is not None:
@@ -156,10 +152,10 @@ def real(
 
 
 def token_id(path: Path, key: str, value: object, count: int) -> int | None:
-    """Return the id of a special token under a key, or None for null, -1, and an id outside of the vocabulary.
+    """Return the id of a special token; None for null, -1, and an id outside of the vocabulary.
 
-    The last is logged and ignored, as transformers and llama.cpp do: configurations often keep a
-    larger model's defaults. Raises ModelError for anything but a whole number.
+    An id outside is logged and ignored, as in transformers and llama.cpp: configurations often keep
+    a larger model's defaults. Raises ModelError for any other type.
     """
     if value is None:
         return None
@@ -167,7 +163,7 @@ def token_id(path: Path, key: str, value: object, count: int) -> int | None:
         raise ModelError(f"{path} has {shown(value)} for {key}; it must be the id of a token.")
     if 0 <= value < count:
         return value
-    if value not in (-1, (1 << 32) - 1):  # two ways to write none
+    if value not in (-1, (1 << 32) - 1):  # Two notations for a missing id.
         logger.warning(
             "%s has %d for %s, but its tokens go from 0 to %d; the value is ignored", path, value, key, count - 1
         )
@@ -175,13 +171,13 @@ def token_id(path: Path, key: str, value: object, count: int) -> int | None:
 
 
 def printable(text: str) -> str:
-    """Return a text that can be listed and sent: not too long, on one line and without lone surrogates, which JSON can spell."""
+    """Return a text for display: short, on one line and without lone surrogates."""
     whole_characters = text[:_MAX_NAME].encode("utf-8", "replace").decode()
     return "".join(character if character.isprintable() else "?" for character in whole_characters)
 
 
 def shown(value: object) -> str:
-    """Return a value from a file as part of a sentence: on one line, and not too long."""
+    """Return a value from a file for a sentence: short, on one line."""
     if value is None:
         return "nothing"
     text = ascii(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
@@ -189,9 +185,10 @@ def shown(value: object) -> str:
 
 
 def require_memory(path: Path, needed: int) -> None:
-    """Raise ModelError if a model's weights cannot fit into this machine's memory, before any is allocated for them."""
+    """Raise ModelError if the weights cannot fit into memory, before any allocation."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > total:
         raise ModelError(
-            f"{path} describes {human(needed)} of weights, but this machine has {human(total)} of memory: use a smaller model."
+            f"{path} describes {human(needed)} of weights, but this machine has {human(total)} of memory: "
+            "use a smaller model."
         )

