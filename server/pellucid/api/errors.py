@@ -1,4 +1,4 @@
-"""Writes errors as HTTP responses, all in the same shape except those of ollama's and Anthropic's paths."""
+"""Errors as HTTP responses, in the shape of OpenAI, ollama or Anthropic, depending on the path."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ _ANTHROPIC_PATH = "/v1/messages"
 
 
 class ClientGoneError(PellucidError):
-    """The client closed the connection before the reply."""
-
     type = "client_closed_request"
 
 
@@ -65,7 +63,7 @@ _STATUS: dict[type[PellucidError], int] = {
     NotSupportedError: 501,
     UnavailableError: 503,
 }
-"""The HTTP status of each class of error. A class that is not listed has its base's status."""
+"""The HTTP status of each error class. Unlisted classes have the status of their base class."""
 
 
 _ANTHROPIC_TYPES = {
@@ -80,18 +78,17 @@ _ANTHROPIC_TYPES = {
     501: "invalid_request_error",
     503: "overloaded_error",
 }
-"""Anthropic's type of error for each HTTP status."""
+"""Anthropic's type of error by HTTP status."""
 
 
 def status_of(error: PellucidError) -> int:
-    """Return the HTTP status that answers with this error."""
     return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
 
 
 def error_body(error: PellucidError, status: int | None = None) -> dict[str, Any]:
     """Return the error as JSON, with OpenAI's and llama.cpp's fields.
 
-    ``status`` replaces the status of its class.
+    ``status`` replaces the status of the error's class.
     """
     param = getattr(error, "param", None)
     detail: dict[str, Any] = {
@@ -114,23 +111,23 @@ def error_sentence(error: PellucidError) -> dict[str, Any]:
 def anthropic_error(error: PellucidError, status: int | None = None) -> dict[str, Any]:
     """Return the error as JSON in Anthropic's shape.
 
-    ``status`` replaces the status of its class.
+    ``status`` replaces the status of the error's class.
     """
     message = printable(str(error))
-    if isinstance(error, ContextLengthError):  # Claude Code compacts the conversation when it reads these words
+    # Claude Code compacts the conversation after this message.
+    if isinstance(error, ContextLengthError):
         message = f"prompt is too long: {error.prompt_tokens} tokens > {error.context} maximum. {message}"
     detail: dict[str, Any] = {"type": _ANTHROPIC_TYPES.get(status or status_of(error), "api_error"), "message": message}
-    if (
-        getattr(error, "param", None) == "thread"
-    ):  # the anthropic package then sends whole conversations, as nothing is stored here
+    # The anthropic package then sends whole conversations, as nothing is stored here.
+    if getattr(error, "param", None) == "thread":
         detail["details"] = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
     return {"type": "error", "error": detail}
 
 
 def error_response(error: PellucidError, path: str = "", status: int | None = None) -> JSONResponse:
-    """Return the response that answers with this error on this path.
+    """Return the response for an error on a path.
 
-    ``status`` replaces the status of its class.
+    ``status`` replaces the status of the error's class.
     """
     headers = {}
     status = status or status_of(error)
@@ -144,7 +141,7 @@ def error_response(error: PellucidError, path: str = "", status: int | None = No
 
 
 def _body_for(path: str, error: PellucidError, status: int) -> dict[str, Any]:
-    """Return the error in the shape that clients of this path read."""
+    """Return the error in the shape for clients of this path."""
     if path.startswith(_OLLAMA_PATHS):
         return error_sentence(error)
     if path == _ANTHROPIC_PATH or path.startswith(f"{_ANTHROPIC_PATH}/"):
@@ -158,7 +155,6 @@ def printable(text: str) -> str:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Have the app write all errors."""
     app.add_exception_handler(PellucidError, _known)
     app.add_exception_handler(RequestValidationError, invalid_response)
     app.add_exception_handler(HTTPException, _http)
@@ -173,7 +169,7 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
 
 
 async def invalid_response(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request with wrong fields with one sentence about the first of them."""
+    """Reply to a request with wrong fields by a sentence about the first wrong field."""
     assert isinstance(error, RequestValidationError)
     path = request.url.path
     if isinstance(error.body, bytes):
@@ -204,9 +200,9 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestError:
-    """Return one sentence about the first field that is wrong."""
+    """Return a sentence about the first wrong field."""
     places = [_place(error["loc"], body) for error in errors]
-    # Of the types that the field may have, the client most likely meant the one that fits deepest.
+    # Of a field's possible types, the client most likely meant the type with the deepest match.
     deepest = max((i for i in range(len(errors)) if places[i][:1] == places[0][:1]), key=lambda i: len(places[i]))
     error, place = errors[deepest], places[deepest]
     name = printable(".".join(map(str, place)))[:_NAME_CHARACTERS]
@@ -247,7 +243,7 @@ def _place(loc: Sequence[Any], body: object) -> list[str | int]:
             isinstance(here, list) and isinstance(step, int) and step < len(here)
         ):
             here = here[step]
-        elif not isinstance(here, dict) or step != loc[-1]:  # a missing field is not in the body either
+        elif not isinstance(here, dict) or step != loc[-1]:  # A missing field is not in the body.
             continue
         place.append(step)
     return place

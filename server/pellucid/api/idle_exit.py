@@ -1,4 +1,4 @@
-"""Measures how long a server has been idle, so that one that an editor started can exit by itself."""
+"""Idle time of a server. A server started by an editor can exit when idle."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 QUIET = frozenset({"/health", "/metrics", "/v1/health", "/api/version"})
-"""Paths that monitors ask for: requests for them do not count as use."""
+"""Paths for monitors: requests for these paths do not count as use."""
 
 
 class Idleness:
-    """Counts the running requests, and notes when the last of them ended.
-
-    Belongs to the event loop.
-    """
+    """Counts running requests, and notes when the last request ended. Event loop only."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -25,27 +22,25 @@ class Idleness:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the last request ended; 0 while one runs."""
+        """Seconds since the last request ended; 0 during a request."""
         return 0.0 if self._running else self._clock() - self._since
 
     def overlook(self, watches: Callable[[str], bool]) -> None:
-        """Do not count requests for the paths for which ``watches`` returns True."""
+        """Ignore requests for paths for which ``watches`` returns True."""
         self._watches = watches
 
     def counts(self, path: str) -> bool:
-        """Return whether requests for a path count as use."""
         return path not in QUIET and not self._watches(path)
 
     def restart(self) -> None:
-        """Count the idle time from now."""
+        """Restart the idle time."""
         self._since = self._clock()
 
     def begin(self) -> None:
-        """Note that a request begins."""
         self._running += 1
 
     def end(self) -> None:
-        """Note that a request has ended, its stream included."""
+        """Note that a request has ended, including its stream."""
         self._running -= 1
         assert self._running >= 0, "a request that ends has begun"
         self.restart()
@@ -55,7 +50,7 @@ class Idleness:
     ) -> None:
         """Call ``leave`` once after ``limit`` seconds without a request.
 
-        It checks only when the limit can have passed.
+        Checks happen only when the limit can have passed.
         """
         left = limit - self.seconds
         if left <= 0:

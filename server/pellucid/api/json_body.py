@@ -1,4 +1,4 @@
-"""Parses request bodies as strict JSON."""
+"""Strict parsing of JSON request bodies."""
 
 from __future__ import annotations
 
@@ -10,28 +10,22 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
 _MAX_EXACT_INTEGER = 2**53
-"""A float can hold every integer up to this one."""
+"""Limit up to which a float represents every integer."""
 
 _MAX_DIGITS = 400
 """More digits than any float has."""
 
 _MAX_KEYS = 1000
-"""Keys of one object: more than any request needs.
-Each unknown key is reported, which takes memory and time.
-"""
+"""Maximum keys per object, because each unknown key is reported, which takes memory and time."""
 
 _MAX_BIASES = 1 << 18
-"""Keys of ``logit_bias``: about as many as a large vocabulary has tokens."""
+"""Maximum keys of ``logit_bias``: about the size of a large vocabulary."""
 
 
 class JsonRequest(Request):
-    """A request whose body is parsed strictly.
-
-    Raises HTTPException 400 with a sentence about the mistake.
-    """
+    """A request with a strictly parsed body. Raises HTTPException 400 with a sentence."""
 
     async def json(self) -> Any:
-        """Return the value of the body."""
         body = await self.body()
         try:
             value = parse(body)
@@ -50,10 +44,9 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that parses its bodies strictly."""
+    """A route with strictly parsed bodies."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler, called with a JsonRequest."""
         handle = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
@@ -65,9 +58,8 @@ class JsonRoute(APIRoute):
 def parse(body: bytes) -> Any:
     """Return the value of a JSON text.
 
-    Raises ValueError for NaN, infinities and text that cannot be encoded.
-
-    JSON has one kind of number, so that 40.0 is read as the integer 40.
+    Raises ValueError for NaN, infinities and text that cannot be encoded. JSON has a single number
+    type, so 40.0 is read as the integer 40.
     """
     value = json.loads(body.decode(), parse_constant=_no_number, parse_float=_number, parse_int=_integer)
     if b"\\ud" in body.lower() and not _is_encodable(value):
@@ -76,7 +68,7 @@ def parse(body: bytes) -> Any:
 
 
 def _check_keys(value: object) -> None:
-    """Raise ValueError for an object with more keys than any request needs."""
+    """Raise ValueError for an object with too many keys."""
     pending = [("", value)]
     while pending:
         name, value = pending.pop()

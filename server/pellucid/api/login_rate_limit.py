@@ -1,12 +1,10 @@
-"""Limits how fast API keys can be guessed, on the page's login form and in the headers of the API alike.
+"""A limit on guesses of API keys, for the page's login form and the API's headers.
 
-While an address has to wait, no key from there is compared, not even a right one: otherwise the
-answer would reveal the right key to a guesser. Sessions of browsers that were granted before stay
-valid. A right key does not shorten a wait either, so that a user with a key cannot guess the keys
-of others without waiting.
+While an address has to wait, no key from the address is compared, not even a right key: otherwise
+the reply would reveal a right key. Existing browser sessions stay valid. A right key does not
+shorten a wait, so that a user with a key cannot guess keys of other users.
 
-A program with an outdated key repeats it with every request. That is not a guess, so each key
-counts once.
+A program with an outdated key repeats the key with every request, so each key counts only once.
 """
 
 from __future__ import annotations
@@ -27,23 +25,22 @@ FREE_ATTEMPTS = 5
 """Wrong keys that cause no wait, as people mistype."""
 
 MAX_WAIT_SECONDS = 60.0
-"""Longest wait between two keys."""
-
 MEMORY_SECONDS = 3600.0
-"""How long an address's wrong keys are remembered after its last wait.
+"""Time for which an address's wrong keys are remembered after the last wait.
+
 People who mistype pause; guessers do not.
 """
 
 MAX_ADDRESSES = 10_000
-"""Addresses that are remembered."""
+"""Maximum number of remembered addresses."""
 
 REPEATED_KEYS = 8
-"""Number of an address's latest wrong keys that it may repeat without a wait."""
+"""Number of an address's latest wrong keys that may be repeated without a wait."""
 
 
 @dataclass(slots=True)
 class _AttemptRecord:
-    """The number of wrong keys, the time until which no other is compared, and digests of the latest ones."""
+    """Wrong keys, the end of the wait, and digests of the latest keys."""
 
     wrong: int = 0
     until: float = 0.0
@@ -53,7 +50,7 @@ class _AttemptRecord:
 class LoginRateLimit:
     """Counts the wrong keys of each address.
 
-    A network of IPv6 addresses that one host may have counts as one.
+    A host's network of IPv6 addresses counts as one address.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,11 +59,11 @@ class LoginRateLimit:
         self._records: OrderedDict[str, _AttemptRecord] = OrderedDict()
 
     def owner_of(self, keys: Keys, key: str, address: str) -> str | None:
-        """Return whose key it is, None for a wrong one.
+        """Return the owner of a key (``None``: wrong key).
 
         Raises TooManyAttemptsError while the address has to wait.
         """
-        seen = f"{keys.version} {key}"  # a key that was wrong may be right after the keys have changed
+        seen = f"{keys.version} {key}"  # A wrong key may be right after a change.
         if self._is_repeated(address, seen):
             return None
         wait = math.ceil(self.wait(address))
@@ -83,7 +80,6 @@ class LoginRateLimit:
         return 0.0 if record is None else max(0.0, record.until - self._clock())
 
     def failed(self, address: str, key: str) -> None:
-        """Count a wrong key."""
         place, now = _place(address), self._clock()
         record = self._records.pop(place, None)
         if record is None or now - record.until >= MEMORY_SECONDS:
@@ -96,7 +92,7 @@ class LoginRateLimit:
         )
         record.until = now + wait
         record.digests = [*record.digests, self._digest(key)][-REPEATED_KEYS:]
-        self._records[place] = record  # the most recent one
+        self._records[place] = record  # Most recent record
         if len(self._records) > MAX_ADDRESSES:
             self._records.popitem(last=False)
 
@@ -109,7 +105,7 @@ class LoginRateLimit:
 
 
 def _place(address: str) -> str:
-    """Return what counts as one place: a host may use a whole /64 of IPv6, and all of loopback is this machine."""
+    """Return the unit that is limited: a /64 of IPv6 (a host may use all), or all of loopback."""
     try:
         parsed = ip_address(address)
     except ValueError:

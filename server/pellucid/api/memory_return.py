@@ -1,4 +1,4 @@
-"""Returns memory to the system after large requests: the allocator would keep most of what they needed."""
+"""Return of memory to the system after large requests, against the allocator's retention."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pellucid.system.machine import return_free_memory
 
 LARGE_BYTES = 2**20
-"""Bodies of this size.
-Smaller ones need too little to be worth the milliseconds that a return takes.
-"""
+"""Minimum body size; smaller bodies are not worth the milliseconds of a return."""
 
 PAUSE_SECONDS = 0.2
-"""Time after a large request in which others may end, so that one return is enough for all of them."""
+"""Pause after a large request, so that a single return serves several requests."""
 
 
 class MemoryReturn:
-    """ASGI middleware that has memory returned, in a thread, after each request with a large body."""
+    """ASGI middleware for returning memory, in a thread, after each request with a large body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

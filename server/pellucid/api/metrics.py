@@ -1,4 +1,4 @@
-"""Counts and measures requests and generations for Prometheus."""
+"""Prometheus metrics of requests and generations."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 
 UNKNOWN_MODEL = "unknown"
-"""The label of suggestions whose model is not served, or was not named."""
+"""The label of suggestions by an unknown or unnamed model."""
 
 MAX_REPORTS = 10_000
-"""Reports of suggestions that are remembered, so that one that is sent again does not count again."""
+"""Number of remembered reports of suggestions, so that a repeated report does not count again."""
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own."""
+    """The metrics of a server, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -61,15 +61,15 @@ class Metrics:
         self._reports: OrderedDict[int, None] = OrderedDict()
 
     def watch_models(self, statuses: Statuses) -> None:
-        """Export the current status of each model whenever the metrics are read."""
+        """Export each model's current status at every read of the metrics."""
         self.registry.register(_ModelCollector(statuses))
 
     def watch_engines(self, engines: Callable[[], Sequence[EngineMetrics]]) -> None:
-        """Export the current state of the engines elsewhere whenever the metrics are read."""
+        """Export the remote engines' current state at every read of the metrics."""
         self.registry.register(_EngineCollector(engines))
 
     def watch_users(self, users: Callable[[], Mapping[str, UserTotals]]) -> None:
-        """Export what each named user has used whenever the metrics are read."""
+        """Export each named user's usage at every read of the metrics."""
         self.registry.register(_UserCollector(users))
 
     def count_request(self, route: str, status: int) -> None:
@@ -77,12 +77,12 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
 
     def count_suggestions(self, model: str, *, shown: int = 0, accepted: int = 0, report: Hashable = None) -> bool:
-        """Count suggestions that were shown and accepted.
+        """Count shown and accepted suggestions.
 
-        Return False, and count nothing, if their ``report`` was counted lately.
+        Return False, and count nothing, if ``report`` was counted lately.
         """
         if report is not None:
-            key = hash(report)  # not the report itself: clients choose its length
+            key = hash(report)  # A hash, because clients choose the report's length
             if key in self._reports:
                 return False
             self._reports[key] = None
@@ -93,21 +93,20 @@ class Metrics:
         return True
 
     def timer(self, model: str, clock: Callable[[], float], *, reads: bool = False) -> GenerationTimer:
-        """Return a timer for one generation, which starts now.
+        """Return a timer for a generation that starts now.
 
-        With ``reads`` its tokens are those of a prompt.
+        With ``reads``, the tokens are a prompt's.
         """
         return GenerationTimer(self, model, clock, reads=reads)
 
     def response(self) -> Response:
-        """Return all metrics in the format of Prometheus."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class GenerationTimer:
-    """Observes when the tokens of one generation come.
+    """Observes the times of a generation's tokens.
 
-    As a context manager it counts at its exit how the generation ended.
+    As a context manager, the timer counts the reason of the end.
     """
 
     def __init__(self, metrics: Metrics, model: str, clock: Callable[[], float], *, reads: bool = False) -> None:
@@ -117,7 +116,7 @@ class GenerationTimer:
         self._reads = reads
         self._last = clock()
         self._begun = False
-        self._reason = FinishReason.CANCELLED  # unless it ends by itself
+        self._reason = FinishReason.CANCELLED  # Default reason
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +127,7 @@ class GenerationTimer:
         self._metrics.ends.labels(self._model, self._reason).inc()
 
     def note(self, item: Token | Finish) -> None:
-        """Observe an item that has come now; tokens of a prompt are not timed."""
+        """Observe a new item; tokens of a prompt are not timed."""
         if isinstance(item, Finish):
             self._reason = item.reason
         elif not self._reads:
@@ -175,31 +174,31 @@ class _ModelCollector(Collector):
 
 
 class EngineMetrics(Protocol):
-    """The state of an engine elsewhere."""
+    """The state of a remote engine."""
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address."""
         ...
 
     @property
     def state(self) -> str:
-        """``ready`` if it takes part."""
+        """``ready`` if the engine takes part."""
         ...
 
     @property
     def running(self) -> int:
-        """The requests that it has."""
+        """The number of running requests."""
         ...
 
     @property
     def waiting(self) -> int:
-        """The requests that wait for it."""
+        """The number of waiting requests."""
         ...
 
     @property
     def lost(self) -> int:
-        """The requests that were lost with it."""
+        """The number of requests lost with the engine."""
         ...
 
 
@@ -272,6 +271,6 @@ class RequestCounter:
         try:
             await self._app(scope, receive, note_status)
         finally:
-            # Only route patterns: labels for arbitrary paths would have no limit.
+            # Only route patterns, because labels for arbitrary paths would be unlimited.
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.count_request(route, status)

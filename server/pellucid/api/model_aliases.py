@@ -1,4 +1,4 @@
-"""Finds a served model by a name as ollama spells it: ``family:size`` or ``family:size-variant``."""
+"""Served models by ollama's spelling: ``family:size`` or ``family:size-variant``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ModelCard
 
 LATEST = ":latest"
-"""The tag that a name without one has."""
+"""The default tag."""
 
 _SIZED = re.compile(r"(?P<family>.+?)-(?P<size>[0-9]+(?:\.[0-9]+)?[bm])(?:-(?P<variant>.+))?")
 _DEFAULT_VARIANT = "instruct"
-"""The variant that ollama means by a tag that names none."""
+"""The variant that ollama means by a tag without a variant."""
 
 
 def aliases(name: str) -> list[str]:
-    """Return the names that ollama's clients may use for a served model, the shortest first.
-
-    They have no capitals.
-    """
+    """Return ollama's lower-case names for a served model, the shortest first."""
     _, _, bare = name.lower().rpartition("/")
     match = _SIZED.fullmatch(bare)
     if match is None or ":" in bare:  # a model with an adapter is named model:adapter
@@ -34,26 +31,26 @@ def aliases(name: str) -> list[str]:
 
 
 def listed_name(name: str) -> str:
-    """Return the name under which a served model is listed. It always has a tag."""
+    """Return the name under which a served model is listed, always with a tag."""
     alias = aliases(name)[0]
     return alias if ":" in alias else alias + LATEST
 
 
 def family(name: str) -> str:
-    """Return the name of a model without its size and variant."""
+    """Return a model's name without size and variant."""
     return aliases(name)[0].partition(":")[0]
 
 
 def parameter_size(name: str) -> str:
-    """Return the size that a model's name states, such as 0.5B; empty if it states none."""
+    """Return the size in a model's name, for instance 0.5B, or ""."""
     match = _SIZED.fullmatch(name.lower().rpartition("/")[2])
     return "" if match is None else match["size"].upper()
 
 
 def find_by_alias(wanted: str, names: Sequence[str]) -> str | None:
-    """Return the served name that ``wanted`` means, or None.
+    """Return the served name that ``wanted`` means, if any.
 
-    A family alone means its model, if only one model of it is served.
+    A family alone means its model, if only a single model of the family is served.
     """
     wanted = wanted.lower().removesuffix(LATEST)
     same = [name for name in names if name.lower() == wanted] or [name for name in names if wanted in aliases(name)]
@@ -64,10 +61,10 @@ def find_by_alias(wanted: str, names: Sequence[str]) -> str | None:
 
 
 def find_by_ollama_name(state: ServerState, model: str | None) -> tuple[LocalAssistant, ModelCard]:
-    """Return the assistant and the card of a model, by default the first one, also for a name as ollama spells it.
+    """Return the assistant and the card of a model (default: the first), also by ollama's spelling.
 
     A single model answers to every name, unless the server is strict. Raises UnavailableError while
-    there is no model yet, and NotFoundError, which lists the names.
+    no model is loaded, and NotFoundError with the list of names.
     """
     assistant = state.require_ready()
     if not model:

@@ -1,4 +1,4 @@
-"""Adds streams, errors and keys to the OpenAPI description that FastAPI generates."""
+"""Streams, errors and keys in the OpenAPI description that FastAPI generates."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ ADAPTER_ERRORS: Responses = {
 NOT_READY: Responses = {
     503: {
         "model": UnreadyReply,
-        "description": "The models are loading (with the current step), the server is shutting down, it has failed, or no engine elsewhere "
-        "computes one of its models now.",
+        "description": "The models are loading (with the current step), the server is shutting down, it has failed, or "
+        "no engine elsewhere computes one of its models now.",
     },
 }
 """The error of /health."""
@@ -59,12 +59,12 @@ NOT_READY: Responses = {
 TEXT_ERRORS: Responses = MODEL_ERRORS | {
     429: _error("The model's tokenizer or chat template is busy; Retry-After is the time to wait, in seconds."),
 }
-"""Errors of routes that turn text into token ids and back."""
+"""Errors of routes that convert between text and token ids."""
 
 GENERATION_ERRORS: Responses = MODEL_ERRORS | {
     429: _error(
-        "Too many requests are waiting, a limit of the user is reached, or too many API keys were wrong; Retry-After is the time to wait, "
-        "in seconds."
+        "Too many requests are waiting, a limit of the user is reached, or too many API keys were wrong; Retry-After "
+        "is the time to wait, in seconds."
     ),
 }
 """Errors of routes that generate."""
@@ -75,7 +75,7 @@ def _in_shape(model: object, errors: Responses) -> Responses:
 
 
 OLLAMA_ERRORS: Responses = _in_shape(OllamaError, {})
-"""Errors of ollama's routes, in its shape."""
+"""Errors of ollama's routes, in ollama's shape."""
 
 OLLAMA_LIST_ERRORS: Responses = _in_shape(OllamaError, {503: MODEL_ERRORS[503]})
 
@@ -84,45 +84,47 @@ OLLAMA_MODEL_ERRORS: Responses = _in_shape(OllamaError, MODEL_ERRORS)
 OLLAMA_GENERATION_ERRORS: Responses = _in_shape(OllamaError, GENERATION_ERRORS)
 
 ANTHROPIC_TEXT_ERRORS: Responses = _in_shape(AnthropicError, TEXT_ERRORS)
-"""Errors of Anthropic's route that counts tokens, in its shape."""
+"""Errors of Anthropic's route for counting tokens, in Anthropic's shape."""
 
 ANTHROPIC_GENERATION_ERRORS: Responses = _in_shape(AnthropicError, GENERATION_ERRORS)
 
 
 def lines_or(reply: object) -> dict[str, Any]:
-    """Return the response of a route that replies with this type, or by default with lines of it."""
+    """Return the response of a route with lines of this type, or with a single reply."""
     return {
         "model": reply,
-        "description": "Lines of JSON in this shape, or with `stream: false` one of them with the whole answer; an error in a stream is "
+        "description": "Lines of JSON in this shape, or with `stream: false` one of them with the whole answer; "
+        "an error in a stream is "
         'a line `{"error": "..."}`, as is a shutdown of the server.',
         "content": {"application/x-ndjson": {}},
     }
 
 
 def stream_or(reply: object) -> dict[str, Any]:
-    """Return the response of a route that replies with this type, or with ``stream: true`` with server-sent events."""
+    """Return the response of a route with a reply of this type, or with server-sent events."""
     return {
         "model": reply,
-        "description": "The reply, or with `stream: true` server-sent events: `data: {...}` lines; an error during a stream is "
+        "description": "The reply, or with `stream: true` server-sent events: `data: {...}` lines; "
+        "an error during a stream is "
         'an event `{"error": ...}`, as is a shutdown of the server.',
-        "content": {
-            "text/event-stream": {}
-        },  # OpenAPI 3.1 cannot describe events: readers take a schema here for each event's or for the text's
+        # OpenAPI 3.1 cannot describe events: readers apply a schema to each event or to the text.
+        "content": {"text/event-stream": {}},
     }
 
 
 def named_stream_or(reply: object) -> dict[str, Any]:
-    """Return the response of a route that replies with this type, or with ``stream: true`` with named events."""
+    """Return the response of a route with a reply of this type, or with named events."""
     return {
         "model": reply,
-        "description": "The reply, or with `stream: true` server-sent events with names (`event: ...`), as the API that this route is from "
-        "sends them; an error during a stream is an event, too, as is a shutdown of the server.",
+        "description": "The reply, or with `stream: true` server-sent events with names (`event: ...`), as the API "
+        "that this route is from sends them; an error during a stream is an event, too, as is a shutdown of the "
+        "server.",
         "content": {"text/event-stream": {}},
     }
 
 
 def describe(app: FastAPI) -> None:
-    """Correct /openapi.json: validation errors are 400 in our shape, and an API key may be needed."""
+    """Correct /openapi.json: validation errors are 400 in our shape, and keys are described."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -136,7 +138,8 @@ def describe(app: FastAPI) -> None:
             app.openapi_schema = _corrected(schema)
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change the description
+    # FastAPI's documented way to change the description.
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:

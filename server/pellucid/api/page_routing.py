@@ -1,7 +1,4 @@
-"""Routes requests between the web page and the API.
-
-The page owns its paths and checks the key for them itself.
-"""
+"""Routing between the web page and the API. The page checks the key for its own paths."""
 
 from __future__ import annotations
 
@@ -12,18 +9,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class MountedPage(Protocol):
-    """An ASGI application for the paths that it owns, none of which is the API's.
+    """An ASGI application for the page's own paths, separate from the API's paths.
 
-    On a server with a key it must check the key itself, as the API's door does not do so for these
-    paths.
+    On a server with a key, the page must check the key, because the API's door skips these paths.
     """
 
-    def owns(self, path: str) -> bool:
-        """Return whether the page answers a path."""
-        ...
+    def owns(self, path: str) -> bool: ...
 
     def watches(self, path: str) -> bool:
-        """Return whether an open page polls a path only to see its server's health, which does not count as use."""
+        """Return whether an open page polls a path only for the server's health (no use)."""
         ...
 
     def running(self) -> AbstractAsyncContextManager[None]:
@@ -34,7 +28,7 @@ class MountedPage(Protocol):
 
 
 class PageFork:
-    """ASGI middleware that sends the page's paths to the page and all others to the API."""
+    """ASGI middleware that sends the page's paths to the page, and all other paths to the API."""
 
     def __init__(self, app: ASGIApp, page: MountedPage) -> None:
         self._app = app

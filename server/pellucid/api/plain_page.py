@@ -1,4 +1,4 @@
-"""Makes plain HTML pages: the ones at / before the real page is ready, or on a server without it."""
+"""Plain HTML pages at /, before the real page is ready or on a server without the page."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ STYLE = """
   }
 }
 body { margin: 0; background: var(--paper); color: var(--text); font: 1rem/1.6 system-ui, sans-serif; }
-header { display: flex; align-items: center; gap: .6rem; padding: .7rem 1rem; border-bottom: 1px solid var(--rule); font-weight: 650; }
+header { display: flex; align-items: center; gap: .6rem; padding: .7rem 1rem; \
+border-bottom: 1px solid var(--rule); font-weight: 650; }
 main { box-sizing: border-box; max-width: 42rem; margin: 0 auto; padding: 2rem 1rem; }
 h1 { font-size: 1.5rem; }
 a { color: var(--act); }
 p, li { overflow-wrap: anywhere; }
 progress { width: 100%; accent-color: var(--act); }
 label { display: block; font-weight: 600; }
-input { box-sizing: border-box; width: 100%; margin: .25rem 0 1rem; padding: .5rem; font: inherit; color: inherit; background: transparent;
+input { box-sizing: border-box; width: 100%; margin: .25rem 0 1rem; padding: .5rem; font: inherit; \
+color: inherit; background: transparent;
   border: 1px solid var(--line); border-radius: .25rem; }
-button { padding: .5rem 1rem; font: inherit; color: var(--on-act); background: var(--act); border: 0; border-radius: .25rem;
+button { padding: .5rem 1rem; font: inherit; color: var(--on-act); background: var(--act); \
+border: 0; border-radius: .25rem;
   cursor: pointer; }
 :focus-visible { outline: 3px solid var(--act); outline-offset: 2px; }
 .quiet { color: var(--quiet); }
@@ -41,11 +44,12 @@ button { padding: .5rem 1rem; font: inherit; color: var(--on-act); background: v
 """
 
 MARK = (
-    '<svg class="pl-mark" width="28" height="28" viewBox="0 0 32 32" aria-hidden="true" fill="none" stroke="#fff" stroke-width="3" '
-    'stroke-linecap="round" stroke-linejoin="round"><rect width="32" height="32" rx="7" fill="#1d4ed8" stroke="none"/>'
+    '<svg class="pl-mark" width="28" height="28" viewBox="0 0 32 32" aria-hidden="true" fill="none" stroke="#fff" '
+    'stroke-width="3" stroke-linecap="round" stroke-linejoin="round">'
+    '<rect width="32" height="32" rx="7" fill="#1d4ed8" stroke="none"/>'
     '<path d="M8 25V7M8 7h9a6 6 0 0 1 0 12H8"/><path d="M21 25v-3M25 25v-7" stroke="#93c5fd"/></svg>'
 )
-"""Pellucid's mark: a P, and bars like those of a token's alternatives."""
+"""Pellucid's mark: a P, and bars as of a token's alternatives."""
 
 SCRIPT = """
 const look = async () => {
@@ -60,18 +64,17 @@ const look = async () => {
 };
 setTimeout(look, 1000);
 """
-"""Polls once a second, and reloads as soon as there is a real page."""
+"""Polls once a second, and reloads as soon as the real page is ready."""
 
 WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
 
 
 @dataclass(frozen=True, slots=True)
 class PageNotice:
-    """The reason why there is no page yet, in a sentence.
+    """The reason, as a sentence, why the page is missing.
 
-    ``done`` of ``total`` bytes of the current step are done, if known.
-
-    A ``lasting`` reason does not change by itself.
+    ``done`` of ``total`` bytes of the current step are done, if known. A ``lasting`` reason does
+    not change by itself.
     """
 
     sentence: str
@@ -81,9 +84,9 @@ class PageNotice:
 
 
 def document(title: str, body: str, *, status: int = 200, follow: bool = False) -> HTMLResponse:
-    """Return a page around safe HTML.
+    """Return a page around safe HTML, without external resources.
 
-    It loads nothing; with ``follow`` it polls until the server has another page.
+    With ``follow``, the page polls until the server has a different page.
     """
     script = f"<script>{SCRIPT}</script>" if follow else ""
     text = (
@@ -96,16 +99,19 @@ def document(title: str, body: str, *, status: int = 200, follow: bool = False) 
 
 
 GUARDS = {"referrer-policy": "same-origin", "x-content-type-options": "nosniff", "x-frame-options": "DENY"}
-"""Headers of all pages: other sites can neither frame them nor learn their addresses."""
+"""Headers of all pages: other sites can neither frame a page nor learn its address."""
 
 
 def plain_page(notice: PageNotice, about: str = "") -> HTMLResponse:
-    """Return a page with the notice and with ``about``, safe HTML about the server."""
+    """Return a page with the notice and ``about``, safe HTML about the server."""
     bar = ""
     if notice.total:
         share = min(100, 100 * notice.done // notice.total)
         amount = f"{human(notice.done)} of {human(notice.total)}"
-        bar = f'<progress max="100" value="{share}" aria-label="Progress">{share} %</progress><p class="quiet">{amount}, {share} %</p>'
+        bar = (
+            f'<progress max="100" value="{share}" aria-label="Progress">{share} %</progress>'
+            f'<p class="quiet">{amount}, {share} %</p>'
+        )
     body = (
         f'<h1>Pellucid server</h1>\n<div id="news" role="status"><p>{escape(notice.sentence)}</p>{bar}</div>\n{about}'
     )
@@ -113,7 +119,7 @@ def plain_page(notice: PageNotice, about: str = "") -> HTMLResponse:
 
 
 def _policy() -> str:
-    """Return the content security policy, which allows only the one style and the one script."""
+    """Return the content security policy, which allows only our style and script."""
     style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (STYLE, SCRIPT))
     return (
         f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; "

@@ -1,4 +1,4 @@
-"""Reads whole request bodies before the application gets them, within limits of size, time and total memory."""
+"""Reading of whole request bodies, within limits of size, time and total memory."""
 
 from __future__ import annotations
 
@@ -12,33 +12,29 @@ from pellucid.api.errors import BodyTooLargeError, ClientGoneError, RequestTimeo
 from pellucid.errors import UnavailableError
 
 FIRST_SECONDS = 10.0
-"""Time for any body, whatever its size."""
+"""Minimum time for any body."""
 
 SLOWEST_BYTES_PER_SECOND = 32 * 1024
-"""Each received byte adds time at this rate, so that a slow network can send a large body, but not
-without end.
-"""
+"""Rate at which received bytes extend the time, so that slow networks can send large bodies."""
 
 SMALL_BODY_BYTES = 64 * 1024
-"""Bodies up to this size take no share of the memory for large ones, and are read even if that is
-used up.
-"""
+"""Bodies up to this size take no share of the memory for large bodies."""
 
 MAX_LARGE_BODIES = 2
-"""Number of bodies of the largest size that may be received at the same time."""
+"""Number of bodies of maximum size that may arrive at the same time."""
 
 UNKNOWN_SENDER_BYTES = 8192
-"""Largest body of a client that has not sent a key, on a server with keys."""
+"""Maximum body of a client without a key, on a server with keys."""
 
 ADMIT = "pellucid.admit"
-"""The key of a scope that holds the connection's function for ``admit``."""
+"""Scope key of the connection's function for ``admit``."""
 
 
 def admit(scope: Scope, owner: str | None = None) -> None:
-    """Exempt the connection of a request from being closed for newer ones, until the request is answered.
+    """Exempt a connection from being closed for newer connections, until its request is answered.
 
-    Raises QueueFullError if this owner of a key has too many such connections. ``owner`` is None on
-    a server without keys, which has no such limit.
+    Raises QueueFullError if the owner of the key has too many exempt connections. A server without
+    keys has no ``owner`` and no limit.
     """
     call: Callable[[str | None], None] | None = scope.get(ADMIT)
     if call is not None:
@@ -46,14 +42,14 @@ def admit(scope: Scope, owner: str | None = None) -> None:
 
 
 class BodyReader:
-    """Reads the bodies of a server's requests; ``limit`` is the largest one in bytes."""
+    """Reads the bodies of a server's requests. ``limit`` is the maximum size in bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._room = MAX_LARGE_BODIES * limit
 
     async def receive(self, scope: Scope, receive: Receive, limit: int | None = None) -> Receive:
-        """Read a body, and return a ``receive`` that returns it in one message.
+        """Read a body, and return a ``receive`` with the body in a single message.
 
         Raises the errors of ``read``.
         """
@@ -62,9 +58,9 @@ class BodyReader:
     async def read(self, scope: Scope, receive: Receive, limit: int | None = None) -> bytes:
         """Return the whole body.
 
-        Raises BodyTooLargeError once it is certain to be over the limit, RequestTimeoutError when
-        it arrives too slowly, UnavailableError if other bodies take too much memory, and
-        ClientGoneError.
+        Raises BodyTooLargeError as soon as the size is known to exceed the limit,
+        RequestTimeoutError for slow bodies, UnavailableError if other bodies take too much memory,
+        and ClientGoneError.
         """
         limit = self._limit if limit is None else limit
         too_large = BodyTooLargeError(
@@ -95,7 +91,7 @@ class BodyReader:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that returns the body first, and then keeps no reference to it."""
+    """Return a ``receive`` that returns the body first, and keeps no reference afterwards."""
     pending = [body]
 
     async def next_message() -> Message:

@@ -1,12 +1,12 @@
-"""Decides who may use the server: programs and pages of this machine, and clients with the key.
+"""Access control: programs and pages of this machine, and clients with a key.
 
-Every web page that the user opens can send requests to a server on loopback. Two headers that a
-page cannot forge identify such requests: Host, which is the page's own site if an attacker's name
-was pointed at 127.0.0.1 (DNS rebinding), and Origin, which is the site that the page came from.
+Every web page in the user's browser can send requests to a server on loopback. Two headers identify
+these requests, because a page cannot forge them. Host is the page's own site if an attacker's name
+points at 127.0.0.1 (DNS rebinding). Origin is the site of the page.
 
-The server's own page asks for the key once and then recognizes its users by a cookie. A browser
-sends this cookie with requests of any page, so that only the page itself may use its paths: origins
-that may use the API may not, and requests that change something must have the page's own Origin.
+The server's own page asks for the key once, and then recognizes users by a cookie. Browsers send
+the cookie with requests of any page, so only the page itself may use its paths. Origins that are
+allowed for the API are refused there, and changing requests need the page's own Origin.
 """
 
 from __future__ import annotations
@@ -28,26 +28,25 @@ from pellucid.system.api_keys import LOCAL, Keys
 from pellucid.system.users import Users
 
 PUBLIC = frozenset({"/", "/health"})
-"""Paths that need no key."""
+"""Paths without a key."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 
 OWNER = "pellucid.owner"
-"""The key of a scope that holds the name of the request's user: the owner of its key."""
+"""Scope key of the request's user: the owner of the API key."""
 
 AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
-"""A host and perhaps a port, and nothing else: no user, path, query, fragment or space."""
+"""A host with an optional port; no user, path, query, fragment or space."""
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
     """Decides from the headers whether a request is allowed.
 
-    ``host`` is the address that the server listens on.
-
-    ``allowed_hosts`` are further names that the server is reached by. Paths for which ``is_page``
-    returns True need no key here: the page checks it (see ``PageFork``).
+    ``host`` is the address that the server listens on, and ``allowed_hosts`` are further names of
+    the server. Paths with a true ``is_page`` need no key here: the page checks the key (see
+    ``PageFork``).
     """
 
     host: str
@@ -58,10 +57,9 @@ class Door:
     allowed_hosts: tuple[str, ...] = ()
 
     def check(self, scope: Scope) -> str | None:
-        """Return the owner of the request's key, or None if it needs no key.
+        """Return the owner of the request's key (``None``: no key needed).
 
-        Raises PermissionDeniedError, AuthenticationError or TooManyAttemptsError for a request that
-        is not allowed.
+        Raises PermissionDeniedError, AuthenticationError or TooManyAttemptsError.
         """
         headers = Headers(scope=scope)
         self._check_host(headers.getlist("host"))
@@ -79,8 +77,8 @@ class Door:
         authority = AUTHORITY.fullmatch(hosts[0])
         if authority is None or not self._is_own(authority["host"].lower().strip("[]")):
             raise PermissionDeniedError(
-                f"The Host {hosts[0]!r} does not name this server: use localhost, an IP address, or the host that the server "
-                "was started with, or allow that name with --allowed-hosts."
+                f"The Host {hosts[0]!r} does not name this server: use localhost, an IP address, "
+                "or the host that the server was started with, or allow that name with --allowed-hosts."
             )
 
     def _check_origin(self, headers: Headers, scope: Scope) -> None:
@@ -99,7 +97,7 @@ class Door:
             )
 
     def _check_page(self, headers: Headers, scope: Scope) -> None:
-        """Allow only the page itself, and navigation to it, to use the page's paths."""
+        """Allow only the page itself, and navigation to the page, to use the page's paths."""
         origins = headers.getlist("origin")
         foreign = next((origin for origin in origins if not _is_own_origin(origin, headers["host"])), None)
         if foreign is not None:
@@ -134,9 +132,9 @@ class Door:
 
 
 class Security:
-    """ASGI middleware that checks each request with the door, and reads bodies up to ``max_body_bytes``.
+    """ASGI middleware that checks requests by the door, and reads bodies up to ``max_body_bytes``.
 
-    A key is checked before the body is read. The page reads the bodies of its own requests itself.
+    The key is checked before the body is read. The page reads its own requests' bodies.
     """
 
     def __init__(self, app: ASGIApp, door: Door, max_body_bytes: int) -> None:
@@ -165,10 +163,9 @@ class Security:
 
 
 class UserRequests:
-    """ASGI middleware, inside of ``Security``, that counts what the requests of the API use for the owners of their keys.
+    """ASGI middleware, inside of ``Security``, that counts API usage for the owners of keys.
 
-    The page's own requests are not counted here: its answers outlast them, and count by
-    ``UserAssistant``.
+    The page's own requests are counted by ``UserAssistant``, because answers outlast the requests.
     """
 
     def __init__(self, app: ASGIApp, users: Users, is_page: Callable[[str], bool]) -> None:
@@ -193,16 +190,16 @@ async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Se
 
 
 def address_of(scope: Scope) -> str:
-    """Return the address that a request comes from; empty if the server does not know it."""
+    """Return a request's client address, or "" if unknown."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def _is_own_origin(origin: str, host: str) -> bool:
-    """Return whether a page came from the address that it sends its request to.
+    """Return whether a page's origin is the address of its request.
 
-    Another name of loopback with the same port is another origin, as another user of the machine
-    may listen there.
+    A different name of loopback with the same port is a different origin, as a different user of
+    the machine may listen there.
     """
     scheme, separator, authority = origin.lower().partition("://")
     source, target = AUTHORITY.fullmatch(authority), AUTHORITY.fullmatch(host.lower())
@@ -221,7 +218,7 @@ def _is_address(name: str) -> bool:
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:
-    """Return whether this is a browser's preflight request, which never has a key and is answered without the app."""
+    """Return whether a request is a browser's preflight, without a key and before the app."""
     return scope.get("method") == "OPTIONS" and "access-control-request-method" in headers
 
 

@@ -1,4 +1,4 @@
-"""Holds the state that all requests of one server share: its settings, and the assistant once the models are loaded."""
+"""State of a server, shared by all requests: settings and the assistant."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _UNREADY: dict[ServerPhase, str] = {
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """The state of an engine elsewhere.
+    """The state of a remote engine.
 
-    ``problem`` is the reason why it is away; ``lost`` counts the requests that were lost with it.
+    ``problem`` is the reason for being away; ``lost`` counts the requests lost with the engine.
     """
 
     url: str
@@ -53,16 +53,15 @@ class EngineStatus:
 
 @dataclass(eq=False)
 class ServerState:
-    """The state of one server.
+    """The state of a server. Belongs to the event loop, except for ``progress`` (loading thread).
 
-    ``models`` are the names that it will serve; ``open`` is called once they are loaded.
-
-    ``infill_window`` is the largest number of tokens around the cursor that llama.cpp's /infill
-    reads (None: as many as fit). Without ``strict_model`` a server with a single model answers to
-    every name. ``leaving`` is set, and ``departing`` with it, when no new requests are taken;
-    ``closing`` is set ``grace`` seconds later, when running answers must end. ``started`` is in
-    seconds since 1970. The state belongs to the event loop, except for ``progress``, which the
-    loading thread updates.
+    Attributes:
+        models: Names of the served models, known before loading.
+        infill_window: Maximum tokens around the cursor in llama.cpp's /infill.
+        strict_model: False lets a single model answer to every name.
+        started: Seconds since 1970.
+        leaving: No new requests are taken; ``departing`` is set at the same time.
+        closing: Set ``grace`` seconds later, when running answers must end.
     """
 
     models: tuple[str, ...]
@@ -89,9 +88,7 @@ class ServerState:
     _adapters: Adapters | None = None
     _membership: Membership | None = None
     _cards: dict[str, ModelCard] = field(default_factory=dict)
-    _adapter_names: set[str] = field(
-        default_factory=set
-    )  # of all adapters since the start, also of those that are gone
+    _adapter_names: set[str] = field(default_factory=set)  # Including removed adapters
 
     def __post_init__(self) -> None:
         self.metrics.watch_models(self.statuses)
@@ -108,8 +105,7 @@ class ServerState:
     ) -> None:
         """Serve from now on.
 
-        Without ``adapters`` none can be loaded; ``membership`` is that of engines elsewhere, if
-        there are any.
+        Without ``adapters``, no adapter can be loaded. ``membership`` is for remote engines.
         """
         self._assistant, self._engine, self._adapters, self._membership = assistant, engine, adapters, membership
         self.note_models()
@@ -124,10 +120,11 @@ class ServerState:
         self.models = tuple(self._cards)
         self._adapter_names |= {card.adapter for card in self._cards.values() if card.adapter}
         for name in self.models:
-            self.metrics.count_suggestions(name)  # Prometheus sees an increase only after a first value, which is 0
+            # Prometheus sees an increase only after a first value of 0.
+            self.metrics.count_suggestions(name)
 
     def leave(self) -> None:
-        """Take no new requests, and end the running ones after the grace time."""
+        """Take no new requests, and end running requests after the grace time."""
         if self.leaving:
             return
         self.leaving = True
@@ -136,7 +133,6 @@ class ServerState:
 
     @property
     def phase(self) -> ServerPhase:
-        """Ready, or the reason why the server answers no requests."""
         if self.leaving:
             return "leaving"
         if self._assistant is None or self._engine is None:
@@ -144,11 +140,7 @@ class ServerState:
         return "ready" if self._engine.failure is None else "failed"
 
     def require_ready(self) -> LocalAssistant:
-        """Return the assistant.
-
-        Raises UnavailableError while models load, while the server shuts down and after its engine
-        has failed.
-        """
+        """Return the assistant. Raises UnavailableError unless the server is ready."""
         if self.phase != "ready":
             raise UnavailableError(_UNREADY[self.phase])
         assert self._assistant is not None
@@ -157,8 +149,8 @@ class ServerState:
     def require_adapters(self) -> Adapters:
         """Return the adapters.
 
-        Raises UnavailableError as ``require_ready`` does, and NotSupportedError on a server without
-        adapters.
+        Raises UnavailableError unless the server is ready, and NotSupportedError on a server
+        without adapters.
         """
         self.require_ready()
         if self._adapters is None:
@@ -167,20 +159,17 @@ class ServerState:
 
     @property
     def is_front(self) -> bool:
-        """True if engines elsewhere compute the models."""
+        """True if remote engines compute the models."""
         return self._membership is not None
 
     def models_away(self) -> list[str]:
-        """Return the models that no engine elsewhere computes now.
-
-        Models with an adapter, which come and go, do not count.
-        """
+        """Return the models, without adapters, that no remote engine computes now."""
         served = {name for one in self.engines() if one.state == "ready" for name in one.models}
         bases = [card.name for card in self._cards.values() if card.base is None]
         return [name for name in bases if name not in served] if self.is_front else []
 
     def engines(self) -> list[EngineStatus]:
-        """Return the state of the engines elsewhere; an empty list where this process computes the models."""
+        """Return the state of the remote engines, if any."""
         if self._membership is None:
             return []
         lost = self._membership.fleet.lost
@@ -200,12 +189,12 @@ class ServerState:
         ]
 
     def find(self, model: str | None, *, strict: bool = False) -> tuple[LocalAssistant, ModelCard]:
-        """Return the assistant and the card of a model, by default the first one.
+        """Return the assistant and the card of a model (default: the first).
 
-        A single model answers to every name, as many clients send one that their user never chose,
-        unless the request or the server is ``strict``, or the name is that of an adapter of the
-        model, which may be gone. Raises UnavailableError as ``require_ready`` does, and
-        NotFoundError, which lists the names.
+        A single model answers to every name, as many clients send names that their users never
+        chose. Exceptions: the request or the server is ``strict``, or the name is an adapter's,
+        possibly removed. Raises UnavailableError unless the server is ready, and NotFoundError with
+        the list of names.
         """
         assistant = self.require_ready()
         if model and model not in self._cards and not (strict or self.strict_model):
@@ -213,44 +202,45 @@ class ServerState:
             if len(names) == 1 and not model.startswith(f"{names[0]}:") and model not in self._adapter_names:
                 model = None
         name = assistant.name_of(model or None)  # llama.vim names the default model ""
-        if name not in self._cards:  # it has just been loaded
+        if name not in self._cards:  # A new model
             self.note_models()
         return assistant, self._cards[name]
 
     def metrics_label(self, model: str | None) -> str:
-        """Return a model's name as a label of metrics: that of a served model, as labels for arbitrary names would have no limit."""
+        """Return a model's name as a label of metrics.
+
+        Only served names, as labels must be limited.
+        """
         return model if model in self.models else UNKNOWN_MODEL
 
     def named_users(self) -> dict[str, UserTotals]:
-        """Return what each user with a key of their own has used; those whose keys were removed keep their figures."""
+        """Return the usage of each user with a named key, including users with removed keys."""
         if self.keys is None or not self.keys.are_named:
             return {}
         return {name: self.users.totals(name) for name in sorted({*self.keys.by_owner, *self.users.names()})}
 
     def check_answers(self, model: str, count: int, param: str) -> None:
-        """Raise InvalidRequestError for more answers than a model can ever hold at once, as a retry could not help.
+        """Raise InvalidRequestError for more answers than a model can ever hold, as no retry helps.
 
-        The limit is 0 while no engine elsewhere computes the model, which the request learns later.
+        The limit is 0 while no remote engine computes the model; the request fails later.
         """
         limit = self.statuses()[model].limit
         if 0 < limit < count:
             raise InvalidRequestError(
-                f"{count} answers at once exceed the {limit} that fit into the server's slots and queue: ask for fewer, "
-                "or start the server with larger --slots or --queue.",
+                f"{count} answers at once exceed the {limit} that fit into the server's slots and queue: "
+                "ask for fewer, or start the server with larger --slots or --queue.",
                 param=param,
             )
 
     def cards(self) -> tuple[ModelCard, ...]:
-        """Return the cards of all loaded models, the default one first, with their calibrations as they are now."""
+        """Return the cards of all loaded models, the default first, with current calibrations."""
         return () if self._assistant is None else tuple(self._assistant.models())
 
     def statuses(self) -> dict[str, WorkerStatus]:
-        """Return the engine's current status for each model."""
         return {} if self._engine is None else {name: self._engine.status(name) for name in self._cards}
 
 
 def state_of(request: Request) -> ServerState:
-    """Return the state of the server that received this request."""
     state = request.app.state.server
     assert isinstance(state, ServerState)
     return state

@@ -1,4 +1,4 @@
-"""Sends streams, as server-sent events or as lines of JSON, and cancels work whose client has gone."""
+"""Streams of server-sent events or JSON lines, and cancellation for disconnected clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pellucid.errors import PellucidError, UnavailableError
 logger = logging.getLogger(__name__)
 
 Event: TypeAlias = "BaseModel | Mapping[str, Any] | tuple[Event, ...]"
-"""An event, or several that are sent together."""
+"""An event, or several events that are sent together."""
 
 T = TypeVar("T")
 
@@ -32,9 +32,9 @@ CLOSING = UnavailableError("The server is shutting down, so this answer ends her
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """The form of a stream: its content type, the text around each event, the event that reports an error, and the last bytes.
+    """The form of a stream: text around each event, error event, and last bytes.
 
-    In a ``named`` stream the ``type`` of each event is its name, too.
+    In a ``named`` stream, each event's ``type`` is also its name.
     """
 
     media_type: str
@@ -45,7 +45,6 @@ class StreamFormat:
     named: bool = False
 
     def write(self, event: Event) -> bytes:
-        """Return an event as bytes."""
         if isinstance(event, tuple):
             return b"".join(map(self.write, event))
         name = f"event: {event['type']}\n" if self.named and isinstance(event, Mapping) else ""
@@ -61,19 +60,18 @@ SSE_WITHOUT_DONE = replace(SSE, last=b"")
 NAMED_SSE = replace(SSE_WITHOUT_DONE, named=True)
 
 NDJSON = StreamFormat("application/x-ndjson", "", "\n", error_sentence)
-"""Lines of JSON, as ollama sends them."""
+"""Lines of JSON, as in ollama's streams."""
 
 
 def json_response(reply: BaseModel) -> Response:
-    """Return a whole reply as JSON."""
     return Response(reply.model_dump_json(), media_type="application/json")
 
 
 async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of ``work``.
 
-    It is cancelled if the client goes (ClientGoneError) or the server shuts down
-    (UnavailableError).
+    If the client closes the connection (ClientGoneError) or the server shuts down
+    (UnavailableError), ``work`` is cancelled.
     """
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_disconnected(request.receive))
@@ -88,7 +86,7 @@ async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any,
 
 
 def ended_stream(event: Event, format: StreamFormat) -> Response:
-    """Return a stream that consists of this event."""
+    """Return a stream with a single event."""
     return Response(format.write(event) + format.last, media_type=format.media_type, headers=_HEADERS)
 
 
@@ -99,9 +97,9 @@ async def event_stream(
     closing_event: Callable[[], Event | None] = lambda: None,
     format: StreamFormat = SSE,
 ) -> EventStream:
-    """Return a response that streams ``events``, then the closing event if there is one.
+    """Return a response that streams ``events``, then the closing event, if any.
 
-    An error before the first event is raised here, so that it has its own status.
+    An error before the first event is raised here, for its own status.
     """
     try:
         first = await attend(request, state, anext(events))
@@ -112,10 +110,9 @@ async def event_stream(
 
 
 class EventStream(Response):
-    """Sends events as they come, and closes their generator at the end, when the client has gone or when the server shuts down.
+    """Sends events, and closes their generator at the end, on disconnection or at shutdown.
 
-    An error after the first event is sent as an event of its own, ``{"error": ...}``, before the
-    format's last bytes.
+    An error after the first event is sent as an event ``{"error": ...}``, before the last bytes.
     """
 
     def __init__(
@@ -163,7 +160,7 @@ class EventStream(Response):
         except PellucidError as error:
             await self._send(send, self._format.write(self._format.error(error)))
         except Exception:
-            # The status was sent before, so that the error can only go into the stream and the log.
+            # The status was already sent, so the error can only go into the stream and the log.
             logger.exception("a stream failed")
             await self._send(send, self._format.write(self._format.error(UNEXPECTED)))
 
@@ -172,9 +169,8 @@ class EventStream(Response):
 
     async def _send(self, send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
-        await asyncio.sleep(
-            0
-        )  # many events may be ready: let the event loop notice in between that the client has gone
+        # Many events may be ready: let the event loop notice a disconnection in between.
+        await asyncio.sleep(0)
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -183,7 +179,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks and wait until they have ended; results that are needed were taken before."""
+    """Cancel the tasks, and wait until all have ended. Needed results were taken before."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
