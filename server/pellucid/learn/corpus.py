@@ -1,6 +1,6 @@
-"""Reads texts and code to train and test on, skips duplicates, and splits by file before anything else.
+"""Reads texts and code for training and testing, skips duplicates, and splits by file.
 
-Skipped files are counted by reason. Order and split depend on names and contents alone.
+Skipped files are counted by reason. Order and split depend only on names and contents.
 """
 
 from __future__ import annotations
@@ -23,45 +23,39 @@ HOLDOUT = 0.05
 """Share of the text held out for validation, and again for the test."""
 
 FEW_FILES = 20
-"""Number of files below which each file is cut into three parts, because 5 % of so few files is
-less than one.
-"""
+"""Minimum number of files for holding out whole files: 5 % of fewer files is less than one."""
 
 LARGEST_SHARE = 0.1
-"""Largest share of all text that a held-out file may have: the only book among notes is worth more
-in training.
-"""
+"""Maximum share of a held-out file: the only book among notes is more useful in training."""
 
 MIN_BYTES = 10_000
-"""Text below which training and testing are pointless: a twentieth of it is a few lines."""
+"""Minimum text for training and testing: a twentieth is only a few lines."""
 
 LARGEST_SOURCE_BYTES = 1 << 20
-"""Size above which a file of a source folder is data rather than code written by a person."""
+"""A larger file in a source folder is data rather than code written by a person."""
 
 _SUFFIXES = (
-    ".py .pyi .js .jsx .mjs .cjs .ts .tsx .vue .svelte .java .kt .kts .scala .groovy .c .h .cc .cpp .cxx .hpp .hh .cs .fs .go .rs .swift "
-    ".m .mm .rb .php .pl .pm .lua .r .R .jl .ex .exs .erl .hs .ml .mli .clj .cljs .lisp .el .dart .zig .nim .sh .bash .zsh .fish .ps1 "
-    ".sql .proto .graphql .html .css .scss .sass .less .xml .toml .yaml .yml .ini .cfg .cmake .mk .tf .md .rst .txt"
+    ".py .pyi .js .jsx .mjs .cjs .ts .tsx .vue .svelte .java .kt .kts .scala .groovy .c .h .cc .cpp .cxx .hpp "
+    ".hh .cs .fs .go .rs .swift .m .mm .rb .php .pl .pm .lua .r .R .jl .ex .exs .erl .hs .ml .mli .clj .cljs "
+    ".lisp .el .dart .zig .nim .sh .bash .zsh .fish .ps1 .sql .proto .graphql .html .css .scss .sass .less "
+    ".xml .toml .yaml .yml .ini .cfg .cmake .mk .tf .md .rst .txt"
 )
 
 SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Files that people write; not notebooks, data or images."""
+"""Files written by people; no notebooks, data or images."""
 
 LARGEST_TEXT_BYTES = 256 << 20
-"""Bytes of the largest file of text that is read."""
 
 MAX_WALKED = 500_000
-"""Files and folders in the largest folder that is walked."""
+"""Maximum files and folders in a folder."""
 
 SNIFFED_BYTES = 8192
-"""Bytes at the beginning of a file in which a NUL means that it is not text.
-This is git's own rule.
-"""
+"""A NUL in the first bytes means that a file is not text (git's rule)."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text and its name: its path below the given folder, with forward slashes."""
+    """A text and its name: a path below the given folder, with forward slashes."""
 
     name: str
     text: str
@@ -74,14 +68,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class CorpusBudget:
-    """The most files that are read of a folder, and the most bytes."""
+    """Maximum number of files and bytes to read."""
 
     files: int
     bytes: int
 
 
 TEXTS = CorpusBudget(100_000, 1 << 30)
-"""The budget of texts to train and test on, all of which are held in memory."""
+"""Limits for texts, which are all held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +87,7 @@ class Corpus:
 
     @property
     def size(self) -> int:
-        """Total size in bytes of UTF-8."""
+        """Size in bytes of UTF-8."""
         return sum(document.size for document in self.documents)
 
     @property
@@ -130,14 +124,12 @@ def gather(
 ) -> Corpus:
     """Read the documents of files and folders, each content once.
 
-    In a folder, hidden files, files that git ignores, files larger than ``largest`` bytes and, with
-    ``suffixes``, files with any other suffix are skipped. A file or folder that is named itself is
-    always read. The folder ``without`` is excluded silently. Of more files than the budget allows,
-    those that are read are chosen by the hash of their names, so that other files do not change the
-    choice much.
+    In a folder, hidden files, files ignored by git, files over ``largest`` bytes, files without one
+    of the ``suffixes`` (if given) and the folder ``without`` are skipped. Files and folders in
+    ``paths`` are always read. Beyond the budget, files are chosen by the hash of the name, so that
+    a changed file hardly changes the choice.
 
-    Raises InvalidRequestError if a path does not exist, a file cannot be read, or there is no text
-    at all.
+    Raises InvalidRequestError for missing paths, unreadable files or no text.
     """
     progress = progress or Silent()
     wanted = frozenset(suffixes)
@@ -158,7 +150,7 @@ def gather(
         skipped[f"of {len(found):,} beyond a sample of {budget.files:,} files or {human(budget.bytes)}"] = len(
             found
         ) - len(chosen)
-    documents: dict[bytes, Document] = {}  # by content
+    documents: dict[bytes, Document] = {}  # By content
     progress.start("reading files", len(chosen))
     for file in chosen:
         progress.advance(1)
@@ -182,11 +174,9 @@ def gather(
 
 
 def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
-    """Hold out whole files, chosen by the hash of their names.
+    """Hold out whole files by the hash of the name, or the end of each file if files are few.
 
-    With few files, hold out the end of each, cut at a line break.
-
-    Raises InvalidRequestError if there is too little text.
+    Raises InvalidRequestError for too little text.
     """
     if corpus.size < MIN_BYTES:
         raise InvalidRequestError(
@@ -196,7 +186,7 @@ def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
         return _cut_each(corpus.documents, holdout)
     order = sorted(corpus.documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
     total = corpus.size
-    parts: list[list[Document]] = [[], [], []]  # test, validation, train
+    parts: list[list[Document]] = [[], [], []]  # Test, validation, train
     held = [0, 0]
     for document in order:
         size = document.size
@@ -207,18 +197,20 @@ def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
             held[part] += size
     test, validation, train = (tuple(sorted(part, key=lambda document: document.name)) for part in parts)
     if not (train and validation and test):
-        return _cut_each(corpus.documents, holdout)  # a few files make up nearly all of the text
+        # A few files contain nearly all of the text.
+        return _cut_each(corpus.documents, holdout)
     return Split(train, validation, test)
 
 
 def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
-    """Take the last part of each document for the test, the part before it for validation, and the rest for training."""
+    """Take the end of each document for the test, and the part before for validation."""
     parts: list[list[Document]] = [[], [], []]
     for document in documents:
         text = document.text
         begin, end = (_line_start(text, round(len(text) * (1 - share * holdout))) for share in (2, 1))
         if not begin:
-            begin = end = len(text)  # it has hardly any line breaks, so all of it is for training
+            # With almost no line breaks, the whole text is for training.
+            begin = end = len(text)
         for part, piece in zip(parts, (text[:begin], text[begin:end], text[end:]), strict=True):
             if piece:
                 part.append(Document(document.name, piece))
@@ -230,13 +222,12 @@ def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
 
 
 def _line_start(text: str, at: int) -> int:
-    """Return the start of the line that contains ``at``."""
     return text.rfind("\n", 0, at) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class _FoundFile:
-    """A file that may be read, its document's name, and its size in bytes; 0 if it was named itself, so that it is always read."""
+    """A file to read. ``size`` is 0 for explicitly named files, which are always read."""
 
     path: Path
     name: str
@@ -250,7 +241,8 @@ def _files(
     folder = folder.absolute()
     top = repository(folder) or folder
     if ignoring_file(folder / "any file", top):
-        top = folder  # a folder that is named is read even if it is ignored, such as a package in a project's .venv
+        # A named folder is read even if ignored by git, such as a package in a .venv folder.
+        top = folder
     walk = Walk(folder, top, lambda name: not suffixes or PurePath(name).suffix in suffixes, without=without)
     walk.may_continue = lambda: walk.names < MAX_WALKED
     for entry in walk.files():
@@ -270,7 +262,7 @@ def _files(
 
 
 def _within(budget: CorpusBudget, files: Sequence[_FoundFile]) -> Sequence[_FoundFile]:
-    """Return the files that the budget allows, in their order: all, or the first ones by the hash of their names."""
+    """Return the files within the budget, in order, chosen by the hash of the name."""
     if len(files) <= budget.files and sum(file.size for file in files) <= budget.bytes:
         return files
     chosen: set[_FoundFile] = set()

@@ -1,4 +1,4 @@
-"""Finds near-duplicate documents by MinHash (Broder 1997), so that an edited copy is neither trained on twice nor tested on."""
+"""Finds near-duplicates by MinHash (Broder 1997), such as edited copies of a file."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ from pellucid.learn.corpus import Corpus, Document
 from pellucid.system.progress_protocol import Progress, Silent
 
 SHINGLE = 5
-"""Consecutive words and signs that form one shingle."""
+"""Number of consecutive words and signs in a shingle."""
 
 HASHES = 128
 """Length of a signature. A similarity of 0.7 is estimated with a standard deviation of 0.04."""
 
 ALIKE = 0.7
-"""Jaccard similarity of shingles from which two documents count as duplicates."""
+"""Minimum Jaccard similarity of duplicates."""
 
 LEAST = math.ceil(ALIKE * HASHES)
-"""Equal places in the signatures of duplicates."""
+"""Minimum number of equal places in the signatures of duplicates."""
 
 Band = tuple[int, bytes]
-"""The number of a part of a signature, and that part."""
+"""The number and the bytes of a part of a signature."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def without_near_duplicates(corpus: Corpus, progress: Progress | None = None) -> Corpus:
-    """Drop documents that nearly equal an earlier one, and count them as skipped.
+    """Drop documents similar to an earlier document, and count the dropped documents as skipped.
 
-    Two signatures that differ in at most ``HASHES - LEAST`` places have a band without a
-    difference, as there is one band more. So only the documents with a common band are compared,
-    and none is missed.
+    Only documents with a common band are compared. No duplicate is missed: two signatures differ in
+    at most ``HASHES - LEAST`` places, and there is one band more.
     """
     progress = progress or Silent()
     documents, kept = corpus.documents, list[Document]()
@@ -66,14 +65,14 @@ def candidates(by_band: Mapping[Band, Sequence[int]], bands: Sequence[Band]) -> 
 
 
 def minhash(text: str) -> NDArray[np.uint32]:
-    """Return a signature of shape (HASHES,).
+    """Return a signature (HASHES,).
 
-    The share of equal places in two signatures estimates their texts' Jaccard similarity.
+    The share of equal places in two signatures estimates the Jaccard similarity.
     """
     codes = np.array([_code(word) for word in _WORD.findall(text)], dtype=np.uint64)
     width = min(SHINGLE, len(codes))
-    # Products and sums overflow, and their upper halves count (Dietzfelbinger 1996): a remainder by
-    # a prime takes ten times as long.
+    # Multiply-shift hashing (Dietzfelbinger 1996): products and sums overflow, and the upper halves
+    # count. A remainder by a prime takes ten times as long.
     shingles = sum(
         (codes[at : len(codes) - width + 1 + at] * _FACTORS[at] for at in range(width)), np.zeros(1, dtype=np.uint64)
     )
@@ -95,4 +94,4 @@ _RANDOM = np.random.default_rng(0)
 _FACTORS = _RANDOM.integers(0, 1 << 64, SHINGLE, dtype=np.uint64)
 _FACTORS_OF_HASHES = _RANDOM.integers(0, 1 << 64, HASHES, dtype=np.uint64)
 _SUMMANDS_OF_HASHES = _RANDOM.integers(0, 1 << 64, (HASHES, 1), dtype=np.uint64)
-_BLOCK = 512  # its hashes fit into a processor's cache
+_BLOCK = 512  # A block of hashes fits into a processor's cache

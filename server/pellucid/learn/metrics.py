@@ -1,8 +1,8 @@
 """Metrics of predictions, with counts and 95 % intervals.
 
-Probabilities and outcomes are arrays of shape (n,); outcomes are 0 or 1. The bootstrap computes
-each metric a thousand times. Brier score and log loss are therefore plain NumPy: scikit-learn gives
-the same numbers, but takes some 400 times as long to check its arguments.
+Probabilities and outcomes are arrays (n,); outcomes are 0 or 1. The bootstrap computes each metric
+thousands of times, so Brier score and log loss are plain NumPy: scikit-learn gives equal results
+but takes 400 times as long to check arguments.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from scipy.special import ndtri, stdtrit
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-"""Number of bootstrap samples; 2.5 % of them, fifty, lie beyond each end of a 95 % interval."""
+"""Number of bootstrap samples; fifty (2.5 %) are beyond each end of a 95 % interval."""
 
 LEVEL = 0.95
 
 FLOOR = 1e-6
-"""The least probability that a loss is computed from: no single outcome then decides."""
+"""Minimum probability in losses, so that no single outcome decides."""
 
 NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 """Half the width of a 95 % interval of the standard normal distribution."""
@@ -34,7 +34,7 @@ Bins = Literal["width", "mass"]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value and the ends of its 95 % interval."""
+    """A value and the ends of a 95 % interval."""
 
     value: float
     low: float
@@ -45,13 +45,12 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """True if the value differs from 0 at this level."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """One bin of a reliability diagram: the mean predicted probability of ``count`` events, and the share that came true."""
+    """A bin of a reliability diagram: mean prediction of ``count`` events, share of successes."""
 
     count: int
     confidence: float
@@ -59,21 +58,22 @@ class Bin:
 
 
 def wilson(successes: float, trials: float) -> Interval:
-    """Return a share with its 95 % interval (Wilson 1927), which holds for few trials and for shares near 0 and 1. Needs a trial.
+    """Return a share with the 95 % interval of Wilson (1927).
 
-    ``trials`` may be an effective number.
+    The interval is valid for few trials and for shares near 0 and 1. At least one trial is
+    required. ``trials`` may be an effective number.
     """
     share, z = successes / trials, NORMAL_QUANTILE
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    # At both ends the formula is exact, but its rounding is not.
+    # At both ends the formula is exact, but rounding is not.
     low = 0.0 if successes == 0 else middle - half
     high = 1.0 if successes == trials else middle + half
     return Interval(share, low, high)
 
 
 def reliability(probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10, by: Bins = "width") -> list[Bin]:
-    """Return the bins of a reliability diagram, of equal width (without empty ones) or of equal mass."""
+    """Return the bins of a reliability diagram; empty bins of equal width are omitted."""
     p, y = _pair(probabilities, outcomes)
     if by == "width":
         at = np.minimum((p * bins).astype(np.int64), bins - 1)
@@ -95,10 +95,10 @@ def calibration_error(
     *,
     weights: ArrayLike | None = None,
 ) -> float:
-    """Return the expected calibration error: the mean gap between prediction and outcome (Naeini et al. 2015), weighted by counts.
+    """Return the expected calibration error: the mean gap of prediction and outcome over bins.
 
-    It is 0 for a predictor that always gives the base rate: read it together with the Brier skill.
-    With ``weights``, which need bins of equal width, a row counts as often as its weight says.
+    See Naeini et al. 2015. The error is 0 for a constant base rate: also read the Brier skill.
+    ``weights`` of rows need bins of equal width.
     """
     if weights is not None:
         assert by == "width", "bins of equal mass have no weights"
@@ -112,13 +112,13 @@ def calibration_error(
 
 
 def brier(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
-    """Return the mean squared difference between probability and outcome (Brier 1950): 0 is best."""
+    """Return the mean squared difference between probability and outcome (Brier 1950)."""
     p, y = _pair(probabilities, outcomes)
     return float(np.square(p - y).mean())
 
 
 def brier_skill(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
-    """Return the share by which the Brier score is below the base rate's: 1 is perfect, 0 is no better than the base rate.
+    """Return the relative improvement over the Brier score of the base rate (1 is perfect).
 
     NaN if all outcomes are equal.
     """
@@ -130,19 +130,13 @@ def brier_skill(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
 def log_loss(
     probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLOOR, *, weights: ArrayLike | None = None
 ) -> float:
-    """Return the mean of -ln of the outcome's predicted probability, in nats.
-
-    Probabilities are kept ``floor`` away from 0 and 1.
-    """
+    """Return the mean of -ln p(outcome) in nats, with p clipped to ``floor`` from 0 and 1."""
     each = log_losses(probabilities, outcomes, floor)
     return float(np.average(each, weights=None if weights is None else np.asarray(weights)))
 
 
 def log_losses(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLOOR) -> Floats:
-    """Return -ln of each outcome's predicted probability, in nats.
-
-    Probabilities are kept ``floor`` away from 0 and 1.
-    """
+    """Return -ln p(outcome) in nats, with p clipped to ``floor`` from 0 and 1."""
     p, y = _pair(probabilities, outcomes)
     p = np.clip(p, floor, 1 - floor)
     losses: Floats = -(y * np.log(p) + (1 - y) * np.log1p(-p))
@@ -150,28 +144,29 @@ def log_losses(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLO
 
 
 def auroc(scores: ArrayLike, outcomes: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return the area under the ROC curve: how often a positive is scored above a negative, ties counting half.
+    """Return the area under the ROC curve; ties count half.
 
-    With ``weights``, a pair counts as often as the product of its weights says. NaN if all outcomes
-    are equal.
+    With ``weights``, a pair is weighted by the product of both weights. NaN if all outcomes are
+    equal.
     """
     p, y = _pair(scores, outcomes)
     if weights is not None:
         return _weighted_auroc(p, y, np.asarray(weights, dtype=np.float64))
-    from scipy.stats import rankdata  # whose import takes a second, and most commands do without
+    # The import takes a second, and most commands do not need ranks.
+    from scipy.stats import rankdata
 
     positives = int(y.sum())
     negatives = len(y) - positives
     if not positives or not negatives:
         return math.nan
-    ranks = rankdata(p)  # equal scores get the mean of their ranks
-    return float(
-        (ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
-    )  # Mann and Whitney's U
+    ranks = rankdata(p)  # Equal scores get the mean rank
+    # Mann and Whitney's U.
+    return float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def _weighted_auroc(p: Floats, y: Floats, w: Floats) -> float:
-    _, groups = np.unique(p, return_inverse=True)  # equal scores are one group, in rising order
+    # One group per score, in rising order.
+    _, groups = np.unique(p, return_inverse=True)
     positive, negative = (np.bincount(groups, w * (y == outcome)) for outcome in (1, 0))
     below = np.cumsum(negative) - negative
     pairs = float(positive.sum() * negative.sum())
@@ -179,9 +174,9 @@ def _weighted_auroc(p: Floats, y: Floats, w: Floats) -> float:
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
-    """Return the unbiased estimate that at least one of ``k`` answers is right, from ``right`` of ``samples`` (Chen et al. 2021).
+    """Return the unbiased estimate 1 - C(n - c, k) / C(n, k) of pass@k (Chen et al. 2021).
 
-    1 - C(n - c, k) / C(n, k). Raises ValueError if ``k`` exceeds ``samples``.
+    Raises ValueError if ``k`` exceeds ``samples``.
     """
     if not 0 < k <= samples:
         raise ValueError(f"pass@{k} needs {k} samples of each task, and there are {samples}.")
@@ -196,22 +191,13 @@ def bootstrap(
     seed: int = 0,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """Return a statistic of columns of shape (n,) with its percentile interval.
+    """Return a statistic of columns (n,) with the percentile interval.
 
-    Rows are resampled whole, so that pairs stay pairs.
-
-    A row has to be the unit of sampling: a file or a task, not a token of it. Few rows understate
-    their spread: the interval is widened by the ratio of Student's t to the normal quantile and by
-    the bias of a small sample's spread (Hesterberg 2015, arXiv 1411.5279). It stays within
-    ``bounds``, and at or above 0 if no resample was negative. With fewer than two rows it is
-    ``bounds``.
-
-    Args:
-        columns: Arrays of one length.
-        statistic: Computes the value from the columns.
-        resamples: Number of resamples.
-        seed: Seed of the resampling.
-        bounds: Smallest and largest value that the statistic can have.
+    Whole rows are resampled. A row must be the unit of sampling: a file or a task, not a token. Few
+    rows understate the spread, so the interval is widened by the ratio of Student's t to the normal
+    quantile and by the bias of a small sample's spread (Hesterberg 2015, arXiv 1411.5279). The
+    interval is clipped to ``bounds``, and to 0 if no resample is negative. With fewer than two
+    rows, the interval is ``bounds``.
     """
     arrays = [np.asarray(column, dtype=np.float64) for column in columns]
     rows = len(arrays[0])
@@ -233,22 +219,23 @@ def bootstrap(
 
 
 def mean_of_units(values: ArrayLike, weights: ArrayLike, units: ArrayLike) -> Interval:
-    """Return the weighted mean of values with its interval by Student's t, in which a unit's values count as one observation.
+    """Return the weighted mean with an interval by Student's t, with a unit as an observation.
 
-    Needs two units.
+    At least two units are required.
     """
     w = np.asarray(weights, dtype=np.float64)
     _, numbers = np.unique(np.asarray(units), return_inverse=True)
     sums = np.bincount(numbers, w * np.asarray(values, dtype=np.float64))
     count, mean = len(sums), float(sums.sum() / w.sum())
-    spread = sums - mean * np.bincount(numbers, w)  # of a ratio, as units differ in weight
+    # Residuals of a ratio, because units differ in weight.
+    spread = sums - mean * np.bincount(numbers, w)
     quantile = float(stdtrit(count - 1, (1 + LEVEL) / 2))
     half = quantile * math.sqrt(count / (count - 1) * float(np.square(spread).sum())) / float(w.sum())
     return Interval(mean, mean - half, mean + half)
 
 
 def ratio_difference(before: ArrayLike, after: ArrayLike, denominators: ArrayLike, *, seed: int = 0) -> Interval:
-    """Return the change of a ratio of sums over the same denominators, with its interval."""
+    """Return the change of a ratio of sums over the same denominators, with an interval."""
     return bootstrap([before, after, denominators], lambda a, b, d: _ratio(b, d) - _ratio(a, d), seed=seed)
 
 

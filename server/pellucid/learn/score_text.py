@@ -1,7 +1,6 @@
-"""Reads a text with a model, each token once and with as much context as the window allows.
+"""Scores a text, each token once and with as much context as the window allows.
 
-Perplexity, bits per byte and the other figures are ratios of sums over tokens or bytes, never means
-of per-file means.
+All figures are ratios of sums over tokens or bytes, never means of per-file means.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from pellucid.text.score_windows import windows
 from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 
 TOP = 5
-"""Rank up to which a token counts as one of the model's top choices."""
+"""Maximum rank of a top choice."""
 
 
 class Reader(Protocol):
-    """The methods of an assistant, local or remote, that reading needs."""
+    """The methods of an assistant needed for scoring."""
 
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Read token ids."""
+        """Score token ids."""
         ...
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """Return the token ids of a text, starting with the BOS if the model wants one."""
+        """Return the token ids of a text, starting with BOS if the model needs BOS."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TextReading:
-    """The tokens of a text that have a context, as arrays of shape (n,).
+    """The tokens of a text with context, as arrays (n,).
 
-    ``logprobs`` are in nats, ``ranks`` count from 1, ``sizes`` are in bytes, and ``confidences``
-    are the probabilities of the model's first choices.
+    ``logprobs`` are in nats, ``ranks`` from 1, ``sizes`` in bytes; ``confidences`` are the
+    probabilities of first choices.
     """
 
     logprobs: NDArray[np.float64]
@@ -52,10 +51,7 @@ class TextReading:
 
     @classmethod
     def of(cls, tokens: Iterable[Token]) -> TextReading:
-        """Return the reading of tokens that were scored with at least one alternative.
-
-        Tokens without a logprob are dropped.
-        """
+        """Return the reading of tokens that have logprobs and at least one alternative each."""
         scored = [token for token in tokens if token.logprob is not None and token.rank is not None]
         return cls(
             np.array([token.logprob for token in scored], dtype=np.float64),
@@ -66,18 +62,16 @@ class TextReading:
 
     @classmethod
     def together(cls, readings: Sequence[TextReading]) -> TextReading:
-        """Join the readings of several texts. Needs at least one."""
+        """Join at least one reading."""
         fields = ("logprobs", "ranks", "sizes", "confidences")
         return cls(*(np.concatenate([getattr(reading, name) for reading in readings]) for name in fields))
 
     @property
     def tokens(self) -> int:
-        """Number of tokens."""
         return len(self.logprobs)
 
     @property
     def bytes(self) -> int:
-        """Size of all tokens in bytes of UTF-8."""
         return int(self.sizes.sum())
 
     @property
@@ -87,7 +81,7 @@ class TextReading:
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits per byte, the only one of these figures that is comparable across tokenizers."""
+        """Bits per byte, the only figure here that is comparable across tokenizers."""
         return self.bits / self.bytes
 
     @property
@@ -97,12 +91,12 @@ class TextReading:
 
     @property
     def first_choices(self) -> float:
-        """Share of tokens that were the model's first choice."""
+        """Share of tokens equal to the model's first choice."""
         return float((self.ranks == 1).mean())
 
     @property
     def top_choices(self) -> float:
-        """Share of tokens that were among the model's first ``TOP`` choices."""
+        """Share of tokens among the model's first ``TOP`` choices."""
         return float((self.ranks <= TOP).mean())
 
     @property
@@ -120,13 +114,12 @@ async def read(
     stride: int | None = None,
     progress: Progress | None = None,
 ) -> TextReading:
-    """Read a text in windows of ``window`` tokens, of which the last ``stride`` (by default half) count, and all in the first window.
+    """Score a text in windows of ``window`` tokens; the last ``stride`` tokens of each count.
 
-    So each token is read once with at least ``window - stride`` tokens of context, except at the
-    beginning of the text. The very first token counts only after a BOS. ``progress`` advances by
-    tokens.
-
-    Raises a PellucidError if reading fails.
+    The default stride is half a window; all tokens of the first window count. So each token is
+    scored once with at least ``window - stride`` tokens of context, except at the beginning of the
+    text. The first token counts only after BOS. ``progress`` advances by tokens. Raises
+    PellucidError if scoring fails.
     """
     ids = await reader.token_ids(text, model=model)
     if progress is not None:

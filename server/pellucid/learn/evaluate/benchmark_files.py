@@ -1,7 +1,4 @@
-"""Reads the files of benchmarks from a folder.
-
-Nothing is downloaded: an error for a missing file names its origin.
-"""
+"""Reads benchmark files from a folder. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -22,9 +19,7 @@ from pellucid.system.atomic_files import human
 from pellucid.system.regular_files import read_bytes
 
 LARGEST_BYTES = 256 << 20
-"""Bytes of the largest file, and of what a compressed one holds.
-Published benchmarks have up to 100 MB.
-"""
+"""Maximum size of a file, compressed or not. Published benchmarks have up to 100 MB."""
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -32,16 +27,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSource:
-    """A file of a benchmark: its possible names in order of preference, its origin and its licence."""
+    """A benchmark's file: possible names in order of preference, origin and licence."""
 
     names: tuple[str, ...]
     origin: str
 
     def find(self, folder: Path | None) -> Path:
-        """Return the path of the file.
-
-        Raises InvalidRequestError if the folder does not have it.
-        """
         wanted = self.names[0]
         if folder is None:
             raise InvalidRequestError(
@@ -75,14 +66,13 @@ WINOGENDER = BenchmarkSource(
 
 
 def json_lines(path: Path, fields: Sequence[str]) -> list[Json]:
-    """Read the objects of a file of JSON lines, gzipped or not, each with the text ``fields``.
+    """Read a file of JSON lines, gzipped or not, with objects that have the text ``fields``.
 
-    Raises InvalidRequestError that names the first invalid line.
+    Raises InvalidRequestError for an invalid line or an empty file.
     """
     records = []
-    for number, line in enumerate(
-        _text(path).split("\n"), 1
-    ):  # splitlines() would also split at characters that JSON allows in a string
+    # Unlike split, splitlines would also split at characters inside JSON strings.
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -98,10 +88,7 @@ def json_lines(path: Path, fields: Sequence[str]) -> list[Json]:
 
 
 def json_array(path: Path, fields: Mapping[str, type]) -> list[Json]:
-    """Read the objects of one JSON array, each with ``fields``.
-
-    Raises InvalidRequestError for anything else.
-    """
+    """Read a JSON array of objects with ``fields``, or raise InvalidRequestError."""
     try:
         records = json.loads(_text(path))
     except ValueError:
@@ -118,10 +105,7 @@ def json_array(path: Path, fields: Mapping[str, type]) -> list[Json]:
 
 
 def rows(path: Path, fields: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """Read the rows of a table with a header and non-empty ``fields``.
-
-    Raises InvalidRequestError for any other file.
-    """
+    """Read a table with a header and non-empty ``fields``, or raise InvalidRequestError."""
     found = list(csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter))
     for number, row in enumerate(found, 2):
         missing = [name for name in fields if not row.get(name)]
@@ -135,7 +119,7 @@ def rows(path: Path, fields: Sequence[str], delimiter: str = ",") -> list[dict[s
 
 
 def drawn(items: Sequence[T], limit: int | None) -> list[T]:
-    """Return the first ``limit`` items of a fixed random order, so that a larger limit extends a smaller one."""
+    """Return the first ``limit`` items of a fixed random order; a larger limit adds items."""
     order = list(items)
     random.Random(0).shuffle(order)  # noqa: S311 - no secret is drawn
     return order[:limit]
@@ -145,7 +129,8 @@ def _checked(record: Any, fields: Sequence[str], where: str) -> Json:
     missing = [name for name in fields if not isinstance(record, dict) or not isinstance(record.get(name), str)]
     if missing:
         raise InvalidRequestError(
-            f"{where} has no text {missing[0]!r}, so the file is damaged or belongs to another benchmark: download it again."
+            f"{where} has no text {missing[0]!r}, so the file is damaged or belongs to another benchmark: "
+            "download it again."
         )
     checked: Json = record
     return checked
@@ -156,7 +141,8 @@ def _text(path: Path) -> str:
         content = read_bytes(path, LARGEST_BYTES)
         if path.suffix == ".gz":
             with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-                content = packed.read(LARGEST_BYTES + 1)  # a small file can hold any amount
+                # A small file can contain any amount of text.
+                content = packed.read(LARGEST_BYTES + 1)
         if len(content) > LARGEST_BYTES:
             raise InvalidRequestError(f"{path} has more than {human(LARGEST_BYTES)} of text: name a smaller file.")
         return content.decode("utf-8-sig")
@@ -168,5 +154,4 @@ def _text(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """Return a file's name and the beginning of its SHA-256, to tell sets of questions apart."""
     return f"{path.name} {hashlib.sha256(read_bytes(path, LARGEST_BYTES)).hexdigest()[:16]}"

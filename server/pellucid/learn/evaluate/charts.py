@@ -1,4 +1,4 @@
-"""Draws an evaluation's charts for a page of HTML: bars with their intervals, and reliability diagrams with their counts."""
+"""Draws charts for the HTML report: bars with intervals, and reliability diagrams."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from pellucid.system.svg import Anchor, Picture, Scale
 
 WIDTH = 760
 LABELS = 230
-"""Width of the column of models, in pixels."""
 BARS = 330
-"""Length of a full bar, in pixels."""
+"""Length of a full bar."""
 ROW_HEIGHT = 22
 BAR_HEIGHT = 12
 GAP = 12
 CAP = 4
-"""Half the height of the small lines that end an interval, in pixels."""
+"""Half the height of the ends of an interval."""
 COLOURS = 4
 NAME_CHARACTERS = 32
-"""Length of a model's name that fits into its column."""
+"""Maximum characters of a model's name."""
 
 SIDE = 260
-"""Side of a reliability diagram, in pixels."""
+"""Width and height of a reliability diagram. All sizes are in pixels."""
 LEFT, TOP, BELOW, COUNTS_HEIGHT = 46, 12, 40, 60
-"""Its margins, and the height of the counts."""
+"""Margins of the diagram, and the height of the counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChartRow:
-    """One bar: a model's figure, and the number of the model's colour."""
+    """A bar: a model's figure, and the number of the model's colour."""
 
     model: str
     colour: int
@@ -39,10 +38,7 @@ class ChartRow:
 
 
 def bars(title: str, groups: Sequence[Sequence[ChartRow]]) -> str:
-    """Draw bars with their 95 % intervals, a group for each figure and in it a row for each model.
-
-    Shares have one scale.
-    """
+    """Draw bars with 95 % intervals, grouped by figure. Shares have the same scale."""
     words = "; ".join(f"{row.figure.label}, {row.model}: {row.figure.show()}" for rows in groups for row in rows)
     drawn = Picture(WIDTH, 0, title, words)
     y = 4
@@ -59,7 +55,7 @@ def bars(title: str, groups: Sequence[Sequence[ChartRow]]) -> str:
 
 
 def reliability(model: str, diagram: Reliability) -> str:
-    """Draw the share that came true over the predicted probability, with Wilson's intervals, and the counts below."""
+    """Draw a reliability diagram with Wilson intervals, and the counts below."""
     bottom, base = TOP + SIDE, TOP + SIDE + BELOW + COUNTS_HEIGHT - 4
     x, y = Scale(0, 1, LEFT, LEFT + SIDE), Scale(0, 1, bottom, TOP)
     words = "; ".join(f"{bar.count} at {bar.confidence:.2f} came true {bar.accuracy:.2f}" for bar in diagram.bins)
@@ -81,7 +77,7 @@ def reliability(model: str, diagram: Reliability) -> str:
 
 
 def _scale(rows: Sequence[ChartRow]) -> Scale:
-    """Return the scale of a figure: from 0 to 1 for a share, else to the largest value; symmetric if a value is negative."""
+    """Return the scale: 0 to 1 for shares, else to the maximum; symmetric for negative values."""
     ends = [end for row in rows for end in (row.figure.low, row.figure.high, row.figure.value) if end is not None]
     highest = 1.0 if rows[0].figure.form is FigureFormat.SHARE else max(ends, default=1.0) or 1.0
     lowest = min(ends, default=0.0)

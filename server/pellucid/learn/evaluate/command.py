@@ -1,4 +1,4 @@
-"""The command ``pellucid evaluate``: runs suites on models, shows the figures and saves them."""
+"""The command ``pellucid evaluate``: runs suites on models, shows and saves the figures."""
 
 from __future__ import annotations
 
@@ -32,24 +32,23 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Source of the models: a ``server`` address with its ``key``, or None to load them in this process."""
+    """The address of a ``server`` and the ``key``, or None to load models in this process."""
 
     settings: Settings
     server: str | None
     key: str | None = None
 
     def subject(self, model: str) -> AbstractAsyncContextManager[Subject]:
-        """Open a model for the duration of its evaluation."""
         return open_local(self.settings, model) if self.server is None else open_served(self.server, self.key, model)
 
 
 def evaluate(
     models: Sequence[str], options: EvaluateOptions, place: ModelSource, folder: Path, *, as_json: bool
 ) -> None:
-    """Run the suites on each model, print the figures, and save them with the report.
+    """Run the suites on each model, print the figures, and save figures and report.
 
-    Raises InvalidRequestError for a suite, data or a folder that cannot be used, before any model
-    is loaded, and any error of loading.
+    Raises InvalidRequestError for unusable suites, data or folders before loading any model, and
+    any error of loading.
     """
     suites = build(options)
     _claim(folder)
@@ -76,10 +75,7 @@ def evaluate(
 
 
 def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
-    """Print the differences between the results of two folders.
-
-    Raises InvalidRequestError if nothing can be compared.
-    """
+    """Print the differences between the results of two folders."""
     comparisons = compare(first, second)
     if not as_json:
         show_comparisons(comparisons)
@@ -104,7 +100,6 @@ async def _evaluate(
     results: EvaluationResults,
     progress: Progress,
 ) -> EvaluationResults:
-    """Run all suites on one model, saving after each."""
     async with place.subject(model) as subject:
         earlier: dict[str, Sequence[SuiteRecord]] = {}
         result = _begun(results, subject)
@@ -126,7 +121,7 @@ async def _evaluate(
 
 
 def _begun(results: EvaluationResults, subject: Subject) -> ModelResult:
-    """Return the results that earlier runs saved for this model, or empty ones if that name belonged to another model."""
+    """Return saved results for this model identity, or empty results."""
     identity = dict(subject.identity)
     known = results.find(subject.name)
     if known is not None and known.identity == identity:
@@ -137,9 +132,9 @@ def _begun(results: EvaluationResults, subject: Subject) -> ModelResult:
 
 
 def _claim(folder: Path) -> None:
-    """Create the folder, or accept one of an earlier evaluation.
+    """Create the folder, or accept the folder of an earlier evaluation.
 
-    Raises InvalidRequestError if it holds anything else.
+    Raises InvalidRequestError if the folder has other contents.
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
@@ -156,7 +151,7 @@ def _claim(folder: Path) -> None:
 
 
 def _opened(folder: Path) -> EvaluationResults:
-    """Read the folder's results, and save them at once to mark the folder as an evaluation."""
+    """Read the folder's results, and save the results to mark the folder as an evaluation."""
     results = read_results(folder) if (folder / FILE).exists() else EvaluationResults()
     results.save(folder)
     return results

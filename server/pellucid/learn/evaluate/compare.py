@@ -1,4 +1,4 @@
-"""Compares two folders of results figure by figure: how much they differ, and if that is more than chance."""
+"""Compares two folders of results, figure by figure, with intervals of the differences."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pellucid.learn.metrics import Interval
 
 @dataclass(frozen=True, slots=True)
 class ResultChange:
-    """One figure in both folders.
+    """A figure in both folders.
 
-    ``pairs`` is the number of questions asked in both, ``difference`` the second value less the
-    first.
+    ``pairs`` is the number of questions asked in both folders; ``difference`` is after minus
+    before.
     """
 
     suite: str
@@ -36,7 +36,7 @@ class ResultChange:
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse`` or ``different`` for the second value; empty if the interval contains 0."""
+        """``better``, ``worse`` or ``differs``; empty if the interval contains 0."""
         if not self.difference.excludes_zero:
             return ""
         if self.better is Better.NEITHER:
@@ -44,14 +44,13 @@ class ResultChange:
         return "better" if (self.difference.value > 0) == (self.better is Better.HIGHER) else "worse"
 
     def show_difference(self) -> str:
-        """Format the difference with its interval; shares are in percentage points."""
+        """Format the difference with the interval; shares are in percentage points."""
         low, high = self.difference.low, self.difference.high
         if not math.isfinite(low + high):
             return f"{_signed(self.difference.value, self.form)} (too few pairs)"
         return f"{_signed(self.difference.value, self.form)} ({_signed(low, self.form)} to {_signed(high, self.form)})"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the change as a JSON object."""
         return {
             "suite": self.suite,
             "figure": self.label,
@@ -67,7 +66,7 @@ class ResultChange:
 
 @dataclass(frozen=True, slots=True)
 class ResultComparison:
-    """The changes between two models; ``left_out`` lists what could not be compared, one sentence each."""
+    """The changes between two models. ``left_out`` has a sentence for each incomparable suite."""
 
     before: str
     after: str
@@ -76,16 +75,17 @@ class ResultComparison:
 
 
 def compare(first: Path, second: Path) -> list[ResultComparison]:
-    """Compare the models of two folders by name, or the only model of each.
+    """Compare the models of two folders by name, or the only model of each folder.
 
-    Raises InvalidRequestError for a folder without results, and if there is nothing to compare.
+    Raises InvalidRequestError for a folder without results, or without common models.
     """
     then, now = read_results(first), read_results(second)
     pairs = list(_pairs(then, now))
     if not pairs:
         names = ", ".join(sorted(model.name for results in (then, now) for model in results.models)) or "none"
         raise InvalidRequestError(
-            f"{first} and {second} have no model in common ({names}) and not exactly one each: evaluate the same model in both."
+            f"{first} and {second} have no model in common ({names}) and not exactly one each: evaluate the "
+            "same model in both."
         )
     return [_compare(first, before, second, after) for before, after in pairs]
 
@@ -129,7 +129,6 @@ def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult)
 
 
 def _paired(before: list[SuiteRecord], after: list[SuiteRecord]) -> tuple[list[SuiteRecord], list[SuiteRecord]]:
-    """Return the records of the questions that both were asked."""
     later = {record.id: record for record in after}
     first = [record for record in before if record.id in later]
     return first, [later[record.id] for record in first]

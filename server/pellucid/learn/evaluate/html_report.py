@@ -1,4 +1,4 @@
-"""Renders the report: one self-contained HTML page, light or dark like the reader's system."""
+"""Renders the report: a self-contained HTML page, light or dark like the reader's system."""
 
 from __future__ import annotations
 
@@ -24,39 +24,47 @@ TITLES = {
 }
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --paper: #ffffff; --track: #e6eaef; --line: #d1d9e0;
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --paper: #ffffff; --track: #e6eaef;\
+ --line: #d1d9e0;
   --c0: #2166ac; --c1: #b35806; --c2: #1b7837; --c3: #762a83; --spread: #1f2328 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --paper: #0d1117; --track: #262c36; --line: #3d444d;
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --paper: #0d1117; --track: #262c36;\
+ --line: #3d444d;
   --c0: #5b9bd5; --c1: #fdae61; --c2: #7fbf7b; --c3: #c2a5cf; --spread: #e6edf3 } }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem; background: var(--paper); color: var(--ink); line-height: 1.5;
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem; background: var(--paper); color: var(--ink);\
+ line-height: 1.5;
   font-family: system-ui, -apple-system, "Segoe UI", sans-serif }
 h1 { font-size: 1.7rem; margin: 0 0 .5rem }
 h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; padding-top: .5rem; border-top: 1px solid var(--line) }
-h3 { font-size: 1.05rem; margin: 1.5rem 0 .5rem } a { color: var(--c0) } p, li { max-width: 48rem } .soft { color: var(--soft) }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums } caption { text-align: left; color: var(--soft);
+h3 { font-size: 1.05rem; margin: 1.5rem 0 .5rem } a { color: var(--c0) } p, li { max-width: 48rem } .soft {\
+ color: var(--soft) }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums } caption { text-align: left;\
+ color: var(--soft);
   padding-bottom: .3rem }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-td.figure, th.figure { text-align: right } td.figure { white-space: nowrap } .scroll, figure { overflow-x: auto } figure { margin: 1rem 0 }
+td.figure, th.figure { text-align: right } td.figure { white-space: nowrap } .scroll, figure { overflow-x: auto }\
+ figure { margin: 1rem 0 }
 figcaption { color: var(--soft) }
 .pair { display: flex; flex-wrap: wrap; gap: 1.5rem } .pair figure { max-width: 20rem; margin: .5rem 0 }
 svg { max-width: 100%; height: auto }
-svg text { font-size: 13px; fill: var(--ink) } svg .small { font-size: 11.5px; fill: var(--soft) } svg .panel { font-weight: 600 }
+svg text { font-size: 13px; fill: var(--ink) } svg .small { font-size: 11.5px; fill: var(--soft) } svg .panel {\
+ font-weight: 600 }
  .track { fill: var(--track) } .ideal { stroke: var(--soft);
-  stroke-dasharray: 4 4 } .bar0 { fill: var(--c0) } .bar1 { fill: var(--c1) } .bar2 { fill: var(--c2) } .bar3 { fill: var(--c3) }
+  stroke-dasharray: 4 4 } .bar0 { fill: var(--c0) } .bar1 { fill: var(--c1) } .bar2 { fill: var(--c2) } .bar3 {\
+ fill: var(--c3) }
 .spread { stroke: var(--spread); stroke-width: 1.5; fill: none }
 """
 
 EXPLANATION = (
-    "Thin lines and brackets are 95 % intervals: Wilson's for shares of independent questions, elsewhere the bootstrap's over the units "
-    "listed with each figure. Two models whose intervals overlap may still differ: pellucid evaluate --compare compares pairs."
+    "Thin lines and brackets are 95 % intervals: Wilson's for shares of independent questions, elsewhere the "
+    "bootstrap's over the units listed with each figure. Two models whose intervals overlap may still differ: "
+    "pellucid evaluate --compare compares pairs."
 )
 
 Asked = Sequence[tuple[int, ModelResult, SuiteResult]]
-"""The models that a suite has results for, with their numbers."""
+"""Results of a suite, with the models and the models' numbers."""
 
 
 def html(results: EvaluationResults) -> str:
-    """Render the whole page."""
     names = ", ".join(model.name for model in results.models)
     last = next(reversed(results.circumstances), None)
     sections = "\n".join(_section(suite, _asked(results, suite), last) for suite in results.suites)
@@ -87,7 +95,7 @@ def html(results: EvaluationResults) -> str:
 
 
 def _circumstances(results: EvaluationResults) -> str:
-    """Describe the dates of the first and the last question, and the versions and machine of the last."""
+    """Describe the dates of all questions, and the versions and machine of the last question."""
     found = results.circumstances
     if not found:
         return "No question was asked."
@@ -105,7 +113,7 @@ def _place(circumstances: Circumstances) -> str:
 
 
 def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
-    """Yield a line for each result that was measured with other versions or on another machine than the header states."""
+    """Yield a line for each result from versions or machines that differ from the header."""
     for _, model, result in asked:
         then = result.circumstances
         if then is not None and last is not None and then.place != last.place:
@@ -148,7 +156,7 @@ def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
 
 
 def _notes(asked: Asked) -> Iterator[str]:
-    """Yield notes that hold for all models once, and the others with the model's name."""
+    """Yield each note once, with the models' names unless the note is about all models."""
     notes = list(dict.fromkeys(note for _, _, result in asked for note in result.notes))
     if not notes:
         return
@@ -186,7 +194,10 @@ def _reliabilities(asked: Asked) -> Iterator[str]:
         for _, model, result in asked:
             for diagram in result.diagrams:
                 if diagram.title == title:
-                    yield f"<figure>{reliability(model.name, diagram)}<figcaption>{escape(model.name)}</figcaption></figure>"
+                    yield (
+                        f"<figure>{reliability(model.name, diagram)}"
+                        f"<figcaption>{escape(model.name)}</figcaption></figure>"
+                    )
         yield "</div>"
 
 

@@ -1,4 +1,4 @@
-"""Opens the model under evaluation: loaded in this process, or behind a server."""
+"""Opens the model under evaluation, in this process or on a server."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pellucid.tokens import ModelCard
 
 @asynccontextmanager
 async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
-    """Load a model for the duration of its evaluation. Raises any error of loading."""
+    """Load a model for an evaluation. Raises any error of loading."""
     with Bars() as bars:
-        engine, assistant = assemble(
-            settings.model_copy(update={"adapters": ()}), [name], bars
-        )  # the settings' adapters are not evaluated
+        # The settings' adapters are not evaluated.
+        engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)
     try:
-        card, loaded = assistant.models()[0], assistant.served()[0]  # a model with an adapter is followed by its base
+        # A model with an adapter is listed before the base.
+        card, loaded = assistant.models()[0], assistant.served()[0]
         model = engine.model(card.name)
         parameters = None if model.cost is None else model.cost.body + model.cost.head
         identity: dict[str, str | int] = {
@@ -65,10 +65,10 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
-    """Open a model of a server: with every method on a Pellucid server, otherwise with what OpenAI's completions offer.
+    """Open a model on a Pellucid server or, with fewer abilities, on an OpenAI-compatible server.
 
-    The address may end in /v1. Raises NotFoundError for a model that the server does not have,
-    UnavailableError if no server answers.
+    The address may end in /v1. Raises NotFoundError for an unknown model, UnavailableError if no
+    server answers.
     """
     url = url.rstrip("/").removesuffix("/v1")
     async with Client(url, key) as client:
@@ -110,12 +110,12 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
 
 
 def _abilities(card: ModelCard) -> frozenset[Ability]:
-    """Return the abilities of a model of Pellucid's: all, except that gaps need markers for an infill."""
+    """Return all abilities, without gaps for a model without infill markers."""
     return frozenset(Ability) if card.infill else frozenset(Ability) - {Ability.GAPS}
 
 
 def source_of(name: str) -> str:
-    """Return a string that changes whenever a model's weights do, without reading all of them."""
+    """Return a string that changes with the weights, computed without reading all weights."""
     bare, _ = split_quant(name)
     path = local_path(bare)
     if path is None:

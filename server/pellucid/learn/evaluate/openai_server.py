@@ -1,4 +1,4 @@
-"""Evaluates a model behind any OpenAI-compatible server through /v1/completions: continuations and, with ``echo``, probabilities."""
+"""A model on an OpenAI-compatible server: completions and, with ``echo``, logprobs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, Sc
 
 PROBE = "The sky is blue."
 UNKNOWN_CONTEXT = 1 << 30
-"""OpenAI's API does not expose a model's context length; the server rejects a prompt that is too
-long.
-"""
+"""OpenAI's API does not report a context length; the server rejects overlong prompts."""
 
 
 class OpenAIServer:
-    """Client of one server's completions. Anything else raises NotSupportedError.
+    """Client for completions of a server. All other queries raise NotSupportedError.
 
     ``transport`` replaces the network in tests.
     """
@@ -39,14 +37,10 @@ class OpenAIServer:
         )
 
     async def aclose(self) -> None:
-        """Close all connections."""
         await self._http.aclose()
 
     async def subject(self, name: str) -> Subject:
-        """Return a model of the server with the abilities that its API was found to have.
-
-        Raises NotFoundError for an unknown model.
-        """
+        """Return a model with the abilities found by probing. Raises NotFoundError if unknown."""
         listed = [str(model.get("id")) for model in (await self._request("GET", "/v1/models")).get("data") or []]
         if name not in listed:
             raise unknown_model(name, listed, f"at {self.url}")
@@ -60,9 +54,9 @@ class OpenAIServer:
         )
 
     async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
-        """Yield the answer as one token without a probability.
+        """Yield the answer as one token without a logprob.
 
-        A suffix is rejected, because servers silently ignore it.
+        A suffix is rejected, because servers silently ignore suffixes.
         """
         if query.suffix is not None or query.extra:
             raise NotSupportedError(f"{self.url} may silently ignore a suffix: send only the prefix.")
@@ -89,10 +83,7 @@ class OpenAIServer:
         yield Finish(reason, _usage(reply))
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Yield the tokens of a text with their logprobs.
-
-        The API has no ranks, entropies or ids.
-        """
+        """Yield the tokens of a text with logprobs. The API has no ranks, entropies or ids."""
         text = query.text
         if not isinstance(text, str) or query.special:
             raise NotSupportedError(f"{self.url} reports probabilities only for plain text: send text.")
@@ -107,7 +98,7 @@ class OpenAIServer:
         yield Finish(FinishReason.STOP, _usage(reply))
 
     def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
-        """Raise NotSupportedError: the API does not show the text that a chat template produces."""
+        """Raise NotSupportedError: the API does not show the text of a chat prompt."""
         raise NotSupportedError(f"{self.url} is used only for completions: omit suites that need chats.")
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
@@ -115,10 +106,7 @@ class OpenAIServer:
         raise NotSupportedError(f"{self.url} does not report token ids: omit suites that need them.")
 
     async def _shows_probabilities(self, model: str) -> bool:
-        """Return True if ``echo`` returns the prompt's tokens with logprobs.
-
-        Some servers ignore it.
-        """
+        """Return True if ``echo`` works: some servers ignore the field."""
         try:
             reply = await self._request("POST", "/v1/completions", _echo(model, PROBE))
             return _echoed(_choice(reply, self.url), PROBE) is not None
@@ -144,10 +132,7 @@ class OpenAIServer:
 
 
 def _echo(model: str | None, text: str) -> dict[str, Any]:
-    """Build the request.
-
-    It asks for one token beyond the prompt, because some servers refuse to generate none.
-    """
+    """Build the request, with one generated token: some servers refuse to generate no tokens."""
     return {"model": model, "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
 
 
@@ -160,10 +145,9 @@ def _choice(reply: dict[str, Any], url: str) -> dict[str, Any]:
 
 
 def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]] | None:
-    """Return the tokens of the text and their logprobs, or None if they are incomplete or do not add up to the text.
+    """Return the text's tokens and logprobs; None if incomplete or inconsistent with the text.
 
-    Offsets are not used: some servers include the BOS, a token before the text, in their character
-    counts.
+    Offsets are not used: some servers count the characters of BOS before the text.
     """
     reported = choice.get("logprobs")
     tokens, logprobs = (
@@ -187,6 +171,6 @@ def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]]
 
 
 def _usage(reply: dict[str, Any]) -> Usage:
-    """Return the token counts that the server reports. It reports no times."""
+    """Return the reported token counts. Servers report no times."""
     usage = reply.get("usage") or {}
     return Usage(computed=int(usage.get("prompt_tokens") or 0), generated=int(usage.get("completion_tokens") or 0))

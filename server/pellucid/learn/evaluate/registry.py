@@ -1,4 +1,4 @@
-"""Lists all suites by name, and builds those that were chosen."""
+"""All suites by name."""
 
 from __future__ import annotations
 
@@ -30,11 +30,8 @@ GREEDY = humaneval.HumanEvalSampling()
 class EvaluateOptions:
     """The options of suites.
 
-    ``data`` is the folder of benchmark files, ``text`` the text to read, ``references`` prompts and
-    answers.
-
-    ``edits`` is a git repository or a folder of releases, whose edits are read ``with_reading`` and
-    ``with_diff``.
+    ``data`` is a folder of benchmark files, ``text`` a text to score, ``references`` a file of
+    prompts and answers, ``edits`` a git repository or a folder of releases.
     """
 
     suites: Sequence[str]
@@ -54,10 +51,10 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True)
 class SuiteKind:
-    """A suite by its parts: a builder, the measures of its records, and a test if two models' records form a pair.
+    """The parts of a suite.
 
-    ``judged`` adds to the facts of a record what follows from them and from the gate; measures use
-    both.
+    ``is_pair`` tests if two models' records are comparable. ``judged`` adds facts that depend on
+    the gate, for the measures.
     """
 
     build: Callable[[EvaluateOptions], Suite]
@@ -66,7 +63,6 @@ class SuiteKind:
     judged: Callable[[Facts, Mapping[str, float]], Facts] = lambda facts, gate: facts
 
     def judge(self, records: Sequence[SuiteRecord], gate: Mapping[str, float]) -> list[SuiteRecord]:
-        """Return the records as the measures need them."""
         return [replace(record, facts=self.judged(record.facts, gate)) for record in records]
 
 
@@ -112,16 +108,11 @@ KINDS: Mapping[str, SuiteKind] = {
     winogender.NAME: SuiteKind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),
     speed.NAME: SuiteKind(lambda given: speed.Speed(), speed.measures),
 }
-"""All suites in the order in which they run: suites that judge the answers of others come after
-them.
-"""
+"""All suites in order of execution: a suite that checks answers follows the suites that ask."""
 
 
 def chosen_names(given: Sequence[str]) -> list[str]:
-    """Return the named suites in the order in which they run.
-
-    Raises InvalidRequestError for an unknown one.
-    """
+    """Return the named suites in order of execution, or raise InvalidRequestError."""
     names = [name.strip() for part in given for name in part.split(",") if name.strip()]
     for name in names:
         if name not in KINDS:
@@ -134,9 +125,9 @@ def chosen_names(given: Sequence[str]) -> list[str]:
 
 
 def build(options: EvaluateOptions) -> list[Suite]:
-    """Build the chosen suites.
+    """Build the chosen suites before any model is loaded.
 
-    Raises InvalidRequestError for the first one that lacks its data, before any model is loaded.
+    Raises InvalidRequestError if a suite lacks data.
     """
     if next_edit.NAME not in options.suites and not (
         options.edits is None and options.with_reading and options.with_diff

@@ -1,4 +1,4 @@
-"""The results of an evaluation: each model's figures by suite, the notes needed to read them, and their cost."""
+"""The results of an evaluation: each model's figures by suite, with notes and costs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pellucid.system.regular_files import read_bytes
 KIND: Final = "pellucid-evaluation"
 FORMAT: Final = 2
 LARGEST_RESULTS = 256 << 20
-"""Bytes of the largest results: those of all suites have a few MB."""
+"""Maximum bytes of results; all suites together have a few MB."""
 
 FILE: Final = "results.json"
 
@@ -31,7 +31,7 @@ class _ResultPart(BaseModel):
 
 
 class MetricFigure(_ResultPart):
-    """A figure with its 95 % interval.
+    """A figure with a 95 % interval.
 
     ``low`` and ``high`` are None with too little data; ``value`` is None if undefined.
     """
@@ -49,7 +49,6 @@ class MetricFigure(_ResultPart):
 
     @classmethod
     def of(cls, metric: Metric) -> Self:
-        """Convert a metric to its saved form."""
         measure, interval = metric.measure, metric.interval
         return cls(
             name=measure.name,
@@ -66,15 +65,13 @@ class MetricFigure(_ResultPart):
 
     @property
     def label(self) -> str:
-        """The name, with the group if there is one."""
         return f"{self.name}: {self.group}" if self.group else self.name
 
     def show(self) -> str:
-        """Format the value."""
         return "undefined" if self.value is None else show(self.value, self.form)
 
     def show_interval(self) -> str:
-        """Format the interval; empty if there is none or it is a point."""
+        """Format the interval; empty for a missing interval or a point."""
         if self.low is None or self.high is None or self.low == self.high:
             return ""
         return f"{show(self.low, self.form)} to {show(self.high, self.form)}"
@@ -98,7 +95,6 @@ class Reliability(_ResultPart):
 
     @classmethod
     def of(cls, diagram: Diagram) -> Self:
-        """Convert a diagram to its saved form."""
         bars = [
             Bar(
                 count=one.count,
@@ -113,7 +109,7 @@ class Reliability(_ResultPart):
 
 
 class Circumstances(_ResultPart):
-    """When, with which versions and on which machine questions were asked; ``date`` is ISO 8601 with the zone."""
+    """Date (ISO 8601 with time zone), versions and machine of a run."""
 
     date: str
     versions: dict[str, str | int]
@@ -121,26 +117,20 @@ class Circumstances(_ResultPart):
 
     @classmethod
     def now(cls) -> Self:
-        """Return the circumstances of this process."""
         date = datetime.now().astimezone().isoformat(timespec="seconds")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(date=date, versions=machine.versions(), machine=machine.machine(device))
 
     @property
     def place(self) -> dict[str, str | int]:
-        """Versions and machine, without the date."""
         return self.versions | self.machine
 
 
 class SuiteResult(_ResultPart):
-    """The results of one suite for one model. ``left_out`` gives the reason why it did not run.
+    """The results of a suite for a model. ``left_out`` is the reason if the suite did not run.
 
-    ``cost`` counts tokens and FLOPs.
-
-    ``gate`` has the coefficients by which the records were judged.
-
-    ``circumstances`` belong to the last run that asked a question, not to one that found every
-    question answered.
+    ``cost`` counts tokens and FLOPs. ``gate`` has the coefficients applied to the records.
+    ``circumstances`` are from the last run that asked questions.
     """
 
     suite: str
@@ -156,7 +146,7 @@ class SuiteResult(_ResultPart):
 
 
 class ModelResult(_ResultPart):
-    """All suites of one model; ``folder`` holds its records."""
+    """All suites of a model; ``folder`` contains the records."""
 
     name: str
     description: str
@@ -165,28 +155,24 @@ class ModelResult(_ResultPart):
     suites: tuple[SuiteResult, ...] = ()
 
     def find(self, suite: str) -> SuiteResult | None:
-        """Return the results of a suite, if it ran."""
         return next((one for one in self.suites if one.suite == suite), None)
 
     def with_suite(self, result: SuiteResult) -> Self:
-        """Return a copy with the results of one suite replaced."""
         kept = [one for one in self.suites if one.suite != result.suite]
         return self.model_copy(update={"suites": (*kept, result)})
 
 
 class EvaluationResults(_ResultPart):
-    """All models of one folder."""
+    """All models in a folder."""
 
     kind: Literal["pellucid-evaluation"] = KIND
     format: Literal[2] = FORMAT
     models: tuple[ModelResult, ...] = ()
 
     def find(self, name: str) -> ModelResult | None:
-        """Return the results of a model, if it was evaluated."""
         return next((model for model in self.models if model.name == name), None)
 
     def with_model(self, result: ModelResult) -> Self:
-        """Return a copy with the results of one model replaced."""
         if self.find(result.name) is None:
             return self.model_copy(update={"models": (*self.models, result)})
         models = tuple(result if model.name == result.name else model for model in self.models)
@@ -202,11 +188,11 @@ class EvaluationResults(_ResultPart):
 
     @property
     def suites(self) -> list[str]:
-        """The names of all suites, in the order of their first appearance."""
+        """The names of all suites, by first appearance."""
         return list(dict.fromkeys(suite.suite for model in self.models for suite in model.suites))
 
     def save(self, folder: Path) -> None:
-        """Write results.json, whole or not at all. Raises ModelError if the disk refuses."""
+        """Write results.json atomically. Raises ModelError if the file cannot be written."""
         with atomic_files.errors_explained(folder, "name another folder with --out"):
             atomic_files.write_text(
                 folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
@@ -214,10 +200,7 @@ class EvaluationResults(_ResultPart):
 
 
 def read_results(folder: Path) -> EvaluationResults:
-    """Read the results of a folder.
-
-    Raises InvalidRequestError for a folder that pellucid evaluate did not write.
-    """
+    """Read the results of a folder. Raises InvalidRequestError without valid results."""
     path = folder / FILE
     try:
         found = json.loads(read_bytes(path, LARGEST_RESULTS))
@@ -242,7 +225,6 @@ def read_results(folder: Path) -> EvaluationResults:
 
 
 def show(value: float, form: FigureFormat) -> str:
-    """Format a figure."""
     match form:
         case FigureFormat.SHARE:
             return f"{100 * value:.1f} %"
@@ -257,10 +239,9 @@ def show(value: float, form: FigureFormat) -> str:
 
 
 def figures(metrics: Iterable[Metric | None]) -> tuple[MetricFigure, ...]:
-    """Convert metrics to their saved form."""
     return tuple(MetricFigure.of(metric) for metric in metrics if metric is not None)
 
 
 def finite(value: float) -> float | None:
-    """Return a value as JSON can hold it: None if it is infinite or undefined."""
+    """Return a value for JSON: None if infinite or undefined."""
     return value if math.isfinite(value) else None

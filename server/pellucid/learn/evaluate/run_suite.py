@@ -1,4 +1,4 @@
-"""Asks a model the questions of a suite that have no record yet, and summarizes the records."""
+"""Asks a model the unanswered questions of a suite, and summarizes the records."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from pellucid.system.progress_protocol import Progress
 
 
 def folder_name(model: str) -> str:
-    """Return a model's name as a folder name."""
     return re.sub(r"[^\w.@+-]+", "_", model).lstrip(".") or "model"
 
 
 def records_path(folder: Path, model_folder: str, suite: str) -> Path:
-    """Return the path of a suite's records."""
     return folder / model_folder / f"{suite}.jsonl"
 
 
@@ -36,12 +34,10 @@ async def run_suite(
     known: SuiteResult | None,
     progress: Progress,
 ) -> tuple[SuiteResult, list[SuiteRecord]]:
-    """Ask the questions, resuming an earlier run.
-
-    Return the results and the records, in the order of the questions.
+    """Ask the questions, resuming an earlier run, and return results and records.
 
     ``known`` is the suite's earlier result for this model. A suite that measures the machine starts
-    over on another one.
+    over on a different machine.
     """
     now, then = Circumstances.now(), None if known is None else known.circumstances
     session = ModelSession(subject)
@@ -64,9 +60,9 @@ async def ask_questions(
     start_over: bool = False,
     elsewhere: str = ELSEWHERE,
 ) -> tuple[list[SuiteRecord], bool]:
-    """Ask the questions that have no record in a file yet.
+    """Ask the questions without a record in the file.
 
-    Return all records, in their order, and whether any question was asked.
+    Return all records in the order of questions, and True if any question was asked.
     """
     with SuiteRecordFile(
         path, suite.name, subject.identity, suite.header, start_over=start_over, elsewhere=elsewhere
@@ -74,7 +70,8 @@ async def ask_questions(
         left = [question for question in questions if question.id not in file.records]
         for question in questions:
             before = file.records.get(question.id)
-            if before is not None and before.unit != question.unit:  # the units of texts depend on the number of files
+            # The units of texts depend on the number of files.
+            if before is not None and before.unit != question.unit:
                 file.append(replace(before, unit=question.unit))
         progress.start(f"{subject.name}: {suite.name}", len(questions))
         progress.advance(len(questions) - len(left))
@@ -85,7 +82,7 @@ async def ask_questions(
 async def _ask_all(
     questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress
 ) -> None:
-    """Ask some questions at a time, in order. The first failure cancels the others."""
+    """Ask ``at_once`` questions at a time, in order. The first failure cancels all questions."""
     waiting = iter(questions)
 
     async def work() -> None:
@@ -124,7 +121,7 @@ def _summary(
 
 
 def _cost(subject: Subject, records: Sequence[SuiteRecord]) -> dict[str, int]:
-    """Return the tokens of all questions, earlier runs included, and FLOPs if a token's are known."""
+    """Return the tokens of all questions, including earlier runs, and FLOPs if known."""
     usage: Counter[str] = Counter()
     for record in records:
         usage.update({name: int(value) for name, value in record.usage.items()})

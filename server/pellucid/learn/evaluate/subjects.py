@@ -1,4 +1,4 @@
-"""A model under evaluation, its abilities, and the protocol of what it can be asked."""
+"""A model under evaluation, with abilities and interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Token
 
 
 class Ability(StrEnum):
-    """Abilities that a suite may need of a model and its API. The values are used in sentences."""
+    """Requirements of suites. The values are used in sentences."""
 
     COMPLETE = "completions of a text"
     SCORE = "the probabilities of a given text"
@@ -23,10 +23,10 @@ class Ability(StrEnum):
 
 
 class ModelInterface(Reader, Protocol):
-    """The methods that questions use. Every assistant, local or remote, has them."""
+    """The methods used by questions, common to local and remote assistants."""
 
     def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or, with a suffix, fill the gap before it."""
+        """Continue a text or, with a suffix, fill the gap."""
         ...
 
     def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
@@ -38,10 +38,9 @@ class ModelInterface(Reader, Protocol):
 class Subject:
     """A model under evaluation.
 
-    ``identity`` holds everything that may change its answers, ``parameters`` is the number of
-    weights that a token is multiplied by (None if unknown), and ``resident`` returns the memory of
-    the computing process in bytes, if known. ``files`` is True if an infill may include pieces of
-    other files, and ``edit_gate`` judges its next edits.
+    ``identity`` has everything that may change answers, ``parameters`` is the number of weights
+    multiplied per token (if known), and ``resident`` returns the memory of the computing process in
+    bytes (if known). ``files`` is True if infill prompts may include pieces of other files.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The nouns of an evaluation: a suite asks a model questions, keeps a record of each, and summarizes the records by measures."""
+"""The protocol of evaluations: suites, questions, records and measures."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.learn.metrics import Bin, Interval, bootstrap, wilson
 
 Facts = dict[str, Any]
-"""The record of one question and its answer, as JSON."""
+"""The record of a question and answer, as JSON."""
 
 Rows = NDArray[np.int64]
 Statistic = Callable[[Rows], float]
-"""Computes a figure from the records with these numbers, which may repeat."""
+"""Computes a figure from records, given by numbers that may repeat."""
 
 AT_ONCE = 4
-"""Questions that are asked concurrently."""
+"""Number of questions asked concurrently."""
 
 
 class FigureFormat(StrEnum):
@@ -38,7 +38,7 @@ class FigureFormat(StrEnum):
 
 
 class Better(StrEnum):
-    """Direction in which a figure improves; a probe of preferences has none."""
+    """The direction of improvement; NEITHER for a probe of preferences."""
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -47,9 +47,9 @@ class Better(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SuiteRecord:
-    """One question that was asked: its name, its unit (a file or a problem), what was observed, and its cost.
+    """An answered question with observed facts and cost.
 
-    Intervals come from resampling units.
+    ``unit`` is a file or a problem; intervals come from resampling units.
     """
 
     id: str
@@ -60,13 +60,12 @@ class SuiteRecord:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure of a suite: ``prepare`` takes the facts of all records and returns the figure's value for any resample of them.
+    """A figure: ``prepare`` takes all facts and returns the value for any resample.
 
-    ``applies`` selects the records that the figure is about, such as those of a category. A
-    ``binary`` figure is the share of records with a yes. A figure with ``detail`` is left out of
-    short tables. No value is below ``least`` or above ``most``. ``weight`` is the number of cases
-    that a record represents; ``prepare`` has to use it, too, and Wilson's intervals are then those
-    of the effective number of records or units.
+    ``applies`` selects records, for example by category. A ``binary`` figure is a share of records.
+    Short tables omit figures with ``detail``. All values are from ``least`` to ``most``. ``weight``
+    is the number of cases represented by a record, also to be used by ``prepare``; Wilson intervals
+    then use the effective number of records or units.
     """
 
     name: str
@@ -82,13 +81,17 @@ class Measure:
     weight: Callable[[Facts], float] | None = None
 
     def of(self, records: Sequence[SuiteRecord]) -> Metric | None:
-        """Return the figure with its 95 % interval: Wilson's for shares of units, else the bootstrap's. None if no record has it."""
+        """Return the figure with a 95 % interval: Wilson for shares of units, else bootstrap.
+
+        None if no record applies.
+        """
         own = [record for record in records if self.applies(record.facts)]
         if not own:
             return None
         statistic, value = self._value(own)
         units = _Units([record.unit for record in own])
-        if self.form in (FigureFormat.BYTES, FigureFormat.COUNT):  # counted, not sampled
+        # Counted, not sampled.
+        if self.form in (FigureFormat.BYTES, FigureFormat.COUNT):
             return Metric(self, Interval(value, value, value), len(own), units.count)
         if self.binary and units.count == len(own):
             count = self._effective(own)
@@ -96,16 +99,17 @@ class Measure:
             return Metric(self, wilson(successes, count), len(own), units.count)
         most = 1.0 if self.form is FigureFormat.SHARE else self.most
         interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)), bounds=(self.least, most))
+        # All resamples are equal, but the figure is not certain.
         if self.form is FigureFormat.SHARE and value in (
             0.0,
             1.0,
-        ):  # all resamples are equal, but that does not make the figure certain
+        ):
             count = self._effective(own)
             interval = wilson(value * count, count)
         return Metric(self, interval, len(own), units.count)
 
     def value(self, records: Sequence[SuiteRecord]) -> float | None:
-        """Return the figure without an interval, which is fast. None if no record has it."""
+        """Return the figure without an interval (fast); None if no record applies."""
         own = [record for record in records if self.applies(record.facts)]
         return self._value(own)[1] if own else None
 
@@ -114,7 +118,7 @@ class Measure:
         return statistic, statistic(np.arange(len(own)))
 
     def _effective(self, own: Sequence[SuiteRecord]) -> float:
-        """Return the number of units, less if some stand for more cases than others (Kish 1965)."""
+        """Return the number of units; fewer for units of unequal weight (Kish 1965)."""
         sizes: defaultdict[str, float] = defaultdict(float)
         for record in own:
             sizes[record.unit] += 1 if self.weight is None else self.weight(record.facts)
@@ -123,7 +127,7 @@ class Measure:
         return sum(sizes.values()) ** 2 / sum(size * size for size in sizes.values())
 
     def difference(self, before: Sequence[SuiteRecord], after: Sequence[SuiteRecord]) -> Interval | None:
-        """Return the change from ``before`` to ``after``, which hold the same questions in the same order. None if no pair has it."""
+        """Return the change between records of the same questions; None if no pair applies."""
         pairs = [(a, b) for a, b in zip(before, after, strict=True) if self.applies(a.facts) and self.applies(b.facts)]
         if not pairs:
             return None
@@ -139,7 +143,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """The value of a measure for one model, with the number of records and units."""
+    """The value of a measure for a model, with the number of records and units."""
 
     measure: Measure
     interval: Interval
@@ -165,71 +169,58 @@ class Question(Protocol):
 
     @property
     def unit(self) -> str:
-        """The unit that the question belongs to."""
+        """The unit for resampling."""
         ...
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Ask the model and judge its answer."""
+        """Ask the model, and return facts about the answer."""
         ...
 
 
 class Suite(Protocol):
-    """A benchmark: its name, the abilities it needs of a model, and the settings that decide its answers."""
+    """A benchmark."""
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Ability]]
     at_once: ClassVar[int] = AT_ONCE
     derived: ClassVar[bool] = False
-    """True if it asks nothing and judges the answers of other suites.
-    It is then recomputed in every run.
-    """
+    """True for checks of other suites' answers, recomputed in every run."""
     timed: ClassVar[bool] = False
-    """True if it measures the machine too.
-    Records from other versions or another machine are then discarded.
+    """True for measurements of the machine: records from other versions or machines are discarded.
     """
     protocol: ClassVar[int] = 1
-    """Increased when prompts, stops, limits or judging change.
-    Earlier records then belong to another run.
-    """
+    """Increased when prompts, stops, limits or judging change, to invalidate earlier records."""
 
     @property
     def header(self) -> dict[str, Any]:
-        """The facts that records and results must share to belong to one run."""
+        """The facts that records and results of the same run share."""
         return {"protocol": self.protocol, **self.settings}
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Everything other than the protocol that decides the answers, as JSON, except their number."""
+        """Everything that determines the answers, except the protocol and the number, as JSON."""
         ...
 
     async def questions(
         self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
     ) -> Sequence[Question]:
-        """Return the questions.
-
-        ``earlier`` holds the records of suites that ran before, for suites that judge their
-        answers.
-        """
+        """Return the questions. ``earlier`` has the records of suites that ran before."""
         ...
 
     def gate(self, subject: Subject) -> Mapping[str, float]:
-        """Return the coefficients by which the records are judged.
-
-        Another gate changes the figures, but nothing is asked again.
-        """
+        """Return the coefficients applied to the records. A new gate needs no new answers."""
         return {}
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
-        """Return what a reader must know to interpret the figures, in sentences."""
+        """Return sentences that help to interpret the figures."""
         ...
 
     def diagrams(self, facts: Sequence[Facts]) -> list[Diagram]:
-        """Return reliability diagrams, if there are probabilities to judge."""
+        """Return reliability diagrams, if the suite has probabilities."""
         return []
 
 
 def having(kind: str, name: str) -> Callable[[Facts], bool]:
-    """Return a predicate: the record's fact ``kind`` is ``name``."""
     return lambda one: bool(one[kind] == name)
 
 
@@ -246,10 +237,7 @@ def mean(
     detail: bool = False,
     least: float = -math.inf,
 ) -> Measure:
-    """Return a measure: the sum of values divided by the sum of weights, converted.
-
-    Without weights it is a mean. NaN for no weight.
-    """
+    """Return a measure: sum of values / sum of weights, converted. NaN if the weights are 0."""
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         values, weights = (np.array([take(one) for one in facts], dtype=np.float64) for take in (value, weight))
@@ -273,7 +261,7 @@ def share(
     detail: bool = False,
     weight: Callable[[Facts], float] | None = None,
 ) -> Measure:
-    """Return a measure: the share of records that satisfy a condition, each counted as often as its ``weight`` says."""
+    """Return a measure: the (weighted) share of records that satisfy a condition."""
     if weight is None:
         counted = mean(name, lambda facts: float(holds(facts)))
     else:
@@ -284,7 +272,7 @@ def share(
 
 
 class _Units:
-    """Maps units to their records, so that resampling a unit takes all of its records."""
+    """Maps units to records, so that a resampled unit includes all records of the unit."""
 
     def __init__(self, units: Sequence[str]) -> None:
         order = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
@@ -296,7 +284,6 @@ class _Units:
         self._starts = np.cumsum(self._sizes) - self._sizes
 
     def rows(self, drawn: NDArray[np.float64]) -> Rows:
-        """Return the numbers of the records of the resampled units."""
         units = drawn.astype(np.int64)
         if self.count == len(self._members):
             return self._members[units]

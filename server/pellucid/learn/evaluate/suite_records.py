@@ -1,7 +1,4 @@
-"""Stores the records of one suite and one model as JSON lines.
-
-Records are appended at once, so that a killed run can resume.
-"""
+"""Stores records as JSON lines, appended immediately: a killed run can resume."""
 
 from __future__ import annotations
 
@@ -22,23 +19,18 @@ KIND: Final = "pellucid-evaluation-records"
 FORMAT: Final = 1
 
 SYNCED: Final = 16
-"""Number of records after which the file is synced to disk.
-The operating system holds every record, even if this process is killed.
-"""
+"""Number of records between syncs to disk. The system keeps records even of a killed process."""
 
 
 ELSEWHERE: Final = "name another folder with --out"
 
 
 class SuiteRecordFile:
-    """The records so far, open for more.
+    """The records of a suite and a model, identified by the first line.
 
-    The first line identifies the suite, the model and the settings.
-
-    Raises InvalidRequestError for the records of another run, and for a file that is damaged
-    anywhere but at its end, where a killed process may have written half a line. Raises ModelError
-    if the disk refuses; existing records are kept. ``start_over`` discards the records of this very
-    run. ``elsewhere`` is the remedy that names another folder, for the sentences.
+    Raises InvalidRequestError for the records of another run, and for damage, except for a
+    truncated last line. Raises ModelError for write errors; existing records are kept.
+    ``start_over`` discards the records of this run. ``elsewhere`` is the remedy in error messages.
     """
 
     def __init__(
@@ -79,11 +71,11 @@ class SuiteRecordFile:
         try:
             self._sync()
         finally:
-            with suppress(OSError):  # what remains in its buffer was refused before
+            # A failed write leaves data in the buffer.
+            with suppress(OSError):
                 self._file.close()
 
     def append(self, record: SuiteRecord) -> None:
-        """Append a record."""
         self._write(asdict(record))
         self.records[record.id] = record
         self._unsynced += 1
@@ -105,9 +97,9 @@ class SuiteRecordFile:
 
 
 def read_records(path: Path) -> list[SuiteRecord]:
-    """Return the last record of each question, in the order of their first ones.
+    """Return the last record of each question, in the order of first records.
 
-    Raises InvalidRequestError if the file has none.
+    Raises InvalidRequestError for a file without records.
     """
     lines = _whole_lines(path)
     if not lines or _parse(path, 1, lines[0]).get("kind") != KIND:
@@ -118,7 +110,7 @@ def read_records(path: Path) -> list[SuiteRecord]:
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    """Return all complete lines, without one that a killed process left half written."""
+    """Return all complete lines, without a truncated last line."""
     try:
         return path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -153,7 +145,7 @@ def _damaged(path: Path, number: int) -> InvalidRequestError:
 
 
 def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any], elsewhere: str) -> None:
-    """Raise InvalidRequestError that names the first difference."""
+    """Raise InvalidRequestError with the first difference."""
     for part in wanted:
         then, now = found.get(part), wanted[part]
         if then == now:

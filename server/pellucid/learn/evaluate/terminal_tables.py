@@ -16,7 +16,6 @@ STYLES = {"better": "green", "worse": "red"}
 
 
 def show_results(results: EvaluationResults, console: Console | None = None) -> None:
-    """Print each suite as a table, followed by its notes."""
     console = console or _console()
     for suite in results.suites:
         table = Table(box=None, pad_edge=False, title=suite, title_justify="left", title_style="bold")
@@ -54,7 +53,6 @@ def show_results(results: EvaluationResults, console: Console | None = None) -> 
 
 
 def show_comparisons(comparisons: Sequence[ResultComparison], console: Console | None = None) -> None:
-    """Print the differences and if they are more than chance."""
     console = console or _console()
     for comparison in comparisons:
         console.print(Text(harmless(f"{comparison.before}, then {comparison.after}"), "bold"), soft_wrap=True)
@@ -72,7 +70,10 @@ def show_comparisons(comparisons: Sequence[ResultComparison], console: Console |
             console.print(f"skipped: {harmless(sentence)}", soft_wrap=True)
     console.print(
         Text(
-            "The difference is the second minus the first, over pairs. It is called better or worse if its interval excludes 0.",
+            (
+                "The difference is the second minus the first, over pairs. It is called better or worse if its "
+                "interval excludes 0."
+            ),
             "dim",
         )
     )

@@ -1,4 +1,4 @@
-"""Makes cases of next edits out of two versions of a file: the file after one of its changes, and the changes that follow."""
+"""Makes cases of next edits: a file after a change, and the changes that follow."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ from pellucid.completion.edits.repeated_edits import MAX_EDIT_CHARACTERS, Candid
 MAX_BYTES = 100_000
 MAX_LINES = 2500
 MAX_HUNKS = 40
-"""Larger files, and those with more changes, are generated or moved."""
+"""Files with more text or changes are generated or moved."""
 
 KEYS_FOR_A_SUGGESTION = 2
-"""Keys that a suggestion costs: one jumps to it, one accepts it."""
+"""Keys for jumping to a suggestion and accepting the suggestion."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """Two consecutive versions of a file.
-
-    ``unit`` is the package or the commit that it belongs to.
-    """
+    """Two consecutive versions of a file. ``unit`` is the package or the commit."""
 
     unit: str
     name: str
@@ -37,7 +34,7 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines ``old`` from line ``first`` on that the later version has as ``new``."""
+    """Replaces the lines ``old`` from line ``first`` by ``new``."""
 
     first: int
     old: tuple[str, ...]
@@ -45,7 +42,6 @@ class Hunk:
 
     @property
     def end(self) -> int:
-        """The line after the last old one."""
         return self.first + len(self.old)
 
 
@@ -61,18 +57,18 @@ class EditCase:
 
     @cached_property
     def proposals(self) -> tuple[Candidate, ...]:
-        """The places that an editor would let the model read."""
+        """The first proposals, as many as an editor would let the model score."""
         return tuple(repeated_edits(self.edit, self.lines)[:READ])
 
     def is_found(self, proposal: Candidate) -> bool:
-        """Return whether the later version changes one of these lines, or inserts lines where these are inserted."""
+        """Return True if the later version changes these lines or inserts lines there."""
         end = proposal.first + len(proposal.old)
         if not proposal.old:
             return any(hunk.first <= proposal.first <= hunk.end for hunk in self.following)
         return any(hunk.first < end and proposal.first < hunk.end for hunk in self.following)
 
     def is_right(self, proposal: Candidate) -> bool:
-        """Return whether the later version makes exactly this change: it has the new lines instead of the old ones."""
+        """Return True if the later version makes exactly this change."""
         size = len(proposal.new)
         for hunk in self.following:
             if not hunk.first <= proposal.first <= proposal.first + len(proposal.old) <= hunk.end:
@@ -84,17 +80,17 @@ class EditCase:
         return False
 
     def saved(self, proposal: Candidate) -> int:
-        """Return the keys that a right proposal saves; negative if typing it takes fewer than accepting it."""
+        """Return the keys saved by a right proposal; may be negative for short proposals."""
         return keystrokes(proposal.old, proposal.new) - KEYS_FOR_A_SUGGESTION
 
     @property
     def keystrokes(self) -> int:
-        """The keys that typing all following changes takes."""
+        """The keys for typing all following changes."""
         return sum(keystrokes(hunk.old, hunk.new) for hunk in self.following)
 
 
 def cases(change: FileChange) -> Iterator[EditCase]:
-    """Yield the file after each of its changes, made from the top to the bottom."""
+    """Yield the file after each change, from top to bottom."""
     old, new = change.old.split("\n"), change.new.split("\n")
     if max(len(old), len(new)) > MAX_LINES:
         return
@@ -118,7 +114,7 @@ def cases(change: FileChange) -> Iterator[EditCase]:
 
 
 def keystrokes(old: Sequence[str], new: Sequence[str]) -> int:
-    """Return the keys that typing a change of lines takes: the characters of words that are not there yet, and one for each deletion."""
+    """Return the keys for typing a change: the characters of new words, one key per deletion."""
     total = 0
     for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "delete":
@@ -131,7 +127,8 @@ def keystrokes(old: Sequence[str], new: Sequence[str]) -> int:
 
 
 def _keystrokes_within(old: str, new: str) -> int:
-    if len(old) + len(new) > MAX_EDIT_CHARACTERS:  # as good as written from the start
+    # Almost a complete rewrite.
+    if len(old) + len(new) > MAX_EDIT_CHARACTERS:
         return len(new)
     before, after = code_tokens(old), code_tokens(new)
     opcodes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
@@ -143,7 +140,7 @@ def _keystrokes_within(old: str, new: str) -> int:
 
 
 def hunks_between(old: Sequence[str], new: Sequence[str]) -> Iterator[Hunk]:
-    """Yield the changes between two texts. Changes with only one line between them are one."""
+    """Yield the changes between two texts. Changes with one line between are merged."""
     spans: list[tuple[int, int, int, int]] = []
     for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":

@@ -1,7 +1,4 @@
-"""Draws the edits to measure: half of those whose proposals are read have a right one.
-
-Each represents a number of its kind.
-"""
+"""Draws the edits to measure; each drawn edit represents several edits of the same kind."""
 
 from __future__ import annotations
 
@@ -20,17 +17,17 @@ from pellucid.learn.next_edits.release_folders import release_changes
 from pellucid.system.progress_protocol import Progress
 
 PER_UNIT = 30
-"""Edits of one package or commit at most."""
+"""Maximum edits of a package or commit."""
 
 READ_EDITS = 140
-"""Edits whose proposals are read, by default. An edit takes seconds on a CPU."""
+"""Default number of edits with scored proposals. An edit takes seconds on a CPU."""
 
 FREE = 300
-"""Edits without a proposal of either kind at most. They need no reading."""
+"""Maximum edits without a proposal, per kind; these edits need no scoring."""
 
 
 class EditKind(StrEnum):
-    """Kinds of edits, by what is proposed after them, and by whether the later version changes more of the file."""
+    """Kinds of edits, by the proposals and by further changes in the later version."""
 
     ABLE = "a right proposal"
     UNABLE = "wrong proposals only, more to change"
@@ -40,17 +37,15 @@ class EditKind(StrEnum):
 
     @property
     def is_read(self) -> bool:
-        """True if there are proposals to read."""
         return self not in (EditKind.NONE, EditKind.NONE_LAST)
 
 
 @dataclass(frozen=True, slots=True)
 class EditSample:
-    """The drawn edits, each with its kind.
+    """The drawn edits.
 
-    ``totals`` has the number of all edits of a kind, drawn or not, and ``units`` that of packages
-    or commits. ``digest`` identifies all edits with their files and proposals: what another version
-    of this code proposes is another sample.
+    ``totals`` is the number of all edits by kind, ``units`` the number of packages or commits.
+    ``digest`` identifies all edits with files and proposals, so new proposals give a new sample.
     """
 
     cases: tuple[tuple[EditCase, EditKind], ...]
@@ -76,16 +71,16 @@ class EditSample:
             else ""
         )
         return (
-            f"{every:,} edits in {self.units:,} packages or commits, {followed:,} with more to change in the same file. {proposals:,} have "
-            f"proposals, {self.totals[EditKind.ABLE]:,} a right one. Measured are {read:,} of them, and each represents others of its kind."
-            f"{warning}"
+            f"{every:,} edits in {self.units:,} packages or commits, {followed:,} with more to change in the "
+            f"same file. {proposals:,} have proposals, {self.totals[EditKind.ABLE]:,} a right one. Measured "
+            f"are {read:,} of them, and each represents others of its kind.{warning}"
         )
 
 
 def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
-    """Draw the edits of a git repository's last commits, or of releases in folders.
+    """Draw edits from a git repository's last commits or from folders of releases.
 
-    Raises InvalidRequestError if the path is neither, and if there are no proposals to measure.
+    Raises InvalidRequestError if the path is neither, or if no edit has proposals.
     """
     found = list(_units(commit_changes(path, progress) if is_repository(path) else release_changes(path, progress)))
     every = [case for unit in found for case in unit]
@@ -96,7 +91,8 @@ def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
         progress.advance(1)
     if not any(kinds[kind] for kind in EditKind if kind.is_read):
         raise InvalidRequestError(
-            f"After none of the {len(every):,} edits in {path} is the same change possible elsewhere in the file: name a longer history."
+            f"After none of the {len(every):,} edits in {path} is the same change possible elsewhere in the "
+            "file: name a longer history."
         )
     totals = {kind: len(some) for kind, some in kinds.items()}
     most = _shares(totals, READ_EDITS if limit is None else limit) | {EditKind.NONE: FREE, EditKind.NONE_LAST: FREE}
@@ -105,10 +101,9 @@ def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
 
 
 def _shares(totals: Mapping[EditKind, int], limit: int) -> dict[EditKind, int]:
-    """Divide the edits that are read among the kinds: half have a right proposal, and the others are of both kinds without one.
+    """Divide scored edits among kinds: half with a right proposal, a quarter of each wrong kind.
 
-    A kind that has too few leaves its places to the others. The shares for a larger limit are
-    nowhere smaller.
+    Unused places go to the other kinds. A larger limit never reduces a share.
     """
     shares = {kind: 0 for kind in EditKind if kind.is_read}
     for place in range(min(limit, sum(totals[kind] for kind in shares))):
@@ -119,7 +114,7 @@ def _shares(totals: Mapping[EditKind, int], limit: int) -> dict[EditKind, int]:
 
 
 def _units(changes: Iterable[FileChange]) -> Iterator[list[EditCase]]:
-    """Yield the edits of each package or commit, without those of larger ones that are too many."""
+    """Yield at most ``PER_UNIT`` edits of each package or commit."""
     for _, files in groupby(changes, lambda change: change.unit):
         found = [case for change in files for case in cases(change)]
         if found:
@@ -135,7 +130,7 @@ def _kind(case: EditCase) -> EditKind:
 
 
 def _by_hash(case: EditCase) -> str:
-    """Return a fixed random order, in which a larger choice extends a smaller one."""
+    """Return a key for a fixed random order, in which a larger sample extends a smaller sample."""
     return hashlib.sha256(case.id.encode(errors="replace")).hexdigest()
 
 
@@ -147,7 +142,10 @@ def _digest(every: Iterable[EditCase]) -> str:
 
 
 def weights(drawn: Iterable[tuple[str, int]]) -> dict[str, float]:
-    """Return the number of edits that a drawn one represents, by its kind, given the kind of each drawn edit and the total of that kind."""
+    """Return the number of edits represented by a drawn edit, by kind.
+
+    ``drawn`` has the kind of each drawn edit, with the total of the kind.
+    """
     pairs = list(drawn)
     counts = Counter(kind for kind, _ in pairs)
     return {kind: total / counts[kind] for kind, total in pairs}

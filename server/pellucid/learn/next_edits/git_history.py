@@ -1,4 +1,4 @@
-"""Reads the changed files of a git repository's last commits, with git's own command."""
+"""Reads the changed files of a git repository's last commits with the git command."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ from pellucid.system.progress_protocol import Progress
 from pellucid.system.safe_git import git_command, git_environment
 
 MAX_COMMITS = 1000
-"""Commits that are read at most, the last ones.
-Merges are left out, as they repeat other commits.
-"""
+"""Maximum number of commits. Merges are skipped, because merges repeat other commits."""
 
 MAX_FILES = 100
-"""Source files of one commit. One that changes more of them generates, moves or reformats them."""
+"""Maximum source files of a commit. Larger commits generate, move or reformat files."""
 
 COMMITS_AT_ONCE = 32
 
 LIMIT_SECONDS = 120.0
-"""Time that git gets for one command."""
+"""Time limit of a git command."""
 
 _FILE_MODES = (b"100644", b"100755")
-"""The modes of plain files; links and submodules have others."""
+"""Modes of plain files; links and submodules have different modes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ChangedFile:
-    """A file that a commit changed, by the ids of its contents before and after."""
+    """A changed file, with the blob ids before and after the commit."""
 
     commit: str
     name: str
@@ -45,19 +43,14 @@ class _ChangedFile:
 
 
 def is_repository(folder: Path) -> bool:
-    """Return whether a folder is the top of a git worktree."""
     return (folder / ".git").exists()
 
 
 def commit_changes(repository: Path, progress: Progress) -> Iterator[FileChange]:
-    """Yield the source files that the last commits changed.
+    """Yield the source files changed by the last commits.
 
-    Those that git ignores, binary and large ones are left out.
-
-    So are commits of very many files.
-
-    A missing content, as in a partial clone, is not fetched, and its file is left out. Raises
-    InvalidRequestError if git cannot be asked.
+    Ignored, binary and large files are skipped, and commits with too many files. Missing blobs, as
+    in a partial clone, are not fetched. Raises InvalidRequestError if git fails.
     """
     top = repository.absolute()
     commits = _git(top, ("rev-list", "--no-merges", f"--max-count={MAX_COMMITS}", "HEAD", "--")).decode().split()
@@ -110,7 +103,7 @@ def _without_sweeping_commits(files: Iterable[_ChangedFile]) -> list[_ChangedFil
 
 
 def _texts(top: Path, ids: Collection[str]) -> dict[str, str]:
-    """Return the texts of contents by their ids, without those that are missing, too large or binary."""
+    """Return texts by blob id, without missing, large or binary blobs."""
     wanted = sorted(ids)
     checked = _git(top, ("cat-file", "--batch-check"), _lines(wanted)).decode().splitlines()
     small = [id for id, kind, *size in map(str.split, checked) if kind == "blob" and int(size[0]) <= MAX_BYTES]
@@ -128,7 +121,7 @@ def _texts(top: Path, ids: Collection[str]) -> dict[str, str]:
 
 
 def decoded(content: bytes) -> str | None:
-    r"""Return a file's text, with ``\n`` at the end of each line; None if it is binary or not in UTF-8."""
+    r"""Return a file's text with ``\n`` line ends; None if binary or not in UTF-8."""
     if b"\0" in content[:SNIFFED_BYTES]:
         return None
     try:
@@ -142,7 +135,7 @@ def _lines(ids: Sequence[str]) -> bytes:
 
 
 def _git(top: Path, arguments: Sequence[str], given: bytes = b"") -> bytes:
-    """Run a git command that only reads, and return what it prints."""
+    """Run a read-only git command, and return stdout."""
     try:
         done = subprocess.run(  # noqa: S603 - git itself, without any program that the repository names
             git_command(top, *arguments),

@@ -1,4 +1,4 @@
-"""Reads the files that changed between the last two releases of packages: folders PACKAGE/VERSION/."""
+"""Reads files changed between the last two releases of packages, in folders PACKAGE/VERSION/."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _VERSION = re.compile(r"v?\d")
 
 
 def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
-    """Yield the Python files that changed between the last two releases of each package, without binary and large ones.
+    """Yield the Python files changed between the last two releases of each package.
 
-    Raises InvalidRequestError for a folder without packages that have two releases, and for a file
-    that cannot be read.
+    Raises InvalidRequestError for a folder without packages with two releases, or an unreadable
+    file.
     """
     packages = [
         (package.name, releases) for package in _folders(folder) if len(releases := last_releases(package)) == 2
@@ -29,8 +29,8 @@ def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
         top = next((parent for parent in folder.resolve().parents if is_repository(parent)), None)
         remedy = "name one of the two." if top is None else f"name {top}, the top folder of its repository."
         raise InvalidRequestError(
-            f"{folder} is neither the top folder of a git repository nor a folder of releases (PACKAGE/VERSION/, with two versions or "
-            f"more): {remedy}"
+            f"{folder} is neither the top folder of a git repository nor a folder of releases "
+            f"(PACKAGE/VERSION/, with two versions or more): {remedy}"
         )
     progress.start("reading releases", len(packages))
     for name, (earlier, later) in packages:
@@ -43,10 +43,7 @@ def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
 
 
 def last_releases(package: Path) -> list[Path]:
-    """Return the folders of the last two releases, by their versions.
-
-    Other folders, such as tests or docs, are no releases.
-    """
+    """Return the folders of the last two releases. Other folders, such as docs, are no releases."""
     return sorted((folder for folder in _folders(package) if _VERSION.match(folder.name)), key=_version)[-2:]
 
 
@@ -62,7 +59,7 @@ def _version(path: Path) -> tuple[int, ...]:
 
 
 def _text(path: Path) -> str | None:
-    """Return the text of a file; None if there is none, and for a file that is a link, large or binary."""
+    """Return the text of a file; None for a missing, linked, large or binary file."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
         return None
     return decoded(read_bytes(path, MAX_BYTES))

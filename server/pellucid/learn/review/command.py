@@ -1,4 +1,4 @@
-"""The command ``pellucid review``: has two models answer prompts for a blind review on the page, and shows its results."""
+"""The command ``pellucid review``: generates answers of two models for a blind review."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPa
 
 
 def list_reviews(settings: Settings) -> None:
-    """Print the names and the progress of all reviews."""
     reviews = Reviews(settings.data / REVIEWS)
     table = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
     for name in reviews.names():
@@ -39,9 +38,9 @@ def list_reviews(settings: Settings) -> None:
 
 
 def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, params: SamplingParams) -> None:
-    """Have two models, or one model twice, answer all prompts, and store the answers as a review.
+    """Generate answers of two models (or of one model twice), and store the answers as a review.
 
-    Raises InvalidRequestError for a bad name or file before any model is asked, and any error of
+    Raises InvalidRequestError for a bad name or file before asking any model, and any error of
     loading and answering.
     """
     if len(models) != 2:
@@ -59,8 +58,8 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     a, b = (f"{model}, {_settings(params)}" for model in models)
     reviews.create(Review(name, a, b, pairs))
     sys.stderr.write(
-        f"{len(pairs)} pairs are ready to be judged: open the page (pellucid serve, {settings.url}/) at the Review tab; "
-        f"pellucid review {name} then shows the results.\n"
+        f"{len(pairs)} pairs are ready to be judged: open the page (pellucid serve, {settings.url}/) at the "
+        f"Review tab; pellucid review {name} then shows the results.\n"
     )
 
 
@@ -79,9 +78,9 @@ def show_review(settings: Settings, name: str, *, json: bool) -> None:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Read the prompts of a file: JSON lines with a ``prompt`` each, or one per line.
+    """Read prompts: JSON lines with a ``prompt`` each, or a prompt per line.
 
-    Raises InvalidRequestError for anything else.
+    Raises InvalidRequestError for any other file.
     """
     try:
         lines = [line for line in read_text(path).split("\n") if line.strip()]
@@ -168,5 +167,6 @@ def _print_results(review: Review, found: ReviewResults) -> None:
         first, second = agreement.raters
         kappa = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
         console.print(
-            f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them identically{kappa}."
+            f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them "
+            f"identically{kappa}."
         )

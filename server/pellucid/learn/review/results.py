@@ -18,15 +18,15 @@ WORTH = {Verdict.A: 1.0, Verdict.B: 0.0, Verdict.BOTH: 0.5, Verdict.NEITHER: 0.5
 
 
 FEW = 10
-"""Fewest common pairs for which kappa is computed."""
+"""Minimum number of common pairs for kappa."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Agreement of two raters on the ``pairs`` that both judged.
+    """Agreement of two raters on common ``pairs``.
 
-    ``kappa`` is Cohen's: the share of agreement beyond chance, 1 for full agreement (Cohen 1960).
-    It is None for fewer than ``FEW`` pairs, and if chance alone would always agree.
+    ``kappa`` (Cohen 1960) is the share of agreement beyond chance; None for fewer than ``FEW``
+    pairs, or if chance alone would always agree.
     """
 
     raters: tuple[str, str]
@@ -39,10 +39,8 @@ class Agreement:
 class ReviewResults:
     """The results of a review.
 
-    ``win_rate`` is A's over the ``judged`` pairs, the mean of a pair's raters; None before the
-    first verdict.
-
-    ``verdicts`` and ``reasons`` (for wins of A and of B) are counted over all raters.
+    ``win_rate`` is A's over the ``judged`` pairs, averaged over the raters of a pair; None before
+    the first verdict. ``verdicts`` and ``reasons`` (for wins) are counted over all raters.
     """
 
     judged: int
@@ -53,7 +51,7 @@ class ReviewResults:
 
     @property
     def better(self) -> Verdict | None:
-        """The side whose answers are better, if the interval excludes one half."""
+        """The better side, if the interval excludes one half."""
         if self.win_rate is None or self.win_rate.low <= 0.5 <= self.win_rate.high:
             return None
         return Verdict.A if self.win_rate.value > 0.5 else Verdict.B
@@ -62,7 +60,7 @@ class ReviewResults:
 def results(judgements: Sequence[Judgement]) -> ReviewResults:
     """Compute the results of a review.
 
-    The interval is Wilson's over pairs, the unit of sampling; ties only widen it.
+    The interval is Wilson's over pairs, the unit of sampling; ties only widen the interval.
     """
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     reasons: dict[Verdict, Counter[str]] = {Verdict.A: Counter(), Verdict.B: Counter()}
@@ -100,7 +98,7 @@ def _agreements(judgements: Sequence[Judgement]) -> list[Agreement]:
 
 
 def cohens_kappa(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return (p - e) / (1 - e) for the share of agreement p and the agreement by chance e; NaN if e is 1."""
+    """Return (p - e) / (1 - e) for agreement p and chance agreement e; NaN if e is 1."""
     x, y = np.asarray(first), np.asarray(second)
     by_chance = sum(float((x == kind).mean() * (y == kind).mean()) for kind in np.union1d(x, y))
     return float(((x == y).mean() - by_chance) / (1 - by_chance)) if by_chance < 1 else float("nan")
