@@ -1,4 +1,4 @@
-"""Serves /v1/adapters, which loads and unloads LoRA adapters while the server runs, and vLLM's routes for the same."""
+"""/v1/adapters, for loading and unloading LoRA adapters at run time, and vLLM's routes."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ _PLAIN_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "s
 
 @router.get("/v1/adapters", tags=["Pellucid"], responses={200: {"model": AdapterList}, **_NO_BODY})
 async def adapters(request: Request) -> Response:
-    """List the loaded adapters, then those that could be loaded."""
+    """List the loaded adapters, then the loadable adapters."""
     found = await asyncio.to_thread(state_of(request).require_adapters().list)
     return JSONResponse(AdapterList(data=[_object(one) for one in found]).model_dump())
 
 
 @router.post("/v1/adapters", tags=["Pellucid"], responses={200: {"model": AdapterObject}, **ADAPTER_ERRORS})
 async def load(body: AdapterRequest, request: Request) -> Response:
-    """Load an adapter as another model, which shares its base's weights.
+    """Load an adapter as an additional model, with the weights of the base model.
 
-    Running answers are not disturbed.
-
-    A loaded adapter is replaced by the current contents of its folder; its running answers
-    continue. Engines elsewhere read the folder themselves: those that cannot load it are named in
-    ``problem``, and one with running answers of it is not replaced (503).
+    Running answers are not disturbed. A loaded adapter is replaced by the current contents of its
+    folder, and running answers continue. Remote engines read the folder themselves. ``problem``
+    names engines that cannot load the adapter. An engine with running answers of the adapter is not
+    updated (503).
     """
     status = await _load(request, body.name, None, body.model)
     return JSONResponse(_object(status).model_dump())
@@ -49,18 +48,19 @@ async def load(body: AdapterRequest, request: Request) -> Response:
     responses={200: {"model": AdapterObject}, **_NO_BODY, 404: ADAPTER_ERRORS[404]},
 )
 async def unload(id: str, request: Request) -> Response:
-    """Unload an adapter by its id or its name.
+    """Unload an adapter by its id or name.
 
-    Its running answers continue; new requests for it are 404.
+    Running answers of the adapter continue; new requests for the adapter return 404.
     """
     return JSONResponse(_object(await _unload(request, id), loaded=False).model_dump())
 
 
 @router.post("/v1/load_lora_adapter", tags=["vLLM"], response_class=Response, responses=_PLAIN_TEXT)
 async def load_lora_adapter(body: LoadLoraRequest, request: Request) -> Response:
-    """Load an adapter as POST /v1/adapters does, but refuse one that is already loaded with 400 unless ``load_inplace`` is set.
+    """Load an adapter, as POST /v1/adapters does.
 
-    The path must be a folder in the server's folder of adapters.
+    An adapter that is already loaded is refused with 400, unless ``load_inplace`` is set. The path
+    must be a folder in the server's folder of adapters.
     """
     adapters = state_of(request).require_adapters()
     if not body.load_inplace and any(one.name == body.lora_name and one.id is not None for one in adapters.list()):
@@ -75,7 +75,7 @@ async def load_lora_adapter(body: LoadLoraRequest, request: Request) -> Response
 
 @router.post("/v1/unload_lora_adapter", tags=["vLLM"], response_class=Response, responses=_PLAIN_TEXT)
 async def unload_lora_adapter(body: UnloadLoraRequest, request: Request) -> Response:
-    """Unload an adapter as DELETE /v1/adapters does."""
+    """Unload an adapter, as DELETE /v1/adapters does."""
     status = await _unload(request, body.lora_name)
     return PlainTextResponse(f"Success: LoRA adapter '{status.name}' removed successfully.")
 
@@ -95,10 +95,10 @@ async def _unload(request: Request, id: str) -> AdapterStatus:
 
 
 def _stored_name(store: Store, path: str) -> str:
-    """Return the name of an adapter that is given by its path.
+    """Return the name of an adapter, given the adapter's path.
 
-    Raises PermissionDeniedError for a path elsewhere: only the user who starts the server decides
-    which files it reads.
+    Raises PermissionDeniedError for external paths, because only the user who starts the server
+    decides which files are read.
     """
     given, folder = Path(path), store.adapters_path()
     if not given.is_absolute():

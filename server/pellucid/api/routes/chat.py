@@ -1,4 +1,4 @@
-"""Serves /v1/chat/completions."""
+"""/v1/chat/completions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation, with every token's probability.
 
     The default temperature is 1. Each entry of ``logprobs`` has the token's true bytes, and in
-    ``pellucid`` its rank, the entropy of the choice and more. A superseded answer ends with the
+    ``pellucid`` the rank, the entropy of the choice and more. A superseded answer ends with the
     tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
     """
     check_stream_options(body)
@@ -102,7 +102,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
 
 def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
-    """Return the messages with their parts joined. The role developer is a newer name of system."""
+    """Return the messages with joined parts. The role developer is a newer name of system."""
     return [
         Message(
             "system" if message.role == "developer" else message.role,
@@ -118,7 +118,7 @@ def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
 
 
 def _check_template(body: ChatRequest, card: ModelCard) -> None:
-    """Raise InvalidRequestError for a variable that the model's template reads: it would change the prompt."""
+    """Raise InvalidRequestError for a variable in the template, which would change the prompt."""
     read = next((name for name in body.chat_template_kwargs if name in (card.chat_template or "")), None)
     if read is not None:
         message = f"chat_template_kwargs.{read} is read by the template of {card.name}, but cannot be set: omit it."
@@ -126,7 +126,7 @@ def _check_template(body: ChatRequest, card: ModelCard) -> None:
 
 
 def _ignored(body: ChatRequest, assistant: LocalAssistant, card: ModelCard) -> list[str]:
-    """Return the names of the fields that have no effect."""
+    """Return the names of fields without effect."""
     names = ["messages.name"] if any(message.name for message in body.messages) and not reads_names(card) else []
     if body.prediction is not None and not assistant.uses_predictions(card.name):
         names.append("prediction")
@@ -134,8 +134,6 @@ def _ignored(body: ChatRequest, assistant: LocalAssistant, card: ModelCard) -> l
 
 
 class _ChatJob(GenerationJob):
-    """A conversation with one answer or several."""
-
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ChatRequest) -> None:
         on_the_way = wants_usage_on_the_way(body)
         super().__init__(
@@ -154,8 +152,8 @@ class _ChatJob(GenerationJob):
         self._read = GeneratedAnswer()
 
     async def read_prompt(self, top: int) -> None:
-        """Score the tokens of the prompt, each with ``top`` alternatives."""
-        terms = replace(self._terms(0), key=None)  # a request does not supersede itself
+        """Score the tokens of the prompt, with ``top`` alternatives each."""
+        terms = replace(self._terms(0), key=None)  # A request does not supersede itself.
         asked = self._query(0)
         query = ScoreQuery(
             asked.messages, self.model, top, terms, continue_last=asked.continue_last, tools=asked.shown_tools
@@ -187,7 +185,7 @@ class _ChatJob(GenerationJob):
     def _terms(self, number: int) -> Terms:
         """Return the terms of an answer.
 
-        The deadline is the whole request's, the time for reading the prompt included.
+        The deadline is the whole request's, including the time for reading the prompt.
         """
         body = self._body
         terms = terms_of(body, self.request, Priority.CHAT, number)
@@ -276,10 +274,7 @@ def _part(index: int, delta: ChatDelta) -> ChatChunkChoice:
 
 
 def _chat_finish_word(finish: Finish, tokens: Sequence[Token]) -> Literal["stop", "length", "tool_calls"]:
-    """Return OpenAI's ``finish_reason``.
-
-    An answer that was cut off within a call has reached its length.
-    """
+    """Return OpenAI's ``finish_reason``: length for an answer that was cut off within a call."""
     word = finish_word(finish)
     return "tool_calls" if word == "stop" and has_call(tokens) else word
 

@@ -1,4 +1,4 @@
-"""Serves /v1/completions."""
+"""/v1/completions."""
 
 from __future__ import annotations
 
@@ -52,17 +52,19 @@ Prompt = str | list[int]
 
 @router.post("/v1/completions", responses={200: stream_or(CompletionReply | TabbyCompletionReply), **GENERATION_ERRORS})
 async def completions(body: Annotated[CompletionBody, Body()], request: Request) -> Response:
-    """Continue a text or, with ``suffix``, fill the gap before it, with every token's probability.
+    """Continue a text, or with ``suffix`` fill a gap, with every token's probability.
 
-    A prompt that spells an infill with the model's own markers is that infill. The default
-    temperature is 1. With ``echo`` and ``logprobs`` the prompt's tokens have their logprobs too,
-    the first one null; with ``max_tokens`` 1 one more entry follows, even if the model ends the
-    text there. Each of ``n`` answers has the seed of the one before plus one. A superseded answer
-    ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
+    A prompt that spells an infill with the model's own markers is read as an infill. The default
+    temperature is 1. With ``echo`` and ``logprobs``, the prompt's tokens have logprobs, too (null
+    for the first token). With ``max_tokens`` 1, an additional entry follows, even if the model ends
+    the text there. Each of ``n`` answers has the previous answer's seed plus one. A superseded
+    answer ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is
+    superseded.
 
-    A body with ``segments`` is one of Tabby's editor plugins, and is answered in Tabby's shape. The
-    suggestion ends before a blank line, and before a line with less indentation than the cursor's;
-    it is the rest of the line if other text than closing punctuation follows the cursor there.
+    A body with ``segments`` is from Tabby's editor plugins; the reply has Tabby's shape. The
+    suggestion ends before a blank line, and before a line with less indentation than the cursor's.
+    If the text right of the cursor is more than closing punctuation, the suggestion is the rest of
+    the line.
     """
     if isinstance(body, TabbyCompletionRequest):
         return await suggest(body, request)
@@ -77,7 +79,7 @@ async def completions(body: Annotated[CompletionBody, Body()], request: Request)
 
 
 def _check(body: CompletionRequest) -> None:
-    """Raise InvalidRequestError for fields that contradict each other."""
+    """Raise InvalidRequestError for contradictory fields."""
     check_stream_options(body)
     if body.best_of not in (None, body.n):
         raise InvalidRequestError(
@@ -125,7 +127,7 @@ def _prompts(body: CompletionRequest) -> list[Prompt]:
 
 
 class _CompletionJob(GenerationJob):
-    """Prompts with ``n`` answers each: those of the first prompt come first."""
+    """Prompts with ``n`` answers each, in the order of the prompts."""
 
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: CompletionRequest) -> None:
         prompts = _prompts(body)
@@ -145,15 +147,13 @@ class _CompletionJob(GenerationJob):
 
     @property
     def scores_prompts(self) -> bool:
-        """True if the request asks for the probabilities of the prompts' tokens."""
         return self._scored is not None
 
     async def read_prompts(self) -> None:
-        """Score the tokens of the prompts."""
         body = self._body
         top = max(self._scored or 0, body.logprobs or 0 if body.echo else 0)
         for number, query in enumerate(self._queries):
-            terms = replace(self._terms(0), key=None)  # a request does not supersede itself
+            terms = replace(self._terms(0), key=None)  # A request does not supersede itself.
             asked = ScoreQuery(query.prefix, model=self.model, top_logprobs=top, terms=terms, special=query.special)
             self._read[number] = await collect(self.assistant.score(asked))
 
@@ -161,8 +161,8 @@ class _CompletionJob(GenerationJob):
         body = self._body
         params = sampling_params(body, body.max_tokens, body.logprobs or 0, number % body.n)
         if body.echo and body.logprobs is not None and body.max_tokens == 1:
-            # lm-eval reads a text so, and drops the last entry of the logprobs: it must be the
-            # answer's, even if the model ends there.
+            # lm-eval reads a text with these fields, and drops the last entry of the logprobs: the
+            # last entry must be the answer's, even if the model ends there.
             params = replace(params, ignore_eos=True)
         query = replace(self._queries[number // body.n], params=params, terms=self._terms(number))
         return self.assistant.complete(query, on_usage=on_usage)
@@ -179,7 +179,7 @@ class _CompletionJob(GenerationJob):
         return self._reply(choices, self._usage())
 
     async def first_part(self, number: int) -> Event | None:
-        """Return the prompt as the first part of an answer, if the request asks for it."""
+        """Return the prompt as the first part of an answer, if requested."""
         if not self._body.echo and not self._body.return_token_ids:
             return None
         choice = await self._off_loop(partial(self._echo_choice, number))
@@ -205,7 +205,7 @@ class _CompletionJob(GenerationJob):
         return self._reply([], self._usage()) if wants_usage(self._body) else None
 
     def _query(self, prompt: Prompt) -> CompletionQuery:
-        """Return the query of a prompt, without what differs between its answers."""
+        """Return the query of a prompt, without differences between answers."""
         body, stop = self._body, stop_texts(self._body.stop)
         query = CompletionQuery(prompt, model=self.model, stop=stop, heal=body.heal, special=bool(body.parse_special))
         query = replace(query, grammar=self._grammar, with_fields=body.logprobs is not None)
@@ -221,14 +221,15 @@ class _CompletionJob(GenerationJob):
         if spelled is None:
             return query
         if body.echo or body.prompt_logprobs is not None or body.return_token_ids:
-            return replace(query, special=True)  # these return the prompt's own tokens, so it is read as it was written
+            # The reply has the prompt's own tokens, so the prompt is read as written.
+            return replace(query, special=True)
         extra = spelled.extra if self.card.files else ()
         return replace(query, prefix=spelled.prefix, suffix=spelled.suffix, extra=extra)
 
     def _terms(self, number: int) -> Terms:
         """Return the terms of an answer.
 
-        The deadline is the whole request's, the time for reading the prompt included.
+        The deadline is the whole request's, including the time for reading the prompt.
         """
         default = Priority.CHAT if self._queries[number // self._body.n].suffix is None else Priority.COMPLETION
         terms = terms_of(self._body, self.request, default, number)

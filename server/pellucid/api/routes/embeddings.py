@@ -1,4 +1,4 @@
-"""Serves /v1/embeddings, and ollama's /api/embed and /api/embeddings."""
+"""/v1/embeddings, and ollama's /api/embed and /api/embeddings."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ from pellucid.tokens import Embedding, ModelCard
 router = APIRouter(route_class=JsonRoute)
 
 AT_ONCE = 2
-"""Inputs of one request that are computed at once: short ones fill a step together, and most slots
-keep their prefixes.
-"""
+"""Concurrent inputs per request: short inputs share a step, and most slots keep their prefixes."""
 
 Input = str | Sequence[int]
 
@@ -48,9 +46,8 @@ Input = str | Sequence[int]
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """Turn texts into vectors of length 1: the mean of the served model's last hidden states.
 
-    The model was not trained for embeddings, so a model that was finds similar texts more reliably.
-    The priority is background, and nothing is cached. An input that is longer than the context is
-    an error.
+    A model that was trained for embeddings finds similar texts more reliably. The priority is
+    background, and nothing is cached. An input beyond the context is an error.
     """
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
     _check_size(assistant, card, body.dimensions)
@@ -81,7 +78,7 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
     "/api/embeddings", tags=["ollama"], responses={200: {"model": OllamaEmbeddingsReply}, **OLLAMA_GENERATION_ERRORS}
 )
 async def ollama_embeddings(body: OllamaEmbeddingsRequest, request: Request) -> Response:
-    """Turn one text into a vector, as /v1/embeddings does; the older form of /api/embed."""
+    """Turn a text into a vector, as /v1/embeddings does; the older form of /api/embed."""
     assistant, card = find_by_ollama_name(state_of(request), body.model)
     _check_size(assistant, card, None)
     made = await _embed_all(request, assistant, card, [body.prompt] if body.prompt else [], truncate=True)
@@ -93,7 +90,6 @@ async def ollama_embeddings(body: OllamaEmbeddingsRequest, request: Request) -> 
 async def _embed_all(
     request: Request, assistant: LocalAssistant, card: ModelCard, inputs: Sequence[Input], *, truncate: bool = False
 ) -> list[Embedding]:
-    """Return the embeddings of all inputs, in their order."""
     state = state_of(request)
     made: dict[int, Embedding] = {}
     waiting = iter(enumerate(inputs))
@@ -119,11 +115,12 @@ def _inputs(body: EmbeddingsRequest) -> list[Input]:
 
 
 def _check_size(assistant: LocalAssistant, card: ModelCard, wanted: int | None) -> None:
-    """Raise InvalidRequestError for another length than the vectors have, and NotSupportedError for a model without vectors."""
+    """Raise InvalidRequestError for a wrong length, NotSupportedError if there are no vectors."""
     size = assistant.embedding_size(card.name)
     if wanted not in (None, size):
         raise InvalidRequestError(
-            f"The vectors of {card.name} have {size} numbers and cannot be cut, as it was not trained for that: omit dimensions.",
+            f"The vectors of {card.name} have {size} numbers and cannot be cut, "
+            "as it was not trained for that: omit dimensions.",
             param="dimensions",
         )
 

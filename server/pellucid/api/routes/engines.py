@@ -1,7 +1,4 @@
-"""Serves /v1/engines, which lists the engines elsewhere.
-
-Which ones there are is decided where the server is started, not by requests.
-"""
+"""/v1/engines, a list of the remote engines. The list is set at the server, not by requests."""
 
 from __future__ import annotations
 
@@ -18,14 +15,13 @@ router = APIRouter(route_class=JsonRoute)
 
 @router.get("/v1/engines", tags=["Pellucid"], responses={200: {"model": EngineList}, 503: MODEL_ERRORS[503]})
 async def engines(request: Request) -> Response:
-    """List the engines elsewhere that compute models of this server, with their state."""
+    """List the remote engines of this server's models, with their state."""
     state = state_of(request)
     state.require_ready()
     return JSONResponse(EngineList(data=engine_objects(state)).model_dump())
 
 
 def engine_objects(state: ServerState) -> list[EngineObject]:
-    """Return the engines elsewhere, with their state."""
     return [
         EngineObject(
             id=one.url,

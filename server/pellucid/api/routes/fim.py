@@ -1,4 +1,4 @@
-"""Serves Mistral's /v1/fim/completions, whose replies have the shape of chats."""
+"""Mistral's /v1/fim/completions. The replies have the shape of chats."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ router = APIRouter(tags=["Mistral"], route_class=JsonRoute)
 @router.post("/v1/fim/completions", responses={200: stream_or(ChatReply), **GENERATION_ERRORS})
 @router.post("/fim/completions", responses={200: stream_or(ChatReply), **GENERATION_ERRORS})
 async def fim(body: FimRequest, request: Request) -> Response:
-    """Fill the gap between ``prompt`` and ``suffix``, in the infill format that was measured best for the model.
+    """Fill the gap between ``prompt`` and ``suffix``, in the model's best measured infill format.
 
-    For a model without infill tokens the answer continues ``prompt``, and ends where it begins to
-    repeat the suffix. The reply has the shape of /v1/chat/completions. A superseded answer ends
-    with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
+    For a model without infill tokens, the answer continues ``prompt``, and ends where the answer
+    begins to repeat the suffix. The reply has the shape of /v1/chat/completions. A superseded
+    answer ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is
+    superseded.
     """
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
@@ -59,8 +60,6 @@ async def fim(body: FimRequest, request: Request) -> Response:
 
 
 class _FimJob(GenerationJob):
-    """A gap to fill."""
-
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: FimRequest) -> None:
         super().__init__(request, assistant, card, 1, ignored=ignored_fields(body, card))
         self._body = body

@@ -1,4 +1,4 @@
-"""Serves /, /health, /metrics, /v1/models, and llama.cpp's /props and /slots."""
+"""/, /health, /metrics, /v1/models, and llama.cpp's /props and /slots."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _DEFAULTS = ("top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "f
 
 @router.get("/health", responses={200: {"model": Health}, **NOT_READY})
 async def health(request: Request) -> Response:
-    """Report whether the server is ready and, while it loads, its progress.
+    """Report whether the server is ready and, during loading, the progress.
 
-    Needs no key, and does not count as use of an idle server.
-
-    A server whose models are computed elsewhere is ready if each of them has an engine.
+    Needs no key, and does not count as use of an idle server. A server with remote engines is ready
+    if each model has an engine.
     """
     state = state_of(request)
     try:
@@ -63,13 +62,13 @@ async def metrics(request: Request) -> Response:
 @router.get("/v1/models", tags=["OpenAI"], responses={200: {"model": ModelList}})
 @router.get("/models", tags=["llama.cpp"], responses={200: {"model": ModelList}})
 async def models(request: Request) -> Response:
-    """List the models that are served, the default one first."""
+    """List the served models, the default model first."""
     return JSONResponse(ModelList(data=_models(state_of(request))).model_dump())
 
 
 @router.get("/v1/models/{model:path}", tags=["OpenAI"], responses={200: {"model": ModelObject}, 404: MODEL_ERRORS[404]})
 async def model(model: str, request: Request) -> Response:
-    """Return one of the models."""
+    """Return a model by name."""
     state = state_of(request)
     match = next((one for one in _models(state) if one.id == model), None)
     if match is None:
@@ -102,11 +101,10 @@ async def props(request: Request, model: str | None = None, autoload: bool = Fal
 
 @router.get("/slots", tags=["llama.cpp"], responses={200: {"model": list[SlotReply]}, **MODEL_ERRORS})
 async def slots(request: Request, model: str | None = None, fail_on_no_slot: bool = False) -> Response:
-    """List the slots for running sequences of all models or of one.
+    """List the slots for running sequences, of all models or of a single model.
 
-    With ``fail_on_no_slot=1`` the reply is 503 if all are taken.
-
-    The numbers of tokens of other users are 0, unless users share prefixes.
+    With ``fail_on_no_slot=1``, the reply is 503 if no slot is free. The numbers of tokens of other
+    users are 0, unless users share prefixes.
     """
     state = state_of(request)
     state.require_ready()
@@ -149,7 +147,7 @@ def about(state: ServerState) -> str:
 
 
 def notice_of(state: ServerState) -> PageNotice | None:
-    """Return the reason why the page cannot be shown yet; None once the server is ready."""
+    """Return the reason why the page is missing (``None``: the server is ready)."""
     try:
         state.require_ready()
     except UnavailableError as error:
@@ -171,9 +169,9 @@ def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
 
 
 def _engines_health(state: ServerState) -> EnginesHealth:
-    """Return the state of the engines elsewhere.
+    """Return the state of the remote engines.
 
-    With keys only their number: /health needs none, and addresses are not for everyone.
+    On a server with keys, only their number: /health needs no key, and addresses are private.
     """
     engines = engine_objects(state)
     ready = sum(one.state == "ready" for one in engines)
@@ -225,7 +223,8 @@ def _models(state: ServerState) -> list[ModelObject]:
     return objects
 
 
-_ABOUT = """<p>Pellucid {version} is a local code-completion and chat server that you can see through: every token comes with its
+_ABOUT = """<p>Pellucid {version} is a local code-completion and chat server that you can see through: \
+every token comes with its
 probability, its rank, the entropy of the choice and the model's alternatives.</p>
 <h2>Models</h2>
 <ul>{models}</ul>

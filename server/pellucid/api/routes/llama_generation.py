@@ -1,4 +1,4 @@
-"""Serves /infill and /completion as llama.cpp's clients (llama.vim, llama.vscode) use them."""
+"""/infill and /completion for llama.cpp's clients (llama.vim, llama.vscode)."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ INFILL_TEMPERATURE = 0.0
 async def infill(body: InfillRequest, request: Request) -> Response:
     """Fill the gap between ``input_prefix`` + ``prompt`` and ``input_suffix``.
 
-    The prompt has the infill format that was measured best for the model. For a model without
-    infill tokens it is the text before the gap, and the answer ends where it begins to repeat the
-    suffix. Texts that are too long for the server's infill_window, or together with those of other
-    files for the context, are trimmed. The default temperature is 0. ``n_predict: 0`` reads the
-    prompt into the cache (a warm-up). With ``n_cmpl`` above 1 the response is an array. A
-    superseded answer has ``stop_type`` none and ``superseded`` true.
+    The prompt has the model's best measured infill format. For a model without infill tokens,
+    the prompt is the text before the gap, and the answer ends where the answer begins to repeat the
+    suffix. Texts are trimmed to the server's infill_window and, together with texts of other files,
+    to the context. The default temperature is 0. ``n_predict: 0`` reads the prompt into the cache
+    (a warm-up). With ``n_cmpl`` above 1, the response is an array. A superseded answer has
+    ``stop_type`` none and ``superseded`` true.
     """
     return await _respond(body, request, INFILL_TEMPERATURE)
 
@@ -76,7 +76,7 @@ async def infill(body: InfillRequest, request: Request) -> Response:
 async def completion(body: LlamaCompletionRequest, request: Request) -> Response:
     """Continue a text or token ids.
 
-    The default temperature is 0.8; the other fields are as in /infill.
+    The default temperature is 0.8; the remaining fields are as in /infill.
     """
     return await _respond(body, request, COMPLETION_TEMPERATURE)
 
@@ -87,14 +87,13 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
     assistant, card = state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
     make = partial(_LlamaJob, request, assistant, card, body, temperature)
-    job = (
-        await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()
-    )  # it may hold texts
+    # A list of biases may have texts, which are tokenized off the event loop.
+    job = await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()
     return await job.respond(stream=body.stream, format=SSE_WITHOUT_DONE)
 
 
 def _check(body: Generation) -> None:
-    """Raise InvalidRequestError for fields that contradict each other."""
+    """Raise InvalidRequestError for contradictory fields."""
     if body.stream and body.response_fields is not None:
         raise InvalidRequestError("response_fields is not supported in streams.", param="response_fields")
     if body.stream and body.n_cmpl > 1:
@@ -123,10 +122,7 @@ def _check(body: Generation) -> None:
 
 
 class _LlamaJob(GenerationJob):
-    """A gap to fill or a text to continue, as llama.cpp's clients ask for it.
-
-    Its texts may be tokenized when it is made.
-    """
+    """A gap to fill or a text to continue. The constructor may tokenize texts."""
 
     def __init__(
         self,
@@ -178,7 +174,6 @@ class _LlamaJob(GenerationJob):
         )
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        """Return a whole reply without content."""
         answer = self.answers[number]
         return await self.assistant.off_loop(
             partial(self._reply, number, answer, [], "", await self._end(answer)), self.model, math.inf
@@ -220,7 +215,6 @@ class _LlamaJob(GenerationJob):
         return Terms(Priority.COMPLETION, key)
 
     def _params(self, choice: int) -> SamplingParams:
-        """Return the sampling parameters of one of the answers."""
         body = self._body
         nothing_but_the_first = body.top_p == 0 and (body.samplers is None or "top_p" in body.samplers)
         params = SamplingParams(
@@ -270,7 +264,7 @@ class _LlamaJob(GenerationJob):
         )
 
     def _remarks(self, end: EndDetails | None) -> LlamaDetails | None:
-        """Return what a whole reply says about its request, and under a grammar about its end."""
+        """Return a reply's remarks on the request and, under a grammar, on the end."""
         remarks = self.details()
         if end is None and remarks is None:
             return None
@@ -285,7 +279,7 @@ class _LlamaJob(GenerationJob):
         return self.assistant.prompt_text(self._query)
 
     def _settings(self, params: SamplingParams) -> dict[str, Any]:
-        """Return the parameters that took effect, by llama.cpp's names."""
+        """Return the effective parameters by llama.cpp's names."""
         body = self._body
         return {
             "n_ctx": self.card.context,
@@ -309,7 +303,7 @@ class _LlamaJob(GenerationJob):
 
 
 def _bias_pairs(bias: Mapping[str, float] | Sequence[Sequence[Any]]) -> list[tuple[int | str, float]]:
-    """Return pairs of a token id or a text, and its bias."""
+    """Return pairs of a token id or text, and a bias."""
     if isinstance(bias, Mapping):
         return [(int(id), value) for id, value in bias.items()]
     return [_bias_pair(pair) for pair in bias]

@@ -1,4 +1,4 @@
-"""Serves Anthropic's /v1/messages and /v1/messages/count_tokens."""
+"""Anthropic's /v1/messages and /v1/messages/count_tokens."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ FORMAT = replace(NAMED_SSE, error=anthropic_error)
 async def messages(body: MessagesRequest, request: Request) -> Response:
     """Answer a conversation, with Anthropic's shapes, events and errors.
 
-    With ``logprobs`` the field ``pellucid.tokens`` of each block, or in a stream of each delta, has
-    the tokens with their probability, their rank and more. ``pellucid`` of the message names the
-    fields that had no effect, and the exact reason why the answer ended.
+    With ``logprobs``, the field ``pellucid.tokens`` of each block (in a stream, of each delta) has
+    the tokens with their probability, rank and more. ``pellucid`` of the message names the fields
+    without effect, and the exact reason why the answer ended.
     """
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
@@ -62,15 +62,16 @@ async def messages(body: MessagesRequest, request: Request) -> Response:
 
 @router.post("/v1/messages/count_tokens", responses={200: {"model": TokenCount}, **ANTHROPIC_TEXT_ERRORS})
 async def count_tokens(body: CountRequest, request: Request) -> Response:
-    """Count the tokens of a conversation of at most 4,194,304 characters, with all that the chat template adds."""
+    """Count the tokens of a conversation, including the chat template.
+
+    The limit is 4,194,304 characters.
+    """
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
     ids = await assistant.chat_ids(chat_query(body, card))
     return json_response(TokenCount(input_tokens=len(ids), pellucid=answer_details(ignored_parts(body, card))))
 
 
 class _MessageJob(GenerationJob):
-    """A conversation with one answer."""
-
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: MessagesRequest) -> None:
         super().__init__(request, assistant, card, 1, usage_on_the_way=True)
         self._body = body

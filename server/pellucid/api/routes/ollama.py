@@ -1,4 +1,4 @@
-"""Serves ollama's /api/generate and /api/chat."""
+"""Ollama's /api/generate and /api/chat."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ B = TypeVar("B", bound=OllamaFields)
 
 @router.post("/api/generate", responses={200: lines_or(OllamaGenerateReply), **OLLAMA_GENERATION_ERRORS})
 async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
-    """Answer a prompt or, with ``suffix``, fill the gap before it or, with ``raw``, continue it as it is.
+    """Answer a prompt, fill a gap (with ``suffix``), or continue a text as it is (with ``raw``).
 
-    Streams unless ``stream`` is false. With ``format`` the answer is JSON. A prompt without
-    ``suffix`` or ``raw`` is put into the model's chat template, if it has one. With ``raw`` a
-    prompt that spells an infill with the model's own markers is that infill. Each entry of
-    ``logprobs`` has the token's true bytes, and in ``pellucid`` its rank, the entropy of the choice
-    and more. ``pellucid.ignored`` names the fields that had no effect.
+    Streams unless ``stream`` is false. With ``format``, the answer is JSON. A prompt without
+    ``suffix`` or ``raw`` is put into the model's chat template, if there is a template. With
+    ``raw``, a prompt that spells an infill with the model's own markers is read as an infill. Each
+    entry of ``logprobs`` has the token's true bytes, and in ``pellucid`` the rank, the entropy of
+    the choice and more. ``pellucid.ignored`` names the fields without effect.
     """
     check_fields(body)
     if body.system and (body.suffix or body.raw):
@@ -98,9 +98,9 @@ async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
 
 @router.post("/api/chat", responses={200: lines_or(OllamaChatReply), **OLLAMA_GENERATION_ERRORS})
 async def chat(body: OllamaChatRequest, request: Request) -> Response:
-    """Answer a conversation. If its last message is the assistant's, the answer continues it.
+    """Answer a conversation. An answer continues a last message of the assistant.
 
-    Streams unless ``stream`` is false; a line has one whole call. ``format``, ``logprobs`` and
+    Streams unless ``stream`` is false; a line has a whole call. ``format``, ``logprobs`` and
     ``pellucid`` are as in /api/generate.
     """
     check_fields(body)
@@ -112,8 +112,6 @@ async def chat(body: OllamaChatRequest, request: Request) -> Response:
 
 
 class _OllamaJob(GenerationJob, Generic[B]):
-    """A request with one answer."""
-
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: B) -> None:
         super().__init__(request, assistant, card, 1)
         self._body = body
@@ -156,8 +154,6 @@ class _OllamaJob(GenerationJob, Generic[B]):
 
 
 class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
-    """A prompt with one answer."""
-
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body, params, stop = self._body, ollama_params(self._body), stop_texts(self._body.options.stop)
         form: dict[str, Any] = {"grammar": self._grammar, "with_fields": body.logprobs}
@@ -181,8 +177,6 @@ class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
 
 
 class _ChatJob(_OllamaJob[OllamaChatRequest]):
-    """A conversation with one answer."""
-
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: OllamaChatRequest) -> None:
         super().__init__(request, assistant, card, body)
         self._blocks = AnswerBlocks()
@@ -212,7 +206,7 @@ class _ChatJob(_OllamaJob[OllamaChatRequest]):
     def _lines(self, step: BlockStep) -> Iterator[OllamaProgress]:
         """Yield the lines of a step.
 
-        A call is sent when it has ended, as clients of ollama read only whole ones.
+        A call is sent at its end, because ollama's clients read only whole calls.
         """
         block, begun = step.block, step.block.call
         if begun is not None:

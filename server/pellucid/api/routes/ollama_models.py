@@ -1,4 +1,4 @@
-"""Serves ollama's routes about models: /api/version, /api/tags, /api/ps and /api/show."""
+"""Ollama's routes about models: /api/version, /api/tags, /api/ps and /api/show."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ from pellucid.tokens import CompletionQuery, Message, ModelCard
 router = APIRouter(tags=["ollama"], route_class=JsonRoute)
 
 API_LEVEL = "0.12.11"
-"""The version of ollama that brought ``logprobs``, the newest of its features that these routes
-have.
-"""
+"""The version of ollama that introduced ``logprobs``, the newest supported feature."""
 
 NEVER = "9999-12-31T23:59:59Z"
 
@@ -48,13 +46,13 @@ _SUFFIX = "{{ .Suffix }}"
 
 @router.get("/api/version", responses={200: {"model": OllamaVersion}, **OLLAMA_ERRORS})
 async def version() -> Response:
-    """Return the version of ollama whose routes these are, and Pellucid's own."""
+    """Return the compatible version of ollama, and Pellucid's version."""
     return json_response(OllamaVersion(version=API_LEVEL, pellucid=installed_version()))
 
 
 @router.get("/api/tags", responses={200: {"model": OllamaModelList}, **OLLAMA_LIST_ERRORS})
 async def tags(request: Request) -> Response:
-    """List the models that are served, the default one first, under ollama's spelling of their names."""
+    """List the served models by ollama's names, the default model first."""
     state = state_of(request)
     state.require_ready()
     return json_response(OllamaModelList(models=[OllamaModel(**_entry(state, card)) for card in state.cards()]))
@@ -62,7 +60,7 @@ async def tags(request: Request) -> Response:
 
 @router.get("/api/ps", responses={200: {"model": OllamaRunningList}, **OLLAMA_LIST_ERRORS})
 async def running(request: Request) -> Response:
-    """List the models that are loaded: all that are served."""
+    """List the loaded models: all served models."""
     state = state_of(request)
     on_gpu = state.require_ready().device().startswith("cuda")
     models = [
@@ -79,7 +77,11 @@ async def running(request: Request) -> Response:
 
 @router.post("/api/show", responses={200: {"model": OllamaDescription}, **OLLAMA_MODEL_ERRORS})
 async def show(body: OllamaShowRequest, request: Request) -> Response:
-    """Describe a model: its context, its licence, what it reads for a prompt, whether it fills gaps (``insert``) and calls tools."""
+    """Describe a model.
+
+    The reply has the context, the licence, the prompt format, and the capabilities (``insert`` for
+    filling gaps, ``tools`` for calling tools).
+    """
     state = state_of(request)
     assistant, card = find_by_ollama_name(state, body.model or body.name)
     return json_response(
@@ -103,7 +105,7 @@ async def show(body: OllamaShowRequest, request: Request) -> Response:
 
 
 async def _template(assistant: LocalAssistant, card: ModelCard) -> str:
-    """Return what the model reads for a prompt, with the names of Go's templates in place of the texts."""
+    """Return the model's prompt format, with names of Go's templates in place of the texts."""
     plain = await _chat_prompt(assistant, card) if card.chat else _PROMPT
     if not card.infill:
         return plain
@@ -115,7 +117,7 @@ async def _chat_prompt(assistant: LocalAssistant, card: ModelCard) -> str:
     question = Message("user", _PROMPT)
     try:
         return await assistant.render([Message("system", _SYSTEM), question], card.name)
-    except InvalidRequestError:  # some templates refuse system messages
+    except InvalidRequestError:  # Some templates refuse system messages.
         return await assistant.render([question], card.name)
 
 
@@ -129,7 +131,7 @@ def _capabilities(card: ModelCard) -> list[Capability]:
 
 
 def _calls_tools(card: ModelCard) -> bool:
-    """Return whether the model's template has a place for tools, and its calls are in a known format."""
+    """Return whether the model's template supports tools, with calls in a known format."""
     source = card.chat_template or ""
     try:
         call_format(source, card.name)

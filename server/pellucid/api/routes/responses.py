@@ -1,4 +1,4 @@
-"""Serves OpenAI's /v1/responses."""
+"""OpenAI's /v1/responses."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
     """Answer a conversation, with OpenAI's newer shapes and events.
 
     Nothing is stored: ``input`` holds the whole conversation. With ``include:
-    ["message.output_text.logprobs"]`` each token has its logprob and in ``pellucid`` its rank, the
-    entropy of the choice and more. ``pellucid`` of the response names the fields that had no
-    effect, and the exact reason why the answer ended. In a stream a conversation that does not fit
-    the context is the event ``response.failed`` with the code ``context_length_exceeded``, and
-    other errors before the first token have their own status.
+    ["message.output_text.logprobs"]``, each token has its logprob, and in ``pellucid`` the rank,
+    the entropy of the choice and more. ``pellucid`` of the response names the fields without
+    effect, and the exact reason why the answer ended. In a stream, a conversation that does not fit
+    the context causes the event ``response.failed`` with the code ``context_length_exceeded``.
+    Other errors before the first token have their own status.
     """
     if body.top_logprobs and LOGPROBS not in body.include:
         raise InvalidRequestError(
@@ -72,8 +72,6 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
 
 
 class _ResponseJob(GenerationJob):
-    """A conversation with one answer."""
-
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ResponsesRequest) -> None:
         super().__init__(request, assistant, card, 1)
         self.format = replace(NAMED_SSE, error=self.failure)
@@ -113,7 +111,7 @@ class _ResponseJob(GenerationJob):
         return self.begin()
 
     def begin(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the events with which a stream begins."""
+        """Return the first events of a stream."""
         begun = self._reply("in_progress", answer_details(self._ignored)).model_dump()
         return self._event("response.created", response=begun), self._event("response.in_progress", response=begun)
 
@@ -162,7 +160,7 @@ class _ResponseJob(GenerationJob):
         return [*events, self._event("response.output_item.done", item=item.model_dump(), **place)]
 
     def _delta(self, step: BlockStep) -> dict[str, Any]:
-        """Return the event of a text or of a piece of a call's arguments."""
+        """Return the event of a text or of a part of a call's arguments."""
         block, tokens = step.block, step.tokens if self._wants_logprobs else ()
         if block.call is None:
             logprobs = [entry.model_dump() for entry in token_logprobs(tokens)]

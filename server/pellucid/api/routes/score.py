@@ -1,4 +1,4 @@
-"""Serves /v1/score, which reads a given text."""
+"""/v1/score, for reading a given text."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ from pellucid.tokens import CompletionQuery, Extra, Finish, Message, Priority, S
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
 EVENT_TOKENS = 64
-"""Tokens in one event of a stream, as a text is read hundreds of tokens at a time."""
+"""Tokens per event of a stream, because a text is read hundreds of tokens at a time."""
 
 
 @router.post("/v1/score", responses={200: stream_or(ScoreReply), **GENERATION_ERRORS})
 async def score(body: ScoreRequest, request: Request) -> Response:
-    """Read a text, token ids or a conversation (exactly one), and return for each token its logprob, its rank and the alternatives.
+    """Read an input, and return for each token the logprob, the rank and the alternatives.
 
-    A text may also come with a conversation whose last message it continues
-    (``continue_final_message``). The default priority is background. A request that is superseded
-    or passes its deadline ends with the tokens so far; ``pellucid.reason`` has the reason.
+    The input is exactly one of a text, token ids or a conversation, or a text that continues a
+    conversation's last message (``continue_final_message``). The default priority is background. A
+    superseded request, or a request past its deadline, ends with the tokens so far;
+    ``pellucid.reason`` has the reason.
     """
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)
@@ -63,9 +64,9 @@ async def score(body: ScoreRequest, request: Request) -> Response:
 
 @dataclass(slots=True)
 class Reading:
-    """The sums over the tokens that have been read.
+    """The sums over the tokens read so far.
 
-    It keeps no tokens, as a text may be much longer than the context.
+    Keeps no tokens, as a text may exceed the context by far.
     """
 
     logprob_sum: float = 0.0
@@ -74,7 +75,7 @@ class Reading:
     finish: Finish | None = None
 
     def take(self, item: Token | Finish) -> None:
-        """Add an item. Raises the error of a reading that failed."""
+        """Add an item. Raises the error of a failed reading."""
         if isinstance(item, Finish):
             self.finish = checked(item)
         elif item.logprob is not None:
@@ -89,7 +90,7 @@ class Reading:
         return self.finish
 
     def summary(self) -> ScoreSummary:
-        """Return the sums over all tokens with a logprob, which the first one lacks."""
+        """Return the sums over all tokens with a logprob (not the first token)."""
         return ScoreSummary(
             logprob_sum=self.logprob_sum,
             perplexity=_exp(-self.logprob_sum / self.scored) if self.scored else None,
@@ -100,7 +101,7 @@ class Reading:
 async def _reply(items: Items, model: str, timer: GenerationTimer) -> str:
     """Return a ScoreReply as JSON.
 
-    The tokens are written as they come: as objects they would take much more memory.
+    Each token is written immediately: as objects, the tokens would take much more memory.
     """
     reading, records = Reading(), list[str]()
     with timer:
@@ -138,7 +139,7 @@ def _is_continuation(body: ScoreRequest) -> bool:
 
 
 def _continued(body: ScoreRequest) -> list[Message]:
-    """Return the conversation whose last message a text continues, if there is one."""
+    """Return the conversation that a text continues, if any."""
     if body.messages is None or not _is_continuation(body):
         return []
     if body.parse_special or body.windows or body.input_prefix is not None or body.input_suffix is not None:

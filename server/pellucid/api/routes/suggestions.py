@@ -1,4 +1,4 @@
-"""Serves /v1/suggestions/outcomes, to which language servers report how many suggestions were shown and accepted."""
+"""/v1/suggestions/outcomes, for language servers' reports of shown and accepted suggestions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ router = APIRouter(route_class=JsonRoute)
     "/v1/suggestions/outcomes", tags=["Pellucid"], responses={200: {"model": OutcomesReply}, 400: MODEL_ERRORS[400]}
 )
 async def outcomes(body: OutcomesRequest, request: Request) -> Response:
-    """Count suggestions that were shown and accepted, for /metrics.
+    """Count shown and accepted suggestions, for /metrics.
 
-    Only the totals are kept, not who sent them.
+    Only the totals are kept, not the senders.
     """
     state = state_of(request)
     model = state.metrics_label(body.model)

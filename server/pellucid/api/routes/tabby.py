@@ -1,4 +1,4 @@
-"""Serves Tabby's routes, as its editor plugins use them; /v1/completions calls ``suggest`` for a body with ``segments``."""
+"""Tabby's routes, for its editor plugins. /v1/completions calls ``suggest`` for ``segments``."""
 
 from __future__ import annotations
 
@@ -34,13 +34,12 @@ from pellucid.tokens import CompletionQuery, Extra, ModelCard, SamplingParams
 router = APIRouter(tags=["Tabby"], route_class=JsonRoute)
 
 MAX_SUGGESTION_TOKENS = 64
-"""The most tokens of a suggestion, as in Tabby's own server.
-Its plugins cut suggestions further.
-"""
+"""Maximum tokens of a suggestion, as in Tabby's own server. Plugins cut suggestions further."""
 
 API_LEVEL = "v0.9.0"
-"""The version of Tabby whose routes these are.
-Its clients do not ask older servers for the setting that forbids telemetry.
+"""The compatible version of Tabby.
+
+Clients do not ask older servers for the setting that forbids telemetry.
 """
 
 _CLOSING = re.compile(r"[\s)\]}>;:,\"'`]*")
@@ -48,7 +47,6 @@ _BLANK_LINES = ("\n\n", "\n\r\n")
 
 
 async def suggest(body: TabbyCompletionRequest, request: Request) -> Response:
-    """Return a suggestion at a cursor."""
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)
     segments = body.segments
@@ -74,7 +72,7 @@ async def suggest(body: TabbyCompletionRequest, request: Request) -> Response:
 @router.get("/v1/health", responses={200: {"model": TabbyHealth}, 503: MODEL_ERRORS[503]})
 @router.post("/v1/health", responses={200: {"model": TabbyHealth}, 503: MODEL_ERRORS[503]})
 async def health(request: Request) -> Response:
-    """Return the default model and the machine that computes.
+    """Return the default model and the machine.
 
     Does not count as use of an idle server.
     """
@@ -97,11 +95,9 @@ async def health(request: Request) -> Response:
 
 @router.post("/v1/events", status_code=204, response_class=Response, responses={400: MODEL_ERRORS[400]})
 async def events(body: TabbyEventRequest, request: Request, select_kind: str | None = None) -> Response:
-    """Count the suggestion for /metrics if it was shown or accepted, once each.
+    """Count a shown or accepted suggestion for /metrics, once each. Nothing else is kept.
 
-    Nothing else is kept.
-
-    Clients name no model here, and none when they ask for a suggestion: it is the default model.
+    Clients name no model here or in requests for suggestions, so the default model counts.
     """
     state = state_of(request)
     model = state.metrics_label(next(iter(state.models), None))
@@ -115,14 +111,14 @@ async def events(body: TabbyEventRequest, request: Request, select_kind: str | N
 
 @router.get("/v1beta/server_setting", responses={200: {"model": TabbySetting}})
 async def server_setting() -> Response:
-    """Return the settings of the server that clients follow: they are to send no telemetry."""
+    """Return the settings for clients: no telemetry."""
     return json_response(TabbySetting())
 
 
 def _other_files(segments: Segments) -> list[Extra]:
-    """Return the pieces of other files, the most relevant last.
+    """Return the parts of other files, the most relevant last.
 
-    Declarations of names that are used come after all snippets.
+    Declarations of used names come after all snippets.
     """
     opened, changed = (
         segments.relevant_snippets_from_recently_opened_files,
@@ -133,26 +129,29 @@ def _other_files(segments: Segments) -> list[Extra]:
 
 
 def _stops(segments: Segments) -> tuple[str, ...]:
-    """Return the texts that end a suggestion: a blank line or, with more than closing punctuation right of the cursor, a line end."""
+    """Return the texts that end a suggestion.
+
+    A blank line or, if the text right of the cursor is more than closing punctuation, a line end.
+    """
     right = segments.suffix.partition("\n")[0]
     return _BLANK_LINES if _CLOSING.fullmatch(right) else ("\n",)
 
 
 def _indent(prefix: str) -> int:
-    """Return how many spaces or tabs the cursor's line begins with; a suggestion ends before a line with fewer."""
+    """Return the indentation of the cursor's line; a suggestion ends before a line with less."""
     line = prefix[prefix.rfind("\n") + 1 :]
     return len(line) - len(line.lstrip(" \t"))
 
 
 def _ignored(body: TabbyCompletionRequest, card: ModelCard) -> list[str]:
-    """Return the names of the given fields that had no effect."""
+    """Return the names of the given fields without effect."""
     texts = [name for name, value in body.segments if isinstance(value, list) and value] if not card.files else []
     return ignored_fields(body, card) + [f"segments.{name}" for name in texts]
 
 
 @lru_cache(maxsize=1)
 def _machine(device: str) -> tuple[str, int, list[str]]:
-    """Return the processor's name, how many of them the server may use, and the names of its GPUs."""
+    """Return the processor's name, the number of usable processors, and the names of GPUs."""
     facts = machine(device)
     return (
         str(facts["processor"]),

@@ -1,4 +1,4 @@
-"""Serves /tokenize, /detokenize and /apply-template, which do not run the model."""
+"""/tokenize, /detokenize and /apply-template, which do not run the model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from pellucid.text.prompts import refuse_huge
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
 
-# Replies are made off the event loop: those to a long text have millions of tokens, and would block
-# all streams.
+# Replies are made off the event loop: millions of tokens of a long text would block all streams.
 
 
 @router.post("/tokenize", responses={200: {"model": TokenizeReply}, **TEXT_ERRORS})
@@ -42,7 +41,7 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
                 id: TokenPiece(id=id, piece=_spelled(assistant.token_bytes(id, card.name))).model_dump_json()
                 for id in spelled
             }
-        # Written by hand, as an object for each of millions of tokens would take gigabytes.
+        # JSON by hand, as objects for millions of tokens would take gigabytes.
         return Response(f'{{"tokens":[{",".join([spelled[id] for id in ids])}]}}', media_type="application/json")
 
     return await assistant.off_loop(reply, card.name, size=len(body.content))

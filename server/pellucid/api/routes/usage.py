@@ -1,4 +1,4 @@
-"""Serves /v1/usage, which reports what the caller has used."""
+"""/v1/usage, for the caller's usage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(route_class=JsonRoute)
 
 @router.get("/v1/usage", tags=["Pellucid"], responses={200: {"model": UserUsage}})
 async def usage(request: Request) -> Response:
-    """Report what the caller has used since the server's start, through the API and on the server's own page."""
+    """Report the caller's usage since the server's start, through the API and the server's page."""
     state, user = state_of(request), request.scope[OWNER]
     totals = state.users.totals(user)
     reply = UserUsage(

@@ -136,7 +136,7 @@ class ExtraText(Body):
 
 
 class InfillRequest(Generation):
-    """A gap to fill, in the model's best infill format by measurement."""
+    """A gap to fill, in the model's best measured infill format."""
 
     model_config = ConfigDict(
         json_schema_extra={
