@@ -1,4 +1,4 @@
-"""Assembles the HTTP application from its routes and middleware."""
+"""The HTTP application: routes and middleware."""
 
 from __future__ import annotations
 
@@ -49,17 +49,19 @@ DESCRIPTION = """
 A local code-completion and chat server that you can see through: every token that it generates or reads comes with its
 probability, its rank, the entropy of the choice and the model's alternatives.
 
-A field that is not listed is refused by name, unless it is null, [] or {}, which are ignored. For a listed field, null means the
-default. Every error has the same shape, except under /api, where ollama's routes are, `{"error": "one sentence"}`, and under
+A field that is not listed is refused by name, unless it is null, [] or {}, which are ignored. \
+For a listed field, null means the
+default. Every error has the same shape, except under /api, where ollama's routes are, `{"error": "one sentence"}`, \
+and under
 /v1/messages, where errors have Anthropic's shape.
 Logprobs are natural logarithms of the model's own distribution, before temperature and the rest.
 """
 
 
 def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
-    """Return the application of one server.
+    """Return the application of a server.
 
-    It answers at once, but generations are 503 until ``state.open`` was called.
+    Generation routes return 503 until ``state.open`` was called.
     """
 
     @asynccontextmanager
@@ -74,7 +76,7 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
         title="Pellucid",
         version=installed_version(),
         description=DESCRIPTION,
-        # FastAPI's documentation pages load scripts from other sites, which Pellucid never does.
+        # FastAPI's documentation pages load scripts from external sites; Pellucid never does.
         docs_url=None,
         redoc_url=None,
         middleware=_middleware(state, page),
@@ -109,7 +111,8 @@ def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware
     ]
     if page is not None:
         guards.append(Middleware(PageFork, page=page))
-    if state.allowed_origins:  # without allowed origins pages of other sites may not even read an error
+    # Without allowed origins, pages of external sites may not even read an error.
+    if state.allowed_origins:
         guards.append(
             Middleware(
                 CORSMiddleware,

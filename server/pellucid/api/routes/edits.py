@@ -1,4 +1,4 @@
-"""Serves /v1/edits, which changes a selection by an instruction."""
+"""/v1/edits, for changing a selection by an instruction."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
 @router.post("/v1/edits", responses={200: stream_or(EditReply), **GENERATION_ERRORS})
 async def edits(body: EditRequest, request: Request) -> Response:
-    """Change a selection by an instruction, and return for each hunk how probable it is against leaving its old lines.
+    """Change a selection by an instruction, and return each hunk's probability.
 
-    The model writes the selection again, and prompt lookup copies what stays. An answer that is
-    prose, cut off or equal to the selection changes nothing; ``reason`` says so. The document
-    itself is the client's to change.
+    A hunk's probability is relative to the old lines. The model rewrites the selection, and prompt
+    lookup copies unchanged parts. An answer changes nothing if it is prose, cut off or equal to the
+    selection; ``reason`` has the reason. The client changes the document itself.
     """
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)
@@ -57,7 +57,7 @@ async def edits(body: EditRequest, request: Request) -> Response:
 
 
 class _TimedAssistant:
-    """An assistant whose chats a timer observes. ``finished``: one came to its own end."""
+    """An assistant with timed chats. ``finished`` is true if a chat came to its own end."""
 
     def __init__(self, assistant: LocalAssistant, timer: GenerationTimer) -> None:
         self._assistant = assistant
@@ -84,7 +84,8 @@ async def _events(
         async with aclosing(edit(timed, query)) as items:
             async for item in items:
                 if isinstance(item, InstructedEdit):
-                    if not timed.finished:  # the answer's fence was closed, and no more of it was read
+                    # Reading stopped after the answer's fence.
+                    if not timed.finished:
                         timer.note(Finish(FinishReason.STOP, item.usage))
                     usage = usage_reply([item.usage], [item.usage])
                     yield EditReply(model=card.name, **edit_record(item), usage=usage, pellucid=details)
