@@ -1,4 +1,4 @@
-"""Loads and unloads the adapters of a server whose engine computes in this process."""
+"""Adapter loading for a server with an engine in this process."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ from pellucid.text.assistant import LocalAssistant
 
 @dataclass(eq=False)
 class LoadedAdapters:
-    """Loads adapters from the store's folder into the engine.
-
-    ``saves`` keeps their parked prefixes on disk.
-    """
+    """An implementation of ``Adapters``; ``saves`` keeps parked prefixes on disk."""
 
     engine: LocalEngine
     assistant: LocalAssistant
@@ -43,14 +40,14 @@ class LoadedAdapters:
                 )
                 await asyncio.wrap_future(added)
                 await self.assistant.add(loaded)
-            except (RuntimeError, MemoryError) as error:  # raised by torch and numpy if there is no memory
+            except (RuntimeError, MemoryError) as error:  # Raised by torch and numpy without enough memory.
                 raise UnavailableError(
                     f"There is not enough memory for the cache of {loaded.name}: unload another adapter."
                 ) from error
             return _status(loaded)
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
-        async with self._lock:  # not while the adapter is being replaced
+        async with self._lock:  # Not during the replacement of the adapter.
             loaded = self._model(id)
             if loaded.base is None:
                 raise NotFoundError(f"{id} is a model, not an adapter: only adapters can be unloaded.")

@@ -1,4 +1,4 @@
-"""Builds models, engine and assistant from the settings."""
+"""Models, engine and assistant from the settings."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pellucid.text.assistant import LocalAssistant
 def assemble(
     settings: Settings, names: Sequence[str], progress: Progress, *, adapters: Sequence[str] = ()
 ) -> tuple[LocalEngine, LocalAssistant]:
-    """Load models, downloading and packing them if needed, and start an engine for them. Blocks.
+    """Load models, downloading and packing if necessary, and start an engine. Blocks.
 
-    A name may be ``model:adapter``. Each of ``adapters`` is served with the model that it was made
-    for, after the named models; those of the settings are not loaded unless they are passed,
-    because only ``serve`` needs them. The caller closes the engine. Raise ModelError, AdapterError,
-    NotFoundError for an unknown name, or ConfigError for two models with one name or KV caches that
-    do not fit in memory.
+    A name may be ``model:adapter``. Each of ``adapters`` is served with its own base model; the
+    settings' adapters are not loaded by default. The caller closes the engine.
+
+    Raises ModelError, AdapterError, NotFoundError for an unknown name, and ConfigError for two
+    models with the same name or KV caches that do not fit in memory.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)
@@ -59,18 +59,17 @@ def assemble(
             engine.add_model(
                 variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)
             ).result()
-    except (RuntimeError, MemoryError) as error:  # how torch and numpy report that memory cannot be allocated
+    except (RuntimeError, MemoryError) as error:  # Torch and numpy report failed allocations like this.
         size = sum(_cache_bytes(model, limits) for model in models.values())
         raise ConfigError(
-            f"The KV cache of {limits.slots} slots of up to {limits.context} tokens needs {human(size)} ({size} bytes), "
-            "which cannot be allocated: use fewer --slots or a smaller --context."
+            f"The KV cache of {limits.slots} slots of up to {limits.context} tokens needs {human(size)} ({size} "
+            "bytes), which cannot be allocated: use fewer --slots or a smaller --context."
         ) from error
     first = f"{served_name(asked[0][0])}:{asked[0][1]}"
     return engine, LocalAssistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
 
 
 def assemble_server(settings: Settings, progress: Progress) -> ServerParts:
-    """Assemble the models and adapters of the settings for a server, to which adapters can be added later. See ``assemble``."""
     engine, assistant = assemble(settings, settings.models, progress, adapters=settings.adapters)
     saves = settings.prefix_save and settings.prefix_memory > 0
     return ServerParts(
@@ -79,10 +78,7 @@ def assemble_server(settings: Settings, progress: Progress) -> ServerParts:
 
 
 def check_names(settings: Settings) -> None:
-    """Raise the error of a model name or a device that cannot be meant, before anything is downloaded or loaded.
-
-    Raise NotFoundError for a model, ModelError for a path, ConfigError for a device.
-    """
+    """Raise the error of an invalid model name or device, before any download."""
     find_device(settings.device)
     store = Store(settings.cache)
     for name in settings.models:
@@ -92,7 +88,6 @@ def check_names(settings: Settings) -> None:
 
 
 def split_adapter(name: str, store: Store) -> tuple[str, str | None]:
-    """Split ``model:adapter`` into the model and the stored adapter; the adapter is None if there is none."""
     model, colon, adapter = name.rpartition(":")
     return (model, adapter) if colon and model and is_stored(store, adapter) else (name, None)
 
@@ -100,7 +95,6 @@ def split_adapter(name: str, store: Store) -> tuple[str, str | None]:
 def _variants(
     store: Store, asked: Sequence[tuple[str, str | None]], bases: Mapping[str, LoadedModel], adapters: Sequence[str]
 ) -> list[LoadedModel]:
-    """Return the models with adapters, each once."""
     loaded = list(bases.values())
     wanted = [(read_card(adapter_folder(store, adapter)), base) for base, adapter in asked if adapter is not None]
     pairs = [(card, next(model for model in loaded if model.name == served_name(base))) for card, base in wanted]
@@ -118,7 +112,7 @@ def _variants(
 
 
 def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, PrefixFile]:
-    """Return the files of saved KV prefixes by model. Delete them if saving is off."""
+    """Return the files of saved KV prefixes by model. Delete the files if saving is off."""
     files = {model.name: model.prefixes for model in loaded if model.prefixes is not None}
     if not settings.prefix_save:
         for file in files.values():
@@ -127,10 +121,6 @@ def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, Prefi
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Return the names without repetitions.
-
-    Raise ConfigError for two models that would be served under one name.
-    """
     served: dict[str, str] = {}
     for name in names:
         other = served.setdefault(served_name(name), name)

@@ -1,7 +1,4 @@
-"""Builds a server whose models are computed by engines elsewhere.
-
-It imports no torch: only the tokenizers are here.
-"""
+"""A server with remote engines, without torch: only the tokenizers are local."""
 
 from __future__ import annotations
 
@@ -30,26 +27,25 @@ from pellucid.system.regular_files import read_text
 from pellucid.text.assistant import LocalAssistant
 
 ELSEWHERE = "elsewhere"
-"""The form of the weights in the name of a calibration file."""
+"""Weight form in the name of a calibration file."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteSource:
-    """A model that engines serve as ``name``, and the file or folder ``path`` that its tokenizer is read from."""
+    """A model that engines serve as ``name``, and the file or folder of the tokenizer."""
 
     name: str
     path: Path
     entry: CatalogEntry | None
 
     def tokenizer(self) -> Tokenizer:
-        """Read the tokenizer. Raises ModelError."""
         if self.path.is_file():
             return gguf_tokenizer.read_tokenizer(GGUF(self.path))
         return folder_tokenizer.read_tokenizer(self.path, _vocab_size(self.path))
 
 
 def check_front(settings: Settings) -> None:
-    """Raise ConfigError for models and engines that cannot be meant together, before any engine is asked."""
+    """Raise ConfigError for contradictory models and engines, before any engine is asked."""
     for model in settings.models:
         _split(model)
     for url in settings.engines:
@@ -62,7 +58,7 @@ def check_front(settings: Settings) -> None:
 
 @dataclass(eq=False)
 class FrontModels:
-    """The models that engines elsewhere compute, as the assistant serves them: with what is known of the engines now."""
+    """The models of remote engines, with the current state of the engines."""
 
     sources: Sequence[RemoteSource]
     tokenizers: Mapping[str, Tokenizer]
@@ -71,15 +67,10 @@ class FrontModels:
     store: Store
 
     def all(self) -> list[ServedModel]:
-        """Return the models.
-
-        Before an engine has computed one, its weights are unknown, and no calibration is valid for
-        them.
-        """
+        """Return the models; before an engine has computed a model, no calibration is valid."""
         return [self._served(source) for source in self.sources]
 
     async def sync(self, assistant: LocalAssistant) -> None:
-        """Serve the models as they are now."""
         known = {model.name: model for model in assistant.served()}
         changed = [model for model in self.all() if model != known[model.name]]
         for model in changed:
@@ -107,10 +98,7 @@ class FrontModels:
 
 
 def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
-    """Read the tokenizers. Blocks. The engines join with the updates of the membership.
-
-    Raises ConfigError, NotFoundError and ModelError.
-    """
+    """Read the tokenizers. Blocks. The engines join with the updates of the membership."""
     store = Store(settings.cache)
     sources = [_source(model, store, progress) for model in settings.models]
     tokenizers = {source.name: source.tokenizer() for source in sources}
@@ -128,10 +116,9 @@ def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
 
 
 async def join_engines(parts: ServerParts) -> None:
-    """Let the engines join, and close the connections: the work makes its own, in its own event loop.
+    """Let the engines join, and close the connections, for work in a separate event loop.
 
-    It is for work that does not wait for engines. Raises UnavailableError with the reasons if a
-    model has none.
+    Raises UnavailableError with the reasons if a model has no engine.
     """
     assert parts.membership is not None, "the parts are those of a front"
     await parts.membership.update()
@@ -151,10 +138,7 @@ def _source(model: str, store: Store, progress: Progress) -> RemoteSource:
 
 
 def _split(model: str) -> tuple[str, str]:
-    """Split ``NAME=FOLDER``; a name alone is also what its tokenizer is read from.
-
-    Raises ConfigError.
-    """
+    """Split ``NAME=FOLDER``; a name alone is also the source of the tokenizer."""
     name, equals, origin = model.partition("=")
     if not name or (equals and not origin):
         raise ConfigError(
@@ -164,7 +148,6 @@ def _split(model: str) -> tuple[str, str]:
 
 
 def _vocab_size(folder: Path) -> int:
-    """Return the number of logits that the configuration of a model states. Raises ModelError."""
     path = folder / "config.json"
     try:
         size = json.loads(read_text(path, error=ModelError)).get("vocab_size")

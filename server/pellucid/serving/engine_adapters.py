@@ -1,4 +1,4 @@
-"""Loads and unloads the adapters of a server whose models are computed elsewhere, and serves those that its engines already have."""
+"""Adapter loading for a server with remote engines."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pellucid.text.assistant import LocalAssistant
 
 @dataclass(eq=False)
 class EngineAdapters:
-    """Tells engines to load adapters from the store's folder, which they must see under the same path.
+    """An implementation of ``Adapters`` with engines that load adapters from the store's folder.
 
-    ``sync`` serves the adapters that the engines have, and is to be called whenever these were
-    checked.
+    The engines must see the folder under the same path. ``sync`` must be called after each check of
+    the engines.
     """
 
     membership: Membership
     assistant: LocalAssistant
     store: Store
-    _cards: dict[str, AdapterCard] = field(default_factory=dict)  # of those that were loaded here
-    _revisions: dict[str, str] = field(default_factory=dict)  # of those that are served
+    _cards: dict[str, AdapterCard] = field(default_factory=dict)  # Of adapters that were loaded here.
+    _revisions: dict[str, str] = field(default_factory=dict)  # Of served adapters.
     _unloading: set[asyncio.Task[None]] = field(default_factory=set)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -64,8 +64,7 @@ class EngineAdapters:
         return loaded + [stored_status(path) for path in stored_adapters(self.store) if path not in paths]
 
     async def sync(self) -> None:
-        """Serve the adapters that the engines have now, and no others."""
-        if not self._lock.locked():  # what holds it does this at its end
+        if not self._lock.locked():  # The holder of the lock calls `_serve` at its end.
             async with self._lock:
                 await self._serve()
 
@@ -85,11 +84,7 @@ class EngineAdapters:
                 self.membership.on_new_models()
 
     def _remove(self, model: str) -> Future[None]:
-        """Take no new requests for an adapter.
-
-        The future is done when its last answer has ended.
-        """
-        if self._revisions.pop(model, None) is None:  # no engine has it
+        if self._revisions.pop(model, None) is None:  # No engine has the adapter.
             ended: Future[None] = Future()
             ended.set_result(None)
             return ended
@@ -98,7 +93,6 @@ class EngineAdapters:
         return ended
 
     def _base(self, card: AdapterCard, name: str | None) -> str:
-        """Return the model that an adapter is for. Raises NotFoundError and AdapterError."""
         if name is not None:
             model = self._served(name)
             if model.base is not None:
@@ -112,7 +106,8 @@ class EngineAdapters:
             return (made_for or bases)[0].name
         purpose = f"was made for {card.base}" if card.base else "does not state its base model"
         raise AdapterError(
-            f"The adapter {card.name} {purpose}, and this server has {', '.join(model.name for model in bases)}: name the base model.",
+            f"The adapter {card.name} {purpose}, and this server has {', '.join(model.name for model in bases)}: "
+            "name the base model.",
             param="model",
         )
 
@@ -121,11 +116,9 @@ class EngineAdapters:
         return next(model for model in self.assistant.served() if model.name == full_name)
 
     def _all_missing(self) -> Sequence[str]:
-        """Return the adapters that were loaded and that no engine has now."""
         return [model for model in self.membership.adapters.loaded() if model not in self._revisions]
 
     def _missing(self, id: str) -> str | None:
-        """Return the adapter that no engine has now and that is given as ``base:name`` or by its own name, if there is one."""
         return next((model for model in self._all_missing() if id in (model, model.rpartition(":")[2])), None)
 
     def _status(self, model: str) -> AdapterStatus:

@@ -1,4 +1,4 @@
-"""A uvicorn server that shuts down gracefully: running answers get their grace time."""
+"""A uvicorn server with a grace time for running answers at shutdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAREWELL_SECONDS = 2
 
 
 def uvicorn_config(app: ASGIApp, trusted_proxies: Sequence[str] = (), **rest: Any) -> uvicorn.Config:
-    """Return uvicorn's configuration: limited connections, no WebSockets, proxy headers from trusted proxies only."""
+    """Return uvicorn's configuration: limited connections, no WebSockets, trusted proxies."""
     return uvicorn.Config(
         app,
         http=LimitedConnection,
@@ -34,9 +34,9 @@ def uvicorn_config(app: ASGIApp, trusted_proxies: Sequence[str] = (), **rest: An
 
 
 class GracefulServer(uvicorn.Server):
-    """A uvicorn server that gives running answers their grace time when it shuts down.
+    """A uvicorn server that calls ``leave`` when no new requests are accepted.
 
-    ``leave`` is called once no new requests are accepted; it sets ``closing`` after the grace time.
+    ``leave`` sets ``closing`` after the grace time.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, leave: Callable[[], None], closing: asyncio.Event) -> None:
@@ -60,20 +60,18 @@ class GracefulServer(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections."""
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(AcceptErrors())
         allow_files()
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running answers finish, then end them."""
         self._is_shutting_down = True
         self._leave()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Shut down at the first signal, end the grace time at the second, exit at once at the third."""
+        """Shut down at the first signal, end the grace time at the second, exit at the third."""
         self._signals += 1
         if self._signals == 1:
             self.should_exit = True
@@ -83,10 +81,10 @@ class GracefulServer(uvicorn.Server):
             os._exit(128 + sig)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; during shutdown, mark its response as the last one on the connection.
+        """Run the application; during shutdown, mark its response as the connection's last.
 
-        Uvicorn closes the connections that it knows at shutdown; one accepted at that moment would
-        stay open as long as it is used.
+        Uvicorn closes the known connections at shutdown, but not a connection accepted at this
+        moment.
         """
 
         async def send_and_close(message: Message) -> None:

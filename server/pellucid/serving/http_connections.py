@@ -1,11 +1,7 @@
 """Uvicorn's HTTP connections with limits on idle and slow clients.
 
-Uvicorn limits only the pause between two requests. Here a request must also begin and send its
-headers in time, a body that is not read must end in time, and only a limited number of connections
-may be open without an admitted request. Request bodies have their own limits
-(``api.request_body``). A response may last as long as needed and be read slowly, but the client
-must read something every minute, and each owner of a key has a limited number of connections with
-running answers.
+Uvicorn limits only the pause between two requests. Request bodies have limits in
+``api.request_body``.
 """
 
 from __future__ import annotations
@@ -28,53 +24,46 @@ from pellucid.api.request_body import ADMIT
 from pellucid.errors import InvalidRequestError, QueueFullError
 
 HEADER_SECONDS = 15.0
-"""Time for the headers of a request: from its first byte, or on a new connection from the start."""
+"""Time limit for headers, from the first byte, or from the start of a connection."""
 
 IDLE_SECONDS = 75
-"""Time for which a connection is kept after a response.
+"""Time for which an idle connection is kept after a response.
 
-Most clients close theirs sooner (httpx after 5 seconds, aiohttp after 15). A server that does it at
-that very moment answers a request that is already on its way with a closed connection.
+Most clients close connections sooner (httpx after 5 seconds, aiohttp after 15). A close by the
+server at the moment of a new request would fail the request.
 """
 
 UNREAD_SECONDS = 5.0
-"""Time for the rest of a body after the response, so that the client reads the response instead of
-a reset connection.
+"""Time for the rest of a body after the response: without this time, the client reads a reset
+connection instead of the response.
 """
 
 MAX_OUTSIDE = 1024
-"""Maximum connections without an admitted request; each further one closes the oldest of those for
-whose client nothing is being done.
+"""Maximum number of connections without an admitted request. Each further connection closes the
+oldest idle connection.
 """
 
 ARRIVAL_SECONDS = 0.1
-"""Time for a new connection's request to arrive before others are closed for it.
-
-A server that was busy accepts many connections at once. Their requests have often arrived, but are
-not read yet.
+"""Time for a new connection's request to arrive before other connections are closed: after a busy
+moment, many connections have unread requests.
 """
 
 MAX_PER_OWNER = 2000
-"""Maximum connections with running requests per owner of a key, or a third of the open files.
-A team may share one key.
+"""Maximum number of connections with running requests per owner of a key, or a third of the open
+files. A team may share a key.
 """
 
 MAX_FILES = 8192
-"""Open files that the server requests: many systems allow only 1,024 by default."""
+"""Requested limit of open files: many systems allow only 1,024 by default."""
 
 STALLED_SECONDS = 60.0
-"""Time in which a client must read some of a waiting response, counted once the system's buffers
-are full.
-"""
+"""Time limit for a client to read from a waiting response after the system's buffers are full."""
 
 logger = logging.getLogger(__name__)
 
 
 class LimitedConnection(H11Protocol):
-    """A connection with these limits.
-
-    It counts as outside until a request is admitted, and again after the response.
-    """
+    """A connection with limits, which is outside except during an admitted request."""
 
     def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -88,7 +77,6 @@ class LimitedConnection(H11Protocol):
         self._owner: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Schedule the closing of surplus outside connections."""
         super().connection_made(transport)
         if len(self.connections) > within_file_limit(MAX_OUTSIDE, 2):
             self.loop.call_later(ARRIVAL_SECONDS, self._make_room)
@@ -103,28 +91,23 @@ class LimitedConnection(H11Protocol):
 
     @property
     def _has_asked(self) -> bool:
-        """True if a whole request is being answered, and the client reads what is sent."""
+        """True while a whole request is answered and the client reads."""
         is_whole = (
             self.cycle is not None and not self.cycle.response_complete and self.conn.their_state is not h11.SEND_BODY
         )
         return is_whole and not self.flow.write_paused and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all timers."""
         super().connection_lost(exc)
         self._stop()
         self._end_stall()
 
     def pause_writing(self) -> None:
-        """Start to watch that the client reads the waiting response."""
         super().pause_writing()
         self._watch_reader(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Stop watching: little of the response is waiting.
-
-        That of a closing connection is watched to the end.
-        """
+        """Stop the check, except on a closing connection."""
         super().resume_writing()
         self._end_stall()
         if self.transport.is_closing():
@@ -145,15 +128,13 @@ class LimitedConnection(H11Protocol):
         self._stalled = self.loop.call_later(STALLED_SECONDS, check)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received data."""
         try:
             super().data_received(data)
-        except h11.LocalProtocolError:  # not HTTP, and a response has already begun, so no error can be sent
+        except h11.LocalProtocolError:  # Not HTTP, and the response has begun: no error can be sent.
             self._abort()
         self._watch()
 
     def on_response_complete(self) -> None:
-        """Start to wait for the next request."""
         self._outside, self._since, self._owner = True, self.loop.time(), None
         super().on_response_complete()
         self._watch()
@@ -161,18 +142,15 @@ class LimitedConnection(H11Protocol):
             self._watch_reader(self.transport.get_write_buffer_size())
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection, even if the client does not read the rest of the last response."""
         super().timeout_keep_alive_handler()
         self._abort_later()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse data that is not HTTP, in the shape of all other errors."""
         self._refuse(InvalidRequestError(msg))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A server that is late has requests of clients that have given up meanwhile. Answering them
-        # would make it later still. That a client is gone is read in the next turn of the loop, and
-        # reaches the connection in the one after it.
+        # A late server has requests of clients that have given up, and must not answer them. The
+        # connection knows after two turns of the loop that the client is gone.
         for _ in range(2):
             await asyncio.sleep(0)
         if self.cycle.disconnected:
@@ -189,10 +167,7 @@ class LimitedConnection(H11Protocol):
         self._outside = False
 
     def _watch(self) -> None:
-        """Start a timer for the next expected event, unless it is the same as before.
-
-        Uvicorn's own ends an idle connection.
-        """
+        """Start a timer for the next event. Uvicorn's own timer ends an idle connection."""
         is_answering = self.cycle is not None and not self.cycle.response_complete
         has_begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
         is_idle = self.conn.their_state is h11.IDLE and self.cycle is not None and not has_begun
@@ -215,7 +190,6 @@ class LimitedConnection(H11Protocol):
             self.timeout_keep_alive_handler()
 
     def _refuse(self, error: InvalidRequestError) -> None:
-        """Send an error instead of the application's response, and close."""
         body = json.dumps(error_body(error)).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         status = status_of(error)
@@ -226,11 +200,10 @@ class LimitedConnection(H11Protocol):
         self._abort_later()
 
     def _abort_later(self) -> None:
-        """Abort a closing connection if its client does not read the rest in time."""
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
     def _abort(self) -> None:
-        self._outside = False  # no longer counted
+        self._outside = False
         self._stop()
         self.transport.abort()
 
@@ -246,16 +219,15 @@ class LimitedConnection(H11Protocol):
 
 
 class AcceptErrors:
-    """An event loop exception handler that logs at most once a minute that connections cannot be accepted.
+    """A loop exception handler that logs failed accepts at most once a minute.
 
-    Asyncio's own handler logs a traceback for each connection that waits, many thousands a second.
+    Asyncio's own handler logs a traceback for each waiting connection, many thousands a second.
     """
 
     def __init__(self) -> None:
         self._next = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle an error of the loop."""
         if not str(context.get("message", "")).startswith("socket.accept() out of system resource"):
             loop.default_exception_handler(context)
         elif loop.time() >= self._next:
@@ -267,7 +239,6 @@ class AcceptErrors:
 
 
 def allow_files() -> None:
-    """Raise this process's limit of open files towards MAX_FILES, as far as the system allows."""
     if sys.platform == "win32":
         return
     import resource
@@ -275,12 +246,11 @@ def allow_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not report
+        with suppress(OSError, ValueError):  # Some systems have a lower limit that they do not report.
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def within_file_limit(wanted: int, share: int) -> int:
-    """Return ``wanted``, or 1/``share`` of this process's limit of open files if that is less."""
     if sys.platform == "win32":
         return wanted
     import resource

@@ -1,4 +1,4 @@
-"""Opens the socket that a server listens on."""
+"""The listening socket of a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.errors import ConfigError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the address. Raise ConfigError if it cannot be bound."""
+    """Return a socket that listens on the address. Raise ConfigError if binding fails."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -19,7 +19,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise _not_here(host, error) from None
     listener = socket.socket(family, kind, protocol)
     try:
-        if hasattr(signal, "SIGHUP"):  # on Windows this option would let two servers share the port
+        if hasattr(signal, "SIGHUP"):  # On Windows this option would let two servers share the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(2048)
@@ -29,7 +29,8 @@ def listen(host: str, port: int) -> socket.socket:
             raise _not_here(host, error) from None
         reason = error.strerror or str(error)
         raise ConfigError(
-            f"Cannot listen on port {port} of {host} ({reason.lower()}): stop the program that uses it, or choose another --port."
+            f"Cannot listen on port {port} of {host} ({reason.lower()}): stop the program that uses it, or choose "
+            "another --port."
         ) from None
     return listener
 

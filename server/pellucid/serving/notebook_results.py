@@ -1,4 +1,4 @@
-"""The result of a verb in Python and in notebooks: a text with its tokens, shown as a heat map and convertible to a table."""
+"""Results in Python and notebooks: a text with tokens, a heat map and a table."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ COLUMNS = (
     "sampled",
     "alternatives",
 )
-"""The columns of a table of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenTrace:
-    """A generated or scored text: its tokens with their probabilities, the finish, and the name of the model."""
+    """A generated or scored text."""
 
     tokens: tuple[Token, ...]
     finish: Finish
@@ -44,23 +43,22 @@ class TokenTrace:
 
     @property
     def text(self) -> str:
-        """The whole text."""
         return "".join(token.text for token in self.tokens)
 
     @property
     def surprisal_bits(self) -> float:
-        """The sum of -log2 p over the tokens that have a probability, in bits."""
+        """The sum of -log2 p over the tokens with a probability, in bits."""
         return -sum(token.logprob for token in self.tokens if token.logprob is not None) * NATS_TO_BITS
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Surprisal per byte of those tokens; None if there are none."""
+        """Surprisal per byte of the tokens with a probability."""
         size = sum(len(token.bytes) for token in self.tokens if token.logprob is not None)
         return self.surprisal_bits / size if size else None
 
     @property
     def perplexity(self) -> float | None:
-        """The exponential of the mean negative logprob per token; None without one."""
+        """The exponential of the mean negative logprob per token."""
         logprobs = [token.logprob for token in self.tokens if token.logprob is not None]
         return exp(-sum(logprobs) / len(logprobs)) if logprobs else None
 
@@ -76,9 +74,8 @@ class TokenTrace:
     def to_dataframe(self) -> pandas.DataFrame:
         """Return one row per token. Raise ConfigError without pandas.
 
-        Logprob and entropy are in nats. Where the exact entropy is not known, ``entropy_low`` and
-        ``entropy_high`` are its bounds. ``alternatives`` is a list of (text, logprob), the most
-        probable first.
+        Logprob and entropy are in nats. ``entropy_low`` and ``entropy_high`` are the bounds of an
+        inexact entropy. ``alternatives`` is a list of (text, logprob), the most probable first.
         """
         try:
             from pandas import DataFrame
@@ -103,7 +100,7 @@ class TokenTrace:
         return DataFrame(rows, columns=list(COLUMNS))
 
     def _repr_html_(self) -> str:
-        """Return the heat map that Jupyter shows. It has no script and loads nothing."""
+        """Return the heat map for Jupyter, without scripts and external files."""
         spans = "".join(_span(token) for token in self.tokens)
         legend = " ".join(f'<span style="{_style(level)}">{escape(level.label)}</span>' for level in LEVELS)
         perplexity = "" if self.perplexity is None else f", perplexity {self.perplexity:.2f}"
@@ -126,7 +123,6 @@ def _style(level: ProbabilityLevel) -> str:
 
 
 def _describe(token: Token) -> str:
-    """Return a tooltip: probability, rank, entropy and alternatives."""
     if token.logprob is None:
         return f"{token.text!r}: the first token has no probability"
     lines = [f"{token.text!r}: p = {exp(token.logprob):.4f}, rank {token.rank}"]

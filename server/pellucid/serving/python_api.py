@@ -1,4 +1,4 @@
-"""The Python interface: ``pellucid.load(name_or_url)`` gives the verbs complete, chat and score, sync and async."""
+"""The Python interface: ``pellucid.load`` returns a model with complete, chat and score."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ Messages = str | Sequence[Message | Mapping[str, str]]
 
 
 def load(name_or_url: str | None = None, *, api_key: str | None = None, **settings: Any) -> PythonModel:
-    """Load a model in this process, or connect to the server at a URL.
+    """Load a model in this process, or connect to the server at a URL. Blocks.
 
     ``name_or_url`` is a catalog name, hub id, folder or GGUF file, or a URL; by default the first
-    model of the settings. ``settings`` are those of ``pellucid serve``, such as ``device="cpu"`` or
-    ``quant="int8"``. ``api_key`` is for a server. Blocks while a model is downloaded and loaded.
-    Raise a PellucidError where that fails.
+    model of the settings. ``settings`` are the settings of ``pellucid serve``, such as
+    ``device="cpu"`` or ``quant="int8"``. ``api_key`` is for a server. Raises a PellucidError after
+    a failure.
     """
     from pellucid.config import load_settings
 
@@ -64,10 +64,11 @@ def load(name_or_url: str | None = None, *, api_key: str | None = None, **settin
 
 
 class PythonModel:
-    """A model's verbs. Each has an async twin, and may be called from any thread or notebook cell.
+    """A model for any thread or notebook cell.
 
-    Sampling parameters are keywords, those of ``pellucid.tokens.SamplingParams``. Ctrl-C, or
-    cancelling the async twin, ends the generation. Use it as a context manager, or call ``close``.
+    Sampling parameters are keywords, as in ``pellucid.tokens.SamplingParams``. Ctrl-C, or
+    cancelling an async method, ends the generation. Use the model as a context manager, or call
+    ``close``.
     """
 
     def __init__(self, assistant: Assistant, engine: Engine | None) -> None:
@@ -76,7 +77,7 @@ class PythonModel:
         self._closing = False
         self._loop = (
             asyncio.new_event_loop()
-        )  # a notebook's own loop runs in its main thread, where sync calls would block it
+        )  # A notebook's own loop runs in the main thread, where sync calls would block the loop.
         self._thread = threading.Thread(target=self._loop.run_forever, name="pellucid-python", daemon=True)
         self._thread.start()
 
@@ -89,10 +90,7 @@ class PythonModel:
         model: str | None = None,
         **sampling: Any,
     ) -> TokenTrace:
-        """Continue ``prefix`` or, with ``suffix``, fill the gap between the two.
-
-        ``files`` are pieces of other files.
-        """
+        """Continue ``prefix`` or, with ``suffix``, fill the gap; ``files`` are further texts."""
         return self._run(self._complete(prefix, suffix, files, model, sampling))
 
     async def acomplete(
@@ -108,7 +106,7 @@ class PythonModel:
         return await self._await(self._complete(prefix, suffix, files, model, sampling))
 
     def chat(self, messages: Messages, *, model: str | None = None, **sampling: Any) -> TokenTrace:
-        """Answer a message or a conversation, whose messages may also be dicts of role and content."""
+        """Answer a message or a conversation, with messages or dicts of role and content."""
         return self._run(self._chat(messages, model, sampling))
 
     async def achat(self, messages: Messages, *, model: str | None = None, **sampling: Any) -> TokenTrace:
@@ -116,7 +114,7 @@ class PythonModel:
         return await self._await(self._chat(messages, model, sampling))
 
     def score(self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False) -> TokenTrace:
-        """Read a text and return how probable each of its tokens is."""
+        """Return the text's tokens with their probabilities."""
         return self._run(self._score(text, model, top_logprobs, windows=windows))
 
     async def ascore(
@@ -126,7 +124,7 @@ class PythonModel:
         return await self._await(self._score(text, model, top_logprobs, windows=windows))
 
     def models(self) -> list[str]:
-        """Return the names of the models, the default one first."""
+        """Return the names of the models, the default model first."""
         return [card.name for card in self._run(self._assistant.cards())]
 
     def close(self) -> None:
@@ -142,7 +140,7 @@ class PythonModel:
             self._engine.close()
 
     async def _end(self) -> None:
-        """Cancel what runs, so that no caller in another thread waits forever."""
+        """Cancel all tasks, so that no caller in a different thread waits forever."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -175,7 +173,6 @@ class PythonModel:
         return await self._collect(self._assistant.score(query), model)
 
     async def _collect(self, items: Items, model: str | None) -> TokenTrace:
-        """Read a stream to its end. Raise PellucidError if it ends with an error."""
         name = model or (await self._assistant.cards())[0].name
         tokens: list[Token] = []
         async with aclosing(items):
@@ -188,7 +185,7 @@ class PythonModel:
         raise AssertionError("the last item of a stream is a Finish")
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on this model's loop and wait for it; an interrupt cancels it."""
+        """Run a coroutine on this model's loop and wait; an interrupt cancels the coroutine."""
         future = asyncio.run_coroutine_threadsafe(work, self._open_loop(work))
         try:
             return future.result()
@@ -199,7 +196,6 @@ class PythonModel:
             raise UnavailableError(CLOSED) from None
 
     async def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on this model's loop and await it; cancelling cancels it."""
         try:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._open_loop(work)))
         except asyncio.CancelledError:
@@ -215,10 +211,6 @@ class PythonModel:
 
 
 def _conversation(messages: Messages) -> tuple[Message, ...]:
-    """Return the messages of a conversation.
-
-    Raise InvalidRequestError for one that is not a message.
-    """
     if isinstance(messages, str):
         return (Message("user", messages),)
     try:
@@ -234,10 +226,6 @@ def _message(role: str, content: str) -> Message:
 
 
 def _params(sampling: dict[str, Any]) -> SamplingParams:
-    """Return sampling parameters of keywords.
-
-    Raise InvalidRequestError for an unknown one or a value out of range.
-    """
     try:
         return SamplingParams(**sampling)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Opens an assistant for a command: that of the running server, or one loaded in this process."""
+"""The assistant for a command: of the running server, or loaded in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_assistant(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[LocalAssistant | Client, str | None]]:
-    """Yield the running server's assistant, or else one loaded here, and the model's name there (None: its first)."""
+    """Yield a server's or a local assistant, and the model's name (None: the first)."""
     settings = load_settings()
     client = Client(settings.url, settings.key)
     try:
@@ -33,10 +33,7 @@ def open_assistant(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[
 
 
 async def _serves(client: Client, model: str | None) -> bool:
-    """Return True if a server runs and serves the model; otherwise print why not to stderr.
-
-    Raise UnavailableError while it loads.
-    """
+    """Return whether a server serves the model; otherwise print the reason to stderr."""
     health = await client.health()
     if health is None:
         typer.echo(
@@ -45,7 +42,7 @@ async def _serves(client: Client, model: str | None) -> bool:
         return False
     if (
         health != "ok" and (await client.server_health()).status is not HealthStatus.AWAY
-    ):  # it may have an engine for this model
+    ):  # The server may have an engine for this model.
         raise UnavailableError(f"The server at {client.url} is not ready: {health.rstrip('.')}. Try again in a moment.")
     cards = await client.models()
     if any(card.get("owned_by") != OWNER for card in cards):
@@ -64,7 +61,7 @@ def _loaded_here(settings: Settings, model: str | None) -> Iterator[tuple[LocalA
     from pellucid.system.progress_bars import Bars
 
     with Bars() as progress:
-        # A command makes one request at a time: it needs no saved prompts and saves none.
+        # A command makes one request at a time, without saved prompts.
         engine, assistant = assemble(
             settings.model_copy(update={"prefix_memory": 0}), [model or settings.models[0]], progress
         )

@@ -1,4 +1,4 @@
-"""The server process: listens at once, loads its models in the background, and shuts down gracefully."""
+"""The server process."""
 
 from __future__ import annotations
 
@@ -44,10 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal arrives.
-
-    Raise a PellucidError if the port is taken, a model cannot be loaded, or settings contradict.
-    """
+    """Serve until a signal arrives. Raises a PellucidError."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings.check_user_limits()
     build = front_parts(settings) if settings.has_engines_elsewhere else local_parts(settings)
@@ -58,47 +55,37 @@ def run(settings: Settings) -> None:
     if server.failure is not None:
         raise server.failure
     if server.loading:
-        # The loader's native code cannot be interrupted, and would crash if the interpreter shut
-        # down under it.
+        # The loader's native code cannot be interrupted, and would crash during a normal exit.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
 
 
 def local_parts(settings: Settings) -> BuildParts:
-    """Return what builds the parts of a server that computes in this process.
-
-    Raises the errors of ``check_names``.
-    """
-    from pellucid.serving import assemble  # torch, which it imports, takes seconds
+    from pellucid.serving import assemble  # Imports torch, which takes seconds.
 
     assemble.check_names(settings)
     return partial(assemble.assemble_server, settings)
 
 
 def front_parts(settings: Settings) -> BuildParts:
-    """Return what builds the parts of a server whose models are computed elsewhere.
-
-    Raises the errors of ``check_front``.
-    """
     check_front(settings)
     return partial(assemble_front, settings)
 
 
 class Server(GracefulServer):
-    """The server, with a thread in which ``build`` loads the models."""
-
     def __init__(self, settings: Settings, build: BuildParts) -> None:
         self.failure: Exception | None = None
         self._settings = settings
         self._build = build
         self._engine: Engine | None = None
         self._membership: Membership | None = None
-        self._watch: asyncio.Future[None] | None = None  # of the engines elsewhere
-        self._away: list[str] = []  # models without an engine elsewhere
+        self._watch: asyncio.Future[None] | None = None  # The watch of remote engines.
+        self._away: list[str] = []  # Models without a remote engine.
         self._has_greeted = False
         self._bars = Bars()
-        # A daemon, so that a download does not delay shutdown; it resumes at the next start.
+        # A daemon, so that a download does not delay shutdown; the download resumes at the next
+        # start.
         self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)
         self._state = ServerState(
             models=settings.models,
@@ -117,12 +104,10 @@ class Server(GracefulServer):
         super().__init__(app, settings, self._state.leave, self._state.closing)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept requests, and start to load the models."""
         await super().startup(sockets)
         self._loader.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running answers finish within their grace time, then close the engine."""
         await super().shutdown(sockets)
         if self._watch is not None:
             self._watch.cancel()
@@ -133,28 +118,25 @@ class Server(GracefulServer):
 
     @property
     def loading(self) -> bool:
-        """True while models are being loaded."""
         return self._loader.is_alive()
 
     def _load(self) -> None:
-        """Load the models; runs in its own thread."""
         loop = self._loop
         assert loop is not None, "startup runs in the loop"
         try:
             with self._bars:
                 parts = self._build(self._state.progress)
-            if parts.membership is None:  # engines elsewhere were warmed by their check
+            if parts.membership is None:  # Remote engines were warmed by their check.
                 asyncio.run(warm_up(parts.assistant))
             loop.call_soon_threadsafe(self._open, parts)
         except Exception as error:
-            # Unexpected errors end the process as well: a server that loads for ever would be
-            # worse.
+            # Unexpected errors end the process as well: endless loading would be worse.
             loop.call_soon_threadsafe(self._give_up, error)
 
     def _open(self, parts: ServerParts) -> None:
         self._engine = parts.engine
         gc.collect()
-        gc.freeze()  # what was loaded stays: looking through it again would stop all answers for a tenth of a second
+        gc.freeze()  # Loaded objects stay: a collection over them would stop all answers for a tenth of a second.
         self._state.open(parts.assistant, parts.engine, parts.adapters, parts.membership)
         self._membership = parts.membership
         if parts.membership is None:
@@ -166,7 +148,7 @@ class Server(GracefulServer):
             self._watch_idleness()
 
     async def _report_engines(self, assistant: LocalAssistant) -> None:
-        """Say which models wait for an engine elsewhere, and greet once the first one has an engine."""
+        """Report the models that wait for a remote engine, and greet with the first engine."""
         away = self._state.models_away()
         if away and away != self._away:
             addresses = ", ".join(one.url for one in self._state.engines()) or "none is listed"
@@ -182,11 +164,11 @@ class Server(GracefulServer):
 
     def _leave_idle(self) -> None:
         if any(status.running or status.waiting for status in self._state.statuses().values()):
-            self._state.idleness.restart()  # an answer on the page continues without an open request
+            self._state.idleness.restart()  # An answer on the page continues without an open request.
             self._watch_idleness()
             return
         typer.echo(f"No request for {self._settings.idle_exit} seconds: exiting (--idle-exit).")
-        self._state.leave()  # now, so that no request arrives in between
+        self._state.leave()  # Immediately, so that no request arrives in between.
         self.should_exit = True
 
     def _give_up(self, error: Exception) -> None:
@@ -195,7 +177,7 @@ class Server(GracefulServer):
 
 
 def page_of(settings: Settings, state: ServerState) -> MountedPage:
-    """Return the page, served by the assistant of this process: what users do there counts as theirs."""
+    """Return the page for the assistant of this process; its requests count for the users."""
     from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 
     async def notice() -> PageNotice | None:
@@ -211,9 +193,9 @@ def page_of(settings: Settings, state: ServerState) -> MountedPage:
 
 
 async def warm_up(assistant: LocalAssistant) -> None:
-    """Generate a token with each model, so that its weights are in memory when the first request arrives.
+    """Generate a token with each model, to bring the weights into memory.
 
-    An infill where the model can do it, which also builds the token healing index.
+    An infill also builds the token healing index.
     """
     for card in assistant.models():
         suffix = "" if card.infill else None
@@ -225,7 +207,7 @@ async def warm_up(assistant: LocalAssistant) -> None:
 
 
 def greeting(settings: Settings, assistant: LocalAssistant) -> str:
-    """Return the text printed once the models are loaded: models, memory, address, and requests to try."""
+    """Return the text for the time after loading."""
     cards = assistant.models()
     lines = [f"model   {card.name}: {card.description}" for card in cards]
     lines.append(f"state   {memory_at_rest()}")
@@ -260,7 +242,6 @@ def curl(settings: Settings, route: str, body: dict[str, Any]) -> str:
 
 
 def memory_at_rest() -> str:
-    """Return the memory use of this process, if the system reports it."""
     fields = memory_fields()
     if not fields:
         return "memory at rest: not reported by this system"

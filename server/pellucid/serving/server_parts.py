@@ -1,4 +1,4 @@
-"""The parts that a server gets once its models can be used, and the function that builds them."""
+"""The parts of a server with loaded models."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from pellucid.text.assistant import LocalAssistant
 
 @dataclass(frozen=True, slots=True)
 class ServerParts:
-    """The engine, which the server closes when it exits, and the assistant over it.
+    """The engine, which the server closes at exit, and the assistant.
 
-    Without ``adapters`` none can be loaded.
-
-    ``membership`` is that of the engines elsewhere, if these compute the models.
+    ``adapters`` is None if no adapter can be loaded. ``membership`` is for remote engines.
     """
 
     engine: Engine
@@ -28,6 +26,4 @@ class ServerParts:
 
 
 BuildParts = Callable[[Progress], ServerParts]
-"""Builds the parts in a thread of the server's, and reports its progress.
-Its errors end the server.
-"""
+"""A builder, called in a thread of the server. An error ends the server."""

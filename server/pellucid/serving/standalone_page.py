@@ -1,4 +1,4 @@
-"""Runs the page alone, in a process without torch, for a model server elsewhere."""
+"""The page alone, in a process without torch, for a remote model server."""
 
 from __future__ import annotations
 
@@ -36,18 +36,14 @@ REMEDIES = {
     HealthStatus.FOREIGN: "give the address of a Pellucid server with --server",
     HealthStatus.ABSENT: "start one with pellucid serve, or give another address with --server",
 }
-"""What to do about a server that has no page to show.
-For other problems the server's own message is shown.
-"""
+"""Remedies for servers without a page. Further problems have their own message."""
 
 
 def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: bool = False) -> None:
-    """Serve the page on ``host`` and ``port`` until a signal stops it; the host and port of the settings are the model server's.
+    """Serve the page on ``host`` and ``port`` until a signal; the settings name the model server.
 
-    The key of the settings is sent only to the server that they name, unless ``key_is_for_url`` is
-    set.
-
-    Raises a PellucidError if Gradio is missing, if the URL is not valid, or if the port is taken.
+    The settings' key is sent only to the settings' server, unless ``key_is_for_url`` is set. Raises
+    a PellucidError.
     """
     if find_spec("gradio") is None:
         raise ConfigError('The page needs gradio: run pip install "pellucid[webui]".')
@@ -67,8 +63,6 @@ def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: b
 
 
 class PageServer(GracefulServer):
-    """A server that serves only the page."""
-
     def __init__(
         self, settings: Settings, url: str, host: str, create: PageFactory = pellucid_view, *, key: str | None = None
     ) -> None:
@@ -110,10 +104,9 @@ class PageServer(GracefulServer):
 
 
 def notice_of(health: ServerHealth, url: str) -> PageNotice | None:
-    """Return why there is no page to show for the server at ``url``, or None if it is ready.
+    """Return the reason for no page, or None for a ready server.
 
-    Where a model has no engine, the page is shown for the others, and requests for this one say why
-    they are refused.
+    If a model has no engine, the page is shown for the remaining models.
     """
     status = health.status
     if status in (HealthStatus.READY, HealthStatus.AWAY):
