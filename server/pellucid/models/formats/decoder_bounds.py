@@ -1,4 +1,4 @@
-"""Checks the configurations of decoders from files: the ranges of their numbers."""
+"""Range checks of decoder configurations from files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.errors import ModelError
 
 MAX_TOKENS = 1 << 22
-"""The most ids of a vocabulary: sixteen times as many as the largest published one has."""
+"""Maximum size of a vocabulary: sixteen times the largest published size."""
 MAX_POSITIONS = 1 << 40
-"""The most positions that a configuration may state. Some state a huge number to mean no limit."""
+"""Maximum number of positions; some configurations use a huge number for "no limit"."""
 
 _BOUNDS: dict[str, tuple[int, int]] = {
     "vocab_size": (1, MAX_TOKENS),
@@ -25,15 +25,13 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "context": (1, MAX_POSITIONS),
 }
 _TABLE_NUMBERS = 1 << 27
-"""The most numbers in a table of rotary angles: a million positions of the widest usual head.
-A table covers the cache's positions.
-"""
+"""Maximum numbers in a rotary table: a million positions of the widest usual head."""
 
 
 def check(path: Path, config: DecoderConfig) -> DecoderConfig:
-    """Raise ModelError for an impossible shape, before memory is allocated for it.
+    """Raise ModelError for an impossible shape, before memory is allocated.
 
-    Returns the configuration, with its context cut to the positions that a rotary table can have.
+    Return the configuration; the context is limited to the positions of a rotary table.
     """
     for name, (low, high) in _BOUNDS.items():
         value = getattr(config, name)
@@ -43,7 +41,7 @@ def check(path: Path, config: DecoderConfig) -> DecoderConfig:
         raise _refused(path, f"its {config.heads} heads are not a multiple of its {config.kv_heads} key heads")
     if config.head_dim % 2:
         raise _refused(path, f"its head_dim is {config.head_dim}, which is odd")
-    if not 0 <= config.rms_norm_eps <= 1:  # NaN is refused too
+    if not 0 <= config.rms_norm_eps <= 1:  # Refuse NaN, too.
         raise _refused(path, f"its rms_norm_eps is {config.rms_norm_eps}")
     if not 1 <= config.rope_theta <= 1e15:
         raise _refused(path, f"its rope_theta is {config.rope_theta}")

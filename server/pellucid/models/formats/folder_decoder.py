@@ -1,4 +1,4 @@
-"""Reads a decoder from a model's folder in Hugging Face's layout: its configuration, and its weights from safetensors."""
+"""A decoder in a Hugging Face folder: configuration, and weights in safetensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 
 
 def read_config(folder: Path) -> DecoderConfig | None:
-    """Read the shape of the decoder; None for a model that the lean decoder does not support.
+    """Read the decoder's shape; None for a model that the lean decoder does not support.
 
     Raises ModelError if config.json is missing or incomplete, or describes quantized weights.
     """
@@ -54,9 +54,9 @@ def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None
 
 
 def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield all weights as they are stored, by Hugging Face's names without ``model.``; a tied head has no ``lm_head.weight``.
+    """Yield all stored weights by Hugging Face name without ``model.``.
 
-    Raises ModelError for a missing or damaged file.
+    A tied head has no ``lm_head.weight``. Raises ModelError for a missing or damaged file.
     """
     tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
     for path in weight_files(folder):
@@ -68,7 +68,8 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
                 tensor = file.get_tensor(stored)
                 if not tensor.is_floating_point():
                     raise ModelError(
-                        f"{path} has {shown(stored)} as {tensor.dtype}; it must have floating-point numbers: download it again."
+                        f"{path} has {shown(stored)} as {tensor.dtype}; it must have floating-point numbers: "
+                        "download it again."
                     )
                 yield name, tensor
 
@@ -76,7 +77,7 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a folder.
 
-    Raises ModelError if there are none, or if one that the index names is missing.
+    Raises ModelError if there are no files, or if a file in the index is missing.
     """
     index = read_json(folder / "model.safetensors.index.json")
     if index:
@@ -89,7 +90,8 @@ def weight_files(folder: Path) -> list[Path]:
         outside = next((name for name in names if not _SHARD.fullmatch(name)), None)
         if outside is not None:
             raise ModelError(
-                f"{folder / 'model.safetensors.index.json'} names {shown(outside)}, which is not a *.safetensors file of its folder."
+                f"{folder / 'model.safetensors.index.json'} names {shown(outside)}, "
+                "which is not a *.safetensors file of its folder."
             )
         paths = [folder / name for name in names]
     else:
@@ -99,13 +101,14 @@ def weight_files(folder: Path) -> list[Path]:
         raise ModelError(f"{missing} is missing or not a regular file: download the model again.")
     if not paths:
         raise ModelError(
-            f"{folder} has no *.safetensors file, and weights in other formats can contain code: convert them to safetensors."
+            f"{folder} has no *.safetensors file, and weights in other formats can contain code: "
+            "convert them to safetensors."
         )
     return paths
 
 
 def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: int | None) -> DecoderConfig:
-    """Return the stated shape, which :func:`pellucid.models.formats.decoder_bounds.check` then checks."""
+    """Return the shape, unchecked; see :func:`pellucid.models.formats.decoder_bounds.check`."""
     most = 1 << 40
 
     def number(key: str, default: int | None = None) -> int:
@@ -130,7 +133,7 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: i
 
 
 def _rope(path: Path, config: Json) -> dict[str, Any]:
-    """Return the rotary parameters, for which transformers has used two names, and two names for their type."""
+    """Return the rotary parameters, from either possible name, with either name of the type."""
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(given, dict):
         raise ModelError(f"{path} has {shown(given)} for rope_scaling; it must be an object.")
@@ -141,7 +144,7 @@ def _rope(path: Path, config: Json) -> dict[str, Any]:
 
 
 def _window(path: Path, config: Json) -> tuple[bool, int | None]:
-    """Return whether all layers have the same attention, and its window: None for the whole context."""
+    """Return whether all layers have the same attention, and the window (None: whole context)."""
     window = whole(path, config, "sliding_window", 0, MAX_POSITIONS, 0) or None
     kinds = set(config.get("layer_types") or ())
     if kinds:

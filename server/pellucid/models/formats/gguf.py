@@ -1,4 +1,4 @@
-"""Reads GGUF files of versions 2 and 3: metadata, and tensors directly from the mapped file."""
+"""GGUF files of versions 2 and 3: metadata, and tensors in the mapped file."""
 
 from __future__ import annotations
 
@@ -29,28 +29,25 @@ _SCALARS: dict[int, str] = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "
 _LENGTH = struct.Struct("<Q")
 _FLOATS = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 _KINDS = {int: "iu", float: "f", bool: "b"}
-"""The kinds of numpy's dtypes for each type of item."""
+"""The kinds of numpy dtypes for each item type."""
 
-# These bound the memory for the contents of a header: a mapped file of zeros may be large and take
-# no space on the disk.
+# These limits bound the memory for a header: a mapped file of zeros may be large without disk
+# space.
 _MAX_STRINGS = 1 << 22
-_MAX_STRING_BYTES = 1 << 28  # of all strings together
-_DEEPEST = 4  # lists within lists
+_MAX_STRING_BYTES = 1 << 28  # For all strings together.
+_DEEPEST = 4  # Depth of nested lists.
 _MAX_PAIRS = 1 << 16
 _MAX_TENSORS = 1 << 17
-_WEIGHTS_AT_ONCE = 1 << 20  # weights that one thread turns into floats at a time
+_WEIGHTS_AT_ONCE = 1 << 20  # Weights converted to floats at once by a thread.
 
 
 class _FormatError(Exception):
-    """A file has a wrong format.
-
-    The message is the rest of a sentence that begins with the file's name.
-    """
+    """A wrong file format. The message continues a sentence that begins with the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """The shape (rows first), ggml type and offset of a tensor, in bytes from the beginning of the file."""
+    """A tensor's shape (rows first), ggml type, and offset in bytes from the start of the file."""
 
     shape: tuple[int, ...]
     type: int
@@ -60,7 +57,7 @@ class TensorInfo:
 class GGUF:
     """An open GGUF file. Opening reads only the header; tensors are read on demand.
 
-    Raises ModelError for a file that is not GGUF, is cut short, or contradicts its own header.
+    Raises ModelError for a file that is not GGUF, truncated, or inconsistent with the header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +65,7 @@ class GGUF:
         try:
             with path.open("rb") as file:
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        except (OSError, ValueError) as error:  # An empty file cannot be mapped.
             raise ModelError(f"{path} cannot be read as a GGUF file: {error}.") from None
         try:
             self.metadata, self.tensors = _Header(self._data).read()
@@ -78,10 +75,7 @@ class GGUF:
             raise ModelError(f"{path} {error}") from None
 
     def get(self, key: str, default: T) -> T:
-        """Return the metadata under a key, as the type of the default.
-
-        Raises ModelError if the file has another type there.
-        """
+        """Return the metadata under a key, or the default. Raises ModelError for another type."""
         value = self.metadata.get(key, default)
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
@@ -92,24 +86,19 @@ class GGUF:
         return value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """Return the metadata under a key as :meth:`get` does.
-
-        Raises ModelError if the key is missing.
-        """
+        """Return the metadata under a key, like :meth:`get`. Raises ModelError if missing."""
         if key not in self.metadata:
             raise ModelError(f"{self.path} has no {key} in its metadata.")
         return self.get(key, kind())
 
     def list_of(self, key: str, kind: type[T]) -> list[T]:
-        """Return the list under a key, empty if there is none.
-
-        Raises ModelError if it has items of another type.
-        """
+        """Return the list under a key, or []. Raises ModelError for items of another type."""
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray):
             if len(value) > _MAX_STRINGS or value.dtype.kind not in _KINDS.get(kind, ""):
                 raise ModelError(
-                    f"{self.path} has a list of {len(value)} {value.dtype} under {key}; it must be up to {_MAX_STRINGS} {kind.__name__}."
+                    f"{self.path} has a list of {len(value)} {value.dtype} under {key}; "
+                    f"it must be up to {_MAX_STRINGS} {kind.__name__}."
                 )
             items: list[T] = value.tolist()
             return items
@@ -121,10 +110,7 @@ class GGUF:
         return texts
 
     def bytes_of(self, key: str) -> bytes:
-        """Return the list of bytes under a key, empty if there is none.
-
-        Raises ModelError if it is anything else.
-        """
+        """Return the list of bytes under a key, or b"". Raises ModelError for any other type."""
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
             return value.tobytes()
@@ -133,40 +119,35 @@ class GGUF:
         raise ModelError(f"{self.path} has no list of bytes under {key}.")
 
     def id_under(self, key: str, count: int) -> int | None:
-        """Return the id of one of ``count`` tokens under a key; None if there is none.
-
-        Raises ModelError for anything but a number.
-        """
+        """Return the token id under a key; see :func:`pellucid.models.untrusted_files.token_id`."""
         return token_id(self.path, key, self.metadata.get(key), count)
 
     def check_complete(self) -> None:
-        """Raise ModelError if the file ends before its tensors do, or stores one in an unknown way."""
+        """Raise ModelError if the file is truncated, or if a tensor has an unknown type."""
         for name, info in self.tensors.items():
             if info.offset + self._stored_bytes(name, info) > len(self._data):
                 raise ModelError(
-                    f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again."
+                    f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): "
+                    "download it again."
                 )
 
     def stored_rows(self, name: str) -> tuple[npt.NDArray[np.uint8], str]:
-        """Return a tensor's rows as they are stored (rows, bytes), and their ggml type.
+        """Return a tensor's stored rows (rows, bytes) and ggml type.
 
-        Raises ModelError as :meth:`floats` does.
+        Raises ModelError like :meth:`floats`.
         """
         rows, kind = self._rows(name)
         return rows, kind.name
 
     def stored_bytes(self, name: str) -> int:
-        """Return the size of a tensor as it is stored.
+        """Return the stored size of a tensor.
 
         Raises ModelError for an unknown ggml type or a damaged shape.
         """
         return self._stored_bytes(name, self.tensors[name])
 
     def floats(self, name: str) -> npt.NDArray[np.float32]:
-        """Return a tensor as float32, however it is stored.
-
-        Raises ModelError for a missing or unreadable one.
-        """
+        """Return a tensor as float32. Raises ModelError for a missing or unreadable tensor."""
         from gguf.quants import dequantize
 
         rows, kind = self._rows(name)
@@ -181,7 +162,7 @@ class GGUF:
             )
 
         try:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy releases the interpreter's lock while it computes
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Numpy releases the interpreter's lock while computing.
                 list(pool.map(fill, range(0, len(rows), step)))
         except NotImplementedError:
             raise ModelError(
@@ -190,7 +171,6 @@ class GGUF:
         return values.reshape(info.shape)
 
     def _rows(self, name: str) -> tuple[npt.NDArray[np.uint8], GGMLQuantizationType]:
-        """Return a tensor's stored rows (rows, bytes), and their type."""
         from gguf.constants import GGMLQuantizationType
 
         if name not in self.tensors:
@@ -199,13 +179,14 @@ class GGUF:
         size = self._stored_bytes(name, info)
         if info.offset + size > len(self._data):
             raise ModelError(
-                f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again."
+                f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): "
+                "download it again."
             )
         rows = np.frombuffer(self._data, np.uint8, size, info.offset).reshape(math.prod(info.shape[:-1]), -1)
         return rows, GGMLQuantizationType(info.type)
 
     def _stored_bytes(self, name: str, info: TensorInfo) -> int:
-        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType  # takes 0.1 s, and only packing needs it
+        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType  # The import takes 0.1 s.
 
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(info.type)]
@@ -221,12 +202,12 @@ class GGUF:
 
 
 class _Header:
-    """Reads the header of a mapped file from front to back."""
+    """A reader of a mapped file's header, from front to back."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         self._at = 0
-        self._strings = _MAX_STRINGS  # remaining
+        self._strings = _MAX_STRINGS  # Remaining number.
         self._string_bytes = _MAX_STRING_BYTES
 
     def read(self) -> tuple[dict[str, Value], dict[str, TensorInfo]]:
@@ -236,12 +217,14 @@ class _Header:
         version = self._scalar("I")
         if version not in (2, 3):
             raise _FormatError(
-                f"is GGUF of version {version}, but only versions 2 and 3, little-endian, are supported: convert it again."
+                f"is GGUF of version {version}, but only versions 2 and 3, little-endian, are supported: "
+                "convert it again."
             )
         tensors, pairs = self._scalar("Q"), self._scalar("Q")
         if int(tensors) > _MAX_TENSORS or int(pairs) > _MAX_PAIRS:
             raise _FormatError(
-                f"is damaged: it claims {pairs} metadata entries and {tensors} tensors, which no model has; download it again."
+                f"is damaged: it claims {pairs} metadata entries and {tensors} tensors, which no model has; "
+                "download it again."
             )
         metadata = {self._string(): self._value(int(self._scalar("I"))) for _ in range(int(pairs))}
         infos = [self._info() for _ in range(int(tensors))]
@@ -264,7 +247,8 @@ class _Header:
         self._string_bytes -= length
         if self._strings < 0 or self._string_bytes < 0:
             raise _FormatError(
-                f"has more text than {_MAX_STRINGS} strings or {_MAX_STRING_BYTES} bytes, which no model has: use another file."
+                f"has more text than {_MAX_STRINGS} strings or {_MAX_STRING_BYTES} bytes, which no model has: "
+                "use another file."
             )
         raw = self._data[begin : begin + length]
         if len(raw) != length:
@@ -282,8 +266,8 @@ class _Header:
         return self._scalar(_SCALARS[kind])
 
     def _list(self, kind: int, count: int, depth: int) -> Array | list[Value]:
-        """Read a list of strings or of lists, or an array of numbers over the mapped file, which takes no memory."""
-        if count > len(self._data) or depth > _DEEPEST:  # before memory is allocated for it
+        """Read a list of strings or lists, or map an array of numbers without using memory."""
+        if count > len(self._data) or depth > _DEEPEST:  # Checked before memory is allocated.
             raise struct.error
         if kind == _ARRAY:
             self._strings -= count
@@ -302,7 +286,7 @@ class _Header:
     def _info(self) -> tuple[str, TensorInfo]:
         name = self._string()
         dimensions = int(self._scalar("I"))
-        if dimensions > 8:  # ggml's own limit is 4
+        if dimensions > 8:  # The limit of ggml is 4.
             raise _FormatError(f"is damaged: tensor {shown(name)} has {dimensions} dimensions; download it again.")
         shape = tuple(int(self._scalar("Q")) for _ in range(dimensions))
         return name, TensorInfo(shape[::-1], int(self._scalar("I")), int(self._scalar("Q")))

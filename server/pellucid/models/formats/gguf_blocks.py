@@ -1,7 +1,7 @@
-"""Reads the blocks of GGUF's quantized tensors as :class:`Blocks`, keeping the file's own numbers and scales.
+"""GGUF's quantized tensors as :class:`Blocks`, with the file's own numbers and scales.
 
-The layouts are those of ggml's ggml-common.h. The scales of K-quants, products of a half and a
-small integer, are rounded to halves.
+Layouts as in ggml's ggml-common.h. The scales of K-quants are products of a half and a small
+integer, rounded to halves.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from pellucid.engine.decoders.quantized_blocks import Blocks
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Parts = tuple[Bytes, Floats, Floats | None]
-"""Numbers (blocks, columns of a block), scales and minima (blocks, scales of a block) of some
-blocks.
-"""
+"""Numbers (blocks, columns of a block), and scales and minima (blocks, scales of a block)."""
 
 
 def as_blocks(rows: Bytes, kind: str) -> Blocks | None:
-    """Read a tensor's stored rows (rows, bytes) of ggml type ``kind``; None for a type that cannot be represented."""
+    """Read stored rows (rows, bytes) of ggml type ``kind``; None for an unsupported type."""
     if kind not in _READERS:
         return None
     bits, size, read = _READERS[kind]
@@ -47,7 +45,7 @@ def _half(block: Bytes, at: int) -> Floats:
 
 
 def _nibbles(packed: Bytes) -> Bytes:
-    """Unpack (blocks, n) to (blocks, 2 n): the low halves of all bytes, then the high ones."""
+    """Unpack (blocks, n) to (blocks, 2 n): all low nibbles, then all high nibbles."""
     return np.concatenate((packed & 15, packed >> 4), axis=1)
 
 
@@ -77,7 +75,7 @@ def _q8_0(block: Bytes) -> Parts:
 
 
 def _k_scales(block: Bytes) -> tuple[Floats, Floats]:
-    """Return the eight scales and minima of a Q4_K or Q5_K block: six bits each, packed into bytes 4 to 16."""
+    """Return eight scales and minima of Q4_K or Q5_K blocks: six bits each, in bytes 4 to 16."""
     packed = block[:, 4:16].reshape(-1, 3, 4)
     first, second, rest = packed[:, 0], packed[:, 1], packed[:, 2]
     scales = np.concatenate((first & 63, (rest & 15) | (first >> 6) << 4), axis=1)
@@ -86,7 +84,7 @@ def _k_scales(block: Bytes) -> tuple[Floats, Floats]:
 
 
 def _k_nibbles(packed: Bytes) -> Bytes:
-    """Unpack (blocks, 128) to (blocks, 256): of each 32 bytes the low halves, then the high ones."""
+    """Unpack (blocks, 128) to (blocks, 256): for each 32 bytes the low, then the high nibbles."""
     return _nibbles(packed.reshape(-1, 32)).reshape(-1, 256)
 
 
@@ -119,4 +117,4 @@ _READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
     "Q5_K": (5, 176, _q5_k),
     "Q6_K": (6, 210, _q6_k),
 }
-"""By ggml type: bits of a number, bytes of a block, and its reader."""
+"""By ggml type: bits of a number, bytes of a block, and reader."""

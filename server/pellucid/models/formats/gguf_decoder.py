@@ -1,4 +1,4 @@
-"""Reads a decoder from a GGUF file: its configuration, and its weights by Hugging Face's names."""
+"""A decoder in a GGUF file: configuration, and weights by Hugging Face name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ROPE_FACTORS = "rope_freqs.weight"
 
 
 def read_config(file: GGUF) -> DecoderConfig:
-    """Read the shape of the decoder.
+    """Read the decoder's shape.
 
     Raises ModelError for an unsupported architecture or kind of positions.
     """
@@ -59,11 +59,13 @@ def _read_config(file: GGUF) -> DecoderConfig:
     parts = file.get("split.count", 1)
     if parts > 1:
         raise ModelError(
-            f"{file.path} is one of {parts} parts of a model: join them first, with llama.cpp's `llama-gguf-split --merge`."
+            f"{file.path} is one of {parts} parts of a model: "
+            "join them first, with llama.cpp's `llama-gguf-split --merge`."
         )
     if arch not in ARCHITECTURES:
         raise ModelError(
-            f"{file.path} has the architecture {shown(arch)}; only GGUF files of {', '.join(ARCHITECTURES)} are supported: "
+            f"{file.path} has the architecture {shown(arch)}; "
+            f"only GGUF files of {', '.join(ARCHITECTURES)} are supported: "
             "use the model's safetensors folder."
         )
     if "token_embd.weight" not in file.tensors:
@@ -76,7 +78,8 @@ def _read_config(file: GGUF) -> DecoderConfig:
     rotated = file.get(f"{arch}.rope.dimension_count", head_dim)
     if rotated != head_dim:
         raise ModelError(
-            f"{file.path} rotates only {rotated} of {head_dim} dimensions of a head, which is not supported for GGUF files."
+            f"{file.path} rotates only {rotated} of {head_dim} dimensions of a head, "
+            "which is not supported for GGUF files."
         )
     config = DecoderConfig(
         vocab_size=next(iter(file.tensors["token_embd.weight"].shape), 0),
@@ -91,7 +94,7 @@ def _read_config(file: GGUF) -> DecoderConfig:
         context=file.require(f"{arch}.context_length", int),
         sliding_window=file.get(f"{arch}.attention.sliding_window", 0) or None,
     )
-    check(file.path, config)  # first, because the scaling computes with it
+    check(file.path, config)  # First, because scaling computes with the values.
     if config.layers > len(file.tensors):
         raise ModelError(
             f"{file.path} is damaged: it has {config.layers} layers by its metadata, but {len(file.tensors)} tensors."
@@ -100,12 +103,10 @@ def _read_config(file: GGUF) -> DecoderConfig:
 
 
 def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Weight]]:
-    """Yield all weights, by Hugging Face's names without ``model.``; a tied head has no ``lm_head.weight``.
+    """Yield all weights by Hugging Face name without ``model.``.
 
-    They are float32. With ``blocks``, matrices that are stored in blocks are yielded as these.
-
-    Raises ModelError if a tensor is missing, cut short, of the wrong shape, or unknown to this
-    decoder.
+    A tied head has no ``lm_head.weight``. Weights are float32; with ``blocks``, stored blocks stay
+    blocks. Raises ModelError for a missing, truncated, misshapen or unknown tensor.
     """
     with damage_explained(file.path):
         file.check_complete()
@@ -117,7 +118,7 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
 
 
 def stored_sizes(file: GGUF) -> Iterator[tuple[str, int]]:
-    """Yield the bytes of each weight as it is stored, by Hugging Face's names without ``model.``."""
+    """Yield the stored bytes of each weight, by Hugging Face name without ``model.``."""
     return ((_hugging_face_name(stored) or stored, file.stored_bytes(stored)) for stored in file.tensors)
 
 
@@ -131,7 +132,8 @@ def _read_weight(
     if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
         if weight.shape[0] % config.head_dim:
             raise ModelError(
-                f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, not a multiple of a head's {config.head_dim}."
+                f"{file.path} is damaged: "
+                f"{stored} has {weight.shape[0]} rows, not a multiple of a head's {config.head_dim}."
             )
         split = partial(_split_halves, head_dim=config.head_dim)
         weight = weight.of_rows(split) if isinstance(weight, Blocks) else split(weight)
@@ -148,7 +150,7 @@ def _hugging_face_name(stored: str) -> str | None:
 
 
 def _split_halves(weight: Tensor, head_dim: int) -> Tensor:
-    """Reorder rows from GGUF's rotary pairs (2i, 2i+1) to the half-split layout (i, i + head_dim/2)."""
+    """Reorder rows from GGUF's rotary pairs (2i, 2i+1) to half-split layout (i, i + head_dim/2)."""
     pairs = weight.reshape(-1, head_dim // 2, 2, *weight.shape[1:])
     return pairs.transpose(1, 2).reshape(weight.shape).contiguous()
 
@@ -168,10 +170,7 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
 
 
 def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:
-    """Return the configuration with Llama 3.1's scaling.
-
-    GGUF stores one divisor per frequency, from which it is inferred.
-    """
+    """Return the configuration with Llama 3.1's scaling, inferred from GGUF's divisors."""
     divisors = torch.from_numpy(file.floats(_ROPE_FACTORS))
     factor = float(divisors.max())
     if factor == 1.0:

@@ -1,4 +1,4 @@
-"""Checks the sizes that a folder states, before the transformers library allocates memory or opens a file."""
+"""Size checks of a folder, before transformers allocates memory or opens a file."""
 
 from __future__ import annotations
 
@@ -22,34 +22,35 @@ _SPARE_BUFFERS = 1 << 30
 
 
 def check(folder: Path) -> None:
-    """Raise ModelError for files that are not regular files, and for a model that is larger than the folder's weights."""
+    """Raise ModelError for special files, and for a model larger than the folder's weights."""
     for path in folder.iterdir():
         if path.suffix in (".json", ".safetensors", ".jinja") and not path.is_file():
             raise ModelError(f"{path} is not a regular file; only regular files are read.")
     if (folder / "adapter_config.json").exists():
         raise ModelError(
-            f"{folder} is also the folder of an adapter, which may name another model: move its adapter_config.json elsewhere."
+            f"{folder} is also the folder of an adapter, which may name another model: "
+            "move its adapter_config.json elsewhere."
         )
     path = folder / "config.json"
     config = read_json(path)
     files = weight_files(folder)
     tensors = _count(files)
     for key, value in _numbers(config):
-        # The library makes an object for each layer, and each has at least one tensor.
+        # Transformers creates an object for each layer, and each layer has at least one tensor.
         most = tensors if _LAYERS.fullmatch(key) else _MAX_EXPERTS if _EXPERTS.fullmatch(key) else _LARGEST_NUMBER
-        if not -most <= value <= most:  # NaN is refused too
+        if not -most <= value <= most:  # Refuse NaN, too.
             raise ModelError(f"{path} has {shown(value)} for {shown(key)}; it must be at most {most}.")
     weights = sum(file.stat().st_size for file in files)
     parameters, buffers = _size(folder)
-    if parameters > weights or buffers > weights + _SPARE_BUFFERS:  # a number takes at least a byte
+    if parameters > weights or buffers > weights + _SPARE_BUFFERS:  # A number takes at least a byte.
         raise ModelError(
-            f"{path} describes a model of {parameters + buffers} weights, but its files have {weights} bytes: download it again."
+            f"{path} describes a model of {parameters + buffers} weights, but its files have {weights} bytes: "
+            "download it again."
         )
     require_memory(folder, parameters)
 
 
 def _count(files: Sequence[Path]) -> int:
-    """Count the tensors of files."""
     count = 0
     for path in files:
         with damage_explained(path), safe_open(path, framework="pt") as file:
@@ -58,7 +59,7 @@ def _count(files: Sequence[Path]) -> int:
 
 
 def _numbers(value: object, key: str = "") -> Iterator[tuple[str, int | float]]:
-    """Yield all numbers within a JSON value, each with its key."""
+    """Yield all numbers within a JSON value, with keys."""
     if isinstance(value, dict):
         for inner, item in value.items():
             yield from _numbers(item, inner)
@@ -70,7 +71,7 @@ def _numbers(value: object, key: str = "") -> Iterator[tuple[str, int | float]]:
 
 
 def _size(folder: Path) -> tuple[int, int]:
-    """Count the numbers of the model's parameters and of its buffers, without allocating memory for them."""
+    """Count the numbers of parameters and of buffers, without allocating memory."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from pellucid.engine.decoders.hf_model import check_folder

@@ -1,4 +1,4 @@
-"""The splits and letters of byte-level BPE, whose pieces are bytes written as printable letters (Radford et al. 2019, GPT-2)."""
+"""Splits and letters of byte-level BPE: pieces are bytes as printable letters (GPT-2, 2019)."""
 
 from __future__ import annotations
 
@@ -39,25 +39,20 @@ _SPLITS: dict[str, tuple[str, ...]] = {
     "tekken": (_TEKKEN,),
     **dict.fromkeys(("gpt-4o", "llama4"), (_GPT4O,)),
 }
-"""The patterns that split a text before merging, applied one after another, by GGUF's name
-(``tokenizer.ggml.pre``).
-"""
+"""Patterns that split a text before merging, in order, by GGUF's name (``tokenizer.ggml.pre``)."""
 
 PATTERNS = frozenset(pattern for patterns in _SPLITS.values() for pattern in patterns)
-"""All of these patterns. Each looks at a character a bounded number of times."""
+"""All patterns. Each pattern reads a character a bounded number of times."""
 
 WHOLE_WORDS = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "tekken"})
-"""Those that take a word of the vocabulary whole, whatever the merges are."""
+"""Pre-tokenizers that take a word of the vocabulary whole, regardless of merges."""
 
 BEGINS_WITH_BOS = frozenset({"llama-bpe", "llama3", "llama-v3", "tekken"})
-"""Those whose texts begin with BOS unless the file says otherwise."""
+"""Pre-tokenizers with BOS before texts, unless the file disagrees."""
 
 
 def splits(pre: str) -> tuple[str, ...]:
-    """Return the patterns of a pre-tokenizer by GGUF's name.
-
-    Raises ModelError for an unknown one.
-    """
+    """Return the patterns of a pre-tokenizer by GGUF's name. Raises ModelError if unknown."""
     if pre not in _SPLITS:
         raise ModelError(
             f"The GGUF's pre-tokenizer {pre!r} is not supported: use the model's safetensors folder instead."
@@ -66,29 +61,25 @@ def splits(pre: str) -> tuple[str, ...]:
 
 
 def _letters() -> dict[int, str]:
-    """Return GPT-2's letter for every byte: the byte itself if it is printable, else one from U+0100 on, in order."""
+    """Return GPT-2's letter for every byte: the byte if printable, else letters from U+0100."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + i) for i, byte in enumerate(others)}
 
 
 LETTERS = _letters()
-"""The letter of each byte."""
 
 _BYTES = str.maketrans({letter: chr(byte) for byte, letter in LETTERS.items()})
 
 
 def undo_letters(pieces: Iterable[str | None]) -> list[bytes | None]:
-    """Return the bytes of pieces.
-
-    A piece with a letter of no byte (an added token) has those of its UTF-8.
-    """
+    """Return the bytes of pieces; UTF-8 for an added token with other letters."""
     return [None if piece is None else _undo(piece) for piece in pieces]
 
 
 def _undo(piece: str) -> bytes:
     translated = piece.translate(_BYTES)
-    if " " in piece:  # never one of the letters: an added token, written as it is
+    if " " in piece:  # A space is never a letter: an added token.
         return piece.encode()
     try:
         return translated.encode("latin-1")

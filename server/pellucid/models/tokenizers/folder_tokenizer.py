@@ -1,4 +1,4 @@
-"""Reads the tokenizer of a model's folder: ``tokenizer.json``, or else sentencepiece's ``tokenizer.model``."""
+"""The tokenizer of a folder: ``tokenizer.json``, else sentencepiece's ``tokenizer.model``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MAX_TEMPLATE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Added:
-    """A token added to the vocabulary, as ``tokenizer.json`` and ``tokenizer_config.json`` describe it."""
+    """An added token, from ``tokenizer.json`` and ``tokenizer_config.json``."""
 
     id: int
     text: str
@@ -45,8 +45,6 @@ class _Added:
 
 @dataclass(frozen=True, slots=True)
 class _Prefix:
-    """The rule for the prefix space, and whether it also applies after special tokens."""
-
     space: PrefixSpace = PrefixSpace.NEVER
     after_special: bool = True
 
@@ -54,9 +52,8 @@ class _Prefix:
 def read_tokenizer(folder: Path, vocab_size: int = 0) -> Tokenizer:
     """Read the tokenizer of a folder.
 
-    ``vocab_size`` is the model's number of logits, if it has more than the tokenizer.
-
-    Raises ModelError if the folder has none, or one that cannot be read.
+    ``vocab_size`` is the model's number of logits, if larger than the tokenizer's vocabulary.
+    Raises ModelError if the folder has no readable tokenizer.
     """
     if (folder / "tokenizer.json").is_file():
         with damage_explained(folder / "tokenizer.json"):
@@ -102,11 +99,10 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
 
 
 def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], vocab_size: int) -> dict[str, int]:
-    """Return the markers that the model has, and cut ``pieces`` to its size.
+    """Return the markers below ``vocab_size``, and cut ``pieces`` to the size.
 
-    Raises ModelError if text could become other ids.
-
-    Some folders add a marker, for padding say, that has no embedding in the model.
+    Some folders add a marker without an embedding, for example for padding. Raises ModelError if a
+    piece of text is beyond the size.
     """
     if not vocab_size:
         return dict(markers)
@@ -114,7 +110,8 @@ def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], v
     beyond = next((piece for piece in pieces[vocab_size:] if piece is not None and piece not in markers), None)
     if beyond is not None:
         raise ModelError(
-            f"{path} has the piece {shown(beyond)}, whose id is beyond the {vocab_size} of the model: it belongs to another model."
+            f"{path} has the piece {shown(beyond)}, whose id is beyond the {vocab_size} of the model: "
+            "it belongs to another model."
         )
     if len(kept) < len(markers):
         logger.warning(
@@ -125,12 +122,12 @@ def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], v
 
 
 def _encoder(path: Path, data: Json, *, harmless: bool) -> TextEncoder:
-    """Return an encoder of the tokenizers library, in a separate process unless the tokenizer is known to be harmless."""
+    """Return an encoder of the tokenizers library, in a separate process unless ``harmless``."""
     if not harmless:
         return apart(path, tokenizer_json=json.dumps(data))
     try:
         return by_tokenizers(json.dumps(data))
-    except Exception as error:  # the library raises no narrower class
+    except Exception as error:  # The library raises no narrower class.
         raise ModelError(f"{path} cannot be read by the tokenizers library: {reason(error)}.") from None
 
 
@@ -161,15 +158,14 @@ def _added(path: Path, id: int, token: Json) -> _Added:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether a text is valid Unicode: JSON can spell lone surrogates, which cannot be encoded as UTF-8."""
+    """Return whether a text has no lone surrogates, which JSON permits and UTF-8 does not."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _take_markers(data: Json, added: list[_Added]) -> set[str]:
-    """Remove the markers from a ``tokenizer.json``, so that no text becomes one, and return their texts.
+    """Remove the markers from a ``tokenizer.json``, so no text becomes a marker; return the texts.
 
-    The other added tokens are pieces of text. They are put into the vocabulary, which keeps their
-    ids.
+    All other added tokens are pieces of text and move to the vocabulary with the same ids.
     """
     markers = {token.text for token in added if is_marker(token.text, control=token.control)}
     model = data["model"]
@@ -179,16 +175,16 @@ def _take_markers(data: Json, added: list[_Added]) -> set[str]:
         for token in data["added_tokens"]:
             model["vocab"].setdefault(token["content"], token["id"])
         for text in markers - {model.get("unk_token")}:
-            if model.get("ignore_merges"):  # such a model takes a word of the vocabulary whole
+            if model.get("ignore_merges"):  # Such a model takes a word of the vocabulary whole.
                 model["vocab"].pop(text, None)
     return markers
 
 
 def _take_prefix(data: Json) -> _Prefix:
-    """Remove the prefix space from a ``tokenizer.json``, and return its rule, which the tokenizer applies itself.
+    """Remove the prefix space from a ``tokenizer.json``; return the rule for the tokenizer.
 
-    Composition to NFC or NFKC is removed too: it would change the text, and the probabilities are
-    those of the unchanged text.
+    NFC and NFKC are removed, too: both would change the text, and probabilities are for the
+    unchanged text.
     """
     prefix = _Prefix()
     normalizer = _flat(data.get("normalizer"), "normalizers")
@@ -283,9 +279,9 @@ def _conventions(
 
 
 def _stated_ends(path: Path, size: int) -> set[int]:
-    """Return the end ids that a file states.
+    """Return the end ids in a file.
 
-    Raises ModelError for anything but an id or a list of ids.
+    Raises ModelError for any value except an id or a list of ids.
     """
     stated = read_json(path).get("eos_token_id")
     ids = (token_id(path, "eos_token_id", id, size) for id in (stated if isinstance(stated, list) else [stated]))
@@ -293,7 +289,7 @@ def _stated_ends(path: Path, size: int) -> set[int]:
 
 
 def _text(token: object) -> str | None:
-    """Return the text of a token that is given as a string or as an object."""
+    """Return the text of a token given as a string or an object."""
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None
@@ -304,7 +300,7 @@ def _chat_template(folder: Path, config: Json) -> str | None:
     if file.exists():
         return read_text(file, _MAX_TEMPLATE)
     template = config.get("chat_template") or read_json(folder / "chat_template.json").get("chat_template")
-    if isinstance(template, list):  # several by name
+    if isinstance(template, list):  # Several templates by name.
         template = next(
             (entry.get("template") for entry in template if isinstance(entry, dict) and entry.get("name") == "default"),
             None,

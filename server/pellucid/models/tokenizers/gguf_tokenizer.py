@@ -1,4 +1,4 @@
-"""Reads the tokenizer of a GGUF file's metadata: byte-level BPE (``gpt2``) or sentencepiece (``llama``)."""
+"""The tokenizer in a GGUF file: byte-level BPE (``gpt2``) or sentencepiece (``llama``)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
     """Read the tokenizer of a GGUF file.
 
-    ``vocab_size`` is the model's number of logits, if it has more than the tokenizer.
-
+    ``vocab_size`` is the model's number of logits, if larger than the tokenizer's vocabulary.
     Raises ModelError for an unsupported kind, or lists of different lengths.
     """
     with damage_explained(file.path):
@@ -33,7 +32,8 @@ def _read(file: GGUF, vocab_size: int) -> Tokenizer:
     texts, types = _entries(file)
     if vocab_size and len(texts) > vocab_size:
         raise ModelError(
-            f"{file.path} has {len(texts)} tokens, but weights for only {vocab_size} of them: it is damaged; download it again."
+            f"{file.path} has {len(texts)} tokens, but weights for only {vocab_size} of them: it is damaged; "
+            "download it again."
         )
     kind = file.require("tokenizer.ggml.model", str)
     if kind == "gpt2":
@@ -41,14 +41,15 @@ def _read(file: GGUF, vocab_size: int) -> Tokenizer:
     if kind == "llama":
         return _sentencepiece(file, texts, types, vocab_size)
     raise ModelError(
-        f"{file.path} has a tokenizer of the kind {kind!r}; only gpt2 and llama are supported: use the safetensors folder."
+        f"{file.path} has a tokenizer of the kind {kind!r}; only gpt2 and llama are supported: "
+        "use the safetensors folder."
     )
 
 
 def save_tokenizer(file: GGUF, folder: Path) -> None:
     """Write the tokenizer to a folder in Hugging Face's layout.
 
-    Raises NotSupportedError for one that is not byte-level BPE.
+    Raises NotSupportedError for any tokenizer except byte-level BPE.
     """
     from tokenizers import AddedToken
     from tokenizers.decoders import ByteLevel
@@ -89,7 +90,7 @@ def _entries(file: GGUF) -> tuple[list[str], list[PieceType]]:
 
 
 def _sorted(texts: list[str], types: list[PieceType]) -> tuple[dict[str, int], list[str], dict[str, int]]:
-    """Return the markers, the words that are kept whole, and all words."""
+    """Return the markers, the unsplittable words, and all words."""
     special: dict[str, int] = {}
     literal: list[str] = []
     words: dict[str, int] = {}
@@ -141,7 +142,7 @@ def _bpe(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Bac
     cuts = [Split(Regex(pattern), "isolated") for pattern in byte_level.splits(pre)]
     try:
         backend = Backend(BPE(words, merges, ignore_merges=pre in byte_level.WHOLE_WORDS))
-    except Exception as error:  # the library raises no narrower class
+    except Exception as error:  # The library raises no narrower class.
         raise ModelError(f"{file.path} has merges that do not fit its tokens ({error}): download it again.") from None
     backend.pre_tokenizer = Sequence([*cuts, ByteLevel(add_prefix_space=False, use_regex=False)])
     backend.add_tokens([AddedToken(text, normalized=False) for text in literal])

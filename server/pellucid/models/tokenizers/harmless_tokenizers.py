@@ -1,4 +1,4 @@
-"""Decides which tokenizers of the tokenizers library are harmless: those whose work is bounded by the length of the text."""
+"""Harmless tokenizers of the tokenizers library: the work is bounded by the text's length."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pellucid.models.tokenizers.tokenizer_backends import MAX_IDS
 
 
 def is_harmless(data: dict[str, Any], patterns: frozenset[str]) -> bool:
-    """Return whether every part of a ``tokenizer.json`` takes linear time and memory on any text and cannot fail.
+    """Return whether a ``tokenizer.json`` takes linear time and memory on any text and cannot fail.
 
-    Such tokenizers merge byte pairs after splits by these patterns, as most models do.
+    Such tokenizers merge byte pairs after splits by ``patterns``, like most models.
     """
     model = data["model"]
     added = data.get("added_tokens") or []

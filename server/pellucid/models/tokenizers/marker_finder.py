@@ -1,4 +1,4 @@
-"""Finds a tokenizer's markers in a text, in time that does not depend on how many markers a hostile file defines."""
+"""Search for markers in a text, in time independent of the number of markers in a hostile file."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator
 from pellucid.errors import ModelError
 
 MAX_MARKER = 256
-"""The most characters of a marker. Those of real models have up to about 40."""
+"""Maximum length of a marker. Markers of real models have up to about 40 characters."""
 
 
 class MarkerFinder:
-    """Finds markers by looking up a text where one can begin, once for each length that it can have.
+    """Looks up each possible beginning of a marker, once per possible length.
 
-    An alternation of all markers would compare each of them at each position, and a regular
-    expression cannot be interrupted.
+    A regular expression with all markers would compare each marker at each position, and cannot be
+    interrupted.
     """
 
     def __init__(self, markers: Iterable[str]) -> None:
-        """Raise ModelError for a marker of more than ``MAX_MARKER`` characters."""
+        """Raise ModelError for a marker longer than ``MAX_MARKER``."""
         self._markers = frozenset(markers)
         longest = max(map(len, self._markers), default=0)
         if longest > MAX_MARKER:
@@ -33,7 +33,7 @@ class MarkerFinder:
         self._first = re.compile(f"[{''.join(map(re.escape, self._lengths))}]") if self._lengths else None
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where each marker begins and ends, the longest one at each position, without overlaps."""
+        """Yield begin and end of each marker, the longest at each position, without overlaps."""
         end = 0
         for begin in self._candidates(text):
             if begin >= end and (marker_end := self._end_of_marker(text, begin)) is not None:
@@ -41,7 +41,7 @@ class MarkerFinder:
                 yield begin, end
 
     def beginnings(self, text: str) -> Iterator[int]:
-        """Yield each position where a marker is spelled, even inside of another marker."""
+        """Yield each position of a marker, even inside of another marker."""
         return (begin for begin in self._candidates(text) if self._end_of_marker(text, begin) is not None)
 
     def _candidates(self, text: str) -> Iterator[int]:
@@ -50,5 +50,5 @@ class MarkerFinder:
     def _end_of_marker(self, text: str, begin: int) -> int | None:
         for length in self._lengths[text[begin]]:
             if (piece := text[begin : begin + length]) in self._markers:
-                return begin + len(piece)  # shorter at the end of the text
+                return begin + len(piece)  # Shorter at the end of the text.
         return None

@@ -1,4 +1,4 @@
-"""The pieces of sentencepiece-like tokenizers: U+2581 for a space, and ``<0x0A>`` for a byte that no other piece covers."""
+"""Sentencepiece-like pieces: U+2581 for a space, ``<0x0A>`` for a byte without a piece."""
 
 from __future__ import annotations
 
@@ -18,17 +18,14 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def true_bytes(pieces: Iterable[str | None]) -> list[bytes | None]:
-    """Return the bytes that pieces represent."""
     return [None if piece is None else _true_bytes(piece) for piece in pieces]
 
 
 def encoder(path: Path, model: bytes) -> TextEncoder:
-    """Return an encoder for the sentencepiece model of a file.
+    """Return an encoder for a sentencepiece model. Raises ModelError for an unreadable model.
 
-    Raises ModelError if the library cannot read the model.
-
-    A model with its own normalisation map runs in a separate process, because the library trusts
-    the map's offsets.
+    A model with a normalisation map runs in a separate process: the library trusts the map's
+    offsets.
     """
     if sentencepiece_protobuf.has_charsmap(model):
         return apart(path, sentencepiece=model)
@@ -39,10 +36,10 @@ def encoder(path: Path, model: bytes) -> TextEncoder:
 
 
 def split_markers(pieces: Sequence[VocabularyPiece]) -> tuple[list[VocabularyPiece], dict[str, int]]:
-    """Return pieces with which no text becomes a marker, and the markers by their text.
+    """Return pieces that prevent text from becoming a marker, and the markers by text.
 
-    Sentencepiece finds user-defined pieces in plain text. Those that are markers become control
-    pieces, which it never finds.
+    Sentencepiece finds user-defined pieces in plain text, so user-defined markers become control
+    pieces.
     """
     out: list[VocabularyPiece] = []
     special: dict[str, int] = {}

@@ -1,6 +1,6 @@
-"""Reads and writes the protobuf of a sentencepiece model: its pieces, and how it normalises a text.
+"""The protobuf of a sentencepiece model: pieces, and normalisation.
 
-The wire format is Protocol Buffers' own; the fields are those of sentencepiece_model.proto.
+The fields are documented in sentencepiece_model.proto.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PIECE, _SCORE, _TYPE = 1, 2, 3
 _CHARSMAP, _ADD_DUMMY_PREFIX = 2, 3
 _MAX_PIECES = 1 << 21
 _MAX_FIELDS = 1 << 22
-_MAX_VARINT = 10  # bytes of 64 bits
+_MAX_VARINT = 10  # Bytes for 64 bits.
 
 _Field = tuple[int, int, bytes | int]
 
@@ -37,7 +37,7 @@ class PieceType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class VocabularyPiece:
-    """One piece, with U+2581 for a space."""
+    """A piece, with U+2581 for a space."""
 
     text: str
     score: float
@@ -45,9 +45,9 @@ class VocabularyPiece:
 
 
 def read(data: bytes) -> tuple[list[VocabularyPiece], bool]:
-    """Return the pieces of a model in order of their ids, and whether it puts a space before every text.
+    """Return the pieces in id order, and whether the model puts a space before every text.
 
-    Raises ModelError for anything but a sentencepiece model.
+    Raises ModelError for any file except a sentencepiece model.
     """
     try:
         pieces = [_read_piece(raw) for raw in islice(_messages(_fields(data), _PIECES), _MAX_PIECES + 1)]
@@ -62,12 +62,12 @@ def read(data: bytes) -> tuple[list[VocabularyPiece], bool]:
 
 
 def has_charsmap(data: bytes) -> bool:
-    """Return whether a model maps characters before it encodes a text."""
+    """Return whether a model maps characters before encoding."""
     return bool(_normalizer(data).get(_CHARSMAP))
 
 
 def rewrite(data: bytes, pieces: Iterable[VocabularyPiece]) -> bytes:
-    """Return the model with other pieces and without a prefix space, which the tokenizer adds itself."""
+    """Return the model with new pieces and without a prefix space, which the tokenizer adds."""
     fields = list(_fields(data))
     normalizer = [
         field for raw in _messages(fields, _NORMALIZER) for field in _fields(raw) if field[0] != _ADD_DUMMY_PREFIX
@@ -79,13 +79,16 @@ def rewrite(data: bytes, pieces: Iterable[VocabularyPiece]) -> bytes:
 
 
 def build(pieces: Iterable[VocabularyPiece], *, remove_extra_spaces: bool, charsmap: bytes = b"") -> bytes:
-    """Return a BPE model (merging by score) of these pieces, with byte fallback if they include bytes, and no prefix space."""
+    """Return a BPE model of pieces (merging by score), without a prefix space.
+
+    The model has byte fallback if there are byte pieces.
+    """
     pieces = list(pieces)
     unknown = next((id for id, piece in enumerate(pieces) if piece.type is PieceType.UNKNOWN), 0)
     fallback = any(piece.type is PieceType.BYTE for piece in pieces)
     trainer = (
         _write(3, _VARINT, 2) + _write(35, _VARINT, int(fallback)) + _write(40, _VARINT, unknown)
-    )  # model_type BPE, byte_fallback, unk_id
+    )  # Fields: model_type BPE, byte_fallback, unk_id.
     normalizer = _write(1, _BYTES, b"identity") + _write(2, _BYTES, charsmap) + _write(_ADD_DUMMY_PREFIX, _VARINT, 0)
     normalizer += _write(4, _VARINT, int(remove_extra_spaces))
     body = b"".join(_message(_PIECES, _write_piece(piece)) for piece in pieces)

@@ -1,7 +1,4 @@
-"""Turns text into ids, and ids into their true bytes.
-
-Text that spells a special token stays text.
-"""
+"""Conversion of text to ids, and of ids to bytes. Text like a special token stays text."""
 
 from __future__ import annotations
 
@@ -29,25 +26,25 @@ END_MARKERS = (
     "</s>",
     "<｜end▁of▁sentence｜>",  # noqa: RUF001 - the token's own letters
 )
-"""Special tokens that end a turn or a text in every model that has them."""
+"""Special tokens that always end a turn or a text."""
 
 _PLAIN_TAG = re.compile(r"</?[a-z][a-z0-9]*>")
 
 
 class PrefixSpace(Enum):
-    """The rule by which a sentencepiece-like tokenizer puts a space before a text."""
+    """The rule for the space that a sentencepiece-like tokenizer puts before a text."""
 
     NEVER = "never"
     ALWAYS = "always"
     UNLESS_SPACE = "unless space"
-    """Only if the text does not begin with one."""
+    """Only if the text does not begin with a space."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The bytes of every id (None for an unused id), and the markers by their text.
+    """The bytes of every id (None for an unused id), and the markers by text.
 
-    ``strip_left`` and ``strip_right`` are markers that remove the white space on that side of them.
+    The markers in ``strip_left`` and ``strip_right`` remove adjacent white space.
     """
 
     pieces: Callable[[], list[bytes | None]]
@@ -61,10 +58,8 @@ class Vocabulary:
 class Conventions:
     """The rules for the beginning and end of a model's texts.
 
-    ``eos_ids`` are all ids that end a turn or a text.
-
-    With ``prefix_after_special``, a text after a special token also gets a prefix space, not only
-    the first one.
+    ``eos_ids`` are all ids that end a turn or a text. With ``prefix_after_special``, a text after a
+    special token also gets a prefix space, not only the first text.
     """
 
     bos_id: int | None = None
@@ -77,11 +72,11 @@ class Conventions:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer. ``encode_text`` turns plain text into ids; it adds nothing and knows no markers.
+    """A tokenizer. ``encode_text`` encodes plain text, without additions or markers.
 
-    If ``apart`` is true, encoding waits for another process, up to seconds for a hostile tokenizer,
-    so it must not be called on an event loop. A ``byte_level`` tokenizer drops no byte of a text
-    that the vocabulary has as a token.
+    If ``apart`` is true, encoding waits for another process (up to seconds for a hostile
+    tokenizer), so an event loop must not call ``encode``. A ``byte_level`` tokenizer drops no byte
+    with a token.
     """
 
     encode_text: Callable[[str], list[int]]
@@ -96,46 +91,44 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, including unused ones."""
+        """Number of ids, including unused ids."""
         return self.words.size
 
     @property
     def special(self) -> dict[str, int]:
-        """Every marker (added or control token) by its text."""
+        """All markers (added or control tokens) by text."""
         return dict(self.words.special)
 
     @property
     def bos_id(self) -> int | None:
-        """Id that begins a text, if the model has one."""
         return self.conventions.bos_id
 
     @property
     def add_bos(self) -> bool:
-        """True if the model expects ``bos_id`` before every text."""
+        """True if ``bos_id`` is expected before every text."""
         return self.conventions.add_bos
 
     @property
     def eos_ids(self) -> frozenset[int]:
-        """Every id that ends a turn or a text."""
+        """All ids that end a turn or a text."""
         return self.conventions.eos_ids
 
     @property
     def chat_template(self) -> str | None:
-        """Jinja template of the model for chats."""
+        """The model's Jinja template for chats."""
         return self.conventions.chat_template
 
     @property
     def prefix_space(self) -> bool:
-        """True if the first token of a text has a space that was not in the text."""
+        """True if a space is added before the first token of a text."""
         return self.conventions.prefix is not PrefixSpace.NEVER
 
     def encode(self, text: str, *, special: bool = False, continues: bool = False) -> list[int]:
         """Encode a text, without BOS.
 
-        With ``special``, text that spells a marker becomes that marker (the longest one if several
-        fit); without, it stays text. ``continues`` is true if the text follows another one: it gets
-        no prefix space then. Raises InvalidRequestError for a lone surrogate, which is not valid
-        Unicode.
+        With ``special``, the text of a marker becomes the marker (the longest if several match).
+        With ``continues``, the text follows earlier text and gets no prefix space. Raises
+        InvalidRequestError for a lone surrogate.
         """
         _refuse_surrogates(text)
         if not special:
@@ -155,29 +148,28 @@ class Tokenizer:
         return ids + self._encode_plain(text[begin:], first=self._is_prefixed(begin, continues))
 
     def fewest_tokens(self, text: str) -> int:
-        """Return a number of tokens that a text has at least, by its length alone: 0 where nothing is certain without encoding it."""
+        """Return a lower bound of the number of tokens, by length alone; 0 if unknown."""
         if not self.byte_level or self.words.strip_left or self.words.strip_right:
             return 0
         dropped, longest = self._lengths
         return -(-len(text.encode(errors="ignore").translate(None, dropped)) // longest)
 
     def token_bytes(self, id: int) -> bytes:
-        """Return the true bytes of a token, even of half a character.
+        """Return the bytes of a token, even a part of a character.
 
-        A marker has those of its text, an unused id none.
-
-        Raises IndexError for an id outside of the vocabulary.
+        For a marker: the bytes of its text. For an unused id: b"". Raises IndexError outside of the
+        vocabulary.
         """
         if id < 0:
             raise IndexError(id)
         return self.vocabulary()[id]
 
     def is_special(self, id: int) -> bool:
-        """Return whether an id is a marker or unused, and so not text."""
+        """Return whether an id is a marker or unused."""
         return id in self._special_ids or not self.vocabulary()[id]
 
     def vocabulary(self) -> list[bytes]:
-        """Return the bytes of every id, in order of the ids."""
+        """Return the bytes of every id, in id order."""
         return self._vocabulary
 
     def _is_prefixed(self, begin: int, continues: bool) -> bool:
@@ -199,7 +191,7 @@ class Tokenizer:
 
     @cached_property
     def _lengths(self) -> tuple[bytes, int]:
-        """The bytes that are no tokens, and the length of the longest token."""
+        """The bytes without a token, and the length of the longest token."""
         known = {piece[0] for piece in self._vocabulary if len(piece) == 1}
         return bytes(byte for byte in range(256) if byte not in known), max(map(len, self._vocabulary))
 
@@ -218,17 +210,17 @@ class Tokenizer:
 
 
 def is_marker(text: str, *, control: bool) -> bool:
-    """Return whether an added token is a marker, as opposed to a piece of text that its tokenizer keeps whole.
+    """Return whether an added token is a marker, not an unsplittable piece of text.
 
-    Runs of white space and plain tags such as ``<h1>`` are text unless they are flagged as control
-    tokens. That flag alone is not enough, because models flag too few of their markers: Qwen's
-    ``<|fim_middle|>`` is not "special" in its tokenizer.json.
+    White space and plain tags such as ``<h1>`` are text unless flagged as control tokens. The flag
+    alone is not enough, because models flag too few markers: Qwen's ``<|fim_middle|>`` is not
+    "special" in tokenizer.json.
     """
     return control or not (text.replace("\u2581", " ").isspace() or _PLAIN_TAG.fullmatch(text))
 
 
 def end_ids(special: Mapping[str, int], stated: frozenset[int]) -> frozenset[int]:
-    """Return the end ids that a model states, and those of the end markers that it has."""
+    """Return the stated end ids, and the ids of all end markers in the vocabulary."""
     return stated | {special[text] for text in END_MARKERS if text in special}
 
 
@@ -237,5 +229,6 @@ def _refuse_surrogates(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequestError(
-            f"The text contains half a surrogate pair (U+{ord(text[error.start]):04X}) at character {error.start}: send whole characters."
+            f"The text contains half a surrogate pair (U+{ord(text[error.start]):04X}) at character {error.start}: "
+            "send whole characters."
         ) from None

@@ -1,8 +1,8 @@
-"""Turns text into ids by other libraries, in a separate process unless a tokenizer is known to be harmless.
+"""Text encoding by libraries, in a separate process unless a tokenizer is known to be harmless.
 
 A tokenizer can contain regular expressions that backtrack for hours, maps that make a library
-panic, and steps that multiply the text. No test can tell which text triggers them, so such a
-tokenizer always stays in a separate process.
+panic, and steps that multiply the text. No test can find all such texts, so such a tokenizer always
+stays in a separate process.
 """
 
 from __future__ import annotations
@@ -21,28 +21,20 @@ from pellucid.errors import ModelError
 from pellucid.system.limited_process import LimitedProcess, ProcessFailedError, serve
 
 MAX_IDS = 1 << 22
-"""The most ids of a tokenizer: sixteen times as many as the largest published one has."""
-
+"""Maximum number of ids: sixteen times the largest published vocabulary."""
 
 _MEMORY = 2 << 30
-
-
 _LOAD_SECONDS = 9.0
-
-
 _ENCODE_SECONDS = 2.0
-
-
-_CHARACTERS_PER_SECOND = 250_000  # a tenth of the speed of the slowest common tokenizer
+_CHARACTERS_PER_SECOND = 250_000  # A tenth of the speed of the slowest common tokenizer.
 
 
 @dataclass(frozen=True, slots=True)
 class TextEncoder:
-    """Turns text into ids.
+    """Encodes text.
 
-    ``pieces`` returns the texts of all ids in order, None for an id without one.
-
-    ``apart`` is true if ``encode`` waits for another process.
+    ``pieces`` returns the text of each id in order (None: no text). ``apart`` is true if ``encode``
+    waits for another process.
     """
 
     encode: Callable[[str], list[int]]
@@ -51,7 +43,7 @@ class TextEncoder:
 
 
 def by_tokenizers(data: str) -> TextEncoder:
-    """Read a ``tokenizer.json`` with the tokenizers library. Raises whatever the library raises."""
+    """Read a ``tokenizer.json`` with the tokenizers library. Raises the library's exceptions."""
     from tokenizers import Tokenizer as Backend
 
     backend = Backend.from_str(data)
@@ -74,10 +66,7 @@ def by_tokenizers(data: str) -> TextEncoder:
 
 
 def by_sentencepiece(model: bytes) -> TextEncoder:
-    """Read a sentencepiece model with its library, without pieces.
-
-    Raises whatever the library raises.
-    """
+    """Read a sentencepiece model, without pieces. Raises the library's exceptions."""
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_proto=model)
@@ -90,10 +79,10 @@ def by_sentencepiece(model: bytes) -> TextEncoder:
 
 
 def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes | None = None) -> TextEncoder:
-    """Read a tokenizer in a separate process. ``path`` is the file that it comes from.
+    """Read a tokenizer from ``path`` in a separate process.
 
-    Raises ModelError if it cannot be loaded within the limits. Encoding raises it too; the next
-    text gets a new process.
+    Raises ModelError if loading fails within the limits. Encoding may raise ModelError, too; the
+    next text gets a new process.
     """
     model = None if sentencepiece is None else base64.b64encode(sentencepiece).decode()
     first = {"json": tokenizer_json, "sentencepiece": model}
@@ -117,9 +106,9 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
 
 
 def _checked(answer: object, *kinds: type) -> list[Any]:
-    """Return the answer of a tokenizer's process, a list of items of these kinds.
+    """Return the answer of a process, a list of items of these kinds.
 
-    Raises ProcessFailedError for anything else.
+    Raises ProcessFailedError for any other answer.
     """
     if not isinstance(answer, list) or not all(type(item) in kinds for item in answer):
         raise ProcessFailedError("it gave no valid answer")
@@ -127,7 +116,7 @@ def _checked(answer: object, *kinds: type) -> list[Any]:
 
 
 class _Apart:
-    """The handler in the process that :func:`apart` starts."""
+    """The handler in the process started by :func:`apart`."""
 
     def __init__(self) -> None:
         self._encode: Callable[[str], list[int]] = lambda text: []
@@ -142,8 +131,8 @@ class _Apart:
 
 
 def main() -> None:
-    """Serve one tokenizer: the program of the process that :func:`apart` starts."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # more threads would not fit into its memory
+    """Serve a tokenizer: the program of the process started by :func:`apart`."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # More threads would exceed the memory limit.
     for library in ("tokenizers", "sentencepiece"):
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
