@@ -104,15 +104,11 @@ def error_body(error: PellucidError, status: int | None = None) -> dict[str, Any
 
 
 def error_sentence(error: PellucidError) -> dict[str, Any]:
-    """Return the error as JSON in ollama's shape."""
     return {"error": printable(str(error))}
 
 
 def anthropic_error(error: PellucidError, status: int | None = None) -> dict[str, Any]:
-    """Return the error as JSON in Anthropic's shape.
-
-    ``status`` replaces the status of the error's class.
-    """
+    """Return the error as JSON in Anthropic's shape."""
     message = printable(str(error))
     # Claude Code compacts the conversation after this message.
     if isinstance(error, ContextLengthError):
@@ -125,10 +121,7 @@ def anthropic_error(error: PellucidError, status: int | None = None) -> dict[str
 
 
 def error_response(error: PellucidError, path: str = "", status: int | None = None) -> JSONResponse:
-    """Return the response for an error on a path.
-
-    ``status`` replaces the status of the error's class.
-    """
+    """Return the response for an error on a path."""
     headers = {}
     status = status or status_of(error)
     if isinstance(error, QueueFullError | TooManyAttemptsError):
@@ -141,7 +134,6 @@ def error_response(error: PellucidError, path: str = "", status: int | None = No
 
 
 def _body_for(path: str, error: PellucidError, status: int) -> dict[str, Any]:
-    """Return the error in the shape for clients of this path."""
     if path.startswith(_OLLAMA_PATHS):
         return error_sentence(error)
     if path == _ANTHROPIC_PATH or path.startswith(f"{_ANTHROPIC_PATH}/"):
@@ -200,7 +192,6 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestError:
-    """Return a sentence about the first wrong field."""
     places = [_place(error["loc"], body) for error in errors]
     # Of a field's possible types, the client most likely meant the type with the deepest match.
     deepest = max((i for i in range(len(errors)) if places[i][:1] == places[0][:1]), key=lambda i: len(places[i]))

@@ -33,7 +33,6 @@ class Idleness:
         return path not in QUIET and not self._watches(path)
 
     def restart(self) -> None:
-        """Restart the idle time."""
         self._since = self._clock()
 
     def begin(self) -> None:
@@ -60,8 +59,6 @@ class Idleness:
 
 
 class IdlenessCounter:
-    """ASGI middleware that reports requests to an Idleness."""
-
     def __init__(self, app: ASGIApp, idleness: Idleness) -> None:
         self._app = app
         self._idleness = idleness

@@ -44,8 +44,6 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route with strictly parsed bodies."""
-
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
@@ -68,7 +66,6 @@ def parse(body: bytes) -> Any:
 
 
 def _check_keys(value: object) -> None:
-    """Raise ValueError for an object with too many keys."""
     pending = [("", value)]
     while pending:
         name, value = pending.pop()

@@ -75,7 +75,6 @@ class LoginRateLimit:
         return owner
 
     def wait(self, address: str) -> float:
-        """Return the seconds until another key of an address is compared."""
         record = self._records.get(_place(address))
         return 0.0 if record is None else max(0.0, record.until - self._clock())
 

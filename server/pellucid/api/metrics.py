@@ -30,8 +30,6 @@ MAX_REPORTS = 10_000
 
 
 class Metrics:
-    """The metrics of a server, in a separate registry."""
-
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         requests = "Answered HTTP requests, by route and status."
@@ -73,7 +71,6 @@ class Metrics:
         self.registry.register(_UserCollector(users))
 
     def count_request(self, route: str, status: int) -> None:
-        """Count an answered request under its route's pattern."""
         self._requests.labels(route, str(status)).inc()
 
     def count_suggestions(self, model: str, *, shown: int = 0, accepted: int = 0, report: Hashable = None) -> bool:
@@ -174,12 +171,8 @@ class _ModelCollector(Collector):
 
 
 class EngineMetrics(Protocol):
-    """The state of a remote engine."""
-
     @property
-    def url(self) -> str:
-        """The address."""
-        ...
+    def url(self) -> str: ...
 
     @property
     def state(self) -> str:
@@ -187,19 +180,13 @@ class EngineMetrics(Protocol):
         ...
 
     @property
-    def running(self) -> int:
-        """The number of running requests."""
-        ...
+    def running(self) -> int: ...
 
     @property
-    def waiting(self) -> int:
-        """The number of waiting requests."""
-        ...
+    def waiting(self) -> int: ...
 
     @property
-    def lost(self) -> int:
-        """The number of requests lost with the engine."""
-        ...
+    def lost(self) -> int: ...
 
 
 class _EngineCollector(Collector):
@@ -250,8 +237,6 @@ class _UserCollector(Collector):
 
 
 class RequestCounter:
-    """ASGI middleware that counts requests by route and status."""
-
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics

@@ -37,7 +37,6 @@ def listed_name(name: str) -> str:
 
 
 def family(name: str) -> str:
-    """Return a model's name without size and variant."""
     return aliases(name)[0].partition(":")[0]
 
 

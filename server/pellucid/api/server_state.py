@@ -114,7 +114,6 @@ class ServerState:
         self.idleness.restart()
 
     def note_models(self) -> None:
-        """Update the cards after models were added or removed."""
         assert self._assistant is not None
         self._cards = {card.name: card for card in self._assistant.models()}
         self.models = tuple(self._cards)

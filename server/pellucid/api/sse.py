@@ -86,7 +86,6 @@ async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any,
 
 
 def ended_stream(event: Event, format: StreamFormat) -> Response:
-    """Return a stream with a single event."""
     return Response(format.write(event) + format.last, media_type=format.media_type, headers=_HEADERS)
 
 

@@ -110,7 +110,6 @@ def measure(settings: Settings, rounds: Rounds, notes: Sequence[str] = ()) -> Re
 
 
 def free_memory() -> None:
-    """Free the unused model's memory for the next process."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -87,7 +87,6 @@ def read_report(path: Path) -> Report:
 
 
 def compare(file: str, then: Report, now: Report) -> Comparison:
-    """Compare two reports, with rows in the order of the newer report."""
     pairs = [(now_figure, then.find(now_figure.section, now_figure.name)) for now_figure in now.figures]
     changes = [Change(figure.section, figure.name, figure.unit, earlier, figure) for figure, earlier in pairs]
     gone = [figure for figure in then.figures if now.find(figure.section, figure.name) is None]

@@ -131,7 +131,6 @@ def _products(rows: int, width: int, dtype: torch.dtype, device: torch.device) -
 
 
 def _onednn_product(activations: Tensor, weights: Tensor) -> Callable[[], Tensor]:
-    """Return an int8 product into float32 with a single activation scale."""
     ops, (columns, _) = torch.ops.onednn, weights.shape
     packed = ops.qlinear_prepack(weights, [*activations.shape])
     scales, zeros = torch.ones(columns), torch.zeros(columns, dtype=torch.int32)
@@ -163,7 +162,6 @@ def _native_product(rows: int, width: int) -> Callable[[], Tensor]:
 
 @torch.inference_mode()
 def _fastest(run: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of the fastest of ``PASSES`` runs, after a warm-up run."""
     times = []
     for _ in range(1 + PASSES):
         _finish(device)

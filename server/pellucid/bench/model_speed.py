@@ -125,7 +125,6 @@ def _batch(model: Model, count: int) -> Batch:
 
 
 def _fastest(run: Callable[[], Tensor]) -> float:
-    """Return the seconds of the fastest of ``PASSES`` runs, after a warm-up run."""
     times = []
     for _ in range(1 + PASSES):
         start = time.perf_counter()

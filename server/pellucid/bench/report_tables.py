@@ -97,7 +97,6 @@ def _figures(figures: Sequence[Figure]) -> Table:
 
 
 def _order(figures: Sequence[Figure]) -> Any:
-    """Return a sort key for sections in order of first appearance."""
     sections = list(dict.fromkeys(figure.section for figure in figures))
     return lambda figure: sections.index(figure.section)
 

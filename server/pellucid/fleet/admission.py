@@ -45,13 +45,11 @@ class Gate:
         return len(self._waiting)
 
     def has_room(self, priority: Priority) -> bool:
-        """Return whether a request would be admitted immediately."""
         patient = self.running - self._running[Priority.COMPLETION]
         limit = max(self.slots - max(self.slots // 4, 1), 1)
         return self.running < self.slots and (priority is Priority.COMPLETION or patient < limit)
 
     def is_full(self, priority: Priority) -> bool:
-        """Return whether the queue is full."""
         return self._ahead(priority) >= self._queue
 
     def dismiss(self) -> None:
@@ -98,7 +96,6 @@ class Gate:
             raise
 
     def _ahead(self, priority: Priority) -> int:
-        """Return the number of waiting requests in the same part of the queue."""
         return sum(
             (waiting is Priority.COMPLETION) == (priority is Priority.COMPLETION) for waiting, _, _ in self._waiting
         )

@@ -18,8 +18,6 @@ from pellucid.tokens import TINIEST, GrammarScore
 
 
 class AllowedTokens:
-    """The tokens that a constraint allows at a position of an answer."""
-
     def __init__(self, mask: TokenMask, vocab: int, *, hides_refused: bool) -> None:
         self._hides_refused = hides_refused
         self._mask = fitted(mask, vocab).copy()  # The constraint overwrites the mask later.

@@ -117,17 +117,14 @@ class Fleet:
         return False
 
     def hidden_size(self, model: str) -> int:
-        """Raise NotSupportedError: replicas return no hidden states."""
         self._check(model)
         raise NotSupportedError(f"{model} is computed elsewhere and gives no hidden states, so it has no embeddings.")
 
     async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
-        """Raise NotSupportedError: replicas return no hidden states."""
         self.hidden_size(model)
         raise AssertionError("it raises")
 
     def add_adapter(self, model: str, adapter: FleetAdapter) -> None:
-        """Serve an adapter, or a new revision of the adapter, as ``model``."""
         self._adapters[model] = adapter
         self._vocabularies[model] = self._vocabularies[adapter.base]
         self._totals.setdefault(model, Totals())
@@ -145,7 +142,6 @@ class Fleet:
         return ended
 
     def is_removed(self, model: str) -> bool:
-        """Return whether a removed adapter still has running answers."""
         return model in self._removed
 
     def running(self, model: str) -> int:
@@ -211,7 +207,6 @@ class Fleet:
             self._forget_removed(run.model)
 
     def note_joined(self, replica: Replica) -> None:
-        """Let waiting requests use a replica that has joined."""
         self._lost_at.pop(replica.url, None)
         self._joined.set()
         self._joined = asyncio.Event()
@@ -327,7 +322,6 @@ class Fleet:
         return token_score(token, position, self._vocabularies[run.model], run.request.params.top_logprobs)
 
     def _answer_score(self, run: RunningRequest, token: WireToken, allowed: AllowedTokens | None) -> TokenScore:
-        """Add a token to the answer, and return its score."""
         params, position = run.request.params, len(run.request.prompt) + len(run.answer)
         run.answer.append(token.id)
         run.first_token = run.first_token or time.monotonic()
@@ -374,7 +368,6 @@ class Fleet:
         return next(roomy, None) or next(waiting, preferred[0])
 
     async def _note_lost(self, run: RunningRequest, replica: Replica, error: ReplicaLostError) -> None:
-        """Note a lost request, and take an unhealthy replica out."""
         logger.warning("%s", error)
         self.lost[replica.url] += 1
         run.moves += 1
@@ -432,7 +425,6 @@ class Fleet:
         return [replica for replica in self.replicas.values() if replica.context(model) is not None]
 
     def _forget_removed(self, model: str) -> None:
-        """Forget a removed model without running requests."""
         if model in self._removed and not self.running(model):
             del self._adapters[model], self._vocabularies[model], self._totals[model]
             self._removed.pop(model).set_result(None)
@@ -448,7 +440,6 @@ class Fleet:
 
 
 def _absence(replica: Replica, model: str) -> str | None:
-    """Return the known reason why a replica gets no requests for a model."""
     if replica.draining:
         return "it is being removed."
     return replica.problem or replica.adapter_problems.get(model)

@@ -112,7 +112,6 @@ class JoinCheck:
         return None if logprobs is None else f"probe{fmean(logprobs):.3f}"
 
     async def _check(self, replica: Replica) -> tuple[dict[str, int], dict[str, tuple[float, ...]]]:
-        """Return the contexts of a replica's models, and the logprobs of the probe."""
         replica.version = clean(str((await replica.ask("/version")).get("version", "")))
         listed = _models_in(await replica.ask("/v1/models"))
         served = {name: context for name, context in listed.items() if name in self.models}
@@ -131,7 +130,6 @@ class JoinCheck:
         return served, scores
 
     def _elect(self) -> None:
-        """Choose the right scores of the probe of each model."""
         for model, probed in self.models.items():
             votes = self._votes(model)
             if votes:  # First of equal maxima

@@ -27,7 +27,6 @@ class LoopLag:
         self._late: deque[float] = deque(maxlen=MEASUREMENTS)
 
     def start(self) -> None:
-        """Start measuring, if not yet started."""
         if self._timer is None:
             self._late.clear()
             self._wait()

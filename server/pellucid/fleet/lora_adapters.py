@@ -69,7 +69,6 @@ class LoraAdapters:
         return {one.url: one.adapter_problems[model] for one in self._replicas() if model in one.adapter_problems}
 
     def revision(self, model: str) -> str:
-        """Return a name for an adapter's weights."""
         return blake2b(repr(self._logprobs[model]).encode(), digest_size=8).hexdigest()
 
     async def check(self, replica: Replica) -> None:
@@ -205,7 +204,6 @@ class LoraAdapters:
     async def _load_at(
         self, replica: Replica, model: str, folder: LoadedFolder, listed: Mapping[str, str]
     ) -> str | None:
-        """Let a replica read an adapter's folder. Return the reason for a failure."""
         base, _, name = model.rpartition(":")
         if listed.get(name, base) != base:
             return f"It has an adapter {name} of {listed[name]}: unload that, or use another name."
@@ -225,7 +223,6 @@ class LoraAdapters:
                 replica.drop_adapter(model, f"It was unloaded, but this engine keeps it. {refusal}")
 
     async def _unload_at(self, replica: Replica, model: str) -> str | None:
-        """Let a replica unload an adapter. Return the reason for a failure."""
         status, reason = await replica.tell(UNLOAD, {"lora_name": model.rpartition(":")[2]})
         if status == 200 or (status == 404 and reason):
             self._note_unloaded(replica, model)

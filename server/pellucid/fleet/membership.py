@@ -71,7 +71,6 @@ class Membership:
         self._due: dict[str, float] = {}  # Time of each engine's next check
 
     def replicas(self) -> list[Replica]:
-        """Return all replicas, including replicas that take no part."""
         return [*self.fleet.replicas.values()]
 
     async def update(self, patience: float | None = None) -> None:
@@ -109,7 +108,6 @@ class Membership:
                 task.result()  # Raises unexpected errors.
 
     async def watch(self) -> None:
-        """Update periodically, until cancelled."""
         while True:
             try:
                 await self.update(CHECK_SECONDS)

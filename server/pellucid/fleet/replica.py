@@ -123,7 +123,6 @@ class Replica:
         self.adapters = {**self.adapters, model: base}
 
     def drop_adapter(self, model: str, problem: str | None = None) -> None:
-        """Stop serving an adapter, and note the reason, if any."""
         self.adapters = {other: base for other, base in self.adapters.items() if other != model}
         self.adapter_problems = {other: reason for other, reason in self.adapter_problems.items() if other != model}
         if problem is not None:
@@ -274,7 +273,6 @@ class Replica:
         return self._client
 
     async def _check(self, response: aiohttp.ClientResponse) -> None:
-        """Raise the error of a compressed or failed reply."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise MalformedAnswerError("a reply is compressed, although none was asked for")
         status = response.status
@@ -318,7 +316,6 @@ async def _events(response: aiohttp.ClientResponse, vocab: int) -> AsyncGenerato
 
 
 async def _reported(events: AsyncGenerator[WireEvent]) -> int | None:
-    """Return the cached tokens reported right after an answer, if any."""
     with suppress(TimeoutError, StopAsyncIteration, MalformedAnswerError, EngineFailureError, aiohttp.ClientError):
         async with asyncio.timeout(USAGE_SECONDS):
             return (await anext(events)).cached

@@ -60,7 +60,6 @@ class RunningRequest:
 
     @property
     def has_delivered(self) -> bool:
-        """True if the caller has received scores."""
         return self.is_read or bool(self.answer)
 
     @property

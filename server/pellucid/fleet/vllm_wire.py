@@ -183,7 +183,6 @@ def read_prompt_scores(
 def token_score(
     token: WireToken, position: int, vocab: int, top_logprobs: int, sampled: float | None = None
 ) -> TokenScore:
-    """Return a token's score at a position, with the entropy or its bounds."""
     top = token.top[:top_logprobs]
     return TokenScore(
         token.id,
@@ -288,7 +287,6 @@ def _id(value: object, vocab: int) -> int:
 
 
 def _rank(score: Mapping[str, Any], before: int) -> int:
-    """Return a token's rank without the first ``before`` places."""
     rank = score["rank"]
     if type(rank) is not int or rank <= before:
         raise ValueError(f"a rank is {rank!r}")

@@ -11,8 +11,6 @@ from pellucid.tokens import CallDelta, Token
 
 @dataclass(slots=True)
 class AnswerBlock:
-    """A text or a tool call of an answer."""
-
     index: int
     call: CallDelta | None = None
     text: str = ""

@@ -28,7 +28,6 @@ class GeneratedAnswer:
 
     @property
     def end(self) -> Finish:
-        """The Finish of an ended generation."""
         assert self.finish is not None
         return self.finish
 

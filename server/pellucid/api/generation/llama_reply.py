@@ -80,7 +80,6 @@ def survivors(token: Token, params: SamplingParams) -> list[LlamaProb]:
 
 
 def has_new_line(answer: GeneratedAnswer) -> bool:
-    """Return whether the answer has more than one line."""
     return "\n" in answer.text
 
 

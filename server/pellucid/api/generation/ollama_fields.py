@@ -105,7 +105,6 @@ def call_reply(index: int, call: ToolCall) -> OllamaCallReply:
 
 
 def end_fields(finish: Finish, details: EndDetails, ignored: list[str], seconds: float) -> dict[str, Any]:
-    """Return the fields of the last reply or line of an answer."""
     usage = finish.usage
     return {
         "done": True,
@@ -143,7 +142,6 @@ def _reads_tool_names(card: ModelCard) -> bool:
 
 
 def _penalty(body: OllamaFields) -> str | None:
-    """Return the name of an active penalty option, if any."""
     return next((name for name, neutral in _NEUTRAL.items() if getattr(body.options, name) != neutral), None)
 
 

@@ -61,7 +61,6 @@ def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, ch
 
 
 def choice_seed(seed: int | None, choice: int) -> int | None:
-    """Return the seed of an answer: the request's seed plus the answer's number."""
     return None if seed is None else (seed + choice) & _MASK
 
 
@@ -93,18 +92,15 @@ def supersede_key(request: Request, name: str, choice: int) -> str:
 
 
 def check_stream_options(body: SamplingFields) -> None:
-    """Raise InvalidRequestError for stream options without a stream."""
     if body.stream_options is not None and not body.stream:
         raise InvalidRequestError("stream_options is only allowed together with stream: true.", param="stream_options")
 
 
 def wants_usage_on_the_way(body: SamplingFields) -> bool:
-    """Return whether each part of a stream reports the usage so far."""
     return body.stream_options is not None and body.stream_options.continuous_usage_stats
 
 
 def wants_usage(body: SamplingFields) -> bool:
-    """Return whether a stream ends with an event for the usage."""
     return body.stream_options is not None and body.stream_options.include_usage
 
 
@@ -158,7 +154,6 @@ def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDet
 
 
 def usage_so_far(answer: GeneratedAnswer) -> UsageReply | None:
-    """Return the usage of an answer so far, if requested."""
     return None if answer.usage is None else usage_reply([answer.usage], [answer.usage])
 
 

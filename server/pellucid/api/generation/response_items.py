@@ -44,7 +44,6 @@ def conversation(body: ResponsesRequest) -> list[Message]:
 
 
 def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:
-    """Return the functions in the shape of chat requests."""
     return [
         {
             "type": "function",

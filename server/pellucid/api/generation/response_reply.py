@@ -95,7 +95,6 @@ def error_code(error: PellucidError) -> str:
 
 
 def _format(body: ResponsesRequest) -> dict[str, Any]:
-    """Return the requested format in OpenAI's shape."""
     format = None if body.text is None else body.text.format
     fields = {"type", "name", "description", "schema_", "strict"}
     return {"type": "text"} if format is None else format.model_dump(by_alias=True, include=fields)

@@ -10,7 +10,6 @@ from pellucid.tokens import Token
 
 
 def token_logprobs(tokens: Sequence[Token]) -> list[TokenLogprob]:
-    """Return the logprobs of an answer's tokens, with alternatives and full records."""
     return [_entry(token) for token in tokens]
 
 

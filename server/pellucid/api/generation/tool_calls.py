@@ -25,7 +25,6 @@ from pellucid.tokens import CallDelta, NamedTool, Token, ToolCall, ToolChoice
 
 
 def offered_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    """Return the functions in OpenAI's shape, with only the fields of the request."""
     return [{"type": tool.type, "function": tool.function.model_dump(exclude_unset=True)} for tool in tools]
 
 
@@ -38,7 +37,6 @@ def message_calls(calls: Sequence[MessageToolCall]) -> list[ToolCall]:
 
 
 def call_replies(tokens: Sequence[Token]) -> list[ToolCallReply] | None:
-    """Return the calls of a whole answer, if any."""
     calls = calls_of(tokens)
     return [
         ToolCallReply(id=call.id, function=FunctionReply(name=call.name, arguments=call.arguments)) for call in calls

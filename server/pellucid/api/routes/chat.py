@@ -126,7 +126,6 @@ def _check_template(body: ChatRequest, card: ModelCard) -> None:
 
 
 def _ignored(body: ChatRequest, assistant: LocalAssistant, card: ModelCard) -> list[str]:
-    """Return the names of fields without effect."""
     names = ["messages.name"] if any(message.name for message in body.messages) and not reads_names(card) else []
     if body.prediction is not None and not assistant.uses_predictions(card.name):
         names.append("prediction")
@@ -152,7 +151,6 @@ class _ChatJob(GenerationJob):
         self._read = GeneratedAnswer()
 
     async def read_prompt(self, top: int) -> None:
-        """Score the tokens of the prompt, with ``top`` alternatives each."""
         terms = replace(self._terms(0), key=None)  # A request does not supersede itself.
         asked = self._query(0)
         query = ScoreQuery(

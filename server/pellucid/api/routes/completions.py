@@ -179,7 +179,6 @@ class _CompletionJob(GenerationJob):
         return self._reply(choices, self._usage())
 
     async def first_part(self, number: int) -> Event | None:
-        """Return the prompt as the first part of an answer, if requested."""
         if not self._body.echo and not self._body.return_token_ids:
             return None
         choice = await self._off_loop(partial(self._echo_choice, number))

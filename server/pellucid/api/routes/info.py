@@ -141,7 +141,6 @@ async def index(request: Request) -> Response:
 
 
 def about(state: ServerState) -> str:
-    """Return a description of the server as HTML."""
     models = "".join(f"<li><code>{escape(one.id)}</code> ({one.meta['state']})</li>" for one in _models(state))
     return _ABOUT.format(version=escape(installed_version()), models=models)
 

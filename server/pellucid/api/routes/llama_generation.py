@@ -185,7 +185,6 @@ class _LlamaJob(GenerationJob):
         return await answer_end(answer)
 
     def _first_query(self) -> CompletionQuery:
-        """Return the query of the first answer, without its terms."""
         body, params = self._body, self._params(0)
         if not isinstance(body, InfillRequest):
             return CompletionQuery(
@@ -303,7 +302,6 @@ class _LlamaJob(GenerationJob):
 
 
 def _bias_pairs(bias: Mapping[str, float] | Sequence[Sequence[Any]]) -> list[tuple[int | str, float]]:
-    """Return pairs of a token id or text, and a bias."""
     if isinstance(bias, Mapping):
         return [(int(id), value) for id, value in bias.items()]
     return [_bias_pair(pair) for pair in bias]

@@ -111,7 +111,6 @@ class _ResponseJob(GenerationJob):
         return self.begin()
 
     def begin(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the first events of a stream."""
         begun = self._reply("in_progress", answer_details(self._ignored)).model_dump()
         return self._event("response.created", response=begun), self._event("response.in_progress", response=begun)
 
@@ -127,7 +126,6 @@ class _ResponseJob(GenerationJob):
         return (*steps, self._event(f"response.{reply.status}", response=reply.model_dump()))
 
     def failure(self, error: PellucidError) -> dict[str, Any]:
-        """Return the event of an error in a stream."""
         failed = self._reply(
             "failed", answer_details(self._ignored), error=ResponseError(code=error_code(error), message=str(error))
         )
@@ -160,7 +158,6 @@ class _ResponseJob(GenerationJob):
         return [*events, self._event("response.output_item.done", item=item.model_dump(), **place)]
 
     def _delta(self, step: BlockStep) -> dict[str, Any]:
-        """Return the event of a text or of a part of a call's arguments."""
         block, tokens = step.block, step.tokens if self._wants_logprobs else ()
         if block.call is None:
             logprobs = [entry.model_dump() for entry in token_logprobs(tokens)]

@@ -85,7 +85,6 @@ class Reading:
 
     @property
     def end(self) -> Finish:
-        """The Finish of a reading that has ended."""
         assert self.finish is not None
         return self.finish
 
@@ -139,7 +138,6 @@ def _is_continuation(body: ScoreRequest) -> bool:
 
 
 def _continued(body: ScoreRequest) -> list[Message]:
-    """Return the conversation that a text continues, if any."""
     if body.messages is None or not _is_continuation(body):
         return []
     if body.parse_special or body.windows or body.input_prefix is not None or body.input_suffix is not None:
@@ -185,5 +183,4 @@ async def _events(items: Items, model: str, timer: GenerationTimer) -> AsyncGene
 
 
 def _exp(value: float) -> float:
-    """Return the exponential, or the largest float."""
     return math.exp(min(value, 709.0))

@@ -144,14 +144,12 @@ def _indent(prefix: str) -> int:
 
 
 def _ignored(body: TabbyCompletionRequest, card: ModelCard) -> list[str]:
-    """Return the names of the given fields without effect."""
     texts = [name for name, value in body.segments if isinstance(value, list) and value] if not card.files else []
     return ignored_fields(body, card) + [f"segments.{name}" for name in texts]
 
 
 @lru_cache(maxsize=1)
 def _machine(device: str) -> tuple[str, int, list[str]]:
-    """Return the processor's name, the number of usable processors, and the names of GPUs."""
     facts = machine(device)
     return (
         str(facts["processor"]),
