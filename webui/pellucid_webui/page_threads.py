@@ -1,4 +1,4 @@
-"""Runs blocking work of the page in threads of its own, so that the page and the API never wait for threads that the other one occupies."""
+"""Separate thread pools for the page's blocking work, so the API never waits for the page."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _RENDERING_THREADS = ThreadPoolExecutor(MAX_RENDERING_THREADS, thread_name_prefi
 
 
 async def in_page_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return the result of ``work``, which sees the context variables of the caller."""
+    """Run ``work`` in a thread, with the caller's context variables."""
     return await _run(_THREADS, partial(work, *args, **kwargs))
 
 
 async def in_rendering_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do as ``in_page_thread`` with work that waits for highlighted code, so that logins and storage do not wait for it."""
+    """Run highlighting work in a separate pool, so that logins and storage need not wait."""
     return await _run(_RENDERING_THREADS, partial(work, *args, **kwargs))
 
 

@@ -1,4 +1,4 @@
-"""Defines what is kept of an answer next to its text and tokens: the values of its JSON, and its tool calls."""
+"""The stored values of a JSON answer, and tool calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 Places = tuple[Count, Count]
-"""The first token that holds a part of a value, and the one after the last."""
+"""Half-open range of token indices that hold a part of a value."""
 
 
 class _Strict(BaseModel):
@@ -30,14 +30,12 @@ class _Strict(BaseModel):
 
 
 class StoredOther(_Strict):
-    """The most probable other value, with its probability."""
-
     value: JsonScalar
     probability: Share
 
 
 class StoredField(_Strict):
-    """A value of a JSON answer, as ``JsonField`` has it."""
+    """A value of a JSON answer; see ``JsonField``."""
 
     path: str
     value: JsonScalar
@@ -49,7 +47,7 @@ class StoredField(_Strict):
 
 
 class StoredArgument(_Strict):
-    """The probability of a value in the arguments of a call, by the value's JSON pointer."""
+    """Probability of a value in a call's arguments; ``path`` is a JSON pointer."""
 
     path: str
     probability: Share
@@ -59,7 +57,7 @@ class StoredArgument(_Strict):
 class StoredCall(_Strict):
     """A tool call.
 
-    ``complete``: its arguments are a JSON object; ``enforced``: a grammar held them to the
+    ``complete``: the arguments are a JSON object. ``enforced``: a grammar held the arguments to the
     function's schema.
     """
 
@@ -72,17 +70,14 @@ class StoredCall(_Strict):
 
 
 class StoredDetails(_Strict):
-    """The values of a JSON answer, or the tool calls of an answer."""
-
     fields: tuple[StoredField, ...] = ()
     calls: tuple[StoredCall, ...] = ()
 
 
 def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool) -> StoredDetails | None:
-    """Return the details of an answer, or None if it has none.
+    """Return the details, or None for an answer without JSON values or calls.
 
-    ``finish`` is None for one that was stopped or failed: its other values are unknown, and
-    functions whose schema no grammar can hold.
+    ``finish`` is None for a stopped or failed answer.
     """
     fields = _fields(tokens, finish) if is_json else ()
     calls = _calls(tokens, () if finish is None else finish.loose_functions)
@@ -92,7 +87,7 @@ def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool)
 def _fields(tokens: Sequence[Token], finish: Finish | None) -> tuple[StoredField, ...]:
     found = (
         json_fields(tokens, None) if finish is None or not finish.fields else finish.fields
-    )  # older servers send none
+    )  # Older servers send no fields.
     places = _value_places(tokens)
     return tuple(_field(field, places.get(field.path)) for field in found)
 
@@ -115,7 +110,6 @@ def _field(field: JsonField, places: Places | None) -> StoredField:
 
 
 def _value_places(tokens: Sequence[Token]) -> dict[str, Places]:
-    """Return the tokens of each value of an answer that is JSON, by its JSON pointer."""
     ends = list(itertools.accumulate(len(token.text) for token in tokens))
     values = scan("".join(token.text for token in tokens))
     return {
@@ -146,7 +140,7 @@ def _argument(path: str, probability: float, places: Sequence[int]) -> StoredArg
 
 
 def _storable(value: JsonScalar) -> JsonScalar:
-    """Return a value that JSON can hold: half a surrogate pair and numbers such as 1e999, which Python reads as infinity, are replaced."""
+    """Replace values that JSON cannot hold: lone surrogates and infinity (from 1e999)."""
     if isinstance(value, float) and math.isinf(value):
         return math.copysign(sys.float_info.max, value)
     return encodable(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Reads the JSON schema and the tools that a user writes into the settings of a chat."""
+"""The JSON schema and the tools that a user enters in a chat's settings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Grammar
 
 AnswerFormat = Literal["free", "json_object", "json_schema"]
-"""The form of an answer."""
 
 ToolUse = Literal["auto", "required", "none"]
-"""Whether the model may call a tool, must, or is not shown the tools."""
+"""The model may call a tool, must call a tool, or is not shown the tools."""
 
 SCHEMA_EXAMPLE = """{"type": "object",
  "properties": {"colour": {"enum": ["red", "blue"]}},
@@ -28,10 +27,7 @@ TOOLS_EXAMPLE = """[{"type": "function", "function": {
 
 
 def read_schema(text: str) -> Grammar:
-    """Return the grammar of a JSON schema.
-
-    Raises InvalidRequestError for a text that cannot be one.
-    """
+    """Raise InvalidRequestError if the text is not a JSON object."""
     remedy = "correct it, or choose another answer format"
     if not text.strip():
         raise InvalidRequestError(
@@ -45,10 +41,7 @@ def read_schema(text: str) -> Grammar:
 
 
 def read_tools(text: str) -> list[Mapping[str, Any]]:
-    """Return the functions in a list in OpenAI's shape; none for an empty text.
-
-    Raises InvalidRequestError for another shape.
-    """
+    """Raise InvalidRequestError if the text is not a list of tools in OpenAI's shape."""
     if not text.strip():
         return []
     tools = _json(text, "The tools are", "correct them, or choose none")
@@ -65,7 +58,7 @@ def _json(text: str, subject: str, remedy: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"{error.msg} in line {error.lineno}, column {error.colno}"
         raise InvalidRequestError(f"{subject} not valid JSON ({place}): {remedy}.") from None
-    except (ValueError, RecursionError):  # a number of too many digits, or thousands of brackets
+    except (ValueError, RecursionError):  # For example a number with too many digits, or thousands of brackets.
         raise InvalidRequestError(f"{subject} too large or too deep to be read: {remedy}.") from None
 
 

@@ -1,4 +1,4 @@
-"""Adds text files to a message as fenced code blocks, which both people and models can read."""
+"""Text files in a message, as fenced code blocks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,16 @@ from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.markdown.markdown_to_html import open_fence
 
 MAX_FILE_BYTES = 200_000
-"""Largest size of one file."""
 
 MAX_MESSAGE_BYTES = 500_000
-"""Largest size of all files of a message."""
 
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _UNSAFE_IN_INFO = re.compile(r"[`\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
-"""Characters that are not allowed in the first line of a fence, and surrogates, which no file can
-hold.
-"""
+"""Characters not allowed in the first line of a fence, and surrogates (no UTF-8 encoding)."""
 
 
 def content_of(file: object) -> tuple[str, bytes]:
-    """Return the name and content of a file that a script of the page has read.
-
-    Raises InvalidRequestError for anything else.
-    """
+    """Return the name and content of a file read by the page's script."""
     name, data = (file.get("name"), file.get("data")) if isinstance(file, Mapping) else (None, None)
     try:
         if isinstance(name, str) and isinstance(data, str):
@@ -43,9 +36,9 @@ def content_of(file: object) -> tuple[str, bytes]:
 
 
 def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
-    """Return a message with files appended, each given by its name and content.
+    """Append files (name, content) to a message.
 
-    Raises InvalidRequestError, which names the file, if it is not text or too large.
+    Raises InvalidRequestError for a file that is not text or too large.
     """
     parts = [_closed(message.rstrip())] if message.strip() else []
     total = 0
@@ -60,10 +53,7 @@ def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
 
 
 def block(name: str, content: bytes) -> str:
-    """Return a file as a fenced block with its language and name.
-
-    Raises InvalidRequestError as ``attach`` does.
-    """
+    """Return a file as a fenced block with language and name."""
     name, text = _base(name), text_of(name, content)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     end = "" if not text or text.endswith("\n") else "\n"
@@ -71,10 +61,7 @@ def block(name: str, content: bytes) -> str:
 
 
 def text_of(name: str, content: bytes, limit: int = MAX_FILE_BYTES) -> str:
-    """Return a file's text with line feeds as line ends.
-
-    Raises InvalidRequestError as ``attach`` does.
-    """
+    """Return a file's text with line feeds as line ends."""
     name = _base(name)
     if len(content) > limit:
         raise InvalidRequestError(f"{name} is larger than {limit // 1000} kB: use only the relevant part of it.")
@@ -89,7 +76,7 @@ def text_of(name: str, content: bytes, limit: int = MAX_FILE_BYTES) -> str:
 
 
 def _closed(message: str) -> str:
-    """Return a message with its last code block closed, so that text appended to it is not code."""
+    """Close an open code block at the end of a message, so that text appended later is not code."""
     fence = open_fence(message)
     return message if fence is None else f"{message}\n{fence}"
 
@@ -99,7 +86,6 @@ def _not_text(name: str) -> InvalidRequestError:
 
 
 def _base(name: str) -> str:
-    """Return the name without its folders, safe for the first line of a fence."""
     return _UNSAFE_IN_INFO.sub("_", PureWindowsPath(PurePosixPath(name).name).name) or "file"
 
 

@@ -1,4 +1,4 @@
-"""The actions on a conversation. None loses a message: each adds a version or selects one."""
+"""Actions on conversations: each action adds or selects a version, and no message is lost."""
 
 from __future__ import annotations
 
@@ -20,22 +20,18 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.page_threads import in_page_thread
 
 TITLE_CHARACTERS = 60
-"""Longest title that is made of the first message."""
+"""Maximum length of a title made from the first message."""
 
 FORKED = " (continued)"
-"""Ends the title of a conversation that continues another one."""
 
 SEEDS = 2**31
-"""Random seeds are below this."""
 
 
 class ChatActions:
-    """Acts on the conversations of one owner.
+    """Actions on the conversations of a single owner.
 
-    Actions that start an answer return its turn while it is being generated.
-
-    They raise InvalidRequestError for what is impossible, and while an answer is being generated;
-    nothing is changed then.
+    Actions that start an answer return the running turn. Impossible actions, and actions during an
+    answer, raise InvalidRequestError and change nothing.
     """
 
     def __init__(self, owner: str, store: ConversationStore, assistant: Assistant, turns: Turns) -> None:
@@ -45,19 +41,17 @@ class ChatActions:
         self._turns = turns
 
     async def conversation(self, id: str) -> Conversation:
-        """Return a conversation as it is now."""
         return await in_page_thread(self._store.conversation, self._owner, id)
 
     async def delete(self, id: str) -> None:
-        """Delete a conversation, and stop its answers. It can be restored for a while."""
-        async with self._turns.lock(id):  # so that no other answer starts in it meanwhile
+        """Stop the answers of a conversation, and delete the conversation (restorable)."""
+        async with self._turns.lock(id):  # The lock prevents the start of another answer meanwhile.
             conversation = await self.conversation(id)
             for turn in filter(None, map(self._turns.find, conversation.nodes)):
                 await turn.stop()
             await in_page_thread(self._store.delete, self._owner, id)
 
     async def send(self, id: str, text: str, settings: TurnSettings) -> Turn:
-        """Add a message and start its answer."""
         _require_text(text)
         settings = await self._resolved(settings)
         async with self._idle_conversation(id) as conversation:
@@ -67,10 +61,7 @@ class ChatActions:
             return await self._answer(id, message, settings)
 
     async def send_first(self, text: str, settings: TurnSettings) -> tuple[str, Turn]:
-        """Send a message in a new conversation, which is created only if that succeeds.
-
-        Return its id and the answer.
-        """
+        """Send a message in a new conversation, which is erased if sending fails."""
         _require_text(text)
         id = await in_page_thread(self._store.create, self._owner, settings)
         try:
@@ -82,10 +73,10 @@ class ChatActions:
     async def retry(
         self, id: str, node: int, settings: TurnSettings, *, remedy: Remedy | None = None, reads_all: bool = False
     ) -> Turn:
-        """Generate another version of an answer, or the first answer to a user's message that has none.
+        """Generate another version of an answer, or answer a user's message.
 
-        ``remedy`` makes room if the conversation is longer than the context; by default that of the
-        path. With ``reads_all`` the model reads all messages, also those that it no longer saw.
+        ``remedy`` makes room in a full context (default: the path's remedy). With ``reads_all`` the
+        model also reads messages that were dropped earlier.
         """
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
@@ -96,7 +87,7 @@ class ChatActions:
             return await self._answer(id, found.parent, settings, origin=node, remedy=remedy, begins=begins)
 
     async def resume(self, id: str, node: int, settings: TurnSettings, *, remedy: Remedy | None = None) -> Turn:
-        """Generate another version of an answer that continues this one, without an incomplete character at its end."""
+        """Generate a version that continues this answer, minus an incomplete final character."""
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
@@ -115,11 +106,7 @@ class ChatActions:
     async def branch(
         self, id: str, node: int, index: int, alternative: int, settings: TurnSettings, *, remedy: Remedy | None = None
     ) -> Turn:
-        """Generate another version of an answer that has the token's ``alternative`` in place of token ``index``.
-
-        Raises InvalidRequestError if there is no such alternative, or if it would leave a character
-        incomplete.
-        """
+        """Generate a version in which ``alternative`` replaces token ``index``."""
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
@@ -133,7 +120,7 @@ class ChatActions:
             )
 
     async def edit(self, id: str, node: int, text: str, settings: TurnSettings) -> Turn | None:
-        """Add another version of a message. A user's message is answered again."""
+        """Add an edited version of a message. A user's message is answered again."""
         if not text.strip():
             raise InvalidRequestError("The edited message is empty: write something, or undo the message instead.")
         async with self._idle_conversation(id, node) as conversation:
@@ -145,13 +132,7 @@ class ChatActions:
             return await self._answer(id, await self._add(id, found.parent, USER, text, origin=node), settings)
 
     async def fork(self, id: str, settings: TurnSettings, full: ContextLengthError) -> tuple[str, Turn]:
-        """Copy the newest messages that fit into a new conversation, and continue there.
-
-        Return its id and the answer.
-
-        The conversation itself stays as it is. ``full`` tells how long it is, and how much the
-        context holds.
-        """
+        """Copy the newest messages that fit into a new conversation, and continue there."""
         settings = await self._resolved(settings)
         async with self._idle_conversation(id) as conversation:
             path = conversation.path()
@@ -167,10 +148,7 @@ class ChatActions:
         return copy, await self.resume(copy, leaf, settings, remedy="drop")
 
     async def undo(self, id: str) -> str:
-        """Go back to before the user's last message, and return its text to be edited.
-
-        The message stays as a version.
-        """
+        """End the path before the user's last message, and return the text for editing."""
         async with self._idle_conversation(id) as conversation:
             message = next((node for node in reversed(conversation.path()) if node.role == USER), None)
             if message is None:
@@ -179,20 +157,17 @@ class ChatActions:
             return message.text
 
     async def select_version(self, id: str, node: int) -> None:
-        """Select another version of a message, and what followed it the last time."""
         await in_page_thread(self._store.select_version, self._owner, id, node)
 
     async def batches(self, id: str, node: int) -> list[str]:
-        """Return the tokens of a message.
+        """Return a message's tokens, except for a beginning written by a person.
 
-        They cover its end, and all of it except what a person wrote at the beginning.
-
-        For an answer that is being generated this is the list that grows until its end.
+        During generation, the returned list grows.
         """
         return await self.batches_in(await self.conversation(id), node)
 
     async def batches_in(self, conversation: Conversation, node: int) -> list[str]:
-        """Return the tokens of a message of a conversation that is loaded: to load a long one for each message would take long."""
+        """Return the tokens of a message without loading the conversation again, which is slow."""
         turn = self.running(conversation, node)
         return (
             await in_page_thread(self._store.tokens, self._owner, conversation.id, node)
@@ -201,22 +176,18 @@ class ChatActions:
         )
 
     async def stop(self, id: str, node: int) -> None:
-        """Stop an answer and keep the text so far. Do nothing if it has ended."""
         turn = self.running(await self.conversation(id), node)
         if turn is not None:
             await turn.stop()
 
     def running(self, conversation: Conversation, node: int | None = None) -> Turn | None:
-        """Return the answer that is being generated at a node, by default at the end of the selected path."""
+        """Return the running answer at a node (default: the end of the selected path)."""
         wanted = conversation.leaf if node is None else node
         return self._turns.find(wanted) if wanted in conversation.nodes else None
 
     @asynccontextmanager
     async def _idle_conversation(self, id: str, node: int | None = None) -> AsyncIterator[Conversation]:
-        """Return a conversation and start no other answer in it meanwhile.
-
-        Raises InvalidRequestError if one is being generated.
-        """
+        """Lock a conversation without a running answer."""
         async with self._turns.lock(id):
             conversation = await self.conversation(id)
             if self.running(conversation) is not None or self._turns.find(node) is not None:
@@ -226,10 +197,7 @@ class ChatActions:
             yield conversation
 
     async def _resolved(self, settings: TurnSettings) -> TurnSettings:
-        """Return the settings with a model and a seed, so that the answer can be reproduced.
-
-        Raises before anything is saved.
-        """
+        """Fill in model and seed, for reproducible answers. Raises before anything is saved."""
         settings.check()
         model = settings.model or (await self._assistant.cards())[0].name
         seed = secrets.randbelow(SEEDS) if settings.seed is None else settings.seed
@@ -249,10 +217,9 @@ class ChatActions:
         begins: int | None = None,
         remedy: Remedy | None = None,
     ) -> Turn:
-        """Add an answer with its settings, and start generating it after ``text``, whose tokens are ``batches``.
+        """Store a new answer and start generating after ``text``, whose tokens are ``batches``.
 
-        The model reads what it read for the version ``origin``, or with ``begins`` the messages
-        from that one on.
+        The model reads the same messages as for ``origin``, or the messages from ``begins`` on.
         """
         conversation = await self.conversation(id)
         path = [] if parent is None else conversation.path(parent)
@@ -292,9 +259,9 @@ class ChatActions:
 
 
 def _copy_from(archive: Archive, path: Sequence[Node], begins: int | None) -> Archive:
-    """Return a conversation of the messages of a path from ``begins`` on.
+    """Return a conversation of the path's messages from ``begins`` on.
 
-    Their usage counted a longer prompt, so it is left out.
+    Usage is omitted: the recorded counts are for a longer prompt.
     """
     first = next(place for place, node in enumerate(path) if node.id == begins)
     kept = path[first:]
@@ -342,7 +309,7 @@ def _find(conversation: Conversation, node: int, role: str | None = None) -> Nod
 
 
 def _title(text: str) -> str:
-    """Return the first line that is not blank, without Markdown marks in front of it."""
+    """Return the first line of text without leading Markdown marks, shortened to a title."""
     first = " ".join(text.strip().partition("\n")[0].split())
     line = first.lstrip("#>`~ ") or first
     return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"

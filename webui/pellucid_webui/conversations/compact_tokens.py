@@ -1,13 +1,21 @@
-"""Converts tokens to compact JSON, which the browser draws and the store keeps, and back.
+"""Conversion between tokens and the compact JSON that the browser draws and the store keeps.
 
-A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the bytes if they are not the text's,
-``l`` logprob, ``r`` rank, ``e`` entropy, ``s`` the sampler's probability, ``o`` the mass of all
-other tokens, and ``a`` the alternatives: ``[id, text, logprob]``, followed by base64 of their bytes
-if they are not the text's. None becomes null. Where token healing limited the choice, ``c`` is the
-probability of all tokens that it allowed. Where a grammar did, ``g`` is ``[mass, allowed,
-logprob]`` as in ``GrammarScore``. A token of a tool call has ``p``: the index of the call, followed
-by what the token adds to calls: ``[index, arguments]`` each, and for the first part of a call
-``[index, arguments, id, name]``. Where the exact entropy is not known, ``h`` is ``[least, most]``.
+The keys of a record (null for None):
+
+- ``i``: id
+- ``t``: text
+- ``b``: base64 of the bytes, if different from the text's bytes
+- ``l``: logprob
+- ``r``: rank
+- ``e``: entropy; ``h``: ``[least, most]``, if the exact entropy is not known
+- ``s``: the sampler's probability
+- ``o``: the mass of all tokens not listed
+- ``a``: the alternatives, each ``[id, text, logprob]`` or ``[id, text, logprob, bytes]``, with the
+  bytes in base64
+- ``c``: the probability of all allowed tokens, where token healing limited the choice
+- ``g``: ``[mass, allowed, logprob]`` as in ``GrammarScore``, where a grammar limited the choice
+- ``p``: for a token of a tool call, the index of the call, then the additions to calls: each
+  ``[index, arguments]``, or ``[index, arguments, id, name]`` for the first part of a call
 """
 
 from __future__ import annotations
@@ -23,30 +31,24 @@ from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Toke
 from pellucid_webui.conversations.turn_settings import LARGEST
 
 DIGITS = 6
-"""Significant digits of a number: more than the page shows."""
 
 _ROUNDING = 1e-3
-"""How far rounding may move a probability or a logprob beyond its bound."""
+"""Maximum distance by which rounding may move a probability or a logprob beyond the bound."""
 
 _MAX_SHOWN = 200
 
 
 def pack(tokens: Iterable[Token]) -> str:
-    """Return a batch of tokens as one string."""
     return json.dumps([record(token) for token in tokens], ensure_ascii=False, separators=(",", ":"))
 
 
 def unpack(batches: Iterable[str], first: int = 0) -> list[Token]:
-    """Return the tokens of batches; their positions count from ``first``.
-
-    Raises InvalidRequestError for an invalid batch.
-    """
+    """Return the tokens of batches, with positions from ``first`` on."""
     records = [found for batch in batches for found in records_in(batch)]
     return [token_of(found, first + index) for index, found in enumerate(records)]
 
 
 def records_in(batch: str) -> list[Any]:
-    """Return the records of a batch. Raises InvalidRequestError for an invalid batch."""
     try:
         found = json.loads(batch)
     except (ValueError, RecursionError) as error:
@@ -57,10 +59,7 @@ def records_in(batch: str) -> list[Any]:
 
 
 def record_at(batches: Iterable[str], index: int) -> dict[str, Any] | None:
-    """Return the record of a token of batches, None if there is no such token.
-
-    Raises InvalidRequestError for an invalid batch.
-    """
+    """Return the record at an index across batches."""
     for batch in batches:
         records = records_in(batch)
         if index < len(records):
@@ -71,7 +70,6 @@ def record_at(batches: Iterable[str], index: int) -> dict[str, Any] | None:
 
 
 def record(token: Token) -> dict[str, Any]:
-    """Return the record of a token."""
     found: dict[str, Any] = {
         "i": token.id,
         "t": token.text,
@@ -96,7 +94,6 @@ def record(token: Token) -> dict[str, Any]:
 
 
 def token_of(found: Mapping[str, Any], position: int) -> Token:
-    """Return the token of a record. Raises InvalidRequestError for an invalid record."""
     try:
         return Token(
             id=_whole(found["i"]),
@@ -119,7 +116,6 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
 
 
 def entropy_bounds(bounds: tuple[float, float]) -> list[float]:
-    """Return the range of an entropy as a record has it."""
     return [rounded(bound) for bound in bounds]
 
 
@@ -159,19 +155,18 @@ def _read_grammar(mass: object, allowed: object, logprob: object) -> GrammarScor
 
 
 def rounded(number: float) -> float:
-    """Return a number with DIGITS significant digits."""
     return float(f"{number:.{DIGITS}g}")
 
 
 def _bytes(text: str, found: str | None = None) -> bytes:
-    plain = text.encode()  # raises for lone surrogates, also if the bytes are given
+    plain = text.encode()
     return plain if found is None else b64decode(found, validate=True)
 
 
 def _text(found: object) -> str:
     if not isinstance(found, str):
         raise TypeError(f"{found!r} is not a text")
-    found.encode()  # raises for lone surrogates
+    found.encode()  # Raises for lone surrogates.
     return found
 
 

@@ -1,4 +1,4 @@
-"""Tells how much of the model's context a conversation takes, and how fast its last answer was."""
+"""Use of the context, and speed of the last answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 
 
 def of_path(path: Sequence[Node], settings: TurnSettings) -> dict[str, Any] | None:
-    """Return about how many tokens a path takes, and how fast its last answer was, if it has one; None for a path without messages."""
+    """Return a path's estimated tokens and the last answer's speed."""
     if not path:
         return None
     counted = ((node.model, node.usage) for node in reversed(path) if node.usage is not None and node.usage.prompt)
@@ -22,7 +22,7 @@ def of_path(path: Sequence[Node], settings: TurnSettings) -> dict[str, Any] | No
 
 
 def of_turn(model: str, turn: Turn) -> dict[str, Any] | None:
-    """Return the tokens of an answer that is being generated; None until the model has read the prompt."""
+    """Return the tokens of a running answer, if the model has read the prompt."""
     return (
         _use(model, turn.usage, turn.usage.prompt + max(turn.generated, turn.usage.generated))
         if turn.usage.prompt

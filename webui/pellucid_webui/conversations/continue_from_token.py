@@ -1,4 +1,4 @@
-"""Cuts the tokens of an answer where it can be continued: after whole characters, or after an alternative of a token."""
+"""Continuing an answer after a whole character, or after an alternative."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.tokens import Token
 
 
 def open_bytes(tokens: Iterable[Token]) -> Iterator[bytes]:
-    """Yield, for each token, the bytes of the character that is incomplete after it."""
+    """Yield, for each token, the bytes of a character left incomplete after the token."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for token in tokens:
         decoder.decode(token.bytes)
@@ -19,7 +19,7 @@ def open_bytes(tokens: Iterable[Token]) -> Iterator[bytes]:
 
 
 def whole_characters(tokens: Sequence[Token]) -> list[Token]:
-    """Return the tokens up to the last one that ends with a whole character."""
+    """Return the tokens up to the last token that ends with a whole character."""
     length = 0
     for count, rest in enumerate(open_bytes(tokens), 1):
         if not rest:
@@ -28,10 +28,9 @@ def whole_characters(tokens: Sequence[Token]) -> list[Token]:
 
 
 def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> list[Token]:
-    """Return the tokens before ``index``, then the given alternative of the token at ``index``.
+    """Return the tokens before ``index``, then the given alternative.
 
-    Raises InvalidRequestError if there is no such alternative, or if it would leave a character
-    incomplete.
+    Raises InvalidRequestError if the alternative would leave a character incomplete.
     """
     if not (0 <= index < len(tokens) and 0 <= alternative < len(tokens[index].top)):
         raise InvalidRequestError("This token has no such alternative: open it again.")
@@ -52,5 +51,5 @@ def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> l
 
 
 def _loses_space(token: Token) -> bool:
-    """Return whether the text omits the tokenizer's own leading space; the text of an alternative must then omit it too."""
+    """Return whether the text omits the tokenizer's leading space, as alternatives then must."""
     return token.bytes.startswith(b" ") and not token.text.startswith(" ")

@@ -1,4 +1,4 @@
-"""Defines the data of chats: the versions of messages, the tree that they form, and archives."""
+"""Conversations: the tree of versions of messages, and archives."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One version of a message; its other versions have the same ``parent``.
+    """A version of a message; all versions of a message have the same ``parent``.
 
-    ``end`` is None while an answer is being generated, and remains None if the server dies
-    meanwhile. ``error`` is a sentence about what went wrong. ``branched`` is the number of the
-    token at which this version differs from its ``origin``, another version. ``chosen`` is the
-    version of the next message that was selected last. ``created`` is in seconds since 1970.
-    ``details`` are None for an answer that has neither JSON values nor tool calls. ``begins`` is
-    the first message that the model reads from this answer on, and ``summary`` what it reads
-    instead of those before; None if nothing changed here. ``continued`` is the number of characters
-    that a continued answer had before.
+    Attributes:
+        end: None while an answer is being generated, and also after a crash of the server.
+        error: A sentence about the failure.
+        origin: The version from which this version was made.
+        branched: The index of the token at which this version differs from ``origin``.
+        chosen: The version of the next message that was selected last.
+        created: Seconds since 1970.
+        details: None for an answer without JSON values and tool calls.
+        begins: The first message that the model reads from this answer on; None for no change.
+        summary: The text that the model reads instead of the messages before ``begins``.
+        continued: The number of characters that a continued answer already had.
     """
 
     id: int
@@ -46,16 +49,15 @@ class Node:
 
     @property
     def is_edited(self) -> bool:
-        """True for an answer that the user wrote in place of another version."""
+        """True if the user wrote the answer in place of another version."""
         return self.role == ASSISTANT and self.settings is None and self.origin is not None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchMatch:
-    """The match of a search in a conversation: its best message with a snippet of it, marked as ``search.py`` describes.
+    """The best match of a search, with a snippet marked as in ``search.py``.
 
-    ``count`` is the number of messages that match. A conversation of which only the title matches
-    has none.
+    ``count`` is the number of matching messages: 0 if only the title matches.
     """
 
     snippet: str = ""
@@ -65,11 +67,7 @@ class SearchMatch:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSummary:
-    """A conversation in a list.
-
-    ``messages`` counts the selected path; ``folder`` is the id of its folder; ``match`` comes with
-    a search.
-    """
+    """A conversation in a list; ``messages`` counts the selected path."""
 
     id: str
     title: str
@@ -82,10 +80,7 @@ class ConversationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """All versions of all messages.
-
-    ``leaf`` is the last message of the selected path, None before there is one.
-    """
+    """All versions of all messages; ``leaf`` ends the selected path."""
 
     id: str
     title: str
@@ -100,15 +95,14 @@ class Conversation:
         below: dict[int | None, list[Node]] = {}
         for node in self.nodes.values():
             below.setdefault(node.parent, []).append(node)
-        object.__setattr__(self, "_below", below)  # frozen dataclasses can be initialized only like this
+        object.__setattr__(self, "_below", below)  # The only way to initialize a field of a frozen dataclass.
 
     @property
     def is_unfinished(self) -> bool:
-        """True if the last message of the selected path is an answer without an end."""
         return self.leaf is not None and self.nodes[self.leaf].end is None
 
     def path(self, leaf: int | None = None) -> list[Node]:
-        """Return the messages from the first one to a leaf, by default the selected one."""
+        """Return the messages from the first message to a leaf (default: the selected leaf)."""
         found: list[Node] = []
         at = self.leaf if leaf is None else leaf
         while at is not None:
@@ -118,18 +112,15 @@ class Conversation:
         return found[::-1]
 
     def versions(self, node: Node) -> list[Node]:
-        """Return all versions of a message, including itself, the oldest first."""
         return self.children(node.parent)
 
     def children(self, id: int | None) -> list[Node]:
-        """Return all versions of the message after a message; for None, those of the first message."""
+        """Return all versions of the message after ``id`` (None: the first message)."""
         return self._below.get(id, [])
 
 
 @dataclass(frozen=True, slots=True)
 class Filing:
-    """The place of a conversation in the list: whether it is pinned, and the name of its folder."""
-
     pinned: bool = False
     folder: str | None = None
 
@@ -139,10 +130,7 @@ UNFILED = Filing()
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A complete conversation.
-
-    ``tokens`` holds the batches of records of its messages, by their ids.
-    """
+    """A complete conversation; ``tokens`` has batches of records by message id."""
 
     conversation: Conversation
     tokens: Mapping[int, Sequence[str]]

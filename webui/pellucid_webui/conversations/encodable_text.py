@@ -1,8 +1,8 @@
-"""Makes any text of a browser or a model one that a file can hold."""
+"""Replacement of text without a UTF-8 encoding."""
 
 from __future__ import annotations
 
 
 def encodable(text: str) -> str:
-    """Return the text with U+FFFD for lone surrogates, which browsers may send but UTF-8 cannot encode."""
+    """Replace lone surrogates, which browsers may send, with U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,7 +1,6 @@
-"""Determines which messages of a conversation the model reads, and makes room in a context that is full.
+"""The messages that the model reads, and how to make room in a full context.
 
-A view is recorded with the answer from which on it holds, so it follows the path: another version
-may have another view.
+A view is recorded with the first answer for which the view holds, so versions may differ.
 """
 
 from __future__ import annotations
@@ -18,13 +17,10 @@ from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, N
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 ROOM_SHARE = 0.25
-"""Share of the context that is kept free for answers when older messages are dropped."""
 
 CHARACTERS_PER_TOKEN = 3.5
-"""Used to estimate texts that no model has counted yet."""
 
 SUMMARY_SHARE = 0.125
-"""Longest summary, as a share of the context."""
 
 SUMMARY_PREFACE = "Summary of the earlier conversation, which is not shown any more:"
 
@@ -34,19 +30,19 @@ SUMMARY_PROMPT = (
 )
 
 Remedy = Literal["ask", "drop", "summarise"]
-"""The way in which room is made for a conversation that is longer than the context."""
+"""How to make room for a conversation that is longer than the context."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """The part of a path that the model reads: its messages from ``begins`` on, or all of them, and a ``summary`` of the rest."""
+    """The messages read by the model: from ``begins`` on (None: all)."""
 
     begins: int | None = None
     summary: str = ""
 
     @property
     def remedy(self) -> Remedy:
-        """The way in which room was made for it, and in which more is made."""
+        """The remedy that produced this view, used again when more room is needed."""
         return "ask" if self.begins is None else "summarise" if self.summary else "drop"
 
 
@@ -54,23 +50,21 @@ ALL_MESSAGES = ModelView()
 
 
 def view_of(path: Sequence[Node]) -> ModelView:
-    """Return the view at the end of a path: the one that was recorded last."""
+    """Return the view that was recorded last on a path."""
     node = next((node for node in reversed(path) if node.begins is not None), None)
     return ALL_MESSAGES if node is None or node.begins == path[0].id else ModelView(node.begins, node.summary)
 
 
 def nodes_in_view(path: Sequence[Node], view: ModelView) -> Sequence[Node]:
-    """Return the messages of a path that the model reads."""
     return path[_start(path, view) :]
 
 
 def messages_of(
     path: Sequence[Node], beginning: str, settings: TurnSettings, view: ModelView = ALL_MESSAGES
 ) -> list[Message]:
-    """Return the messages that the model reads: the system prompt, the path, and the beginning of the answer if there is one.
+    """Return the system prompt with the summary, the path, and ``beginning``.
 
-    A summary is part of the system prompt. Calls that are incomplete are left out, as a chat
-    template cannot show them.
+    Incomplete calls are left out: chat templates cannot show incomplete calls.
     """
     parts = [settings.system] if settings.system.strip() else []
     parts += [f"{SUMMARY_PREFACE}\n\n{view.summary}"] if view.summary else []
@@ -80,10 +74,9 @@ def messages_of(
 
 
 def estimated_tokens(path: Sequence[Node], settings: TurnSettings) -> int:
-    """Return about how many tokens the model reads at the end of a path.
+    """Return the estimated number of tokens that the model reads.
 
-    The last answer of the same view tells its own length exactly; only what follows it is
-    estimated, at its rate.
+    The count up to the last answer of the view is exact; the rest is extrapolated.
     """
     view = view_of(path)
     nodes = nodes_in_view(path, view)
@@ -96,12 +89,12 @@ def estimated_tokens(path: Sequence[Node], settings: TurnSettings) -> int:
             rest = sum(_characters(node) for node in nodes[place + 1 :])
             return counted + round(rest / min(max(rate, 1.0), 2 * CHARACTERS_PER_TOKEN))
         if nodes[place].id == recorded:
-            break  # answers before it had another view
+            break  # Earlier answers had another view.
     return _by_characters(messages_of(path, "", settings, view))
 
 
 def estimated_whole(path: Sequence[Node], settings: TurnSettings) -> int:
-    """Return about how many tokens all messages of a path have, also those that the model no longer sees."""
+    """Return the estimated tokens of all messages, including dropped messages."""
     return _by_characters(messages_of(path, "", settings))
 
 
@@ -112,7 +105,7 @@ def _by_characters(messages: Sequence[Message]) -> int:
 def narrower(
     path: Sequence[Node], view: ModelView, beginning: str, settings: TurnSettings, error: ContextLengthError
 ) -> ModelView | None:
-    """Return a view that begins at a later message of the user and probably fits, or None if the last one begins the view already."""
+    """Return a view from a later user message on that probably fits, or None."""
     first = _start(path, view)
     starts = [place for place in range(first + 1, len(path)) if path[place].role == USER]
     if not starts:
@@ -128,10 +121,7 @@ def narrower(
 
 @dataclass(slots=True)
 class ContextFitting:
-    """Makes room for one answer after ``path`` as its ``remedy`` says, whenever the model refuses the messages as too long.
-
-    ``save`` records a view with the answer, and ``report`` shows what is being done.
-    """
+    """Makes room by ``remedy`` when the context is full; ``save`` records the view."""
 
     path: Sequence[Node]
     beginning: str
@@ -141,19 +131,17 @@ class ContextFitting:
     save: Callable[[ModelView], Awaitable[None]]
 
     def messages(self) -> list[Message]:
-        """Return the messages of the present view."""
         return messages_of(self.path, self.beginning, self.settings, self.view)
 
     def is_narrowest(self, error: ContextLengthError) -> bool:
-        """Return whether nothing can be left out any more."""
         return narrower(self.path, self.view, self.beginning, self.settings, error) is None
 
     async def make_room(
         self, assistant: Assistant, error: ContextLengthError, report: Callable[[str], None]
     ) -> Sequence[Message]:
-        """Return fewer messages.
+        """Narrow the view and return the messages.
 
-        Raises the error if the user is to choose a remedy, or if nothing can be left out.
+        Raises the error if the user must choose a remedy, or if nothing can be left out.
         """
         view = None if self.remedy == "ask" else narrower(self.path, self.view, self.beginning, self.settings, error)
         if view is None:
@@ -173,7 +161,7 @@ class ContextFitting:
 async def summarised(
     assistant: Assistant, summary: str, nodes: Sequence[Node], settings: TurnSettings, context: int
 ) -> str:
-    """Return the model's summary of an earlier summary and of messages, which are read in parts if they do not fit together."""
+    """Summarise an earlier summary and messages, in parts if necessary."""
     rest = [f"{node.role}: {node.text}" for node in nodes]
     share = max(len("\n\n".join(rest)), 1)
     while rest:
@@ -190,7 +178,6 @@ async def summarised(
 
 
 def _part(texts: Sequence[str], most: int) -> tuple[str, int]:
-    """Return as many whole texts as fit into ``most`` characters, or the beginning of the first one, and ``most``."""
     part = ""
     for text in texts:
         longer = f"{part}\n\n{text}" if part else text
@@ -201,7 +188,6 @@ def _part(texts: Sequence[str], most: int) -> tuple[str, int]:
 
 
 def _without(texts: Sequence[str], part: str) -> list[str]:
-    """Return the texts after the part that has been read."""
     rest = "\n\n".join(texts)[len(part) :].removeprefix("\n\n")
     return [rest] if rest else []
 
@@ -222,7 +208,6 @@ async def _summary(assistant: Assistant, text: str, settings: TurnSettings, cont
 
 
 def _start(path: Sequence[Node], view: ModelView) -> int:
-    """Return the place in a path at which a view begins."""
     return next((place for place, node in enumerate(path) if node.id == view.begins), 0)
 
 

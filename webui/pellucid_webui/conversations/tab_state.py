@@ -1,4 +1,4 @@
-"""Holds what one browser tab shows."""
+"""State of a browser tab."""
 
 from __future__ import annotations
 
@@ -15,28 +15,32 @@ _NUMBERS = count(1)
 
 @dataclass(frozen=True, slots=True)
 class DeliveredMessage:
-    """A message that is saved: the id that the tab's script gave it, and its conversation."""
-
     id: str
     conversation: str
 
 
 @dataclass(eq=False)
 class TabState:
-    """The state of one tab: its owner, the conversation that it shows, and the messages that it shows as tokens.
+    """The owner of a tab, the conversation on display, and the messages displayed as tokens.
 
-    A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then
-    shows something else. ``sent`` and ``listed`` are the orders of the newest conversation and the
-    newest list of conversations that were sent to the tab. ``notice`` (a sentence) and ``draft``
-    (text for the input field) are numbered, so that the script applies each once. ``sent_id`` is
-    the script's id of the last message sent. ``delivered`` is the last message saved, which the
-    field may clear. ``settings`` are the last valid ones that its controls showed; ``edits`` counts
-    the user's changes, also those to invalid ones. ``shown_once`` is the last deletion and the last
-    match of the list, both numbered: they are in each update, as the next one may overtake theirs.
-    ``marks`` has where the tokens of answers are in their rendered text, and ``opened`` the tokens
-    of the answer that is inspected. ``turn`` is the answer that it started or followed last.
-    ``versions`` is the JSON of all versions of the conversation, once its tree has been opened. A
-    state without an owner belongs to a tab whose own state Gradio has dropped.
+    A state without an owner belongs to a tab whose previous state Gradio has dropped.
+
+    Attributes:
+        epoch: Changes when the tab shows something else; handlers that stream to the tab stop then.
+        sent: The order of the newest conversation sent to the tab.
+        listed: The order of the newest list of conversations sent to the tab.
+        notice: A sentence, numbered so that the script applies each notice once.
+        draft: Text for the input field, numbered like ``notice``.
+        sent_id: The script's id of the last message sent.
+        delivered: The last message saved, which the input field may clear.
+        settings: The last valid settings shown by the controls.
+        edits: The number of changes by the user, including changes to invalid settings.
+        shown_once: The last deletion and the last match of the list, both numbered. Each update
+            contains both, because a later update may overtake the first.
+        marks: The places of answers' tokens in the rendered text.
+        opened: The tokens of the inspected answer.
+        turn: The last answer that the tab started or followed.
+        versions: The JSON of all versions of the conversation, after the tree was opened.
     """
 
     owner: str = ""
@@ -60,11 +64,11 @@ class TabState:
     versions: str | None = None
 
     def __deepcopy__(self, _: object) -> TabState:
-        """Return a new state: Gradio copies the initial one for each tab."""
+        """Return a new state: Gradio copies the initial state for each tab."""
         return TabState()
 
     def show_conversation(self, conversation: str | None) -> None:
-        """Show another conversation, or reload the same one."""
+        """Show a conversation, or reload the same conversation."""
         if conversation != self.conversation:
             self.close_conversation()
         self.conversation = conversation
@@ -72,23 +76,21 @@ class TabState:
         self.epoch += 1
 
     def close_conversation(self) -> None:
-        """Show no conversation. The handler that streams to the tab shows the change."""
+        """Show no conversation; the streaming handler shows the change."""
         self.conversation = None
         self.tokens, self.rendered = {}, {}
         self.marks, self.opened, self.versions = {}, None, None
         self.draft = (0, "")
 
     def keep_marks(self, node: int, marks: dict[str, Any], most: int) -> None:
-        """Keep the marks of an answer, and forget those of the ones that were asked for longest ago."""
+        """Keep the marks of an answer; drop the least recently requested marks beyond ``most``."""
         self.marks.pop(node, None)
         self.marks[node] = marks
         while len(self.marks) > most:
             del self.marks[next(iter(self.marks))]
 
     def show_notice(self, sentence: str) -> None:
-        """Show a sentence; an empty one removes the last one."""
         self.notice = (next(_NUMBERS), sentence)
 
     def fill_draft(self, text: str) -> None:
-        """Put a text into the input field."""
         self.draft = (next(_NUMBERS), text)

@@ -1,4 +1,4 @@
-"""Generates answers in the background: they continue without a viewer, are saved as they grow, and can be stopped at any time."""
+"""Background generation of answers, which continue without a viewer."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from pellucid_webui.page_threads import in_page_thread
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
-"""Time between two batches of tokens that are saved and shown: faster updates cannot be seen."""
+"""Time between batches: faster updates cannot be seen."""
 
 IDLE_SECONDS = 2.0
-"""Longest wait of a reader of an answer before it checks whether it is still needed."""
+"""Maximum time before a waiting reader checks whether the reader is still needed."""
 
 FAILED = "Generation failed. The text so far is kept."
 
@@ -40,10 +40,7 @@ UNEXPECTED = "Internal server error; see the server log. The text so far is kept
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """A path of messages that ends with ``leaf`` and was too long for an answer: ``tokens``, of which the model can read ``limit``.
-
-    If ``is_narrowest``, no more messages can be left out.
-    """
+    """A path of ``tokens`` tokens, too long for the context of ``limit`` tokens."""
 
     leaf: int | None
     tokens: int
@@ -52,15 +49,18 @@ class Overflow:
 
 
 class Turn:
-    """One answer, saved as the node ``node`` of the store.
+    """An answer, saved as the node ``node`` of the store.
 
-    It starts with ``text``, whose tokens are stored already.
+    The answer starts with ``text``, whose tokens are stored already.
 
-    ``text``, ``batches``, ``usage`` and ``end`` are the current state. ``error`` is a sentence
-    about what went wrong. ``status`` is one about what is done before the answer begins.
-    ``overflow`` is set once an answer was discarded because the messages were too long. ``action``
-    is the action of the page that started it, unless that was a new message. ``started`` and
-    ``first_token`` are times by the clock; ``generated`` counts tokens.
+    Attributes:
+        text, batches, usage, end: The current state.
+        error: A sentence about the failure.
+        status: A sentence about the work before the answer begins.
+        overflow: Set after the answer was discarded because the messages were too long.
+        action: The page's action that started the answer, unless the action was a new message.
+        started, first_token: Times by the clock.
+        generated: The number of tokens.
     """
 
     def __init__(
@@ -100,15 +100,14 @@ class Turn:
 
     @property
     def rate(self) -> float | None:
-        """Tokens per second after the first one; None before there are two."""
         usage = self.usage
         return (usage.generated - 1) / usage.decode if usage.generated > 1 and usage.decode else None
 
     @property
     def blocks(self) -> list[str]:
-        """The text so far as blocks of HTML, rendered once for all tabs.
+        """The text so far as HTML blocks, rendered once for all tabs.
 
-        Highlighting waits for another process: call it in a thread.
+        Highlighting waits for another process, so use a thread.
         """
         with self._rendering:
             text = self.text
@@ -124,22 +123,16 @@ class Turn:
         done: Callable[[], None],
         fitting: ContextFitting | None = None,
     ) -> None:
-        """Start generating; call ``done`` at the end.
-
-        ``fitting`` makes room if the messages are longer than the context.
-        """
+        """Start generating; call ``done`` at the end."""
         self._is_json, self._may_call = settings.answer_format != "free", bool(settings.tools.strip())
-        # Two tasks: whenever the first one is cancelled, the second one still saves what there is
-        # and marks the end.
+        # Two tasks: if the first task is cancelled, the second task still saves the rest and the
+        # end.
         self._generating = asyncio.create_task(self._generate(assistant, messages, settings, fitting))
         self._saving = asyncio.create_task(self._save_all(self._generating))
         self._saving.add_done_callback(lambda _: done())
 
     async def stop(self, reason: str | None = None) -> None:
-        """Stop generating, keep the text so far, and wait for the end.
-
-        ``reason`` becomes the answer's error.
-        """
+        """Stop and wait for the end; ``reason`` becomes the answer's error."""
         if self._generating is not None and not self._generating.done():
             self._stop_reason = reason
         if self._generating is not None and self._saving is not None:
@@ -147,17 +140,13 @@ class Turn:
             await asyncio.wait([self._saving])
 
     async def wait(self) -> None:
-        """Wait for the end."""
         if self._saving is not None:
             await asyncio.wait([self._saving])
 
     async def updates(self) -> AsyncIterator[None]:
-        """Yield now, after each change, and at least every IDLE_SECONDS, up to the end.
+        """Yield now, after changes, and at least every IDLE_SECONDS, up to the end.
 
-        Changes in the meantime count as one.
-
-        Without that limit a reader that was superseded, or whose tab was closed, would wait until
-        the model has read the prompt.
+        Otherwise a superseded reader would wait until the model has read the prompt.
         """
         while True:
             changed, ended = self._changed, self.end is not None
@@ -170,7 +159,7 @@ class Turn:
     async def _generate(
         self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings, fitting: ContextFitting | None
     ) -> FinishReason:
-        """Generate the answer, after messages were left out if the model refuses them as too long; return why it ended."""
+        """Generate the answer, with fewer messages if the model refuses the length."""
         while True:
             try:
                 return await self._stream(assistant, messages, settings)
@@ -185,7 +174,6 @@ class Turn:
         self._notify()
 
     async def _stream(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
-        """Collect tokens until the answer ends; return why it ended."""
         stream = assistant.chat(settings.query(messages, continue_last=bool(self.text)), on_usage=self._set_usage)
         async with aclosing(stream) as items:
             async for item in items:
@@ -203,7 +191,7 @@ class Turn:
         self.usage = usage
 
     async def _save_all(self, generating: asyncio.Task[FinishReason]) -> None:
-        """Save new tokens once per tick, and the end after the last of them."""
+        """Save new tokens once per tick, and finally the end."""
         end = FinishReason.ERROR
         try:
             is_complete = False
@@ -218,7 +206,7 @@ class Turn:
                 return
             details = await in_page_thread(self._details)
             await in_page_thread(self._store.finish, self.node, end, self.usage, self.error, details)
-        except PellucidError as error:  # an answer that the store cannot save is stopped
+        except PellucidError as error:  # Stop an answer that the store cannot save.
             self.error, end = str(error), FinishReason.ERROR
         finally:
             generating.cancel()
@@ -226,7 +214,6 @@ class Turn:
             self._notify()
 
     async def _save(self) -> None:
-        """Save the tokens since the last call, and notify readers."""
         tokens, self._unsaved = self._unsaved, []
         if not tokens:
             return
@@ -242,7 +229,6 @@ class Turn:
         return details_of(unpack(self.batches), self._finish, is_json=self._is_json)
 
     def _outcome(self, generating: asyncio.Task[FinishReason]) -> FinishReason:
-        """Return why the answer ended, and set ``error`` if it failed."""
         if generating.cancelled():
             self.error = self._stop_reason
             return FinishReason.CANCELLED
@@ -262,14 +248,12 @@ class Turn:
 
 
 class Turns:
-    """The answers that are being generated, by their nodes."""
-
     def __init__(self) -> None:
         self._running: dict[int, Turn] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, conversation: str) -> asyncio.Lock:
-        """Return the lock to hold while an answer is started in a conversation, so that two requests cannot both start one."""
+        """Return the lock for starting an answer: concurrent requests could start two."""
         return self._locks.setdefault(conversation, asyncio.Lock())
 
     def start(
@@ -280,23 +264,19 @@ class Turns:
         settings: TurnSettings,
         fitting: ContextFitting | None = None,
     ) -> Turn:
-        """Start generating an answer, and return it."""
         self._running[turn.node] = turn
         turn.start(assistant, messages, settings, lambda: self._forget(turn), fitting)
         return turn
 
     def find(self, node: int | None) -> Turn | None:
-        """Return the answer that is being generated for a node, or None."""
         turn = None if node is None else self._running.get(node)
         return turn if turn is not None and turn.end is None else None
 
     async def wait_until_idle(self) -> None:
-        """Wait until no answer is being generated."""
         while self._running:
             await asyncio.gather(*(turn.wait() for turn in list(self._running.values())))
 
     async def aclose(self) -> None:
-        """Stop all answers, because the server shuts down."""
         await asyncio.gather(*(turn.stop(SERVER_STOPPED) for turn in list(self._running.values())))
 
     def _forget(self, turn: Turn) -> None:

@@ -1,4 +1,4 @@
-"""The settings of a turn, such as the model and the temperature, and their JSON."""
+"""The settings of a turn, such as the model and the temperature."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from pellucid.tokens import ChatQuery, Grammar, Message, SamplingParams
 from pellucid_webui.conversations.answer_format import AnswerFormat, ToolUse, read_schema, read_tools
 
 ALTERNATIVES = 10
-"""Alternatives that are kept for each token of an answer."""
 
 
 LARGEST = 2**53 - 1
-"""The largest whole number that every JSON parser reads exactly, including those of browsers."""
+"""The largest integer that every JSON parser, including browsers, reads exactly."""
 
 
 UNLIMITED_TOKENS = 2**31 - 1
-"""Sent as the limit of an answer that has none: the largest that servers accept."""
+"""The largest limit that servers accept, sent for an answer without a limit."""
 
 
 _MAX_SHOWN = 80
@@ -29,10 +28,8 @@ _MAX_SHOWN = 80
 class TurnSettings:
     """The model, sampling, form and tools of a turn.
 
-    An empty ``model`` is the server's first one; ``seed`` None draws a random seed.
-
-    With ``max_tokens`` 0 the answer may fill the context. ``schema`` (for the format json_schema)
-    and ``tools`` are JSON as the user wrote it, which may be unfinished.
+    Empty ``model``: the server's first model. ``seed`` None: random. ``max_tokens`` 0: up to the
+    context. ``schema`` and ``tools`` are JSON as typed by the user, possibly unfinished.
     """
 
     model: str = ""
@@ -49,14 +46,11 @@ class TurnSettings:
     tool_choice: ToolUse = "auto"
 
     def sampling(self) -> SamplingParams:
-        """Return the sampling parameters for the engine.
-
-        Raises InvalidRequestError, which names a setting that is out of bounds.
-        """
+        """Raise InvalidRequestError for a setting that is out of bounds."""
         for name in ("max_tokens", "top_k"):
             if (
                 getattr(self, name) > LARGEST
-            ):  # it could not be sent to the page, so that the conversation could not be opened again
+            ):  # Could not be sent to the page, so the conversation could not be opened again.
                 raise InvalidRequestError(f"{name} must be at most {LARGEST}.", param=name)
         try:
             return SamplingParams(
@@ -72,10 +66,6 @@ class TurnSettings:
             raise InvalidRequestError(str(error)) from error
 
     def grammar(self) -> Grammar | None:
-        """Return the grammar of the answer.
-
-        Raises InvalidRequestError for a text that is not a JSON schema.
-        """
         if self.answer_format == "free":
             return None
         return (
@@ -85,10 +75,7 @@ class TurnSettings:
         )
 
     def functions(self) -> list[Mapping[str, Any]]:
-        """Return the functions that the model may call.
-
-        Raises InvalidRequestError for a text that is not a list of functions.
-        """
+        """Raise InvalidRequestError for invalid or missing tools, or tools with a format."""
         found = [] if self.tool_choice == "none" else read_tools(self.tools)
         if self.tool_choice == "required" and not found:
             raise InvalidRequestError(
@@ -101,13 +88,11 @@ class TurnSettings:
         return found
 
     def check(self) -> None:
-        """Raise InvalidRequestError for settings with which no answer can be generated."""
         self.sampling()
         self.grammar()
         self.functions()
 
     def query(self, messages: Sequence[Message], *, continue_last: bool = False) -> ChatQuery:
-        """Return the query for an answer. Raises InvalidRequestError as ``check`` does."""
         functions = self.functions()
         return ChatQuery(
             messages,
@@ -121,15 +106,10 @@ class TurnSettings:
         )
 
     def record(self) -> dict[str, Any]:
-        """Return the settings as JSON."""
         return asdict(self)
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """Return the settings of a JSON record, with defaults for what is missing.
-
-        Raises InvalidRequestError for wrong types.
-        """
         return cls(**{one.name: _typed(one, record[one.name]) for one in fields(cls) if one.name in record})
 
 

@@ -1,6 +1,6 @@
-"""Runs Gradio so that it contacts no other server, serves only the page, and reveals no internals.
+"""Gradio without contact to other servers, serving only the page.
 
-Importing this module is fast. ``build`` imports Gradio, which takes seconds.
+Importing this module is fast; ``build`` imports Gradio, which takes seconds.
 """
 
 from __future__ import annotations
@@ -38,41 +38,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 UNLIMITED = 2**31
-"""Capacity of Gradio's stores, which drop the least recently used tab of any user: ``TabLimits``
-limits them instead.
-"""
+"""Gradio would drop any user's least recently used tab; ``TabLimits`` limits each user instead."""
 
 MAX_HANDLERS = 1024
-"""Handlers that Gradio runs at the same time.
-Its default of 40 protects a thread pool, which our handlers do not use.
-"""
+"""Gradio's default of 40 protects a thread pool, unused by Pellucid's handlers."""
 
 QUEUE_SECONDS = 0.02
-"""Interval at which Gradio's queue looks for work.
-Its default of 1 ms costs an idle server several percent of a processor.
-"""
+"""Gradio's default of 1 ms costs an idle server several percent of a processor."""
 
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(
         2**31
-    ),  # otherwise it builds pandas tables of all events for a disabled page
+    ),  # Otherwise Gradio builds pandas tables of all events for a disabled page.
     "GRADIO_MCP_SERVER": "False",
     "GRADIO_SSR_MODE": "False",
     "GRADIO_RUN_HISTORY": "False",
-    "GRADIO_TEMP_DIR": f"{os.devnull}/pellucid",  # not a folder: the page stores no files, and Gradio cannot copy any
+    "GRADIO_TEMP_DIR": f"{os.devnull}/pellucid",  # Not a folder: the page stores no files, and Gradio cannot copy any.
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-"""Environment variables that Gradio and huggingface_hub read when they are imported."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradioPage:
-    """A page for Gradio to serve: its Blocks, theme and style sheet.
-
-    ``early_head`` is in the page that the server sends. ``script`` is a file that runs before
-    Gradio's own scripts.
-    """
+    """A page for Gradio to serve; ``script`` runs before Gradio's scripts."""
 
     blocks: gr.Blocks
     theme: gr.themes.Base | None = None
@@ -82,12 +71,12 @@ class GradioPage:
 
 
 PageFactory = Callable[[AssistantFor, ConversationStore, Turns], GradioPage]
-"""Creates the page. It runs in a thread, and may import Gradio."""
+"""Creates the page, in a thread; may import Gradio."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradioApp:
-    """Gradio's application with our responses, to be run within its lifespan, then closed."""
+    """Gradio's application. Run within ``lifespan``, then close."""
 
     app: ASGIApp
     lifespan: Callable[[], AbstractAsyncContextManager[Any]]
@@ -95,12 +84,10 @@ class GradioApp:
     tabs: TabLimits
 
     def close(self) -> None:
-        """Stop Gradio's queue."""
         self.blocks.close(verbose=False)
 
 
 def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    """Create Pellucid's page."""
     from pellucid_webui.views import app
 
     return GradioPage(
@@ -111,10 +98,7 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
 def build(
     create: PageFactory, assistant_for: AssistantFor, store: ConversationStore, turns: Turns, max_file_size: int
 ) -> GradioApp:
-    """Import Gradio and create its application, which takes seconds.
-
-    Raises ModuleNotFoundError if it is not installed.
-    """
+    """Import Gradio and create the application, which takes seconds."""
 
     async def create_app() -> GradioApp:
         return _mounted(create(assistant_for, store, turns), max_file_size)
@@ -122,20 +106,19 @@ def build(
     quieten()
     from gradio import routes
 
-    # Gradio creates a folder for a feature that is off: let it be an empty one that is removed at
-    # once.
+    # Gradio creates a folder for a feature that is off: use an empty folder, removed at once.
     with TemporaryDirectory(prefix="pellucid-") as empty:
-        routes.DEFAULT_TEMP_DIR = empty  # type: ignore[attr-defined]  # imported there from gradio.utils
+        routes.DEFAULT_TEMP_DIR = empty  # type: ignore[attr-defined]  # Imported there from gradio.utils.
         return asyncio.run(
             create_app()
-        )  # in an event loop: otherwise Gradio creates loops for its locks, and never closes them
+        )  # Without a running event loop, Gradio creates loops for its locks and never closes the loops.
 
 
 def quieten() -> None:
-    """Set the environment in which Gradio contacts no other server; call before importing it."""
+    """Set the environment that stops Gradio from contacting servers; call before the import."""
     os.environ.update(ENVIRONMENT)
     hub = sys.modules.get("huggingface_hub.constants")
-    if hub is not None:  # it has read the environment already
+    if hub is not None:  # huggingface_hub has read the environment already.
         hub.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
 
 
@@ -150,28 +133,28 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
     class Messages(LRUCache[str, Any]):
         """Unread messages by session.
 
-        Gradio deletes those of a reader that disconnects, and leaks a task if there are none.
+        Gradio deletes the messages of a reader that disconnects, and a KeyError would leak a task.
         """
 
         def __delitem__(self, session: str) -> None:
             if session in self:
                 super().__delitem__(session)
 
-    # Gradio prints the failure of a handler, which fails on a full disk, and then the call never
+    # Gradio prints the failure of a handler. On a full disk, printing fails and the call never
     # ends.
     vars(queueing)["traceback"] = SimpleNamespace(print_exc=lambda: logger.exception("A call of the page failed."))
     blocks = view.blocks
     blocks.analytics_enabled = False
     blocks.api_open = False
-    blocks.has_launched = True  # set by launch(), which is never called here: without it a call may name any file
+    blocks.has_launched = True  # As in launch(), which is never called here: otherwise a call may name any file.
     blocks.state_session_capacity = UNLIMITED
     blocks._queue.pending_messages_per_session = Messages(UNLIMITED)
     blocks._queue.max_thread_count = MAX_HANDLERS
     blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
     for function in blocks.fns.values():
         function.api_visibility = "private"
-    # Gradio omits its own permissive CORS middleware if there is one; this one allows no other
-    # origin.
+    # Gradio omits its permissive CORS middleware if a CORS middleware exists. This middleware
+    # allows no other origin.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=[Middleware(CORSMiddleware)])
     gr.mount_gradio_app(
         app,
@@ -191,8 +174,8 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
     )
     for route in app.routes:
         if isinstance(route, Mount) and isinstance(route.app, App):
-            # FastAPI's own response repeats the request, which fails for lone surrogates and for
-            # numbers that are not finite.
+            # FastAPI's response repeats the request, which fails for lone surrogates and non-finite
+            # numbers.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
     responses = PageResponses(app, view.early_head, view.script)
     return GradioApp(responses, lambda: app.router.lifespan_context(app), blocks, TabLimits(blocks))

@@ -1,8 +1,8 @@
-"""Restricts requests to Gradio to the calls that the page makes, without files, each in a session of its owner.
+"""Restriction of Gradio to the page's calls, in sessions bound to owners.
 
-Gradio treats an object with the key ``path`` as a file of the server, anywhere in the data of a
-call, and takes any ``session_hash`` as proof of who is calling. The page sends files as bytes and
-never by a path, and several users may share a server.
+Gradio treats an object with the key ``path`` anywhere in a call as a file of the server, and
+accepts any ``session_hash`` as the caller's identity. The page never sends paths, and several users
+may share a server.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ API = "/gradio_api/"
 JOIN, DATA = API + "queue/join", API + "queue/data"
 
 HEARTBEAT = API + "heartbeat/"
-"""Prefix of the paths to which an open page keeps a connection."""
+"""Paths to which an open page keeps a connection."""
 
 CALLS = frozenset({JOIN, DATA, API + "info", API + "app_id"})
-"""The calls of Gradio's API that the page makes.
-Others bypass the queue, store and serve files, fetch addresses or reveal internals.
+"""The calls that the page makes.
+
+The rest of Gradio's API bypasses the queue, serves files, fetches addresses or reveals internals.
 """
 
 RELOAD = "reload the page"
 
 
 def check_call(path: str, method: str) -> None:
-    """Raise NotFoundError for a path that the page does not use, and MethodError for a method that it does not use there."""
+    """Raise NotFoundError or MethodError for requests that the page does not make."""
     if path.startswith(API) and path not in CALLS and not path.startswith(HEARTBEAT):
         raise NotFoundError(f"There is no {path} here.")
     if method not in (("POST",) if path == JOIN else ("GET", "HEAD")):
@@ -46,10 +47,7 @@ def check_call(path: str, method: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GradioRequest:
-    """A request as Gradio receives it.
-
-    ``tab`` is its session, if any; ``call`` is the body of a call of the page.
-    """
+    """A request for Gradio; ``tab`` is the session, ``call`` the body of a call."""
 
     scope: Scope
     receive: Receive
@@ -58,21 +56,20 @@ class GradioRequest:
 
     @property
     def stops(self) -> bool:
-        """True for a call that stops an answer."""
         event = None if self.call is None else self.call.get("event_data")
         return isinstance(event, dict) and event.get("verb") == "stop"
 
 
 async def with_owner_session(request: Request, owner: str) -> GradioRequest:
-    """Return a request with its session replaced by one that belongs to this owner alone.
+    """Replace the session of a request by a session of this owner alone.
 
-    Raises InvalidRequestError for a call that names no session, or that contains a file's path.
+    Raises InvalidRequestError for a call without session, or with a file's path.
     """
     scope = request.scope
     if scope["path"] == JOIN:
         call = _call(await request.body())
         tab = call["session_hash"] = _session_of(owner, call.get("session_hash"))
-        body = json.dumps(call, separators=(",", ":")).encode()  # Gradio must read exactly what was checked here
+        body = json.dumps(call, separators=(",", ":")).encode()  # Gradio must read exactly the checked call.
         scope = {**scope, "headers": list(scope["headers"])}
         MutableHeaders(scope=scope)["content-length"] = str(len(body))
         return GradioRequest(scope, replayed(body, request.receive), tab, call)
@@ -89,7 +86,6 @@ async def with_owner_session(request: Request, owner: str) -> GradioRequest:
 
 
 def _call(body: bytes) -> dict[str, Any]:
-    """Return the parsed body of a call. Raises InvalidRequestError if it contains a path."""
     try:
         text = body.decode()
         call = json.loads(text)
@@ -109,7 +105,7 @@ def _call(body: bytes) -> dict[str, Any]:
 
 
 def _has_path(data: Any) -> bool:
-    """Return whether an object at any depth has the key ``path``, without which Gradio treats nothing as a file."""
+    """Return whether any object has the key ``path``, as all Gradio files do."""
     pending = [data]
     while pending:
         value = pending.pop()
@@ -123,7 +119,7 @@ def _has_path(data: Any) -> bool:
 
 
 def _session_of(owner: str, name: object) -> str:
-    """Return the name of an owner's session for Gradio, so that the same ``session_hash`` of two owners is two sessions."""
+    """Return a session name that depends on the owner and the ``session_hash``."""
     if not isinstance(name, str) or not name:
         raise InvalidRequestError(f"A call of the page must name its session: {RELOAD}.")
     return sha256(f"{owner}\n{name}".encode("utf-8", "surrogatepass")).hexdigest()

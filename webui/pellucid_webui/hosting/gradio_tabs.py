@@ -1,4 +1,4 @@
-"""Limits the tabs and calls of each user, so that one user never displaces those of another."""
+"""Limits for each user's tabs and calls, so that no user displaces another user's tabs."""
 
 from __future__ import annotations
 
@@ -13,32 +13,23 @@ if TYPE_CHECKING:
     import gradio as gr
 
 MAX_TABS = 100
-"""Tabs of one user whose state is kept.
-A tab whose state was dropped reloads itself when it is used again.
-"""
+"""Tabs of a user with state in memory; a tab without state reloads when used."""
 
 MAX_RUNNING_CALLS = 64
-"""Calls of one user that may run at the same time.
-A streamed answer is one call, a click another.
-"""
+"""Running calls of a user; a streamed answer and a click are a call each."""
 
 MAX_STOP_CALLS = 8
-"""Additional calls that may run if they stop an answer."""
+"""Additional calls that stop an answer."""
 
 MAX_UNREAD_MESSAGES = 1000
-"""Unread messages of one tab. A streamed answer has at most 20 per second."""
+"""A streamed answer has at most 20 messages per second."""
 
 MAX_STREAMS = 2 * MAX_TABS
-"""Connections of one user that may wait for events: a tab has one, and a second one while it waits
-for results.
-"""
+"""Each tab has a stream, and a second stream while waiting for results."""
 
 
 class TabLimits:
-    """Tracks the tabs of all users by the names of their Gradio sessions.
-
-    Use it from the event loop only.
-    """
+    """The tabs of all users, by Gradio session. Use only from the event loop."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
         self._blocks = blocks
@@ -49,7 +40,7 @@ class TabLimits:
         self._readers: Counter[str] = Counter()
 
     def check_call(self, call: Mapping[str, Any]) -> None:
-        """Raise InvalidRequestError for a call that this page does not make: Gradio would fail and log a traceback."""
+        """Raise InvalidRequestError for an unknown call: Gradio would log a traceback."""
         function, data = call.get("fn_index"), call.get("data")
         called = self._blocks.fns.get(function) if type(function) is int else None
         if called is None or not isinstance(data, list) or len(data) != len(called.inputs):
@@ -57,12 +48,9 @@ class TabLimits:
 
     @contextmanager
     def calling(self, owner: str, tab: str, *, stops: bool = False) -> Iterator[None]:
-        """Make room for a call of a tab, and count the call until Gradio has queued it.
+        """Make room for a call, and count the call until Gradio has queued the call.
 
-        ``stops``: the call stops an answer.
-
-        Raises QueueFullError if too many calls of this owner are running, or if a running tab does
-        not read its results.
+        Raises QueueFullError for too many calls, or if the tab does not read results.
         """
         tabs = self._tabs_of.setdefault(owner, OrderedDict())
         running = self._running()
@@ -80,7 +68,7 @@ class TabLimits:
         while len(tabs) > MAX_TABS:
             idle = [
                 name for name in tabs if name != tab and not running[name]
-            ]  # never empty: fewer tabs can run than are kept
+            ]  # Never empty: MAX_TABS exceeds the number of tabs that can run.
             oldest = next((name for name in idle if self._is_closed(name)), idle[0])
             del tabs[oldest]
             self._forget(oldest)
@@ -89,15 +77,11 @@ class TabLimits:
 
     @contextmanager
     def streaming(self, owner: str, tab: str) -> Iterator[None]:
-        """Count a connection that waits for events of a tab.
-
-        Raises QueueFullError if this owner has too many.
-        """
         if self._streams[owner] >= MAX_STREAMS:
             raise QueueFullError("You have too many tabs open: close one, then reload this one.")
         state = self._blocks.state_holder.session_data.get(tab)
         if state is not None:
-            state.is_closed = False  # Gradio sets it when a connection ends, even if the tab reconnects
+            state.is_closed = False  # Gradio sets is_closed when a connection ends, even if the tab reconnects.
         with _counted(self._streams, owner):
             yield
 
@@ -105,7 +89,7 @@ class TabLimits:
     def reading(self, owner: str, tab: str) -> Iterator[None]:
         """Count a connection that waits for a tab's results.
 
-        Raises NotFoundError for a tab without calls, and QueueFullError as ``streaming`` does.
+        Raises NotFoundError for a tab without calls.
         """
         if tab not in self._queue.pending_messages_per_session:
             raise NotFoundError("No results are expected for this tab: reload the page.")
@@ -113,11 +97,9 @@ class TabLimits:
             yield
 
     def is_read(self, tab: str) -> bool:
-        """Return whether a connection waits for the tab's results."""
         return self._readers[tab] > 0
 
     def _running(self) -> Counter[str]:
-        """Count the calls of each tab that are arriving, queued or running."""
         return self._arriving + Counter(event.session_hash for event in self._queue.event_ids_to_events.values())
 
     def _is_closed(self, tab: str) -> bool:
@@ -125,7 +107,6 @@ class TabLimits:
         return state is None or state.is_closed
 
     def _forget(self, tab: str) -> None:
-        """Remove a tab's state and unread results from Gradio."""
         self._queue.pending_messages_per_session.pop(tab, None)
         self._queue.pending_event_ids_session.pop(tab, None)
         self._blocks.state_holder.session_data.pop(tab, None)

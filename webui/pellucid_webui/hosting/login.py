@@ -1,4 +1,4 @@
-"""Guards the page of a server that has API keys: a login form, and a cookie that identifies the session."""
+"""Login to the page of a server with API keys, with a session cookie."""
 
 from __future__ import annotations
 
@@ -27,17 +27,13 @@ LOGIN, LOGOUT = "/login", "/logout"
 PATHS = frozenset({LOGIN, LOGOUT, SESSIONS})
 
 MAX_FORM_BYTES = 8192
-"""Largest body of the login form."""
 
 OWNER = "owner"
-"""The key in a request's state that holds its user, once the request has passed the gate."""
+"""The user's key in the state of a request that has passed the gate."""
 
 
 class LoginGate:
-    """Authenticates requests by their login session.
-
-    Without keys every request belongs to ``local``.
-    """
+    """Authenticates requests. Without keys, every request belongs to ``local``."""
 
     def __init__(
         self,
@@ -53,14 +49,14 @@ class LoginGate:
         self._bodies = bodies or BodyReader(MAX_FORM_BYTES)
 
     async def owner_of(self, request: Request) -> str | None:
-        """Return the user of a request, or None if it must log in first."""
+        """Return the user of a request, or None if a login is required."""
         if self._sessions is None:
             return LOCAL
         id = request.cookies.get(cookie_name(request))
         return None if id is None else await in_page_thread(self._sessions.owner_of, id)
 
     async def answer(self, request: Request) -> Response:
-        """Answer at /login, /logout and /sessions; without keys they redirect to the page."""
+        """Answer at /login, /logout and /sessions; without keys, redirect."""
         if request.method not in ("GET", "HEAD", "POST"):
             raise MethodError(f"{request.scope['path']} does not support {request.method}.")
         if self._keys is None or self._sessions is None:
@@ -87,7 +83,6 @@ class LoginGate:
         return response
 
     async def _key_in(self, request: Request) -> str:
-        """Return the key in a form, or an empty string. Reads at most MAX_FORM_BYTES."""
         try:
             body = await self._bodies.read(request.scope, request.receive, MAX_FORM_BYTES)
         except BodyTooLargeError:
@@ -104,34 +99,28 @@ class LoginGate:
         return response
 
     async def _answer_sessions(self, request: Request, sessions: LoginSessions) -> Response:
-        """Answer at /sessions, for users who are logged in."""
         id, owner = request.cookies.get(cookie_name(request)), await self.owner_of(request)
         return login_form() if id is None or owner is None else await answer_sessions(request, sessions, owner, id)
 
     def close(self) -> None:
-        """Close the file of the sessions."""
         if self._sessions is not None:
             self._sessions.close()
 
 
 def owner_of(request: gr.Request) -> str:
-    """Return the user whose conversations a handler of the page may show."""
+    """Return the user of a request."""
     owner = getattr(request.state, OWNER)
     assert isinstance(owner, str), "every request to the page passes the gate"
     return owner
 
 
 def cookie_name(request: Request) -> str:
-    """Return the name of the cookie.
-
-    It contains the port, since servers on all ports of a host share its cookies.
-    """
+    """Return a name with the port, because servers on all ports of a host share cookies."""
     server = request.scope.get("server")
     return f"pellucid-{server[1]}" if server else "pellucid"
 
 
 def login_form(problem: str = "", *, status: int = 200) -> Response:
-    """Return the page that asks for the key."""
     message = f'<p class="bad" id="problem" role="alert">{escape(problem)}</p>\n' if problem else ""
     described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
     body = f"""<h1>Log in</h1>
@@ -146,7 +135,7 @@ def login_form(problem: str = "", *, status: int = 200) -> Response:
 
 
 def logout_form() -> Response:
-    """Return the page that asks whether to log out, since following a link must not change anything."""
+    """Ask for confirmation: following a link must not change anything."""
     body = f"""<h1>Log out</h1>
 <form method="post" action="{LOGOUT}"><p><button type="submit">Log out</button></p></form>
 <p><a href="{SESSIONS}">See your other sessions</a></p>
@@ -155,7 +144,6 @@ def logout_form() -> Response:
 
 
 def redirect_to_page() -> Response:
-    """Redirect to the page."""
     return RedirectResponse("/", status_code=303)
 
 

@@ -1,4 +1,4 @@
-"""Keeps the login sessions of the page in an SQLite file, so that they survive a restart of the server."""
+"""Login sessions of the page, which survive a restart of the server."""
 
 from __future__ import annotations
 
@@ -16,37 +16,29 @@ from pellucid.system.api_keys import Keys
 from pellucid.system.sqlite_file import SqliteFile
 
 SESSION_SECONDS = 30 * 24 * 3600
-"""Time after which the key must be entered again."""
 
 BUSY_SECONDS = 5.0
-"""How long to wait for another process that writes."""
 
 TABLE = (
     "CREATE TABLE session (digest TEXT PRIMARY KEY, owner TEXT NOT NULL, begun REAL NOT NULL, expires REAL NOT NULL, "
     "agent TEXT NOT NULL) WITHOUT ROWID"
 )
-"""The only table of the file, which also distinguishes it from other SQLite files."""
+"""The only table, which distinguishes the file from other SQLite files."""
 
 OLD_TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
-"""The table of versions that could not list sessions.
-Its sessions are dropped, as their users could not see or end them.
-"""
+"""Sessions of this older table are dropped: users could not see or end them."""
 
 MAX_SESSIONS = 100
-"""Sessions of one owner. The oldest one ends when another one begins."""
+"""A further login ends the owner's oldest session."""
 
 MAX_AGENT_CHARACTERS = 300
-"""Characters of a User-Agent that are kept."""
 
 REMEDY = "check the file and the free space on its disk, or stop the server and move the file away; everyone must then log in again"
 
 
 @dataclass(frozen=True, slots=True)
 class LoginSession:
-    """A session as its owner sees it.
-
-    ``digest`` identifies it but does not open it; ``is_this`` marks the session of the request.
-    """
+    """A session; ``digest`` identifies the session without granting access."""
 
     digest: str
     begun: float
@@ -56,14 +48,12 @@ class LoginSession:
 
 
 class LoginSessions:
-    """The login sessions of a server's page.
+    """The login sessions of a server's page, usable from any thread.
 
-    Only the browser knows a session's id: the file holds its HMAC under the owner's key.
-
-    So no id can be read from the file, and the sessions of a key end when the key changes or is
-    removed. May be used from any thread. Raises ConfigError if the file cannot be opened, and later
-    a PellucidError if it cannot be read or written, or AuthenticationError for an owner without a
-    key.
+    The file holds only the HMAC of a session's id under the owner's key. Therefore the file reveals
+    no id, and sessions end when the key changes or is removed. Raises ConfigError if the file
+    cannot be opened. Methods raise PellucidError for an inaccessible file, and AuthenticationError
+    for an owner without a key.
     """
 
     def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.time) -> None:
@@ -73,10 +63,7 @@ class LoginSessions:
         self._file = SqliteFile(path, "login sessions", self._prepare, remedy=REMEDY, busy_seconds=BUSY_SECONDS)
 
     def begin(self, owner: str, agent: str = "") -> str:
-        """Begin a session and return its id, which authenticates its bearer as the owner.
-
-        ``agent`` is the browser's User-Agent.
-        """
+        """Begin a session and return the secret id; ``agent`` is the User-Agent."""
         id, now = secrets.token_urlsafe(32), self._clock()
         with self._file.autocommit() as connection:
             connection.execute("DELETE FROM session WHERE expires <= ?", (now,))
@@ -90,19 +77,17 @@ class LoginSessions:
         return id
 
     def owner_of(self, id: str) -> str | None:
-        """Return the owner of a session; None for an id that is unknown or expired, or whose owner has another key by now."""
+        """Return the owner of a session, or None if unknown, expired, or of an old key."""
         return next(
             (owner for owner, key in self._keys.by_owner.items() if self._is_open(_hmac(key, f"{owner}\n{id}"))), None
         )
 
     def end(self, id: str) -> None:
-        """End a session."""
         with self._file.autocommit() as connection:
             for owner, key in self._keys.by_owner.items():
                 connection.execute("DELETE FROM session WHERE digest = ?", (_hmac(key, f"{owner}\n{id}"),))
 
     def open_sessions(self, owner: str, id: str) -> list[LoginSession]:
-        """Return the sessions of an owner, the newest first; ``id`` is the session of the request."""
         this = self._digest(owner, id)
         with self._file.autocommit() as connection:
             rows = connection.execute(
@@ -112,19 +97,16 @@ class LoginSessions:
         return [LoginSession(digest, begun, expires, agent, digest == this) for digest, begun, expires, agent in rows]
 
     def end_one(self, owner: str, digest: str) -> None:
-        """End the session with this digest, if it belongs to the owner."""
         with self._file.autocommit() as connection:
             connection.execute("DELETE FROM session WHERE owner = ? AND digest = ?", (self._mark(owner), digest))
 
     def end_others(self, owner: str, id: str) -> None:
-        """End all sessions of an owner except the one with this id."""
         with self._file.autocommit() as connection:
             connection.execute(
                 "DELETE FROM session WHERE owner = ? AND digest != ?", (self._mark(owner), self._digest(owner, id))
             )
 
     def close(self) -> None:
-        """Close the file; it must not be used afterwards."""
         self._file.close()
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -144,7 +126,7 @@ class LoginSessions:
             row = connection.execute("SELECT expires FROM session WHERE digest = ?", (digest,)).fetchone()
             if row is None or row[0] > self._clock():
                 return row is not None
-            with suppress(sqlite3.Error):  # expired in any case; deleting it keeps it so if the clock is set back
+            with suppress(sqlite3.Error):  # Deleted so that the session stays expired if the clock is set back.
                 connection.execute("DELETE FROM session WHERE digest = ?", (digest,))
             return False
 
@@ -152,12 +134,12 @@ class LoginSessions:
         return _hmac(self._key(owner), f"{owner}\n{id}")
 
     def _mark(self, owner: str) -> str:
-        """Return a mark for an owner's rows, which does not reveal the owner and changes with their key."""
+        """Return a mark for an owner's rows that hides the name and depends on the key."""
         return _hmac(self._key(owner), owner)
 
     def _key(self, owner: str) -> str:
         key = self._keys.by_owner.get(owner)
-        if key is None:  # removed since the request began
+        if key is None:
             raise AuthenticationError("Your API key was removed: log in with another one.")
         return key
 

@@ -1,7 +1,7 @@
-"""Serves the page at /: a plain one until Gradio is ready, then Gradio's, behind a login if there are API keys.
+"""The page at /, behind a login if there are API keys.
 
-Gradio is imported when the page is first opened after the models are loaded. Other requests do not
-wait for it, and a server that only editors use never imports it.
+A plain page is shown until Gradio is ready. Gradio is imported when the page is first opened after
+loading the models: a server used only by editors never imports Gradio.
 """
 
 from __future__ import annotations
@@ -42,18 +42,16 @@ FOLDERS = ("/assets/", "/static/")
 SINGLE_FILES = frozenset({CONFIG, "/theme.css", "/manifest.json", "/favicon.ico"})
 
 ALIVE = "/page/alive"
-"""The path that an open page polls to see that its server runs, and is still the same process."""
+"""Polled by an open page to check that the same process is still running."""
 
 STREAM = "pellucid-stream"
-"""A header in the response to each call, which says whether the tab's stream of results is open."""
+"""Response header: whether the tab's stream of results is open."""
 
 CLOSE_MESSAGE = b'"msg":"close_stream"'
-"""Part of Gradio's last message in a stream of results.
-No value of a user contains it: quotation marks in those are escaped.
-"""
+"""Part of Gradio's last message in a stream. User text escapes quotation marks."""
 
 FINAL_UPDATES_SECONDS = 1.0
-"""Time in which the last updates of stopped answers can be shown."""
+"""Time for showing the last updates of stopped answers."""
 
 PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
 
@@ -62,9 +60,13 @@ PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
 class ServerHooks:
     """Functions and events of the server that the page needs.
 
-    ``notice`` returns why there is no page yet, or None once ``assistants`` may be called, which
-    returns those of all users. ``about`` returns HTML about the server. ``departing`` is set when
-    it accepts no more requests, ``closing`` when answers must end.
+    Attributes:
+        notice: Returns the reason why there is no page yet, or None if ``assistants`` may be
+            called.
+        assistants: Returns the assistants of all users.
+        about: Returns HTML about the server.
+        departing: Set when the server accepts no more requests.
+        closing: Set when answers must end.
     """
 
     assistants: Callable[[], AssistantFor]
@@ -76,8 +78,6 @@ class ServerHooks:
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """``data`` is the folder of conversations and sessions; ``max_file_size`` is in bytes."""
-
     data: Path
     keys: Keys | None = None
     max_file_size: int = 16 * 2**20
@@ -85,10 +85,7 @@ class PageSettings:
 
 
 class Page:
-    """The ASGI application of the page; a ``pellucid.api.page_routing.Page``.
-
-    Belongs to the event loop.
-    """
+    """The ASGI application of the page. Belongs to the event loop."""
 
     def __init__(self, server: ServerHooks, settings: PageSettings, create: PageFactory = pellucid_view) -> None:
         self._server = server
@@ -105,16 +102,15 @@ class Page:
         self._streams_end = asyncio.Event()
 
     def owns(self, path: str) -> bool:
-        """Return whether the page answers a path. Other paths belong to the API."""
+        """Return whether the path belongs to the page; the API answers all other paths."""
         return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE_FILES or path.startswith((*FOLDERS, API))
 
     def watches(self, path: str) -> bool:
-        """Return whether an open page requests a path only to see that its server runs."""
+        """Return whether a request only checks that the server is running."""
         return path == ALIVE or path.startswith(HEARTBEAT)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Run the page while the server runs."""
         try:
             yield
         finally:
@@ -143,10 +139,9 @@ class Page:
             await response(scope, receive, send)
 
     def _share(self, request: GradioRequest, owner: str) -> AbstractContextManager[None]:
-        """Return what counts a request against its owner's share.
+        """Return a context that counts a request against the owner's share.
 
-        Raises InvalidRequestError for a call that the page does not make. Entering raises
-        NotFoundError for results that are not expected, and QueueFullError if the share is used up.
+        Entering raises NotFoundError for unexpected results, and QueueFullError for a full share.
         """
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs = self._gradio.tabs
@@ -158,10 +153,10 @@ class Page:
         return (tabs.reading if request.scope["path"] == DATA else tabs.streaming)(owner, request.tab)
 
     async def _forward(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
-        """Let Gradio answer a request. Release its share as soon as Gradio no longer needs it.
+        """Let Gradio answer a request; release the share once Gradio no longer needs it.
 
-        That is when the response to a call begins, as Gradio's queue then holds the call; and when
-        a stream of results announces its end, as it has no results of later calls.
+        A call is released when the response begins, because the call is then queued; a stream when
+        the end is announced.
         """
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs, path = self._gradio.tabs, request.scope["path"]
@@ -178,10 +173,7 @@ class Page:
         await respond_until(self._gradio.app, request.scope, request.receive, send_and_release, end)
 
     async def _answer(self, request: Request) -> Response | None:
-        """Answer a request without Gradio, or return None if it is Gradio's.
-
-        Raises a PellucidError for a request that is refused.
-        """
+        """Answer a request, or return None for a request that Gradio must answer."""
         path = request.scope["path"]
         if path == ALIVE:
             return JSONResponse({"process": self._process_id, "locked": self._settings.keys is not None})
@@ -205,7 +197,6 @@ class Page:
         return None
 
     async def _login_gate(self) -> LoginGate:
-        """Return the gate; the file of its sessions is created with the first request."""
         async with self._opening:
             if self._gate is None:
                 keys = self._settings.keys
@@ -217,10 +208,7 @@ class Page:
         return LoginSessions(_folder(self._settings.data) / "sessions.db", keys)
 
     async def _notice(self) -> PageNotice | None:
-        """Return why the page cannot be shown yet, or None.
-
-        Starts Gradio once the server is ready.
-        """
+        """Return why the page cannot be shown yet, and start Gradio when possible."""
         notice = await self._server.notice()
         if notice is not None:
             return notice
@@ -229,7 +217,6 @@ class Page:
         return self._failure or (PREPARING if self._gradio is None else None)
 
     async def _run_gradio(self, assistant_for: AssistantFor) -> None:
-        """Run Gradio until shutdown. If it fails, keep the reason for the page."""
         try:
             await self._build_and_serve(assistant_for)
         except Exception as error:
@@ -238,7 +225,6 @@ class Page:
             self._gradio = None
 
     async def _build_and_serve(self, assistant_for: AssistantFor) -> None:
-        """Open the store, build Gradio's application, and serve it until shutdown."""
         turns = Turns()
         store = await in_page_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
@@ -253,8 +239,8 @@ class Page:
         async with gradio.lifespan():
             self._gradio = gradio
             await _wait_for_first(self._server.closing.wait(), self._ending.wait())
-            # The server exits once no requests are left, but an answer that no tab shows has its
-            # grace time too.
+            # The server exits once no requests are left, but answers without a tab have a grace
+            # time too.
             await _wait_for_first(self._server.closing.wait(), turns.wait_until_idle())
             await turns.aclose()
             await _wait_for_first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
@@ -264,14 +250,13 @@ class Page:
 
 
 async def _wait_for_first(*waits: Coroutine[Any, Any, object], within: float | None = None) -> None:
-    """Wait until one of them is done, for at most ``within`` seconds."""
+    """Wait for the first coroutine, for at most ``within`` seconds."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     await cancel(tasks)
 
 
 def _failure(error: Exception) -> str:
-    """Return why there is no page, as a sentence. Unexpected errors are logged."""
     if isinstance(error, PellucidError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pellucid"):
@@ -281,10 +266,7 @@ def _failure(error: Exception) -> str:
 
 
 def _folder(data: Path) -> Path:
-    """Return the folder, created if missing and accessible only to its user.
-
-    Raises ConfigError if it cannot be created.
-    """
+    """Create the folder if missing, accessible only to the server's user."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

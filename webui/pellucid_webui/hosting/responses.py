@@ -1,4 +1,4 @@
-"""Turns Gradio's responses into ours: security headers, our own head and script of the page, compression, and what browsers may cache."""
+"""Gradio's responses with added headers, head, script and compression."""
 
 from __future__ import annotations
 
@@ -25,42 +25,38 @@ POLICY = (
     "font-src 'self' data:; connect-src 'self' data: blob:; media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""Browsers contact only this server, whatever a model generates.
-Gradio needs inline scripts, and evaluates its templates.
-"""
+"""Browsers contact only this server. Gradio needs inline scripts and eval."""
 
 SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
-"""Social-media metadata of Gradio's page, with addresses of other servers."""
+"""Contains addresses of foreign servers."""
 
 VIEWPORT = re.compile(rb'\s*<meta\s+name="viewport"[^>]*>')
-"""Gradio's viewport, which an on-screen keyboard covers: the page has its own."""
+"""An on-screen keyboard covers Gradio's viewport; the page defines a better viewport."""
 
 PLACE_OF_PAGE = re.compile(rb"<gradio-app[^>]*>")
 STARTING = b'<p id="pl-starting">Pellucid is starting.</p>'
-"""Shown until Gradio has put the page next to it; see frame.css."""
+"""Shown until Gradio has inserted the page; see frame.css."""
 
 NAMED_BY_CONTENT = re.compile(r"/assets/.+-[\w-]{8,9}\.(?:js|css)")
-"""Files whose names change with their content, so that a browser need not request them again."""
+"""Files with names that depend on the content: browsers may cache such files forever."""
 
 COMPRESSION_LEVEL = 6
 """Half the time of zlib's highest level, for one percent more bytes."""
 
 
 class PageResponses:
-    """An ASGI application: Gradio's, with our headers, our head of the front page, our script, and large texts compressed."""
+    """Gradio's ASGI application with added headers, head, script and compression."""
 
     def __init__(self, app: ASGIApp, early_head: str, script: str) -> None:
         self._app = app
         self._script = script.encode()
         self._script_path = f"/assets/pellucid-{hashlib.sha256(self._script).hexdigest()[:8]}.js"
-        # Deferred scripts run in their order in the page, and so before Gradio's, which is a
-        # module.
+        # Deferred scripts run in page order, so this script runs before Gradio's, a module.
         self._early_head = f'{early_head}<script defer src="{self._script_path}"></script>\n'.encode()
         self._compressed = GZipMiddleware(self._respond, compresslevel=COMPRESSION_LEVEL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Gradio compresses its scripts itself. A stream must not be compressed: its events would
-        # wait for one another.
+        # Gradio compresses its scripts itself. Compression would delay the events of a stream.
         respond = self._compressed if scope["path"] in (FRONT, CONFIG, self._script_path) else self._respond
         await respond(scope, receive, send)
 
@@ -86,7 +82,7 @@ class PageResponses:
 
 
 class _FrontPageSend:
-    """A ``send`` for Gradio's front page, which removes its social-media metadata and adds our own head and first words."""
+    """Sends Gradio's front page with an edited head and a first text."""
 
     def __init__(self, send: Send, early_head: bytes) -> None:
         self._send = send
@@ -112,7 +108,6 @@ class _FrontPageSend:
 
 
 async def respond_until(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
-    """Answer a request until ``end`` at the latest. A response that has begun is ended properly."""
     begun = complete = False
 
     async def send_and_watch(message: Message) -> None:
@@ -139,7 +134,6 @@ async def respond_until(app: ASGIApp, scope: Scope, receive: Receive, send: Send
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks whose results are no longer needed."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

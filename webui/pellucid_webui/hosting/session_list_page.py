@@ -1,4 +1,4 @@
-"""Serves the page that lists a user's login sessions, and ends one or all others."""
+"""The page of a user's login sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pellucid_webui.page_threads import in_page_thread
 SESSIONS = "/sessions"
 
 OTHERS = "others"
-"""Names all sessions except the one of the request; a digest names a single one."""
+"""Stands for all sessions except the request's session."""
 
 BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
 SYSTEMS = {
@@ -26,11 +26,10 @@ SYSTEMS = {
     "Mac OS": "macOS",
     "Linux": "Linux",
 }
-"""Names by parts of a User-Agent, most specific first."""
 
 
 async def answer_sessions(request: Request, sessions: LoginSessions, owner: str, id: str) -> Response:
-    """Show the sessions of an owner, or end those that a POST names; ``id`` is the session of the request."""
+    """Show an owner's sessions, or end sessions named by a POST."""
     if request.method != "POST":
         return listing(owner, await in_page_thread(sessions.open_sessions, owner, id))
     named = request.query_params.get("end", "")
@@ -42,7 +41,6 @@ async def answer_sessions(request: Request, sessions: LoginSessions, owner: str,
 
 
 def listing(owner: str, found: list[LoginSession]) -> Response:
-    """Return the page, with the newest session first."""
     rows = "\n".join(_row(number, session) for number, session in enumerate(found))
     others = ""
     if len(found) > 1:
@@ -59,7 +57,6 @@ again. To lock out a person who knows the key, restart the server with a differe
 
 
 def browser_name(agent: str) -> str:
-    """Return readable names of the browser and the system of a User-Agent."""
     browser = next((name for part, name in BROWSERS.items() if part in agent), "Unknown browser")
     system = next((name for part, name in SYSTEMS.items() if part in agent), "")
     return f"{browser} on {system}" if system else browser
@@ -74,7 +71,6 @@ def _row(number: int, session: LoginSession) -> str:
 
 
 def _button(end: str, text: str, described: str = "") -> str:
-    """Return a form with one button; ``described`` is the id of the element that describes it."""
     more = f' aria-describedby="{described}"' if described else ""
     return f'<form method="post" action="{SESSIONS}?end={end}"><button type="submit"{more}>{text}</button></form>'
 

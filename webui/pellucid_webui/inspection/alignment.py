@@ -1,4 +1,4 @@
-"""Aligns the tokens of one text under two tokenizers, by characters."""
+"""Alignment of a text's tokens under two tokenizers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from pellucid_webui.conversations.continue_from_token import open_bytes
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A shortest piece of a text at whose ends both models have a token border, with the tokens of each.
-
-    ``start`` is the index of its first character.
-    """
+    """A minimal piece of a text between token borders of both tokenizers."""
 
     start: int
     text: str
@@ -23,27 +20,24 @@ class Segment:
 
     @property
     def logprobs(self) -> tuple[float, float] | None:
-        """The logprobs of the piece under the two models; None if it has a token without a logprob, such as the first of a text."""
+        """The logprobs under both models, or None if any token has no logprob."""
         a, b = _sum(self.a), _sum(self.b)
         return None if a is None or b is None else (a, b)
 
     @property
     def log_ratio(self) -> float | None:
-        """The logprob under the first model minus that under the second, in nats."""
+        """The first model's logprob minus the second model's, in nats."""
         found = self.logprobs
         return None if found is None else found[0] - found[1]
 
 
 def align(a: Sequence[Token], b: Sequence[Token]) -> list[Segment]:
-    """Return the segments of a text, which together have all its tokens.
-
-    Raises ValueError if the two texts differ.
-    """
+    """Return the segments of a text. Raises ValueError if the texts differ."""
     text = _text(a)
     if text != _text(b):
         raise ValueError("the tokens of two different texts cannot be aligned")
     cuts_a, cuts_b = _last_cuts(a), _last_cuts(b)
-    cuts_a[len(text)], cuts_b[len(text)] = len(a), len(b)  # the rest, in case the text ends inside a character
+    cuts_a[len(text)], cuts_b[len(text)] = len(a), len(b)  # The text may end inside a character.
     found: list[Segment] = []
     start = at_a = at_b = 0
     for end in sorted(cuts_a.keys() & cuts_b.keys()):
@@ -54,7 +48,6 @@ def align(a: Sequence[Token], b: Sequence[Token]) -> list[Segment]:
 
 
 def last_occurrence(tokens: Sequence[Token], text: str) -> list[Token] | None:
-    """Return the tokens that spell exactly the last occurrence of a text, or None."""
     whole = _text(tokens)
     firsts = dict(reversed(_cuts(tokens))) | {0: 0}
     lasts = {0: 0} | _last_cuts(tokens)
@@ -70,9 +63,8 @@ def last_occurrence(tokens: Sequence[Token], text: str) -> list[Token] | None:
 def message_tokens(tokens: Sequence[Token], text: str) -> list[Token] | None:
     """Return the tokens of a message in a prompt, or None.
 
-    Chat templates may strip a message, and a token may hold its last character and the line end
-    after it. So these are the tokens of the text; else of the stripped text; else those that hold
-    it and nothing else but spaces.
+    Chat templates may strip a message, and a token may hold the last character and a line end.
+    Therefore the stripped text, and tokens with additional spaces, match too.
     """
     for spelling in dict.fromkeys((text, text.strip())):
         found = last_occurrence(tokens, spelling)
@@ -92,7 +84,6 @@ def message_tokens(tokens: Sequence[Token], text: str) -> list[Token] | None:
 
 
 def first_difference(one: str, other: str) -> int | None:
-    """Return the index of the first character at which two texts differ; None if they are equal."""
     for index, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
             return index
@@ -104,7 +95,7 @@ def _text(tokens: Sequence[Token]) -> str:
 
 
 def _cuts(tokens: Sequence[Token]) -> list[tuple[int, int]]:
-    """Return the token borders between whole characters, each as its character index and the number of tokens before it."""
+    """Return token borders between whole characters: (character, tokens before)."""
     found: list[tuple[int, int]] = []
     at = 0
     for count, (token, rest) in enumerate(zip(tokens, open_bytes(tokens), strict=True), 1):
@@ -115,7 +106,7 @@ def _cuts(tokens: Sequence[Token]) -> list[tuple[int, int]]:
 
 
 def _last_cuts(tokens: Sequence[Token]) -> dict[int, int]:
-    """Return the borders by character index; of several tokens without text at one, all count as before it."""
+    """Return the number of tokens before each border, including tokens without text."""
     return dict(_cuts(tokens))
 
 

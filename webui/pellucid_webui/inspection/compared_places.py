@@ -1,4 +1,4 @@
-"""Finds, for each token of each answer, the same place in the other answers, and what the other columns make of it."""
+"""The same places in different answers, with the columns' distributions."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from pellucid_webui.inspection.model_divergence import Bounds, KnownChoice, choi
 from pellucid_webui.inspection.word_diff import TextDifference, differences
 
 OWN, SAMPLED = "own", "sampled"
-"""The two views of a distribution: the model's own, and at the column's temperature."""
+"""Distributions of the model itself, and at the column's temperature."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceView:
-    """Another column's view of a token of an answer, in nats.
+    """Another column's view of a token, in nats.
 
-    ``ratio`` bounds the logprob under the answer's column minus that under the other column, for
-    the segment that the token belongs to. ``kl`` bounds KL(answer's column || other column) at the
-    token; None where the other column has no token border.
+    ``ratio`` bounds the log ratio of the two columns for the token's segment. ``kl`` bounds
+    KL(answer's column || other column); None where the other column has no token border.
     """
 
     ratio: Bounds | None
@@ -34,9 +33,10 @@ class PlaceView:
 
 @dataclass(frozen=True, slots=True)
 class ComparedPlace:
-    """A token of an answer for another column: the other column's token that begins there, and the views of both by their names.
+    """A token of an answer, seen by another column.
 
-    ``segment`` is the range of the answer's tokens between two borders that both tokenizers have.
+    ``token`` is the other column's token at the place. ``segment`` is the range of tokens between
+    borders shared by both tokenizers.
     """
 
     token: int | None
@@ -45,8 +45,6 @@ class ComparedPlace:
 
 
 class ComparedPlaces:
-    """The places of a comparison that has ended."""
-
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
         self.columns = comparison.columns
@@ -55,7 +53,7 @@ class ComparedPlaces:
 
     @cached_property
     def same_vocabulary(self) -> frozenset[tuple[int, int]]:
-        """The pairs of columns with the same model, or whose tokens never disagree about the spelling of an id or the id of a spelling."""
+        """Pairs of columns with the same model, or with consistent ids and spellings."""
         numbers = range(len(self.columns))
         spellings = [self._spellings(at) for at in numbers]
         models = [column.settings.model for column in self.columns]
@@ -64,13 +62,12 @@ class ComparedPlaces:
         )
 
     def links(self, text: int, column: int) -> list[ComparedPlace]:
-        """Return the places of the answer ``text`` for another column; empty if that one has not scored it."""
+        """Return the places of an answer for another column; empty if not scored."""
         if (text, column) not in self._links:
             self._links[text, column] = self._linked(text, column)
         return self._links[text, column]
 
     def differences(self, a: int, b: int) -> list[TextDifference]:
-        """Return the places where the answers of two columns differ."""
         if a > b:
             return [TextDifference(one.b, one.a) for one in self.differences(b, a)]
         if (a, b) not in self._differences:
@@ -78,7 +75,7 @@ class ComparedPlaces:
         return self._differences[a, b]
 
     def linked_ranges(self, a: int, b: int) -> list[tuple[int, int]]:
-        """Return for each token of the answer of column a the range of tokens (start, end) at the same place of b's answer."""
+        """Return the token range in b's answer for each token of a's answer."""
         found = []
         tokens, start = self.columns[b].tokens, 0
         ends = list(accumulate(len(token.text) for token in tokens))
@@ -91,7 +88,7 @@ class ComparedPlaces:
         return found
 
     def apart(self, column: int) -> list[tuple[int, int]]:
-        """Return the ranges of tokens of an answer that are not in every other answer, in order."""
+        """Return the token ranges of an answer that are missing in any other answer."""
         ends = list(accumulate(len(token.text) for token in self.columns[column].tokens))
         ranges = [
             _range(ends, one.a)
@@ -102,7 +99,6 @@ class ComparedPlaces:
         return sorted({one for one in ranges if one[0] < one[1]})
 
     def choice(self, column: int, token: Token, view: str, *, by_id: bool = True) -> KnownChoice | None:
-        """Return what is known of a column's choice at a token in a view."""
         return choice_of(token, 1.0 if view == OWN else self.columns[column].settings.temperature, by_id=by_id)
 
     def _spellings(self, column: int) -> dict[int, bytes]:
@@ -146,7 +142,6 @@ class ComparedPlaces:
         return Bounds(_less(a.low, b.high), _less(a.high, b.low))
 
     def _logprob(self, column: int, tokens: Sequence[Token], view: str) -> Bounds | None:
-        """Return the logprob of a segment under a column; None if one of its tokens has none."""
         low = high = 0.0
         for token in tokens:
             if token.logprob is None:
@@ -169,7 +164,7 @@ def _agree(one: Mapping[int, bytes], other: Mapping[int, bytes]) -> bool:
 
 
 def _by_spelling(spellings: Mapping[int, bytes]) -> dict[bytes, set[int]]:
-    """Return the ids of each spelling but the empty one, which special tokens may share."""
+    """Return ids by spelling, except the empty spelling of special tokens."""
     found: dict[bytes, set[int]] = {}
     for id, spelling in spellings.items():
         if spelling:
@@ -178,12 +173,12 @@ def _by_spelling(spellings: Mapping[int, bytes]) -> dict[bytes, set[int]]:
 
 
 def _less(a: float, b: float) -> float:
-    """Return a - b; 0 for two that are both impossible."""
+    """Return a - b, or 0 if both are impossible."""
     return 0.0 if a == b == -inf else a - b
 
 
 def _mapped(at: int, apart: Sequence[TextDifference]) -> tuple[int, int]:
-    """Return the character range (start, end) in the second text at a character of the first."""
+    """Return the character range in the second text at a character of the first."""
     shift = 0
     for difference in apart:
         if at < difference.a[0]:
@@ -195,7 +190,7 @@ def _mapped(at: int, apart: Sequence[TextDifference]) -> tuple[int, int]:
 
 
 def _range(ends: Sequence[int], characters: tuple[int, int]) -> tuple[int, int]:
-    """Return the token range (start, end) of a character range; an empty one for an empty range."""
+    """Return the token range of a character range."""
     start, end = characters
     first = bisect_right(ends, start)
     return (first, first) if start >= end else (first, min(bisect_left(ends, end) + 1, len(ends)))

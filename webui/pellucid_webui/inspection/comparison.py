@@ -1,4 +1,4 @@
-"""Answers one prompt with two to four columns at the same time, then has each column score the other answers."""
+"""Comparison of two to four columns that answer a prompt and score the answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pellucid_webui.inspection.scoring import require_complete, score
 logger = logging.getLogger(__name__)
 
 LETTERS = "ABCD"
-"""The names of the columns; a comparison has at least two."""
+"""The names of the columns."""
 
 TICK_SECONDS = 0.1
 
@@ -32,20 +32,15 @@ UNEXPECTED = "Internal server error; see the server log."
 REFERENCE = "the reference"
 
 Reader = tuple[str, str, tuple[Message, ...] | None]
-"""What determines how a text is scored: a model, a system prompt, and the messages of a chat."""
+"""Model, system prompt and messages, which determine a text's score."""
 
 _NUMBERS = count(int(1000 * time.time()))
-"""Numbers of comparisons, which keep rising when the server is restarted: the page ignores what is
-older than what it shows.
-"""
+"""Numbers keep rising after a restart: the page ignores older comparisons."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer of a chat, which a column shows instead of generating one.
-
-    Without ``tokens`` the column's model reads the text.
-    """
+    """A chat's answer, shown by a column; without ``tokens``, the model reads the text."""
 
     node: int
     text: str
@@ -54,10 +49,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChatSource:
-    """The chat that a comparison is of.
-
-    Columns that generate an answer answer what the answer ``node`` answered.
-    """
+    """A chat; columns answer the same message as the answer ``node``."""
 
     conversation: str
     title: str
@@ -66,10 +58,7 @@ class ChatSource:
 
 @dataclass(eq=False)
 class Column:
-    """A column: its settings and its answer.
-
-    ``conversation`` are the messages that it answers, if they are not only the prompt.
-    """
+    """Settings and answer; ``conversation`` is set if there is more than the prompt."""
 
     letter: str
     settings: TurnSettings
@@ -85,23 +74,21 @@ class Column:
 
     @property
     def text(self) -> str:
-        """The text of the answer so far."""
         return "".join(token.text for token in self.tokens)
 
     @property
     def reader(self) -> Reader:
-        """The model and the messages before an answer: columns with equal ones score every text the same."""
+        """The model and the messages before an answer; equal readers score alike."""
         return self.settings.model, self.settings.system, self.conversation
 
     def pack(self) -> None:
-        """Pack the tokens since the last call into a batch."""
         fresh = self.tokens[self._packed :]
         if fresh:
             self.batches.append(pack(fresh))
             self._packed += len(fresh)
 
     def messages(self, prompt: str, history: Sequence[Message] = ()) -> list[Message]:
-        """Return the conversation that it answers; a system prompt of its own replaces that of the history."""
+        """Return the messages to answer; the column's system prompt takes precedence."""
         if self.conversation is not None:
             return list(self.conversation)
         if self.settings.system.strip():
@@ -111,7 +98,7 @@ class Column:
 
 @dataclass(eq=False)
 class ComparedText:
-    """A text, and its tokens under each column by the column's index: a column's own answer as generated, other texts as scored."""
+    """A text, and its tokens by column index."""
 
     name: str
     text: str
@@ -120,12 +107,10 @@ class ComparedText:
 
 @dataclass(eq=False)
 class Comparison:
-    """A comparison of columns, and its progress.
+    """A comparison of columns, and the progress.
 
-    ``texts`` are the answers in the order of the columns, followed by the reference if there is
-    one. ``history`` are the messages before the prompt. Without a prompt the columns read the
-    reference in place of an answer, as a text that no question precedes. ``refused`` is set if too
-    many requests were running for one of its columns.
+    ``texts`` has the answers, then the reference, if any. Without a prompt, the columns read the
+    reference instead of answering. ``refused`` is set if too many requests were running.
     """
 
     prompt: str
@@ -153,29 +138,26 @@ class Comparison:
 
     @property
     def size(self) -> int:
-        """The number of tokens that it holds."""
         return sum(len(column.tokens) for column in self.columns) + sum(
             len(one) for text in self.texts for one in text.tokens.values()
         )
 
     @property
     def same_reader(self) -> bool:
-        """True if all columns have the same model and system prompt."""
+        """True if all columns have the same model, system prompt and conversation."""
         return len({column.reader for column in self.columns}) == 1
 
     @property
     def same_temperature(self) -> bool:
-        """True if all columns have the same temperature."""
         return len({column.settings.temperature for column in self.columns}) == 1
 
     def stop(self) -> None:
-        """Stop generating and scoring, and keep the text so far."""
         self.stopped = self.stopped or not self.ended
         for task in self._tasks:
             task.cancel()
 
     async def run(self, assistant: Assistant) -> AsyncGenerator[None]:
-        """Have all columns answer, then score the other texts; yield whenever there may be something new to show."""
+        """Let all columns answer, then score; yield for possible updates."""
         try:
             self.status = "Reading the text…" if self.reads_only else "Generating the answers…"
             async with aclosing(self._until([self._answer(assistant, column) for column in self.columns])) as ticks:
@@ -188,13 +170,12 @@ class Comparison:
                     async for tick in ticks:
                         yield tick
         finally:
-            self.texts = self.texts or self._texts_so_far()  # if it was closed while the answers were generated
+            self.texts = self.texts or self._texts_so_far()  # For a generator that was closed early.
             self.stopped = self.stopped or any(task.cancelled() for task in self._tasks)
             self.ended = True
             self.status = ""
 
     def _texts_so_far(self) -> list[ComparedText]:
-        """Return the answers and the reference, before other columns have scored them."""
         texts = [
             ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(self.columns)
         ]
@@ -217,7 +198,6 @@ class Comparison:
             await asyncio.wait(self._tasks)
 
     async def _answer(self, assistant: Assistant, column: Column) -> None:
-        """Have a column answer; keep the reason if it cannot."""
         if column.stored is not None:
             await self._open_stored(assistant, column, column.stored)
             return
@@ -237,10 +217,7 @@ class Comparison:
             column.took = time.monotonic() - begun
 
     async def _open_stored(self, assistant: Assistant, column: Column, stored: StoredAnswer) -> None:
-        """Show a stored answer.
-
-        Its model reads it now if it has no tokens, for example because a person wrote it.
-        """
+        """Show a stored answer, or let the model read an answer without tokens."""
         column.end, column.tokens = FinishReason.STOP, list(stored.tokens)
         if not stored.tokens and stored.text.strip():
             at = self.columns.index(column)
@@ -249,10 +226,7 @@ class Comparison:
             column.tokens = text.tokens.get(at, [])
 
     def _scorings(self, assistant: Assistant) -> list[Coroutine[Any, Any, None]]:
-        """Return what is left to score.
-
-        Columns with the same model and system prompt share one reading of a text.
-        """
+        """Return the remaining scorings, shared by columns with the same reader."""
         works = []
         for text in self.texts:
             if not text.text.strip():
@@ -268,7 +242,7 @@ class Comparison:
         return works
 
     async def _score(self, assistant: Assistant, text: ComparedText, columns: Sequence[int]) -> None:
-        """Have the first of some columns score a text as if it were its own answer; all of them have the same reader."""
+        """Score a text for columns with the same reader."""
         column = self.columns[columns[0]]
         read = (
             text.text

@@ -1,4 +1,4 @@
-"""Writes a comparison as CSV, JSON, or one HTML page that needs no script and loads nothing."""
+"""Export of a comparison as CSV, JSON, or a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,6 @@ COLUMNS = (
 )
 
 SHADES = 6
-"""Steps of a token's colour in the HTML page: from certain to unlikely."""
 
 _STYLE = """
 :root {
@@ -62,7 +61,6 @@ caption { text-align: start; font-weight: 600; } .wide { margin-block: 1rem; ove
 
 
 def to_csv(places: ComparedPlaces) -> str:
-    """Return one row for each token of each text under each column that has scored it."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
@@ -71,7 +69,7 @@ def to_csv(places: ComparedPlaces) -> str:
 
 
 def to_json(places: ComparedPlaces, form: dict[str, Any]) -> str:
-    """Return the form, the summary, and the tokens with their divergences; infinity and unknown numbers are null."""
+    """Write infinity and unknown numbers as null."""
     comparison = places.comparison
     texts = []
     for at, text in enumerate(comparison.texts):
@@ -93,7 +91,6 @@ def to_json(places: ComparedPlaces, form: dict[str, Any]) -> str:
 
 
 def to_html(places: ComparedPlaces) -> str:
-    """Return one page with the prompt, the summary, the answers and the tables."""
     comparison = places.comparison
     articles = "".join(_article(places, at) for at in range(len(comparison.columns)))
     said = "".join(f"<p>{escape(one)}</p>" for one in sentences(places))
@@ -131,7 +128,6 @@ def _rows(places: ComparedPlaces) -> Iterator[Sequence[Any]]:
 
 
 def _divergences(places: ComparedPlaces, text: int) -> dict[str, list[dict[str, Any]]]:
-    """Return the views of the other columns on an answer; none for the reference, which no column has written."""
     if places.comparison.texts[text].name == REFERENCE:
         return {}
     return {
@@ -183,7 +179,6 @@ def _table(caption: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def export(comparison: Comparison, form: dict[str, Any], kind: str) -> tuple[str, str, str]:
-    """Return the name, the media type and the text of a file. ``kind`` is csv, json or html."""
     places = ComparedPlaces(comparison)
     if kind == "csv":
         return "comparison.csv", "text/csv", to_csv(places)

@@ -1,4 +1,4 @@
-"""Turns a comparison into what the page draws."""
+"""Data of a comparison for the page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from pellucid_webui.inspection.comparison import Column, Comparison
 from pellucid_webui.inspection.comparison_summary import default_view, figures, jumps, matrix, sentences
 
 INFINITE_NATS = 999.0
-"""Replaces infinity, which JSON lacks; no log ratio of a token comes near it."""
+"""Replaces infinity, which JSON lacks."""
 
 DIGITS = 5
 
 
 def payload(comparison: Comparison) -> dict[str, Any]:
-    """Return the state of a comparison; once it has ended, with its summary and analysis."""
     for column in comparison.columns:
         column.pack()
     shown: dict[str, Any] = {
@@ -46,7 +45,6 @@ def payload(comparison: Comparison) -> dict[str, Any]:
 
 
 def column_payload(column: Column, *, reads: bool = False) -> dict[str, Any]:
-    """Return a column and its answer, or the text that it reads in place of one."""
     return {
         "letter": column.letter,
         "model": column.settings.model,
@@ -59,7 +57,6 @@ def column_payload(column: Column, *, reads: bool = False) -> dict[str, Any]:
 
 
 def about(column: Column) -> str:
-    """Describe the settings of a column in words."""
     settings = column.settings
     parts = ["stored answer"] if column.stored is not None else []
     parts.append(f"temperature {settings.temperature:g}" if settings.temperature else "greedy")
@@ -75,11 +72,11 @@ def about(column: Column) -> str:
 
 
 def analysis(places: ComparedPlaces) -> dict[str, Any]:
-    """Return, for each answer and each column, the tokens as that column reads them, and how they relate.
+    """Return how each column reads each answer, and how answers correspond.
 
-    ``readings[i][j]`` are the tokens of answer i under column j as a batch, ``links[i][j]`` its
-    places (see ``_place``), ``ranges[i][j]`` the tokens of answer j at the same place as each token
-    of answer i, and ``sampled[i][j]`` the scales at column j's temperature.
+    ``readings[i][j]``: the tokens of answer i under column j; ``links[i][j]``: the places of answer
+    i for column j; ``ranges[i][j]``: the tokens of answer j at each token of answer i;
+    ``sampled[i][j]``: the scales at column j's temperature.
     """
     numbers = range(len(places.columns))
     return {
@@ -103,7 +100,7 @@ def _reading(places: ComparedPlaces, text: int, column: int) -> str | None:
 
 
 def _place(place: ComparedPlace) -> list[float | None]:
-    """Return [token or -1, first and end of the segment, then for each view: ratio low and high, KL low and high]."""
+    """Return [token or -1, segment, then per view: ratio low, high, KL low, high]."""
     row: list[float | None] = [-1 if place.token is None else place.token, *place.segment]
     for view in place.views.values():
         for bounds in (view.ratio, view.kl):
@@ -112,7 +109,7 @@ def _place(place: ComparedPlace) -> list[float | None]:
 
 
 def _scales(places: ComparedPlaces, column: int, tokens: Sequence[Token]) -> list[list[float] | None]:
-    """Return for each token [scale low and high, the most that an unlisted token can have, the most that all of them can have]."""
+    """Return for each token [scale low, scale high, most_unlisted, unlisted]."""
     found: list[list[float] | None] = []
     for token in tokens:
         choice = places.choice(column, token, SAMPLED)

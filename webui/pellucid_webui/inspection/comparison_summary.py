@@ -1,4 +1,4 @@
-"""Sums up a comparison in words and numbers: where the answers differ, and which column finds which text more likely."""
+"""Summary of a comparison in words and numbers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pellucid_webui.inspection.word_diff import TextDifference
 LARGEST_SHOWN = 5
 
 EQUAL_BITS = 0.05
-"""A smaller difference of a text's surprisal is not shown with one decimal."""
+"""Smaller differences are not visible with one decimal."""
 
 
 LEAST_RATIO_NATS = log(1.5)
-"""The log ratio from which a token is listed among the largest differences."""
+"""Minimum log ratio of a token among the largest differences."""
 
 EQUAL_NATS = 0.03
-"""The log ratio below which two columns count as equal."""
+"""Smaller log ratios count as equal."""
 
 MAX_QUOTED_CHARACTERS = 40
 
@@ -36,7 +36,7 @@ MANY = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """A place to go to: the token of an answer, and why. ``kind`` is first, difference or large."""
+    """A token to jump to; ``kind`` is first, difference or large."""
 
     kind: str
     text: int
@@ -45,12 +45,11 @@ class Jump:
 
 
 def default_view(comparison: Comparison) -> str:
-    """Return the view that shows a difference: as sampled if the columns differ in nothing but the temperature."""
+    """Return SAMPLED if only the temperatures differ, otherwise OWN."""
     return SAMPLED if comparison.same_reader and not comparison.same_temperature else OWN
 
 
 def sentences(places: ComparedPlaces) -> list[str]:
-    """Return the summary in sentences."""
     comparison = places.comparison
     found = []
     if comparison.stopped:
@@ -70,10 +69,9 @@ def sentences(places: ComparedPlaces) -> list[str]:
 
 
 def _surest(comparison: Comparison) -> list[str]:
-    """Return which column finds the text that all read the most likely, and how much less the others do.
+    """Compare the columns' surprisals of the common text.
 
-    Models without a token that begins a text do not predict its first one, so what any column does
-    not predict counts for none.
+    Only the part predicted by all columns counts: some models do not predict the first token.
     """
     read = [
         column
@@ -100,12 +98,10 @@ def _surest(comparison: Comparison) -> list[str]:
 
 
 def _predicted_from(tokens: Sequence[Token]) -> int:
-    """Return the character at which the first predicted token begins."""
     return sum(len(token.text) for token in takewhile(lambda token: token.logprob is None, tokens))
 
 
 def difference_sentence(places: ComparedPlaces, a: Column, b: Column) -> str:
-    """Return how far two answers are equal, and what follows there."""
     at = first_difference(a.text, b.text)
     both = f"{a.letter} and {b.letter}"
     if at is None:
@@ -121,20 +117,19 @@ def difference_sentence(places: ComparedPlaces, a: Column, b: Column) -> str:
 
 
 def matrix(comparison: Comparison) -> list[list[str]]:
-    """Return the perplexity and the total bits of each text under each column, as a table; the head is the first row."""
+    """Return the perplexity and total bits of each text under each column."""
     rows = [["", *[f"under {column.letter}" for column in comparison.columns]]]
     for text in comparison.texts:
         name = text.name if text.name == REFERENCE else f"{text.name}'s answer"
         if comparison.reads_only:
             if text is not comparison.texts[0]:
-                continue  # all read the same
+                continue  # All columns read the same text.
             name = "the text"
         rows.append([name, *[_cell(text.tokens.get(at)) for at in range(len(comparison.columns))]])
     return rows
 
 
 def figures(places: ComparedPlaces) -> list[list[str]]:
-    """Return the figures of each column's answer as a table; the head is the first row."""
     columns = places.columns
     view = default_view(places.comparison)
     rows = [["", *[f"{column.letter}'s answer" for column in columns]]]
@@ -153,19 +148,18 @@ def figures(places: ComparedPlaces) -> list[list[str]]:
 
 
 def jumps(places: ComparedPlaces) -> list[Jump]:
-    """Return the places to go to: the first difference, the other differences of the texts in order, and the largest ones."""
+    """Return the first difference, further differences, and the largest ratios."""
     return [*_text_differences(places), *largest(places)]
 
 
 def largest(places: ComparedPlaces) -> list[Jump]:
-    """Return the tokens that two columns find most differently likely, the largest difference first."""
     view = default_view(places.comparison)
     found: dict[tuple[int, tuple[int, int]], tuple[float, Jump]] = {}
     reads = places.comparison.reads_only
     for at, column in enumerate(places.columns):
         whose = "Token" if reads else f"{column.letter}'s token"
         for other, against in enumerate(places.columns):
-            if other == at or (reads and at):  # all columns have the same text: the places of one are enough
+            if other == at or (reads and at):  # All columns have the same text: a single column is enough.
                 continue
             for index, place in enumerate(places.links(at, other)):
                 ratio = place.views[view].ratio
@@ -181,13 +175,11 @@ def largest(places: ComparedPlaces) -> list[Jump]:
 
 
 def quoted(text: str) -> str:
-    """Return a text in quotation marks on one line, cut to MAX_QUOTED_CHARACTERS."""
     shown = text if len(text) <= MAX_QUOTED_CHARACTERS else text[: MAX_QUOTED_CHARACTERS - 1] + "…"
     return f"“{shown}”".replace("\n", "↵")
 
 
 def percent(probability: float) -> str:
-    """Return a probability in percent with two significant digits."""
     value = 100 * probability
     if value >= 99.95:
         return f"{value:.4g} %" if value < 99.9995 else "100 %"
@@ -197,7 +189,7 @@ def percent(probability: float) -> str:
 
 
 def times(nats: float) -> str:
-    """Return a log ratio of at least 0 as how many times as likely something is."""
+    """Return a log ratio as a factor, such as "3.5 times"."""
     ratio = exp(min(nats, 700.0))
     if ratio >= MANY:
         return "over a million times"
@@ -258,7 +250,7 @@ def _same_reader(comparison: Comparison) -> str:
 
 
 def _likelihoods(comparison: Comparison) -> list[str]:
-    """Return which column finds an answer more likely: for both answers of two columns, else for the one that differs most."""
+    """Return sentences on each answer's likelihood, or only on the most divergent answer."""
     found = []
     for at, column in enumerate(comparison.columns):
         for other, against in enumerate(comparison.columns):
@@ -283,7 +275,7 @@ def _likelihood(ratio: float, column: Column, against: Column) -> str:
 
 
 def mean_divergence(places: ComparedPlaces, text: int, other: int, view: str) -> Bounds | None:
-    """Return the mean KL divergence of another column at the tokens of an answer, in bits; None if it is known at none of them."""
+    """Return another column's mean KL divergence at an answer's tokens, in bits."""
     known = [kl for place in places.links(text, other) if (kl := place.views[view].kl) is not None]
     if not known:
         return None
@@ -293,7 +285,7 @@ def mean_divergence(places: ComparedPlaces, text: int, other: int, view: str) ->
 
 
 def agreement(places: ComparedPlaces, text: int, other: int) -> float | None:
-    """Return at how many of an answer's tokens another column has the same first choice, as a share; None if it has read none."""
+    """Return the share of tokens at which another column has the same first choice."""
     tokens = places.columns[text].tokens
     read = places.comparison.texts[text].tokens.get(other, []) if places.comparison.texts else []
     linked = [
@@ -329,12 +321,10 @@ def _sum(tokens: Iterable[Token]) -> float:
 
 
 def _short(value: float) -> str:
-    """Return a perplexity with three decimals, or none if it is large."""
     return f"{value:.3f}" if value < LARGE else f"{value:,.0f}" if value < MANY else f"{value:.1e}"
 
 
 def _next(places: ComparedPlaces, column: Column, index: int) -> str:
-    """Return the token of an answer with its probability in the default view."""
     if index >= len(column.tokens):
         return f"{column.letter} ends"
     token = column.tokens[index]
@@ -350,7 +340,7 @@ def _next(places: ComparedPlaces, column: Column, index: int) -> str:
 
 
 def token_index(tokens: Sequence[Token], character: int) -> int:
-    """Return the index of the token that has a character; the number of tokens for the end of the text."""
+    """Return the index of the token at a character."""
     return bisect_right(list(accumulate(len(token.text) for token in tokens)), character)
 
 
@@ -359,7 +349,6 @@ def _pairs(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
 
 
 def _index_pairs(number: int) -> list[tuple[int, int]]:
-    """Return the pairs to compare: each column with the first one."""
     return [pair for pair in combinations(range(number), 2) if pair[0] == 0]
 
 

@@ -1,4 +1,4 @@
-"""Joins the lines of a diff with what a model has read before and after the change."""
+"""The lines of a diff with a model's readings before and after the change."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ from pellucid_webui.inspection.reading_figures import ReadingFigures, surprisal
 from pellucid_webui.inspection.unified_diff import DiffLine, Hunk
 
 EQUAL_BITS = 0.005
-"""Difference in bits per byte below which the old and the new lines are equally surprising."""
+"""Smaller differences in bits per byte count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredLine:
-    """A line of a hunk with its tokens, without those of the text around it."""
-
     line: DiffLine
     tokens: tuple[Token, ...]
 
     @property
     def bits(self) -> float:
-        """Surprisal of the line."""
         return sum(surprisal(token) for token in self.tokens)
 
     @property
@@ -36,23 +33,22 @@ class ScoredLine:
 
 @dataclass(eq=False)
 class HunkReading:
-    """A hunk and the tokens of its two texts as far as they have been read."""
+    """A hunk, and the tokens of the old and the new text read so far."""
 
     hunk: Hunk
     old: list[Token] = field(default_factory=list)
     new: list[Token] = field(default_factory=list)
 
     def sides(self) -> list[tuple[str, list[Token]]]:
-        """Return the texts to read, before and after the change, each with the list that takes its tokens; empty texts are omitted."""
+        """Return the non-empty texts to read, each with the list for the tokens."""
         both = ((self.hunk.old, self.old), (self.hunk.new, self.new))
         return [(text_of(self.hunk, lines), tokens) for lines, tokens in both if lines]
 
     def lines(self) -> tuple[list[ScoredLine], list[ScoredLine]]:
-        """Return the lines before and after the change."""
         return _scored_lines(self.hunk, self.hunk.old, self.old), _scored_lines(self.hunk, self.hunk.new, self.new)
 
     def rows(self) -> list[tuple[ScoredLine | None, ScoredLine | None]]:
-        """Return the lines side by side: unchanged ones together, and the removed ones of a place next to the added ones."""
+        """Return the lines side by side, with removed next to added lines."""
         old, new = (iter(lines) for lines in self.lines())
         found: list[tuple[ScoredLine | None, ScoredLine | None]] = []
         removed: list[ScoredLine] = []
@@ -70,13 +66,12 @@ class HunkReading:
 
 
 def text_of(hunk: Hunk, lines: Sequence[DiffLine]) -> str:
-    """Return the text that the model reads: the section's line, if the diff names one, and the lines of one side."""
+    """Return the section's line, if known, and the lines of one side."""
     section = f"{hunk.section}\n" if hunk.section else ""
     return section + "".join(f"{line.text}\n" for line in lines)
 
 
 def summary(readings: Sequence[HunkReading], model: str) -> str:
-    """Describe how surprising the removed and the added lines are, in a few sentences."""
     removed, added = changed(readings)
     parts = [f"Removed: {_amount(removed)}. Added: {_amount(added)}."]
     old, new = _per_byte(removed), _per_byte(added)
@@ -96,14 +91,13 @@ def summary(readings: Sequence[HunkReading], model: str) -> str:
 
 
 def changed(readings: Sequence[HunkReading]) -> tuple[list[ScoredLine], list[ScoredLine]]:
-    """Return all removed and all added lines that have been read."""
     sides = [reading.lines() for reading in readings]
     removed = [one for old, _ in sides for one in old if one.line.kind == "-" and one.tokens]
     return removed, [one for _, new in sides for one in new if one.line.kind == "+" and one.tokens]
 
 
 def diff_json(readings: Sequence[HunkReading]) -> list[dict[str, Any]]:
-    """Return the hunks for the page: each row has an old and a new line, as [kind, number, bits, [[text, bits], …]], or null."""
+    """Return rows of old and new lines: [kind, number, bits, [[text, bits], …]] or null."""
     return [
         {
             "file": reading.hunk.file,
@@ -130,7 +124,7 @@ def _side(one: ScoredLine | None, *, is_new: bool) -> list[Any] | None:
         [token.text.strip("\r\n"), None if token.logprob is None else round(-token.logprob / log(2), 2)]
         for token in one.tokens
     ]
-    if not pieces:  # not read yet, or a blank line whose line end belongs to a token of another line
+    if not pieces:  # Not read yet, or a blank line inside another line's token.
         pieces = [[one.line.text, None]]
     return [one.line.kind, one.line.new if is_new else one.line.old, round(one.bits, 2) if one.tokens else None, pieces]
 

@@ -1,4 +1,4 @@
-"""Counts the tokens of a scored text by surprisal, rank and entropy."""
+"""Histograms of tokens by surprisal, rank and entropy."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from math import log
 from pellucid_webui.inspection.reading_figures import RANK_BINS, ReadingFigures, surprisal
 
 STEP_BITS = 1.0
-"""Width of a bar of surprisals, in bits."""
 
 MAX_STEPS = 24
-"""Most bars of a histogram; the last one counts everything above as well."""
+"""The last bar also counts everything above."""
 
 ENTROPY_STEP_BITS = 0.5
-"""Width of a bar of entropies, in bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Tokens by class: ``labels`` name the classes, in the unit ``axis``, and ``counts`` are their tokens.
-
-    ``note`` is a sentence on tokens that are not counted, if there are any.
-    """
+    """Token counts by class; ``note`` mentions tokens that are not counted."""
 
     name: str
     axis: str
@@ -34,7 +29,7 @@ class Histogram:
 
 
 def histograms(reading: ReadingFigures) -> list[Histogram]:
-    """Return the histograms of a text: surprisals, ranks in the classes of GLTR, and entropies."""
+    """Return histograms of surprisals, ranks (GLTR's classes), and entropies."""
     surprisals = [surprisal(token) for token in reading.tokens if token.logprob is not None]
     inexact = sum(token.entropy is None and token.logprob is not None for token in reading.tokens)
     entropies = [token.entropy / log(2) for token in reading.tokens if token.entropy is not None]
@@ -46,7 +41,7 @@ def histograms(reading: ReadingFigures) -> list[Histogram]:
 
 
 def _uncounted(tokens: int) -> str:
-    """Return a sentence on tokens without an exact entropy: the middle of a range could be in another class."""
+    """Return a sentence on tokens without exact entropy, which could be in several classes."""
     if not tokens:
         return ""
     return (

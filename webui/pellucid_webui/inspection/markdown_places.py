@@ -1,8 +1,7 @@
-"""Finds where each character of a Markdown text is in its rendered HTML, so that tokens can be shown in rendered text.
+"""Places of Markdown characters in rendered text, to show tokens there.
 
-The inline parser knows where it reads while it adds text; here it records that. What cannot be
-placed with certainty, such as an entity or a table cell with an escaped pipe, gets no place. A
-rendered formula is one place: its characters are not those of its source.
+The inline parser knows its position while adding text. Text without a certain place, such as an
+entity, has no place. A rendered formula is a single place.
 """
 
 from __future__ import annotations
@@ -25,16 +24,14 @@ from markdown_it.utils import EnvType, OptionsDict
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks, markdown_parser
 
 CONTROLS = frozenset({"figcaption", "button"})
-"""Elements whose text is the page's, not the author's.
-Scripts change it, so it counts as no text of a block.
-"""
+"""Text of these elements belongs to the page, and scripts change the text."""
 
 NOWHERE = -1
 
 _PLACES = "places"
 _AT = "at"
-_MARK = "\0"  # never in HTML, since the parser replaces this character in its input
-_FORMULA = "\0formula"  # instead of the content of a text
+_MARK = "\0"  # Never in HTML, because the parser replaces this character in the input.
+_FORMULA = "\0formula"  # Replaces the content of a text.
 _CLOSING = re.compile(r"[ \t]+#+[ \t]*$")
 _CONTAINER = re.compile(r"[\s>]*(?:(?:[-+*]|\d{1,9}[.)])[\s>]*)*")
 
@@ -43,7 +40,7 @@ RenderRule = Callable[[Sequence[Token], int, OptionsDict, EnvType], str]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Characters that are the same in a row in the source and in the text of a block."""
+    """Consecutive characters that are equal in the source and a block's text."""
 
     source: int
     text: int
@@ -52,7 +49,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A formula: its characters in the source with its marks, and what is shown for them in the text of a block."""
+    """The range of a formula in the source, with marks, and in a block's text."""
 
     source: int
     source_end: int
@@ -62,7 +59,7 @@ class Formula:
 
 @dataclass(frozen=True, slots=True)
 class RenderedBlock:
-    """A top-level block: its text as a browser has it, without that of ``CONTROLS``, and where it comes from."""
+    """A top-level block: the text in a browser, without ``CONTROLS``."""
 
     text: str
     runs: tuple[Run, ...]
@@ -70,7 +67,7 @@ class RenderedBlock:
 
 
 def rendered_blocks(source: str) -> list[RenderedBlock]:
-    """Return the blocks of a Markdown text, as ``markdown_to_html.blocks`` renders them."""
+    """Return the blocks as rendered by ``markdown_to_html.blocks``."""
     text, origins = _normal(source)
     parser = _placing_parser()
     env: dict[str, Any] = {_PLACES: []}
@@ -83,13 +80,13 @@ def rendered_blocks(source: str) -> list[RenderedBlock]:
         marked = parser.renderer.render(group, parser.options, env)
         if re.sub(f"{_MARK}\\d+{_MARK}", "", marked) == html:
             found.append(_block(marked, env[_PLACES], lines.text, origins))
-        else:  # one that is rendered in another way, such as one that is nested too deeply
+        else:  # For example a block nested too deeply.
             found.append(RenderedBlock(_text_of(html)[0], ()))
     return found
 
 
 class _PlacingState(StateInline):
-    """The state of the inline parser, which notes for each text where in its source it was read."""
+    """Records the source positions of each text."""
 
     def __init__(self, src: str, md: MarkdownIt, env: EnvType, out: list[Token]) -> None:
         super().__init__(src, md, env, out)
@@ -102,7 +99,7 @@ class _PlacingState(StateInline):
 
     def pushPending(self) -> Token:  # noqa: N802 (the library's name)
         token = super().pushPending()
-        if len(self._read) >= len(token.content):  # the rule for line ends removes spaces from the end
+        if len(self._read) >= len(token.content):  # The rule for line ends removes spaces from the end.
             token.meta[_PLACES] = self._read[: len(token.content)]
         self._read = []
         return token
@@ -115,7 +112,7 @@ class _PlacingState(StateInline):
 
 
 class _PlacingInline(ParserInline):
-    """The inline parser, which places texts before its last rules rearrange them."""
+    """Places texts before the last rules rearrange them."""
 
     def __init__(self, other: ParserInline) -> None:
         super().__init__()
@@ -131,7 +128,7 @@ class _PlacingInline(ParserInline):
 
 
 def _place_pushed(tokens: Sequence[Token], source: str) -> None:
-    """Place the texts that rules have pushed themselves: marks of emphasis, which may become text, code, and escaped characters."""
+    """Place texts pushed by rules: emphasis marks, code, escaped characters."""
     at, used = NOWHERE, 0
     for token in tokens:
         begin = token.meta.get(_AT)
@@ -139,7 +136,7 @@ def _place_pushed(tokens: Sequence[Token], source: str) -> None:
             continue
         at, used = (at, used) if begin == at else (begin, 0)
         if token.type == "text":
-            start = begin + used + (source[begin] == "<")  # of an address that is a link by itself
+            start = begin + used + (source[begin] == "<")  # The text of an autolink begins after "<".
             used += len(token.content)
         elif token.type == "code_inline":
             start = begin + len(token.markup)
@@ -157,8 +154,6 @@ def _place_pushed(tokens: Sequence[Token], source: str) -> None:
 
 @dataclass(slots=True)
 class _Lines:
-    """The lines of a text, and where they begin."""
-
     text: str
     lines: list[str] = field(init=False)
     starts: list[int] = field(init=False)
@@ -170,9 +165,10 @@ class _Lines:
             self.starts.append(self.starts[-1] + len(line) + 1)
 
     def places(self, content: str, first: int, closing: bool = False) -> list[int]:
-        """Return the places of a content whose lines are the ends of the lines from ``first`` on, without what indents them.
+        """Return the places of a content that begins at the line ``first``.
 
-        With ``closing`` the number signs that may close a heading are no part of the content.
+        Each content line ends a source line. With ``closing``, number signs that close a heading
+        are excluded.
         """
         found: list[int] = []
         for number, part in enumerate(content.split("\n"), first):
@@ -185,14 +181,14 @@ class _Lines:
                 continue
             begin = end - len(inner)
             kept = len(part) - len(inner)
-            if kept <= begin and line[begin - kept : begin] == part[:kept]:  # else a tab has become spaces
+            if kept <= begin and line[begin - kept : begin] == part[:kept]:  # Otherwise a tab has become spaces.
                 found[len(found) - kept :] = range(self.starts[number] + begin - kept, self.starts[number] + begin)
             found += range(self.starts[number] + begin, self.starts[number] + end)
-            found.append(self.starts[number] + len(line) if number + 1 < len(self.lines) else NOWHERE)  # the line end
+            found.append(self.starts[number] + len(line) if number + 1 < len(self.lines) else NOWHERE)  # The line end.
         return found[: len(content)]
 
     def _end(self, line: str, part: str, closing: bool) -> int | None:
-        """Return where a part ends that is the end of a line, apart from spaces; None if it is not."""
+        """Return the end of a part that ends a line, or None."""
         whole = _CLOSING.sub("", line) if closing else line
         for candidate in dict.fromkeys((whole, whole.rstrip(), line.rstrip())):
             if candidate.endswith(part):
@@ -201,7 +197,6 @@ class _Lines:
 
 
 def _place_blocks(tokens: Sequence[Token], lines: _Lines) -> None:
-    """Turn places within contents into places in the whole text."""
     cells: list[tuple[Token, str]] = []
     for index, token in enumerate(tokens):
         if token.type == "inline" and token.map is not None:
@@ -220,10 +215,7 @@ def _place_blocks(tokens: Sequence[Token], lines: _Lines) -> None:
 
 
 def _place_row(cells: Sequence[tuple[Token, str]], lines: _Lines) -> None:
-    """Place the cells of a table's row: what is between its pipes.
-
-    Rows of another shape get no places.
-    """
+    """Place the cells of a table's row, unless the row has another shape."""
     number = cells[0][0].map[0] if cells and cells[0][0].map else None
     if number is None:
         return
@@ -258,7 +250,7 @@ def _top_level(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
 
 @cache
 def _placing_parser() -> MarkdownIt:
-    """Return the page's parser, with places, and a renderer that marks where each text begins."""
+    """Return the page's parser with places and marks."""
     parser = markdown_parser()
     parser.core.ruler.disable("text_join")
     parser.inline.ruler2.disable("fragments_join")
@@ -279,7 +271,7 @@ def _placing_parser() -> MarkdownIt:
 
 
 def _marking(rule: RenderRule, opening: str) -> RenderRule:
-    """Return a rule that writes the number of a text after ``opening``, where the text begins."""
+    """Return a rule that marks the beginning of a text with a number."""
 
     def render(tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
         html, token = rule(tokens, index, options, env), tokens[index]
@@ -293,7 +285,7 @@ def _marking(rule: RenderRule, opening: str) -> RenderRule:
 
 
 def _marking_formula(rule: RenderRule) -> RenderRule:
-    """Return a rule that writes a number where a rendered formula begins and one where it ends, or marks its source as other text."""
+    """Return a rule that marks both ends of a rendered formula."""
     source = _marking(rule, '<code class="pl-math">')
 
     def render(tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
@@ -309,8 +301,6 @@ def _marking_formula(rule: RenderRule) -> RenderRule:
 
 
 class _Text(HTMLParser):
-    """Collects the text of HTML, as a browser has it."""
-
     def __init__(self) -> None:
         super().__init__()
         self.parts: list[str] = []
@@ -328,7 +318,7 @@ class _Text(HTMLParser):
 
 
 def _text_of(marked: str) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text of marked HTML, and where in it each number is."""
+    """Return the text of marked HTML, and the places of the numbers."""
     parser = _Text()
     parser.feed(marked)
     parser.close()
@@ -367,14 +357,13 @@ def _block(
 
 
 def _formula(places: Sequence[int], begin: int, end: int, origins: Sequence[int] | None) -> Iterator[Formula]:
-    """Yield the formula at these places, if both its ends are known."""
     if places and end > begin and NOWHERE not in (places[0], places[-1]):
         first, last = (place if origins is None else origins[place] for place in (places[0], places[-1]))
         yield Formula(first, last + 1, begin, end)
 
 
 def _runs(content: str, places: Sequence[int], begin: int, source: str, origins: Sequence[int] | None) -> Iterator[Run]:
-    """Yield the longest runs of a content whose characters are those of the source."""
+    """Yield the longest runs that equal the source."""
     start = length = 0
     for index, (character, place) in enumerate(zip(content, places, strict=False)):
         is_same = place != NOWHERE and (source[place] == character or (source[place], character) == ("\n", " "))
@@ -390,7 +379,7 @@ def _runs(content: str, places: Sequence[int], begin: int, source: str, origins:
 
 
 def _normal(source: str) -> tuple[str, list[int] | None]:
-    """Return a text with line ends as Markdown has them, and where each character was, if that is elsewhere."""
+    """Normalize line ends; return the characters' origins if changed."""
     if "\r" not in source:
         return source, None
     kept = [at for at, character in enumerate(source) if not (character == "\r" and source[at + 1 : at + 2] == "\n")]

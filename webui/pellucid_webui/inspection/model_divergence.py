@@ -1,36 +1,37 @@
-"""Bounds the divergence of two models' choices from the alternatives that are known of each; computes perplexities.
+"""Bounds on the divergence of two models' choices from known alternatives, and perplexities.
 
-Of a choice p the server gives the probabilities of its alternatives (and of the token itself), and
-the mass r of all other tokens, none of which is more likely than m, the last alternative. At a
-temperature T each probability is raised to a = 1/T and multiplied by a scale s, so that they sum to
-1. The sum over the other tokens is known only within bounds. For at most N tokens:
+For a choice p, the server gives the probabilities of the alternatives (and of the token itself),
+and the mass r of all remaining tokens. No remaining token is more likely than m, the last
+alternative. At a temperature T, each probability is raised to a = 1/T and multiplied by a scale s,
+so that the sum is 1. The sum over the remaining tokens is known only within bounds. For at most N
+tokens:
 
     a > 1:  N (r / N)^a  <=  sum p_u^a  <=  r m^(a - 1)          a < 1: the same bounds, exchanged
     a = 1: r
 
-so s lies between s_low and s_high. The same holds for q, with t. Let K be the alternatives of both,
-A those of p alone, B those of q alone.
+so s lies between s_low and s_high. The same holds for q, with t. Let K be the alternatives of both
+choices, A the alternatives of p alone, B the alternatives of q alone.
 
 Lower bound. Merging tokens into classes can only lower the divergence (the log sum inequality,
 Cover and Thomas, Elements of Information Theory, 2.7.1). With the tokens of K one by one, and all
-others in one class,
+remaining tokens in a single class,
 
     KL >= sum_K p log(p / q) + P log(P / Q),    P = 1 - sum_K p,    Q = 1 - sum_K q.
 
 A token of A that is more likely under p than any unlisted token can be under q (q <= t m^a) is kept
-out of that class as well, with this limit in place of q; the greater of the two bounds counts. Each
-is a sum of x log(x / y) with x linear in s and y in t, so it is convex, and its tangent plane in
-the middle of the box of (s, t) is below it: the least corner of the plane is a bound.
+out of that class as well, with this limit instead of q; the greater of the two bounds counts. Each
+bound is a sum of x log(x / y) with x linear in s and y in t, and therefore convex. The tangent
+plane in the middle of the box of (s, t) is below the sum: the least corner of the plane is a bound.
 
-Upper bound. It needs one assumption: no token is less likely than LEAST_PROBABILITY under q at
+Upper bound. One assumption is necessary: no token is less likely than LEAST_PROBABILITY under q at
 temperature 1, so q >= t f with f = LEAST_PROBABILITY^a. Then
 
     KL <= sum_K p log(p / q) + sum_A p log(p / (t f)) + R max(0, log(c / g)),
 
-where R is the most that p may leave for tokens that it does not list, c the most that one of them
-can have, and g the least that q can give one. The first two sums are convex in (s, t), so their
-maximum is in a corner of the box. Models with different vocabularies have no upper bound: q may be
-unable to produce the token at all.
+where R is the maximum mass of p's unlisted tokens, c the maximum probability of a single unlisted
+token of p, and g the minimum probability of a token under q. The first two sums are convex in (s,
+t), so the maximum is in a corner of the box. Models with different vocabularies have no upper
+bound: q may be unable to produce the token at all.
 """
 
 from __future__ import annotations
@@ -43,32 +44,30 @@ from math import exp, inf, log
 from pellucid.tokens import Token
 
 LEAST_PROBABILITY = 1e-9
-"""No token is assumed to be less likely than this under a model at temperature 1."""
+"""Assumed minimum probability at temperature 1."""
 
 MAX_VOCABULARY = 2**19
-"""No vocabulary is assumed to have more tokens."""
+"""Assumed maximum size of a vocabulary."""
 
 ROUNDING = 1e-6
-"""Masses are known to about this precision: smaller ones prove nothing."""
+"""Precision of masses: smaller masses prove nothing."""
 
 TINIEST = 1e-12
 
 MAX_SURPRISAL_NATS = 700.0
-"""Largest mean surprisal per token whose perplexity is a finite float."""
+"""Maximum for a finite perplexity."""
 
 Key = int | bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The least and the greatest value that a number can have."""
-
     low: float
     high: float
 
     @property
     def middle(self) -> float:
-        """The middle of the two; the finite one if the other is infinite."""
+        """The middle of the bounds; ``low`` if ``high`` is infinite."""
         return self.low if self.high == inf else (self.low + self.high) / 2
 
 
@@ -76,9 +75,9 @@ class Bounds:
 class KnownChoice:
     """The known part of a model's choice at one place, at a temperature.
 
-    ``weights`` are the powers of the known probabilities as shares of the highest one; ``scale``
-    bounds the factor that makes them probabilities. ``most`` and ``least`` are the powers of the
-    highest and of the lowest share of any other token.
+    ``weights`` has the powers of the known probabilities as shares of the highest probability;
+    ``scale`` bounds the factor that turns weights into probabilities. ``most`` and ``least`` are
+    the powers of the highest and of the lowest possible share of any token without a weight.
     """
 
     weights: Mapping[Key, float]
@@ -89,26 +88,24 @@ class KnownChoice:
 
     @property
     def unlisted(self) -> float:
-        """The most that all tokens without a weight can have together."""
+        """Maximum total probability of tokens without a weight."""
         return max(1 - self.scale.low * sum(self.weights.values()), 0.0)
 
     @property
     def most_unlisted(self) -> float:
-        """The most that one of them can have."""
+        """Maximum probability of a single token without a weight."""
         return min(self.scale.high * self.most, self.unlisted)
 
     def probability(self, key: Key) -> Bounds:
-        """Return the probability of a token."""
         if key in self.weights:
             return Bounds(self.scale.low * self.weights[key], min(self.scale.high * self.weights[key], 1.0))
         return Bounds(0.0, self.most_unlisted)
 
 
 def choice_of(token: Token, temperature: float = 1.0, *, by_id: bool = True) -> KnownChoice | None:
-    """Return what is known of the choice that led to a token, at a temperature (0: greedy); None if it has no alternatives.
+    """Return the known part of a token's choice at a temperature (0: greedy).
 
-    With ``by_id`` tokens are distinguished by their ids, else by their bytes, for models with
-    different tokenizers.
+    Without ``by_id``, bytes identify tokens, for models with different tokenizers.
     """
     if not token.top:
         return None
@@ -121,7 +118,7 @@ def choice_of(token: Token, temperature: float = 1.0, *, by_id: bool = True) -> 
         known.append((token.id if by_id else token.bytes, token.logprob))
         rest -= exp(token.logprob)
     power = 1 / temperature
-    top = token.top[0].logprob  # all in units of the highest probability, whose power could be too small for a float
+    top = token.top[0].logprob  # Unit of all probabilities: powers of small probabilities could underflow.
     weights: dict[Key, float] = {}
     for key, logprob in known:
         weights[key] = weights.get(key, 0.0) + exp((logprob - top) * power)
@@ -135,7 +132,7 @@ def choice_of(token: Token, temperature: float = 1.0, *, by_id: bool = True) -> 
 
 
 def divergence(p: KnownChoice, q: KnownChoice, *, same_vocabulary: bool = True) -> Bounds:
-    """Return bounds of KL(p || q) in nats. Without ``same_vocabulary`` there is no upper bound."""
+    """Return bounds of KL(p || q) in nats; only equal vocabularies have an upper bound."""
     if q.greedy:
         value = 0.0 if p.greedy and p.weights.keys() == q.weights.keys() else inf
         return Bounds(value, value)
@@ -144,7 +141,6 @@ def divergence(p: KnownChoice, q: KnownChoice, *, same_vocabulary: bool = True) 
 
 
 def _apart(p: KnownChoice, q: KnownChoice) -> list[Key]:
-    """Return the tokens that are more likely under p than any unlisted token can be under q."""
     return [
         key
         for key, weight in p.weights.items()
@@ -153,7 +149,7 @@ def _apart(p: KnownChoice, q: KnownChoice) -> list[Key]:
 
 
 def _lowest(p: KnownChoice, q: KnownChoice, apart: Iterable[Key]) -> float:
-    """Return the lower bound with the tokens ``apart`` kept out of the class of all others."""
+    """Return the lower bound with the tokens ``apart`` outside the merged class."""
     pairs = [(weight, q.weights[key]) for key, weight in p.weights.items() if key in q.weights]
     shared = sum(other for _, other in pairs)
     pairs += [(p.weights[key], max(q.most, ROUNDING)) for key in apart]
@@ -187,6 +183,6 @@ def _highest(p: KnownChoice, q: KnownChoice) -> float:
 
 
 def perplexity(tokens: Iterable[Token]) -> float | None:
-    """Return the exponential of the mean surprisal per token; None if no token has a logprob."""
+    """Return the exponential of the mean surprisal per token."""
     known = [token.logprob for token in tokens if token.logprob is not None]
     return exp(min(-sum(known) / len(known), MAX_SURPRISAL_NATS)) if known else None

@@ -1,4 +1,4 @@
-"""Compares how two models read the same text: the bits that the second one saves, for each token and line, and in words."""
+"""Comparison of two models' readings of a text."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from pellucid_webui.inspection.alignment import Segment, align
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 
 EQUAL_BITS = 0.005
-"""Difference per token or byte below which two models find a text equally surprising."""
+"""Smaller differences per token or byte count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingDifference:
-    """The bits that the second model saves: positive where it is less surprised than the first one.
+    """The bits that the second model saves: positive where the second model is less surprised.
 
-    ``tokens`` has a value for each token of the first model: that of the shortest piece around it
-    at whose ends both models have a token border; None where a model has no probability. ``lines``
-    has the sum of each line, by line number. ``segments`` are these pieces, and ``places`` the
-    index of the piece of each token of the first model.
+    Attributes:
+        tokens: The bits saved on the segment of each token of the first model; None where a model
+            has
+            no probability.
+        lines: The sum for each line, by line number.
+        segments: The minimal pieces between token borders of both models.
+        places: The index of the segment of each token of the first model.
     """
 
     first: ReadingFigures
@@ -38,7 +41,6 @@ class ReadingDifference:
         return [token.bytes for token in self.first.tokens] == [token.bytes for token in self.second.tokens]
 
     def summary(self) -> str:
-        """Describe the difference in one sentence."""
         saved = sum(self.lines.values())
         if self.shares_tokens:
             share, unit = _ratio(saved, sum(token.logprob is not None for token in self.first.tokens)), "bits per token"
@@ -57,20 +59,17 @@ class ReadingDifference:
         return f"{verdict} The largest difference is line {number}: {signed(bits, 1)} bits."
 
     def figures(self, start: int, end: int) -> list[list[Any] | None]:
-        """Return both models' figures of the piece of each token from ``start`` to ``end``, for the page.
+        """Return both models' figures for the segments of a range of tokens.
 
-        These are the bits of both, the tokens of both, the second model's rank and bounds of its
-        entropy in nats (equal if it is known exactly) if the piece is one token of it, and the text
-        of the piece if it is not one token of both; None where a model has no probability.
+        Each entry is [bits, second bits, tokens, second tokens, second rank, second entropy bounds
+        in nats, text], or None without a probability. Rank and entropy need a single token. The
+        text is empty if both models have a single token.
         """
         return [_figures(self.segments[place]) for place in self.places[start:end]]
 
 
 def difference(first: ReadingFigures, second: ReadingFigures) -> ReadingDifference:
-    """Compare two readings of one text, also with different tokenizers.
-
-    Raises ValueError if the texts differ.
-    """
+    """Compare two readings of a text. Raises ValueError if the texts differ."""
     numbers = iter(first.line_numbers())
     tokens: list[float | None] = []
     lines: dict[int, float] = {}
@@ -87,19 +86,19 @@ def difference(first: ReadingFigures, second: ReadingFigures) -> ReadingDifferen
 
 
 def saved_bits(segment: Segment) -> float | None:
-    """Return the bits that the second model saves on a segment; None if a model has no probability for it."""
+    """Return the bits that the second model saves, or None without a probability."""
     return None if segment.log_ratio is None else -segment.log_ratio / log(2)
 
 
 def common_text(first: Sequence[Token], second: Sequence[Token]) -> tuple[list[Token], list[Token]]:
-    """Return the tokens of both models up to the last border that they share; one of them may have been stopped earlier."""
+    """Cut both readings at the last shared border: either may have been stopped early."""
     ends = [_ends(first), _ends(second)]
     shared = max(ends[0].keys() & ends[1].keys(), default=0)
     return list(first[: ends[0].get(shared, 0)]), list(second[: ends[1].get(shared, 0)])
 
 
 def _ends(tokens: Sequence[Token]) -> dict[int, int]:
-    """Return the number of tokens up to each border, by the bytes before it."""
+    """Return the number of tokens up to each border, by bytes."""
     found = {0: 0}
     at = 0
     for count, token in enumerate(tokens, 1):
@@ -113,7 +112,7 @@ def _ratio(value: float, count: int) -> float:
 
 
 def signed(value: float, digits: int) -> str:
-    """Return a number with its sign, and zero without one."""
+    """Return a number with a sign; zero has no sign."""
     shown = f"{value:+.{digits}f}"
     return shown[1:] if float(shown) == 0 else shown.replace("-", "\u2212")
 

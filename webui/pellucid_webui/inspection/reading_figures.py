@@ -1,4 +1,4 @@
-"""Computes the figures of a scored text: perplexity, bits per byte, ranks, entropies and the most surprising lines."""
+"""Figures of a scored text, such as perplexity, ranks and surprising lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from pellucid_webui.conversations.compact_tokens import record
 from pellucid_webui.inspection.model_divergence import perplexity
 
 RANK_BINS = (10, 100, 1000)
-"""Highest ranks of GLTR's colours green, yellow and red; higher ranks are purple (Gehrmann et al.
-2019, arXiv 1906.04043).
-"""
+"""Highest ranks of GLTR's green, yellow and red (Gehrmann et al. 2019, arXiv 1906.04043)."""
 
 COLUMNS = (
     "position",
@@ -34,17 +32,14 @@ COLUMNS = (
     "rest",
     "alternatives",
 )
-"""The columns of a CSV file.
-Those of the least and the most entropy are empty where the exact one is known.
-"""
+"""CSV columns. Entropy bounds are empty where the exact entropy is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class SurprisingLine:
-    """A line of the text and its surprisal in bits: in total (``bits``) and of its most surprising token (``most``).
+    """A line with surprisal in bits: total and maximum (``most``).
 
-    ``number`` counts from 1. ``first`` and ``peak`` are the indices of its first and of its most
-    surprising token.
+    ``number`` counts from 1; ``first`` and ``peak`` are token indices.
     """
 
     number: int
@@ -57,25 +52,22 @@ class SurprisingLine:
 
     @property
     def mean(self) -> float:
-        """Bits per token."""
         return self.bits / self.tokens
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingFigures:
-    """Figures of a scored text. A first token without a probability is not counted."""
+    """Figures of a scored text; a first token without probability is not counted."""
 
     model: str
     tokens: tuple[Token, ...]
 
     @property
     def perplexity(self) -> float | None:
-        """Perplexity per token of this model."""
         return perplexity(self.tokens)
 
     @property
     def bits(self) -> float:
-        """Surprisal of the whole text, in bits."""
         return sum(surprisal(token) for token in self.tokens)
 
     @property
@@ -85,11 +77,11 @@ class ReadingFigures:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Surprisal per byte, comparable between models with different tokenizers; None without counted tokens."""
+        """Surprisal per byte, comparable between tokenizers."""
         return self.bits / self.bytes if self.bytes else None
 
     def rank_counts(self, bins: Sequence[int] = RANK_BINS) -> list[int]:
-        """Return how many tokens have a rank up to each border, and above the last one."""
+        """Return token counts up to each rank border, and above the last border."""
         counts = [0] * (len(bins) + 1)
         for token in self.tokens:
             if token.rank is not None:
@@ -97,9 +89,9 @@ class ReadingFigures:
         return counts
 
     def lines(self) -> list[SurprisingLine]:
-        """Return the lines that have tokens, in order.
+        """Return the lines that have tokens.
 
-        A token belongs to the line of its first character that is not a line end.
+        A token belongs to the line of the first character that is not a line end.
         """
         groups: dict[int, list[int]] = {}
         for index, number in enumerate(self.line_numbers()):
@@ -109,7 +101,6 @@ class ReadingFigures:
         return [self._line(number, texts[number - 1], indices) for number, indices in sorted(groups.items())]
 
     def csv(self) -> str:
-        """Return the tokens as CSV, one row each."""
         out = io.StringIO(newline="")
         writer = csv.writer(out)
         writer.writerow(COLUMNS)
@@ -123,7 +114,6 @@ class ReadingFigures:
         return out.getvalue()
 
     def json(self) -> str:
-        """Return the figures and tokens as JSON."""
         figures: dict[str, Any] = {
             "model": self.model,
             "perplexity": self.perplexity,
@@ -139,7 +129,6 @@ class ReadingFigures:
         return SurprisingLine(number, text, indices[0], len(indices), sum(bits), most, indices[bits.index(most)])
 
     def line_numbers(self) -> list[int]:
-        """Return the line number of each token."""
         found: list[int] = []
         line = 1
         for token in self.tokens:
@@ -151,10 +140,10 @@ class ReadingFigures:
 
 
 def surprisal(token: Token) -> float:
-    """Return the surprisal of a token in bits; 0 for a token without a probability."""
+    """Return the surprisal in bits; 0 without a probability."""
     return 0.0 if token.logprob is None else -token.logprob / log(2)
 
 
 def probability(token: Token) -> float:
-    """Return the probability of a token; 1 for a token without one."""
+    """Return the probability; 1 if unknown."""
     return 1.0 if token.logprob is None else exp(token.logprob)

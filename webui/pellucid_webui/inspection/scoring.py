@@ -1,4 +1,4 @@
-"""Scores a text with a model, to its end or with the reason why not."""
+"""Scoring of a complete text with a model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 COMPLETE = (FinishReason.STOP, FinishReason.LENGTH)
 
 Explain = Callable[[FinishReason], str]
-"""Returns a sentence for the user about a stream that was cut short."""
+"""Returns a sentence about a stream that was cut short."""
 
 
 async def score(assistant: Assistant, query: ScoreQuery, add: Callable[[Token], None], explain: Explain) -> None:
-    """Score a text to its end, and hand each token to ``add``.
-
-    Raises a PellucidError if that fails or is cut short.
-    """
+    """Score a text. Raises a PellucidError if scoring fails or is cut short."""
     async with aclosing(assistant.score(query)) as items:
         async for item in items:
             if isinstance(item, Finish):
@@ -29,6 +26,6 @@ async def score(assistant: Assistant, query: ScoreQuery, add: Callable[[Token], 
 
 
 def require_complete(finish: Finish, explain: Explain) -> None:
-    """Raise a PellucidError, in the words of the server if it has any, for a stream that was cut short."""
+    """Raise a PellucidError for a stream that was cut short."""
     if finish.reason not in COMPLETE:
         raise PellucidError(finish.error or explain(finish.reason))

@@ -1,4 +1,4 @@
-"""Keeps a scored text in little memory: its tokens without alternatives, and the alternatives compressed in parts."""
+"""A scored text in little memory, with compressed alternatives."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from pellucid_webui.conversations.compact_tokens import entropy_bounds, pack, re
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 
 PART_TOKENS = 256
-"""Tokens of a part, whose alternatives the page asks for when it shows one of them."""
+"""The page requests the alternatives of a whole part at once."""
 
 BATCH_TOKENS = 4096
-"""Most tokens that are sent to the page at once."""
 
 
 @dataclass(eq=False)
 class StoredReading:
-    """A text as a model has read it so far.
+    """A text as read so far.
 
-    The alternatives of 60,000 tokens would take 150 MB as objects, and take 6 MB here.
+    The alternatives of 60,000 tokens take 6 MB here, and 150 MB as objects.
     """
 
     model: str = ""
@@ -34,7 +33,6 @@ class StoredReading:
     _last: list[Token] = field(default_factory=list)
 
     def append(self, token: Token) -> None:
-        """Add the next token of the text."""
         self.tokens.append(replace(token, top=()))
         self._last.append(token)
         if len(self._last) == PART_TOKENS:
@@ -42,7 +40,7 @@ class StoredReading:
             self._last.clear()
 
     def columns(self, start: int) -> dict[str, Any]:
-        """Return what the page needs to draw the tokens from ``start``: a list for each field, without alternatives."""
+        """Return the fields of the tokens from ``start``, without alternatives."""
         tokens = self.tokens[start : start + BATCH_TOKENS]
         ranges = {
             str(at): entropy_bounds(token.entropy_range)
@@ -63,17 +61,15 @@ class StoredReading:
         }
 
     def part(self, number: int) -> str:
-        """Return a part with its alternatives, as JSON of token records; an empty list for a part that does not exist."""
+        """Return a part with alternatives, as JSON of token records."""
         if 0 <= number < len(self._parts):
             return zlib.decompress(self._parts[number]).decode()
         return pack(self._last if number == len(self._parts) else ())
 
     def figures(self) -> ReadingFigures:
-        """Return the figures, which need no alternatives."""
         return ReadingFigures(self.model, tuple(self.tokens))
 
     def with_alternatives(self) -> ReadingFigures:
-        """Return the figures of the tokens with their alternatives, for an export."""
         found: list[Token] = []
         for number in range(len(self._parts) + 1):
             for record in records_in(self.part(number)):
@@ -83,10 +79,10 @@ class StoredReading:
 
 
 def as_json(columns: Any) -> str:
-    """Return columns as compact JSON, which Gradio passes on as one string instead of comparing every number in it."""
+    """Return a JSON string: Gradio would compare every number of a list."""
     return json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
 
 
 def numbers(values: Sequence[float]) -> list[float]:
-    """Return numbers with as many digits as the page shows."""
+    """Round to the precision of the page."""
     return [round(value, 3) for value in values]

@@ -1,4 +1,4 @@
-"""Places the tokens of an answer in its rendered text, and chooses the few that are marked as unsure."""
+"""Places of tokens in rendered answers, and the tokens marked as unsure."""
 
 from __future__ import annotations
 
@@ -12,28 +12,22 @@ from pellucid_webui.conversations.compact_tokens import records_in
 from pellucid_webui.inspection.markdown_places import Formula, RenderedBlock, Run, rendered_blocks
 
 UNSURE_BELOW = 0.3
-"""A token with a lower probability is unsure."""
 
 UNSURE_SHARE = 0.1
-"""Largest part of a text that is marked, the least probable tokens first: more than that, and
-readers learn to ignore the marks.
-"""
+"""Maximum share to mark: readers learn to ignore too many marks."""
 
 STEPS = 8
-"""Steps of the colour scale above plain, as in colours.js."""
 
 Marks = dict[str, Any]
 
 
 def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | None:
-    """Return where the tokens of an answer are in its rendered text; None if its tokens do not spell the end of it.
+    """Return the places of an answer's tokens, or None if the text ends differently.
 
-    ``lengths`` has the number of UTF-16 units of the text of each block. ``places`` has five
-    numbers for each piece of a token: the token, the block, the piece's first unit and the unit
-    after its last, and the step of the token's colour. All tokens of a formula have the same piece,
-    the whole of it. ``unsure`` has the tokens that are marked, ``least`` is the least probable
-    token that is shown, and ``count`` is the number of all tokens. ``before`` is Markdown in front
-    of the text, such as an opening fence.
+    ``lengths``: UTF-16 units of each block. ``places``: five numbers for each piece of a token
+    (token, block, start and end unit, colour step); all tokens of a formula share a piece.
+    ``unsure``: marked tokens. ``least``: the least probable visible token. ``before``: Markdown
+    before the text.
     """
     records = [record for batch in batches for record in records_in(batch)]
     spelled = "".join(record["t"] for record in records)
@@ -45,7 +39,7 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
     steps = [_step(record) for record in records]
     places: list[int] = []
     lengths: list[int] = []
-    shown = [0] * len(records)  # characters of each token
+    shown = [0] * len(records)
     for number, block in enumerate(blocks):
         units = _Units(block.text)
         for token, begin, end, share in _pieces(block, ends):
@@ -65,7 +59,7 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
 
 
 def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, int, int, int]]:
-    """Yield the pieces of tokens in a block in the order of its text: the token, the piece's two ends, and how many tokens have it."""
+    """Yield pieces (token, start, end, number of tokens that share the piece)."""
     token = 0
     shown: list[Run | Formula] = [*block.runs, *block.formulas]
     for run in sorted(shown, key=lambda one: one.text):
@@ -76,7 +70,7 @@ def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, in
             continue
         at, end = max(run.source, ends[0]), run.source + run.length
         if token and ends[token] > at:
-            token = 0  # a run that is not in the order of the source
+            token = 0  # A run that is not in the order of the source.
         while at < end and token < len(ends) - 1:
             if ends[token + 1] <= at:
                 token += 1
@@ -87,7 +81,6 @@ def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, in
 
 
 def _unsure(ranked: Sequence[tuple[float, int]], shown: Sequence[int]) -> list[int]:
-    """Return the least probable of the tokens, up to UNSURE_SHARE of the text, in its order."""
     budget = UNSURE_SHARE * sum(shown)
     found: list[int] = []
     for probability, index in ranked:
@@ -99,7 +92,7 @@ def _unsure(ranked: Sequence[tuple[float, int]], shown: Sequence[int]) -> list[i
 
 
 def _probability(record: Mapping[str, Any]) -> float:
-    """Return the probability of a token, among those that a constraint allowed; 1 without a prediction."""
+    """Return the probability among all allowed tokens; 1 if unknown."""
     logprob = record["l"]
     return 1.0 if logprob is None else min(1.0, exp(logprob) / (record.get("c") or 1.0))
 
@@ -109,7 +102,7 @@ def _step(record: Mapping[str, Any]) -> int:
 
 
 class _Units:
-    """Converts indices of characters to indices of UTF-16 units, in which a browser counts."""
+    """Converts character indices to UTF-16 units, in which a browser counts."""
 
     def __init__(self, text: str) -> None:
         self._before = (

@@ -1,7 +1,4 @@
-"""Reads a unified diff, as git writes it: its hunks with their old and new lines.
-
-Opens no file: the diff itself has the text.
-"""
+"""Unified diffs in git's format: hunks with old and new lines."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from dataclasses import dataclass, field
 from pellucid.errors import InvalidRequestError
 
 MAX_HUNKS = 500
-"""Most hunks of a diff: each is read twice."""
+"""The model reads each hunk twice."""
 
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)")
 _NO_NEWLINE = "\\"
@@ -20,11 +17,7 @@ _NO_NEWLINE = "\\"
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """A line of a hunk.
-
-    ``kind`` is a space, ``-`` or ``+``; ``old`` and ``new`` are its numbers in the files that have
-    it.
-    """
+    """A line of a hunk; ``kind`` is a space, ``-`` or ``+``."""
 
     kind: str
     text: str
@@ -34,10 +27,7 @@ class DiffLine:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """A changed place of a file.
-
-    ``section`` is the line that git names after the second ``@@``, such as the function around it.
-    """
+    """A changed place; ``section`` follows the second ``@@``, such as a function's head."""
 
     file: str
     section: str
@@ -45,18 +35,16 @@ class Hunk:
 
     @property
     def old(self) -> list[DiffLine]:
-        """The lines before the change."""
         return [line for line in self.lines if line.kind != "+"]
 
     @property
     def new(self) -> list[DiffLine]:
-        """The lines after the change."""
         return [line for line in self.lines if line.kind != "-"]
 
 
 @dataclass(eq=False)
 class _OpenHunk:
-    """A hunk that still lacks ``old_left`` and ``new_left`` lines; ``old`` and ``new`` are the numbers of its next lines."""
+    """A hunk that still lacks ``old_left`` and ``new_left`` lines."""
 
     old: int
     old_left: int
@@ -66,12 +54,11 @@ class _OpenHunk:
     lines: list[DiffLine] = field(default_factory=list)
 
     def is_complete(self) -> bool:
-        """Return whether the hunk has all its lines."""
         return not (self.old_left or self.new_left)
 
     def add(self, line: str) -> bool:
-        """Add a line; return False if it cannot belong to the hunk."""
-        kind, text = line[:1] or " ", line[1:]  # editors strip the space of a blank context line
+        """Add a line. Return False if the line cannot belong to the hunk."""
+        kind, text = line[:1] or " ", line[1:]  # Editors strip the space of a blank context line.
         if kind not in " -+" or (kind != "+" and not self.old_left) or (kind != "-" and not self.new_left):
             return False
         self.lines.append(DiffLine(kind, text, None if kind == "+" else self.old, None if kind == "-" else self.new))
@@ -83,7 +70,7 @@ class _OpenHunk:
 
 
 def is_diff(text: str) -> bool:
-    """Return whether a text is a diff: it has the header of a file, followed by that of a hunk."""
+    """Return whether a file's header precedes a hunk's header."""
     lines = text.split("\n")
     return any(
         lines[at].startswith("--- ") and lines[at + 1].startswith("+++ ") and _HUNK.match(lines[at + 2]) is not None
@@ -92,10 +79,7 @@ def is_diff(text: str) -> bool:
 
 
 def parse_diff(text: str) -> list[Hunk]:
-    """Return the hunks of a diff.
-
-    Raises InvalidRequestError, which names the line, for a diff that is damaged or has no hunk.
-    """
+    """Raise InvalidRequestError for a diff that is damaged, empty or too long."""
     found = list(_hunks(text.removesuffix("\n").split("\n")))
     if not found:
         raise InvalidRequestError(
@@ -135,6 +119,6 @@ def _damaged(number: int) -> InvalidRequestError:
 
 
 def _name(line: str) -> str:
-    """Return a file's name without git's prefix; empty for /dev/null, which stands for a file that does not exist."""
+    """Return a file's name without git's prefix; empty for /dev/null."""
     name = line[4:].split("\t")[0].strip().strip('"')
     return "" if name == "/dev/null" else re.sub(r"^[abciow]/", "", name)

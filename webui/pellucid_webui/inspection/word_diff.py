@@ -1,4 +1,4 @@
-"""Finds the words in which two texts differ."""
+"""Differences of two texts by words."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ from difflib import SequenceMatcher
 from itertools import accumulate
 
 _PIECES = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
-"""A word or a sign, with the white space in front of it."""
 
 _MAX_PAIRS = 4_000_000
-"""Pairs of pieces up to which every piece is compared.
-In longer texts the matcher skips frequent ones, or it would take seconds.
-"""
+"""For more pairs, a comparison with frequent pieces would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextDifference:
-    """A place where two texts differ, as the character ranges (start, end) in each."""
-
     a: tuple[int, int]
     b: tuple[int, int]
 
 
 def differences(a: str, b: str) -> list[TextDifference]:
-    """Return the places where two texts differ, by whole words and in order; the text between them is equal."""
+    """Return the differences of two texts, by whole words and in order."""
     pieces_a, pieces_b = _PIECES.findall(a), _PIECES.findall(b)
     ends_a, ends_b = [0, *accumulate(map(len, pieces_a))], [0, *accumulate(map(len, pieces_b))]
     found: list[TextDifference] = []
@@ -34,7 +29,9 @@ def differences(a: str, b: str) -> list[TextDifference]:
         if kind == "equal":
             continue
         here = TextDifference((ends_a[from_a], ends_a[to_a]), (ends_b[from_b], ends_b[to_b]))
-        if found and not a[found[-1].a[1] : here.a[0]].strip():  # only white space between them: show them as one
+        if (
+            found and not a[found[-1].a[1] : here.a[0]].strip()
+        ):  # Only white space lies between: show a single difference.
             here = TextDifference((found[-1].a[0], here.a[1]), (found[-1].b[0], here.b[1]))
             found.pop()
         found.append(here)
@@ -42,7 +39,7 @@ def differences(a: str, b: str) -> list[TextDifference]:
 
 
 def _without_common_space(a: str, b: str, found: TextDifference) -> TextDifference:
-    """Return a difference without the white space with which both of its sides begin."""
+    """Remove leading white space common to both sides."""
     (from_a, to_a), (from_b, to_b) = found.a, found.b
     while from_a < to_a and from_b < to_b and a[from_a] == b[from_b] and a[from_a].isspace():
         from_a, from_b = from_a + 1, from_b + 1

@@ -1,4 +1,4 @@
-"""Creates the page: its header, tabs, theme, scripts and styles."""
+"""The page: header, tabs, theme, scripts and styles."""
 
 from __future__ import annotations
 
@@ -94,7 +94,6 @@ SCRIPTS = (
     "frame/empty_chat",
     "frame/other_tabs",
 )
-"""Scripts in dependency order."""
 
 STYLES = (
     "frame/page",
@@ -135,9 +134,7 @@ THEME = gr.themes.Base(
     input_placeholder_color="*neutral_600",
     input_placeholder_color_dark="*neutral_300",
 )
-"""Uses local fonts, since the page loads nothing from other sites, and darker hints, since Gradio's
-own fail the contrast check.
-"""
+"""Local fonts, and darker hints than Gradio's, which fail the contrast check."""
 
 SETTINGS_TITLE = """<h2 id="pl-settings-title">Model &amp; settings</h2>
 <button type="button" class="pl-icon-button" data-close-drawer aria-label="Close the settings" title="Escape"><svg viewBox="0 0 24 24"
@@ -145,7 +142,7 @@ SETTINGS_TITLE = """<h2 id="pl-settings-title">Model &amp; settings</h2>
 
 
 def early_head() -> str:
-    """Return what a browser needs before Gradio's scripts have run: the theme, the layout, and a viewport above the on-screen keyboard."""
+    """Return theme, layout and viewport, needed before Gradio's scripts run."""
     return (
         '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">\n'
         f"<script>\n{_asset('frame/early_theme.js')}</script>\n<style>\n{_asset('frame/frame.css')}</style>\n"
@@ -153,12 +150,11 @@ def early_head() -> str:
 
 
 def script() -> str:
-    """Return all scripts as one. Each keeps its names to itself, and all are strict."""
+    """Return all scripts joined; each script is strict and has a separate scope."""
     return "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
 
 
 def css() -> str:
-    """Return all styles, including those of highlighted code."""
     return "\n".join(
         [
             *(_asset(f"{name}.css") for name in STYLES),
@@ -173,7 +169,7 @@ def _asset(name: str) -> str:
 
 
 def create_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
-    """Create the page over assistants and a store; ``owner_of`` returns the user of a request, whose conversations it may see."""
+    """Create the page. ``owner_of`` returns the user of a request, who sees only own data."""
     chats = ChatView(store, assistant_for, turns)
     page = gr.Blocks(title="Pellucid", analytics_enabled=False, fill_width=True)
     with page:

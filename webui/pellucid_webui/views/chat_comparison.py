@@ -1,4 +1,4 @@
-"""Compares answers of a chat: as they are stored, and as other settings answer the same messages."""
+"""Comparisons of a chat's answers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,14 @@ RELOAD = "The page sent no valid answers of a chat: reload it."
 
 
 class ChatAnswers:
-    """Gives comparisons the answers of the chats in a store."""
-
     def __init__(self, store: ConversationStore) -> None:
         self._store = store
 
     async def form(self, owner: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the form of a comparison that begins in a chat.
 
-        Each of the columns asked for names a stored ``answer``, or the ``model`` and
-        ``temperature`` that answer the messages before the first of these answers. Raises a
-        PellucidError if one cannot be compared.
+        Each column has a stored ``answer``, or ``model`` and ``temperature`` for a new answer.
+        Raises a PellucidError if an answer cannot be compared.
         """
         conversation = await self._conversation(owner, asked.get("conversation"))
         columns = asked.get("columns")
@@ -52,11 +49,7 @@ class ChatAnswers:
         }
 
     async def fill(self, owner: str, comparison: Comparison, form: Mapping[str, Any]) -> None:
-        """Give the columns of a comparison the stored answers that its form names, and the messages before them.
-
-        Do nothing for a form without a chat. Raises a PellucidError if an answer is not there any
-        more.
-        """
+        """Add the stored answers named by the form to the columns, with the messages before."""
         chat = form.get("chat")
         if chat is None:
             return
@@ -86,7 +79,6 @@ class ChatAnswers:
 
 
 def _answer(conversation: Conversation, number: object) -> Node:
-    """Return an answer that can be compared. Raises InvalidRequestError if it cannot."""
     node = conversation.nodes.get(number) if isinstance(number, int) else None
     if node is None or node.role != ASSISTANT:
         raise InvalidRequestError("The chat has no such answer any more: choose another one.")
@@ -107,10 +99,7 @@ def _column(conversation: Conversation, first: Node, asked: Mapping[str, Any]) -
 
 
 def _settings(conversation: Conversation, node: Node) -> TurnSettings:
-    """Return the settings of an answer.
-
-    One that a person wrote has those of the version that it was made from.
-    """
+    """Return an answer's settings; edited answers have the original version's."""
     at: Node | None = node
     while at is not None and at.settings is None:
         at = None if at.origin is None else conversation.nodes.get(at.origin)
@@ -120,7 +109,7 @@ def _settings(conversation: Conversation, node: Node) -> TurnSettings:
 
 
 def _follow(column: Column, conversation: Conversation, node: Node) -> None:
-    """Have a column answer what an answer followed, with the format that it had."""
+    """Let a column answer the same messages as ``node``, in the same format."""
     own = _settings(conversation, node)
     column.settings = replace(
         column.settings,

@@ -1,4 +1,4 @@
-"""Serves the Compare tab: one prompt, answered in two to four columns."""
+"""The Compare tab: a prompt, answered in two to four columns."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ NOTHING: Mapping[str, Any] = {
     "models": [],
     "form": None,
 }
-"""The payload before the first comparison."""
 
 _NUMBERS = count(1)
 
@@ -58,20 +57,16 @@ class _Kept:
 
 @dataclass(eq=False)
 class CompareView:
-    """The comparisons of all tabs.
-
-    The last one of each tab is kept, so that it is there after a reload.
-    """
+    """All tabs' comparisons; the last of each tab survives a reload."""
 
     assistant_for: AssistantFor
     max_tokens: int = MAX_KEPT_TOKENS
     batches: KeptBatches = field(default_factory=KeptBatches)
     chats: ChatAnswers | None = None
-    """The chats whose answers can be compared, if the page has any."""
+    """Source of chat answers, if the page has chats."""
     _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """Do what the page asks for in one of its tabs, and yield payloads."""
         tab = (owner, str(data.get("tab", ""))[:MAX_TAB_CHARACTERS])
         kept = self._kept.get(tab)
         if data.get("verb") == "stop":
@@ -102,10 +97,7 @@ class CompareView:
             yield shown | {"status": str(error), "wrong": True, "models": await self._models(owner)}
 
     async def opened(self, owner: str, form: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the form needs: the models, and the form to begin with.
-
-        Raises a PellucidError if they cannot be listed.
-        """
+        """Return the models and the initial form."""
         cards = await self.assistant_for(owner).cards()
         return {"models": [card.name for card in cards], "form": form or default_form(cards)}
 
@@ -137,10 +129,7 @@ class CompareView:
         yield kept.shown
 
     async def _open_row(self, tab: tuple[str, str], row: object) -> dict[str, Any]:
-        """Show a comparison of the tab's batch as if it had just been made.
-
-        Raises InvalidRequestError if it has not ended.
-        """
+        """Show a finished comparison of the tab's batch."""
         batch, comparison = await in_page_thread(self.batches.comparison, tab, row)
         before = self._kept.pop(tab, None)
         if before is not None:
@@ -156,7 +145,6 @@ class CompareView:
         return shown
 
     def _forget(self) -> None:
-        """Drop the oldest comparisons that exceed the limit."""
         for tab in list(self._kept)[:-1]:
             if sum(kept.comparison.size for kept in self._kept.values()) <= self.max_tokens:
                 return
@@ -165,10 +153,7 @@ class CompareView:
 
 
 def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
-    """Return a comparison as a file for the browser to save.
-
-    Raises InvalidRequestError if there is none.
-    """
+    """Return a comparison as a file for the browser to save."""
     if kind not in EXPORTS:
         raise InvalidRequestError(f"Comparisons are exported as {', '.join(EXPORTS)}, not as {kind!r}.")
     if kept is None or not kept.comparison.ended:
@@ -178,7 +163,7 @@ def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
 
 
 def compare_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf, store: ConversationStore) -> None:
-    """Add the tab to a page. It can compare the answers of the chats in ``store``."""
+    """Add the tab; chats in ``store`` can be compared."""
     compare = CompareView(assistant_for, chats=ChatAnswers(store))
     batches = BatchView(assistant_for, compare.batches)
     with gr.Tab("Compare", id="compare"):
@@ -205,12 +190,14 @@ def compare_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf,
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [view], **quiet)
-    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)  # so that a stop is not held up by the comparison
+    view.act(
+        on_act, None, [view], trigger_mode="multiple", **quiet
+    )  # Several calls at once: a stop must not wait for the comparison.
     batch.act(on_batch, None, [batch], trigger_mode="multiple", **quiet)
 
 
 async def _or_skip(payloads: AsyncGenerator[dict[str, Any]]) -> AsyncGenerator[Any]:
-    """Yield payloads, or, if there are none, what changes nothing: Gradio reports a stream without outputs as an error."""
+    """Yield payloads, or a skip: Gradio reports empty streams as errors."""
     is_empty = True
     async with aclosing(payloads):
         async for shown in payloads:

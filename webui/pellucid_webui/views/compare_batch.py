@@ -1,4 +1,4 @@
-"""Serves the batches of the Compare tab: many prompts or seeds, run through the columns of the form."""
+"""Batches of the Compare tab."""
 
 from __future__ import annotations
 
@@ -32,15 +32,14 @@ Pellucid.mountCompareBatch({ element, props, watch, act: (data) => trigger('act'
 """
 
 MAX_KEPT_TOKENS = 2_000_000
-"""Tokens of all kept batches together, at about 100 bytes each; the newest batch is always kept."""
+"""At about 100 bytes each, for all batches; the newest batch is always kept."""
 
 MAX_CHOSEN_FILES = 20
-"""Files of prompts that are kept, of all tabs together; the oldest is dropped first."""
+"""For all tabs; the oldest file is dropped first."""
 
 EXPORTS = ("csv", "json")
 
 MAX_PROMPT_CHARACTERS = 200
-"""Characters of a prompt that the table gets."""
 
 MAX_TAB_CHARACTERS = 64
 
@@ -55,21 +54,18 @@ NO_BATCH: Mapping[str, Any] = {
     "summary": None,
     "form": None,
 }
-"""The payload before the first batch."""
 
 Tab = tuple[str, str]
 
 _ORDERS = count(int(1000 * time.time()))
-"""Numbers of payloads, which keep rising when the server is restarted: the page ignores what is
-older than what it shows.
-"""
+"""Numbers keep rising after a restart: the page ignores older payloads."""
 
 _NUMBERS = count(1)
 
 
 @dataclass(eq=False)
 class _Kept:
-    """The batch of a tab, and the rows as the page gets them: a string for those that ended at the same time."""
+    """A tab's batch, and the rows for the page: a string per group of finished rows."""
 
     batch: ComparisonBatch
     rows: list[str] = field(default_factory=list)
@@ -78,7 +74,7 @@ class _Kept:
     summed_up: tuple[int, bool] | None = None
 
     def sum_up(self) -> dict[str, Any]:
-        """Return the summary, which changes only if rows have ended or the batch has."""
+        """Return the summary, computed again only after changes."""
         state = (self.packed, self.batch.running)
         if self.summary is None or self.summed_up != state:
             self.summed_up = state
@@ -92,24 +88,20 @@ class _Kept:
 
 @dataclass(eq=False)
 class KeptBatches:
-    """The last batch of each tab, and the file of prompts that is chosen there."""
+    """The last batch of each tab, and the chosen prompt file."""
 
     max_tokens: int = MAX_KEPT_TOKENS
     chosen: dict[Tab, PromptFile] = field(default_factory=dict)
     _kept: dict[Tab, _Kept] = field(default_factory=dict)
 
     def choose(self, tab: Tab, file: PromptFile) -> None:
-        """Keep a file for the next batch of a tab."""
         self.chosen.pop(tab, None)
         self.chosen[tab] = file
         while len(self.chosen) > MAX_CHOSEN_FILES:
             del self.chosen[next(iter(self.chosen))]
 
     def file(self, tab: Tab, name: object) -> PromptFile | None:
-        """Return the file that the page shows, by its name, or None if it shows none.
-
-        Raises InvalidRequestError if the server lacks it.
-        """
+        """Return the file shown on the page. Raises InvalidRequestError if dropped."""
         if name is None:
             return None
         found = self.chosen.get(tab)
@@ -120,18 +112,16 @@ class KeptBatches:
         return found
 
     def keep(self, tab: Tab, batch: ComparisonBatch) -> None:
-        """Keep a batch instead of the tab's last one, which is stopped."""
+        """Keep a batch; stop and replace the tab's last batch."""
         before = self._kept.pop(tab, None)
         if before is not None:
             before.batch.stop()
         self._kept[tab] = _Kept(batch)
 
     def find(self, tab: Tab) -> _Kept | None:
-        """Return the batch of a tab, or None."""
         return self._kept.get(tab)
 
     def forget(self) -> None:
-        """Drop the oldest batches that exceed the limit."""
         for tab in list(self._kept)[:-1]:
             if sum(kept.batch.size for kept in self._kept.values()) <= self.max_tokens:
                 return
@@ -139,10 +129,7 @@ class KeptBatches:
                 del self._kept[tab]
 
     def comparison(self, tab: Tab, row: object) -> tuple[int, Comparison]:
-        """Return the number of a tab's batch, and one of its comparisons.
-
-        Raises InvalidRequestError if there is none that has ended.
-        """
+        """Return the batch's number, and the finished comparison of a row."""
         kept = self._kept.get(tab)
         if kept is None:
             raise InvalidRequestError("The server no longer has this batch: run it again, then open the row.")
@@ -155,13 +142,10 @@ class KeptBatches:
 
 @dataclass(eq=False)
 class BatchView:
-    """The batches of all tabs."""
-
     assistant_for: AssistantFor
     batches: KeptBatches = field(default_factory=KeptBatches)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """Do what the page asks for in one of its tabs, and yield payloads."""
         tab = (owner, str(data.get("tab", ""))[:MAX_TAB_CHARACTERS])
         kept = self.batches.find(tab)
         try:
@@ -202,7 +186,6 @@ class BatchView:
             yield self.payload(tab, str(error), wrong=True)
 
     def payload(self, tab: Tab, status: str = "", *, wrong: bool = False) -> dict[str, Any]:
-        """Return the state of a tab's batch, and of the file that is chosen."""
         chosen = self.batches.chosen.get(tab)
         shown = {"order": next(_ORDERS), "status": status, "wrong": wrong, "limit": MAX_FILE_BYTES}
         shown["chosen"] = None if chosen is None else {"name": chosen.name, "count": len(chosen.prompts)}
@@ -217,7 +200,7 @@ class BatchView:
             async with aclosing(kept.batch.run(partial(self.assistant_for, tab[0]))) as ticks:
                 async for _ in ticks:
                     if self.batches.find(tab) is not kept:
-                        return  # a newer batch has replaced it
+                        return
                     yield self.payload(tab)
         except PellucidError:
             raise
@@ -253,7 +236,6 @@ def _payload(kept: _Kept) -> dict[str, Any]:
 
 
 def _row(row: BatchRow, values: Sequence[float | None]) -> list[Any]:
-    """Return [number, prompt, seeds, error, the figures]."""
     words = " ".join(row.prompt.prompt.split())
     shown = words if len(words) <= MAX_PROMPT_CHARACTERS else words[: MAX_PROMPT_CHARACTERS - 1] + "…"
     numbers = [None if value is None else min(round(value, 5), INFINITE_NATS) for value in values]
@@ -266,10 +248,7 @@ def _prompts_of(file: object) -> PromptFile:
 
 
 def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
-    """Return a batch as a file for the browser to save.
-
-    Raises InvalidRequestError if there is none.
-    """
+    """Return a batch as a file for the browser to save."""
     if kind not in EXPORTS:
         raise InvalidRequestError(f"Batches are exported as {', '.join(EXPORTS)}, not as {kind!r}.")
     if kept is None:

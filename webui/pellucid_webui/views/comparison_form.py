@@ -1,4 +1,4 @@
-"""Reads what the page's form for a comparison sends, which a link may have filled in."""
+"""The page's form for a comparison, possibly filled in by a link."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ MAX_TOKENS = 128
 FIELDS = frozenset({"model", "system", "temperature", "top_p", "top_k", "min_p", "seed", "max_tokens"})
 
 START = TurnSettings(temperature=0.0, top_p=1.0, min_p=0.0, max_tokens=MAX_TOKENS)
-"""The settings of a new column."""
 
 
 def default_form(cards: Sequence[ModelCard]) -> dict[str, Any]:
-    """Return the form before the user's changes, in which one thing varies: the first two models, or the temperature of the only one."""
+    """Return a form with the first two models, or two temperatures of one model."""
     names = [card.name for card in cards if card.chat] or [card.name for card in cards]
     columns = (
         [{"model": name} for name in names[:2]]
@@ -36,10 +35,7 @@ def default_form(cards: Sequence[ModelCard]) -> dict[str, Any]:
 
 
 def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
-    """Return the comparison that a form asks for.
-
-    Raises InvalidRequestError, in a sentence for the user.
-    """
+    """Raise InvalidRequestError for an invalid form."""
     if not isinstance(form, Mapping):
         raise InvalidRequestError("The page sent no form: reload it.")
     reference, columns = _text(form, "reference"), columns_of(form, cards)
@@ -53,10 +49,7 @@ def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
 
 
 def batch_of(form: object, cards: Sequence[ModelCard], chosen: PromptFile | None) -> ComparisonBatch:
-    """Return the batch that a form asks for: of the prompts of a file, else of its own.
-
-    Raises InvalidRequestError as ``comparison_of``.
-    """
+    """Return a batch of the file's prompts, or of the form's prompt."""
     if not isinstance(form, Mapping):
         raise InvalidRequestError("The page sent no form: reload it.")
     if chosen is None and form.get("chat") is not None:
@@ -73,7 +66,6 @@ def batch_of(form: object, cards: Sequence[ModelCard], chosen: PromptFile | None
 
 
 def prompt_of(form: Mapping[str, Any]) -> str:
-    """Return the prompt of a form. Raises InvalidRequestError if it is empty."""
     prompt = _text(form, "prompt")
     if not prompt.strip():
         raise InvalidRequestError("The prompt is empty: write one, or a reference text that all columns read.")
@@ -81,7 +73,6 @@ def prompt_of(form: Mapping[str, Any]) -> str:
 
 
 def columns_of(form: Mapping[str, Any], cards: Sequence[ModelCard]) -> list[Column]:
-    """Return the columns of a form. Raises InvalidRequestError, in a sentence for the user."""
     columns = form.get("columns")
     if not isinstance(columns, list) or not 2 <= len(columns) <= len(LETTERS):
         raise InvalidRequestError(f"A comparison has 2 to {len(LETTERS)} columns: add or remove some.")
@@ -90,7 +81,6 @@ def columns_of(form: Mapping[str, Any], cards: Sequence[ModelCard]) -> list[Colu
 
 
 def form_of(comparison: Comparison) -> dict[str, Any]:
-    """Return the form that asks for a comparison."""
     columns = fields_of_columns(comparison.columns)
     for fields, column in zip(columns, comparison.columns, strict=True):
         if column.stored is not None and comparison.chat is not None:
@@ -100,7 +90,6 @@ def form_of(comparison: Comparison) -> dict[str, Any]:
 
 
 def form_of_batch(batch: ComparisonBatch) -> dict[str, Any]:
-    """Return the form that asks for a batch; its prompt is empty if the prompts are those of a file."""
     prompt = "" if batch.name else batch.prompts[0].prompt
     return {
         "prompt": prompt,
@@ -111,12 +100,10 @@ def form_of_batch(batch: ComparisonBatch) -> dict[str, Any]:
 
 
 def fields_of_columns(columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """Return the settings of columns as the form has them."""
     return [fields_of(column.settings) for column in columns]
 
 
 def fields_of(settings: TurnSettings) -> dict[str, Any]:
-    """Return the settings that the form of a column has."""
     return {name: value for name, value in settings.record().items() if name in FIELDS}
 
 

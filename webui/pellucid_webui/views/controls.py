@@ -1,4 +1,4 @@
-"""Defines the controls of a turn: model, system prompt, sampling, and in the chat the answer's format and the tools."""
+"""Controls of a turn: model, system prompt, sampling, answer format and tools."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ TOOL_CHOICES = [("Auto", "auto"), ("Required", "required"), ("None", "none")]
 
 @dataclass(frozen=True, slots=True)
 class FormatControls:
-    """The components for the answer's format and the tools."""
-
     answer_format: gr.Dropdown
     schema: gr.Textbox
     tools: gr.Textbox
@@ -35,7 +33,7 @@ class FormatControls:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The components, in the order in which handlers get their values."""
+    """The components, in the order of handlers' values."""
 
     model: gr.Dropdown
     system: gr.Textbox
@@ -49,24 +47,16 @@ class Controls:
 
     @property
     def parts(self) -> list[Component]:
-        """The components as inputs or outputs of an event."""
         form = self.form
         sampling = [self.temperature, self.top_p, self.min_p, self.top_k, self.seed, self.max_tokens]
         return [self.model, self.system, *sampling, form.answer_format, form.schema, form.tools, form.tool_choice]
 
     @property
     def inputs(self) -> list[Any]:
-        """The events of a user changing a component."""
-        return [part.input for part in self.parts]  # type: ignore[attr-defined]  # each of these components has this event
+        return [part.input for part in self.parts]  # type: ignore[attr-defined]  # All of these components have this event.
 
     def settings(self, values: Sequence[Any]) -> TurnSettings:
-        """Return the settings that the controls show.
-
-        Raises InvalidRequestError for values that cannot be sampled with.
-
-        A schema or tools may be unfinished: ``TurnSettings.check`` reports them when an answer is
-        started.
-        """
+        """Raise InvalidRequestError for invalid sampling. Schema and tools may be unfinished."""
         model, system, temperature, top_p, min_p, top_k, seed, max_tokens, answer_format, schema, tools, tool_choice = (
             values
         )
@@ -88,30 +78,22 @@ class Controls:
         return settings
 
     def values(self, settings: TurnSettings) -> list[Any]:
-        """Return the values of all components that show these settings."""
         seed = "" if settings.seed is None else str(settings.seed)
         rest = (settings.temperature, settings.top_p, settings.min_p, settings.top_k, seed, settings.max_tokens)
         form = (settings.answer_format, settings.schema, settings.tools, settings.tool_choice)
         return [settings.model, settings.system, *rest, *form]
 
     def unchanged(self) -> list[Any]:
-        """Return updates that change nothing."""
         return [gr.skip() for _ in self.parts]
 
 
 async def model_choices(assistant: Assistant, info: str = MODEL_HINT, chosen: str = "") -> Any:
-    """Return an update of a model menu, with its hint and the chosen model.
-
-    If models cannot be listed, the hint says why.
-    """
+    """Update a model menu; the hint has the reason if models cannot be listed."""
     return model_menu(await ServedModels.ask(assistant), info, chosen)
 
 
 def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "") -> Any:
-    """Return an update of a model menu.
-
-    A chosen model that is not served stays chosen, marked as missing: none replaces it silently.
-    """
+    """Update a model menu; a chosen model that is not served stays, marked as missing."""
     names: list[str | tuple[str, str]] = list(served.names)
     if served.problem:
         return gr.Dropdown(choices=[chosen] if chosen else [], value=chosen or None, info=served.problem)
@@ -122,11 +104,10 @@ def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "") -
 
 
 def chat_model_menu() -> gr.Dropdown:
-    """Add the menu of the chat's model, whose choices ``model_menu`` sets.
+    """Add the model menu, which accepts any name.
 
-    It passes on any name: Gradio would refuse one that is not among the choices that it remembers
-    of the tab, and it remembers none of a tab whose user has changed. A model that is not served is
-    reported when an answer is started.
+    Gradio would refuse names outside the choices remembered for the tab, and remembers none after a
+    change of user. Starting an answer reports a missing model.
     """
     menu = gr.Dropdown(
         [], label="Model", show_label=False, container=False, interactive=True, elem_id="pl-model", scale=0
@@ -136,7 +117,7 @@ def chat_model_menu() -> gr.Dropdown:
 
 
 def chat_controls(model: gr.Dropdown) -> Controls:
-    """Add the controls of the chat to a page, except the menu of models, which is in the header."""
+    """Add the chat's controls, except the model menu in the header."""
     system = gr.Textbox(
         DEFAULTS.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True
     )
@@ -211,7 +192,7 @@ def _format_controls() -> FormatControls:
 
 
 def _slider(least: float, most: float, value: float, step: float, label: str, info: str) -> gr.Slider:
-    """Add a slider that accepts an empty number field, which is reported when an answer is started."""
+    """Add a slider that accepts an empty field, reported when an answer is started."""
     slider = gr.Slider(least, most, value, step=step, label=label, info=info, interactive=True)
     slider.preprocess = _unchanged  # type: ignore[method-assign, assignment]
     return slider
@@ -222,7 +203,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def _seed(text: str) -> int | None:
-    """Read the seed, which has a text field because an empty number field would show 0."""
+    """Parse the seed. An empty number field would show 0, so the field is text."""
     try:
         return int(text) if text.strip() else None
     except ValueError:

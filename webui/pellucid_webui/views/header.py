@@ -1,4 +1,4 @@
-"""Serves the header: the page's name, the menu of models, and what is known about the models and the user."""
+"""The header: name, model menu, and data about models and user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BRAND = f"""
 {MARK}
 <h1>Pellucid</h1>
 """
-"""The start of the header. It is static, so that the first paint shows it."""
+"""Static, so that the first paint shows the header."""
 
 SCRIPT = """
 Pellucid.mountHeader(Pellucid.shared("header", { element, props, watch, act: (data) => trigger('act', data) }));
@@ -27,14 +27,13 @@ Pellucid.mountHeader(Pellucid.shared("header", { element, props, watch, act: (da
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The components of the header: ``model`` is the menu of the chat's model, ``panel`` what its script draws."""
+    """``model`` is the model menu, ``panel`` the script's area."""
 
     model: gr.Dropdown
     panel: gr.HTML
 
 
 def header_row() -> Header:
-    """Add the header to the page."""
     with gr.Row(elem_id="pl-top", equal_height=True):
         gr.HTML(BRAND, elem_id="pl-brand", apply_default_css=False)
         model = chat_model_menu()
@@ -43,7 +42,6 @@ def header_row() -> Header:
 
 
 def header_payload(served: ServedModels, owner: str, model: str) -> Mapping[str, Any]:
-    """Return what the header's script draws, with ``model`` as the chosen one."""
     return {
         "owner": owner,
         "model": model or served.default,

@@ -1,4 +1,4 @@
-"""Serves the Infill tab: the suggestion that an editor would get at a cursor, with its prompt, tokens and gate decision."""
+"""The Infill tab: an editor's suggestion with prompt, tokens and gate decision."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Pellucid.mountInfill({ element, props, watch, act: (data) => trigger('act', data
 """
 
 MIN_STAGE_MS = 0.5
-"""Stages that took less time are not listed; the total always is."""
+"""Faster stages are not listed."""
 
 NO_INFILL = (
     "was not trained for infill: it only continues the text before the cursor and does not see the text after it."
@@ -54,7 +54,6 @@ ENDING_REASONS = {
     Ending.STOP: "The model ended the suggestion.",
     Ending.PART: "The model had not finished: this is the beginning that was sure already.",
 }
-"""Sentences that explain where a suggestion ends."""
 
 _NUMBERS = count(1)
 
@@ -67,7 +66,6 @@ AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
 async def complete(
     assistant: Assistant, before: str, after: str, language: str, level: GateLevel, model: str
 ) -> dict[str, Any]:
-    """Return the payload of the language server's suggestion at a place, with the reasons for it."""
     judged: list[Token] = []
 
     def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
@@ -79,8 +77,7 @@ async def complete(
     completer = Completer(
         settings, lambda: provider, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note
     )
-    # A newer request for a document supersedes the older one: use a document per request, since
-    # other users may have this page open.
+    # A newer request for a document supersedes the older: use a document per request.
     place = DocumentCursor(f"untitled:page-{next(_NUMBERS)}", before, after, language)
     try:
         found = await completer.suggest(place)
@@ -96,7 +93,6 @@ async def complete(
 
 
 def empty(before: str, after: str) -> dict[str, Any]:
-    """Return the payload before the first suggestion."""
     return {
         "before": before,
         "after": after,
@@ -144,7 +140,6 @@ async def _supports_infill(assistant: Assistant, model: str | None) -> bool:
 
 
 async def _reliability(assistant: Assistant, model: str) -> str:
-    """Return the reliability of a model's suggestions as HTML; that of the first model if none is chosen."""
     try:
         cards = await assistant.cards()
     except PellucidError as error:
@@ -156,7 +151,6 @@ async def _reliability(assistant: Assistant, model: str) -> str:
 
 
 def _cost(explanation: Explanation) -> str:
-    """Return why a suggestion ended and what it cost, as sentences."""
     stages = explanation.milliseconds
     times = ", ".join(
         f"{name} {value:.0f} ms" for name, value in stages.items() if value >= MIN_STAGE_MS or name == "total"
@@ -172,7 +166,6 @@ def _threshold(verdict: GateVerdict, name: str) -> str:
 
 
 def infill_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) -> None:
-    """Add the tab to a page."""
     with gr.Tab("Infill", id="infill"):
         with gr.Row():
             model = gr.Dropdown([], label="Model", info="generates the suggestion", min_width=280)

@@ -1,4 +1,4 @@
-"""Names the user of a request of the page."""
+"""The user of a request of the page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,4 @@ from collections.abc import Callable
 import gradio as gr
 
 OwnerOf = Callable[[gr.Request], str]
-"""Returns the user of a request, whose conversations it may see and whose use of models it counts
-for.
-"""
+"""Returns the user of a request, who owns conversations and is charged for model use."""

@@ -1,4 +1,4 @@
-"""Serves the Read tab: a text scored by one or two models, token by token, or a diff scored before and after its change."""
+"""The Read tab: texts scored by one or two models, or diffs."""
 
 from __future__ import annotations
 
@@ -40,25 +40,21 @@ Pellucid.mountOpener({ element, props, act: (data) => trigger('act', data) });
 """
 
 CHANGED = "(...asked) => { Pellucid.readInputs.change(...asked); }"
-"""Tells the script what the controls ask for, so that it can mark results of another text."""
+"""Lets the script mark results of another text."""
 
 PRESSED = "(state, ...asked) => { Pellucid.readInputs.press(...asked); return [state, ...asked]; }"
-"""Tells the script what is being read."""
+"""Tells the script the inputs of a new reading."""
 
 EXAMPLE = "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / len(valeus)\n"
 
 NO_SECOND = "none"
-"""The choice of no second model."""
 
 MAX_TEXT_BYTES = 1_000_000
-"""Largest size of a file to read: 5,000 long lines fit."""
+"""5,000 long lines fit."""
 
 
 def opened(state: ReadState, file: object) -> tuple[str | None, dict[str, Any]]:
-    """Return the text of a file that the script has read, and a payload.
-
-    The text is None if the file is not text.
-    """
+    """Return a file's text (None if not text), and a payload."""
     try:
         name, content = content_of(file)
         return text_of(name, content, MAX_TEXT_BYTES), state.shown | {
@@ -70,7 +66,6 @@ def opened(state: ReadState, file: object) -> tuple[str | None, dict[str, Any]]:
 
 
 def read_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) -> None:
-    """Add the tab to a page."""
     kept = KeptReadings()
     with gr.Tab("Read", id="read"):
         tab_state = gr.State(ReadState())
@@ -128,24 +123,19 @@ def read_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) ->
 
 
 def request_of(text: str, model: str | None, second: str | None, kind: str | None) -> ReadRequest:
-    """Return what the tab's controls ask for."""
     return ReadRequest(text, model or "", "" if second in (None, NO_SECOND) else str(second), kind or AUTOMATIC)
 
 
 def model_menus(served: ServedModels, reading: Reading | None) -> Sequence[Any]:
-    """Return updates of the menus of the first and the second model, with those of a reading chosen."""
     first, second = ("", NO_SECOND) if reading is None else (reading.first.model, reading.request.second or NO_SECOND)
     names = list(
         dict.fromkeys([NO_SECOND, *served.names, second])
-    )  # one that is not served any more stays chosen: reading reports it
+    )  # A missing model stays chosen: reading reports the error.
     return [model_menu(served, "scores the text", first), gr.Dropdown(choices=names, value=second)]
 
 
 def _restored(state: ReadState, reading: Reading | None, typed: object, served: ServedModels) -> Sequence[Any]:
-    """Return updates of the view and the inputs for a tab that was reloaded.
-
-    Text that was typed since is kept.
-    """
+    """Restore a reloaded tab, but keep text typed since."""
     text = typed if isinstance(typed, str) and typed else None
     if reading is None or state.last is not None or state.running is not None:
         return [gr.skip(), gr.skip() if text is None else text, gr.skip(), gr.skip(), gr.skip()]
@@ -159,12 +149,11 @@ def _restored(state: ReadState, reading: Reading | None, typed: object, served: 
 
 
 def _asked(event: gr.EventData) -> Mapping[str, Any]:
-    """Return what a script has sent with an event; nothing, if that is not an object."""
     return event._data if isinstance(event._data, Mapping) else {}
 
 
 def _inputs() -> tuple[gr.Textbox, gr.Button, gr.HTML, gr.Dropdown, gr.Dropdown, gr.Radio]:
-    """Add the text, the button that starts, right below it so that it is always in view, a file, both models, and how to read."""
+    """Add the inputs; the button is below the text to be always visible."""
     text = gr.Textbox(
         EXAMPLE,
         label="Text or diff",

@@ -1,4 +1,4 @@
-"""Builds what the Read tab shows of a text that has been read: figures, lines, histograms and differences."""
+"""Data of a finished reading for the Read tab."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ NOTHING: Mapping[str, Any] = {
     "charts": [],
     "diff": None,
 }
-"""The payload before the first reading."""
 
 
 def figures(reading: ReadingFigures) -> list[tuple[str, str, str]]:
-    """Return the figures of a reading, each as name, value and explanation."""
     found = [("Tokens", str(len(reading.tokens)), "The pieces into which this model's tokenizer splits the text.")]
     if reading.perplexity is not None:
         hint = "The number of equally likely tokens that would surprise the model as much, on average; it depends on the tokenizer."
@@ -52,10 +50,7 @@ def figures(reading: ReadingFigures) -> list[tuple[str, str, str]]:
 
 
 def windows_note(tokens: Mapping[str, int], contexts: Mapping[str, int]) -> str:
-    """Say how each model read a text that its context does not hold; empty if all texts fit.
-
-    ``tokens`` are those of its longest text.
-    """
+    """Describe readings longer than the context; ``tokens`` has the longest texts."""
     long = {model: contexts[model] for model, count in tokens.items() if count > contexts.get(model, count)}
     if len(tokens) > 1 and len(long) == len(tokens) and len(set(long.values())) == 1:
         found = [(" of both models,", next(iter(long.values())))]
@@ -68,7 +63,6 @@ def windows_note(tokens: Mapping[str, int], contexts: Mapping[str, int]) -> str:
 
 
 def diff_figures(readings: Sequence[HunkReading]) -> list[tuple[str, str, str]]:
-    """Return the figures of a diff, each as name, value and explanation."""
     removed, added = changed(readings)
     return [
         ("Hunks", str(len(readings)), "The changed places of the diff, each read before and after the change."),
@@ -86,7 +80,7 @@ def diff_figures(readings: Sequence[HunkReading]) -> list[tuple[str, str, str]]:
 
 
 def line_columns(reading: ReadingFigures, difference: ReadingDifference | None = None) -> str:
-    """Return the lines that have tokens as JSON of columns; ``saved`` is there if a second model has read them."""
+    """Return the lines as JSON columns, with ``saved`` for a second model."""
     lines = reading.lines()
     columns: dict[str, Any] = {
         "number": [line.number for line in lines],
@@ -102,7 +96,6 @@ def line_columns(reading: ReadingFigures, difference: ReadingDifference | None =
 
 
 def text_result(reading: ReadingFigures, difference: ReadingDifference | None) -> dict[str, Any]:
-    """Return the payload's fields for a text that has been read, by one model or two."""
     return {
         "model": reading.model,
         "second": "" if difference is None else difference.second.model,
@@ -116,7 +109,6 @@ def text_result(reading: ReadingFigures, difference: ReadingDifference | None) -
 
 
 def diff_result(readings: Sequence[HunkReading], model: str) -> dict[str, Any]:
-    """Return the payload's fields for a diff that has been read."""
     return {
         "model": model,
         "summary": summary(readings, model),

@@ -1,4 +1,4 @@
-"""Reads a text or a diff for one tab, and keeps the result: the page asks for the tokens that it shows, and survives a reload."""
+"""Readings of a text or a diff, kept to serve tokens and to survive a reload."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ from pellucid_webui.views.read_payload import NOTHING, diff_result, text_result,
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
-"""Interval between updates of a reading."""
 
 AUTOMATIC, TEXT, DIFF = "Automatic", "Text", "Diff"
-"""How a text is read; automatically, one that is a diff is read as a diff."""
+"""With Automatic, a diff is read as a diff."""
 
 MAX_KEPT_TOKENS = 250_000
-"""Tokens of all readings that are kept for reloaded pages; the oldest readings are dropped first."""
+"""For reloaded pages; the oldest readings are dropped first."""
 
 CUT_SHORT: Mapping[FinishReason, str] = {
     FinishReason.CANCELLED: "The server cancelled the reading: press Read to try again.",
@@ -41,7 +40,6 @@ CUT_SHORT: Mapping[FinishReason, str] = {
     FinishReason.SUPERSEDED: "The reading was superseded by a newer request.",
     FinishReason.ERROR: "The reading failed.",
 }
-"""Sentences for readings that did not reach the end of their text."""
 
 UNEXPECTED = "Internal server error; see the server log."
 
@@ -50,8 +48,6 @@ _NUMBERS = count(1)
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """A text to read, its model, a second model or none, and how to read it."""
-
     text: str
     model: str = ""
     second: str = ""
@@ -59,13 +55,12 @@ class ReadRequest:
 
     @property
     def is_diff(self) -> bool:
-        """True if the text is read as a diff."""
         return self.kind == DIFF or (self.kind == AUTOMATIC and is_diff(self.text))
 
 
 @dataclass(eq=False)
 class Reading:
-    """A reading, running or done: what is read, and all that has been read so far."""
+    """A reading, running or done."""
 
     request: ReadRequest
     number: int = field(default_factory=lambda: next(_NUMBERS))
@@ -79,17 +74,15 @@ class Reading:
 
     @property
     def tokens(self) -> int:
-        """Tokens that have been read, by both models or of both sides."""
         second = [] if self.second is None else self.second.tokens
         return len(self.first.tokens) + len(second) + sum(len(hunk.old) + len(hunk.new) for hunk in self.hunks)
 
     @property
     def _has_second(self) -> bool:
-        """True if a second model reads the text as well."""
         return bool(self.request.second) and self.request.second != self.first.model
 
     async def read(self, assistant: Assistant) -> None:
-        """Read all of it. Raises a PellucidError if that fails."""
+        """Read everything. Raises a PellucidError on failure."""
         request = self.request
         if not request.text:
             raise InvalidRequestError("There is no text to read: paste one, or open a file.")
@@ -108,7 +101,6 @@ class Reading:
             await _score(assistant, request.text, request.second, self.second.append)
 
     def finish(self) -> None:
-        """Compute what is shown of the reading."""
         if self.hunks:
             found = diff_result(self.hunks, self.first.model)
         else:
@@ -126,7 +118,6 @@ class Reading:
         )
 
     def progress_payload(self) -> dict[str, Any]:
-        """Return the payload of a running reading."""
         return dict(NOTHING) | {
             "number": self.number,
             "tokens": len(self.first.tokens),
@@ -136,7 +127,7 @@ class Reading:
         }
 
     def part(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Return tokens of the reading: columns from a token on, the bits saved, or of a part the alternatives or both models' figures."""
+        """Return columns, bits saved, alternatives, or both models' figures, by ``kind``."""
         kind, start = asked.get("kind"), asked.get("start")
         if not isinstance(start, int) or isinstance(start, bool) or start < 0:
             raise InvalidRequestError("The page asked for tokens without a number: reload the page.")
@@ -158,14 +149,13 @@ class Reading:
         return {"n": asked.get("n"), "number": self.number, "kind": kind, "start": start, "data": data}
 
     def _longest(self) -> dict[str, int]:
-        """Return the tokens of each model's longest text."""
         if self.hunks:
             return {self.first.model: max(max(len(hunk.old), len(hunk.new)) for hunk in self.hunks)}
         readings = [self.first] if self.second is None else [self.first, self.second]
         return {reading.model: len(reading.tokens) for reading in readings}
 
     def _progress(self) -> dict[str, Any]:
-        """Return the share that has been read, and a description that estimates the number of tokens from the bytes so far."""
+        """Return the share read so far, with an estimated number of tokens."""
         if self.hunks:
             done = sum(bool(hunk.old) + bool(hunk.new) for hunk in self.hunks)
             every = sum(len(hunk.sides()) for hunk in self.hunks)
@@ -176,7 +166,7 @@ class Reading:
             return {"share": 0.0, "words": ""}
         share, read = min(done / size, 1.0), len(reading.tokens)
         words = f"{read} of about {max(round(read / share), read)} tokens"
-        if self._has_second:  # which reads the same text after the first model
+        if self._has_second:  # The second model reads the text after the first model.
             share = (share + (self.second is not None)) / 2
             words += f" by {reading.model}"
         return {"share": round(share, 4), "words": words}
@@ -184,28 +174,23 @@ class Reading:
 
 @dataclass(eq=False)
 class ReadState:
-    """The last reading of one tab, and the running one with its task."""
-
     last: Reading | None = None
     running: Reading | None = None
     scoring: asyncio.Task[None] | None = None
 
     def __deepcopy__(self, _: object) -> ReadState:
-        """Return a new state: Gradio copies the initial one for each tab."""
+        """Return a new state: Gradio copies the initial state for each tab."""
         return ReadState()
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The payload of the last reading."""
         return dict(NOTHING) if self.last is None else self.last.shown
 
     def stop(self) -> None:
-        """Stop the running reading."""
         if self.scoring is not None:
             self.scoring.cancel()
 
     def part(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return tokens of the reading that is named by its number; None if it has been replaced by another."""
         found = next(
             (one for one in (self.running, self.last) if one is not None and one.number == asked.get("number")), None
         )
@@ -213,29 +198,25 @@ class ReadState:
 
 
 class KeptReadings:
-    """The last readings of all tabs, so that a reloaded page shows its own again.
-
-    Use it from the event loop only.
-    """
+    """All tabs' last readings, for reloaded pages. Use only from the event loop."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[str, Reading]] = OrderedDict()
 
     def keep(self, owner: str, reading: Reading) -> None:
-        """Keep a reading of a user, and drop the oldest ones if that is too much."""
+        """Keep a reading, and drop the oldest readings beyond the limit."""
         self._kept[reading.key] = (owner, reading)
         self._kept.move_to_end(reading.key)
         while len(self._kept) > 1 and sum(kept.tokens for _, kept in self._kept.values()) > MAX_KEPT_TOKENS:
             self._kept.popitem(last=False)
 
     def find(self, owner: str, key: object) -> Reading | None:
-        """Return the user's reading with this key, or None if it is no longer kept."""
         kept = self._kept.get(key) if isinstance(key, str) else None
         return kept[1] if kept is not None and kept[0] == owner else None
 
 
 async def read(assistant: Assistant, state: ReadState, request: ReadRequest) -> AsyncGenerator[dict[str, Any]]:
-    """Read a text and yield payloads meanwhile. If no token is read, keep the last reading."""
+    """Read a text and yield payloads. Without any token, keep the last reading."""
     reading = state.running = Reading(request)
     scoring = state.scoring = asyncio.create_task(reading.read(assistant))
     try:
@@ -262,7 +243,6 @@ async def _score(assistant: Assistant, text: str, model: str, add: Callable[[Tok
 
 
 def _outcome(scoring: asyncio.Task[None], tokens: int) -> dict[str, Any]:
-    """Return the status at the end of a reading, which is empty after success."""
     if scoring.cancelled():
         return {"status": f"Stopped after {tokens} tokens." if tokens else "Stopped before a token was read."}
     error = scoring.exception()
@@ -274,10 +254,7 @@ def _outcome(scoring: asyncio.Task[None], tokens: int) -> dict[str, Any]:
 
 
 def export(state: ReadState, form: str) -> dict[str, Any]:
-    """Return the last reading as a file for the browser to save.
-
-    Raises InvalidRequestError if there is none.
-    """
+    """Return the last reading as a file for the browser to save."""
     if state.last is None or not state.last.first.tokens:
         raise InvalidRequestError("There is no reading to export yet: read a text first.")
     found = state.last.first.with_alternatives()
@@ -289,7 +266,7 @@ def export(state: ReadState, form: str) -> dict[str, Any]:
 
 
 async def act(state: ReadState, event: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Run an action of the script, and return the payload to show, or None to change nothing."""
+    """Run an action; return the payload to show, or None to change nothing."""
     if event.get("verb") == "stop":
         state.stop()
         return None

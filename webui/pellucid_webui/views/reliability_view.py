@@ -1,4 +1,4 @@
-"""Renders the reliability of a model's suggestions, as measured by ``pellucid calibrate``: diagrams with counts, and a table."""
+"""Reliability of a model's suggestions, measured by ``pellucid calibrate``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pellucid.system.svg import Anchor, Picture, Scale
 from pellucid.tokens import ModelCard
 
 SIDE = 200
-"""Width and height of a diagram in pixels."""
 
 LEFT, TOP, BELOW, COUNTS = 44, 8, 34, 40
 
@@ -20,12 +19,12 @@ Bars = Sequence[Mapping[str, Any]]
 
 
 def reliability_html(card: ModelCard) -> str:
-    """Return HTML with a model's calibration: a diagram before and one after it, and a table with the same figures."""
+    """Return a model's calibration as HTML: diagrams before and after, and a table."""
     if card.calibration is None:
         return _uncalibrated(card.calibration_note or "This model is not calibrated.")
     try:
         found = Calibration.read(card.calibration)
-    except ConfigError as error:  # editors do not use it either
+    except ConfigError as error:  # Editors do not use an invalid calibration either.
         return _uncalibrated(str(error))
     try:
         note = f"<p>{escape(card.calibration_note)}</p>" if card.calibration_note else ""
@@ -55,7 +54,6 @@ def _calibrated(name: str, about: Mapping[str, Any], kind: str) -> str:
 
 
 def _diagram(title: str, bars: Bars) -> str:
-    """Draw the share of right suggestions over their predicted probability, with 95 % intervals, and the counts below."""
     x, y = Scale(0, 1, LEFT, LEFT + SIDE), Scale(0, 1, SIDE, TOP)
     base = SIDE + BELOW + COUNTS
     height = Scale(0, max((int(bar["count"]) for bar in bars), default=1), 0, COUNTS)
@@ -75,7 +73,7 @@ def _diagram(title: str, bars: Bars) -> str:
         drawn.dot(middle, y.at(float(accuracy["value"])), 3.5)
         column = x.at(
             (min(int(confidence * 10), 9) + 0.5) / 10
-        )  # the middle of its tenth, so that no two counts overlap
+        )  # The middle of the tenth, so that no two counts overlap.
         drawn.bar(column - 7, base - tall, 14, tall, opacity="0.35")
         drawn.text(column, base + 12, str(count), anchor=Anchor.MIDDLE, font_size="10")
     return f'<figure style="margin:0"><figcaption>{title}</figcaption>{drawn.inline(fill="currentColor")}</figure>'

@@ -1,4 +1,4 @@
-"""Serves the Review tab: blind comparisons of two answers to one prompt."""
+"""The Review tab: blind comparisons of two answers."""
 
 from __future__ import annotations
 
@@ -29,16 +29,14 @@ NO_RATER = "Enter your name first; agreement is computed between named raters."
 
 @dataclass(frozen=True, slots=True)
 class ReviewView:
-    """Serves the reviews to all tabs."""
-
     reviews: Reviews
 
     async def act(self, event: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        """Run an action of the script, and return the payload to show, which includes errors.
+        """Run an action; return the payload to show, including errors.
 
-        ``owner`` is the user who is logged in and then the rater; without a login, raters enter
-        their names. A verdict names the review and rater that its pair was shown for, since the
-        sides depend on both: that of another rater is not saved.
+        A logged-in user is the rater; otherwise raters enter names. A verdict names the review and
+        the rater of the displayed pair, because the sides depend on both; a verdict for another
+        rater is not saved.
         """
         return await in_page_thread(self._act, event, owner)
 
@@ -115,7 +113,6 @@ def _shown(names: Sequence[str], name: str, rater: str, status: str, *, wrong: b
 
 
 def _verdict(side: str, *, a_is_left: bool) -> Verdict:
-    """Return the verdict on a and b that a choice of sides means."""
     match side:
         case "left" | "right":
             return Verdict.A if (side == "left") == a_is_left else Verdict.B
@@ -132,7 +129,6 @@ def _side(verdict: Verdict, *, a_is_left: bool) -> str:
 
 
 def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
-    """Add the tab to a page."""
     review_view = ReviewView(reviews)
     with gr.Tab("Review", id="review"):
         view = gr.HTML(
@@ -153,4 +149,4 @@ def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
     page.load(on_load, None, [view], **quiet)
     view.act(
         on_act, None, [view], trigger_mode="multiple", **quiet
-    )  # so that a name typed during another call is not lost
+    )  # Several calls at once: a name typed during another call must not be lost.

@@ -1,4 +1,4 @@
-"""Asks which models are served, for the menus of the page."""
+"""The served models, for menus."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from pellucid.tokens import ModelCard
 
 @dataclass(frozen=True, slots=True)
 class ServedModels:
-    """The models that are served, the default one first.
-
-    If they cannot be listed, ``problem`` is the reason in a sentence.
-    """
+    """The served models, default first; ``problem`` is the reason if they cannot be listed."""
 
     cards: Sequence[ModelCard] = ()
     problem: str = ""
 
     @classmethod
     async def ask(cls, assistant: Assistant) -> Self:
-        """Return the models of an assistant."""
         try:
             return cls(await assistant.cards())
         except PellucidError as error:
@@ -31,10 +27,8 @@ class ServedModels:
 
     @property
     def names(self) -> list[str]:
-        """The names of the models."""
         return [card.name for card in self.cards]
 
     @property
     def default(self) -> str:
-        """The name of the default model; empty if models cannot be listed."""
         return self.cards[0].name if self.cards else ""

@@ -1,1 +1,1 @@
-"""Conversations as files: exported, and imported from Pellucid and other programs."""
+"""Export and import of conversations."""

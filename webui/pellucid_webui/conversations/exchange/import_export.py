@@ -1,4 +1,4 @@
-"""Exports conversations from a store as files, and imports them again."""
+"""Export and import of conversations in a store."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 MAX_IMPORT_BYTES = 50_000_000
-"""Largest size of an imported file, unpacked."""
+"""Maximum size of an imported file after unpacking."""
 
 GZIP = 31
-"""The value of zlib's ``wbits`` for the gzip format."""
 
 OWN = re.compile(r'"format"\s*:\s*"pellucid-conversation"')
-"""Distinguishes Pellucid's own files, within the first OWN_WITHIN characters."""
+"""Pattern of Pellucid's own files, searched in the first OWN_WITHIN characters."""
 
 OWN_WITHIN = 1000
 
@@ -35,29 +34,25 @@ Archives = tuple[Sequence[Archive], LeftOut]
 
 
 def as_json(store: ConversationStore, owner: str, id: str) -> str:
-    """Return all of a conversation in the format that ``json_export`` describes."""
+    """Return a complete conversation in the format of ``json_format``."""
     return to_json(store.archive(owner, id))
 
 
 def as_markdown(store: ConversationStore, owner: str, id: str) -> str:
-    """Return the selected path of a conversation in the format that ``markdown_export`` describes."""
+    """Return the selected path of a conversation in the format of ``markdown_format``."""
     return to_markdown(store.conversation(owner, id), store.filing(owner, id))
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Imported conversations, and what could not be imported with them."""
-
     ids: Sequence[str]
     left_out: LeftOut
 
 
 def read_file(store: ConversationStore, owner: str, data: bytes, name: str, settings: TurnSettings) -> Imported:
-    """Save the conversations in a gzipped file as new ones of this owner.
+    """Save the conversations of a gzipped file, all or none.
 
-    Those of other programs have no settings of their own: they get the model and the sampling of
-    ``settings``. Raises InvalidRequestError, which names the file and what is wrong with it;
-    nothing is saved then.
+    Conversations of other programs receive the model and the sampling of ``settings``.
     """
     content = _unpacked(data, name)
     if content.startswith(ZIP):
@@ -72,19 +67,12 @@ def read_file(store: ConversationStore, owner: str, data: bytes, name: str, sett
 
 
 def unpacked(data: bytes, name: str) -> str:
-    """Return the text of a gzipped file.
-
-    Raises InvalidRequestError, which names the file, if it is too large or not text.
-    """
+    """Return the text of a gzipped file."""
     return _decoded(_unpacked(data, name), name)
 
 
 def read(store: ConversationStore, owner: str, text: str, name: str) -> str:
-    """Save the conversations in a file's text as new ones of this owner, and return the id of the first one.
-
-    Raises InvalidRequestError, which names the file and what is wrong with it; nothing is saved
-    then.
-    """
+    """Save the conversations in a file's text, all or none; return the first id."""
     return store.restore_all(owner, _named(name, lambda: _archives(text, name, TurnSettings()))[0])[0]
 
 
@@ -118,7 +106,6 @@ def _named(name: str, read: Callable[[], Archives]) -> Archives:
 
 
 def _archives(text: str, name: str, settings: TurnSettings) -> Archives:
-    """Return the conversations of a text, whose format follows from its content, and Markdown's also from the name."""
     text = text.removeprefix("\ufeff")
     if PurePath(name).suffix.lower() == ".md" or text.startswith("---"):
         return [from_markdown(text)], LeftOut()
@@ -135,7 +122,7 @@ def _listed(text: str) -> Sequence[ForeignConversation]:
 
 
 def _foreign(found: Sequence[ForeignConversation], settings: TurnSettings) -> Archives:
-    """Return the conversations that have messages, with the model and the sampling of ``settings``, and all that was left out."""
+    """Return the conversations that have messages, and everything left out."""
     own = TurnSettings()
     plain = replace(
         settings, answer_format=own.answer_format, schema=own.schema, tools=own.tools, tool_choice=own.tool_choice

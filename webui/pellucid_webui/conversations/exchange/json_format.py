@@ -1,39 +1,39 @@
-"""Exports complete conversations as JSON, and imports them again.
+"""Export of complete conversations as JSON, and import.
 
-The JSON is an object with these keys, all required except ``pinned``, ``folder`` and the last four
-of a message; times are in seconds since 1970:
+The JSON is an object with these keys. All keys are required except ``pinned``, ``folder`` and, in a
+message, ``details``, ``begins``, ``summary`` and ``continued``. Times are in seconds since 1970.
 
-- ``format`` "pellucid-conversation" and ``version`` 1
+- ``format``: "pellucid-conversation"
+- ``version``: 1
 - ``title``, ``created``, ``updated``
-- ``pinned``: whether it is pinned to the top of the list, and ``folder``: the name of its folder,
-  or null
+- ``pinned``: true for a conversation pinned to the top of the list
+- ``folder``: the name of the folder, or null
 - ``settings``: the settings of the next turn (``model``, ``system``, ``temperature``, ``top_p``,
   ``top_k``, ``min_p``, ``seed``, ``max_tokens``, ``answer_format``, ``schema``, ``tools``,
   ``tool_choice``)
 - ``leaf``: the last message of the selected path, or null
-- ``messages``: all versions of all messages, each after its parent, as objects with
+- ``messages``: all versions of all messages, parents first
 
-  - ``id`` (1, 2, 3, ...) and ``parent`` (null for a first message): those with the same parent are
-    versions of each other
-  - ``role`` (user or assistant), ``text``, ``created``
-  - ``settings`` and ``model``: what generated it; null and "" for a message that a person wrote
-  - ``end``: why it ended (stop, length, cancelled, deadline, superseded or error); null if the
-    server died meanwhile
-  - ``usage``: ``cached``, ``computed`` and ``generated`` tokens, ``queued``, ``prefill`` and
-    ``decode`` seconds, and ``moves``, how often an engine elsewhere was lost, ``accepted`` and
-    ``prediction``, the tokens of a prediction that the answer has and all of them: these three are
-    missing if 0; or null
-  - ``error``: a sentence about what went wrong, or null
-  - ``origin``: the version from which this one was made, and ``branched``: the token at which the
-    two differ; or null
-  - ``chosen``: the version of the next message that was selected last, or null
-  - ``tokens``: records, as ``compact_tokens`` describes them; they cover the end of the text, and
-    all of it except a beginning that a person wrote
-  - ``details``: the values of a JSON answer, or the tool calls, as ``answer_details`` describes
-    them; missing for other messages
-  - ``begins`` and ``summary``: the first message that the model reads from this answer on, and the
-    summary that it reads instead of those before; missing where that does not change
-  - ``continued``: the characters that a continued answer had before; missing for other messages
+A message is an object with these keys:
+
+- ``id``: 1, 2, 3, ...
+- ``parent``: null for a first message; versions of a message have the same parent
+- ``role`` (user or assistant), ``text``, ``created``
+- ``settings`` and ``model``: used for generation; null and "" for a message written by a person
+- ``end``: the reason for the end (stop, length, cancelled, deadline, superseded or error), or null
+  after a crash of the server
+- ``usage``: null, or an object: ``cached``, ``computed`` and ``generated`` tokens; ``queued``,
+  ``prefill`` and ``decode`` seconds; and, if not 0, ``moves`` (losses of a remote engine),
+  ``prediction`` (tokens of a prediction) and ``accepted`` (predicted tokens in the answer)
+- ``error``: a sentence about the failure, or null
+- ``origin``: the version from which this version was made, or null
+- ``branched``: the first token at which this version differs from ``origin``, or null
+- ``chosen``: the version of the next message that was selected last, or null
+- ``tokens``: records as in ``compact_tokens``, for all text after a beginning by a person
+- ``details``: as in ``answer_details``; missing without JSON values and tool calls
+- ``begins`` and ``summary``: the first message that the model reads from this answer on, and the
+  summary of the messages before ``begins``; missing if unchanged
+- ``continued``: the characters that a continued answer already had; otherwise missing
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ FORMAT = "pellucid-conversation"
 VERSION = 1
 
 YEAR_10000 = 253_402_300_800
-"""In seconds since 1970: the calendar of Python's datetime ends before."""
+"""In seconds since 1970: Python's datetime ends with the year 9999."""
 
 Seconds = Annotated[float, Field(ge=0, lt=YEAR_10000)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -115,7 +115,7 @@ class _File(_Strict):
 
 
 def to_json(archive: Archive) -> str:
-    """Return all of a conversation as JSON, with one message per line."""
+    """Return a complete conversation as JSON, with a message per line."""
     conversation = archive.conversation
     numbers: dict[int | None, int | None] = {None: None} | {
         id: number for number, id in enumerate(conversation.nodes, 1)
@@ -141,10 +141,7 @@ def to_json(archive: Archive) -> str:
 
 
 def from_json(text: str) -> Archive:
-    """Return the conversation of an exported file, with an empty id.
-
-    Raises InvalidRequestError, which names what is wrong.
-    """
+    """Return the conversation of an exported file, with an empty id."""
     try:
         file = _File.model_validate_json(text)
     except ValidationError as error:
@@ -167,10 +164,6 @@ def from_json(text: str) -> Archive:
 
 
 def settings_of(record: Mapping[str, Any]) -> TurnSettings:
-    """Return the settings of a file.
-
-    Raises InvalidRequestError for settings that are unknown or out of bounds.
-    """
     unknown = next(iter(record.keys() - {one.name for one in fields(TurnSettings)}), None)
     if unknown is not None:
         raise InvalidRequestError(f"There is no setting {unknown!r}: remove it, or use a newer version of Pellucid.")
@@ -212,7 +205,6 @@ def _json(value: object) -> str:
 
 
 def _check_place(number: int, message: _Message, messages: list[_Message]) -> None:
-    """Raise InvalidRequestError if a message does not fit into the tree."""
     if message.id != number:
         raise InvalidRequestError(f"Message {number} has the id {message.id}: ids must be 1, 2, 3, ...")
     if message.parent is not None and message.parent >= number:
@@ -232,7 +224,6 @@ def _check_place(number: int, message: _Message, messages: list[_Message]) -> No
 
 
 def _ancestors(message: _Message, messages: list[_Message]) -> Iterator[int]:
-    """Yield the messages before a message, the nearest first."""
     at = message.parent
     while at is not None:
         yield at
@@ -262,7 +253,6 @@ def _node(message: _Message) -> Node:
 
 
 def _batches(message: _Message) -> list[str]:
-    """Return the tokens of a message, each checked."""
     tokens: list[Token] = [token_of(found, position) for position, found in enumerate(message.tokens)]
     if not message.text.endswith("".join(token.text for token in tokens)):
         raise InvalidRequestError(f"The tokens of message {message.id} do not match the end of its text.")
@@ -272,7 +262,6 @@ def _batches(message: _Message) -> list[str]:
 
 
 def _sentence(error: ValidationError) -> str:
-    """Return the most helpful of the errors as a sentence."""
     errors = {detail["loc"]: detail for detail in error.errors(include_url=False, include_context=False)}
     if ("format",) in errors or () in errors:
         detail = errors.get(("format",)) or errors[()]

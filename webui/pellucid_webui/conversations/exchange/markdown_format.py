@@ -1,8 +1,7 @@
-"""Exports the selected path of a conversation as readable Markdown with its settings, and imports it again.
+"""Export of a conversation's selected path as readable Markdown, and import.
 
-Comments mark where messages begin. They contain a name that occurs in no message and is recorded in
-the front matter, so that every message is restored exactly. The front matter is YAML in which each
-value is JSON.
+The comment before each message contains a name that occurs in no message and is recorded in the
+front matter, so every message is restored exactly. The front matter is YAML with JSON values.
 """
 
 from __future__ import annotations
@@ -34,10 +33,8 @@ _END = "end -->"
 class _Mark(BaseModel):
     """The fields of the comment before a message.
 
-    ``closing`` was appended to close its last code block.
-
-    ``begins`` and ``summary`` are those of a Node; ``begins`` counts the messages of the file from
-    1.
+    ``closing`` was appended to close an open code block. ``begins`` counts the messages of the file
+    from 1.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -52,11 +49,7 @@ class _Mark(BaseModel):
 
 
 def to_markdown(conversation: Conversation, filing: Filing = UNFILED) -> str:
-    """Return the selected path as Markdown.
-
-    The front matter has the settings of the last answer, or else the conversation's, and ``pinned``
-    and ``folder`` where it has them.
-    """
+    """Return the selected path as Markdown with the settings of the last answer."""
     path = conversation.path()
     mark = _free_mark(
         [
@@ -83,11 +76,8 @@ def to_markdown(conversation: Conversation, filing: Filing = UNFILED) -> str:
 
 
 def from_markdown(text: str) -> Archive:
-    """Return the conversation of an exported file: one version of each message, and an empty id.
-
-    Raises InvalidRequestError, which names what is wrong.
-    """
-    if text.startswith("---\r\n"):  # an editor has converted all line ends to those of Windows
+    """Return the conversation of an exported file, with an empty id."""
+    if text.startswith("---\r\n"):  # An editor has converted all line ends for Windows.
         text = text.replace("\r\n", "\n")
     front, body = _read_front(text)
     mark, title, created = (front.pop(name, None) for name in ("mark", "title", "created"))
@@ -114,7 +104,6 @@ def _read_filing(pinned: object, folder: object) -> Filing:
 
 
 def _free_mark(texts: Sequence[str]) -> str:
-    """Return a name for the marks that occurs in no text."""
     marks = (f"pellucid-{number}" for number in count(1))
     return next(mark for mark in marks if not any(f"<!-- {mark} " in text for text in texts))
 
@@ -136,7 +125,6 @@ def _role(node: Node) -> Literal["user", "assistant"]:
 
 
 def _read_front(text: str) -> tuple[dict[str, Any], str]:
-    """Return the front matter without the version, and all that follows it."""
     found = _FRONT.match(text)
     if found is None:
         raise InvalidRequestError("It is not an exported conversation: those begin with --- and their settings.")

@@ -1,8 +1,7 @@
-"""Renders formulas in LaTeX as MathML, which browsers show without scripts or fonts of ours.
+"""LaTeX formulas as MathML, which needs no scripts or fonts.
 
-The library that converts them is native code, and its input comes from models: formulas that could
-cost it much time or stack are not converted, and of its output only known elements and attributes
-are kept.
+The converter is native code, and formulas come from models. Formulas that could need much time or
+stack are not converted, and only known elements and attributes are kept.
 """
 
 from __future__ import annotations
@@ -17,33 +16,29 @@ from threading import Lock
 from math_core import LatexError, LatexToMathML
 
 MAX_CHARACTERS = 4_000
-"""Longest formula."""
 
 MAX_NESTING = 100
-"""Deepest nesting of groups and commands, each of which takes some 4 KB of the thread's stack."""
+"""Each level takes some 4 KB of the thread's stack."""
 
 MAX_WORK = 100_000
-"""Largest product of a formula's length and 2 to the number of delimiters that are open at once:
-the converter tries to pair each of them
-with a closing one, and reads the rest again for every one that it cannot pair.
+"""Maximum of length times 2 to the number of simultaneously open delimiters.
+
+The converter reads the rest again for every unpaired delimiter.
 """
 
 MAX_ELEMENTS_NESTED = 60
-"""Deepest nesting of the MathML: browsers lay out deep trees slowly."""
+"""Browsers lay out deep trees slowly."""
 
 MAX_MATHML_CHARACTERS = 80_000
-"""Longest MathML of a formula."""
 
 MAX_EM = 5
-"""Largest length that a formula can ask for; a larger one could push the rest of the page out of
-sight.
-"""
+"""Maximum length: larger lengths could push the page out of sight."""
 
 ELEMENTS = frozenset({
     "math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts",
     "mprescripts", "mfrac", "msqrt", "mroot", "mtable", "mtr", "mtd", "mpadded", "mphantom", "mstyle", "b", "i",
 })  # fmt: skip
-"""Elements that are shown. None of them can load, run or link anything."""
+"""These elements cannot load, run or link anything."""
 
 VALUES = {
     "display": re.compile("block|inline"),
@@ -65,10 +60,8 @@ VALUES = {
         re.compile("true|false"),
     ),
 }
-"""Attributes that are kept, with their values."""
 
 LENGTHS = frozenset({"depth", "height", "linethickness", "lspace", "maxsize", "minsize", "rspace", "voffset", "width"})
-"""Attributes that are kept and have a length."""
 
 _LENGTH = re.compile(r"(-?\d*\.?\d+)(em|ex|px|pt|%|)")
 _EM = {"em": 1.0, "ex": 0.5, "px": 1 / 16, "pt": 1 / 12, "%": 1 / 20, "": 1.0}
@@ -84,7 +77,7 @@ _STYLES = {
     },
 }
 _COLOURS = frozenset({"color", "background-color"})
-"""Left out, since they might not be readable in both themes."""
+"""Left out: the colours might be unreadable in a theme."""
 
 _PART = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _GROUPS = {"}": "{", "\\end": "\\begin", "\\right": "\\left"}
@@ -95,7 +88,7 @@ _OPENING_COMMAND = re.compile(r"\\(?:l[A-Za-z]*|[ul]lcorner)")
 _DEFINITION = re.compile(
     r"\\(?:[egx]?def|(?:re)?newcommand|providecommand|(?:future)?let|DeclareMathOperator)(?![A-Za-z])"
 )
-"""Commands that define others, whose size and time cannot be seen from the formula."""
+"""Commands with an expansion of unknown size."""
 
 _CONVERTER = LatexToMathML(max_expansions=100, fancy_error=False)
 _LOCK = Lock()
@@ -103,9 +96,11 @@ _LOCK = Lock()
 
 @lru_cache(maxsize=2_000)
 def mathml(latex: str, display: bool) -> str | None:
-    """Return a formula as MathML; None for one that the converter does not know or that is out of bounds: its source is shown then."""
+    """Return a formula as MathML; None for unknown commands and exceeded limits."""
     latex = latex.strip().replace("{split}", "{aligned}")
-    if display and "\\tag" in latex and "\\begin" not in latex:  # which numbers equations only in an environment
+    if (
+        display and "\\tag" in latex and "\\begin" not in latex
+    ):  # The converter numbers equations only in an environment.
         latex = f"\\begin{{equation}}{latex}\\end{{equation}}"
     if len(latex) > MAX_CHARACTERS or _DEFINITION.search(latex) or not is_cheap(latex):
         return None
@@ -118,9 +113,9 @@ def mathml(latex: str, display: bool) -> str | None:
 
 
 def is_cheap(latex: str) -> bool:
-    """Return whether the converter needs little stack and time for a formula."""
+    """Return whether the converter needs little stack and time."""
     groups: list[tuple[str, int]] = []
-    chain = nesting = delimiters = 0  # a chain of commands: each may be the argument of the one before
+    chain = nesting = delimiters = 0  # Each command in a chain may be the argument of the previous command.
     for part in _PART.findall(latex):
         if part.isspace():
             continue
@@ -145,7 +140,6 @@ def is_cheap(latex: str) -> bool:
 
 
 def _closes(part: str, groups: list[tuple[str, int]]) -> bool:
-    """Return whether a closing part ends the last group, or a brace around it."""
     return groups[-1][0] == _PAIRS[part] or (part == "}" and any(opening == "{" for opening, _ in groups))
 
 
@@ -155,7 +149,7 @@ def _opens(part: str) -> bool:
 
 
 def _cleaned(written: str) -> str | None:
-    """Return MathML with what is known of it; None if something else is in it."""
+    """Return MathML with allowed attributes only, or None if any part is unknown."""
     cleaner = _Cleaner()
     cleaner.feed(written)
     cleaner.close()
@@ -163,8 +157,6 @@ def _cleaned(written: str) -> str | None:
 
 
 class _Cleaner(HTMLParser):
-    """Writes MathML again, element by element."""
-
     def __init__(self) -> None:
         super().__init__()
         self.parts: list[str] = []

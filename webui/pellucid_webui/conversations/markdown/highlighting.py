@@ -1,8 +1,7 @@
-"""Highlights code in a separate process with limits.
+"""Highlighting of code in a separate process with limits.
 
-Many lexers of Pygments take time that grows with the square of some texts, within regular
-expressions, during which no other thread of a process runs. Code that takes too long is shown
-without highlighting.
+For some texts, Pygments lexers take quadratic time within regular expressions, and block all
+threads of the process. Code that takes too long is not highlighted.
 """
 
 from __future__ import annotations
@@ -30,37 +29,28 @@ from pellucid.system.limited_process import LimitedProcess, ProcessFailedError, 
 logger = logging.getLogger(__name__)
 
 MAX_CODE_CHARACTERS = 20_000
-"""Longest code block that is highlighted."""
 
 MAX_LINE_CHARACTERS = 5_000
-"""Longest line of a code block that is highlighted."""
 
 MAX_SECONDS = 0.3
-"""Processor time for a code block. Code that people write takes a tenth of it."""
+"""Processor time limit; code written by people takes a tenth."""
 
 MAX_BLANK_LINES = 3
-"""Blank lines in a row that a lexer gets; it gets no more of a longer run, as many lexers are slow
-for those.
-"""
+"""Consecutive blank lines for a lexer: many lexers are slow for more."""
 
 _START_SECONDS = 5.0
-_HARD_SECONDS = 1.0  # after which the process is ended: on a busy machine this limit of wall time must not come first
+_HARD_SECONDS = 1.0  # Wall time: on a busy machine, MAX_SECONDS must be reached first.
 _MEMORY = 2**29
 _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")
 _DEADLINE: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 _process = LimitedProcess(__name__, ["pellucid", "pellucid_webui", "pygments"], ["", "text"], _START_SECONDS)
-_turns = ThreadPoolExecutor(
-    1, thread_name_prefix="pellucid-highlighting"
-)  # serves texts in the order in which they come
+_turns = ThreadPoolExecutor(1, thread_name_prefix="pellucid-highlighting")
 
 
 @contextmanager
 def highlighting_ends_after(seconds: float) -> Iterator[None]:
-    """Show code without highlighting once the body has taken this long.
-
-    Code that was highlighted before stays so.
-    """
+    """Stop highlighting after this time; cached results are still used."""
     token = _DEADLINE.set(time.monotonic() + seconds)
     try:
         yield
@@ -69,10 +59,7 @@ def highlighting_ends_after(seconds: float) -> Iterator[None]:
 
 
 def highlighted(source: str, language: str) -> str:
-    """Return code as HTML, highlighted if Pygments knows the language and the limits allow.
-
-    Waits for another process.
-    """
+    """Return code as HTML, highlighted within the limits. Waits for the process."""
     language = language.lower()
     longest_line = max(map(len, source.split("\n")))
     if (
@@ -84,17 +71,17 @@ def highlighted(source: str, language: str) -> str:
         return escape(source)
     try:
         return _by_pygments(source, language)
-    except TimeoutError:  # not of this text, which may be highlighted later
+    except TimeoutError:  # A busy process says nothing about this text, which may be highlighted later.
         return escape(source)
 
 
 @lru_cache(maxsize=64)
 def _by_pygments(source: str, language: str) -> str:
-    """Return highlighted code, or the plain one if it exceeds a limit.
+    """Return highlighted code, or plain code beyond a limit.
 
-    Raises TimeoutError if there is no time left to ask.
+    Raises TimeoutError if no time is left.
     """
-    mark = "\ufeff" if source.startswith("\ufeff") else ""  # which lexers remove
+    mark = "\ufeff" if source.startswith("\ufeff") else ""  # Lexers remove a byte order mark.
     text, left_out = _without_long_gaps(source)
     turn = _turns.submit(_ask, text, language)
     try:
@@ -120,16 +107,16 @@ def _ask(text: str, language: str) -> str:
 
 @cache
 def _prepare(language: str) -> None:
-    """Let the process compile the expressions of a language, which may take longer than highlighting a text."""
+    """Compile a language's expressions, which may take longer than highlighting."""
     _process.ask(["", language], _START_SECONDS)
 
 
 def _without_long_gaps(source: str) -> tuple[str, list[tuple[int, str]]]:
-    """Return code without the blank lines beyond MAX_BLANK_LINES in a row, and each of them with the number of lines kept before it."""
+    """Return code without long runs of blank lines, and (lines kept before, line) pairs."""
     kept: list[str] = []
     left_out: list[tuple[int, str]] = []
     blank = 0
-    *lines, end = source.split("\n")  # the end is kept: without a line end before it, the formatter would add one
+    *lines, end = source.split("\n")  # Without a final line end, the formatter would add a line end.
     for line in lines:
         blank = 0 if line.strip() else blank + 1
         if blank > MAX_BLANK_LINES:
@@ -141,12 +128,11 @@ def _without_long_gaps(source: str) -> tuple[str, list[tuple[int, str]]]:
 
 @cache
 def _languages() -> frozenset[str]:
-    """Return the names of the languages that come with Pygments, without those of installed plugins."""
+    """Return the names of languages, without installed plugins' languages."""
     return frozenset(alias.lower() for _, aliases, _, _ in get_all_lexers(plugins=False) for alias in aliases)
 
 
 def _highlight(message: list[str]) -> str:
-    """Return code in a language as HTML: the handler in the process."""
     source, language = message
     if source and hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
@@ -159,9 +145,9 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Serve highlighting: the program of the process.
+    """Run the highlighting process.
 
-    A text that takes too long is interrupted, so that the process lives on.
+    Interrupting slow texts keeps the process alive.
     """
     for name, *_ in get_all_lexers(plugins=False):
         find_lexer_class(name)

@@ -1,4 +1,4 @@
-"""Shows an answer that is JSON as code, as Markdown would take some of its characters for marks."""
+"""JSON answers as code: Markdown would interpret some characters."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import json
 
 
 def json_as_code(text: str) -> str:
-    """Return a JSON text, or the beginning of one, as a Markdown block of code.
-
-    No line of it can end that block.
-    """
+    """Return JSON as a Markdown code block, which a line of JSON cannot close."""
     return f"```json\n{text}"
 
 
 def is_json(text: str) -> bool:
-    """Return whether a text is a whole JSON value."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):

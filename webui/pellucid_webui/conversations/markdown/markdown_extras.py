@@ -1,7 +1,7 @@
-r"""Adds to Markdown what chats with models contain: formulas, lists of tasks, and tables that scroll.
+r"""Markdown extensions for chats: formulas, task lists, scrolling tables.
 
-Formulas are ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``. They are rendered as MathML; one that
-cannot be, or whose end has not come yet, is shown as its source, with every backslash.
+Formulas are ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``, rendered as MathML. A formula that is
+incomplete or cannot be rendered is shown as source, with every backslash.
 """
 
 from __future__ import annotations
@@ -21,38 +21,30 @@ from markdown_it.utils import EnvType, OptionsDict
 from pellucid_webui.conversations.markdown.formulas import mathml
 
 DELIMITERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
-"""The marks around a formula; single dollars have rules of their own."""
+"""The marks around a formula; single dollars have separate rules."""
 
 BLOCK_DELIMITERS = {"\\[": "\\]", "$$": "$$"}
-"""The marks around a formula that is a block; it contains no empty line."""
+"""The marks around a block formula, which contains no empty line."""
 
 MAX_FORMULA_CHARACTERS = 4_000
-"""Longest formula within a line: looking further for its end would cost the square of the text's
-length.
-"""
+"""A longer search for the end would take quadratic time."""
 
 MAX_FORMULA_LINES = 200
-"""Longest formula that is a block."""
 
 _DOLLARS = re.compile(r"\$(?![\s$])(?:[^$\\]|\\.)*?(?<!\s)\$(?![0-9A-Za-z$])", re.DOTALL)
-"""A formula between single dollars.
-Prices and shell variables are none: spaces inside the dollars, or a digit or letter after them.
-"""
+"""Spaces just inside the dollars, or a digit or letter after, indicate prices or variables."""
 
 _TASK = re.compile(r"\[([ xX])\][ \t]+")
 
 _CODE_INDENT = 4
 
 WIDE_CHARACTERS = 30
-"""A formula within a line that shows more characters scrolls sideways by itself: it might be wider
-than a phone.
-"""
+"""Longer inline formulas scroll sideways: phones may be too narrow."""
 
 _TAG = re.compile("<[^>]*>")
 
 
 def add_extras(parser: MarkdownIt) -> MarkdownIt:
-    """Add the rules to a parser, and return it."""
     parser.inline.ruler.before("escape", "formula", _inline_formula)
     parser.block.ruler.before(
         "fence", "formula_block", _formula_block, {"alt": ["paragraph", "reference", "blockquote", "list"]}
@@ -77,7 +69,6 @@ def _inline_formula(state: StateInline, silent: bool) -> bool:
 
 
 def _end_of_formula(text: str, start: int, most: int) -> int | None:
-    """Return the end of the formula that begins at a place of a text, or None."""
     opening = text[start : start + 2]
     if opening in DELIMITERS:
         closing = DELIMITERS[opening]
@@ -90,7 +81,7 @@ def _end_of_formula(text: str, start: int, most: int) -> int | None:
 
 
 def _formula_block(state: StateBlock, first: int, end: int, silent: bool) -> bool:
-    """Read a formula that begins a line, up to the line that its closing mark ends; one that still grows may lack that."""
+    """Parse a block formula, which may lack the end in a growing text."""
     start = state.bMarks[first] + state.tShift[first]
     opening = state.src[start : start + 2]
     if opening not in BLOCK_DELIMITERS or state.sCount[first] - state.blkIndent >= _CODE_INDENT:
@@ -107,10 +98,7 @@ def _formula_block(state: StateBlock, first: int, end: int, silent: bool) -> boo
 
 
 def _last_line(state: StateBlock, first: int, end: int, closing: str, *, may_grow: bool) -> int | None:
-    """Return the last line of a formula block, or None if it is not a block of its own.
-
-    One that ``may_grow`` may end with the text.
-    """
+    """Return the last line of a formula block, or None for an inline formula."""
     most = min(end, first + MAX_FORMULA_LINES)
     for line in range(first, most):
         if state.isEmpty(line) or (line > first and state.sCount[line] < state.blkIndent):
@@ -123,7 +111,6 @@ def _last_line(state: StateBlock, first: int, end: int, closing: str, *, may_gro
 
 
 def _tasks(state: StateCore) -> None:
-    """Make check boxes of the marks of tasks at the beginnings of list items."""
     for place in range(2, len(state.tokens)):
         token = state.tokens[place]
         if token.type != "inline" or state.tokens[place - 2].type != "list_item_open" or not token.children:
@@ -162,7 +149,7 @@ def _is_display(source: str) -> bool:
 
 
 def _rendered(source: str) -> str | None:
-    """Return the MathML of a formula with its marks; None if it has no end yet, or cannot be rendered."""
+    """Return the MathML of a formula with marks, or None."""
     opening = source[:2] if source[:2] in DELIMITERS else "$"
     closing = DELIMITERS.get(opening, "$")
     if len(source) < len(opening) + len(closing) or not source.endswith(closing):

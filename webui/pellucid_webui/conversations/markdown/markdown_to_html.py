@@ -1,7 +1,4 @@
-"""Renders Markdown as safe HTML: no HTML from the author, no images, no scripts.
-
-Code is highlighted.
-"""
+"""Markdown as safe HTML: no HTML from the author, no images, no scripts."""
 
 from __future__ import annotations
 
@@ -23,15 +20,13 @@ from pellucid_webui.conversations.markdown.highlighting import MAX_CODE_CHARACTE
 from pellucid_webui.conversations.markdown.markdown_extras import add_extras
 
 LINK_SCHEMES = ("http://", "https://", "mailto:")
-"""Only addresses with these schemes become links; others are shown as text."""
+"""Only addresses with these schemes become links."""
 
 MAX_NESTING = 40
-"""Deepest nesting of quotes and lists; deeper ones are shown as source."""
+"""Deeper quotes and lists are shown as source."""
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Characters that change the direction of the text after them: in code they could hide what really
-runs.
-"""
+"""Characters that change the text direction and could disguise code."""
 
 
 class _Parser(MarkdownIt):
@@ -40,36 +35,30 @@ class _Parser(MarkdownIt):
 
 
 class _Renderer(RendererHTML):
-    """The library's renderer with other images, links and code."""
-
     def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Render an image as its name and address: loading it would reveal to its server that the page was viewed."""
+        """Render name and address: loading would inform the image's server of the view."""
         token = tokens[index]
         name = self.renderInlineAsText(token.children, options, env)
         return f'<span class="pl-picture">{escape(name or "picture")} ({escape(str(token.attrGet("src")))})</span>'
 
     def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Render a link that opens in another tab and sends no referrer."""
+        """Open links in another tab, without referrer."""
         tokens[index].attrSet("rel", "noopener noreferrer nofollow")
         tokens[index].attrSet("target", "_blank")
         return self.renderToken(tokens, index, options, env)
 
     def fence(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Render a code block with its file name or language, and a button to copy it."""
         language, _, name = unescapeAll(tokens[index].info).strip().partition(" ")
         return _code(tokens[index].content, language, name.strip() or language or "text", grows=bool(env.get(_GROWS)))
 
     def code_block(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Render an indented code block."""
         return _code(tokens[index].content, "", "text")
 
     def code_inline(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Render code within a line."""
         return f"<code>{_with_marked_bidi(escape(tokens[index].content))}</code>"
 
 
 def markdown_parser() -> MarkdownIt:
-    """Return a new parser of the Markdown that is rendered."""
     parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": MAX_NESTING}, renderer_cls=_Renderer)
     return add_extras(parser.enable(["table", "strikethrough"]))
 
@@ -85,30 +74,29 @@ _CONTAINERS = frozenset({"blockquote_open", "list_item_open"})
 
 
 def blocks(text: str) -> list[str]:
-    """Return the HTML of a text, one string per top-level block: a growing text changes only the last ones."""
+    """Return the HTML of a text, one string per top-level block."""
     return [block.html for block in _parsed(_normal(text), {})]
 
 
 class IncrementalMarkdown:
-    """Renders a text that grows at its end, at the cost of its last blocks only.
+    """Renderer for a growing text; each call renders only the last blocks.
 
-    The result is that of ``blocks``, except for the highlighting of a code block that is not closed
-    yet: its last lines are highlighted independently of the lines before them.
+    The result equals ``blocks``, except for the highlighting of an open code block.
     """
 
     def __init__(self) -> None:
         self._settled: list[str] = []
-        self._start = 0  # of the part that may still change
+        self._start = 0  # Start of the part that may still change.
         self._addresses = False
 
     def blocks(self, text: str) -> list[str]:
-        """Return the blocks of a text, which must begin with the previous one."""
+        """Return the blocks of a text that begins with the previous text."""
         if self._addresses:
             return blocks(text)
         text = _normal(text)
         env: dict[str, Any] = {}
         found = _parsed(text[self._start :], env, grows=True)
-        if env.get("references"):  # a link may come long before the definition of its address
+        if env.get("references"):  # A link may precede the definition of its address by far.
             self._addresses = True
             return blocks(text)
         shown = [*self._settled, *(block.html for block in found)]
@@ -116,7 +104,7 @@ class IncrementalMarkdown:
         return shown
 
     def _settle(self, text: str, found: Sequence[_Block]) -> None:
-        """Keep the blocks that no longer change: those before a block whose first two lines are complete."""
+        """Keep all blocks before a block with two complete lines."""
         lines = text[self._start :].split("\n")
         last = max((index for index, block in enumerate(found) if block.line + 2 < len(lines)), default=0)
         self._settled += [block.html for block in found[:last]]
@@ -124,17 +112,13 @@ class IncrementalMarkdown:
 
 
 def open_fence(text: str) -> str | None:
-    """Return the fence of the code block that is still open at the end of a text, or None.
-
-    It would swallow any text appended.
-    """
+    """Return the fence of an open code block, which would swallow any text appended."""
     text = _normal(text)
     last = next(reversed(_MARKDOWN.parse(text)), None)
     return last.markup if last is not None and _is_open(last, text.split("\n")) else None
 
 
 def _is_open(token: Token, lines: Sequence[str]) -> bool:
-    """Return whether a token is a top-level fence that is not closed."""
     if token.type != "fence" or token.level or token.map is None:
         return False
     first, end = token.map
@@ -165,7 +149,7 @@ def _block(tokens: Sequence[Token], lines: Sequence[str], grows: bool) -> _Block
     first, last = tokens[0].map or (0, 0)
     if any(
         token.level >= MAX_NESTING - 1 and token.type in _CONTAINERS for token in tokens
-    ):  # the parser has dropped the content
+    ):  # The parser has dropped the content.
         return _Block(first, _code("\n".join(lines[first:last]), "", "text"))
     env = {_GROWS: grows and _is_open(tokens[0], lines)}
     return _Block(first, _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))
@@ -184,10 +168,9 @@ def _code(source: str, language: str, caption: str, *, grows: bool = False) -> s
 
 
 def _in_two_parts(source: str, language: str) -> str:
-    """Highlight growing code in two parts, so that the first one can be taken from the cache for a while.
+    """Highlight growing code in two parts, so that the first part can be cached.
 
-    With a step of the square root of the length, highlighting the first part now and then costs as
-    much as highlighting the second part each time, which minimizes their sum.
+    A step of the square root of the length minimizes the total cost of both parts.
     """
     if len(source) > MAX_CODE_CHARACTERS:
         return escape(source)
@@ -197,10 +180,8 @@ def _in_two_parts(source: str, language: str) -> str:
 
 
 def _with_marked_bidi(html: str) -> str:
-    """Return the HTML of code with its direction-changing characters isolated and marked."""
     return _BIDI.sub(lambda found: f'<bdi class="pl-bidi" title="U+{ord(found[0]):04X}">{found[0]}</bdi>', html)
 
 
 def styles(selector: str, style: str) -> str:
-    """Return the CSS rules that highlight code within a selector."""
     return str(HtmlFormatter(style=style, classprefix="pl-").get_style_defs(selector))  # type: ignore[no-untyped-call]

@@ -1,7 +1,6 @@
-"""Keeps blind reviews: pairs of answers that people compare, and their verdicts, in JSON files.
+"""Blind reviews in JSON files: pairs of answers, and people's verdicts.
 
-Which answer is on the left is derived from a hash of the review, the pair and the rater, so that it
-is stable and reveals nothing.
+A hash of review, pair and rater determines the left side, which is stable and reveals nothing.
 """
 
 from __future__ import annotations
@@ -27,17 +26,13 @@ from pellucid.system.private_files import create_private, make_private, make_pri
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 REVIEWS = "reviews"
-"""The folder of the reviews, inside the folder of the conversations."""
 
 PAIRS, JUDGEMENTS = ".json", ".judgements.jsonl"
 
 REASONS = ("more correct", "more complete", "clearer", "shorter", "better style")
-"""Reasons that a rater can give."""
 
 
 class Verdict(StrEnum):
-    """A rater's verdict on two answers."""
-
     A = "a"
     B = "b"
     BOTH = "both"
@@ -46,8 +41,6 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AnswerPair:
-    """A prompt and two answers to it."""
-
     prompt: str
     a: str
     b: str
@@ -55,10 +48,7 @@ class AnswerPair:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """Pairs of answers to judge.
-
-    ``a`` and ``b`` describe what generated them: a model and its settings.
-    """
+    """Pairs of answers to judge; ``a`` and ``b`` describe models and settings."""
 
     name: str
     a: str
@@ -66,15 +56,13 @@ class Review:
     pairs: tuple[AnswerPair, ...]
 
     def is_a_left(self, pair: int, rater: str) -> bool:
-        """Return whether this rater sees the answer of ``a`` on the left."""
+        """Return whether this rater sees ``a`` on the left."""
         digest = hashlib.sha256(json.dumps([self.name, pair, rater]).encode()).digest()
         return digest[0] % 2 == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A rater's verdict on a pair. ``time`` is in seconds since 1970."""
-
     pair: int
     rater: str
     verdict: Verdict
@@ -87,27 +75,21 @@ _REVIEW, _JUDGEMENT = TypeAdapter(Review), TypeAdapter(Judgement)
 
 
 class Reviews:
-    """The reviews in a folder, which is created with the first one."""
+    """The reviews in a folder, which is created with the first review."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._clock = clock
 
     def names(self) -> list[str]:
-        """Return the names of the reviews, sorted."""
         return sorted(path.name.removesuffix(PAIRS) for path in self._folder.glob(f"*{PAIRS}"))
 
     def check_free(self, name: str) -> None:
-        """Raise InvalidRequestError if a name is not valid or already taken."""
         if self._path(name, PAIRS).exists():
             raise InvalidRequestError(f"A review named {name!r} exists already: choose another name.")
 
     def create(self, review: Review) -> None:
-        """Save a new review.
-
-        Raises InvalidRequestError as ``check_free`` does, and PellucidError if it cannot be
-        written.
-        """
+        """Save a new review."""
         self.check_free(review.name)
         path = self._path(review.name, PAIRS)
         if not review.pairs:
@@ -119,14 +101,14 @@ class Reviews:
                 file.write(json.dumps(asdict(review), ensure_ascii=False, indent=1).encode())
             part.replace(path)
         except OSError as error:
-            with suppress(OSError):  # the disk may have become read-only
+            with suppress(OSError):  # The disk may have become read-only.
                 part.unlink(missing_ok=True)
             raise _unwritable(path, error) from error
 
     def find(self, name: str) -> Review:
         """Return a review.
 
-        Raises NotFoundError, which lists the existing names, and PellucidError for a damaged file.
+        Raises NotFoundError, and PellucidError for a damaged file.
         """
         path = self._path(name, PAIRS)
         try:
@@ -140,23 +122,19 @@ class Reviews:
             ) from None
 
     def judgements(self, name: str) -> list[Judgement]:
-        """Return the latest judgement of each rater on each pair, sorted by pair and rater."""
         path = self._path(name, JUDGEMENTS)
         try:
             lines = path.read_bytes().splitlines() if path.exists() else []
             found = [
                 _JUDGEMENT.validate_json(line) for line in lines if line.endswith(b"}")
-            ]  # a process may have died while writing one
+            ]  # A process may have died while writing a line.
         except (ValidationError, OSError) as error:
             raise PellucidError(f"{path} is damaged ({_reason(error)}): repair the line, or delete it.") from None
         last = {(one.pair, one.rater): one for one in found}
         return [last[key] for key in sorted(last)]
 
     def judge(self, name: str, judgement: Judgement) -> None:
-        """Save a judgement, which replaces the rater's earlier one on the pair.
-
-        It is on disk when this returns.
-        """
+        """Save a judgement on disk, replacing the rater's earlier judgement."""
         if not 0 <= judgement.pair < len(self.find(name).pairs):
             raise InvalidRequestError(f"The review {name!r} has no pair {judgement.pair + 1}: reload the page.")
         record: dict[str, Any] = asdict(judgement) | {"time": self._clock()}
@@ -164,8 +142,7 @@ class Reviews:
         try:
             make_private(path)
             with path.open("ab", buffering=0) as file:
-                # Begin a new line whatever comes before: a process may have died in the middle of a
-                # line.
+                # Always begin a new line: a process may have died in the middle of a line.
                 end = file.tell()
                 line = (b"\n" if end else b"") + json.dumps(record, ensure_ascii=False).encode()
                 try:
@@ -173,7 +150,7 @@ class Reviews:
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     os.fsync(file.fileno())
                 except OSError:
-                    file.truncate(end)  # half a line, left by a full disk, would be reported as damage
+                    file.truncate(end)  # Half a line, left by a full disk, would be reported as damage.
                     raise
         except OSError as error:
             raise _unwritable(path, error) from error
@@ -187,7 +164,6 @@ class Reviews:
 
 
 def next_pair(review: Review, judgements: Sequence[Judgement], rater: str) -> int | None:
-    """Return the first pair that a rater has not judged, or None."""
     judged = {one.pair for one in judgements if one.rater == rater}
     return next((pair for pair in range(len(review.pairs)) if pair not in judged), None)
 

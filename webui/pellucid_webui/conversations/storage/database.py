@@ -1,4 +1,4 @@
-"""Holds the conversations' SQLite schema, and the transactions on it."""
+"""The conversations' SQLite schema, and transactions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pellucid.errors import ConfigError, PellucidError
 from pellucid.system.sqlite_file import SqliteFile
 
 APPLICATION = 0x506C6364
-"""The application_id that distinguishes our files from other SQLite files."""
+"""The application_id that distinguishes Pellucid's files from other SQLite files."""
 
 VERSION = 1
-"""The version of the schema, kept in the file as its user_version."""
 
 SCHEMA = """
 CREATE TABLE conversation (
@@ -85,14 +84,14 @@ ADDED_COLUMNS = (
 """Columns that files of earlier releases lack: table, name and type."""
 
 OLD_MAX_TOKENS = 512
-"""The limit of answers that earlier releases set by default; now the context is the limit."""
+"""The default answer limit of earlier releases; now the context is the limit."""
 
 NO_OLD_LIMIT = """
 UPDATE conversation SET settings = json_set(settings, '$.max_tokens', 0) WHERE json_extract(settings, '$.max_tokens') = :old
 """
 
 PRAGMAS = (
-    "synchronous = NORMAL",  # writes survive the end of the process; a power cut may lose the last moment
+    "synchronous = NORMAL",  # Writes survive the end of the process; a power cut may lose the last moment.
     "foreign_keys = ON",
     "secure_delete = ON",
 )
@@ -101,10 +100,8 @@ PRAGMAS = (
 class Database:
     """The file at ``path``, created if missing.
 
-    Raises ConfigError if it cannot be opened, or belongs to another program.
-
-    Transactions may run on any thread. They raise a PellucidError for a file that cannot be read or
-    written.
+    Transactions may run on any thread, and raise PellucidError if the file is inaccessible. Raises
+    ConfigError if the file cannot be opened, or belongs to another program.
     """
 
     def __init__(self, path: Path) -> None:
@@ -112,22 +109,18 @@ class Database:
         self._file = SqliteFile(path, "conversations", self._prepare, pragmas=PRAGMAS)
 
     def close(self) -> None:
-        """Close the file; it must not be used afterwards."""
         self._file.close()
 
     def writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Begin a transaction that writes, after those of other processes."""
+        """Begin a transaction after other processes' writing transactions."""
         return self._file.transaction("IMMEDIATE")
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Begin a transaction that reads one state of the file, without waiting for other processes."""
+        """Begin a transaction on a single state of the file, without waiting."""
         return self._file.transaction("DEFERRED")
 
     def shrink(self) -> None:
-        """Move what was written from the log into the file.
-
-        If another process is reading, that one does it later.
-        """
+        """Move written data from the log into the file, unless another process is reading."""
         with suppress(PellucidError), self._file.autocommit() as connection:
             connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
 
@@ -152,10 +145,7 @@ class Database:
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
-    """Add what a file of an earlier release lacks.
-
-    Its version stays, as earlier releases read such files too.
-    """
+    """Add missing columns and tables. Earlier releases can still read the file."""
     lacking = [
         one
         for one in ADDED_COLUMNS
@@ -170,7 +160,7 @@ def _upgrade(connection: sqlite3.Connection) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Yield the statements of a script, each trigger as one."""
+    """Yield the statements of a script; a trigger is a single statement."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -1,4 +1,4 @@
-"""Keeps deleted conversations for a while, so that they can be restored, and then erases them from the file."""
+"""Deleted conversations, erased from the file after KEPT_DAYS."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from pellucid_webui.conversations.storage.database import Database
 from pellucid_webui.conversations.storage.owned_rows import owned_or_deleted
 
 KEPT_DAYS = 30
-"""Days for which a deleted conversation can be restored."""
 
 DAY_SECONDS = 86_400.0
 
 ERASE_EVERY_SECONDS = 3600.0
-"""Shortest time between two looks for conversations whose days are over."""
+"""Minimum time between searches for expired conversations."""
 
 DELETED = "SELECT id, title, deleted FROM conversation WHERE owner = ? AND deleted IS NOT NULL ORDER BY deleted DESC, key DESC LIMIT ?"
 
@@ -32,7 +31,7 @@ EXPIRED = "SELECT 1 FROM conversation WHERE deleted <= ? LIMIT 1"
 
 @dataclass(frozen=True, slots=True)
 class DeletedConversation:
-    """A conversation that can be restored; ``deleted`` is when it was deleted, in seconds since 1970."""
+    """A restorable conversation; ``deleted`` is in seconds since 1970."""
 
     id: str
     title: str
@@ -40,10 +39,7 @@ class DeletedConversation:
 
 
 class DeletedConversations:
-    """The deleted conversations in a database.
-
-    ``erased`` ones cannot be restored: the file no longer contains their words.
-    """
+    """The deleted conversations. Erasing leaves no words in the file."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
@@ -51,7 +47,7 @@ class DeletedConversations:
         self._checked: float | None = None
 
     def list(self, owner: str, most: int) -> builtins.list[DeletedConversation]:
-        """Return the owner's deleted conversations that can be restored, the latest first."""
+        """Return the owner's last deleted conversations, newest first."""
         with self._database.reading() as connection:
             return [
                 DeletedConversation(row["id"], row["title"], row["deleted"])
@@ -59,10 +55,7 @@ class DeletedConversations:
             ]
 
     def restore(self, owner: str, id: str) -> None:
-        """Restore a deleted conversation with its pin and folder.
-
-        Does nothing for one that is not deleted.
-        """
+        """Restore a conversation with pin and folder."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE conversation SET deleted = NULL WHERE key = ?",
@@ -70,26 +63,19 @@ class DeletedConversations:
             )
 
     def erase(self, owner: str, id: str) -> None:
-        """Erase a conversation at once, whether it was deleted before or not."""
         with self._database.writing() as connection:
             _erase(connection, ERASE, owned_or_deleted(connection, owner, id)["key"])
         self._database.shrink()
 
     def erase_all(self, owner: str) -> None:
-        """Erase all deleted conversations of an owner at once.
-
-        Raises NotFoundError if there are none.
-        """
+        """Raise NotFoundError if there are no deleted conversations."""
         with self._database.writing() as connection:
             if not _erase(connection, ERASE_ALL, owner):
                 raise NotFoundError("There are no deleted conversations.")
         self._database.shrink()
 
     def erase_expired(self) -> None:
-        """Erase the conversations that were deleted KEPT_DAYS ago.
-
-        Looks for them at most once in ERASE_EVERY_SECONDS.
-        """
+        """Erase expired conversations, at most once in ERASE_EVERY_SECONDS."""
         now = self._clock()
         if self._checked is not None and 0 <= now - self._checked < ERASE_EVERY_SECONDS:
             return
@@ -104,10 +90,10 @@ class DeletedConversations:
 
 
 def _erase(connection: sqlite3.Connection, statement: str, value: object) -> int:
-    """Erase the conversations of a statement with all that belongs to them, and return their number."""
+    """Erase conversations with dependent rows, and return the count."""
     count = connection.execute(statement, (value,)).rowcount
     connection.execute(
         "INSERT INTO words (words) VALUES ('optimize')"
-    )  # an index keeps deleted words until it is merged
+    )  # An index keeps deleted words until it is merged.
     connection.execute("INSERT INTO titles (titles) VALUES ('optimize')")
     return count

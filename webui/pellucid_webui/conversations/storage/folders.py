@@ -1,4 +1,4 @@
-"""Stores the folders of conversations, which are each owner's own, and pins."""
+"""Folders of conversations, separate for each owner, and pins."""
 
 from __future__ import annotations
 
@@ -13,32 +13,24 @@ from pellucid_webui.conversations.storage.database import Database
 from pellucid_webui.conversations.storage.owned_rows import owned
 
 MAX_FOLDERS = 200
-"""Most folders of an owner."""
 
 MAX_NAME = 100
-"""Longest name of a folder, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder in the list; ``collapsed`` hides its conversations."""
-
     id: str
     name: str
     collapsed: bool
 
 
 class Folders:
-    """The folders in a database.
-
-    Methods raise NotFoundError for a folder or conversation of another owner.
-    """
+    """Folders. Methods raise NotFoundError for a folder or conversation of someone else."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def list(self, owner: str) -> builtins.list[Folder]:
-        """Return the owner's folders by name."""
         with self._database.reading() as connection:
             rows = connection.execute("SELECT id, name, collapsed FROM folder WHERE owner = ?", (owner,)).fetchall()
         return sorted(
@@ -47,25 +39,22 @@ class Folders:
         )
 
     def create(self, owner: str, name: str) -> str:
-        """Create an empty folder, and return its id."""
         with self._database.writing() as connection:
             return _create(connection, owner, checked_name(name))
 
     def rename(self, owner: str, id: str, name: str) -> None:
-        """Change the name of a folder."""
         name = checked_name(name)
         with self._database.writing() as connection:
             connection.execute("UPDATE folder SET name = ? WHERE key = ?", (name, self._key(connection, owner, id)))
 
     def collapse(self, owner: str, id: str, collapsed: bool) -> None:
-        """Hide or show the conversations of a folder."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE folder SET collapsed = ? WHERE key = ?", (collapsed, self._key(connection, owner, id))
             )
 
     def delete(self, owner: str, id: str) -> builtins.list[str]:
-        """Delete a folder. Its conversations stay, outside of folders; return their ids."""
+        """Delete a folder, keep the conversations, and return the conversations' ids."""
         with self._database.writing() as connection:
             key = self._key(connection, owner, id)
             inside = connection.execute(
@@ -75,7 +64,6 @@ class Folders:
         return [row["id"] for row in inside]
 
     def move(self, owner: str, conversation: str, folder: str | None) -> None:
-        """Move a conversation into a folder; None moves it out of its folder."""
         with self._database.writing() as connection:
             key = None if folder is None else self._key(connection, owner, folder)
             connection.execute(
@@ -83,7 +71,6 @@ class Folders:
             )
 
     def pin(self, owner: str, conversation: str, pinned: bool) -> None:
-        """Pin a conversation to the top of the list, or unpin it."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE conversation SET pinned = ? WHERE key = ?",
@@ -99,7 +86,6 @@ class Folders:
 
 
 def file_under(connection: sqlite3.Connection, owner: str, conversation: int, name: str) -> None:
-    """Put a conversation, given by its key, into the owner's folder of this name, which is created if missing."""
     select = "SELECT key FROM folder WHERE owner = ? AND name = ? ORDER BY key"
     if connection.execute(select, (owner, name)).fetchone() is None:
         _create(connection, owner, name)
@@ -117,7 +103,7 @@ def _create(connection: sqlite3.Connection, owner: str, name: str) -> str:
 
 
 def checked_name(name: str) -> str:
-    """Return the name in one line. Raises InvalidRequestError for one that is empty or too long."""
+    """Return the name in one line. Raises InvalidRequestError if empty or too long."""
     name = " ".join(encodable(name).split())
     if not name:
         raise InvalidRequestError("The folder has no name: enter one.")

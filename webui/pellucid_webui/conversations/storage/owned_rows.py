@@ -1,4 +1,4 @@
-"""Finds the rows of an owner's conversations."""
+"""Rows of an owner's conversations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from pellucid.errors import NotFoundError
 
 
 def owned(connection: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
-    """Return the row of a conversation.
-
-    Raises NotFoundError if it is another owner's, was deleted, or does not exist.
-    """
+    """Return a row. Raises NotFoundError if deleted, missing or owned by someone else."""
     row = owned_or_deleted(connection, owner, id)
     if row["deleted"] is not None:
         raise NotFoundError(
@@ -21,10 +18,7 @@ def owned(connection: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
 
 
 def owned_or_deleted(connection: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
-    """Return the row of a conversation, which may be among the recently deleted ones.
-
-    Raises NotFoundError as ``owned`` does.
-    """
+    """Return a row. Raises NotFoundError if missing or owned by someone else."""
     row: sqlite3.Row | None = connection.execute(
         "SELECT * FROM conversation WHERE id = ? AND owner = ?", (id, owner)
     ).fetchone()

@@ -1,7 +1,4 @@
-"""Searches conversations by words.
-
-The words are plain text, never operators of SQLite's query language.
-"""
+"""Full-text search by plain words, never operators of SQLite's query language."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from pellucid_webui.conversations.conversation import SearchMatch
 from pellucid_webui.conversations.encodable_text import encodable
 
 MAX_WORDS = 32
-"""Most words of a search."""
 
 WITH_WORD = """
 SELECT conversation.key FROM words JOIN node ON node.id = words.rowid JOIN conversation ON conversation.key = node.conversation
@@ -33,13 +29,13 @@ SELECT node.id FROM words JOIN node ON node.id = words.rowid WHERE words MATCH :
 """
 
 HIT, HIT_END = "\x02", "\x03"
-"""Mark the words of a snippet that match: typed text does not contain these characters."""
+"""Typed text does not contain these characters."""
 
 SNIPPET = "SELECT snippet(words, 0, :hit, :hit_end, '…', 8) FROM words WHERE words MATCH :words AND rowid = :node"
 
 
 def conversations_with(connection: sqlite3.Connection, owner: str, search: str) -> dict[int, SearchMatch]:
-    """Return the keys of the conversations that contain all words of a search, each with its best match.
+    """Return the conversations that contain all words, with best matches.
 
     Words without letters and digits are ignored.
     """
@@ -52,7 +48,7 @@ def conversations_with(connection: sqlite3.Connection, owner: str, search: str) 
 
 
 def matching_nodes(connection: sqlite3.Connection, key: int, search: str) -> list[int]:
-    """Return the messages of a conversation that have a word of a search, the oldest first."""
+    """Return the messages that contain any word of a search, oldest first."""
     words = _queries(search)
     return (
         [row["id"] for row in connection.execute(IN_CONVERSATION, {"words": " OR ".join(words), "key": key})]
@@ -62,7 +58,6 @@ def matching_nodes(connection: sqlite3.Connection, key: int, search: str) -> lis
 
 
 def _best_matches(connection: sqlite3.Connection, owner: str, words: str, keys: set[int]) -> dict[int, SearchMatch]:
-    """Return the best match of each conversation, empty if only its title matches."""
     best: dict[int, int] = {}
     counts: Counter[int] = Counter()
     for row in connection.execute(BEST_FIRST, {"words": words, "owner": owner}).fetchall():
@@ -83,7 +78,6 @@ def _snippet(connection: sqlite3.Connection, words: str, node: int) -> str:
 
 
 def _queries(search: str) -> list[str]:
-    """Return a query for each word. Raises InvalidRequestError for too many."""
     words = [_quoted(word) for word in dict.fromkeys(encodable(search).split()) if any(map(str.isalnum, word))]
     if len(words) > MAX_WORDS:
         raise InvalidRequestError(f"A search has at most {MAX_WORDS} words: remove some.")
@@ -91,5 +85,5 @@ def _queries(search: str) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    """Return a query for words that begin with this one, quoted so that nothing in it is an operator."""
+    """Return a query for a prefix, quoted to disable operators."""
     return '"' + word.replace('"', '""').replace("\0", "") + '"*'

@@ -1,4 +1,4 @@
-"""Stores conversations in an SQLite file: every version of every message with its tokens, each conversation with an owner."""
+"""Storage of conversations in SQLite: all versions of all messages with tokens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ FROM conversation WHERE key IN (
 """
 
 UNLIMITED = -1
-"""The value of SQLite's LIMIT for no limit."""
 
 ARRIVING = """
 SELECT node.id AS node, arriving.text AS text FROM node JOIN arriving ON arriving.node = node.id
@@ -72,17 +71,17 @@ VALUES (
 Batches = list[str]
 Names = list[str]
 Ids = list[int]
-Summaries = list[ConversationSummary]  # inside the class ``list`` is a method
+Summaries = list[ConversationSummary]  # Inside the class, ``list`` is a method.
 
 
 class ConversationStore:
     """The store in the file at ``path``, created if missing.
 
-    Raises ConfigError if it cannot be opened, or is another program's.
+    Raises ConfigError if the file cannot be opened, or belongs to another program.
 
-    Every method is one transaction and may be called from any thread. What it wrote survives a
-    crash of the process. Methods with an ``owner`` raise NotFoundError for a conversation of
-    another owner. All raise PellucidError if the file cannot be read or written.
+    Every method is a single transaction and may be called from any thread. Written data survives a
+    crash of the process. Methods raise NotFoundError for another owner's conversation, and
+    PellucidError if the file is inaccessible.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -94,26 +93,23 @@ class ConversationStore:
         self.deleted.erase_expired()
         with (
             self._database.writing() as connection
-        ):  # finish answers that were being generated when the last process ended
+        ):  # Finish answers that were being generated when the last process ended.
             for row in connection.execute("SELECT DISTINCT node FROM arriving").fetchall():
                 _merge_pieces(connection, row["node"])
 
     def close(self) -> None:
-        """Close the file; the store must not be used afterwards."""
         self._database.close()
 
     def create(self, owner: str, settings: TurnSettings, title: str = DEFAULT_TITLE) -> str:
-        """Create a conversation, and return its id."""
         now = self._clock()
         with self._database.writing() as connection:
             return _create(connection, owner, title, settings, now, _after_all(connection, owner, now))[1]
 
     def list(self, owner: str, search: str = "", most: int | None = None) -> Summaries:
-        """Return the owner's conversations, the latest first; with ``search`` those that contain words beginning with each of its words.
+        """Return the owner's conversations, newest first; with ``search``, only matches.
 
-        The words may be anywhere in a conversation, including its title and other versions; an
-        answer is found once it has ended. ``most`` limits the number; pinned conversations and
-        those in folders come before others then. Raises InvalidRequestError for too many words.
+        Each word of ``search`` must begin a word of any version, or of the title; answers are
+        indexed at the end. The limit ``most`` prefers pinned conversations, then folders.
         """
         with self._database.reading() as connection:
             found = conversations_with(connection, owner, search) if search.strip() else None
@@ -134,17 +130,16 @@ class ConversationStore:
         ][:most]
 
     def matches(self, owner: str, id: str, search: str) -> Ids:
-        """Return the messages of a conversation, on all its paths, that have a word of a search, the oldest first."""
+        """Return the messages on all paths that contain any word of a search."""
         with self._database.reading() as connection:
             return matching_nodes(connection, owned(connection, owner, id)["key"], search)
 
     def conversation(self, owner: str, id: str) -> Conversation:
-        """Return a conversation with all its messages, without their tokens."""
+        """Return a conversation without tokens."""
         with self._database.reading() as connection:
             return _conversation(connection, owned(connection, owner, id))
 
     def rename(self, owner: str, id: str, title: str) -> None:
-        """Change the title of a conversation."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE conversation SET title = ? WHERE key = ?",
@@ -152,7 +147,6 @@ class ConversationStore:
             )
 
     def set_settings(self, owner: str, id: str, settings: TurnSettings) -> None:
-        """Set the settings of the next turn of a conversation."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE conversation SET settings = ? WHERE key = ?",
@@ -160,7 +154,7 @@ class ConversationStore:
             )
 
     def delete(self, owner: str, id: str) -> None:
-        """Delete a conversation: ``deleted`` can restore it for KEPT_DAYS, and then erases it."""
+        """Mark a conversation as deleted; ``deleted`` erases after KEPT_DAYS."""
         now = self._clock()
         with self._database.writing() as connection:
             connection.execute(
@@ -185,7 +179,7 @@ class ConversationStore:
         summary: str = "",
         batches: Sequence[str] = (),
     ) -> int:
-        """Add a version of the message after ``parent``, select it, and return its id."""
+        """Add and select a version of the message after ``parent``; return the id."""
         now = self._clock()
         node = Node(
             0,
@@ -215,10 +209,10 @@ class ConversationStore:
         return id
 
     def append(self, node: int, text: str, batch: str) -> None:
-        """Append to an answer: text, and its tokens as one string.
+        """Append text, and a batch of tokens, to an answer.
 
-        The message and its search index are written when it ends: updating them for each piece
-        would cost the square of its length.
+        Message and search index are written at the end: updates for each piece would take quadratic
+        time.
         """
         with self._database.writing() as connection:
             _require_changed(
@@ -231,7 +225,6 @@ class ConversationStore:
     def finish(
         self, node: int, end: FinishReason, usage: Usage, error: str | None = None, details: StoredDetails | None = None
     ) -> None:
-        """Record the end of an answer."""
         with self._database.writing() as connection:
             _merge_pieces(connection, node)
             values = (
@@ -246,16 +239,13 @@ class ConversationStore:
             )
 
     def set_view(self, node: int, begins: int, summary: str) -> None:
-        """Record the first message that the model reads from an answer on, and the summary of those before."""
+        """Record the first message that the model reads, and a summary of earlier messages."""
         with self._database.writing() as connection:
             values = (begins, encodable(summary), node)
             _require_changed(connection.execute("UPDATE node SET begins = ?, summary = ? WHERE id = ?", values))
 
     def discard(self, node: int) -> int | None:
-        """Remove an answer that the model refused to begin, and select the version from which it was made, if there is one.
-
-        Returns the message with which the path then ends.
-        """
+        """Remove a refused answer, select ``origin`` instead, and return the new leaf."""
         with self._database.writing() as connection:
             row = connection.execute("SELECT conversation, parent, origin FROM node WHERE id = ?", (node,)).fetchone()
             if row is None:
@@ -273,15 +263,11 @@ class ConversationStore:
         return leaf
 
     def tokens(self, owner: str, conversation: str, node: int) -> Batches:
-        """Return the tokens of an answer, in the batches in which they were added."""
         with self._database.reading() as connection:
             return _batches(connection, _node_of(connection, owned(connection, owner, conversation)["key"], node)["id"])
 
     def select_version(self, owner: str, conversation: str, node: int | None) -> None:
-        """Select a version: the path leads through it, and continues as it did the last time.
-
-        None selects the empty path.
-        """
+        """Select a version with the path last selected below; None selects the empty path."""
         with self._database.writing() as connection:
             key = owned(connection, owner, conversation)["key"]
             leaf = node
@@ -292,10 +278,7 @@ class ConversationStore:
             connection.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (leaf, key))
 
     def end_path_at(self, owner: str, conversation: str, node: int | None) -> None:
-        """Select the path that ends at a message.
-
-        The messages after it are kept, as versions that can be selected again.
-        """
+        """Select the path that ends at a message. Later messages are kept as versions."""
         with self._database.writing() as connection:
             key = owned(connection, owner, conversation)["key"]
             if node is not None:
@@ -305,27 +288,21 @@ class ConversationStore:
             connection.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (node, key))
 
     def archive(self, owner: str, id: str) -> Archive:
-        """Return all of a conversation, with its tokens."""
         with self._database.reading() as connection:
             row = owned(connection, owner, id)
             found = _conversation(connection, row)
             return Archive(found, {node: _batches(connection, node) for node in found.nodes}, _filing(connection, row))
 
     def filing(self, owner: str, id: str) -> Filing:
-        """Return whether a conversation is pinned, and the name of its folder."""
         with self._database.reading() as connection:
             return _filing(connection, owned(connection, owner, id))
 
     def restore(self, owner: str, archive: Archive) -> str:
-        """Save the conversation of an archive as a new one of this owner, and return its id.
-
-        Its messages get new ids; each must come after its parent. Its folder is created if the
-        owner has none of its name.
-        """
+        """Save an archive as a new conversation; parents must come before children."""
         return self.restore_all(owner, [archive])[0]
 
     def restore_all(self, owner: str, archives: Sequence[Archive]) -> Names:
-        """Save the conversations of archives, all or none, and return their ids."""
+        """Save all archives or none."""
         with self._database.writing() as connection:
             return [_restore(connection, owner, archive) for archive in archives]
 
@@ -353,13 +330,12 @@ def _filing(connection: sqlite3.Connection, row: sqlite3.Row) -> Filing:
 
 
 def _after_all(connection: sqlite3.Connection, owner: str, now: float) -> float:
-    """Return ``now``, or a time just after the owner's latest conversation if the clock was set back: the latest is listed first."""
+    """Return ``now``, or a time after the latest conversation if the clock was set back."""
     (latest,) = connection.execute("SELECT max(updated) FROM conversation WHERE owner = ?", (owner,)).fetchone()
     return now if latest is None or now > latest else math.nextafter(latest, math.inf)
 
 
 def _merge_pieces(connection: sqlite3.Connection, node: int) -> None:
-    """Append the pieces that have arrived of an answer to its text."""
     rows = connection.execute("SELECT text FROM arriving WHERE node = ? ORDER BY id", (node,)).fetchall()
     connection.execute("UPDATE node SET text = text || ? WHERE id = ?", ("".join(row["text"] for row in rows), node))
     connection.execute("DELETE FROM arriving WHERE node = ?", (node,))
@@ -386,7 +362,6 @@ def _no_message() -> NotFoundError:
 def _create(
     connection: sqlite3.Connection, owner: str, title: str, settings: TurnSettings, created: float, updated: float
 ) -> tuple[int, str]:
-    """Create a conversation, and return its key and id."""
     id = uuid.uuid4().hex
     cursor = connection.execute(
         "INSERT INTO conversation (id, owner, title, settings, created, updated) VALUES (?, ?, ?, ?, ?, ?)",
@@ -396,7 +371,7 @@ def _create(
 
 
 def _insert(connection: sqlite3.Connection, conversation: int, node: Node, batches: Sequence[str]) -> int:
-    """Insert a copy of ``node``, without its id and ``chosen``, and return the new id."""
+    """Insert a copy of ``node``, without ``id`` and ``chosen``."""
     above = connection.execute("SELECT depth FROM node WHERE id = ?", (node.parent,)).fetchone()
     row = {
         "conversation": conversation,

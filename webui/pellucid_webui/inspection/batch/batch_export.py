@@ -1,4 +1,4 @@
-"""Writes the results of a batch as CSV, a row for each comparison, or as JSON with the form, the summary and the answers."""
+"""Export of a batch as CSV (a row per comparison) or JSON."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from pellucid_webui.inspection.batch.comparison_batch import BatchRow, Compariso
 
 
 def export(batch: ComparisonBatch, form: Mapping[str, Any], kind: str) -> tuple[str, str, str]:
-    """Return the name, the media type and the text of a file. ``kind`` is csv or json."""
     if kind == "csv":
         return "comparisons.csv", "text/csv", to_csv(batch)
     return "comparisons.json", "application/json", to_json(batch, form)
 
 
 def to_csv(batch: ComparisonBatch) -> str:
-    """Return one row for each comparison; infinity is written as inf, and what is unknown as an empty cell."""
+    """Write infinity as inf, and unknown values as empty cells."""
     letters = [column.letter for column in batch.columns]
     out = io.StringIO(newline="")
     writer = csv.writer(out)
@@ -49,7 +48,7 @@ def to_csv(batch: ComparisonBatch) -> str:
 
 
 def to_json(batch: ComparisonBatch, form: Mapping[str, Any]) -> str:
-    """Return the form, the summary, and each comparison with its figures and answers; infinity and unknown numbers are null."""
+    """Write infinity and unknown numbers as null."""
     rows = [
         {
             "row": row.number + 1,

@@ -1,4 +1,4 @@
-"""Sums up a batch in words and numbers, with 95 % intervals over its prompts, or over the seeds of a single prompt."""
+"""Summary of a batch with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ Measure = Callable[[RowFigures], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of each row, by its key and name.
-
-    ``kind`` is token, bits, share or count; None of a token figure means "same".
-    """
+    """A figure of each row; ``kind`` is token, bits, share or count."""
 
     key: str
     name: str
@@ -33,7 +30,6 @@ class Figure:
 
 
 def figures(batch: ComparisonBatch) -> list[Figure]:
-    """Return the figures of a batch: of each column against the first, then of each column."""
     letters = [column.letter for column in batch.columns]
     same_reader = len({column.reader for column in batch.columns}) == 1
     found = [one for at in range(1, len(letters)) for one in _pair_figures(letters, at, same_reader=same_reader)]
@@ -102,13 +98,12 @@ def _tokens(at: int) -> Measure:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The unit of sampling, as the plural of its name: prompts, each with the mean of its seeds; or the seeds of a single prompt."""
+    """The unit of sampling: prompts (each a mean over seeds), or a prompt's seeds."""
 
     name: str
     groups: Sequence[Sequence[RowFigures]]
 
     def means(self, measure: Measure) -> list[float]:
-        """Return the mean of a figure for each unit that has it, without infinite values."""
         values = [
             [value for row in group if (value := measure(row)) is not None and isfinite(value)] for group in self.groups
         ]
@@ -116,7 +111,6 @@ class Unit:
 
 
 def unit_of(batch: ComparisonBatch) -> Unit:
-    """Return the unit over which intervals are computed, with the rows that have figures."""
     done = [row for row in batch.rows if row.figures is not None]
     if len(batch.prompts) == 1:
         return Unit("seeds", [[_figures(row)] for row in done])
@@ -130,7 +124,7 @@ def _figures(row: BatchRow) -> RowFigures:
 
 
 def sentences(batch: ComparisonBatch) -> list[str]:
-    """Return the summary in sentences; only the progress while no row has figures."""
+    """Return the summary; only the progress while no row has figures."""
     unit = unit_of(batch)
     found = [_progress(batch)]
     if not unit.groups:
@@ -149,7 +143,6 @@ def sentences(batch: ComparisonBatch) -> list[str]:
 
 
 def table(batch: ComparisonBatch) -> list[list[str]]:
-    """Return the mean of each figure with its interval as a table; the head is the first row."""
     unit = unit_of(batch)
     rows = [["", "mean", "95 % interval", unit.name]]
     for figure in figures(batch):
@@ -161,7 +154,6 @@ def table(batch: ComparisonBatch) -> list[list[str]]:
 
 
 def most_different(batch: ComparisonBatch) -> list[int]:
-    """Return the numbers of the rows with the largest divergence of any column from the first, the largest first."""
     ranked = [
         (max((pair.kl_low for pair in row.figures.pairs if pair.kl_low is not None), default=0.0), -row.number)
         for row in batch.rows
@@ -171,7 +163,6 @@ def most_different(batch: ComparisonBatch) -> list[int]:
 
 
 def number(value: float, kind: str) -> str:
-    """Return a mean as the page shows it."""
     if kind == "share":
         return f"{100 * value:.1f} %"
     return f"{value:.3f}" if kind == "bits" else f"{value:,.1f}"
@@ -225,8 +216,6 @@ def _divergence(unit: Unit, rows: Sequence[RowFigures], at: int, letters: tuple[
 
 
 def _surer(unit: Unit, at: int, letters: tuple[str, str]) -> list[str]:
-    """Return which of two columns finds its own answers less surprising, by the paired difference."""
-
     def gap(row: RowFigures) -> float | None:
         one, other = row.columns[0].surprisal, row.columns[at].surprisal
         return None if one is None or other is None else other - one
@@ -254,4 +243,4 @@ def _interval(unit: Unit, found: Interval, *, signed: bool = False) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"  # + 0.0 makes -0.0 positive
+    return f"{round(value, 3) + 0.0:+.3f}"

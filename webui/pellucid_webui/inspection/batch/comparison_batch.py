@@ -1,4 +1,4 @@
-"""Runs many prompts, each with one or more seeds, through the columns of a comparison; can be stopped and resumed."""
+"""Runs of many prompts and seeds, which can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -21,23 +21,20 @@ from pellucid_webui.inspection.comparison import Column, Comparison
 from pellucid_webui.page_threads import in_page_thread
 
 MAX_ROWS = 5000
-"""Most comparisons of a batch."""
 
 TICK_SECONDS = 0.5
 
 ROWS_AT_ONCE = 4
-"""Comparisons that run at the same time, so that the engine has several rows to batch."""
+"""Several comparisons at a time let the engine batch rows."""
 
 MAX_RANDOM_SEED = 2**31
 
 _NUMBERS = count(int(1000 * time.time()))
-"""Numbers of batches, which keep rising when the server is restarted."""
+"""Numbers keep rising after a restart of the server."""
 
 
 @dataclass(eq=False)
 class BatchRow:
-    """A comparison of a batch: a prompt with the seeds of all columns, and its result."""
-
     number: int
     prompt: FilePrompt
     seeds: tuple[int, ...]
@@ -47,17 +44,12 @@ class BatchRow:
 
     @property
     def done(self) -> bool:
-        """True if it has figures, or has failed."""
         return self.stored is not None
 
 
 @dataclass(eq=False)
 class ComparisonBatch:
-    """All comparisons of prompts and seeds, and their progress.
-
-    ``name`` is the file of the prompts, empty for a single prompt. ``finished`` are the rows in the
-    order in which they ended, and a row that is run again is there twice.
-    """
+    """Comparisons of prompts and seeds; ``finished`` is in the order of completion."""
 
     name: str
     prompts: Sequence[FilePrompt]
@@ -72,9 +64,7 @@ class ComparisonBatch:
 
     def __post_init__(self) -> None:
         check(len(self.prompts), self.seeds, self.columns)
-        drawn = secrets.randbelow(
-            MAX_RANDOM_SEED
-        )  # one for all columns without a seed, so that equal columns give equal answers
+        drawn = secrets.randbelow(MAX_RANDOM_SEED)  # A shared seed, so that equal columns give equal answers.
         firsts = [drawn if column.settings.seed is None else column.settings.seed for column in self.columns]
         for prompt in self.prompts:
             for n in range(self.seeds):
@@ -82,27 +72,21 @@ class ComparisonBatch:
 
     @property
     def size(self) -> int:
-        """The number of tokens that it holds."""
         return sum(row.stored.size for row in self.rows if row.stored is not None)
 
     @property
     def left(self) -> list[BatchRow]:
-        """The rows that have no figures yet: those that were not run, and those that failed."""
         return [row for row in self.rows if row.figures is None]
 
     def stop(self) -> None:
-        """Stop the rows that are running. Rows that have ended are kept."""
         for task in self._tasks:
             task.cancel()
 
     async def run(self, new_assistant: Callable[[], Assistant]) -> AsyncGenerator[None]:
-        """Run the rows that are left, each with an assistant of its own; yield now and then.
+        """Run the remaining rows; closing the generator stops the rows.
 
-        Closing the generator stops them.
-
-        Fewer rows run at the same time if some are refused because too many requests are running.
-        Raises QueueFullError if in the end none is admitted: the rows that are left can be run
-        later.
+        Fewer rows run at the same time if rows are refused. Raises QueueFullError if in the end no
+        row is admitted.
         """
         rows = deque(self.left)
         self._tasks = [asyncio.create_task(self._work(new_assistant, rows)) for _ in range(ROWS_AT_ONCE)]
@@ -122,7 +106,7 @@ class ComparisonBatch:
             raise refused
 
     async def _work(self, new_assistant: Callable[[], Assistant], rows: deque[BatchRow]) -> QueueFullError | None:
-        """Run rows until none is left, or until one is refused, which is left for others; return why."""
+        """Run rows until none is left or a row is refused, and put back a refused row."""
         while rows:
             row = rows.popleft()
             comparison = self.comparison_of(row)
@@ -141,7 +125,6 @@ class ComparisonBatch:
         return None
 
     def comparison_of(self, row: BatchRow) -> Comparison:
-        """Return the comparison that a row asks for."""
         columns = [
             Column(one.letter, replace(one.settings, seed=seed))
             for one, seed in zip(self.columns, row.seeds, strict=True)
@@ -150,7 +133,7 @@ class ComparisonBatch:
 
 
 def check(prompts: int, seeds: int, columns: Sequence[Column]) -> None:
-    """Raise InvalidRequestError for a batch that is too large, or whose seeds change nothing."""
+    """Raise InvalidRequestError for an oversized batch, or seeds without effect."""
     if not 1 <= seeds <= MAX_ROWS:
         raise InvalidRequestError(f"Seeds must be a whole number from 1 to {MAX_ROWS}, not {seeds}.")
     if prompts * seeds > MAX_ROWS:

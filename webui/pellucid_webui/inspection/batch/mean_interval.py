@@ -1,4 +1,4 @@
-"""Computes 95 % intervals of means, by Student's t, and of shares, by Wilson's formula."""
+"""95 % intervals of means (Student's t) and of shares (Wilson)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ LEVEL = 0.95
 NORMAL_QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 _MAX_FREEDOM = 1000
-"""Degrees of freedom from which the quantile is that of the normal distribution to 0.2 %."""
+"""Degrees of freedom from which the normal quantile is accurate to 0.2 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean or a share of ``count`` values, and the ends of its 95 % interval."""
-
     value: float
     low: float
     high: float
@@ -27,9 +25,9 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], least: float = -inf, most: float = inf) -> Interval | None:
-    """Return the mean of independent values, none of which is below ``least`` or above ``most``; None if there are none.
+    """Return the mean of values between ``least`` and ``most``.
 
-    One value says nothing about the spread: then the interval is all that is possible.
+    The interval of a single value is [``least``, ``most``], because the spread is unknown.
     """
     if not values:
         return None
@@ -41,18 +39,18 @@ def mean_interval(values: Sequence[float], least: float = -inf, most: float = in
 
 
 def share_interval(successes: int, trials: int) -> Interval:
-    """Return a share (Wilson 1927), whose interval holds for few trials and for shares near 0 and 1. Needs a trial."""
+    """Return a share with the Wilson interval (1927), also good near 0 and 1."""
     share, z = successes / trials, NORMAL_QUANTILE
     scale = 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / scale
     half = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / scale
-    low = 0.0 if successes == 0 else middle - half  # exact in the formula, but not after rounding
+    low = 0.0 if successes == 0 else middle - half  # Exactly 0 in the formula, but not after rounding.
     return Interval(share, low, 1.0 if successes == trials else middle + half, trials)
 
 
 @lru_cache(maxsize=4096)
 def student_quantile(freedom: int) -> float:
-    """Return half the width of the central 95 % of Student's t distribution, by bisection."""
+    """Return half the width of the central 95 % of Student's t, by bisection."""
     if freedom > _MAX_FREEDOM:
         return NORMAL_QUANTILE
     low, high = 0.0, 16.0

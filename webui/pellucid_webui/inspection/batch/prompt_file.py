@@ -1,4 +1,4 @@
-"""Reads the prompts of a file: a text with one a line, JSON lines with a prompt or messages, or a CSV with a column ``prompt``."""
+"""Prompt files: text with a prompt per line, JSON lines, or CSV."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
 from pellucid_webui.conversations.encodable_text import encodable
 
 MAX_FILE_BYTES = 4_000_000
-"""Largest size of a file of prompts."""
 
 MAX_PROMPTS = 5000
 
 PROMPT, MESSAGES, REFERENCE = "prompt", "messages", "reference"
-"""The names of columns and keys."""
 
 KINDS = "Choose a .txt file with one prompt a line, a .jsonl file with prompt or messages, or a .csv file with a column prompt."
 
@@ -29,17 +27,13 @@ _ROLES = (SYSTEM, USER, ASSISTANT)
 _DELIMITERS = ",;\t"
 
 _MAX_LISTED = 5
-"""Wrong lines that are named; the others are counted."""
 
 _MAX_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class FilePrompt:
-    """A prompt to answer, the messages before it, and the text that it is expected to be answered with, if there is one.
-
-    ``line`` is the line of the file where it begins; 0 for one that is not from a file.
-    """
+    """A prompt, the messages before, and the expected answer, if any."""
 
     prompt: str
     line: int = 0
@@ -49,14 +43,12 @@ class FilePrompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """A file of prompts: its name, and the prompts in order."""
-
     name: str
     prompts: Sequence[FilePrompt]
 
 
 class _WrongLineError(Exception):
-    """Says what is wrong in a line."""
+    """A line with an error."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
@@ -67,10 +59,7 @@ _Line = FilePrompt | _WrongLineError
 
 
 def read_prompts(name: str, text: str) -> list[FilePrompt]:
-    """Return the prompts of a file.
-
-    Raises InvalidRequestError, which names each wrong line and says what is wrong there.
-    """
+    """Raise InvalidRequestError, with a list of wrong lines, for an invalid file."""
     kinds: Mapping[str, Callable[[str], Iterator[_Line]]] = {
         ".txt": _of_text,
         ".jsonl": _of_json,
@@ -191,7 +180,7 @@ def _of_cells(line: int, names: Sequence[str], cells: list[str] | str) -> FilePr
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield the rows that are not empty, or what is wrong with one, with the lines where they begin."""
+    """Yield (first line, cells or error) for each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
@@ -207,7 +196,7 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter with which the first row has a column of prompts: spreadsheets write commas, semicolons or tabs."""
+    """Return the delimiter that yields a prompt column; spreadsheets differ."""
     for delimiter in _DELIMITERS:
         _, head = next(_rows(text, delimiter), (0, ""))
         if not isinstance(head, str) and PROMPT in map(_name, head):

@@ -1,4 +1,4 @@
-"""Computes the figures of one comparison of a batch: how far the other columns are from the first, and how sure each is."""
+"""Figures of a comparison in a batch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from pellucid_webui.inspection.comparison_summary import agreement, default_view
 
 @dataclass(frozen=True, slots=True)
 class PairFigures:
-    """A column compared with the first one.
+    """The comparison of a column with the first column. None means unknown.
 
-    ``difference`` is the number of the first column's token, counted from 1, at which the answers
-    differ; None if they are equal. ``kl_low`` and ``kl_high`` bound the mean KL divergence from the
-    first column to this one at the tokens of the first one's answer, in bits per token.
-    ``same_tokens`` is the share of both answers' tokens that both have at the same place, and
-    ``same_choice`` the share of the first one's tokens where both find the same token most likely.
-    None is unknown.
+    Attributes:
+        difference: The number of the first column's token, from 1, at which the answers differ;
+            None for equal answers.
+        kl_low, kl_high: Bounds of the mean KL divergence from the first column to this column, at
+            the
+            tokens of the first answer, in bits per token.
+        same_tokens: The share of both answers' tokens that are equal at the same place.
+        same_choice: The share of the first answer's tokens at which both columns have the same most
+            likely token.
     """
 
     difference: int | None
@@ -34,7 +37,7 @@ class PairFigures:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFigures:
-    """A column: the tokens of its answer, their mean surprisal in bits, and the bits per byte of the reference. None is unknown."""
+    """Tokens, mean surprisal in bits, and bits per byte of the reference."""
 
     tokens: int
     surprisal: float | None
@@ -43,14 +46,11 @@ class ColumnFigures:
 
 @dataclass(frozen=True, slots=True)
 class RowFigures:
-    """The figures of a comparison: of each column after the first, and of all columns."""
-
     pairs: tuple[PairFigures, ...]
     columns: tuple[ColumnFigures, ...]
 
 
 def figures_of(comparison: Comparison) -> RowFigures:
-    """Return the figures of a comparison that has ended."""
     places = ComparedPlaces(comparison)
     numbers = range(len(comparison.columns))
     return RowFigures(tuple(_pair(places, at) for at in numbers[1:]), tuple(_column(comparison, at) for at in numbers))
@@ -95,6 +95,5 @@ def _column(comparison: Comparison, at: int) -> ColumnFigures:
 
 
 def _bits(tokens: Sequence[Token]) -> float | None:
-    """Return the total bits of tokens; None if there are none, or one has no logprob."""
     known = [token.logprob for token in tokens if token.logprob is not None]
     return -sum(known) / log(2) if known and len(known) == len(tokens) else None

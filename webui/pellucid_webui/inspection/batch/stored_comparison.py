@@ -1,4 +1,4 @@
-"""Keeps a comparison that has ended in little memory, until it is opened."""
+"""Finished comparisons in little memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pellucid_webui.inspection.comparison import Column, ComparedText, Compariso
 
 @dataclass(frozen=True, slots=True)
 class StoredComparison:
-    """A comparison with its tokens compressed: a token with its alternatives takes 100 bytes instead of 2.5 kB."""
+    """A comparison with compressed tokens: 100 bytes each, instead of 2.5 kB with alternatives."""
 
     bare: Comparison
     size: int
@@ -23,12 +23,11 @@ class StoredComparison:
 
     @property
     def answers(self) -> list[str]:
-        """The texts of the columns' answers."""
         found = [text for _, text, _ in json.loads(zlib.decompress(self._texts))]
         return found[: len(self.bare.columns)]
 
     def open(self) -> Comparison:
-        """Return the comparison with a new number, so that the page shows it instead of what it showed before."""
+        """Return the comparison with a new number, so that the page updates."""
         texts = [_text(name, text, tokens) for name, text, tokens in json.loads(zlib.decompress(self._texts))]
         columns = [
             Column(
@@ -49,7 +48,6 @@ class StoredComparison:
 
 
 def store(comparison: Comparison) -> StoredComparison:
-    """Return a comparison that has ended without the tokens as objects."""
     texts = [[text.name, text.text, _packed(text)] for text in comparison.texts]
     columns = [replace(column, tokens=[], batches=[]) for column in comparison.columns]
     bare = replace(comparison, columns=columns, texts=[], _tasks=())
@@ -57,7 +55,7 @@ def store(comparison: Comparison) -> StoredComparison:
 
 
 def _packed(text: ComparedText) -> list[Any]:
-    """Return [the columns that share these tokens, their batch] for each reading of a text."""
+    """Return [columns with the same tokens, batch] for each reading."""
     shared: dict[int, tuple[list[int], Sequence[Token]]] = {}
     for column, tokens in text.tokens.items():
         shared.setdefault(id(tokens), ([], tokens))[0].append(column)

@@ -1,1 +1,1 @@
-"""The chat tab and its list of conversations."""
+"""The chat tab and the list of conversations."""

@@ -1,4 +1,4 @@
-"""Builds the rows of the trees that show an answer's JSON values and tool calls with their probabilities."""
+"""Trees of an answer's JSON values and tool calls with probabilities."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 from pellucid_webui.conversations.answer_details import StoredArgument, StoredCall, StoredDetails, StoredField
 
 MAX_ROWS = 1000
-"""The most rows of a tree."""
 
 Details = StoredField | StoredArgument
 Row = dict[str, Any]
 
 
 def trees(text: str, details: StoredDetails) -> list[dict[str, Any]]:
-    """Return the trees of an answer: one of the JSON answer in ``text``, and one for each call."""
+    """Return the trees of the JSON answer in ``text`` and of each call."""
     answers = [{"title": "Values", "remarks": [], **_tree(text, details.fields)}] if details.fields else []
     return [*answers, *(_call(call) for call in details.calls)]
 
@@ -26,7 +25,9 @@ def _call(call: StoredCall) -> dict[str, Any]:
     enforced = "arguments held to the schema" if call.enforced else "arguments not held to the schema"
     tree = _tree(call.arguments, call.fields)
     if not tree["rows"]:
-        tree["rows"] = [_row(1, "", call.arguments, None, is_open=False)]  # as far as they go
+        tree["rows"] = [
+            _row(1, "", call.arguments, None, is_open=False)
+        ]  # The arguments, as far as they were generated.
     return {"title": call.name, "isCall": True, "remarks": [complete, enforced], **tree}
 
 
@@ -41,7 +42,7 @@ def _tree(text: str, fields: tuple[StoredField, ...] | tuple[StoredArgument, ...
 
 
 def _rows(text: str, fields: Mapping[str, Details]) -> Iterator[Row]:
-    """Yield a row for each key, item and value of a JSON text; of one that is not whole, for each value that has details."""
+    """Yield a row for each JSON key, item and value; if incomplete, for known values."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError):
@@ -55,7 +56,7 @@ def _rows(text: str, fields: Mapping[str, Details]) -> Iterator[Row]:
             inner = [(str(name), _escaped(name), one) for name, one in value.items()]
         elif isinstance(value, list):
             inner = [(f"[{index}]", str(index), one) for index, one in enumerate(value)]
-        if level or not inner:  # an object or array that is the whole answer has no row of its own
+        if level or not inner:  # An object or array that is the whole answer has no row.
             yield _row(
                 max(level, 1), key, f"{_size(value)}" if inner else _shown(value), fields.get(path), is_open=bool(inner)
             )
@@ -63,7 +64,7 @@ def _rows(text: str, fields: Mapping[str, Details]) -> Iterator[Row]:
 
 
 def _known_rows(fields: Mapping[str, Details]) -> Iterator[Row]:
-    """Yield the rows of the values that have details, and of the objects and arrays that they are in."""
+    """Yield the rows of values with details, and of enclosing objects and arrays."""
     above: list[str] = []
     for path, field in fields.items():
         steps = path.split("/")[1:]
@@ -99,7 +100,6 @@ def _shown(value: object) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Return a key as a JSON pointer has it."""
     return name.replace("~", "~0").replace("/", "~1")
 
 

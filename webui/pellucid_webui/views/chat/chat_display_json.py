@@ -1,4 +1,4 @@
-"""Builds the JSON of a conversation that the chat's script draws: finished messages as strings, and the growing one as an object."""
+"""Data of a conversation for the chat's script."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ from pellucid_webui.views.chat.answer_tree import trees
 from pellucid_webui.views.chat.context_notice import ModelContext, context_payload
 
 INCOMPLETE = "The JSON is incomplete."
-"""Shown under an answer that ended before its format did."""
+"""Shown if an answer ended before the format was complete."""
 
 CUT_OFF = "The JSON is incomplete: allow more tokens, or limit the length of its texts in the schema (maxLength)."
-"""Shown if the token limit was the reason."""
 
 HIGHLIGHTING_SECONDS = 5.0
-"""Time after which no more code of a conversation is highlighted, so that it is shown."""
+"""Time limit, so that a long conversation appears soon."""
 
 LIVE_HIGHLIGHTING_SECONDS = 1.0
-"""The same of an answer that is being generated."""
 
 
 @highlighting_ends_after(HIGHLIGHTING_SECONDS)
@@ -40,14 +38,11 @@ def payload(
     context: ModelContext | None = None,
     order: int = 0,
 ) -> dict[str, Any]:
-    """Return what a tab shows; ``turn`` is the answer that is being generated.
+    """Return the content of a tab.
 
-    The first call for a long conversation takes seconds.
-
-    ``order`` is higher the later this state was read.
-
-    Each finished message is a JSON string: Gradio compares every update with the last one and sends
-    only the differences, and strings are what it compares fastest.
+    The first call for a long conversation takes seconds. A later state has a higher ``order``.
+    Finished messages are JSON strings: Gradio compares updates and sends only differences, and
+    strings compare the fastest.
     """
     path = [] if conversation is None else conversation.path()
     finished = [node for node in path if turn is None or node.id != turn.node]
@@ -77,7 +72,6 @@ def payload(
 
 @highlighting_ends_after(LIVE_HIGHLIGHTING_SECONDS)
 def live_payload(tab: TabState, conversation: Conversation, turn: Turn) -> dict[str, Any]:
-    """Return the part of a payload that grows: the answer that is being generated."""
     node = conversation.nodes[turn.node]
     as_tokens = turn.node in tab.tokens
     return {
@@ -90,7 +84,6 @@ def live_payload(tab: TabState, conversation: Conversation, turn: Turn) -> dict[
 
 
 def turn_stats(turn: Turn) -> str:
-    """Return the speed and cost of an answer so far."""
     if turn.status:
         return turn.status
     parts = [_tokens(turn.generated)]
@@ -102,7 +95,7 @@ def turn_stats(turn: Turn) -> str:
 
 
 def node_stats(usage: Usage) -> str:
-    """Return the speed and cost of an answer that has ended; an empty text for one that was refused."""
+    """Return speed and cost; empty for a refused answer."""
     if not usage.prompt:
         return ""
     parts = [_tokens(usage.generated)]
@@ -114,7 +107,6 @@ def node_stats(usage: Usage) -> str:
 
 
 def _redo_node(conversation: Conversation) -> int | None:
-    """Return the latest message after the end of the path, for redo."""
     return max((node.id for node in conversation.children(conversation.leaf)), default=None)
 
 
@@ -123,7 +115,7 @@ def _delivered(message: DeliveredMessage) -> dict[str, str]:
 
 
 def _message(tab: TabState, conversation: Conversation, node: Node) -> str:
-    """Return a message as a JSON string, which is rebuilt only if something has changed."""
+    """Return a message as a JSON string, rebuilt only after changes."""
     versions = tuple(other.id for other in conversation.versions(node))
     tokens = tab.tokens.get(node.id)
     marks = tab.marks.get(node.id)

@@ -1,4 +1,4 @@
-"""Connects the events of the chat tab and the header to their handlers."""
+"""Event handlers of the chat tab and the header."""
 
 from __future__ import annotations
 
@@ -21,20 +21,16 @@ EVENT_OPTIONS: dict[str, Any] = {
     "api_visibility": "private",
     "concurrency_limit": None,
     "trigger_mode": "multiple",
-    "postprocess": False,  # it runs in a thread for each output, which could reorder the outputs of two calls
+    "postprocess": False,  # Gradio postprocesses each output in a thread, which could reorder the outputs of two calls.
 }
 
 
 SETTINGS_REPEATS = 5
-"""Outputs of a stream that have the settings: with all of them, a user could not change any while
-an answer is generated.
-"""
+"""If all outputs had settings, a user could not change settings meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTab:
-    """The components of the chat tab."""
-
     state: gr.State
     header: Header
     list_panel: gr.HTML
@@ -43,7 +39,6 @@ class ChatTab:
 
 
 def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, owner_of: OwnerOf) -> None:
-    """Connect the events of the tab and the header to their handlers."""
     events = ChatEvents(parts, conversations, owner_of)
     state, shown_parts = parts.state, [parts.list_panel, parts.chat, parts.header.panel, *parts.controls.parts]
     latest = EVENT_OPTIONS | {"trigger_mode": "always_last"}
@@ -59,12 +54,12 @@ def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, ow
 
 @dataclass(frozen=True, slots=True)
 class ChatEvents:
-    """Passes the events of the chat tab to ``ChatView`` and ``ConversationList``.
+    """Event handlers of the chat tab.
 
-    The browser may skip all but the last of several outputs that come at once. So each has the
-    whole list and chat, which costs little: only what has changed is sent. No output replaces a
-    newer one, nor does the last one, which Gradio repeats at the end of a call. Every stream has at
-    least one output: after a stream without any, Gradio sets all its components to null.
+    The browser may skip all but the last of several outputs. Therefore each output has the whole
+    list and chat; only changes are sent. No output replaces a newer output, not even the last
+    output, which Gradio repeats. Every stream has an output: otherwise Gradio sets all its
+    components to null.
     """
 
     parts: ChatTab
@@ -80,7 +75,7 @@ class ChatEvents:
         return self.parts.controls
 
     async def load(self, tab: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
-        """Show the conversation of the page's address to the user of the request."""
+        """Show the conversation of the page's address."""
         tab.owner = self.owner_of(request)
         tab.show_conversation(request.query_params.get("c") or None)
         async for shown in self._open(tab, await self.conversations.payload(tab)):
@@ -89,7 +84,7 @@ class ChatEvents:
     async def act_on_chat(
         self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any
     ) -> AsyncIterator[Sequence[Any]]:
-        """Run an action of the chat, and update the list where it changes what the list shows."""
+        """Run an action of the chat, and update the list if necessary."""
         tab = self._owned(tab, request)
         before, listed = None, Payload()
         async for shown in self._chats.act(tab, event._data or {}, lambda: self._controls.settings(values)):
@@ -101,19 +96,14 @@ class ChatEvents:
     async def act_on_list(
         self, event: gr.EventData, request: gr.Request, tab: TabState, model: str | None
     ) -> AsyncIterator[Sequence[Any]]:
-        """Run an action of the list.
-
-        If it opens another conversation, show that one and its settings.
-        """
+        """Run an action of the list, and show an opened conversation with settings."""
         tab = self._owned(tab, request)
         if not tab.owner:
             async for stale in self._chats.follow(tab):
                 yield [gr.skip(), stale, *self._unchanged()]
             return
         listed, opened = await self.conversations.act(tab, event._data or {})
-        if (
-            not opened
-        ):  # the settings stay as the user edits them, even if an action of the chat shows something else meanwhile
+        if not opened:  # The user may be editing settings.
             yield [_newest_list(tab, listed), gr.skip(), *self._unchanged()]
             return
         async for shown in self._open(tab, listed, model or ""):
@@ -122,7 +112,7 @@ class ChatEvents:
     async def act_on_header(
         self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any
     ) -> Sequence[Any]:
-        """Choose the model that the event names; without one, ask again which models are served."""
+        """Choose the named model; without a name, only refresh the list of models."""
         owner = self.owner_of(request)
         chosen = str((event._data or {}).get("model") or values[0] or "")
         await self._chats.save_settings(
@@ -132,18 +122,16 @@ class ChatEvents:
         return [header_payload(served, owner, chosen), model_menu(served, chosen=chosen)]
 
     async def show_model(self, request: gr.Request, model: str | None) -> Any:
-        """Return the header for a model that was chosen in its menu."""
         owner = self.owner_of(request)
         return header_payload(await ServedModels.ask(self._chats.assistant_for(owner)), owner, model or "")
 
     async def save_settings(self, request: gr.Request, tab: TabState, *values: Any) -> None:
-        """Save the settings that the controls show."""
         await self._chats.save_settings(self._owned(tab, request), lambda: self._controls.settings(values))
 
     async def _open(self, tab: TabState, listed: Payload, model: str = "") -> AsyncIterator[Sequence[Any]]:
-        """Yield what the tab shows, the first few times with the settings of its conversation, until the user changes those."""
+        """Yield the tab's content, at first with settings unless the user edits."""
         opened, settings = tab.conversation, await self._settings_shown(tab, model)
-        while tab.conversation != opened:  # it was closed or replaced meanwhile
+        while tab.conversation != opened:  # The conversation was closed or replaced.
             opened, settings = tab.conversation, await self._settings_shown(tab, model)
         repeats, edits = SETTINGS_REPEATS, tab.edits
         async for shown in self._chats.follow(tab):
@@ -156,7 +144,7 @@ class ChatEvents:
             repeats -= 1
 
     async def _settings_shown(self, tab: TabState, model: str = "") -> list[Any]:
-        """Return updates of the header and the controls that show the tab's conversation; a new chat keeps what they show."""
+        """Return updates for the conversation's settings; a new chat changes nothing."""
         served, settings = await ServedModels.ask(self._chats.assistant_for(tab.owner)), await self._chats.settings(tab)
         if settings is None:
             kept = model if model in served.names or served.problem else ""
@@ -169,26 +157,22 @@ class ChatEvents:
         return [header, model_menu(served, chosen=settings.model), *self._controls.values(settings)[1:]]
 
     def _unchanged(self) -> list[Any]:
-        """Return updates of the header and the controls that change nothing."""
         return [gr.skip(), *self._controls.unchanged()]
 
     def _owned(self, tab: TabState, request: gr.Request) -> TabState:
-        """Return the tab's state, or one without an owner, which reloads the page, if another user has logged in since."""
+        """Return the state; after another login, a state without owner, which reloads the page."""
         return tab if tab.owner == self.owner_of(request) else TabState()
 
 
 def _newest_list(tab: TabState, listed: Payload) -> Payload:
-    """Return the list, or an update that changes nothing if the tab was sent a newer one.
-
-    A list of order 0 is always sent.
-    """
+    """Return the list, or a skip if the tab has a newer list. Order 0 is always sent."""
     is_old = 0 < listed["order"] < tab.listed
     tab.listed = max(tab.listed, listed["order"])
     return gr.skip() if is_old else listed
 
 
 def _newest_chat(tab: TabState, shown: Payload) -> Payload:
-    """Return what a tab shows, or an update that changes nothing if the tab was sent something newer."""
+    """Return the content, or a skip if the tab has newer content."""
     is_old = shown["order"] < tab.sent
     tab.sent = max(tab.sent, shown["order"])
     return gr.skip() if is_old else shown

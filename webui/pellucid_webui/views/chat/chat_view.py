@@ -1,4 +1,4 @@
-"""Serves the chat tab: runs the actions that its script sends, and streams the conversation that a tab shows."""
+"""The chat tab: runs the script's actions, and streams the conversation."""
 
 from __future__ import annotations
 
@@ -44,55 +44,41 @@ Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) 
 """
 
 REFRESH = "refresh"
-"""The action by which the script asks for the current state."""
+"""The action by which the script requests the current state."""
 
 AUTOMATIC = (REFRESH, INSPECT, VERSIONS)
-"""Actions that the script sends by itself.
-They keep the tab's notice, and never open a conversation.
-"""
+"""Sent by the script itself: these actions keep the notice and open nothing."""
 
 FULL_PACE_TABS = 4
-"""Tabs of one user that receive an answer at full pace.
-With more than these, all are updated less often.
-"""
+"""With more tabs of a user, all tabs are updated less often."""
 
 _ORDERS = count(1)
 
 Event = Mapping[str, Any]
-"""The data of an event: ``verb`` names the action, ``conversation`` the conversation that the tab
-shows.
-"""
+"""``verb`` names the action, ``conversation`` the tab's conversation."""
 
 Payload = dict[str, Any]
 
 ReadSettings = Callable[[], TurnSettings]
-"""Returns the settings that the controls show.
-Raises a PellucidError for values that cannot be sampled with.
-"""
+"""Returns the settings in the controls, or raises a PellucidError."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatView:
-    """Serves the chats of all tabs."""
-
     store: ConversationStore
     assistant_for: AssistantFor
     turns: Turns
     following: Counter[str] = field(default_factory=Counter)
-    """The number of tabs of each user that are receiving an answer."""
 
     async def act(self, tab: TabState, event: Event, read_settings: ReadSettings) -> AsyncIterator[Payload]:
-        """Run the action of an event, then yield what the tab shows until the answer has ended.
-
-        Show an error in the tab.
-        """
+        """Run an action, then yield the tab's content until the answer has ended."""
         turn = None
-        if tab.owner:  # else Gradio has dropped the tab's state, and its script reloads the page
+        if tab.owner:  # Otherwise Gradio has dropped the state, and the page reloads.
             verb = str(event.get("verb"))
             shown_there = event.get("conversation")
             is_elsewhere = isinstance(shown_there, str) and shown_there != tab.conversation
             if verb in AUTOMATIC:
-                verb = REFRESH if is_elsewhere else verb  # the user has opened another conversation since
+                verb = REFRESH if is_elsewhere else verb  # The user has opened another conversation since.
             else:
                 tab.show_notice("")
                 if is_elsewhere:
@@ -108,7 +94,6 @@ class ChatView:
             yield shown
 
     async def settings(self, tab: TabState) -> TurnSettings | None:
-        """Return the settings of the tab's conversation, or None if it shows none."""
         conversation = await self._conversation(tab)
         if conversation is None:
             return None
@@ -116,21 +101,20 @@ class ChatView:
         return tab.settings
 
     async def save_settings(self, tab: TabState, read_settings: ReadSettings) -> None:
-        """Save the settings of the controls with the tab, and with its conversation, if it shows one."""
+        """Save the controls' settings with the tab and the conversation."""
         if tab.owner:
             tab.edits += 1
-            with suppress(PellucidError):  # such as a half-typed number; the next answer reports it
+            with suppress(PellucidError):  # For example a half-typed number; the next answer reports the error.
                 tab.settings = read_settings()
                 if tab.conversation is not None:
                     await self._save_settings(tab, tab.conversation, tab.settings)
 
     async def follow(self, tab: TabState, turn: Turn | None = None) -> AsyncIterator[Payload]:
-        """Yield the conversation, with the answer that is being generated in it, for as long as the tab shows it.
+        """Yield the conversation, with the running answer, while the tab shows them.
 
-        If another call takes over the tab, yield its state last, because Gradio repeats the last
-        output of each call.
+        After another call takes over, yield the new state last: Gradio repeats the last output.
         """
-        tab.epoch += 1  # ends any other stream to this tab
+        tab.epoch += 1  # Ends any other stream to this tab.
         epoch = tab.epoch
         async with aclosing(self._follow(tab, epoch, turn)) as own:
             async for shown in own:
@@ -140,7 +124,7 @@ class ChatView:
             yield await in_rendering_thread(payload, tab, *await self._read(tab), order)
 
     async def _follow(self, tab: TabState, epoch: int, turn: Turn | None) -> AsyncGenerator[Payload]:
-        """Yield what the tab shows until its answer has ended, or until another call takes over the tab."""
+        """Yield the tab's content until the answer ends or another call takes over."""
         order = next(_ORDERS)
         conversation, turn, context = await self._read(tab, turn)
         shown = await in_rendering_thread(payload, tab, conversation, turn, context, order)
@@ -164,7 +148,7 @@ class ChatView:
         conversation = await self._conversation(tab)
         node = None if conversation is None else conversation.nodes.get(turn.node)
         if turn.error is not None and node is not None and node.end is None:
-            tab.show_notice(turn.error)  # the answer could not be saved, for example because the disk is full
+            tab.show_notice(turn.error)  # The answer could not be saved, for example on a full disk.
         shown = await in_rendering_thread(payload, tab, conversation, None, context, order)
         if tab.epoch == epoch:
             yield shown
@@ -172,31 +156,30 @@ class ChatView:
     async def _read(
         self, tab: TabState, turn: Turn | None = None
     ) -> tuple[Conversation | None, Turn | None, ModelContext | None]:
-        """Return the tab's conversation, the answer that is being generated in it (``turn``, if it has that one), and its context."""
+        """Return the conversation, the running answer (``turn`` preferred) and the context."""
         conversation = await self._conversation(tab)
         if conversation is None or (
             turn is not None and turn.node not in conversation.nodes
-        ):  # the tab shows another one by now
-            turn = None  # or it was refused already
+        ):  # Another conversation is shown, or the answer was already refused.
+            turn = None
         if turn is None and conversation is not None:
             turn = self.turns.find(conversation.leaf)
             if turn is None and conversation.is_unfinished:
-                conversation = await self._conversation(tab)  # its answer has ended since
+                conversation = await self._conversation(tab)
         tab.turn = turn or tab.turn
         return conversation, turn, await model_context(self.assistant_for(tab.owner), conversation)
 
     def actions(self, tab: TabState) -> ChatActions:
-        """Return the actions on the conversations of the tab's owner."""
         return ChatActions(tab.owner, self.store, self.assistant_for(tab.owner), self.turns)
 
     async def _send(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
-        """Send a message. Ignore one with the id of the last one: its event was sent twice."""
+        """Send a message, unless the event was sent twice."""
         settings, sent_id = read_settings(), str(event.get("messageId", ""))
         if sent_id and sent_id == tab.sent_id:
             return None
         tab.sent_id = sent_id
         if event.get("conversation", tab.conversation) is None and tab.conversation is not None:
-            tab.show_conversation(None)  # the page still showed a new chat while another conversation was opening
+            tab.show_conversation(None)  # The page still showed a new chat.
         id = tab.conversation
         try:
             files = event.get("files")
@@ -205,21 +188,21 @@ class ChatView:
             )
             if id is None:
                 id, turn = await self.actions(tab).send_first(text, settings)
-                if tab.conversation is None:  # else the user has opened another one meanwhile
+                if tab.conversation is None:  # Otherwise the user has opened another conversation.
                     tab.show_conversation(id)
             else:
                 turn = await self.actions(tab).send(id, text, settings)
                 await self._save_settings(tab, id, settings)
         except BaseException:
             if tab.sent_id == sent_id:
-                tab.sent_id = ""  # it may be corrected and sent again
+                tab.sent_id = ""  # The message may be sent again.
             raise
         tab.delivered = DeliveredMessage(sent_id, id)
         return turn
 
     async def _retry(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
         id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
-        if "with" in event:  # for this answer only
+        if "with" in event:
             turn = await self.actions(tab).retry(id, node, other_settings(settings, event["with"]))
             if node in tab.tokens:
                 tab.tokens[turn.node] = turn.batches
@@ -244,7 +227,7 @@ class ChatView:
         conversation = await self.actions(tab).conversation(id)
         full = full_error(tab, conversation, await model_context(self.assistant_for(tab.owner), conversation))
         copy, turn = await self.actions(tab).fork(id, settings, full)
-        if tab.conversation == id:  # else the user has opened another one meanwhile
+        if tab.conversation == id:  # Otherwise the user has opened another conversation.
             tab.show_conversation(copy)
         return turn
 
@@ -256,7 +239,7 @@ class ChatView:
     async def _started(
         self, tab: TabState, id: str, settings: TurnSettings, turn: Turn, shown_as: int | None = None
     ) -> Turn:
-        """Save the settings of an answer that was started, and show it as text or tokens like the node ``shown_as``."""
+        """Save settings; show the answer as text or tokens like ``shown_as``."""
         if shown_as in tab.tokens:
             tab.tokens[turn.node] = turn.batches
         await self._save_settings(tab, id, settings)
@@ -268,7 +251,7 @@ class ChatView:
     async def _undo(self, tab: TabState, _: Event, __: ReadSettings) -> None:
         id = _conversation_id(tab)
         text = await self.actions(tab).undo(id)
-        if tab.conversation == id:  # else the field belongs to another conversation; the message is kept as a version
+        if tab.conversation == id:  # Otherwise the field belongs to another conversation.
             tab.fill_draft(text)
 
     async def _select_version(self, tab: TabState, event: Event, _: ReadSettings) -> None:
@@ -284,10 +267,7 @@ class ChatView:
         await open_versions(tab, self.actions(tab))
 
     async def _toggle_tokens(self, tab: TabState, event: Event, _: ReadSettings) -> None:
-        """Show a message as tokens, or as text again.
-
-        Tokens of a generated message are stored; others are scored now.
-        """
+        """Show a message as text or tokens; score messages by people."""
         id, node = _conversation_id(tab), _number(event, "node")
         if tab.tokens.pop(node, None) is not None:
             return
@@ -302,7 +282,7 @@ class ChatView:
         tab.tokens[node] = batches
 
     async def _score(self, tab: TabState, conversation: Conversation, node: Node) -> Sequence[Token]:
-        """Return the tokens of a message that a person wrote, as the model that answered it read them in their context."""
+        """Return a person's message as tokens, as read by the answering model."""
         answer = conversation.nodes.get(node.chosen) if node.chosen is not None else None
         settings = node.settings or (answer.settings if answer is not None else None) or conversation.settings
         path = conversation.path(node.id)
@@ -324,18 +304,17 @@ class ChatView:
         return found
 
     async def _save_settings(self, tab: TabState, id: str, settings: TurnSettings) -> None:
-        """Save settings as those of the next turn; an answer keeps the settings that it was generated with."""
         await in_page_thread(self.store.set_settings, tab.owner, id, settings)
 
     async def _conversation(self, tab: TabState) -> Conversation | None:
-        """Return the conversation that a tab shows. If it was deleted, close it and show why."""
+        """Return the tab's conversation; close a deleted conversation with a notice."""
         id = tab.conversation
         if id is None:
             return None
         try:
             return await self.actions(tab).conversation(id)
         except NotFoundError as error:
-            if tab.conversation == id:  # else the tab has opened another one meanwhile
+            if tab.conversation == id:  # Otherwise the tab has opened another conversation.
                 tab.close_conversation()
                 tab.show_notice(str(error))
             return None
@@ -352,9 +331,7 @@ class ChatView:
 
 
 Action = Callable[[ChatView, TabState, Event, ReadSettings], Awaitable[Turn | None]]
-"""Runs an action, and returns the answer that it starts, if any.
-Raises a PellucidError for the tab to show.
-"""
+"""Runs an action, and returns the started answer, or raises a PellucidError."""
 
 ACTIONS: Mapping[str, Action] = {
     "send": ChatView._send,
@@ -371,16 +348,14 @@ ACTIONS: Mapping[str, Action] = {
     VERSIONS: ChatView._open_versions,
     REFRESH: ChatView._refresh,
 }
-"""Every action of the chat's script, by its verb."""
 
 
 def pause(following: int) -> float:
-    """Return the seconds between two updates of each of a user's tabs, so that together they cost no more than FULL_PACE_TABS."""
+    """Return seconds between updates, so that all tabs cost no more than FULL_PACE_TABS."""
     return 0.0 if following <= FULL_PACE_TABS else TICK_SECONDS * following / FULL_PACE_TABS
 
 
 def chat_panel() -> gr.HTML:
-    """Return the component whose script triggers ``act``."""
     return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-chat", apply_default_css=False)
 
 

@@ -1,4 +1,4 @@
-"""Says how much of the model's context a conversation uses, and offers what can be done once it is full."""
+"""Notice about the use of the context, with remedies."""
 
 from __future__ import annotations
 
@@ -14,33 +14,30 @@ from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Overflow, Turn
 
 NEARLY_FULL = 0.85
-"""Share of the context from which on a warning is shown."""
 
 SOON = {
     "ask": "soon the oldest messages will have to be left out.",
     "drop": "older messages will be left out soon.",
     "summarise": "older messages will be summarised soon.",
 }
-"""What happens next, by the remedy of the present view."""
+"""Upcoming change, by present remedy."""
 
 REPEATED = {"retry": ("node",), "resume": ("node",), "branch": ("node", "index", "alternative")}
-"""Actions that can be repeated with a remedy, and their numbers."""
+"""Actions that can be repeated with a remedy, and the numbers to keep."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelContext:
-    """The model that answers next, its context in tokens, and the names of all models."""
-
     model: str
     tokens: int
     models: tuple[str, ...] = ()
 
 
 async def model_context(assistant: Assistant, conversation: Conversation | None) -> ModelContext | None:
-    """Return the context of a conversation's model, of the first one without a conversation; None if the server does not say."""
+    """Return the context of the conversation's model, if the server reports the context."""
     try:
         cards = await assistant.cards()
-    except PellucidError:  # the next answer reports it
+    except PellucidError:  # The next answer reports the error.
         return None
     model = "" if conversation is None else conversation.settings.model
     card = next((card for card in cards if card.name == model), None) if model else cards[0]
@@ -50,7 +47,7 @@ async def model_context(assistant: Assistant, conversation: Conversation | None)
 def context_payload(
     tab: TabState, conversation: Conversation, turn: Turn | None, context: ModelContext | None
 ) -> dict[str, Any]:
-    """Return what the model sees of a conversation: where that begins, the summary of the rest, and a notice if there is little room."""
+    """Return the first message read, the summary, and a notice if room is scarce."""
     path = conversation.path()
     view = view_of(path)
     return {
@@ -62,13 +59,12 @@ def context_payload(
 
 
 def repeatable_action(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the action of an event, to be repeated with a remedy; nothing for one that is repeated by answering its message."""
+    """Return the action to repeat with a remedy, if repeatable."""
     verb = str(event.get("verb"))
     return {"verb": verb} | {name: event[name] for name in REPEATED[verb] if name in event} if verb in REPEATED else {}
 
 
 def remedy_of(event: Mapping[str, Any]) -> Remedy | None:
-    """Return the remedy that the user chose; None for the default one."""
     match event.get("remedy"):
         case "drop":
             return "drop"
@@ -80,10 +76,7 @@ def remedy_of(event: Mapping[str, Any]) -> Remedy | None:
 
 
 def full_error(tab: TabState, conversation: Conversation, context: ModelContext | None) -> ContextLengthError:
-    """Return how long a conversation is, and how much the context holds.
-
-    Raises InvalidRequestError if it fits.
-    """
+    """Return the error to handle. Raises InvalidRequestError if the conversation fits."""
     found = _overflow(tab, conversation)
     if found is not None:
         return ContextLengthError(found.tokens, found.limit)
@@ -94,7 +87,7 @@ def full_error(tab: TabState, conversation: Conversation, context: ModelContext 
 
 
 def _overflow(tab: TabState, conversation: Conversation) -> Overflow | None:
-    """Return that the answer which the tab showed last was discarded, if the path still ends as it did then."""
+    """Return the overflow of the last answer, if the path has the same end."""
     found = None if tab.turn is None else tab.turn.overflow
     return found if found is not None and found.leaf == conversation.leaf else None
 

@@ -1,4 +1,4 @@
-"""Serves the list of conversations next to the chat."""
+"""The list of conversations next to the chat."""
 
 from __future__ import annotations
 
@@ -25,56 +25,49 @@ Pellucid.mountConversations(Pellucid.shared("conversations", { element, props, w
 """
 
 MAX_LISTED = 500
-"""Conversations in the list: older ones are found by searching."""
+"""Older conversations are found by searching."""
 
 _NUMBERS = count(1)
 
 _OPENED = "opened"
-"""Set by an action after which the tab shows another conversation or a new chat; ``act`` removes
-it.
-"""
+"""Set by an action that opens a conversation or a new chat."""
 
 Event = Mapping[str, Any]
-"""The data of an event: ``verb`` names the action, ``id`` the conversation or folder."""
+"""``verb`` names the action, ``id`` the conversation or folder."""
 
 Payload = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationList:
-    """Serves the lists of all tabs."""
-
     chats: ChatView
 
     @property
     def store(self) -> ConversationStore:
-        """The store of the conversations."""
         return self.chats.store
 
     async def act(self, tab: TabState, event: Event) -> tuple[Payload, bool]:
-        """Run the action of an event.
-
-        Return the list, with a notice if the action failed, and whether it opened something else.
-        """
+        """Run an action; return the list, and whether a conversation was opened."""
         try:
             more = await _action(str(event.get("verb")))(self, tab, event)
         except PellucidError as error:
             more = {"notice": _notice(str(error))}
         opened = bool(more.pop(_OPENED, False))
         tab.shown_once |= {name: more[name] for name in ("removed", "match") if name in more}
-        once = {"order": 0} if "file" in more or "notice" in more else {}  # never too late: nothing else repeats them
+        once = (
+            {"order": 0} if "file" in more or "notice" in more else {}
+        )  # Always sent: later updates lack the file or notice.
         return await self.payload(tab) | more | once, opened
 
     async def payload(self, tab: TabState) -> Payload:
-        """Return the list as the script draws it."""
         return await in_page_thread(self._payload, tab)
 
     def _payload(self, tab: TabState) -> Payload:
-        order = next(_NUMBERS)  # before the list is read: another thread may change it meanwhile, and its list is newer
+        order = next(_NUMBERS)  # Before reading the list: a concurrent change makes a newer list.
         self.store.deleted.erase_expired()
         found = self.store.list(tab.owner, tab.search, MAX_LISTED + 1)
         is_cut = len(found) > MAX_LISTED
-        if is_cut:  # pinned conversations and those in folders are always in the list
+        if is_cut:  # Keep pinned conversations and conversations in folders.
             found.remove(next((one for one in reversed(found) if not one.pinned and one.folder is None), found[-1]))
         return {
             "items": [_item(one) for one in found],
@@ -99,7 +92,7 @@ class ConversationList:
         return {_OPENED: True}
 
     async def _open(self, tab: TabState, event: Event) -> Payload:
-        """Open a conversation; with ``node`` on the path that leads to this match of the search."""
+        """Open a conversation, on the path to the match ``node`` if given."""
         id, node = _id(event), event.get("node")
         await in_page_thread(self.store.conversation, tab.owner, id)
         more: Payload = {}
@@ -114,7 +107,7 @@ class ConversationList:
 
     async def _search(self, tab: TabState, event: Event) -> Payload:
         text = str(event.get("text", ""))
-        await in_page_thread(self.store.list, tab.owner, text, 1)  # raises for a search that is not allowed
+        await in_page_thread(self.store.list, tab.owner, text, 1)
         tab.search = text
         return {}
 
@@ -139,7 +132,6 @@ class ConversationList:
         }
 
     async def _restore(self, tab: TabState, event: Event) -> Payload:
-        """Restore a deleted conversation; with ``open`` show it again."""
         id = _id(event)
         await in_page_thread(self.store.deleted.restore, tab.owner, id)
         opens = event.get("open") is True
@@ -156,13 +148,11 @@ class ConversationList:
         return {}
 
     async def _move(self, tab: TabState, event: Event) -> Payload:
-        """Move a conversation into a ``folder``, or out of its folder."""
         folder = event.get("folder")
         await in_page_thread(self.store.folders.move, tab.owner, _id(event), None if folder is None else str(folder))
         return {}
 
     async def _create_folder(self, tab: TabState, event: Event) -> Payload:
-        """Create a folder, and move the conversations ``ids`` into it."""
         folder = await in_page_thread(self.store.folders.create, tab.owner, str(event.get("name", "")))
         ids = event.get("ids")
         for id in ids if isinstance(ids, list) else []:
@@ -178,7 +168,7 @@ class ConversationList:
         return {}
 
     async def _delete_folder(self, tab: TabState, event: Event) -> Payload:
-        """Delete a folder. The undo creates one of this name with the same conversations."""
+        """Delete a folder; return enough data for the script's undo."""
         id = _id(event)
         name = next((one.name for one in await in_page_thread(self.store.folders.list, tab.owner) if one.id == id), "")
         ids = await in_page_thread(self.store.folders.delete, tab.owner, id)
@@ -199,7 +189,6 @@ class ConversationList:
         }
 
     def _exported(self, owner: str, id: str, form: str) -> Payload:
-        """Return a conversation as a file for the browser to save."""
         title = self.store.conversation(owner, id).title
         name = re.sub(r"[^\w.-]+", "-", title).strip("-.") or "conversation"
         if form == "json":
@@ -220,9 +209,7 @@ class ConversationList:
 
 
 Action = Callable[[ConversationList, TabState, Event], Awaitable[Payload]]
-"""Runs an action, and returns what to add to the payload of the list.
-Raises a PellucidError for the tab to show.
-"""
+"""Runs an action, and returns additions to the payload, or raises a PellucidError."""
 
 ACTIONS: Mapping[str, Action] = {
     "refresh": ConversationList._refresh,
@@ -243,18 +230,15 @@ ACTIONS: Mapping[str, Action] = {
     "export": ConversationList._export,
     "import": ConversationList._import,
 }
-"""Every action of the list's script, by its verb."""
 
 
 def conversation_list_panel() -> gr.HTML:
-    """Return the component whose script triggers ``act``."""
     return gr.HTML(
         value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-conversation-panel", apply_default_css=False
     )
 
 
 def _item(one: ConversationSummary) -> Payload:
-    """Return a row of the list."""
     found = (
         {} if one.match is None else {"snippet": one.match.snippet, "node": one.match.node, "matches": one.match.count}
     )
@@ -270,7 +254,7 @@ def _item(one: ConversationSummary) -> Payload:
 
 
 def _notice(sentence: str, *, wrong: bool = True) -> Payload:
-    """Return a sentence for the list to show once; ``wrong`` says whether it reports an error."""
+    """Return a sentence to show once; ``wrong`` marks an error."""
     return {"n": next(_NUMBERS), "text": sentence, "wrong": wrong}
 
 

@@ -1,4 +1,4 @@
-"""Serves the inspection of answers: where their tokens are in the rendered text, where they were branched, and the tokens of one."""
+"""Inspection of answers: token places, branches and tokens."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ from pellucid_webui.inspection.token_marks import marks_of
 from pellucid_webui.page_threads import in_page_thread
 
 INSPECT = "inspect"
-"""The action that the script sends by itself for the answers in view.
-It keeps the tab's notice, as ``refresh`` does.
-"""
+"""Sent by the script itself for the answers in view; the notice is kept."""
 
 MAX_ANSWERS = 20
-"""Answers that are placed for one action."""
 
 KEPT_ANSWERS = 60
-"""Answers whose places a tab keeps: every update of the page compares them."""
+"""Every update of the page compares these answers' places."""
 
 
 async def inspect(tab: TabState, event: Mapping[str, Any], actions: ChatActions) -> None:
-    """Place the tokens of the answers ``nodes``, and hold the tokens of the answer ``open`` for the tab's inspector."""
+    """Place the tokens of the answers ``nodes``, and open the answer ``open``."""
     if tab.conversation is None:
         return
     conversation = await actions.conversation(tab.conversation)
@@ -47,7 +44,6 @@ async def inspect(tab: TabState, event: Mapping[str, Any], actions: ChatActions)
 
 
 def _finished(conversation: Conversation, number: object, actions: ChatActions) -> Node | None:
-    """Return the answer of a number that a tab has sent, if it has ended."""
     node = conversation.nodes.get(number) if isinstance(number, int) else None
     return (
         node if node is not None and node.role == ASSISTANT and actions.running(conversation, node.id) is None else None
@@ -55,7 +51,7 @@ def _finished(conversation: Conversation, number: object, actions: ChatActions) 
 
 
 def _marks(node: Node, batches: Sequence[str]) -> dict[str, Any]:
-    """Return the places of an answer's tokens; none for a text without tokens, such as one that a person wrote."""
+    """Return the places of tokens; empty for a text without tokens."""
     has_format = node.settings is not None and node.settings.answer_format != "free"
     before = json_as_code("") if has_format and node.text else ""
     return marks_of(node.text, batches, before) or {
@@ -68,13 +64,12 @@ def _marks(node: Node, batches: Sequence[str]) -> dict[str, Any]:
 
 
 async def _branched(conversation: Conversation, node: Node, actions: ChatActions) -> dict[str, Any] | None:
-    """Return the token that stood where this version was branched."""
+    """Return the token that was replaced by a branch."""
     if node.branched is None or node.origin is None or node.origin not in conversation.nodes:
         return None
     return {"at": node.branched, **_token(await actions.batches_in(conversation, node.origin), node.branched)}
 
 
 def _token(batches: Sequence[str], index: int) -> dict[str, Any]:
-    """Return the text and the probability of a token; nothing if there is no such token."""
     record = record_at(batches, index)
     return {} if record is None else {"text": record["t"], "p": None if record["l"] is None else exp(record["l"])}

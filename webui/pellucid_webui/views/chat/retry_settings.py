@@ -1,4 +1,4 @@
-"""Reads the other settings with which one answer is generated again."""
+"""Different settings for regenerating an answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 
 
 def other_settings(settings: TurnSettings, other: object) -> TurnSettings:
-    """Return settings with the model and temperature that the page sent.
-
-    Raises InvalidRequestError for anything else.
-    """
+    """Return settings with the page's model and temperature."""
     model, temperature = (other.get("model"), other.get("temperature")) if isinstance(other, Mapping) else (None, None)
     if not isinstance(model, str) or not isinstance(temperature, int | float) or isinstance(temperature, bool):
         raise InvalidRequestError("The page sent no valid model and temperature: reload it.")

@@ -1,4 +1,4 @@
-"""Describes all versions of all messages of a conversation, for the picture of the tree that they form."""
+"""All versions of all messages, for a picture of the tree."""
 
 from __future__ import annotations
 
@@ -14,25 +14,18 @@ from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, N
 from pellucid_webui.conversations.tab_state import TabState
 
 VERSIONS = "versions"
-"""The action that the script sends by itself while the picture is open.
-It keeps the tab's notice, as ``refresh`` does.
-"""
+"""Sent by the script itself while the picture is open; the notice is kept."""
 
 MAX_CHARACTERS = 160
-"""Characters of a version that the picture shows."""
 
 LEAST_SHARED = 40
-"""Versions that begin with this many equal characters are shown from where they differ."""
+"""Versions with an equal beginning of this length are shown from the difference on."""
 
 LEAD_CHARACTERS = 24
-"""Characters that are shown before the difference."""
 
 
 async def open_versions(tab: TabState, actions: ChatActions) -> None:
-    """Hold the versions of the tab's conversation for its script.
-
-    Raises InvalidRequestError if there is no conversation.
-    """
+    """Store the versions of the tab's conversation for the script."""
     if tab.conversation is None:
         raise InvalidRequestError("There is no conversation yet: send a message first.")
     conversation = await actions.conversation(tab.conversation)
@@ -42,7 +35,6 @@ async def open_versions(tab: TabState, actions: ChatActions) -> None:
 
 
 async def versions_of(conversation: Conversation, actions: ChatActions) -> list[dict[str, Any]]:
-    """Return every version of every message, in the order in which they were made."""
     found = []
     for node in sorted(conversation.nodes.values(), key=lambda one: one.id):
         origin = None if node.origin is None else conversation.nodes.get(node.origin)
@@ -66,7 +58,6 @@ async def versions_of(conversation: Conversation, actions: ChatActions) -> list[
 
 
 def made(node: Node) -> str:
-    """Return how a version came to be, in one word."""
     if node.role != ASSISTANT:
         return "written" if node.origin is None else "edited"
     if node.is_edited:
@@ -79,7 +70,7 @@ def made(node: Node) -> str:
 
 
 def words(text: str, older: str | None) -> str:
-    """Return the first words of a version, or where it begins like an older one, those around the first difference."""
+    """Return the first words of a version, or the words around the first difference."""
     shared = 0 if older is None else _shared(text, older)
     if shared < LEAST_SHARED or shared == len(text):
         return _line(text[: 2 * MAX_CHARACTERS])
@@ -99,7 +90,6 @@ def _token(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _older(conversation: Conversation, node: Node) -> str | None:
-    """Return the text of the version that a version was made from, else of the first version of the message."""
     older = conversation.nodes.get(node.origin) if node.origin is not None else conversation.versions(node)[0]
     return None if older is None or older is node else older.text
 
@@ -111,7 +101,6 @@ def _about(node: Node) -> str:
 
 
 def _shared(one: str, other: str) -> int:
-    """Return the number of characters with which both begin."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 

@@ -1,10 +1,10 @@
-"""Reads ChatGPT's conversations.json: a list of conversations.
+"""Reader of ChatGPT's conversations.json, a list of conversations.
 
 A conversation has ``title``, ``create_time``, ``update_time``, ``current_node`` and ``mapping``, an
-object of nodes by their ids with ``parent`` and ``message``, which is null for the root. A message
-has ``author.role``, ``create_time``, ``recipient``, ``metadata`` and ``content``, whose
-``content_type`` says what it has: ``parts`` (text and multimodal_text), ``text`` (code), or what is
-not shown.
+object of nodes by id with ``parent`` and ``message`` (null for the root). A message has
+``author.role``, ``create_time``, ``recipient``, ``metadata`` and ``content``. The value of
+``content_type`` determines the members of a content: ``parts`` for text and multimodal_text,
+``text`` for code. Contents of other types are not shown.
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ CITATION = re.compile("\ue200[^\ue201]*\ue201")
 
 
 def is_conversation(item: object) -> bool:
-    """Return whether an object is a conversation of ChatGPT."""
     return isinstance(item, Mapping) and "mapping" in item
 
 
 def read_conversation(item: Mapping[str, Any]) -> ForeignConversation:
-    """Return a conversation. Raises InvalidRequestError, which names what is wrong."""
     mapping, left_out = item["mapping"], LeftOut()
     if not isinstance(mapping, Mapping):
         raise InvalidRequestError("Its mapping is not an object.")
@@ -71,7 +69,7 @@ def _message(id: str, node: object, left_out: LeftOut) -> ForeignMessage:
 
 
 def _shown_text(message: Mapping[str, Any], left_out: LeftOut) -> str:
-    """Return the text of a message of a person or of the model; an empty one for what is left out."""
+    """Return the text of a message; empty if the message is left out."""
     content, role = message.get("content"), message["author"].get("role")
     kind, addressee = member(content, "content_type"), message.get("recipient")
     if member(message.get("metadata"), "is_visually_hidden_from_conversation") is True or role == SYSTEM:

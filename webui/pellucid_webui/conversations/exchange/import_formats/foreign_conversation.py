@@ -1,4 +1,4 @@
-"""Turns the messages of another program's export into a conversation: branches of its tree become versions."""
+"""Other programs' conversations: branches of the tree become versions."""
 
 from __future__ import annotations
 
@@ -14,42 +14,36 @@ from pellucid_webui.conversations.exchange.json_format import YEAR_10000
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 TITLE_CHARACTERS = 200
-"""Longest title of an imported conversation."""
 
 FIRST_LINE_CHARACTERS = 60
-"""Longest title that is made of the first message."""
 
 MAX_NAMED_ROLES = 5
-"""Unknown roles that are named as left out; others are counted together."""
+"""Further unknown roles are counted together."""
 
 MILLISECONDS_FROM = 1e11
-"""Times from here on are in milliseconds: in seconds this is the year 5138."""
+"""Larger times are in milliseconds: as seconds, this is the year 5138."""
 
 LARGEST = 1e18
-"""Times from here on are none, and NaN neither."""
+"""Larger numbers, and NaN, are not times."""
 
 
 class LeftOut(Counter[tuple[str, str]]):
-    """Counts what cannot be imported, by its name in the singular and plural."""
+    """Counts of parts that cannot be imported, by (singular, plural) name."""
 
     def tools(self) -> None:
-        """Count a message of a tool, or a call of one."""
         self[("message of tools", "messages of tools")] += 1
 
     def hidden(self) -> None:
-        """Count a message that its program does not show either."""
+        """Count a message that the exporting program does not show either."""
         self[("hidden message", "hidden messages")] += 1
 
     def thoughts(self) -> None:
-        """Count a message that holds the reasoning of a model."""
         self[("message of reasoning", "messages of reasoning")] += 1
 
     def media(self, name: str) -> None:
-        """Count an image, a file or a recording."""
         self[(name, f"{name}s")] += 1
 
     def role(self, role: object) -> None:
-        """Count a message of an unknown role."""
         known = sum(one.startswith("message of the role ") for one, _ in self)
         name = (
             f"of the role “{role[:20]}”"
@@ -59,7 +53,6 @@ class LeftOut(Counter[tuple[str, str]]):
         self[(f"message {name}", f"messages {name}")] += 1
 
     def sentence(self) -> str:
-        """Return what was left out as a sentence, or an empty text if nothing was."""
         parts = [f"{count} {one if count == 1 else many}" for (one, many), count in self.most_common()]
         if not parts:
             return ""
@@ -71,7 +64,7 @@ class LeftOut(Counter[tuple[str, str]]):
 class ForeignMessage:
     """A message of a tree.
 
-    One whose ``role`` is None is left out, and its replies are attached to its parent.
+    A message without ``role`` is left out; replies move up to the parent.
     """
 
     id: str
@@ -85,7 +78,7 @@ class ForeignMessage:
 
 @dataclass(slots=True)
 class ForeignConversation:
-    """A conversation of another program. ``leaf`` is the last message of the path that it shows."""
+    """Another program's conversation; ``leaf`` ends the path on display."""
 
     messages: Sequence[ForeignMessage]
     title: str = ""
@@ -96,10 +89,7 @@ class ForeignConversation:
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def archive(self, settings: TurnSettings, now: float) -> Archive:
-        """Return the conversation with an empty id; times that it lacks are ``now``.
-
-        Raises InvalidRequestError for a broken tree.
-        """
+        """Return the conversation with an empty id; missing times become ``now``."""
         nodes, numbers = _tree(self.messages, self.created if self.created is not None else now)
         leaf = numbers.get(self.leaf) if self.leaf is not None else None
         created = (
@@ -120,7 +110,7 @@ class ForeignConversation:
 
 
 def seconds(value: object) -> float | None:
-    """Return a time in seconds since 1970, or None if it is none; milliseconds are converted."""
+    """Return a time in seconds since 1970 (milliseconds are converted), or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         return None
     time = value / 1000 if value >= MILLISECONDS_FROM else float(value)
@@ -133,17 +123,17 @@ def title(value: object) -> str:
 
 
 def name(value: object) -> str:
-    """Return a short text such as the name of a model, or an empty one."""
+    """Return a short text, or an empty text."""
     return value[:TITLE_CHARACTERS] if isinstance(value, str) else ""
 
 
 def member(value: object, key: str) -> Any:
-    """Return a value of an object, or None if it has none, or is no object."""
+    """Return a member of an object, or None."""
     return value.get(key) if isinstance(value, Mapping) else None
 
 
 def _tree(messages: Sequence[ForeignMessage], created: float) -> tuple[dict[int, Node], dict[str, int]]:
-    """Return the nodes, each after its parent, and the number of each message's node: that of its parent if it was left out."""
+    """Return the nodes, parents first, and the node number of each message."""
     order, anchors = _anchored(messages)
     replies = Counter(anchors[message.id] for message in order if message.role is not None)
     nodes: dict[int, Node] = {}
@@ -157,14 +147,14 @@ def _tree(messages: Sequence[ForeignMessage], created: float) -> tuple[dict[int,
             if number is None or not interrupted:
                 parent, number = number, len(nodes) + 1
                 nodes[number] = _node(message, number, parent, created)
-            texts.setdefault(number, []).append(message.text)  # tools may have divided an answer
+            texts.setdefault(number, []).append(message.text)  # Tool calls may have divided an answer.
         if number is not None:
             numbers[message.id] = number
     return {id: replace(node, text="\n\n".join(texts[id])) for id, node in nodes.items()}, numbers
 
 
 def _anchored(messages: Sequence[ForeignMessage]) -> tuple[list[ForeignMessage], dict[str, str | None]]:
-    """Return the messages, each after its parent, and for each the nearest message above it that is not left out."""
+    """Return the messages, parents first, and the nearest visible ancestors."""
     by_id = {message.id: message for message in messages}
     below: dict[str | None, list[ForeignMessage]] = {}
     for message in by_id.values():
@@ -196,10 +186,7 @@ def _node(message: ForeignMessage, number: int, parent: int | None, created: flo
 
 
 def _choose(nodes: dict[int, Node], leaf: int | None) -> int | None:
-    """Set the chosen version after each message: on the path to ``leaf``, or else the last one.
-
-    Return the leaf.
-    """
+    """Choose the path to ``leaf`` (default: the last path), and return the leaf."""
     chosen: dict[int | None, int | None] = {node.parent: id for id, node in nodes.items()}
     if leaf is None:
         at = chosen.get(None)
@@ -218,7 +205,6 @@ def _choose(nodes: dict[int, Node], leaf: int | None) -> int | None:
 
 
 def _first_line(nodes: Mapping[int, Node]) -> str:
-    """Return the first line of the first message as a title."""
     text = next(
         (" ".join(node.text.strip().partition("\n")[0].split()) for node in nodes.values() if node.text.strip()),
         "Imported conversation",

@@ -1,4 +1,4 @@
-"""Reads the content of messages that is text or a list of parts, as OpenAI's API and programs like it have it."""
+"""Message contents in OpenAI's style: text, or a list of parts."""
 
 from __future__ import annotations
 
@@ -20,16 +20,12 @@ MEDIA = {
     "input_file": "file",
     "document": "file",
 }
-"""Types of parts that are not text, with their names."""
 
 TOOLS = ("tool_use", "tool_result", "tool_call", "function_call", "function_call_output")
 
 
 def text_of(content: object, left_out: LeftOut) -> str:
-    """Return the text of a content.
-
-    Other parts are counted as left out; a message that has nothing else says so in brackets.
-    """
+    """Return the text of a content; count and note parts that are not text."""
     if content is None:
         return ""
     if isinstance(content, str):

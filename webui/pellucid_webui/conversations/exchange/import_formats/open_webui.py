@@ -1,9 +1,9 @@
-"""Reads the exports of open-webui: one chat or a list of chats.
+"""Exports of open-webui: a chat or a list of chats.
 
-A chat has ``title``, ``created_at``, ``updated_at`` and ``chat``. That has ``history.messages``, an
-object of messages by their ids with ``parentId``, ``role``, ``content``, ``timestamp``, ``model``,
-``files`` and ``error``, and ``history.currentId``, the end of the path that is shown. Old exports
-have a list ``chat.messages`` only.
+A chat has ``title``, ``created_at``, ``updated_at`` and ``chat``, which has ``history``.
+``history.messages`` is an object of messages by id with ``parentId``, ``role``, ``content``,
+``timestamp``, ``model``, ``files`` and ``error``; ``history.currentId`` ends the path on display.
+Old exports have only ``chat.messages``, a list.
 """
 
 from __future__ import annotations
@@ -28,12 +28,10 @@ MAX_ERROR_CHARACTERS = 500
 
 
 def is_chat(item: object) -> bool:
-    """Return whether an object is a chat of open-webui."""
     return isinstance(member(item, "chat"), Mapping) or isinstance(member(member(item, "history"), "messages"), Mapping)
 
 
 def read_chat(item: Mapping[str, Any]) -> ForeignConversation:
-    """Return a chat. Raises InvalidRequestError, which names what is wrong."""
     chat = item["chat"] if isinstance(item.get("chat"), Mapping) else item
     history = member(chat, "history")
     left_out = LeftOut()
@@ -56,7 +54,7 @@ def read_chat(item: Mapping[str, Any]) -> ForeignConversation:
 
 
 def _listed(messages: object) -> dict[str, Any]:
-    """Return a list of messages as an object in which each replies to the one before it."""
+    """Return listed messages as an object; each message replies to the previous message."""
     if not isinstance(messages, list):
         raise InvalidRequestError("It has no messages.")
     return {
@@ -92,7 +90,6 @@ def _message(id: str, message: object, left_out: LeftOut) -> ForeignMessage:
 
 
 def _count_files(files: object, left_out: LeftOut) -> str:
-    """Count the files of a message as left out, and return what the first of them is."""
     kinds = (
         ["image" if member(file, "type") == "image" else "file" for file in files] if isinstance(files, list) else []
     )
@@ -102,7 +99,6 @@ def _count_files(files: object, left_out: LeftOut) -> str:
 
 
 def _error(error: object) -> str | None:
-    """Return why an answer failed, or None if it did not."""
     if not error:
         return None
     content = member(error, "content") if isinstance(error, Mapping) else error

@@ -1,6 +1,6 @@
-"""Reads messages as OpenAI's API has them: a list of objects with ``role`` and ``content``, or an object with such ``messages``.
+"""Messages in OpenAI's style: a list, or an object with a list ``messages``.
 
-The system prompt is that of the messages of the role system or developer at the beginning.
+Leading messages of the role system or developer form the system prompt.
 """
 
 from __future__ import annotations
@@ -25,20 +25,17 @@ INSTRUCTIONS = (SYSTEM, "developer")
 
 
 def is_message(item: object) -> bool:
-    """Return whether an object is a message."""
     return (
         isinstance(item, Mapping) and isinstance(item.get("role"), str) and ("content" in item or "tool_calls" in item)
     )
 
 
 def is_conversation(item: object) -> bool:
-    """Return whether something is a list of messages, or an object with one."""
     messages = item if isinstance(item, list) else member(item, "messages")
     return isinstance(messages, list) and bool(messages) and is_message(messages[0])
 
 
 def read_conversation(item: Mapping[str, Any] | Sequence[Any]) -> ForeignConversation:
-    """Return a conversation. Raises InvalidRequestError, which names what is wrong."""
     about: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
     left_out = LeftOut()
     messages = about["messages"] if isinstance(item, Mapping) else item

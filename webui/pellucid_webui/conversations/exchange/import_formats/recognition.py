@@ -1,4 +1,4 @@
-"""Recognises the exports of other programs by their content, and reads them."""
+"""Recognition of other programs' exports by content."""
 
 from __future__ import annotations
 
@@ -15,25 +15,20 @@ from pellucid_webui.conversations.exchange.import_formats import chatgpt, open_w
 from pellucid_webui.conversations.exchange.import_formats.foreign_conversation import ForeignConversation
 
 MAX_CONVERSATIONS = 10_000
-"""Most conversations of a file."""
 
 MAX_MESSAGES = 200_000
-"""Most messages of all conversations of a file together."""
 
 MAX_VALUES = 4_000_000
-"""Most objects and lists of a file: small ones need far more memory than their text."""
+"""Small values need far more memory than text."""
 
 MAX_ZIP_FILES = 50_000
-"""Most files of a ZIP file."""
 
 ZIP = b"PK\x03\x04"
-"""The first bytes of a ZIP file."""
 
 ZIP_ENTRY = b"PK\x01\x02"
-"""The first bytes of each entry of its directory."""
 
 CONVERSATIONS = re.compile(r"(?:.*/)?conversations(?:-\d+)?\.json")
-"""The files with conversations in ChatGPT's export, which divides long ones."""
+"""Files with conversations in ChatGPT's export; long exports have several files."""
 
 UNKNOWN = "It is no export that Pellucid can read: choose one of Pellucid, open-webui or ChatGPT, or OpenAI messages."
 
@@ -41,10 +36,7 @@ Reader = Callable[[Any], ForeignConversation]
 
 
 def parsed(text: str) -> Any:
-    """Return the value of a JSON text, or the list of the values of a text with one on each line.
-
-    Raises InvalidRequestError.
-    """
+    """Parse a JSON text, or a text with a JSON value per line."""
     if text.count("{") + text.count("[") > MAX_VALUES:
         raise InvalidRequestError(f"It has more than {MAX_VALUES} objects and lists.")
     try:
@@ -57,10 +49,7 @@ def parsed(text: str) -> Any:
 
 
 def read(data: object) -> list[ForeignConversation]:
-    """Return the conversations of a parsed export.
-
-    Raises InvalidRequestError, which names what is wrong.
-    """
+    """Return the conversations of a parsed export."""
     items = data if isinstance(data, list) else [data]
     if items and all(map(openai_messages.is_message, items)):
         items = [items]
@@ -80,10 +69,7 @@ def read(data: object) -> list[ForeignConversation]:
 
 
 def unzipped(content: bytes, max_bytes: int) -> list[str]:
-    """Return the texts of the conversations in ChatGPT's export.
-
-    Raises InvalidRequestError for another or a hostile ZIP file.
-    """
+    """Return the texts of conversations in ChatGPT's export; reject hostile ZIP files."""
     if content.count(ZIP_ENTRY) > MAX_ZIP_FILES:
         raise InvalidRequestError(f"It has more than {MAX_ZIP_FILES} files: choose the conversations.json in it.")
     try:
@@ -100,7 +86,7 @@ def unzipped(content: bytes, max_bytes: int) -> list[str]:
 
 
 def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, max_bytes: int) -> bytes:
-    # The other methods unpack without a limit of memory.
+    # Other methods unpack without a memory limit.
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
         raise InvalidRequestError(
             f"{entry.filename} in it is encrypted or packed in an unusual way: unpack it, and choose that file."
@@ -139,4 +125,3 @@ READERS: Sequence[tuple[Callable[[object], bool], Reader]] = (
     (open_webui.is_chat, open_webui.read_chat),
     (openai_messages.is_conversation, openai_messages.read_conversation),
 )
-"""How each format is recognised, and read."""
