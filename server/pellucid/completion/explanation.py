@@ -15,12 +15,9 @@ from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.tokens import Usage
 
 MAX_EXPLANATIONS = 100
-"""Maximum number of explanations remembered by suggestion id."""
 
 
 class Decision(StrEnum):
-    """The outcome of a request for suggestions."""
-
     SHOWN = "shown"
     SHORTENED = "shortened"
     HIDDEN = "hidden"
@@ -31,8 +28,6 @@ class Decision(StrEnum):
 
 
 class AnswerSource(StrEnum):
-    """Source of a suggestion: generated, the rest of an earlier answer, or prefetched."""
-
     MODEL = "model"
     RECENT = "recent"
     PREFETCH = "ahead"
@@ -87,7 +82,6 @@ class Explanation:
 
     @property
     def elapsed(self) -> float:
-        """Milliseconds since the request began."""
         return (self.clock() - self._began) * 1000
 
     def stop(self) -> None:
@@ -104,8 +98,6 @@ def new_explanation(cursor: DocumentCursor) -> Explanation:
 
 @dataclass
 class Counts:
-    """The numbers of suggestions since the start, by outcome."""
-
     shown: int = 0
     accepted: int = 0
     hidden: int = 0
@@ -121,7 +113,6 @@ class Explanations:
         self._last: Explanation | None = None
 
     def begin(self, cursor: DocumentCursor) -> Explanation:
-        """Start and remember the explanation of a request."""
         self._last = self._by_uri[cursor.uri] = new_explanation(cursor)
         return self._last
 

@@ -70,7 +70,7 @@ def _after_line_start(text: str, before: str, wanted: str) -> dict[int, int]:
     The indentation is ignored.
     """
     last = next((index for index in range(len(before) - 1, -1, -1) if before[index].isalnum()), None)
-    if last is None:  # The suggestion was at the beginning of the document
+    if last is None:  # At the document's beginning
         found = text.find(before + wanted)
         at = found + len(before)
         return {} if found < 0 or text[:found].strip() else {at: text.count("\n", 0, at)}
@@ -79,7 +79,6 @@ def _after_line_start(text: str, before: str, wanted: str) -> dict[int, int]:
 
 
 def _begins_line(text: str, offset: int) -> bool:
-    """Return whether only indentation is left of an offset."""
     while offset and text[offset - 1] in " \t":
         offset -= 1
     return not offset or text[offset - 1] == "\n"

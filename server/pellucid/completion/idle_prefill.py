@@ -13,10 +13,8 @@ from pellucid.errors import PellucidError
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3.0
-"""The pause in typing before chunks of other files are added."""
 
 CHUNK_SECONDS = 1.0
-"""The pause between two chunks."""
 
 
 class IdlePrefill:
@@ -42,7 +40,6 @@ class IdlePrefill:
         self._task: asyncio.Task[None] | None = None
 
     def restart(self, cursor: DocumentCursor) -> None:
-        """Wait for a pause at a cursor."""
         self.stop()
         self._cursor = cursor
         self._task = asyncio.create_task(self._run(cursor))

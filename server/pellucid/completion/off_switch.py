@@ -35,13 +35,11 @@ class Switch:
 
     @property
     def everywhere(self) -> bool:
-        """True if suggestions are on everywhere."""
         state = self._state()
         return state is not None and not state.off
 
     @property
     def here(self) -> bool:
-        """True if suggestions are on in this editor's folders."""
         state = self._state()
         return state is not None and not set(self.folders) & set(state.folders_off)
 
@@ -79,7 +77,6 @@ class Switch:
         )
 
     def _state(self) -> _State | None:
-        """Return the file's state, or None if unreadable."""
         try:
             return self._read()
         except ConfigError:

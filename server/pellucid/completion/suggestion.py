@@ -79,7 +79,6 @@ class Suggestion:
 
     @property
     def sure(self) -> Suggestion:
-        """The suggestion without the doubtful rest."""
         length = len(self.text) - self.doubtful
         return replace(self, text=self.text[:length], tokens=truncate(self.tokens, length), doubtful=0)
 
@@ -110,7 +109,6 @@ def join_texts(tokens: Sequence[Token]) -> str:
 
 
 def normalize_newlines(text: str) -> str:
-    r"""Return the text with ``\n`` at the end of each line."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 

@@ -25,10 +25,8 @@ CLIENT_NAME = f"lsp-{os.getpid()}"
 """This process's name in request keys, for the model server to recognise newer requests."""
 
 MAX_ATTEMPTS = 3
-"""Maximum number of attempts if the server goes away."""
 
 PREFETCHED_LINES = 4
-"""Maximum number of lines in a prefetched answer."""
 
 OnGrowth = Callable[[RecentAnswer], None]
 """Called with the answer so far, after each new token."""

@@ -1,4 +1,4 @@
-"""Chunks of other files for the prompt: a queue of candidates and the ring of sent chunks."""
+"""Chunks of other files for the prompt: queued candidates and the ring of sent chunks."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ ten files, so budgets are seldom exceeded. SmolLM2 has a median of 3.2.
 MAX_CHUNK_LINES = 32
 
 MIN_CHUNK_LINES = 3
-"""Minimum number of lines with letters or digits; a smaller chunk is not worth its tokens."""
+"""Minimum number of lines with letters or digits, to be worth the tokens."""
 
 CHUNKS_PER_BUDGET = 4
-"""A chunk takes at most this fraction of the budget, so there is room for several chunks."""
+"""Maximum chunk size, as a fraction of the budget: there is room for several chunks."""
 
 MAX_CANDIDATES = 16
-"""Maximum length of the queue; further candidates displace the least promising."""
+"""Further candidates displace the least promising."""
 
 NEAR_LINES = 32
-"""Maximum distance in lines of two positions in the same place."""
+"""Maximum distance of positions in the same place."""
 
 DUPLICATE_SIMILARITY = 0.9
-"""A chunk is dropped if more similar than this to a chunk in the ring."""
+"""A chunk more similar to a present chunk is dropped."""
 
 REVISION_SIMILARITY = 0.5
-"""A chunk replaces an earlier chunk of the same document if more similar than this."""
+"""A chunk replaces a more similar earlier chunk of the same document."""
 
 MAX_LOCAL_SHARE = 0.5
-"""Maximum share of a chunk's lines around the cursor: the model would only repeat the chunk."""
+"""Maximum share of lines also around the cursor: the model would only repeat the chunk."""
 
 _DEFINITION = re.compile(
     r"""\s*(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|unsafe|extern|inline|virtual|override
@@ -72,16 +72,13 @@ class ChunkCandidate:
 
     @property
     def document(self) -> str:
-        """The document's URI. All cells of a notebook are a single document."""
+        """The document's URI, without the cell of a notebook."""
         return _document(self.uri)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextChunk:
-    """A piece of a document as sent to the model.
-
-    ``lines`` are the stripped lines with letters or digits.
-    """
+    """A sent piece of a document. ``lines`` are stripped and have letters or digits."""
 
     uri: str
     extra: Extra
@@ -94,7 +91,7 @@ class ContextChunk:
 
     @property
     def tokens(self) -> float:
-        """The estimated number of tokens, including the file name."""
+        """The estimated number, including the file name."""
         return (len(self.extra.text) + len(self.extra.filename)) / CHARACTERS_PER_TOKEN
 
 
@@ -130,7 +127,6 @@ class ChunkRing:
         return self._version
 
     def note_open(self, uri: str, filename: str, text: str) -> None:
-        """Queue the first definition of a document."""
         self._enqueue(ChunkCandidate(uri, filename, text, -1, ChunkPriority.OPENED))
 
     def note_edit(self, uri: str, filename: str, text: str, line: int) -> None:
@@ -147,8 +143,7 @@ class ChunkRing:
     def note_related(self, pieces: Iterable[tuple[str, str, str, int]]) -> None:
         """Queue pieces of related files, best first, instead of the earlier related pieces.
 
-        A piece is a URI, a file name, the file's text and a line. Visited and edited documents are
-        skipped, because their chunks are newer than their files.
+        Visited and edited documents are skipped, because their chunks are newer than their files.
         """
         self._queue = [candidate for candidate in self._queue if candidate.priority is not ChunkPriority.RELATED]
         known: list[ChunkCandidate | ContextChunk] = [*self._queue, *self._chunks]
@@ -158,7 +153,7 @@ class ChunkRing:
                 self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.RELATED))
 
     def promote(self) -> bool:
-        """Make one candidate a chunk. Return whether the chunks have changed.
+        """Make a candidate a chunk. Return whether the chunks have changed.
 
         Call this while idle, at most once a second. Candidates in the cursor's document wait,
         because they are not sent with it.
@@ -174,9 +169,8 @@ class ChunkRing:
         return False
 
     def chunks(self, around: str, exclude: str) -> tuple[Extra, ...]:
-        """Return the chunks to send, oldest first.
+        """Return the chunks to send, oldest first, except chunks of ``exclude`` or in ``around``.
 
-        Chunks of the document ``exclude`` or in the text ``around`` are left out, after ``check``.
         Leaving out a chunk invalidates the KV cache of all later chunks. Call this when the cursor
         has jumped or the version has changed, not on each keystroke.
         """
@@ -210,7 +204,7 @@ class ChunkRing:
             self._queue.remove(least)
 
     def _admit(self, candidate: ChunkCandidate) -> bool:
-        """Append a new candidate to the ring if there is room. Return whether it was appended."""
+        """Append a new candidate to the ring if there is room. Return whether there was."""
         most = int(self._budget / CHUNKS_PER_BUDGET * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
         chunk = ContextChunk(
@@ -243,9 +237,9 @@ class ChunkRing:
 
 
 def cut(text: str, line: int, most_characters: int) -> str:
-    r"""Return at most MAX_CHUNK_LINES lines around a line, between sensible borders.
+    r"""Return at most MAX_CHUNK_LINES lines around a line, with ``\n`` line ends.
 
-    Line -1 means the first definition. Lines of the result end with ``\n``.
+    Line -1 means the first definition. The chunk begins and ends at sensible borders.
     """
     lines = re.split(r"\r\n|\r|\n", text)
     if line < 0:
@@ -257,7 +251,7 @@ def cut(text: str, line: int, most_characters: int) -> str:
     end, room = start, most_characters
     while end < min(len(lines), start + MAX_CHUNK_LINES) and (room := room - len(lines[end]) - 1) >= 0:
         end += 1
-    if end == start:  # A single line is too long
+    if end == start:
         return lines[start][: max(most_characters - 1, 0)] + "\n"
     if end < len(lines):
         end = next(
@@ -281,7 +275,6 @@ def _begin(lines: Sequence[str], line: int) -> int:
 
 
 def _is_border(lines: Sequence[str], index: int) -> bool:
-    """Return whether a paragraph or definition begins at this line."""
     return index == 0 or not lines[index - 1].strip() or _DEFINITION.match(lines[index]) is not None
 
 
@@ -304,16 +297,12 @@ def _near(one: ChunkCandidate, other: ChunkCandidate) -> bool:
 
 
 def _document(uri: str) -> str:
-    """Return the shared part of a document's URIs, in any encoding.
-
-    The cells of a notebook differ only after ``#``.
-    """
+    """Return the shared part of a document's URIs. Notebook cells differ only after ``#``."""
     address = uris.read(uri)
     return f"{address.host}{address.path}"
 
 
 def _distinctive_lines(text: str) -> frozenset[str]:
-    """Return the stripped lines with letters or digits."""
     return frozenset(line for line in map(str.strip, text.split("\n")) if any(map(str.isalnum, line)))
 
 

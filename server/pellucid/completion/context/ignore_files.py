@@ -1,4 +1,4 @@
-"""Ignore files as read by git, and the search for the file that ignores a path."""
+"""Ignore files as read by git."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 
 Stamp = tuple[int, int]
-"""A file's modification time and size, to detect changes."""
+"""A file's modification time and size."""
 
 MAX_BYTES = 128 * 1024
 """Maximum total size of a path's ignore files; well-known repositories have a few thousand bytes.
@@ -27,7 +27,7 @@ MAX_STEPS = 500_000_000
 """Maximum work for a path: (characters of the path and its parents) x (bytes of patterns)."""
 
 MAX_POINTER_BYTES = 4096
-"""Bytes to read of a file that only names a folder, such as a worktree's ``.git`` file."""
+"""Maximum size of a file that only names a folder, such as a worktree's ``.git`` file."""
 
 FOLD_CASE = sys.platform in ("darwin", "win32")
 """True if patterns ignore case: git sets ``core.ignoreCase`` like the file system."""
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 class Pattern:
     """A line of an ignore file.
 
-    ``anchored``: compared with paths relative to the file's folder instead of names. Like git,
-    paths are compared byte by byte: each character represents one byte.
+    ``anchored``: compared with paths instead of names. Like git, paths are compared byte by byte:
+    each character represents one byte.
     """
 
     expression: re.Pattern[str]
@@ -52,7 +52,7 @@ class Pattern:
 class Patterns:
     """The patterns of an ignore file or a setting. The last matching pattern decides.
 
-    ``name`` is for log messages. Patterns of more than MAX_BYTES ignore everything.
+    Patterns of more than MAX_BYTES ignore everything.
     """
 
     def __init__(self, lines: Iterable[str], name: str = "", *, fold_case: bool = FOLD_CASE) -> None:
@@ -67,7 +67,6 @@ class Patterns:
         self._of_files = tuple(pattern for pattern in self._of_folders if not pattern.only_folders)
 
     def decision(self, path: str, *, folder: bool) -> bool | None:
-        """Return whether a path is ignored, or None if no pattern matches."""
         raw = _bytes_of(path)
         name = raw.rpartition("/")[2]
         for pattern in self._of_folders if folder else self._of_files:
@@ -90,9 +89,9 @@ class Patterns:
 def ignoring_file(path: Path, top: Path) -> Path | None:
     """Return the ignore file in or below ``top`` that ignores a path, or None.
 
-    The deepest folder with matching patterns decides. Everything in an ignored folder is ignored.
-    The user's own file (``core.excludesFile``) is not read. Files too large to match quickly ignore
-    everything.
+    The deepest folder with matching patterns decides, and everything in an ignored folder is
+    ignored. The user's own file (``core.excludesFile``) is not read. Files too large to match
+    quickly ignore everything.
     """
     folders = [folder for folder in reversed(path.parents) if folder.is_relative_to(top)]
     stamped = ((folder, file, file_stamp(file)) for folder in folders for file in _ignore_files(folder))
@@ -103,10 +102,10 @@ def ignoring_file(path: Path, top: Path) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class FolderRules:
-    """The ignore files of a folder that is not ignored, so that a walk reads each file once.
+    """The ignore files of an unignored folder, so that a walk reads each file once.
 
-    ``path``: the folder below ``top``, with a slash at the end unless empty. ``files``: the ignore
-    files, outer folders first, each with the path from the file's folder to this folder.
+    ``path``: the folder below ``top``, ending with a slash unless empty. ``files``: outer folders
+    first, each with the path from the file's folder to this folder.
     """
 
     top: Path
@@ -126,7 +125,6 @@ class FolderRules:
         return FolderRules(self.top, f"{self.path}{name}/", files)._with_own_files()
 
     def ignoring(self, name: str, *, folder: bool) -> Path | None:
-        """Return the ignore file that ignores a file or subfolder, or None."""
         if not self.files:
             return None
         size = sum(stamp[1] for _, _, stamp, _ in self.files)
@@ -178,7 +176,7 @@ def _refused(path: str, files: Sequence[tuple[Path, Stamp]]) -> Path:
 
 @lru_cache(maxsize=256)
 def _patterns(file: Path, stamp: Stamp) -> Patterns:
-    """Read the patterns of a file. A changed stamp makes the cache read the file again."""
+    """Read the patterns. A changed stamp makes the cache read the file again."""
     try:
         text = read_bytes(file, MAX_BYTES)
     # The file may have grown, or become a pipe, after the stamp was taken.
@@ -222,7 +220,6 @@ def _pointer(file: Path) -> str | None:
 
 
 def file_stamp(file: Path) -> Stamp | None:
-    """Return the stamp of a regular file, else None."""
     try:
         status = file.stat()
     except OSError:
@@ -231,7 +228,7 @@ def file_stamp(file: Path) -> Stamp | None:
 
 
 def _read(line: str, *, fold_case: bool) -> Pattern | None:
-    """Return the pattern of a line, or None for a comment, blank line or unusable pattern."""
+    """Return a line's pattern, or None for a comment, blank line or unusable pattern."""
     bare = line.rstrip(" ")
     if (len(bare) - len(bare.rstrip("\\"))) % 2 and bare != line:  # The first space is escaped
         bare += " "
@@ -256,7 +253,6 @@ def _bytes_of(text: str) -> str:
 
 
 def _is_too_long(path: str, size: int) -> bool:
-    """Return whether matching may take too long, given the patterns' size in bytes."""
     return len(path) * (path.count("/") + 1) * size > MAX_STEPS
 
 

@@ -66,10 +66,7 @@ SECRET = (
     *("*.tfstate", "*.tfstate.*", "*.tfvars", "*/.ssh/*", "*/.gnupg/*", "*/.aws/*", "*/.azure/*", "*/.kube/*"),
     *("*/.docker/config.json", "*/.git/config", "*/.config/gh/hosts.yml", "*/gcloud/*.json"),
 )
-"""Patterns of secret files, in lower case.
-
-Patterns with a slash match the whole path, patterns without a slash the name.
-"""
+"""Lower-case patterns of secret files; with a slash, of the whole path instead of the name."""
 
 SECRET_DATA = re.compile(
     r"(?:.*[._-])?(?:secrets?|credentials?|service[_-]?account)(?:[._-].*)?\.(?:json|ya?ml|toml|ini|cfg|conf|xml|txt|properties|enc)"
@@ -83,7 +80,6 @@ PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.{0,4
 """The headline alone is not enough: many programs contain it."""
 
 MAX_CHARACTERS = 1_000_000
-"""Maximum length of a file."""
 
 LONG_LINE, LONG_MEAN_LINE = 5_000, 500
 """Maximum length of a file's dominant line and of the mean line in hand-written files."""
@@ -92,13 +88,9 @@ BINARY_CHECK_CHARACTERS = 8_000
 """Characters at the start of a file checked for binary data, as in git."""
 
 CONTROL_SHARE = 0.1
-"""Maximum share of control characters in a text file."""
 
 MAX_CHECKED_TEXTS = 4
-"""Number of long texts remembered with their result.
-
-Each text is checked twice: after a change, and before completion.
-"""
+"""Each text is checked twice: after a change, and before completion."""
 
 MAX_PATH = 4096
 """Maximum length of a path, in characters: Linux allows as many bytes."""
@@ -118,10 +110,10 @@ class Privacy:
         self._judged: deque[tuple[str, str | None]] = deque(maxlen=MAX_CHECKED_TEXTS)
 
     def refusal(self, path: str | None, text: str, uri: str = "") -> str | None:
-        """Return the reason, one sentence, why a document is never sent to the model, or None.
+        """Return one sentence on why a document is never sent to the model, or None.
 
-        ``path`` is None if the document is not a file; name and folder are then taken from ``uri``.
-        A link is judged by its own path and by the resolved path.
+        ``path`` is None without a file; name and folder are then taken from ``uri``. A link is
+        judged by its own path and by the resolved path.
         """
         paths = tuple(dict.fromkeys([*([] if path is None else [Path(path.replace("\0", ""))]), *paths_in(uri)]))
         name = paths[0].name[:100] if paths else "This text"
@@ -165,13 +157,13 @@ class Privacy:
     def _inside(self, path: Path) -> list[tuple[Path, Path]]:
         """Return the open folders around a path, each with the path spelled as in the folder.
 
-        On a file system that ignores case, a folder has many names, so different names are compared
-        as folders.
+        On a file system that ignores case, a folder has many names, so folders are compared, not
+        names.
         """
         inside = [(root, path) for root in self._roots if path != root and path.is_relative_to(root)]
         if inside or path in self._roots:
             return inside
-        parents = list(path.parents)[:-1]  # All but the root of the file system, which has a single name
+        parents = list(path.parents)[:-1]  # All but the file system's root, which has a single name
         return [
             (root, root / path.relative_to(parent))
             for parent in parents
@@ -219,7 +211,6 @@ def paths_in(uri: str) -> tuple[Path, ...]:
 
 @lru_cache(maxsize=1024)
 def secret_pattern(path: Path) -> str | None:
-    """Return the pattern of secret files matched by a path, or None."""
     name, whole = path.name.lower(), path.as_posix().lower()
     if NOT_SECRET.fullmatch(name):
         return None
@@ -249,7 +240,7 @@ def absolute(path: Path) -> Path:
 
 
 def content_refusal(text: str) -> str | None:
-    """Return why a text's content is refused, as the end of a sentence, or None."""
+    """Return the reason to refuse a text, as the end of a sentence, or None."""
     if len(text) > MAX_CHARACTERS:
         return f"it has more than {MAX_CHARACTERS:,} characters."
     if is_binary(text):
@@ -262,7 +253,6 @@ def content_refusal(text: str) -> str | None:
 
 
 def is_binary(text: str) -> bool:
-    """Return whether a text has NULs, or many control characters or invalid UTF-8."""
     start = text[:BINARY_CHECK_CHARACTERS]
     return "\0" in start or len(_CONTROL.findall(start)) > CONTROL_SHARE * len(start)
 

@@ -1,4 +1,4 @@
-"""Prompt construction: the lines around the cursor, and chunks of other files."""
+"""Prompts from the lines around the cursor and chunks of other files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from pellucid.completion.suggestion import DocumentCursor, Prompt
 from pellucid.tokens import Extra
 
 SLACK = 0.5
-"""Share of the prefix budget by which the window may grow or shrink before sliding."""
+"""Share of its budget by which the prefix may grow or shrink before sliding."""
 
 LANDMARK_CHARACTERS = 200
 """Characters at a window's start that identify the window after an edit above."""
 
 MAX_WINDOWS = 4
-"""Maximum number of windows per document.
-
-Jumping back then finds a prompt still in the KV cache.
-"""
+"""Number of windows per document: after a jump back, the prompt is still in the KV cache."""
 
 MAX_DOCUMENTS = 50
 """Maximum number of documents with windows: a late request may add a closed document again."""
@@ -31,7 +28,7 @@ _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class ContextWindow:
-    """The start of the prefix, the document's length at that time, and the sent chunks.
+    """The prefix's start, the document's length at that time, and the sent chunks.
 
     ``landmark``: the character before the window and the window's beginning. ``version``: the
     ring's.
@@ -61,10 +58,9 @@ class PromptContext:
         self._windows: dict[str, tuple[ContextWindow, ...]] = {}
 
     def prompt(self, cursor: DocumentCursor) -> Prompt:
-        """Return the prompt at a cursor.
+        """Return the prompt at a cursor: after typing, the last prompt with a longer prefix.
 
-        If the user has only typed, this is the last prompt with a longer prefix. Chunks that must
-        no longer be sent are always dropped.
+        Chunks that must no longer be sent are always dropped.
         """
         self._ring.check()
         before, after, version = cursor.before, cursor.after, self._ring.version
@@ -107,10 +103,7 @@ class PromptContext:
 
 
 def window_start(before: str, most: int) -> int:
-    """Return the start of the last ``most`` characters, if possible at a line start.
-
-    The line start must be in the first half.
-    """
+    """Return the start of the last ``most`` characters, at a line start if in the first half."""
     if len(before) <= most:
         return 0
     first = len(before) - most
@@ -119,10 +112,7 @@ def window_start(before: str, most: int) -> int:
 
 
 def window_end(after: str, most: int) -> int:
-    """Return the end of the first ``most`` characters, if possible at a line end.
-
-    The line end must be in the second half.
-    """
+    """Return the end of the first ``most`` characters, at a line end if in the second half."""
     if len(after) <= most or not most:
         return min(len(after), most)
     end_of_line = max(after.rfind("\n", most // 2, most), after.rfind("\r", most // 2, most))

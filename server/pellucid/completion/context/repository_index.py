@@ -23,49 +23,45 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 
 PIECE_LINES = 16
-"""Lines of a piece. Pieces overlap by half, so related lines share a piece."""
+"""Pieces overlap by half, so related lines share a piece."""
 
 REFRESH_SECONDS = 30.0
 """Minimum time between walks; walks take at most a twentieth of the time."""
 
 WALK_SECONDS = 10.0
-"""Maximum time of a walk, for example on a slow network."""
+"""Time limit, for example on a slow network."""
 
 YIELD_SECONDS = 0.001
-"""Pause after each read file, to answer keystrokes."""
+"""Pause after each file, to answer keystrokes."""
 
 MAX_FILES = 5_000
-"""Maximum number of indexed files; further files are searched for names only."""
+"""Further files are searched for names only."""
 
 FILES_PER_PAUSE = 32
-"""Number of files without a searched name between two pauses."""
 
 MAX_WALKED = 50_000
-"""Maximum number of visited file names: a home folder may be open as a workspace."""
+"""Limit for visited names: a home folder may be open as a workspace."""
 
 MAX_BYTES = 100_000
-"""Maximum size of a file: larger files are tables or generated."""
+"""Larger files are tables or generated."""
 
 MAX_TOTAL_BYTES = 30_000_000
-"""Maximum total size. The index takes about three times as much memory."""
+"""The index takes about three times as much memory."""
 
 MAX_NAMES = 128
-"""Maximum number of searched names, nearest to the cursor first."""
+"""The names nearest to the cursor come first."""
 
 MIN_NAMES = 4
-"""Minimum number of different names in a piece: fewer names say little."""
+"""Fewer different names in a piece say little."""
 
 LINES_BEFORE, LINES_AFTER = 12, 6
-"""Lines around the cursor with searched names."""
 
 IMPORT_LINES = 60
-"""Lines at the start of a document with searched names of imports."""
 
 CANDIDATES = 24
-"""Number of ranked pieces; of overlapping pieces, only the best is returned."""
+"""Number of ranked pieces. Of overlapping pieces, only the best is returned."""
 
 MAX_FOUND = 400
-"""Maximum number of looked-up pieces, rare names first."""
 
 SUFFIXES = frozenset({
     ".c", ".cc", ".cpp", ".cs", ".dart", ".el", ".ex", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".jsx", ".kt",
@@ -91,8 +87,6 @@ CREATE VIRTUAL TABLE search USING fts5 (names, tokenize = "ascii tokenchars '_$'
 
 @dataclass(frozen=True, slots=True)
 class RelatedPiece:
-    """A piece of a current file: the first line, from 0, and the file's text."""
-
     path: Path
     line: int
     text: str
@@ -248,14 +242,12 @@ class RepositoryIndex:
         return text if text and self._may_send(path.as_uri(), text) else ""
 
     def _content(self, path: str) -> bytes:
-        """Return a file's content; empty if unreadable, a link, a pipe or too large."""
         try:
             return read_bytes(Path(path), MAX_BYTES, follow_links=False)
         except (OSError, InvalidRequestError):
             return b""
 
     def _replace(self, path: str, stamp: Stamp | None, text: str) -> None:
-        """Replace a file's pieces. ``stamp`` is None for a missing file."""
         pieces = list(_pieces(text))
         with self._lock:
             if self._closed:

@@ -10,8 +10,6 @@ from threading import Event
 
 @dataclass(slots=True)
 class SearchBudget:
-    """The budget of a search on another thread. ``has_more``: not all files were found."""
-
     seconds: float
     files: int = 0
     searched: int = 0

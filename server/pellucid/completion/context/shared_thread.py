@@ -7,22 +7,16 @@ from collections.abc import Callable
 from threading import Event
 
 Work = Callable[[Callable[[], bool]], None]
-"""Work with a function argument that says whether to continue."""
 
 
 class SharedThread:
-    """The thread of a single piece of work at a time."""
-
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._stopped = Event()
         self._waiting = 0
 
     async def wait(self, work: Work) -> None:
-        """Wait for the running work, or begin the work.
-
-        The work is stopped when the last waiting caller is cancelled.
-        """
+        """Wait for the running work, or begin. The last cancelled caller stops the work."""
         if self._task is None or self._task.done() or self._stopped.is_set():
             stopped = self._stopped = Event()
             self._task = asyncio.create_task(asyncio.to_thread(work, lambda: not stopped.is_set()))

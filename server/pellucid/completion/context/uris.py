@@ -60,7 +60,6 @@ def read(uri: str) -> Address:
 
 
 def same_document(uri: str, other: str) -> bool:
-    """Return whether two URIs, however written, mean the same document."""
     return uri == other or read(uri) == read(other)
 
 

@@ -17,7 +17,6 @@ STAR, FOLDERS, SOME_FOLDERS, REST = "*", "**/", r"**\/", "**"
 """Tokens for text of any length. Any other token is an expression for one character."""
 
 CROSSING = {FOLDERS: "(?:[^/]*+/)*?", SOME_FOLDERS: "(?:[^/]*+/)+?", REST: ".*"}
-"""Expressions of the tokens that match slashes."""
 
 _SPECIAL = re.compile(r"[*?\[\\]")
 _CLASSES = {
@@ -98,7 +97,7 @@ def _class(glob: str, at: int) -> tuple[str, int]:
     negated = _character(glob, at) in "!^"
     at += negated
     members: list[str] = []
-    first = ""  # Possible first character of a range
+    first = ""
     while True:
         character = _character(glob, at)
         if character == "-" and first and at + 1 < len(glob) and glob[at + 1] != "]":
@@ -130,7 +129,6 @@ def _class(glob: str, at: int) -> tuple[str, int]:
 
 
 def _range(first: str, last: str) -> str:
-    """Return a range for a bracket expression, empty if backward."""
     return f"\\x{ord(first):02x}-\\x{ord(last):02x}" if first <= last else ""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pellucid.completion.context.ignore_files import FolderRules
 
 DEPENDENCIES = frozenset({"node_modules", "__pycache__", "venv"})
-"""Names of folders that are never walked, even if not ignored."""
+"""Never walked, even if not ignored."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,6 @@ class Walk:
             waiting += reversed(inner)
 
     def _listed(self, folder: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
-        """Return the visible regular files and folders in order, empty if unreadable."""
         files: list[os.DirEntry[str]] = []
         folders: list[os.DirEntry[str]] = []
         try:

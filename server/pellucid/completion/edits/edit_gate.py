@@ -1,4 +1,4 @@
-"""Decides which proposed edits are suggested, by the probability that a user would make them."""
+"""Choice of the suggested edits, by the probability that a user would make the edit."""
 
 from __future__ import annotations
 
@@ -13,21 +13,19 @@ from pellucid.models.calibrations import NOT_OWN, default_edit_calibration
 from pellucid.tokens import ModelCard
 
 LEAST = {GateLevel.QUIET: 0.75, GateLevel.NORMAL: 0.5, GateLevel.EAGER: 0.3}
-"""The least probability of an edit that is suggested."""
 
 MAX_LOGIT = 30.0
 
 KIND = "platt"
 
 FEATURES = {"version": 1, "names": ["log odds"]}
-"""The numbers that the probability is computed from."""
 
 
 @dataclass(frozen=True, slots=True)
 class EditGate:
-    """The calibration of a model's next edits: a logistic function of log p(new) - log p(old) in nats (Platt 1999).
+    """Calibration of a model's next edits: a logistic function (Platt 1999).
 
-    ``about`` holds the remaining entries of its file, for people to read.
+    The input is log p(new) - log p(old) in nats. ``about`` holds the file's remaining entries.
     """
 
     bias: float
@@ -35,45 +33,46 @@ class EditGate:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def probability(self, log_odds: float) -> float:
-        """Return how probably an edit is right, given log p(new) - log p(old)."""
         return 1 / (1 + exp(-max(-MAX_LOGIT, min(self.bias + self.slope * log_odds, MAX_LOGIT))))
 
     @property
     def record(self) -> dict[str, Any]:
-        """The calibration as a JSON object, which ``read`` reads."""
         return {"features": FEATURES, "kind": KIND, "numbers": [self.bias, self.slope], "about": dict(self.about)}
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """Return the calibration in a JSON object.
+        """Return the calibration in a ``record``.
 
-        Raise ConfigError if it is damaged or made from other numbers.
+        Raise ConfigError if the record is damaged or made from different features.
         """
         try:
             if (record["features"], record["kind"]) != (FEATURES, KIND):
                 raise ConfigError(
-                    "The calibration of next edits was made by another version of Pellucid: run pellucid calibrate --edits again."
+                    "The calibration of next edits was made by another version of Pellucid: "
+                    "run pellucid calibrate --edits again."
                 )
             bias, slope = (float(number) for number in record["numbers"])
             about = dict(record.get("about", {}))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ConfigError(
-                f"The calibration of next edits is damaged ({type(error).__name__}: {error}): run pellucid calibrate --edits again."
+                f"The calibration of next edits is damaged ({type(error).__name__}: {error}): "
+                "run pellucid calibrate --edits again."
             ) from None
         if not (isfinite(bias) and isfinite(slope) and slope > 0):
             raise ConfigError(
-                "The calibration of next edits is damaged (its coefficients are out of bounds): run pellucid calibrate --edits again."
+                "The calibration of next edits is damaged (its coefficients are out of bounds): "
+                "run pellucid calibrate --edits again."
             )
         return cls(bias, slope, about)
 
 
 def default_gate() -> EditGate:
-    """Return the gate of the default model, which models without one use."""
+    """Return the default model's gate, also for models without a gate."""
     return EditGate.read(default_edit_calibration())
 
 
 def gate_of(card: ModelCard) -> tuple[EditGate, str | None]:
-    """Return the gate of a model, and the reason, one sentence, if the model's own calibration is not used or there is none."""
+    """Return a model's gate, and a sentence if the model's own calibration is not used."""
     if card.edit_calibration is None:
         return default_gate(), card.edit_calibration_note or NOT_OWN
     try:

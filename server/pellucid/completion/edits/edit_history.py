@@ -1,4 +1,4 @@
-"""Follows the edits of documents: keystrokes at one place are one edit, which ends when the user continues elsewhere."""
+"""History of edits: keystrokes at one place are a single edit until the user moves elsewhere."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 MAX_CHARACTERS = 500_000
-"""Longer documents are not followed: they are generated, or data."""
+"""Longer documents are data or generated, so not followed."""
 
 MAX_DOCUMENTS = 32
-"""Documents that are followed, those that were edited last."""
 
 MAX_EDITS = 16
-"""Edits that are kept, the last ones."""
 
 NEAR_LINES = 1
-"""A change so many lines from an edit, or fewer, belongs to it."""
+"""A change within this many lines of an edit continues the edit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Lines of a document that were replaced: ``old`` by ``new``, which begins at line ``first`` (from 0) of the present document."""
+    """Replaced lines of a document: ``new`` begins at line ``first`` (from 0) after the edit."""
 
     uri: str
     first: int
@@ -31,12 +29,11 @@ class Edit:
 
     @property
     def end(self) -> int:
-        """The line after the last new one."""
         return self.first + len(self.new)
 
 
 def difference(uri: str, old: Sequence[str], new: Sequence[str]) -> Edit | None:
-    """Return the smallest edit of whole lines that makes ``new`` of ``old``; None if they are equal."""
+    """Return the smallest edit of whole lines from ``old`` to ``new``; None if equal."""
     if old == new:
         return None
     most = min(len(old), len(new))
@@ -46,13 +43,12 @@ def difference(uri: str, old: Sequence[str], new: Sequence[str]) -> Edit | None:
 
 
 def joined(lines: Iterable[str]) -> str:
-    """Return lines as a text in which each has its end."""
     return "".join(line + "\n" for line in lines)
 
 
 @dataclass(slots=True)
 class _Followed:
-    """A document: its lines before the edit that is being made, and now, and the number of its last change."""
+    """A document's lines before the running edit and now, and the last change's number."""
 
     before: tuple[str, ...]
     now: tuple[str, ...]
@@ -60,10 +56,7 @@ class _Followed:
 
 
 class EditHistory:
-    """The last edits of all documents, oldest first.
-
-    Texts have their lines ended by a line feed.
-    """
+    """The last edits of all documents, oldest first. Lines must end with a line feed."""
 
     def __init__(self) -> None:
         self._documents: OrderedDict[str, _Followed] = OrderedDict()
@@ -71,7 +64,7 @@ class EditHistory:
         self._numbers = count()
 
     def note(self, uri: str, text: str) -> None:
-        """Note the text of a document when it is opened, and after each change."""
+        """Note a document's text at opening and after each change."""
         if len(text) > MAX_CHARACTERS:
             self.forget(uri)
             return
@@ -90,27 +83,24 @@ class EditHistory:
             document.changed = next(self._numbers)
 
     def edits(self) -> list[Edit]:
-        """Return the last edits, those that are being made included."""
+        """Return the last edits, including running edits."""
         running = ((one.changed, difference(uri, one.before, one.now)) for uri, one in self._documents.items())
         numbered = [*self._ended, *((number, edit) for number, edit in running if edit is not None)]
         return [edit for _, edit in sorted(numbered, key=lambda pair: pair[0])][-MAX_EDITS:]
 
     def documents(self) -> dict[str, tuple[str, ...]]:
-        """Return the lines of the documents that are followed, by their URIs."""
         return {uri: one.now for uri, one in self._documents.items()}
 
     def forget(self, uri: str) -> None:
-        """Forget a document and its edits."""
         self._documents.pop(uri, None)
         self._ended = deque((pair for pair in self._ended if pair[1].uri != uri), MAX_EDITS)
 
     def clear(self) -> None:
-        """Forget everything."""
         self._documents.clear()
         self._ended.clear()
 
     def _make(self, document: _Followed, change: Edit) -> None:
-        """Let a change end the edit that is being made, if it is elsewhere, and continue an earlier one there, if there is one."""
+        """Make a change: end a distant running edit, and continue an earlier edit at the change."""
         edit = difference(change.uri, document.before, document.now)
         if edit is None or not _touch(edit, change):
             if edit is not None:
@@ -128,12 +118,12 @@ class EditHistory:
 
 
 def _touch(edit: Edit, change: Edit) -> bool:
-    """Return whether a change, whose old lines are those after the edit, is at or next to it."""
+    """Return whether a change, with old lines from after the edit, is at or next to the edit."""
     return change.first <= edit.end + NEAR_LINES and edit.first <= change.first + len(change.old) + NEAR_LINES
 
 
 def _moved(edit: Edit, change: Edit) -> Edit | None:
-    """Return an edit where a change has moved it; None if the change covers it, so that it is no longer in the document."""
+    """Return an edit moved by a change; None if the change covers the edit."""
     if edit.end <= change.first:
         return edit
     if edit.first >= change.first + len(change.old):

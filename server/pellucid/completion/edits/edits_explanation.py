@@ -1,4 +1,4 @@
-"""Says why edits were suggested in a document or hidden, after the last request for them."""
+"""Reasons why a document's edits were suggested or hidden, for the last request."""
 
 from __future__ import annotations
 
@@ -11,23 +11,16 @@ UNFINISHED = "The request was cancelled, or is not finished: a change of the doc
 
 
 class EditOutcome(StrEnum):
-    """The outcome for a change."""
-
     SHOWN = "shown"
     HIDDEN = "hidden"
-    """It is not probable enough."""
     DISMISSED = "dismissed"
-    """The user has dismissed it."""
     UNREAD = "unread"
-    """It was not read: there are too many, or it is too long."""
+    """There are too many changes, or the change is too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedChange:
-    """A change, its outcome and the reason.
-
-    ``log_odds`` and ``probability`` are None for changes that were not read.
-    """
+    """A change, its outcome and the reason; numbers are None for unread changes."""
 
     change: Candidate
     outcome: EditOutcome
@@ -38,17 +31,14 @@ class JudgedChange:
 
 @dataclass(slots=True)
 class EditsExplanation:
-    """Why the changes of one request were suggested or not.
-
-    ``reason`` is a sentence about all of them.
-    """
+    """Why the changes of a request were suggested or not. ``reason``: a sentence about all."""
 
     least: float
     reason: str = UNFINISHED
     changes: list[JudgedChange] = field(default_factory=list)
 
     def judge(self, change: Candidate, log_odds: float, probability: float) -> bool:
-        """Add a change that was read. Return whether it is probable enough."""
+        """Add a read change. Return whether the change is probable enough."""
         shown = probability >= self.least
         reason = (
             f"It is right with a probability of {probability:.0%}; at this level {self.least:.0%} or more is required."
@@ -58,10 +48,10 @@ class EditsExplanation:
         return shown
 
     def skip(self, change: Candidate, outcome: EditOutcome, reason: str) -> None:
-        """Add a change that was not read."""
+        """Add an unread change."""
         self.changes.append(JudgedChange(change, outcome, reason))
 
     def end(self, nothing: str) -> None:
-        """End the request. ``nothing`` is the reason if there were no changes."""
+        """End the request. ``nothing`` is the reason without changes."""
         shown = sum(one.outcome is EditOutcome.SHOWN for one in self.changes)
         self.reason = f"{shown} of {len(self.changes)} changes found are suggested." if self.changes else nothing

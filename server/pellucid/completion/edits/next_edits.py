@@ -1,6 +1,6 @@
-"""Suggests the next edit: repeats the last one elsewhere, or takes the proposal of a model that was trained to make them.
+"""Next edits: the last edit repeated elsewhere, or the proposal of a next-edit model.
 
-Either is suggested where the model, reading both, finds the new lines probable enough.
+An edit is suggested if the model, reading old and new lines, finds the new lines probable enough.
 """
 
 from __future__ import annotations
@@ -35,23 +35,25 @@ from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.tokens import Extra, ModelCard, Priority, Terms
 
 READ = 6
-"""Places that are read for one request, the likeliest ones."""
+"""Number of places read for a request, likeliest first."""
 
 BUDGET_SECONDS = 1.5
-"""No further place is read after this time if one is suggested.
-If none is yet, only a change ends the reading: a machine may be busy.
+"""No further place is read after this time, once an edit is suggested.
+
+Before the first suggestion, only a change ends the reading, because a machine may be busy.
 """
 
 PROPOSAL_SECONDS = 1.5
-"""Repeated edits that are found are delayed no longer than this by a next-edit model.
-If none is found, only a change ends its work.
+"""Maximum delay of repeated edits by a next-edit model.
+
+Without repeated edits, only a change ends the model's work.
 """
 
 KEPT = 64
-"""Edits whose ids are remembered, and edits that are not offered again."""
+"""Number of remembered edit ids, and of dismissed edits."""
 
 NOT_CALIBRATED = "The proposals of {} have no calibration yet, so the default model's for repeated edits decides."
-"""Reported of proposals by a model that was trained to make them."""
+"""Reported for proposals of a next-edit model."""
 
 NO_EDIT = "Nothing was changed yet in this session."
 NOT_SENT = "The last change was made in a document that is not sent to the model."
@@ -65,12 +67,11 @@ TOO_MANY = "At most {} places are read for one request."
 TOO_LATE = "The {} seconds for reading were over."
 
 NUMBERS = count(1)
-"""Numbers for the ids of edits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most places that are read for one request, and the seconds after which no further one is, once one is suggested."""
+    """Maximum places read for a request, and seconds of reading once an edit is suggested."""
 
     places: int
     seconds: float
@@ -82,7 +83,7 @@ ELSEWHERE = Limits(16, 4.0)
 
 @dataclass(frozen=True, slots=True)
 class NextEdit:
-    """An edit that is suggested: a change of lines, log p(new) - log p(old), and how probably it is right."""
+    """A suggested change of lines, log p(new) - log p(old), and P(right)."""
 
     id: str
     change: Candidate
@@ -91,7 +92,7 @@ class NextEdit:
 
 
 class NextEdits:
-    """The next edits of one editor's documents.
+    """The next edits of an editor's documents.
 
     Cancelling ``suggest`` also cancels the reading in the model server.
     """
@@ -118,42 +119,45 @@ class NextEdits:
 
     @property
     def note(self) -> str | None:
-        """Why a request was not judged by a calibration of its own model, and why a model proposed nothing, in sentences.
+        """Sentences on missing calibrations and missing proposals, for the last request.
 
-        Of the last request in a document, and of the search in other files after it.
+        The last request in a document and the following search in other files count.
         """
         return " ".join(dict.fromkeys(self._notes)) or None
 
     def explanation(self, uri: str, *, elsewhere: bool = False) -> EditsExplanation | None:
-        """Return why the edits of the last request in a document were suggested or not; None if there was no request.
+        """Return why the last request's edits were suggested or not, if there was a request.
 
-        ``elsewhere``: those of other files, if they were requested after those of the document.
+        ``elsewhere``: the edits of other files, if requested after the document's.
         """
         return self._explanations.get((uri, elsewhere))
 
     async def suggest(
         self, uri: str, text: str, level: GateLevel = GateLevel.NORMAL, cursor: tuple[int, int] | None = None
     ) -> list[NextEdit]:
-        """Return the edits of a document that are probable enough for a level, from the last edit on downwards.
+        """Return a document's edits that are probable enough, from the last edit downwards.
 
-        ``cursor`` is a line and a character, from 0; by default it is at the end of the last edit,
-        if that was made in this document. If nothing is repeated, no model server is started to
-        propose something else. Raise a PellucidError if the model cannot be asked.
+        ``cursor`` is a line and a character, from 0; the default is the end of the last edit, if
+        made in this document. Without repeated edits, no model server is started just for
+        proposals. Raise PellucidError if the model cannot be asked.
         """
         self._notes = []
         explanation = self._explained(uri, level)
         edits = self.history.edits()
         if not edits or not self._may_send(edits[-1]):
+            # The last edit, perhaps of a different document, is sent: its file may be ignored by now.
             explanation.end(NOT_SENT if edits else NO_EDIT)
-            return []  # another document's edit is sent, too, and its file may be ignored by now
+            return []
         edit, lines = edits[-1], text.split("\n")
         nothing = NOT_REPEATED.format(edit.first + 1, PurePosixPath(edit.uri).name)
         is_here = same_document(edit.uri, uri)
         near = edit.first if is_here or cursor is None else cursor[0]
-        repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri, near)  # a large document may take 50 ms
+        # A large document may take 50 ms.
+        repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri, near)
         changes = self._without_dismissed(repeated, explanation)
         if not is_here and cursor is not None:
-            changes.sort(key=lambda one: one.first != near)  # the place that the user has gone to is always read
+            # The user's present place is always read.
+            changes.sort(key=lambda one: one.first != near)
         provider = self._provider()
         client = await provider.client() if changes else provider.connected
         if client is None:
@@ -186,10 +190,10 @@ class NextEdits:
     async def suggest_elsewhere(
         self, uri: str, find_files: FindFiles, level: GateLevel = GateLevel.NORMAL
     ) -> list[NextEdit]:
-        """Return the changes of other documents and files that are probable enough for a level, those of the likeliest file first.
+        """Return probable changes of other documents and files, from the likeliest file on.
 
-        ``uri`` is the document whose own changes ``suggest`` returns. ``find_files`` runs on
-        another thread. Raise a PellucidError if the model cannot be asked.
+        ``uri``: the document for ``suggest``. ``find_files`` runs on a separate thread. Raise
+        PellucidError if the model cannot be asked.
         """
         explanation = self._explained(uri, level, elsewhere=True)
         edits = self.history.edits()
@@ -234,9 +238,9 @@ class NextEdits:
         limits: Limits,
         terms: Terms,
     ) -> list[NextEdit]:
-        """Return the changes, which repeat an edit, that are probable enough.
+        """Return the repeated changes that are probable enough.
 
-        ``texts`` has the lines of their documents.
+        ``texts``: the lines of the changes' documents.
         """
         if not changes:
             return []
@@ -252,7 +256,7 @@ class NextEdits:
             lines = texts[change.uri]
             try:
                 odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), terms)
-            except InvalidRequestError as error:  # it is too long for the model, for example
+            except InvalidRequestError as error:  # The edit may be too long for the model
                 explanation.skip(change, EditOutcome.UNREAD, str(error))
                 continue
             sure = gate.probability(odds)
@@ -270,7 +274,7 @@ class NextEdits:
         cursor: tuple[int, int],
         explanation: EditsExplanation,
     ) -> None:
-        """Add the changes that a next-edit model proposes to those that are shown, up to the first one that is not probable enough."""
+        """Add the next-edit model's changes up to the first change that is not probable enough."""
         edits = [edit for edit in self.history.edits() if self._may_send(edit)]
         window = edit_window(uri, PurePosixPath(uri).name, text, edits, cursor)
         if window is None:
@@ -286,11 +290,11 @@ class NextEdits:
                     explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
                     return
                 if any(change.overlaps(one) for one in repeated) or not explanation.judge(change, odds, sure):
-                    return  # the later ones are read as if this one were made
+                    return  # Later changes are read as if this change were made
                 shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
 
     def _explained(self, uri: str, level: GateLevel, *, elsewhere: bool = False) -> EditsExplanation:
-        """Return a new explanation, which replaces that of the document's last request."""
+        """Return a new explanation, which replaces the document's last explanation."""
         self._explanations.pop((uri, True), None)
         self._explanations.pop((uri, elsewhere), None)
         if len(self._explanations) >= 2 * KEPT:
@@ -302,18 +306,17 @@ class NextEdits:
         return self._is_harmless(edit.uri, "\n".join((*edit.old, *edit.new)))
 
     def _without_dismissed(self, changes: Sequence[Candidate], explanation: EditsExplanation) -> list[Candidate]:
-        """Return the changes that the user has not dismissed. The explanation gets the others."""
+        """Return the changes that were not dismissed, and explain the dismissed changes."""
         for change in changes:
             if not self._is_new(change):
                 explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
         return list(filter(self._is_new, changes))
 
     def _is_new(self, change: Candidate) -> bool:
-        """Return whether a change was not dismissed."""
         return _identity(change) not in self._refused
 
     def find(self, id: str) -> NextEdit | None:
-        """Return the edit with this id, or None if it is not known any more."""
+        """Return the edit with this id, or None if forgotten."""
         return self._suggested.get(id)
 
     def dismiss(self, edit: NextEdit) -> None:
@@ -330,24 +333,24 @@ class NextEdits:
 
 
 def _identity(change: Candidate) -> tuple[Address, tuple[str, ...], tuple[str, ...]]:
-    """Return what makes two changes the same, whichever way their URIs are written."""
+    """Return a key that is equal for equal changes, with any form of the URI."""
     return uris.read(change.uri), change.old, change.new
 
 
 def shown_rank(line: int, near: int) -> tuple[bool, int]:
-    """Return a key that sorts suggestions by their lines as editors show them: from a line on downwards, then from the top."""
+    """Return a sort key for lines as shown: from ``near`` downwards, then from the top."""
     return line < near, line
 
 
 def _end_of(edit: Edit, uri: str) -> tuple[int, int] | None:
-    """Return the end of the last line of an edit; None if it is in another document."""
+    """Return the end of an edit's last line; None if in a different document."""
     return (
         (max(edit.end - 1, edit.first), len(edit.new[-1]) if edit.new else 0) if same_document(edit.uri, uri) else None
     )
 
 
 def as_diff(edit: Edit) -> Sequence[Extra]:
-    """Return an edit as the model reads it, in the form in which Sweep's models were trained to."""
+    """Return an edit in the diff form of Sweep's training."""
     return [Extra(f"{PurePosixPath(edit.uri).name}.diff", sweep.diff(edit))]
 
 

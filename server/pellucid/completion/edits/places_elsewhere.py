@@ -1,4 +1,4 @@
-"""Looks for places in other documents and files where an edit can be repeated."""
+"""Search for places in other documents and files to repeat an edit."""
 
 from __future__ import annotations
 
@@ -13,35 +13,31 @@ from pellucid.completion.edits.edit_history import Edit
 from pellucid.completion.edits.repeated_edits import Candidate, names_to_search, repeated_edits
 
 SEARCH_SECONDS = 2.0
-"""By default no further file is searched after this time."""
 
 MAX_PLACES = 64
-"""Places that are returned at most."""
 
 YIELD_SECONDS = 0.001
-"""The pause after each file, so that keystrokes are answered meanwhile."""
+"""Pause after each file, to answer keystrokes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A change of another document, and the lines of that document."""
-
     change: Candidate
     lines: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The places that were found, the ones most alike first, and how many files were searched in the time that there was."""
+    """Found places, most similar first, and the number of files searched in time."""
 
     places: list[Place]
     budget: SearchBudget
 
 
 async def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles, seconds: float = SEARCH_SECONDS) -> Search:
-    """Find the places of other documents than one. Files take turns where places are equally alike.
+    """Find similar places in all documents except ``uri``. Ties are taken round-robin over files.
 
-    Works on another thread, which ends soon after this is cancelled.
+    The search runs on a thread that ends soon after cancellation.
     """
     budget = SearchBudget(seconds)
     try:
@@ -55,7 +51,7 @@ def _find(edit: Edit, uri: str, find_files: FindFiles, budget: SearchBudget) -> 
     ranked: list[tuple[float, int, Place]] = []
     for other, text in find_files(names, budget) if names else ():
         if not budget.may_continue():
-            budget.searched -= 1  # this one is not
+            budget.searched -= 1  # This file was not searched
             break
         if same_document(other, uri):
             continue

@@ -1,11 +1,10 @@
-"""Proposes to repeat an edit: finds the other places of a document where the same change of the same code is possible.
+"""Search for places in a document where an edit can be repeated.
 
-In other documents than that of the edit, more has to be the same: a name that is replaced, or all
-of the code around the change.
+In other documents, more must be equal: a replaced name, or all code around the change.
 
-A change of tokens is looked for with the tokens around it. Words around it may be others elsewhere,
-as the names of arguments are; where the new tokens have such a word, they get the other one. Whole
-lines are inserted and deleted next to lines that are alike in this sense.
+A change of tokens is searched with the tokens around. Words around may differ, such as names of
+arguments; equal words in the new tokens are replaced accordingly. Whole lines are inserted and
+deleted next to similar lines.
 """
 
 from __future__ import annotations
@@ -20,40 +19,36 @@ from pellucid.completion.edits.code_tokens import code_tokens, is_name, is_word
 from pellucid.completion.edits.edit_history import Edit
 
 MAX_EDIT_LINES = 30
-"""An edit of more lines is not repeated."""
 
 MAX_EDIT_CHARACTERS = 4_000
-"""Nor is an edit with more characters, before and after it together."""
+"""Maximum number of characters before and after the edit, together."""
 
 MAX_LINE_CHARACTERS = 1_000
-"""Longer lines are data, or generated: nothing is repeated there."""
+"""Longer lines are data or generated; nothing is repeated there."""
 
 MAX_INSERTED_LINES = 6
-"""Lines that are inserted or deleted elsewhere at most."""
 
 MAX_CANDIDATES = 32
-"""Places that are proposed at most, the ones most alike first."""
 
 CONTEXT_TOKENS = 4
-"""Tokens on either side of a change that are compared."""
 
 MAX_GAP = 2
-"""Changes with so few tokens between them, or fewer, are one."""
+"""Changes with at most this many tokens between are joined."""
 
 TELLING_LETTERS = 3
-"""A name of so many letters, or more, says which code is meant without what is around it."""
+"""Minimum length of a name that identifies code without the text around."""
 
 _IMPORT = re.compile(r"\s*(?:import|from|use|using|require|#\s*include)\b")
-"""Matches lines that a document has once."""
+"""Lines that a document has only once."""
 
 _INDENTATION = re.compile(r"[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A change that may be the next one: the lines ``old`` of a document, from line ``first`` (from 0), become ``new``.
+    """A possible next change: lines ``old`` from line ``first`` (from 0) become ``new``.
 
-    ``likeness`` is the share of the code around the edit that is the same here, from 0 to 1.
+    ``likeness``: the equal share of the code around the edit, from 0 to 1.
     """
 
     uri: str
@@ -63,7 +58,7 @@ class Candidate:
     likeness: float
 
     def overlaps(self, other: Candidate) -> bool:
-        """Return whether both change the same lines of a document, or insert lines at the same place."""
+        """Return whether both change the same lines, or insert lines at the same place."""
         if self.first == other.first and not self.old and not other.old:
             return True
         return self.first < other.first + len(other.old) and other.first < self.first + len(self.old)
@@ -71,7 +66,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """A token that is no space, and its place in a line."""
+    """A token other than space, and its place in a line."""
 
     text: str
     begin: int
@@ -80,9 +75,9 @@ class _Sign:
 
 @dataclass(frozen=True, slots=True)
 class _Substitution:
-    """A change within a line: the tokens ``old`` between ``left`` (nearest last) and ``right`` become the text ``new``.
+    """A change in a line: tokens ``old`` between ``left`` and ``right`` become text ``new``.
 
-    ``joins_left`` says of an insertion that it follows the token before it without a space.
+    ``left`` has the nearest token last. ``joins_left``: an insertion without a space before.
     """
 
     left: tuple[str, ...]
@@ -93,29 +88,26 @@ class _Substitution:
 
     @property
     def removes(self) -> bool:
-        """True if it replaces a telling name that the new text does not have, so that an edited line may have another one."""
+        """True if a telling name is removed, so an edited line may contain the name again."""
         return self.is_telling and not set(self.old) & set(code_tokens(self.new))
 
     @property
     def names_elsewhere(self) -> set[str]:
-        """The names all of which a line of another document must have to be a place for it."""
+        """The names that a line of a different document must all have."""
         return set(filter(_is_telling, self.old if self.removes else (*self.left, *self.right)))
 
     @property
     def is_telling(self) -> bool:
-        """True if the replaced tokens say by themselves which code is meant."""
         return any(map(_is_telling, self.old))
 
     @property
     def clues(self) -> set[str]:
-        """The names one of which a line must have to be a place for it."""
+        """The names of which a line must have at least one."""
         return set(filter(_is_telling, (*self.left, *self.old, *self.right)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """A place in a line where a substitution is possible."""
-
     begin: int
     end: int
     text: str
@@ -125,9 +117,10 @@ class _Match:
 def repeated_edits(
     edit: Edit, lines: Sequence[str], uri: str | None = None, near: int | None = None
 ) -> list[Candidate]:
-    """Return the places where an edit can be repeated in the present lines of a document, by default its own; the likeliest first.
+    """Return the places where an edit can be repeated in a document, likeliest first.
 
-    Of equally likely ones, those near to a line come first, by default to the edit.
+    The default document is the edit's own. Of equally likely places, places near to ``near``
+    (default: the edit) come first.
     """
     if _is_too_large(edit):
         return []
@@ -149,7 +142,7 @@ def repeated_edits(
 
 
 def names_to_search(edit: Edit) -> set[str]:
-    """Return the names one of which another document must have if the edit can be repeated there."""
+    """Return the names of which a different document must have at least one."""
     if _is_too_large(edit):
         return set()
     every = [one.names_elsewhere for one in _substitutions(edit)]
@@ -158,9 +151,8 @@ def names_to_search(edit: Edit) -> set[str]:
         for lines in _deleted_blocks(edit)
         if not _IMPORT.match(lines[0])
     ]
-    return {
-        max(names, key=len) for names in every if names
-    }  # a place has all of them, and the longest one is the rarest
+    # A place has all names of a set, and the longest name is the rarest.
+    return {max(names, key=len) for names in every if names}
 
 
 def _is_too_large(edit: Edit) -> bool:
@@ -186,10 +178,7 @@ def _within_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Ite
 
 
 def _lines_with(names: Collection[str], lines: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Yield the lines, with their indices, that have one of these names.
-
-    All others need not be split into tokens.
-    """
+    """Yield the indexed lines with any of the names, because only these need tokenization."""
     if names:
         pattern = re.compile("|".join(map(re.escape, names)))
         for index, line in enumerate(lines):
@@ -198,7 +187,7 @@ def _lines_with(names: Collection[str], lines: Sequence[str]) -> Iterator[tuple[
 
 
 def _substituted(line: str, matches: Sequence[_Match]) -> tuple[str, float]:
-    """Return the line with all matches that do not overlap a better one, and the largest likeness."""
+    """Return the line with the best non-overlapping matches made, and the largest likeness."""
     kept: list[_Match] = []
     for match in sorted(matches, key=lambda one: -one.likeness):
         if all(match.end <= other.begin or match.begin >= other.end for other in kept) and not _is_done(line, match):
@@ -210,7 +199,7 @@ def _substituted(line: str, matches: Sequence[_Match]) -> tuple[str, float]:
 
 
 def _is_done(line: str, match: _Match) -> bool:
-    """Return whether a line has the new text of a match already, around the old one or instead of it."""
+    """Return whether a line already has a match's new text, around or instead of the old."""
     old = line[match.begin : match.end]
     at = match.text.find(old)
     while at >= 0:
@@ -222,7 +211,6 @@ def _is_done(line: str, match: _Match) -> bool:
 
 
 def _substitutions(edit: Edit) -> Iterator[_Substitution]:
-    """Yield the changes within lines of an edit."""
     for old, new in _changed_blocks(edit):
         before, after = code_tokens("\n".join(old)), code_tokens("\n".join(new))
         for begin, end, start, stop in _changes(before, after):
@@ -230,11 +218,10 @@ def _substitutions(edit: Edit) -> Iterator[_Substitution]:
                 continue
             replaced = tuple(token for token in before[begin:end] if not token.isspace())
             text = "".join(after[start:stop])
-            if not (replaced or text.strip()) or _depth("".join(replaced)) != _depth(
-                text
-            ):  # another line has the bracket's counterpart
+            # Skip a bracket with its counterpart on a different line.
+            if not (replaced or text.strip()) or _depth("".join(replaced)) != _depth(text):
                 continue
-            if replaced:  # the spaces around the replaced tokens stay
+            if replaced:  # The spaces around the replaced tokens stay
                 outer = "".join(before[begin:end])
                 text = text.removeprefix(_leading(outer)).removesuffix(_trailing(outer))
             left = _signs_of(before[:begin], reverse=True)
@@ -246,16 +233,15 @@ def _substitutions(edit: Edit) -> Iterator[_Substitution]:
 
 
 def _changed_blocks(edit: Edit) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Yield the blocks of lines that were replaced by others."""
     for kind, begin, end, start, stop in SequenceMatcher(None, edit.old, edit.new, autojunk=False).get_opcodes():
         if kind == "replace":
             yield edit.old[begin:end], edit.new[start:stop]
 
 
 def _changes(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, int, int, int]]:
-    """Return the ranges of tokens that differ.
+    """Return the ranges of differing tokens.
 
-    Those of a line are joined if only few tokens, or a pair of brackets, are between them.
+    Ranges in a line are joined if only few tokens, or a pair of brackets, are between.
     """
     changes: list[tuple[int, int, int, int]] = []
     for kind, begin, end, start, stop in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
@@ -272,7 +258,6 @@ def _changes(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, int
 
 
 def _matches(substitution: _Substitution, signs: Sequence[_Sign]) -> Iterator[_Match]:
-    """Yield the places in a line where a substitution is possible."""
     texts = [sign.text for sign in signs]
     size = len(substitution.old)
     new = code_tokens(substitution.new)
@@ -300,14 +285,14 @@ def _matches(substitution: _Substitution, signs: Sequence[_Sign]) -> Iterator[_M
                 else 0
             )
             if "".join(texts[at : at + len(new)]).startswith("".join(text.split())):
-                continue  # it is there
+                continue  # The text is already there
             yield _Match(place, place, text, likeness)
 
 
 def _others(old: Sequence[str], texts: Sequence[str], new: Collection[str]) -> dict[str, str] | None:
-    """Return the words that differ between the replaced tokens and these, or None if these are not to be replaced.
+    """Return the differing words of the replaced tokens and ``texts``; None without a match.
 
-    Only a word that the new text has as well may be another one.
+    Only a word that is also in the new text may differ.
     """
     words: dict[str, str] = {}
     for expected, text in zip(old, texts, strict=True):
@@ -321,7 +306,10 @@ def _others(old: Sequence[str], texts: Sequence[str], new: Collection[str]) -> d
 def _alike(
     expected: Sequence[str] | Iterator[str], texts: Sequence[str] | Iterator[str], words: dict[str, str]
 ) -> list[str]:
-    """Return the tokens that are the same, from the nearest one on, up to one that is not even alike; note other words in ``words``."""
+    """Return the equal tokens, nearest first, up to a dissimilar token.
+
+    Differing words are added to ``words``.
+    """
     same: list[str] = []
     for one, other in zip(expected, texts, strict=False):
         if one == other:
@@ -334,19 +322,17 @@ def _alike(
 
 
 def _is_enough(substitution: _Substitution, left: Sequence[str], right: Sequence[str]) -> bool:
-    """Return whether what is around a place says that it is like that of the edit: a name, and the half of all tokens."""
+    """Return whether the text around has an equal name, and half of the tokens are equal."""
     around = len(substitution.left) + len(substitution.right)
     same = [*left, *right]
     return any(map(_is_telling, same)) and 2 * len(same) >= around
 
 
 def _renamed(text: str, words: Mapping[str, str]) -> str:
-    """Return the text with other words."""
     return "".join(words.get(token, token) for token in code_tokens(text)) if words else text
 
 
 def _whole_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iterator[Candidate]:
-    """Yield insertions and deletions of whole lines."""
     at = edit.first
     for kind, _, _, start, stop in SequenceMatcher(None, edit.old, edit.new, autojunk=False).get_opcodes():
         if kind == "insert" and stop - start <= MAX_INSERTED_LINES and here and not _IMPORT.match(edit.new[start]):
@@ -357,14 +343,17 @@ def _whole_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iter
 
 
 def _deleted_blocks(edit: Edit) -> Iterator[tuple[str, ...]]:
-    """Yield the blocks of lines that were deleted, without long ones."""
     for kind, begin, end, _, _ in SequenceMatcher(None, edit.old, edit.new, autojunk=False).get_opcodes():
         if kind == "delete" and end - begin <= MAX_INSERTED_LINES:
             yield edit.old[begin:end]
 
 
 def _insertions(inserted: Sequence[str], at: int, lines: Sequence[str], uri: str) -> Iterator[Candidate]:
-    """Yield places for lines that were inserted at line ``at``: below lines like the one above them, or above lines like the one below."""
+    """Yield places for lines inserted at line ``at``.
+
+    The places are below lines similar to the line above ``at``, or above lines similar to the line
+    below.
+    """
     end = at + len(inserted)
     for anchor, offset in ((at - 1, 1), (end, 0)):
         if not 0 <= anchor < len(lines) or not _is_telling_line(lines[anchor]):
@@ -384,7 +373,6 @@ def _insertions(inserted: Sequence[str], at: int, lines: Sequence[str], uri: str
 
 
 def _deletions(deleted: Sequence[str], lines: Sequence[str], uri: str) -> Iterator[Candidate]:
-    """Yield places with lines like those that were deleted."""
     if not any(_is_telling_line(line) for line in deleted):
         return
     names = _names(deleted[0])
@@ -393,7 +381,7 @@ def _deletions(deleted: Sequence[str], lines: Sequence[str], uri: str) -> Iterat
         words: dict[str, str] = {}
         there = tuple(lines[index : index + len(deleted)])
         if len(there) < len(deleted) or not any(map(str.strip, lines[index + len(deleted) :])):
-            return  # with nothing below them the model cannot compare a text with lines and without
+            return  # Without lines below, the model cannot compare the text with and without the lines
         for line, other in zip(deleted, there, strict=True):
             differing = _same_shape(line, other)
             if differing is None or any(words.get(word, text) != text for word, text in differing.items()):
@@ -404,7 +392,10 @@ def _deletions(deleted: Sequence[str], lines: Sequence[str], uri: str) -> Iterat
 
 
 def _same_shape(line: str, other: str) -> dict[str, str] | None:
-    """Return the words that differ between two lines with the same signs and at least half of the words; None for other lines."""
+    """Return the differing words of two lines of the same shape, else None.
+
+    All signs and at least half of the words must be equal.
+    """
     one, two = [sign.text for sign in _signs(line)], [sign.text for sign in _signs(other)]
     if len(one) != len(two):
         return None
@@ -422,7 +413,6 @@ def _same_shape(line: str, other: str) -> dict[str, str] | None:
 
 
 def _share(line: str, words: Mapping[str, str]) -> float:
-    """Return the share of the words of a line that are not among ``words``."""
     all_words = [token for token in code_tokens(line) if is_word(token)]
     return sum(token not in words for token in all_words) / max(len(all_words), 1)
 
@@ -440,7 +430,7 @@ def _is_telling(token: str) -> bool:
 
 
 def _indented(line: str, anchor: str, other: str) -> str:
-    """Return a line that belongs to ``anchor`` with the indentation that it has next to ``other``."""
+    """Return a line of ``anchor`` with the indentation for ``other``."""
     old, new = _indentation(anchor), _indentation(other)
     return new + line.removeprefix(old) if line.strip() else line
 
@@ -460,7 +450,7 @@ def _signs(line: str) -> list[_Sign]:
 
 
 def _signs_of(tokens: Sequence[str], *, reverse: bool) -> list[str]:
-    """Return the tokens next to a change on its line, the nearest first; ``reverse`` for those before it."""
+    """Return the tokens next to a change, nearest first; ``reverse``: before the change."""
     nearest: list[str] = []
     for sign in reversed(tokens) if reverse else tokens:
         if sign == "\n" or len(nearest) == CONTEXT_TOKENS:
@@ -471,7 +461,6 @@ def _signs_of(tokens: Sequence[str], *, reverse: bool) -> list[str]:
 
 
 def _depth(text: str) -> int:
-    """Return how many more brackets a text opens than it closes."""
     return sum((sign in "([{") - (sign in ")]}") for sign in text)
 
 

@@ -76,7 +76,6 @@ class OpenBrackets:
 
     @property
     def closed(self) -> bool:
-        """True if the answer has closed all brackets of the innermost bracket's line."""
         return self._line is not None and not any(bracket.line == self._line for bracket in self._outer)
 
     def settle(self) -> None:
@@ -141,8 +140,6 @@ class LineScope:
 
 
 class TextScope:
-    """The rest of a multi-line comment or string."""
-
     blank_lines = 1_000
 
     def __init__(self, parsed: ParsedCursor) -> None:
@@ -199,7 +196,6 @@ class BlockScope:
 
     def _judge(self, line: str, found: LineScan, *, whole: bool) -> ScopeEnd | None:
         start = self._reader.start
-        # Blank line, or no answer yet on the cursor's line.
         if not line[start:].strip():
             return None
         starts_line = self._reader.inside is None and not (self._reader.is_first and self._parsed.left.strip())
@@ -273,7 +269,7 @@ class BlockScope:
             if self._reader.is_first:
                 self._statement = _Statement(line)
             return None
-        if self._indent is None:  # The answer begins with a closing bracket
+        if self._indent is None:
             self._indent = indent
         if indent > self._indent:
             self._statement.has_body = True
@@ -316,7 +312,6 @@ def _find_closing(line: str, start: int, right: str) -> int | None:
 
 
 def _end_before_closing(line: str, closing: BracketMark, right: str) -> int:
-    """Return the line's end, without text already in the document before the bracket."""
     between = right[: max(right.find(closing.closing), 0)].rstrip()
     before = line[: closing.at].rstrip()
     return len(before) - len(between) if between and before.endswith(between) else closing.at

@@ -23,7 +23,7 @@ from pellucid.text.brackets import CLOSING
 from pellucid.tokens import Token
 
 LEADING_BLANK_LINES = 2
-"""Maximum number of blank lines at the beginning, as between two functions."""
+"""Maximum number of blank lines at an answer's beginning, as between two functions."""
 
 MAX_EXTRA_INDENT = 40
 """Maximum blank characters on a line, beyond the cursor's column.
@@ -105,10 +105,10 @@ class GhostText:
         self._tokens: list[Token] = []
         self._text = ""
         self._read = 0
-        self._line_start = 0  # Start of the last line
-        self._line_ends: list[int] = []  # Excluding blank lines
+        self._line_start = 0
+        self._line_ends: list[int] = []  # Without blank lines
         self._line_count = 0  # From the first line with text
-        self._blank_lines = 0  # At the end
+        self._blank_lines = 0
         self._cut_off = False
         self._end: tuple[int, Ending] | None = None
 
@@ -118,7 +118,6 @@ class GhostText:
         return self._end is not None
 
     def feed_all(self, tokens: Iterable[Token]) -> bool:
-        """Read tokens until the suggestion is complete. Return whether it is."""
         for token in tokens:
             self.feed(token)
             if self.ended:
@@ -154,7 +153,7 @@ class GhostText:
         return self._trimmed(*self._end)
 
     def so_far(self) -> TrimmedAnswer | None:
-        """Return the complete lines after the end of the time budget, or None without any."""
+        """Return the complete lines, if any, after the time budget."""
         if self.ended:
             return self.finish()
         return self._trimmed(self._line_ends[-1], Ending.TIME) if self._line_ends else None
@@ -190,7 +189,6 @@ class GhostText:
             self._judge_scope(self._read, whole=False)
 
     def _judge_whole_line(self, end: int) -> None:
-        """Keep a complete line, or end the suggestion."""
         line = self._line(end)
         if not self._text[self._line_start : end].strip():
             self._judge_blank_line(line)
@@ -222,7 +220,6 @@ class GhostText:
             self._stop(len(self._text), Ending.STOP)
 
     def _judge_scope(self, end: int, *, whole: bool) -> bool:
-        """End the suggestion if the scope ends in the last line. Return whether it does."""
         scope_end = self._scope.judge(self._line(end), whole=whole)
         if scope_end is not None:
             at, why = max(self._offset_of(scope_end.at), self._line_start), scope_end.why
@@ -248,7 +245,6 @@ class GhostText:
 
     @property
     def _may_break(self) -> bool:
-        """True if the answer may begin on a new line."""
         if self._right.joins or (isinstance(self._scope, LineScope) and self._parsed.opener != self._parsed.number):
             return False
         return self._parsed.opener is not None or self._parsed.begins_text or not self._parsed.right.strip()

@@ -148,7 +148,6 @@ def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:
 
 
 def code_parts(text: str, syntax: Syntax) -> Iterator[tuple[int, int]]:
-    """Yield the offsets of the parts outside of strings and comments."""
     pattern, closings = _pattern(syntax)
     inside: str | None = None
     begin = 0
@@ -232,7 +231,6 @@ _FUNCTION = re.compile(r"\bfunction\b")
 
 
 def opens_block(line: str, found: LineScan, syntax: Syntax) -> bool:
-    """Return whether a block begins at the end of the line."""
     code = line[: found.code].rstrip()
     if not code or found.inside is not None or found.quoted:
         return False
@@ -258,5 +256,4 @@ def _ends_with_function(code: str) -> bool:
 
 
 def indentation(line: str) -> int:
-    """Return the columns of white space at the beginning of a line."""
     return len(line[: len(line) - len(line.lstrip())].expandtabs(TAB))

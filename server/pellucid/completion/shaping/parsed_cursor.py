@@ -23,7 +23,6 @@ MAX_LINES_ABOVE = 400
 """Number of parsed lines above the cursor. Blocks are seldom longer."""
 
 MAX_CHARACTERS_BELOW = 50_000
-"""Number of parsed characters below the cursor."""
 
 _STRING = re.compile(r"""[rRuU]?(\"{1,3}|'{1,3})(?!["']).*\1""")
 _DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # Preprocessor lines and labels of C are at the margin
@@ -134,7 +133,6 @@ class ParsedCursor:
 
     @cached_property
     def opener_indent(self) -> int | None:
-        """The indentation of the statement that ends with the opener's line."""
         return None if self.opener is None else indentation(self._lines[self._starts[self.opener]])
 
     @cached_property
@@ -143,7 +141,6 @@ class ParsedCursor:
 
     @property
     def above(self) -> str | None:
-        """The nearest line above the cursor with text."""
         number = self._above(self.number)
         return None if number is None else self._lines[number]
 
@@ -170,11 +167,9 @@ class ParsedCursor:
         return max(indentation(self.left), opened)
 
     def lines_above(self) -> list[str]:
-        """Return the lines with text above the cursor, nearest last."""
         return [line for line in self._lines[:-1] if line.strip()]
 
     def lines_below(self) -> Iterator[str]:
-        """Yield the lines with text below the cursor."""
         for line in self.cursor.after[len(self.right) :][:MAX_CHARACTERS_BELOW].split("\n"):
             if line.strip():
                 yield line.rstrip("\r")

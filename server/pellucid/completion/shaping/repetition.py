@@ -10,13 +10,10 @@ from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.text.stopping import COMMON_LINES, TELLING
 
 LINES_BELOW = 3
-"""Number of lines below the cursor compared with an answer."""
 
 LINES_ABOVE = 20
-"""Number of lines above the cursor compared with a block."""
 
 MAX_BLOCK = 8
-"""Maximum number of lines in a repeated block."""
 
 DISTINCTIVE_BLOCK = 20
 """Minimum number of letters and digits in a block not repeated by chance."""
@@ -54,14 +51,12 @@ class Repetition:
         )
 
     def may_be_below(self, line: str) -> bool:
-        """Return whether an incomplete line is the beginning of a line below the cursor."""
         bare = self._bare(line)
         return _count_alphanumerics(bare) >= TELLING and any(
             indent == indentation(line) and other.startswith(bare) for indent, other in self._below if other
         )
 
     def is_above(self, line: str) -> bool:
-        """Return whether the answer's first line equals the line above the cursor."""
         return (
             self._above is not None
             and line.rstrip() == self._above.rstrip()
@@ -70,7 +65,6 @@ class Repetition:
         )
 
     def may_be_above(self, line: str) -> bool:
-        """Return whether an incomplete first line is the beginning of the line above the cursor."""
         return (
             self._above is not None and _count_alphanumerics(line) >= TELLING and self._above.startswith(line.rstrip())
         )

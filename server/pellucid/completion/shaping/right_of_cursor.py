@@ -23,7 +23,6 @@ class RightOfCursor:
         self._right = parsed.right[:MAX_LINE].rstrip()
         code = len(self._right) if parsed.in_text else parsed.scan_on(self._left + self._right).code - len(self._left)
         self.joins = CLOSING_PUNCTUATION.fullmatch(self._right[: max(code, 0)]) is None
-        """Whether answers have to be joined with the text."""
         self._tokens = _TOKEN.findall(self._right)
 
     def join(self, answer: str, end: int, why: Ending, *, ended: bool) -> tuple[int, Ending]:
@@ -36,7 +35,7 @@ class RightOfCursor:
             return end, why
         places = [match.start() for match in _TOKEN.finditer(answer[:end])]
         shared = {at: common for at in places if (common := self._common(answer[at:end]))}
-        order = sorted(shared, key=lambda at: -shared[at])  # Of equal counts, the first
+        order = sorted(shared, key=lambda at: -shared[at])
         if ended:  # The answer is the missing text, unless it repeats the text's first token
             order = [*(at for at in order if not answer[at:end].strip()[len(self._tokens[0]) :]), end, *order]
         elif self._is_statement(answer[:end]):

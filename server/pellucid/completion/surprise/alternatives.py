@@ -29,8 +29,6 @@ _LINE_START = 200
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A replacement text for a part of a document, by offsets."""
-
     begin: int
     end: int
     text: str
@@ -49,7 +47,6 @@ def alternatives(reading: WordReading, text: str, names: Mapping[str, int]) -> l
 
 
 def _others(reading: WordReading, text: str, names: Mapping[str, int]) -> Iterator[str]:
-    """Yield replacements for a word, first the replacements that are always tried."""
     word = reading.word
     yield from _OPPOSITES.get(word.text, ())
     if word.kind is Kind.NUMBER and _SMALL_NUMBER.fullmatch(word.text):

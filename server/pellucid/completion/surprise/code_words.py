@@ -11,7 +11,7 @@ from pellucid.completion.edits.code_tokens import is_name
 from pellucid.completion.shaping.language_syntax import code_parts, find_syntax
 
 Part = tuple[int, int]
-"""A part of a text, by offsets."""
+"""Offsets in a text."""
 
 _KEYWORDS = (
     "\nabstract as assert async await begin bool break byte case catch char class const constexpr continue "
@@ -41,7 +41,7 @@ _WORD = re.compile(r"\w+|===|!==|==|!=|<=|>=|&&|\|\||->|=>|::|\+\+|--|\*\*|//|<<
 
 
 class Kind(StrEnum):
-    """The kind of a word. Words like ``and`` and ``True`` are operators."""
+    """Words like ``and`` and ``True`` are operators."""
 
     NAME = "name"
     NUMBER = "number"
@@ -57,7 +57,6 @@ class CodeWord:
 
 
 def code_words(text: str, language: str) -> Iterator[CodeWord]:
-    """Yield the words for possible marks, in order."""
     for begin, end in code_parts(text, find_syntax(language)):
         for match in _WORD.finditer(text, begin, end):
             kind = kind_of(match.group())
@@ -66,7 +65,6 @@ def code_words(text: str, language: str) -> Iterator[CodeWord]:
 
 
 def kind_of(word: str) -> Kind | None:
-    """Return the kind of a word, or None for a word without marks."""
     if not _WORD.fullmatch(word) or word in KEYWORDS:
         return None
     if word in SIGNS or word in WORD_OPERATORS:

@@ -16,10 +16,9 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.safe_git import git_command, git_environment
 
 LIMIT_SECONDS = 20.0
-"""Time limit for printing a file."""
 
 _NEW_FILE = ("exists on disk, but not in", "does not exist in", "invalid object name", "Not a valid object name")
-"""Messages of git about a file without a commit."""
+"""Messages of git about an uncommitted file."""
 
 
 async def committed_text(path: Path) -> str:
@@ -78,7 +77,6 @@ def changed_parts(old: str, new: str) -> list[Part]:
 
 
 def _equal(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return the number of equal lines at the beginning."""
     return next(
         (index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its),
         min(len(one), len(other)),

@@ -50,7 +50,7 @@ class Candidate:
 
     @cached_property
     def part_ends(self) -> list[int]:
-        """Lengths to which the suggestion can be shortened, longest first."""
+        """Possible shorter lengths, longest first."""
         return list(part_ends(self.parsed, self.text))
 
 

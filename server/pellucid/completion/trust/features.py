@@ -21,7 +21,6 @@ MIN_SUM = -30.0
 """Lower limit in nats: any smaller sum of logprobs means a wrong suggestion."""
 
 MAX_INDENT = 40
-"""Maximum indentation in columns; deeper indentation makes no difference."""
 
 LOOKBACK_CHARACTERS = 4_000
 """Number of characters before and after the cursor searched for lines and names."""
@@ -30,10 +29,9 @@ MIN_LETTERS = 4
 """Minimum number of letters and digits in a line ``seen before``."""
 
 MAX_VOCABULARY = 2**19
-"""Assumed upper bound for any vocabulary."""
+"""Upper bound for any vocabulary."""
 
 MAX_NAME = 100
-"""Maximum number of characters read left of the cursor for the first name."""
 
 NAMES = (
     "mean",

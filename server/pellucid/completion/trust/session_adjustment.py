@@ -47,7 +47,6 @@ class SessionAdjustment:
 
     def __init__(self) -> None:
         self.offset = 0.0
-        """Added to the logit of P(right), in nats."""
         self._shown: dict[str, _Shown] = {}
         # The last suggestion with a known outcome in each document.
         self._judged: dict[str, tuple[DocumentCursor, str]] = {}

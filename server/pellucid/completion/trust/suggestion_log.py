@@ -111,7 +111,6 @@ class SuggestionLog:
                 yield dict(zip(_COLUMNS, row, strict=True))
 
     def entries(self, model: str) -> list[LogEntry]:
-        """Return a model's entries with features of the current version."""
         found = []
         for row in self.rows():
             if (row["model"], row["features_version"]) == (model, VERSION):

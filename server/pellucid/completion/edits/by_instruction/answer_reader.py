@@ -1,4 +1,4 @@
-"""Reads an answer as it is generated: its whole lines up to the closing fence, as the document is to have them."""
+"""Reader of a growing answer: whole lines up to the closing fence, as in the document."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CODE = re.compile(r"[=(){}\[\];<>#@\\/|&`\"]")
 
 
 class AnswerReader:
-    """The lines of an answer so far. ``closed``: its fence is closed.
+    """The lines of an answer so far. ``closed``: the closing fence was read.
 
-    ``is_prose``: it begins with a sentence, not with code.
+    ``is_prose``: the answer begins with a sentence instead of code.
     """
 
     def __init__(self, selected: SelectedLines, fence: str, language: str) -> None:
@@ -25,25 +25,24 @@ class AnswerReader:
         self.is_prose = False
         self._indentation = Indentation(selected)
         self._fence = fence
-        self._margin: int | None = None  # spaces before the first line
-        self._inner: int | None = None  # of a fence that is open within the answer's text
+        self._margin: int | None = None
+        self._inner: int | None = None  # Spaces before a fence that is open inside the answer
         self._text = ""
-        self._at = 0  # where the unfinished line begins in the text of all tokens
+        self._at = 0
         self._blank: list[tuple[int, int]] = []
-        self._spans: list[tuple[int, int]] = []  # of each line in the text of all tokens
+        self._spans: list[tuple[int, int]] = []  # Range of each line in the text of all tokens
         self._tokens: list[tuple[int, Token]] = []
         self._length = 0
         self._may_be_prose = may_be_prose(language) or any(map(_is_sentence, selected.lines))
 
     @property
     def all_tokens(self) -> list[Token]:
-        """The tokens so far."""
         return [token for _, token in self._tokens]
 
     def feed(self, token: Token) -> list[str]:
-        """Take a token; return the lines that it completes.
+        """Take a token and return the completed lines.
 
-        Blank ones are returned when a line follows that is not blank.
+        Blank lines are returned together with the next line with text.
         """
         self._tokens.append((self._length, token))
         self._length += len(token.text)
@@ -60,12 +59,11 @@ class AnswerReader:
         return [] if self.closed or self.is_prose or not line.strip() else self._take(line, len(line))
 
     def drop(self, first: int, last: int) -> None:
-        """Forget this many lines at the beginning and at the end."""
         kept = slice(first, len(self.lines) - last)
         self.lines, self._spans = self.lines[kept], self._spans[kept]
 
     def tokens(self, begin: int, end: int) -> tuple[Token, ...]:
-        """Return the tokens of the lines from ``begin`` to ``end``; one that is also part of another line is included."""
+        """Return the tokens of the lines ``begin`` to ``end``, including shared tokens."""
         if begin == end:
             return ()
         start, stop = self._spans[begin][0], self._spans[end - 1][1]
@@ -77,7 +75,7 @@ class AnswerReader:
         if line.strip().startswith(self._fence) and self._is_end(line):
             return []
         if not line.strip():
-            if self.lines:  # those at the beginning are the document's own
+            if self.lines:  # Blank lines at the beginning belong to the document
                 self._blank.append(span)
             return []
         if self._margin is None:
@@ -92,7 +90,7 @@ class AnswerReader:
         return found
 
     def _is_end(self, line: str) -> bool:
-        """Return whether a fence is no part of the text: it closes the answer, or repeats its opening."""
+        """Return whether a fence closes the answer or repeats the opening, so is not text."""
         margin, name = _margin(line), line.strip().lstrip("`")
         if name and _FENCE_NAME.fullmatch(name) is None:
             return False
@@ -114,6 +112,5 @@ def _margin(line: str) -> int:
 
 
 def _is_sentence(line: str) -> bool:
-    """Return whether a line is prose rather than code in any language."""
     text = line.strip()
     return _SENTENCE.match(text) is not None and _CODE.search(text) is None

@@ -1,4 +1,4 @@
-"""Converts edits by instruction to JSON, as the API and ``pellucid edit --json`` write them."""
+"""JSON of edits by instruction, for the API and ``pellucid edit --json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pellucid.completion.edits.by_instruction.edit_query import Hunk, Instructed
 
 
 def edit_record(edit: InstructedEdit) -> dict[str, Any]:
-    """Return an edit; its lines are counted from 0."""
     return {
         "first": edit.first,
         "old": edit.old,
@@ -20,7 +19,6 @@ def edit_record(edit: InstructedEdit) -> dict[str, Any]:
 
 
 def hunk_record(hunk: Hunk) -> dict[str, Any]:
-    """Return a hunk with the records of its tokens."""
     return {
         "first": hunk.first,
         "old": list(hunk.old),

@@ -1,16 +1,16 @@
-"""Builds the prompt of an edit by instruction, for small models: they write the selection again, in a fence that is opened for them.
+"""Prompt of an edit by instruction, for small models that rewrite the selection in a fence.
 
-How probable the right answers are under a prompt decided what it is, with the default model:
+The form was chosen by the probability of right answers with the default model:
 
 - The text around the selection is in an earlier turn. In the same message, small models answer with
   the whole file (5 edits of a method: -1.6 nats on average; -3.1 in a system message, -4.4 in the
-  same message, and -3.0 without it).
+  same message, -3.0 without the text).
 - The instruction is last. With the selection last, 6 of 7 tasks of CanItEdit were worse, by 4 to 5
   nats on average with each wording.
-- Lines to insert are asked for in one message: after an earlier turn, models write the whole file
-  there.
-- The lines are shown without their margin, and the answer is opened by the fence alone: after an
-  indentation, models whose tokens begin with a space write one space more.
+- Lines to insert are requested in a single message: after an earlier turn, models write the whole
+  file.
+- The lines are shown without their margin, and only the fence opens the answer: after an
+  indentation, models with tokens that begin with a space write an extra space.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Message
 
 PREFIX_CHARACTERS, SUFFIX_CHARACTERS = 2000, 1000
-"""Characters around the selection that the model reads."""
 
 SPARE_TOKENS = 256
-"""Tokens that an answer may have in addition to one for each character of the selection: dense text
-has tokens of one character.
+"""Tokens allowed in addition to one token per character of the selection.
+
+Dense text has tokens of one character.
 """
 
 INSERTED_TOKENS = 1024
-"""Tokens that lines to insert may have."""
 
 CONTEXT = "Here is the context of my code:"
 READ = "I have read it."
@@ -44,11 +43,7 @@ _TICKS = re.compile(r"`{3,}")
 
 
 class EditPrompt:
-    """The prompt of an edit.
-
-    ``fence`` encloses each text, whose name is ``language``; it is longer than any fence within
-    one.
-    """
+    """The prompt of an edit. ``fence`` encloses each text, longer than any fence in the texts."""
 
     def __init__(self, query: EditQuery, selected: SelectedLines) -> None:
         if not query.instruction.strip():
@@ -57,9 +52,8 @@ class EditPrompt:
         after = selected.after[: window_end(selected.after, SUFFIX_CHARACTERS)]
         texts = (before, selected.text, after, query.instruction)
         self.language = query.language or PurePosixPath(query.path).suffix.removeprefix(".")
-        least = (
-            3 if find_syntax(self.language).prose else 2
-        )  # an answer in prose may have fences where the text has none
+        # An answer in prose may have fences even if the text has no fence.
+        least = 3 if find_syntax(self.language).prose else 2
         self.fence = _fence(texts, least)
         around = [
             self._block(f"Code {where} the selection:", text)
@@ -87,7 +81,7 @@ class EditPrompt:
 
     @property
     def messages(self) -> list[Message]:
-        """The conversation up to where the answer's text begins."""
+        """The conversation up to the beginning of the answer's text."""
         return self.continued("")
 
     def continued(self, text: str) -> list[Message]:
@@ -99,12 +93,12 @@ class EditPrompt:
 
 
 def in_fence(text: str, language: str, fence: str | None = None) -> str:
-    """Return a text in a fence, by default one that is longer than any in the text."""
+    """Return a text in a fence, by default longer than any fence in the text."""
     fence = fence or _fence([text])
     end = "" if text.endswith("\n") else "\n"
     return f"{fence}{language}\n{text}{end}{fence}"
 
 
 def _fence(texts: Sequence[str], least: int = 2) -> str:
-    """Return a fence that is longer than any in the texts, and longer than ``least``."""
+    """Return a fence longer than ``least`` and longer than any fence in the texts."""
     return "`" * (1 + max((len(ticks) for text in texts for ticks in _TICKS.findall(text)), default=least))

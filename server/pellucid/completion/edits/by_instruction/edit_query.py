@@ -1,4 +1,4 @@
-"""Defines the nouns of an edit by instruction: the selection and what to do with it, new lines as they come, and the hunks."""
+"""Types of an edit by instruction: the query, new lines, and hunks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from math import exp
 from pellucid.tokens import CHAT, SamplingParams, Terms, Token, Usage
 
 RETRY_TEMPERATURE = 0.7
-"""The temperature with a seed but no temperature: greedy answers do not depend on the seed."""
+"""Temperature for a seed without a temperature: greedy answers do not depend on the seed."""
 
 MAX_LOGIT = 700.0
 
 
 @dataclass(frozen=True, slots=True)
 class EditQuery:
-    """A selection to edit by an instruction, with all the text of its document before and after it.
+    """A selection to edit by an instruction, with the document's text before and after.
 
-    The selection is extended to whole lines. An empty one asks for lines to insert above the
-    cursor's line, or instead of it if it is blank. ``language`` is the document's, by its id in the
-    protocol.
+    The selection is extended to whole lines. An empty selection asks for lines to insert above the
+    cursor's line, or instead of a blank line. ``language`` is an id of the protocol.
     """
 
     prefix: str
@@ -35,7 +34,6 @@ class EditQuery:
     terms: Terms = CHAT
 
     def params(self, max_tokens: int) -> SamplingParams:
-        """Return the sampling parameters of the answer."""
         drawn = RETRY_TEMPERATURE if self.seed is not None else 0.0
         temperature = drawn if self.temperature is None else self.temperature
         return SamplingParams(
@@ -45,17 +43,17 @@ class EditQuery:
 
 @dataclass(frozen=True, slots=True)
 class NewLines:
-    """Lines of the new text, as the document will have them, in the order in which they are generated."""
+    """New lines, as the document will have them, in the order of generation."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines ``old`` from line ``first`` (from 0) of the document that become ``new``, and the tokens of the answer that say so.
+    """Lines ``old`` from line ``first`` (from 0) that become ``new``, and the answer's tokens.
 
     ``log_odds`` is log p(new) - log p(old) in nats, under the prompt with the instruction and the
-    new lines above; None if it was not read.
+    new lines above; None if not read.
     """
 
     first: int
@@ -66,16 +64,15 @@ class Hunk:
 
     @property
     def probability(self) -> float | None:
-        """The probability of the new lines, if there were only these and the old ones."""
+        """The probability of the new lines, with the old lines as the only alternative."""
         return None if self.log_odds is None else 1 / (1 + exp(-max(-MAX_LOGIT, min(self.log_odds, MAX_LOGIT))))
 
 
 @dataclass(frozen=True, slots=True)
 class InstructedEdit:
-    """The end of an edit: ``text`` replaces ``old``, whole lines that begin at line ``first`` (from 0) of the document.
+    """The end of an edit: ``text`` replaces ``old``, whole lines from line ``first`` (from 0).
 
-    ``reason`` says in a sentence why nothing is changed, and is None if something is. ``newline``
-    ends the new lines.
+    ``reason`` is a sentence if nothing is changed, else None. ``newline`` ends the new lines.
     """
 
     first: int

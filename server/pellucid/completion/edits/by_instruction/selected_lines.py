@@ -1,8 +1,7 @@
-"""Extends a selection to whole lines, and converts between the lines of the document and those that the model reads and writes.
+"""Whole lines of a selection, converted between the document and the model.
 
-The model reads them without the indentation that all of them have, and without blank lines at the
-beginning and the end: small models lose both easily. The new lines get them back, and tabs or
-spaces as the document has them.
+The model reads lines without the common indentation and without outer blank lines, because small
+models easily lose both. The new lines get both back, with the document's tabs or spaces.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ _CLOSINGS = ("}", ")", "]")
 _COMMENTS = ("#", "//", "*", "/*", "--")
 
 SPACES = 4
-"""Spaces for a tab where the text does not show how many."""
+"""Spaces for a tab if the text does not show the number."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedLines:
-    """Whole lines of a document: the text before them, they themselves, and the text after them.
+    """Whole lines of a document, with the text before and after.
 
-    ``leading`` and ``trailing`` are the numbers of blank lines that the model does not read.
-    ``margin`` is the indentation that it neither reads nor writes, and ``opening`` what the first
-    line has in addition. With ``inserted`` there are no old lines to show.
+    ``leading`` and ``trailing``: numbers of blank lines hidden from the model. ``margin``:
+    indentation hidden from the model. ``opening``: extra indentation of the first line.
+    ``inserted``: there are no old lines to show.
     """
 
     before: str
@@ -49,37 +48,32 @@ class SelectedLines:
 
     @property
     def text(self) -> str:
-        """The lines as the document has them."""
         return "".join(self.raw)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines without their ends."""
         return tuple(map(without_end, self.raw))
 
     @property
     def core(self) -> tuple[str, ...]:
-        """The lines without blank ones at the beginning and the end."""
         return self.lines[self.leading : len(self.raw) - self.trailing]
 
     @property
     def shown(self) -> list[str]:
-        """The lines that the model reads."""
         return [self.as_read(line) for line in self.core]
 
     def as_read(self, line: str) -> str:
-        """Return a line of the document as the model reads and writes it."""
+        """Return a line of the document in the model's form."""
         return line.removeprefix(self.margin) if line.strip() else ""
 
     def replaced(self, lines: Sequence[str]) -> tuple[str, ...]:
-        """Return all lines, blank ones at the beginning and the end included, with these instead of the core."""
         if self.inserted:
             return tuple(lines)
         return (*self.lines[: self.leading], *lines, *self.lines[len(self.raw) - self.trailing :])
 
 
 def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = False) -> SelectedLines:
-    """Return the whole lines of a selection, of code or ``prose``: there a colon opens no block."""
+    """Return the whole lines of a selection. In ``prose``, a colon does not open a block."""
     left = prefix[max(prefix.rfind("\n"), prefix.rfind("\r")) + 1 :]
     before, after = prefix[: len(prefix) - len(left)], suffix
     if selection or not (left + _match(_REST_OF_LINE, suffix)).strip():
@@ -88,7 +82,7 @@ def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = Fals
             rest = _match(_REST_OF_LINE, suffix)
             text, after = text + rest, suffix[len(rest) :]
         margin = ""
-    else:  # lines are inserted above that of the cursor
+    else:
         text, after = "", left + suffix
         margin = _match(_INDENTATION, after)
     raw = tuple(_split(text))
@@ -110,8 +104,8 @@ def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = Fals
 def _margin_between(before: str, after: str) -> str:
     """Return the indentation of lines between two pieces of code.
 
-    It is that of the next line, or that of the last one if the next one closes a block, or deeper
-    if the last one opens a block.
+    The next line's, the last line's if the next line closes a block, or deeper if the last line
+    opens a block.
     """
     above = next((line for line in reversed(before.splitlines()) if line.strip()), "")
     below = next((line for line in after.splitlines() if line.strip()), "")
@@ -128,27 +122,30 @@ def _margin_between(before: str, after: str) -> str:
 
 
 class Indentation:
-    """Restores the indentation of the lines of an answer, one after the other."""
+    """Restorer of the indentation of an answer's lines, in order."""
 
     def __init__(self, selected: SelectedLines) -> None:
         self._selected = selected
         around = [*selected.lines, *_split(selected.before)[-200:], *_split(selected.after)[:200]]
         found = [indentation for indentation in map(_indentation, around) if indentation]
         self._tabs = any("\t" in one for one in found)
-        self._spaces = any("  " in one for one in found)  # a single one is that of a comment: /**, then " * text"
+        self._spaces = any("  " in one for one in found)  # A single space belongs to a comment: /**, then " * text"
         self._size = _least_size(found)
         self._answer_size = 0
         self._extra: str | None = None
 
     def restore(self, line: str) -> str:
-        """Return the next line of the answer as the document is to have it."""
+        """Return the answer's next line in the document's form."""
         if not line.strip():
             return ""
         indentation, text = _indentation(line), line.lstrip(" \t")
-        if self._extra is None:  # a model that indents the first line more than it is shown does so with all of them
+        # A model that adds indentation to the first line adds it to all lines.
+        if self._extra is None:
             opening = self._selected.opening
             self._extra = indentation.removesuffix(opening) if indentation.endswith(opening) else ""
-            if self._extra == " " and not text.startswith("*"):  # of a model whose first token begins with a space
+            if self._extra == " " and not text.startswith(
+                "*"
+            ):  # From a model with a first token that begins with a space
                 self._extra, indentation = "", opening
         indentation = indentation.removeprefix(self._extra)
         if self._tabs and not self._spaces and " " in indentation:
@@ -163,7 +160,6 @@ class Indentation:
 
 
 def without_end(line: str) -> str:
-    """Return a line without the characters that end it."""
     return line.rstrip("\r\n")
 
 
@@ -173,7 +169,6 @@ def _common_beginning(texts: Sequence[str]) -> str:
 
 
 def _least_size(indentations: Sequence[str]) -> int:
-    """Return the spaces of one level."""
     sizes = [len(one) for one in indentations if "\t" not in one]
     return min((size for size in sizes if size > 1), default=SPACES)
 

@@ -1,4 +1,4 @@
-"""Holds the lines around the cursor that a next-edit model may rewrite, and reads the changes in its answer."""
+"""The lines around the cursor that a next-edit model may rewrite, and the answer's changes."""
 
 from __future__ import annotations
 
@@ -12,44 +12,42 @@ from pellucid.completion.edits.edit_history import Edit, joined
 from pellucid.completion.edits.repeated_edits import Candidate
 
 WINDOW_LINES = 10
-"""Lines on either side of the cursor's that may be rewritten, as many as Sweep's models were
-trained with.
-"""
+"""Lines to rewrite on either side of the cursor's line, as in the training of Sweep's models."""
 
 MAX_WINDOW_CHARACTERS = 2_000
-"""A window with more characters has fewer lines.
-With this limit and the following ones a prompt has some 16,000 characters at most.
+"""Maximum window size; longer windows have fewer lines.
+
+With this limit and the limits below, a prompt has at most some 16,000 characters.
 """
 
 FILE_LINES = 60
-"""Lines on either side of the cursor's that the model reads first.
-Sweep's were trained with some 150, which take a CPU 20 seconds.
+"""Lines read on either side of the cursor's line.
+
+Sweep's models were trained with some 150, which take a CPU 20 seconds.
 """
 
 FILE_STEP = 25
-"""They begin at a multiple of this, so that they do not move with the cursor, and the model finds
-them in its cache.
+"""The read lines begin at a multiple of this number, so that they do not move with the cursor and
+stay in the cache.
 """
 
 MAX_FILE_CHARACTERS = 6_000
-"""Of long lines it reads fewer."""
 
 MAX_DIFF_LINES = 40
-"""Longer edits are not read."""
 
 MAX_DIFF_CHARACTERS = 2_000
-"""Nor are edits with more characters. All that are read have so many at most, the last ones."""
+"""Maximum number of characters in a read edit, and in all read edits together."""
 
 NEAR_LINES = 1
-"""Changes with so few lines between them, or fewer, are one."""
+"""Changes with at most this many lines between are joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class EditWindow:
-    """The lines ``first`` to ``end`` (from 0, without ``end``) of a document, which may be rewritten, and what a model reads with them.
+    """The lines ``first`` to ``end`` (from 0, exclusive) to rewrite, and the model's context.
 
-    ``path`` is the document's name in prompts. The cursor is at character ``column`` of line
-    ``line``. ``edits`` are the last ones of all documents, oldest first.
+    ``path``: the document's name in prompts. The cursor is at character ``column`` of line
+    ``line``. ``edits``: the last edits of all documents, oldest first.
     """
 
     uri: str
@@ -63,7 +61,7 @@ class EditWindow:
 
     @property
     def last_edit(self) -> Edit | None:
-        """The last edit, if it was made in this document and its new lines are there."""
+        """The last edit, if made in this document and still present."""
         edit = self.edits[-1] if self.edits else None
         return (
             edit
@@ -72,7 +70,7 @@ class EditWindow:
         )
 
     def recent(self, most: int) -> list[Edit]:
-        """Return the last edits that are short enough to be read, at most ``most``, oldest first."""
+        """Return at most ``most`` last edits that are short enough, oldest first."""
         kept: list[Edit] = []
         characters = 0
         for edit in reversed(self.edits):
@@ -86,7 +84,6 @@ class EditWindow:
         return kept[::-1]
 
     def around_cursor(self) -> tuple[str, str]:
-        """Return the text of the window before the cursor, and after it."""
         text, at = (
             joined(self.lines[self.first : self.end]),
             len(joined(self.lines[self.first : self.line])) + self.column,
@@ -94,29 +91,30 @@ class EditWindow:
         return text[:at], text[at:]
 
     def before_last_edit(self) -> list[str]:
-        """Return the lines of the window before the last edit, if that is short and all of it is in the window, else as they are."""
+        """Return the window's lines before the last edit, if short and completely in the window."""
         lines, edit = list(self.lines[self.first : self.end]), self.last_edit
         if edit is not None and self.first <= edit.first and edit.end <= self.end and self.recent(1) == [edit]:
             lines[edit.first - self.first : edit.end - self.first] = edit.old
         return lines
 
     def surroundings(self) -> tuple[int, int]:
-        """Return the first line around the window that the model reads, and the line after the last one."""
+        """Return the first line to read around the window, and the line after the last."""
         first, end = _span(self.lines, self.line, FILE_LINES, MAX_FILE_CHARACTERS)
         return min(first + -first % FILE_STEP, self.first), max(end, self.end)
 
     def name_of(self, edit: Edit) -> str:
-        """Return the name of an edit's document in prompts."""
         return self.path if edit.uri == self.uri else PurePosixPath(edit.uri).name
 
 
 def edit_window(uri: str, path: str, text: str, edits: Sequence[Edit], cursor: tuple[int, int]) -> EditWindow | None:
-    """Return the window around a cursor (line and character, from 0); None if there is no text, or the cursor's line is too long."""
+    """Return the window around a cursor (line and character, from 0).
+
+    Return None if the text is blank, or the cursor's line is too long.
+    """
     lines = text.split("\n")
     line, column = min(cursor[0], len(lines) - 1), cursor[1]
-    if (
-        not lines[-1] and line < len(lines) - 1
-    ):  # what follows the last line's end is no line, unless the cursor is there
+    # The text after the last line end is a line only with the cursor.
+    if not lines[-1] and line < len(lines) - 1:
         lines.pop()
     if not text.strip() or len(lines[line]) > MAX_WINDOW_CHARACTERS:
         return None
@@ -125,7 +123,10 @@ def edit_window(uri: str, path: str, text: str, edits: Sequence[Edit], cursor: t
 
 
 def _span(lines: Sequence[str], line: int, around: int, characters: int) -> tuple[int, int]:
-    """Return the span of up to ``around`` lines on either side of a line, shortened to ``characters``; the line itself is always in it."""
+    """Return up to ``around`` lines on either side, shortened to ``characters``.
+
+    The line itself is always included.
+    """
     first, end = max(line - around, 0), min(line + around + 1, len(lines))
     size = sum(len(one) + 1 for one in lines[first:end])
     while size > characters and end - first > 1:
@@ -140,9 +141,9 @@ def _span(lines: Sequence[str], line: int, around: int, characters: int) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A change in an answer, the answer's lines ``above`` it, and the unchanged ones ``below``, up to the first that is not blank.
+    """A change, the answer's lines ``above``, and unchanged lines ``below`` to the next text.
 
-    ``ends`` is true if the window ends before such a line.
+    ``ends``: the window ends before a line with text.
     """
 
     change: Candidate
@@ -152,11 +153,11 @@ class Rewrite:
 
 
 def read_answer(window: EditWindow, begin: int, answer: str) -> list[Rewrite]:
-    """Return the changes in an answer, which has the lines from line ``begin`` of the document to the window's end.
+    """Return the changes in an answer for line ``begin`` to the window's end.
 
-    An answer that repeats the window has none. Blank lines at its end do not count: models add and
-    omit them. A change that takes back the last edit is left out, and is not made in the lines
-    above a later one either.
+    An answer that repeats the window has no changes. Blank lines at the end do not count, because
+    models add and omit blank lines. A change that undoes the last edit is left out, even from the
+    lines above later changes.
     """
     old = window.lines[begin : window.end]
     new = _without_blank_end(answer.replace("\r\n", "\n").split("\n"))
@@ -191,7 +192,10 @@ def _without_blank_end(lines: Sequence[str]) -> list[str]:
 
 
 def _undoes(window: EditWindow, change: Candidate) -> bool:
-    """Return whether a change takes back the last edit, alone or with a change of lines next to it, where blank lines do not count."""
+    """Return whether a change undoes the last edit, alone or with adjacent lines.
+
+    Blank lines do not count.
+    """
     edit = window.last_edit
     if edit is None:
         return False
@@ -206,9 +210,8 @@ def _undoes(window: EditWindow, change: Candidate) -> bool:
     is_gone = not after or _times(after, new) < _times(after, old)
     if before:
         return is_gone and _times(before, new) > _times(before, old)
-    return is_gone and bool(after) and len(new) <= len(old) - len(after)  # else the inserted lines became others
+    return is_gone and bool(after) and len(new) <= len(old) - len(after)  # Otherwise the inserted lines were changed
 
 
 def _times(lines: tuple[str, ...], text: tuple[str, ...]) -> int:
-    """Return how often lines follow one another in a text."""
     return sum(text[at : at + len(lines)] == lines for at in range(len(text) - len(lines) + 1))

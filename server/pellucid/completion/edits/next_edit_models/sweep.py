@@ -1,4 +1,7 @@
-"""Writes the prompts of Sweep's next-edit models: the file, recent changes, and the window before the last of them, now, and updated."""
+"""Prompts of Sweep's next-edit models.
+
+The file, recent changes, and the window: before the last change, now, and updated.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,22 @@ FILE = "<|file_sep|>"
 CURSOR = "<|cursor|>"
 
 DIFFS = 3
-"""Recent changes that the model reads."""
+"""Number of recent changes in the prompt."""
 
 
 def answer_begin(window: EditWindow) -> int:
-    """Return the line of the document from which the model writes.
+    """Return the document line where the model's text begins.
 
-    The prompt repeats the window's lines above it.
+    The prompt repeats the window's lines above.
     """
     edit = window.last_edit
     inserted = edit is not None and not edit.old and window.first < edit.first and edit.end <= window.line
-    return (
-        window.first + 1 if inserted else window.line
-    )  # lines above the cursor may have to follow those that were inserted
+    # Lines above the cursor may have to follow inserted lines.
+    return window.first + 1 if inserted else window.line
 
 
 def prompt(window: EditWindow) -> list[tuple[str, str]]:
-    """Return the markers of the prompt, each with the text after it.
+    """Return the prompt's markers, each with the text after the marker.
 
     The answer ends with the marker of a file or of a text's end.
     """
@@ -42,5 +44,5 @@ def prompt(window: EditWindow) -> list[tuple[str, str]]:
 
 
 def diff(edit: Edit) -> str:
-    """Return an edit as these models read it."""
+    """Return an edit in the models' form."""
     return f"original:\n{joined(edit.old)}updated:\n{joined(edit.new)}"

@@ -1,4 +1,4 @@
-"""Writes the prompts of Zed's Zeta 2: the document with the window between merge markers, after the recent changes."""
+"""Prompts of Zed's Zeta 2: recent changes, and the document with the window in merge markers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ END = ">>>>>>> UPDATED"
 NO_EDITS = "NO_EDITS"
 
 DIFFS = 6
-"""Recent changes that the model reads, oldest first."""
+"""Number of recent changes in the prompt, oldest first."""
 
 
 def prompt(window: EditWindow) -> list[tuple[str, str]]:
-    """Return the markers of the prompt, each with the text after it.
+    """Return the prompt's markers, each with the text after the marker.
 
     The answer is the whole window, and ends with ``END``.
     """
