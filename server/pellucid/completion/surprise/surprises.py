@@ -97,7 +97,6 @@ class Mark:
         )
 
     def moved(self, by: int) -> Mark:
-        """Return the mark for a text shifted by ``by`` characters."""
         others = tuple(
             replace(
                 one, replacement=Replacement(one.replacement.begin + by, one.replacement.end + by, one.replacement.text)
@@ -109,8 +108,6 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The marks in order, the parts to search, and the searched parts."""
-
     marks: tuple[Mark, ...]
     wanted: tuple[Part, ...]
     searched: tuple[Part, ...]
@@ -178,7 +175,6 @@ class Surprises:
 async def read_words(
     assistant: Assistant, text: str, words: Sequence[CodeWord], part: Part, model: str | None, terms: Terms
 ) -> list[WordReading]:
-    """Read a part, with some text before. Return the readings of its words."""
     line = text.rfind("\n", 0, max(part[0] - CHARACTERS_BEFORE, 0)) + 1
     start = max(line, part[0] - 2 * CHARACTERS_BEFORE)
     query = ScoreQuery(text[start : part[1]], model, ALTERNATIVES_OF_A_TOKEN, terms, windows=True)

@@ -1,4 +1,4 @@
-"""Edits a selection by an instruction: lets the model write it again, streams its lines, and reads how probable each change is."""
+"""Edits by instruction: the model rewrites a selection, then each change's probability is read."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ from pellucid.tokens import Alternative, ChatQuery, Finish, FinishReason, OnUsag
 _WORD = re.compile(r"\w\w")
 
 OTHER_BEGINNINGS = 3
-"""Places where an answer that changes nothing is continued otherwise, at most."""
 
 LEAST_OTHER_PROBABILITY = 0.25
-"""Less likely tokens are not tried: if there are only these, leaving the code as it is was right."""
+"""Less likely tokens are not tried: without likelier tokens, unchanged code was right."""
 
 TOP = 4
-"""Alternatives that are asked for at least: only so many tokens can have that probability."""
+"""Minimum number of alternatives: more tokens cannot have the least probability."""
 
 READ_CHARACTERS = 6000
-"""Old and new lines that are read for one edit, in characters: hunks beyond have no log odds."""
+"""Maximum length of old and new lines read for an edit; further hunks have no log odds."""
 
 UNCHANGED = "The model changed nothing: say more exactly what to change, or try another seed."
 PROSE = "The model answered with prose instead of code: say more exactly what to change, or try another seed."
@@ -46,22 +45,17 @@ LATE = "The deadline passed before the answer was complete, so nothing was chang
 
 
 class Editor(Reader, Protocol):
-    """The verbs of an assistant that an edit needs."""
-
-    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        """Answer a conversation."""
-        ...
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]: ...
 
 
 async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines | InstructedEdit]:
-    """Yield the new lines of a selection as they are generated, then the edit.
+    """Yield the new lines of a selection during generation, then the edit.
 
-    Closing the generator cancels it.
-
-    Raises InvalidRequestError for an instruction without text, and the errors of the assistant.
+    Closing the generator cancels the edit. Raise InvalidRequestError for an instruction without
+    text, and the errors of the assistant.
     """
-    # 1. Ask for the selection, the answer's fence opened, and pass its lines on as they come, up to
-    # the closing fence.
+    # 1. Ask for the selection with the answer's fence opened, and yield the lines up to the closing
+    # fence.
     language = query.language or PurePosixPath(query.path).suffix.removeprefix(".")
     selected = select_lines(query.prefix, query.selection, query.suffix, prose=find_syntax(language).prose)
     prompt = EditPrompt(query, selected)
@@ -69,19 +63,19 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
     async with aclosing(answer.lines()) as items:
         async for lines in items:
             yield NewLines(tuple(lines))
-    # 2. Compare them with the old ones. A change was asked for: an answer without one is continued
-    # from its likeliest other tokens.
+    # 2. Compare old and new lines. Because a change was requested, an answer without changes is
+    # continued from its likeliest alternatives.
     usage, changes, reason = answer.usage, *answer.changes()
     for tokens in _other_beginnings(answer.reader.all_tokens) if reason == UNCHANGED else ():
         other = _Answer(assistant, query, selected, prompt, tokens)
         try:
             async with aclosing(other.lines()) as items:
-                async for _ in items:  # lines that were passed on cannot be taken back
+                async for _ in items:  # Yielded lines cannot be taken back
                     pass
             found, why = other.changes()
         except UnavailableError:
             raise
-        except PellucidError:  # too long, or too busy, for example: the first answer is whole
+        except PellucidError:  # Too long or too busy, for example: the first answer is complete
             break
         usage = _sum(usage, other.usage)
         if why is None:
@@ -99,7 +93,7 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
 
 @dataclass(frozen=True, slots=True)
 class _Changes:
-    """The new text of a selection, its hunks, and the lines of the answer at which they begin."""
+    """The new text of a selection, its hunks, and the answer's lines where the hunks begin."""
 
     text: str
     hunks: Sequence[Hunk] = ()
@@ -107,7 +101,7 @@ class _Changes:
 
 
 class _Answer:
-    """One answer of the model: from its beginning, or continued after tokens of another one."""
+    """A full answer, or a continuation after tokens of an earlier answer."""
 
     def __init__(
         self,
@@ -129,7 +123,7 @@ class _Answer:
         self._finish: Finish | None = None
 
     async def lines(self) -> AsyncGenerator[list[str]]:
-        """Yield the whole lines as they are generated. Closing the generator cancels the answer."""
+        """Yield whole lines during generation. Closing the generator cancels the answer."""
         for token in self._begun:
             self.reader.feed(token)
         messages = self._prompt.continued("".join(token.text for token in self._begun))
@@ -149,7 +143,7 @@ class _Answer:
                     break
 
     def changes(self) -> tuple[_Changes, str | None]:
-        """Return the changes, and the reason why there are none, a sentence, or None.
+        """Return the changes, and a sentence if there are no changes, else None.
 
         Raise PellucidError if the answer failed.
         """
@@ -165,11 +159,11 @@ class _Answer:
 
 
 def _other_beginnings(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
-    """Return the likeliest other beginnings of an answer: its tokens up to one, and another in place of that one.
+    """Return an answer's likeliest different beginnings, each ending in an alternative token.
 
-    On CanItEdit the default model left 42 programs as they were. Continued like this it changed
-    nearly all of them, 3 correctly. Another seed, or asking again in a second turn, corrected none
-    of ten.
+    On CanItEdit, the default model left 42 programs unchanged. Continued from these beginnings, the
+    model changed nearly all programs, 3 correctly. A different seed, or a second turn, corrected no
+    program in ten.
     """
     found = [one for one in alternatives(tokens) if _is_other(tokens[one[1]].top[one[2]])]
     forced = (
@@ -179,17 +173,16 @@ def _other_beginnings(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
 
 
 def _is_other(one: Alternative) -> bool:
-    """Return whether an alternative is likely enough to continue from, and not only another fence."""
+    """Return whether an alternative is likely enough and more than a different fence."""
     return one.logprob >= log(LEAST_OTHER_PROBABILITY) and not one.text.strip().startswith("`")
 
 
 def _cut(token: Token, count: int) -> Token:
-    """Return a token with at most so many alternatives."""
     return replace(token, top=token.top[:count], rest=token.rest + sum(exp(one.logprob) for one in token.top[count:]))
 
 
 def _sum(one: Usage, other: Usage) -> Usage:
-    """Return the cost of both answers; the prompt of the second is in the cache."""
+    """Return the usage of both answers; the second prompt is in the cache."""
     return replace(
         one,
         computed=one.computed + other.computed,
@@ -199,7 +192,7 @@ def _sum(one: Usage, other: Usage) -> Usage:
 
 
 def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLines, prompt: EditPrompt) -> str | None:
-    """Return the reason why an answer is not used, a sentence, or None."""
+    """Return a sentence about why an answer is unusable, or None."""
     if answer.is_prose:
         return PROSE
     if finish is not None and not answer.closed:
@@ -220,9 +213,10 @@ def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLine
 
 
 def _repeated(selected: SelectedLines, new: list[str]) -> tuple[int, int]:
-    """Return how many lines of an answer repeat those above the selection, and how many those below: small models write on into these.
+    """Count the answer's lines that repeat the lines above and below the selection.
 
-    Lines that were already repeated in the old text are kept, and one line of the answer always is.
+    Small models continue into the lines below. Lines also repeated in the old text are kept, and at
+    least one line of the answer.
     """
     old = [] if selected.inserted else list(selected.core)
     above, below = ([line.rstrip() for line in text.splitlines()] for text in (selected.before, selected.after))
@@ -231,7 +225,7 @@ def _repeated(selected: SelectedLines, new: list[str]) -> tuple[int, int]:
 
 
 def _shared(new: list[str], above: list[str], old: list[str]) -> int:
-    """Return the most lines at the beginning of ``new`` that are the last ones ``above``, and not at the beginning of ``old`` as well."""
+    """Return how many first lines of ``new``, but not of ``old``, are the last ``above``."""
     for count in range(min(len(new) - 1, len(above)), 0, -1):
         near = above[-count:]
         if new[:count] == near != old[:count] and any(map(_WORD.search, near)):
@@ -240,12 +234,10 @@ def _shared(new: list[str], above: list[str], old: list[str]) -> int:
 
 
 def _changes(selected: SelectedLines, answer: AnswerReader, top: int) -> _Changes:
-    """Return the changes of an answer, whose tokens have so many alternatives.
+    """Return an answer's changes, with ``top`` alternatives per token.
 
-    Unchanged lines keep their ends.
-
-    Models leave out some of the blank lines between functions, or add some: such changes count only
-    if there are no others.
+    Unchanged lines keep their line ends. Models omit or add blank lines between functions, so
+    changes of blank lines count only without any other change.
     """
     core = () if selected.inserted else selected.core
     kept = selected.raw[selected.leading : selected.leading + len(core)]
@@ -261,9 +253,8 @@ def _changes(selected: SelectedLines, answer: AnswerReader, top: int) -> _Change
         if kind == "equal" or (blank and not only_blank):
             raw += kept[begin:end]
         else:
-            if (
-                raw and stop > start and not raw[-1].endswith(("\n", "\r"))
-            ):  # the last line of a document, with new ones below it
+            # The last line of a document, with new lines below.
+            if raw and stop > start and not raw[-1].endswith(("\n", "\r")):
                 raw[-1] += selected.newline
             raw += [line + selected.newline for line in new[start:stop]]
             replaced = selected.lines if selected.inserted else core[begin:end]
@@ -280,7 +271,7 @@ def _changes(selected: SelectedLines, answer: AnswerReader, top: int) -> _Change
 
 
 def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
-    """Yield the steps from the old lines to the new ones, as difflib does; blank lines around replaced ones are steps of their own."""
+    """Yield difflib's steps from old to new lines, with separate steps for outer blank lines."""
     for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind != "replace" or not any(map(str.strip, old[begin:end])) or not any(map(str.strip, new[start:stop])):
             yield kind, begin, end, start, stop
@@ -295,7 +286,7 @@ def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, i
 
 
 def _trimmed(lines: Sequence[str], begin: int, end: int) -> tuple[int, int]:
-    """Return a range of lines, one of which at least is not blank, without the blank lines at its ends."""
+    """Return a range of lines without its outer blank lines. One line must have text."""
     while not lines[begin].strip():
         begin += 1
     while not lines[end - 1].strip():
@@ -311,9 +302,9 @@ async def _read(
     new: Sequence[str],
     hunks: Iterable[tuple[Hunk, int]],
 ) -> list[Hunk]:
-    """Return the hunks, each given with its place in the new lines, with their log odds.
+    """Return the hunks with log odds, given their places in the new lines.
 
-    Both versions are read up to the next line that is not blank, or the closing fence.
+    Both versions are read up to the next line with text, or the closing fence.
     """
     written = [selected.as_read(line) for line in new]
     read: list[Hunk] = []
@@ -332,11 +323,12 @@ async def _read(
             try:
                 asked = ScoreQuery(new_text, query.model, terms=query.terms, continued=continued)
                 odds = await text_log_odds(assistant, asked, old_text)
+            # Too long, too busy or not supported: the edit itself is complete.
             except (
                 InvalidRequestError,
                 QueueFullError,
                 NotSupportedError,
-            ):  # too long, too busy, or unable: the edit itself is whole
+            ):
                 readable = False
         read.append(replace(hunk, log_odds=odds))
     return read

@@ -1,4 +1,4 @@
-"""Asks a next-edit model for its proposal, and reads how much more probable it finds that than the lines as they are."""
+"""Proposals of a next-edit model, and their probability relative to the present lines."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, SamplingParams, ScoreQuery, Terms
 
 LEAST_TOKENS = 256
-"""An answer may have so many tokens, also where it rewrites only a few lines."""
+"""Minimum token limit of an answer, for windows of a few lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptForm:
     """A form of prompts and answers.
 
-    ``answer_begin`` is the line from which the model writes, and ``cursor`` a mark that it may
-    repeat.
-
-    ``prompt`` returns markers, each with the text after it; a text in which ``markers`` are found
-    cannot be sent. ``end`` ends an answer, as the end of a text does, which is ``end_of_text``.
-    ``none`` is the answer that proposes no change; without one, a model repeats the window.
+    ``answer_begin``: the first line the model writes. ``cursor``: a mark in the prompt, possibly
+    repeated. ``prompt``: returns markers, each with the text after the marker. ``markers``: texts
+    with a match cannot be sent. ``end`` and ``end_of_text``: two ends of an answer. ``none``: the
+    answer without changes; without such an answer, a model repeats the window.
     """
 
     prompt: Callable[[EditWindow], Sequence[tuple[str, str]]]
@@ -59,16 +57,16 @@ FORMS = {
         zeta.NO_EDITS,
     ),
 }
-"""The forms by the names that the model catalog has for them."""
+"""The forms by their names in the model catalog."""
 
 
 async def propose(
     assistant: Assistant, card: ModelCard, window: EditWindow, terms: Terms
 ) -> AsyncGenerator[tuple[Candidate, float]]:
-    """Yield the changes that a next-edit model proposes, each with log p(new lines) - log p(old lines) under its own prompt, in nats.
+    """Yield a next-edit model's changes, each with log p(new) - log p(old) in nats.
 
-    Each change is read with the earlier ones made. Yield nothing if the text to send contains a
-    marker, or if the answer was cut short.
+    The model's own prompt is used. Each change is read with the earlier changes made. Nothing is
+    yielded if the text to send contains a marker, or if the answer was cut short.
     """
     form = FORMS.get(card.next_edit or "")
     if form is None:
@@ -78,15 +76,14 @@ async def propose(
     if any(map(form.markers.search, (*(text for _, text in pieces), "".join(window.around_cursor())))):
         return
     prompt = "".join(marker + text for marker, text in pieces)
-    params = SamplingParams(
-        max_tokens=max(LEAST_TOKENS, 64 + len(rewritten) // 2)
-    )  # at least twice the tokens of most code
+    # At least twice the tokens of most code.
+    params = SamplingParams(max_tokens=max(LEAST_TOKENS, 64 + len(rewritten) // 2))
     query = CompletionQuery(prompt, params=params, model=card.name, stop=[form.end], terms=terms, special=True)
     answer, end = await _answer(assistant, query, form)
     if end is None or form.markers.search(answer) or answer.strip() == form.none:
         return
     for one in read_answer(window, begin, answer):
-        # The last line above is read, too: tokens may join its end with what follows.
+        # The last line above is read, too, because tokens may join its end with the next text.
         gap = CompletionQuery(prompt + joined(one.above[:-1]), special=True)
         around = [(*one.above[-1:], *lines, *one.below) for lines in (one.change.new, one.change.old)]
         new, old = [joined(lines) + (end if one.ends else "") for lines in around]
@@ -97,13 +94,13 @@ async def propose(
 
 
 async def _answer(assistant: Assistant, query: CompletionQuery, form: PromptForm) -> tuple[str, str | None]:
-    """Return an answer without marks of the cursor, and how it ended; None if it is not whole."""
+    """Return an answer without cursor marks, and its end, or None for an incomplete answer."""
     text, end = "", None
     async with aclosing(assistant.complete(query)) as items:
         async for item in items:
             if isinstance(item, Finish):
                 end = (form.end if item.stop else form.end_of_text) if item.reason is FinishReason.STOP else None
-            elif not item.text and _is_text(item.bytes):  # a marker, which has no text; nor has a part of a character
+            elif not item.text and _is_text(item.bytes):  # A marker has no text; nor has a part of a character
                 end = form.end if item.bytes == form.end.encode() else None
                 break
             else:
