@@ -145,7 +145,7 @@ class NextEdits:
         explanation = self._explained(uri, level)
         edits = self.history.edits()
         if not edits or not self._may_send(edits[-1]):
-            # The last edit, perhaps of a different document, is sent: its file may be ignored by now.
+            # The last edit is sent, too, and the edited file may be ignored by now.
             explanation.end(NOT_SENT if edits else NO_EDIT)
             return []
         edit, lines = edits[-1], text.split("\n")
