@@ -1,6 +1,6 @@
-"""Reads API keys and their owners: one key that all users share, or one for each user.
+"""API keys: a shared key, or a key for each user.
 
-A server reads its key file again when it changes, so that users come and go without a restart.
+A server reads a changed key file again, so that users can be added and removed without a restart.
 """
 
 from __future__ import annotations
@@ -19,28 +19,26 @@ from pellucid.errors import ConfigError
 from pellucid.system.regular_files import open_regular, read_open
 
 LOCAL = "local"
-"""The owner of everything on a server without a key, or with one key that all users share."""
+"""The owner of everything on a server without named keys."""
 
 MAX_KEY_FILE_BYTES = 2**20
 
 CHECK_SECONDS = 1.0
-"""A key file is checked for changes at most this often."""
+"""Minimum interval between two checks of a key file."""
 
 NAMED = re.compile(r"([A-Za-z][A-Za-z0-9._-]{0,31}):(.+)")
-"""A user's name and key."""
 
 logger = logging.getLogger(__name__)
 
 
 class Keys:
-    """The keys of a server by the names of their owners."""
+    """The keys of a server by owner."""
 
     def __init__(self, by_owner: Mapping[str, str]) -> None:
         self._by_owner = by_owner
 
     @property
     def by_owner(self) -> Mapping[str, str]:
-        """The keys as they are now."""
         return self._by_owner
 
     @property
@@ -50,14 +48,11 @@ class Keys:
 
     @property
     def are_named(self) -> bool:
-        """True if each user has a key, false if all share one."""
+        """True if each user has a key, false for a shared key."""
         return set(self.by_owner) != {LOCAL}
 
     def owner_of(self, key: str) -> str | None:
-        """Return the owner of a key, given as ``key`` or ``name:key``.
-
-        Every wrong key takes the same time.
-        """
+        """Return the owner of ``key`` or ``name:key``; every wrong key takes the same time."""
         given, bare, named = key.encode(), None, None
         for owner, own in self.by_owner.items():
             if hmac.compare_digest(given, own.encode()):
@@ -68,13 +63,10 @@ class Keys:
 
 
 class WatchedKeys(Keys):
-    """The keys of a file, which is read again when it changes.
+    """The keys of a file; a changed file is read again when the keys are used.
 
-    If each user has a key at first, this stays so.
-
-    The file is checked when the keys are used, at most once in CHECK_SECONDS. Keys that cannot be
-    read leave the former ones in force, and are reported once in the log. May be used from any
-    thread.
+    Unreadable keys, and a change from named keys to a shared key, are logged and ignored.
+    Thread-safe.
     """
 
     def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,7 +81,6 @@ class WatchedKeys(Keys):
 
     @property
     def by_owner(self) -> Mapping[str, str]:
-        """The keys as they are now."""
         with self._lock:
             now = self._clock()
             if now >= self._next_check:
@@ -99,8 +90,7 @@ class WatchedKeys(Keys):
 
     @property
     def version(self) -> int:
-        """A number that changes with the keys."""
-        _ = self.by_owner  # which reads a changed file
+        _ = self.by_owner  # Reads a changed file.
         return self._version
 
     def _update(self) -> None:
@@ -112,7 +102,8 @@ class WatchedKeys(Keys):
             keys = read_keys(read_key_file(self._path))
             if self._named and not keys.are_named:
                 raise ConfigError(
-                    f"{self._path} has one key for all, no longer one for each user: restart the server if you mean that."
+                    f"{self._path} has one key for all, no longer one for each user: restart the server if you mean "
+                    "that."
                 )
         except ConfigError as error:
             logger.warning("%s The former keys stay in force.", error)
@@ -123,7 +114,7 @@ class WatchedKeys(Keys):
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes with a file, its owner and its mode; nothing if it cannot be examined."""
+    """Return a value that changes with the file, or () for an unreadable file."""
     try:
         status = path.stat()
     except OSError:
@@ -134,7 +125,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
 def read_keys(text: str) -> Keys:
     """Return the keys in a setting: ``KEY``, or ``NAME:KEY,NAME:KEY``.
 
-    Raises ValueError, which does not repeat the keys.
+    Raises ValueError, without the keys in the message.
     """
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be printable ASCII without spaces, because it is sent in an HTTP header")
@@ -151,11 +142,10 @@ def read_keys(text: str) -> Keys:
 
 
 def read_key_file(path: Path) -> str:
-    """Return the keys in a file, as ``api_key`` spells them.
+    """Return the keys in a file, in the syntax of ``api_key``.
 
-    Raises ConfigError for a file that another user can read or owns.
-
-    The keys may also be in lines of their own. Empty lines and those that begin with # are skipped.
+    Keys may be on separate lines. Empty lines and lines that begin with # are skipped. Raises
+    ConfigError for a file that a different user can read or owns.
     """
     try:
         file = open_regular(path, ConfigError)
@@ -181,13 +171,13 @@ def read_key_file(path: Path) -> str:
 
 def _check_private(path: Path, status: os.stat_result) -> None:
     if os.name != "posix":
-        return  # modes do not control access on other systems
+        return  # Modes control access only on POSIX systems.
     if status.st_uid not in (os.geteuid(), 0):
         raise ConfigError(
             f"{path} belongs to another user, who can read the API key in it: run chown {os.geteuid()} {_quoted(path)}."
         )
-    # Root may let a service's group read a file of root's: so systemd and Kubernetes hand over
-    # secrets.
+    # A root-owned file may be readable by a service's group: systemd and Kubernetes pass secrets
+    # so.
     if status.st_mode & (0o037 if status.st_uid == 0 != os.geteuid() else 0o077):
         raise ConfigError(f"Other users can read the API key in {path}: run chmod 600 {_quoted(path)}.")
 

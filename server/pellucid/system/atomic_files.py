@@ -1,4 +1,4 @@
-"""Writes files atomically: each is complete or does not exist."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ _BLOCK = 1 << 20
 
 @contextmanager
 def errors_explained(folder: Path, elsewhere: str = "set another cache folder") -> Iterator[None]:
-    """Turn the system's errors while writing to a folder of the cache into ModelError, one sentence.
+    """Turn the system's errors during writing into ModelError.
 
-    ``elsewhere`` is the remedy that names another folder; it differs for folders outside of the
-    cache.
+    ``elsewhere`` is a remedy: a different folder.
     """
     try:
         yield
@@ -37,26 +36,26 @@ def errors_explained(folder: Path, elsewhere: str = "set another cache folder") 
 
 
 def _system_error(error: SafetensorError) -> int | None:
-    """Return the number of the system's error in a message of safetensors, if it has one."""
+    """Return the system's error number in a message of safetensors, or None."""
     match = re.search(r"os error (\d+)", str(error))
     return int(match.group(1)) if match else None
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise ModelError if ``needed`` bytes do not fit on the disk of an existing folder."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ModelError(
-            f"{folder} has {human(free)} free, but {human(needed)} are needed: free some space, or set another cache folder."
+            f"{folder} has {human(free)} free, but {human(needed)} are needed: free some space, or set another cache "
+            "folder."
         )
 
 
 def publish(part: Path, target: Path) -> None:
-    """Rename a finished file to its final name, so that even after a power cut it is complete or does not exist."""
+    """Rename a finished file; even after a power cut, ``target`` is complete or missing."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(target)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # On Windows a folder cannot be opened.
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -65,30 +64,26 @@ def publish(part: Path, target: Path) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a small file atomically."""
     part = target.with_name(target.name + ".part")
     try:
         part.write_text(text, encoding="utf-8")
         publish(part, target)
     except OSError:
-        with suppress(OSError):  # a disk that has become read-only
+        with suppress(OSError):  # A disk that has become read-only.
             part.unlink(missing_ok=True)
         raise
 
 
 def write_output(target: Path, text: str) -> None:
-    """Write a file that the user names.
-
-    A file is replaced atomically; a device or a pipe, such as /dev/stdout, is written to.
-    """
+    """Write a file that the user names: replace a file atomically, write to a device or pipe."""
     if target.exists() and not target.is_file():
         target.write_text(text, encoding="utf-8")
     else:
-        write_text(target.resolve(), text)  # a symbolic link stays one
+        write_text(target.resolve(), text)  # A symbolic link is kept.
 
 
 def checksum(path: Path, progress: Progress, kind: str = "sha256") -> str:
-    """Return the SHA-256 of a file, or with ``kind`` git its SHA-1 in git, in hexadecimal."""
+    """Return the SHA-256 of a file, or with ``kind`` git the SHA-1 in git, in hexadecimal."""
     size = path.stat().st_size
     digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     progress.start(f"verifying {path.stem if path.suffix in ('.part', '.joined') else path.name}", size)

@@ -1,4 +1,4 @@
-"""Prints tokens to the terminal, coloured by their probability."""
+"""Token output on the terminal, coloured by probability."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pellucid.tokens import Finish, FinishReason, Token
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityLevel:
-    """The look of tokens with probabilities from ``floor`` up to the next level's.
+    """The style of tokens with probabilities from ``floor`` up to the next level.
 
-    A level sets both colours, so that it looks the same on a light and on a dark terminal.
+    A level sets both colours, for the same look on light and dark terminals.
     """
 
     floor: float
@@ -29,7 +29,6 @@ class ProbabilityLevel:
 
     @property
     def style(self) -> Style:
-        """Style of the level for rich."""
         return Style(color=self.foreground, bgcolor=self.background, underline=self.underline or None)
 
 
@@ -40,9 +39,7 @@ LEVELS = (
     ProbabilityLevel(0.1, "10-30%", "#000000", "#fdae61"),
     ProbabilityLevel(0.0, "under 10%", "#000000", "#d95f02", underline=True),
 )
-"""From probable to improbable along blue and orange, which colour-blind people can distinguish.
-Probable tokens stay plain.
-"""
+"""Blue to orange: colour-blind people can distinguish these colours. Probable tokens stay plain."""
 
 
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
@@ -52,24 +49,18 @@ _CONTROL_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 def level_of(logprob: float | None) -> ProbabilityLevel:
-    """Return the level of a logprob.
-
-    A token that follows nothing (None) looks like a probable one.
-    """
+    """Return the level of a logprob. A first token (None) looks probable."""
     probability = 1.0 if logprob is None else math.exp(logprob)
     return next(level for level in LEVELS if probability >= level.floor)
 
 
 def harmless(text: str) -> str:
-    """Return ``text`` with its control characters as pictures, so that no answer can control the terminal."""
+    """Return ``text`` with control characters as pictures: no answer may control the terminal."""
     return text.translate(_CONTROL_PICTURES)
 
 
 def paint(token: Token) -> Text:
-    """Return a token's text in the style of its level.
-
-    The end of a line is drawn if its style is not plain.
-    """
+    """Return a token's text in its level's style. Line ends in a coloured style are drawn."""
     style = level_of(token.logprob).style
     painted = Text()
     for index, line in enumerate(harmless(token.text).split("\n")):
@@ -80,7 +71,6 @@ def paint(token: Token) -> Text:
 
 
 def legend() -> Text:
-    """Return the legend of the colours."""
     line = Text.assemble(("probability:", "dim"))
     for level in LEVELS:
         line.append(" ").append(f" {level.label} ", level.style)
@@ -88,10 +78,7 @@ def legend() -> Text:
 
 
 def summary(tokens: int, logprobs: float, finish: Finish) -> str:
-    """Summarise an answer or a text in one line: its tokens, their perplexity, its speed, and the reason why it ended.
-
-    ``logprobs`` is the sum over the tokens.
-    """
+    """Summarise an answer in one line; ``logprobs`` is the sum over the tokens."""
     usage = finish.usage
     parts = ["1 token" if tokens == 1 else f"{tokens} tokens"]
     if tokens:
@@ -105,7 +92,7 @@ def summary(tokens: int, logprobs: float, finish: Finish) -> str:
 
 
 class Writer:
-    """Writes tokens as they arrive: coloured on a terminal, plain text to a file or pipe."""
+    """A writer of tokens: coloured on a terminal, plain text to a file or pipe."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -116,15 +103,12 @@ class Writer:
 
     @property
     def coloured(self) -> bool:
-        """True if the output is a terminal."""
         return self._console.is_terminal
 
     def begin(self) -> None:
-        """Begin the counts of a new answer."""
         self._scored, self._logprobs = 0, 0.0
 
     def token(self, token: Token) -> None:
-        """Write one token."""
         if self.coloured:
             self._console.print(paint(token), end="")
         else:
@@ -136,7 +120,7 @@ class Writer:
             self._logprobs += token.logprob
 
     def plain(self, text: str) -> None:
-        """Write text that is not a token's (the context of a completion, say), only on a terminal."""
+        """Write text outside of the tokens, only on a terminal."""
         if self.coloured:
             self._console.print(Text(harmless(text), "dim"), end="")
             self._last = text or self._last

@@ -1,4 +1,4 @@
-"""Runs several coroutines concurrently, and streams what a coroutine produces."""
+"""Concurrent coroutines, and streams of a coroutine's items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Run coroutines concurrently until all have ended.
 
-    If one fails, the others are cancelled and its error is raised.
+    An error cancels the remaining coroutines and is raised.
     """
     if len(works) == 1:
         await works[0]
@@ -29,13 +29,12 @@ async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 async def stream_from(
     produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]],
 ) -> AsyncGenerator[tuple[T, ...]]:
-    """Yield the items that ``produce`` passes to its argument, all that are ready together.
+    """Yield all ready items from ``produce``; an item must not be None.
 
-    Its error is raised after them.
-
-    It never waits for the reader, and closing the generator cancels it. No item is None.
+    ``produce`` never waits for the reader, and is cancelled when the generator closes. An error is
+    raised after the items.
     """
-    items: asyncio.Queue[T | None] = asyncio.Queue()  # None marks the end
+    items: asyncio.Queue[T | None] = asyncio.Queue()  # None marks the end.
     task = asyncio.create_task(produce(items.put_nowait))
     task.add_done_callback(lambda _: items.put_nowait(None))
     try:

@@ -1,4 +1,4 @@
-"""Writes a token's entropy in bits, for people."""
+"""Entropy in bits, for people."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from pellucid.tokens import Token
 
 
 def entropy_in_bits(token: Token) -> str:
-    """Return the entropy before a token as a number of bits, "1.90 to 2.60" if only its range is known, or "" if nothing is known.
-
-    Bounds that agree to all digits shown are one number.
-    """
+    """Return a token's entropy in bits, as a number, a range ("1.90 to 2.60") or "" if unknown."""
     known = token.entropy_range if token.entropy is None else (token.entropy, token.entropy)
     if known is None:
         return ""

@@ -1,4 +1,4 @@
-"""Returns the version of an installed package."""
+"""The version of an installed package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version(package: str = "pellucid") -> str:
-    """Return a package's version, or a remark for one that runs from its source folder."""
+    """Return a package's version, or a remark for a package in its source folder."""
     try:
         return version(package)
     except PackageNotFoundError:

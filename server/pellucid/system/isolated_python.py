@@ -1,7 +1,7 @@
-"""Starts Python processes that handle untrusted data: they inherit no environment, files or sockets, and import only named packages.
+"""Python processes for untrusted data, without environment, files and sockets.
 
-Such a process ends when its standard input ends, and so together with this process. Limits of
-memory and of open files need POSIX; a limit of wall time works everywhere.
+A process imports only named packages, and ends with its standard input, and so with this process.
+Limits of memory and of open files need POSIX; a limit of wall time works everywhere.
 """
 
 from __future__ import annotations
@@ -22,34 +22,29 @@ if sys.platform != "win32":
 BOOTSTRAP = (
     "import sys; sys.path += sys.argv[2:]; from importlib import import_module; import_module(sys.argv[1]).main()"
 )
-"""The child's program.
-Its interpreter is isolated: it finds packages where this process finds them, and no others.
-"""
+"""The child's program. The isolated interpreter finds packages only in the given folders."""
 
 VARIABLES = ("TZ", "TZDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""The variables that a child inherits: the time zone, and those that an interpreter may need to
-start.
-"""
+"""Inherited variables: the time zone, and the variables that an interpreter may need to start."""
 
 
 def start(module: str, packages: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Run ``main`` of a module in an isolated interpreter that finds those of these packages that are installed. Raises OSError."""
+    """Run ``main`` of a module in an isolated interpreter with these packages. Raises OSError."""
     origins = [
         spec.origin for spec in map(importlib.util.find_spec, packages) if spec is not None and spec.origin is not None
     ]
     folders = dict.fromkeys(str(Path(origin).parents[1]) for origin in origins)
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and program
+    return subprocess.Popen(  # noqa: S603 - Pellucid's interpreter and program
         [sys.executable, "-I", "-S", "-c", BOOTSTRAP, module, *folders],
         env={name: os.environ[name] for name in VARIABLES if name in os.environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # the exit status and the replies give the reason
+        stderr=subprocess.DEVNULL,  # The exit status and the replies give the reason.
     )
 
 
 @contextlib.contextmanager
 def killed_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
-    """Kill the process if the body takes longer than this."""
     clock = threading.Timer(seconds, process.kill)
     clock.daemon = True
     clock.start()
@@ -60,27 +55,26 @@ def killed_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[N
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that :func:`start` started, and close its pipes."""
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
         assert pipe is not None, "both are pipes"
-        with contextlib.suppress(OSError):  # unread data is lost
+        with contextlib.suppress(OSError):  # Unread data is lost.
             pipe.close()
 
 
 def limit(memory: int) -> None:
-    """In the child: forbid files and sockets, limit the address space (in bytes), and leave signals to the parent.
+    """Forbid files and sockets, limit the address space (bytes), and ignore signals, in the child.
 
-    Import everything first: no descriptor beyond the three open ones is available afterwards.
+    Import everything first: afterwards, no further descriptor is available.
     """
     for number in (
         signal.SIGINT,
         signal.SIGTERM,
-    ):  # they go to the whole group; the parent decides when this process ends
+    ):  # Signals go to the whole group; the parent decides when this process ends.
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "win32":
         return
     for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_NOFILE, 3), (resource.RLIMIT_CORE, 0)):
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS.
             resource.setrlimit(kind, (most, most))

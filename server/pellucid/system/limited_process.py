@@ -1,7 +1,7 @@
-"""Runs code that a hostile file can crash, stop or make grow in a separate Python process with limits.
+"""Python processes with limits, for code that a hostile file can crash, stop or make grow.
 
-The two sides exchange JSON, one line each way. Each request has a limit of processor time and of
-wall time, and the process has one of memory. The limits of memory and of processor time need POSIX.
+The two sides exchange lines of JSON. Each request has a limit of processor time and of wall time,
+and the process has a memory limit. The limits of memory and of processor time need POSIX.
 """
 
 from __future__ import annotations
@@ -21,35 +21,27 @@ from typing import Any
 from pellucid.system import isolated_python
 
 WALL_FACTOR = 5
-"""Limit of wall time as a multiple of the processor time: large enough that requests do not fail on
-a busy machine.
-"""
+"""Wall time as a multiple of processor time: requests must not fail on a busy machine."""
 
 
 MAX_ANSWER_BYTES = 2**28
-"""Size of one answer: enough for the vocabulary of any tokenizer, and for the ids of the longest
-text of a request.
-"""
+"""Maximum size of an answer: enough for any vocabulary, and for the ids of the longest text."""
 
 
 class ProcessFailedError(Exception):
-    """The process did not answer a request, or answered with an error.
-
-    The message is the reason, as part of a sentence.
-    """
+    """A failed request. The message is the reason, as part of a sentence."""
 
 
 class LimitedProcess:
-    """Runs ``main`` of a module, which calls :func:`serve`.
+    """A process that runs ``main`` of a module, which calls :func:`serve`.
 
-    The process starts with the first request, and again after it has ended.
+    The process starts with the first request, and again after an end.
     """
 
     def __init__(self, module: str, packages: Sequence[str], first: object, seconds: float) -> None:
         """Prepare a process that can import these packages and the standard library.
 
-        ``first`` is sent to each new process before anything else, and may take ``seconds`` of
-        processor time.
+        ``first`` is the first message to each new process, with ``seconds`` of processor time.
         """
         self._module = module
         self._packages = packages
@@ -61,15 +53,12 @@ class LimitedProcess:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def start(self) -> Any:
-        """Start the process and return its answer to the first message.
-
-        Raises ProcessFailedError.
-        """
+        """Start the process and return its answer to ``first``. Raises ProcessFailedError."""
         with self._lock:
             return self._start()
 
     def ask(self, message: object, seconds: float) -> Any:
-        """Return the answer to a message, which may take ``seconds`` of processor time.
+        """Return the answer to a message, with ``seconds`` of processor time.
 
         Raises ProcessFailedError.
         """
@@ -79,13 +68,12 @@ class LimitedProcess:
             return self._exchange(message, seconds)
 
     def close(self) -> None:
-        """End the process."""
         self._process = None
         if self._finalizer is not None:
             self._finalizer()
 
     def _runs(self) -> bool:
-        """Return whether a process runs that this one started: a forked process must not share its pipes."""
+        """Return whether this process has a running child; a fork must not share the pipes."""
         return self._process is not None and self._started_by == os.getpid() and self._process.poll() is None
 
     def _start(self) -> Any:
@@ -111,7 +99,7 @@ class LimitedProcess:
                 process.stdin.write(json.dumps([seconds, message]).encode() + b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline(MAX_ANSWER_BYTES)
-        except OSError:  # a pipe is closed
+        except OSError:  # A pipe is closed.
             line = b""
         if not line.endswith(b"\n") and len(line) < MAX_ANSWER_BYTES:
             self.close()
@@ -129,15 +117,15 @@ class LimitedProcess:
 
 
 def _end(process: subprocess.Popen[bytes], started_by: int) -> None:
-    """End a process, unless this process is a fork of the one that started it."""
+    """End a process, except in a fork."""
     if os.getpid() == started_by:
         isolated_python.end(process)
 
 
 def serve(handle: Callable[[Any], object], memory: int) -> None:
-    """Answer requests from standard input until it ends. ``memory`` is in bytes of address space.
+    """Answer requests from standard input. ``memory`` is the address space in bytes.
 
-    ``handle`` cannot open files, so import what it needs first.
+    ``handle`` cannot open files: import everything first.
     """
     isolated_python.limit(memory)
     answers = sys.stdout.buffer
@@ -155,13 +143,13 @@ def serve(handle: Callable[[Any], object], memory: int) -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    """End this process by SIGPROF after so much processor time; 0 removes the limit."""
+    """End this process by SIGPROF after this processor time; 0 removes the limit."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _ending(status: int, seconds: float, elapsed: float) -> str:
-    """Describe how the process ended, as part of a sentence."""
+    """Describe the end of the process, as part of a sentence."""
     if elapsed >= WALL_FACTOR * seconds:
         return f"it took longer than {WALL_FACTOR * seconds:.0f} s"
     if hasattr(signal, "SIGPROF") and status == -signal.SIGPROF:

@@ -1,4 +1,4 @@
-"""Describes the machine and the software of a benchmark, which may explain why two results differ."""
+"""Facts about the machine and the software, for comparing benchmarks."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ CPU_FEATURES = (
     "i8mm",
     "bf16",
 )
-"""The features that matter to a kernel, as /proc/cpuinfo spells them."""
+"""CPU features that matter to a kernel, in /proc/cpuinfo's spelling."""
 
 
 def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
-    """Return the processor's name and features from Linux's /proc/cpuinfo; without the file, no features."""
+    """Return the processor's name, and features from /proc/cpuinfo if available."""
     if not path.exists():
         return platform.processor(), frozenset()
     fields: dict[str, str] = {}
@@ -48,14 +48,12 @@ def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
 
 
 def versions() -> Facts:
-    """Return the versions of the software that computes."""
-    import torch  # takes seconds, and `doctor` reads the settings first
+    import torch  # Takes seconds, and `doctor` reads the settings first.
 
     return {"pellucid": installed_version(), "python": platform.python_version(), "torch": torch.__version__}
 
 
 def machine(device: str) -> Facts:
-    """Return the processor, how many of them this process may use, memory in bytes, and the device that computes, by torch's name."""
     name = cpu_info(Path("/proc/cpuinfo"))[0] or platform.machine()
     facts: Facts = {
         "processor": name,
@@ -75,18 +73,17 @@ def _gpu_name(device: str) -> str:
 
 
 def resident() -> int | None:
-    """Return the resident memory of this process in bytes; None if the system does not report it."""
     return memory_fields().get("VmRSS")
 
 
 def return_free_memory() -> None:
-    """Return to the system what the process has freed but its allocator keeps, which after a long text is gigabytes (glibc only)."""
-    with suppress(AttributeError, TypeError):  # of another C library, and of Windows
+    """Return freed memory to the system: gigabytes after a long text (glibc only)."""
+    with suppress(AttributeError, TypeError):  # A different C library, or Windows.
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory_fields() -> dict[str, int]:
-    """Return the fields of Linux's /proc/self/status that are sizes, in bytes; none if the system has no such file."""
+    """Return the sizes in Linux's /proc/self/status, in bytes; {} without the file."""
     path = Path("/proc/self/status")
     if not path.exists():
         return {}
@@ -95,7 +92,7 @@ def memory_fields() -> dict[str, int]:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Return the memory in bytes that a device has free for a model; None if the system does not report it."""
+    """Return the free memory of a device in bytes; None if unknown."""
     import torch
 
     if device.type == "cuda":
@@ -108,5 +105,5 @@ def available_memory(device: torch.device) -> int | None:
 
 
 def load() -> float | None:
-    """Return the load of the last minute for each processor of the machine; None if the system does not report it."""
+    """Return the load of the last minute per processor; None if unknown."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None

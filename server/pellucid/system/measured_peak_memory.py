@@ -1,4 +1,4 @@
-"""Measures the peak memory of this process."""
+"""The peak memory of this process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import torch
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Return peak bytes: of a CUDA device, else of the process.
-
-    None if the system does not report it.
-    """
+    """Return the peak memory of a CUDA device or else of the process, in bytes; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

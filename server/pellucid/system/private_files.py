@@ -1,4 +1,4 @@
-"""Creates files that reveal what a user typed or where they work: no other user can read them, whatever the umask is."""
+"""Files that only the user can read, for every umask."""
 
 from __future__ import annotations
 
@@ -12,26 +12,18 @@ OTHERS = 0o077
 
 
 def make_private_folder(path: Path) -> None:
-    """Create a folder, or restrict an existing one, for its owner alone.
-
-    Raises OSError if it cannot be created.
-    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     _close_to_others(path, 0o700)
 
 
 def make_private(path: Path) -> None:
-    """Create a file, or restrict an existing one, for its owner alone."""
     path.touch(mode=0o600)
     _close_to_others(path, 0o600)
 
 
 def create_private(path: Path) -> BinaryIO:
-    """Replace a file by an empty one for its owner alone.
-
-    Processes that have the old file open cannot read the new one.
-    """
-    with suppress(OSError):  # it does not exist or, on Windows, is in use
+    """Replace a file by an empty private file, unreadable for processes with the old file open."""
+    with suppress(OSError):  # The file does not exist or, on Windows, is in use.
         path.unlink()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
     _close_to_others(path, 0o600)
@@ -40,5 +32,5 @@ def create_private(path: Path) -> BinaryIO:
 
 def _close_to_others(path: Path, mode: int) -> None:
     if path.stat().st_mode & OTHERS:
-        with suppress(PermissionError):  # it belongs to another user, who decides about its permissions
+        with suppress(PermissionError):  # The owner decides about the permissions.
             path.chmod(mode)

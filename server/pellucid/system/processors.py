@@ -1,4 +1,4 @@
-"""Counts the threads to compute with: one for each physical core that this process may keep busy."""
+"""The number of compute threads: a thread for each usable physical core."""
 
 from __future__ import annotations
 
@@ -8,28 +8,24 @@ from pathlib import Path
 
 
 def threads_to_use(setting: int) -> int:
-    """Return how many threads to compute with.
-
-    A ``setting`` of 0 leaves it to the machine, and to torch (OMP_NUM_THREADS).
-    """
+    """Return the compute threads; for 0, torch's threads (OMP_NUM_THREADS), at most a core each."""
     import torch
 
     return setting or min(torch.get_num_threads(), usable_cores())
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Count the physical cores that this process may use, limited by the processor time of its control group.
+    """Count the physical cores that this process may use, limited by the control groups.
 
-    Two threads on one core would only wait for each other, and when a group has used up its share,
-    all its threads are stopped until the next period. ``root`` is where /proc and /sys are; missing
-    files impose no limit.
+    Two threads on a core would only wait for each other, and a control group without remaining time
+    is stopped until the next period. ``root`` contains /proc and /sys; missing files impose no
+    limit.
     """
     allowed = usable_processors()
     return max(min(_cores(root, allowed), *_shares(root), len(allowed)), 1)
 
 
 def usable_processors() -> Collection[int]:
-    """Return the numbers of the processors that this process may use."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
@@ -39,7 +35,7 @@ def _cores(root: Path, processors: Collection[int]) -> int:
 
 
 def _shares(root: Path) -> Iterator[int]:
-    """Yield the whole processors that each limited control group of this process may use (versions 2 and 1)."""
+    """Yield the whole processors of each limited control group (versions 2 and 1)."""
     groups = dict(
         line.split(":", 2)[1:] for line in _read(root / "proc/self/cgroup").splitlines() if line.count(":") > 1
     )
@@ -63,7 +59,6 @@ def _with_parents(top: Path, group: str) -> Iterator[Path]:
 
 
 def _read(path: Path) -> str:
-    """Return the stripped content of a file; empty if there is none."""
     try:
         return path.read_text().strip()
     except OSError:

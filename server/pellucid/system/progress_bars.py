@@ -1,4 +1,4 @@
-"""Shows progress bars in the terminal."""
+"""Progress bars in the terminal."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ from pellucid.system.coloured_tokens import harmless
 
 
 class Bars:
-    """Progress bars on stderr with size, speed and time left; without a terminal, one line for each piece of work.
+    """A ``Progress`` with bars on stderr; without a terminal, a line for each piece of work.
 
-    Implements :class:`pellucid.system.progress_protocol.Progress`. Exit the context before writing
-    elsewhere on the terminal.
+    Exit the context before further writing on the terminal.
     """
 
     refreshes = 10.0
@@ -58,7 +57,6 @@ class Bars:
         self._bars.stop()
 
     def start(self, label: str, total: int | None) -> None:
-        """Replace the bar by a new one."""
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(label, total=total)
@@ -66,12 +64,10 @@ class Bars:
             self.note(label if total is None else f"{label} ({self._amount(total)})")
 
     def advance(self, count: int) -> None:
-        """Advance the bar."""
         assert self._task is not None
         self._bars.advance(self._task, count)
 
     def note(self, text: str) -> None:
-        """Print a sentence above the bar."""
         self._console.print(harmless(text), soft_wrap=True)
 
     def _columns(self) -> tuple[ProgressColumn, ...]:
@@ -82,17 +78,15 @@ class Bars:
 
 
 class Steps(Bars):
-    """The progress bar of work that is counted in slow steps."""
+    """A progress bar in slow steps."""
 
-    refreshes = 2.0  # drawing disturbs a measurement that runs at the same time
+    refreshes = 2.0  # Drawing disturbs a simultaneous measurement.
 
     def describe(self, label: str) -> None:
-        """Label the bar with the next step."""
         assert self._task is not None
         self._bars.update(self._task, description=label)
 
     def expect(self, total: int) -> None:
-        """Change the number of steps."""
         assert self._task is not None
         self._bars.update(self._task, total=total)
 

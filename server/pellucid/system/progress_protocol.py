@@ -1,4 +1,4 @@
-"""Reports the progress of long work, such as a download."""
+"""Progress of long work, for example a download."""
 
 from __future__ import annotations
 
@@ -8,35 +8,28 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Shows long work to the user: one bar at a time, and sentences between them."""
+    """Progress display: a bar at a time, with sentences between bars."""
 
     def start(self, label: str, total: int | None) -> None:
-        """Begin a new piece of work, which ends the one before.
-
-        ``total`` is in bytes, None if it is not known.
-        """
+        """Begin a new piece of work and end the previous work; ``total`` is in bytes, if known."""
         ...
 
     def advance(self, count: int) -> None:
-        """Report that ``count`` more bytes are done; negative if work has to be done again."""
+        """Add ``count`` finished bytes; negative if work must be repeated."""
         ...
 
-    def note(self, text: str) -> None:
-        """Show one sentence."""
-        ...
+    def note(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A piece of work: ``done`` of ``total`` bytes, if they are known."""
-
     label: str
     done: int = 0
     total: int | None = None
 
 
 class Noted:
-    """A progress that forwards everything to another one, and records the current work for other threads to read."""
+    """A progress that forwards to ``face``, and records the current work for further threads."""
 
     def __init__(self, face: Progress) -> None:
         self._face = face
@@ -46,24 +39,21 @@ class Noted:
 
     @property
     def now(self) -> Work | None:
-        """Current piece of work, or the sentence shown since it began; None before the first."""
+        """Current work, or the latest sentence; None before the first work."""
         return self._now
 
     def start(self, label: str, total: int | None) -> None:
-        """Record the new piece of work."""
         with self._lock:
             self._bar = self._now = Work(label, 0, total)
         self._face.start(label, total)
 
     def advance(self, count: int) -> None:
-        """Record the progress."""
         with self._lock:
             assert self._bar is not None, "work advances after its start"
             self._bar = self._now = replace(self._bar, done=self._bar.done + count)
         self._face.advance(count)
 
     def note(self, text: str) -> None:
-        """Record the sentence."""
         with self._lock:
             self._now = Work(text)
         self._face.note(text)

@@ -1,6 +1,6 @@
-"""Reads regular files of a bounded size, and says in one sentence why any other is refused.
+"""Bounded reading of regular files, with a sentence for each refusal.
 
-A device may never end, and a FIFO without a writer would wait for ever.
+A device may never end, and a FIFO without a writer would wait forever.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from pellucid.errors import InvalidRequestError, PellucidError
 
 LARGEST_DOCUMENT = 16 << 20
-"""Bytes of the largest document that is read: as many as a server accepts in a request by default."""
+"""Maximum size of a document in bytes; equals the default limit of a server's requests."""
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = {
@@ -32,25 +32,23 @@ def open_regular(
     instead_of_pipe: str | None = None,
     follow_links: bool = True,
 ) -> BinaryIO:
-    """Open a regular file to read.
+    """Open a regular file for reading; ``instead_of_pipe`` is a special remedy for a pipe.
 
-    Raises ``error`` for anything else, and FileNotFoundError if there is nothing.
-
-    ``instead_of_pipe`` is the remedy for a pipe, if it is another than a file.
+    Raises FileNotFoundError for a missing file, and ``error`` for anything else.
     """
     try:
         _check_kind(
             path, path.stat(follow_symlinks=follow_links), error, instead_of_pipe
-        )  # opening a FIFO would disturb its writer
+        )  # Opening a FIFO would disturb its writer.
         handle = os.open(path, _FLAGS | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0)))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as problem:  # ValueError: a name that contains NUL
+    except (OSError, ValueError) as problem:  # ValueError: a name that contains NUL.
         reason = getattr(problem, "strerror", None) or problem
         raise error(f"{path} cannot be read ({reason}): make it readable, or name another file.") from None
     file = os.fdopen(handle, "rb")
     try:
-        _check_kind(path, os.fstat(handle), error, instead_of_pipe)  # it may have been replaced
+        _check_kind(path, os.fstat(handle), error, instead_of_pipe)  # The file may have been replaced.
     except PellucidError:
         file.close()
         raise
@@ -67,17 +65,17 @@ def read_bytes(
 ) -> bytes:
     """Read a regular file.
 
-    Raises ``error`` for anything else or a larger file, and FileNotFoundError if there is nothing.
+    Raises FileNotFoundError for a missing file, and ``error`` for anything else or a larger file.
     """
     with open_regular(path, error, instead_of_pipe=instead_of_pipe, follow_links=follow_links) as file:
         return read_open(path, file, largest, error)
 
 
 def read_open(path: Path, file: BinaryIO, largest: int, error: type[PellucidError]) -> bytes:
-    """Read a regular file that is open. Raises ``error`` if it is larger."""
+    """Read an open regular file. Raises ``error`` for a larger file."""
     size = os.fstat(file.fileno()).st_size
     try:
-        content = b"" if size > largest else file.read(largest + 1)  # a file that grows ends here, too
+        content = b"" if size > largest else file.read(largest + 1)  # A growing file ends here, too.
     except OSError as problem:
         raise error(f"{path} cannot be read ({problem.strerror}): name another file.") from None
     if max(size, len(content)) > largest:
@@ -94,15 +92,12 @@ def read_text(
     *,
     instead_of_pipe: str | None = None,
 ) -> str:
-    """Read a regular file as UTF-8 text, with its line ends unchanged.
-
-    Raises as :func:`read_bytes` does.
-    """
+    """Read a regular file as UTF-8 text, with unchanged line ends. Raises like ``read_bytes``."""
     return decoded(read_bytes(path, largest, error, instead_of_pipe=instead_of_pipe), str(path), error)
 
 
 def decoded(content: bytes, name: str, error: type[PellucidError] = InvalidRequestError) -> str:
-    """Return bytes of UTF-8 as text. Raises ``error`` if they are not."""
+    """Return bytes of UTF-8 as text. Raises ``error`` for invalid bytes."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:

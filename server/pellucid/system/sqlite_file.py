@@ -1,4 +1,4 @@
-"""Opens an SQLite file that only its user can read, for any thread, and turns its errors into sentences."""
+"""A private SQLite file for any thread."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Literal
 from pellucid.errors import ConfigError, PellucidError
 
 BUSY_SECONDS = 10.0
-"""How long to wait for another process that writes."""
+"""Time to wait for a writing process."""
 
 
 class SqliteFile:
-    """An SQLite file, created if missing, which one thread at a time uses.
+    """An SQLite file, created if missing.
 
-    ``contents`` names what it holds in error messages, ``remedy`` what to do if it fails later.
-    ``prepare`` creates or checks the tables, in one transaction. Raises ConfigError if the file
-    cannot be opened, and later a PellucidError if it cannot be read or written.
+    ``contents`` and ``remedy`` are for error messages. ``prepare`` creates or checks the tables, in
+    one transaction. Raises ConfigError if the file cannot be opened, and later a PellucidError if
+    the file cannot be read or written.
     """
 
     def __init__(
@@ -60,19 +60,17 @@ class SqliteFile:
             ) from error
 
     def close(self) -> None:
-        """Close the file; it must not be used afterwards."""
         with self._lock:
             self._connection.close()
 
     @contextmanager
     def transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[sqlite3.Connection]:
-        """Run statements as one transaction: all of them or none."""
         with self.autocommit() as run, _transaction(run, kind):
             yield run
 
     @contextmanager
     def autocommit(self) -> Iterator[sqlite3.Connection]:
-        """Run statements of which each takes effect by itself."""
+        """Run statements without a transaction."""
         with self._lock:
             try:
                 yield self._connection
@@ -89,16 +87,16 @@ def _transaction(run: sqlite3.Connection, kind: str) -> Iterator[None]:
         yield
         run.execute("COMMIT")
     except BaseException:
-        if run.in_transaction:  # an error such as a full disk has ended it already
+        if run.in_transaction:  # A full disk, for example, has ended the transaction already.
             run.execute("ROLLBACK")
         raise
 
 
 def _write_ahead(run: sqlite3.Connection, busy_seconds: float) -> None:
-    """Switch to write-ahead logging, so that readers and a writer do not wait for each other.
+    """Switch to write-ahead logging: readers and a writer do not wait for each other.
 
-    Repeats the statement while another process opens the file, as SQLite does not wait here by
-    itself.
+    Repeats the statement while a different process opens the file, because SQLite does not wait
+    here.
     """
     end = time.monotonic() + busy_seconds
     while True:

@@ -1,4 +1,4 @@
-"""Builds pictures in SVG: shapes, escaped text, scales and legends, with one stylesheet for light and dark pages."""
+"""Pictures in SVG: shapes, escaped text, scales and legends, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif; font-size:
   .spread { stroke: #fdae61 }
 }
 """
-"""The stylesheet of a picture that is a file of its own. Its classes are the values of ``kind``."""
+"""The stylesheet of a standalone picture. The classes are the values of ``kind``."""
 
 SWATCH_WIDTH = 24
 """Length of the line in a legend's entry, in pixels."""
 
 
 class Anchor(StrEnum):
-    """The part of a text that lies at its coordinates."""
+    """The part of a text at the text's coordinates."""
 
     START = "start"
     MIDDLE = "middle"
@@ -63,7 +63,7 @@ class Anchor(StrEnum):
 
 
 class Mark(StrEnum):
-    """The shape that a legend explains."""
+    """The shape in a legend."""
 
     LINE = "line"
     DOT = "dot"
@@ -72,7 +72,7 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A linear map from values to pixels: ``low`` lies at ``start`` and ``high`` at ``end``, which may be the smaller of the two."""
+    """A linear map from values to pixels: ``low`` at ``start``, ``high`` at ``end``."""
 
     low: float
     high: float
@@ -80,7 +80,7 @@ class Scale:
     end: float
 
     def at(self, value: float) -> float:
-        """Return the pixel of a value. A value off the scale lies at the scale's end."""
+        """Return the pixel of a value, clamped to the scale."""
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
         return self.start + (self.end - self.start) * min(max(share, 0.0), 1.0)
 
@@ -114,17 +114,15 @@ class Picture:
         upwards: bool = False,
         **more: str,
     ) -> None:
-        """Draw a line of text on the baseline ``y``; with ``upwards`` it reads from bottom to top."""
+        """Draw a line of text on the baseline ``y``, or from bottom to top with ``upwards``."""
         place = {"transform": f"translate({_number(x)} {_number(y)}) rotate(-90)"} if upwards else {"x": x, "y": y}
         ends = {} if anchor is Anchor.START else {"text-anchor": str(anchor)}
         self._add("text", {"class": kind, **place, **ends, **more}, escape(content))
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str = "", **more: str) -> None:
-        """Draw a straight line."""
         self._add("line", {"class": kind, "x1": x1, "y1": y1, "x2": x2, "y2": y2, **more})
 
     def curve(self, points: Iterable[tuple[float, float]], kind: str = "") -> None:
-        """Draw straight lines from point to point."""
         self._add("polyline", {"class": kind, "points": " ".join(f"{_number(x)},{_number(y)}" for x, y in points)})
 
     def bar(
@@ -139,21 +137,17 @@ class Picture:
         tooltip: str = "",
         **more: str,
     ) -> None:
-        """Draw a rectangle whose upper left corner is (x, y)."""
         corners = {"rx": radius} if radius else {}
         content = f"<title>{escape(tooltip)}</title>" if tooltip else ""
         self._add("rect", {"class": kind, "x": x, "y": y, "width": width, "height": height, **corners, **more}, content)
 
     def dot(self, x: float, y: float, radius: float, kind: str = "", **more: str) -> None:
-        """Draw a filled circle around (x, y)."""
         self._add("circle", {"class": kind, "cx": x, "cy": y, "r": radius, **more})
 
     def square(self, x: float, y: float, side: float, kind: str = "") -> None:
-        """Draw a filled square around (x, y)."""
         self.bar(x - side / 2, y - side / 2, side, side, kind)
 
     def legend(self, x: float, y: float, label: str, mark: Mark, kind: str) -> None:
-        """Draw an entry of a legend: a mark centred on the height ``y``, then its label."""
         if mark is Mark.LINE:
             self.line(x, y, x + SWATCH_WIDTH, y, kind)
             self.text(x + SWATCH_WIDTH + 6, y + 4, label, "small")
@@ -165,16 +159,16 @@ class Picture:
         self.text(x + 18, y + 4, label, "small")
 
     def inline(self, **more: str) -> str:
-        """Return the picture as an element of an HTML page, whose own stylesheet gives the colours.
+        """Return the picture as an element of an HTML page, coloured by the page's stylesheet.
 
-        Title and description are its label for screen readers: as elements they would show as a
+        Title and description become a label for screen readers: as elements, they would show as a
         tooltip.
         """
         label = f"{self.title}: {self.description}" if self.description else self.title
         return self._document([], {"aria_label": label, **more})
 
     def file(self) -> str:
-        """Return the picture as a file of its own, with the stylesheet and a background."""
+        """Return the picture as a standalone file, with stylesheet and background."""
         words = [f"<title>{escape(self.title)}</title>"]
         if self.description:
             words.append(f"<desc>{escape(self.description)}</desc>")
@@ -196,7 +190,7 @@ class Picture:
 
 
 def check_picture_path(path: Path) -> None:
-    """Raise InvalidRequestError if a picture cannot be written to ``path``, before a long measurement begins."""
+    """Raise InvalidRequestError for an unusable ``path``, before a long measurement begins."""
     if path.suffix != ".svg":
         raise InvalidRequestError(f"{path} is not the name of an SVG file: use a name that ends in .svg.")
     if not path.parent.is_dir():
@@ -204,7 +198,6 @@ def check_picture_path(path: Path) -> None:
 
 
 def write_picture(path: Path, picture: Picture) -> None:
-    """Write a picture to a file. Raises InvalidRequestError if the system refuses."""
     try:
         write_output(path, picture.file())
     except OSError as error:
@@ -214,7 +207,7 @@ def write_picture(path: Path, picture: Picture) -> None:
 
 
 def _attributes(values: dict[str, str | float]) -> str:
-    """Return attributes as markup, without empty ones. An underscore in a name means a hyphen."""
+    """Return nonempty attributes as markup. An underscore in a name means a hyphen."""
     shown = {
         name.replace("_", "-"): value if isinstance(value, str) else _number(value) for name, value in values.items()
     }

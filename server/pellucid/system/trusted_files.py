@@ -1,8 +1,8 @@
 """Checks that no other user of this machine can replace a file or a folder.
 
-Code that a process loads runs with the rights of its user, so it must lie where only this user, or
-root, can write. Windows has no owners and modes of this kind: there a user's folders are private by
-default, and nothing is checked.
+Loaded code runs with the user's rights, so only the user, or root, may have write access. Windows
+has no owners and modes of this kind: a user's folders are private by default, and nothing is
+checked.
 """
 
 from __future__ import annotations
@@ -19,18 +19,15 @@ if sys.platform != "win32":
 
 
 class UntrustedError(Exception):
-    """Another user could write to a path.
-
-    The message is one sentence with the path and the remedy.
-    """
+    """A path with write access for a different user. The message has the path and the remedy."""
 
 
 def require_private_folder(folder: Path) -> None:
-    """Raise UntrustedError if another user can write to an existing folder, or replace it.
+    """Raise UntrustedError if a different user can write to an existing folder, or replace it.
 
-    ``folder`` must be resolved, because a link on the way to it could be changed after this check.
-    Above the folder a sticky bit is enough, as ``/tmp`` has it: users cannot rename others' files.
-    In the folder itself they could still add files.
+    ``folder`` must be resolved, because a link could be changed after this check. Above the folder
+    a sticky bit is enough, as in ``/tmp``: users cannot rename each other's files, but in the
+    folder itself users could add files.
     """
     for path in (folder, *folder.parents):
         status = path.lstat()
@@ -45,7 +42,7 @@ def require_private_folder(folder: Path) -> None:
 
 
 def is_private_file(path: Path) -> bool:
-    """Return whether a path is a regular file that only this user, or root, can write to."""
+    """Return whether only this user, or root, can write to a regular file."""
     status = path.lstat()
     return stat.S_ISREG(status.st_mode) and _is_owned(status) and not _others_can_write(status)
 
@@ -62,9 +59,10 @@ def _others_can_write(status: os.stat_result) -> bool:
 
 
 def _is_own_group(number: int) -> bool:
-    """Return whether a group is this user's private one, which most Linux distributions create: it has the user's name and no other member.
+    """Return whether a group is this user's private group: the user's name, no further member.
 
-    Where users have such a group, new folders are commonly writable by it (umask 002).
+    Most Linux distributions create such groups, and then make new folders writable by the group
+    (umask 002).
     """
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
