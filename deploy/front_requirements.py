@@ -1,6 +1,6 @@
-"""Prints the requirements of a front: those of pyproject.toml without what only computes models.
+"""Prints the requirements of a front: pyproject.toml's without packages for computing models.
 
-Arguments: that file, and extras.
+Arguments: the path of pyproject.toml, and extras.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ COMPUTES = frozenset({"torch", "transformers"})
 
 
 def front_requirements(pyproject: Path, extras: Sequence[str] = ()) -> list[str]:
-    """Return the requirements of a front with these extras."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     named = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
     return [

@@ -1,16 +1,16 @@
-"""vLLM engines beneath Ray Serve, for more GPUs than one host has.
+"""vLLM engines beneath Ray Serve, for more GPUs than a single host has.
 
-Pellucid's front gets the one address of the application.
+Pellucid's front receives the application's address.
 
     export RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING=1 RAY_SERVE_ENABLE_HA_PROXY=1
-    RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER=1s serve run ray_serve:app folder=/models/qwen2.5-coder-7b
-    name=coder replicas=8 pellucid serve --engine http://HEAD:8000 --model
-    coder=/models/qwen2.5-coder-7b
+    export RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER=1s
+    serve run ray_serve:app folder=/models/qwen2.5-coder-7b name=coder replicas=8
+    pellucid serve --engine http://HEAD:8000 --model coder=/models/qwen2.5-coder-7b
 
-Without the first two variables Ray Serve has no route that takes token ids. By the third one its
-proxy looks at each replica every second instead of every five: until it looks, it sends requests to
-one whose engine is dead. Importing this module does not import ray. Ray listens on every interface,
-without keys: keep it in an inner network.
+Without the first two variables Ray Serve has no route for token ids. With the third variable the
+proxy checks each replica every second instead of every five: until the check, requests are sent to
+a replica with a dead engine. Importing this module does not import ray. Ray listens on every
+interface, without keys: keep Ray in an inner network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-"""Keeps requests with the same ``x-session-id``, an editor or a conversation, at the same replica."""
+"""Routes all requests with the same ``x-session-id``, an editor or a conversation, to a replica."""
 
 ENGINE_OPTIONS: dict[str, Any] = {
     "enable_scale_out": True,
@@ -29,8 +29,8 @@ ENGINE_OPTIONS: dict[str, Any] = {
 """vLLM's options of docs/scale.md."""
 
 CHECK_SECONDS = 1.0
-"""Time between two checks of a replica's engine; Ray's own is 10.
-After three failures Ray replaces the replica.
+"""Time between two checks of a replica's engine; Ray's default is 10. After three failures Ray
+replaces the replica.
 """
 
 ARGUMENTS = {"folder", "name", "replicas", "slots"}
@@ -39,8 +39,9 @@ ARGUMENTS = {"folder", "name", "replicas", "slots"}
 def app(arguments: dict[str, str]) -> Any:
     """Return the application of ``serve run``.
 
-    Arguments: ``folder`` and ``name`` of the model, ``replicas`` (one), and ``slots``, the requests
-    of each replica at once (64). Raises ValueError for others, or without the first two.
+    Arguments: ``folder`` and ``name`` of the model, ``replicas`` (default: 1), and ``slots``, the
+    simultaneous requests of each replica (default: 64). Raises ValueError for an unknown argument,
+    or without ``folder`` or ``name``.
     """
     unknown = sorted(arguments.keys() - ARGUMENTS)
     if unknown or not {"folder", "name"} <= arguments.keys():

@@ -1,6 +1,6 @@
-"""Make the reference pages from the code. Run as a script, write settings.md.
+"""Makes the reference pages from the code. Run as a script, writes settings.md.
 
-MkDocs makes the others.
+MkDocs makes the remaining pages.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ Pellucid has two groups of settings: those of the server and those of the editor
 
 ## The server
 
-A flag of `pellucid serve` overrides an environment variable, which overrides `config.toml`, which overrides the default.
+A flag of `pellucid serve` overrides an environment variable, which overrides `config.toml`, which overrides the \
+default.
 `config.toml` is in the platform's settings folder, `~/.config/pellucid` on Linux.
-An unknown setting, or one of the wrong type, is an error that names it. `pellucid doctor` shows where each value comes from.
+An unknown setting, or one of the wrong type, is an error that names it. `pellucid doctor` shows where each value \
+comes from.
 Lists are arrays in `config.toml`; in the environment their items are separated by commas.
-`HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and the proxy are environment variables only: [network variables](models.md#network-variables).
+`HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and the proxy are environment variables only: [network \
+variables](models.md#network-variables).
 
 ```toml
 # ~/.config/pellucid/config.toml
@@ -52,7 +55,8 @@ EDITOR_INTRO = """
 ## The editor
 
 The language server takes its settings from the editor: `initializationOptions`, overridden by the section `pellucid` of
-`workspace/configuration`. A dot separates nested objects: `completion.level` is written `{"completion": {"level": "quiet"}}`.
+`workspace/configuration`. A dot separates nested objects: `completion.level` is written `{"completion": {"level": \
+"quiet"}}`.
 An unknown setting, or one of the wrong type, is reported in a message and ignored; the others are used.
 """
 
@@ -62,7 +66,8 @@ CLI_INTRO = """
 `make run` installs Pellucid in `.venv/bin`. `pellucid COMMAND --help` prints what this page says about a command.
 
 `complete`, `chat` and `score` use a running server if there is one; otherwise they load the model themselves.
-They colour each token by its probability, from plain (sure) through blue to orange (unsure), colours that people with any kind of colour
+They colour each token by its probability, from plain (sure) through blue to orange (unsure), colours that people \
+with any kind of colour
 blindness can tell apart. In a pipe the text is plain. `--json` prints a record for every token.
 Control characters in a model's answer are shown as symbols, so an answer cannot control the terminal.
 
@@ -72,25 +77,36 @@ A command exits with 0 on success, 1 on an error, which it explains in one sente
 HTTP_INTRO = """
 # HTTP API
 
-The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's and Anthropic's APIs, the routes of llama.cpp, ollama, Mistral
-and Tabby that editor plugins use, and some of its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any key, and llama.vim,
+The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's and Anthropic's APIs, the routes of \
+llama.cpp, ollama, Mistral
+and Tabby that editor plugins use, and some of its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any \
+key, and llama.vim,
 llama.vscode or a client of ollama at `http://127.0.0.1:8437`. [Clients](clients.md) has recipes.
 A running server describes its routes at `/openapi.json`; this page is generated from that description.
 
-- **Probabilities.** A [TokenRecord](#tokenrecord) has all data of one token. `/v1/score` returns these records in `tokens`. With
-  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice; `/v1/chat/completions` and `/v1/fim/completions`
-  in the field `pellucid` of each entry of `logprobs.content`; `/api/generate` and `/api/chat` in that of each entry of `logprobs`;
-  `/v1/responses` in that of each entry of `logprobs`, with `include: ["message.output_text.logprobs"]`; and `/v1/messages`, with the
-  extension `logprobs`, in `pellucid.tokens` of each block or delta. Logprobs are natural logarithms of the model's own distribution,
+- **Probabilities.** A [TokenRecord](#tokenrecord) has all data of one token. `/v1/score` returns these records in \
+`tokens`. With
+  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice; `/v1/chat/completions` and \
+`/v1/fim/completions`
+  in the field `pellucid` of each entry of `logprobs.content`; `/api/generate` and `/api/chat` in that of each entry \
+of `logprobs`;
+  `/v1/responses` in that of each entry of `logprobs`, with `include: ["message.output_text.logprobs"]`; and \
+`/v1/messages`, with the
+  extension `logprobs`, in `pellucid.tokens` of each block or delta. Logprobs are natural logarithms of the model's \
+own distribution,
   before temperature and the other sampling settings.
-- **Unknown fields are errors.** A field that is not listed here is refused with an error that names it, unless it is `null`, `[]` or `{}`:
+- **Unknown fields are errors.** A field that is not listed here is refused with an error that names it, unless it is \
+`null`, `[]` or `{}`:
   then it is ignored. For a listed field, `null` means the default.
-- **Errors** have OpenAI's shape, those under `/api` ollama's: `{"error": "one sentence"}`, and those under `/v1/messages` Anthropic's:
+- **Errors** have OpenAI's shape, those under `/api` ollama's: `{"error": "one sentence"}`, and those under \
+`/v1/messages` Anthropic's:
   `{"type": "error", "error": {"type": "...", "message": "one sentence"}}`.
 - **Cancelling.** Close the connection. The server then stops the request within one step of the engine.
-- **Keys.** If the server has an API key, send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Only `/health`, `/page/alive`
+- **Keys.** If the server has an API key, send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Only `/health`, \
+`/page/alive`
   and the login form work without it.
-- **Infill.** With `suffix`, `/v1/completions` fills the gap if the model has infill tokens (`infill` in `/v1/models`). Other models
+- **Infill.** With `suffix`, `/v1/completions` fills the gap if the model has infill tokens (`infill` in \
+`/v1/models`). Other models
   continue the prompt without seeing the suffix.
 
 ## Examples
@@ -99,14 +115,16 @@ Fill a gap, with a probability for each token:
 
 ```sh
 curl -N http://127.0.0.1:8437/v1/completions -H 'Content-Type: application/json' \\
-  -d '{"prompt": "def add(a, b):\\n    return ", "suffix": "\\n", "max_tokens": 16, "temperature": 0, "stream": true, "logprobs": 5}'
+  -d '{"prompt": "def add(a, b):\\n    return ", "suffix": "\\n", "max_tokens": 16, "temperature": 0, "stream": true, \
+"logprobs": 5}'
 ```
 
 Chat, with five alternatives for each token:
 
 ```sh
 curl -N http://127.0.0.1:8437/v1/chat/completions -H 'Content-Type: application/json' \\
-  -d '{"messages": [{"role": "user", "content": "Reverse a string in Python."}], "stream": true, "logprobs": true, "top_logprobs": 5}'
+  -d '{"messages": [{"role": "user", "content": "Reverse a string in Python."}], "stream": true, "logprobs": true, \
+"top_logprobs": 5}'
 ```
 
 Score a given text:
@@ -119,7 +137,8 @@ curl http://127.0.0.1:8437/v1/score -H 'Content-Type: application/json' \\
 
 MORE_ROUTES = """
 | `GET /` | the [page](page.md) |
-| `GET /login`, `POST /login`, `GET /logout`, `POST /logout`, `GET /sessions` | the page's login, if the server has an API key |
+| `GET /login`, `POST /login`, `GET /logout`, `POST /logout`, `GET /sessions` | the page's login, if the server has \
+an API key |
 | `POST /completions` | an alias of `POST /completion` |
 | `GET /openapi.json` | the description of all routes |
 """.strip()
@@ -127,24 +146,22 @@ MORE_ROUTES = """
 
 
 STREAMS = {"text/event-stream": "events", "application/x-ndjson": "lines"}
-"""What a stream of this content type consists of."""
+"""Content types of streams, with the parts of the stream."""
 
 PLACEHOLDERS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT", SecretStr: "TEXT"}
-"""What the help shows for values of these types."""
+"""Placeholders in the help for values of these types."""
 
 
 def settings_page() -> str:
-    """Return the page of the server's and the editor's settings."""
     return _page(SETTINGS_INTRO, server_settings(), EDITOR_INTRO, editor_settings())
 
 
 def cli_page() -> str:
-    """Return the page of all commands."""
     return _page(CLI_INTRO, *_command(typer.main.get_command(app), "pellucid"))
 
 
 def http_page() -> str:
-    """Return the page of all routes, their fields and the objects that they return."""
+    """Return the page of all routes with fields and returned objects."""
     description = create_app(ServerState(models=("m",))).openapi()
     schemas: dict[str, Any] = description["components"]["schemas"]
     schemas |= dict(_inlined(schemas))
@@ -168,7 +185,7 @@ def http_page() -> str:
 
 
 def _inlined(part: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the objects that are written out within other ones, by their titles."""
+    """Yield the objects that are written inside further objects, by title."""
     if isinstance(part, Mapping):
         if _is_inlined(part) and depth > 1:
             yield part["title"], part
@@ -221,13 +238,11 @@ def _argument(one: Any) -> str:
 
 
 def _flags(one: Any, kind: Any) -> str:
-    """Return an option's flags; ``kind`` is the type of its value."""
     value = "" if one.is_flag else " " + (one.metavar or _placeholder(kind))
     return ", ".join(f"`{flag}{value}`".replace("|", "\\|") for flag in (*one.opts, *one.secondary_opts))
 
 
 def _placeholder(kind: Any) -> str:
-    """Return what the help shows for a value of this type."""
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
     inner = [one for one in get_args(kind) if one is not NoneType]
@@ -251,7 +266,7 @@ def _joined(text: str | None) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text for a cell of a table, without its final full stop; an ellipsis stays."""
+    """Return a text for a table's cell, without the final full stop; an ellipsis stays."""
     return re.sub(r"(?<!\.)\.$", "", _joined(text).replace("\n\n", " ").replace("|", "\\|"))
 
 
@@ -261,7 +276,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _anchor(route: str) -> str:
-    """Return the identifier that Python-Markdown gives the heading."""
+    """Return Python-Markdown's identifier for the heading."""
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", route).strip().lower())
 
 
@@ -271,7 +286,7 @@ def _summary(operation: Mapping[str, Any]) -> str:
 
 
 def _bodies(operation: Mapping[str, Any]) -> list[str]:
-    """Return the names of the schemas that the request's body may have."""
+    """Return the names of the possible schemas of the request's body."""
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     schema = content.get("schema", {})
     return [str(one["$ref"]).rpartition("/")[2] for one in schema.get("oneOf", [schema]) if "$ref" in one]
@@ -305,7 +320,7 @@ def _operation(route: str, operation: Mapping[str, Any], schemas: Mapping[str, A
 
 
 def _schema(name: str, schemas: Mapping[str, Any]) -> str:
-    """Return the section of an object; empty for a type that has no fields."""
+    """Return the section of an object; an object without fields has no table."""
     schema = schemas[name]
     rows = [(a, b, _value(c), d) for a, b, c, d in _fields(schema)]
     described = _joined(schema.get("description"))
@@ -319,10 +334,7 @@ def _schema(name: str, schemas: Mapping[str, Any]) -> str:
 
 
 def _fields(schema: Mapping[str, Any]) -> list[tuple[str, str, Any, str]]:
-    """Return name, type, default and meaning of each field.
-
-    A required field has the default ``...``.
-    """
+    """Return name, type, default (``...`` if required) and meaning of each field."""
     required = schema.get("required", ())
     return [
         (
@@ -336,7 +348,7 @@ def _fields(schema: Mapping[str, Any]) -> list[tuple[str, str, Any, str]]:
 
 
 def _or_null(schema: Mapping[str, Any], required: bool) -> str:
-    """Return " or null" for a field that is always there and may be null."""
+    """Return " or null" for a required field that may be null."""
     return " or null" if required and {"type": "null"} in schema.get("anyOf", ()) else ""
 
 
@@ -353,7 +365,7 @@ def _value(default: Any) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """Return a JSON schema's type in a few words; objects are links to their section."""
+    """Return a JSON schema's type in a few words; objects are links to sections."""
     if "$ref" in schema or _is_inlined(schema):
         name = schema["$ref"].rpartition("/")[2] if "$ref" in schema else schema["title"]
         return f"[{name}](#{name.lower()})"

@@ -1,7 +1,4 @@
-"""A hook of MkDocs: pages of the site that are not in docs/.
-
-Some are files elsewhere in the repository, some are made from the code.
-"""
+"""A hook of MkDocs for pages from files outside of docs/, and pages made from the code."""
 
 from __future__ import annotations
 
@@ -26,13 +23,12 @@ OUTSIDE = {
     "editors/vscode/README.md": "editor-vscode.md",
     "lsp/README.md": "lsp-protocol.md",
 }
-"""Pages of the site by the path of their source in the repository."""
+"""Pages of the site by the path of the source in the repository."""
 
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+\.md)")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are not in docs/ to the site."""
     for source, page in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     for page, make in MADE_WITH_THE_SITE.items():
@@ -41,13 +37,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let links to other files point to their pages."""
     sources = {site: source for source, site in OUTSIDE.items()}
     return relinked(markdown, sources.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
 
 
 def relinked(markdown: str, source: str) -> str:
-    """Return a page whose links work on the site; ``source`` is its path in the repository."""
+    """Return a page with links that work on the site; ``source`` is the page's repository path."""
 
     def link(found: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), found[1]))

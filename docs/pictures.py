@@ -1,7 +1,7 @@
-"""Make the pictures of the documentation from the real page in Chromium and the real plugin in Neovim, light and dark.
+"""Makes the pictures of the documentation from the page in Chromium and the plugin in Neovim.
 
 Needs Chromium, Neovim, tmux and the default model. Run ``python docs/pictures.py`` in the root of
-the project; the pictures go to ``docs/pictures/``.
+the project; the pictures are written to ``docs/pictures/``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FOLDER = ROOT / "docs" / "pictures"
 MODEL = "qwen2.5-coder-0.5b-instruct"
 SCHEMES = ("light", "dark")
 SECONDS = 120.0
-"""Seconds that loading the model, or one answer, may take."""
+"""Time limit in seconds for loading the model, or for an answer."""
 
 QUESTION = "Which three cities of Italy should I see, and why? Two sentences."
 CODE = """\
@@ -47,7 +47,7 @@ def median(numbers):
     ordered = sorted(numbers)
 """
 SHORTEN = 2
-"""The token of the suggestion on which the cursor of Neovim's window is."""
+"""The selected token of the suggestion in Neovim's window."""
 
 RENAMED = """\
 def total(items):
@@ -84,11 +84,10 @@ def best(items, score):
 INSTRUCTION = "Raise ValueError if there are no numbers."
 
 COLUMNS, LINES, FEW_LINES, VERY_FEW_LINES = 92, 30, 16, 7
-"""The size of the terminal, with fewer lines where nothing is below the code."""
+"""The size of the terminal, with fewer lines if nothing is below the code."""
 
 
 def main() -> None:
-    """Make all pictures."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as address, sync_playwright() as playwright:
         executable = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -108,7 +107,7 @@ def main() -> None:
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Yield the address of a server with the default model and conversations of its own."""
+    """Yield the address of a server with the default model and separate conversations."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
@@ -127,9 +126,9 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def is_ready(address: str, server: subprocess.Popen[bytes]) -> bool:
-    """Return true when the server has loaded its model and its page.
+    """Return whether the server has loaded its model and its page.
 
-    Raises RuntimeError if it has ended.
+    Raises RuntimeError if the server has ended.
     """
     if server.poll() is not None:
         raise RuntimeError("The server ended; its own message is above.")
@@ -150,7 +149,7 @@ def wait(look: Callable[[], T], name: str) -> T:
 
 
 def picture_page(browser: Browser, address: str, scheme: str) -> None:
-    """Picture an answer in the chat with its unsure words underlined, and the inspector with one of them."""
+    """Picture a chat answer with underlined unsure words, and the inspector with an unsure word."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 720},
         color_scheme="dark" if scheme == "dark" else "light",
@@ -169,11 +168,9 @@ def picture_page(browser: Browser, address: str, scheme: str) -> None:
     settings.click()
     message.fill(QUESTION)
     message.press("Enter")
-    page.locator(
-        ".pl-assistant[aria-busy=false] .pl-body[data-tokens]"
-    ).wait_for()  # earlier there are no unsure words to go to
-    message.blur()  # where "n" is a letter
-    page.mouse.move(1, 1)  # nothing is under the pointer
+    page.locator(".pl-assistant[aria-busy=false] .pl-body[data-tokens]").wait_for()  # Earlier, no unsure words exist.
+    message.blur()  # In the text field, "n" is a letter.
+    page.mouse.move(1, 1)  # Nothing is under the pointer.
     page.keyboard.press("n")
     page.locator(".pl-docked .pl-numbers").wait_for()
     save(page, f"page-{scheme}")
@@ -181,15 +178,12 @@ def picture_page(browser: Browser, address: str, scheme: str) -> None:
 
 
 def set_number(page: Page, label: str, value: int) -> None:
-    """Set a control of the settings."""
     field = page.get_by_label(label, exact=True).or_(page.get_by_label(f"number input for {label}", exact=True)).first
     field.fill(str(value))
     field.press("Tab")
 
 
 class Neovim:
-    """Neovim with the plugin and a file, in a terminal."""
-
     def __init__(self, address: str, scheme: str, home: Path, file: str, text: str, lines: int = FEW_LINES) -> None:
         self._scheme = scheme
         self._home = home
@@ -206,7 +200,8 @@ class Neovim:
             vim.opt.ruler = false
             require("pellucid").setup({{
               cmd = {{ {sys.executable!r}, "-m", "pellucid", "lsp" }},
-              settings = {{ server = {{ url = {address!r}, start = false }}, completion = {{ level = "eager", budgetMs = 0 }} }},
+              settings = {{ server = {{ url = {address!r}, start = false }}, completion = {{ level = "eager", \
+budgetMs = 0 }} }},
             }})
             """,
             encoding="utf-8",
@@ -222,16 +217,14 @@ class Neovim:
         self.wait("require('pellucid.client').attached(0)", "the language server")
 
     def tmux(self, *arguments: str) -> str:
-        """Run a command of tmux."""
         command = ["tmux", "-S", str(self._home / "tmux"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=self._home).stdout
 
     def keys(self, *keys: str) -> None:
-        """Press keys, by their names in tmux."""
+        """Press keys, by tmux's names."""
         self.tmux("send-keys", *keys)
 
     def type(self, text: str) -> None:
-        """Type a text."""
         self.tmux("send-keys", "-l", text)
 
     def wait(self, lua: str, name: str) -> None:
@@ -251,8 +244,8 @@ class Neovim:
         )
 
     def save(self, browser: Browser, name: str) -> None:
-        """Save a picture of the screen, and end."""
-        time.sleep(1.0)  # it is drawn after the state changes
+        """Save a picture of the screen, and end Neovim."""
+        time.sleep(1.0)  # The screen is drawn after the state changes.
         screen = self.tmux("capture-pane", "-e", "-p")
         self.tmux("kill-server")
         context = browser.new_context(viewport={"width": 1160, "height": 800}, device_scale_factor=1.25)
@@ -263,7 +256,7 @@ class Neovim:
 
 
 def picture_suggestion(browser: Browser, address: str, scheme: str, home: Path) -> None:
-    """Picture ghost text in Neovim, and the window with its tokens."""
+    """Picture ghost text in Neovim, and the window with the tokens."""
     editor = Neovim(address, scheme, home, "statistics.py", CODE, LINES)
     editor.keys("G", "o")
     editor.type("middle = len(ordered) // 2")
@@ -277,7 +270,7 @@ def picture_suggestion(browser: Browser, address: str, scheme: str, home: Path) 
 
 
 def picture_next_edit(browser: Browser, address: str, scheme: str, home: Path) -> None:
-    """Picture the next edits after a function was given another name."""
+    """Picture the next edits after the renaming of a function."""
     editor = Neovim(address, scheme, home, "shop.py", RENAMED)
     editor.type(":1s/total/net_total/")
     editor.keys("Enter")
@@ -286,7 +279,7 @@ def picture_next_edit(browser: Browser, address: str, scheme: str, home: Path) -
 
 
 def picture_next_file(browser: Browser, address: str, scheme: str, home: Path) -> None:
-    """Picture the next edit in another file."""
+    """Picture the next edit in a different file."""
     home.mkdir(parents=True)
     (home / "till.py").write_text(TILL, encoding="utf-8")
     editor = Neovim(address, scheme, home, "shop.py", SHOP, VERY_FEW_LINES)
@@ -308,7 +301,7 @@ def picture_surprise(browser: Browser, address: str, scheme: str, home: Path) ->
 
 
 def picture_instruction(browser: Browser, address: str, scheme: str, home: Path) -> None:
-    """Picture the changes that an instruction makes, before they are taken."""
+    """Picture the changes of an instruction before acceptance."""
     editor = Neovim(address, scheme, home, "statistics.py", f"{CODE}    return ordered[len(ordered) // 2]\n")
     editor.type(f":1,$Pellucid instruct {INSTRUCTION}")
     editor.keys("Enter")
@@ -323,14 +316,14 @@ BLOCKS = re.compile("█+")
 
 
 def solid(blocks: re.Match[str]) -> str:
-    """Return full blocks as one filled area: as characters they have seams."""
+    """Return full blocks as a filled area: as characters they have seams."""
     return f'<span style="background:currentColor">{" " * len(blocks[0])}</span>'
 
 
 def terminal(screen: str, scheme: str) -> str:
     """Return a web page that shows a screen with its colours.
 
-    Codes other than 24-bit colours, bold and lines are ignored.
+    Codes except for 24-bit colours, bold and lines are ignored.
     """
     paper, ink = ("#14161b", "#e0e2ea") if scheme == "dark" else ("#e0e2ea", "#14161b")
     style: dict[str, str] = {}
@@ -349,7 +342,8 @@ def terminal(screen: str, scheme: str) -> str:
         parts.append(f'<span style="{rules}">{BLOCKS.sub(solid, html.escape(text))}</span>')
     return (
         f"<style>body{{margin:0}} .terminal{{display:inline-block;margin:0;padding:12px;background:{paper};color:{ink};"
-        f"font:15px/18px 'DejaVu Sans Mono',monospace}} span{{padding:1px 0}}</style><pre class=terminal>{''.join(parts)}</pre>"
+        f"font:15px/18px 'DejaVu Sans Mono',monospace}} span{{padding:1px 0}}</style><pre "
+        f"class=terminal>{''.join(parts)}</pre>"
     )
 
 
@@ -379,7 +373,7 @@ def restyled(style: dict[str, str], codes: list[int]) -> dict[str, str]:
 
 
 def save(page: Page, name: str, selector: str | None = None) -> None:
-    """Save a picture of the page, or of one element of it, with 256 colours."""
+    """Save a picture of the page, or of an element, with 256 colours."""
     path = FOLDER / f"{name}.png"
     if selector is None:
         page.screenshot(path=path)

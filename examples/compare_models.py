@@ -1,4 +1,4 @@
-"""Compare two models on the same text: bits per byte, and the token that surprised each model most.
+"""Compare two models on the same text: bits per byte, and each model's most surprising token.
 
 python examples/compare_models.py FILE MODEL_A MODEL_B
 """
@@ -19,7 +19,8 @@ def main(file: str, *models: str) -> None:
             trace = assistant.score(text)
         worst = min(trace, key=lambda token: token.logprob or 0.0)
         print(
-            f"{name:32} {trace.bits_per_byte:6.3f} bits per byte; most surprising token: {worst.text!r} (rank {worst.rank})"
+            f"{name:32} {trace.bits_per_byte:6.3f} bits per byte; most surprising token: {worst.text!r} (rank "
+            f"{worst.rank})"
         )
 
 

@@ -20,7 +20,7 @@ from pellucid.tokens import Finish, SamplingParams
 
 
 async def generate(engine: LocalEngine, model: str, ids: list[int]) -> list[int]:
-    """Return the greedy continuation of a prompt of token ids, and print each token's probability."""
+    """Return the greedy continuation of a prompt, and print each token's probability."""
     answer: list[int] = []
     async for item in engine.generate(model, Request(ids, SamplingParams(max_tokens=8))):
         if isinstance(item, TokenScore):
@@ -32,7 +32,6 @@ async def generate(engine: LocalEngine, model: str, ids: list[int]) -> list[int]
 
 
 def main(name: str = "smollm2-135m-instruct") -> None:
-    """Load a model, tokenize a prompt, generate, and print the text."""
     from pellucid.config import load_settings
 
     loaded = load(name, device="cpu", quant="auto", store=Store(load_settings().cache), progress=Silent())

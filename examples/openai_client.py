@@ -1,7 +1,7 @@
 """Chat with a running server through the openai package, and print each token with its probability.
 
-Start a server first (``pellucid serve``), then: python examples/openai_client.py
-http://127.0.0.1:8437
+Start a server first (``pellucid serve``), then run this command:
+python examples/openai_client.py http://127.0.0.1:8437
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from openai import OpenAI
 
 
 def main(url: str = "http://127.0.0.1:8437", api_key: str = "none") -> None:
-    """Ask one question and print the answer token by token."""
     client = OpenAI(base_url=f"{url}/v1", api_key=api_key)
     answer = client.chat.completions.create(
         model=client.models.list().data[0].id,

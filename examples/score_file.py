@@ -1,4 +1,4 @@
-"""Score a file with a model and print its most surprising lines.
+"""Score a file with a model and print the most surprising lines.
 
 python examples/score_file.py server/pellucid/tokens.py [MODEL]
 """

@@ -1,7 +1,7 @@
 """Checks docstrings, comments, strings and documents for the phrases in words_to_avoid.toml.
 
-In docstrings and comments of Python files, pronouns are counted, too: a text that repeats the noun
-is read once, a text full of pronouns has to be solved.
+In docstrings and comments of Python files, pronouns are counted, too: a text with repeated nouns is
+read once, a text full of pronouns must be solved.
 
 Usage: python tools/plain_english.py [--counts | --pronouns] PATH...
 """
@@ -33,7 +33,7 @@ PRONOUNS = frozenset(
     | {"such", "that", "them", "those", "what", "which", "whose"}
 )
 PRONOUN_SHARE = 0.05
-"""How many of the words in a file's docstrings and comments may be pronouns; a single pronoun always may."""
+"""Maximum share of pronouns in the words of a file; a single pronoun is always permitted."""
 
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 CODE_SPAN = re.compile(r"`[^`]*`|https?://\S+")
@@ -41,7 +41,7 @@ CODE_SPAN = re.compile(r"`[^`]*`|https?://\S+")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A pattern to avoid and the words to use instead."""
+    """A pattern to avoid and the replacement words."""
 
     pattern: re.Pattern[str]
     instead: str
@@ -61,7 +61,7 @@ class Finding:
 
 
 def read_rules(kind: str) -> list[Rule]:
-    """Return the rules of one kind: ``phrase`` or ``docstring_start``."""
+    """Return the rules of the kind ``phrase`` or ``docstring_start``."""
     tables = tomllib.loads(RULES_FILE.read_text(encoding="utf-8"))[kind]
     return [
         Rule(re.compile(table["pattern"], re.IGNORECASE if kind == "phrase" else 0), table["instead"])
@@ -70,14 +70,14 @@ def read_rules(kind: str) -> list[Rule]:
 
 
 def python_prose(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the comments and strings of a Python file with the lines that they start on."""
+    """Yield the comments and strings of a Python file with first lines."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING) or tokenize.tok_name[token.type] == "FSTRING_MIDDLE":
             yield token.start[0], token.string
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the docstrings of functions and classes with their lines."""
+    """Yield the docstrings of modules, classes and functions with lines."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) and (
             text := ast.get_docstring(node)
@@ -86,7 +86,6 @@ def docstrings(source: str) -> Iterator[tuple[int, str]]:
 
 
 def findings(path: Path, phrases: list[Rule], starts: list[Rule]) -> Iterator[Finding]:
-    """Yield all matches in a file."""
     source = path.read_text(encoding="utf-8")
     lines = source.splitlines()
     is_python = path.suffix == ".py"
@@ -103,7 +102,7 @@ def findings(path: Path, phrases: list[Rule], starts: list[Rule]) -> Iterator[Fi
 
 
 def docstrings_and_comments(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the docstrings, those of attributes included, and the comments of a Python file with their lines."""
+    """Yield all docstrings, attributes' included, and the comments of a Python file with lines."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
@@ -115,7 +114,7 @@ def docstrings_and_comments(source: str) -> Iterator[tuple[int, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Pronouns:
-    """The words of a file's docstrings and comments, and the pronouns among the words."""
+    """The number of words in a file's docstrings and comments, and the pronouns."""
 
     path: Path
     words: int
@@ -124,7 +123,6 @@ class Pronouns:
 
     @property
     def too_many(self) -> bool:
-        """Return whether the file has more pronouns than its words allow."""
         return len(self.lines) > max(1, PRONOUN_SHARE * self.words)
 
     def __str__(self) -> str:
@@ -132,7 +130,7 @@ class Pronouns:
 
 
 def pronouns(path: Path) -> Pronouns:
-    """Count the pronouns in the docstrings and comments of a Python file; code between backticks is not counted."""
+    """Count the pronouns in a Python file's docstrings and comments, without code in backticks."""
     words, found = 0, []
     for first, text in docstrings_and_comments(path.read_text(encoding="utf-8")):
         plain = CODE_SPAN.sub(lambda span: "\n" * span.group().count("\n"), text)
