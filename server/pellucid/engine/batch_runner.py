@@ -70,7 +70,7 @@ class Runner:
         return results
 
     def _pool(self, hidden: Tensor, chunks: list[PrefillChunk]) -> tuple[Tensor, list[Result]]:
-        """Return the remaining hidden states, and the sums of pooled hidden states."""
+        """Return the hidden states for logits, and the pooled sums."""
         if not any(chunk.sequence.request.pool for chunk in chunks):
             return hidden, []
         parts = list(zip(chunks, torch.split(hidden, [len(chunk.wanted) for chunk in chunks]), strict=True))

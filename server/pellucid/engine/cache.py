@@ -45,7 +45,7 @@ class SlotCache:
 
     def __init__(self, shape: CacheShape, slots: int, capacity: int, prefix_memory: int = 0) -> None:
         size = (slots, shape.kv_heads, capacity, shape.head_dim)
-        # The operating system backs only written pages.
+        # The operating system backs only written memory with pages.
         self.storage = KVStorage(
             [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
             [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
@@ -84,7 +84,7 @@ class SlotCache:
             length = (
                 common_prefix(self._ids[slot, : self._lengths[slot]], ids) if self._salts[slot] == cache_salt else 0
             )
-            # A free slot may be continued in place.
+            # Prefer a free slot among equals: only a free slot may be continued in place.
             if length > best.length or (length == best.length and self._held[best.slot] and not self._held[slot]):
                 best = Match(slot, length, cache_salt=cache_salt)
         parked = self.parked.match(ids, cache_salt, best.length + MIN_GAIN_TOKENS)
@@ -104,7 +104,6 @@ class SlotCache:
         return slot
 
     def extend(self, slot: int, ids: IdSequence[int]) -> None:
-        """Record that keys and values of these tokens were appended to the slot."""
         length = self._lengths[slot]
         self._ids[slot, length : length + len(ids)] = ids
         self._lengths[slot] = length + len(ids)
@@ -135,7 +134,6 @@ class SlotCache:
         return (self._ids[match.slot] if match.parked is None else match.parked.ids)[: match.length]
 
     def _park(self, slot: int, match: Match) -> None:
-        """Park the content that a slot loses to a match."""
         held, salt = self._ids[slot, : self._lengths[slot]], self._salts[slot]
         kept = common_prefix(held, self._matched(match)) if salt == match.cache_salt else 0
         self.parked.park(self.storage, slot, held, salt, kept)

@@ -95,7 +95,6 @@ def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[
 
 
 def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
-    """Yield the specs of a part in every supported form."""
     for bits, shared, with_minimum in FORMS:
         scale = (torch.float16, (blocks, groups, GROUP // shared, BLOCK))
         form: dict[str, Spec] = {"number": (torch.uint8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}

@@ -68,7 +68,6 @@ def copy_slot(storage: KVStorage, slot: int, ids: Ids, cache_salt: str) -> KVSna
 
 
 def common_prefix(a: Ids, b: Ids) -> int:
-    """Return the number of common leading tokens."""
     length = min(len(a), len(b))
     differs = a[:length] != b[:length]
     return int(differs.argmax()) if differs.any() else length

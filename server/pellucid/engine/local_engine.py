@@ -106,7 +106,6 @@ class LocalEngine:
         return self.settings.lookup
 
     async def _run(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | HiddenSum | Finish]:
-        """Yield all items of a request; raise errors."""
         self._validate(model, request)
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         number = next(self._numbers)
@@ -185,7 +184,6 @@ class LocalEngine:
 
     @property
     def _all_workers(self) -> list[ModelWorker]:
-        """All workers, including removed workers with unfinished requests."""
         return [*self._workers.values(), *(worker for worker, _ in self._leaving)]
 
     def _validate(self, model: str, request: Request) -> None:

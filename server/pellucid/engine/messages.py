@@ -59,7 +59,7 @@ def promise() -> Future[None]:
 
 
 class Outbox:
-    """Collects the results of a step to wake each event loop once."""
+    """Collects a step's results to wake each event loop once."""
 
     def __init__(self) -> None:
         self._pending: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Item], Item]]] = {}

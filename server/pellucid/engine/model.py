@@ -59,7 +59,6 @@ class Interrupt:
 
     @property
     def address(self) -> int:
-        """Address of the int32 flag, for native code."""
         return self._flag.data_ptr()
 
     def set(self) -> None:

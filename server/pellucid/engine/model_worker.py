@@ -52,7 +52,7 @@ class EngineSettings:
         return self.chunk or CHUNKS["cpu" if device.type == "cpu" else "cuda"]
 
     def short_chunk_on(self, device: torch.device) -> int:
-        """Return the tokens of a step that may delay a completion: fewer on a slow CPU."""
+        """Return the tokens of a step that may delay a completion."""
         chunk = self.chunk_on(device)
         return max(chunk // PREFILL_SHARE, 1) if device.type == "cpu" else chunk
 
@@ -200,7 +200,6 @@ class ModelWorker:
         )
 
     def check(self) -> None:
-        """Assert that no slot has leaked."""
         self.scheduler.check()
 
     def _expire(self) -> None:

@@ -38,7 +38,7 @@ class ParkedPrefixes:
         self.budget = budget
         self.bytes = 0
         self.changed = False
-        """True if the prefixes differ from the saved prefixes."""
+        """True if different from the saved prefixes."""
         self._shape = shape
         self._prefixes: list[KVSnapshot] = []  # Least recently used first.
 
@@ -47,7 +47,7 @@ class ParkedPrefixes:
         return self._prefixes[::-1]
 
     def fill(self, newest_first: Iterable[KVSnapshot]) -> None:
-        """Add as many saved prefixes as the budget allows."""
+        """Add saved prefixes up to the budget."""
         for prefix in newest_first:
             if self.bytes + prefix.nbytes > self.budget:
                 self.changed = True

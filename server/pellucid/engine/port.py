@@ -27,9 +27,7 @@ class Engine(Protocol):
     """
 
     @property
-    def failure(self) -> Exception | None:
-        """The error that ended the engine."""
-        ...
+    def failure(self) -> Exception | None: ...
 
     def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
         """Yield an Admission, scores of requested prompt tokens, generated tokens, and a Finish.

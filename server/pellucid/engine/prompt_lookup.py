@@ -25,7 +25,6 @@ MIN_SAVED_TOKENS = 0.3
 """Minimum of saved tokens per guess: four rows cost up to 20 % more than one row."""
 
 AVERAGE_DECAY = 0.8
-"""Weight of the old average at each guess."""
 
 
 class Lookup:

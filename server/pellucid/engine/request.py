@@ -49,7 +49,8 @@ class Request:
 
     - ``score_from``: first prompt token to score. Prompt scores precede generated tokens.
     - ``stop_ids``: tokens that end the answer, not part of the answer.
-    - ``lookup``, ``prediction``: allow guesses, expected tokens; both change only the speed.
+    - ``lookup``: allow guessed tokens; guesses change only the speed.
+    - ``prediction``: tokens expected in the answer; a prediction changes only the speed.
     - ``pool``: sum the hidden states, generate nothing. The whole prompt is computed, because a
       cached prefix has no hidden states.
     - ``keep``: keep the slot's content. Otherwise, and with ``pool``, the slot is emptied at the

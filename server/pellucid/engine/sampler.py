@@ -105,13 +105,11 @@ class Sampler:
         return self._chosen(id, probability, self._limits(raw, float(logits[id])))
 
     def _take(self, adjusted: Tensor) -> tuple[int, float]:
-        """Return an id and the probability of drawing the id."""
         if self.params.temperature == 0:
             return int(adjusted.argmax()), 1.0
         return self._draw(adjusted / self.params.temperature)
 
     def _limits(self, raw: MaskedRow, chosen: float) -> Limits:
-        """Return the constraint's effect on the raw logits."""
         assert self._constraint is not None
         top = None
         if self._constraint.hides_refused:
@@ -176,7 +174,7 @@ def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Te
         ids, probabilities = _nucleus_candidates(logits, top_p)
     before = probabilities.double().cumsum(0) - probabilities.double()
     keep = (before < top_p) & (probabilities >= min_p * probabilities[0])
-    keep[0] = True  # Keep the most probable token despite rounding.
+    keep[0] = True  # Rounding must not drop the most probable token.
     return ids[keep], probabilities[keep]
 
 

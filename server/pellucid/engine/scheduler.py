@@ -14,7 +14,7 @@ MAX_OVERTAKEN = 8
 """Number of times a waiting request may be overtaken, so no request starves."""
 
 LOWER_PRIORITY_SHARE = 8
-"""Prefill of lower priorities gets 1/LOWER_PRIORITY_SHARE of the prefill of a step."""
+"""While a higher priority prefills, lower priorities get 1/LOWER_PRIORITY_SHARE of the prefill."""
 
 PREFILL_SHARE = 4
 """While a completion decodes, prefill gets at most 1/PREFILL_SHARE of a step.
@@ -29,7 +29,7 @@ Steps are short during this time, because a completion waits for the running ste
 """
 
 GUESS_ROWS = 8
-"""Rows up to which guessed tokens fill a step: repeated code is fast even if each row counts."""
+"""Rows up to which guessed tokens fill a step; repeated code gains even if each row costs time."""
 
 BACKGROUND_STEPS = 16
 """While a completion runs, background work joins one of BACKGROUND_STEPS steps.
@@ -61,7 +61,7 @@ class PrefillChunk:
 
     @property
     def wanted(self) -> list[int]:
-        """Positions with needed hidden states; the preceding logits check each guessed token."""
+        """Positions with needed hidden states, including the guesses' positions."""
         return [*self.sequence.wanted(self.start, self.end), *range(self.end, self.end + len(self.guess))]
 
 
@@ -102,7 +102,6 @@ class Scheduler:
         self.waiting.append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
-        """Remove a sequence, and free its slot."""
         if sequence in self.waiting:
             self.waiting.remove(sequence)
         else:

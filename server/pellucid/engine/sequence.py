@@ -64,7 +64,6 @@ class Sequence:
 
     @property
     def prefilling(self) -> bool:
-        """True while more than the newest token must be computed."""
         return len(self.ids) - self.computed > 1 or self.generated == 0
 
     @property

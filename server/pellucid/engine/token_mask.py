@@ -18,7 +18,6 @@ def pack_ids(ids: Iterable[int] | NDArray[np.int64], vocab: int) -> TokenMask:
 
 
 def ids_in(mask: TokenMask) -> list[int]:
-    """Return the ids in ascending order."""
     return [int(id) for id in np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))]
 
 

@@ -222,7 +222,7 @@ class _Packer:
             self.packed[f"{name}.weight"] = whole.to(self.dtype).clone()
 
     def finish(self) -> dict[str, Tensor]:
-        """Return the packed tensors. Raises ModelError if tensors are missing."""
+        """Raise ModelError if tensors are missing."""
         missing = [name for name in self.shapes if name not in self.seen and not _optional(name)]
         if missing:
             raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")

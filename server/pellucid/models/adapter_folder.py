@@ -167,10 +167,7 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
 
 
 def _targets(path: Path, stated: object) -> tuple[str, ...]:
-    """Return the kinds of changed matrices: a list, or a pattern.
-
-    Raises ModelError for a list with items other than names.
-    """
+    """Return the kinds of changed matrices. Raises ModelError for items other than names."""
     if not isinstance(stated, list):
         return (printable(str(stated)),)
     wrong = next((item for item in stated if not isinstance(item, str)), None)

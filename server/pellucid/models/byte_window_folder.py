@@ -46,10 +46,7 @@ def read_table_model(folder: Path, device: torch.device) -> NGramModel | Logisti
 
 
 def write_ngram(folder: Path, model: NGramModel) -> None:
-    """Write config.json and model.safetensors into an existing folder.
-
-    Raises OSError or SafetensorError.
-    """
+    """Write into an existing folder. Raises OSError or SafetensorError."""
     tensors = {
         f"{length}.{name}": getattr(table, name) for length, table in enumerate(model.tables) for name in _FIELDS
     }
@@ -58,7 +55,6 @@ def write_ngram(folder: Path, model: NGramModel) -> None:
 
 
 def write_logistic(folder: Path, model: LogisticModel) -> None:
-    """Write a logistic regression, like :func:`write_ngram`."""
     weights = model.weights
     save_file(
         {"weight": weights.weight, "bias": weights.bias, "classes": weights.classes}, folder / "model.safetensors"

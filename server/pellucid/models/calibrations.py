@@ -76,7 +76,6 @@ class CalibrationFile:
         return builtin, problem
 
     def builtin(self) -> dict[str, Any] | None:
-        """Return the built-in calibration of these weights, if any."""
         return None if self.weights is None else _builtin("builtin_calibrations").get(self.weights)
 
     def _own(self) -> tuple[dict[str, Any] | None, str | None]:
@@ -105,7 +104,6 @@ class CalibrationFile:
         return record, None
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Replace the calibration atomically. Raises ModelError if writing fails."""
         write(self.path, record, self.key)
 
     def delete(self) -> None:
@@ -122,8 +120,6 @@ def write(path: Path, record: Mapping[str, Any], key: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EditCalibrationFile(CalibrationFile):
-    """The calibration file of a model's next edits."""
-
     command: ClassVar = "pellucid calibrate --edits"
 
     def read(self) -> tuple[dict[str, Any], str | None]:
@@ -161,7 +157,6 @@ def default_edit_calibration() -> dict[str, Any]:
 
 @cache
 def _builtin(name: str) -> dict[str, dict[str, Any]]:
-    """Return the built-in calibrations of a folder by weight fingerprint."""
     folder = files("pellucid.models") / name
     records = [json.loads(file.read_text(encoding="utf-8")) for file in folder.iterdir() if file.name.endswith(".json")]
     return {record["key"]: record for record in records}

@@ -41,11 +41,9 @@ class InfillFormat:
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """All markers in prompts."""
         return tuple(marker for marker in (self.prefix, self.suffix, self.middle, self.file, self.repo) if marker)
 
     def end_ids(self, special: Mapping[str, int]) -> frozenset[int]:
-        """Return the ids that end an infill."""
         return frozenset(special[marker] for marker in (*self.markers, *self.ends) if marker in special)
 
     def within(self, special: Mapping[str, int]) -> InfillFormat | None:
@@ -73,8 +71,6 @@ class NextEditForm:
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """A file in a repository of the Hugging Face hub."""
-
     repo: str
     revision: str = "main"
 

@@ -44,8 +44,6 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files of a repository at one commit."""
-
     repo: str
     commit: str
     licence: str
@@ -53,7 +51,7 @@ class Listing:
 
 
 class UnreachableError(ModelError):
-    """An unreachable source; another source may be reachable."""
+    """An unreachable source; try another source."""
 
 
 class Hub:
@@ -148,7 +146,6 @@ class Hub:
                     )
 
     def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
-        """Request the missing bytes and append them."""
         done = part.stat().st_size
         headers = {**self._headers, "accept-encoding": "identity", "range": f"bytes={done}-"}
         with client.stream("GET", url, headers=headers) as response:

@@ -167,7 +167,6 @@ class Checkpoint:
     _source: _GGUFSource | _FolderSource
 
     def tokenizer(self, vocab_size: int) -> Tokenizer:
-        """Read the tokenizer for a model with ``vocab_size`` logits."""
         return self._source.tokenizer(vocab_size)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -207,7 +206,6 @@ class _GGUFSource:
         return gguf_decoder.read_weights(self._file, blocks=blocks)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the stored bytes of each weight."""
         return gguf_decoder.stored_sizes(self._file)
 
 
@@ -229,7 +227,7 @@ class _FolderSource:
         return folder_decoder.read_weights(self._path)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the stored bytes of each weight. Tensors are mapped, not read."""
+        """Yield the stored bytes of each weight; tensors are mapped, not read."""
         return ((name, weight.nbytes) for name, weight in folder_decoder.read_weights(self._path))
 
 
@@ -257,7 +255,7 @@ class _Packed:
             return self._read(path, made_of)
         with self._store.packing(self._name, progress):
             try:
-                return self._read(path, made_of)  # Another process may have packed the model in the meantime.
+                return self._read(path, made_of)  # Possibly packed by another process.
             except FileNotFoundError:
                 pass
             except DamagedFileError as error:
@@ -303,7 +301,6 @@ def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Itera
 
 
 def _float_bytes(config: DecoderConfig) -> int:
-    """Estimate the bytes of the matrices in float32."""
     return 4 * (config.body_parameters + config.head_parameters)
 
 

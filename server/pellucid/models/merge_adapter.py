@@ -24,7 +24,6 @@ from pellucid.system import atomic_files
 from pellucid.system.progress_protocol import Progress
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-"""Possible dtypes of merged weights."""
 
 _SHARD_BYTES = 2 * 2**30
 """Maximum bytes per file, except for a single larger tensor."""
@@ -98,7 +97,6 @@ def _write(
 
 
 def _changed(base: Checkpoint, changes: Mapping[str, LowRank], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Yield all weights by Hugging Face name, with the adapter's changes."""
     for name, weight in base.weights():
         change = changes.get(name.removesuffix(".weight"))
         changed = weight if change is None else weight.float() + change.product
@@ -106,7 +104,7 @@ def _changed(base: Checkpoint, changes: Mapping[str, LowRank], dtype: torch.dtyp
 
 
 def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress: Progress) -> set[str]:
-    """Write the tensors in files of bounded size; return the tensor names."""
+    """Write files of bounded size; return the tensor names."""
     shards: list[list[str]] = []
     held: dict[str, Tensor] = {}
     total = 0
@@ -136,7 +134,6 @@ def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress
 
 
 def _copy_rest(source: Path, folder: Path, dtype: str) -> None:
-    """Copy all other files of a model's folder: configuration, tokenizer, licence."""
     for path in source.iterdir():
         if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
             shutil.copyfile(path, folder / path.name)
@@ -146,7 +143,6 @@ def _copy_rest(source: Path, folder: Path, dtype: str) -> None:
 
 
 def _write_config(folder: Path, file: GGUF, config: DecoderConfig, names: set[str], dtype: str) -> None:
-    """Write tokenizer and configuration of a GGUF file in Hugging Face's layout."""
     gguf_tokenizer.save_tokenizer(file, folder)
     normed = "model.layers.0.self_attn.q_norm.weight" in names
     biased = "model.layers.0.self_attn.q_proj.bias" in names

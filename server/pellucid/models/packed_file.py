@@ -39,10 +39,7 @@ class PackedWeights:
 
 
 def write_packed(path: Path, tensors: Mapping[str, Tensor], made_of: str) -> None:
-    """Write packed tensors with a checksum.
-
-    ``made_of`` identifies the model and the form of the weights.
-    """
+    """Write packed tensors; ``made_of`` identifies the model and the form of the weights."""
     specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     checksum = _combined(specs, {name: _crc32(tensor.contiguous()) for name, tensor in tensors.items()})
     save_file(dict(tensors), path, {"made_of": made_of, "checksum": checksum})
@@ -90,7 +87,6 @@ def _crc32(tensor: Tensor) -> int:
 
 
 def _combined(specs: Mapping[str, Spec], sums: Mapping[str, int]) -> str:
-    """Return a checksum of the names, dtypes, shapes and contents of all tensors."""
     parts = sorted((name, str(dtype), list(shape), sums[name]) for name, (dtype, shape) in specs.items())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -127,7 +127,7 @@ class PrefixFile:
         return [_lazy_snapshot(file, *saved) for saved in zip(names, parts, salts, checksums, strict=True)]
 
     def _tokens(self, dtype: torch.dtype, size: tuple[int, ...]) -> int:
-        """Return the number of tokens. Raises ValueError if the shape does not fit the cache."""
+        """Raise ValueError if the shape does not fit the cache; return the number of tokens."""
         shape = self._shape
         layers, heads, tokens, dim = size
         if (layers, heads, dim, dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, shape.dtype):
@@ -165,7 +165,7 @@ def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, cache_salt: str, expec
 
 
 def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:
-    """Read saved content into memory; return None if damaged or unreadable."""
+    """Return None for damaged or unreadable content."""
     try:
         content = file.read(name, large_pages(file.size(name)))
     except OSError:

@@ -97,16 +97,12 @@ class Store:
         self.root = root
 
     def list(self) -> list[ModelRecord]:
-        """List all models of the catalog and on this machine."""
         installed = {manifest.name for manifest in self._manifests()}
         names = [*catalog(), *sorted(installed - set(catalog()))]
         return [self._record(name) for name in names]
 
     def show(self, name: str) -> ModelRecord:
-        """Return the record of a model.
-
-        Raises NotFoundError for a name that is neither in the catalog nor on this machine.
-        """
+        """Return the record of a model. Raises NotFoundError for an unknown name."""
         self._check(name)
         record = self._record(name)
         if record.entry is None and record.manifest is None:
@@ -116,7 +112,7 @@ class Store:
     def find(self, name: str) -> Path | None:
         """Return the file or folder of a model on this machine, if any. Never uses the network.
 
-        Raises NotFoundError for a name that is neither in the catalog nor ``org/name[@revision]``.
+        Raises NotFoundError for a name that is neither known nor ``org/name[@revision]``.
         """
         self._check(name)
         return self._record(name).path
@@ -124,15 +120,14 @@ class Store:
     def pull(self, name: str, progress: Progress) -> Path:
         """Return the file or folder of a model; download the model if necessary.
 
-        Raises NotFoundError for a name that is neither in the catalog nor ``org/name[@revision]``,
-        and ModelError if every source fails.
+        Raises NotFoundError like ``find``, and ModelError if every source fails.
         """
         path = self.find(name)
         if path is not None:
             return path
         entry = catalog().get(name)
         with self._lock(name, progress):
-            path = self.find(name)  # Another process may have downloaded the model.
+            path = self.find(name)  # Possibly downloaded by another process.
             if path is not None:
                 return path
             folder = self._folder(name)
@@ -191,7 +186,6 @@ class Store:
         return self.root / "kernels"
 
     def adapters_path(self, name: str = "") -> Path:
-        """Return the folder of an adapter, or of all adapters."""
         return self.root / "adapters" / name
 
     def made_with_adapter(self, name: str) -> Sequence[Path]:
@@ -205,20 +199,16 @@ class Store:
         return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
 
     def prefixes_path(self, name: str, form: str) -> Path:
-        """Return the path of saved prefixes; ``form`` is the form of the weights."""
         return self.root / "prefixes" / f"{_slug(name)}+{form}.safetensors"
 
     def calibration_path(self, name: str, form: str) -> Path:
-        """Return the path of a calibration; ``form`` is the form of the weights."""
         return self.root / "calibrations" / f"{_slug(name)}+{form}.json"
 
     def finetuning_path(self, name: str) -> Path:
-        """Return the folder of an unfinished training."""
         return self.root / "finetuning" / name
 
     @contextmanager
     def packing(self, name: str, progress: Progress) -> Iterator[None]:
-        """Prevent other processes from packing the same model."""
         folder = self.root / "packed"
         with self._lock(name, progress):
             with atomic_files.errors_explained(folder):
@@ -335,7 +325,7 @@ class Store:
 
 
 def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
-    """Return the needed files of a repository, and the model: safetensors, else a GGUF file."""
+    """Return the needed files and the model: safetensors, else a GGUF file."""
     names = [file.name for file in listing.files]
     if "config.json" in names and any(name.endswith(".safetensors") and "/" not in name for name in names):
         return [file for file in listing.files if _FOLDER_FILES.fullmatch(file.name)], "."
@@ -362,7 +352,6 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
 
 
 def _is_meant(name: str, pattern: str) -> bool:
-    """Return whether a hub file matches a catalog name or pattern."""
     return name == pattern or ("*" in pattern and "/" not in name and fnmatchcase(name.lower(), pattern))
 
 
@@ -384,7 +373,6 @@ def _read_manifest(folder: Path) -> Manifest | None:
 
 
 def _tidy(folder: Path, manifest: Manifest) -> None:
-    """Delete the files of earlier tries from a model's folder."""
     kept = {_MANIFEST, *(file.name for file in manifest.files)}
     for path in folder.iterdir():
         if path.is_dir():
@@ -431,7 +419,7 @@ def could_be_remote(name: str) -> bool:
 
 
 def as_argument(path: Path) -> str:
-    """Return a path as a command-line argument: a bare name would mean a model."""
+    """Return a path for the command line, where a bare name means a model."""
     return str(path) if path.is_absolute() or len(path.parts) > 1 else f"./{path}"
 
 

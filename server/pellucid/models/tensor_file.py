@@ -56,7 +56,7 @@ class TensorFile:
         self.specs: Mapping[str, Spec] = {
             name: (_dtype(name, header[name]["dtype"]), tuple(header[name]["shape"])) for name in names
         }
-        """The tensors in file order."""
+        """In file order."""
 
     def size(self, name: str) -> int:
         dtype, shape = self.specs[name]

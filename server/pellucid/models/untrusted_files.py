@@ -21,7 +21,7 @@ from pellucid.system.atomic_files import human
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-"""A JSON object with unchecked values."""
+"""A JSON object; values are unchecked."""
 
 LARGEST_TEXT = 64 << 20
 """Maximum bytes of a JSON file, template or tokenizer.
@@ -63,7 +63,6 @@ def damage_explained(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, error: BaseException) -> ModelError:
-    """Return the ModelError for an exception caused by a file's contents."""
     logger.debug("%s could not be read", path, exc_info=error)
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "not enough memory" in str(error):
         return ModelError(
@@ -96,10 +95,7 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """Read a regular UTF-8 file.
-
-    Raises ModelError for invalid or larger files, and FileNotFoundError for a missing file.
-    """
+    """Read a regular UTF-8 file. Raises the errors of ``read_bytes``, also for invalid UTF-8."""
     return regular_files.read_text(path, largest, ModelError)
 
 
@@ -134,10 +130,7 @@ def whole(path: Path, fields: Mapping[str, Any], key: str, low: int, high: int, 
 def real(
     path: Path, fields: Mapping[str, Any], key: str, low: float, high: float, default: float | None = None
 ) -> float:
-    """Return the finite number under a key, or the default if absent or null.
-
-    Raises ModelError for any other value.
-    """
+    """Return the finite number under a key, or the default; see ``whole``."""
     value = fields.get(key)
     if value is None and default is not None:
         return default

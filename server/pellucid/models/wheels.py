@@ -147,7 +147,7 @@ def _last_error(output: str) -> str:
 
 
 def _find(folder: Path, requirement: str) -> Path | None:
-    """Return the complete wheel of a requirement ``name==version``, if present."""
+    """Return the wheel of ``name==version``, if complete."""
     name, _, version = requirement.partition("==")
     stem = f"{re.sub(r'[-_.]+', '_', name)}-{version}-"
     return next((path for path in sorted(folder.glob("*.whl")) if path.name.lower().startswith(stem.lower())), None)

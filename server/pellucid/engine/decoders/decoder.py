@@ -60,7 +60,6 @@ class DecoderConfig:
 
     @property
     def rows(self) -> dict[str, int]:
-        """Rows of each matrix of a layer."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return {
             "self_attn.q_proj": queries,
@@ -74,7 +73,6 @@ class DecoderConfig:
 
     @property
     def columns(self) -> dict[str, int]:
-        """Columns of each matrix of a layer."""
         widths = {"self_attn.o_proj": self.heads * self.head_dim, "mlp.down_proj": self.intermediate_size}
         return {name: widths.get(name, self.hidden_size) for name in self.rows}
 
@@ -279,7 +277,6 @@ class RotaryTables:
         self.cos, self.sin = rotary_tables(config, 0)
 
     def cover(self, positions: int) -> None:
-        """Extend the tables to at least this many positions."""
         if len(self.cos) < positions:
             cos, sin = rotary_tables(self._config, positions)
             self.cos, self.sin = cos.to(self._device, self._dtype), sin.to(self._device, self._dtype)

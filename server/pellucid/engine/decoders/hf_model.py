@@ -49,7 +49,7 @@ class FlatCache:
 
     def __init__(self, spans: tuple[BatchSpan, ...], kv: KVStorage) -> None:
         self.spans = spans
-        self.windows: dict[int, int | None] = {}  # Attention windows by layer.
+        self.windows: dict[int, int | None] = {}
         self._kv = kv
         self._views: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -209,7 +209,7 @@ class HFModel:
         Raises ModelError.
         """
         check_folder(path)
-        load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # Returns a pair.
+        load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # With output_loading_info: a pair.
         try:
             model, report = load(
                 path,
@@ -314,7 +314,7 @@ def _storage(shape: CacheShape, slots: int, capacity: int) -> KVStorage:
 
 
 def _cost(model: PreTrainedModel) -> TokenCost | None:
-    """Return the cost by the weights of all modules except embeddings; None for experts."""
+    """Return the cost by the weights of all modules but embeddings (mixture of experts: None)."""
     modules = dict(model.named_modules())
     computing = [module for module in modules.values() if not isinstance(module, nn.Embedding)]
     weights = {id(weight): weight for module in computing for weight in module.parameters(recurse=False)}
@@ -364,7 +364,7 @@ def _check_windows(config: PretrainedConfig, windows: dict[int, int | None], nam
 
 
 def check_folder(path: Path) -> None:
-    """Raise ModelError for an unsupported folder, before loading."""
+    """Raise ModelError for an unsupported folder."""
     try:
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

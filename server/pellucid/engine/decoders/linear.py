@@ -1,4 +1,4 @@
-"""Weight matrices in several forms, multiplied by torch operations."""
+"""Weight matrices on torch operations."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Int4Linear:
 
 
 class LowRankLinear:
-    """A linear with an adapter: ``changes`` apply to consecutive parts of ``rows`` rows."""
+    """An adapted linear: ``changes`` for consecutive parts of ``rows`` rows."""
 
     def __init__(
         self,

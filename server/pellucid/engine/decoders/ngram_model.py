@@ -79,7 +79,6 @@ class NGramModel(ByteWindowModel):
 
 
 def _interpolate(probabilities: Tensor, table: NGramTable, rows: Tensor, at: Tensor) -> None:
-    """Interpolate ``rows`` with the contexts at indices ``at``."""
     probabilities[rows] *= table.backoffs[at, None].double()
     begins = table.begins[at]
     counts = table.begins[at + 1] - begins

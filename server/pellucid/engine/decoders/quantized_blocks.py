@@ -36,7 +36,6 @@ class Blocks:
 
     @property
     def shared(self) -> int:
-        """Columns that share a scale."""
         return self.numbers.shape[1] // self.scale.shape[1]
 
     def dequantized(self) -> Tensor:
@@ -49,7 +48,7 @@ class Blocks:
         return weights.view(self.numbers.shape)
 
     def of_rows(self, change: Callable[[Tensor], Tensor]) -> Blocks:
-        """Return the matrix with rows reordered or selected by ``change``."""
+        """Return the matrix with ``change`` applied to the rows."""
         minimum = None if self.minimum is None else change(self.minimum)
         return Blocks(change(self.numbers), change(self.scale), minimum, self.bits)
 

@@ -127,7 +127,6 @@ class Kernels:
         return self._pool
 
     def scratch_bytes(self, decoder: DecoderParts, tokens: int) -> int:
-        """Return the bytes of working memory for a pass over ``tokens`` tokens."""
         return int(self._code.pellucid_scratch(self.pool, decoder, tokens))
 
     def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Tensor) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid.engine.decoders.lora_matrices import LowRank
 from pellucid.engine.decoders.quantized_blocks import Blocks
 
-BLOCK = 16  # Interleaved rows of a matrix.
+BLOCK = 16  # Interleaved rows.
 DEPTH = 4  # Columns per dot product instruction.
 GROUP = 32  # Adjacent columns; also, activations that share a scale.
 FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))

@@ -55,8 +55,6 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """A compiler command without the target file, and the name of the build."""
-
     command: tuple[str, ...]
     build: str
 

@@ -44,7 +44,6 @@ class _Scratch:
         self._bytes = torch.empty(0, dtype=torch.uint8)
 
     def address(self, size: int) -> int:
-        """Return the address of ``size`` bytes, aligned to 64."""
         if len(self._bytes) < size + 64:
             self._bytes = torch.empty(size + 64, dtype=torch.uint8)
         return (self._bytes.data_ptr() + 63) // 64 * 64
@@ -63,7 +62,7 @@ class NativeDecoder:
         self.config = config
         self.kernels = usable
         self._packed = dict(packed)  # Keeps the tensors alive: the structures hold pointers.
-        self._low_rank: dict[str, dict[str, Tensor]] = {}  # An adapter's tensors by matrix.
+        self._low_rank: dict[str, dict[str, Tensor]] = {}
         self.description = (
             f"{self._bits()} weights, int8 activations, "
             f"native {usable.variant} kernels on cpu ({usable.threads} threads)"
@@ -87,7 +86,6 @@ class NativeDecoder:
         return twin
 
     def _fill_structs(self) -> None:
-        """Fill the structures with the address of every tensor."""
         config = self.config
         self._adapters: list[LowRanks] = []
         self._layers = (NativeLayer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))

@@ -9,7 +9,7 @@ MAX_PARTS = 3
 
 
 class Weights(Structure):
-    """``weights`` of native/weights.h: a matrix of quantized numbers."""
+    """``weights`` of native/weights.h."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("number", "scale", "minimum")),
@@ -18,7 +18,7 @@ class Weights(Structure):
 
 
 class LowRanks(Structure):
-    """``adapter`` of native/adapter.h: the changes of a matrix by an adapter."""
+    """``adapter`` of native/adapter.h: an adapter's change of a matrix."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("down", "factor", "up")),
@@ -39,7 +39,7 @@ class Matrix(Structure):
 
 
 class NativeLayer(Structure):
-    """``layer`` of native/kernels.c: the tensors of a layer."""
+    """``layer`` of native/kernels.c."""
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
@@ -48,7 +48,7 @@ class NativeLayer(Structure):
 
 
 class DecoderParts(Structure):
-    """``decoder`` of native/kernels.c: shape and tensors."""
+    """``decoder`` of native/kernels.c."""
 
     _fields_ = (
         *(
@@ -64,7 +64,7 @@ class DecoderParts(Structure):
 
 
 class NativeSpan(Structure):
-    """``span`` of native/attention.h: tokens of one slot."""
+    """``span`` of native/attention.h."""
 
     _fields_ = tuple((name, c_int64) for name in ("slot", "start", "count", "offset"))
 
@@ -85,7 +85,7 @@ class NativeBatch(Structure):
 
 
 class ScoreParts(Structure):
-    """``score_job`` of native/logit_scores.h: rows of logits, and arrays for the scores."""
+    """``score_job`` of native/logit_scores.h."""
 
     _fields_ = (
         *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),
@@ -94,7 +94,7 @@ class ScoreParts(Structure):
 
 
 class MaskParts(Structure):
-    """``mask_job`` of native/token_mask.h: a row of logits, the allowed ids, and the results."""
+    """``mask_job`` of native/token_mask.h."""
 
     _fields_ = (
         ("vocab", c_int64),
@@ -105,6 +105,6 @@ class MaskParts(Structure):
 
 
 class Share(Structure):
-    """``share`` of native/memory_reading.h: memory to be read by one thread."""
+    """``share`` of native/memory_reading.h."""
 
     _fields_ = (("memory", c_void_p), *((name, c_int64) for name in ("bytes", "sum", "taken")))

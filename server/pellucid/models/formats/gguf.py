@@ -29,13 +29,12 @@ _SCALARS: dict[int, str] = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "
 _LENGTH = struct.Struct("<Q")
 _FLOATS = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 _KINDS = {int: "iu", float: "f", bool: "b"}
-"""The kinds of numpy dtypes for each item type."""
 
 # These limits bound the memory for a header: a mapped file of zeros may be large without disk
 # space.
 _MAX_STRINGS = 1 << 22
 _MAX_STRING_BYTES = 1 << 28  # For all strings together.
-_DEEPEST = 4  # Depth of nested lists.
+_DEEPEST = 4  # Nested lists.
 _MAX_PAIRS = 1 << 16
 _MAX_TENSORS = 1 << 17
 _WEIGHTS_AT_ONCE = 1 << 20  # Weights converted to floats at once by a thread.
@@ -132,10 +131,7 @@ class GGUF:
                 )
 
     def stored_rows(self, name: str) -> tuple[npt.NDArray[np.uint8], str]:
-        """Return a tensor's stored rows (rows, bytes) and ggml type.
-
-        Raises ModelError like :meth:`floats`.
-        """
+        """Return stored rows (rows, bytes) and ggml type. Raises ModelError like :meth:`floats`."""
         rows, kind = self._rows(name)
         return rows, kind.name
 
@@ -202,12 +198,10 @@ class GGUF:
 
 
 class _Header:
-    """A reader of a mapped file's header, from front to back."""
-
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         self._at = 0
-        self._strings = _MAX_STRINGS  # Remaining number.
+        self._strings = _MAX_STRINGS
         self._string_bytes = _MAX_STRING_BYTES
 
     def read(self) -> tuple[dict[str, Value], dict[str, TensorInfo]]:

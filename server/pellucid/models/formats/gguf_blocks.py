@@ -117,4 +117,4 @@ _READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
     "Q5_K": (5, 176, _q5_k),
     "Q6_K": (6, 210, _q6_k),
 }
-"""By ggml type: bits of a number, bytes of a block, and reader."""
+"""By ggml type: bits of a number, bytes of a block, reader."""

@@ -59,7 +59,6 @@ def _count(files: Sequence[Path]) -> int:
 
 
 def _numbers(value: object, key: str = "") -> Iterator[tuple[str, int | float]]:
-    """Yield all numbers within a JSON value, with keys."""
     if isinstance(value, dict):
         for inner, item in value.items():
             yield from _numbers(item, inner)

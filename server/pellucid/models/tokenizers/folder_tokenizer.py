@@ -220,7 +220,7 @@ def _names_type(step: Json | None, name: str) -> bool:
 
 
 def _template_start(processor: Json | None) -> str | None:
-    """Return the special token that a post-processor puts before a text."""
+    """Return the token that a post-processor puts before a text."""
     if not processor:
         return None
     if processor["type"] == "Sequence":
@@ -279,10 +279,7 @@ def _conventions(
 
 
 def _stated_ends(path: Path, size: int) -> set[int]:
-    """Return the end ids in a file.
-
-    Raises ModelError for any value except an id or a list of ids.
-    """
+    """Raise ModelError for any value except an id or a list of ids."""
     stated = read_json(path).get("eos_token_id")
     ids = (token_id(path, "eos_token_id", id, size) for id in (stated if isinstance(stated, list) else [stated]))
     return {id for id in ids if id is not None}

@@ -90,7 +90,7 @@ def _entries(file: GGUF) -> tuple[list[str], list[PieceType]]:
 
 
 def _sorted(texts: list[str], types: list[PieceType]) -> tuple[dict[str, int], list[str], dict[str, int]]:
-    """Return the markers, the unsplittable words, and all words."""
+    """Return markers, unsplittable words, and all words."""
     special: dict[str, int] = {}
     literal: list[str] = []
     words: dict[str, int] = {}

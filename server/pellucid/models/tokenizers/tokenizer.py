@@ -91,12 +91,10 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, including unused ids."""
         return self.words.size
 
     @property
     def special(self) -> dict[str, int]:
-        """All markers (added or control tokens) by text."""
         return dict(self.words.special)
 
     @property
@@ -105,17 +103,14 @@ class Tokenizer:
 
     @property
     def add_bos(self) -> bool:
-        """True if ``bos_id`` is expected before every text."""
         return self.conventions.add_bos
 
     @property
     def eos_ids(self) -> frozenset[int]:
-        """All ids that end a turn or a text."""
         return self.conventions.eos_ids
 
     @property
     def chat_template(self) -> str | None:
-        """The model's Jinja template for chats."""
         return self.conventions.chat_template
 
     @property
@@ -169,7 +164,6 @@ class Tokenizer:
         return id in self._special_ids or not self.vocabulary()[id]
 
     def vocabulary(self) -> list[bytes]:
-        """Return the bytes of every id, in id order."""
         return self._vocabulary
 
     def _is_prefixed(self, begin: int, continues: bool) -> bool:

@@ -43,7 +43,7 @@ class TextEncoder:
 
 
 def by_tokenizers(data: str) -> TextEncoder:
-    """Read a ``tokenizer.json`` with the tokenizers library. Raises the library's exceptions."""
+    """Read a ``tokenizer.json``. Raises the library's exceptions."""
     from tokenizers import Tokenizer as Backend
 
     backend = Backend.from_str(data)
@@ -106,18 +106,13 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
 
 
 def _checked(answer: object, *kinds: type) -> list[Any]:
-    """Return the answer of a process, a list of items of these kinds.
-
-    Raises ProcessFailedError for any other answer.
-    """
+    """Raise ProcessFailedError unless ``answer`` is a list of items of these kinds."""
     if not isinstance(answer, list) or not all(type(item) in kinds for item in answer):
         raise ProcessFailedError("it gave no valid answer")
     return answer
 
 
 class _Apart:
-    """The handler in the process started by :func:`apart`."""
-
     def __init__(self) -> None:
         self._encode: Callable[[str], list[int]] = lambda text: []
 
@@ -131,7 +126,7 @@ class _Apart:
 
 
 def main() -> None:
-    """Serve a tokenizer: the program of the process started by :func:`apart`."""
+    """Serve a tokenizer in the process started by :func:`apart`."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # More threads would exceed the memory limit.
     for library in ("tokenizers", "sentencepiece"):
         with contextlib.suppress(ImportError):
