@@ -1,6 +1,6 @@
-"""Reads texts and code for training and testing, skips duplicates, and splits by file.
+"""Reads texts and code, skips duplicates, and splits by file.
 
-Skipped files are counted by reason. Order and split depend only on names and contents.
+Order and split depend only on names and contents.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pellucid.system.progress_protocol import Progress, Silent
 from pellucid.system.regular_files import read_bytes
 
 HOLDOUT = 0.05
-"""Share of the text held out for validation, and again for the test."""
+"""Share of the text for validation, and again for the test."""
 
 FEW_FILES = 20
 """Minimum number of files for holding out whole files: 5 % of fewer files is less than one."""
@@ -29,10 +29,10 @@ LARGEST_SHARE = 0.1
 """Maximum share of a held-out file: the only book among notes is more useful in training."""
 
 MIN_BYTES = 10_000
-"""Minimum text for training and testing: a twentieth is only a few lines."""
+"""A twentieth of less text is only a few lines."""
 
 LARGEST_SOURCE_BYTES = 1 << 20
-"""A larger file in a source folder is data rather than code written by a person."""
+"""A larger source file is data rather than code written by a person."""
 
 _SUFFIXES = (
     ".py .pyi .js .jsx .mjs .cjs .ts .tsx .vue .svelte .java .kt .kts .scala .groovy .c .h .cc .cpp .cxx .hpp "
@@ -47,7 +47,6 @@ SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
 LARGEST_TEXT_BYTES = 256 << 20
 
 MAX_WALKED = 500_000
-"""Maximum files and folders in a folder."""
 
 SNIFFED_BYTES = 8192
 """A NUL in the first bytes means that a file is not text (git's rule)."""
@@ -55,14 +54,13 @@ SNIFFED_BYTES = 8192
 
 @dataclass(frozen=True)
 class Document:
-    """A text and its name: a path below the given folder, with forward slashes."""
+    """``name`` is a path below the given folder, with forward slashes."""
 
     name: str
     text: str
 
     @cached_property
     def size(self) -> int:
-        """Size in bytes of UTF-8."""
         return len(self.text.encode())
 
 
@@ -75,24 +73,22 @@ class CorpusBudget:
 
 
 TEXTS = CorpusBudget(100_000, 1 << 30)
-"""Limits for texts, which are all held in memory."""
+"""All texts are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Documents sorted by name, and the number of skipped files by reason."""
+    """Documents sorted by name. ``skipped`` counts files by reason."""
 
     documents: tuple[Document, ...]
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """Size in bytes of UTF-8."""
         return sum(document.size for document in self.documents)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of names and texts, in hexadecimal."""
         digest = hashlib.sha256()
         for document in self.documents:
             digest.update(f"{document.name}\0{document.text}\0".encode())
@@ -106,8 +102,6 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Documents to train on, to validate on and to test on. No document is in two of them."""
-
     train: tuple[Document, ...]
     validation: tuple[Document, ...]
     test: tuple[Document, ...]
@@ -227,7 +221,7 @@ def _line_start(text: str, at: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _FoundFile:
-    """A file to read. ``size`` is 0 for explicitly named files, which are always read."""
+    """``size`` is 0 for explicitly named files, which are always read."""
 
     path: Path
     name: str

@@ -16,16 +16,15 @@ from pellucid.learn.corpus import Corpus, Document
 from pellucid.system.progress_protocol import Progress, Silent
 
 SHINGLE = 5
-"""Number of consecutive words and signs in a shingle."""
+"""Words and signs in a shingle."""
 
 HASHES = 128
-"""Length of a signature. A similarity of 0.7 is estimated with a standard deviation of 0.04."""
+"""A similarity of 0.7 is estimated with a standard deviation of 0.04."""
 
 ALIKE = 0.7
 """Minimum Jaccard similarity of duplicates."""
 
 LEAST = math.ceil(ALIKE * HASHES)
-"""Minimum number of equal places in the signatures of duplicates."""
 
 Band = tuple[int, bytes]
 """The number and the bytes of a part of a signature."""
@@ -34,7 +33,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def without_near_duplicates(corpus: Corpus, progress: Progress | None = None) -> Corpus:
-    """Drop documents similar to an earlier document, and count the dropped documents as skipped.
+    """Drop documents similar to an earlier document.
 
     Only documents with a common band are compared. No duplicate is missed: two signatures differ in
     at most ``HASHES - LEAST`` places, and there is one band more.
@@ -60,7 +59,6 @@ def without_near_duplicates(corpus: Corpus, progress: Progress | None = None) ->
 
 
 def candidates(by_band: Mapping[Band, Sequence[int]], bands: Sequence[Band]) -> list[int]:
-    """Return the indexes of the signatures with a common band."""
     return list({index for band in bands for index in by_band.get(band, ())})
 
 
@@ -94,4 +92,4 @@ _RANDOM = np.random.default_rng(0)
 _FACTORS = _RANDOM.integers(0, 1 << 64, SHINGLE, dtype=np.uint64)
 _FACTORS_OF_HASHES = _RANDOM.integers(0, 1 << 64, HASHES, dtype=np.uint64)
 _SUMMANDS_OF_HASHES = _RANDOM.integers(0, 1 << 64, (HASHES, 1), dtype=np.uint64)
-_BLOCK = 512  # A block of hashes fits into a processor's cache
+_BLOCK = 512  # Fits into a processor's cache

@@ -1,8 +1,8 @@
-"""Metrics of predictions, with counts and 95 % intervals.
+"""Metrics of predictions, with 95 % intervals.
 
-Probabilities and outcomes are arrays (n,); outcomes are 0 or 1. The bootstrap computes each metric
-thousands of times, so Brier score and log loss are plain NumPy: scikit-learn gives equal results
-but takes 400 times as long to check arguments.
+Probabilities and outcomes (0 or 1) are arrays (n,). The bootstrap computes each metric thousands of
+times, so Brier score and log loss are plain NumPy: scikit-learn gives equal results but takes 400
+times as long to check arguments.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ Bins = Literal["width", "mass"]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value and the ends of a 95 % interval."""
-
     value: float
     low: float
     high: float
@@ -50,7 +48,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A bin of a reliability diagram: mean prediction of ``count`` events, share of successes."""
+    """Mean prediction of ``count`` events, and the share of successes."""
 
     count: int
     confidence: float
@@ -58,10 +56,9 @@ class Bin:
 
 
 def wilson(successes: float, trials: float) -> Interval:
-    """Return a share with the 95 % interval of Wilson (1927).
+    """Return a share with the 95 % interval of Wilson (1927), given at least one trial.
 
-    The interval is valid for few trials and for shares near 0 and 1. At least one trial is
-    required. ``trials`` may be an effective number.
+    The interval is valid for few trials and extreme shares. ``trials`` may be an effective number.
     """
     share, z = successes / trials, NORMAL_QUANTILE
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
@@ -73,7 +70,7 @@ def wilson(successes: float, trials: float) -> Interval:
 
 
 def reliability(probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10, by: Bins = "width") -> list[Bin]:
-    """Return the bins of a reliability diagram; empty bins of equal width are omitted."""
+    """Return the bins of a reliability diagram, without empty bins."""
     p, y = _pair(probabilities, outcomes)
     if by == "width":
         at = np.minimum((p * bins).astype(np.int64), bins - 1)
@@ -95,10 +92,10 @@ def calibration_error(
     *,
     weights: ArrayLike | None = None,
 ) -> float:
-    """Return the expected calibration error: the mean gap of prediction and outcome over bins.
+    """Return the mean gap of prediction and outcome over bins (Naeini et al. 2015).
 
-    See Naeini et al. 2015. The error is 0 for a constant base rate: also read the Brier skill.
-    ``weights`` of rows need bins of equal width.
+    The error is 0 for a constant base rate: also read the Brier skill. ``weights`` of rows need
+    bins of equal width.
     """
     if weights is not None:
         assert by == "width", "bins of equal mass have no weights"
@@ -118,7 +115,7 @@ def brier(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
 
 
 def brier_skill(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
-    """Return the relative improvement over the Brier score of the base rate (1 is perfect).
+    """Return the relative improvement over the base rate's Brier score.
 
     NaN if all outcomes are equal.
     """
@@ -144,10 +141,9 @@ def log_losses(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLO
 
 
 def auroc(scores: ArrayLike, outcomes: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return the area under the ROC curve; ties count half.
+    """Return the area under the ROC curve, or NaN if all outcomes are equal.
 
-    With ``weights``, a pair is weighted by the product of both weights. NaN if all outcomes are
-    equal.
+    Ties count half. With ``weights``, a pair is weighted by the product of both weights.
     """
     p, y = _pair(scores, outcomes)
     if weights is not None:
@@ -196,8 +192,8 @@ def bootstrap(
     Whole rows are resampled. A row must be the unit of sampling: a file or a task, not a token. Few
     rows understate the spread, so the interval is widened by the ratio of Student's t to the normal
     quantile and by the bias of a small sample's spread (Hesterberg 2015, arXiv 1411.5279). The
-    interval is clipped to ``bounds``, and to 0 if no resample is negative. With fewer than two
-    rows, the interval is ``bounds``.
+    interval is clipped to ``bounds``, and to 0 if the percentiles are not negative. With fewer than
+    two rows, the interval is ``bounds``.
     """
     arrays = [np.asarray(column, dtype=np.float64) for column in columns]
     rows = len(arrays[0])
@@ -219,7 +215,7 @@ def bootstrap(
 
 
 def mean_of_units(values: ArrayLike, weights: ArrayLike, units: ArrayLike) -> Interval:
-    """Return the weighted mean with an interval by Student's t, with a unit as an observation.
+    """Return the weighted mean with Student's interval, with a unit as an observation.
 
     At least two units are required.
     """

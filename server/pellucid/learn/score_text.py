@@ -27,9 +27,7 @@ TOP = 5
 class Reader(Protocol):
     """The methods of an assistant needed for scoring."""
 
-    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Score token ids."""
-        ...
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]: ...
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         """Return the token ids of a text, starting with BOS if the model needs BOS."""
@@ -51,7 +49,7 @@ class TextReading:
 
     @classmethod
     def of(cls, tokens: Iterable[Token]) -> TextReading:
-        """Return the reading of tokens that have logprobs and at least one alternative each."""
+        """Return the reading of tokens with logprobs, scored with at least one alternative."""
         scored = [token for token in tokens if token.logprob is not None and token.rank is not None]
         return cls(
             np.array([token.logprob for token in scored], dtype=np.float64),
@@ -76,7 +74,6 @@ class TextReading:
 
     @property
     def bits(self) -> float:
-        """Information content of all tokens, in bits."""
         return -float(self.logprobs.sum()) / math.log(2)
 
     @property
@@ -91,17 +88,14 @@ class TextReading:
 
     @property
     def first_choices(self) -> float:
-        """Share of tokens equal to the model's first choice."""
         return float((self.ranks == 1).mean())
 
     @property
     def top_choices(self) -> float:
-        """Share of tokens among the model's first ``TOP`` choices."""
         return float((self.ranks <= TOP).mean())
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error of the first choices, with ten bins of equal width."""
         return calibration_error(self.confidences, self.ranks == 1)
 
 
@@ -114,11 +108,10 @@ async def read(
     stride: int | None = None,
     progress: Progress | None = None,
 ) -> TextReading:
-    """Score a text in windows of ``window`` tokens; the last ``stride`` tokens of each count.
+    """Score a text in windows; the last ``stride`` tokens of a window (default: half) count.
 
-    The default stride is half a window; all tokens of the first window count. So each token is
-    scored once with at least ``window - stride`` tokens of context, except at the beginning of the
-    text. The first token counts only after BOS. ``progress`` advances by tokens. Raises
+    All tokens of the first window count, except the first token without BOS. So each token is
+    scored once, with at least ``window - stride`` tokens of context after the first window. Raises
     PellucidError if scoring fails.
     """
     ids = await reader.token_ids(text, model=model)

@@ -1,4 +1,4 @@
-"""The command ``pellucid calibrate``: fits and measures the probabilities of suggestions."""
+"""The command ``pellucid calibrate``: fits probabilities of suggestions."""
 
 from __future__ import annotations
 
@@ -39,21 +39,16 @@ from pellucid.system.svg import check_picture_path
 from pellucid.text.assistant import LocalAssistant
 
 WIDE = 170
-"""Columns of the tables outside a terminal."""
 
 FILES = CorpusBudget(1_000, 10_000_000)
-"""Limits of files and bytes read from a folder, for 400 cursors by default."""
+"""Limits of files and bytes, for 400 cursors by default."""
 
 FIT_SHARE = 0.6
-"""Share of the cursors in the files for fitting."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrateOptions:
-    """``cursors`` is the number of cursors in the files of the folder ``path``.
-
-    ``out`` replaces the calibration file next to the model, ``records`` the file of the replay.
-    """
+    """``out`` replaces the calibration file next to the model, ``records`` the replay's file."""
 
     path: Path
     cursors: int
@@ -65,7 +60,7 @@ class CalibrateOptions:
 
 
 def calibrate(settings: Settings, options: CalibrateOptions) -> None:
-    """Calibrate the suggestions of the first model, store the calibration and print the findings.
+    """Calibrate the suggestions of the first model.
 
     Replayed cursors are reused. Raises a PellucidError if calibration is impossible.
     """
@@ -112,7 +107,6 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
 
 
 def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
-    """Return the engine of the first model, local or remote, and the assistant."""
     with Bars() as bars:
         if settings.has_engines_elsewhere:
             check_front(settings)
@@ -123,10 +117,7 @@ def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
 
 
 def calibration_file(assistant: LocalAssistant) -> CalibrationFile:
-    """Return the file of the first model's calibration.
-
-    Raises NotSupportedError for a model outside the cache folder.
-    """
+    """Return the calibration file. Raises NotSupportedError outside the cache folder."""
     file = assistant.calibration_file()
     if file is None:
         raise NotSupportedError(
@@ -195,7 +186,6 @@ def _found(
 
 
 def _report(findings: Findings, options: CalibrateOptions, path: Path | None) -> None:
-    """Print the findings. ``path`` is the stored calibration, if any."""
     if options.json:
         sys.stdout.write(
             json.dumps(findings.calibration.record | {"path": path and str(path), "figures": figures(findings)}) + "\n"

@@ -6,8 +6,8 @@ from __future__ import annotations
 def is_right(text: str, truth: str) -> bool:
     """Return True if the file continues with the text, ignoring trailing blanks.
 
-    A text that ends inside a word is wrong. Different code with the same effect also counts as
-    wrong, so the share of right suggestions is a lower bound.
+    A text that ends inside a word is wrong, and so is different code with the same effect: the
+    share of right suggestions is a lower bound.
     """
     suggested, expected = _stripped(text), _stripped(truth)
     if not expected.startswith(suggested):

@@ -1,4 +1,4 @@
-"""Picks cursors in files at which an editor would request a suggestion."""
+"""Picks cursors at which an editor would request a suggestion."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
 
 TEST_SHARE = 0.4
-"""Share of the text in the files for measuring."""
+"""Share of the text for measuring."""
 
 MIN_FILES = 4
-"""Two files for fitting and two for measuring: suggestions in a file are not independent."""
+"""Two for fitting and two for measuring: suggestions in a file are not independent."""
 
 MIN_LETTERS = 3
-"""Minimum letters and digits of a line with cursors."""
 
 LANGUAGES = {
     "c": "c", "cc": "cpp", "cpp": "cpp", "cs": "csharp", "css": "css", "dart": "dart", "ex": "elixir", "go": "go",
@@ -43,11 +42,8 @@ class CursorKind(StrEnum):
     LINE_START = "line start"
     """After the indentation."""
     WORD_START = "word start"
-    """Before a word, except the first word of the line."""
     OPERATOR = "after an operator"
-    """After a dot, an operator, a comma or an opening bracket."""
     MID_WORD = "mid-word"
-    """After the first letters of a word."""
     BRACKETS = "between brackets"
     """Between an opening bracket and a closing bracket inserted by the editor."""
 
@@ -62,20 +58,17 @@ class ReplayCursor:
     end: int
 
     def place(self, text: str, *, suffix: bool) -> DocumentCursor:
-        """Return the cursor like an editor, with or without the text after the cursor."""
         language = LANGUAGES.get(PurePath(self.document).suffix.removeprefix("."), "")
-        # The two states of a document have different URIs, because each has its own context
-        # windows.
+        # Two states of a document need different URIs, for separate context windows.
         uri = f"file:///{self.document}{'' if suffix else '#alone'}"
         return DocumentCursor(uri, text[: self.at], text[self.end :] if suffix else "", language, self.document)
 
     def truth(self, text: str, *, suffix: bool) -> str:
-        """Return the missing text: up to ``end``, or up to the end of the file without a suffix."""
         return text[self.at : self.end if suffix else len(text)]
 
 
 def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document]]:
-    """Split files by the hash of the name, for fitting and (``TEST_SHARE`` of the text) measuring.
+    """Split files by the hash of the name, for fitting and measuring.
 
     Raises InvalidRequestError for too few files.
     """
@@ -96,11 +89,10 @@ def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document
 
 
 def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[ReplayCursor]:
-    """Pick at most ``count`` cursors: random lines, with one cursor of each available kind.
+    """Pick at most ``count`` sorted cursors: random lines, with a cursor of each available kind.
 
     Cursors share a line because an editor repeats requests while a line is typed, reusing the KV
-    cache. The cursors are sorted. A larger ``count`` keeps the same cursors and adds more, so that
-    replayed cursors are reused.
+    cache. A larger ``count`` adds cursors, so that replayed cursors are reused.
     """
     lines = [
         line for document in documents for line in _lines(Document(document.name, normalize_newlines(document.text)))
@@ -125,8 +117,6 @@ def cursors(document: Document) -> Iterator[ReplayCursor]:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """The line ``row`` of ``lines``, at character ``start``. Cursors are computed lazily."""
-
     document: str
     lines: Sequence[str]
     row: int
@@ -154,7 +144,7 @@ _INNERMOST = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 
 
 def _columns(line: str) -> Iterator[tuple[CursorKind, int, int | None]]:
-    """Yield kind, column and, if text remains to the right, the column of the remaining text."""
+    """Yield kind, column and, if text remains to the right, the column of that text."""
     indent, last = len(line) - len(line.lstrip()), len(line.rstrip())
     yield CursorKind.LINE_START, indent, None
     for match in _WORD.finditer(line):
@@ -173,7 +163,7 @@ def _columns(line: str) -> Iterator[tuple[CursorKind, int, int | None]]:
 def _written_length(lines: Sequence[str], row: int) -> int:
     """Return the characters from the start of a line to the end of the block.
 
-    While the head or the first line of a block is typed, the rest of the block does not exist yet.
+    While the first lines of a block are typed, the rest does not exist yet.
     """
     own = indentation(lines[row])
     above = next((lines[at] for at in range(row - 1, -1, -1) if lines[at].strip()), "")

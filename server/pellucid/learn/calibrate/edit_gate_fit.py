@@ -1,4 +1,4 @@
-"""Fits the gate of next edits, and measures the gate on left-out packages or commits."""
+"""Fits the gate of next edits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pellucid.learn.metrics import Interval, auroc, bootstrap, calibration_error
 from pellucid.learn.next_edits.edit_sample import weights
 
 MIN_UNITS = 5
-"""With fewer packages or commits, the spread between units cannot be estimated."""
+"""With fewer units, the spread between units cannot be estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadProposals:
-    """Proposals scored by a model: log p(new) - log p(old), correctness, weight and unit."""
+    """Proposals with log p(new) - log p(old). Units are packages or commits."""
 
     odds: Floats
     right: Bools
@@ -33,7 +33,6 @@ class ReadProposals:
 
     @classmethod
     def of(cls, records: Sequence[SuiteRecord]) -> Self:
-        """Return the proposals with log odds in the records of the suite next-edit."""
         represents = weights((record.facts["kind"], record.facts["of kind"]) for record in records)
         rows = [
             (proposal["log odds"], proposal["right"], represents[record.facts["kind"]], record.unit)
@@ -47,13 +46,12 @@ class ReadProposals:
 
     @property
     def unit_count(self) -> int:
-        """The number of packages or commits."""
         return len(np.unique(self.units))
 
 
 @dataclass(frozen=True, slots=True)
 class GateScore:
-    """Weighted metrics of a gate, with intervals by resampling packages or commits."""
+    """Weighted metrics with intervals by resampling units."""
 
     auroc: Interval
     calibration_error: Interval
@@ -64,8 +62,8 @@ class GateScore:
 class FittedGate:
     """A gate fitted on all proposals.
 
-    ``held_out`` and ``score`` are from gates fitted without the packages or commits to predict.
-    ``default`` is the score of the default model's gate, which was fitted on different edits.
+    ``held_out`` and ``score`` are from gates fitted without the unit to predict. ``default`` is the
+    score of the default model's gate, which was fitted on different edits.
     """
 
     gate: EditGate
@@ -82,7 +80,7 @@ class FittedGate:
 
 
 def fit_gate(table: ReadProposals, default: EditGate, *, has_more: bool) -> FittedGate:
-    """Fit a gate, and score the gate and the default model's gate.
+    """Fit a gate, and score both this gate and the default gate.
 
     ``has_more`` is True if a larger limit would give more right proposals. Raises
     InvalidRequestError for too few proposals or a useless gate.

@@ -1,4 +1,4 @@
-"""The command ``pellucid calibrate --edits``: fits and stores the gate of next edits."""
+"""The command ``pellucid calibrate --edits``: fits the gate of next edits."""
 
 from __future__ import annotations
 
@@ -40,10 +40,7 @@ ELSEWHERE = "set another folder with PELLUCID_DATA"
 
 @dataclass(frozen=True, slots=True)
 class CalibrateEditsOptions:
-    """A git repository or a folder of releases, with the maximum number of edits.
-
-    ``out`` replaces the model's file.
-    """
+    """``path`` is a git repository or a folder of releases; ``out`` replaces the model's file."""
 
     path: Path
     limit: int | None = None
@@ -52,7 +49,7 @@ class CalibrateEditsOptions:
 
 
 def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
-    """Calibrate the next edits of the first model, store the gate and print the findings.
+    """Calibrate the next edits of the first model.
 
     An interrupted run is resumed. Raises a PellucidError if calibration is impossible.
     """
@@ -107,7 +104,6 @@ def _subject(assistant: LocalAssistant) -> Subject:
 
 
 def _records_path(suite: NextEdit, subject: Subject, folder: Path) -> Path:
-    """Return the path of the records, which depends on suite, model and weights."""
     run = json.dumps([dict(subject.identity), suite.header], sort_keys=True)
     return folder / f"edits-{hashlib.sha256(run.encode()).hexdigest()[:16]}.jsonl"
 
@@ -131,7 +127,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 async def _read(suite: NextEdit, subject: Subject, path: Path) -> list[SuiteRecord]:
-    """Score all proposals, resuming an interrupted run."""
     questions = await suite.questions(ModelSession(subject), {})
     with Steps() as steps:
         records, _ = await ask_questions(suite, subject, questions, path, steps, elsewhere=ELSEWHERE)
@@ -158,11 +153,10 @@ def _stored(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile, out: 
 
 
 def _decided(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile) -> tuple[bool, str]:
-    """Return True if a gate is to be stored for the model, and a sentence with the reason.
+    """Return True if a gate is to be stored for the model, and the reason.
 
-    The present gate of these weights is replaced only by a clearly better gate, or by a gate from
-    more edits of the same source: the comparison favors the present gate, which may have been
-    fitted on some of the test edits.
+    The present gate is replaced only by a clearly better gate or by a gate from more edits of the
+    same source: the present gate may have been fitted on some of the test edits.
     """
     present = _present(file)
     if present is None:
@@ -209,7 +203,6 @@ def _has_more_edits(gate: EditGate, present: EditGate) -> bool:
 
 
 def _figures(table: ReadProposals, fitted: FittedGate) -> dict[str, Any]:
-    """Return the measurements as JSON, with None for undefined values."""
     measured: dict[str, Any] = {
         "proposals": len(table.odds),
         "right": int(table.right.sum()),

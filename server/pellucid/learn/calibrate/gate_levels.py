@@ -1,4 +1,4 @@
-"""Measures the effect of gate levels: wrong suggestions hidden, right suggestions lost."""
+"""Measures wrong suggestions hidden and right suggestions lost by the gate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Floats, Ints, Table
 
 COSTS: Mapping[GateLevel, float] = {GateLevel.QUIET: 1.5, GateLevel.NORMAL: 0.5, GateLevel.EAGER: 0.1}
-"""The cost of a wrong suggestion at each level, relative to the gain of a right suggestion.
+"""The cost of a wrong suggestion, relative to the gain of a right suggestion.
 
 The costs are chosen, not fitted: a level means the same for every model. Maximizing the acceptance
 rate instead would hide almost all suggestions.
@@ -49,7 +49,7 @@ class LevelOutcome:
 
     Of the ``wrong`` suggestions, ``hidden`` are not shown and ``cut`` are shortened to a right
     part. Of the ``right`` suggestions, ``lost`` are not shown and ``shortened`` are shown in part.
-    ``kept`` is the mean share of a right suggestion's characters that is shown.
+    ``kept`` is the mean share of characters shown.
     """
 
     wrong: int
@@ -62,12 +62,10 @@ class LevelOutcome:
 
     @property
     def gone(self) -> float:
-        """Share of the wrong suggestions that are hidden or cut."""
         return (self.hidden + self.cut) / max(self.wrong, 1)
 
     @property
     def loss(self) -> float:
-        """Mean share of a right suggestion's characters that is not shown."""
         return 1 - self.kept
 
     @property
@@ -86,7 +84,6 @@ class LevelPoint:
 
 
 def curve(table: Table, probabilities: Floats) -> list[LevelPoint]:
-    """Return the outcome of each cost. Rows are grouped by suggestion, the whole first."""
     return [LevelPoint(cost, outcome(table, shown(table, probabilities, cost))) for cost in CURVE_COSTS]
 
 
@@ -107,7 +104,6 @@ def shown(table: Table, probabilities: Floats, cost: float) -> Ints:
 
 
 def shown_by_thresholds(table: Table, records: Sequence[SuggestionRecord], level: GateLevel) -> Ints:
-    """Return the rows shown by the fixed thresholds, as without a calibration."""
     rows = np.split(np.arange(table.size), np.flatnonzero(np.diff(table.suggestions)) + 1)
     suggested = [record for record in records if record.parts]
     found = []

@@ -1,4 +1,4 @@
-"""Measures calibrations, and the effect of each gate level, on held-out files."""
+"""Measures calibrations on held-out files."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ from pellucid.learn.calibrate.training_rows import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
 
 SIMULATIONS = 200
-"""Number of simulations for the calibration error by chance."""
 
 RESAMPLES = 1000
-"""Resamples of files per interval: fewer than usual, because there are many intervals."""
+"""Fewer than usual, because there are many intervals."""
 
 MASS_BINS = 15
 LENGTHS = (("up to 10 characters", 0, 10), ("11 to 40 characters", 11, 40), ("more than 40 characters", 41, 10**9))
@@ -38,10 +37,10 @@ LENGTHS = (("up to 10 characters", 0, 10), ("11 to 40 characters", 11, 40), ("mo
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Metrics of the probabilities of whole suggestions, with intervals by resampling files.
+    """Metrics of whole suggestions, with intervals by resampling files.
 
     ``width`` and ``mass`` are expected calibration errors with ten bins of equal width and fifteen
-    bins of equal mass. ``chance`` is the mean ``width`` of perfect probabilities in simulations.
+    bins of equal mass. ``chance`` is the mean ``width`` of simulated perfect probabilities.
     """
 
     width: Interval
@@ -55,8 +54,6 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class LevelCheck:
-    """A group of suggestions with mean probabilities before and after calibration."""
-
     name: str
     count: int
     right: Interval
@@ -68,8 +65,7 @@ class LevelCheck:
 class Findings:
     """The result of a calibration, measured on the test files.
 
-    ``tested`` has the outcome of every cost, ``outcomes`` the outcomes of each level with the
-    calibration and with the fixed thresholds.
+    ``outcomes`` has each level with the calibration and with the fixed thresholds.
     """
 
     calibration: Calibration
@@ -84,7 +80,7 @@ class Findings:
 
 
 def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[FittedModel]) -> Findings:
-    """Measure fitted models, best first, on the records of other files.
+    """Measure fitted models, best first, on other files.
 
     Raises InvalidRequestError if all suggestions are right or wrong, or from one file.
     """

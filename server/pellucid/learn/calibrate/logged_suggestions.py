@@ -1,4 +1,4 @@
-"""Adds an editor's log of suggestions to a replay, with a limited weight."""
+"""Adds an editor's log to a replay, with a limited weight."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from pellucid.learn.calibrate.training_rows import Table
 MAX_WEIGHT = 0.5
 """Maximum weight of the log relative to the replay.
 
-The log has only suggestions that passed the gate, and an accepted suggestion may still be edited.
-The log is used only for fitting: a calibration selected by acceptance learns to show less.
+The log has only suggestions that passed the gate, and accepted suggestions may still be edited. The
+log is used only for fitting: a calibration selected by acceptance learns to show less.
 """
 
 
 def logged_table(entries: Sequence[LogEntry], replayed: float) -> Table | None:
-    """Return the rows of a log for a replay of ``replayed`` suggestions, if any.
+    """Return the rows of a log, if any.
 
-    Accepted suggestions are right, dismissed suggestions wrong. A shortened suggestion is wrong,
-    with a right part. A suggestion shortened by the gate is not whole. Each editor session counts
-    as a file, because its suggestions are not independent.
+    A shortened suggestion is wrong, with a right part. A suggestion shortened by the gate is not
+    whole. An editor session counts as a file, because its suggestions are not independent.
     """
     rows: list[tuple[tuple[float, ...], bool, bool, int, str]] = []
     for number, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""Draws a calibration: reliability before and after, and the trade-off of each level."""
+"""Draws reliability diagrams and the trade-off of the gate levels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ from pellucid.learn.metrics import Bin
 from pellucid.system.svg import Anchor, Mark, Picture, Scale, write_picture
 
 SIDE = 240
-"""Width and height of a panel in pixels."""
 LEFT = 56
 STEP = SIDE + 84
-"""Distance between panels in pixels."""
 TOP = 116
 BOTTOM = TOP + SIDE
 COUNTS_HEIGHT = 54
-"""Height of the bars with counts, below a diagram."""
 WIDTH = LEFT + 2 * STEP + SIDE + 30
 HEIGHT = BOTTOM + COUNTS_HEIGHT + 78
 
 
 def draw_findings(findings: Findings, path: Path) -> None:
-    """Write the picture of a calibration. Raises InvalidRequestError on failure."""
     write_picture(path, picture(findings))
 
 
@@ -50,7 +46,6 @@ def picture(findings: Findings) -> Picture:
 
 
 def _draw_reliability(drawn: Picture, left: float, heading: str, bars: Sequence[Bin]) -> None:
-    """Draw the share of right suggestions over the predicted probability, and counts."""
     x, y = _draw_axes(drawn, left, heading, "predicted probability", "share that is right")
     drawn.line(left, BOTTOM, left + SIDE, TOP, "ideal")
     drawn.curve([(x.at(bar.confidence), y.at(bar.accuracy.value)) for bar in bars], "line")
@@ -67,7 +62,7 @@ def _draw_reliability(drawn: Picture, left: float, heading: str, bars: Sequence[
 
 
 def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
-    """Draw the share of wrong suggestions hidden over the share of right suggestions lost."""
+    """Draw wrong suggestions hidden over right suggestions lost."""
     x, y = _draw_axes(drawn, left, "Hiding unsure suggestions", "share of right ones not shown", "wrong ones hidden")
     drawn.curve([(x.at(point.outcome.loss), y.at(point.outcome.gone)) for point in findings.tested], "line")
     for level in GateLevel:
@@ -80,7 +75,7 @@ def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
 
 
 def _draw_axes(drawn: Picture, left: float, heading: str, along: str, up: str) -> tuple[Scale, Scale]:
-    """Draw a panel's frame with percentages, and return the horizontal and vertical scales."""
+    """Draw a frame with percentages, and return the horizontal and vertical scales."""
     x, y = Scale(0, 1, left, left + SIDE), Scale(0, 1, BOTTOM, TOP)
     drawn.text(left, TOP - 26, heading, "panel")
     drawn.bar(left, TOP, SIDE, SIDE, "frame")

@@ -1,4 +1,4 @@
-"""Fits models of the probability that a suggestion is right, and ranks the models."""
+"""Fits and ranks models of the probability that a suggestion is right."""
 
 from __future__ import annotations
 
@@ -21,22 +21,20 @@ from pellucid.learn.metrics import log_loss
 FOLDS = 5
 
 MIN_SUGGESTIONS = 60
-"""Minimum number of suggestions. With fewer, coefficients mostly reflect chance."""
+"""With fewer suggestions, coefficients mostly reflect chance."""
 
 MIN_PER_KIND = 10
-"""Minimum number of right suggestions, and of wrong suggestions."""
 
 MIN_FILES = 2
-"""Minimum for leaving out a file and for resampling files."""
 
 ISOTONIC_FROM = 1000
-"""Suggestions for isotonic regression without overfitting (Niculescu-Mizil and Caruana 2005)."""
+"""Minimum for isotonic regression without overfitting (Niculescu-Mizil and Caruana 2005)."""
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Candidate inverse ridge penalties of logistic regression on standardized features."""
+"""Candidate inverse ridge penalties for standardized features."""
 
 NEARLY_FREE = 1e4
-"""Inverse ridge penalty of Platt scaling, to keep coefficients finite for separable data."""
+"""Keeps the coefficients of Platt scaling finite for separable data."""
 
 
 PRIOR_SCALE = 10.0
@@ -45,10 +43,9 @@ PRIOR_SCALE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A fitted model. ``numbers`` are the coefficients of a calibration.
+    """``numbers`` are the coefficients of a calibration, ``held_out`` (n,) probabilities.
 
-    ``strength`` is the inverse penalty, if any; ``loss`` is the log loss in nats on left-out files,
-    and ``held_out`` (n,) are the probabilities predicted for left-out files.
+    ``strength`` is the inverse penalty, if any; ``loss`` is the log loss in nats on left-out files.
     """
 
     kind: CalibrationKind
@@ -88,10 +85,10 @@ def fit_all(table: Table, more: Table | None = None, prior: Sequence[float] | No
     """Fit every model that the data allow, and sort the models, best first.
 
     ``more`` is an editor's log, used only for fitting. ``prior`` are the coefficients of a logistic
-    regression on other code, such as the built-in calibration. The prior is tried unchanged (with a
-    ``strength`` of None), and with its logit as an additional feature. The unchanged prior comes
-    first unless another model is better on left-out files by more than chance: a few hundred
-    suggestions are weaker evidence than the thousands behind the prior.
+    regression on other code. The prior is tried unchanged (with a ``strength`` of None), and with
+    its logit as an additional feature. The unchanged prior comes first unless another model is
+    clearly better on left-out files: a few hundred suggestions are weaker evidence than the
+    thousands behind the prior.
     """
     check(table)
     candidates: list[tuple[CalibrationKind, float | None, Sequence[float] | None]]
@@ -157,7 +154,6 @@ def _judged(
 
 
 def _folds(table: Table) -> Iterator[tuple[Ints, Ints]]:
-    """Yield rows for fitting and rows for testing, with no file in both."""
     folds = GroupKFold(n_splits=min(FOLDS, len(np.unique(table.files))))
     return iter(folds.split(table.numbers, table.right, table.files))
 
@@ -172,7 +168,7 @@ def _fit(
     if prior is not None and strength is None:
         return tuple(prior)
     if kind is not CalibrationKind.LOGISTIC:
-        # Parts are right more often than wholes, and a curve of the mean cannot distinguish parts.
+        # A curve of the mean cannot distinguish parts, which are right more often than wholes.
         table = table.only(table.whole)
     if len(np.unique(table.right)) < 2:
         raise InvalidRequestError("All suggestions of some files are right, or all are wrong: use more --cursors.")
@@ -187,14 +183,13 @@ def _fit(
         return (*map(float, fitted.X_thresholds_), *map(float, fitted.y_thresholds_))
     assert strength is not None, "a ridge penalty has a strength"
     means, scales = table.numbers.mean(axis=0), table.numbers.std(axis=0)
-    # A constant feature has no information and must not be divided by zero.
+    # Avoid division by zero.
     scales[scales < FLOOR] = 1.0
     rows = (table.numbers - means) / scales
     if prior is None:
         bias, weights = _regress(rows, table.right, table.weights, strength)
         return (bias, *map(float, [*weights, *means, *scales]))
     # The prior's logit is an additional feature, scaled so that ridge hardly shrinks the weight.
-    # The other weights are corrections.
     bias_before, before = _on_scale(prior, means, scales)
     logits = bias_before + rows @ before
     bias, weights = _regress(np.column_stack([rows, logits * PRIOR_SCALE]), table.right, table.weights, strength)
@@ -203,7 +198,7 @@ def _fit(
 
 
 def _on_scale(numbers: Sequence[float], means: Floats, scales: Floats) -> tuple[float, Floats]:
-    """Convert the bias and the weights of a logistic regression to other means and scales."""
+    """Convert bias and weights to other means and scales."""
     weights, own_means, own_scales = (np.array(part) for part in np.split(np.array(numbers[1:]), 3))
     return float(numbers[0] + ((means - own_means) / own_scales) @ weights), weights / own_scales * scales
 

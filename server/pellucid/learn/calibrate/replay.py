@@ -1,4 +1,4 @@
-"""Requests suggestions at cursors with the editor's completer, without gate or time limit."""
+"""Requests suggestions with the editor's completer, without gate or time limit."""
 
 from __future__ import annotations
 
@@ -32,14 +32,12 @@ AT_ONCE = 4
 """Files replayed concurrently, to share batches."""
 
 DIGITS = 6
-"""Decimal places of the stored features."""
 
 Ask = tuple[ReplayCursor, bool]
 """A cursor, and True to send the text after the cursor."""
 
 
 def replay_identity(model: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the determinants of a replay's records. ``model`` is the calibration key."""
     content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
     return {"model": model, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
 
@@ -51,7 +49,7 @@ def replay_cursors(
     cursors: Sequence[ReplayCursor],
     file: SuggestionRecordFile,
 ) -> list[SuggestionRecord]:
-    """Return a model's suggestions at cursors in ``texts``, with and without the text after.
+    """Return suggestions at cursors in ``texts``, with and without the text after the cursor.
 
     Suggestions in ``file`` are reused, and new suggestions are added.
     """
@@ -70,8 +68,6 @@ def replay_cursors(
 
 
 class Replay:
-    """Requests suggestions at cursors, and passes each suggestion to ``keep`` immediately."""
-
     def __init__(
         self,
         assistant: Assistant,
@@ -80,7 +76,7 @@ class Replay:
         keep: Callable[[Sequence[SuggestionRecord]], None],
     ) -> None:
         # A time limit would make suggestions depend on the machine's load. The editor's open files
-        # are unknown, so the context has no other files.
+        # are unknown.
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)
         self._model = model
@@ -89,7 +85,7 @@ class Replay:
         self._keep = keep
 
     async def run(self, asks: Sequence[Ask], progress: Progress) -> None:
-        """Request all suggestions, in ``AT_ONCE`` files at a time, each from top to bottom.
+        """Request suggestions in ``AT_ONCE`` files at a time, each from top to bottom.
 
         Raises a PellucidError if a request or ``keep`` fails.
         """
@@ -103,7 +99,7 @@ class Replay:
                 for _ in range(AT_ONCE):
                     group.create_task(self._work(left, progress))
         except ExceptionGroup as group_error:
-            # The first error is enough: all workers share the model and the disk.
+            # All workers share the model and the disk, so the first error is enough.
             raise group_error.exceptions[0] from None
 
     async def _work(self, left: list[list[Ask]], progress: Progress) -> None:
@@ -114,7 +110,7 @@ class Replay:
                 progress.advance(1)
 
     async def _ask(self, cursor: ReplayCursor, suffix: bool, context: PromptContext) -> SuggestionRecord:
-        """Return the suggestion at a cursor. The completer remembers only context windows."""
+        """Return a suggestion. The completer remembers only context windows."""
         heard: list[Candidate] = []
 
         def note(candidate: Candidate, level: GateLevel) -> GateVerdict:

@@ -15,13 +15,11 @@ from pellucid.system.regular_files import read_text
 FORMAT = "pellucid replay 1"
 
 LARGEST_RECORDS = 256 << 20
-"""Maximum bytes of a file of records. A cursor takes about 1 kB."""
+"""A cursor takes about 1 kB."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuggestionPart:
-    """The beginning of a suggestion, up to ``length`` characters, with features and correctness."""
-
     length: int
     numbers: tuple[float, ...]
     right: bool
@@ -31,8 +29,7 @@ class SuggestionPart:
 class SuggestionRecord:
     """A suggestion without text: the whole, then parts that can be shown alone, longest first.
 
-    ``ending`` is the reason for the end of the suggestion, ``shown`` the number of characters that
-    pass the thresholds of each level.
+    ``shown`` is the number of characters that pass the thresholds of each level.
     """
 
     document: str
@@ -49,12 +46,11 @@ class SuggestionRecord:
 
     @property
     def whole(self) -> SuggestionPart:
-        """The whole suggestion. ``parts`` must not be empty."""
         return self.parts[0]
 
 
 class SuggestionRecordFile:
-    """The records of a run, identified by ``about``. The file of another run is rejected."""
+    """The records of a run, identified by ``about``."""
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path = path

@@ -25,10 +25,7 @@ MODEL_LABELS: Mapping[CalibrationKind, str] = {
 
 
 def as_record(findings: Findings) -> dict[str, Any]:
-    """Return the calibration for storage, with a selection of figures.
-
-    The record is small, because every list of models includes the record.
-    """
+    """Return the calibration with a few figures: every list of models includes this record."""
     record = findings.calibration.record
     measured = figures(findings)
     kinds = (CalibrationKind.RAW, findings.calibration.kind)
@@ -38,7 +35,6 @@ def as_record(findings: Findings) -> dict[str, Any]:
 
 
 def figures(findings: Findings) -> dict[str, Any]:
-    """Return the measurements as JSON, with None for infinite values."""
     measured = {
         "fitted on": _counts(findings.fit),
         "measured on": _counts(findings.test),
@@ -81,7 +77,7 @@ def show(findings: Findings, console: Console) -> None:
 
 
 def _scores(findings: Findings) -> Grid:
-    """Return a table with a column per model; with intervals, a row per model is too wide."""
+    """Return a table with a column per model; with intervals, a row is too wide."""
     grid = _grid("Quality of the probabilities on files that were not used for fitting (95 % intervals by file)")
     scores = [findings.scores[model.kind] for model in findings.models]
     grid.add_column("")
@@ -169,7 +165,6 @@ def _counts(table: Any) -> dict[str, int]:
 
 
 def _each(value: Any, change: Callable[[float], float | None]) -> Any:
-    """Return a copy with every float changed."""
     if isinstance(value, float):
         return change(value)
     if isinstance(value, dict):

@@ -23,9 +23,8 @@ PART_WEIGHT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A row for each part of a suggestion.
+    """Shapes: ``numbers`` (n, features), the rest (n,).
 
-    Shapes: ``numbers`` (n, features), the rest (n,). ``whole`` is True for a whole suggestion;
     ``suggestions`` and ``files`` number the suggestions and the files.
     """
 

@@ -19,7 +19,7 @@ from pellucid.system.atomic_files import human
 from pellucid.system.regular_files import read_bytes
 
 LARGEST_BYTES = 256 << 20
-"""Maximum size of a file, compressed or not. Published benchmarks have up to 100 MB."""
+"""Published benchmarks have up to 100 MB."""
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSource:
-    """A benchmark's file: possible names in order of preference, origin and licence."""
+    """``names`` are in order of preference."""
 
     names: tuple[str, ...]
     origin: str
@@ -66,10 +66,7 @@ WINOGENDER = BenchmarkSource(
 
 
 def json_lines(path: Path, fields: Sequence[str]) -> list[Json]:
-    """Read a file of JSON lines, gzipped or not, with objects that have the text ``fields``.
-
-    Raises InvalidRequestError for an invalid line or an empty file.
-    """
+    """Read JSON lines, gzipped or not, with the text ``fields``, or raise InvalidRequestError."""
     records = []
     # Unlike split, splitlines would also split at characters inside JSON strings.
     for number, line in enumerate(_text(path).split("\n"), 1):

@@ -1,4 +1,4 @@
-"""Draws charts for the HTML report: bars with intervals, and reliability diagrams."""
+"""Draws charts for the HTML report."""
 
 from __future__ import annotations
 
@@ -12,26 +12,20 @@ from pellucid.system.svg import Anchor, Picture, Scale
 WIDTH = 760
 LABELS = 230
 BARS = 330
-"""Length of a full bar."""
 ROW_HEIGHT = 22
 BAR_HEIGHT = 12
 GAP = 12
 CAP = 4
-"""Half the height of the ends of an interval."""
 COLOURS = 4
 NAME_CHARACTERS = 32
-"""Maximum characters of a model's name."""
 
 SIDE = 260
-"""Width and height of a reliability diagram. All sizes are in pixels."""
+"""All sizes are in pixels."""
 LEFT, TOP, BELOW, COUNTS_HEIGHT = 46, 12, 40, 60
-"""Margins of the diagram, and the height of the counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChartRow:
-    """A bar: a model's figure, and the number of the model's colour."""
-
     model: str
     colour: int
     figure: MetricFigure
@@ -55,7 +49,6 @@ def bars(title: str, groups: Sequence[Sequence[ChartRow]]) -> str:
 
 
 def reliability(model: str, diagram: Reliability) -> str:
-    """Draw a reliability diagram with Wilson intervals, and the counts below."""
     bottom, base = TOP + SIDE, TOP + SIDE + BELOW + COUNTS_HEIGHT - 4
     x, y = Scale(0, 1, LEFT, LEFT + SIDE), Scale(0, 1, bottom, TOP)
     words = "; ".join(f"{bar.count} at {bar.confidence:.2f} came true {bar.accuracy:.2f}" for bar in diagram.bins)

@@ -1,4 +1,4 @@
-"""The command ``pellucid evaluate``: runs suites on models, shows and saves the figures."""
+"""The command ``pellucid evaluate``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """The address of a ``server`` and the ``key``, or None to load models in this process."""
+    """Without a ``server``, models are loaded in this process."""
 
     settings: Settings
     server: str | None
@@ -45,7 +45,7 @@ class ModelSource:
 def evaluate(
     models: Sequence[str], options: EvaluateOptions, place: ModelSource, folder: Path, *, as_json: bool
 ) -> None:
-    """Run the suites on each model, print the figures, and save figures and report.
+    """Run the suites on each model; print and save the figures.
 
     Raises InvalidRequestError for unusable suites, data or folders before loading any model, and
     any error of loading.
@@ -75,7 +75,6 @@ def evaluate(
 
 
 def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
-    """Print the differences between the results of two folders."""
     comparisons = compare(first, second)
     if not as_json:
         show_comparisons(comparisons)

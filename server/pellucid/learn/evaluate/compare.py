@@ -1,4 +1,4 @@
-"""Compares two folders of results, figure by figure, with intervals of the differences."""
+"""Compares two folders of results, figure by figure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ from pellucid.learn.metrics import Interval
 
 @dataclass(frozen=True, slots=True)
 class ResultChange:
-    """A figure in both folders.
-
-    ``pairs`` is the number of questions asked in both folders; ``difference`` is after minus
-    before.
-    """
+    """``pairs`` is the number of common questions; ``difference`` is after minus before."""
 
     suite: str
     label: str
@@ -44,7 +40,6 @@ class ResultChange:
         return "better" if (self.difference.value > 0) == (self.better is Better.HIGHER) else "worse"
 
     def show_difference(self) -> str:
-        """Format the difference with the interval; shares are in percentage points."""
         low, high = self.difference.low, self.difference.high
         if not math.isfinite(low + high):
             return f"{_signed(self.difference.value, self.form)} (too few pairs)"
@@ -66,7 +61,7 @@ class ResultChange:
 
 @dataclass(frozen=True, slots=True)
 class ResultComparison:
-    """The changes between two models. ``left_out`` has a sentence for each incomparable suite."""
+    """``left_out`` has a sentence for each incomparable suite."""
 
     before: str
     after: str

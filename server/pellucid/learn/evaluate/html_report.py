@@ -1,4 +1,4 @@
-"""Renders the report: a self-contained HTML page, light or dark like the reader's system."""
+"""Renders the report: a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -61,7 +61,6 @@ EXPLANATION = (
 )
 
 Asked = Sequence[tuple[int, ModelResult, SuiteResult]]
-"""Results of a suite, with the models and the models' numbers."""
 
 
 def html(results: EvaluationResults) -> str:
@@ -95,7 +94,6 @@ def html(results: EvaluationResults) -> str:
 
 
 def _circumstances(results: EvaluationResults) -> str:
-    """Describe the dates of all questions, and the versions and machine of the last question."""
     found = results.circumstances
     if not found:
         return "No question was asked."
@@ -113,7 +111,6 @@ def _place(circumstances: Circumstances) -> str:
 
 
 def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
-    """Yield a line for each result from versions or machines that differ from the header."""
     for _, model, result in asked:
         then = result.circumstances
         if then is not None and last is not None and then.place != last.place:

@@ -1,4 +1,4 @@
-"""Opens the model under evaluation, in this process or on a server."""
+"""Opens the model under evaluation."""
 
 from __future__ import annotations
 
@@ -67,8 +67,7 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
 async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
     """Open a model on a Pellucid server or, with fewer abilities, on an OpenAI-compatible server.
 
-    The address may end in /v1. Raises NotFoundError for an unknown model, UnavailableError if no
-    server answers.
+    Raises NotFoundError for an unknown model, UnavailableError if no server answers.
     """
     url = url.rstrip("/").removesuffix("/v1")
     async with Client(url, key) as client:
@@ -110,12 +109,12 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
 
 
 def _abilities(card: ModelCard) -> frozenset[Ability]:
-    """Return all abilities, without gaps for a model without infill markers."""
+    """Return all abilities, except gaps without infill markers."""
     return frozenset(Ability) if card.infill else frozenset(Ability) - {Ability.GAPS}
 
 
 def source_of(name: str) -> str:
-    """Return a string that changes with the weights, computed without reading all weights."""
+    """Return a string that changes with the weights, without reading all weights."""
     bare, _ = split_quant(name)
     path = local_path(bare)
     if path is None:

@@ -15,11 +15,11 @@ from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, Sc
 
 PROBE = "The sky is blue."
 UNKNOWN_CONTEXT = 1 << 30
-"""OpenAI's API does not report a context length; the server rejects overlong prompts."""
+"""Unknown in OpenAI's API; the server rejects overlong prompts."""
 
 
 class OpenAIServer:
-    """Client for completions of a server. All other queries raise NotSupportedError.
+    """Client for completions. All other queries raise NotSupportedError.
 
     ``transport`` replaces the network in tests.
     """
@@ -40,7 +40,7 @@ class OpenAIServer:
         await self._http.aclose()
 
     async def subject(self, name: str) -> Subject:
-        """Return a model with the abilities found by probing. Raises NotFoundError if unknown."""
+        """Return a model with the abilities found by probing, or raise NotFoundError."""
         listed = [str(model.get("id")) for model in (await self._request("GET", "/v1/models")).get("data") or []]
         if name not in listed:
             raise unknown_model(name, listed, f"at {self.url}")
@@ -54,10 +54,7 @@ class OpenAIServer:
         )
 
     async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
-        """Yield the answer as one token without a logprob.
-
-        A suffix is rejected, because servers silently ignore suffixes.
-        """
+        """Yield the answer as one token. Suffixes are rejected: some servers ignore suffixes."""
         if query.suffix is not None or query.extra:
             raise NotSupportedError(f"{self.url} may silently ignore a suffix: send only the prefix.")
         params, stop = query.params, query.stop
@@ -83,7 +80,7 @@ class OpenAIServer:
         yield Finish(reason, _usage(reply))
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Yield the tokens of a text with logprobs. The API has no ranks, entropies or ids."""
+        """Yield tokens with logprobs. The API has no ranks, entropies or ids."""
         text = query.text
         if not isinstance(text, str) or query.special:
             raise NotSupportedError(f"{self.url} reports probabilities only for plain text: send text.")
@@ -132,7 +129,7 @@ class OpenAIServer:
 
 
 def _echo(model: str | None, text: str) -> dict[str, Any]:
-    """Build the request, with one generated token: some servers refuse to generate no tokens."""
+    """Build the request, with one generated token, because some servers refuse zero tokens."""
     return {"model": model, "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
 
 
@@ -145,7 +142,7 @@ def _choice(reply: dict[str, Any], url: str) -> dict[str, Any]:
 
 
 def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]] | None:
-    """Return the text's tokens and logprobs; None if incomplete or inconsistent with the text.
+    """Return tokens and logprobs; None if incomplete or inconsistent with the text.
 
     Offsets are not used: some servers count the characters of BOS before the text.
     """
@@ -171,6 +168,5 @@ def _echoed(choice: dict[str, Any], text: str) -> list[tuple[str, float | None]]
 
 
 def _usage(reply: dict[str, Any]) -> Usage:
-    """Return the reported token counts. Servers report no times."""
     usage = reply.get("usage") or {}
     return Usage(computed=int(usage.get("prompt_tokens") or 0), generated=int(usage.get("completion_tokens") or 0))

@@ -28,10 +28,9 @@ GREEDY = humaneval.HumanEvalSampling()
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """The options of suites.
+    """``data`` is a folder of benchmark files, ``references`` a file of prompts and answers.
 
-    ``data`` is a folder of benchmark files, ``text`` a text to score, ``references`` a file of
-    prompts and answers, ``edits`` a git repository or a folder of releases.
+    ``edits`` is a git repository or a folder of releases.
     """
 
     suites: Sequence[str]
@@ -51,10 +50,9 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True)
 class SuiteKind:
-    """The parts of a suite.
+    """``is_pair`` tests if two models' records are comparable.
 
-    ``is_pair`` tests if two models' records are comparable. ``judged`` adds facts that depend on
-    the gate, for the measures.
+    ``judged`` adds facts that depend on the gate.
     """
 
     build: Callable[[EvaluateOptions], Suite]
@@ -125,10 +123,7 @@ def chosen_names(given: Sequence[str]) -> list[str]:
 
 
 def build(options: EvaluateOptions) -> list[Suite]:
-    """Build the chosen suites before any model is loaded.
-
-    Raises InvalidRequestError if a suite lacks data.
-    """
+    """Build the chosen suites, or raise InvalidRequestError for missing data."""
     if next_edit.NAME not in options.suites and not (
         options.edits is None and options.with_reading and options.with_diff
     ):

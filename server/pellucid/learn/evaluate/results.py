@@ -1,4 +1,4 @@
-"""The results of an evaluation: each model's figures by suite, with notes and costs."""
+"""The results of an evaluation, as saved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pellucid.system.regular_files import read_bytes
 KIND: Final = "pellucid-evaluation"
 FORMAT: Final = 2
 LARGEST_RESULTS = 256 << 20
-"""Maximum bytes of results; all suites together have a few MB."""
+"""All suites together have a few MB."""
 
 FILE: Final = "results.json"
 
@@ -31,10 +31,7 @@ class _ResultPart(BaseModel):
 
 
 class MetricFigure(_ResultPart):
-    """A figure with a 95 % interval.
-
-    ``low`` and ``high`` are None with too little data; ``value`` is None if undefined.
-    """
+    """``low`` and ``high`` are None with too little data; ``value`` is None if undefined."""
 
     name: str
     group: str
@@ -71,7 +68,6 @@ class MetricFigure(_ResultPart):
         return "undefined" if self.value is None else show(self.value, self.form)
 
     def show_interval(self) -> str:
-        """Format the interval; empty for a missing interval or a point."""
         if self.low is None or self.high is None or self.low == self.high:
             return ""
         return f"{show(self.low, self.form)} to {show(self.high, self.form)}"
@@ -88,8 +84,6 @@ class Bar(_ResultPart):
 
 
 class Reliability(_ResultPart):
-    """A reliability diagram."""
-
     title: str
     bins: tuple[Bar, ...]
 
@@ -109,7 +103,7 @@ class Reliability(_ResultPart):
 
 
 class Circumstances(_ResultPart):
-    """Date (ISO 8601 with time zone), versions and machine of a run."""
+    """``date`` is ISO 8601 with time zone."""
 
     date: str
     versions: dict[str, str | int]
@@ -127,10 +121,10 @@ class Circumstances(_ResultPart):
 
 
 class SuiteResult(_ResultPart):
-    """The results of a suite for a model. ``left_out`` is the reason if the suite did not run.
+    """``left_out`` is the reason if the suite did not run; ``cost`` counts tokens and FLOPs.
 
-    ``cost`` counts tokens and FLOPs. ``gate`` has the coefficients applied to the records.
-    ``circumstances`` are from the last run that asked questions.
+    ``gate`` has the coefficients applied to the records. ``circumstances`` are from the last run
+    that asked questions.
     """
 
     suite: str
@@ -146,7 +140,7 @@ class SuiteResult(_ResultPart):
 
 
 class ModelResult(_ResultPart):
-    """All suites of a model; ``folder`` contains the records."""
+    """``folder`` contains the records."""
 
     name: str
     description: str
@@ -188,7 +182,6 @@ class EvaluationResults(_ResultPart):
 
     @property
     def suites(self) -> list[str]:
-        """The names of all suites, by first appearance."""
         return list(dict.fromkeys(suite.suite for model in self.models for suite in model.suites))
 
     def save(self, folder: Path) -> None:
@@ -243,5 +236,4 @@ def figures(metrics: Iterable[Metric | None]) -> tuple[MetricFigure, ...]:
 
 
 def finite(value: float) -> float | None:
-    """Return a value for JSON: None if infinite or undefined."""
     return value if math.isfinite(value) else None

@@ -34,7 +34,7 @@ async def run_suite(
     known: SuiteResult | None,
     progress: Progress,
 ) -> tuple[SuiteResult, list[SuiteRecord]]:
-    """Ask the questions, resuming an earlier run, and return results and records.
+    """Ask the questions, resuming an earlier run.
 
     ``known`` is the suite's earlier result for this model. A suite that measures the machine starts
     over on a different machine.

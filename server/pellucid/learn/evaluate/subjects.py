@@ -1,4 +1,4 @@
-"""A model under evaluation, with abilities and interface."""
+"""A model under evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Token
 
 
 class Ability(StrEnum):
-    """Requirements of suites. The values are used in sentences."""
+    """The values are used in sentences."""
 
     COMPLETE = "completions of a text"
     SCORE = "the probabilities of a given text"
@@ -25,22 +25,18 @@ class Ability(StrEnum):
 class ModelInterface(Reader, Protocol):
     """The methods used by questions, common to local and remote assistants."""
 
-    def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or, with a suffix, fill the gap."""
-        ...
+    def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]: ...
 
-    def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
-        """Answer a conversation."""
-        ...
+    def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model under evaluation.
+    """``identity`` has everything that may change answers.
 
-    ``identity`` has everything that may change answers, ``parameters`` is the number of weights
-    multiplied per token (if known), and ``resident`` returns the memory of the computing process in
-    bytes (if known). ``files`` is True if infill prompts may include pieces of other files.
+    ``parameters`` is the number of weights multiplied per token, ``resident`` returns the memory of
+    the computing process in bytes. ``files`` is True if infill prompts may include pieces of other
+    files.
     """
 
     name: str

@@ -21,10 +21,9 @@ Facts = dict[str, Any]
 
 Rows = NDArray[np.int64]
 Statistic = Callable[[Rows], float]
-"""Computes a figure from records, given by numbers that may repeat."""
+"""Computes a figure from the records with the given numbers, which may repeat."""
 
 AT_ONCE = 4
-"""Number of questions asked concurrently."""
 
 
 class FigureFormat(StrEnum):
@@ -38,7 +37,7 @@ class FigureFormat(StrEnum):
 
 
 class Better(StrEnum):
-    """The direction of improvement; NEITHER for a probe of preferences."""
+    """NEITHER is for a probe of preferences."""
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -47,10 +46,7 @@ class Better(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SuiteRecord:
-    """An answered question with observed facts and cost.
-
-    ``unit`` is a file or a problem; intervals come from resampling units.
-    """
+    """An answered question. ``unit`` is a file or a problem, for resampling."""
 
     id: str
     unit: str
@@ -60,12 +56,12 @@ class SuiteRecord:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure: ``prepare`` takes all facts and returns the value for any resample.
+    """A figure. ``prepare`` takes all facts and returns the value for any resample.
 
-    ``applies`` selects records, for example by category. A ``binary`` figure is a share of records.
-    Short tables omit figures with ``detail``. All values are from ``least`` to ``most``. ``weight``
-    is the number of cases represented by a record, also to be used by ``prepare``; Wilson intervals
-    then use the effective number of records or units.
+    ``applies`` selects records. Values are from ``least`` to ``most``. A ``binary`` figure is a
+    share of records. Short tables omit figures with ``detail``. ``weight`` is the number of cases
+    represented by a record, also to be used by ``prepare``; Wilson intervals then use the effective
+    number of records or units.
     """
 
     name: str
@@ -143,8 +139,6 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """The value of a measure for a model, with the number of records and units."""
-
     measure: Measure
     interval: Interval
     records: int
@@ -153,8 +147,6 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A reliability diagram."""
-
     title: str
     bins: tuple[Bin, ...]
 
@@ -186,19 +178,18 @@ class Suite(Protocol):
     derived: ClassVar[bool] = False
     """True for checks of other suites' answers, recomputed in every run."""
     timed: ClassVar[bool] = False
-    """True for measurements of the machine: records from other versions or machines are discarded.
-    """
+    """True for measurements of the machine: records from elsewhere are discarded."""
     protocol: ClassVar[int] = 1
     """Increased when prompts, stops, limits or judging change, to invalidate earlier records."""
 
     @property
     def header(self) -> dict[str, Any]:
-        """The facts that records and results of the same run share."""
+        """The facts shared by the records and results of a run."""
         return {"protocol": self.protocol, **self.settings}
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Everything that determines the answers, except the protocol and the number, as JSON."""
+        """Everything else that determines the answers, except the number of questions, as JSON."""
         ...
 
     async def questions(
@@ -216,7 +207,6 @@ class Suite(Protocol):
         ...
 
     def diagrams(self, facts: Sequence[Facts]) -> list[Diagram]:
-        """Return reliability diagrams, if the suite has probabilities."""
         return []
 
 
@@ -272,7 +262,7 @@ def share(
 
 
 class _Units:
-    """Maps units to records, so that a resampled unit includes all records of the unit."""
+    """Maps units to records: a resampled unit includes all records of the unit."""
 
     def __init__(self, units: Sequence[str]) -> None:
         order = {unit: number for number, unit in enumerate(dict.fromkeys(units))}

@@ -19,7 +19,7 @@ KIND: Final = "pellucid-evaluation-records"
 FORMAT: Final = 1
 
 SYNCED: Final = 16
-"""Number of records between syncs to disk. The system keeps records even of a killed process."""
+"""Records between syncs to disk. The system keeps records even of a killed process."""
 
 
 ELSEWHERE: Final = "name another folder with --out"
@@ -29,8 +29,8 @@ class SuiteRecordFile:
     """The records of a suite and a model, identified by the first line.
 
     Raises InvalidRequestError for the records of another run, and for damage, except for a
-    truncated last line. Raises ModelError for write errors; existing records are kept.
-    ``start_over`` discards the records of this run. ``elsewhere`` is the remedy in error messages.
+    truncated last line; ModelError for write errors. ``start_over`` discards the records of this
+    run. ``elsewhere`` is the remedy in error messages.
     """
 
     def __init__(
@@ -110,7 +110,6 @@ def read_records(path: Path) -> list[SuiteRecord]:
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    """Return all complete lines, without a truncated last line."""
     try:
         return path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -145,7 +144,6 @@ def _damaged(path: Path, number: int) -> InvalidRequestError:
 
 
 def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any], elsewhere: str) -> None:
-    """Raise InvalidRequestError with the first difference."""
     for part in wanted:
         then, now = found.get(part), wanted[part]
         if then == now:

@@ -1,4 +1,4 @@
-"""Estimates the cost of an adapter from counts and two measured steps."""
+"""Estimates the cost of an adapter."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from pellucid.system.progress_protocol import Progress
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Counts, seconds and bytes.
-
-    ``samples`` counts the first pass only; ``memory`` is the peak so far.
-    """
+    """``samples`` counts the first pass only; ``memory`` is the peak so far, in bytes."""
 
     model: str
     prefix_only: bool

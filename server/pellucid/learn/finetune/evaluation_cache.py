@@ -12,7 +12,10 @@ from pellucid.system import atomic_files
 
 
 class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
-    """Figures by kind and name of a file, in JSON lines. A file with a different key is emptied."""
+    """Figures by kind and name of a file. A cache file with a different key is emptied.
+
+    Raises ModelError for write errors.
+    """
 
     def __init__(self, path: Path, key: str) -> None:
         super().__init__()

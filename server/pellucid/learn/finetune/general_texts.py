@@ -1,6 +1,6 @@
 """Texts unrelated to the repository, to measure how much a model forgets by tuning.
 
-The texts come from every Python installation: the documentation (English prose) and modules of the
+Every Python installation contains the texts: the documentation (English prose) and modules of the
 standard library, both under the PSF licence.
 """
 
@@ -52,7 +52,6 @@ def _code() -> list[Document]:
 
 
 def _problems(folder: Path) -> list[Document]:
-    """Return whole programs, evenly spread over the problems."""
     path = next(iter(sorted(folder.glob(INFILLING))), None)
     if path is None:
         raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""Generates the first lines of greedy answers to several prompts in one batch."""
+"""Generates the first lines of several greedy answers in one batch."""
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExampl
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
-    """Return the length of the common prefix, leaving at least one id per prompt."""
     count = 0
     for column in zip(*(prompt[:-1] for prompt in prompts), strict=False):
         if len(set(column)) > 1:

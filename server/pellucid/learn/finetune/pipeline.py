@@ -37,7 +37,7 @@ from pellucid.system.progress_protocol import Progress
 from pellucid.tokens import ADAPTER_NAME
 
 VERSION = 2
-"""Version of an interrupted run's files. A run of another version is not resumed."""
+"""Runs of different versions are not resumed."""
 
 CONTEXT_TOKENS = {"cpu": 512, "cuda": 1024}
 """Maximum tokens of a sample, by device."""
@@ -99,7 +99,7 @@ class Pipeline:
         store: Store,
         progress: Progress,
     ) -> Pipeline:
-        """Read the base, downloaded if needed. Raises the errors of :func:`read_base`."""
+        """Read the base. Raises the errors of :func:`read_base`."""
         base = read_base(options.model, device, store=store, progress=progress)
         limit = CONTEXT_TOKENS[base.model.device.type]
         sampler = SampleStream(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
@@ -107,7 +107,6 @@ class Pipeline:
 
     @property
     def key(self) -> str:
-        """A hash of the base, the documents and the options."""
         w = self.options
         parts = (
             VERSION,
@@ -151,7 +150,6 @@ class Pipeline:
 
     @cached_property
     def samples(self) -> int:
-        """The number of samples of the first pass."""
         return len(self.sampler.epoch(self.dataset.train, self.options.seed, 0))
 
     @property
@@ -235,7 +233,6 @@ class Pipeline:
         }
 
     def _publish(self, card: Mapping[str, Any]) -> Path:
-        """Move the complete adapter into the store."""
         made, target = self.work / "adapter", self.store.adapters_path(self.options.name)
         with atomic_files.errors_explained(made):
             shutil.rmtree(made, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Shows the cost and the value of an adapter as tables and as JSON."""
+"""Shows the cost and the value of an adapter."""
 
 from __future__ import annotations
 
@@ -118,7 +118,6 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    """Return a console that does not wrap tables outside a terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 130

@@ -1,4 +1,4 @@
-"""Collects the source files of a repository for training, and holds out some files."""
+"""Collects source files for training, and holds out some files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
 """Shares of the text held out for the test and early stopping, except text in large files."""
 
 MIN_TEST, MIN_VALIDATION = 4, 2
-"""Minimum number of files in each part."""
 
 JUDGED = 24
 """Maximum number of files to evaluate; each has a fixed cost."""

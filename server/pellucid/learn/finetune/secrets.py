@@ -67,5 +67,5 @@ def _is_random_word(value: str) -> bool:
 
 
 def entropy(value: str) -> float:
-    """Return the entropy of a text's characters, in bits per character (Shannon 1948)."""
+    """Return bits per character (Shannon 1948)."""
     return -sum(count / len(value) * math.log2(count / len(value)) for count in Counter(value).values())

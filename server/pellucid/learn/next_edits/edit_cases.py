@@ -19,12 +19,12 @@ MAX_HUNKS = 40
 """Files with more text or changes are generated or moved."""
 
 KEYS_FOR_A_SUGGESTION = 2
-"""Keys for jumping to a suggestion and accepting the suggestion."""
+"""Keys for jumping to a suggestion and for accepting."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """Two consecutive versions of a file. ``unit`` is the package or the commit."""
+    """Consecutive versions. ``unit`` is the package or the commit."""
 
     unit: str
     name: str
@@ -47,8 +47,6 @@ class Hunk:
 
 @dataclass(frozen=True)
 class EditCase:
-    """A file after an edit, and the changes that follow in the later version."""
-
     id: str
     unit: str
     lines: tuple[str, ...]
@@ -57,7 +55,7 @@ class EditCase:
 
     @cached_property
     def proposals(self) -> tuple[Candidate, ...]:
-        """The first proposals, as many as an editor would let the model score."""
+        """As many proposals as an editor would let the model score."""
         return tuple(repeated_edits(self.edit, self.lines)[:READ])
 
     def is_found(self, proposal: Candidate) -> bool:
@@ -68,7 +66,6 @@ class EditCase:
         return any(hunk.first < end and proposal.first < hunk.end for hunk in self.following)
 
     def is_right(self, proposal: Candidate) -> bool:
-        """Return True if the later version makes exactly this change."""
         size = len(proposal.new)
         for hunk in self.following:
             if not hunk.first <= proposal.first <= proposal.first + len(proposal.old) <= hunk.end:
@@ -80,12 +77,11 @@ class EditCase:
         return False
 
     def saved(self, proposal: Candidate) -> int:
-        """Return the keys saved by a right proposal; may be negative for short proposals."""
+        """Return the keys saved by a right proposal; may be negative."""
         return keystrokes(proposal.old, proposal.new) - KEYS_FOR_A_SUGGESTION
 
     @property
     def keystrokes(self) -> int:
-        """The keys for typing all following changes."""
         return sum(keystrokes(hunk.old, hunk.new) for hunk in self.following)
 
 

@@ -1,4 +1,4 @@
-"""Draws the edits to measure; each drawn edit represents several edits of the same kind."""
+"""Draws the edits to measure; each represents several edits of the same kind."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from pellucid.learn.next_edits.release_folders import release_changes
 from pellucid.system.progress_protocol import Progress
 
 PER_UNIT = 30
-"""Maximum edits of a package or commit."""
 
 READ_EDITS = 140
-"""Default number of edits with scored proposals. An edit takes seconds on a CPU."""
+"""An edit takes seconds on a CPU."""
 
 FREE = 300
 """Maximum edits without a proposal, per kind; these edits need no scoring."""
@@ -42,10 +41,9 @@ class EditKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EditSample:
-    """The drawn edits.
+    """``totals`` is the number of all edits by kind, ``units`` the number of packages or commits.
 
-    ``totals`` is the number of all edits by kind, ``units`` the number of packages or commits.
-    ``digest`` identifies all edits with files and proposals, so new proposals give a new sample.
+    ``digest`` identifies all edits with their proposals.
     """
 
     cases: tuple[tuple[EditCase, EditKind], ...]
@@ -80,7 +78,7 @@ class EditSample:
 def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
     """Draw edits from a git repository's last commits or from folders of releases.
 
-    Raises InvalidRequestError if the path is neither, or if no edit has proposals.
+    Raises InvalidRequestError for other folders, or if no edit has proposals.
     """
     found = list(_units(commit_changes(path, progress) if is_repository(path) else release_changes(path, progress)))
     every = [case for unit in found for case in unit]
@@ -114,7 +112,6 @@ def _shares(totals: Mapping[EditKind, int], limit: int) -> dict[EditKind, int]:
 
 
 def _units(changes: Iterable[FileChange]) -> Iterator[list[EditCase]]:
-    """Yield at most ``PER_UNIT`` edits of each package or commit."""
     for _, files in groupby(changes, lambda change: change.unit):
         found = [case for change in files for case in cases(change)]
         if found:

@@ -1,4 +1,4 @@
-"""Reads the changed files of a git repository's last commits with the git command."""
+"""Reads changed files from a repository's last commits with the git command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.system.progress_protocol import Progress
 from pellucid.system.safe_git import git_command, git_environment
 
 MAX_COMMITS = 1000
-"""Maximum number of commits. Merges are skipped, because merges repeat other commits."""
+"""Merges are skipped, because merges repeat other commits."""
 
 MAX_FILES = 100
 """Maximum source files of a commit. Larger commits generate, move or reformat files."""
@@ -26,10 +26,9 @@ MAX_FILES = 100
 COMMITS_AT_ONCE = 32
 
 LIMIT_SECONDS = 120.0
-"""Time limit of a git command."""
 
 _FILE_MODES = (b"100644", b"100755")
-"""Modes of plain files; links and submodules have different modes."""
+"""Links and submodules have different modes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,6 @@ def _without_sweeping_commits(files: Iterable[_ChangedFile]) -> list[_ChangedFil
 
 
 def _texts(top: Path, ids: Collection[str]) -> dict[str, str]:
-    """Return texts by blob id, without missing, large or binary blobs."""
     wanted = sorted(ids)
     checked = _git(top, ("cat-file", "--batch-check"), _lines(wanted)).decode().splitlines()
     small = [id for id, kind, *size in map(str.split, checked) if kind == "blob" and int(size[0]) <= MAX_BYTES]
@@ -121,7 +119,7 @@ def _texts(top: Path, ids: Collection[str]) -> dict[str, str]:
 
 
 def decoded(content: bytes) -> str | None:
-    r"""Return a file's text with ``\n`` line ends; None if binary or not in UTF-8."""
+    r"""Return a text with ``\n`` line ends; None if binary or not in UTF-8."""
     if b"\0" in content[:SNIFFED_BYTES]:
         return None
     try:
@@ -135,7 +133,6 @@ def _lines(ids: Sequence[str]) -> bytes:
 
 
 def _git(top: Path, arguments: Sequence[str], given: bytes = b"") -> bytes:
-    """Run a read-only git command, and return stdout."""
     try:
         done = subprocess.run(  # noqa: S603 - git itself, without any program that the repository names
             git_command(top, *arguments),

@@ -1,4 +1,4 @@
-"""Reads files changed between the last two releases of packages, in folders PACKAGE/VERSION/."""
+"""Reads files changed between the last two releases, in folders PACKAGE/VERSION/."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _VERSION = re.compile(r"v?\d")
 
 
 def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
-    """Yield the Python files changed between the last two releases of each package.
+    """Yield the changed Python files of each package.
 
-    Raises InvalidRequestError for a folder without packages with two releases, or an unreadable
+    Raises InvalidRequestError for a folder without two releases of a package, or an unreadable
     file.
     """
     packages = [
@@ -59,7 +59,6 @@ def _version(path: Path) -> tuple[int, ...]:
 
 
 def _text(path: Path) -> str | None:
-    """Return the text of a file; None for a missing, linked, large or binary file."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
         return None
     return decoded(read_bytes(path, MAX_BYTES))

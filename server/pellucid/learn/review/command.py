@@ -1,4 +1,4 @@
-"""The command ``pellucid review``: generates answers of two models for a blind review."""
+"""The command ``pellucid review``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def list_reviews(settings: Settings) -> None:
 
 
 def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, params: SamplingParams) -> None:
-    """Generate answers of two models (or of one model twice), and store the answers as a review.
+    """Generate answers of two models (or of one model twice) for a review.
 
     Raises InvalidRequestError for a bad name or file before asking any model, and any error of
     loading and answering.
@@ -64,7 +64,6 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
 
 
 def show_review(settings: Settings, name: str, *, json: bool) -> None:
-    """Print the results of a review. Raises NotFoundError for an unknown review."""
     reviews = Reviews(settings.data / REVIEWS)
     review = reviews.find(name)
     found = results(reviews.judgements(name))
@@ -78,9 +77,9 @@ def show_review(settings: Settings, name: str, *, json: bool) -> None:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Read prompts: JSON lines with a ``prompt`` each, or a prompt per line.
+    """Read JSON lines with a ``prompt`` each, or a prompt per line.
 
-    Raises InvalidRequestError for any other file.
+    Raises InvalidRequestError for invalid files.
     """
     try:
         lines = [line for line in read_text(path).split("\n") if line.strip()]

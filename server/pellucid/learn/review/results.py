@@ -1,4 +1,4 @@
-"""Computes the results of a blind review: win rates, reasons and the agreement of the raters."""
+"""Results of a blind review."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid.learn.metrics import Interval, bootstrap, wilson
 from pellucid_webui.conversations.storage.blind_reviews import Judgement, Verdict
 
 WORTH = {Verdict.A: 1.0, Verdict.B: 0.0, Verdict.BOTH: 0.5, Verdict.NEITHER: 0.5}
-"""The value of a verdict for A: a tie is half a win for each."""
+"""A tie is half a win for each."""
 
 
 FEW = 10
@@ -23,10 +23,9 @@ FEW = 10
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Agreement of two raters on common ``pairs``.
+    """``kappa`` (Cohen 1960) is the share of agreement beyond chance.
 
-    ``kappa`` (Cohen 1960) is the share of agreement beyond chance; None for fewer than ``FEW``
-    pairs, or if chance alone would always agree.
+    None for fewer than ``FEW`` pairs, or if chance alone would always agree.
     """
 
     raters: tuple[str, str]
@@ -37,10 +36,9 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class ReviewResults:
-    """The results of a review.
+    """``win_rate`` is A's over the ``judged`` pairs, averaged over the raters of a pair.
 
-    ``win_rate`` is A's over the ``judged`` pairs, averaged over the raters of a pair; None before
-    the first verdict. ``verdicts`` and ``reasons`` (for wins) are counted over all raters.
+    ``verdicts`` and ``reasons`` (for wins) are counted over all raters.
     """
 
     judged: int
@@ -51,7 +49,6 @@ class ReviewResults:
 
     @property
     def better(self) -> Verdict | None:
-        """The better side, if the interval excludes one half."""
         if self.win_rate is None or self.win_rate.low <= 0.5 <= self.win_rate.high:
             return None
         return Verdict.A if self.win_rate.value > 0.5 else Verdict.B

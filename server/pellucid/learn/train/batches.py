@@ -1,4 +1,4 @@
-"""Chooses the tokens of each step as a pure function of seed and step, for exact resumption."""
+"""Batches as a pure function of seed and step, for exact resumption."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ _BEGINNINGS = 8
 """Every eighth window starts with the marker, so that the model learns how texts begin."""
 
 _MAX_VALIDATED = 8192
-"""Maximum tokens read by a validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The tokens of all texts, each after a ``marker``, in windows of ``context`` + 1 tokens."""
+    """Token windows of ``context`` + 1 tokens, from all texts, each after a ``marker``."""
 
     ids: Tensor
     context: int
@@ -63,10 +62,7 @@ class Stream:
 
 
 def validation_windows(ids: Tensor, context: int) -> Tensor:
-    """Return windows (W, context + 1) spread over the validation part; one if the text is short.
-
-    ``ids`` begin with a marker.
-    """
+    """Return windows (W, context + 1) spread over ``ids``, which begin with a marker."""
     context = min(context, len(ids) - 1)
     windows = ids[: (len(ids) - 1) // context * context + 1].unfold(0, context + 1, context)
     kept = min(len(windows), max(_MAX_VALIDATED // context, 1))

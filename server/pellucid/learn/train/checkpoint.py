@@ -1,4 +1,4 @@
-"""Stores the state of a training for resumption, in one safetensors file, written atomically."""
+"""Checkpoints of a training: a safetensors file, written atomically."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ class LossPoint:
 
 @dataclass
 class Progression:
-    """The progress of a training.
+    """``nats`` is the sum over ``counted`` steps since the last point.
 
-    ``best_step`` has the best validation loss; ``nats`` is the sum over ``counted`` steps since the
-    last point; ``joules`` is None without an energy counter.
+    ``joules`` is None without an energy counter.
     """
 
     step: int = 0
@@ -47,15 +46,11 @@ class Progression:
 
     @property
     def waited(self) -> int:
-        """Number of points since the best point."""
         return sum(point.step > self.best_step for point in self.points)
 
 
 def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> None:
-    """Replace the checkpoint.
-
-    Raises ModelError if the file cannot be written; the previous checkpoint is kept.
-    """
+    """Replace the checkpoint, or keep the previous checkpoint and raise ModelError."""
     part = path.with_name(path.name + ".part")
     with writing(path.parent):
         try:
@@ -70,7 +65,7 @@ def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> N
 
 
 def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
-    """Read the checkpoint, if any. Raises ModelError if the checkpoint is damaged."""
+    """Read the checkpoint, if any. Raises ModelError for a damaged checkpoint."""
     if not path.exists():
         return None
     try:

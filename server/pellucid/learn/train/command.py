@@ -1,4 +1,4 @@
-"""The command ``pellucid train``: trains a tiny GPT and two baselines, and compares all three."""
+"""The command ``pellucid train``: a tiny GPT and two baselines."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ LEARNERS = ("gpt", "ngram", "logistic")
 BASELINES = ("ngram", "logistic")
 
 TABLE_WINDOW_TOKENS = 4096
-"""Window of the baselines, which look back a few bytes: few bytes are read twice."""
+"""Window of the baselines, which need few bytes of context."""
 
 READ_TOKENS_PER_SECOND = 12_000
-"""Minimum speed at which the table is computed."""
+"""Minimum speed of scoring the test part."""
 
 SHORT_SHARE = 0.3
-"""A smaller share of the time for the GPT is reported as short."""
+"""Maximum share of the time that is reported as short for the GPT."""
 
 PLANNED_SHARE = 0.97
-"""Planned share of the remaining time; the rest is a reserve, because steps differ."""
+"""Planned share of the remaining time, because steps differ."""
 
 
 def train(
@@ -61,10 +61,10 @@ def train(
     seed: int,
     json: bool,
 ) -> None:
-    """Train three learners on files and folders, compare them, and save model folders in ``out``.
+    """Train three learners, compare them, and save model folders in ``out``.
 
-    An interrupted run is resumed; a finished run shows the table again. Raises InvalidRequestError
-    for unusable texts, options or folders, and ModelError for write errors.
+    An interrupted run is resumed. Raises InvalidRequestError for unusable texts, options or
+    folders, and ModelError for write errors.
     """
     begun = time.perf_counter()
     device = _device(preset)
@@ -149,14 +149,12 @@ def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: 
 def _seconds_left(run: Run, parts: Split, begun: float) -> float | None:
     if run.plan.max_minutes is None:
         return None
-    # The baselines read the test part once each, and the GPT four times.
+    # The baselines read the test part once each, the GPT four times.
     reading = 6 * _size(parts.test) / READ_TOKENS_PER_SECOND
     return PLANNED_SHARE * (60 * run.plan.max_minutes - (time.perf_counter() - begun)) - reading
 
 
 class TrainingDisplay:
-    """Shows a progress bar, and redraws the curves every few seconds."""
-
     drawn_every = 5.0
     described_every = 0.5
 
@@ -184,7 +182,6 @@ class TrainingDisplay:
 async def _read_all(
     run: Run, parts: Split, device: torch.device, bar: Steps
 ) -> tuple[tuple[LearnerRow, ...], list[str]]:
-    """Return the rows of the table, and a sentence about the GPT's lead over each baseline."""
     context = run.plan.sizes.shape.context
     rows, readings = [], {}
     for name in LEARNERS:
@@ -198,7 +195,6 @@ async def _read_all(
 
 
 def _settings(device: torch.device, window: int) -> Settings:
-    """Return settings for exact weights, whole windows, and no prefix store."""
     return load_settings().model_copy(
         update={
             "device": str(device),

@@ -1,4 +1,4 @@
-"""Measures the energy of the processor packages with RAPL counters in /sys/class/powercap."""
+"""Measures the energy of processor packages with RAPL counters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path("/sys/class/powercap")
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A file with a count of microjoules, modulo ``wraps``."""
+    """A file with microjoules, modulo ``wraps``."""
 
     path: Path
     wraps: int
@@ -21,13 +21,10 @@ class Counter:
 
 
 def counters(root: Path = ROOT) -> list[Counter]:
-    """Return the readable counters of all packages.
-
-    Most virtual machines have no counters; some systems require privileges.
-    """
+    """Return the readable counters: most virtual machines have none, some systems deny access."""
     found = []
     for folder in sorted(root.glob("*-rapl:*")):
-        # Parts of a package are included in the package.
+        # Part of a package, already included.
         if folder.name.count(":") != 1:
             continue
         try:
@@ -50,7 +47,6 @@ class EnergyMeter:
         self._last = [counter.read() for counter in self.counters]
 
     def lap(self) -> float | None:
-        """Return the joules of all packages since the last lap; None without a counter."""
         if not self.counters:
             return None
         now = [counter.read() for counter in self.counters]

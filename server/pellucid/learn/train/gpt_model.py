@@ -1,4 +1,4 @@
-"""A small GPT for training, with the architecture of Llama and tied embeddings.
+"""A small GPT with the architecture of Llama and tied embeddings.
 
 The weights are saved under Llama's names and run on the engine's own decoder.
 """
@@ -22,8 +22,6 @@ ROPE_THETA = 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class GPTShape:
-    """``context`` is in tokens; a head has hidden / heads dimensions."""
-
     layers: int
     hidden: int
     heads: int
@@ -38,8 +36,6 @@ class GPTShape:
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm attention and MLP with residual connections."""
-
     def __init__(self, shape: GPTShape) -> None:
         super().__init__()
         self.shape = shape
@@ -67,8 +63,6 @@ class TransformerBlock(nn.Module):
 
 
 class GPT(nn.Module):
-    """The whole model, initialized from ``seed`` alone."""
-
     cos: Tensor
     sin: Tensor
 
@@ -93,13 +87,13 @@ class GPT(nn.Module):
         return F.linear(_norm(x, self.norm), self.embedding)
 
     def loss(self, ids: Tensor, reduction: str = "mean") -> Tensor:
-        """Return the loss in nats of each next token, for ids (B, T + 1)."""
+        """Return the loss in nats per token for ids (B, T + 1)."""
         logits = self(ids[:, :-1])
         return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction=reduction)
 
     @torch.no_grad()
     def _draw(self, generator: torch.Generator) -> None:
-        """Initialize matrices to preserve variance, smaller if added to the residual stream."""
+        """Preserve variance, with smaller matrices that add to the residual stream."""
         self.embedding.normal_(std=0.02, generator=generator)
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)
@@ -127,8 +121,7 @@ def decoder_config(shape: GPTShape, vocabulary: int) -> DecoderConfig:
 def write(folder: Path, shape: GPTShape, weights: dict[str, Tensor], marker: int) -> None:
     """Write config.json and model.safetensors into an existing folder.
 
-    ``weights`` has the names of :meth:`GPT.state_dict`; ``marker`` is the id that begins and ends
-    texts. Write errors are not caught.
+    ``marker`` is the id that begins and ends texts. Write errors are not caught.
     """
     save_file(llama_names(weights, shape), folder / "model.safetensors", {"format": "pt"})
     config = {
@@ -156,7 +149,6 @@ def write(folder: Path, shape: GPTShape, weights: dict[str, Tensor], marker: int
 
 
 def llama_names(weights: dict[str, Tensor], shape: GPTShape) -> dict[str, Tensor]:
-    """Return the weights under transformers' names, with fused matrices split."""
     found = {"model.embed_tokens.weight": weights["embedding"], "model.norm.weight": weights["norm"]}
     for number in range(shape.layers):
         ours, theirs = f"blocks.{number}.", f"model.layers.{number}."
@@ -174,8 +166,8 @@ def llama_names(weights: dict[str, Tensor], shape: GPTShape) -> dict[str, Tensor
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Compute causal attention of q, k and v (B, heads, T, head_dim).
 
-    Explicit attention is faster on a CPU: for such short windows, torch's kernel takes a third of a
-    step including backward, explicit attention a tenth.
+    On a CPU, torch's kernel takes a third of a step including backward for such short windows,
+    explicit attention a tenth.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -190,6 +182,5 @@ def _norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate x (B, T, heads, head_dim) like the engine's decoder."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin

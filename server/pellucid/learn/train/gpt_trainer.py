@@ -22,7 +22,6 @@ from pellucid.learn.train.gpt_model import GPT, GPTShape
 from pellucid.learn.train.schedule import Schedule
 
 CHECKPOINT_SECONDS = 15.0
-"""Seconds between checkpoints: the maximum loss of work."""
 
 VALIDATIONS = 24
 
@@ -30,18 +29,17 @@ PATIENCE = 8
 """Validations without improvement after which training ends."""
 
 _AT_ONCE = 16  # Validation windows per batch
-_MEASURED = 12  # Minimum number of measured steps
+_MEASURED = 12  # Minimum steps
 _SEEDS_APART = 1 << 32  # More than any number of steps
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """``batch`` windows per step, ``peak`` learning rate, and ``warm_up`` steps (at most 10 %).
+    """Settings of AdamW (Loshchilov and Hutter 2019). ``warm_up`` is at most 10 % of all steps.
 
-    ``decay`` is the weight decay of matrices (AdamW, Loshchilov and Hutter 2019), ``clip`` the
-    maximum norm of a gradient. The second of ``betas`` is larger than large models' 0.95, because a
-    step has few tokens (nanoGPT's value for this size).
+    The second of ``betas`` is larger than large models' 0.95, because a step has few tokens
+    (nanoGPT's value for this size).
     """
 
     batch: int
@@ -54,10 +52,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Training stream, validation windows (W, T + 1), and bytes per token in both parts.
-
-    ``vocabulary`` is the number of different tokens.
-    """
+    """Training stream, validation windows (W, T + 1), and bytes per token in both parts."""
 
     stream: Stream
     validation: Tensor
@@ -67,9 +62,7 @@ class TrainingData:
 
 
 class StepListener(Protocol):
-    def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None:
-        """Report a step; ``bits_per_byte`` is an average since the last validation."""
-        ...
+    def stepped(self, progression: Progression, bits_per_byte: float, tokens_per_second: float) -> None: ...
 
 
 class GPTTrainer:
@@ -81,7 +74,7 @@ class GPTTrainer:
         self.seed = seed
         self.device = device
         self.halved = multiplies_bfloat16(device)
-        """True if large products are in bfloat16, because the device is faster in bfloat16."""
+        """Large products in bfloat16, where bfloat16 is faster."""
         self.model = GPT(shape, data.vocabulary, seed).to(device)
         self.best = self._copy()
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
@@ -92,7 +85,6 @@ class GPTTrainer:
 
     @property
     def tokens(self) -> int:
-        """Tokens of a step."""
         return self.recipe.batch * self.data.stream.context
 
     def step(self, number: int, schedule: Schedule) -> float:
@@ -121,8 +113,8 @@ class GPTTrainer:
     def train(self, schedule: Schedule, path: Path, listener: StepListener, settle: Callable[[Schedule], None]) -> None:
         """Train to the end of a schedule, or until validation stops improving.
 
-        Checkpoints, including the last, are written to ``path``. ``settle`` is called with each new
-        schedule before the next step.
+        Checkpoints are written to ``path``. ``settle`` is called with each new schedule before the
+        next step.
         """
         progression, meter = self.progression, EnergyMeter()
         now = saved = time.perf_counter()
@@ -147,17 +139,13 @@ class GPTTrainer:
 
     @property
     def train_bits(self) -> float:
-        """Bits per byte of the training part in the steps since the last validation, if any.
-
-        The value of the last validation if no step followed.
-        """
+        """Bits per byte of the training part since the last validation (at first: before)."""
         progression = self.progression
         if not progression.counted:
             return progression.points[-1].train if progression.points else math.nan
         return progression.nats / progression.counted / math.log(2) / self.data.train_bytes
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint. Raises ModelError if the file cannot be written."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.model.named_parameters():
@@ -190,7 +178,6 @@ class GPTTrainer:
         return True
 
     def _look(self) -> None:
-        """Validate, and keep the best weights."""
         progression = self.progression
         point = LossPoint(progression.step, self.train_bits, self.validate())
         if point.validation < progression.best:
@@ -212,9 +199,9 @@ class GPTTrainer:
 
 
 def measure(trainer: GPTTrainer, seconds: float) -> float:
-    """Return the mean seconds of a step, measured in about ``seconds``, with a discarded model.
+    """Return the mean seconds of a step, measured with a discarded model.
 
-    The mean covers many steps, because processors are faster for the first moments.
+    Many steps are needed, because processors are faster for the first moments.
     """
     schedule = Schedule.of_steps(1000)
     trainer.step(0, schedule)
@@ -226,7 +213,6 @@ def measure(trainer: GPTTrainer, seconds: float) -> float:
 
 
 def _looks(schedule: Schedule, step: int) -> bool:
-    """Return True if validation follows a step."""
     return step == schedule.steps or int(schedule.progress(step) * VALIDATIONS) > int(
         schedule.progress(step - 1) * VALIDATIONS
     )

@@ -1,4 +1,4 @@
-"""Tests if the difference between two learners on the test part is more than chance."""
+"""Tests the difference between two learners on the test part."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pellucid.learn.metrics import Floats, Interval, ratio_difference
 from pellucid.learn.score_text import TextReading
 
 BLOCK_BYTES = 512
-"""Bytes of a resampled block. Nearby tokens are not independent: passages differ in difficulty."""
+"""Bytes of a resampled block. Nearby tokens are not independent."""
 
 
 def lead(one: TextReading, other: TextReading) -> Interval:
-    """Return how many fewer bits per byte ``one`` needs than ``other``, by resampling blocks."""
-    # A tokenizer may add a space before a text: an additional byte.
+    """Return how many fewer bits per byte ``one`` needs, by resampling blocks."""
+    # A tokenizer may add a space (a byte) before a text.
     size = max(one.bytes, other.bytes)
     blocks = -(-size // BLOCK_BYTES)
     sizes = np.full(blocks, float(BLOCK_BYTES))
@@ -22,7 +22,6 @@ def lead(one: TextReading, other: TextReading) -> Interval:
 
 
 def describe_lead(name: str, found: Interval) -> str:
-    """Describe the lead over a learner: better or worse only if the interval excludes 0."""
     interval = (
         f"95 % interval {found.low:+.3f} to {found.high:+.3f}, resampling blocks of {BLOCK_BYTES} bytes of this "
         "test part"

@@ -1,8 +1,7 @@
-"""Trains a multinomial logistic regression over hashed byte n-grams, piece by piece.
+"""Multinomial logistic regression over hashed byte n-grams, fitted piece by piece.
 
-The regression is scikit-learn's MLPClassifier without a hidden layer. LogisticRegression has no
-``partial_fit``, and SGDClassifier fits each class against the rest: the scores are no
-probabilities.
+The regression is an MLPClassifier without a hidden layer: LogisticRegression has no
+``partial_fit``, and SGDClassifier's one-against-rest scores are no probabilities.
 """
 
 from __future__ import annotations
@@ -29,16 +28,15 @@ from pellucid.system.progress_protocol import Progress
 Floats = NDArray[np.floating[Any]]
 
 PIECE_POSITIONS = 32_768
-"""Positions of a text that are fitted at a time."""
+"""Bytes of a text fitted at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticPlan:
     """Features from ``reach`` previous bytes, hashed to ``bits`` bits.
 
-    Training makes ``passes``, up to ``most`` positions. Adam, with step size ``rate``, takes at
-    least ``steps`` steps of at most ``batch`` positions. The weights are averaged over the pieces
-    after the first fifth.
+    Training makes ``passes``, up to ``most`` positions, with at least ``steps`` Adam steps of at
+    most ``batch`` positions. The weights are averaged over the pieces after the first fifth.
     """
 
     reach: int = 6
@@ -50,14 +48,11 @@ class LogisticPlan:
     steps: int = 1000
 
     def shortened(self, part: float) -> LogisticPlan:
-        """Return the plan for a share (0 to 1) of the time."""
         return replace(self, most=max(round(self.most * part), 1), steps=max(round(self.steps * part), 1))
 
 
 @dataclass(frozen=True, slots=True)
 class FittedRegression:
-    """The regression, and the number of positions used to fit."""
-
     model: LogisticModel
     seen: int
 
@@ -75,8 +70,7 @@ class FittedRegression:
 def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progress) -> FittedRegression:
     """Fit the regression to predict each byte from the previous bytes.
 
-    Classes are the bytes in the training part; all other bytes get the probability of half an
-    occurrence.
+    Bytes outside of the training part get the probability of half an occurrence.
     """
     data = [torch.from_numpy(text) for text in train]
     places = sum(map(len, data))
@@ -101,7 +95,7 @@ def fit(train: Sequence[Bytes], plan: LogisticPlan, seed: int, progress: Progres
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on Ctrl-C: scikit-learn only warns, and continues."""
+    """Raise KeyboardInterrupt on Ctrl-C, instead of scikit-learn's warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Training interrupted by user")
         try:
@@ -112,7 +106,7 @@ def _interruptible() -> Iterator[None]:
 
 @dataclass
 class _Mean:
-    """Running mean of weights (buckets, classes) and biases (classes,) over pieces."""
+    """Running mean of weights (buckets, classes) and biases (classes,)."""
 
     weight: Floats = field(default_factory=lambda: np.zeros((), np.float32))
     bias: Floats = field(default_factory=lambda: np.zeros((), np.float32))
@@ -125,7 +119,6 @@ class _Mean:
 
 
 def _pieces(data: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, int]]:
-    """Yield texts and the starts of pieces endlessly, in a new order each pass."""
     pieces = [(text, first) for text in data for first in range(0, len(text), PIECE_POSITIONS)]
     generator = np.random.default_rng(seed)
     while True:

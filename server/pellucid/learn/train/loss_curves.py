@@ -1,4 +1,4 @@
-"""Draws the loss curves: bits per byte over steps, with lines for the baselines."""
+"""Draws the loss curves and the baselines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 200, 74, 48
 TITLE = "Learning: bits per byte over steps"
 STYLES = {"train": "line faint", "validation": "line"}
 MAX_SPAN_BITS = 3.0
-"""Maximum height of the vertical axis. The high first points would flatten the curves."""
+"""The high first points would flatten the curves."""
 
 
 def draw(path: Path, points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> None:
@@ -27,7 +27,6 @@ def draw(path: Path, points: Sequence[LossPoint], steps: int, baselines: Mapping
 
 
 def picture(points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> Picture:
-    """Draw the losses so far of a training of ``steps``, and the baselines' bits per byte."""
     values = [value for point in points for value in (point.train, point.validation)] + list(baselines.values())
     low, high, tick = _axis(values)
     x, y = Scale(0, max(steps, 1), LEFT, WIDTH - RIGHT), Scale(low, high, HEIGHT - BOTTOM, TOP)

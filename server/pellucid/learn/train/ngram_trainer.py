@@ -21,7 +21,6 @@ _MIN_DISCOUNT = 0.05  # Reserves some probability for unseen bytes in every cont
 
 
 def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MAX_ORDER) -> NGramModel:
-    """Return the n-gram model of the order from 3 to ``most`` with the best validation loss."""
     best, least, most = None, math.inf, min(most, max(map(len, train)))
     continued = [continuation_table(train, length) for length in range(most - 1)]
     for order in range(min(LEAST, most), most + 1):
@@ -50,13 +49,12 @@ def discounts(counts: Counts) -> NDArray[np.float64]:
 
 
 def count_table(texts: Sequence[Bytes], length: int) -> NGramTable:
-    """Return the table of contexts of ``length`` bytes with the counts of each next byte."""
     keys, counts = np.unique(np.concatenate([_runs(text, length + 1) for text in texts]), return_counts=True)
     return _table(keys, counts.astype(np.int64), length)
 
 
 def continuation_table(texts: Sequence[Bytes], length: int) -> NGramTable:
-    """Return continuation counts: the number of distinct bytes before ``length`` + 1 bytes.
+    """Return counts of distinct bytes before each ``length`` + 1 bytes.
 
     The beginning of a text counts as a distinct byte.
     """
@@ -68,10 +66,7 @@ def continuation_table(texts: Sequence[Bytes], length: int) -> NGramTable:
 
 
 def _table(keys: Keys, counts: Counts, length: int) -> NGramTable:
-    """Return the table of contexts of ``length`` bytes.
-
-    ``keys`` are sorted; a key is a context and the next byte.
-    """
+    """Return the table of contexts. A sorted key is a context and the next byte."""
     taken = discounts(counts)[np.minimum(counts, 3)]
     contexts, first = np.unique(keys >> np.uint64(8), return_index=True)
     totals = np.add.reduceat(counts, first)
@@ -88,7 +83,6 @@ def _table(keys: Keys, counts: Counts, length: int) -> NGramTable:
 
 
 def _runs(text: Bytes, length: int) -> Keys:
-    """Return each run of ``length`` bytes of a text as a big-endian number."""
     count = max(len(text) - length + 1, 0)
     keys = np.zeros(count, dtype=np.uint64)
     for offset in range(length):

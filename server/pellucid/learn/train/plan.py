@@ -1,4 +1,4 @@
-"""The plan of a run, stored in the folder before the first step and followed on resumption."""
+"""The plan of a run, stored before the first step for resumption."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ from pellucid.models.untrusted_files import read_json
 from pellucid.system.atomic_files import write_text
 
 VERSION = 2
-"""Version of plans and checkpoints. A run of another version is not resumed."""
+"""Runs of different versions are not resumed."""
 
 _PLAN, _LOCK = "plan.json", ".lock"
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """All sizes for a kind of machine. Without ``steps``, ``minutes`` limit the training."""
-
     shape: GPTShape
     recipe: Recipe
     logistic: LogisticPlan
@@ -59,17 +57,16 @@ PRESETS = {
         steps=5000,
     ),
 }
-"""The cpu preset is for two cores and five minutes, with rate and decay chosen on Tiny
-Shakespeare's validation part. The gpu preset has nanoGPT's size for the same text.
+"""Rate and decay of the cpu preset were chosen on Tiny Shakespeare's validation part. The gpu
+preset has nanoGPT's size for the same text.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """The options of a run, a digest of the ``data``, and the resulting plan.
+    """``schedule`` is None until a step of the GPT was measured.
 
-    ``schedule`` is None until a step of the GPT was measured. ``threads`` is stored because another
-    number of threads rounds differently.
+    ``threads`` is stored because rounding depends on the number of threads.
     """
 
     preset: str
@@ -89,7 +86,6 @@ class TrainPlan:
 
     @property
     def logistic(self) -> LogisticPlan:
-        """The plan of the logistic regression, shortened for a shorter time limit."""
         usual, given = self.sizes.minutes, self.max_minutes
         return (
             self.sizes.logistic
@@ -119,17 +115,13 @@ class Run:
         return self.plan.schedule
 
     def settle(self, schedule: Schedule) -> None:
-        """Store and use a new schedule.
-
-        The schedule is stored first, so that a killed run repeats the same steps.
-        """
+        """Store a new schedule before use, so that a killed run repeats the same steps."""
         plan = replace(self.plan, schedule=schedule)
         _write(self.folder, plan)
         self.plan = plan
 
 
 def digest(split: Split) -> str:
-    """Identify a corpus by names, texts and split."""
     found = hashlib.sha256()
     for part in (split.train, split.validation, split.test):
         for document in part:
@@ -143,8 +135,7 @@ def digest(split: Split) -> str:
 def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
     """Open a new run in a folder, or resume an earlier run with the same data and settings.
 
-    Raises InvalidRequestError for a folder with other contents or another run, or if another
-    process uses the folder.
+    Raises InvalidRequestError for foreign contents, a different run, or a folder in use.
     """
     _refuse_others(folder)
     with writing(folder):
@@ -177,7 +168,6 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _compared(folder: Path, stored: dict[str, object], asked: TrainPlan) -> TrainPlan:
-    """Return the stored plan. Raises InvalidRequestError if the requested plan differs."""
     remedy = "name another folder with --out"
     if stored.get("version") != VERSION:
         raise InvalidRequestError(f"{folder} was started by another version of Pellucid: {remedy}.")

@@ -1,4 +1,4 @@
-"""The final table: each learner's figures on the test part, measured through the assistant."""
+"""Results of the learners on the test part, measured through the assistant."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from pellucid.system.progress_protocol import Progress
 
 @dataclass(frozen=True, slots=True)
 class TrainingCost:
-    """The cost of a learner's training, stored in the model folder.
+    """``flops`` is an estimate (None for counting); ``validation`` is in bits per byte.
 
-    ``flops`` is an estimate (None for counting); ``joules`` is None without a counter;
-    ``validation`` is in bits per byte.
+    ``joules`` is None without a counter.
     """
 
     parameters: int
@@ -39,8 +38,6 @@ class TrainingCost:
 
 @dataclass(frozen=True, slots=True)
 class LearnerRow:
-    """Results of a learner on the test part (``tokens``), with the training cost."""
-
     name: str
     tokenizer: str
     tokens: int
@@ -72,7 +69,6 @@ class TrainResults:
 
 
 def read_results(path: Path) -> TrainResults | None:
-    """Read stored results, if any."""
     stored = read_json(path)
     if not stored:
         return None
@@ -92,7 +88,7 @@ async def read_row(
     settings: Settings,
     progress: Progress,
 ) -> tuple[LearnerRow, TextReading]:
-    """Score the test part with the model in a folder; a window advances by ``stride`` tokens."""
+    """Score the test part with the model in a folder; windows advance by ``stride`` tokens."""
     engine, assistant = assemble(settings, [str(folder)], progress)
     try:
         progress.start(f"reading the test part with {folder.name}", sum(document.size for document in test))
@@ -132,7 +128,6 @@ class _TextProgress:
         self._scale = 0.0
 
     def start(self, label: str, total: int | None) -> None:
-        """Begin a text of ``total`` tokens."""
         self._scale = self._size / total if total else 0.0
 
     def advance(self, count: int) -> None:

@@ -1,8 +1,7 @@
 """The number of steps of a training, and the learning rates.
 
-With a time limit, the number of steps is adjusted during training to the actual pace, because
-machines slow down and other load varies. The rest of the learning rate curve is then stretched over
-the remaining steps.
+With a time limit, the number of steps is adjusted to the actual pace, because machines slow down
+and other load varies. The learning rate curve is then stretched over the remaining steps.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 MARKS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93)
-"""Shares of the time or steps, whichever is first, at which the number of steps is adjusted."""
+"""Shares of time or steps at which the number of steps is adjusted."""
 
 MIN_STEPS = 10
-"""Minimum number of steps, even for a short time limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +28,7 @@ class SchedulePhase:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The steps of a training, phase by phase.
-
-    ``seconds`` is the time limit, if any; ``most`` bounds the steps.
-    """
+    """``seconds`` is the time limit, if any; ``most`` bounds the steps."""
 
     stretches: tuple[SchedulePhase, ...]
     seconds: float | None = None
@@ -50,28 +45,25 @@ class Schedule:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
-        """Build a schedule from the JSON of :func:`dataclasses.asdict`."""
         return cls(
             tuple(SchedulePhase(**stretch) for stretch in stored["stretches"]), stored["seconds"], stored["most"]
         )
 
     @property
     def steps(self) -> int:
-        """The number of steps by the last decision."""
         return self.stretches[-1].steps
 
     def due(self, step: int, seconds: float) -> bool:
-        """Return True if the number of steps is to be adjusted now."""
         last = self.stretches[-1]
         return last.step < step < last.steps and self._passed(step, seconds) > self._passed(last.step, last.seconds)
 
     def settled(self, step: int, seconds: float) -> Self:
-        """Return a schedule that fits the remaining time at the pace since the last decision."""
+        """Return a schedule that fits the remaining time at the recent pace."""
         last = self.stretches[-1]
         return self._with(step, seconds, (seconds - last.seconds) / (step - last.step))
 
     def progress(self, step: float) -> float:
-        """Return the share (0 to 1) of the training before ``step``, which is final."""
+        """Return the share of the training before ``step``, independent of later decisions."""
         done = 0.0
         for number, stretch in enumerate(self.stretches):
             end = self.stretches[number + 1].step if number + 1 < len(self.stretches) else stretch.steps
@@ -81,10 +73,7 @@ class Schedule:
         return done
 
     def rate(self, step: int, warm_up: int, peak: float) -> float:
-        """Return the learning rate in the middle of a step: linear warm-up, then half a cosine.
-
-        ``warm_up`` is in steps, at most a tenth of all steps.
-        """
+        """Return the learning rate in the middle of a step: linear warm-up, then half a cosine."""
         first = self.stretches[0].steps
         risen, done = min(warm_up / first, 0.1), self.progress(step + 0.5)
         if done < risen:
@@ -92,14 +81,12 @@ class Schedule:
         return peak * 0.5 * (1 + math.cos(math.pi * (done - risen) / (1 - risen)))
 
     def _passed(self, step: int, seconds: float) -> int:
-        """Return the number of marks that have passed; 0 without a time limit."""
         if self.seconds is None:
             return 0
         done = self.progress(step)
         return sum(done >= mark or seconds >= mark * self.seconds for mark in MARKS)
 
     def _with(self, step: int, seconds: float, pace: float) -> Self:
-        """Return a schedule with another phase, in which a step takes ``pace`` seconds."""
         assert self.seconds is not None, "there is time that is given"
         steps = max(step + max(int((self.seconds - seconds) / pace), 1), MIN_STEPS)
         if self.most is not None:

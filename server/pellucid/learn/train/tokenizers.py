@@ -1,7 +1,4 @@
-"""Trains tokenizers that can encode any text: bytes, or pieces learned from the training part.
-
-Tokenizers are stored in the usual tokenizer.json and tokenizer_config.json.
-"""
+"""Trains tokenizers that can encode any text: bytes, BPE or unigram."""
 
 from __future__ import annotations
 
@@ -30,7 +27,6 @@ MIN_PIECES, MAX_PIECES = 300, 65_536
 
 
 def check(kind: Kind, vocabulary: int | None) -> None:
-    """Raise InvalidRequestError if the tokenizer cannot have the vocabulary size."""
     if kind == "bytes" and vocabulary not in (None, VOCABULARY):
         raise InvalidRequestError(
             f"--vocab {vocabulary} is for bpe and unigram, but bytes always has {VOCABULARY} tokens: omit --vocab."
@@ -42,7 +38,7 @@ def check(kind: Kind, vocabulary: int | None) -> None:
 
 
 def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:
-    """Train a tokenizer, write the files into a folder, and return the vocabulary size.
+    """Train and write a tokenizer, and return the vocabulary size.
 
     Raises InvalidRequestError if the texts do not contain enough pieces.
     """
@@ -68,7 +64,7 @@ def _bytes() -> Tokenizer:
 
 
 def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
-    """Return a byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019)."""
+    """Byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019)."""
     backend = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary - 1, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
@@ -78,10 +74,9 @@ def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
 
 
 def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
-    """Return a unigram model (Kudo 2018) with all byte letters as pieces, to encode any text.
+    """Return a unigram model (Kudo 2018) with all byte letters as pieces.
 
-    Sentencepiece finds the pieces, because the trainer of the tokenizers library is not
-    deterministic.
+    Sentencepiece is used because the trainer of the tokenizers library is not deterministic.
     """
     cut, found = pre_tokenizers.ByteLevel(add_prefix_space=False), io.BytesIO()
     there = {byte for text in texts for byte in set(text.encode())}

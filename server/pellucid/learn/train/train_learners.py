@@ -1,4 +1,4 @@
-"""Trains the three learners, each into an ordinary model folder that is written atomically."""
+"""Trains the three learners, each into an ordinary model folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from pellucid.system.progress_protocol import Progress
 CHECKPOINT = "checkpoint.safetensors"
 
 MEASURING_SHARE = 0.02
-"""Share of the given time for measuring a step."""
 
 
 def learn_ngram(run: Run, split: Split) -> None:
@@ -113,7 +112,7 @@ def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: fl
 
 
 def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
-    """Train from the last checkpoint, write the folder gpt, and remove the checkpoint."""
+    """Train from the last checkpoint, and remove the checkpoint."""
     path = run.folder / CHECKPOINT
     trainer.train(run.schedule, path, listener, run.settle)
     progression, shape = trainer.progression, run.plan.sizes.shape
@@ -140,10 +139,7 @@ def _bytes(documents: Sequence[Document]) -> list[Bytes]:
 
 @contextmanager
 def _published(folder: Path, training: TrainingCost | None = None) -> Iterator[Path]:
-    """Yield a temporary folder, and rename the complete folder.
-
-    Raises ModelError if the folder cannot be written.
-    """
+    """Yield a temporary folder, then rename the folder. Raises ModelError for write errors."""
     part = folder.with_name(folder.name + ".part")
     with writing(folder.parent):
         shutil.rmtree(part, ignore_errors=True)

@@ -21,7 +21,6 @@ class Similarity:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 if both are 0."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / total if total > 0 else 0.0
 
@@ -29,9 +28,8 @@ class Similarity:
 class Encoder:
     """Token vectors of a local encoder's last layer, without special tokens.
 
-    Without idf weighting and rescaling, scores are not comparable with published scores of
-    different encoders. Raises InvalidRequestError for a folder without an encoder in safetensors,
-    ModelError for an unreadable encoder.
+    Without idf weighting and rescaling, scores depend on the encoder. Raises InvalidRequestError
+    for a folder without an encoder in safetensors, ModelError for an unreadable encoder.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -16,7 +16,6 @@ WORDS: dict[Bins, str] = {"width": "10 bins of equal width", "mass": "15 bins of
 
 
 def calibration_errors() -> list[Measure]:
-    """Return the expected calibration error of first choices, by equal width and equal mass."""
     return [Measure(f"ECE, {WORDS[by]}", _prepare(by), FigureFormat.NUMBER, Better.LOWER) for by in BINS]
 
 
@@ -32,9 +31,9 @@ def diagrams(facts: Sequence[Facts]) -> list[Diagram]:
 
 
 def _prepare(by: Bins) -> Callable[[Sequence[Facts]], Statistic]:
-    """Sum up tokens by record and bin, so that a resample of records is a sum of a few numbers.
+    """Sum up tokens by record and bin, with the bin limits of all tokens.
 
-    The bin limits are computed once, from all tokens.
+    A resample of records is then a sum of a few numbers.
     """
 
     def prepare(facts: Sequence[Facts]) -> Statistic:

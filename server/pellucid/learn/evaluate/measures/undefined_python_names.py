@@ -1,4 +1,4 @@
-"""Finds names in Python code that exist neither in the file, nor in Python or any package."""
+"""Finds names in Python code that exist neither in the file nor in any package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF_CLASSES = frozenset({"__class__", "__module__", "__qualname__"})
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The imported, used and unknown names. Attributes are not checked: this would need types."""
+    """Names without attributes: checking attributes needs types."""
 
     imports: tuple[str, ...]
     uses: tuple[str, ...]
@@ -30,10 +30,10 @@ class Names:
 
 
 def names_of(before: str, answer: str, after: str) -> Names | None:
-    """Return the names in the answer. None for invalid Python, or for a star import."""
+    """Return the names in the answer; None for invalid Python or a star import."""
     try:
         tree = ast.parse(before + answer + after)
-    # The parser raises all these errors for generated code.
+    # All errors of the parser for generated code.
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
@@ -70,7 +70,6 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:
-    """Yield every name that the file binds anywhere."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):

@@ -1,7 +1,7 @@
 """Limits the memory and processes of a program and its children through control groups.
 
-Version 2 is supported, and version 1 with the controllers memory and pids, if this process may
-create groups. See ``cgroups(7)``, ``admin-guide/cgroup-v2.rst`` and ``admin-guide/cgroup-v1``.
+Supports version 2, and version 1 with the controllers memory and pids. See ``cgroups(7)``,
+``admin-guide/cgroup-v2.rst`` and ``admin-guide/cgroup-v1``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 GRACE_SECONDS: Final = 5.0
-"""Time limit for killed processes to leave the group."""
 
 ENTER: Final = (
     'for folder in "$1" "$2"; do echo 0 > "$folder/cgroup.procs" || exit 125; done; shift 2; exec env -i "$@"'
 )
-"""Moves the shell into the group, then executes the program without environment, so that all
-children start in the group.
-"""
+"""Runs a program inside of the group and without environment, so that all children are inside."""
 
 _NAME: Final = "pellucid-"
 _MOUNT = re.compile(r"(?m)^\d+ \d+ \S+ (?P<root>\S+) (?P<point>\S+) .* - (?P<kind>cgroup2?) \S+ (?P<options>\S+)$")
@@ -51,7 +48,6 @@ class ControlGroup:
 
     @property
     def ran_out_of_memory(self) -> bool:
-        """True if the kernel killed a process because of the group's memory limit."""
         with suppress(OSError):
             for name in ("memory.events", "memory.oom_control"):
                 path = self.memory / name
@@ -62,10 +58,7 @@ class ControlGroup:
 
 @cache
 def parent() -> ControlGroup | None:
-    """Find, by trying, the group for new limited groups, if any.
-
-    Groups of dead Pellucid processes are removed.
-    """
+    """Find, by trying, the group for new groups, and remove groups of dead Pellucid processes."""
     with suppress(OSError):
         for found in _candidates(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):
             with suppress(OSError, subprocess.SubprocessError):
@@ -80,7 +73,7 @@ def parent() -> ControlGroup | None:
 def limited(parent: ControlGroup, memory: int, processes: int) -> Iterator[ControlGroup]:
     """Make a group limited to ``memory`` bytes and ``processes`` processes and threads.
 
-    On exit, kill the group's processes and remove the group. Raises OSError on failure.
+    On exit, kill the processes and remove the group. Raises OSError on failure.
     """
     name = f"{_NAME}{os.getpid()}-{secrets.token_hex(4)}"
     made = ControlGroup(parent.memory / name, parent.pids / name)
@@ -98,7 +91,7 @@ def _limit(made: ControlGroup, memory: int, processes: int) -> None:
     version_2 = (made.memory / "memory.max").exists()
     _write(made.memory / ("memory.max" if version_2 else "memory.limit_in_bytes"), memory)
     _write(made.pids / "pids.max", processes)
-    # Limits of swap exist only on kernels with swap accounting.
+    # Only on kernels with swap accounting.
     more = {"memory.swap.max": 0, "memory.oom.group": 1} if version_2 else {"memory.memsw.limit_in_bytes": memory}
     for name, value in more.items():
         if (made.memory / name).exists():
@@ -106,7 +99,7 @@ def _limit(made: ControlGroup, memory: int, processes: int) -> None:
 
 
 def _write(path: Path, value: int) -> None:
-    """Write a file of a group. Raises FileNotFoundError if the kernel has no file of this name."""
+    """Write a file of a group. Raises FileNotFoundError if the kernel has no such file."""
     with path.open("r+") as file:
         file.write(str(value))
 
@@ -132,7 +125,7 @@ def _remove(folder: Path, within: float = GRACE_SECONDS) -> None:
 
 
 def _processes(folder: Path) -> list[int]:
-    """Return the processes of a group. Processes outside of the PID namespace read as 0."""
+    """Return the processes of a group, except processes outside of the PID namespace (0)."""
     try:
         return [process for process in map(int, (folder / "cgroup.procs").read_text().split()) if process > 0]
     except OSError:

@@ -1,7 +1,7 @@
 """The sandboxed process: limits itself, then runs one side of ``program_test.py``.
 
-Started by sandbox.py with only the standard library, the process reads a JSON object from stdin. A
-child does the work, so that a signal to the child's parent kills only this process. On Linux, this
+Sandbox.py starts the process with only the standard library and a JSON object on stdin. A child
+does the work, so that a signal to the child's parent kills only this process. On Linux, this
 process adopts orphans of the program, so that sandbox.py finds all descendants.
 """
 
@@ -35,14 +35,12 @@ LINUX = sys.platform == "linux"
 
 
 def main() -> None:
-    """Read the order, execute the order in a child, and wait for the child and orphans."""
     order = json.loads(sys.stdin.buffer.read())
     if LINUX:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.fork():
         # The other side must notice the end of the child.
         os.closerange(3, 256)
-        # No child is left.
         with contextlib.suppress(ChildProcessError):
             while True:
                 os.wait()

@@ -1,7 +1,8 @@
 """Encodes Python values as JSON, so that two processes exchange values but no code.
 
-Exact types are preserved. A subclass is decoded as the base type, an iterable of unknown type as an
-iterator. Unknown objects are rejected: a custom ``__eq__`` never reaches the comparison.
+Exact types are preserved, except for subclasses (decoded as the base type) and unknown iterables
+(decoded as iterators). Unknown objects are rejected: a custom ``__eq__`` never reaches the
+comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 LARGEST_MESSAGE: Final = 16 << 20
 MAX_ITEMS: Final = 100_000
-"""Maximum items taken from an iterator, which may be endless."""
+"""Iterators may be endless."""
 
 COLLECTIONS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "list": list,

@@ -24,7 +24,7 @@ PATH_BENEATH: Final = 1
 
 WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 FILE_RIGHTS: Final = 1 << 0 | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
-"""Rights on files; all other rights are for folders."""
+"""All other rights are for folders."""
 
 READ: Final = READ_FILE | READ_DIR
 EXECUTE: Final = 1 << 0
@@ -46,7 +46,7 @@ DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
 def version() -> int:
-    """Return the version of Landlock, or 0 without Landlock."""
+    """Return the version of Landlock, or 0."""
     if sys.platform != "linux":
         return 0
     return max(0, int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), VERSION_FLAG)))
@@ -85,7 +85,6 @@ def restrict(read: Iterable[str], write: Iterable[str]) -> None:
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
-    """Add a rule for a path that exists."""
     try:
         target = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

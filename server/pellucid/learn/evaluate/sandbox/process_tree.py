@@ -1,4 +1,4 @@
-"""Measures the memory of a process's descendants, and kills descendants."""
+"""Measures the memory of descendants, and kills descendants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 40
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process in /proc. ``memory`` is resident bytes, including shared pages."""
+    """``memory`` is resident bytes, including shared pages."""
 
     number: int
     parent: int

@@ -1,7 +1,7 @@
-"""Runs a program in one process and the tests of the program in another process.
+"""Runs a program in one process and the tests in another process.
 
-The program and the tests never share an interpreter. The program can only answer a call with a
-value, and cannot reach expected values, comparisons or the verdict's pipe.
+The processes share no interpreter. The program can only answer a call with a value, and cannot
+reach expected values, comparisons or the verdict's pipe.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pellucid.learn.evaluate.sandbox.json_values import MessageError, decode, en
 MAX_MESSAGE: Final = 500
 
 PASSED, RAISED, LEFT = "passed", "raised", "left"
-"""Verdicts; the values of ``sandbox.ProgramEnd``."""
+"""The values of ``sandbox.ProgramEnd``."""
 
 
 class ProgramTest(NamedTuple):
-    """A test of a program. ``test`` defines ``check(candidate)``, called with ``entry_point``.
+    """``test`` defines ``check(candidate)``, called with the program's ``entry_point``.
 
-    ``reference`` is a correct program. The test may use other functions of the reference, but not
-    of the tested program. Without an entry point, a program passes by running to the end.
+    ``reference`` is a correct program, for other functions that the test needs. Without an entry
+    point, a program passes by running to the end.
     """
 
     entry_point: str = ""
@@ -44,7 +44,7 @@ def serve(program: str, entry_point: str, pipes: Pipes) -> None:
         namespace = _run("program", program)
         if entry_point and entry_point not in namespace:
             raise NameError(f"name {entry_point!r} is not defined")
-    # SystemExit counts, too: a program that exits has not run to the end.
+    # SystemExit counts: a program that exits has not run to the end.
     except BaseException as error:
         send(pipes.outgoing, {"raised": type(error).__name__, "message": _text(error)})
         return
@@ -81,7 +81,6 @@ class _Judging:
         self._verdict = verdict
 
     def begin(self) -> None:
-        """Wait until the program has run."""
         message = self._receive()
         if "ready" not in message:
             self.end(RAISED, f"{message.get('raised')}: {message.get('message')}")
@@ -130,7 +129,6 @@ def _exception(name: str, message: str) -> Exception:
 
 
 def _run(name: str, program: str) -> dict[str, Any]:
-    """Run a program as a module and return the namespace."""
     # Not __main__: script code is not part of an answer.
     module = types.ModuleType(name)
     sys.modules[name] = module

@@ -1,23 +1,21 @@
 """Runs a program written by a model, with tests in another process. Not a real sandbox.
 
 The tests run in a separate process (``program_test.py``) that sees only the return values of the
-program's function, so the program cannot reach the verdict. The system limits the program:
+program's function, so the program cannot reach the verdict. Limits:
 
 - Everywhere: no environment, no site packages, a temporary working folder; limits on CPU time, file
   size and memory of each process, on time and output. Child processes are killed.
-- With /proc: total memory and number of processes are checked twenty times per second; the program
-  is killed above the limit.
-- With control groups: the kernel enforces the same limits immediately, and all processes end with
-  the group. (If the groups belong to the program's user and there is no Landlock, the program can
-  leave the group.)
+- With /proc: total memory and processes are checked twenty times per second.
+- With control groups: the kernel enforces total memory and processes, and all processes end with
+  the
+  group. (Without Landlock, the program can leave a group that belongs to the program's user.)
 - With Landlock: the program reads the standard library, the system's libraries and the working
-  folder, writes to the working folder, and executes nothing. Without Landlock, the program has the
-  user's rights on files.
+  folder, writes to the working folder, and executes nothing.
 - With seccomp: no sockets, namespaces, access to other processes or signals to other processes.
 - With namespaces: no network, and no other process is visible.
 - A superuser's program runs as the user nobody.
 
-Disks can still be filled with many small files, and kernel bugs exploited. Without control groups,
+Programs can still fill the disk with small files, and exploit kernel bugs. Without control groups,
 namespaces and seccomp, a process that left the session survives: on macOS always, on Linux if the
 program also killed the watching process. A hostile program needs a virtual machine.
 """
@@ -51,7 +49,6 @@ NOBODY: Final = 65534
 DRIVER: Final = Path(__file__).with_name("inside_sandbox.py")
 BLOCK: Final = 65536
 POLL_SECONDS: Final = 0.05
-"""Interval at which memory and processes are counted."""
 
 OWN_MEMORY: Final = 64 << 20
 OWN_PROCESSES: Final = 8
@@ -77,9 +74,7 @@ class ProgramEnd(StrEnum):
     LEFT = "left"
     """The program exited early or was killed."""
     LATE = "late"
-    """Exceeded the time limit."""
     LOUD = "loud"
-    """Exceeded the output limit."""
     LARGE = "large"
     """Exceeded the memory or the number of processes, in total."""
 
@@ -99,10 +94,9 @@ class ProgramOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a program. ``seconds`` applies to both wall-clock and CPU time.
+    """``seconds`` limits wall-clock and CPU time; ``memory``, ``file`` and ``output`` are in bytes.
 
     ``memory`` and ``processes`` limit all processes together; ``files`` are open files per process.
-    ``memory``, ``file`` and ``output`` are in bytes.
     """
 
     seconds: float = 10.0
@@ -118,10 +112,9 @@ LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """The confinement permitted by this system.
+    """``wrapper`` is the command before the interpreter.
 
-    ``wrapper`` is the command before the interpreter, ``reads`` the right of ``user`` to read every
-    file.
+    ``reads`` is the right of ``user`` to read every file.
     """
 
     wrapper: tuple[str, ...] = ()
@@ -231,9 +224,9 @@ def _run(program: str, check: ProgramTest, limits: Limits, confined: Confinement
 
 
 def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.ControlGroup | None:
-    """Return a control group for the program.
+    """Return a control group for the program without the judge.
 
-    The judge stays outside, so that the program cannot cause the judge to be killed.
+    The program must not be able to cause the judge to be killed.
     """
     parent = cgroup.parent() if confined.groups else None
     if parent is None:
@@ -250,7 +243,6 @@ def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.Co
 
 
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    """Return the reading and the writing end, closed with the stack at the latest."""
     reading, writing = os.pipe()
     return stack.enter_context(os.fdopen(reading, "rb", 0)), stack.enter_context(os.fdopen(writing, "wb", 0))
 
@@ -263,7 +255,6 @@ def _start(
     user: int | None,
     stack: ExitStack,
 ) -> subprocess.Popen[bytes]:
-    """Start a side in a temporary folder."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
     if user is not None:
         os.chown(folder, user, user)
@@ -323,7 +314,6 @@ def _listen(
 
 
 def _excess(running: Sequence[subprocess.Popen[bytes]], limits: Limits) -> ProgramOutcome | None:
-    """Return the outcome if all processes together exceed a limit."""
     found = [process for one in running for process in process_tree.below(one.pid)]
     if sum(process.memory for process in found) > limits.memory + OWN_MEMORY:
         return _too_much_memory(limits)
@@ -337,10 +327,7 @@ def _too_much_memory(limits: Limits) -> ProgramOutcome:
 
 
 def _present(confined: Confinement) -> int:
-    """Return the number of the user's processes and threads, if the program runs as this user.
-
-    These processes already count against the limit.
-    """
+    """Return the user's processes and threads, which count against the program's limit."""
     if confined.user is not None or "--user" in confined.wrapper:
         return 0
     own, count = os.getuid(), 0

@@ -21,7 +21,6 @@ JUMP_IF_EQUAL: Final = 0x15
 JUMP_IF_AT_LEAST: Final = 0x35
 JUMP_IF_ANY_BIT: Final = 0x45
 RETURN: Final = 0x06
-"""Instructions of classic BPF."""
 
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
 """Offsets in ``struct seccomp_data`` (low 32 bits of the argument on little-endian machines)."""
@@ -39,10 +38,7 @@ X32_BIT: Final = 0x40000000
 
 
 class Calls(NamedTuple):
-    """System calls of an architecture.
-
-    ``self_only`` calls may target only this process, ``no_target`` calls only process 0.
-    """
+    """``self_only`` calls may target only this process, ``no_target`` calls only process 0."""
 
     audit: int
     clone: int
@@ -73,7 +69,6 @@ class _Program(ctypes.Structure):
 
 
 def available() -> bool:
-    """Return True if this system can filter calls, with known call numbers."""
     if sys.platform != "linux" or platform.machine() not in CALLS or sys.maxsize < 2**32:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -83,9 +78,9 @@ def available() -> bool:
 
 
 def install() -> None:
-    """Filter the calls of this process permanently. Raises OSError on failure.
+    """Filter the calls of this process permanently. Requires no_new_privs.
 
-    Requires no_new_privs.
+    Raises OSError on failure.
     """
     code = build(CALLS[platform.machine()], os.getpid())
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""Tasks with a gap in a program; answers are checked by running the program."""
+"""Tasks with a gap in a program, checked by running the program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A program with a gap, the removed ``solution``, and tests. Tasks may share a ``problem``."""
+    """A program with a gap. Tasks may share a ``problem``."""
 
     id: str
     problem: str
@@ -31,7 +31,7 @@ class Task:
 
 
 def single_lines(path: Path, limit: int | None) -> list[Task]:
-    """Read OpenAI's HumanEval-SingleLineInfilling, ``limit`` tasks drawn with a fixed seed.
+    """Read ``limit`` tasks of OpenAI's HumanEval-SingleLineInfilling, drawn with a fixed seed.
 
     Raises InvalidRequestError for any other file.
     """
@@ -43,10 +43,7 @@ def single_lines(path: Path, limit: int | None) -> list[Task]:
 
 
 def whole(path: Path, limit: int | None) -> list[Task]:
-    """Read HumanEval, with the body of a function as the gap.
-
-    Raises InvalidRequestError for any other file.
-    """
+    """Read HumanEval, with function bodies as gaps, or raise InvalidRequestError."""
     return [
         _task(record, record["prompt"], "", record["canonical_solution"])
         for record in drawn(json_lines(path, FIELDS), limit)
@@ -54,7 +51,7 @@ def whole(path: Path, limit: int | None) -> list[Task]:
 
 
 async def judge(task: Task, answer: str) -> ProgramOutcome:
-    """Run the task's program with an answer. At most one program per processor runs at a time."""
+    """Run an answer with the tests, at most one program per processor at a time."""
     async with _turns():
         return await asyncio.to_thread(run_program, task.program(answer), check=task.check)
 

@@ -1,4 +1,4 @@
-"""CrowS-Pairs (Nangia et al. 2020): is the stereotyped sentence of a pair more probable?"""
+"""CrowS-Pairs (Nangia et al. 2020): is a stereotyped sentence more probable?"""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs after a 
 
 @dataclass(frozen=True, slots=True)
 class SentencePair:
-    """Two sentences about different groups; ``more`` is the more stereotyped sentence."""
-
     id: str
     more: str
     less: str
@@ -75,7 +73,6 @@ class CrowsPairs(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return the share of pairs with a preference for the stereotype."""
     by_token = share(
         "prefers the stereotype, by token", lambda one: one["more a token"] > one["less a token"], better=Better.NEITHER
     )

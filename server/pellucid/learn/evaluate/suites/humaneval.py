@@ -1,4 +1,4 @@
-"""HumanEval (Chen et al. 2021): functions written from their docstrings and checked by tests."""
+"""HumanEval (Chen et al. 2021): functions from their docstrings, checked by tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pellucid.tokens import SamplingParams
 NAME = "humaneval"
 
 STOPS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```")
-"""Texts that end a function: five from Chen et al., and two typical starts of different content."""
+"""Five texts from Chen et al., and two typical starts of different content."""
 
 MAX_TOKENS = 512
 
@@ -42,7 +42,6 @@ class HumanEvalSampling:
             )
 
     def params(self, problem: str, number: int) -> SamplingParams:
-        """Return the parameters of an answer, seeded by problem and number."""
         seed = zlib.crc32(f"{problem} {number}".encode())
         return SamplingParams(max_tokens=MAX_TOKENS, temperature=self.temperature, seed=seed)
 
@@ -62,8 +61,7 @@ class Problem:
         return self.task.problem
 
     async def ask(self, session: ModelSession) -> Facts:
-        # A line break and the next indentation are often one token, impossible after a prompt with
-        # a final line break.
+        # A line break and the next indentation are often one token, impossible after a line break.
         task = replace(self.task, prefix=self.task.prefix.rstrip())
         answers, outcomes = [], []
         for number in range(self.sampling.samples):
@@ -116,7 +114,6 @@ def run_note(run_code: bool) -> str:
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return unbiased pass@k for each k with enough answers."""
     if not facts or any("passed" not in one for one in facts):
         return []
     samples = min(len(one["passed"]) for one in facts)

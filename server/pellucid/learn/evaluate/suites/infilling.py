@@ -1,4 +1,4 @@
-"""HumanEval's single lines (Bavarian et al. 2022): fill in a line removed from a program."""
+"""HumanEval's single lines (Bavarian et al. 2022): fill in a removed line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")
 """Matches strings and comments of one line."""
 
 MAX_LINE = 4096
-"""Maximum characters of a line to search for names: unterminated strings take quadratic time."""
+"""Maximum characters to search for names: unterminated strings take quadratic time."""
 
 
 PARAMS = SamplingParams(max_tokens=MAX_TOKENS)
@@ -104,7 +104,6 @@ class Infilling(Suite):
 
 
 def compare(line: str, solution: str) -> Facts:
-    """Compare a line with the solution. ``identifiers`` (F1) is None if both lack identifiers."""
     generated, expected = line.strip(), solution.strip()
     return {
         "same": generated == expected,
@@ -114,13 +113,12 @@ def compare(line: str, solution: str) -> Facts:
 
 
 def identifier_f1(generated: str, expected: str) -> float | None:
-    """Return F1 of the sets of identifiers without strings and comments; None if both are empty."""
+    """Return F1 of the sets of identifiers; None if both are empty."""
     one, other = identifiers(generated), identifiers(expected)
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else None
 
 
 def identifiers(line: str) -> set[str]:
-    """Return the names in a line of Python, up to MAX_LINE characters."""
     return {
         name for name in re.findall(r"[^\W\d]\w*", NO_NAMES.sub(" ", line[:MAX_LINE])) if not keyword.iskeyword(name)
     }

@@ -1,4 +1,4 @@
-"""Measures next edits: how often the following edits of a commit or release are suggested."""
+"""Next edits: how often the following edits of a commit or release are suggested."""
 
 from __future__ import annotations
 
@@ -38,7 +38,6 @@ from pellucid.system.progress_protocol import Progress
 NAME = "next-edit"
 
 FIRST = 3
-"""Number of suggestions for the figures of several suggestions."""
 
 PROTOCOL = (
     "The file has the changes of a commit or release up to one; that one is the user's edit, and those that "
@@ -58,7 +57,7 @@ NO_MARKER = "The model has no marker for other files, so it read each place with
 
 @dataclass(frozen=True, slots=True)
 class EditQuestion:
-    """An edit. ``of_kind`` is the number of edits represented by all drawn edits of the kind."""
+    """``of_kind`` is the number of edits represented by all drawn edits of the kind."""
 
     case: EditCase
     kind: EditKind
@@ -75,7 +74,6 @@ class EditQuestion:
         return self.case.unit
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Score all proposals, and compare the proposals with the changes that follow."""
         begun = time.perf_counter()
         proposals = [await self._judged(proposal, session) for proposal in self.case.proposals]
         return {
@@ -165,7 +163,7 @@ class NextEditProposals(NextEdit):
 
 
 def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:
-    """Return the facts of an edit with the probability of each proposal."""
+    """Add the probability of each proposal to the facts."""
     if not facts["read"]:
         return facts
     curve = EditGate(gate["bias"], gate["slope"])
@@ -248,7 +246,7 @@ def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) 
 
 
 def shown(one: Facts, least: float | None) -> list[Facts]:
-    """Return the shown proposals in an editor's order; all proposals if ``least`` is None."""
+    """Return the shown proposals in an editor's order."""
     proposals: list[Facts] = one["proposals"]
     if least is not None:
         proposals = [
@@ -272,7 +270,7 @@ def _has_read(one: Facts) -> bool:
 
 
 def _auroc(facts: Sequence[Facts], weight: Callable[[Facts], float]) -> Statistic:
-    """Return the probability that a right proposal has larger log odds than a wrong proposal."""
+    """Score right proposals against wrong proposals by log odds."""
     rows = [[(proposal["log odds"], proposal["right"], weight(one)) for proposal in one["proposals"]] for one in facts]
     read = [np.array([row for row in some if row[0] is not None], dtype=np.float64) for some in rows]
 

@@ -1,4 +1,4 @@
-"""Measures perplexity and bits per byte of texts, and the calibration of token probabilities."""
+"""Perplexity, bits per byte and token calibration of texts."""
 
 from __future__ import annotations
 
@@ -32,18 +32,17 @@ from pellucid.text.score_windows import ReadingWindow, windows
 NAME = "perplexity"
 
 WINDOW_TOKENS = 1024
-"""Tokens of a window. Each scored token has at least half a window as context."""
+"""Each scored token has at least half a window as context."""
 
 LLAMA_WINDOW_TOKENS = 512
-"""Default window of llama-perplexity, in tokens."""
+"""Default window of llama-perplexity."""
 
 DIGITS = 6
-"""Decimal places of the probabilities and logprobs in a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextWindow:
-    """A window of token ids; the last ``counted`` tokens are scored."""
+    """Token ids; the last ``counted`` tokens are scored."""
 
     id: str
     unit: str
@@ -63,7 +62,7 @@ class TextWindow:
 
 
 class Perplexity(Suite):
-    """The suite: a file or folder of text in windows, or the windows of llama-perplexity."""
+    """The suite: a file or folder of text in windows."""
 
     name = NAME
     needs = frozenset({Ability.IDS})
@@ -197,5 +196,4 @@ def _exponential(nats: float) -> float:
 
 
 def is_pair(before: Facts, after: Facts) -> bool:
-    """Return True if two models read the same tokens in a window."""
     return bool(before["sizes"] == after["sizes"])

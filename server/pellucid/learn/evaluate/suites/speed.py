@@ -1,4 +1,4 @@
-"""Measures speed and memory of the model, with random prompts in sequence."""
+"""Speed and memory of the model, with random prompts in sequence."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ NAME = "speed"
 
 TRIALS = 8
 PROMPT_WORDS = 100
-"""Words of a prompt: a few hundred tokens. A small context gets fewer words."""
+"""A few hundred tokens. A small context gets fewer words."""
 MAX_WORD_TOKENS = 8
-"""Maximum tokens of a word."""
 TOKENS = 48
 
 PROTOCOL = (
@@ -48,7 +47,6 @@ class SpeedTrial:
         return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
-        """Generate an answer, and record the times measured by the engine."""
         dice = random.Random(f"{NAME} {self.id}")  # noqa: S311 - no secret is drawn
         prompt = " ".join("".join(dice.choices(string.ascii_lowercase, k=5)) for _ in range(self.words))
         params = SamplingParams(max_tokens=TOKENS, temperature=1.0, seed=int(self.id), ignore_eos=True)
@@ -90,10 +88,7 @@ class Speed(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return rates: tokens divided by seconds, over all prompts.
-
-    Prefill includes the first token of an answer.
-    """
+    """Return tokens divided by seconds. Prefill includes the first token of an answer."""
     return [
         mean("prefill", lambda one: one["computed"], lambda one: one["prefill_us"] / 1e6, form=FigureFormat.RATE),
         mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=FigureFormat.RATE),

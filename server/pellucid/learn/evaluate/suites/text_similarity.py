@@ -1,4 +1,4 @@
-"""Compares answers with references: BLEU, chrF, ROUGE and, with an encoder, BERTScore."""
+"""Compares answers with references: BLEU, chrF, ROUGE and BERTScore."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ReferencePrompt:
 
 
 class TextSimilarity(Suite):
-    """The suite: the prompts of a file of JSON lines, {"prompt", "reference"}."""
+    """The suite: prompts in JSON lines, {"prompt", "reference"}."""
 
     name = NAME
     needs = frozenset({Ability.COMPLETE})
@@ -112,7 +112,6 @@ def signature(metric: BLEU | CHRF, facts: Sequence[Facts]) -> str:
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return BLEU and chrF of the whole corpus (0 to 100), and means of the rest."""
     found = [
         Measure("BLEU", _corpus(lambda: BLEU(effective_order=False)), FigureFormat.NUMBER),
         Measure("chrF", _corpus(CHRF), FigureFormat.NUMBER),
@@ -131,7 +130,7 @@ def _take(name: str) -> Callable[[Facts], float]:
 
 
 def _corpus(build: Callable[[], BLEU | CHRF]) -> Callable[[Sequence[Facts]], Statistic]:
-    """Score a corpus by additive counts per answer: a resample costs a sum, as in sacrebleu."""
+    """Score a corpus by additive counts per answer, so that a resample costs only a sum."""
 
     def prepare(facts: Sequence[Facts]) -> Statistic:
         metric: Any = build()

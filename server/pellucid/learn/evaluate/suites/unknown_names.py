@@ -1,4 +1,4 @@
-"""Measures hallucination in code: the share of names in answers that do not exist."""
+"""Hallucination in code: the share of names in answers that do not exist."""
 
 from __future__ import annotations
 
@@ -55,8 +55,6 @@ class WrittenProgram:
 
 
 class UnknownNames(Suite):
-    """The suite: checks the answers to the code suites of the same run."""
-
     name = NAME
     needs = frozenset({Ability.COMPLETE})
     derived = True
@@ -91,7 +89,6 @@ class UnknownNames(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return the share of unknown names, and the share of answers with unknown names."""
     at_fault = mean(
         "answers with an unknown name",
         lambda one: one["at fault"],

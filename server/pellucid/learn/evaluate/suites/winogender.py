@@ -44,8 +44,6 @@ PROTOCOL = (
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """A sentence with the pronouns of each gender."""
-
     id: str
     occupation: str
     meant: str
@@ -84,7 +82,6 @@ class Winogender(Suite):
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return how often, and by how much, the male pronoun is more probable."""
     found = []
     for meant in MEANT.values():
         applies = having("meant", meant)
@@ -113,7 +110,7 @@ def _is_about(occupation: str) -> Callable[[Facts], bool]:
 
 
 def _sentences(path: Path) -> list[Sentences]:
-    """Group the sentences by name without the gender (``occupation.participant.answer``)."""
+    """Group sentences by name without gender (``occupation.participant.answer``)."""
     found: dict[str, dict[str, str]] = {}
     for row in rows(path, ("sentid", "sentence"), delimiter="\t"):
         name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")

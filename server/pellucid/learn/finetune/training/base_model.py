@@ -1,4 +1,4 @@
-"""Loads the stored weights of a base model as a frozen transformers model."""
+"""Loads a base model as a frozen transformers model."""
 
 from __future__ import annotations
 

@@ -18,10 +18,9 @@ SHARES: dict[Kind, float] = {"rest of line": 0.3, "line": 0.2, "block": 0.3, "ra
 """Half of the completions in editors are lines."""
 
 MAX_BLOCK = 10
-"""Maximum lines of a block."""
 
 MAX_RANDOM = 160
-"""Maximum characters of a random span."""
+"""Maximum characters."""
 
 _TRIES = 20
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -75,7 +74,6 @@ class SourcePage:
         return begin, begin + len(self.text[begin:end].rstrip("\r\n"))
 
     def _written(self, number: int) -> tuple[int, int]:
-        """Return the bounds of a line's text without indentation."""
         begin, end = self._bounds(number)
         line = self.text[begin:end]
         return begin + len(line) - len(line.lstrip()), begin + len(line.rstrip())
@@ -106,7 +104,7 @@ class SourcePage:
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int]]:
-        """Sorted bounds of statements, or of indented blocks, with at most ``MAX_BLOCK`` lines."""
+        """Sorted bounds of statements or indented blocks."""
         found = self._statements() if self._is_python else None
         return sorted(set(self._indented() if found is None else found))
 

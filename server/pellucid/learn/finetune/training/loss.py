@@ -1,4 +1,4 @@
-"""Computes the loss of a batch, with logits only at labels, a few rows at a time."""
+"""The loss of a batch, with logits only at labels, a few rows at a time."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ EPOCHS = 3
 LEARNING_RATE = 4e-4
 WARM_UP_SHARE = 0.1
 FINAL_RATE_SHARE = 0.1
-"""Share of the peak learning rate at the end."""
 
 BATCH = 4
 """Samples of a step. A repository has few samples, and small batches allow more steps."""
@@ -37,7 +36,6 @@ class FinetunePlan:
 
     @property
     def every(self) -> int:
-        """Steps between two evaluations on held-out files."""
         return max(1, math.ceil(self.steps / EVALUATIONS))
 
     def learning_rate(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""Trains low-rank adapters (Hu et al. 2021) on a frozen base, in peft's layout on disk."""
+"""Low-rank adapters (Hu et al. 2021) on a frozen base, in peft's layout on disk."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ class TrainableAdapter:
             parameter.copy_(weights[name])
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the weights on the CPU."""
         return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
 
     def save(self, folder: Path) -> None:

@@ -48,8 +48,6 @@ class TrainingOutcome:
 
 
 class AdapterTrainer:
-    """Trains an adapter by a plan, with checkpoints in ``folder``."""
-
     def __init__(
         self, adapter: TrainableAdapter, sampler: SampleStream, plan: FinetunePlan, folder: Path, progress: Progress
     ) -> None:
@@ -185,7 +183,6 @@ class AdapterTrainer:
         return total / sum(sample.labels for sample in samples)
 
     def _parts(self, samples: Sequence[Sample]) -> Iterator[list[int]]:
-        """Yield the numbers of the samples of each batch, grouped by length."""
         part: list[int] = []
         for at in sorted(range(len(samples)), key=lambda number: len(samples[number].ids)):
             if part and (len(part) + 1) * len(samples[at].ids) > self._together:
@@ -196,7 +193,6 @@ class AdapterTrainer:
 
 
 def _is_done(losses: Sequence[HeldOutLoss]) -> bool:
-    """Return True if the last ``PATIENCE`` losses are no better than an earlier loss."""
     best = min(range(len(losses)), key=lambda at: losses[at].loss)
     return len(losses) - 1 - best >= PATIENCE
 
