@@ -1,4 +1,4 @@
-"""The protocol of what loads and unloads adapters while a server serves."""
+"""The protocol for loading and unloading adapters in a running server."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pellucid.models.untrusted_files import printable
 
 @dataclass(frozen=True, slots=True)
 class AdapterStatus:
-    """An adapter that is loaded, as the model ``id`` on the model ``base``, or that is in the store.
+    """An adapter in the store, or loaded as the model ``id`` on the model ``base``.
 
-    An adapter that cannot be loaded has no ``card``, nor has one that only engines elsewhere know.
-    ``problem`` is the reason why it cannot be loaded, or why some engines do not serve it.
+    ``card`` is None for an unreadable adapter, or for an adapter that only remote engines know.
+    ``problem`` is the reason for an unreadable adapter, or for engines without the adapter.
     """
 
     name: str
@@ -29,7 +29,6 @@ class AdapterStatus:
 
 
 def stored_status(folder: Path) -> AdapterStatus:
-    """Return the status of a folder of the store; one that cannot be read is listed with its problem."""
     name = printable(folder.name)
     try:
         return AdapterStatus(name, read_card(folder))
@@ -38,30 +37,25 @@ def stored_status(folder: Path) -> AdapterStatus:
 
 
 class Adapters(Protocol):
-    """Loads adapters from the folder of a store, by name."""
-
     @property
-    def store(self) -> Store:
-        """The store that has the folder of adapters."""
-        ...
+    def store(self) -> Store: ...
 
     async def load(self, folder: str, *, name: str | None = None, model: str | None = None) -> AdapterStatus:
-        """Serve the adapter in a folder of the store with a model, by default the one that it was made for; ``name`` renames it.
+        """Serve an adapter of the store's folder, replacing a loaded adapter with the same name.
 
-        A loaded adapter of that name is replaced. Raises NotFoundError for an unknown adapter or
-        model, AdapterError for an adapter that does not fit, NotSupportedError, and
-        UnavailableError if there is no memory for it.
+        The default ``model`` is the adapter's own base model. Raises NotFoundError for an unknown
+        adapter or model, AdapterError for an adapter that does not fit, NotSupportedError, and
+        UnavailableError without enough memory.
         """
         ...
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
-        """Take no new requests for an adapter, given as ``model:adapter`` or by its own name.
+        """Accept no new requests for an adapter, given as ``model:adapter`` or by its own name.
 
-        The future is done when its last answer has ended. Raises NotFoundError for an adapter that
-        is not loaded.
+        The future is done after the adapter's last answer. Raises NotFoundError.
         """
         ...
 
     def list(self) -> list[AdapterStatus]:
-        """Return the loaded adapters, then the others in the store."""
+        """Return the loaded adapters, then the further adapters in the store."""
         ...

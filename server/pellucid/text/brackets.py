@@ -1,4 +1,4 @@
-"""Finds out which brackets of a piece of code are open, by rules that fit most languages."""
+"""Open brackets in code, by rules that fit most languages."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ QUOTES = "\"'`"
 
 _TOKEN = re.compile(r"""["'`\[\](){}]""")
 _INSIDE = {quote: re.compile(rf"(?:\\.|[^{quote}\\\n])*+") for quote in QUOTES}
-"""The contents of a string, up to its quote or the end of its line."""
 
 _END_TAG = re.compile(r"</([A-Za-z][\w:.-]*)")
 
 
 def is_closed(line: str) -> bool:
-    """Return whether a line begins by closing a bracket or an element."""
     return line.startswith((*CLOSING, "</"))
 
 
 def opened_in(text: str, closing: str) -> bool:
-    """Return whether ``closing`` closes a bracket or element that was opened in ``text`` and is open at its end."""
+    """Return whether ``closing`` closes a bracket or element that ``text`` has left open."""
     tag = _END_TAG.match(closing)
     if tag is not None:
         name = re.escape(tag.group(1))
@@ -31,7 +29,6 @@ def opened_in(text: str, closing: str) -> bool:
 
 
 def is_balanced(text: str) -> bool:
-    """Return whether every bracket and string is both opened and closed."""
     depth = 0
     for token in _tokens(text):
         if token in QUOTES:
@@ -43,7 +40,6 @@ def is_balanced(text: str) -> bool:
 
 
 def _open(text: str) -> int:
-    """Return how many brackets that the text opens are open at its end."""
     depth = 0
     for token in _tokens(text):
         if token not in QUOTES:
@@ -52,10 +48,9 @@ def _open(text: str) -> int:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Yield the brackets outside of strings, and the quotes that begin an unclosed string.
+    """Yield the brackets outside of strings, and the opening quotes of unclosed strings.
 
-    An unclosed string is searched once: no quote of its kind before the end of its line can close
-    one either, as all of them are escaped.
+    The line after an unclosed quote is searched once: further quotes in the line are escaped.
     """
     open_until = dict.fromkeys(QUOTES, 0)
     at = 0

@@ -1,4 +1,4 @@
-"""Turns ids into text, one token at a time; bytes are held back until they are whole characters."""
+"""Incremental decoding of ids to text."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from pellucid.tokens import Alternative, Token
 
 
 class Detokenizer:
-    """Gives every token of one text the characters that it completes.
+    """A decoder that assigns each token the characters that the token completes.
 
-    The texts of the tokens join to the whole text, even if a token ends inside a character: bytes
-    that can never become a character are U+FFFD at once, and bytes of an incomplete character at
-    the end of the text are U+FFFD in the last token. ``strip_space`` removes the space that the
-    tokenizer put in front of the text. Markers have no text, except with ``show_markers``.
-    ``typed`` are the bytes of the prompt that the tokens repeat first (see ``healing``): they are
-    cut from the tokens' bytes and texts and from alternatives that begin with them, and tokens with
-    no other bytes are left out.
+    Invalid bytes become U+FFFD at once, and an incomplete character at the end becomes U+FFFD in
+    the last token. ``strip_space`` removes the space that the tokenizer added before the text.
+    Markers have no text, except with ``show_markers``.
+
+    ``typed`` are the bytes of the prompt that the first tokens repeat (see ``healing``). ``typed``
+    is cut from tokens and alternatives, and tokens without further bytes are omitted.
     """
 
     def __init__(
@@ -33,10 +32,10 @@ class Detokenizer:
         self._strip_space = strip_space
         self._show_markers = show_markers
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held: Token | None = None  # ends inside a character, so that its text is not final
+        self._held: Token | None = None  # The last token, if the token ends inside a character.
 
     def feed(self, score: TokenScore) -> list[Token]:
-        """Take the next token, and return the tokens whose text is now final, in order."""
+        """Take the next token, and return the tokens with final text, in order."""
         data = self._tokenizer.token_bytes(score.id)
         typed, self._typed = self._typed[: len(data)], self._typed[len(data) :]
         if typed and typed == data:
@@ -53,7 +52,6 @@ class Detokenizer:
         return out if inside_character else [*out, token]
 
     def flush(self) -> list[Token]:
-        """Return the token that was held back, if there is one: the text ends here."""
         rest = self._decoder.decode(b"", final=True)
         if self._held is None:
             return []
@@ -68,8 +66,7 @@ class Detokenizer:
 
     def _token(self, score: TokenScore, text: str, typed: bytes) -> Token:
         top = [self._alternative(id, logprob, typed) for id, logprob in score.top]
-        # One that repeats only a part of what was typed has no text of its own: it counts among the
-        # others.
+        # An alternative that repeats only a part of ``typed`` has no text, and counts in ``rest``.
         shown = tuple(one for one in top if one.bytes or not typed)
         hidden = sum(exp(one.logprob) for one in top if not one.bytes and typed)
         return Token(
@@ -95,7 +92,7 @@ class Detokenizer:
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """Return the text of ids, markers included, without the space that the tokenizer puts in front of a text."""
+    """Return the text of ids with markers, without the space that the tokenizer adds in front."""
     parts: list[str] = []
     strips_space = tokenizer.prefix_space
     for is_marker, group in groupby(ids, tokenizer.is_special):

@@ -1,4 +1,4 @@
-"""Turns a text into one vector: the mean of the last hidden states of its tokens, scaled to length 1."""
+"""Text embeddings: the mean of the tokens' last hidden states, scaled to length 1."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pellucid.text.prompts import refuse_huge
 from pellucid.tokens import BACKGROUND, Embedding, SamplingParams, ScoreQuery
 
 SHORTEST = 1e-12
-"""Vectors are divided by at least this length, as a vector of zeros has none."""
+"""Minimum divisor: a vector of zeros has no length."""
 
 
 async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *, truncate: bool) -> Embedding:
-    """Return the embedding of a text or of token ids; with ``truncate`` that of its beginning if the context holds no more.
+    """Return an embedding; ``truncate`` cuts a text that is longer than the context.
 
     Raises NotSupportedError for a model without hidden states, InvalidRequestError for an empty
     text, and ContextLengthError.
@@ -42,12 +42,12 @@ async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *,
     if truncate:
         ids = ids[:context]
     request = Request(ids, SamplingParams(max_tokens=0), BACKGROUND, pool=True, cache_salt=user.cache_salt)
-    if len(ids) <= context:  # other texts are refused
+    if len(ids) <= context:
         user.read(0, len(ids))
     try:
         total, finish = await engine.sum_hidden(served.name, request)
     except InvalidRequestError as error:
-        error.param = "input"  # which the engine knows as the prompt
+        error.param = "input"  # The engine names the field "prompt".
         raise
     length = max(float(np.linalg.norm(total)), SHORTEST)
-    return Embedding((total / length).tolist(), finish)  # the sum has the direction of the mean
+    return Embedding((total / length).tolist(), finish)  # The sum has the direction of the mean.

@@ -1,7 +1,6 @@
-"""Heals a prompt that ends inside a token: its last tokens are dropped, and the answer must repeat their bytes.
+"""Token healing: the last tokens of a prompt are dropped, and the answer must repeat their bytes.
 
-A model never saw "return" split into "retu" and "rn", so that it would not continue "retu" with
-"rn".
+A model never saw "return" split into "retu" and "rn", and would not continue "retu" with "rn".
 """
 
 from __future__ import annotations
@@ -15,12 +14,10 @@ from pellucid.engine.token_mask import TokenMask, pack_ids
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 
 MAX_STEPS = 8
-"""The most tokens that are dropped: no word in a program is split into more."""
+"""Maximum number of dropped tokens: no word in a program has more tokens."""
 
 
 class Healer:
-    """Holds the vocabulary of one tokenizer sorted by bytes, to find the tokens that may continue a piece of one."""
-
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         words = sorted((word, id) for id, word in enumerate(tokenizer.vocabulary()) if not tokenizer.is_special(id))
@@ -28,12 +25,12 @@ class Healer:
         self._ids = np.array([id for _, id in words], dtype=np.int64)
 
     def heal(self, ids: Sequence[int], *, keep: int = 0) -> tuple[list[int], Healing | None]:
-        """Return the ids without the last ones, if the text may end inside a token, and the constraint that repeats their bytes.
+        """Return the ids without the dropped tokens, and the constraint, or None without healing.
 
-        Drops the most tokens (at most MAX_STEPS, and at least ``keep`` stay) that together begin
-        some longer token, the first of them perhaps only with the space at its end: "    ret" is to
-        become "   " and " return". Never drops a marker or a token that ends a line, nor a token
-        before the one that begins the last line.
+        Drops as many tokens as together begin a longer token (at most MAX_STEPS; at least ``keep``
+        stay). The first dropped token may match with only the space at its end: "    ret" becomes "
+        " and " return". A marker, a token that ends a line, and tokens before the last line's first
+        token are never dropped.
         """
         typed, healed, steps = b"", b"", 0
         for step in range(1, min(MAX_STEPS, len(ids) - keep) + 1):
@@ -51,21 +48,19 @@ class Healer:
         return list(ids[:-steps]), Healing(self, healed, steps)
 
     def extends(self, piece: bytes) -> bool:
-        """Return whether some longer token begins with these bytes."""
         index = bisect_left(self._words, piece + b"\0")
         return index < len(self._words) and self._words[index].startswith(piece)
 
     def matching(self, typed: bytes) -> TokenMask:
-        """Return the set of tokens that begin with ``typed``, which is not empty, or that ``typed`` begins with.
+        """Return the tokens that begin with ``typed`` (not empty), or that ``typed`` begins with.
 
-        Of the latter only those after which the remaining bytes can be repeated too.
+        After a token of the second kind, further tokens must be able to repeat the remaining bytes.
         """
         shorter = [self._equal(typed[:length]) for length in range(1, len(typed)) if self._repeatable(typed[length:])]
         ids = np.concatenate([self._ids[span] for span in (*shorter, self._beginning(typed))])
         return pack_ids(ids, self._tokenizer.vocab_size)
 
     def advance(self, typed: bytes, id: int) -> bytes:
-        """Return the bytes of ``typed`` that are still to be repeated after a token."""
         return typed[len(self._tokenizer.token_bytes(id)) :]
 
     def _repeatable(self, rest: bytes) -> bool:
@@ -85,10 +80,7 @@ class Healer:
 
 
 class Healing:
-    """Constrains the engine to tokens that repeat ``typed``, until all of it is repeated.
-
-    ``steps`` is the number of tokens that were dropped from the prompt.
-    """
+    """A constraint to tokens that repeat ``typed``; ``steps`` is the number of dropped tokens."""
 
     def __init__(self, healer: Healer, typed: bytes, steps: int) -> None:
         self._healer = healer
@@ -102,7 +94,6 @@ class Healing:
         return True
 
     def allowed(self) -> TokenMask | None:
-        """Return the set of tokens that may come next, or None once all is repeated."""
         return self._healer.matching(self._left) if self._left else None
 
     def forced(self) -> list[int]:
@@ -110,7 +101,6 @@ class Healing:
         return []
 
     def advance(self, id: int) -> None:
-        """Note the token that was chosen."""
         self._left = self._healer.advance(self._left, id)
 
 

@@ -1,4 +1,4 @@
-"""Ends the infill of an indented block at the end of a file, or above code that is not indented."""
+"""The end of an infill in an indented block at the end of a file, or above unindented code."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from pellucid.tokens import FinishReason
 
 _OPENS_BLOCK = re.compile(r":\s*(?:#.*)?\Z")
 _BELONGS = re.compile(rf"[)\]}}]|(?:{'|'.join(sorted(CONTINUING))})\b")
-"""Matches a line at the margin that closes a bracket or continues a statement of the lines above
-it.
-"""
+"""A line at the margin that closes a bracket or continues a statement of the lines above."""
 
 _WORD = re.compile(r"\w*")
 _FENCE = re.compile(r"^\s*```", re.MULTILINE)
 
 
 class MarginStop:
-    """Ends an infill before a line at the margin, if the cursor is in a block that a colon has opened and the next line is not indented.
+    """A stop before an unindented line, for a cursor in a block that a colon has opened.
 
-    A small model seldom ends a function at the end of a file: tests or an explanation follow.
-    Nothing is ended inside a string of several lines or a fenced block, nor if the answer begins
-    with a new line that is at the margin.
+    The line below the cursor must be unindented or missing. A small model seldom ends a function at
+    the end of a file: tests or an explanation follow. Strings of several lines, fenced blocks, and
+    answers that begin with a new line at the margin are not cut.
     """
 
     matched: str | None = None
@@ -45,11 +43,11 @@ class MarginStop:
             and not _is_text_open(prefix)
             and not _is_fence_open(prefix)
         )
-        self._needs_break = not self._left and bool(right.strip())  # before the text that begins at the cursor
+        self._needs_break = not self._left and bool(right.strip())
         self._answer = ""
-        self._begin = 0  # where the answer's last line begins
-        self._end = 0  # where the text ends that belongs to the answer
-        self._given = 0  # characters of the answer that were returned
+        self._begin = 0  # The beginning of the answer's last line.
+        self._end = 0  # The end of the text that belongs to the answer.
+        self._given = 0
 
     def feed(self, text: str) -> str:
         self._answer += text
@@ -67,9 +65,9 @@ class MarginStop:
         return self._give()
 
     def _judge_line(self, end: int, *, whole: bool) -> None:
-        """Keep the last line up to ``end``, or end the answer before it.
+        """Keep the last line up to ``end``, or end the answer before the line.
 
-        Lines that are blank or undecided wait for what follows.
+        A blank or undecided line waits for further text.
         """
         line = self._answer[self._begin : end].rstrip("\r")
         if line.strip() and self._active:
@@ -89,7 +87,6 @@ class MarginStop:
             self._end = self._begin + len(line)
 
     def _line_break(self) -> int:
-        """Return the length of the line break after the text that belongs to the answer."""
         return self._answer.index("\n", self._end) + 1 - self._end
 
     def _give(self) -> str:
@@ -99,15 +96,12 @@ class MarginStop:
 
 
 def _first_line(lines: Iterable[str]) -> str:
-    """Return the first line that is not blank, or an empty one."""
     return next((line for line in lines if line.strip()), "")
 
 
 def _is_text_open(text: str) -> bool:
-    """Return whether a string in three quotes is open at the end of a text."""
     return any(text.count(quotes) % 2 for quotes in ('"""', "'''"))
 
 
 def _is_fence_open(text: str) -> bool:
-    """Return whether a fenced block of Markdown is open at the end of a text."""
     return len(_FENCE.findall(text)) % 2 == 1

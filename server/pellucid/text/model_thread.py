@@ -1,4 +1,4 @@
-"""Gives each model a thread for work that waits for another process, so that neither the event loop nor other models wait."""
+"""A thread per model for work that waits for a process."""
 
 from __future__ import annotations
 
@@ -13,24 +13,18 @@ from pellucid.errors import QueueFullError
 T = TypeVar("T")
 
 MAX_WAIT_SECONDS = 10
-"""Time that work may wait for its turn by default."""
+"""Default time limit for the wait for earlier work."""
 
 
 class ModelThread:
-    """Runs blocking work of one model, one piece at a time.
-
-    The thread starts with the first piece.
-    """
+    """A queue of blocking work. The first work starts the thread."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="pellucid-text")
 
     async def run(self, work: Callable[[], T], longest_wait: float | None = None) -> T:
-        """Return the result of ``work``.
-
-        Raises QueueFullError if earlier work takes longer than ``longest_wait`` seconds.
-        """
+        """Return the result of ``work``. Raises QueueFullError after ``longest_wait`` seconds."""
         asked = time.monotonic()
         longest = MAX_WAIT_SECONDS if longest_wait is None else longest_wait
 

@@ -1,4 +1,4 @@
-"""Holds a model together with what turns text into its ids and back."""
+"""Models with tokenizer and chat template."""
 
 from __future__ import annotations
 
@@ -22,18 +22,15 @@ from pellucid.tokens import ChatQuery, Message, ModelCard, ScoreQuery
 T = TypeVar("T")
 
 LONG_TEXT_CHARACTERS = 20_000
-"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the
-event loop.
+"""Tokenizing this length takes about ten milliseconds; longer texts are tokenized off the event
+loop.
 """
 
 _huge_texts = ThreadPoolExecutor(1, thread_name_prefix="pellucid-huge-text")
 
 
 class TextModel:
-    """A served model with its tokenizer, chat template, healer and grammars.
-
-    Models with an adapter share these with their base.
-    """
+    """A served model with text processing, shared between a base and its models with an adapter."""
 
     def __init__(self, model: ServedModel, base: TextModel | None = None) -> None:
         self._base = base
@@ -41,45 +38,37 @@ class TextModel:
         self.name = model.name
         self.tokenizer: Tokenizer = model.tokenizer
         self.template: ChatTemplate = ChatTemplate(model.tokenizer, model.name, None if base is None else base.template)
-        # Sorts the vocabulary, which is done while models load rather than on the event loop.
+        # Sorts the vocabulary, here during loading rather than on the event loop.
         self.healer: Healer = Healer(model.tokenizer) if base is None else base.healer
         self.thread: ModelThread = ModelThread(model.name) if base is None else base.thread
         self.markers = frozenset(model.tokenizer.special.values())
-        """Ids that end an infill, as no marker belongs in the middle of a text."""
+        """Ids that end an infill, because no marker belongs inside a text."""
 
     @property
     def takes_files(self) -> bool:
-        """True if an infill may have pieces of other files."""
         return self.model.infill is not None and self.model.infill.file is not None
 
     @cached_property
     def grammars(self) -> GrammarCompiler:
-        """The grammars that answers of this model have."""
         return self._base.grammars if self._base is not None else GrammarCompiler(self.tokenizer)
 
     @cached_property
     def call_constraints(self) -> CallConstraints:
-        """The constraints of tool calls.
-
-        Raises InvalidRequestError if calls in the model's format cannot be read.
-        """
+        """The constraints of tool calls. Raises InvalidRequestError for an unknown call format."""
         source = self.template.source
         return CallConstraints(self.grammars, self.tokenizer, call_format(source, self.name), source)
 
     def encode(self, text: str, *, special: bool, context: int | None = None) -> list[int]:
-        """Return the ids of a text, with the BOS in front if the model wants one.
+        """Return the ids of a text, after the BOS if the model needs a BOS.
 
-        Raises ContextLengthError, without tokenizing it, for a huge text that certainly has more
-        tokens than ``context``.
+        Raises ContextLengthError, without tokenizing, for a huge text that certainly exceeds
+        ``context``.
         """
         refuse_longer(self.tokenizer, [text], context)
         return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
 
     def read(self, query: ScoreQuery, context: int | None) -> tuple[list[int], bool]:
-        """Return the ids of a text, ids or a chat to score, and whether the first one is a BOS that was put in front.
-
-        Raises ContextLengthError as ``encode`` does.
-        """
+        """Return the ids to score, and whether an added BOS is first. Raises like ``encode``."""
         text = query.text
         if isinstance(text, str):
             refuse_longer(self.tokenizer, [text], context)
@@ -94,9 +83,9 @@ class TextModel:
         return [item for item in text if isinstance(item, int)], False
 
     def call_reader(self, query: ChatQuery, prompt: Sequence[int]) -> CallReader | None:
-        """Return the reader of the calls in the answer to a prompt, or None if the model was shown no functions.
+        """Return the reader of the calls in an answer, or None without offered functions.
 
-        Raises InvalidRequestError if calls in the model's format cannot be read.
+        Raises InvalidRequestError for an unknown call format.
         """
         if not query.shown_tools:
             return None
@@ -110,7 +99,6 @@ class TextModel:
         )
 
     def check_ids(self, ids: Sequence[int]) -> None:
-        """Raise InvalidRequestError for an id that the model does not have."""
         wrong = next((id for id in ids if not 0 <= id < self.tokenizer.vocab_size), None)
         if wrong is not None:
             raise InvalidRequestError(
@@ -119,11 +107,10 @@ class TextModel:
             )
 
     def card(self, context: int) -> ModelCard:
-        """Return the model's card, with its calibration as it is now."""
         file = self.model.calibration
         calibration, note = (
             (None, None) if file is None else file.read()
-        )  # read each time: it may be made while the server runs
+        )  # Read for each card: the file may be made while the server runs.
         edits, edits_note = (None, None) if file is None else file.of_edits().read()
         return ModelCard(
             name=self.name,
@@ -147,10 +134,9 @@ class TextModel:
 
 
 async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode``, which tokenizes ``size`` characters, without blocking the event loop for long.
+    """Return the result of ``encode`` for ``size`` characters, without blocking the event loop.
 
-    A tokenizer with a process of its own is waited for on the model's own thread, and a long text
-    is tokenized on a shared one.
+    A tokenizer in a separate process runs on the model's thread, a long text on a shared thread.
     """
     if served.tokenizer.apart:
         return await served.thread.run(encode)
@@ -158,12 +144,12 @@ async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -
 
 
 async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode``, which also renders the chat template: one with a process of its own runs on the model's thread."""
+    """Return the result of ``encode``, which also renders the chat template."""
     return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))
 
 
 async def run_in_thread(size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode``, which tokenizes ``size`` characters, in a thread: all huge texts in the same one."""
+    """Return the result of ``encode`` in a thread; all huge texts share the same thread."""
     if size > HUGE_TEXT_CHARACTERS:
         return await asyncio.get_running_loop().run_in_executor(_huge_texts, encode)
     return await asyncio.to_thread(encode)

@@ -1,7 +1,6 @@
-"""Builds prompts: turns messages, or the text around a cursor, into the ids that a model was trained with.
+"""Prompts: the token ids of messages or of the text around a cursor.
 
-Markers are added by id or by the model's own chat template. User text that spells a marker stays
-text.
+Markers are added by id or by the chat template. User text that spells a marker stays text.
 """
 
 from __future__ import annotations
@@ -34,43 +33,39 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""The template for models that have ChatML's markers but no template."""
+"""The template for models with ChatML's markers and without a template."""
 
 MAX_TEMPLATE_CHARACTERS = 2**18
-"""Longest chat template that is read.
-The longest ones of well-known models have some 30,000 characters.
-"""
+"""Well-known models' templates have at most about 30,000 characters."""
 
 MAX_RENDERED_CHARACTERS = 2**20
-"""Characters that a template may write in addition to the messages: more than fit into any context."""
+"""Maximum number of characters in addition to the messages: more than fit into any context."""
 
 PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
-"""Code points without a meaning of their own."""
 
 HUGE_TEXT_CHARACTERS = 2**18
-"""Texts of this length take a quarter of a second to tokenize.
-Longer ones are refused without it where they cannot fit, and wait for
-each other rather than take all threads.
+"""A text of this length takes a quarter of a second to tokenize. A longer text is refused without
+tokenizing if it cannot fit; otherwise, long texts share a thread.
 """
 
 MAX_TEXT_CHARACTERS = 2**22
-"""The longest text that the API tokenizes: measured, a million characters take one to two seconds."""
+"""Maximum length for the API; measured, a million characters take one to two seconds."""
 
 CHARACTERS_PER_TOKEN = 8
-"""A text is cut to this many characters for each token that may be kept, before it is tokenized."""
+"""Cut of a text before tokenizing, per permitted token."""
 
 LANDMARK_LINES = 3
-"""Lines whose hash decides where a text is cut, so that it is cut at the same place again."""
+"""Lines in the hash that selects where a text is cut."""
 
 Tools = Sequence[Mapping[str, Any]]
 """Functions that a model may call, JSON objects in OpenAI's shape."""
 
 
 class ChatTemplate:
-    """Renders and encodes the chats of one model.
+    """The chat template of a model, for rendering and encoding.
 
-    A template that is not known (see :func:`is_known`) is rendered in ``process``, which it shares
-    with templates that have it as their ``base``.
+    An unknown template (see :func:`is_known`) is rendered in ``process``, which a model with an
+    adapter shares with its base.
     """
 
     def __init__(self, tokenizer: Tokenizer, model: str, base: ChatTemplate | None = None) -> None:
@@ -85,29 +80,27 @@ class ChatTemplate:
 
     @property
     def available(self) -> bool:
-        """True if the model has a template that can be used."""
         return 0 < len(self._source) <= MAX_TEMPLATE_CHARACTERS
 
     @property
     def source(self) -> str:
-        """The text of the template, empty for a model without one."""
         return self._source
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = ()) -> str:
-        """Return the chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
+        """Return the chat as text, up to the answer; ``continue_last`` includes its beginning.
 
         Raises NotSupportedError for a model without a template, and InvalidRequestError for
-        messages that the template refuses, or for tools that it has no place for.
+        messages or tools that the template refuses.
         """
         return self._render(*self._prepared(messages, tools, continue_last=continue_last))
 
     def encode(
         self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = (), context: int | None = None
     ) -> list[int]:
-        """Return the ids of the rendered chat: markers that the template wrote are markers, those that a message spells are text.
+        """Return the ids of the chat, in which markers spelled by messages are text.
 
-        Raises ContextLengthError, without tokenizing it, for a huge chat that certainly has more
-        tokens than ``context``.
+        Raises ContextLengthError, without tokenizing, for a huge chat that certainly exceeds
+        ``context``.
         """
         chat, begun = self._prepared(messages, tools, continue_last=continue_last)
         wedge = self._wedge([*strings_in(chat), begun])
@@ -122,7 +115,7 @@ class ChatTemplate:
     def _prepared(
         self, messages: Sequence[Message], tools: Tools, *, continue_last: bool
     ) -> tuple[dict[str, Any], str]:
-        """Return the variables of a chat for the template, and the beginning of the answer."""
+        """Return the chat's template variables, and the beginning of the answer."""
         if not messages:
             raise InvalidRequestError("There are no messages: send at least one.", param="messages")
         begun = ""
@@ -167,7 +160,6 @@ class ChatTemplate:
         return self.process or Renderer(self._source)
 
     def _refusal(self, error: RenderingError) -> PellucidError:
-        """Return the error for the client."""
         template = f"The chat template of {self._model}"
         match error.kind:
             case "syntax":
@@ -182,10 +174,7 @@ class ChatTemplate:
         return "" if id is None else self._tokenizer.token_bytes(id).decode(errors="replace")
 
     def _wedge(self, texts: Sequence[str]) -> str:
-        """Return a private-use character that occurs neither in these texts nor in the template.
-
-        Raises InvalidRequestError if all of them do.
-        """
+        """Return a private-use character that is neither in ``texts`` nor in the template."""
         taken = set().union(*texts, self._source)
         free = next((chr(code) for codes in PRIVATE_USE for code in codes if chr(code) not in taken), None)
         if free is None:
@@ -197,7 +186,7 @@ class ChatTemplate:
     def _guard(self, text: str, wedge: str) -> str:
         """Return the text with a wedge inside each spelled marker.
 
-        The rendered text is split at the wedges before it is tokenized.
+        The rendered text is split at the wedges before tokenizing.
         """
         pieces, last = [], 0
         for begin in self._spelled.beginnings(text):
@@ -211,12 +200,11 @@ class ChatTemplate:
 
 
 def chat_characters(messages: Sequence[Message], tools: Tools) -> int:
-    """Return the characters of all texts of a chat."""
     return sum(message.characters for message in messages) + sum(map(len, strings_in(tools)))
 
 
 def is_known(source: str) -> bool:
-    """Return whether a chat template is ours or of a model of the catalog, so that it needs no process with limits."""
+    """Return whether a template is built-in or in the catalog, and so needs no limited process."""
     if source == CHATML:
         return True
     digest = sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
@@ -225,8 +213,6 @@ def is_known(source: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class InfillContext:
-    """The ids of the text around a cursor, and of the chunks of other files, as far as they fit."""
-
     prefix: list[int]
     suffix: list[int]
     extra: list[int]
@@ -241,11 +227,11 @@ def surroundings(
     budget: int,
     window: int | None = None,
 ) -> InfillContext:
-    """Trim an infill to ``budget`` tokens, of which at most ``window`` are of the text around the cursor.
+    """Trim an infill to ``budget`` tokens, with at most ``window`` tokens around the cursor.
 
     The prefix keeps its end (at most 3/4 of the window) and the suffix its beginning (at most 1/4).
-    The rest of the budget goes to whole chunks of other files, the last ones first. Without a
-    format the prefix gets everything.
+    The rest of the budget is for whole chunks of further files, the last chunks first. Without a
+    format, all tokens are for the prefix.
     """
     near = budget if window is None else min(window, budget)
     if format is None:
@@ -258,10 +244,7 @@ def surroundings(
 
 
 def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: InfillContext) -> list[int]:
-    """Return the ids of an infill prompt.
-
-    Without a format it is the prefix alone; if that is empty, the token that begins a text.
-    """
+    """Return the ids of an infill prompt; without a format, of the prefix or a beginning token."""
     if format is None:
         start = tokenizer.bos_id if tokenizer.bos_id is not None else min(tokenizer.eos_ids, default=0)
         return with_bos(tokenizer, around.prefix) or [start]
@@ -277,10 +260,10 @@ def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: InfillCont
 
 
 def refuse_longer(tokenizer: Tokenizer, texts: Sequence[str], context: int | None) -> None:
-    """Raise ContextLengthError for huge texts that certainly have more tokens than ``context``: megabytes take seconds to tokenize.
+    """Raise ContextLengthError for huge texts that certainly have more tokens than ``context``.
 
-    Without a context nothing is refused. Raise InvalidRequestError for texts that are too long for
-    any.
+    Tokenizing megabytes takes seconds. Raise InvalidRequestError for texts that are too long for
+    any context. Without ``context``, no text is refused.
     """
     size = sum(map(len, texts))
     if context is not None and size > HUGE_TEXT_CHARACTERS:
@@ -291,25 +274,26 @@ def refuse_longer(tokenizer: Tokenizer, texts: Sequence[str], context: int | Non
 
 
 def refuse_huge(size: int, param: str) -> None:
-    """Raise InvalidRequestError for a text of more characters than are tokenized."""
     if size > MAX_TEXT_CHARACTERS:
-        sentence = f"The text has {size} characters, and at most {MAX_TEXT_CHARACTERS} are tokenized at once: send it in parts."
+        sentence = (
+            f"The text has {size} characters, and at most {MAX_TEXT_CHARACTERS} are tokenized at once: "
+            "send it in parts."
+        )
         raise InvalidRequestError(sentence, param=param)
 
 
 def with_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
-    """Return the ids with one BOS in front if the model expects it."""
+    """Return the ids after a single BOS if the model expects a BOS."""
     if not tokenizer.add_bos or tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id]:
         return ids
     return [tokenizer.bos_id, *ids]
 
 
 def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
-    """Return the ids of the end of a text: all of them, or from about ``limit / 2`` to ``limit``, from the beginning of a line.
+    """Return the ids of the end of a text, at most ``limit``, from the beginning of a line.
 
-    Of the lines where it could begin, one is chosen by a hash of its contents. While the user
-    types, the prompt so begins at the same line and stays in the cache, even if the given text
-    itself begins at another line each time.
+    A longer text is cut to between ``limit / 2`` and ``limit`` ids. A hash of the lines selects the
+    cut: while the user types, the prompt begins at the same line and stays in the cache.
     """
     near = text[-limit * CHARACTERS_PER_TOKEN :] if limit else ""
     ids = tokenizer.encode(near, continues=True)
@@ -320,14 +304,14 @@ def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
     earliest = ends[-limit - 1] if len(ids) > limit else 1
     latest = ends[-(limit // 2) - 1] if len(ids) > limit // 2 else len(data)
     lines = [match.end() for match in re.finditer(rb"\n", data) if earliest <= match.end() <= latest]
-    if not lines:  # a single line that is too long
+    if not lines:  # A single line that is too long.
         return ids[_stride_over(len(ids), limit) :]
     begin = min(lines, key=lambda at: zlib.crc32(b"\n".join(data[at:].split(b"\n", LANDMARK_LINES)[:LANDMARK_LINES])))
     return tokenizer.encode(data[begin:].decode(), continues=True)[-limit:]
 
 
 def _stride_over(length: int, limit: int) -> int:
-    """Return how many of ``length`` tokens to drop from the front to get down to ``limit``, in steps of a quarter of the limit."""
+    """Return how many leading tokens to drop, in steps of a quarter of ``limit``."""
     stride = max(limit // 4, 1)
     return -(-max(length - limit, 0) // stride) * stride
 

@@ -1,4 +1,4 @@
-"""Reads a text that is longer than the context: in windows that overlap, so that each token has enough text before it."""
+"""Scores of a text that is longer than the context, in overlapping windows."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from pellucid.tokens import Finish, FinishReason, Terms, Usage
 
 @dataclass(frozen=True, slots=True)
 class ReadingWindow:
-    """Tokens from ``begin`` to ``end`` that are read together; the last ``counted`` of them count."""
-
     begin: int
     end: int
     counted: int
 
 
 def windows(length: int, window: int, stride: int | None = None) -> Iterator[ReadingWindow]:
-    """Yield windows of at most ``window`` tokens over a text of ``length`` tokens, such that each token counts once.
+    """Yield windows of at most ``window`` tokens in which each of ``length`` tokens counts once.
 
-    All tokens of the first window count, and of the others the last ``stride``, by default half a
-    window: so each token after the first window has at least ``window - stride`` tokens before it.
+    After the first window, the last ``stride`` tokens (default: half a window) count, and so have
+    at least ``window - stride`` tokens before them.
     """
     step = stride or max(window // 2, 1)
     assert 0 < step < window, "the tokens that count have a context"
@@ -38,9 +36,9 @@ def windows(length: int, window: int, stride: int | None = None) -> Iterator[Rea
 
 
 class RequestKeys:
-    """Knows the newest request of each key. Use it from one event loop.
+    """The newest request of each key, for a single event loop.
 
-    The engine supersedes only what it holds, and between two windows it holds nothing of a reading.
+    The engine supersedes only running requests, and between two windows a reading is not running.
     """
 
     def __init__(self) -> None:
@@ -48,7 +46,7 @@ class RequestKeys:
 
     @contextmanager
     def hold(self, key: str | None) -> Iterator[Callable[[], bool]]:
-        """Hold a key as its newest request does; yield a function that returns whether no newer one has come."""
+        """Hold a key for a request; yield a function that tests if the request is the newest."""
         mark = object()
         if key is not None:
             self._newest[key] = mark
@@ -68,12 +66,11 @@ async def score_windows(
     is_newest: Callable[[], bool],
     on_read: Callable[[int, int], None] = lambda cached, computed: None,
 ) -> AsyncGenerator[TokenScore | Finish]:
-    """Yield the score of each token of a prompt that the context does not hold, once and in order, then one Finish.
+    """Yield the score of each token of a long prompt, once and in order, then one Finish.
 
-    Each window begins with the BOS that was put in front of the text, if there is one. Closing the
-    generator cancels the window that is being read. The deadline is that of the whole reading, and
-    ``usage`` the cost of all windows. ``on_read`` receives the cached and the computed tokens of
-    each window as it begins.
+    Each window begins with the BOS, if any. Closing the generator cancels the current window. The
+    deadline is for the whole reading, and ``usage`` the cost of all windows. ``on_read`` receives
+    the cached and the computed tokens of each window at its beginning.
     """
     ids, begun, usage, bos = request.prompt, monotonic(), Usage(), int(has_bos)
     for window in windows(len(ids) - bos, engine.context(model) - bos):
@@ -102,7 +99,7 @@ async def score_windows(
 
 
 def _remaining(terms: Terms, begun: float) -> Terms:
-    """Return the terms of a later window, which has what is left of the deadline; the engine ends it at once if that is nothing."""
+    """Return the terms with the remaining deadline; the engine ends an expired window at once."""
     return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (monotonic() - begun))
 
 

@@ -1,4 +1,4 @@
-"""Takes a prompt that spells an infill with the model's own markers apart, as many clients write it, into the texts of the infill."""
+"""A parser for prompts with an infill in the model's own markers, as many clients write."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from pellucid.tokens import Extra
 
 @dataclass(frozen=True, slots=True)
 class SpelledInfill:
-    """The texts of an infill.
-
-    A file that a client names without a text, as the one with the gap, is an extra with an empty
-    text.
-    """
+    """The texts of an infill. A file name without a text is an extra with an empty text."""
 
     prefix: str
     suffix: str
@@ -22,11 +18,10 @@ class SpelledInfill:
 
 
 def read_spelled_infill(prompt: str, format: InfillFormat) -> SpelledInfill | None:
-    """Return the infill that a whole prompt spells, in any of the three orders of InfillFormat; None if it is another text.
+    """Return the infill of a whole prompt in any order of InfillFormat, or None.
 
-    Each marker of the gap must be there exactly once. Before the first one only sections of files
-    are allowed, so that a text that mentions markers, as the source of an editor's plugin does,
-    stays a text.
+    Each marker of the gap must occur exactly once. Before the first marker only sections of files
+    are allowed: a text about markers, for example the source of an editor's plugin, stays a text.
     """
     places = {marker: prompt.find(marker) for marker in (format.prefix, format.suffix, format.middle)}
     if min(places.values()) < 0 or any(prompt.count(marker) != 1 for marker in places):
@@ -35,7 +30,7 @@ def read_spelled_infill(prompt: str, format: InfillFormat) -> SpelledInfill | No
     extra = _files(prompt[: min(before, after)], format)
     if extra is None or middle < max(before, after):
         return None
-    answer = prompt[middle + len(format.middle) :]  # of the prefix, in the third order; or an answer's beginning
+    answer = prompt[middle + len(format.middle) :]  # Of the prefix, in the third order; or the beginning of an answer.
     if before < after:
         prefix, suffix = prompt[before + len(format.prefix) : after], prompt[after + len(format.suffix) : middle]
     else:
@@ -44,7 +39,7 @@ def read_spelled_infill(prompt: str, format: InfillFormat) -> SpelledInfill | No
 
 
 def _files(head: str, format: InfillFormat) -> tuple[Extra, ...] | None:
-    """Return the files before an infill: a marker, a name, a line break and a text each; None if there is anything else."""
+    """Return the files (marker, name, line break, text) before an infill, or None."""
     if format.repo is not None and head.startswith(format.repo):
         head = (
             head[len(format.repo) :].partition("\n")[2]

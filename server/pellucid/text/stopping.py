@@ -1,8 +1,7 @@
-"""Ends an answer: at a stop string, at too small an indentation, or when its time is over.
+"""Rules that end an answer: stop strings, a small indentation, a time limit.
 
-An ending is fed the text of an answer piece by piece and returns the text that is sure to belong to
-it. The texts that it returns join to the same text however the pieces are cut. The gate holds
-tokens back until all of their text is sure. ``suffix_stop`` has the ending of infills.
+A rule takes the answer in pieces and returns the text that certainly belongs to the answer,
+regardless of the pieces' lengths. ``suffix_stop`` has the rule for infills.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from typing import Protocol
 from pellucid.tokens import FinishReason, Token
 
 WORTH_CUTTING = 3
-"""Letters and digits that the end of an answer and the beginning of the suffix share by more than
-chance.
+"""Minimum number of letters and digits in an overlap of answer and suffix that is no coincidence.
 """
 
 TELLING = 6
-"""Letters and digits of a line that is not written twice by chance."""
+"""Minimum number of letters and digits in a line that is not repeated by chance."""
 
 COMMON_LINES = frozenset({"return", "return;", "continue", "continue;", "finally:", "default:"})
 """Longer lines that often follow one another in a program."""
@@ -29,37 +27,32 @@ CONTINUING = frozenset(["else", "elif", "elsif", "elseif", "except", "finally", 
 """Words that continue a compound statement."""
 
 MAX_LINE = 2_000
-"""Characters of a line around the cursor that are compared; those of a minified file have millions."""
+"""Maximum length of compared lines; lines of a minified file have millions of characters."""
 
 
 class EndingRule(Protocol):
-    """Decides where an answer ends.
-
-    ``ended`` is set once it has; ``matched`` is the stop string that ended it, if one did.
-    """
+    """A rule that ends an answer; ``matched`` is the stop string, if any."""
 
     ended: bool
     matched: str | None
 
     @property
-    def reason(self) -> FinishReason:
-        """The reason with which an answer ends here."""
-        ...
+    def reason(self) -> FinishReason: ...
 
     def feed(self, text: str) -> str:
-        """Take the next piece, and return the text that is now sure to belong to the answer."""
+        """Take the next piece, and return the text that now certainly belongs to the answer."""
         ...
 
     def finish(self) -> str:
-        """Return the text that was kept back and belongs to the answer, now that no more follows."""
+        """Return the held-back text at the end of the answer."""
         ...
 
 
 class StopGate:
-    """Lets tokens through as far as all endings agree, and cuts the text of a token that is only partly in the answer.
+    """A filter that passes tokens while no rule ends the answer, and cuts the last token's text.
 
-    Once it has closed, ``reason`` is set, and ``stop`` if a stop string closed it. With ``limit``
-    it closes after that many tokens.
+    At the end ``reason`` is set, and ``stop`` after a stop string. The gate closes after ``limit``
+    tokens.
     """
 
     def __init__(self, endings: Iterable[EndingRule]) -> None:
@@ -69,10 +62,9 @@ class StopGate:
         self._endings = tuple(endings)
         self._waiting: deque[Token] = deque()
         self._fed = 0
-        self._sure = 0  # characters of the waiting tokens that belong to the answer
+        self._sure = 0  # Characters of the waiting tokens that belong to the answer.
 
     def feed(self, tokens: Iterable[Token]) -> list[Token]:
-        """Take the next tokens, and return those that are now sure to belong to the answer, in order."""
         out: list[Token] = []
         for token in tokens:
             if self.reason is not None:
@@ -87,16 +79,12 @@ class StopGate:
         return out
 
     def finish(self) -> list[Token]:
-        """Return the tokens that were kept back and belong to the answer, now that no more follow."""
         if self.reason is None:
             self._pass("", final=True)
         return self._close()
 
     def _pass(self, text: str, *, final: bool) -> None:
-        """Send text through the endings in order.
-
-        When one ends, or with ``final``, those behind it return what they kept back.
-        """
+        """Send text through the rules in order, and finish them after an end or with ``final``."""
         for ending in self._endings:
             text = ending.feed(text)
             if ending.ended:
@@ -124,7 +112,7 @@ class StopGate:
 
 
 class StopStrings:
-    """Ends an answer before the stop string that is complete first."""
+    """A rule that ends an answer before the first complete stop string."""
 
     reason = FinishReason.STOP
 
@@ -152,7 +140,7 @@ class StopStrings:
 
 
 class TimeLimit:
-    """Ends an answer once it holds a line end and ``seconds`` have passed since its first text."""
+    """A rule that ends an answer with a line end ``seconds`` after the first text."""
 
     matched: str | None = None
     reason = FinishReason.LENGTH
@@ -176,10 +164,10 @@ class TimeLimit:
 
 
 class LeastIndent:
-    """Ends an answer before a line that begins with fewer than ``least`` spaces or tabs; blank lines and the first one do not count.
+    """A rule that ends an answer before a line with fewer than ``least`` spaces or tabs.
 
-    A line end and the blanks after it are kept back until the line's first other character shows
-    its indentation.
+    Blank lines and the first line do not count. A line end and the following blanks are held back
+    until the next character shows the line's indentation.
     """
 
     matched: str | None = None
@@ -189,7 +177,7 @@ class LeastIndent:
         self.ended = False
         self._least = least
         self._kept = ""
-        self._blanks: int | None = None  # since the last line end; None once the line has a word, and on the first line
+        self._blanks: int | None = None  # Since the last line end; None on the first line and after the indentation.
 
     def feed(self, text: str) -> str:
         sure = ""
@@ -204,7 +192,7 @@ class LeastIndent:
                     return sure
                 self._blanks = None
             self._kept += character
-            if self._blanks is None and character != "\r":  # a carriage return may be half of a line end
+            if self._blanks is None and character != "\r":  # A carriage return may be half of a line end.
                 sure += self.finish()
         return sure
 
@@ -214,5 +202,5 @@ class LeastIndent:
 
 
 def overlap(text: str, start: str) -> int:
-    """Return the largest number of characters at the end of ``text`` that are the beginning of ``start``."""
+    """Return the length of the longest end of ``text`` that is a beginning of ``start``."""
     return next((size for size in range(min(len(text), len(start)), 0, -1) if text.endswith(start[:size])), 0)

@@ -1,4 +1,4 @@
-"""Ends an infill where it begins to repeat the text after the cursor."""
+"""The end of an infill before a repetition of the suffix."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from pellucid.text.stopping import COMMON_LINES, MAX_LINE, TELLING, WORTH_CUTTIN
 from pellucid.tokens import FinishReason
 
 MAX_OVERLAP = 400
-"""Characters of the suffix that an answer's end is compared with."""
+"""Maximum length of a compared suffix."""
 
 MAX_SPACE = 40
-"""Characters of white space at the end of an answer that are kept back: a model with nothing to say
-may generate it without end.
-"""
+"""Maximum held-back white space: a model may generate white space without end."""
 
 
 _WORD = re.compile(r"\w*")
@@ -24,10 +22,9 @@ _WORDS_AND_SIGNS = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class _SuffixLine:
-    """A line of the suffix that an answer may repeat, and the line that follows it.
+    """A line of the suffix that an answer may repeat, and the following line.
 
-    ``indented`` is the number of its characters left of the cursor; None for a line below the
-    cursor's.
+    ``indented`` is the number of characters left of the cursor, or None for a line below.
     """
 
     text: str
@@ -36,16 +33,16 @@ class _SuffixLine:
 
 
 class SuffixStop:
-    """Ends an infill where it begins to repeat the suffix.
+    """A rule that ends an infill before a repetition of the suffix.
 
-    The rest of the cursor's line is repeated where a line of the answer ends with it, whatever the
-    spaces between its words, unless it closes a bracket that the answer opened. Inside a word, it
-    is also repeated where a word of the first line ends like that one.
+    The rest of the cursor's line is repeated by a line with the same end (spaces between words do
+    not matter), unless the rest closes a bracket from the answer. Inside a word, a word of the
+    answer's first line with the same end is a repetition, too.
 
-    The next line of the suffix is repeated where the answer has the same line with the same
-    indentation: at once if the line is distinctive or closes a bracket that the answer did not
-    open, otherwise if the line after it is repeated too or the answer ends. An answer that ends
-    while it repeats the suffix loses the part that it shares with it.
+    The next line of the suffix is repeated by an equal line, indentation included. A distinctive
+    line, or a line that closes a bracket from outside of the answer, ends the answer at once; a
+    different line does so if the following line is repeated too, or the answer ends. If the answer
+    ends during a repetition, the shared part is cut.
     """
 
     matched: str | None = None
@@ -59,19 +56,19 @@ class SuffixStop:
         self._right = right[:MAX_LINE].rstrip()
         self._right_parts = _WORDS_AND_SIGNS.findall(self._right)
         self._word_end = _split_word(self._left, self._right)
-        below = below[: 4 * MAX_LINE]  # enough for the two lines that count
+        below = below[: 4 * MAX_LINE]  # Enough for the two lines that count.
         first, second = ([line[:MAX_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
         self._lines = [] if first is None else [_SuffixLine(first, second)]
         if self._right and not self._left.strip():
             self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
         self._breaks = 1 + below[: len(below) - len(below.lstrip())].count(
             "\n"
-        )  # line ends from the cursor to the first line
+        )  # Line ends from the cursor to the first line.
         self._answer = ""
-        self._begin = 0  # where the answer's last line begins
-        self._given = 0  # characters of the answer that were returned
-        self._floor = 0  # text up to here belongs to the answer, whatever follows
-        self._doubt: tuple[int, str | None] | None = None  # where to cut if the next line is this text
+        self._begin = 0
+        self._given = 0
+        self._floor = 0  # Text up to here certainly belongs to the answer.
+        self._doubt: tuple[int, str | None] | None = None  # Where to cut if the next line is this text.
 
     def feed(self, text: str) -> str:
         self._answer += text
@@ -89,7 +86,7 @@ class SuffixStop:
         if self._doubt is not None and self._may_follow(self._doubt[1]):
             return self._give(self._doubt[0])
         cut = self._cut(len(self._answer))
-        if cut is None and self._doubt is not None:  # from the last line itself: no other line follows
+        if cut is None and self._doubt is not None:  # The doubt is about the last line, without a next line.
             cut = self._doubt[0]
         return self._give(self._without_overlap() if cut is None else cut)
 
@@ -100,14 +97,14 @@ class SuffixStop:
         return text
 
     def _raise_floor(self, end: int) -> None:
-        """Stop keeping back the white space at the beginning of the last line once there is too much of it."""
+        """Release the white space at the beginning of the last line after MAX_SPACE characters."""
         line = self._line(end)
         space = len(line) - len(line.lstrip())
         if space > MAX_SPACE:
             self._floor = max(self._floor, self._begin + space - (len(self._left) if self._begin == 0 else 0))
 
     def _cut(self, end: int) -> int | None:
-        """Return where the answer ends, if its last line, complete up to ``end``, repeats the suffix."""
+        """Return where to cut if the last line, complete up to ``end``, repeats the suffix."""
         cut = self._cut_right(end)
         if cut is not None:
             return cut
@@ -140,7 +137,10 @@ class SuffixStop:
         return self._cut_word(end) if self._begin == 0 else None
 
     def _cut_repeated(self, cut: int, end: int, right: str) -> int | None:
-        """Return where to cut a line that ends with the text right of the cursor from ``cut`` on: there, or after it if it was missing."""
+        """Return where to cut a line that repeats the text right of the cursor from ``cut`` on.
+
+        The cut is at ``end`` if brackets are balanced only with the repeated text.
+        """
         complete_without = is_balanced(self._left + self._answer[:cut] + self._right)
         complete_with = is_balanced(self._left + self._answer[:end] + self._right)
         if complete_with and not complete_without:
@@ -149,12 +149,12 @@ class SuffixStop:
         return None if stays else cut
 
     def _cut_word(self, end: int) -> int | None:
-        """Return where a word of the answer ends like the word that the cursor is in, whose beginning is to be generated."""
+        """Return where a word of the answer ends like the word at the cursor."""
         found = re.search(rf"{re.escape(self._word_end)}\b", self._answer[:end]) if self._word_end else None
         return None if found is None or not is_balanced(self._answer[: found.start()]) else found.start()
 
     def _cut_line(self, known: _SuffixLine) -> int | None:
-        """Return where to cut before the answer's last line, which is this one of the suffix; None if it may be a coincidence."""
+        """Return where to cut before the last line, or None for a possible coincidence."""
         cut = self._cut_before(known)
         text = known.text.lstrip()
         if is_closed(text):
@@ -178,7 +178,6 @@ class SuffixStop:
         return max(len(above), self._floor)
 
     def _sure(self) -> int:
-        """Return how many characters of the answer no continuation can take away."""
         kept = [len(self._answer) - overlap(self._answer, self._start), len(self._answer.rstrip("\r"))]
         if self._doubt is not None:
             kept.append(self._doubt[0])
@@ -198,10 +197,7 @@ class SuffixStop:
         return max(min(kept), self._given)
 
     def _repeated_parts(self, line: str) -> int:
-        """Return where a line begins to repeat the text right of the cursor, whatever the spaces.
-
-        The last word may be incomplete.
-        """
+        """Return where a line begins to repeat the text right of the cursor, with any spaces."""
         parts, right = list(_WORDS_AND_SIGNS.finditer(line)), self._right_parts
         for size in range(min(len(parts), len(right)), 0, -1):
             *whole, last = [part[0] for part in parts[-size:]]
@@ -210,7 +206,6 @@ class SuffixStop:
         return len(line)
 
     def _without_overlap(self) -> int:
-        """Return where the answer ends without the text that it shares with the suffix's beginning."""
         shared = self._start[: overlap(self._answer, self._start)]
         cut = len(self._answer) - len(shared)
         if not shared.strip():
@@ -221,23 +216,20 @@ class SuffixStop:
         return cut if worth else len(self._answer)
 
     def _may_follow(self, following: str | None) -> bool:
-        """Return whether the unfinished last line of an answer that has ended is consistent with a repetition."""
         line = self._line(len(self._answer))
         return not line.strip() or (following is not None and following.startswith(line))
 
     def _line(self, end: int) -> str:
-        """Return the answer's last line up to ``end``, including the text left of the cursor."""
         return (self._left if self._begin == 0 else "") + self._answer[self._begin : end]
 
     def _is_whole(self) -> bool:
-        """Return whether the answer's last line is a whole line, not the rest of the cursor's."""
         return self._begin > 0 or not self._left.strip()
 
     def _right_may_end(self) -> bool:
-        """Return whether a last line that ends with the text right of the cursor repeats it.
+        """Return whether a last line can repeat the text right of the cursor as its end.
 
-        If only white space is left of the cursor, the text right of it is a line and is repeated as
-        a line, except for punctuation, which belongs after the inserted text.
+        If only white space is left of the cursor, the right text is repeated as a line, except for
+        punctuation, which belongs after the inserted text.
         """
         if not self._right or not self._left:
             return False
@@ -247,12 +239,12 @@ class SuffixStop:
 
 
 def _split_word(left: str, right: str) -> str:
-    """Return the end of the word that the cursor is in; empty if it is in none, or if so short an end may be a coincidence."""
+    """Return the end of the word at the cursor; "" outside of a word, or for a short end."""
     begun = left[-1:].isalnum() or left.endswith("_")
     end = _WORD.match(right)
     return end[0] if begun and end is not None and len(end[0]) >= WORTH_CUTTING else ""
 
 
 def _may_become(line: str, known: str) -> bool:
-    """Return whether an unfinished line may still become a known one, which has no space at its end."""
+    """Return whether an unfinished line may become ``known``, which has no space at its end."""
     return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MAX_SPACE)

@@ -1,4 +1,4 @@
-"""Renders the chat template of a model in a child process, so that a hostile one can neither freeze nor exhaust this one."""
+"""Rendering of chat templates in a child process with limits, because templates may be hostile."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from pellucid.system import isolated_python
 from pellucid.text.template_renderer import CPU_SECONDS, WALL_SECONDS, RenderingError
 
 MAX_ESCAPED_BYTES = 12
-"""Bytes of one character in the JSON of a reply: at most two escapes of six."""
+"""Bytes of a character in the JSON of a reply: at most two escapes of six bytes."""
 
 
 class TemplateProcess:
-    """Renders one template, one text at a time, in a child process that is started when it is first needed.
+    """A renderer of a template in a child process that the first rendering starts.
 
-    A child that dies or exceeds a limit costs that one text; the next text gets a new child. The
-    child ends with this object, and also when this process is killed, because its standard input
-    ends then.
+    A child that dies or exceeds a limit fails only the current rendering. The child ends with this
+    object, and also when this process is killed, because the child's standard input ends.
     """
 
     def __init__(self, source: str, model: str) -> None:
@@ -38,16 +37,14 @@ class TemplateProcess:
 
     @property
     def pid(self) -> int | None:
-        """The child's process id, or None while there is no child."""
         process = self._process
         return None if process is None or process.poll() is not None else process.pid
 
     def render(self, variables: Mapping[str, Any], limit: int) -> str:
         """Return the text for these variables; blocks.
 
-        Raises RenderingError, also for a text of more than ``limit`` characters.
-
-        Raises UnavailableError if no child can be started.
+        Raises RenderingError, also for a text of more than ``limit`` characters, and
+        UnavailableError if no child can be started.
         """
         with self._lock:
             begun = time.monotonic()
@@ -56,15 +53,11 @@ class TemplateProcess:
                 reply = _ask(process, [*first, {"variables": variables, "limit": limit}], limit)
             if isinstance(reply, str):
                 return reply
-            if reply is None or reply.kind == "limit":  # the child may still hold the memory that the rendering took
+            if reply is None or reply.kind == "limit":  # The child may still hold the memory of the rendering.
                 self._stop()
         raise reply or RenderingError("limit", _death(process.returncode, time.monotonic() - begun))
 
     def _running(self) -> tuple[subprocess.Popen[bytes], list[Any]]:
-        """Return the child and what to send to it first.
-
-        It is started if there is none or it has died since the last rendering.
-        """
         if self._process is not None and self._process.poll() is None:
             return self._process, []
         self._stop()
@@ -86,10 +79,10 @@ class TemplateProcess:
 
 
 def _ask(process: subprocess.Popen[bytes], lines: Sequence[Any], limit: int) -> str | RenderingError | None:
-    """Return the reply to the last of these lines: a text, the template's error, or None if the child dies or writes no reply."""
+    """Return the reply to the last line: a text, the template's error, or None without a reply."""
     assert process.stdin is not None, "stdin is a pipe"
     assert process.stdout is not None, "stdout is a pipe"
-    with contextlib.suppress(BrokenPipeError, ConnectionError):  # the child has died: there will be no reply
+    with contextlib.suppress(BrokenPipeError, ConnectionError):  # The child has died: no reply will follow.
         for value in lines:
             process.stdin.write(json.dumps(value).encode("ascii") + b"\n")
         process.stdin.flush()
@@ -107,7 +100,7 @@ def _ask(process: subprocess.Popen[bytes], lines: Sequence[Any], limit: int) -> 
 
 
 def _death(status: int, seconds: float) -> str:
-    """Return why the child of a template ended, as the predicate of a sentence."""
+    """Return why the child ended, as the predicate of a sentence."""
     if sys.platform != "win32" and status == -signal.SIGXCPU:
         return f"takes more than {CPU_SECONDS} seconds of processor time"
     if seconds >= WALL_SECONDS:

@@ -1,9 +1,8 @@
-"""Renders chat templates: in this process, or as the program of a child process that has limits.
+"""Rendering of chat templates, in this process or as the program of a child process.
 
-Templates come with model files and may be hostile. ``template_process`` runs this module in a child
-process for every template that is not known. Both ways use the same environment, so that they write
-the same text. This module imports only ``isolated_python``, the standard library and jinja2, which
-keeps the child small and quick to start.
+Templates come with model files and may be hostile: ``template_process`` runs this module in a child
+process for every unknown template. This module imports only ``isolated_python``, the standard
+library and jinja2: the child is small and starts quickly.
 """
 
 from __future__ import annotations
@@ -29,18 +28,16 @@ if sys.platform != "win32":
     import resource
 
 CPU_SECONDS = 2
-"""Processor time for one rendering.
-Unlike wall time, it does not depend on how busy the machine is.
-"""
+"""Processor time, which unlike wall time does not depend on the machine's load."""
 
 WALL_SECONDS = 10
-"""Total time for one rendering, the start of the child included."""
+"""Total time for a rendering, with the start of the child."""
 
 MEMORY_BYTES = 512 * 2**20
-"""Address space of a child. Python and jinja2 need 30 MB of it."""
+"""Address space of a child. Python and jinja2 need 30 MB."""
 
 MAX_DETAIL_CHARACTERS = 1000
-"""Characters of a template's error message that reach the client."""
+"""Maximum length of a template's error message."""
 
 LAZY_IMPORTS = (
     "encodings.ascii",
@@ -52,18 +49,19 @@ LAZY_IMPORTS = (
     "textwrap",
     "unicodedata",
 )
-"""Modules that jinja2, markupsafe and Python import when a template first needs them.
-A child imports them before it gives up files.
+"""Modules that jinja2, markupsafe and Python import lazily; a child imports them before it gives up
+files.
 """
 
 FailureKind = Literal["syntax", "refusal", "limit"]
 
 
 class RenderingError(Exception):
-    """A template that cannot be compiled (``syntax``), refuses its input (``refusal``) or needs too much (``limit``).
+    """A failed rendering.
 
-    ``detail`` is the template's own error message, or for a limit a predicate that says what the
-    template does.
+    ``kind``: the template cannot be compiled (``syntax``), refuses the input (``refusal``), or
+    needs too much (``limit``). ``detail`` is the template's own error message, or for a limit the
+    predicate of a sentence.
     """
 
     def __init__(self, kind: FailureKind, detail: str) -> None:
@@ -73,16 +71,13 @@ class RenderingError(Exception):
 
 
 class Renderer:
-    """Renders one template in this process, without limits of time and memory."""
+    """A renderer without limits of time and memory."""
 
     def __init__(self, source: str) -> None:
         self._source = source
 
     def render(self, variables: Mapping[str, Any], limit: int) -> str:
-        """Return the text for these variables.
-
-        Raises RenderingError, also for a text of more than ``limit`` characters.
-        """
+        """Return the text. Raises RenderingError, also for more than ``limit`` characters."""
         template = self._template
         pieces: list[str] = []
         size = 0
@@ -96,7 +91,7 @@ class Renderer:
             raise
         except RecursionError:
             raise RenderingError("limit", "nests or calls itself too deeply") from None
-        except Exception as error:  # an expression may raise anything
+        except Exception as error:  # An expression may raise anything.
             raise RenderingError("refusal", _detail(error)) from None
         return "".join(pieces)
 
@@ -108,12 +103,12 @@ class Renderer:
             raise
         except RecursionError:
             raise RenderingError("limit", "nests or calls itself too deeply") from None
-        except Exception as error:  # jinja2's errors, and Python's for the code that jinja2 generates
+        except Exception as error:  # jinja2's errors, and Python's errors in the generated code.
             raise RenderingError("syntax", _detail(error)) from None
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """Return the environment of every chat template, which has what the transformers library offers."""
+    """Return the environment of all chat templates, like the transformers library's."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock]
     )
@@ -124,7 +119,7 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 class _GenerationBlock(Extension):
-    """``{% generation %}...{% endgeneration %}`` marks answers in templates that were used for training; it writes its body."""
+    """``{% generation %}...{% endgeneration %}``, a mark of training answers around the body."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2's own protocol
 
@@ -151,14 +146,15 @@ def _detail(error: Exception) -> str:
 
 
 def main() -> None:
-    """Render one template: read a line of JSON with its source, then a line for each request, and answer each with a line.
+    """Render a template, as the program of the child.
 
-    Ends when its standard input ends, and so when the parent ends for whatever reason.
+    The first line of standard input is the source in JSON. Each further line is a request, and is
+    answered with a line.
     """
     source = json.loads(sys.stdin.buffer.readline())
     for module in LAZY_IMPORTS:
         importlib.import_module(module)
-    _strftime_now("%c")  # reads the time zone
+    _strftime_now("%c")  # Reads the time zone.
     isolated_python.limit(MEMORY_BYTES)
     renderer = Renderer(source)
     for line in sys.stdin.buffer:
@@ -169,7 +165,7 @@ def main() -> None:
 
 
 def _answer(renderer: Renderer, line: bytes) -> bytes:
-    """Return the reply to a request, as JSON in ASCII, which can also carry half of a surrogate pair."""
+    """Return the reply to a request, as JSON in ASCII: the text may have lone surrogates."""
     try:
         request = json.loads(line)
         return json.dumps({"text": renderer.render(request["variables"], request["limit"])}).encode("ascii")
@@ -181,10 +177,10 @@ def _answer(renderer: Renderer, line: bytes) -> bytes:
 
 
 def _start_clock() -> None:
-    """Let the system end this process if the rendering takes too long, even if the parent is gone and native code is running."""
+    """Let the system end this process after the time limits, even without the parent."""
     faulthandler.dump_traceback_later(
         WALL_SECONDS, exit=True
-    )  # a native thread, which needs no lock of the interpreter
+    )  # A native thread, which needs no lock of the interpreter.
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         spent = resource.getrusage(resource.RUSAGE_SELF)
