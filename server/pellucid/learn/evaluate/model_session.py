@@ -1,4 +1,4 @@
-"""Puts questions to a model and counts the tokens and times that they cost."""
+"""Asks a model questions, and counts tokens and times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pellucid.tokens import (
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """A generated text; ``ended`` is False if it was cut off at the token limit."""
+    """``ended`` is False after a cut at the token limit."""
 
     text: str
     ended: bool
@@ -33,19 +33,18 @@ class ModelAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """The log-likelihood of a text: the sum of its tokens' logprobs in nats, and their number."""
+    """The log-likelihood of a text in nats."""
 
     logprob: float
     tokens: int
 
     @property
     def per_token(self) -> float:
-        """Mean logprob of a token in nats."""
         return self.logprob / self.tokens
 
 
 class ModelSession:
-    """Puts one question to a model and counts its cost."""
+    """Counts the tokens and times (in whole microseconds) of a question in ``usage``."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
@@ -59,17 +58,15 @@ class ModelSession:
         *,
         stop: Sequence[str] = (),
     ) -> ModelAnswer:
-        """Continue a text or, with ``suffix``, fill the gap before it."""
+        """Continue a text or, with ``suffix``, fill the gap."""
         query = CompletionQuery(prefix, suffix, (), params, model=self.subject.name, stop=stop, terms=BACKGROUND)
         return _answer(*await self._collect(self.subject.interface.complete(query)))
 
     async def chat(self, messages: Sequence[Message], params: SamplingParams) -> ModelAnswer:
-        """Answer a conversation."""
         query = ChatQuery(messages, params, model=self.subject.name, terms=BACKGROUND)
         return _answer(*await self._collect(self.subject.interface.chat(query)))
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Read a text, such as one in a gap."""
         async with aclosing(self.subject.interface.score(query)) as items:
             async for item in items:
                 if isinstance(item, Finish):
@@ -78,10 +75,7 @@ class ModelSession:
                 yield item
 
     async def read_ids(self, ids: Sequence[int]) -> list[Token]:
-        """Read a window of text.
-
-        Return its tokens, each with the model's first choice at its place.
-        """
+        """Score a window, with the model's first choice at each position."""
         tokens, _ = await self._collect(
             self.subject.interface.score(ScoreQuery(ids, model=self.subject.name, top_logprobs=1))
         )
@@ -89,20 +83,21 @@ class ModelSession:
         return tokens
 
     async def token_ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, starting with the BOS if the model wants one."""
+        """Return the token ids of a text, starting with BOS if the model needs BOS."""
         return await self.subject.interface.token_ids(text, model=self.subject.name)
 
     async def likelihood(self, context: str, text: str) -> Likelihood:
-        """Return the likelihood of ``text`` after a context that is not empty.
+        """Return the likelihood of ``text`` after a non-empty context.
 
-        A token that spans their border belongs to the text.
+        A token that spans the border belongs to the text.
         """
         assert context, "the first token of all has no probability"
         tokens, _ = await self._collect(
             self.subject.interface.score(ScoreQuery(context + text, model=self.subject.name))
         )
         left, total, count = len(text.encode()), 0.0, 0
-        for token in reversed(tokens):  # backwards, because a BOS or a space that the tokenizer adds may come first
+        # Reversed, because BOS or a space added by the tokenizer may come first.
+        for token in reversed(tokens):
             if left <= 0:
                 break
             if token.logprob is None:
@@ -134,7 +129,6 @@ class ModelSession:
             )
 
     def _count(self, usage: Usage) -> None:
-        """Add up tokens, and times in whole microseconds."""
         self.usage.update(
             requests=1,
             cached=usage.cached,
