@@ -1,7 +1,7 @@
-"""Rules that end an answer: stop strings, a small indentation, a time limit.
+"""Rules for the end of an answer: stop strings, a small indentation, a time limit.
 
-A rule takes the answer in pieces and returns the text that certainly belongs to the answer,
-regardless of the pieces' lengths. ``suffix_stop`` has the rule for infills.
+A rule takes the answer in pieces and returns the certain text of the answer, regardless of the
+pieces' lengths. ``suffix_stop`` has the rule for infills.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Protocol
 from pellucid.tokens import FinishReason, Token
 
 WORTH_CUTTING = 3
-"""Minimum number of letters and digits in an overlap of answer and suffix that is no coincidence.
-"""
+"""Minimum number of letters and digits in a significant overlap of answer and suffix."""
 
 TELLING = 6
-"""Minimum number of letters and digits in a line that is not repeated by chance."""
+"""Minimum number of letters and digits in a distinctive line."""
 
 COMMON_LINES = frozenset({"return", "return;", "continue", "continue;", "finally:", "default:"})
-"""Longer lines that often follow one another in a program."""
+"""Longer lines that occur often and in sequence."""
 
 CONTINUING = frozenset(["else", "elif", "elsif", "elseif", "except", "finally", "catch", "rescue", "ensure"])
 """Words that continue a compound statement."""
@@ -31,7 +30,7 @@ MAX_LINE = 2_000
 
 
 class EndingRule(Protocol):
-    """A rule that ends an answer; ``matched`` is the stop string, if any."""
+    """A rule for the end of an answer; ``matched`` is the stop string, if any."""
 
     ended: bool
     matched: str | None
@@ -40,7 +39,7 @@ class EndingRule(Protocol):
     def reason(self) -> FinishReason: ...
 
     def feed(self, text: str) -> str:
-        """Take the next piece, and return the text that now certainly belongs to the answer."""
+        """Take the next piece, and return the certain text of the answer."""
         ...
 
     def finish(self) -> str:
@@ -49,7 +48,7 @@ class EndingRule(Protocol):
 
 
 class StopGate:
-    """A filter that passes tokens while no rule ends the answer, and cuts the last token's text.
+    """A filter for tokens before the end of the answer; cuts the last token's text.
 
     At the end ``reason`` is set, and ``stop`` after a stop string. The gate closes after ``limit``
     tokens.
@@ -84,7 +83,7 @@ class StopGate:
         return self._close()
 
     def _pass(self, text: str, *, final: bool) -> None:
-        """Send text through the rules in order, and finish them after an end or with ``final``."""
+        """Send text through the rules in order; an end, or ``final``, finishes the later rules."""
         for ending in self._endings:
             text = ending.feed(text)
             if ending.ended:
@@ -112,7 +111,7 @@ class StopGate:
 
 
 class StopStrings:
-    """A rule that ends an answer before the first complete stop string."""
+    """The end of an answer before the first complete stop string."""
 
     reason = FinishReason.STOP
 
@@ -140,7 +139,7 @@ class StopStrings:
 
 
 class TimeLimit:
-    """A rule that ends an answer with a line end ``seconds`` after the first text."""
+    """The end of an answer with a line end ``seconds`` after the first text."""
 
     matched: str | None = None
     reason = FinishReason.LENGTH
@@ -164,7 +163,7 @@ class TimeLimit:
 
 
 class LeastIndent:
-    """A rule that ends an answer before a line with fewer than ``least`` spaces or tabs.
+    """The end of an answer before a line with fewer than ``least`` spaces or tabs.
 
     Blank lines and the first line do not count. A line end and the following blanks are held back
     until the next character shows the line's indentation.
