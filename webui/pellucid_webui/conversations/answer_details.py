@@ -85,9 +85,8 @@ def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool)
 
 
 def _fields(tokens: Sequence[Token], finish: Finish | None) -> tuple[StoredField, ...]:
-    found = (
-        json_fields(tokens, None) if finish is None or not finish.fields else finish.fields
-    )  # Older servers send no fields.
+    # Older servers send no fields.
+    found = json_fields(tokens, None) if finish is None or not finish.fields else finish.fields
     places = _value_places(tokens)
     return tuple(_field(field, places.get(field.path)) for field in found)
 

@@ -159,7 +159,7 @@ def rounded(number: float) -> float:
 
 
 def _bytes(text: str, found: str | None = None) -> bytes:
-    plain = text.encode()
+    plain = text.encode()  # Raises for lone surrogates, even if the bytes are given.
     return plain if found is None else b64decode(found, validate=True)
 
 

@@ -25,12 +25,12 @@ SUMMARY_SHARE = 0.125
 SUMMARY_PREFACE = "Summary of the earlier conversation, which is not shown any more:"
 
 SUMMARY_PROMPT = (
-    "Summarise the conversation below for a reader who continues it: its topics, facts, names, decisions, code that still matters, "
-    "and what was asked for. Write only the summary, in the language of the conversation."
+    "Summarise the conversation below for a reader who continues it: its topics, facts, names, decisions, "
+    "code that still matters, and what was asked for. Write only the summary, in the language of the conversation."
 )
 
 Remedy = Literal["ask", "drop", "summarise"]
-"""How to make room for a conversation that is longer than the context."""
+"""How to make room for a conversation longer than the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def estimated_tokens(path: Sequence[Node], settings: TurnSettings) -> int:
             rest = sum(_characters(node) for node in nodes[place + 1 :])
             return counted + round(rest / min(max(rate, 1.0), 2 * CHARACTERS_PER_TOKEN))
         if nodes[place].id == recorded:
-            break  # Earlier answers had another view.
+            break  # Earlier answers had a different view.
     return _by_characters(messages_of(path, "", settings, view))
 
 
@@ -105,7 +105,7 @@ def _by_characters(messages: Sequence[Message]) -> int:
 def narrower(
     path: Sequence[Node], view: ModelView, beginning: str, settings: TurnSettings, error: ContextLengthError
 ) -> ModelView | None:
-    """Return a view from a later user message on that probably fits, or None."""
+    """Return a view from a later user message on, probably short enough, or None."""
     first = _start(path, view)
     starts = [place for place in range(first + 1, len(path)) if path[place].role == USER]
     if not starts:

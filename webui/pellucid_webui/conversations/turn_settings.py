@@ -48,9 +48,8 @@ class TurnSettings:
     def sampling(self) -> SamplingParams:
         """Raise InvalidRequestError for a setting that is out of bounds."""
         for name in ("max_tokens", "top_k"):
-            if (
-                getattr(self, name) > LARGEST
-            ):  # Could not be sent to the page, so the conversation could not be opened again.
+            # Could not be sent to the page, so the conversation could not be opened again.
+            if getattr(self, name) > LARGEST:
                 raise InvalidRequestError(f"{name} must be at most {LARGEST}.", param=name)
         try:
             return SamplingParams(
@@ -128,7 +127,8 @@ def _typed(setting: Field[Any], value: object) -> Any:
     if choices is not None:
         if value not in choices:
             raise InvalidRequestError(
-                f"The setting {setting.name} of a turn must be one of {', '.join(choices)}, not {repr(value)[:_MAX_SHOWN]}.",
+                f"The setting {setting.name} of a turn must be one of {', '.join(choices)}, "
+                f"not {repr(value)[:_MAX_SHOWN]}.",
                 param=setting.name,
             )
         return value

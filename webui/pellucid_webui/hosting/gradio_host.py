@@ -48,9 +48,8 @@ QUEUE_SECONDS = 0.02
 
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(
-        2**31
-    ),  # Otherwise Gradio builds pandas tables of all events for a disabled page.
+    # Otherwise Gradio builds pandas tables of all events for a disabled page.
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**31),
     "GRADIO_MCP_SERVER": "False",
     "GRADIO_SSR_MODE": "False",
     "GRADIO_RUN_HISTORY": "False",
@@ -109,9 +108,8 @@ def build(
     # Gradio creates a folder for a feature that is off: use an empty folder, removed at once.
     with TemporaryDirectory(prefix="pellucid-") as empty:
         routes.DEFAULT_TEMP_DIR = empty  # type: ignore[attr-defined]  # Imported there from gradio.utils.
-        return asyncio.run(
-            create_app()
-        )  # Without a running event loop, Gradio creates loops for its locks and never closes the loops.
+        # Without a running event loop, Gradio creates loops for its locks, and never closes them.
+        return asyncio.run(create_app())
 
 
 def quieten() -> None:

@@ -66,9 +66,8 @@ class TabLimits:
         tabs[tab] = None
         tabs.move_to_end(tab)
         while len(tabs) > MAX_TABS:
-            idle = [
-                name for name in tabs if name != tab and not running[name]
-            ]  # Never empty: MAX_TABS exceeds the number of tabs that can run.
+            # Never empty: MAX_TABS exceeds the number of tabs that can run.
+            idle = [name for name in tabs if name != tab and not running[name]]
             oldest = next((name for name in idle if self._is_closed(name)), idle[0])
             del tabs[oldest]
             self._forget(oldest)

@@ -29,7 +29,7 @@ PATHS = frozenset({LOGIN, LOGOUT, SESSIONS})
 MAX_FORM_BYTES = 8192
 
 OWNER = "owner"
-"""The user's key in the state of a request that has passed the gate."""
+"""Name of the user in the state of a request that has passed the gate."""
 
 
 class LoginGate:

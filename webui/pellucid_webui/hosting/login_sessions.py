@@ -33,7 +33,10 @@ MAX_SESSIONS = 100
 
 MAX_AGENT_CHARACTERS = 300
 
-REMEDY = "check the file and the free space on its disk, or stop the server and move the file away; everyone must then log in again"
+REMEDY = (
+    "check the file and the free space on its disk, or stop the server and move the file away; "
+    "everyone must then log in again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,8 @@ class LoginSessions:
         this = self._digest(owner, id)
         with self._file.autocommit() as connection:
             rows = connection.execute(
-                "SELECT digest, begun, expires, agent FROM session WHERE owner = ? AND expires > ? ORDER BY begun DESC, digest",
+                "SELECT digest, begun, expires, agent FROM session WHERE owner = ? AND expires > ? "
+                "ORDER BY begun DESC, digest",
                 (self._mark(owner), self._clock()),
             ).fetchall()
         return [LoginSession(digest, begun, expires, agent, digest == this) for digest, begun, expires, agent in rows]
@@ -139,7 +143,7 @@ class LoginSessions:
 
     def _key(self, owner: str) -> str:
         key = self._keys.by_owner.get(owner)
-        if key is None:
+        if key is None:  # The key was removed after the request began.
             raise AuthenticationError("Your API key was removed: log in with another one.")
         return key
 

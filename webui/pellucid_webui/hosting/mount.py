@@ -48,7 +48,7 @@ STREAM = "pellucid-stream"
 """Response header: whether the tab's stream of results is open."""
 
 CLOSE_MESSAGE = b'"msg":"close_stream"'
-"""Part of Gradio's last message in a stream. User text escapes quotation marks."""
+"""Part of Gradio's last message in a stream. In user text, quotation marks are escaped."""
 
 FINAL_UPDATES_SECONDS = 1.0
 """Time for showing the last updates of stopped answers."""
@@ -260,7 +260,10 @@ def _failure(error: Exception) -> str:
     if isinstance(error, PellucidError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pellucid"):
-        return f'The page needs {error.name}, which is not installed: run pip install "pellucid[webui]" and restart the server.'
+        return (
+            f"The page needs {error.name}, which is not installed: "
+            'run pip install "pellucid[webui]" and restart the server.'
+        )
     logger.error("The page could not be created.", exc_info=error)
     return "The page could not be created; see the server log."
 

@@ -47,7 +47,8 @@ def listing(owner: str, found: list[LoginSession]) -> Response:
         button = '<p><button type="submit">End all other sessions</button></p>'
         others = f'<form method="post" action="{SESSIONS}?end={OTHERS}">{button}</form>\n'
     body = f"""<h1>Sessions</h1>
-<p>These browsers are logged in with the key of <strong>{escape(owner)}</strong>. After a session is ended, its browser needs the key
+<p>These browsers are logged in with the key of <strong>{escape(owner)}</strong>. After a session is ended, \
+its browser needs the key
 again. To lock out a person who knows the key, restart the server with a different one.</p>
 <ul>
 {rows}

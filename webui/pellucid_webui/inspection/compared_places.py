@@ -88,7 +88,7 @@ class ComparedPlaces:
         return found
 
     def apart(self, column: int) -> list[tuple[int, int]]:
-        """Return the token ranges of an answer that are missing in any other answer."""
+        """Return the token ranges of an answer with a difference from any answer."""
         ends = list(accumulate(len(token.text) for token in self.columns[column].tokens))
         ranges = [
             _range(ends, one.a)

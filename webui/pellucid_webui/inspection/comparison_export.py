@@ -45,17 +45,22 @@ _STYLE = """
   --a: #163d7a; --b: #844206; --c: #1f8571; --d: #ce06ba; --warm: 242 139 58;
 }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8ec; --paper: #101318; --line: #343b47; --a: #4f8bff; --b: #ec6a2c; --c: #49f0a4; --d: #ecaae4; --warm: 150 75 17; }
+  :root { --ink: #e8e8ec; --paper: #101318; --line: #343b47; --a: #4f8bff; --b: #ec6a2c; \
+--c: #49f0a4; --d: #ecaae4; --warm: 150 75 17; }
 }
-body { max-width: 90rem; margin: 0 auto; padding: 1rem; background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
+body { max-width: 90rem; margin: 0 auto; padding: 1rem; background: var(--paper); color: var(--ink); \
+font: 1rem/1.5 system-ui, sans-serif; }
 .sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 1rem; }
 article { min-width: 0; padding: 0.75rem; border: 1px solid var(--line); border-top: 4px solid; border-radius: 8px; }
-.A { border-top-color: var(--a); } .B { border-top-color: var(--b); } .C { border-top-color: var(--c); } .D { border-top-color: var(--d); }
+.A { border-top-color: var(--a); } .B { border-top-color: var(--b); } .C { border-top-color: var(--c); } \
+.D { border-top-color: var(--d); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 0.9375rem/1.8 ui-monospace, monospace; }
 .apart { font-weight: 700; text-decoration: underline 2px; }
-.s1 { background: rgb(var(--warm) / 15%); } .s2 { background: rgb(var(--warm) / 30%); } .s3 { background: rgb(var(--warm) / 45%); }
+.s1 { background: rgb(var(--warm) / 15%); } .s2 { background: rgb(var(--warm) / 30%); } \
+.s3 { background: rgb(var(--warm) / 45%); }
 .s4 { background: rgb(var(--warm) / 60%); } .s5 { background: rgb(var(--warm) / 80%); }
-table { border-collapse: collapse; } th, td { padding: 0.25rem 0.6rem; border: 1px solid var(--line); text-align: start; }
+table { border-collapse: collapse; } \
+th, td { padding: 0.25rem 0.6rem; border: 1px solid var(--line); text-align: start; }
 caption { text-align: start; font-weight: 600; } .wide { margin-block: 1rem; overflow-x: auto; }
 """
 
@@ -98,7 +103,8 @@ def to_html(places: ComparedPlaces) -> str:
     tables = _table("Perplexity and total bits of each text", matrix(comparison)) + _table("Answers", figures(places))
     reference = f"<h2>Reference</h2><pre>{escape(comparison.reference)}</pre>" if comparison.reference.strip() else ""
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>Comparison · Pellucid</title><style>{_STYLE}</style></head><body><h1>Comparison</h1>"
         f"<h2>Prompt</h2><pre>{escape(comparison.prompt)}</pre>{reference}<h2>Summary</h2>{said}<ul>{listed}</ul>"
@@ -164,7 +170,10 @@ def _span(token: Token, *, is_apart: bool) -> str:
     others = ", ".join(f"{one.text!r} {percent(exp(one.logprob))}" for one in token.top)
     shade = min(int((1 - probability) * SHADES), SHADES - 1)
     names = " ".join([f"s{shade}", *(["apart"] if is_apart else [])])
-    return f'<span class="{names}" title="{escape(f"{percent(probability)}, rank {token.rank}: {others}")}">{escape(token.text)}</span>'
+    return (
+        f'<span class="{names}" title="{escape(f"{percent(probability)}, rank {token.rank}: {others}")}">'
+        f"{escape(token.text)}</span>"
+    )
 
 
 def _table(caption: str, rows: Sequence[Sequence[str]]) -> str:

@@ -137,5 +137,8 @@ def _note(column: Column) -> str:
         speed = f"{usage.generated} tokens in {column.took:.1f} s, {(usage.generated - 1) / usage.decode:.1f} tokens/s"
     if column.end is FinishReason.LENGTH:
         limit = column.settings.max_tokens
-        speed += f"{'. ' if speed else ''}{f'Stopped at the limit of {limit} tokens.' if limit else 'Stopped: the context is full.'}"
+        speed += (
+            f"{'. ' if speed else ''}"
+            f"{f'Stopped at the limit of {limit} tokens.' if limit else 'Stopped: the context is full.'}"
+        )
     return speed

@@ -89,11 +89,13 @@ def _surest(comparison: Comparison) -> list[str]:
     (least, surest), *others = sorted(found, key=lambda one: one[0])
     if others[-1][0] - least < EQUAL_BITS:
         return [
-            f"{_joined([column.letter for column in read])} are equally sure of the text: {least:.1f} bits of surprisal."
+            f"{_joined([column.letter for column in read])} are equally sure of the text: "
+            f"{least:.1f} bits of surprisal."
         ]
     rest = ", ".join(f"{column.letter} with {bits:.1f}" for bits, column in others)
     return [
-        f"{surest.letter} ({surest.settings.model}) is the surest of the text, with {least:.1f} bits of surprisal; {rest}."
+        f"{surest.letter} ({surest.settings.model}) is the surest of the text, "
+        f"with {least:.1f} bits of surprisal; {rest}."
     ]
 
 

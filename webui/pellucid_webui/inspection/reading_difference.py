@@ -21,8 +21,7 @@ class ReadingDifference:
 
     Attributes:
         tokens: The bits saved on the segment of each token of the first model; None where a model
-            has
-            no probability.
+            has no probability.
         lines: The sum for each line, by line number.
         segments: The minimal pieces between token borders of both models.
         places: The index of the segment of each token of the first model.

@@ -39,7 +39,7 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
     steps = [_step(record) for record in records]
     places: list[int] = []
     lengths: list[int] = []
-    shown = [0] * len(records)
+    shown = [0] * len(records)  # visible characters of each token
     for number, block in enumerate(blocks):
         units = _Units(block.text)
         for token, begin, end, share in _pieces(block, ends):

@@ -29,9 +29,8 @@ def differences(a: str, b: str) -> list[TextDifference]:
         if kind == "equal":
             continue
         here = TextDifference((ends_a[from_a], ends_a[to_a]), (ends_b[from_b], ends_b[to_b]))
-        if (
-            found and not a[found[-1].a[1] : here.a[0]].strip()
-        ):  # Only white space lies between: show a single difference.
+        # Only white space lies between: show a single difference.
+        if found and not a[found[-1].a[1] : here.a[0]].strip():
             here = TextDifference((found[-1].a[0], here.a[1]), (found[-1].b[0], here.b[1]))
             found.pop()
         found.append(here)

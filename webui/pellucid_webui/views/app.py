@@ -134,10 +134,13 @@ THEME = gr.themes.Base(
     input_placeholder_color="*neutral_600",
     input_placeholder_color_dark="*neutral_300",
 )
-"""Local fonts, and darker hints than Gradio's, which fail the contrast check."""
+"""Local fonts, because the page loads nothing from elsewhere, and darker hints, because Gradio's
+hints fail the contrast check.
+"""
 
 SETTINGS_TITLE = """<h2 id="pl-settings-title">Model &amp; settings</h2>
-<button type="button" class="pl-icon-button" data-close-drawer aria-label="Close the settings" title="Escape"><svg viewBox="0 0 24 24"
+<button type="button" class="pl-icon-button" data-close-drawer aria-label="Close the settings" title="Escape">\
+<svg viewBox="0 0 24 24"
   aria-hidden="true"><path d="M6 6l12 12M18 6L6 18"/></svg></button>"""
 
 

@@ -190,9 +190,8 @@ def compare_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf,
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [view], **quiet)
-    view.act(
-        on_act, None, [view], trigger_mode="multiple", **quiet
-    )  # Several calls at once: a stop must not wait for the comparison.
+    # Several calls at once: a stop must not wait for the comparison.
+    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)
     batch.act(on_batch, None, [batch], trigger_mode="multiple", **quiet)
 
 

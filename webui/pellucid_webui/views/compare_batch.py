@@ -200,7 +200,7 @@ class BatchView:
             async with aclosing(kept.batch.run(partial(self.assistant_for, tab[0]))) as ticks:
                 async for _ in ticks:
                     if self.batches.find(tab) is not kept:
-                        return
+                        return  # A newer batch has replaced this batch.
                     yield self.payload(tab)
         except PellucidError:
             raise

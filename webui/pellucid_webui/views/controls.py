@@ -160,7 +160,8 @@ def _format_controls() -> FormatControls:
             schema=gr.Textbox(
                 "",
                 label="JSON schema",
-                info='for the format JSON schema, for example: {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}}',
+                info="for the format JSON schema, for example: "
+                '{"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}}',
                 placeholder=SCHEMA_EXAMPLE,
                 lines=4,
                 max_lines=12,
@@ -171,8 +172,8 @@ def _format_controls() -> FormatControls:
             tools=gr.Textbox(
                 "",
                 label="Tools",
-                info="a JSON list of functions that the model may call, in OpenAI's shape; the page shows the calls and runs none. "
-                'For example: [{"type": "function", "function": {"name": "now"}}]',
+                info="a JSON list of functions that the model may call, in OpenAI's shape; the page shows the calls "
+                'and runs none. For example: [{"type": "function", "function": {"name": "now"}}]',
                 placeholder=TOOLS_EXAMPLE,
                 lines=6,
                 max_lines=16,
@@ -184,8 +185,8 @@ def _format_controls() -> FormatControls:
                 TOOL_CHOICES,
                 value="auto",
                 label="Tool choice",
-                info="auto: the model decides; required: the answer is nothing but calls, for example to see how sure an argument is; "
-                "none: the model does not see the tools",
+                info="auto: the model decides; required: the answer is nothing but calls, "
+                "for example to see how sure an argument is; none: the model does not see the tools",
                 interactive=True,
             ),
         )

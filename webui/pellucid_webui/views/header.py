@@ -14,7 +14,8 @@ from pellucid_webui.views.served_models import ServedModels
 
 BRAND = f"""
 <button type="button" class="pl-icon-button" id="pl-side-toggle" aria-controls="pl-side" aria-label="Conversations"
-  title="Show or hide the conversations"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M3 5h18v14H3zM9 5v14"/></svg></button>
+  title="Show or hide the conversations">\
+<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M3 5h18v14H3zM9 5v14"/></svg></button>
 {MARK}
 <h1>Pellucid</h1>
 """

@@ -77,7 +77,8 @@ async def complete(
     completer = Completer(
         settings, lambda: provider, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note
     )
-    # A newer request for a document supersedes the older: use a document per request.
+    # Use a document per request: a newer request, perhaps of another user, supersedes older
+    # requests for the same document.
     place = DocumentCursor(f"untitled:page-{next(_NUMBERS)}", before, after, language)
     try:
         found = await completer.suggest(place)

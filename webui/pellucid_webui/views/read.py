@@ -45,7 +45,10 @@ CHANGED = "(...asked) => { Pellucid.readInputs.change(...asked); }"
 PRESSED = "(state, ...asked) => { Pellucid.readInputs.press(...asked); return [state, ...asked]; }"
 """Tells the script the inputs of a new reading."""
 
-EXAMPLE = "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / len(valeus)\n"
+EXAMPLE = (
+    "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n"
+    "    return total / len(valeus)\n"
+)
 
 NO_SECOND = "none"
 
@@ -128,9 +131,8 @@ def request_of(text: str, model: str | None, second: str | None, kind: str | Non
 
 def model_menus(served: ServedModels, reading: Reading | None) -> Sequence[Any]:
     first, second = ("", NO_SECOND) if reading is None else (reading.first.model, reading.request.second or NO_SECOND)
-    names = list(
-        dict.fromkeys([NO_SECOND, *served.names, second])
-    )  # A missing model stays chosen: reading reports the error.
+    # A missing model stays chosen: reading reports the error.
+    names = list(dict.fromkeys([NO_SECOND, *served.names, second]))
     return [model_menu(served, "scores the text", first), gr.Dropdown(choices=names, value=second)]
 
 

@@ -34,7 +34,10 @@ NOTHING: Mapping[str, Any] = {
 def figures(reading: ReadingFigures) -> list[tuple[str, str, str]]:
     found = [("Tokens", str(len(reading.tokens)), "The pieces into which this model's tokenizer splits the text.")]
     if reading.perplexity is not None:
-        hint = "The number of equally likely tokens that would surprise the model as much, on average; it depends on the tokenizer."
+        hint = (
+            "The number of equally likely tokens that would surprise the model as much, on average; "
+            "it depends on the tokenizer."
+        )
         found.append(("Perplexity", f"{reading.perplexity:.3f}", hint))
     if reading.bits_per_byte is not None:
         hint = "The surprisal per byte of text, which can be compared between models with different tokenizers."
@@ -57,7 +60,8 @@ def windows_note(tokens: Mapping[str, int], contexts: Mapping[str, int]) -> str:
     else:
         found = [(f" of {model}," if len(tokens) > 1 else " of", context) for model, context in long.items()]
     return " ".join(
-        f"The text is longer than the context{whose} {context:,} tokens: each token was read with at least the {context // 2:,} before it."
+        f"The text is longer than the context{whose} {context:,} tokens: "
+        f"each token was read with at least the {context // 2:,} before it."
         for whose, context in found
     )
 

@@ -43,8 +43,9 @@ def _calibrated(name: str, about: Mapping[str, Any], kind: str) -> str:
     before, after = figures["reliability"]["raw"], figures["reliability"][kind]
     errors = [_error(figures["ways"][one]["width"]) for one in ("raw", kind)]
     summary = (
-        f"{escape(name)}, calibrated on {escape(str(about['folder']))} ({escape(str(about['date'])[:10])}), measured on "
-        f"{int(measured['suggestions'])} suggestions in {int(measured['files'])} files that were not used for fitting."
+        f"{escape(name)}, calibrated on {escape(str(about['folder']))} ({escape(str(about['date'])[:10])}), "
+        f"measured on {int(measured['suggestions'])} suggestions "
+        f"in {int(measured['files'])} files that were not used for fitting."
     )
     panels = _diagram("Before", before) + _diagram("After", after)
     return (
@@ -71,9 +72,8 @@ def _diagram(title: str, bars: Bars) -> str:
         middle, tall = x.at(confidence), height.at(count)
         drawn.line(middle, y.at(float(accuracy["low"])), middle, y.at(float(accuracy["high"])), stroke="currentColor")
         drawn.dot(middle, y.at(float(accuracy["value"])), 3.5)
-        column = x.at(
-            (min(int(confidence * 10), 9) + 0.5) / 10
-        )  # The middle of the tenth, so that no two counts overlap.
+        # The middle of the tenth, so that no two counts overlap.
+        column = x.at((min(int(confidence * 10), 9) + 0.5) / 10)
         drawn.bar(column - 7, base - tall, 14, tall, opacity="0.35")
         drawn.text(column, base + 12, str(count), anchor=Anchor.MIDDLE, font_size="10")
     return f'<figure style="margin:0"><figcaption>{title}</figcaption>{drawn.inline(fill="currentColor")}</figure>'
@@ -83,7 +83,8 @@ def _table(before: Bars, after: Bars) -> str:
     head = "<tr><th></th><th>predicted probability</th><th>correct</th><th>suggestions</th></tr>"
     rows = [
         f"<tr><td>{when}</td><td>{float(bar['confidence']):.1%}</td><td>{float(bar['accuracy']['value']):.1%} "
-        f"({float(bar['accuracy']['low']):.0%} to {float(bar['accuracy']['high']):.0%})</td><td>{int(bar['count'])}</td></tr>"
+        f"({float(bar['accuracy']['low']):.0%} to {float(bar['accuracy']['high']):.0%})</td>"
+        f"<td>{int(bar['count'])}</td></tr>"
         for when, bars in (("before", before), ("after", after))
         for bar in bars
     ]

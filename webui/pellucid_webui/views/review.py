@@ -20,8 +20,8 @@ Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data
 """
 
 NO_REVIEWS = (
-    "Here people rate pairs of answers without knowing which model wrote which. There is no review yet. Create one in a terminal, "
-    "then reload this page: pellucid review NAME --model A --model B --prompts FILE"
+    "Here people rate pairs of answers without knowing which model wrote which. There is no review yet. "
+    "Create one in a terminal, then reload this page: pellucid review NAME --model A --model B --prompts FILE"
 )
 
 NO_RATER = "Enter your name first; agreement is computed between named raters."
@@ -147,6 +147,5 @@ def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [view], **quiet)
-    view.act(
-        on_act, None, [view], trigger_mode="multiple", **quiet
-    )  # Several calls at once: a name typed during another call must not be lost.
+    # Several calls at once: a name typed during another call must not be lost.
+    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)

@@ -35,7 +35,8 @@ MAX_EM = 5
 """Maximum length: larger lengths could push the page out of sight."""
 
 ELEMENTS = frozenset({
-    "math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts",
+    "math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msub", "msup", "msubsup", "munder", "mover", "munderover",
+    "mmultiscripts",
     "mprescripts", "mfrac", "msqrt", "mroot", "mtable", "mtr", "mtd", "mpadded", "mphantom", "mstyle", "b", "i",
 })  # fmt: skip
 """These elements cannot load, run or link anything."""
@@ -98,9 +99,8 @@ _LOCK = Lock()
 def mathml(latex: str, display: bool) -> str | None:
     """Return a formula as MathML; None for unknown commands and exceeded limits."""
     latex = latex.strip().replace("{split}", "{aligned}")
-    if (
-        display and "\\tag" in latex and "\\begin" not in latex
-    ):  # The converter numbers equations only in an environment.
+    # The converter numbers equations only in an environment.
+    if display and "\\tag" in latex and "\\begin" not in latex:
         latex = f"\\begin{{equation}}{latex}\\end{{equation}}"
     if len(latex) > MAX_CHARACTERS or _DEFINITION.search(latex) or not is_cheap(latex):
         return None

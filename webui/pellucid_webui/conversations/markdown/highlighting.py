@@ -45,7 +45,7 @@ _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")
 _DEADLINE: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 _process = LimitedProcess(__name__, ["pellucid", "pellucid_webui", "pygments"], ["", "text"], _START_SECONDS)
-_turns = ThreadPoolExecutor(1, thread_name_prefix="pellucid-highlighting")
+_turns = ThreadPoolExecutor(1, thread_name_prefix="pellucid-highlighting")  # in order of arrival
 
 
 @contextmanager

@@ -147,9 +147,8 @@ def _parsed(text: str, env: EnvType, *, grows: bool = False) -> list[_Block]:
 
 def _block(tokens: Sequence[Token], lines: Sequence[str], grows: bool) -> _Block:
     first, last = tokens[0].map or (0, 0)
-    if any(
-        token.level >= MAX_NESTING - 1 and token.type in _CONTAINERS for token in tokens
-    ):  # The parser has dropped the content.
+    # The parser has dropped the content.
+    if any(token.level >= MAX_NESTING - 1 and token.type in _CONTAINERS for token in tokens):
         return _Block(first, _code("\n".join(lines[first:last]), "", "text"))
     env = {_GROWS: grows and _is_open(tokens[0], lines)}
     return _Block(first, _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))

@@ -125,9 +125,8 @@ class Reviews:
         path = self._path(name, JUDGEMENTS)
         try:
             lines = path.read_bytes().splitlines() if path.exists() else []
-            found = [
-                _JUDGEMENT.validate_json(line) for line in lines if line.endswith(b"}")
-            ]  # A process may have died while writing a line.
+            # A process may have died while writing a line.
+            found = [_JUDGEMENT.validate_json(line) for line in lines if line.endswith(b"}")]
         except (ValidationError, OSError) as error:
             raise PellucidError(f"{path} is damaged ({_reason(error)}): repair the line, or delete it.") from None
         last = {(one.pair, one.rater): one for one in found}
@@ -158,7 +157,8 @@ class Reviews:
     def _path(self, name: str, ending: str) -> Path:
         if not NAME.fullmatch(name):
             raise InvalidRequestError(
-                f"{name!r} is not a valid name for a review: use up to 64 letters, digits, dots, hyphens and underscores."
+                f"{name!r} is not a valid name for a review: "
+                "use up to 64 letters, digits, dots, hyphens and underscores."
             )
         return self._folder / f"{name}{ending}"
 

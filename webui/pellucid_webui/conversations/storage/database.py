@@ -24,8 +24,10 @@ CREATE TABLE conversation (
 CREATE INDEX conversation_of ON conversation (owner, updated);
 CREATE TABLE node (
     id INTEGER PRIMARY KEY AUTOINCREMENT, conversation INTEGER NOT NULL REFERENCES conversation ON DELETE CASCADE,
-    parent INTEGER REFERENCES node, depth INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL, created REAL NOT NULL,
-    settings TEXT, model TEXT NOT NULL, ending TEXT, usage TEXT, error TEXT, origin INTEGER, branched INTEGER, chosen INTEGER,
+    parent INTEGER REFERENCES node, depth INTEGER NOT NULL, \
+role TEXT NOT NULL, text TEXT NOT NULL, created REAL NOT NULL,
+    settings TEXT, model TEXT NOT NULL, ending TEXT, usage TEXT, error TEXT, \
+origin INTEGER, branched INTEGER, chosen INTEGER,
     details TEXT, begins INTEGER, summary TEXT, continued INTEGER
 );
 CREATE INDEX node_of ON node (conversation);
@@ -51,7 +53,8 @@ CREATE TRIGGER node_changed AFTER UPDATE OF text ON node BEGIN
     INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
     INSERT INTO words (rowid, text) VALUES (new.id, new.text);
 END;
-CREATE VIRTUAL TABLE titles USING fts5 (title, content='conversation', content_rowid='key', tokenize="unicode61 remove_diacritics 2");
+CREATE VIRTUAL TABLE titles USING fts5 (\
+title, content='conversation', content_rowid='key', tokenize="unicode61 remove_diacritics 2");
 CREATE TRIGGER conversation_added AFTER INSERT ON conversation BEGIN
     INSERT INTO titles (rowid, title) VALUES (new.key, new.title);
 END;
@@ -66,7 +69,8 @@ END;
 
 FOLDERS = """
 CREATE TABLE IF NOT EXISTS folder (
-    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, name TEXT NOT NULL, collapsed INTEGER NOT NULL DEFAULT 0
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, name TEXT NOT NULL, \
+collapsed INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS folder_of ON folder (owner);
 CREATE INDEX IF NOT EXISTS conversation_in ON conversation (folder);
@@ -87,7 +91,8 @@ OLD_MAX_TOKENS = 512
 """The default answer limit of earlier releases; now the context is the limit."""
 
 NO_OLD_LIMIT = """
-UPDATE conversation SET settings = json_set(settings, '$.max_tokens', 0) WHERE json_extract(settings, '$.max_tokens') = :old
+UPDATE conversation SET settings = json_set(settings, '$.max_tokens', 0) \
+WHERE json_extract(settings, '$.max_tokens') = :old
 """
 
 PRAGMAS = (
@@ -137,7 +142,8 @@ class Database:
             raise ConfigError(f"{self._path} belongs to another program: choose another file for the conversations.")
         elif version != VERSION:
             raise ConfigError(
-                f"The conversations in {self._path} are from another version of Pellucid (schema {version}, this version has {VERSION}): "
+                f"The conversations in {self._path} are from another version of Pellucid "
+                f"(schema {version}, this version has {VERSION}): "
                 "move the file away, or start that version."
             )
         else:

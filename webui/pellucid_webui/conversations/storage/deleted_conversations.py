@@ -18,7 +18,10 @@ DAY_SECONDS = 86_400.0
 ERASE_EVERY_SECONDS = 3600.0
 """Minimum time between searches for expired conversations."""
 
-DELETED = "SELECT id, title, deleted FROM conversation WHERE owner = ? AND deleted IS NOT NULL ORDER BY deleted DESC, key DESC LIMIT ?"
+DELETED = (
+    "SELECT id, title, deleted FROM conversation WHERE owner = ? AND deleted IS NOT NULL "
+    "ORDER BY deleted DESC, key DESC LIMIT ?"
+)
 
 ERASE = "DELETE FROM conversation WHERE key = ?"
 
@@ -92,8 +95,7 @@ class DeletedConversations:
 def _erase(connection: sqlite3.Connection, statement: str, value: object) -> int:
     """Erase conversations with dependent rows, and return the count."""
     count = connection.execute(statement, (value,)).rowcount
-    connection.execute(
-        "INSERT INTO words (words) VALUES ('optimize')"
-    )  # An index keeps deleted words until it is merged.
+    # An index keeps deleted words until it is merged.
+    connection.execute("INSERT INTO words (words) VALUES ('optimize')")
     connection.execute("INSERT INTO titles (titles) VALUES ('optimize')")
     return count

@@ -12,7 +12,8 @@ from pellucid_webui.conversations.encodable_text import encodable
 MAX_WORDS = 32
 
 WITH_WORD = """
-SELECT conversation.key FROM words JOIN node ON node.id = words.rowid JOIN conversation ON conversation.key = node.conversation
+SELECT conversation.key FROM words JOIN node ON node.id = words.rowid \
+JOIN conversation ON conversation.key = node.conversation
 WHERE words MATCH :word AND conversation.owner = :owner AND conversation.deleted IS NULL
 UNION SELECT conversation.key FROM titles JOIN conversation ON conversation.key = titles.rowid
 WHERE titles MATCH :word AND conversation.owner = :owner AND conversation.deleted IS NULL
@@ -25,7 +26,8 @@ WHERE words MATCH :words AND conversation.owner = :owner AND conversation.delete
 """
 
 IN_CONVERSATION = """
-SELECT node.id FROM words JOIN node ON node.id = words.rowid WHERE words MATCH :words AND node.conversation = :key ORDER BY node.id
+SELECT node.id FROM words JOIN node ON node.id = words.rowid \
+WHERE words MATCH :words AND node.conversation = :key ORDER BY node.id
 """
 
 HIT, HIT_END = "\x02", "\x03"

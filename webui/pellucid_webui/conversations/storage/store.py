@@ -63,7 +63,8 @@ INSERT INTO node (
     begins, summary, continued
 )
 VALUES (
-    :conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, :origin, :branched, :details,
+    :conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, \
+:origin, :branched, :details,
     :begins, :summary, :continued
 )
 """
@@ -91,9 +92,8 @@ class ConversationStore:
         self.folders = Folders(self._database)
         self.deleted = DeletedConversations(self._database, clock)
         self.deleted.erase_expired()
-        with (
-            self._database.writing() as connection
-        ):  # Finish answers that were being generated when the last process ended.
+        # Finish answers that were being generated when the last process ended.
+        with self._database.writing() as connection:
             for row in connection.execute("SELECT DISTINCT node FROM arriving").fetchall():
                 _merge_pieces(connection, row["node"])
 
@@ -109,7 +109,8 @@ class ConversationStore:
         """Return the owner's conversations, newest first; with ``search``, only matches.
 
         Each word of ``search`` must begin a word of any version, or of the title; answers are
-        indexed at the end. The limit ``most`` prefers pinned conversations, then folders.
+        indexed at the end. Without a search, the limit ``most`` prefers pinned conversations, then
+        conversations in folders.
         """
         with self._database.reading() as connection:
             found = conversations_with(connection, owner, search) if search.strip() else None

@@ -137,7 +137,8 @@ def sentences(batch: ComparisonBatch) -> list[str]:
         found += _surer(unit, at, (a, b))
     if len(batch.prompts) > 1 and batch.seeds > 1:
         found.append(
-            f"Each prompt counts once, with the mean of its {batch.seeds} seeds, as answers to one prompt are not independent."
+            f"Each prompt counts once, with the mean of its {batch.seeds} seeds, "
+            "as answers to one prompt are not independent."
         )
     return found
 
@@ -211,7 +212,8 @@ def _divergence(unit: Unit, rows: Sequence[RowFigures], at: int, letters: tuple[
     if found is None:
         return []
     return [
-        f"KL({a}‖{b}) is at least {found.value:.3f} bits per token on average over {a}'s answers{_interval(unit, found)}."
+        f"KL({a}‖{b}) is at least {found.value:.3f} bits per token "
+        f"on average over {a}'s answers{_interval(unit, found)}."
     ]
 
 
@@ -226,7 +228,8 @@ def _surer(unit: Unit, at: int, letters: tuple[str, str]) -> list[str]:
     a, b = letters
     if found.count == 1 or found.low <= 0 <= found.high:
         return [
-            f"There is no clear difference in how sure {a} and {b} are of their own answers{_interval(unit, found, signed=True)}."
+            f"There is no clear difference in how sure {a} and {b} are of their own answers"
+            f"{_interval(unit, found, signed=True)}."
         ]
     surer, other = (a, b) if found.value > 0 else (b, a)
     flipped = found if found.value > 0 else Interval(-found.value, -found.high, -found.low, found.count)
@@ -243,4 +246,4 @@ def _interval(unit: Unit, found: Interval, *, signed: bool = False) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"
+    return f"{round(value, 3) + 0.0:+.3f}"  # Adding 0.0 makes -0.0 positive.

@@ -138,16 +138,19 @@ def check(prompts: int, seeds: int, columns: Sequence[Column]) -> None:
         raise InvalidRequestError(f"Seeds must be a whole number from 1 to {MAX_ROWS}, not {seeds}.")
     if prompts * seeds > MAX_ROWS:
         raise InvalidRequestError(
-            f"{prompts} prompts with {seeds} seeds each are {prompts * seeds} comparisons: a batch has at most {MAX_ROWS}."
+            f"{prompts} prompts with {seeds} seeds each are {prompts * seeds} comparisons: "
+            f"a batch has at most {MAX_ROWS}."
         )
     for column in columns:
         if column.settings.seed is not None and column.settings.seed + seeds > LARGEST:
             raise InvalidRequestError(
-                f"Column {column.letter}: with {seeds} seeds the last one would be larger than {LARGEST}: lower the seed."
+                f"Column {column.letter}: with {seeds} seeds the last one would be larger than {LARGEST}: "
+                "lower the seed."
             )
     if seeds > 1 and not any(column.settings.temperature for column in columns):
         raise InvalidRequestError(
-            "All columns are greedy (temperature 0), so every seed gives the same answers: raise a temperature, or set Seeds to 1."
+            "All columns are greedy (temperature 0), so every seed gives the same answers: "
+            "raise a temperature, or set Seeds to 1."
         )
 
 

@@ -20,7 +20,10 @@ MAX_PROMPTS = 5000
 
 PROMPT, MESSAGES, REFERENCE = "prompt", "messages", "reference"
 
-KINDS = "Choose a .txt file with one prompt a line, a .jsonl file with prompt or messages, or a .csv file with a column prompt."
+KINDS = (
+    "Choose a .txt file with one prompt a line, a .jsonl file with prompt or messages, "
+    "or a .csv file with a column prompt."
+)
 
 _ROLES = (SYSTEM, USER, ASSISTANT)
 
@@ -173,7 +176,8 @@ def _of_cells(line: int, names: Sequence[str], cells: list[str] | str) -> FilePr
     if len(cells) > len(names):
         raise _WrongLineError(
             line,
-            f"it has more cells than the head, {len(cells)} instead of {len(names)}; put texts that have commas in quotes",
+            f"it has more cells than the head, {len(cells)} instead of {len(names)}; "
+            "put texts that have commas in quotes",
         )
     row = dict(zip(names, cells, strict=False))
     return FilePrompt(_prompt(line, row.get(PROMPT, "")), line, (), encodable(row.get(REFERENCE, "")))

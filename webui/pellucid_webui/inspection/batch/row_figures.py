@@ -21,8 +21,7 @@ class PairFigures:
         difference: The number of the first column's token, from 1, at which the answers differ;
             None for equal answers.
         kl_low, kl_high: Bounds of the mean KL divergence from the first column to this column, at
-            the
-            tokens of the first answer, in bits per token.
+            the tokens of the first answer, in bits per token.
         same_tokens: The share of both answers' tokens that are equal at the same place.
         same_choice: The share of the first answer's tokens at which both columns have the same most
             likely token.

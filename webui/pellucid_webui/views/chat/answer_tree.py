@@ -25,9 +25,8 @@ def _call(call: StoredCall) -> dict[str, Any]:
     enforced = "arguments held to the schema" if call.enforced else "arguments not held to the schema"
     tree = _tree(call.arguments, call.fields)
     if not tree["rows"]:
-        tree["rows"] = [
-            _row(1, "", call.arguments, None, is_open=False)
-        ]  # The arguments, as far as they were generated.
+        # The arguments, as far as they were generated.
+        tree["rows"] = [_row(1, "", call.arguments, None, is_open=False)]
     return {"title": call.name, "isCall": True, "remarks": [complete, enforced], **tree}
 
 

@@ -158,14 +158,13 @@ class ChatView:
     ) -> tuple[Conversation | None, Turn | None, ModelContext | None]:
         """Return the conversation, the running answer (``turn`` preferred) and the context."""
         conversation = await self._conversation(tab)
-        if conversation is None or (
-            turn is not None and turn.node not in conversation.nodes
-        ):  # Another conversation is shown, or the answer was already refused.
+        # Another conversation is shown, or the answer was already refused.
+        if conversation is None or (turn is not None and turn.node not in conversation.nodes):
             turn = None
         if turn is None and conversation is not None:
             turn = self.turns.find(conversation.leaf)
             if turn is None and conversation.is_unfinished:
-                conversation = await self._conversation(tab)
+                conversation = await self._conversation(tab)  # The answer has ended since.
         tab.turn = turn or tab.turn
         return conversation, turn, await model_context(self.assistant_for(tab.owner), conversation)
 
@@ -202,7 +201,7 @@ class ChatView:
 
     async def _retry(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
         id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
-        if "with" in event:
+        if "with" in event:  # Settings for this answer only.
             turn = await self.actions(tab).retry(id, node, other_settings(settings, event["with"]))
             if node in tab.tokens:
                 tab.tokens[turn.node] = turn.batches

@@ -76,7 +76,7 @@ def remedy_of(event: Mapping[str, Any]) -> Remedy | None:
 
 
 def full_error(tab: TabState, conversation: Conversation, context: ModelContext | None) -> ContextLengthError:
-    """Return the error to handle. Raises InvalidRequestError if the conversation fits."""
+    """Return the conversation's overflow. Raises InvalidRequestError if there is room."""
     found = _overflow(tab, conversation)
     if found is not None:
         return ContextLengthError(found.tokens, found.limit)
@@ -126,5 +126,8 @@ def _full(used: str, limit: str, model: str, action: Mapping[str, Any], *, can_d
         long = f"Your message and the system prompt are {used} tokens long, and {model} can read {limit}"
         text = f"{long}: shorten them, or choose a model with a larger context."
     else:
-        text = f"This answer fills the context of {limit} tokens, so it cannot be continued: ask for the rest in a new message."
+        text = (
+            f"This answer fills the context of {limit} tokens, so it cannot be continued: "
+            "ask for the rest in a new message."
+        )
     return {"text": text, "action": dict(action), "isFull": True, "canDrop": can_drop}

@@ -21,7 +21,8 @@ from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.chat.chat_view import ChatView
 
 SCRIPT = """
-Pellucid.mountConversations(Pellucid.shared("conversations", { element, props, watch, act: (data) => trigger('act', data) }));
+Pellucid.mountConversations(Pellucid.shared("conversations", { element, props, watch, \
+act: (data) => trigger('act', data) }));
 """
 
 MAX_LISTED = 500
@@ -54,9 +55,8 @@ class ConversationList:
             more = {"notice": _notice(str(error))}
         opened = bool(more.pop(_OPENED, False))
         tab.shown_once |= {name: more[name] for name in ("removed", "match") if name in more}
-        once = (
-            {"order": 0} if "file" in more or "notice" in more else {}
-        )  # Always sent: later updates lack the file or notice.
+        # Always sent: later updates lack the file or notice.
+        once = {"order": 0} if "file" in more or "notice" in more else {}
         return await self.payload(tab) | more | once, opened
 
     async def payload(self, tab: TabState) -> Payload:
@@ -107,7 +107,7 @@ class ConversationList:
 
     async def _search(self, tab: TabState, event: Event) -> Payload:
         text = str(event.get("text", ""))
-        await in_page_thread(self.store.list, tab.owner, text, 1)
+        await in_page_thread(self.store.list, tab.owner, text, 1)  # Raises for an invalid search.
         tab.search = text
         return {}
 
