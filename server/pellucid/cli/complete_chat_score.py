@@ -43,8 +43,6 @@ class Sink(Protocol):
 
 
 class Records:
-    """A sink for JSON lines: each token, then the finish."""
-
     def begin(self) -> None:
         """Do nothing: records need no heading."""
 
@@ -64,7 +62,6 @@ class Records:
 
 
 STDIN = Path("-")
-"""The argument for standard input instead of a file."""
 
 
 def read_text(path: Path, *, or_stdin: bool = False) -> str:
@@ -108,7 +105,6 @@ def offset_of(text: str, at: str | None) -> int:
 def sampling(
     max_tokens: int, temperature: float, top_p: float, top_k: int, min_p: float, seed: int | None, top_logprobs: int
 ) -> SamplingParams:
-    """Return the sampling parameters. Raise InvalidRequestError for a value out of range."""
     try:
         return SamplingParams(
             max_tokens=max_tokens,
@@ -124,7 +120,6 @@ def sampling(
 
 
 def answer_grammar(json_schema: Path | None, regex: str | None) -> Grammar | None:
-    """Return the grammar of the flags. Raise InvalidRequestError for both flags together."""
     if json_schema is not None and regex is not None:
         raise InvalidRequestError("--json-schema and --regex both limit the answer: use only one of them.")
     if json_schema is not None:
@@ -135,7 +130,6 @@ def answer_grammar(json_schema: Path | None, regex: str | None) -> Grammar | Non
 def complete(
     prefix: str, suffix: str, params: SamplingParams, grammar: Grammar | None, model: str | None, as_json: bool
 ) -> None:
-    """Fill the gap between two texts, and print the answer after the beginning of its line."""
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         sink.plain(prefix[prefix.rfind("\n") + 1 :])
@@ -147,7 +141,6 @@ def complete(
 
 
 def score(text: str, top_logprobs: int, model: str | None, as_json: bool, *, windows: bool) -> None:
-    """Print the probability of each token; ``windows`` permits a text beyond the context."""
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         _show_or_exit(
             runner,
@@ -164,7 +157,6 @@ def chat(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Answer one message or, without ``message``, each typed message."""
     messages = [] if system is None else [Message("system", system)]
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):

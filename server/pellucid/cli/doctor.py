@@ -151,7 +151,6 @@ def _model(record: ModelRecord) -> str:
 
 
 def _settings(settings: Settings) -> list[str]:
-    """Return one line per setting with value and source; the key stays hidden."""
     return [f"{name} = {_shown(getattr(settings, name))}  ({origin})" for name, origin in origins().items()]
 
 
@@ -200,7 +199,6 @@ def _port(settings: Settings) -> str:
 
 
 def _engines(settings: Settings) -> str | list[str]:
-    """Return one line per engine of the running server, if the settings name remote engines."""
     if not settings.has_engines_elsewhere:
         return "none: models are computed by the server itself"
     found = asyncio.run(_engines_of(settings))

@@ -117,7 +117,6 @@ def _show(file: Path, made: InstructedEdit) -> None:
 
 
 def _heading(hunk: Hunk, shift: int) -> str:
-    """Return the heading of a hunk in diff's form, with the hunk's probability."""
     old, new = (f"{hunk.first + 1 + by - (not lines)},{len(lines)}" for by, lines in ((0, hunk.old), (shift, hunk.new)))
     sure = "was not read" if hunk.probability is None else f"{hunk.probability:.0%}, log odds {hunk.log_odds:+.1f}"
     return f"@@ -{old} +{new} @@ {sure}"

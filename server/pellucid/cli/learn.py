@@ -31,7 +31,6 @@ DataFolder = Annotated[Path | None, typer.Option("--data", help="The data folder
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Turn a missing library into a ConfigError with the name of the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -99,7 +98,6 @@ def review(
 
 
 CURSORS = 400
-"""Default number of cursors in a calibration."""
 
 
 class PresetName(StrEnum):
@@ -202,7 +200,7 @@ def calibrate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Calibrate a model's suggestion probabilities, so that editors show the right suggestions.
+    """Calibrate a model's suggestion probabilities, so that editors show likely suggestions.
 
     Suggestions are requested throughout the files and compared with the following text. Unlike in
     an editor, there are no chunks of other files and no time limit, so an editor's accuracy may

@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 
 def show_all() -> None:
-    """Print a row for each adapter on this machine, with the running server's models."""
     settings = load_settings()
     loaded = asyncio.run(_loaded(settings))
     table = Table(box=None, pad_edge=False)
@@ -64,7 +63,6 @@ def unload(id: str) -> None:
 
 
 def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> None:
-    """Write a model with a merged adapter into a folder."""
     from pellucid.models.load import open_checkpoint  # torch takes seconds to import
     from pellucid.models.merge_adapter import merge as write
 
@@ -95,10 +93,6 @@ def remove(names: Sequence[str]) -> None:
 
 
 def _base_of(card: AdapterCard, model: str | None, store: Store) -> str:
-    """Return the model for merging an adapter.
-
-    Raise NotFoundError if the model is unknown or not on this machine.
-    """
     name = model or card.base
     if name is None:
         raise NotFoundError(f"The adapter {card.name} does not state its base model: name the model with --model.")
@@ -121,7 +115,6 @@ def _ask_server(verb: Callable[[Client], Awaitable[T]]) -> T:
 
 
 async def _loaded(settings: Settings) -> dict[str, list[str]]:
-    """Return the running server's model ids by adapter name."""
     async with Client(settings.url, settings.key) as client:
         if await client.health() is None:
             return {}

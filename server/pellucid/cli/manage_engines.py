@@ -27,7 +27,6 @@ Engine = Mapping[str, Any]
 
 
 def show_all(url: str, key: str | None) -> None:
-    """Print a row for each engine. Raise UnavailableError without a server at ``url``."""
     engines = _ask(url, key)
     if engines is None:
         raise UnavailableError(f"No server answers at {url}: start one with pellucid serve --engine URL.")
@@ -77,10 +76,6 @@ def add(url: str) -> None:
 
 
 def remove(url: str) -> None:
-    """Remove an engine from the file.
-
-    Raises ConfigError, and NotFoundError for an engine outside of the file.
-    """
     settings, url = load_settings(), engine_url(url)
     file = _file(settings)
     if url not in read_engines(file):
@@ -125,11 +120,6 @@ def _wait(settings: Settings, holds: Callable[[Sequence[Engine]], bool]) -> Sequ
 
 
 def _ask(url: str, key: str | None) -> Sequence[Engine] | None:
-    """Return the server's engines, or None without a server.
-
-    Raises UnavailableError if the server is not ready.
-    """
-
     async def ask() -> Sequence[Engine] | None:
         async with Client(url, key) as client:
             return None if await client.health() is None else await client.engines()

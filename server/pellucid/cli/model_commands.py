@@ -49,7 +49,6 @@ def show_all() -> None:
 
 
 def recommend() -> None:
-    """Measure this machine, and print the estimated speed of each catalog model."""
     from pellucid.bench.model_speed import estimate
     from pellucid.engine.native import calls
     from pellucid.models.load import find_device
@@ -116,7 +115,6 @@ def pull(names: Sequence[str]) -> None:
 
 
 def show(name: str, *, verify: bool) -> None:
-    """Print the facts about a model; ``verify`` checks the files first."""
     store = _store()
     record = store.show(name)
     if verify:
@@ -139,7 +137,6 @@ def show(name: str, *, verify: bool) -> None:
 
 
 def export(name: str, folder: Path, dtype: str) -> None:
-    """Write a model into a folder in Hugging Face's layout."""
     from pellucid.models.load import open_checkpoint  # torch takes seconds to import
     from pellucid.models.merge_adapter import export as write
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 GIVEN = "pellucid.settings"
-"""Key of the given options in a command's context."""
 
 SHORT = {"models": "-m"}
 REPEATED = {"models": "NAME", "adapters": "NAME", "engines": "URL"}
@@ -37,12 +36,10 @@ def settings_command(*names: str) -> type[TyperCommand]:
 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:
-    """Return the settings that were given as options."""
     return dict(context.meta.get(GIVEN, {}))
 
 
 def _options(names: tuple[str, ...]) -> list[Any]:
-    """Return click's options, which typer creates from the signature of a function."""
     from pellucid.config import Settings
 
     def command(**_: Any) -> None:

@@ -13,7 +13,6 @@ from pellucid.system.atomic_files import write_output
 
 
 def export(file: Path, data: Path | None) -> None:
-    """Write the log as one line of JSON per suggestion. Raise NotFoundError for an empty log."""
     log = _log(data)
     rows = list(log.rows())
     if not rows:

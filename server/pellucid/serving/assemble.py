@@ -78,7 +78,6 @@ def assemble_server(settings: Settings, progress: Progress) -> ServerParts:
 
 
 def check_names(settings: Settings) -> None:
-    """Raise the error of an invalid model name or device, before any download."""
     find_device(settings.device)
     store = Store(settings.cache)
     for name in settings.models:
@@ -112,7 +111,6 @@ def _variants(
 
 
 def _saved(settings: Settings, loaded: Sequence[LoadedModel]) -> dict[str, PrefixFile]:
-    """Return the files of saved KV prefixes by model. Delete the files if saving is off."""
     files = {model.name: model.prefixes for model in loaded if model.prefixes is not None}
     if not settings.prefix_save:
         for file in files.values():

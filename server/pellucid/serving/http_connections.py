@@ -83,7 +83,6 @@ class LimitedConnection(H11Protocol):
         self._watch()
 
     def _make_room(self) -> None:
-        """Close surplus outside connections, the oldest first."""
         outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
         surplus = max(len(outside) - within_file_limit(MAX_OUTSIDE, 2), 0)
         for one in sorted((one for one in outside if not one._has_asked), key=lambda one: one._since)[:surplus]:

@@ -35,8 +35,6 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class TokenTrace:
-    """A generated or scored text."""
-
     tokens: tuple[Token, ...]
     finish: Finish
     model: str

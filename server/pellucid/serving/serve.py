@@ -148,7 +148,6 @@ class Server(GracefulServer):
             self._watch_idleness()
 
     async def _report_engines(self, assistant: LocalAssistant) -> None:
-        """Report the models that wait for a remote engine, and greet with the first engine."""
         away = self._state.models_away()
         if away and away != self._away:
             addresses = ", ".join(one.url for one in self._state.engines()) or "none is listed"
@@ -207,7 +206,6 @@ async def warm_up(assistant: LocalAssistant) -> None:
 
 
 def greeting(settings: Settings, assistant: LocalAssistant) -> str:
-    """Return the text for the time after loading."""
     cards = assistant.models()
     lines = [f"model   {card.name}: {card.description}" for card in cards]
     lines.append(f"state   {memory_at_rest()}")

@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 
 class Keys:
-    """The keys of a server by owner."""
-
     def __init__(self, by_owner: Mapping[str, str]) -> None:
         self._by_owner = by_owner
 

@@ -36,7 +36,6 @@ def errors_explained(folder: Path, elsewhere: str = "set another cache folder") 
 
 
 def _system_error(error: SafetensorError) -> int | None:
-    """Return the system's error number in a message of safetensors, or None."""
     match = re.search(r"os error (\d+)", str(error))
     return int(match.group(1)) if match else None
 

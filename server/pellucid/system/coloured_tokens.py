@@ -49,7 +49,6 @@ _CONTROL_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 def level_of(logprob: float | None) -> ProbabilityLevel:
-    """Return the level of a logprob. A first token (None) looks probable."""
     probability = 1.0 if logprob is None else math.exp(logprob)
     return next(level for level in LEVELS if probability >= level.floor)
 
@@ -120,13 +119,11 @@ class Writer:
             self._logprobs += token.logprob
 
     def plain(self, text: str) -> None:
-        """Write text outside of the tokens, only on a terminal."""
         if self.coloured:
             self._console.print(Text(harmless(text), "dim"), end="")
             self._last = text or self._last
 
     def end(self, finish: Finish) -> None:
-        """End the line and, on a terminal, print the legend and a summary."""
         if not self._last.endswith("\n"):
             self._stream.write("\n")
         if self.coloured:

@@ -6,7 +6,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version(package: str = "pellucid") -> str:
-    """Return a package's version, or a remark for a package in its source folder."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -117,7 +117,6 @@ class LimitedProcess:
 
 
 def _end(process: subprocess.Popen[bytes], started_by: int) -> None:
-    """End a process, except in a fork."""
     if os.getpid() == started_by:
         isolated_python.end(process)
 
@@ -149,7 +148,6 @@ def _limit_time(seconds: float) -> None:
 
 
 def _ending(status: int, seconds: float, elapsed: float) -> str:
-    """Describe the end of the process, as part of a sentence."""
     if elapsed >= WALL_FACTOR * seconds:
         return f"it took longer than {WALL_FACTOR * seconds:.0f} s"
     if hasattr(signal, "SIGPROF") and status == -signal.SIGPROF:

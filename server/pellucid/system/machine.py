@@ -37,7 +37,6 @@ CPU_FEATURES = (
 
 
 def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
-    """Return the processor's name, and features from /proc/cpuinfo if available."""
     if not path.exists():
         return platform.processor(), frozenset()
     fields: dict[str, str] = {}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 OTHERS = 0o077
-"""The permissions of all users except the owner."""
 
 
 def make_private_folder(path: Path) -> None:

@@ -35,7 +35,6 @@ def _cores(root: Path, processors: Collection[int]) -> int:
 
 
 def _shares(root: Path) -> Iterator[int]:
-    """Yield the whole processors of each limited control group (versions 2 and 1)."""
     groups = dict(
         line.split(":", 2)[1:] for line in _read(root / "proc/self/cgroup").splitlines() if line.count(":") > 1
     )

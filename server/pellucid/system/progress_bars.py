@@ -31,7 +31,6 @@ class Bars:
     """
 
     refreshes = 10.0
-    """Redraws per second."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._console = Console(file=stream or sys.stderr, highlight=False, markup=False, emoji=False)
@@ -78,8 +77,6 @@ class Bars:
 
 
 class Steps(Bars):
-    """A progress bar in slow steps."""
-
     refreshes = 2.0  # Drawing disturbs a simultaneous measurement.
 
     def describe(self, label: str) -> None:

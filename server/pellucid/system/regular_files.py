@@ -72,7 +72,6 @@ def read_bytes(
 
 
 def read_open(path: Path, file: BinaryIO, largest: int, error: type[PellucidError]) -> bytes:
-    """Read an open regular file. Raises ``error`` for a larger file."""
     size = os.fstat(file.fileno()).st_size
     try:
         content = b"" if size > largest else file.read(largest + 1)  # A growing file ends here, too.
@@ -97,7 +96,6 @@ def read_text(
 
 
 def decoded(content: bytes, name: str, error: type[PellucidError] = InvalidRequestError) -> str:
-    """Return bytes of UTF-8 as text. Raises ``error`` for invalid bytes."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:

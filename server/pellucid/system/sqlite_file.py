@@ -13,7 +13,6 @@ from typing import Literal
 from pellucid.errors import ConfigError, PellucidError
 
 BUSY_SECONDS = 10.0
-"""Time to wait for a writing process."""
 
 
 class SqliteFile:
@@ -70,7 +69,6 @@ class SqliteFile:
 
     @contextmanager
     def autocommit(self) -> Iterator[sqlite3.Connection]:
-        """Run statements without a transaction."""
         with self._lock:
             try:
                 yield self._connection

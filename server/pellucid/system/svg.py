@@ -51,20 +51,15 @@ text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif; font-size:
 """The stylesheet of a standalone picture. The classes are the values of ``kind``."""
 
 SWATCH_WIDTH = 24
-"""Length of the line in a legend's entry, in pixels."""
 
 
 class Anchor(StrEnum):
-    """The part of a text at the text's coordinates."""
-
     START = "start"
     MIDDLE = "middle"
     END = "end"
 
 
 class Mark(StrEnum):
-    """The shape in a legend."""
-
     LINE = "line"
     DOT = "dot"
     SQUARE = "square"
@@ -80,7 +75,6 @@ class Scale:
     end: float
 
     def at(self, value: float) -> float:
-        """Return the pixel of a value, clamped to the scale."""
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
         return self.start + (self.end - self.start) * min(max(share, 0.0), 1.0)
 
@@ -190,7 +184,6 @@ class Picture:
 
 
 def check_picture_path(path: Path) -> None:
-    """Raise InvalidRequestError for an unusable ``path``, before a long measurement begins."""
     if path.suffix != ".svg":
         raise InvalidRequestError(f"{path} is not the name of an SVG file: use a name that ends in .svg.")
     if not path.parent.is_dir():
@@ -207,7 +200,6 @@ def write_picture(path: Path, picture: Picture) -> None:
 
 
 def _attributes(values: dict[str, str | float]) -> str:
-    """Return nonempty attributes as markup. An underscore in a name means a hyphen."""
     shown = {
         name.replace("_", "-"): value if isinstance(value, str) else _number(value) for name, value in values.items()
     }

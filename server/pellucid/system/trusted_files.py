@@ -42,7 +42,6 @@ def require_private_folder(folder: Path) -> None:
 
 
 def is_private_file(path: Path) -> bool:
-    """Return whether only this user, or root, can write to a regular file."""
     status = path.lstat()
     return stat.S_ISREG(status.st_mode) and _is_owned(status) and not _others_can_write(status)
 

@@ -58,7 +58,6 @@ class UserRequest:
 
     @contextmanager
     def as_current(self) -> Iterator[None]:
-        """Make this request the current request of new tasks and streams."""
         token = _CURRENT.set(self)
         try:
             yield
@@ -138,7 +137,6 @@ class Users:
 
     @contextmanager
     def request(self, user: str) -> Iterator[UserRequest]:
-        """Hold a request during its answer, as the current request of this task and new tasks."""
         request = UserRequest(self, user)
         try:
             with request.as_current():
@@ -216,7 +214,6 @@ class _SlidingMinute:
             self._seconds.append([second, tokens])
 
     def wait(self, limit: int, now: float) -> float:
-        """Return the seconds until fewer tokens than the limit are left."""
         self._forget(now)
         left = sum(tokens for _, tokens in self._seconds)
         wait = 0.0

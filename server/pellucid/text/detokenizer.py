@@ -35,7 +35,6 @@ class Detokenizer:
         self._held: Token | None = None  # The last token, if the token ends inside a character.
 
     def feed(self, score: TokenScore) -> list[Token]:
-        """Take the next token, and return the tokens with final text, in order."""
         data = self._tokenizer.token_bytes(score.id)
         typed, self._typed = self._typed[: len(data)], self._typed[len(data) :]
         if typed and typed == data:

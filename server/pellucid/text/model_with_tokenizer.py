@@ -144,12 +144,10 @@ async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -
 
 
 async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode``, which also renders the chat template."""
     return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))
 
 
 async def run_in_thread(size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode`` in a thread; all huge texts share the same thread."""
     if size > HUGE_TEXT_CHARACTERS:
         return await asyncio.get_running_loop().run_in_executor(_huge_texts, encode)
     return await asyncio.to_thread(encode)

@@ -99,7 +99,6 @@ async def score_windows(
 
 
 def _remaining(terms: Terms, begun: float) -> Terms:
-    """Return the terms with the remaining deadline; the engine ends an expired window at once."""
     return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (monotonic() - begun))
 
 

@@ -39,7 +39,6 @@ def read_spelled_infill(prompt: str, format: InfillFormat) -> SpelledInfill | No
 
 
 def _files(head: str, format: InfillFormat) -> tuple[Extra, ...] | None:
-    """Return the files (marker, name, line break, text) before an infill, or None."""
     if format.repo is not None and head.startswith(format.repo):
         head = (
             head[len(format.repo) :].partition("\n")[2]

@@ -17,13 +17,10 @@ WORTH_CUTTING = 3
 """Minimum number of letters and digits in a significant overlap of answer and suffix."""
 
 TELLING = 6
-"""Minimum number of letters and digits in a distinctive line."""
 
 COMMON_LINES = frozenset({"return", "return;", "continue", "continue;", "finally:", "default:"})
-"""Longer lines that occur often and in sequence."""
 
 CONTINUING = frozenset(["else", "elif", "elsif", "elseif", "except", "finally", "catch", "rescue", "ensure"])
-"""Words that continue a compound statement."""
 
 MAX_LINE = 2_000
 """Maximum length of compared lines; lines of a minified file have millions of characters."""
@@ -83,7 +80,6 @@ class StopGate:
         return self._close()
 
     def _pass(self, text: str, *, final: bool) -> None:
-        """Send text through the rules in order; an end, or ``final``, finishes the later rules."""
         for ending in self._endings:
             text = ending.feed(text)
             if ending.ended:
@@ -111,8 +107,6 @@ class StopGate:
 
 
 class StopStrings:
-    """The end of an answer before the first complete stop string."""
-
     reason = FinishReason.STOP
 
     def __init__(self, stops: Sequence[str]) -> None:

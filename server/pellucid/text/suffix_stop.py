@@ -149,12 +149,10 @@ class SuffixStop:
         return None if stays else cut
 
     def _cut_word(self, end: int) -> int | None:
-        """Return where a word of the answer ends like the word at the cursor."""
         found = re.search(rf"{re.escape(self._word_end)}\b", self._answer[:end]) if self._word_end else None
         return None if found is None or not is_balanced(self._answer[: found.start()]) else found.start()
 
     def _cut_line(self, known: _SuffixLine) -> int | None:
-        """Return where to cut before the last line, or None for a possible coincidence."""
         cut = self._cut_before(known)
         text = known.text.lstrip()
         if is_closed(text):
@@ -197,7 +195,6 @@ class SuffixStop:
         return max(min(kept), self._given)
 
     def _repeated_parts(self, line: str) -> int:
-        """Return where a line begins to repeat the text right of the cursor, with any spaces."""
         parts, right = list(_WORDS_AND_SIGNS.finditer(line)), self._right_parts
         for size in range(min(len(parts), len(right)), 0, -1):
             *whole, last = [part[0] for part in parts[-size:]]
@@ -246,5 +243,4 @@ def _split_word(left: str, right: str) -> str:
 
 
 def _may_become(line: str, known: str) -> bool:
-    """Return whether an unfinished line may become ``known``, which has no space at its end."""
     return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MAX_SPACE)

@@ -79,7 +79,6 @@ class TemplateProcess:
 
 
 def _ask(process: subprocess.Popen[bytes], lines: Sequence[Any], limit: int) -> str | RenderingError | None:
-    """Return the reply to the last line: a text, the template's error, or None without a reply."""
     assert process.stdin is not None, "stdin is a pipe"
     assert process.stdout is not None, "stdout is a pipe"
     with contextlib.suppress(BrokenPipeError, ConnectionError):  # The child has died: no reply will follow.
@@ -100,7 +99,6 @@ def _ask(process: subprocess.Popen[bytes], lines: Sequence[Any], limit: int) -> 
 
 
 def _death(status: int, seconds: float) -> str:
-    """Return why the child ended, as the predicate of a sentence."""
     if sys.platform != "win32" and status == -signal.SIGXCPU:
         return f"takes more than {CPU_SECONDS} seconds of processor time"
     if seconds >= WALL_SECONDS:

@@ -37,7 +37,6 @@ MEMORY_BYTES = 512 * 2**20
 """Address space of a child. Python and jinja2 need 30 MB."""
 
 MAX_DETAIL_CHARACTERS = 1000
-"""Maximum length of a template's error message."""
 
 LAZY_IMPORTS = (
     "encodings.ascii",
@@ -71,8 +70,6 @@ class RenderingError(Exception):
 
 
 class Renderer:
-    """A renderer without limits of time and memory."""
-
     def __init__(self, source: str) -> None:
         self._source = source
 

@@ -15,11 +15,9 @@ FEW_TOKENS = 64
 """A prompt with more computed tokens may have changed at its beginning."""
 
 DIFFERENCE_LENGTH = 80
-"""Maximum number of characters, and of tokens, in a first difference."""
 
 
 def first_difference(usage: Usage, prompt: Sequence[int], tokenizer: Tokenizer) -> str | None:
-    """Return the first text outside of the cache, or None if few tokens were computed."""
     if usage.computed <= FEW_TOKENS:
         return None
     return decode(tokenizer, prompt[usage.cached : usage.cached + DIFFERENCE_LENGTH])[:DIFFERENCE_LENGTH]

@@ -27,7 +27,6 @@ MAX_AT_ONCE = 2
 """
 
 MAX_KEPT = 16
-"""Cached grammars per model."""
 
 MAX_KEPT_CHARACTERS = 2**17
 """Total length of cached grammars: a compiled grammar can take a kilobyte for each character."""
@@ -81,7 +80,6 @@ class GrammarCompiler:
             _places.give_back()
 
     def _compile_on_trial(self, grammar: Grammar, text: str) -> None:
-        """Raise InvalidRequestError if the trial fails or exceeds its limits."""
         with self._lock:
             trial = self._idle_trials.pop() if self._idle_trials else trial_process(self._tokenizer)
         try:

@@ -19,7 +19,6 @@ MAX_GBNF_CHARACTERS = 2**14
 """The conversion time of llama.cpp's syntax grows with the square of the length."""
 
 MAX_EXACT_INTEGER = 2**53
-"""Floating-point numbers hold all integers up to this limit."""
 
 WHITESPACE = r"[ \n\r\t]{1,64}"
 """White space inside JSON. Without a limit, small models can continue white space forever."""

@@ -80,7 +80,6 @@ class _Scanner:
             self._skip_space()
 
     def _follows(self, before: str, after: str) -> bool:
-        """Return whether a further part follows ``before``; false at the end ``after``."""
         opened = self._text[self.at : self.at + 1] == before[0]
         if not opened and self._text[self.at : self.at + 1] == after:
             self.at += 1

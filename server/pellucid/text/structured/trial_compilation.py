@@ -41,8 +41,6 @@ def trial_process(tokenizer: Tokenizer) -> LimitedProcess:
 
 
 class _ByteWords:
-    """A vocabulary of only bytes and special tokens, in llguidance's form."""
-
     def __init__(self, size: int, special: Mapping[str, int], eos: int) -> None:
         self.eos_token_id = eos
         self.bos_token_id = None

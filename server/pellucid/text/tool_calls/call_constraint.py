@@ -29,7 +29,6 @@ MAX_BEFORE_CALL = 1000
 """Search window, in bytes from the beginning of an answer, for a call without tags."""
 
 MAX_KEPT = 16
-"""Cached search results per model."""
 
 _NAMED_OBJECT = re.compile(
     r'(?:\s|[,;\[\]]|```(?:json)?|</?tools>)*\{\s*"name"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"(?:arguments|parameters)"\s*:'
@@ -51,7 +50,6 @@ class CallConstraint:
 
     @property
     def failure(self) -> str | None:
-        """The reason why a call could not continue, as part of a sentence."""
         return None if self._call is None else self._call.failure
 
     def allowed(self) -> TokenMask | None:
@@ -119,7 +117,6 @@ class _Functions:
     cache_salt: str
 
     def loosened(self, loose: Collection[str]) -> _Functions:
-        """Return a copy in which the named functions accept any JSON object."""
         return replace(self, functions=tuple(one.loose() if one.name in loose else one for one in self.functions))
 
 

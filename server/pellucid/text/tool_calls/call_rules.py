@@ -16,7 +16,6 @@ COMBINING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "patternProperties", "
 """Keywords that may allow arguments outside of ``properties``."""
 
 TEXTS = frozenset({"$comment", "description", "title"})
-"""Keywords without any restriction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,6 @@ class CallRules:
         return f"{named} SPACE? {quoted('}')}"
 
     def any_object(self, arguments: str) -> str:
-        """Return an expression for a call's object; ``arguments`` is the key of the arguments."""
         return self.rule(one_of(self._object(function, arguments) for function in self.functions))
 
     def _object(self, function: OfferedFunction, arguments: str) -> str:

@@ -16,7 +16,6 @@ T = TypeVar("T")
 Reading = Generator[None, None, T]
 
 END = "end of the answer"
-"""The unit after the last unit."""
 
 ARGUMENTS = ("arguments", "parameters")
 
@@ -71,7 +70,6 @@ class CallSyntax:
             self.hold = None
 
     def emit(self, draft: Draft, position: int, text: str) -> None:
-        """Add text from the unit at ``position`` to a call's arguments."""
         draft.has_arguments = True
         if draft.index is None and draft.live and draft.name is not None:
             self.begin(draft)

@@ -29,7 +29,6 @@ class CallDetails:
 
 
 def call_details(tokens: Sequence[Token], loose_functions: Collection[str]) -> list[CallDetails]:
-    """Return the details of the calls; ``loose_functions`` are never ``enforced``."""
     return [
         CallDetails(
             call,
@@ -55,7 +54,7 @@ def calls_of(tokens: Iterable[Token]) -> list[ToolCall]:
 
 
 def is_whole(call: ToolCall) -> bool:
-    """Return whether the arguments are a JSON object, despite early ends and mistakes."""
+    """Return whether the arguments are a JSON object; not so after an early end or a mistake."""
     try:
         return isinstance(json.loads(call.arguments), dict)
     except (ValueError, RecursionError):

@@ -44,7 +44,6 @@ class FormatReader(ABC):
         """Return the form of calls in the model's chat template."""
 
     def several(self, start: int, separators: str) -> Reading[bool]:
-        """Read objects between separators, and return whether any was found."""
         syntax, count = self.syntax, 0
         while True:
             yield from syntax.spaces()

@@ -20,7 +20,6 @@ VALUE_END = "\n</parameter>\n"
 TAG_IN_TEXT = r"<\/parameter>|<parameter=|<\/function>"
 
 MAX_REFERENCES = 8
-"""Maximum length of a followed chain of references."""
 
 PYTHON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
@@ -155,7 +154,6 @@ def _value(rules: CallRules, schema: dict[str, Any], shared: dict[str, Any]) -> 
 
 
 def _resolved(schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """Return the target of a schema that is only a reference."""
     for _ in range(MAX_REFERENCES):
         if schema.keys() != {"$ref"}:
             break

@@ -67,7 +67,6 @@ def strings_in(value: object) -> Iterator[str]:
 
 
 def map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a JSON value with all strings and keys changed."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):

@@ -12,7 +12,6 @@ CONTENT = -1
 """Owner of the message's text. The owner of a call's units is the call's index."""
 
 DROPPED = -2
-"""Owner of white space around calls."""
 
 
 @dataclass(slots=True)
@@ -69,7 +68,6 @@ class TokenUnits:
         self._additions.setdefault(position, []).append(_Addition(index, text))
 
     def release(self, decided: int) -> list[Token]:
-        """Return the waiting tokens with all units before ``decided``."""
         out = []
         while self._waiting and self._waiting[0][2] <= decided:
             out.append(self._released(*self._waiting.popleft()))
