@@ -1,4 +1,4 @@
-"""Completes, chats and scores with the models of an engine: text on one side, token ids on the other."""
+"""Completion, chat and scoring with the models of an engine."""
 
 from __future__ import annotations
 
@@ -61,18 +61,17 @@ from pellucid.tokens import (
 T = TypeVar("T")
 
 MAX_BIAS_CHARACTERS = 2**14
-"""Characters of all texts in ``logit_bias``."""
+"""Maximum total length of the texts in ``logit_bias``."""
 
 NO_ANSWER = SamplingParams(max_tokens=0)
-"""Parameters of a prompt that is not answered."""
 
 Stream = AsyncGenerator[Token | Finish]
-"""Yields tokens, then one Finish. Closing it cancels the request."""
+"""Tokens, then one Finish. Closing the generator cancels the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Generation:
-    """A request to the engine, and the way from its token ids to the text of the answer."""
+    """A request to the engine, and the objects that turn its token ids into text."""
 
     model: str
     request: Request
@@ -84,10 +83,10 @@ class _Generation:
 
 
 class LocalAssistant:
-    """Completes, chats and scores with the models of one engine; the first one is the default.
+    """An implementation of ``Assistant`` with an engine; the first model is the default.
 
-    It obeys the protocol ``Assistant``. A stream belongs to the request that is current when it is
-    created. Methods that tokenize and are not asynchronous are to be called through ``off_loop``.
+    A stream belongs to the request that is current when the stream is created. Synchronous methods
+    that tokenize must be called through ``off_loop``.
     """
 
     def __init__(self, engine: Engine, models: Sequence[ServedModel]) -> None:
@@ -95,25 +94,21 @@ class LocalAssistant:
         self._engine = engine
         self._keys = RequestKeys()
         self._served: dict[str, TextModel] = {}
-        self._unloaded: dict[str, str] = {}  # unloaded models with an adapter -> their bases
+        self._unloaded: dict[str, str] = {}  # Unloaded models with an adapter -> base models.
         for model in sorted(
             models, key=lambda model: model.base is not None
-        ):  # bases first, as the others share their parts
+        ):  # Bases first, because models with an adapter share parts of the base.
             self._served[model.name] = self._prepared(model)
         self._served = {model.name: self._served[model.name] for model in models}
 
     async def add(self, model: ServedModel) -> None:
-        """Serve another model, which the engine already has, from now on.
-
-        It replaces one of the same name.
-        """
         self._served[model.name] = await asyncio.to_thread(self._prepared, model)
 
     def remove(self, model: str) -> Future[None]:
-        """Take no new requests for a model with an adapter; the future is done when its last answer has ended.
+        """Accept no new requests for a model with an adapter.
 
-        Raises NotFoundError for an unknown model, and InvalidRequestError for one without an
-        adapter.
+        The future is done after the last answer. Raises NotFoundError for an unknown model, and
+        InvalidRequestError for a model without an adapter.
         """
         served = self._find(model).model
         if served.base is None:
@@ -126,34 +121,31 @@ class LocalAssistant:
         return removed
 
     def served(self) -> list[ServedModel]:
-        """Return the models that are served, the default one first."""
         return [served.model for served in [*self._served.values()]]
 
     def device(self) -> str:
-        """Return the device that computes the default model; see ``ModelFacts``."""
         return self._find(None).model.facts.device
 
     def complete(
         self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None
     ) -> Stream:
-        """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
+        """Continue a text or token ids, or, with a suffix (also ""), fill in the gap.
 
-        An infill without a grammar also ends where it would repeat the suffix, or leave the block
-        that the cursor is in at the end of a file, and every answer where one of ``endings`` ends
-        it. A prompt that is too long to be continued is a ContextLengthError; an infill is trimmed.
+        An infill without a grammar also ends before a repetition of the suffix and, at the end of a
+        file, at the end of the cursor's block. Long infill prompts are trimmed; other long prompts
+        raise ContextLengthError.
         """
         user, prepare = current_request(), partial(self._prepare_completion, query, endings)
         return self._with_fields(self._generate(prepare, query.terms.key, on_usage, user), query, user.cache_salt)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
-        """Answer a conversation or, with ``continue_last``, continue its last message; with tools the answer may be calls of them."""
         user, prepare = current_request(), partial(self._prepare_chat, query)
         return self._with_fields(self._generate(prepare, query.terms.key, on_usage, user), query, user.cache_salt)
 
     def score(self, query: ScoreQuery) -> Stream:
-        """Read a text, ids or a conversation: every token of it, markers included, with its probability.
+        """Score a text, ids or a conversation: yield every token, markers included.
 
-        A BOS that the model wants in front of a text is the first token and has no text.
+        A BOS that the model needs is the first token, without text.
         """
         return self._score(query, current_request())
 
@@ -189,9 +181,7 @@ class LocalAssistant:
                         user.end_superseded(query.terms.key)
                     for token in detokenizer.flush():
                         yield token
-                    yield (
-                        replace(item, reason=FinishReason.STOP) if item.reason is FinishReason.LENGTH else item
-                    )  # all was read
+                    yield (replace(item, reason=FinishReason.STOP) if item.reason is FinishReason.LENGTH else item)
                 else:
                     for token in detokenizer.feed(item):
                         yield replace(token, text="") if has_bos and token.position == 0 else token
@@ -199,11 +189,10 @@ class LocalAssistant:
     async def _scores(
         self, served: TextModel, request: Request, user: CurrentRequest, *, has_bos: bool, windows: bool
     ) -> AsyncGenerator[TokenScore | Finish]:
-        """Yield the scores of a prompt, in windows if it is longer than the context and ``windows`` allows that."""
         items: AsyncGenerator[Admission | TokenScore | Finish]
         with self._keys.hold(request.terms.key) as is_newest:
             if windows and len(request.prompt) > self._engine.context(served.name):
-                served.check_ids(request.prompt)  # now, as each window is checked only when it is read
+                served.check_ids(request.prompt)  # Otherwise a window would be checked only when it is read.
                 items = score_windows(
                     self._engine, served.name, request, has_bos=has_bos, is_newest=is_newest, on_read=user.read
                 )
@@ -217,48 +206,36 @@ class LocalAssistant:
                         yield item
 
     async def embed(self, text: str | Sequence[int], model: str | None = None, *, truncate: bool = False) -> Embedding:
-        """Return the embedding of a text or of token ids; with ``truncate`` that of its beginning if the context holds no more."""
         return await embed(self._engine, self._find(model), text, truncate=truncate)
 
     def embedding_size(self, model: str | None = None) -> int:
-        """Return the length of a model's embeddings.
-
-        Raises NotSupportedError for a model without hidden states.
-        """
+        """Return the length of embeddings. Raises NotSupportedError without hidden states."""
         return self._engine.hidden_size(self._find(model).name)
 
     def uses_predictions(self, model: str | None = None) -> bool:
-        """Return whether a prediction of an answer saves time with this model."""
         return self._engine.uses_predictions(self._find(model).name)
 
     def name_of(self, model: str | None) -> str:
-        """Return the name of a model, by default of the first one.
-
-        Raises NotFoundError, which lists the names.
-        """
+        """Return the full name of a model (default: the first model). Raises NotFoundError."""
         return self._find(model).name
 
     def spelled_infill(self, prompt: str, model: str) -> SpelledInfill | None:
-        """Return the infill that a prompt spells with the model's own markers, or None."""
         format = self._find(model).model.infill
         return None if format is None else read_spelled_infill(prompt, format)
 
     def models(self) -> list[ModelCard]:
-        """Return the cards of the models that are served, the default one first."""
         return [served.card(self._engine.context(name)) for name, served in [*self._served.items()]]
 
     async def cards(self) -> list[ModelCard]:
-        """Return the same as ``models``, as the protocol of assistants has it."""
         return self.models()
 
     def calibration_file(self, model: str | None = None) -> CalibrationFile | None:
-        """Return the calibration file of a model; None for a model that was not loaded from a store."""
+        """Return the calibration file of a model, or None for a model from outside a store."""
         return self._find(model).model.calibration
 
     async def render(
         self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False, tools: Tools = ()
     ) -> str:
-        """Return the prompt of a chat as text."""
         served = self._reader(model)
         render = partial(served.template.render, messages, continue_last=continue_last, tools=tools)
         return await run_template(served, chat_characters(messages, tools), render)
@@ -266,12 +243,10 @@ class LocalAssistant:
     async def off_loop(
         self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None, *, size: int = 0
     ) -> T:
-        """Run ``work``, which uses a model's tokenizer, without blocking the event loop or other models; return its result.
+        """Run ``work`` with a model's tokenizer without blocking the event loop or further models.
 
-        ``size`` is the length of a text that it tokenizes.
-
-        Raises QueueFullError if the tokenizer has a process of its own that stays busy for longer
-        than ``longest_wait`` seconds.
+        ``size`` is the number of characters to tokenize. Raises QueueFullError if a tokenizer in a
+        separate process is busy for more than ``longest_wait`` seconds.
         """
         served = self._reader(model)
         return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else run_in_thread(size, work))
@@ -279,35 +254,26 @@ class LocalAssistant:
     def tokenize(
         self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False
     ) -> list[int]:
-        """Return the ids of a text.
-
-        ``special`` reads markers as such, ``add_special`` puts the BOS in front if the model wants
-        one.
-        """
+        """Return the ids of a text; ``special`` parses markers, ``add_special`` adds the BOS."""
         tokenizer = self._reader(model).tokenizer
         ids = tokenizer.encode(text, special=special)
         return with_bos(tokenizer, ids) if add_special else ids
 
     def token_bytes(self, id: int, model: str | None = None) -> bytes:
-        """Return the true bytes of a token."""
         return self._reader(model).tokenizer.token_bytes(id)
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """Return the ids of a text, with the BOS in front if the model wants one."""
+        """Return the ids of a text, after the BOS if the model needs a BOS."""
         served = self._find(model)
         return await run_tokenizer(served, len(text), lambda: served.encode(text, special=False))
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
-        """Return the text of ids, markers included.
-
-        Raises InvalidRequestError for an id that the model does not have.
-        """
+        """Return the text of ids, with markers. Raises InvalidRequestError for an unknown id."""
         served = self._reader(model)
         served.check_ids(ids)
         return decode(served.tokenizer, ids)
 
     def prompt_ids(self, query: CompletionQuery) -> list[int]:
-        """Return the ids of a prompt, without token healing."""
         served = self._reader(query.model)
         if not isinstance(query.prefix, str):
             return list(query.prefix)
@@ -316,7 +282,6 @@ class LocalAssistant:
         return self._infill(served, query, heal=False)[0]
 
     async def chat_ids(self, query: ChatQuery) -> list[int]:
-        """Return the ids of a conversation, up to where its answer begins."""
         refuse_huge(chat_characters(query.messages, query.shown_tools), "messages")
         return await self._chat_ids(self._find(query.model), query, None)
 
@@ -328,15 +293,15 @@ class LocalAssistant:
         return await run_template(served, chat_characters(query.messages, tools), encode)
 
     def prompt_text(self, query: CompletionQuery) -> str:
-        """Return a text as it is; for an infill or token ids the prompt as the model reads it, its markers included."""
+        """Return a plain text unchanged, or the decoded prompt of an infill or ids."""
         if isinstance(query.prefix, str) and query.suffix is None:
             return query.prefix
         return self.detokenize(self.prompt_ids(query), query.model)
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
-        """Return the prompt of an infill as the model reads it, its markers included, with no room left for an answer.
+        """Return the decoded prompt of an infill, without room for an answer.
 
-        Pieces of other files are left out for a model that has no marker for them.
+        Further files are omitted for a model without a file marker.
         """
         served = self._find(query.model)
         shown = replace(
@@ -345,12 +310,18 @@ class LocalAssistant:
         return await run_tokenizer(served, _size(shown), partial(self.prompt_text, shown))
 
     def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
-        """Return the biases of token ids; the bias of a text is that of each of its tokens, markers included. The last one counts."""
+        """Return the biases by token id; a text's bias applies to each token of the text.
+
+        The last bias of a token counts.
+        """
         tokenizer = self._reader(model).tokenizer
         biases: dict[int, float] = {}
         pairs = list(pairs)
         if (size := sum(len(what) for what, _ in pairs if isinstance(what, str))) > MAX_BIAS_CHARACTERS:
-            sentence = f"The texts in logit_bias have {size} characters, but at most {MAX_BIAS_CHARACTERS} are allowed: use shorter texts."
+            sentence = (
+                f"The texts in logit_bias have {size} characters, but at most {MAX_BIAS_CHARACTERS} are allowed: "
+                "use shorter texts."
+            )
             raise InvalidRequestError(sentence, param="logit_bias")
         for what, bias in pairs:
             biases.update(
@@ -359,7 +330,6 @@ class LocalAssistant:
         return biases
 
     def _with_fields(self, stream: Stream, query: CompletionQuery | ChatQuery, cache_salt: str) -> Stream:
-        """Return the stream; if the query wants them, its Finish has the values of the answer."""
         grammar = query.grammar
         if not (query.with_fields and grammar and grammar.is_json):
             return stream
@@ -382,7 +352,7 @@ class LocalAssistant:
         if model is None:
             return next(iter(self._served.values()))
         served = self._served.get(model)
-        if served is None:  # the adapter's own name is enough if only one model has it
+        if served is None:  # The adapter's own name is enough for a single match.
             named = [
                 other for other in [*self._served.values()] if other.model.adapter and other.model.adapter.name == model
             ]
@@ -392,14 +362,14 @@ class LocalAssistant:
         return served
 
     def _reader(self, model: str | None) -> TextModel:
-        """Return the model that tokenizes for this one, also if its adapter was unloaded while it answered."""
+        """Return the model with the right tokenizer, also after the adapter was unloaded."""
         return self._find(model if model is None or model in self._served else self._unloaded.get(model, model))
 
     def _prepared(self, model: ServedModel) -> TextModel:
         return TextModel(model, None if model.base is None else self._served[model.base])
 
     def _infill(self, served: TextModel, query: CompletionQuery, *, heal: bool) -> tuple[list[int], Healing | None]:
-        """Return the ids of an infill, with at least half of the context for them, and the healing of its prefix."""
+        """Return the ids of an infill, with at least half of the context, and the healing."""
         assert isinstance(query.prefix, str)
         context = self._engine.context(served.name)
         budget = max(context - query.params.max_tokens, context // 2) - 1
@@ -416,7 +386,7 @@ class LocalAssistant:
     def _filled_gap(
         self, served: TextModel, gap: CompletionQuery, text: str | Sequence[object], context: int | None
     ) -> tuple[list[int], int]:
-        """Return the ids of an infill and of the text that fills it, or of a prompt and its continuation, and where the text begins."""
+        """Return the ids of a prompt and of ``text`` in its gap, and the index of the text."""
         if not isinstance(text, str) or (gap.suffix is None and not gap.special):
             raise InvalidRequestError("Only a text can be read between a prefix and a suffix.", param="text")
         refuse_longer(served.tokenizer, [text], context)
@@ -451,11 +421,11 @@ class LocalAssistant:
         else:
             heal = query.heal is not False and query.grammar is None
             ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=heal))
-            if query.grammar is None:  # which would decide where the answer ends
+            if query.grammar is None:  # A grammar would decide on the end of the answer.
                 stop_ids = stop_ids | served.markers
                 endings += [SuffixStop(query.prefix, query.suffix), MarginStop(query.prefix, query.suffix)]
         gate, params = StopGate(endings), query.params
-        if healing is not None and params.max_tokens:  # tokens that repeat the prompt are not part of the answer
+        if healing is not None and params.max_tokens:  # Repeated tokens of the prompt do not belong to the answer.
             gate.limit = params.max_tokens
             params = replace(params, max_tokens=params.max_tokens + healing.steps)
         constraint = healing if query.grammar is None else await served.grammars.constraint(query.grammar, cache_salt)
@@ -501,7 +471,7 @@ class LocalAssistant:
             predicted = await run_tokenizer(
                 served, len(prediction), partial(tokenizer.encode, prediction, continues=True)
             )
-            request = replace(request, prediction=predicted[:context])  # no answer is longer
+            request = replace(request, prediction=predicted[:context])  # No answer is longer.
         return _Generation(
             served.name,
             request,
@@ -519,7 +489,6 @@ class LocalAssistant:
         on_usage: OnUsage | None,
         user: CurrentRequest,
     ) -> Stream:
-        """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
         user.begin(key)
         generation = await prepare(user.cache_salt)
         detokenizer, gate, calls = generation.detokenizer, generation.gate, generation.calls
@@ -539,7 +508,7 @@ class LocalAssistant:
                         if gate.reason is not None or (calls is not None and calls.closed):
                             break
                     elif isinstance(item, Finish):
-                        # Engines elsewhere report only here what their cache held.
+                        # Remote engines report only here how many tokens were cached.
                         more = max(item.usage.cached - meter.cached, 0)
                         user.read(more, -more)
                         if item.reason is FinishReason.SUPERSEDED:
@@ -567,13 +536,12 @@ class LocalAssistant:
         yield self._detailed(finish, generation)
 
     def _detailed(self, finish: Finish, generation: _Generation) -> Finish:
-        """Return the finish with the functions that were loose, and the text at which the prompt left the cache."""
         difference = first_difference(finish.usage, generation.request.prompt, self._reader(generation.model).tokenizer)
         return replace(finish, first_difference=difference, loose_functions=generation.loose_functions)
 
 
 def _continuation(served: TextModel, query: ScoreQuery, context: int | None) -> tuple[list[int], int]:
-    """Return the ids of a conversation and of the text that continues its last message, and where the text begins."""
+    """Return the ids of a conversation and of the continuing text, and the index of the text."""
     if not isinstance(query.text, str):
         raise InvalidRequestError("Only a text can continue a message.", param="text")
     refuse_longer(served.tokenizer, [query.text], context)
@@ -582,7 +550,6 @@ def _continuation(served: TextModel, query: ScoreQuery, context: int | None) -> 
 
 
 def _check_form(finish: Finish, generation: _Generation) -> None:
-    """Raise InvalidRequestError for an answer that failed because of its own grammar."""
     constraint = generation.request.constraint
     if (
         finish.reason is FinishReason.ERROR
@@ -596,7 +563,6 @@ def _check_form(finish: Finish, generation: _Generation) -> None:
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:
-    """Raise InvalidRequestError for a query whose parts contradict each other, or that the model has no markers for."""
     if not isinstance(query.prefix, str) and (query.suffix is not None or query.heal or query.special):
         raise InvalidRequestError("suffix, heal and special need a prompt of text, not of token ids.", param="prompt")
     if query.suffix is None:
@@ -612,7 +578,6 @@ def _check(served: TextModel, query: CompletionQuery) -> None:
 
 
 def _check_grammar(query: CompletionQuery | ChatQuery) -> None:
-    """Raise InvalidRequestError for a grammar together with what contradicts it."""
     if query.grammar is None:
         return
     if query.params.ignore_eos:
@@ -628,13 +593,13 @@ def _check_grammar(query: CompletionQuery | ChatQuery) -> None:
 
 
 def _conversation(messages: Sequence[Message]) -> str:
-    """Return what a conversation is known by in all of its turns: a hash of its beginning, up to the first message of the user."""
+    """Return a key for all turns of a conversation: a hash up to the user's first message."""
     first = next((index for index, message in enumerate(messages) if message.role == "user"), 0)
     beginning = repr([(message.role, message.content) for message in messages[: first + 1]])
     return blake2b(beginning.encode(), digest_size=8).hexdigest()
 
 
 def _size(query: CompletionQuery) -> int:
-    """Return the characters of all texts of an infill, or as many as are tokenized at most, as a long one is trimmed first."""
+    """Return an upper bound of the characters to tokenize: long texts are trimmed first."""
     size = len(query.prefix) + len(query.suffix or "") + sum(len(chunk.text) for chunk in query.extra)
     return min(size, HUGE_TEXT_CHARACTERS)

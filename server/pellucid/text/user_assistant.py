@@ -1,4 +1,4 @@
-"""Uses an assistant for one user of the server."""
+"""An assistant for a user of the server."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Stream = AsyncGenerator[Token | Finish]
 
 
 class UserAssistant:
-    """An assistant whose streams are one request of a user, which has its place while any of them runs.
+    """An ``Assistant`` with streams that form a single request of a user.
 
-    It obeys the protocol ``Assistant``. Its streams may run in several tasks, and be closed in
-    others.
+    The request keeps its place while any stream runs. Streams may run and be closed in different
+    tasks.
     """
 
     def __init__(self, assistant: Assistant, users: Users, user: str) -> None:
@@ -40,8 +40,7 @@ class UserAssistant:
         return await self._assistant.cards()
 
     async def _held(self, create: Callable[[], Stream]) -> Stream:
-        """Yield what a stream of the user's request yields, and free the place of the request after the last of its streams."""
-        with self._request.as_current():  # not longer, as this generator may be continued in other tasks
+        with self._request.as_current():  # Not longer: this generator may be continued in different tasks.
             stream = create()
         self._running += 1
         try:
