@@ -36,7 +36,7 @@ PRONOUN_SHARE = 0.05
 """Maximum share of pronouns in the words of a file; a single pronoun is always permitted."""
 
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
-CODE_SPAN = re.compile(r"`[^`]*`|https?://\S+")
+CODE_SPAN = re.compile(r"``.*?``|`[^`]*`|https?://\S+", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

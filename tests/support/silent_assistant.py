@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import NoReturn
 
+from pellucid.client.assistant_protocol import SumsScores
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
 
 
-class SilentAssistant:
+class SilentAssistant(SumsScores):
     """Fails the test with each verb; a double overrides those that it answers."""
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:

@@ -29,6 +29,7 @@ from pellucid.api.routes import (
     messages,
     ollama,
     ollama_models,
+    queries,
     responses,
     score,
     suggestions,
@@ -41,7 +42,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.system.installed_version import installed_version
 
 ROUTES = (
-    *(completions, chat, responses, messages, fim, score, edits, embeddings, llama_generation),
+    *(queries, completions, chat, responses, messages, fim, score, edits, embeddings, llama_generation),
     *(ollama, ollama_models, tabby, tokens, adapters, engines, usage, suggestions, info),
 )
 

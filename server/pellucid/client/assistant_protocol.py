@@ -1,20 +1,75 @@
-"""Defines the protocol of an assistant: the same verbs in this process and at the other end of HTTP."""
+"""The protocol of an assistant, with the same methods in this process and over HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
+from pellucid.tokens import (
+    ChatQuery,
+    CompletionQuery,
+    Finish,
+    FinishReason,
+    ModelCard,
+    OnUsage,
+    ScoreQuery,
+    Token,
+)
 
 
-class Assistant(Protocol):
-    """Completes, chats and scores with the models of one server.
+class Reader(Protocol):
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        """Yield the tokens of a text, token ids or a conversation, with probabilities."""
+        ...
 
-    Each verb yields tokens, then one Finish. Closing the generator cancels the request. The verbs
-    that generate call ``on_usage`` with the cost so far as tokens come, for callers that close an
-    answer before its Finish. Before the first item they raise NotFoundError for an unknown model,
-    and InvalidRequestError and its kin for a query that cannot be served.
+    async def logprob_sums(self, query: ScoreQuery, texts: Sequence[str]) -> list[float | None]:
+        """Score each text instead of the query's text, and sum the logprobs in nats.
+
+        The sum is `None` for a text that was not read to the end.
+        """
+        ...
+
+
+class SumsScores:
+    """A mixin that computes sums by scoring all texts concurrently, in one batch."""
+
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        raise NotImplementedError
+
+    async def logprob_sums(self, query: ScoreQuery, texts: Sequence[str]) -> list[float | None]:
+        readings = [asyncio.create_task(self._logprob_sum(query, text, number)) for number, text in enumerate(texts)]
+        try:
+            return await asyncio.gather(*readings)
+        finally:
+            for reading in readings:
+                reading.cancel()
+
+    async def _logprob_sum(self, query: ScoreQuery, text: str, number: int) -> float | None:
+        if not text:
+            return 0.0
+        terms = query.terms
+        if terms.key is not None:  # The texts of one request must not supersede each other.
+            terms = replace(terms, key=f"{terms.key}:{number}")
+        total = 0.0
+        async with aclosing(self.score(replace(query, text=text, terms=terms))) as items:
+            async for item in items:
+                if not isinstance(item, Finish):
+                    total += item.logprob or 0.0
+                elif item.reason is not FinishReason.STOP:
+                    return None
+        return total
+
+
+class Assistant(Reader, Protocol):
+    """Completion, chat and scoring with the models of a server.
+
+    Each method yields tokens, then a Finish. Closing the generator cancels the request.
+    ``on_usage`` receives the cost so far, for callers that close an answer early. Before the first
+    item, NotFoundError is raised for an unknown model, and InvalidRequestError or a similar error
+    for an invalid query.
     """
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
@@ -25,25 +80,21 @@ class Assistant(Protocol):
         """Answer a conversation."""
         ...
 
-    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        """Read a text, token ids or a conversation: yield its own tokens with their probabilities."""
-        ...
-
     async def infill_prompt(self, query: CompletionQuery) -> str:
-        """Return the prompt of an infill as the model reads it, its markers included, with no room left for an answer."""
+        """Return an infill's prompt as the model reads the prompt, without room for an answer."""
         ...
 
     async def cards(self) -> list[ModelCard]:
-        """Return the models that are served, the default one first."""
+        """Return the models of the server, with the default model first."""
         ...
 
 
 AssistantFor = Callable[[str], Assistant]
-"""Returns an assistant for one action of a user, such as an answer or a comparison, whose use of
-models counts as one request.
+"""Returns an assistant for an action of a user, for example an answer; the action counts as 1
+request.
 """
 
 
 def shared(assistant: Assistant) -> AssistantFor:
-    """Return the same assistant for all users: their use of models is not counted here."""
+    """Return the same assistant for all users, without counting requests."""
     return lambda _: assistant

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import fields
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
 
+from pellucid.client import wire
 from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in, problem_at
-from pellucid.client.token_json import token_of
 from pellucid.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -30,16 +28,9 @@ from pellucid.tokens import (
     ChatQuery,
     CompletionQuery,
     Finish,
-    FinishReason,
-    Grammar,
-    JsonField,
-    Message,
     ModelCard,
-    NamedTool,
     OnUsage,
-    OtherValue,
     ScoreQuery,
-    Terms,
     Token,
     Usage,
 )
@@ -178,74 +169,33 @@ class Client:
         )
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or token ids or, given a suffix, fill the gap before the suffix."""
-        return self._generate("/v1/completions", partial(_completion_body, query), on_usage)
+        return self._answer("complete", query, on_usage)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        """Answer a conversation or, with ``continue_last``, continue the last message."""
-        return self._generate("/v1/chat/completions", partial(_chat_body, query), on_usage)
+        return self._answer("chat", query, on_usage)
 
-    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        text = query.text
-        if query.tools:
-            raise NotSupportedError("A server cannot score a conversation with tools: leave them out.")
-        body: dict[str, Any] = {**_named(query.model), "top_logprobs": query.top_logprobs, **_terms(query.terms)}
-        if isinstance(text, str):
-            body |= {"text": text, "parse_special": query.special}
-        elif all(isinstance(item, int) for item in text):
-            body["tokens"] = list(text)
-        else:
-            body["messages"] = [_message(item) for item in text if isinstance(item, Message)]
-            if query.continue_last:  # Older servers do not know the field.
-                body["continue_final_message"] = True
-        if query.windows:  # Older servers do not know this field, either.
-            body["windows"] = True
-        if query.continued:
-            body |= {"messages": [_message(message) for message in query.continued], "continue_final_message": True}
-        if query.gap is not None and query.gap.special:
-            body |= {"input_prefix": query.gap.prefix, "parse_special": True}
-        elif query.gap is not None:
-            body |= {
-                "input_prefix": query.gap.prefix,
-                "input_suffix": query.gap.suffix,
-                "input_extra": _files(query.gap),
-            }
-        async with aclosing(self._events("/v1/score", body)) as events:
-            async for event in events:
-                for record in event.get("tokens", ()):
-                    yield token_of(record)
-                if event.get("usage"):
-                    yield Finish(FinishReason(event["pellucid"]["reason"]), _usage(event["usage"]))
-                    return
-        raise _broken_off()
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        return self._answer("score", query, None)
 
-    async def _generate(
-        self, route: str, make_body: Callable[[], dict[str, Any]], on_usage: OnUsage | None
+    async def logprob_sums(self, query: ScoreQuery, texts: Sequence[str]) -> list[float | None]:
+        body = {"query": wire.to_json(query), "texts": list(texts)}
+        return list((await self._reply("POST", f"{wire.ROOT}logprob_sums", body))["sums"])
+
+    async def _answer(
+        self, verb: str, query: CompletionQuery | ChatQuery | ScoreQuery, on_usage: OnUsage | None
     ) -> AsyncGenerator[Token | Finish]:
-        """Yield tokens, then the Finish: reason from the last choice, usage from the next event."""
-        body = make_body() | {"stream_options": {"include_usage": True, "continuous_usage_stats": on_usage is not None}}
-        end: Json | None = None
-        async with aclosing(self._events(route, body)) as events:
-            async for event in events:
-                if event["choices"] and event.get("usage") and on_usage is not None:
-                    on_usage(_usage(event["usage"]))
-                for choice in event["choices"]:
-                    for record in _records(choice.get("logprobs")):
-                        yield token_of(record)
-                    end = choice.get("pellucid") or end
-                if event.get("usage") and end and not event["choices"]:
-                    difference = event["usage"]["pellucid"].get("first_difference")  # Absent in older servers.
-                    yield Finish(
-                        FinishReason(end["reason"]),
-                        _usage(event["usage"]),
-                        stop=end.get("stop"),
-                        complete=end.get("complete"),
-                        first_difference=difference,
-                        loose_functions=tuple(end.get("loose_functions") or ()),
-                        fields=None if end.get("fields") is None else tuple(_field(one) for one in end["fields"]),
-                    )
+        """Send a query as it is, and yield the tokens and the Finish of the answer."""
+        route = f"{wire.ROOT}{verb}" + ("" if on_usage is None else "?usage=true")
+        async with aclosing(self._rows(route, wire.to_json(query))) as rows:
+            async for row in rows:
+                item = wire.item_of(row)
+                if not isinstance(item, Usage):
+                    yield item
+                elif on_usage is not None:
+                    on_usage(item)
+                if isinstance(item, Finish):
                     return
-        raise _broken_off()
+        raise UnavailableError("The server closed the connection during the answer.")
 
     async def _reply(self, method: str, route: str, body: Json | None = None) -> dict[str, Any]:
         async with self._translated_errors():
@@ -253,19 +203,16 @@ class Client:
         _check(response.status_code, response.content, response.headers)
         return _object(response.content)
 
-    async def _events(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
-        given = {name: value for name, value in body.items() if value is not None} | {"stream": True}
-        async with self._translated_errors(), self._http.stream("POST", route, json=given) as response:
+    async def _rows(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the rows of a streamed reply. Raises the server's error, also in mid-stream."""
+        async with self._translated_errors(), self._http.stream("POST", route, json=body) as response:
             if response.status_code != httpx.codes.OK:
                 _check(response.status_code, await response.aread(), response.headers)
             async for line in response.aiter_lines():
-                data = line.removeprefix("data:").strip()
-                if not line.startswith("data:") or data == "[DONE]":
-                    continue
-                event = _object(data)
-                if "error" in event:
-                    raise _error(int(event["error"].get("code", 500)), data, {})
-                yield event
+                row = _object(line)
+                if "error" in row:
+                    raise _error(int(row["error"].get("code", 500)), line, {})
+                yield row
 
     @asynccontextmanager
     async def _translated_errors(self) -> AsyncIterator[None]:
@@ -282,31 +229,6 @@ class Client:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
 
 
-def _completion_body(query: CompletionQuery) -> dict[str, Any]:
-    _refuse_window(query)
-    return {
-        "prompt": query.prefix if isinstance(query.prefix, str) else list(query.prefix),
-        "suffix": query.suffix,
-        "input_extra": _files(query) or None,
-        "heal": query.heal,
-        "parse_special": query.special,
-        "logprobs": query.params.top_logprobs,
-        **_sampling(query),
-    }
-
-
-def _chat_body(query: ChatQuery) -> dict[str, Any]:
-    return {
-        "messages": [_message(message) for message in query.messages],
-        "logprobs": True,
-        "top_logprobs": query.params.top_logprobs,
-        "continue_final_message": query.continue_last,
-        **({"prediction": {"type": "content", "content": query.prediction}} if query.prediction else {}),
-        **_tools(query),
-        **_sampling(query),
-    }
-
-
 def _refuse_window(query: CompletionQuery) -> None:
     if query.window is not None:
         raise NotSupportedError("The window of an infill is a setting of the server: omit window.")
@@ -317,100 +239,8 @@ def _named(model: str | None) -> dict[str, Any]:
     return {} if model is None else {"model": model, "strict_model": True}
 
 
-def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
-    """Return all sampling fields, so that no default of the server takes effect."""
-    params = query.params
-    return {
-        **_named(query.model),
-        "max_tokens": params.max_tokens,
-        "temperature": params.temperature,
-        "top_k": params.top_k,
-        "top_p": params.top_p,
-        "min_p": params.min_p,
-        "repetition_penalty": params.repetition_penalty,
-        "presence_penalty": params.presence_penalty,
-        "frequency_penalty": params.frequency_penalty,
-        "logit_bias": {str(id): bias for id, bias in params.logit_bias.items()},
-        "seed": params.seed,
-        "ignore_eos": params.ignore_eos,
-        "stop": list(query.stop),
-        "structured_outputs": _structured_outputs(query.grammar),
-        **_terms(query.terms),
-    }
-
-
-def _structured_outputs(grammar: Grammar | None) -> dict[str, Any] | None:
-    """Return the field for a grammar in vLLM's format, which supports all kinds of grammar."""
-    if grammar is None:
-        return None
-    white: dict[str, Any] = {} if grammar.whitespace is None else {"whitespace_pattern": grammar.whitespace}
-    if grammar.whitespace == "":
-        white = {"disable_any_whitespace": True}
-    match grammar.kind:
-        case "json_schema":
-            return {"json": grammar.text, **white}
-        case "json_object":
-            return {"json_object": True, **white}
-        case "choice":
-            try:
-                return {"choice": json.loads(grammar.text)}
-            except ValueError as error:
-                raise InvalidRequestError(f"The choices are not a JSON list: {error}.", param=grammar.field) from None
-        case _:
-            return {grammar.kind: grammar.text}
-
-
 def _files(query: CompletionQuery) -> list[dict[str, str]]:
     return [{"filename": file.filename, "text": file.text} for file in query.extra]
-
-
-def _terms(terms: Terms) -> dict[str, Any]:
-    return {"priority": terms.priority.name.lower(), "supersede": terms.key, "deadline": terms.deadline}
-
-
-def _records(logprobs: Json | None) -> Iterable[Json]:
-    if logprobs is None:
-        return ()
-    return [entry["pellucid"] for entry in logprobs["content"]] if "content" in logprobs else logprobs["pellucid"]
-
-
-def _usage(usage: Json) -> Usage:
-    """Return the usage, without a newer server's unknown fields; missing fields are 0."""
-    details = usage["pellucid"]
-    return Usage(**{field.name: details[field.name] for field in fields(Usage) if field.name in details})
-
-
-def _field(record: Json) -> JsonField:
-    other = record.get("other")
-    return JsonField(
-        path=record["path"],
-        value=record["value"],
-        probability=record["probability"],
-        mass=record["mass"],
-        decided=record["decided"],
-        other=None if other is None else OtherValue(other["value"], other["probability"]),
-    )
-
-
-def _tools(query: ChatQuery) -> dict[str, Any]:
-    """Return the tool fields, empty without tools so that older servers accept the query."""
-    choice = query.tool_choice
-    named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, NamedTool) else choice
-    if not query.tools and named == "auto":
-        return {}
-    several = {} if query.parallel_tool_calls is None else {"parallel_tool_calls": query.parallel_tool_calls}
-    return {"tools": list(query.tools), "tool_choice": named, **several}
-
-
-def _message(message: Message) -> dict[str, Any]:
-    calls = [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in message.tool_calls
-    ]
-    optional = {"tool_calls": calls or None, "tool_call_id": message.tool_call_id, "name": message.name}
-    return {"role": message.role, "content": message.content} | {
-        key: value for key, value in optional.items() if value is not None
-    }
 
 
 def _card(name: str, meta: Json) -> ModelCard:
@@ -479,7 +309,3 @@ def _error(status: int, content: str | bytes, headers: Mapping[str, str]) -> Pel
     if status in _BY_STATUS:
         return _BY_STATUS[status](message)
     return InvalidRequestError(message, detail.get("param")) if 400 <= status < 500 else PellucidError(message)
-
-
-def _broken_off() -> UnavailableError:
-    return UnavailableError("The server closed the connection during the answer: try again.")

@@ -11,6 +11,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import TypeVar
 
+from pellucid.client.assistant_protocol import SumsScores
 from pellucid.engine.port import Engine
 from pellucid.engine.request import Admission, Constraint, Request
 from pellucid.engine.token_scores import TokenScore
@@ -82,7 +83,7 @@ class _Generation:
     form_field: str = "grammar"
 
 
-class LocalAssistant:
+class LocalAssistant(SumsScores):
     """An implementation of ``Assistant`` with an engine; the first model is the default.
 
     A stream belongs to the request that is current when the stream is created. Synchronous methods

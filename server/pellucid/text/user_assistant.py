@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant, SumsScores
 from pellucid.system.users import UserRequest, Users
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
 
 Stream = AsyncGenerator[Token | Finish]
 
 
-class UserAssistant:
+class UserAssistant(SumsScores):
     """An ``Assistant`` with streams that form a single request of a user.
 
     The request keeps its place while any stream runs. Streams may run and be closed in different

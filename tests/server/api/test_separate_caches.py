@@ -58,6 +58,10 @@ ROUTES: dict[str, tuple[dict[str, Any], Reported | None]] = {
     ),
     "/v1/edits": ({"selection": SECRET, "instruction": "b"}, None),
     "/v1/score": ({"text": "x", "input_prefix": SECRET}, None),
+    "/pellucid/complete": ({"prefix": SECRET, "params": {"max_tokens": 1}}, None),
+    "/pellucid/chat": ({"messages": MESSAGES, "params": {"max_tokens": 1}}, None),
+    "/pellucid/score": ({"text": "x", "gap": {"prefix": SECRET, "suffix": ""}}, None),
+    "/pellucid/logprob_sums": ({"query": {"text": "", "gap": {"prefix": SECRET, "suffix": ""}}, "texts": ["x"]}, None),
     "/api/generate": ({"model": TINY, "prompt": SECRET, "stream": False, "options": {"num_predict": 1}}, None),
     "/api/chat": ({"model": TINY, "messages": MESSAGES, "stream": False, "options": {"num_predict": 1}}, None),
 }

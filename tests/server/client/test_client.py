@@ -15,14 +15,15 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 import pellucid.client.http_client
 from pellucid.api.schema.common import TokenRecord
 from pellucid.api.schema.llama import InfillRequest
-from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.client.token_json import LOGPROB_FLOOR, record_of, token_of
+from pellucid.client.wire import row_of
 from pellucid.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -40,13 +41,18 @@ from pellucid.tokens import (
     Extra,
     Finish,
     FinishReason,
+    Grammar,
+    JsonField,
     Message,
     ModelCard,
+    NamedTool,
+    OtherValue,
     Priority,
     SamplingParams,
     ScoreQuery,
     Terms,
     Token,
+    ToolCall,
     Usage,
 )
 
@@ -81,11 +87,15 @@ SPOKEN = Token(
     0.75,
 )
 USAGE = Usage(cached=3, computed=1, generated=1, queued=0.1, prefill=0.2, decode=0.3)
-USAGE_REPLY = {
-    "prompt_tokens": 4,
-    "pellucid": {"cached": 3, "computed": 1, "generated": 1, "queued": 0.1, "prefill": 0.2, "decode": 0.3},
-}
-END = {"reason": "stop", "stop": "\n"}
+FINISH = Finish(
+    FinishReason.LENGTH,
+    USAGE,
+    stop="\n",
+    complete=False,
+    first_difference="x",
+    loose_functions=("f",),
+    fields=(JsonField("/a", 1, 0.5, 0.25, 2, OtherValue(True, 0.125)), JsonField("/b", None, 1.0, 1.0, 0)),
+)
 
 
 class Wire:
@@ -110,25 +120,12 @@ class Wire:
         return Client(URL, key, transport=httpx.MockTransport(self))
 
 
-def events(*objects: object) -> Callable[[], httpx.Response]:
-    """A stream of server-sent events, with the comments and the end that servers send."""
-    lines = [": ping\n\n", *(f"data: {json.dumps(event)}\n\n" for event in objects), "data: [DONE]\n\n"]
-    return lambda: httpx.Response(200, text="".join(lines))
+def rows(*given: object) -> Callable[[], httpx.Response]:
+    """An answer with these rows."""
+    return lambda: httpx.Response(200, text="".join(f"{json.dumps(row)}\n" for row in given))
 
 
-def completion_events() -> Callable[[], httpx.Response]:
-    logprobs = {
-        "text_offset": [0],
-        "token_logprobs": [-0.5],
-        "tokens": ["x"],
-        "top_logprobs": [{}],
-        "pellucid": [record_of(SPOKEN)],
-    }
-    return events(
-        {"choices": [{"index": 0, "text": "é", "logprobs": logprobs}]},
-        {"choices": [{"index": 0, "text": "", "finish_reason": "stop", "pellucid": END}]},
-        {"choices": [], "usage": USAGE_REPLY},
-    )
+ANSWER = rows(row_of(USAGE), row_of(SPOKEN), row_of(FINISH))
 
 
 async def collect(items: AsyncIterator[Token | Finish]) -> list[Token | Finish]:
@@ -155,132 +152,79 @@ def test_an_exact_entropy_sends_no_range() -> None:
     assert (bounded["entropy"], bounded["entropy_range"]) == (None, [1.5, 2.0])
 
 
-async def test_complete() -> None:
-    """A completion comes as tokens with a Finish as the last item, and every argument is in the request."""
-    wire = Wire(completion_events())
-    params = SamplingParams(9, 0.5, 4, 0.9, 0.1, 1.1, 0.2, 0.3, {5: -1.0}, 11, True, 2)
-    terms = Terms(Priority.COMPLETION, "window", 2.5)
+PARAMS = SamplingParams(9, 0.5, 4, 0.9, 0.1, 1.1, 0.2, 0.3, {5: -1.0}, 11, True, 2)
+TERMS = Terms(Priority.BACKGROUND, "window", 2.5)
+CONVERSATION = [
+    Message("user", "hi"),
+    Message("assistant", "", tool_calls=[ToolCall("1", "f", "{}")]),
+    Message("tool", "2", tool_call_id="1", name="f"),
+]
+COMPLETIONS = [
+    CompletionQuery(
+        "a", "b", [Extra("f", "t")], PARAMS, "m", ["\n"], TERMS, heal=True, special=True, window=9, with_fields=True
+    ),
+    CompletionQuery("a", ""),
+    CompletionQuery([1, 2], grammar=Grammar("choice", '["a"]', whitespace="", field="form")),
+]
+CHATS = [
+    ChatQuery(
+        CONVERSATION, PARAMS, "m", ["\n"], TERMS, True, tools=[{"type": "function"}], tool_choice=NamedTool("f"),
+        parallel_tool_calls=False, prediction="text",
+    ),
+    ChatQuery([Message("user", "hi")], tool_choice="required"),
+]  # fmt: skip
+SCORES = [
+    ScoreQuery("text", "m", 3, TERMS, special=True, windows=True),
+    ScoreQuery([1, 2]),
+    ScoreQuery(CONVERSATION, continue_last=True, tools=[{"type": "function"}]),
+    ScoreQuery("text", gap=CompletionQuery("a", "b", [Extra("f", "t")])),
+    ScoreQuery("text", continued=CONVERSATION),
+]
 
-    answer = await collect(
-        wire.client("secret").complete(
-            CompletionQuery(
-                "a", "b", [Extra("f", "t")], params, model="m", stop=["\n"], terms=terms, heal=True, special=True
-            )
-        )
-    )
 
-    assert answer == [SPOKEN, Finish(FinishReason.STOP, USAGE, "\n")]
+@pytest.mark.parametrize("query", [*COMPLETIONS, *CHATS, *SCORES])
+async def test_query_arrives_as_it_is(query: CompletionQuery | ChatQuery | ScoreQuery) -> None:
+    """The server reads the very query that was sent, and the tokens and the Finish come back equal, each fraction to the bit."""
+    wire = Wire(ANSWER)
+    client = wire.client("secret")
+
+    match query:
+        case CompletionQuery():
+            answer, verb = await collect(client.complete(query)), "complete"
+        case ChatQuery():
+            answer, verb = await collect(client.chat(query)), "chat"
+        case ScoreQuery():
+            answer, verb = await collect(client.score(query)), "score"
+
+    assert TypeAdapter(type(query)).validate_python(wire.body) == query
+    assert answer == [SPOKEN, FINISH]
     assert wire.request is not None
-    assert (wire.request.url.path, wire.request.headers["authorization"]) == ("/v1/completions", "Bearer secret")
-    sent = CompletionRequest.model_validate(wire.body)
-    assert sent == CompletionRequest.model_validate(
-        {
-            "prompt": "a", "suffix": "b", "input_extra": [{"filename": "f", "text": "t"}], "model": "m", "strict_model": True,
-            "stop": ["\n"], "heal": True, "parse_special": True, "max_tokens": 9, "temperature": 0.5, "top_k": 4, "top_p": 0.9,
-            "min_p": 0.1, "repetition_penalty": 1.1,
-            "presence_penalty": 0.2, "frequency_penalty": 0.3, "logit_bias": {"5": -1.0}, "seed": 11, "ignore_eos": True, "logprobs": 2,
-            "priority": "completion", "supersede": "window", "deadline": 2.5, "stream": True, "stream_options": {"include_usage": True},
-        }
-    )  # fmt: skip
+    assert (wire.request.url.path, wire.request.headers["authorization"]) == (f"/pellucid/{verb}", "Bearer secret")
+    assert "usage" not in wire.request.url.params
 
 
-async def test_empty_suffix_is_an_infill() -> None:
-    """An empty suffix is sent, as it asks for an infill; none is not."""
-    for suffix, sent in (("", {"suffix": ""}), (None, {})):
-        wire = Wire(completion_events())
-        await collect(wire.client().complete(CompletionQuery("a", suffix)))
+async def test_usage_on_the_way() -> None:
+    """A caller that wants the usage so far gets it before each token."""
+    wire, seen = Wire(ANSWER), list[Usage]()
 
-        assert {name: value for name, value in wire.body.items() if name == "suffix"} == sent
+    assert await collect(wire.client().complete(CompletionQuery("a"), on_usage=seen.append)) == [SPOKEN, FINISH]
+    assert seen == [USAGE]
+    assert wire.request is not None
+    assert wire.request.url.params["usage"] == "true"
 
 
-async def test_token_ids_as_prompt() -> None:
-    """A prompt of token ids is sent as it is."""
-    wire = Wire(completion_events())
+async def test_several_texts_are_one_request() -> None:
+    """The texts of a place go to the server together, and only their sums come back."""
+    wire = Wire(lambda: httpx.Response(200, json={"sums": [-1.5, None]}))
 
-    assert (await collect(wire.client().complete(CompletionQuery([1, 2]))))[0] == SPOKEN
-    assert CompletionRequest.model_validate(wire.body).prompt == [1, 2]
+    assert await wire.client().logprob_sums(SCORES[3], ["a", "b"]) == [-1.5, None]
+    assert wire.body["texts"] == ["a", "b"]
 
 
 async def test_window() -> None:
-    """The API has no field for a query's window, so that it is refused rather than dropped."""
+    """The route of infill prompts has no field for a query's window, so that it is refused rather than dropped."""
     with pytest.raises(NotSupportedError, match="a setting of the server"):
-        await collect(Wire(completion_events()).client().complete(CompletionQuery("a", "b", window=9)))
-    with pytest.raises(NotSupportedError, match="a setting of the server"):
-        await Wire(completion_events()).client().infill_prompt(CompletionQuery("a", "b", window=9))
-
-
-async def test_chat() -> None:
-    """A chat comes as tokens with a Finish as the last item."""
-    entry = {"token": "é", "logprob": -0.5, "bytes": [169], "top_logprobs": [], "pellucid": record_of(SPOKEN)}
-    wire = Wire(
-        events(
-            {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
-            {"choices": [{"index": 0, "delta": {"content": "é"}, "logprobs": {"content": [entry]}}]},
-            {
-                "choices": [
-                    {
-                        "index": 0,
-                        "delta": {},
-                        "finish_reason": "length",
-                        "pellucid": {"reason": "deadline", "stop": None},
-                    }
-                ]
-            },
-            {"choices": [], "usage": USAGE_REPLY},
-        )
-    )
-
-    answer = await collect(
-        wire.client().chat(ChatQuery([Message("user", "hi")], SamplingParams(top_logprobs=2), continue_last=False))
-    )
-
-    assert answer == [SPOKEN, Finish(FinishReason.DEADLINE, USAGE)]
-    sent = ChatRequest.model_validate(wire.body)
-    assert (sent.messages[0].content, sent.logprobs, sent.top_logprobs, sent.max_tokens) == ("hi", True, 2, 256)
-
-
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        (ScoreQuery("text"), {"text": "text", "parse_special": False}),
-        (ScoreQuery([1, 2]), {"tokens": [1, 2]}),
-        (ScoreQuery([Message("user", "hi")]), {"messages": [{"role": "user", "content": "hi"}]}),
-        (
-            ScoreQuery([Message("assistant", "hi")], continue_last=True),
-            {"messages": [{"role": "assistant", "content": "hi"}], "continue_final_message": True},
-        ),
-        (
-            ScoreQuery("text", gap=CompletionQuery("a", "b", [Extra("f", "t")])),
-            {
-                "text": "text",
-                "parse_special": False,
-                "input_prefix": "a",
-                "input_suffix": "b",
-                "input_extra": [{"filename": "f", "text": "t"}],
-            },
-        ),
-        (
-            ScoreQuery("text", gap=CompletionQuery("<|file_sep|>a", special=True)),
-            {"text": "text", "parse_special": True, "input_prefix": "<|file_sep|>a"},
-        ),
-    ],
-)
-async def test_score(query: ScoreQuery, field: dict[str, object]) -> None:
-    """A text, ids or a conversation is sent as what it is, and read tokens come back."""
-    wire = Wire(
-        events(
-            {"tokens": [record_of(SPOKEN)]}, {"tokens": [], "usage": USAGE_REPLY, "pellucid": {"reason": "superseded"}}
-        )
-    )
-    terms = Terms(Priority.CHAT, "window", 2.5)
-
-    assert await collect(wire.client().score(replace(query, top_logprobs=3, terms=terms))) == [
-        SPOKEN,
-        Finish(FinishReason.SUPERSEDED, USAGE),
-    ]
-    asked = {"top_logprobs": 3, "stream": True, "priority": "chat", "supersede": "window", "deadline": 2.5}
-    assert wire.body == asked | field
-    assert ScoreRequest.model_validate(wire.body).top_logprobs == 3
+        await Wire(ANSWER).client().infill_prompt(CompletionQuery("a", "b", window=9))
 
 
 @pytest.mark.parametrize(
@@ -338,8 +282,8 @@ async def test_redirects_are_not_followed(status: int) -> None:
 async def test_error_in_a_stream() -> None:
     """An error after the first token is raised."""
     wire = Wire(
-        events(
-            {"choices": []},
+        rows(
+            row_of(SPOKEN),
             {"error": {"message": "The server is shutting down.", "type": "unavailable_error", "code": 503}},
         )
     )
@@ -353,7 +297,7 @@ async def test_error_in_a_stream() -> None:
 )
 async def test_broken_stream(ask: Callable[[Client], AsyncIterator[Token | Finish]]) -> None:
     """A stream without a proper end is an error."""
-    wire = Wire(events({"choices": [], "tokens": []}))
+    wire = Wire(rows(row_of(SPOKEN)))
 
     with pytest.raises(UnavailableError, match="during the answer"):
         await collect(ask(wire.client()))
@@ -522,8 +466,7 @@ class Endless(httpx.AsyncByteStream):
 
 async def test_closing_cancels() -> None:
     """Closing the iterator closes the connection, which is how a request is cancelled."""
-    event = {"choices": [{"index": 0, "text": "é", "logprobs": {"pellucid": [record_of(SPOKEN)]}}]}
-    body = Endless(f"data: {json.dumps(event)}\n\n".encode())
+    body = Endless(f"{json.dumps(row_of(SPOKEN))}\n".encode())
     items = Wire(lambda: httpx.Response(200, stream=body)).client().complete(CompletionQuery("a"))
 
     assert await anext(items) == SPOKEN

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
+from pellucid.client.assistant_protocol import SumsScores
 from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
 
 
 @dataclass
-class ScriptedModel:
+class ScriptedModel(SumsScores):
     """Completes with the result of ``says``, and scores a text by ``likes``, with one token per character; or raises ``failure``."""
 
     says: Callable[[str, str | None], str] = lambda prefix, suffix: ""

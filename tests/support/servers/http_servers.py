@@ -16,6 +16,7 @@ import uvicorn
 from pellucid.api.app import create_app
 from pellucid.api.page_routing import MountedPage
 from pellucid.api.server_state import ServerState
+from pellucid.client.assistant_protocol import SumsScores
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
@@ -141,7 +142,7 @@ def spoken(text: str, position: int = 4, id: int = 7) -> Token:
 
 
 @dataclass
-class ScriptedAssistant:
+class ScriptedAssistant(SumsScores):
     """Answers every generation with the tokens of a script, and records the queries and whether answers were closed.
 
     ``before`` is awaited before each item: a test lets an answer hang there. ``next_edit`` is the

@@ -14,7 +14,7 @@ from math import exp, inf
 from pathlib import Path
 
 from pellucid.client.assistant_protocol import Assistant
-from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES, text_logprob
+from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.surprise.alternatives import Replacement, alternatives
@@ -221,7 +221,7 @@ async def read_again(
     after = StringIO(text[last : last + MAX_REREAD_CHARACTERS]).readlines()
     gap = CompletionQuery("".join(before[-PREFIX_LINES:]), "".join(after[:SUFFIX_LINES]))
     texts = [text[first:last], *(text[first : one.begin] + one.text + text[one.end : last] for one in others)]
-    logprobs = [await text_logprob(assistant, ScoreQuery(one, model, terms=terms, gap=gap)) for one in texts]
+    logprobs = await assistant.logprob_sums(ScoreQuery("", model, terms=terms, gap=gap), texts)
     written, *read = [-inf if logprob is None else logprob for logprob in logprobs]
     if written == -inf or max(read) == -inf:
         return None

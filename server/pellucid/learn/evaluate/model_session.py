@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from pellucid.client.assistant_protocol import SumsScores
 from pellucid.errors import PellucidError
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.tokens import (
@@ -43,7 +44,7 @@ class Likelihood:
         return self.logprob / self.tokens
 
 
-class ModelSession:
+class ModelSession(SumsScores):
     """Counts the tokens and times (in whole microseconds) of a question in ``usage``."""
 
     def __init__(self, subject: Subject) -> None:

@@ -11,11 +11,12 @@ from math import exp, log
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from pellucid.client.assistant_protocol import Reader
 from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
 from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines
-from pellucid.completion.edits.reading import Reader, text_log_odds
+from pellucid.completion.edits.reading import text_log_odds
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.completion.shaping.language_syntax import find_syntax
 from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError, QueueFullError, UnavailableError
@@ -321,8 +322,8 @@ async def _read(
             old = [] if selected.inserted else [selected.as_read(line) for line in hunk.old]
             new_text, old_text = ["\n".join([*lines, *rest]) for lines in (written[at:end], old)]
             try:
-                asked = ScoreQuery(new_text, query.model, terms=query.terms, continued=continued)
-                odds = await text_log_odds(assistant, asked, old_text)
+                asked = ScoreQuery("", query.model, terms=query.terms, continued=continued)
+                odds = await text_log_odds(assistant, asked, new_text, old_text)
             # Too long, too busy or not supported: the edit itself is complete.
             except (
                 InvalidRequestError,

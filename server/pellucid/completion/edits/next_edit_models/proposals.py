@@ -87,7 +87,7 @@ async def propose(
         gap = CompletionQuery(prompt + joined(one.above[:-1]), special=True)
         around = [(*one.above[-1:], *lines, *one.below) for lines in (one.change.new, one.change.old)]
         new, old = [joined(lines) + (end if one.ends else "") for lines in around]
-        odds = await text_log_odds(assistant, ScoreQuery(new, card.name, terms=terms, gap=gap), old)
+        odds = await text_log_odds(assistant, ScoreQuery("", card.name, terms=terms, gap=gap), new, old)
         if odds is None:
             return
         yield one.change, odds

@@ -129,7 +129,7 @@ async def test_hunks_that_are_not_read() -> None:
         model = ScriptedEditor("def g(self):\n    x = 1\n    return 1\n    return 3\n```", read_failure=failure)
         _, made = await edited(model)
         assert [hunk.log_odds for hunk in made.hunks] == [None] * len(made.hunks)
-        assert (len(made.hunks) > 1, len(model.read)) == (True, 1)  # the first failure is the last attempt
+        assert (len(made.hunks) > 1, len(model.read)) == (True, 2)  # both texts of the first hunk, and no further hunk
 
 
 @pytest.mark.parametrize(
