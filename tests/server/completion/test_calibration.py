@@ -1,4 +1,4 @@
-"""A calibration is plain arithmetic; a damaged one, or one of another version, is refused."""
+"""Tests of calibrations: the arithmetic, and the refusal of damaged or old records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def values(mean: float = 0.25, **others: float) -> tuple[float, ...]:
 
 
 def test_raw() -> None:
-    """Without a fit it is the geometric mean of the probabilities."""
+    """The raw probability is the geometric mean of the tokens' probabilities."""
     assert isclose(RAW.probability(values(0.25)), 0.25)
 
 
@@ -52,7 +52,7 @@ def test_logistic_regression() -> None:
 
 
 def test_logit_inverts() -> None:
-    """logistic and logit are inverses, and finite at both ends."""
+    """``logistic`` and ``logit`` are inverses, and finite at both ends."""
     assert isclose(logistic(logit(0.3)), 0.3)
     assert 0 < logistic(-inf) < logistic(inf) < 1 + 1e-12
     assert isclose(logit(0.0), -logit(1.0), rel_tol=1e-6)
@@ -60,7 +60,7 @@ def test_logit_inverts() -> None:
 
 @pytest.mark.parametrize("kind", list(CalibrationKind))
 def test_round_trip(kind: CalibrationKind) -> None:
-    """A calibration is read as it was written."""
+    """A calibration is read as written."""
     size = {
         CalibrationKind.RAW: 0,
         CalibrationKind.PLATT: 2,
@@ -98,6 +98,6 @@ def without(*path: str) -> dict[str, Any]:
     ],
 )
 def test_refused(record: dict[str, Any], sentence: str) -> None:
-    """A damaged calibration, or one of other numbers, raises an error with the remedy."""
+    """A damaged calibration or a calibration of different features is refused with the remedy."""
     with pytest.raises(ConfigError, match=sentence):
         Calibration.read(record)

@@ -1,4 +1,4 @@
-"""The ring: chunks are sensible pieces, within their budget, and change seldom."""
+"""Tests of the ring of chunks: sensible pieces, within the budget, seldom changed."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ def function(name: str, lines: int = 3) -> str:
 
 
 def filled(*names: str, settings: ContextSettings = SETTINGS) -> ChunkRing:
-    """A ring with one chunk of each file, that was edited."""
+    """A ring with one chunk of each edited file."""
     ring = ChunkRing(settings)
     for name in names:
         ring.note_edit(f"file:///{name}", name, function(name.partition(".")[0]), 0)
@@ -38,18 +38,18 @@ class TestCut:
     )
 
     def test_from_the_definition_to_a_border(self) -> None:
-        """A piece begins at the definition around its line, with its decorators, and ends where another one begins."""
+        """A piece starts at the decorated definition and ends before the next definition."""
         line = self.TEXT.split("\n").index("    second_2 = 2")
         piece = cut(self.TEXT, line, 150)
         assert piece.startswith("@cached\ndef second():\n")
         assert piece.endswith("    second_3 = 3\n")
 
     def test_the_first_definition(self) -> None:
-        """The chunk of a document that was only opened begins at its first definition."""
+        """The chunk of an opened document starts at the first definition."""
         assert cut(self.TEXT, -1, 150).startswith("def first():\n")
 
     def test_ends_of_line(self) -> None:
-        """Chunks have the same line ending, whatever the document has."""
+        """Chunks have the same line ends in all documents."""
         assert cut("a\r\nb\rc\n", 0, 100) == "a\nb\nc\n"
 
     @pytest.mark.slow
@@ -58,7 +58,7 @@ class TestCut:
         st.data(),
     )
     def test_size_and_place(self, lines: list[str], data: st.DataObject) -> None:
-        """A piece is part of its document, never too long, and holds the line that it was cut for."""
+        """A piece is a part of the document, never too long, and contains the given line."""
         lines = [line and f"{line} {number}" for number, line in enumerate(lines)]
         line = data.draw(st.integers(0, len(lines) - 1))
         most = data.draw(st.integers(100, 2_000))
@@ -69,13 +69,13 @@ class TestCut:
         assert lines[line] in piece
 
     def test_a_line_that_is_too_long(self) -> None:
-        """A line beyond the budget is cut inside."""
+        """A line beyond the budget is cut."""
         assert cut("x" * 500, 0, 100) == "x" * 99 + "\n"
 
 
 class TestPromotion:
     def test_one_at_a_time(self) -> None:
-        """Each call promotes one candidate, and returns False if there is none."""
+        """Each call promotes one candidate, and returns False without candidates."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit(A, "a.py", function("one"), 0)
         ring.note_edit(B, "b.py", function("two"), 0)
@@ -85,7 +85,7 @@ class TestPromotion:
         assert (ring.promote(), ring.version) == (False, version)
 
     def test_what_was_worked_on_comes_first(self) -> None:
-        """An edited place goes before a visited one, and that before a document that was only opened."""
+        """Edited places are promoted before visited places, and opened documents last."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit(C, "c.py", function("edited"), 0)
         ring.note_visit(B, "b.py", function("visited"), 0)
@@ -96,7 +96,7 @@ class TestPromotion:
         assert sent(ring) == ["c.py", "b.py", "a.py"]
 
     def test_typing_is_one_candidate(self) -> None:
-        """Edits near each other are one candidate with the latest text."""
+        """Edits near each other are a single candidate with the latest text."""
         ring = ChunkRing(ContextSettings(files_tokens=2_000))
         for lines in range(3, 20):
             ring.note_edit(A, "a.py", function("grows", lines), lines)
@@ -107,7 +107,7 @@ class TestPromotion:
         assert "grows_19" in extra.text
 
     def test_an_edited_place_stays_one(self) -> None:
-        """A place that was edited and then visited is worth what an edited one is."""
+        """A place edited and then visited has the rank of an edited place."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit(B, "b.py", function("edited"), 0)
         ring.note_edit(A, "a.py", function("both"), 0)
@@ -117,7 +117,7 @@ class TestPromotion:
         assert sent(ring) == ["a.py"]
 
     def test_the_document_of_the_cursor_waits(self) -> None:
-        """Candidates in the cursor's document are promoted after the cursor has left it."""
+        """Candidates in the cursor's document are promoted when the cursor is in a new document."""
         ring = ChunkRing(SETTINGS)
         ring.note_visit(A, "a.py", function("one"), 0)
         ring.note_edit(A, "a.py", function("one"), 1)
@@ -127,7 +127,7 @@ class TestPromotion:
         assert sent(ring, exclude=B) == ["a.py"]
 
     def test_a_jump_leaves_a_place(self) -> None:
-        """A cursor that moves far makes its last position a candidate; one that moves a little does not."""
+        """A far jump of the cursor makes the last position a candidate, unlike a short move."""
         text = "".join(function(f"f{number}") for number in range(40))
         ring = ChunkRing(SETTINGS)
         ring.note_visit(A, "a.py", text, 0)
@@ -139,7 +139,7 @@ class TestPromotion:
         assert [extra.text.split("\n")[0] for extra in ring.chunks("", B)] == ["def f25():", "def f3():"]
 
     def test_the_queue_is_bounded(self) -> None:
-        """A full queue drops documents that were only opened, the oldest first, before edited positions."""
+        """A full queue drops the oldest documents that were only opened, not edited places."""
         ring = ChunkRing(ContextSettings(files_tokens=10_000))
         ring.note_edit(A, "a.py", function("edited"), 0)
         for number in range(MAX_CANDIDATES + 5):
@@ -152,7 +152,7 @@ class TestPromotion:
         assert "6.py" in names
 
     def test_nothing_is_kept_without_a_budget(self) -> None:
-        """A budget of nothing sends nothing."""
+        """A budget of 0 sends nothing."""
         ring = ChunkRing(ContextSettings(files_tokens=0))
         ring.note_edit(A, "a.py", function("one"), 0)
         assert (ring.promote(), sent(ring)) == (False, [])
@@ -160,14 +160,14 @@ class TestPromotion:
 
 class TestLikeness:
     def test_what_is_there_already_is_dropped(self) -> None:
-        """A copy of a chunk, from whatever file, changes nothing."""
+        """A copy of a chunk from any file changes nothing."""
         ring = filled("a.py")
         version = ring.version
         ring.note_edit(B, "b.py", function("a"), 0)
         assert (ring.promote(), sent(ring), ring.version) == (False, ["a.py"], version)
 
     def test_a_newer_state_takes_over(self) -> None:
-        """A chunk of the same document that is much like an older one replaces it."""
+        """A chunk replaces a similar older chunk of the same document."""
         ring = filled("a.py", "b.py")
         ring.note_edit(A, "a.py", function("a", 5), 1)
         assert ring.promote()
@@ -181,13 +181,13 @@ class TestLikeness:
         assert not ring.promote()
 
     def test_what_stands_around_the_cursor_is_left_out(self) -> None:
-        """A chunk that is mostly around the cursor already is not sent, whatever its indentation; others are."""
+        """A chunk with mostly the cursor's text is not sent, whatever the indentation."""
         ring = filled("a.py", "b.py")
         assert sent(ring, around=function("a").replace("    ", "\t")) == ["b.py"]
         assert sent(ring, around="a_0 = 0\n") == ["a.py", "b.py"]
 
     def test_cells_are_one_document(self) -> None:
-        """A cell of a notebook is not sent together with another cell of that notebook."""
+        """Cells of a notebook are not sent together with cells of the same notebook."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit("vscode-notebook-cell:/n.ipynb#1", "n.ipynb", function("cell"), 0)
         ring.promote()
@@ -197,7 +197,7 @@ class TestLikeness:
 
 class TestEviction:
     def test_the_beginning_stays(self) -> None:
-        """New chunks are appended until the budget is full; then the older half is dropped at once."""
+        """Chunks are appended up to the budget, and then the older half is dropped at once."""
         ring, before, cuts = ChunkRing(SETTINGS), list[str](), 0
         for number in range(60):
             ring.note_edit(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 6), 0)
@@ -216,7 +216,7 @@ class TestEviction:
         st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=40), st.integers(1, 1_000)
     )
     def test_the_budget_holds(self, edits: list[tuple[int, int, bool]], budget: int) -> None:
-        """All chunks together never take more than their budget."""
+        """All chunks together never exceed the budget."""
         ring = ChunkRing(ContextSettings(files_tokens=budget))
         for number, (file, lines, opened) in enumerate(edits):
             uri, name, text = f"file:///{file}.py", f"{file}.py", function(f"f{number}", lines)
@@ -229,7 +229,7 @@ class TestEviction:
             assert characters <= budget * CHARACTERS_PER_TOKEN
 
     def test_what_was_only_opened_goes_first(self) -> None:
-        """Chunks of documents that were only opened are dropped before older ones of edited documents."""
+        """Chunks of opened documents are dropped before older chunks of edited documents."""
         ring = filled("a.py", "b.py")
         for number in range(10):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
@@ -242,7 +242,7 @@ class TestEviction:
         assert len(sent(ring)) < len(full)
 
     def test_what_was_only_opened_pushes_nothing_out(self) -> None:
-        """A full ring takes an edited document, but not one that was only opened."""
+        """A full ring accepts an edited document, but no document that was only opened."""
         ring = ChunkRing(SETTINGS)
         for number in range(20):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
@@ -258,7 +258,7 @@ class TestEviction:
 
 class TestPermission:
     def test_a_candidate_that_may_not_be_sent(self) -> None:
-        """A candidate that must not be sent is dropped for good; its whole document is judged, by its own URI."""
+        """A forbidden candidate is dropped for good, judged by its whole document and URI."""
         asked: list[tuple[str, str]] = []
         forbidden = {"file:///a.py"}
 
@@ -277,7 +277,7 @@ class TestPermission:
         assert sent(ring) == ["n.ipynb"]
 
     def test_a_chunk_that_may_not_be_sent_any_more(self) -> None:
-        """A document that has been ignored since is never sent again, and the version changes."""
+        """A document ignored meanwhile is never sent again, and the version changes."""
         forbidden: set[str] = set()
         ring = ChunkRing(SETTINGS, lambda uri, text: uri not in forbidden and "password" not in text)
         for name in ("a.py", "b.py"):
@@ -294,7 +294,7 @@ class TestPermission:
 
 class TestForgetting:
     def test_a_document_that_became_secret(self) -> None:
-        """Forgetting a document drops its chunks and candidates and changes the version."""
+        """Forgetting a document drops the chunks and candidates, and changes the version."""
         ring = filled("a.py", "b.py")
         ring.note_visit(A, "a.py", function("elsewhere"), 100)
         ring.note_edit(A, "a.py", function("other"), 200)
@@ -326,7 +326,7 @@ class TestRelated:
         assert sent(ring) == ["a.py"]
 
     def test_newer_ones_take_their_place(self) -> None:
-        """Pieces that fitted to another cursor and still wait are dropped."""
+        """New related pieces replace waiting pieces of an earlier cursor."""
         ring = ChunkRing(SETTINGS)
         self.note(ring, "a.py")
         self.note(ring, "b.py")
@@ -335,7 +335,7 @@ class TestRelated:
         assert sent(ring) == ["b.py"]
 
     def test_edited_chunks_stay(self) -> None:
-        """However many related pieces there are, they displace each other, and no chunk that was edited."""
+        """Any number of related pieces displaces related pieces only, never edited chunks."""
         ring = filled("edited.py")
         for number in range(20):
             self.note(ring, f"{number}.py")
@@ -344,7 +344,7 @@ class TestRelated:
         assert "19.py" in sent(ring)
 
     def test_unsaved_text_is_newer(self) -> None:
-        """The file of a document that was edited, however its URI is spelled, is not read instead of it."""
+        """The file of an edited document is not read, however the URI is spelled."""
         ring = filled("(group) a.py")
         ring.note_related([("file:///%28group%29%20a.py", "a.py", function("old"), 0)])
         assert not ring.promote()

@@ -1,4 +1,4 @@
-"""The numbers of a suggestion that a calibration judges."""
+"""Tests of the features of a suggestion that a calibration judges."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def numbers(
 
 
 def test_probabilities() -> None:
-    """The mean, the least, the first and the sum are of the tokens' logprobs, and margins of the best other choice."""
+    """Mean, least, first, last and sum are of logprobs, and margins of the best alternative."""
     tokens = (token("urn", 0.5), token(" total", 0.125))
     found = dict(
         zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True)
@@ -45,7 +45,7 @@ def test_probabilities() -> None:
 
 
 def test_a_healed_token() -> None:
-    """A token that repeats what was typed counts with its probability among those that do, its margin to the best of them."""
+    """A healed token's probability and margin are relative to the fitting tokens only."""
     tokens = (healed("mport", 0.06, 0.1, {"nput": 0.02}),)
     found = dict(
         zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True)
@@ -56,7 +56,7 @@ def test_a_healed_token() -> None:
 
 
 def test_shape() -> None:
-    """Lengths are logarithms, and flags that hold are 1."""
+    """Lengths are logarithms, and flags are 1 where true."""
     found = numbers(HERE, "urn", " f(", "\n", "x", ending=Ending.LIMIT)
 
     assert isclose(found["characters"], log(1 + len("urn f(\nx")))
@@ -65,13 +65,13 @@ def test_shape() -> None:
 
 
 def test_cut_off_by_the_clock() -> None:
-    """A suggestion cut off by the time budget does not count as cut off, because no replay has such cases."""
+    """A suggestion cut off by the time budget is not cut off for the gate, as in every replay."""
     assert numbers(HERE, "urn", "\n", ending=Ending.TIME) == numbers(HERE, "urn", "\n", ending=Ending.SCOPE)
     assert numbers(HERE, "urn", "\n", ending=Ending.LIMIT)["cut off"] == 1.0
 
 
 def test_part() -> None:
-    """A part of a suggestion has no ending of its own."""
+    """A part of a suggestion has no ending."""
     found = numbers(HERE, "urn", ending=Ending.STOP, whole=False)
 
     assert (found["whole"], found["stopped"]) == (0.0, 0.0)
@@ -95,7 +95,7 @@ def test_part() -> None:
     ],
 )
 def test_cursor(cursor: DocumentCursor, name: str, value: float) -> None:
-    """Features of the cursor describe its position, and whether the line occurred before."""
+    """The cursor's features are its position and whether the line occurred before."""
     assert isclose(numbers(cursor, "urn", " total")[name], value)
 
 
@@ -103,37 +103,37 @@ ENTROPIES = ("first entropy", "worst entropy", "all entropy")
 
 
 def entropies(one: Token) -> list[float]:
-    """Return the numbers of a suggestion of one token that depend on its entropy."""
+    """Return the features of a suggestion of one token that depend on the entropy."""
     values = features((one,), CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True)
     return [dict(zip(NAMES, values, strict=True))[name] for name in ENTROPIES]
 
 
 def test_a_range_of_entropies_counts_with_its_middle() -> None:
-    """A token whose entropy is known within bounds is judged like one with the middle as its exact entropy."""
+    """A token with bounds of entropy is judged like a token with the middle as exact entropy."""
     bounded = replace(token("urn", 0.5), entropy=None, entropy_range=(1.0, 2.0))
     assert entropies(bounded) == entropies(replace(bounded, entropy=1.5, entropy_range=None))
 
 
 def test_an_exact_entropy_counts_rather_than_a_range() -> None:
-    """An exact entropy is judged as it is, a 0 included."""
+    """An exact entropy, even 0, is preferred to a range."""
     assert judged_entropy(replace(token("urn", 0.5), entropy=0.0, entropy_range=(1.0, 2.0))) == 0.0
 
 
 @given(st.floats(0.001, 1.0), st.lists(st.floats(0.001, 1.0), min_size=1, max_size=50))
 def test_an_unknown_entropy_claims_no_certainty(p: float, others: list[float]) -> None:
-    """A token of unknown entropy counts at least as unsure as any distribution that gives it this probability."""
+    """A token of unknown entropy is at least as unsure as any distribution with its probability."""
     shares = [p, *((1 - p) * share / sum(others) for share in others)]
     exact = -sum(share * log(share) for share in shares if share > 0)
     assert judged_entropy(replace(token("urn", p), entropy=None)) >= exact - 1e-9
 
 
 def test_a_certain_token_of_unknown_entropy_is_certain() -> None:
-    """A probability of 1 leaves no doubt, whatever else is unknown."""
+    """A probability of 1 is certain although the entropy is unknown."""
     assert judged_entropy(replace(token("urn", 1.0), entropy=None)) == 0.0
 
 
 def test_entropy_of_all_tokens() -> None:
-    """The entropies of all tokens are added up."""
+    """The entropies of all tokens are added."""
     first, second = (replace(token(text, 0.5), entropy=entropy) for text, entropy in (("urn", 0.5), (" a", 1.5)))
     found = dict(
         zip(
@@ -149,14 +149,17 @@ def test_entropy_of_all_tokens() -> None:
 @pytest.mark.parametrize(
     ("texts", "unknown"),
     [
-        (["urn", " total"], 1),  # return, with its beginning from the document, does not occur; total does
+        # The document's ret makes return, a new name; total occurs.
+        (["urn", " total"], 1),
         (["urn", " total", " +", " other", " +", " other"], 3),
-        (["urn", " a", " +", " bb"], 1),  # names of one or two characters do not count
-        (["\n", "    x", " =", " add"], 0),  # ret stays as it is, and both occur
+        # Names of one or two characters are not counted.
+        (["urn", " a", " +", " bb"], 1),
+        # The document's ret stays a name, and both names occur.
+        (["\n", "    x", " =", " add"], 0),
     ],
 )
 def test_unknown_names(texts: list[str], unknown: int) -> None:
-    """Names that occur neither before nor after the cursor are counted, a name in the making with its beginning."""
+    """Names that occur nowhere in the document are counted, including a name's typed beginning."""
     assert isclose(numbers(HERE, *texts)["unknown names"], log(1 + unknown))
 
 
@@ -169,7 +172,7 @@ def test_a_long_line_without_blanks_takes_no_time() -> None:
 
 @given(texts=st.lists(st.sampled_from(["a", " b", "\n", "(", "é", ""]), min_size=1, max_size=8), p=st.floats(1e-9, 1.0))
 def test_finite(texts: list[str], p: float) -> None:
-    """Every number is finite, whatever the tokens are."""
+    """Every number is finite for all tokens."""
     found = numbers(HERE, "go", *texts, p=p)
 
     assert all(-40 < value < 40 for value in found.values())

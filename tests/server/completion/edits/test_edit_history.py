@@ -1,4 +1,4 @@
-"""Tests of what counts as one edit of a document, and of where it is after later changes."""
+"""Tests of the limits of a single edit, and of an edit's place after later changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ LINES = st.lists(st.sampled_from(["", "x", "y", "    x"]), max_size=8)
 
 
 def history(*texts: str) -> EditHistory:
-    """Return the history of a document with these texts, one after the other."""
     made = EditHistory()
     for text in texts:
         made.note(A, text)
@@ -21,7 +20,7 @@ def history(*texts: str) -> EditHistory:
 
 @given(LINES, LINES)
 def test_a_difference_makes_the_one_of_the_other(old: list[str], new: list[str]) -> None:
-    """The edit between two texts makes the second of the first, and is empty only if they are equal."""
+    """The edit between two texts turns the first into the second; only equal texts have none."""
     edit = difference(A, old, new)
     if edit is None:
         assert old == new
@@ -31,26 +30,26 @@ def test_a_difference_makes_the_one_of_the_other(old: list[str], new: list[str])
 
 
 def test_keystrokes_at_one_place_are_one_edit() -> None:
-    """A text that is typed letter by letter is one edit, from the line before the first letter to the line after the last."""
+    """A text typed letter by letter is a single edit of whole lines."""
     made = history("a\nb\nc", "a\nbx\nc", "a\nbxy\nc", "a\nbxy\nz\nc")
     assert made.edits() == [Edit(A, 1, ("b",), ("bxy", "z"))]
 
 
 def test_a_change_elsewhere_begins_another_edit() -> None:
-    """An edit ends when the document changes at another place; what was inserted above moves it down."""
+    """An edit ends at a change elsewhere, and an insertion above moves the edit down."""
     made = history("a\nb\nc\nd\ne", "a\nb\nc\nd\nE", "a\nb\nc\nd\nE!", "new\na\nb\nc\nd\nE!")
     assert made.edits() == [Edit(A, 5, ("e",), ("E!",)), Edit(A, 0, (), ("new",))]
 
 
 def test_an_undone_edit_is_none() -> None:
-    """Nothing is left of an edit that the user took back, at once or after another one."""
+    """An edit that the user undid is removed, at once or after a later edit."""
     assert history("a\nb", "a\nbx", "a\nb").edits() == []
     again = history("a\nb\nc\nd", "A\nb\nc\nd", "A\nb\nc\nD", "a\nb\nc\nD")
     assert again.edits() == [Edit(A, 3, ("d",), ("D",))]
 
 
 def test_documents_have_their_own_edits() -> None:
-    """The last edit of a document is not that of another one, and a closed document leaves none."""
+    """Each document has its own last edit, and a closed document has no edits."""
     made = history("a", "x")
     made.note(B, "b")
     made.note(B, "y")
@@ -64,13 +63,13 @@ def test_documents_have_their_own_edits() -> None:
 
 
 def test_an_edit_is_continued_after_another_one_was_undone() -> None:
-    """The user returns to the first line after a change elsewhere that was taken back: it is still one edit."""
+    """A line edited again is still a single edit if a change elsewhere was undone meanwhile."""
     made = history("a\nb\nc\nd", "A\nb\nc\nd", "A\nb\nc\nD", "A\nb\nc\nd", "AB\nb\nc\nd")
     assert made.edits() == [Edit(A, 0, ("a",), ("AB",))]
 
 
 def test_the_last_edit_is_the_latest_change() -> None:
-    """An edit that ended later than another document's counts as later, also if nothing is being made in its document."""
+    """Edits of all documents are in the order of their ends."""
     made = history("a")
     made.note(A, "x")
     for text in ("b\n\n\nc", "B\n\n\nc", "B\n\n\nC", "B\n\n\nc"):

@@ -1,4 +1,4 @@
-"""Tests of which repeated edits are suggested, with a model that finds given lines more probable than others."""
+"""Tests of suggested repeated edits, with a model of given logprobs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEW = OLD.replace("total", "mean", 1)
 
 @dataclass
 class Reader(SilentAssistant):
-    """Reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1."""
+    """Reads a text as a single token with the logprob of a part of the text, else -1."""
 
     logprobs: dict[str, float] = field(default_factory=dict)
     files: bool = True
@@ -84,7 +84,6 @@ class Reader(SilentAssistant):
 
 
 def edits(reader: Reader, before: str = OLD, after: str = NEW) -> NextEdits:
-    """Return the next edits after a document has changed."""
     history = EditHistory()
     history.note(A, before)
     history.note(A, after)
@@ -94,12 +93,11 @@ def edits(reader: Reader, before: str = OLD, after: str = NEW) -> NextEdits:
 async def lines(
     made: NextEdits, level: GateLevel = GateLevel.NORMAL, text: str = NEW, uri: str = A
 ) -> list[tuple[int, tuple[str, ...]]]:
-    """Return where edits are suggested, and the new lines."""
     return [(one.change.first, one.change.new) for one in await made.suggest(uri, text, level)]
 
 
 async def test_the_model_decides_by_reading_both() -> None:
-    """An edit is suggested where the new line is probable enough in place of the old one, from the last edit on downwards."""
+    """An edit is suggested where the new line is probable enough compared with the old line."""
     reader = Reader({"mean(b)": 0.0, "mean(c)": -20.0})
     assert await lines(edits(reader)) == [(2, ("y = mean(b)",))]
     (one,) = await edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0})).suggest(A, NEW)
@@ -107,7 +105,7 @@ async def test_the_model_decides_by_reading_both() -> None:
 
 
 async def test_what_the_model_reads() -> None:
-    """Old and new lines are read up to the next line that is not blank, after the edit as a diff, in the background."""
+    """Old and new lines are read up to the next code line, after a diff, in the background."""
     reader = Reader()
     await edits(reader).suggest(A, NEW)
     first = reader.read[0]
@@ -124,7 +122,7 @@ async def test_what_the_model_reads() -> None:
 
 
 async def test_a_model_without_a_marker_for_files_reads_no_diff() -> None:
-    """Such a model gets no text of another file."""
+    """A model without a marker for files reads no diff."""
     reader = Reader(files=False)
     await edits(reader).suggest(A, NEW)
     assert all(query.gap is not None and not query.gap.extra for query in reader.read)
@@ -132,14 +130,14 @@ async def test_a_model_without_a_marker_for_files_reads_no_diff() -> None:
 
 @pytest.mark.parametrize("level", GateLevel)
 async def test_levels(level: GateLevel) -> None:
-    """The quieter the level, the more probable an edit must be."""
+    """The quieter the level, the more probable a suggested edit is."""
     for logprob in (-3.0, -2.0, -1.0, 0.0):
         found = await lines(edits(Reader({"mean(": logprob})), level)
         assert bool(found) == (default_gate().probability(logprob + 1) >= LEAST[level])
 
 
 async def test_the_calibration_of_the_model_decides() -> None:
-    """The probability is that of the model's own calibration; a model without one is judged by the default model's, and a note says so."""
+    """The model's own calibration decides, or the default model's calibration, with a note."""
     made = edits(Reader({"mean(": 0.0}, gate=EditGate(-1.0, 0.2)))
     assert await made.suggest(A, NEW) == []
     assert made.note is None
@@ -149,7 +147,8 @@ async def test_the_calibration_of_the_model_decides() -> None:
     assert len(await made.suggest(A, NEW)) == 2
     assert made.note == NOT_OWN
     assert await made.suggest(A, "nothing to repeat\n") == []
-    assert made.note is None  # no model was asked
+    # No model was asked.
+    assert made.note is None
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,7 @@ async def test_the_calibration_of_the_model_decides() -> None:
     ],
 )
 def test_a_calibration_that_cannot_be_used(record: dict[str, object], sentence: str) -> None:
-    """It is named with the remedy, and the default model's decides."""
+    """The note names an unusable calibration and the remedy, and the default model's decides."""
     gate, note = gate_of(
         ModelCard("m", 1, infill=True, chat=True, weight_bytes=0, description="", licence=None, edit_calibration=record)
     )
@@ -175,7 +174,7 @@ def test_a_calibration_that_cannot_be_used(record: dict[str, object], sentence: 
 
 
 async def test_other_documents() -> None:
-    """An edit is repeated in another document, too, and after an edit there that one counts."""
+    """An edit is repeated in another document until the user edits there."""
     made = edits(Reader())
     assert await lines(made, text="w = total(d)\n", uri=B) == [(0, ("w = mean(d)",))]
     made.history.note(B, "q = 1\n")
@@ -186,10 +185,7 @@ async def test_other_documents() -> None:
 async def elsewhere(
     made: NextEdits, files: dict[str, str], asked: list[set[str]] | None = None, level: GateLevel = GateLevel.NORMAL
 ) -> list[tuple[str, int, tuple[str, ...]]]:
-    """Return where the last edit may be repeated in files, and the new lines.
-
-    Add the names that are looked for to ``asked``.
-    """
+    """Return suggested edits' places and new lines, and add the searched names to ``asked``."""
 
     def find(names: Collection[str], budget: SearchBudget) -> Iterable[tuple[str, str]]:
         if asked is not None:
@@ -200,7 +196,7 @@ async def elsewhere(
 
 
 async def test_other_files() -> None:
-    """Files with one of the edit's names are looked through, the likeliest comes first, and the document itself is left out."""
+    """Files with a name of the edit are searched, likeliest place first, except the document."""
     asked: list[set[str]] = []
     files = {A: "a = total(d)\n", B: "\nb = total(d)\n", C: "c = total(best)\nc = 1\nd = total(e)\n"}
     made = edits(Reader({"mean(best)": 0.0}))
@@ -220,7 +216,7 @@ async def test_other_files() -> None:
 
 
 async def test_other_files_without_an_edit() -> None:
-    """Without an edit, and after one that must not be sent, no file is looked through."""
+    """No file is searched without an edit or after a secret edit."""
     asked: list[set[str]] = []
     assert await elsewhere(NextEdits(EditHistory(), Reader, ModelChoice()), {B: "total(d)\n"}, asked) == []
     made = edits(Reader())
@@ -230,7 +226,7 @@ async def test_other_files_without_an_edit() -> None:
 
 
 async def test_explanations_of_other_files() -> None:
-    """The changes of other files have an explanation of their own, dismissed ones included, until the document's edits are requested."""
+    """Changes in other files keep an explanation until the document's edits are requested."""
     made = edits(Reader())
     await made.suggest(A, NEW)
     (first, *_) = await made.suggest_elsewhere(A, lambda names, budget: [(B, "q = total(d)\nr = total(e)\n")])
@@ -251,7 +247,6 @@ async def test_explanations_of_other_files() -> None:
 
 
 def explained_elsewhere(made: NextEdits) -> tuple[str, list[tuple[str, int, str]]]:
-    """Return the reason of the last search in other files, and for each change its place and outcome."""
     explanation = made.explanation(A, elsewhere=True)
     assert explanation is not None
     return explanation.reason, [(one.change.uri, one.change.first, one.outcome) for one in explanation.changes]
@@ -261,7 +256,7 @@ def explained_elsewhere(made: NextEdits) -> tuple[str, list[tuple[str, int, str]
     ("first", "second"), [("file:///p/b%20c.py", "file:///p/b c.py"), ("file:///c%3A/b.py", "file:///c:/b.py")]
 )
 async def test_uris_that_differ_in_spelling(first: str, second: str) -> None:
-    """A dismissed place is not suggested again, and a document is not another one, if its URI is written in another way."""
+    """URIs of different spelling are the same document for dismissed places and for the search."""
     made = edits(Reader())
     (place,) = await made.suggest_elsewhere(A, lambda names, budget: [(first, "q = total(d)\n")])
     made.dismiss(place)
@@ -270,7 +265,7 @@ async def test_uris_that_differ_in_spelling(first: str, second: str) -> None:
 
 
 async def test_from_the_cursor_on() -> None:
-    """In another document than that of the edit, places are suggested, and chosen for reading, from the cursor on."""
+    """Places in another document are read and suggested from the cursor on."""
     text = "x = total(a)\n" * 20
     found = [one.change.first for one in await edits(Reader()).suggest(B, text, cursor=(12, 0))]
     assert found == [12, 13, 14, 9, 10, 11]
@@ -280,7 +275,7 @@ async def test_from_the_cursor_on() -> None:
 
 
 async def test_limits_of_other_files() -> None:
-    """A number of places is read, the ones most alike, and none after some seconds."""
+    """Only the most similar places are read, and reading ends after some seconds."""
     reader = Reader()
     files = {f"file:///p/{number}.py": "x = total(a)\n\ny = total(other)\n" for number in range(ELSEWHERE.places)}
     made = edits(reader)
@@ -293,7 +288,7 @@ async def test_limits_of_other_files() -> None:
 
 
 async def test_an_edit_that_must_not_be_sent() -> None:
-    """The edit of a file that is ignored by now, or of a secret, is not sent with another document."""
+    """The edit of an ignored file or of a secret is not sent with another document."""
     reader = Reader()
     made = edits(reader)
     seen: list[tuple[str, str]] = []
@@ -308,13 +303,13 @@ async def test_an_edit_that_must_not_be_sent() -> None:
 
 
 async def test_below_before_above() -> None:
-    """Places below the last edit come first, each in the order of the document."""
+    """Places below the last edit are first, each part in the order of the document."""
     after = "x = total(a)\n\ny = mean(b)\n\nz = total(c)\n"
     assert [at for at, _ in await lines(edits(Reader(), OLD, after), text=after)] == [4, 0]
 
 
 async def test_dismissed() -> None:
-    """An edit that the user dismissed is not suggested again; the others are."""
+    """An edit that the user dismissed is not suggested again, unlike the remaining edits."""
     made = edits(Reader())
     first = (await made.suggest(A, NEW))[0]
     assert made.find(first.id) == first
@@ -324,7 +319,7 @@ async def test_dismissed() -> None:
 
 
 async def test_nothing_to_repeat_asks_nobody() -> None:
-    """Without an edit, or where it cannot be repeated, the model is not asked."""
+    """The model is not asked without an edit or without a place to repeat the edit."""
     reader = Reader()
     assert await NextEdits(EditHistory(), lambda: reader, ModelChoice()).suggest(A, NEW) == []
     assert await edits(reader, "a\n", "b\n").suggest(A, "b\n") == []
@@ -332,7 +327,7 @@ async def test_nothing_to_repeat_asks_nobody() -> None:
 
 
 async def test_limits() -> None:
-    """At most READ places are read, and no further one once the time is over."""
+    """At most ``READ`` places are read, and reading ends when the time is over."""
     before = "x = total(a)\n\n" * 20
     after = before.replace("total", "mean", 1)
     reader = Reader()
@@ -346,7 +341,7 @@ async def test_limits() -> None:
 
 
 async def test_a_slow_model_reads_on_until_an_edit_is_found() -> None:
-    """On a busy machine the time is over before a probable place is read: reading continues up to it, here and in other files."""
+    """Reading continues past its time up to the first probable place, here and in other files."""
     before = "x = total(a)\n\n" * 3 + "y = total(b)\n\n"
     after = before.replace("total", "mean", 1)
     reader = Reader({"mean(b)": 0.0, "mean": -20.0})
@@ -360,18 +355,18 @@ async def test_a_slow_model_reads_on_until_an_edit_is_found() -> None:
 
 
 async def test_a_place_that_cannot_be_read() -> None:
-    """A place that the server refuses to read, as it is too long for the model, is left out without an error."""
+    """A place that the server refuses to read is left out without an error."""
     assert await lines(edits(Reader(failure=InvalidRequestError("Too long.")))) == []
 
 
 @pytest.mark.parametrize("reason", [FinishReason.SUPERSEDED, FinishReason.CANCELLED, FinishReason.DEADLINE])
 async def test_a_reading_that_was_cut_short(reason: FinishReason) -> None:
-    """A part of a text says nothing about its probability: nothing is suggested by it, at any level."""
+    """A reading that was cut short suggests nothing at any level."""
     assert await lines(edits(Reader(reason=reason)), GateLevel.EAGER) == []
 
 
 async def test_a_lost_server_is_reported() -> None:
-    """If the server does not answer, the provider hears of it, and the error is raised."""
+    """A lost server raises the error and is reported to the provider."""
     reader = Reader(failure=UnavailableError("The server is gone: start it."))
     with pytest.raises(UnavailableError, match="start it"):
         await edits(reader).suggest(A, NEW)
@@ -379,14 +374,13 @@ async def test_a_lost_server_is_reported() -> None:
 
 
 def explained(made: NextEdits, uri: str = A) -> tuple[str, list[tuple[int, str, str]]]:
-    """Return the reason of the last request, and for each change its line, its outcome and the reason."""
     explanation = made.explanation(uri)
     assert explanation is not None
     return explanation.reason, [(one.change.first, one.outcome, one.reason) for one in explanation.changes]
 
 
 async def test_explanations() -> None:
-    """Each change has its outcome, with its probability and the one required, or the reason why it was not read."""
+    """Each change has its outcome, its probability and the required probability."""
     made = edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0}))
     assert made.explanation(A) is None
     (first,) = await made.suggest(A, NEW)
@@ -404,7 +398,7 @@ async def test_explanations() -> None:
 
 
 async def test_explanations_of_changes_that_were_not_read() -> None:
-    """There are too many of them, the time was over, or the model cannot read them."""
+    """Unread changes are explained by their number, by the time or by the model's refusal."""
     before = "x = total(a)\n\n" * 9
     after = before.replace("total", "mean", 1)
     reader = Reader()
@@ -420,7 +414,7 @@ async def test_explanations_of_changes_that_were_not_read() -> None:
 
 
 async def test_explanations_without_changes() -> None:
-    """Nothing was edited, nothing repeats, or the model was not asked: a sentence says which."""
+    """A request without changes has a reason: no edit, no repetition or a failure."""
     reader = Reader()
     made = NextEdits(EditHistory(), lambda: reader, ModelChoice())
     await made.suggest(A, NEW)

@@ -1,4 +1,4 @@
-"""Tests of the search for places in other files, where a model is not needed."""
+"""Tests of the search for places in other files, without a model."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ def finder(*texts: str) -> FindFiles:
 
 
 async def found(edit: Edit, *texts: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the places in files, by the name of the file, and their new lines."""
     search = await find_elsewhere(edit, A, finder(*texts))
     return [(place.change.uri.removeprefix("file:///p/"), place.change.new) for place in search.places]
 
 
 async def test_files_take_turns() -> None:
-    """A file with many places does not crowd out the others, and at most a number of places is returned."""
+    """Files take turns, so a file with many places leaves room, and the places are limited."""
     many = "x = total(a)\n" * 40
     places = await found(RENAMED, many, many, "x = total(a)\n")
     assert [name for name, _ in places[:4]] == ["0.py", "1.py", "2.py", "0.py"]
@@ -56,10 +55,7 @@ async def test_files_take_turns() -> None:
     ],
 )
 async def test_what_has_to_be_the_same(edit: Edit, line: str, new: str | None) -> None:
-    """A name that is replaced is enough.
-
-    Else all of the code around has to be the same, and imports are each file's own.
-    """
+    """A replaced name suffices, else all code around must be equal and no import."""
     places = await found(edit, f"{line}\nlast = 1\n")
     assert places == ([] if new is None else [("0.py", (new,) if new else ())])
 
@@ -76,19 +72,19 @@ async def test_what_has_to_be_the_same(edit: Edit, line: str, new: str | None) -
     ],
 )
 def test_names_that_are_looked_for(edit: Edit, names: set[str]) -> None:
-    """Of the names that a place must have the longest one is looked for, and none after an edit that is not repeated elsewhere."""
+    """The longest name of a place is searched, and no name if the edit is not repeated."""
     assert names_to_search(edit) == names
 
 
 async def test_the_time_for_searching() -> None:
-    """The search says if its time was over before all files were searched."""
+    """The search reports files left out because the time was over."""
     assert (await find_elsewhere(RENAMED, A, finder("x = total(a)\n"))).budget.is_complete
     late = await find_elsewhere(RENAMED, A, finder("x = total(a)\n"), seconds=-1.0)
     assert (late.places, late.budget.is_complete, str(late.budget)) == ([], False, "0 of 1 files")
 
 
 async def test_a_cancelled_search_ends() -> None:
-    """Once no caller waits for a search, no further file is read."""
+    """A cancelled search reads no further file."""
     begun, ended = Event(), Event()
 
     def endless(names: Collection[str], budget: SearchBudget) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,6 @@ URI = "file:///a.py"
 
 
 def proposals(before: str, after: str) -> list[Candidate]:
-    """Return the proposals after the first lines of a text have changed."""
     edit = difference(URI, before.split("\n"), after.split("\n"))
     assert edit is not None
     return repeated_edits(edit, after.split("\n"))
@@ -55,14 +54,12 @@ REPEATED = {
     "the deletion of a line": ("debug(first)|a|b|debug(second)|c", 0, None, {(2, None)}),
     "no deletion at the end": ("debug(first)|a|b|debug(second)|", 0, None, set()),
 }
-"""Lines, the one that is edited (from 0), what it becomes (None: it is deleted), and the proposals:
-where, and the new lines.
-"""
+"""Lines, the edited line (from 0), the new line (None if deleted), and the proposals."""
 
 
 @pytest.mark.parametrize("case", REPEATED)
 def test_repeated(case: str) -> None:
-    """The same change is proposed where the code is the same, or the same but for words around it."""
+    """The same change is proposed in equal code, and in code that differs in neighbouring words."""
     text, at, line, expected = REPEATED[case]
     before = text.split("|")
     after = [*before[:at], *([] if line is None else line.split("|")), *before[at + 1 :]]
@@ -71,27 +68,27 @@ def test_repeated(case: str) -> None:
 
 
 def test_the_likeliest_first() -> None:
-    """Places with the same code around them come before others, and near ones before far ones."""
+    """Places with more equal code around them are first, then places near the edit."""
     before = "x = total(a, b)\n" + "total\n" + "y = total(c, d)\n" + "x = total(a, b)\n" * 2
     found = proposals(before, before.replace("total", "mean", 1))
     assert [one.first for one in found] == [3, 4, 2, 1]
 
 
 def test_the_number_of_proposals_is_bounded() -> None:
-    """A name that is everywhere is not proposed everywhere."""
+    """The number of proposals is bounded for a name in all lines."""
     before = "total(a)\n" * 200
     assert len(proposals(before, before.replace("total", "mean", 1))) == MAX_CANDIDATES
 
 
 def test_deletions_do_not_overlap() -> None:
-    """Of three lines like the two that were deleted only two are proposed."""
+    """Only two of three lines like two deleted lines are proposed for deletion."""
     after = "x = 1\ndebug(a)\ndebug(b)\ndebug(c)\ny = 2\n"
     (one,) = proposals(f"debug(first)\ndebug(second)\n{after}", after)
     assert len(one.old) == 2
 
 
 def test_long_edits_and_lines() -> None:
-    """An edit of very long lines is not repeated, and in very long lines nothing is; neither takes long."""
+    """Very long lines are neither repeated nor changed, and cost no time."""
     assert proposals("x = [" + "1, " * 20_000 + "]\ntotal(a)\n", "x = [" + "2, " * 20_000 + "]\ntotal(a)\n") == []
     before = "total(a)\nx = [" + "total(b), " * 20_000 + "]\ntotal(c)\n"
     assert [one.first for one in proposals(before, before.replace("total", "mean", 1))] == [2]
@@ -106,7 +103,7 @@ TEXTS = st.lists(
     TEXTS, st.integers(0, 7), st.sampled_from(["f(c)", "f(a, 1)", "    g(b, a)", "", "x = a * b", "y"]), st.booleans()
 )
 def test_proposals_are_changes_of_the_document(lines: list[str], at: int, line: str, replace: bool) -> None:
-    """Each proposal names lines that are there and changes them, and no two change the same lines."""
+    """Each proposal changes existing lines, and no two proposals change the same lines."""
     at %= len(lines)
     after = [*lines[:at], line, *lines[at + replace :]]
     edit = difference(URI, lines, after)
@@ -121,7 +118,7 @@ def test_proposals_are_changes_of_the_document(lines: list[str], at: int, line: 
 
 
 def test_overlaps() -> None:
-    """Changes of the same lines overlap, and two insertions at the same place; changes next to each other do not."""
+    """Changes of the same lines overlap, and insertions at the same place, but not neighbours."""
     insertion, line = Candidate(URI, 2, (), ("x",), 1.0), Candidate(URI, 2, ("a",), ("b",), 1.0)
     assert insertion.overlaps(Candidate(URI, 2, (), ("y",), 0.5))
     assert line.overlaps(Candidate(URI, 1, ("a", "b"), (), 0.5))

@@ -1,4 +1,4 @@
-"""Tests of which lines of a file count as changed since its last commit."""
+"""Tests of the lines of a file that have changed since the last commit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from support.required_programs import require_program
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git with an author of its own, and with no settings of the user.
-
-    Return what it prints.
-    """
+    """Run git with a test author and without the user's settings, and return the output."""
     identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
     return subprocess.run(
         [require_program("git"), *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
@@ -25,7 +22,6 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def worktree(tmp_path: Path) -> Path:
-    """Return a worktree with one commit of sub/a.py."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/a.py").write_bytes(b"a = 1\r\nb = 2\r\n")
     git(tmp_path, "init", "-q")
@@ -35,7 +31,7 @@ def worktree(tmp_path: Path) -> Path:
 
 
 async def test_the_last_commit(worktree: Path) -> None:
-    """The text is that of the last commit, whatever is in the file and in the index, with line feeds alone."""
+    """The text is from the last commit, whatever file and index contain, with line feeds."""
     file = worktree / "sub/a.py"
     file.write_text("other\n")
     git(worktree, "add", "sub/a.py")
@@ -43,7 +39,7 @@ async def test_the_last_commit(worktree: Path) -> None:
 
 
 async def test_a_file_that_is_not_committed(worktree: Path) -> None:
-    """All of a new file counts as changed, also before the first commit."""
+    """All of a new file has changed, also before the first commit."""
     (worktree / "new.py").write_text("x\n")
     assert await committed_text(worktree / "new.py") == ""
     empty = worktree / "empty"
@@ -54,7 +50,7 @@ async def test_a_file_that_is_not_committed(worktree: Path) -> None:
 
 
 async def test_outside_of_a_repository(tmp_path: Path) -> None:
-    """A file in no repository cannot be compared, and the sentence gives git's reason."""
+    """A file outside a repository cannot be compared, and the error has git's reason."""
     require_program("git")
     with pytest.raises(
         InvalidRequestError, match=r"git cannot compare a\.py with its last commit: not a git repository"
@@ -63,7 +59,7 @@ async def test_outside_of_a_repository(tmp_path: Path) -> None:
 
 
 async def test_no_filter_of_the_repository_runs(worktree: Path) -> None:
-    """A repository that was downloaded can name commands that show its files; comparing runs none of them."""
+    """A comparison runs no command that a downloaded repository names as a filter."""
     (worktree / ".gitattributes").write_text("*.py diff=own filter=own\n")
     for name in ("diff.own.textconv", "diff.external", "filter.own.smudge", "core.fsmonitor"):
         git(worktree, "config", name, f"touch {worktree}/ran; cat")
@@ -72,7 +68,7 @@ async def test_no_filter_of_the_repository_runs(worktree: Path) -> None:
 
 
 async def test_nothing_that_is_missing_is_fetched(worktree: Path) -> None:
-    """A downloaded repository can lack a file and name the command that fetches it; git does not run it, and says what is missing."""
+    """No command that a repository names to fetch a missing file runs, and an error is raised."""
     file = worktree / "sub/a.py"
     blob = git(worktree, "rev-parse", "HEAD:sub/a.py").strip()
     (worktree / ".git/objects" / blob[:2] / blob[2:]).unlink()
@@ -92,7 +88,7 @@ async def test_nothing_that_is_missing_is_fetched(worktree: Path) -> None:
 
 
 async def test_the_repository_is_that_of_the_file(worktree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An editor that git has started, such as for a commit message, inherits another repository, which is not asked."""
+    """The file's own repository is read although git has set another in the environment."""
     monkeypatch.setenv("GIT_DIR", str(worktree / "other"))
     assert await committed_text(worktree / "sub/a.py") == "a = 1\nb = 2\n"
 
@@ -109,12 +105,12 @@ async def test_the_repository_is_that_of_the_file(worktree: Path, monkeypatch: p
     ],
 )
 def test_changed_parts(old: str, new: str, parts: list[str]) -> None:
-    """Lines that were changed and added are parts; where lines were deleted there is nothing to read."""
+    """Changed and added lines are parts, and deleted lines leave nothing to read."""
     assert [new[begin:end] for begin, end in changed_parts(old, new)] == parts
 
 
 def test_a_long_file_with_many_equal_lines() -> None:
-    """Equal lines are not compared pair by pair, which would take minutes, and do not hide where the changes are."""
+    """The changes among many equal lines are found, without a comparison of all pairs."""
     lines = [line for number in range(20_000) for line in (f"value_{number} = {number}\n", "\n", "}\n")]
     places = [0, len(lines) // 2, len(lines) - 1]
     new = ["new\n" if index in places else line for index, line in enumerate(lines)]

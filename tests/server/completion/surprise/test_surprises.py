@@ -1,4 +1,4 @@
-"""Tests of which words of code are marked, with a model whose opinion of each word and line is given."""
+"""Tests of marked words in code, with a model of given logprobs for words and lines."""
 
 from __future__ import annotations
 
@@ -35,10 +35,9 @@ def limited(values, limit):
 
 @dataclass
 class Reader(SilentAssistant):
-    """Reads words with their spaces as tokens, all of them sure but those of ``doubts``: text -> (logprob, alternatives with theirs).
+    """Reads words as tokens, certain unless ``doubts`` has a logprob and alternatives.
 
-    Between lines it reads a text as one token, with the logprob of the first of ``lines`` in it,
-    else -10.
+    Between lines, a text is a single token with the logprob of a part in ``lines``, else -10.
     """
 
     doubts: Mapping[str, tuple[float, Mapping[str, float]]] = field(default_factory=dict)
@@ -90,7 +89,7 @@ async def find(
 
 
 async def test_the_second_reading_decides() -> None:
-    """A surprising word is marked if its line is likelier with another one, and the probabilities are shares of all these lines."""
+    """A word is marked if its line is likelier with an alternative; probabilities are shares."""
     reader = Reader(DOUBT, {"!=": -9.0, " < ": -3.0, "==": -4.0})
     (mark,) = (await find(reader)).marks
     assert TEXT[mark.begin : mark.end] == mark.text == "!="
@@ -108,13 +107,13 @@ async def test_the_second_reading_decides() -> None:
 
 @pytest.mark.parametrize(("logprob", "better"), [(-9.0, LEAST_SCORE - 0.1), (-LEAST_SCORE, LEAST_SCORE + 0.1)])
 async def test_both_readings_must_agree(logprob: float, better: float) -> None:
-    """A word is not marked if it surprises only in the first reading, or only in the second one."""
+    """A word is not marked if only the first or only the second reading is surprising."""
     reader = Reader({"!=": (logprob, {" ==": -0.1})}, {"!=": -10.0, "==": -10.0 + better})
     assert (await find(reader)).marks == ()
 
 
 async def test_what_is_read() -> None:
-    """The text is read once, then the doubtful line in each form between the lines before and after it, all in the background."""
+    """The text is read once, then each form of the doubtful line between the lines around it."""
     reader = Reader(DOUBT)
     await find(reader)
     whole, *lines = reader.read
@@ -132,14 +131,14 @@ async def test_what_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["# a != b\n", 'x = "a != b"\n', '"""\na != b\n"""\n', "# a\x0cb != c\n"])
 async def test_comments_and_strings(text: str) -> None:
-    """They are not marked, whatever the model finds, and if there is nothing else nothing is read again."""
+    """Comments and strings are neither marked nor read again, whatever the model finds."""
     reader = Reader({**DOUBT, "a": (-9.0, {" b": -0.1})}, {"==": 0.0})
     assert (await find(reader, text)).marks == ()
     assert all(query.gap is None for query in reader.read)
 
 
 async def test_new_names_and_known_ones() -> None:
-    """The first use of a name is not marked, as it is always surprising; a later one is, and another name of the document replaces it."""
+    """The first use of a name is not marked, and a surprising later use is, with a known name."""
     text = "first = 1\nsecond = 2\nprint(first, first)\n"
     doubts = {"first": (-8.0, {"sec": -0.1, " sec": -0.1})}
     (mark, *_) = (await find(Reader(doubts, {"second, first": -1.0, "first, second": -2.0}), text)).marks
@@ -148,7 +147,7 @@ async def test_new_names_and_known_ones() -> None:
 
 
 async def test_swapped_arguments() -> None:
-    """For a surprising argument the exchange with its neighbour is tried, which replaces both."""
+    """A surprising argument is exchanged with the next argument, and both are replaced."""
     text = "copy(target, source)\n" * 2
     at = text.rindex("target")
     reader = Reader({"target": (-8.0, {" x": -0.1})}, {"source, target": -1.0})
@@ -160,7 +159,7 @@ async def test_swapped_arguments() -> None:
 
 
 async def test_numbers_by_one() -> None:
-    """A number is compared with its neighbours, also where the model names none of them."""
+    """A number is compared with neighbouring numbers, even if the model names no number."""
     reader = Reader({"7": (-8.0, {" x": -0.1})}, {"8": -1.0})
     (mark,) = (await find(reader, "x = items[7]\n")).marks
     assert mark.alternatives[0].replacement.text == "8"
@@ -168,14 +167,14 @@ async def test_numbers_by_one() -> None:
 
 @pytest.mark.parametrize("number", ["7" * 5000, "\u0667"])
 async def test_other_numbers(number: str) -> None:
-    """Numbers that Python does not read, and digits of other scripts, have no neighbours; the rest of the text is searched."""
+    """Unreadable numbers and foreign digits have no neighbours, and the search continues."""
     reader = Reader({number: (-8.0, {" x": -0.1}), **DOUBT}, {"==": -1.0})
     (mark,) = (await find(reader, f"x = {number}\n" + TEXT)).marks
     assert mark.text == "!="
 
 
 async def test_names_of_several_tokens() -> None:
-    """A name of several tokens is one mark, and an alternative to a later token keeps the ones before it."""
+    """A name of several tokens is a single mark, and an alternative keeps the name's beginning."""
 
     class Splitting(Reader):
         async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
@@ -199,7 +198,7 @@ async def test_names_of_several_tokens() -> None:
 
 
 async def test_parts() -> None:
-    """Only words in the given parts are marked, and only the text near them is read."""
+    """Only words in the given parts are marked, and only nearby text is read."""
     filler = "".join(f"value_{number} = {number}\n" for number in range(1000))
     text = TEXT + filler + TEXT
     begin = len(TEXT) + len(filler)
@@ -211,7 +210,7 @@ async def test_parts() -> None:
 
 
 async def test_near_parts_are_read_together() -> None:
-    """Parts with little text between them are read once, and what is between them is not marked."""
+    """Parts with little text between them are read once, and the text between is not marked."""
     text = "a != b\n" * 3
     reader = Reader(DOUBT, {"==": 0.0})
     found = await find(reader, text, parts=[(0, 7), (14, 21)])
@@ -220,7 +219,7 @@ async def test_near_parts_are_read_together() -> None:
 
 
 async def test_text_between_parts_counts() -> None:
-    """Small parts with much text between them are limited by all that is read for them."""
+    """The limit for small parts includes the text read between them."""
     line = "a != b\n"
     text = (line + "x" * 3_499 + "\n") * 30
     length = len(text) // 30
@@ -232,13 +231,13 @@ async def test_text_between_parts_counts() -> None:
 
 
 async def test_an_empty_part_hides_no_other() -> None:
-    """A part without text is passed over."""
+    """An empty part is passed over."""
     found = await find(Reader(), TEXT, parts=[(0, 0), (len(TEXT) - 16, len(TEXT))])
     assert found.searched == ((len(TEXT) - 16, len(TEXT)),)
 
 
 async def test_long_lines() -> None:
-    """Of a line as long as minified code no more is read than of others, it is not read again, and other lines are marked still."""
+    """A very long line is read no further than usual lines, once, and later lines are marked."""
     long = "x = 1; " * 200_000 + "a != b\n"
     reader = Reader({**DOUBT, "c": (-9.0, {" a": -0.1})}, {"==": 0.0})
     text = long + "a == b\n" * 20 + "c = a != b\n"
@@ -251,7 +250,7 @@ async def test_long_lines() -> None:
 
 @pytest.mark.parametrize("near", [0, 1_000_000])
 async def test_large_documents(near: int) -> None:
-    """Of a document that is too long only the part around the given place is read, in whole lines."""
+    """Only whole lines near the given place of a document that is too long are read."""
     text = TEXT * (2 * MAX_CHARACTERS // len(TEXT))
     found = await Surprises(lambda: Reader()).find(URI, text, "python", None, min(near, len(text)))
     ((begin, end),) = found.searched
@@ -261,7 +260,7 @@ async def test_large_documents(near: int) -> None:
 
 
 async def test_few_words_are_read_twice() -> None:
-    """Of a small document a few words are read again, the most surprising ones."""
+    """Only the most surprising words of a small document are read again."""
     text = "".join(f"a{n} = 1\na{n} == {n}\n" for n in range(9))
     doubts = {f"a{n}": (-5.0 - n, {"a1": -0.5}) for n in range(2, 9)}
     reader = Reader(doubts)
@@ -274,13 +273,13 @@ async def test_few_words_are_read_twice() -> None:
 
 
 async def test_a_reading_that_is_cut_short_marks_nothing() -> None:
-    """A line that was not read to its end is not compared."""
+    """A line that was not read to the end is not compared."""
     reader = Reader(DOUBT, {"==": 0.0}, reason=FinishReason.CANCELLED)
     assert (await find(reader)).marks == ()
 
 
 async def test_the_server_is_gone() -> None:
-    """The connection is given up if the server cannot be reached, and the caller hears of it."""
+    """An unreachable server is reported as lost, and the error is raised."""
     reader = Reader(failure=UnavailableError("gone"))
     with pytest.raises(UnavailableError):
         await find(reader)

@@ -1,4 +1,4 @@
-"""Tests of edits by instruction, with a scripted model: the prompt, how the answer is read, and the edit that it makes."""
+"""Tests of edits by instruction with a scripted model: prompt, answer and resulting edit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ ANSWER = "def f(self):\n    return 3\n```\nI changed it."
 
 
 async def edited(model: ScriptedEditor, query: EditQuery = QUERY) -> tuple[list[str], InstructedEdit]:
-    """Return the lines as they came, and the edit."""
     items = [item async for item in edit(model, query)]
     last = items.pop()
     assert isinstance(last, InstructedEdit)
@@ -40,13 +39,14 @@ async def edited(model: ScriptedEditor, query: EditQuery = QUERY) -> tuple[list[
 
 
 async def test_the_prompt() -> None:
-    """First the text around the selection, then the selection without its margin and the instruction; the answer's fence is opened."""
+    """The selection follows the text around it, without its margin, and the fence is opened."""
     model = ScriptedEditor(ANSWER)
     await edited(model, replace(QUERY, terms=Terms(Priority.COMPLETION, "key")))
     (query,) = model.asked
     context, read, asked, begun = query.messages
     assert context.content == (
-        "Here is the context of my code:\n\nFile: a.py\n\nCode before the selection:\n```python\nimport sys\n\n\nclass A:\n```\n\n"
+        "Here is the context of my code:\n\nFile: a.py\n\n"
+        "Code before the selection:\n```python\nimport sys\n\n\nclass A:\n```\n\n"
         "Code after the selection:\n```python\n\n    def g(self):\n        return 2\n```"
     )
     assert (context.role, read.role) == ("user", "assistant")
@@ -59,7 +59,7 @@ async def test_the_prompt() -> None:
 
 
 async def test_an_edit() -> None:
-    """Lines come with their indentation, up to the fence; the edit has the hunk with its tokens, and the answer's stream is closed."""
+    """Lines are indented up to the fence, the hunk has its tokens, and the stream is closed."""
     model = ScriptedEditor(ANSWER)
     lines, made = await edited(model)
     assert lines == ["    def f(self):", "        return 3"]
@@ -77,7 +77,7 @@ async def test_an_edit() -> None:
 
 
 async def test_both_versions_of_a_hunk_are_read_under_the_same_prompt() -> None:
-    """After the new lines above, up to the next line that is not blank or the closing fence, on the terms of the request."""
+    """Both versions follow the new lines above and end at the next code line or closing fence."""
     selection = "a = 1\nb = 2\n\nc = 3\nd = 4\n"
     model = ScriptedEditor(
         "a = 1\nb = 9\n\nc = 3\nd = 8\ne = 7\n```", {"b = 9": -1.0, "b = 2": -3.0, "d = 8": -9.0, "d = 4": -2.0}
@@ -101,7 +101,7 @@ async def test_both_versions_of_a_hunk_are_read_under_the_same_prompt() -> None:
 
 
 async def test_blank_lines_that_the_model_leaves_out_stay() -> None:
-    """Blank lines that the answer has not are no change if there is another one; they are where they are the only one."""
+    """Blank lines missing in the answer are restored unless their removal is the only change."""
     selection = "a = 1\n\n\nb = 2\nc = 3\n"
     model = ScriptedEditor("a = 9\n\nb = 2\nc = 8\n```", {"c = 8": -1.0, "c = 3": -2.0})
     _, made = await edited(model, EditQuery("", selection, "", "Change.", language="python"))
@@ -117,7 +117,7 @@ async def test_blank_lines_that_the_model_leaves_out_stay() -> None:
 
 
 async def test_hunks_that_are_not_read() -> None:
-    """Very long hunks, and those that the model cannot read, have no log odds; the edit is made all the same."""
+    """Very long hunks and hunks the model cannot read have no log odds, but the edit is made."""
     long = ScriptedEditor("x" * READ_CHARACTERS + "\n```")
     _, made = await edited(long)
     assert ([hunk.log_odds for hunk in made.hunks], long.read) == ([None], [])
@@ -129,7 +129,8 @@ async def test_hunks_that_are_not_read() -> None:
         model = ScriptedEditor("def g(self):\n    x = 1\n    return 1\n    return 3\n```", read_failure=failure)
         _, made = await edited(model)
         assert [hunk.log_odds for hunk in made.hunks] == [None] * len(made.hunks)
-        assert (len(made.hunks) > 1, len(model.read)) == (True, 2)  # both texts of the first hunk, and no further hunk
+        # The model read both texts of the first hunk and no further hunk.
+        assert (len(made.hunks) > 1, len(model.read)) == (True, 2)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ async def test_no_change(model: ScriptedEditor, reason: str) -> None:
 
 
 async def test_an_answer_that_changes_nothing_is_continued_otherwise() -> None:
-    """From its likeliest other token on; lines come once, all its tokens are those of the edit, and the usage is that of both answers."""
+    """The second answer starts at the likeliest alternative token, and both answers are counted."""
     same = "def f(self):\n    return 1\n```"
     model = ScriptedEditor(same, others={" return": " yield"}, rests={"def f(self):\n    yield": " 1\n```"})
     lines, made = await edited(model)
@@ -166,7 +167,7 @@ async def test_an_answer_that_changes_nothing_is_continued_otherwise() -> None:
 
 
 async def test_an_answer_that_nothing_likely_changes() -> None:
-    """It is not continued from there, nor from an unlikely token, and the reason says that nothing is changed."""
+    """An unchanged answer without a likely alternative token is the only request."""
     same = "def f(self):\n    return 1\n```"
     for model in (
         ScriptedEditor(same, others={"1": "`", "\n": "```\n"}),
@@ -177,7 +178,7 @@ async def test_an_answer_that_nothing_likely_changes() -> None:
 
 
 async def test_another_answer_that_does_not_come() -> None:
-    """If it was replaced, no further one is asked for; if the server refuses it, the first answer counts."""
+    """A superseded second answer ends the search, and a refused second answer leaves the first."""
     same, others = "def f(self):\n    return 1\n```", {"def": "class", "self": "cls"}
     model = ScriptedEditor(
         same, others=others, rests=dict.fromkeys(("class", "def f(cls"), ""), later=FinishReason.SUPERSEDED
@@ -191,7 +192,7 @@ async def test_another_answer_that_does_not_come() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 async def test_alternatives_are_those_that_were_asked_for(count: int) -> None:
-    """More are asked for, to find other beginnings, and cut in the result; their probability is part of the rest."""
+    """Hunks have as many alternatives as requested, and hidden alternatives count as the rest."""
     model = ScriptedEditor(ANSWER, others={" 3": " 4"})
     _, made = await edited(model, replace(QUERY, top_logprobs=count))
     assert model.asked[0].params.top_logprobs == max(4, count)
@@ -200,7 +201,7 @@ async def test_alternatives_are_those_that_were_asked_for(count: int) -> None:
 
 
 async def test_other_beginnings() -> None:
-    """The likeliest is tried first, and the first change is used."""
+    """The likeliest alternative token is tried first, up to the first changed answer."""
     same = "def f(self):\n    return 1\n```"
     begun = ("class", "def g", "def f(cls")
     model = ScriptedEditor(
@@ -214,13 +215,13 @@ async def test_other_beginnings() -> None:
 
 
 async def test_an_answer_that_fails() -> None:
-    """The engine's own sentence is raised."""
+    """An answer that fails raises the engine's own sentence."""
     with pytest.raises(PellucidError, match="out of memory"):
         await edited(ScriptedEditor("def", reason=FinishReason.ERROR, error="out of memory"))
 
 
 async def test_prose_may_answer_prose() -> None:
-    """In a language of prose, and where the selection has a sentence, sentences are no refusal."""
+    """Sentences are no refusal in a language of prose or where the selection has a sentence."""
     answer = "The whole truth is here.\n````"
     _, made = await edited(ScriptedEditor(answer), EditQuery("", "It is here.\n", "", "Say more.", language="markdown"))
     assert made.text == "The whole truth is here.\n"
@@ -235,7 +236,7 @@ async def test_prose_may_answer_prose() -> None:
 
 @pytest.mark.parametrize("language", ["css", "json", "terraform"])
 async def test_prose_instead_of_code_of_any_language(language: str) -> None:
-    """Languages whose syntax is not known are code: a sentence is refused."""
+    """A sentence is refused in every language of code, also in a language of unknown syntax."""
     _, made = await edited(
         ScriptedEditor("Here is the updated text with a new colour:\n"), replace(QUERY, language=language)
     )
@@ -243,7 +244,7 @@ async def test_prose_instead_of_code_of_any_language(language: str) -> None:
 
 
 async def test_an_answer_that_ends_without_a_fence() -> None:
-    """The model's own end is enough; all lines count."""
+    """An answer ends at its last line if the model closes no fence."""
     _, made = await edited(ScriptedEditor("def f(self):\n    return 3"))
     assert made.text == "    def f(self):\n        return 3\n"
 
@@ -257,7 +258,7 @@ async def test_deleting_everything() -> None:
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("ends", [True, False])
 async def test_line_ends(newline: str, ends: bool) -> None:
-    """New lines end as the document's do, and the last one ends only if it did before."""
+    """New lines have the document's line ends, and the last line has an end only as before."""
     text = newline.join(["x = 1", "y = 2", *([""] if ends else [])])
     _, made = await edited(
         ScriptedEditor("x = 1\ny = 3\nz = 4\n```"), EditQuery(f"a = 0{newline}", text, "", "Add z.", language="python")
@@ -268,7 +269,7 @@ async def test_line_ends(newline: str, ends: bool) -> None:
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 async def test_lines_below_a_last_line_without_an_end(newline: str) -> None:
-    """The text is the one that the hunks make: the last line gets an end, and the new last line has none."""
+    """A line below a last line without an end gives the old last line an end, but has no end."""
     text = f"a = 1{newline}b = 2"
     _, made = await edited(
         ScriptedEditor("a = 1\nb = 2\nc = 3\n```"), EditQuery("", text, "", "Add c.", language="python")
@@ -278,7 +279,7 @@ async def test_lines_below_a_last_line_without_an_end(newline: str) -> None:
 
 
 async def test_blank_lines_around_the_selection_stay() -> None:
-    """The model neither reads nor changes them, whatever it writes there."""
+    """Blank lines around the selection are neither read nor changed, whatever the model writes."""
     query = EditQuery("", "\n  \nx = 1\n\n\n", "y = 2\n", "Return 2.", language="python")
     model = ScriptedEditor("\n\nx = 2\n\n```")
     lines, made = await edited(model, query)
@@ -319,14 +320,14 @@ async def test_blank_lines_around_the_selection_stay() -> None:
     ],
 )
 async def test_indentation(selection: str, answer: str, text: str) -> None:
-    """New lines are indented as the selection was, with its tabs or spaces, whatever the model writes."""
+    """New lines have the selection's indentation, in tabs or spaces, whatever the model writes."""
     model = ScriptedEditor(answer)
     _, made = await edited(model, EditQuery("", selection, "", "Call c.", language="python"))
     assert made.text == text
 
 
 async def test_a_selection_within_lines_is_extended() -> None:
-    """The edit is one of whole lines."""
+    """A selection within lines is extended to whole lines."""
     _, made = await edited(ScriptedEditor("x = 2\n```"), EditQuery("a\nx ", "= ", "1\nb\n", "Return 2."))
     assert (made.first, made.old, made.text) == (1, "x = 1\n", "x = 2\n")
 
@@ -343,7 +344,7 @@ async def test_a_selection_within_lines_is_extended() -> None:
     ],
 )
 async def test_an_empty_selection(prefix: str, suffix: str, answer: str, old: str, text: str, place: str) -> None:
-    """Lines are inserted above the cursor's line with its indentation, or instead of it if it is blank."""
+    """New lines are above the cursor's line with its indentation, or replace a blank line."""
     model = ScriptedEditor(answer)
     _, made = await edited(model, EditQuery(prefix, "", suffix, "Call c.", language="python"))
     asked, _ = model.asked[0].messages
@@ -369,13 +370,13 @@ async def test_an_empty_selection(prefix: str, suffix: str, answer: str, old: st
     ],
 )
 async def test_a_blank_line_without_indentation(prefix: str, suffix: str, margin: str) -> None:
-    """New lines instead of it have the indentation of the next line, or that within the block that the line above opens."""
+    """New lines are indented like the next line, or within the block that the line above opens."""
     _, made = await edited(ScriptedEditor("c()\n```"), EditQuery(prefix, "", suffix, "Call c."))
     assert made.text == f"{margin}c()\n"
 
 
 async def test_a_blank_line_in_prose() -> None:
-    """A colon opens no block there."""
+    """A colon opens no block in prose."""
     query = EditQuery("Install it like this:\n\n", "", "\nThen run it.\n", "Say how.", language="markdown")
     _, made = await edited(ScriptedEditor("By pip.\n````"), query)
     assert made.text == "By pip.\n"
@@ -402,7 +403,7 @@ async def test_a_blank_line_in_prose() -> None:
 async def test_an_answer_that_repeats_the_lines_around_it(
     prefix: str, selection: str, suffix: str, answer: str, text: str
 ) -> None:
-    """They are not inserted twice, but brackets alone, lines that the selection repeated, and an answer's only line are no mistake."""
+    """Repeated neighbouring lines are cut, except brackets, old repetitions and a single line."""
     _, made = await edited(
         ScriptedEditor(answer), EditQuery(prefix, selection, suffix, "Change it.", language="python")
     )
@@ -411,7 +412,7 @@ async def test_an_answer_that_repeats_the_lines_around_it(
 
 
 async def test_a_selection_with_a_fence() -> None:
-    """The fence around a text is longer than those within it, so that the answer does not end at one of those."""
+    """A fence around text with fences is longer than the fences within."""
     query = EditQuery("", "```sh\nls\n```\n", "", "List all.", language="markdown")
     model = ScriptedEditor("```sh\nls -a\n```\n````\n")
     _, made = await edited(model, query)
@@ -420,10 +421,7 @@ async def test_a_selection_with_a_fence() -> None:
 
 
 async def test_a_fence_in_the_answer() -> None:
-    """A fence with a name begins a text within the answer, whose fence is not the answer's end.
-
-    Prose is fenced by four ticks.
-    """
+    """A fence with a name begins a text within the answer, and prose is fenced by four ticks."""
     answer = '"""Run:\n```python\nf()\n```\n"""\n'
     _, made = await edited(
         ScriptedEditor(answer + "```\nDone."), EditQuery("", '"""Run."""\n', "", "Show how.", language="python")
@@ -436,7 +434,7 @@ async def test_a_fence_in_the_answer() -> None:
 
 
 async def test_an_indented_fence_in_the_answer() -> None:
-    """It begins or ends a text within the answer, with a name or without one: the lines after it are not lost."""
+    """An indented fence with or without a name begins or ends a text within the answer."""
     answer = 'def f():\n    """Run:\n\n    ```\n    f()\n    ```\n    """\n    return 1\n'
     query = EditQuery("", "def f():\n    return 1\n", "", "Show how.", language="python")
     _, made = await edited(ScriptedEditor(answer + "```\nDone."), query)
@@ -444,13 +442,13 @@ async def test_an_indented_fence_in_the_answer() -> None:
 
 
 async def test_a_fence_that_is_opened_again() -> None:
-    """It is not part of the new code."""
+    """A fence opened again is not part of the new code."""
     _, made = await edited(ScriptedEditor("```python\n" + ANSWER))
     assert made.text == "    def f(self):\n        return 3\n"
 
 
 async def test_an_insertion_that_is_cut_off() -> None:
-    """Lines to insert may be many although nothing is selected; its sentence has a remedy that helps."""
+    """A long insertion has its own limit of tokens and its own reason when cut off."""
     model = ScriptedEditor("c;" * 512, reason=FinishReason.LENGTH)
     _, made = await edited(model, EditQuery("a()\n", "", "", "Call c.", language="python"))
     assert (made.reason, model.asked[0].params.max_tokens) == (CUT_OFF_INSERTED.format(1024), 1024)
@@ -470,7 +468,7 @@ async def test_a_cancelled_edit() -> None:
     [(None, None, 0.0), (7, None, RETRY_TEMPERATURE), (7, 0.2, 0.2), (None, 0.3, 0.3)],
 )
 async def test_a_seed_asks_for_another_answer(seed: int | None, temperature: float | None, expected: float) -> None:
-    """Edits are greedy; with a seed they are sampled, at the given temperature if there is one."""
+    """Edits are greedy, and a seed samples at the given or the default temperature."""
     model = ScriptedEditor(ANSWER)
     await edited(model, replace(QUERY, seed=seed, temperature=temperature))
     params = model.asked[0].params
@@ -478,13 +476,13 @@ async def test_a_seed_asks_for_another_answer(seed: int | None, temperature: flo
 
 
 async def test_an_empty_instruction() -> None:
-    """It is refused before the model is asked."""
+    """An empty instruction is refused before the model is asked."""
     with pytest.raises(InvalidRequestError, match="The instruction is empty"):
         await edited(ScriptedEditor(ANSWER), replace(QUERY, instruction=" \n"))
 
 
 async def test_only_text_near_the_selection_is_read() -> None:
-    """Of a large file the model reads whole lines nearest to the selection."""
+    """The model reads only whole lines near the selection in a large file."""
     model = ScriptedEditor(ANSWER)
     await edited(model, replace(QUERY, prefix="far = 1\n" * 2000 + BEFORE, suffix=AFTER + "far = 2\n" * 2000))
     asked = model.asked[0].messages[0].content

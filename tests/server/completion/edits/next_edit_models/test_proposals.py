@@ -1,4 +1,4 @@
-"""Tests of the edits that a next-edit model proposes: what it is asked, which proposals are suggested, and which never are."""
+"""Tests of the edits that a next-edit model proposes: requests, suggestions and refusals."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from support.silent_assistant import SilentAssistant
 A, B = "file:///p/a.py", "file:///p/b.py"
 OLD = "unit = 'mm'\nscale = 10\n\n\nlabel = f'{scale} mm'\nprint(label)\n"
 NEW = OLD.replace("mm", "cm", 1)
-"""The user has changed the unit, which is repeated nowhere."""
+"""The change of the unit is repeated nowhere."""
 
 CURSOR = (0, 9)
 ANSWER = "unit = 'cm'\nscale = 1\n\n\nlabel = f'{scale} cm'\nprint(label)\n"
-"""What the model writes from the cursor's line on."""
+"""The model's answer from the cursor's line on."""
 
 SCALE = (1, ("scale = 10",), ("scale = 1",))
 LABEL = (4, ("label = f'{scale} mm'",), ("label = f'{scale} cm'",))
@@ -55,9 +55,10 @@ LABEL = (4, ("label = f'{scale} mm'",), ("label = f'{scale} cm'",))
 
 @dataclass
 class Proposer(SilentAssistant):
-    """Proposes an answer, and reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1.
+    """A model with a scripted answer; an event in the answer makes the model wait.
 
-    At an event of the answer it waits; ``ended`` counts the waits that are over.
+    A text is read as a single token: ``logprobs`` maps a part of the text to the logprob, else -1.
+    ``ended`` counts the waits that are over.
     """
 
     answer: Sequence[Token | Finish | Exception | asyncio.Event] = ()
@@ -119,7 +120,6 @@ def answer(text: str = ANSWER, reason: FinishReason = FinishReason.STOP) -> list
 
 
 def edits(model: Proposer, before: str = OLD, after: str = NEW) -> NextEdits:
-    """Return the next edits after a document has changed."""
     history = EditHistory()
     history.note(A, before)
     history.note(A, after)
@@ -131,7 +131,7 @@ def places(found: Sequence[NextEdit]) -> list[tuple[int, tuple[str, ...], tuple[
 
 
 async def test_the_proposal_is_suggested() -> None:
-    """Each change of the answer is an edit, and a note says that their probabilities are not fitted to such models."""
+    """Each change of the answer is an edit, and a note says that the model is not calibrated."""
     made = edits(Proposer(answer(), {"scale = 1\n": 1.0}))
     found = await made.suggest(A, NEW, cursor=CURSOR)
     assert places(found) == [SCALE, LABEL]
@@ -144,7 +144,7 @@ async def test_the_proposal_is_suggested() -> None:
 
 
 async def test_what_the_model_is_asked() -> None:
-    """The prompt is read with its markers, in the background, and ends where the model writes on; the answer is bounded."""
+    """The prompt is sent with its markers, in the background, and the answer is bounded."""
     model = Proposer(answer())
     await edits(model).suggest(A, NEW, cursor=CURSOR)
     (query,) = model.asked
@@ -166,9 +166,9 @@ async def test_what_the_model_is_asked() -> None:
 
 
 async def test_both_are_read_under_the_models_own_prompt() -> None:
-    """Old and new lines follow the prompt and the answer's lines above them, up to the next line that is the same, or change.
+    """Old and new lines are read under the prompt and the answer's lines above, up to equal lines.
 
-    The last line above is read with them, as tokens may join its end with the indentation or the
+    The last line above is read again, as tokens may join its end with the indentation or the
     blank lines that follow.
     """
     model = Proposer(answer())
@@ -191,14 +191,14 @@ async def test_both_are_read_under_the_models_own_prompt() -> None:
 
 @pytest.mark.parametrize(("stop", "end"), [(None, "<|endoftext|>"), ("<|file_sep|>", "<|file_sep|>")])
 async def test_a_change_of_the_last_line_is_read_with_the_end(stop: str | None, end: str) -> None:
-    """If nothing follows, the end of the answer is read too, as it came: else fewer lines would always be more probable."""
+    """The end of the answer is read after the last line, or fewer lines would be more probable."""
     model = Proposer([token(NEW + "print(unit)\n"), Finish(FinishReason.STOP, Usage(), stop)])
     await edits(model).suggest(A, NEW, cursor=CURSOR)
     assert [query.text for query in model.read] == [f"print(label)\nprint(unit)\n{end}", f"print(label)\n{end}"]
 
 
 async def test_a_marker_ends_the_answer() -> None:
-    """A marker has no text: the one of a file ends the answer, and any other one means that it is none."""
+    """A file marker ends the answer, and any other marker makes the answer invalid."""
     model = Proposer([token(ANSWER), token("", data=b"<|file_sep|>"), token("other.py\n")])
     assert places(await edits(model).suggest(A, NEW, cursor=CURSOR)) == [SCALE, LABEL]
     model = Proposer([token(ANSWER), token("", data=b"<|fim_middle|>"), token("other.py\n")])
@@ -207,14 +207,14 @@ async def test_a_marker_ends_the_answer() -> None:
 
 @pytest.mark.parametrize(("form", "expected"), [("zeta-2", []), ("sweep", ["NO_EDITS"])])
 async def test_the_answer_for_no_edits(form: str, expected: list[str]) -> None:
-    """The word with which Zeta proposes nothing is no text of the document; for another model it is."""
+    """``NO_EDITS`` is Zeta's refusal and is ordinary text in the answer of another model."""
     model = Proposer(answer("NO_EDITS\n"), {"NO_EDITS": 9.0}, form=form)
     found = await edits(model).suggest(A, NEW, cursor=CURSOR)
     assert [line for one in found for line in one.change.new] == expected
 
 
 async def test_items_without_text() -> None:
-    """One with whole characters is a marker of which no form is known here; one with a part of a character belongs to the next."""
+    """An unknown marker invalidates the answer, and a part of a character joins the next token."""
     model = Proposer(
         [token("unit = "), token("", data=b"<unknown>"), token("'cm'\n"), Finish(FinishReason.STOP, Usage())]
     )
@@ -230,7 +230,7 @@ async def test_items_without_text() -> None:
 
 @pytest.mark.parametrize("level", GateLevel)
 async def test_levels(level: GateLevel) -> None:
-    """The quieter the level, the more probable a proposal must be."""
+    """The quieter the level, the more probable a suggested proposal is."""
     for logprob in (-3.0, -1.0, 2.0):
         found = await edits(Proposer(answer(), {"scale = 1\n": logprob})).suggest(A, NEW, level, CURSOR)
         assert (SCALE in places(found)) == (default_gate().probability(logprob + 1) >= LEAST[level])
@@ -249,14 +249,14 @@ async def test_levels(level: GateLevel) -> None:
     ],
 )
 async def test_no_edit(text: str) -> None:
-    """An answer that repeats the window is no edit, whatever its line ends, blank last lines and mark of the cursor are; nor is none."""
+    """A repeated window is no edit, whatever its line ends, blank last lines and cursor marks."""
     model = Proposer(answer(text))
     assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
     assert (len(model.asked), model.read) == (1, [])
 
 
 async def test_the_last_edit_is_never_taken_back() -> None:
-    """A proposal that restores what the user has just changed is refused; other changes of the same answer are not."""
+    """A proposal never undoes the last edit, and the answer's remaining changes are suggested."""
     model = Proposer(answer(OLD))
     assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
     assert model.read == []
@@ -279,7 +279,7 @@ TAKEN_BACK = {
 
 @pytest.mark.parametrize(("before", "after", "text", "refused"), TAKEN_BACK.values(), ids=TAKEN_BACK)
 def test_the_last_edit_taken_back_with_other_changes(before: str, after: str, text: str, refused: bool) -> None:
-    """A change that takes back the last edit is refused, too, if it changes a line next to it; one that continues the edit is not."""
+    """A change that undoes the last edit among neighbouring lines is refused, unlike progress."""
     history = EditHistory()
     history.note(A, before)
     history.note(A, after)
@@ -289,7 +289,7 @@ def test_the_last_edit_taken_back_with_other_changes(before: str, after: str, te
 
 
 def test_lines_above_after_a_refused_change() -> None:
-    """A later change is read below the last edit as the user made it, not below what the answer made of it."""
+    """A change after a refused change is read below the user's text, not below the answer's."""
     history = EditHistory()
     history.note(A, OLD)
     history.note(A, NEW)
@@ -303,7 +303,7 @@ def test_lines_above_after_a_refused_change() -> None:
     "reason", [FinishReason.LENGTH, FinishReason.DEADLINE, FinishReason.SUPERSEDED, FinishReason.CANCELLED]
 )
 async def test_an_answer_that_was_cut_short(reason: FinishReason) -> None:
-    """A part of an answer would delete the lines that it has not come to."""
+    """An answer cut short proposes nothing, as a part would delete the remaining lines."""
     model = Proposer(answer("unit = 'cm'\n", reason))
     assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
     assert model.read == []
@@ -311,7 +311,7 @@ async def test_an_answer_that_was_cut_short(reason: FinishReason) -> None:
 
 @pytest.mark.parametrize("marker", ["<|file_sep|>", "<|cursor|>", "<|endoftext|>", "<tool_call>", "</tool_call>"])
 async def test_markers_in_the_text(marker: str) -> None:
-    """A document or an edit with a marker in it is not sent, and an answer that spells one is not used."""
+    """A document or edit with a marker is not sent, and an answer with a marker is not used."""
     model = Proposer(answer())
     spelled = f"{NEW}text = '{marker}'\n"
     assert await edits(model, OLD, spelled).suggest(A, spelled, cursor=CURSOR) == []
@@ -323,7 +323,7 @@ async def test_markers_in_the_text(marker: str) -> None:
 
 
 async def test_markers_that_are_not_sent() -> None:
-    """Only what the model would read decides: markers far from the cursor, or in an earlier edit, do not matter, those of a name do."""
+    """Only markers in the sent text prevent a request, also in the name of the file."""
     far = NEW + "x = 1\n" * 100 + "text = '<|cursor|>'\n"
     model = Proposer(answer())
     made = edits(model)
@@ -342,7 +342,7 @@ async def test_markers_that_are_not_sent() -> None:
 
 
 async def test_a_marker_at_the_cursor() -> None:
-    """A marker that the cursor divides is not sent either: the old lines are read without the cursor."""
+    """A marker divided by the cursor is not sent, as the old lines are read without the cursor."""
     model = Proposer(answer(), form="zeta-2")
     before, after = (text.replace("scale = 10", "scale = '<filename>'") for text in (OLD, NEW))
     await edits(model, before, after).suggest(A, after, cursor=(1, 12))
@@ -350,7 +350,7 @@ async def test_a_marker_at_the_cursor() -> None:
 
 
 async def test_with_repeated_edits() -> None:
-    """Proposals are suggested next to repeated edits; one of the same lines is suggested once."""
+    """Proposals are suggested next to repeated edits, and equal changes are suggested once."""
     before = "x = total(a)\n\ny = total(b)\n\n\nz = 1\n"
     after = before.replace("total", "mean", 1)
     proposed = after.replace("total", "mean").replace("z = 1", "z = 2")
@@ -365,7 +365,7 @@ async def test_with_repeated_edits() -> None:
 
 
 REPEATED = "x = total(a)\n\ny = total(b)\n\n\nz = 1\n"
-"""A text in which a change of the first line is repeated in the third."""
+"""A text with a change of the first line that is repeated in the third line."""
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ REPEATED = "x = total(a)\n\ny = total(b)\n\n\nz = 1\n"
     ],
 )
 async def test_a_failure_leaves_the_repeated_edits(failure: PellucidError, losses: int) -> None:
-    """If the model that proposes fails, repeated edits are suggested all the same, and the note has the failure's sentence."""
+    """Repeated edits are suggested if the proposing model fails, and the note has its sentence."""
     after = REPEATED.replace("total", "mean", 1)
     model = Proposer([failure])
     made = edits(model, REPEATED, after)
@@ -387,11 +387,12 @@ async def test_a_failure_leaves_the_repeated_edits(failure: PellucidError, losse
 
 
 async def test_repeated_edits_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are suggested without a proposal that takes too long, which ends then; a proposal alone is waited for."""
+    """Repeated edits do not wait for a slow proposal, but a proposal alone is awaited."""
     monkeypatch.setattr(next_edits, "PROPOSAL_SECONDS", 0.0)
     after = REPEATED.replace("total", "mean", 1)
     model = Proposer([asyncio.Event()])
-    async with asyncio.timeout(60):  # fails instead of hanging
+    # The test fails instead of hanging.
+    async with asyncio.timeout(60):
         found = await edits(model, REPEATED, after).suggest(A, after)
     assert places(found) == [(2, ("y = total(b)",), ("y = mean(b)",))]
     assert model.ended == 1
@@ -399,7 +400,7 @@ async def test_repeated_edits_do_not_wait_for_long(monkeypatch: pytest.MonkeyPat
 
 
 async def test_no_server_is_started_for_proposals() -> None:
-    """With nothing to repeat, a server is asked only if it is connected already; with a repeated edit one may be started."""
+    """A proposal uses only a connected server, and a repeated edit may start the server."""
     model = Proposer(answer(), is_connected=False)
     assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
     assert (model.started, model.asked) == (0, [])
@@ -409,7 +410,7 @@ async def test_no_server_is_started_for_proposals() -> None:
 
 
 async def test_changes_after_one_that_is_not_shown() -> None:
-    """They are neither suggested nor read: their probability is that after a change that is not made."""
+    """Changes after a hidden change are neither read nor suggested."""
     model = Proposer(answer(), {"scale = 1\n": -9.0})
     made = edits(model)
     assert await made.suggest(A, NEW, cursor=CURSOR) == []
@@ -422,7 +423,7 @@ async def test_changes_after_one_that_is_not_shown() -> None:
 
 
 async def test_the_same_insertion_is_suggested_once() -> None:
-    """An insertion that is repeated and proposed is one edit, and later changes of the answer are suggested, too."""
+    """A change both repeated and proposed is a single edit, and later changes are suggested."""
     before, after = "add(first)\nadd(second)\n\n\nz = 1\n", "add(first)\nlog(first)\nadd(second)\n\n\nz = 1\n"
     proposed = after.replace("add(second)\n", "add(second)\nlog(second)\n").replace("z = 1", "z = 2")
     found = await edits(Proposer(answer(proposed.removeprefix("add(first)\n"))), before, after).suggest(A, after)
@@ -430,7 +431,7 @@ async def test_the_same_insertion_is_suggested_once() -> None:
 
 
 async def test_dismissed() -> None:
-    """A proposal that the user dismissed is not suggested again, nor are later changes of the same answer; earlier ones are."""
+    """A dismissed proposal and the answer's later changes are not suggested again."""
     made = edits(Proposer(answer()))
     scale, label = await made.suggest(A, NEW, cursor=CURSOR)
     made.dismiss(label)
@@ -444,7 +445,7 @@ async def test_dismissed() -> None:
     [(None, "sweep", "other"), ("sweep", "zeta-2", "coder"), (None, None, None), ("new", None, None)],
 )
 async def test_which_model_is_asked(form: str | None, other: str | None, asked: str | None) -> None:
-    """The model that completes is asked if it has a form, else another one that is served; a form that is not known here asks nothing."""
+    """The completing model proposes if its form is known, else another served model proposes."""
     model = Proposer(answer(), form=form, other=other)
     await edits(model).suggest(A, NEW, cursor=CURSOR)
     assert [query.model for query in model.asked] == ([] if asked is None else [asked])
@@ -452,7 +453,7 @@ async def test_which_model_is_asked(form: str | None, other: str | None, asked: 
 
 
 async def test_which_model_completes() -> None:
-    """Unless one is named, it is the first that was not trained to propose edits, if there is one."""
+    """The first model without next-edit training, else the first model, completes by default."""
     for form, other, expected in [
         ("sweep", None, "other"),
         (None, None, "coder"),
@@ -465,7 +466,7 @@ async def test_which_model_completes() -> None:
 
 
 async def test_the_cursor() -> None:
-    """Without a cursor it is at the end of the last edit; after an edit of another document nothing is asked then."""
+    """The cursor defaults to the end of the last edit, in the edited document only."""
     model = Proposer(answer())
     made = edits(model)
     await made.suggest(A, NEW)
@@ -477,7 +478,8 @@ async def test_the_cursor() -> None:
     await made.suggest(B, "x = 1\n", cursor=(0, 5))
     assert model.asked[1].prefix == (
         "<|file_sep|>b.py\nx = 1\n<|file_sep|>a.py.diff\noriginal:\nunit = 'mm'\nupdated:\nunit = 'cm'\n"
-        "<|file_sep|>original/b.py:1:1\nx = 1\n<|file_sep|>current/b.py:1:1\nx = 1<|cursor|>\n<|file_sep|>updated/b.py:1:1\n"
+        "<|file_sep|>original/b.py:1:1\nx = 1\n"
+        "<|file_sep|>current/b.py:1:1\nx = 1<|cursor|>\n<|file_sep|>updated/b.py:1:1\n"
     )
 
 
@@ -496,7 +498,7 @@ async def test_edits_that_must_not_be_sent() -> None:
 
 
 def test_long_edits_are_not_read() -> None:
-    """A large paste does not take the place of the edits before it."""
+    """A large paste does not replace the edits before the paste in the prompt."""
     small = [Edit(A, index, (), (f"line {index}",)) for index in range(5)]
     large = [Edit(B, 0, (), ("x",) * (MAX_DIFF_LINES + 1)), Edit(B, 0, ("x" * (MAX_DIFF_CHARACTERS + 1),), ())]
     window = edit_window(A, "a.py", "x\n", [*small, *large], (0, 0))
@@ -505,7 +507,7 @@ def test_long_edits_are_not_read() -> None:
 
 
 def test_the_characters_of_all_edits() -> None:
-    """Of edits that are too long together the last ones are read."""
+    """The last edits are read if all edits together are too long."""
     third = "x" * (MAX_DIFF_CHARACTERS // 3)
     edits = [Edit(A, index, (), (third,)) for index in range(4)]
     window = edit_window(A, "a.py", "x\n", edits, (0, 0))
@@ -514,7 +516,7 @@ def test_the_characters_of_all_edits() -> None:
 
 
 def test_the_longest_prompts() -> None:
-    """Even of long lines, all changed, a prompt has no more tokens than a context of 8,192 as a rule holds, with the answer."""
+    """Prompt and answer of long changed lines fit a context of 8,192 tokens as a rule."""
     lines = [f"{index} = {'x' * 90}" for index in range(400)]
     edits = [
         *(Edit(B, index, (), tuple(lines[:9])) for index in range(9)),
@@ -529,7 +531,7 @@ def test_the_longest_prompts() -> None:
 
 
 def test_zeta_reads_what_follows_the_window() -> None:
-    """The text after the window ends with one line feed, and is one if there is none."""
+    """The text after Zeta's window ends with one line feed, and is never empty."""
     for size, expected in [(15, "line 11\nline 12\nline 13\nline 14\n"), (5, "\n")]:
         window = edit_window(A, "a.py", "".join(f"line {index}\n" for index in range(size)), (), (0, 0))
         assert window is not None
@@ -537,7 +539,7 @@ def test_zeta_reads_what_follows_the_window() -> None:
 
 
 async def test_a_window_that_is_too_long_for_the_model() -> None:
-    """A prompt that the server refuses leaves the proposal out, and the note says so; a server that is gone is reported."""
+    """A refused prompt leaves the proposal out with a note, and a lost server is reported."""
     model = Proposer([ContextLengthError(5000, 4096)])
     made = edits(model)
     assert await made.suggest(A, NEW, cursor=CURSOR) == []
@@ -549,7 +551,7 @@ async def test_a_window_that_is_too_long_for_the_model() -> None:
 
 
 def test_the_window() -> None:
-    """It has ten lines on either side of the cursor's, fewer if they are long, and always whole ones."""
+    """The window has ten whole lines on either side of the cursor, or fewer long lines."""
     lines = [f"line {index}" for index in range(100)]
     window = edit_window(A, "a.py", "\n".join(lines) + "\n", (), (50, 3))
     assert window is not None
@@ -569,7 +571,7 @@ def test_the_window() -> None:
 
 
 def test_the_cursor_is_in_the_text() -> None:
-    """A cursor below the text, or to the right of a line, is at its end; one on the empty line after the last line's end is there."""
+    """A cursor outside the text is moved to the end of the line or of the text."""
     for cursor, place, last in [((9, 9), (1, 0), 2), ((0, 9), (0, 2), 1), ((1, 0), (1, 0), 2)]:
         window = edit_window(A, "a.py", "ab\n", (), cursor)
         assert window is not None
@@ -588,7 +590,7 @@ def test_lines_inserted_above_the_cursor() -> None:
 
 
 def test_near_changes_are_one() -> None:
-    """Changes with one line between them are one edit, and those with two are two."""
+    """Changes with one line between them are a single edit, and with two lines two edits."""
     window = edit_window(A, "a.py", "a\nb\nc\nd\ne\nf\n", (), (0, 0))
     assert window is not None
     found = read_answer(window, 0, "A\nb\nC\nd\ne\nF\n")

@@ -1,4 +1,4 @@
-"""Next edits with the real default model in place of a next-edit model, of which it has all markers but not the training."""
+"""Next edits with the default model: all markers, but no training as a next-edit model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NEW = OLD.replace("self, width", "self, width, height").replace(
 
 @pytest.fixture(scope="module")
 def assistant() -> Iterator[LocalAssistant]:
-    """The default model, served as if it had been trained to propose edits."""
+    """The default model, served like a next-edit model."""
     served = replace(load(DEFAULT_MODEL, store=Store(load_settings().cache), progress=Silent()), next_edit="sweep")
     engine = LocalEngine({served.name: served.model}, EngineSettings(slots=2, context=4096))
     yield LocalAssistant(engine, [served])
@@ -49,7 +49,7 @@ def assistant() -> Iterator[LocalAssistant]:
 
 
 async def test_proposals_of_the_default_model(assistant: LocalAssistant) -> None:
-    """It is asked and answers, what is suggested changes lines that are there, and it completes as before."""
+    """The default model answers the prompt, edits existing lines, and completes as before."""
     history = EditHistory()
     history.note(URI, OLD)
     history.note(URI, NEW)

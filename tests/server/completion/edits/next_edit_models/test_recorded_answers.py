@@ -1,4 +1,4 @@
-"""Prompts and answers of next-edit models, compared with those that another editor's plugin recorded of the real models."""
+"""Prompts and answers of next-edit models, compared with a plugin's recordings of real models."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ RECORDED: list[dict[str, Any]] = json.loads(
 )
 
 NOWHERE = 10**6
-"""The line of an edit that is not in the buffer: the recorded prompts have the same window before
-and after the last change.
-"""
+"""The line of an edit outside the buffer, as recorded windows are equal before and after edits."""
 
 CHANGES = {
     ("03-python-decorator-complete", "sweep-next-edit-0.5B"): [(3, 0, 9)],
@@ -39,12 +37,12 @@ CHANGES = {
     ("34-suppress-ts-emitter", "zeta-2"): [],
     ("36-python-inheritance-to-composition", "zeta-2"): [(18, 1, 1), (21, 1, 1)],
 }
-"""The changes in each answer: their first lines, the number of old lines and of new ones."""
+"""The changes in each answer: first lines, and the numbers of old and new lines."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A request of the plugin as our window, with the recorded prompt and answer."""
+    """A plugin's request as a window of this project, with the recorded prompt and answer."""
 
     window: EditWindow
     form: PromptForm
@@ -63,7 +61,8 @@ def recording(record: dict[str, Any]) -> Recording:
         f"file:///{record['path']}", record["path"], "\n".join(record["buffer"]), edits, (line, column)
     )
     assert window is not None
-    first, end = record["window"]  # the plugin's are larger
+    # The plugin's windows are larger.
+    first, end = record["window"]
     form = FORMS["zeta-2" if record["model"] == "zeta-2" else "sweep"]
     return Recording(
         replace(window, first=first, end=end), form, "\n".join(record["prompt"]), "\n".join(record["answer"])
@@ -77,13 +76,13 @@ def record(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_the_prompt_is_the_recorded_one(record: dict[str, Any]) -> None:
-    """The prompt has the very characters that the model was sent."""
+    """The prompt has the recorded characters exactly."""
     one = recording(record)
     assert "".join(marker + text for marker, text in one.form.prompt(one.window)) == one.prompt
 
 
 def test_the_changes_are_those_of_the_answer(record: dict[str, Any]) -> None:
-    """The changes are where the answer differs, and make the document of the answer; one that repeats the window has none."""
+    """The changes turn the document into the answer, and a repeated window has no change."""
     one = recording(record)
     changes = [rewrite.change for rewrite in one.rewrites]
     assert [(change.first, len(change.old), len(change.new)) for change in changes] == CHANGES[
@@ -103,7 +102,7 @@ def test_the_changes_are_those_of_the_answer(record: dict[str, Any]) -> None:
 
 
 def test_what_is_read_makes_the_answer(record: dict[str, Any]) -> None:
-    """The lines above a change, its new lines and those below it are consecutive lines of the answer."""
+    """A change's lines above, new lines and lines below are consecutive lines of the answer."""
     one = recording(record)
     for rewrite in one.rewrites:
         text = joined((*rewrite.above, *rewrite.change.new, *rewrite.below))
@@ -111,7 +110,7 @@ def test_what_is_read_makes_the_answer(record: dict[str, Any]) -> None:
 
 
 def test_every_form_of_the_catalog_is_known() -> None:
-    """Each form that a catalog entry names has a prompt, and the licence of the recorded answers is next to them."""
+    """Each form in the catalog has a prompt, and the recordings' licence is next to the answers."""
     assert set(FORMS) == set(next_edit_forms())
     assert {entry.next_edit.name for entry in catalog().values() if entry.next_edit} == set(FORMS)
     assert "MIT License" in (Path(__file__).parent / "recorded" / "LICENSE").read_text(encoding="utf-8")
