@@ -1,4 +1,4 @@
-"""Keys belong to all users or to one each."""
+"""API keys belong to all users together or to each user separately."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_ch
 
 @given(st.dictionaries(NAMES, WORDS, min_size=1, max_size=4).filter(lambda keys: len(set(keys.values())) == len(keys)))
 def test_names(keys: dict[str, str]) -> None:
-    """Each key has its owner, given alone or with the name; another text has none."""
+    """A key, alone or after NAME:, has an owner; any other text has no owner."""
     found = read_keys(",".join(f"{name}:{key}" for name, key in keys.items()))
 
     assert dict(found.by_owner) == keys
@@ -33,7 +33,7 @@ def test_shared(key: str) -> None:
 
 @pytest.mark.parametrize("text", ["a,b", "anna:k,b", "anna:k,", "anna:k,anna:l", "anna:k,ben:k"])
 def test_several_need_names(text: str) -> None:
-    """Several keys need different names and must differ; the error does not repeat them."""
+    """Several keys need different names and values; the error does not repeat any key."""
     with pytest.raises(ConfigError) as raised:
         load_settings(api_key=text)
 
@@ -42,11 +42,11 @@ def test_several_need_names(text: str) -> None:
 
 
 def test_secret_stays_secret() -> None:
-    """The repr of keys does not contain them."""
+    """The repr of keys does not contain the keys."""
     assert "hunter2" not in repr(read_keys("anna:hunter2"))
 
 
 def test_what_asks_the_server_has_the_first_key() -> None:
-    """Programs of this machine that read the settings use one of the keys, without its name."""
+    """`Settings.key` is the first key, without the name of the owner."""
     assert load_settings(api_key="anna:k1,ben:k2").key == "k1"
     assert load_settings().key is None

@@ -1,4 +1,4 @@
-"""Every assistant has the verbs of the protocol with its parameters: those of the package and those of the tests."""
+"""Every assistant, of the package or of the tests, has the verbs and parameters of the protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ASSISTANTS: list[type[Assistant]] = [
     ScriptedProvider,
     KnowingAssistant,
 ]
-"""Typed as the protocol, so that mypy compares the whole signatures."""
+"""Typed as the protocol: mypy compares the whole signatures."""
 
 VERBS = ("complete", "chat", "score", "infill_prompt", "cards")
 
@@ -34,7 +34,7 @@ VERBS = ("complete", "chat", "score", "infill_prompt", "cards")
 @pytest.mark.parametrize("assistant", ASSISTANTS)
 @pytest.mark.parametrize("verb", VERBS)
 def test_verbs_take_the_protocol_s_parameters(assistant: type[Assistant], verb: str) -> None:
-    """A verb takes all parameters of the protocol, and a parameter of its own only with a default."""
+    """A verb takes all parameters of the protocol; an additional parameter has a default."""
     expected = inspect.signature(getattr(Assistant, verb)).parameters
     own = inspect.signature(getattr(assistant, verb)).parameters
 

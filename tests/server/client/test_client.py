@@ -1,4 +1,4 @@
-"""The client sends every field of a query, and returns tokens equal to the server's."""
+"""The client sends every field of a query, and returns tokens equal to the server's tokens."""
 
 from __future__ import annotations
 
@@ -99,8 +99,6 @@ FINISH = Finish(
 
 
 class Wire:
-    """A server that sends one reply and keeps the request."""
-
     def __init__(self, reply: Callable[[], httpx.Response]) -> None:
         self.reply = reply
         self.request: httpx.Request | None = None
@@ -121,7 +119,6 @@ class Wire:
 
 
 def rows(*given: object) -> Callable[[], httpx.Response]:
-    """An answer with these rows."""
     return lambda: httpx.Response(200, text="".join(f"{json.dumps(row)}\n" for row in given))
 
 
@@ -134,19 +131,19 @@ async def collect(items: AsyncIterator[Token | Finish]) -> list[Token | Finish]:
 
 @given(TOKENS)
 def test_token_round_trip(token: Token) -> None:
-    """A token that went over the wire is equal to the one that was sent, to the last bit of its floats."""
+    """A token sent as JSON arrives equal, to the last bit of every float."""
     assert token_of(json.loads(json.dumps(record_of(token)))) == token
 
 
 @given(TOKENS)
 def test_record_has_its_documented_shape(token: Token) -> None:
-    """A token's record, which is written without a schema for speed, is what the schema of the API describes."""
+    """A token's record, written without a schema for speed, matches the API's schema."""
     record = record_of(token)
     assert TokenRecord.model_validate(record, strict=True).model_dump() == record
 
 
 def test_an_exact_entropy_sends_no_range() -> None:
-    """A token's record has a range of its entropy, least and most, only if there is one: other tokens cost nothing more."""
+    """A token's record has an entropy range only if the token has an entropy range."""
     assert "entropy_range" not in record_of(SPOKEN)
     bounded = record_of(replace(SPOKEN, entropy=None, entropy_range=(1.5, 2.0)))
     assert (bounded["entropy"], bounded["entropy_range"]) == (None, [1.5, 2.0])
@@ -184,7 +181,7 @@ SCORES = [
 
 @pytest.mark.parametrize("query", [*COMPLETIONS, *CHATS, *SCORES])
 async def test_query_arrives_as_it_is(query: CompletionQuery | ChatQuery | ScoreQuery) -> None:
-    """The server reads the very query that was sent, and the tokens and the Finish come back equal, each fraction to the bit."""
+    """A query reaches the server unchanged; tokens and Finish come back equal to the bit."""
     wire = Wire(ANSWER)
     client = wire.client("secret")
 
@@ -204,7 +201,7 @@ async def test_query_arrives_as_it_is(query: CompletionQuery | ChatQuery | Score
 
 
 async def test_usage_on_the_way() -> None:
-    """A caller that wants the usage so far gets it before each token."""
+    """A caller with `on_usage` gets the usage so far before each token."""
     wire, seen = Wire(ANSWER), list[Usage]()
 
     assert await collect(wire.client().complete(CompletionQuery("a"), on_usage=seen.append)) == [SPOKEN, FINISH]
@@ -214,7 +211,7 @@ async def test_usage_on_the_way() -> None:
 
 
 async def test_several_texts_are_one_request() -> None:
-    """The texts of a place go to the server together, and only their sums come back."""
+    """Several texts of a gap go to the server in a single request; only sums come back."""
     wire = Wire(lambda: httpx.Response(200, json={"sums": [-1.5, None]}))
 
     assert await wire.client().logprob_sums(SCORES[3], ["a", "b"]) == [-1.5, None]
@@ -222,7 +219,7 @@ async def test_several_texts_are_one_request() -> None:
 
 
 async def test_window() -> None:
-    """The route of infill prompts has no field for a query's window, so that it is refused rather than dropped."""
+    """An infill prompt with a window is refused: the route has no field for the window."""
     with pytest.raises(NotSupportedError, match="a setting of the server"):
         await Wire(ANSWER).client().infill_prompt(CompletionQuery("a", "b", window=9))
 
@@ -231,7 +228,12 @@ async def test_window() -> None:
     ("status", "detail", "error", "sentence"),
     [
         (400, {"type": "invalid_request_error", "param": "top_k"}, InvalidRequestError, "The message."),
-        (400, {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}, ContextLengthError, "The prompt has 9 tokens"),
+        (
+            400,
+            {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8},
+            ContextLengthError,
+            "The prompt has 9 tokens",
+        ),
         (
             400,
             {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8, "n_prompt_tokens_is_least": True},
@@ -247,7 +249,7 @@ async def test_window() -> None:
     ],
 )  # fmt: skip
 async def test_server_errors(status: int, detail: dict[str, object], error: type[PellucidError], sentence: str) -> None:
-    """An error of the server is raised as the class that it was there, with its sentence."""
+    """An error of the server is raised as the same class, with the same sentence."""
     reply = {"error": {"message": "The message.", "code": status, **detail}}
     wire = Wire(lambda: httpx.Response(status, json=reply, headers={"retry-after": "7"}))
 
@@ -262,7 +264,7 @@ async def test_server_errors(status: int, detail: dict[str, object], error: type
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
-    """A redirect is not followed, so that the key is not sent to another address."""
+    """A redirect is not followed, so no other host receives the key."""
     asked: list[httpx.URL] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -304,7 +306,7 @@ async def test_broken_stream(ask: Callable[[Client], AsyncIterator[Token | Finis
 
 
 async def test_stranger() -> None:
-    """A server that does not reply with JSON is not a Pellucid server."""
+    """A server without JSON replies is not a Pellucid server."""
     wire = Wire(lambda: httpx.Response(200, text="<html>"))
 
     with pytest.raises(UnavailableError, match="not a Pellucid server"):
@@ -312,7 +314,7 @@ async def test_stranger() -> None:
 
 
 async def test_nobody_there() -> None:
-    """If no server listens, health is None, and the error of a verb names the command that starts one."""
+    """Without a server, health is None, and the error of a verb names `pellucid serve`."""
 
     def refuse() -> httpx.Response:
         raise httpx.ConnectError("refused")
@@ -327,7 +329,7 @@ async def test_nobody_there() -> None:
 
 
 async def test_loading() -> None:
-    """The health of a loading server is its reason."""
+    """The health of a loading server is the reason, and of a ready server "ok"."""
     reply = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
 
     assert await Wire(lambda: httpx.Response(503, json=reply)).client().health() == "Loading model"
@@ -370,7 +372,7 @@ OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}
 async def test_server_health(
     health: httpx.Response | Exception, listing: httpx.Response | Exception | None, status: HealthStatus
 ) -> None:
-    """Ready, foreign, refusing, silent and absent servers are distinguished."""
+    """Ready, foreign, refusing, forbidding, silent and absent servers are distinguished."""
 
     def reply(request: httpx.Request) -> httpx.Response:
         found = {"/health": health, "/v1/models": listing}[request.url.path]
@@ -386,7 +388,7 @@ async def test_server_health(
     ("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)]
 )
 def test_percent(done: int, total: int | None, percent: int | None) -> None:
-    """The percentage is known if the total is, and is between 0 and 100."""
+    """The percentage is known if the total is known and positive, and is from 0 to 100."""
     assert ServerHealth(HealthStatus.LOADING, done=done, total=total).percent == percent
 
 
@@ -404,7 +406,7 @@ META = {
 
 
 async def test_cards() -> None:
-    """The client's cards are the server's; an older server has no chat template."""
+    """The client's cards equal the server's cards; an older server sends no chat template."""
     newer, older = META, {name: value for name, value in META.items() if name != "chat_template"}
     models = [{"id": name, "owned_by": "pellucid", "meta": meta} for name, meta in (("a", newer), ("b", older))]
 
@@ -426,7 +428,7 @@ async def test_cards() -> None:
     ],
 )
 async def test_no_cards(model: dict[str, object], sentence: str) -> None:
-    """There are no cards of models that are loading or belong to another server."""
+    """A loading model and a model of a foreign server have no cards."""
     with pytest.raises(UnavailableError, match=sentence):
         await Wire(lambda: httpx.Response(200, json={"data": [model]})).client().cards()
 
@@ -450,7 +452,7 @@ async def test_infill_prompt() -> None:
 
 
 class Endless(httpx.AsyncByteStream):
-    """A body that never ends by itself."""
+    """A body without an end."""
 
     def __init__(self, chunk: bytes) -> None:
         self.chunk = chunk
@@ -465,7 +467,7 @@ class Endless(httpx.AsyncByteStream):
 
 
 async def test_closing_cancels() -> None:
-    """Closing the iterator closes the connection, which is how a request is cancelled."""
+    """Closing the iterator closes the connection, so the server cancels the request."""
     body = Endless(f"{json.dumps(row_of(SPOKEN))}\n".encode())
     items = Wire(lambda: httpx.Response(200, stream=body)).client().complete(CompletionQuery("a"))
 
@@ -476,7 +478,7 @@ async def test_closing_cancels() -> None:
 
 
 def imported(module: str) -> Iterable[str]:
-    """Return the modules that the import of one module loads."""
+    """Return the modules loaded by the import of a module."""
     environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.client.http_client.__file__).parents[2])}
     code = f"import sys, {module}; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The API key can come from a private file, and a key that others can see causes a warning."""
+"""The API key can come from a private file, and a visible key causes a warning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from pellucid.system.api_keys import read_key_file
 
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
-    """Return a private file with a key."""
     path = tmp_path / "my key.txt"
     path.write_text("hunter2\n")
     path.chmod(0o600)
@@ -30,7 +29,7 @@ def key_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def visible() -> Iterator[int]:
-    """Run a process that looks like a server with its key on the command line."""
+    """Run a process with a key on the command line, like a server."""
     command = [sys.executable, "-c", "print(flush=True); input()", "pellucid", "serve", "--api-key", "hunter2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -40,7 +39,7 @@ def visible() -> Iterator[int]:
 
 
 def test_from_a_file(key_file: Path, config_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flag, a variable and config.toml may each name the file; the settings say where the key comes from, and hide it."""
+    """A flag, a variable and config.toml can name the key file; the settings hide the key."""
     assert load_settings(api_key_file=key_file).key == "hunter2"
     assert origins(api_key_file=key_file)["api_key"] == "the file of --api-key-file"
 
@@ -54,7 +53,7 @@ def test_from_a_file(key_file: Path, config_home: Path, monkeypatch: pytest.Monk
 
 
 def test_the_stronger_place_holds(key_file: Path, monkeypatch: pytest.MonkeyPatch, config_home: Path) -> None:
-    """A flag overrides the environment, and the environment the file, whichever of the two settings each one uses."""
+    """A flag overrides the environment, and the environment the file, for both key settings."""
     monkeypatch.setenv("PELLUCID_API_KEY", "weaker")
     assert load_settings(api_key_file=key_file).key == "hunter2"
     assert load_settings(api_key="flag").key == "flag"
@@ -72,7 +71,7 @@ def test_the_stronger_place_holds(key_file: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o777])
 def test_files_that_others_can_read(key_file: Path, mode: int) -> None:
-    """A key file that another user can read or write is refused, with the command that fixes it."""
+    """A key file open to other users is refused, with the command to fix the mode."""
     key_file.chmod(mode)
     with pytest.raises(ConfigError) as raised:
         load_settings(api_key_file=key_file)
@@ -81,21 +80,24 @@ def test_files_that_others_can_read(key_file: Path, mode: int) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only a superuser can give a file away")
 def test_files_of_others(key_file: Path) -> None:
-    """A key file of another user is refused, with the command that fixes it."""
+    """Another user's key file is refused, with the command to fix the owner."""
     os.chown(key_file, 65534, 65534)
     with pytest.raises(ConfigError, match="belongs to another user, who can read the API key in it: run chown 0 "):
         read_key_file(key_file)
 
 
 def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
-    """A path without a key is an error that names it and not its text; a pipe does not block the start."""
+    """The error for a path without a key names the path, not the text; a pipe does not block."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe, 0o600)
     key_file.write_text("two words\n")
     for path, end in (
         (
             tmp_path / "none",
-            f"The API key cannot be read from {tmp_path / 'none'} (No such file or directory): name a file that you can read.",
+            (
+                f"The API key cannot be read from {tmp_path / 'none'} (No such file or directory): name a file "
+                "that you can read."
+            ),
         ),
         (
             tmp_path,
@@ -103,7 +105,10 @@ def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
         ),
         (
             pipe,
-            f"The API key cannot be read: {pipe} is a pipe, but only regular files are read: write its content to a file",
+            (
+                f"The API key cannot be read: {pipe} is a pipe, but only regular files are read: write its "
+                "content to a file"
+            ),
         ),
         (
             key_file,
@@ -120,13 +125,16 @@ def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
     ("options", "warned"), [(["--api-key", "hunter2"], True), (["--api-key-file", ""], False), ([], False)]
 )
 def test_warning(options: list[str], warned: bool, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key on the command line works, with one warning that names who can read it and what to use instead."""
+    """A key on the command line works, with a single warning and a safer alternative."""
     found: list[str | None] = []
     monkeypatch.setattr(serving, "run", lambda settings: found.append(settings.key))
     result = CliRunner().invoke(app, ["serve", *(option or str(key_file) for option in options)])
 
     assert (result.exit_code, found) == (0, ["hunter2" if options else None])
-    sentence = "Every user of this machine can read --api-key in the process list. Use --api-key-file or PELLUCID_API_KEY instead."
+    sentence = (
+        "Every user of this machine can read --api-key in the process list. Use --api-key-file or "
+        "PELLUCID_API_KEY instead."
+    )
     assert result.stderr.count(sentence) == int(warned)
     assert "hunter2" not in result.output
 
@@ -134,7 +142,7 @@ def test_warning(options: list[str], warned: bool, key_file: Path, monkeypatch: 
 @pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked up in /proc")
 def test_doctor_finds_visible_keys(visible: int) -> None:
-    """The doctor names a process that shows its key to all users of the machine, but not the key."""
+    """The doctor names a process with a visible key, but not the key."""
     assert visible in processes_showing_a_key()
     found = examine(load_settings())["key"]
     assert any(
@@ -145,7 +153,7 @@ def test_doctor_finds_visible_keys(visible: int) -> None:
 
 
 def test_doctor_says_what_no_key_means(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key the doctor names who can read the conversations and how to set one; with a key it names its source."""
+    """The doctor names the risk of a missing key, and the source of a key."""
     found = examine(load_settings())["key"]
     assert found[0] == "none: every user of this machine can use the API and the page, and read its conversations"
     assert "mode 600" in found[1]

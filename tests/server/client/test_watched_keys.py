@@ -1,4 +1,4 @@
-"""A running server follows its key file: users come and go with its lines, and a wrong file changes nothing."""
+"""A running server follows changes of the key file, and ignores a wrong file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMER = "The former keys stay in force."
 
 @dataclass
 class KeyFile:
-    """A key file, the keys that are watched in it, and their clock."""
+    """A key file, the watched keys and the clock."""
 
     path: Path
     now: float = 0.0
@@ -36,7 +36,7 @@ class KeyFile:
         self.keys = WatchedKeys(self.path, read_keys(read_key_file(self.path)), clock=lambda: self.now)
 
     def write(self, text: str) -> None:
-        """Replace the file, and let the time pass after which it is checked."""
+        """Replace the file, and advance the clock to the next check."""
         new = self.path.with_suffix(".new")
         new.write_text(text)
         new.chmod(0o600)
@@ -50,13 +50,13 @@ def file(tmp_path: Path) -> KeyFile:
 
 
 def statuses(http: httpx.Client, *keys: str) -> list[int]:
-    """Return the status that a request with each key gets."""
+    """Return the status of a request with each key."""
     return [http.get("/v1/models", headers={"authorization": f"Bearer {key}"}).status_code for key in keys]
 
 
 @pytest.fixture
 def http(file: KeyFile) -> Iterator[httpx.Client]:
-    """A client of a running server with these keys."""
+    """A client of a running server with the keys of the file."""
     with (
         live(scripted_state(keys=file.keys)) as server,
         httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client,
@@ -68,14 +68,14 @@ def http(file: KeyFile) -> Iterator[httpx.Client]:
     "text", [f"anna:{ANNA},ben:{BEN}", BOTH, f"\ufeff{BOTH}", f"# the team\n\n  anna:{ANNA}\r\n# ben:old\nben:{BEN}"]
 )
 def test_spellings(file: KeyFile, text: str) -> None:
-    """Users are in one line or in one each, with comments and empty lines between them."""
+    """Users can share a line or have a line each, with comments and empty lines."""
     file.write(text)
     assert load_settings(api_key_file=file.path).keys is not None
     assert dict(file.keys.by_owner) == {"anna": ANNA, "ben": BEN}
 
 
 def test_users_come_and_go(file: KeyFile, http: httpx.Client) -> None:
-    """A new user's key works at the next request, even if it was tried before; a removed or changed key no longer works."""
+    """A new key works at the next request; a removed or changed key no longer works."""
     assert statuses(http, ANNA, BEN, "key-of-clara") == [200, 200, 401]
 
     file.write("anna:changed\nclara:key-of-clara\n")
@@ -84,7 +84,7 @@ def test_users_come_and_go(file: KeyFile, http: httpx.Client) -> None:
 
 
 def test_checked_once_a_second(file: KeyFile, http: httpx.Client) -> None:
-    """Requests within a second look at the file once."""
+    """The key file is checked at most once a second."""
     assert statuses(http, BEN) == [200]
     file.write(f"anna:{ANNA}")
     file.now -= CHECK_SECONDS
@@ -126,7 +126,7 @@ def test_checked_once_a_second(file: KeyFile, http: httpx.Client) -> None:
 def test_wrong_files(
     file: KeyFile, http: httpx.Client, caplog: pytest.LogCaptureFixture, text: str, mode: int, problem: str
 ) -> None:
-    """The former keys stay in force, and one warning says why, without a key in it."""
+    """With a wrong file the former keys stay in force, and a single warning gives the reason."""
     file.write(text)
     file.path.chmod(mode)
     with caplog.at_level(logging.WARNING, logger="pellucid"):
@@ -139,7 +139,7 @@ def test_wrong_files(
 
 
 def test_mended_file(file: KeyFile, http: httpx.Client) -> None:
-    """A file that was unreadable is read once its mode is right, although nothing else about it has changed."""
+    """An unreadable file is read after a change of the mode alone."""
     file.write("clara:key-of-clara")
     file.path.chmod(0o644)
     assert statuses(http, ANNA) == [200]
@@ -150,7 +150,7 @@ def test_mended_file(file: KeyFile, http: httpx.Client) -> None:
 
 
 def test_file_that_is_gone(file: KeyFile, http: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
-    """A removed file does not open the server, and does not lock it."""
+    """After the removal of the file, the former keys work and other keys are refused."""
     assert statuses(http, ANNA) == [200]
     file.path.unlink()
     file.now += CHECK_SECONDS
@@ -160,13 +160,13 @@ def test_file_that_is_gone(file: KeyFile, http: httpx.Client, caplog: pytest.Log
 
 
 def test_many_users(file: KeyFile) -> None:
-    """A file has room for the keys of a large company."""
+    """A key file can have 5000 users."""
     file.write("\n".join(f"user{number:04}:{number:048x}" for number in range(5000)))
     assert len(file.keys.by_owner) == 5000
 
 
 def test_a_shared_key_becomes_named(tmp_path: Path) -> None:
-    """A file with one key for all may get one for each user."""
+    """A file with a shared key can change to a key for each user."""
     file = KeyFile(tmp_path / "keys")
     file.write("shared")
     keys = WatchedKeys(file.path, read_keys("shared"), clock=lambda: file.now)
@@ -182,7 +182,7 @@ def test_a_shared_key_becomes_named(tmp_path: Path) -> None:
 def test_secrets_of_a_service(
     owner: int, mode: int, allowed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A service may read root's file with its group, as systemd and Kubernetes hand over secrets; its own file must be its own alone."""
+    """A service may read root's file by group, as under systemd; its own file must be private."""
     monkeypatch.setattr(os, "geteuid", lambda: 7)
     status = cast("os.stat_result", SimpleNamespace(st_mode=0o100000 | mode, st_uid=owner))
     if allowed:
