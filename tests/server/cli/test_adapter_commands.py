@@ -1,4 +1,4 @@
-"""Adapters on the command line: listed, merged, removed, and loaded into a running server."""
+"""Commands list, merge and remove adapters, and load adapters into a running server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The store of the settings, and no server at their address."""
+    """Return the store of the settings; no server listens at the port."""
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PELLUCID_PORT", "1")
     return Store(tmp_path / "cache")
@@ -37,7 +37,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A model's folder."""
     folder = tmp_path / "tiny"
     tiny_llama(vocab_size=VOCAB).save_pretrained(folder)
     return write_folder(folder, byte_level_bpe(VOCAB))
@@ -45,14 +44,14 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mine(store: Store, base: Path) -> Path:
-    """An adapter in the store that was made for it."""
+    """Return an adapter for the base model, in the store."""
     adapter = random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config)
     return write_adapter(store.adapters_path("mine"), adapter, origin={"base": str(base)})
 
 
 @pytest.fixture
 def server(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer]:
-    """A running server that the settings name, with an adapter in its folder."""
+    """Run a server at the port of the settings, with an adapter in the folder."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine, tiny_adapters(assistant, engine, store.root))
@@ -63,7 +62,7 @@ def server(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer
 
 
 def test_list(run: Run, store: Store, mine: Path, base: Path) -> None:
-    """Without a server the adapters of this machine are listed with what they say of themselves, and a broken one with its problem."""
+    """Without a server, the list has this machine's adapters and a broken adapter's problem."""
     broken = write_adapter(store.adapters_path("old"), random_adapter(to_decoder(tiny_llama()).config), use_dora=True)
 
     code, out, _ = run("adapters", "list")
@@ -78,7 +77,7 @@ def test_list(run: Run, store: Store, mine: Path, base: Path) -> None:
 
 
 def test_load_and_unload(run: Run, server: LiveServer) -> None:
-    """They talk to the running server, and the list shows as what it serves an adapter."""
+    """The commands talk to the running server, and the list names the served model."""
     assert run("adapters", "load", ADAPTER)[:2] == (0, f"{ADAPTER} is loaded as the model {TINY}:{ADAPTER}.\n")
     assert f"{TINY}:{ADAPTER}" in run("adapters", "list")[1]
     code, out, _ = run("adapters", "unload", ADAPTER)
@@ -89,7 +88,7 @@ def test_load_and_unload(run: Run, server: LiveServer) -> None:
 
 
 def test_load_without_a_server(run: Run, mine: Path) -> None:
-    """Without a running server the command fails with the remedy."""
+    """Without a running server, loading fails and names `pellucid serve`."""
     code, out, told = run("adapters", "load", "mine")
     assert (code, out) == (1, "")
     assert told.endswith("pellucid: No server answers at http://127.0.0.1:1: start one with pellucid serve.\n")
@@ -97,7 +96,7 @@ def test_load_without_a_server(run: Run, mine: Path) -> None:
 
 @pytest.mark.process
 def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -> None:
-    """The model that an adapter was made for is found, and what is written can be loaded as it says."""
+    """The merge finds the adapter's base model, and `load` reads the written folder."""
     code, out, _ = run("adapters", "merge", "mine", tmp_path / "merged", "--dtype", "float32")
 
     assert code == 0
@@ -110,7 +109,7 @@ def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -
 
 
 def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
-    """A base model that is not on this machine is not downloaded, and an adapter without a base asks for one."""
+    """A missing base model is not downloaded; an adapter without a base needs --model."""
     adapter = random_adapter(to_decoder(tiny_llama()).config)
     write_adapter(store.adapters_path("far"), adapter, origin={"base": "org/name"})
     write_adapter(store.adapters_path("anyone"), adapter)
@@ -119,18 +118,20 @@ def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
     _, _, anyone = run("adapters", "merge", "anyone", tmp_path / "merged")
 
     assert far.startswith(
-        "pellucid: org/name, which far was made for, is not on this machine: download it with `pellucid models pull org/name`"
+        "pellucid: org/name, which far was made for, is not on this machine: download it with `pellucid "
+        "models pull org/name`"
     )
     assert anyone == "pellucid: The adapter anyone does not state its base model: name the model with --model.\n"
 
 
 def test_remove(run: Run, store: Store, mine: Path) -> None:
-    """An adapter's folder is deleted, and nothing outside of the adapters' folder ever is."""
+    """An adapter's folder is deleted, and a path outside of the adapters' folder is refused."""
     for name in ("..", "../models", "", "other"):
         code, _, told = run("adapters", "remove", name)
         assert code == 1
         assert told.endswith(
-            f"pellucid: There is no adapter {name!r} in {store.adapters_path()}: `pellucid adapters list` shows the adapters.\n"
+            f"pellucid: There is no adapter {name!r} in {store.adapters_path()}: `pellucid adapters list` "
+            "shows the adapters.\n"
         )
     code, out, _ = run("adapters", "remove", "mine")
     assert code == 0
@@ -140,7 +141,7 @@ def test_remove(run: Run, store: Store, mine: Path) -> None:
 
 
 def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> None:
-    """Prefixes and calibrations of models with the adapter go with it; those of their bases and of other adapters stay."""
+    """An adapter's prefixes and calibrations are deleted; other models' files stay."""
 
     def edits_path(model: str, form: str) -> Path:
         return CalibrationFile(store.calibration_path(model, form), "").of_edits().path
@@ -163,7 +164,7 @@ def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> No
 
 class TestAssemble:
     def test_setting(self, store: Store, base: Path, mine: Path, tmp_path: Path) -> None:
-        """Adapters, by name and by path, are served behind the models, with slots of their own; those of the settings are a server's."""
+        """Adapters follow the models, with own slots; `assemble` ignores the settings' adapters."""
         elsewhere = write_adapter(
             tmp_path / "elsewhere", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config, seed=1)
         )
@@ -180,7 +181,7 @@ class TestAssemble:
         assert [card.name for card in assistant.models()] == ["tiny"]
 
     def test_name_with_an_adapter(self, store: Store, base: Path, mine: Path) -> None:
-        """A model may be named with an adapter of the store: it is the default then, and its base is there as well."""
+        """A model name with an adapter makes the variant the default, followed by the base."""
         engine, assistant = assemble(load_settings(context=64), [f"{base}:mine"], Silent())
         engine.close()
 
@@ -188,7 +189,7 @@ class TestAssemble:
         assert assistant.name_of(None) == "tiny:mine"
 
     def test_two_of_one_name(self, store: Store, base: Path, mine: Path, tmp_path: Path) -> None:
-        """Two folders that would be one model are named, and so is an adapter that is not there."""
+        """Two adapters of the same name are refused, as is a missing adapter."""
         other = write_adapter(
             tmp_path / "other" / "mine", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config)
         )
@@ -199,7 +200,7 @@ class TestAssemble:
             assemble(load_settings(context=64), [str(base)], Silent(), adapters=("yours",))
 
     async def test_saved_prefixes(self, store: Store, base: Path, mine: Path) -> None:
-        """A variant's KV prefixes are saved when its engine closes and read at the next start; the base has its own file."""
+        """A variant's KV prefixes are saved when the engine closes, and read at the next start."""
         settings = load_settings(context=128)
         computed: list[int] = []
         for _ in range(2):

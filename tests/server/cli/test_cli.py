@@ -1,4 +1,4 @@
-"""The command line: light to start, exact about what it was asked, one sentence where it cannot."""
+"""The command line starts fast, forwards every flag, and reports an error in a single sentence."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 class Scripted(SilentAssistant):
-    """An assistant that answers with two tokens, and remembers each query and the verb that it came by."""
+    """An assistant with an answer of two tokens and a record of queries and verbs."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, CompletionQuery | ChatQuery | ScoreQuery | None]] = []
@@ -81,17 +81,16 @@ class Scripted(SilentAssistant):
             self.open -= 1
 
     def chats(self) -> list[list[Message]]:
-        """Return the messages of each chat."""
         return [[*query.messages] for _, query in self.asked if isinstance(query, ChatQuery)]
 
     def close(self) -> None:
-        """Also the engine that is to be closed."""
+        """Also the `close` of the engine."""
         self.asked.append(("close", None))
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    """An assistant that is loaded here, as no server runs."""
+    """An assistant loaded in this process, without a server."""
     assistant = Scripted()
 
     async def nobody(client: Client) -> None:
@@ -104,7 +103,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_has_an_example(run: Run, command: list[str]) -> None:
-    """Every command's help shows how it is called."""
+    """Every command's help has an example."""
     code, out, _ = run(*command, "--help")
 
     assert code == 0
@@ -120,7 +119,7 @@ def test_help_names_every_command(run: Run) -> None:
 
 @pytest.mark.process
 def test_start_is_light() -> None:
-    """The command line itself imports neither the models' libraries nor the server's nor the settings."""
+    """The command line imports neither the models' libraries nor the server nor the settings."""
     code = "import sys, pellucid.cli.app; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
     found = subprocess.run(
@@ -133,7 +132,7 @@ def test_start_is_light() -> None:
 
 
 def test_doctor_reads_the_settings_first() -> None:
-    """The doctor refuses unreadable settings before it imports torch, which takes seconds."""
+    """The doctor's module does not import torch, so unreadable settings are refused at once."""
     code = "import sys, pellucid.cli.doctor; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
     found = subprocess.run(
@@ -144,14 +143,14 @@ def test_doctor_reads_the_settings_first() -> None:
 
 
 def test_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--version prints the name and the installed version."""
+    """`--version` prints the name and the installed version."""
     monkeypatch.setattr("pellucid.system.installed_version.version", {"pellucid": "1.2.3"}.__getitem__)
 
     assert run("--version") == (0, "pellucid 1.2.3\n", "")
 
 
 def test_version_of_what_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source folder that was never installed has no version, and says so."""
+    """In a source folder without an installation, `--version` names no version."""
 
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
@@ -172,7 +171,7 @@ def test_version_of_what_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_wrong_usage(run: Run, arguments: list[str], part: str) -> None:
-    """Wrong usage exits with 2 and names what is wrong on stderr."""
+    """Wrong usage exits with 2 and names the wrong argument on stderr."""
     code, out, err = run(*arguments)
 
     assert (code, out) == (2, "")
@@ -180,7 +179,7 @@ def test_wrong_usage(run: Run, arguments: list[str], part: str) -> None:
 
 
 def test_setting_error(run: Run) -> None:
-    """A setting that is wrong exits with 1 and one sentence."""
+    """A wrong setting exits with 1 and a single sentence."""
     assert run("serve", "--host", "0.0.0.0") == (
         1,
         "",
@@ -192,13 +191,13 @@ def test_setting_error(run: Run) -> None:
     ("at", "offset"), [(None, 6), ("1:1", 0), ("1:3", 2), ("2:1", 3), ("2:3", 5), ("3:1", 6)]
 )  # fmt: skip
 def test_place(at: str | None, offset: int) -> None:
-    """LINE:COL counts from 1; the column after the last character and the line after the last line end are places."""
+    """LINE:COL counts from 1, and includes the column and the line after the end."""
     assert offset_of("ab\ncd\n", at) == offset
 
 
 @given(st.text("ab\né", max_size=20).flatmap(lambda text: st.tuples(st.just(text), st.integers(0, len(text)))))
 def test_every_place_has_a_name(place: tuple[str, int]) -> None:
-    """For each offset its line and column lead back to it."""
+    """The line and column of an offset lead back to the offset."""
     text, offset = place
     line, column = text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
 
@@ -218,7 +217,7 @@ def test_every_place_has_a_name(place: tuple[str, int]) -> None:
     ],
 )
 def test_no_such_place(run: Run, tmp_path: Path, at: str, sentence: str) -> None:
-    """A place that is not in the file is wrong usage, with the nearest that is."""
+    """A place outside of the file is wrong usage, with the nearest valid number."""
     file = tmp_path / "a.py"
     file.write_text("ab\ncd")
     code, _, err = run("complete", file, "--at", at)
@@ -228,7 +227,7 @@ def test_no_such_place(run: Run, tmp_path: Path, at: str, sentence: str) -> None
 
 
 def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
-    """complete asks for what belongs between the text before the place and the text after it, with every flag."""
+    """`complete` sends the text before the place, the text after the place and every flag."""
     file = tmp_path / "a.py"
     file.write_bytes(b"a\r\nbc\n")
     flags = [
@@ -260,7 +259,7 @@ def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
 
 
 def test_json(run: Run, scripted: Scripted, tmp_path: Path) -> None:
-    """--json prints each token's record and then how it ended, one object a line."""
+    """`--json` prints each token's record and then the finish, an object per line."""
     file = tmp_path / "a.txt"
     file.write_text("Hello")
 
@@ -273,13 +272,13 @@ def test_json(run: Run, scripted: Scripted, tmp_path: Path) -> None:
 
 
 def test_chat(run: Run, scripted: Scripted) -> None:
-    """chat with a message answers it and leaves."""
+    """`chat` with a message answers the message and exits."""
     assert run("chat", "hi", "--system", "Be brief.")[:2] == (0, "Hello\n")
     assert scripted.chats() == [[Message("system", "Be brief."), Message("user", "hi")]]
 
 
 def test_grammars(run: Run, scripted: Scripted, tmp_path: Path) -> None:
-    """--json-schema and --regex limit the answer, and an answer that ended early is reported; both together are refused."""
+    """`--json-schema` or `--regex` limits the answer, and a cut answer is reported."""
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "object"}')
     scripted.end = replace(END, reason=FinishReason.LENGTH, complete=False)
@@ -294,7 +293,7 @@ def test_grammars(run: Run, scripted: Scripted, tmp_path: Path) -> None:
 
 
 def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a message each line that is typed is a turn, which knows those before it; the end of input leaves."""
+    """Without a message, each typed line is a turn after the previous turns; end of input exits."""
     _type(monkeypatch, ["one", "  ", "two"])
 
     assert run("chat")[:2] == (0, "Hello\nHello\n")
@@ -305,7 +304,7 @@ def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
 
 
 def test_interrupted_turn(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C stops an answer, not the conversation: the text so far stays part of it."""
+    """Ctrl-C stops an answer, not the conversation; the text so far stays in the conversation."""
     scripted.interrupt = True
     _type(monkeypatch, ["one", "two"])
 
@@ -317,7 +316,7 @@ def test_interrupted_turn(run: Run, scripted: Scripted, monkeypatch: pytest.Monk
 
 
 def test_interrupted_answer(run: Run, scripted: Scripted) -> None:
-    """Ctrl-C during the only answer cancels it and exits with the shells' code for it."""
+    """Ctrl-C during the only answer cancels the answer and exits with 130."""
     scripted.interrupt = True
 
     code, out, _ = run("chat", "hi")
@@ -326,7 +325,7 @@ def test_interrupted_answer(run: Run, scripted: Scripted) -> None:
 
 
 def test_model_loaded_for_one_command(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that loads the model itself neither reads what a server saved of its prompts nor saves any."""
+    """A command with the model in this process neither reads nor saves prefixes."""
     memory: list[int] = []
 
     def assemble(settings: Settings, _names: object, _progress: object) -> tuple[Scripted, Scripted]:
@@ -339,7 +338,7 @@ def test_model_loaded_for_one_command(run: Run, scripted: Scripted, monkeypatch:
 
 
 def test_model_that_cannot_be_loaded(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error while loading is printed as its own sentence."""
+    """A loading error is printed as a sentence, without a traceback."""
 
     def fail(*_: object) -> None:
         raise ModelError("The file is truncated.")
@@ -352,7 +351,7 @@ def test_model_that_cannot_be_loaded(run: Run, scripted: Scripted, monkeypatch: 
 
 
 def test_not_text(run: Run, tmp_path: Path) -> None:
-    """A file that is not UTF-8 is refused with the place of the first wrong byte."""
+    """A file in another encoding than UTF-8 is refused with the place of the first wrong byte."""
     file = tmp_path / "a.bin"
     file.write_bytes(b"ab\xff")
 
@@ -360,13 +359,13 @@ def test_not_text(run: Run, tmp_path: Path) -> None:
 
 
 def test_sampling_out_of_range() -> None:
-    """A sampling flag out of range is our own error, not a traceback."""
+    """A sampling flag out of range raises `InvalidRequestError`."""
     with pytest.raises(InvalidRequestError, match="top_p must be above 0 and at most 1"):
         complete_chat_score.sampling(1, 0.0, 0.0, 0, 0.0, None, 0)
 
 
 def _server(monkeypatch: pytest.MonkeyPatch, health: str, scripted: Scripted, owner: str = "pellucid") -> None:
-    """A running server that serves the model m."""
+    """Patch the client to find a running server with the model m."""
 
     async def state(client: Client) -> str:
         return health
@@ -384,7 +383,7 @@ def _server(monkeypatch: pytest.MonkeyPatch, health: str, scripted: Scripted, ow
 
 
 def test_running_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A running server is asked, and nothing is loaded."""
+    """With a running server, the server answers and no model is loaded."""
     _server(monkeypatch, "ok", scripted)
 
     assert run("chat", "hi", "--model", "m") == (0, "Hello\n", "")
@@ -393,7 +392,7 @@ def test_running_server(run: Run, scripted: Scripted, monkeypatch: pytest.Monkey
 
 
 def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that the running server does not serve is loaded in this process, and the command says so."""
+    """A model missing on the running server is loaded in this process, with a message."""
     _server(monkeypatch, "ok", scripted)
 
     _, out, err = run("chat", "hi", "--model", "other")
@@ -406,7 +405,7 @@ def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pyt
 
 
 def test_loading_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is still loading is not passed by: a second copy of the model would slow both down."""
+    """A loading server causes an error: a second copy of the model would slow both down."""
     _server(monkeypatch, "Loading model", scripted)
 
     code, out, err = run("chat", "hi")
@@ -418,7 +417,7 @@ def test_loading_server(run: Run, scripted: Scripted, monkeypatch: pytest.Monkey
 def test_a_server_without_an_engine_for_one_of_its_models(
     run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that lacks an engine for one model is asked all the same: it serves the others."""
+    """A server without an engine for a model still answers with the remaining models."""
 
     async def state(client: Client) -> ServerHealth:
         return ServerHealth(HealthStatus.AWAY)
@@ -431,7 +430,7 @@ def test_a_server_without_an_engine_for_one_of_its_models(
 
 
 def test_other_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another program at our port is not asked, and not passed by in silence."""
+    """A foreign program at the port causes an error."""
     _server(monkeypatch, "ok", scripted, owner="someone")
 
     code, _, err = run("chat", "hi")

@@ -1,4 +1,4 @@
-"""The doctor tells what is there, in words or in JSON, and keeps secrets."""
+"""The doctor reports the state of the machine, in words or in JSON, and keeps secrets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUBJECTS = [
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with an empty cache folder and a port that is free; kernels are loaded already, so none are compiled to the cache."""
+    """Settings with an empty cache folder and a free port; the kernels are loaded already."""
     calls.available()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -37,7 +37,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def test_json(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    """--json prints every subject, none of them empty."""
+    """`--json` prints every subject, with a finding for each."""
     report(as_json=True)
 
     findings = json.loads(capsys.readouterr().out)
@@ -46,7 +46,7 @@ def test_json(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_table(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table has the same subjects."""
+    """The table has the same subjects as the JSON."""
     report(as_json=False)
 
     lines = capsys.readouterr().out.splitlines()
@@ -54,7 +54,7 @@ def test_table(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_settings_have_sources(settings: Settings, config_home: Path) -> None:
-    """Each setting is listed with its value and its source."""
+    """Each setting is listed with the value and the source."""
     (config_home / "config.toml").write_text("slots = 3\n")
 
     told = examine(load_settings())["settings"]
@@ -78,7 +78,7 @@ def test_key_stays_hidden(
 
 
 def test_empty_cache(settings: Settings) -> None:
-    """A cache folder that is not there yet is no error, and is not made."""
+    """A missing cache folder is no error, and is not created."""
     findings = examine(settings)
 
     assert str(findings["cache"]).startswith(f"{settings.cache}: 0 bytes used, ")
@@ -87,7 +87,7 @@ def test_empty_cache(settings: Settings) -> None:
 
 
 def test_kernels_are_looked_for_in_the_cache(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor finds, and compiles, the kernels where loading a model does."""
+    """The doctor keeps the native kernels in the folder of the store."""
     folders: list[Path] = []
     monkeypatch.setattr(calls, "keep_in", folders.append)
 
@@ -98,7 +98,7 @@ def test_kernels_are_looked_for_in_the_cache(settings: Settings, monkeypatch: py
 
 @pytest.mark.process
 def test_slow_kernels_are_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor says why models, or their start, are slow here, and what helps."""
+    """The doctor reports the reason for slow models or a slow start, with the remedy."""
     reason = "No C compiler was found: install gcc."
     monkeypatch.setattr(calls, "shared_kernels", lambda: KernelsUnavailableError(reason))
     assert examine(settings)["native kernel"] == f"not used, so models run several times slower: {reason}"
@@ -113,7 +113,7 @@ def test_slow_kernels_are_reported(settings: Settings, monkeypatch: pytest.Monke
 
 
 def test_cache_is_measured(settings: Settings) -> None:
-    """The cache is the sum of its files, links not followed."""
+    """The size of the cache is the sum of the files; links are not followed."""
     (settings.cache / "models").mkdir(parents=True)
     (settings.cache / "models" / "a").write_bytes(b"x" * 1500)
     (settings.cache / "link").symlink_to("models/a")
@@ -122,7 +122,7 @@ def test_cache_is_measured(settings: Settings) -> None:
 
 
 def test_port(settings: Settings) -> None:
-    """A free port differs from one where a program listens that does not speak HTTP."""
+    """The doctor distinguishes a free port from a port with a program without HTTP."""
     assert examine(settings)["port"] == f"{settings.port} is free"
 
     with socket.create_server(("127.0.0.1", settings.port)) as listener:
@@ -133,11 +133,11 @@ def test_port(settings: Settings) -> None:
 
 
 def examine_port_of_mute_server(settings: Settings, listener: socket.socket) -> str:
-    """A server that closes every connection."""
+    """Return the finding about the port of a server without replies."""
 
     def hang_up() -> None:
         listener.settimeout(30)
-        for _ in range(2):  # the probe, then the question
+        for _ in range(2):  # The probe, then the request.
             listener.accept()[0].close()
 
     thread = threading.Thread(target=hang_up)
@@ -160,7 +160,7 @@ def examine_port_of_mute_server(settings: Settings, listener: socket.socket) -> 
     ],
 )
 def test_processor(tmp_path: Path, text: str, found: tuple[str, frozenset[str]]) -> None:
-    """The processor's features are read as x86 and Arm kernels write them."""
+    """The processor's features are read in the formats of x86 and Arm kernels."""
     path = tmp_path / "cpuinfo"
     path.write_text(text)
 
@@ -168,5 +168,5 @@ def test_processor(tmp_path: Path, text: str, found: tuple[str, frozenset[str]])
 
 
 def test_no_processor_file(tmp_path: Path) -> None:
-    """Without /proc the features are unknown, not an error."""
+    """Without /proc, the features are unknown and no error is raised."""
     assert cpu_info(tmp_path / "none")[1] == frozenset()

@@ -1,4 +1,4 @@
-"""``pellucid edit``: the diff with its probabilities, and when the file is written."""
+"""`pellucid edit` shows the diff with probabilities, and writes the file only after consent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXT = "a = 1\nb = 2\nc = 3\n"
 
 
 class LocalEditor(ScriptedEditor):
-    """A scripted editor that is also the engine that is closed."""
+    """A scripted editor and the engine to close."""
 
     def close(self) -> None:
         self.closed += 1
@@ -28,7 +28,7 @@ class LocalEditor(ScriptedEditor):
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> LocalEditor:
-    """A model that is loaded here, as no server runs; it sets b to 9."""
+    """A model loaded in this process, without a server; the edit sets b to 9."""
     editor = LocalEditor("b = 9\n```\n", {"b = 9": -1.0, "b = 2": -2.0})
 
     async def nobody(client: Client) -> None:
@@ -53,7 +53,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
 def test_the_diff_is_shown_and_written(
     run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hunk is shown with its probability; after the user's yes the file has it, and its mode is what it was."""
+    """The hunk has a probability; after the user's yes the file is written in the same mode."""
     answer(monkeypatch, given=True)
     file.chmod(0o640)
     code, out, _ = run("edit", file, "Set b to 9.", "--lines", "2:2")
@@ -70,7 +70,7 @@ def test_the_diff_is_shown_and_written(
 def test_when_it_is_written(
     run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], written: bool
 ) -> None:
-    """A no and --dry-run leave the file as it is, and --yes does not ask."""
+    """A no and `--dry-run` leave the file unchanged, and `--yes` does not ask."""
     answer(monkeypatch, given=False)
     code, out, _ = run("edit", file, "Set b to 9.", "--lines", "2", *flags)
     assert (code, "+b = 9" in out, file.read_text() != TEXT) == (0, True, written)
@@ -78,7 +78,7 @@ def test_when_it_is_written(
 
 @pytest.mark.parametrize(("flags", "written"), [((), False), (("--yes",), True)])
 def test_records(run: Run, model: LocalEditor, file: Path, flags: tuple[str, ...], written: bool) -> None:
-    """--json prints the lines as they come and the edit, and never asks."""
+    """`--json` prints the lines and the edit without a question, and writes only with `--yes`."""
     code, out, _ = run("edit", file, "Set b to 9.", "--lines", "2", "--json", *flags)
     lines, last = map(json.loads, out.splitlines())
     assert (code, lines, last["edit"]["text"]) == (0, {"lines": ["b = 9"]}, "b = 9\n")
@@ -87,7 +87,7 @@ def test_records(run: Run, model: LocalEditor, file: Path, flags: tuple[str, ...
 
 
 def test_no_change(run: Run, model: LocalEditor, file: Path) -> None:
-    """An answer that changes nothing exits with 1 and a sentence."""
+    """An answer without a change exits with 1 and a sentence."""
     model.answer = "b = 2\n```\n"
     code, out, err = run("edit", file, "Set b to 9.", "--lines", "2", "--yes")
     assert (code, out, UNCHANGED in err) == (1, "", True)
@@ -97,7 +97,7 @@ def test_no_change(run: Run, model: LocalEditor, file: Path) -> None:
 def test_a_file_that_changes_meanwhile(
     run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The text that another program has written is not lost."""
+    """Text written by another program during the edit is kept."""
 
     def confirm(*_: object, **__: object) -> bool:
         file.write_text("other\n")
@@ -112,7 +112,7 @@ def test_a_file_that_changes_meanwhile(
 def test_a_file_that_cannot_be_written(
     run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is read-only, whose folder is, or that was deleted meanwhile gets a sentence, and no other file is left."""
+    """A read-only file or folder and a deleted file get a sentence; no temporary file remains."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_written(
 
 
 def failed(run: Run, file: Path, flags: tuple[str, ...] = ("--yes",)) -> str:
-    """Return what an edit that fails says."""
+    """Return the message of a failed edit."""
     code, _, err = run("edit", file, "Set b to 9.", "--lines", "2", *flags)
     assert code == 1
     return " ".join(err.split())
@@ -144,7 +144,7 @@ def failed(run: Run, file: Path, flags: tuple[str, ...] = ("--yes",)) -> str:
 def test_interrupted_while_it_is_written(
     run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C leaves the file as it was, and no other one."""
+    """Ctrl-C during the write leaves the file unchanged and no temporary file."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -155,7 +155,7 @@ def test_interrupted_while_it_is_written(
 
 
 def test_interrupted(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C cancels the edit: the exit code is a shell's for it, and the file is as it was."""
+    """Ctrl-C during the answer exits with 130 and leaves the file unchanged."""
 
     async def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -170,12 +170,12 @@ def test_interrupted(run: Run, model: LocalEditor, file: Path, monkeypatch: pyte
     ("lines", "span"), [(None, (0, 18)), ("1:1", (0, 6)), ("2", (6, 12)), ("2:3", (6, 18)), ("4", (18, 18))]
 )
 def test_lines(lines: str | None, span: tuple[int, int]) -> None:
-    """Lines are counted from 1, and have their ends; that after the last end is empty."""
+    """Lines are counted from 1 and include the line ends; the line after the last end is empty."""
     assert lines_of(TEXT, lines) == span
 
 
 def test_a_byte_order_mark(run: Run, model: LocalEditor, file: Path) -> None:
-    """The model does not read it, and it stays in the file."""
+    """A byte-order mark stays in the file and is hidden from the model."""
     file.write_text("\ufeff" + TEXT)
     code, _, _ = run("edit", file, "Set b to 9.", "--yes")
     assert (code, file.read_text().count("\ufeff"), file.read_text()[0]) == (0, 1, "\ufeff")
@@ -192,13 +192,13 @@ def test_a_byte_order_mark(run: Run, model: LocalEditor, file: Path) -> None:
     ],
 )
 def test_no_such_lines(run: Run, file: Path, lines: str, sentence: str) -> None:
-    """Lines that are not in the file are wrong usage."""
+    """Lines outside of the file are wrong usage."""
     code, _, err = run("edit", file, "x", "--lines", lines)
     assert code == 2
     assert sentence in " ".join(err.split())
 
 
 def test_two_flags_that_contradict(run: Run, file: Path) -> None:
-    """--yes and --dry-run are refused together, and alternatives without --json, which prints them."""
+    """`--yes` with `--dry-run` is refused, and so is `--top-logprobs` without `--json`."""
     assert run("edit", file, "x", "--yes", "--dry-run")[0] == 2
     assert run("edit", file, "x", "--top-logprobs", "2")[0] == 2

@@ -1,4 +1,4 @@
-"""Every command that reads a file reads regular files of a bounded size, and says in one sentence why any other is refused."""
+"""Every command reads only regular files of a bounded size, and explains each refusal."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ Run = Callable[..., tuple[int, str, str]]
 Command = Callable[[Path, Path], list[str | Path]]
 
 LIMIT_SECONDS = 60
-"""A command that waits longer waits for ever."""
+"""A command with a longer wait waits for ever."""
 
 LIMIT_BYTES = 2 << 30
-"""Memory that a command may take, so that one that reads a device to its end fails before the
-machine does.
-"""
+"""A command that reads a device to the end fails at this limit, before the machine fails."""
 
 MODEL = "./no-model.gguf"
 
@@ -87,10 +85,10 @@ COMMANDS: dict[str, Command] = {
     "the settings file": lambda file, folder: ["score", folder / "text.py", "--model", MODEL],
     "complete --model": lambda file, folder: ["complete", folder / "text.py", "--model", file],
 }
-"""The command lines, made of the file that is tried and a folder that has a text."""
+"""The command line for the tried file and a folder with a text."""
 
 PLACES = {"engines add": "engines.txt", "engines remove": "engines.txt", "the settings file": "config.toml"}
-"""The names of files that settings name."""
+"""The names of files read from the settings."""
 
 SAID = {
     "/dev/zero": "is a device, but only regular files are read",
@@ -100,14 +98,15 @@ SAID = {
     "folder": "",
     "not text": "",
 }
-"""What is tried, and a part of the sentence about it; a folder is walked by some commands, and
-other encodings have other sentences.
+"""A part of the message for each tried file.
+
+Some commands walk a folder, and a file in another encoding has several messages.
 """
 
 
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
-    """End a test that waits or fills the memory."""
+    """End a waiting test and a test with too much memory."""
 
     def late(number: int, frame: FrameType | None) -> None:
         pytest.fail(f"The command still waits after {LIMIT_SECONDS} s.")
@@ -131,7 +130,7 @@ def bounded() -> Iterator[None]:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of the test's own, and no server."""
+    """Set the paths of the test, and a port without a server."""
     monkeypatch.setattr("pellucid.config.config_file", lambda: tmp_path / "config.toml")
     monkeypatch.setenv("PELLUCID_ENGINES_FILE", str(tmp_path / "engines.txt"))
     monkeypatch.setenv("PELLUCID_PORT", "9")
@@ -140,7 +139,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def placed(kind: str, path: Path) -> Path:
-    """Put what is no file of text at a path; return where it is."""
+    """Put a file of a kind at a path; return the path."""
     match kind:
         case "/dev/zero":
             path.symlink_to("/dev/zero")
@@ -164,13 +163,13 @@ def placed(kind: str, path: Path) -> Path:
 @pytest.mark.parametrize("kind", SAID)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_is_no_file_of_text(run: Run, tmp_path: Path, command: str, kind: str) -> None:
-    """A device, a pipe, a folder, a socket, a file of 40 GB and one in another encoding end with one sentence: what it is, what to name."""
+    """A special, large or wrongly encoded file or a folder is refused with a name and a remedy."""
     path = placed(kind, tmp_path / PLACES.get(command, "it.txt"))
     code, out, err = run(*COMMANDS[command](path, tmp_path))
     assert code in (1, 2)
     assert out == ""
     assert str(path) in err
-    if command == "complete --model":  # a model is a file or a folder, and has sentences of its own
+    if command == "complete --model":  # A model is a file or a folder, with messages for each.
         return
     assert SAID[kind] in err or kind in ("folder", "not text")
     assert any(word in err for word in ("name", "give", "convert", "is a directory", "download", "printable")), err
@@ -193,7 +192,7 @@ TEXTS = {
     "command", [name for name in COMMANDS if name not in ("complete --model", "train", "webui --api-key-file")]
 )
 def test_a_good_file(run: Run, tmp_path: Path, command: str) -> None:
-    """A regular file passes: what is missing then is the model."""
+    """A regular file passes: only the model is missing."""
     path = tmp_path / PLACES.get(command, "it.txt")
     path.write_text(TEXTS.get(command, "A text in a file.\n"))
     path.chmod(0o600)
@@ -215,7 +214,7 @@ def test_a_good_file(run: Run, tmp_path: Path, command: str) -> None:
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize("command", ["complete", "score"])
 def test_standard_input(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """A command that only reads takes - for standard input, bounded like a file, and a pipe is refused with that remedy."""
+    """A reading command takes - for bounded standard input, and recommends - for a pipe."""
     os.mkfifo(tmp_path / "pipe")
     assert "give - for the file, and the text on standard input" in run(command, tmp_path / "pipe")[2]
     for given, said in [
@@ -231,7 +230,7 @@ def test_standard_input(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("settings")
 def test_edit_writes_and_so_takes_no_standard_input(run: Run, tmp_path: Path) -> None:
-    """The edit command writes its file: - is no file, and the remedy for a pipe is a file."""
+    """`edit` refuses - as a file, and recommends a regular file for a pipe."""
     assert run("edit", "-", "Add a comment.")[0] == 2
     os.mkfifo(tmp_path / "pipe")
     assert (
@@ -241,7 +240,7 @@ def test_edit_writes_and_so_takes_no_standard_input(run: Run, tmp_path: Path) ->
 
 
 def test_a_file_that_is_swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that becomes a pipe or a device between the look and the opening is not read, and opening does not wait."""
+    """A file replaced by a pipe or device after the check is refused without a wait."""
     good, pipe = tmp_path / "good", tmp_path / "pipe"
     good.write_text("text")
     os.mkfifo(pipe)
@@ -253,14 +252,14 @@ def test_a_file_that_is_swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_file_that_says_it_is_empty(tmp_path: Path) -> None:
-    """A file whose size is not known, as in /proc, is read up to the limit."""
+    """A file of unknown size, as in /proc, is read up to the limit."""
     assert b"VmRSS" in regular_files.read_bytes(Path("/proc/self/status"))
     with pytest.raises(InvalidRequestError, match="but at most 100 are read"):
         regular_files.read_bytes(Path("/proc/self/status"), 100)
 
 
 def test_a_compressed_file_that_holds_too_much(tmp_path: Path) -> None:
-    """A small compressed file that holds more than a file may have is refused before it fills the memory."""
+    """A small compressed file with too much text is refused before the memory is full."""
     path = tmp_path / "HumanEval.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=1) as packed:
         for _ in range(LARGEST_BYTES // (1 << 20) + 1):
@@ -271,7 +270,7 @@ def test_a_compressed_file_that_holds_too_much(tmp_path: Path) -> None:
 
 
 def test_json_of_a_good_file(tmp_path: Path) -> None:
-    """A compressed file and a plain one give the same records."""
+    """A compressed file and a plain file give the same records."""
     record = {"prompt": "a"}
     (tmp_path / "a.jsonl").write_text(json.dumps(record))
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(json.dumps(record).encode()))

@@ -1,4 +1,4 @@
-"""Commands that read a folder read a sample of a large one, show their progress, and end at once on Ctrl-C."""
+"""Commands read a sample of a large folder, show the progress, and end at once on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILES = 120
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of source files that differ."""
+    """A folder with different source files."""
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     (tmp_path / "src").mkdir()
@@ -48,7 +48,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that were read."""
     read: list[Path] = []
     whole = read_bytes
 
@@ -62,7 +61,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_while_files_are_read(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """No file is read after Ctrl-C, and the command ends with the shell's exit code."""
+    """No file is read after Ctrl-C, and the command exits with 130."""
     reads: list[Path] = []
 
     def pressed(path: Path, largest: int) -> bytes:
@@ -87,7 +86,7 @@ BUDGETS = {
 
 @pytest.mark.parametrize("command", BUDGETS)
 def test_a_sample(run: Run, folder: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """As many files are read as the budget allows, before the model is looked for, and each step is announced."""
+    """Only the budgeted files are read, before the model is loaded, and each step is announced."""
     monkeypatch.setattr(BUDGETS[command], CorpusBudget(30, 10_000_000))
     code, _, err = run(*COMMANDS[command](folder))
     assert code == 1
@@ -96,5 +95,5 @@ def test_a_sample(run: Run, folder: Path, reads: list[Path], monkeypatch: pytest
     assert "reading files (30 steps)\n" in err
     assert "comparing files (30 steps)\n" in err
     assert err.endswith("pellucid: ./no-model.gguf does not exist.\n")
-    if command == "calibrate":  # the other lists it with its estimate
+    if command == "calibrate":  # `finetune` lists the skipped files with the estimate.
         assert f"skipped: 90 of {FILES} beyond a sample of 30 files or 10.0 MB\n" in err

@@ -1,4 +1,4 @@
-"""The models on this machine from the command line: listed, fetched, shown, verified and removed."""
+"""Commands list, download, show, verify and remove the models on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATA = b"GGUF" + b"x" * 2996
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, and output that is not broken into lines."""
+    """An empty cache folder, and output without line breaks."""
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     return tmp_path / "cache"
@@ -31,7 +31,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
-    """A hub with one repository, which holds one GGUF file."""
+    """A hub with a repository of a single GGUF file."""
     with serve(StandInHub(NAME, {"tiny.gguf": DATA})) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
@@ -39,7 +39,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
 
 
 def test_list(run: Run) -> None:
-    """Every model of the catalog has a line, and none of them is here."""
+    """Every model of the catalog has a line, and no model is on this machine."""
     code, out, _ = run("models", "list")
 
     heading, *lines = (line.split() for line in out.splitlines())
@@ -49,7 +49,7 @@ def test_list(run: Run) -> None:
 
 
 def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each model has a line with its memory and times, and the largest fast one that fits is named; untried ones are marked."""
+    """Each model has a line with memory and times; the last line names the largest fast model."""
     costs = iter(
         [SpeedEstimate(10**8, 0.1, 1.0), *[SpeedEstimate(10**9, 0.5, 2.0)] * 2, SpeedEstimate(10**9, 0.6, 2.0)]
     )
@@ -64,13 +64,14 @@ def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {line.split()[0]: line for line in lines[: len(catalog())]}
     assert rows.keys() == catalog().keys()
     assert rows[DEFAULT_MODEL].split()[-2:] == ["fast", "yes"]
-    assert rows["sweep-next-edit-0.5b"].split()[-3:] == ["next", "edits", "no"]  # it was trained for something else
+    # This model predicts next edits.
+    assert rows["sweep-next-edit-0.5b"].split()[-3:] == ["next", "edits", "no"]
     assert rows["qwen2.5-coder-7b-base"].split()[-4:] == ["does", "not", "fit", "no"]
     assert lines[-1] == f"The largest fast one: pellucid serve --model {DEFAULT_MODEL}"
 
 
 def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
-    """A pulled model is listed with its size, pulled again without the network, shown with its checksum, and removed."""
+    """A model is downloaded once, listed with the size, shown with the checksum, and removed."""
     code, out, err = run("models", "pull", NAME)
     assert (code, out.split(":")[0]) == (0, f"{NAME} was downloaded")
     assert "tiny.gguf (3.0 kB)" in err
@@ -86,7 +87,8 @@ def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
     saved.parent.mkdir()
     saved.write_bytes(b"prefix")
     assert "yes, 6 bytes of saved prefixes\n" in run("models", "show", NAME)[1]
-    calls.available()  # loaded before the doctor looks for them, so that none are compiled to this cache
+    # Loaded before the doctor runs, so the doctor compiles no kernels to this cache.
+    calls.available()
     assert f"{NAME}: 3.0 kB, 0 bytes packed, 6 bytes of saved prefixes, mit" in examine(load_settings())["models"]
 
     assert run("models", "remove", NAME)[1].startswith(f"{NAME} was removed; ")
@@ -96,7 +98,7 @@ def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
 
 
 def test_damaged_file(run: Run, hub: StandInHub, cache: Path) -> None:
-    """A file that differs from the downloaded one is found and reported."""
+    """A file changed after the download is reported."""
     run("models", "pull", NAME)
     file = next(cache.rglob("tiny.gguf"))
     file.write_bytes(DATA[:-1] + b"y")
@@ -122,7 +124,7 @@ def test_damaged_file(run: Run, hub: StandInHub, cache: Path) -> None:
     ],
 )
 def test_not_there(run: Run, command: tuple[str, ...], sentence: str) -> None:
-    """A missing model is reported in one sentence."""
+    """A missing model is reported in a single sentence."""
     code, out, err = run("models", *command)
 
     assert (code, out, len(err.splitlines())) == (1, "", 1)
@@ -130,7 +132,7 @@ def test_not_there(run: Run, command: tuple[str, ...], sentence: str) -> None:
 
 
 def test_show_of_the_catalog(run: Run) -> None:
-    """A model that is not here yet is shown with what the catalog knows: sources, checksum, licence."""
+    """A model outside of this machine is shown with the catalog's sources, checksum and licence."""
     _, out, _ = run("models", "show", "smollm2-135m-instruct")
 
     entry = catalog()["smollm2-135m-instruct"]

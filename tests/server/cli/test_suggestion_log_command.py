@@ -1,4 +1,4 @@
-"""The log of suggestions is handed out and deleted by one command each."""
+"""Two commands export and delete the log of suggestions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def log(tmp_path: Path) -> SuggestionLog:
 
 
 def test_export(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
-    """Everything that is logged is in the file, a line for each suggestion."""
+    """Every logged suggestion has a line in the exported file."""
     file = tmp_path / "all.jsonl"
 
     code, out, _ = run("suggestions", "export", file, "--data", log.path.parent)
@@ -49,14 +49,14 @@ def test_export(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
 
 
 def test_delete(run: Run, log: SuggestionLog) -> None:
-    """Deleting removes every entry; a second time it reports an empty log."""
+    """`delete` removes every entry, and afterwards reports an empty log."""
     assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "Deleted 3 suggestions.\n")
     assert not log.path.exists()
     assert run("suggestions", "delete", "--data", log.path.parent)[:2] == (0, "The log is empty.\n")
 
 
 def test_nothing_to_export(run: Run, tmp_path: Path) -> None:
-    """Without a log the error says how to turn it on."""
+    """Without a log, the error names the setting to turn the log on."""
     code, _, err = run("suggestions", "export", tmp_path / "all.jsonl", "--data", tmp_path)
 
     assert code == 1
@@ -64,7 +64,7 @@ def test_nothing_to_export(run: Run, tmp_path: Path) -> None:
 
 
 def test_not_writable(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
-    """A file that cannot be written is reported in one sentence."""
+    """An unwritable file is reported in a single sentence."""
     code, _, err = run("suggestions", "export", tmp_path, "--data", log.path.parent)
 
     assert code == 1
@@ -72,7 +72,7 @@ def test_not_writable(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
 
 
 def test_foreign_file(run: Run, tmp_path: Path) -> None:
-    """A file that is not a suggestion log is left alone."""
+    """A file other than a suggestion log is not deleted."""
     (tmp_path / FILE).write_text("diary" * 1000)
 
     code, _, err = run("suggestions", "delete", "--data", tmp_path)
