@@ -1,4 +1,4 @@
-"""Building models and engine: settings that cannot be met are reported before they do harm."""
+"""Impossible settings are reported before models are loaded or memory is allocated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.servers.scripted_engine import byte_tokenizer
 
 
 def test_two_models_of_one_name_are_refused_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two files that would be served under one name are both named, and neither is loaded."""
+    """Two files with the same model name are both named in the error, and not loaded."""
     monkeypatch.setattr(module, "load", lambda name, **options: pytest.fail(f"{name} was loaded"))
     paths = [tmp_path / folder / "model.gguf" for folder in "xy"]
     for path in paths:
@@ -40,7 +40,7 @@ def test_two_models_of_one_name_are_refused_before_loading(tmp_path: Path, monke
 
 
 def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache beyond any memory tells its bytes and the two settings that make it smaller."""
+    """The error for an oversized cache names the bytes, `--slots` and `--context`."""
     shape = CacheShape(layers=1, kv_heads=1024, head_dim=2**20, dtype=torch.float32, device=torch.device("cpu"))
     model = cast(
         "Model", SimpleNamespace(context=4096, cache_shape=shape, vocab_size=300, weight_bytes=0, description="huge")
@@ -65,7 +65,7 @@ def two_models(tmp_path: Path) -> list[str]:
 
 
 def test_models_share_the_memory_for_prefixes(tmp_path: Path, two_models: list[str]) -> None:
-    """Together the models park no more than the setting says."""
+    """The models share the memory for prefixes equally."""
     engine, _ = assemble(load_settings(cache=tmp_path / "cache", context=64, prefix_memory=10), two_models, Silent())
     engine.close()
 
@@ -78,7 +78,7 @@ def test_models_share_the_memory_for_prefixes(tmp_path: Path, two_models: list[s
     ids=["saved", "not saved", "no memory"],
 )
 def test_what_is_saved(tmp_path: Path, two_models: list[str], setting: dict[str, Any], read: bool, kept: bool) -> None:
-    """Prefixes of the last start are read; with --no-prefix-save they are deleted, with no memory for them left alone."""
+    """Saved prefixes are read, deleted with --no-prefix-save, and kept unread without memory."""
     settings = load_settings(cache=tmp_path / "cache", context=64)
     loaded = load(two_models[0], device="cpu", quant="auto", store=Store(settings.cache), progress=Silent())
     assert loaded.prefixes is not None

@@ -1,4 +1,4 @@
-"""Tests adapters over engines elsewhere: listed, loaded, chosen by a request, unloaded, and refused where they cannot be."""
+"""Adapters of remote engines are listed, loaded, requested, unloaded and refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MODEL = f"{TINY}:mine"
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    """The engine of all replicas: a model, and two others that stand for it with an adapter."""
+    """The engine of all replicas: a model, and two models for the model with an adapter."""
     decoders = {
         name: to_decoder(tiny_llama(seed, vocab_size=byte_tokenizer().vocab_size, max_position_embeddings=2048))
         for seed, name in enumerate((TINY, RED, BLUE))
@@ -49,7 +49,7 @@ def engine() -> Iterator[LocalEngine]:
 
 @dataclass
 class Front:
-    """A server's parts over replicas that stand in for vLLM."""
+    """A server's parts over replicas in the role of vLLM."""
 
     members: Membership
     assistant: LocalAssistant
@@ -57,17 +57,17 @@ class Front:
     urls: list[str]
 
     def models(self) -> list[str]:
-        """Return the names of the models that are served."""
+        """Return the names of the served models."""
         return [card.name for card in self.assistant.models()]
 
     async def check(self) -> None:
-        """Check all engines, as is done once a minute."""
+        """Check all engines, like the check of every minute."""
         for replica in self.members.replicas():
             replica.is_stale = True
         await self.members.update()
 
     async def answer(self, model: str = MODEL) -> tuple[list[int], Finish]:
-        """Return the ids of an answer, and its end."""
+        """Return the ids and the finish of an answer."""
         query = CompletionQuery("def add(a, b):", params=SamplingParams(max_tokens=6, temperature=0), model=model)
         items = [item async for item in self.assistant.complete(query)]
         assert isinstance(items[-1], Finish)
@@ -76,7 +76,7 @@ class Front:
 
 @asynccontextmanager
 async def front_of(replicas: Sequence[StandInReplica], tmp_path: Path) -> AsyncIterator[Front]:
-    """Serve replicas, and yield a front over them whose store has the adapters mine and other."""
+    """Serve replicas, and yield a front with the adapters mine and other in the store."""
     store, tokenizer = Store(tmp_path), byte_tokenizer()
     for name in ("mine", "other"):
         folder = store.adapters_path(name)
@@ -103,22 +103,21 @@ async def front_of(replicas: Sequence[StandInReplica], tmp_path: Path) -> AsyncI
 
 
 def replica_with(engine: LocalEngine, **settings: object) -> StandInReplica:
-    """Return a replica of the tiny model."""
     return StandInReplica(engine, {TINY: byte_tokenizer()}, **settings)  # type: ignore[arg-type]
 
 
 def loading(engine: LocalEngine, tmp_path: Path, weights: str = RED) -> StandInReplica:
-    """Return a replica that loads adapters, and that sees the folder of one."""
+    """Return a replica with adapter loading and a view of the folder of mine."""
     return replica_with(engine, loads_adapters=True, folders={str(Store(tmp_path).adapters_path("mine")): weights})
 
 
 def asked_for(replica: StandInReplica, model: str) -> int:
-    """Return how many streamed requests a replica got for a model."""
+    """Return the number of streamed requests for a model to a replica."""
     return sum(body["model"] == model and bool(body.get("stream")) for body in replica.bodies)
 
 
 async def test_adapters_that_engines_have(engine: LocalEngine, tmp_path: Path) -> None:
-    """An adapter of an engine is a model, its requests go to that engine only, by its own name, and it disappears with it."""
+    """An engine's adapter is served as a model, by engines with the adapter only."""
     bare, having = replica_with(engine), replica_with(engine, adapters={"mine": RED}, parents={"mine": TINY})
     async with front_of([bare, having], tmp_path) as front:
         assert front.models() == [TINY, MODEL]
@@ -144,7 +143,7 @@ async def test_adapters_that_engines_have(engine: LocalEngine, tmp_path: Path) -
 
 
 async def test_the_same_name_with_other_weights(engine: LocalEngine, tmp_path: Path) -> None:
-    """Of two engines whose adapters of one name differ, one serves it and the other says why not."""
+    """Of two different adapters with the same name, only a single engine's adapter is served."""
     replicas = [replica_with(engine, adapters={"mine": weights}, parents={"mine": TINY}) for weights in (RED, BLUE)]
     async with front_of(replicas, tmp_path) as front:
         having = [MODEL in replica.adapters for replica in front.members.replicas()]
@@ -158,7 +157,7 @@ async def test_the_same_name_with_other_weights(engine: LocalEngine, tmp_path: P
 
 
 async def test_names_that_cannot_be(engine: LocalEngine, tmp_path: Path) -> None:
-    """An adapter with a name that is none, or that a model has, is not served, with the reason."""
+    """An adapter with an invalid name or a model's name is not served, and has a problem."""
     names = {"../up": TINY, TINY: TINY, "stranger": "another model"}
     replica = replica_with(engine, adapters=dict.fromkeys(names, RED), parents=names)
     replica.tokenizers["another model"] = byte_tokenizer()
@@ -169,7 +168,7 @@ async def test_names_that_cannot_be(engine: LocalEngine, tmp_path: Path) -> None
 
 
 async def test_loading(engine: LocalEngine, tmp_path: Path) -> None:
-    """An adapter is loaded by the engines that see its folder; the answer and the list name the others with the reason."""
+    """Engines with a view of the folder load the adapter; the problem names all other engines."""
     replicas = [
         loading(engine, tmp_path),
         loading(engine, tmp_path),
@@ -199,7 +198,7 @@ async def test_loading(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 async def test_engines_that_restart(engine: LocalEngine, tmp_path: Path) -> None:
-    """An engine that has lost its adapters still serves its model, and loads them again with its next check."""
+    """An engine without adapters serves the model, and the next check loads the adapters again."""
     replicas = [loading(engine, tmp_path), loading(engine, tmp_path)]
     async with front_of(replicas, tmp_path) as front:
         await front.adapters.load("mine")
@@ -215,7 +214,7 @@ async def test_engines_that_restart(engine: LocalEngine, tmp_path: Path) -> None
 
 
 async def test_loading_again(engine: LocalEngine, tmp_path: Path) -> None:
-    """A loaded adapter is replaced by what its folder has now, at all engines and with a cache of its own."""
+    """Loading again replaces the weights at all engines, and changes the cache salt."""
     replicas = [loading(engine, tmp_path), loading(engine, tmp_path)]
     async with front_of(replicas, tmp_path) as front:
         await front.adapters.load("mine")
@@ -232,7 +231,7 @@ async def test_loading_again(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 async def test_no_engine_loads(engine: LocalEngine, tmp_path: Path) -> None:
-    """If no engine can load an adapter, nothing is served, and one sentence has the reason of each."""
+    """If no engine can load an adapter, the error has every engine's reason."""
     async with front_of([replica_with(engine), replica_with(engine, loads_adapters=True)], tmp_path) as front:
         with pytest.raises(AdapterError, match="No engine could load the adapter mine from") as failed:
             await front.adapters.load("mine")
@@ -243,7 +242,7 @@ async def test_no_engine_loads(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 async def test_names_that_are_taken(engine: LocalEngine, tmp_path: Path) -> None:
-    """An adapter gets no name of a model, and only a base can have one."""
+    """A model's name is refused for an adapter, and an adapter as the base of an adapter."""
     replica = loading(engine, tmp_path)
     async with front_of([replica], tmp_path) as front:
         with pytest.raises(AdapterError, match="is the name of a model"):
@@ -259,7 +258,7 @@ async def test_names_that_are_taken(engine: LocalEngine, tmp_path: Path) -> None
 
 
 async def test_unloading(engine: LocalEngine, tmp_path: Path) -> None:
-    """An unloaded adapter takes no new requests at once; the engines unload it when its last answer has ended, checks or not."""
+    """An unloaded adapter takes no new requests; engines unload after the last answer."""
     replica, may_continue = loading(engine, tmp_path), asyncio.Event()
     async with front_of([replica], tmp_path) as front:
         await front.adapters.load("mine")
@@ -291,7 +290,7 @@ async def test_unloading(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 async def test_an_engine_that_keeps_an_adapter(engine: LocalEngine, tmp_path: Path) -> None:
-    """An adapter that an engine does not unload stays unloaded here, and the engine's state says why."""
+    """An adapter kept by an engine is still not served, and the engine's state has the reason."""
     replica = replica_with(engine, adapters={"mine": RED}, parents={"mine": TINY})
     async with front_of([replica], tmp_path) as front:
         await front.adapters.unload(MODEL)
@@ -303,7 +302,7 @@ async def test_an_engine_that_keeps_an_adapter(engine: LocalEngine, tmp_path: Pa
 
 
 async def test_an_engine_that_was_away(engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that was away while an adapter was loaded, replaced and unloaded follows when it joins again."""
+    """An engine back from an absence gets every load, replacement and unload of the absence."""
     monkeypatch.setattr(membership, "RECHECK_SECONDS", 0.0)
     replicas = [loading(engine, tmp_path), loading(engine, tmp_path)]
     async with front_of(replicas, tmp_path) as front:
@@ -330,7 +329,7 @@ async def test_an_engine_that_was_away(engine: LocalEngine, tmp_path: Path, monk
 
 
 async def test_unloading_what_no_engine_has(engine: LocalEngine, tmp_path: Path) -> None:
-    """An adapter whose engine is away can be unloaded, by its own name too, so that the engine does not get it back."""
+    """An adapter of an absent engine can be unloaded, and is not loaded again by a check."""
     replica = loading(engine, tmp_path)
     async with front_of([replica], tmp_path) as front:
         await front.adapters.load("mine")
@@ -349,7 +348,7 @@ async def test_unloading_what_no_engine_has(engine: LocalEngine, tmp_path: Path)
 
 
 async def test_loading_while_an_engine_unloads(engine: LocalEngine, tmp_path: Path) -> None:
-    """An adapter can be loaded again while an engine that was away unloads it; then it has the adapter, and no problem."""
+    """An adapter can be loaded while a returning engine unloads the former adapter."""
     replica, away = loading(engine, tmp_path), SlowReplica(engine, {TINY: byte_tokenizer()}, loads_adapters=True)
     away.folders = replica.folders
     async with front_of([replica, away], tmp_path) as front:
@@ -373,7 +372,7 @@ async def test_loading_while_an_engine_unloads(engine: LocalEngine, tmp_path: Pa
 
 
 async def test_an_engine_that_unloads_late(engine: LocalEngine, tmp_path: Path) -> None:
-    """An engine that unloads an adapter when it joins again has no problem with it."""
+    """An engine that unloads an adapter when joining again has no problem."""
     replica = loading(engine, tmp_path)
     async with front_of([replica, loading(engine, tmp_path)], tmp_path) as front:
         await front.adapters.load("mine")
@@ -390,7 +389,7 @@ async def test_an_engine_that_unloads_late(engine: LocalEngine, tmp_path: Path) 
 async def test_names_with_control_characters(
     engine: LocalEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The name that an engine gives an adapter writes no line of its own into the log or to a terminal, and is shown shortened."""
+    """An adapter's name from an engine is shown shortened and without control characters."""
     name = "mine\n2026-11-28 INFO forged \x1b[31m" + "x" * 1000
     async with front_of([replica_with(engine, adapters={name: RED}, parents={name: TINY})], tmp_path) as front:
         (problem,) = front.members.replicas()[0].adapter_problems
@@ -401,7 +400,7 @@ async def test_names_with_control_characters(
 
 @dataclass
 class SlowReplica(StandInReplica):
-    """Unloads adapters when it may; ``unloads`` is true from the first such command on."""
+    """Unloads adapters after permission; `unloads` is true from the first unload command on."""
 
     may_unload: bool = False
     unloads: bool = False
@@ -414,7 +413,10 @@ class SlowReplica(StandInReplica):
 
 
 async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
-    """Wait with the third token. The event belongs to another loop, so it is only looked at."""
+    """Wait with the third token.
+
+    The event belongs to a different loop, so the event is only polled.
+    """
     while sent == 2 and not event.is_set():
         await asyncio.sleep(0.01)
 

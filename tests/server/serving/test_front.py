@@ -1,4 +1,4 @@
-"""A server whose models are computed elsewhere, as a user starts and stops it, over replicas that stand in for vLLM."""
+"""A server over remote engines, started and stopped like a user's server; replicas replace vLLM."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VOCAB = 320
 NAME = "far"
 OTHER = "the model with an adapter"
 PATIENCE = 60
-"""Seconds that nothing here should need; reached only where a test fails."""
+"""Seconds to wait; reached only in a failing test."""
 
 Ports = Callable[[], int]
 
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    """The engine that all replicas compute with."""
+    """The engine of all replicas."""
     decoder = to_decoder(tiny_llama(vocab_size=VOCAB, max_position_embeddings=2048))
     other = to_decoder(tiny_llama(1, vocab_size=VOCAB, max_position_embeddings=2048))
     found = LocalEngine({NAME: decoder, OTHER: other}, EngineSettings(slots=8, context=1024, chunk=64))
@@ -57,13 +57,13 @@ def engine() -> Iterator[LocalEngine]:
 
 @pytest.fixture
 def replicas(engine: LocalEngine, folder: Path) -> list[StandInReplica]:
-    """Two replicas of one model."""
+    """Two replicas of a model."""
     return [StandInReplica(engine, {NAME: read_tokenizer(folder, VOCAB)}, loads_adapters=True) for _ in range(2)]
 
 
 @pytest.fixture
 def urls(replicas: list[StandInReplica]) -> Iterator[list[str]]:
-    """Their addresses."""
+    """The addresses of the replicas."""
     with ExitStack() as servers:
         yield [servers.enter_context(listening(replica)) for replica in replicas]
 
@@ -82,7 +82,7 @@ def command(*words: str) -> list[str]:
 
 @contextmanager
 def running(words: Sequence[str], own: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command, and end it at the latest with the test."""
+    """Run a command, and kill the process at the end."""
     with subprocess.Popen(words, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             yield process
@@ -127,12 +127,12 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def engines(http: httpx.Client) -> list[tuple[str, str]]:
-    """Return the engines and their states."""
+    """Return the engines and the states."""
     return [(one["id"], one["state"]) for one in http.get("/v1/engines").json()["data"]]
 
 
 def test_answers_of_engines_elsewhere(front: httpx.Client, replicas: list[StandInReplica], urls: list[str]) -> None:
-    """Completions, infills, chats, readings and forms are answered by the engine, with ranks, alternatives and ranges of entropies."""
+    """A remote engine answers all requests, with ranks, alternatives and entropy ranges."""
     (card,) = front.get("/v1/models").json()["data"]
     assert (card["id"], card["meta"]["description"], card["meta"]["n_ctx"]) == (NAME, "vLLM 0.32.0", 1023)
     assert card["meta"]["engines"] == [urls[0]]
@@ -163,7 +163,7 @@ def test_answers_of_engines_elsewhere(front: httpx.Client, replicas: list[StandI
 
 
 def test_a_lost_engine_is_reported(front: httpx.Client, replicas: list[StandInReplica]) -> None:
-    """An answer that was resumed says so in its usage; without any engine a request is refused with the reason."""
+    """The usage counts resumed answers; without any engine a request is refused with the reason."""
     body = {"prompt": "def", "max_tokens": 8, "temperature": 0}
     replicas[0].faults = deque([Fault("cut", 3)])
     usage = front.post("/v1/completions", json=body).json()["usage"]
@@ -181,10 +181,7 @@ def test_a_lost_engine_is_reported(front: httpx.Client, replicas: list[StandInRe
 def test_engines_are_added_and_removed(
     front: httpx.Client, urls: list[str], tmp_path: Path, unused_tcp_port_factory: Ports
 ) -> None:
-    """The commands list, add and remove engines of a running server, and say what it makes of them.
-
-    Those of any server are listed.
-    """
+    """The commands list, add and remove engines of a running server, and report the result."""
     own = environment(tmp_path, int(front.base_url.port or 0))
 
     def run(*words: str) -> str:
@@ -209,7 +206,7 @@ def test_engines_are_added_and_removed(
 
 
 def test_adapters(front: httpx.Client, replicas: list[StandInReplica], tmp_path: Path) -> None:
-    """An adapter is loaded, listed with its engine, chosen by a request and unloaded by the routes and commands for adapters."""
+    """Routes and commands load, list, request and unload an adapter of a remote engine."""
     folder = tmp_path / "cache" / "adapters" / "mine"
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 4}')
@@ -260,7 +257,7 @@ def test_adapters(front: httpx.Client, replicas: list[StandInReplica], tmp_path:
 
 
 def test_requests_name_no_engines(front: httpx.Client, urls: list[str]) -> None:
-    """No request can add an engine, which would read every prompt."""
+    """No request can add an engine, since an engine reads every prompt."""
     assert front.post("/v1/engines", json={"url": urls[1]}).status_code == 405
 
 
@@ -273,7 +270,7 @@ def test_requests_name_no_engines(front: httpx.Client, urls: list[str]) -> None:
     ],
 )
 def test_settings_that_cannot_be_meant(models: Sequence[str], engines: Sequence[str], sentence: str) -> None:
-    """Models and engines that cannot be meant are refused before any engine is asked."""
+    """Malformed models and engines are refused before any engine is asked."""
     with pytest.raises(ConfigError, match=sentence):
         check_front(load_settings(models=tuple(models), engines=tuple(engines)))
 
@@ -281,7 +278,7 @@ def test_settings_that_cannot_be_meant(models: Sequence[str], engines: Sequence[
 def test_a_front_before_its_engines(
     replicas: list[StandInReplica], folder: Path, tmp_path: Path, unused_tcp_port_factory: Ports
 ) -> None:
-    """A server that starts before its engines says what it waits for, and serves as soon as a right one is there."""
+    """A server without engines names the missing engines, and serves once an engine is there."""
     port, late, wrong = (unused_tcp_port_factory() for _ in range(3))
     replicas[1].tokenizers = {"near": replicas[1].tokenizers[NAME]}
     options = [f"--engine=http://127.0.0.1:{number}" for number in (wrong, late)]
@@ -339,7 +336,7 @@ def test_a_front_before_its_engines(
 def test_work_that_does_not_wait(
     folder: Path, tmp_path: Path, urls: list[str], name: str, port: int | None, reason: str
 ) -> None:
-    """Work that needs its engines now ends without one that can take part, and says why for each address."""
+    """Work without a usable engine ends with the reason for each address."""
     url = urls[0] if port is None else f"http://127.0.0.1:{port}"
     settings = load_settings(models=(f"{name}={folder}",), engines=(url,), cache=tmp_path)
     with pytest.raises(UnavailableError, match=f"No engine computes {name}. .*{reason}"):
@@ -349,7 +346,7 @@ def test_work_that_does_not_wait(
 def test_calibrating_over_an_engine(
     replicas: list[StandInReplica], folder: Path, tmp_path: Path, urls: list[str]
 ) -> None:
-    """Before a calibration begins, the engine has joined, so that the weights which it is for are known; adapters do not matter."""
+    """Calibration over an engine knows the weights, independently of adapters."""
     replicas[0].parents, replicas[0].adapters = {"mine": NAME}, {"mine": OTHER}
     settings = load_settings(models=(f"{NAME}={folder}",), engines=(urls[0],), cache=tmp_path)
     _, assistant = assembled(settings)
@@ -358,7 +355,7 @@ def test_calibrating_over_an_engine(
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path, urls: list[str]) -> None:
-    """A folder that does not state how many tokens its model has is refused with the remedy."""
+    """A folder without config.json, and so without a vocabulary size, is refused."""
     bare = write_folder(tmp_path / "bare", byte_level_bpe(VOCAB))
     settings = load_settings(models=(f"{NAME}={bare}",), engines=(urls[0],), cache=tmp_path)
     with pytest.raises(ModelError, match=r"has no config\.json"):

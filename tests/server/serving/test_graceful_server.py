@@ -14,10 +14,10 @@ from pellucid.serving.graceful_server import GracefulServer
 
 
 async def test_last_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection in use at shutdown ends with its next answer: otherwise a client that keeps asking would keep it open for ever."""
+    """At shutdown, a used connection ends with the next answer: clients cannot block the exit."""
 
     async def shutdown(*_: object) -> None:
-        """Uvicorn's own, which wants to have been started."""
+        """The shutdown of Uvicorn needs a started server."""
 
     monkeypatch.setattr(uvicorn.Server, "shutdown", shutdown)
     left: list[bool] = []

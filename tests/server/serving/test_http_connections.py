@@ -1,4 +1,4 @@
-"""Clients that send nothing, or too slowly, are disconnected; they take no memory and keep no other client waiting."""
+"""Silent and slow clients are disconnected, hold no memory, and delay no other client."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ ROUTES = (
     "/nowhere",
 )
 HELD_AT_ONCE = 160 * MEGABYTE
-"""What 60 unfinished bodies may add: two of the largest, 60 small ones, what is on its way of each,
-and what malloc keeps.
+"""The memory that 60 unfinished bodies may hold.
+
+Two of the largest bodies, 60 small bodies, the data in transit, and malloc's reserve.
 """
 
 
 @pytest.fixture
 def guarded() -> Iterator[LiveServer]:
-    """A server with a key."""
     with live(scripted_state(keys=read_keys(KEY), max_body_bytes=16 * 2**20)) as server:
         yield server
 
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Room for the sockets of both sides, which are in this process."""
+    """Permit sockets for both sides, since both sides are in this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY and hard < 8192 else 8192, hard))
     yield
@@ -75,7 +75,7 @@ def many_files() -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All limits of time are a fraction of a second."""
+    """Set all time limits to a fraction of a second."""
     monkeypatch.setattr("pellucid.serving.http_connections.HEADER_SECONDS", 1.0)
     monkeypatch.setattr("pellucid.serving.http_connections.UNREAD_SECONDS", 0.3)
     monkeypatch.setattr("pellucid.api.request_body.FIRST_SECONDS", 0.3)
@@ -92,7 +92,7 @@ def answered(connection: socket.socket, text: bytes) -> None:
 
 
 def ends(connection: socket.socket) -> bool:
-    """Return True if the server ends a connection on which bytes keep arriving."""
+    """Return True if the server ends a connection that still receives bytes."""
     for _ in range(600):
         try:
             connection.sendall(b"x")
@@ -110,7 +110,7 @@ def healthy(server: LiveServer) -> bool:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["first", "next"])
 def test_headers_that_never_end(guarded: LiveServer, before: bytes) -> None:
-    """A request whose headers do not arrive in time is answered 408 in the shape of all errors, on a new or a used connection."""
+    """Late headers are answered 408 in the shape of all errors, on a new or a used connection."""
     with ExitStack() as opened:
         half_open = []
         for _ in range(100):
@@ -133,7 +133,7 @@ def test_headers_that_never_end(guarded: LiveServer, before: bytes) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_headers_byte_by_byte(guarded: LiveServer) -> None:
-    """Sending a byte now and then buys no time for headers."""
+    """A byte now and then does not extend the time for headers."""
     with connections(guarded.port, 1) as (one,):
         one.settimeout(0.05)
         answer, end = b"", time.monotonic() + 30
@@ -149,7 +149,7 @@ def test_headers_byte_by_byte(guarded: LiveServer) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_silent_connections(guarded: LiveServer) -> None:
-    """A connection on which nothing was ever sent is closed without an answer."""
+    """A connection without any data is closed without an answer."""
     with connections(guarded.port, 20) as silent:
         assert [received(one) for one in silent] == [b""] * 20
 
@@ -157,7 +157,7 @@ def test_silent_connections(guarded: LiveServer) -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("sent", [b"", b"x" * 1000, b"x" * 500_000])
 def test_bodies_that_never_end(guarded: LiveServer, sent: bytes) -> None:
-    """A body that does not arrive in time is answered 408, and the connection is closed."""
+    """A late body is answered 408, and the connection is closed."""
     with connections(guarded.port, 1) as (one,):
         one.sendall(head(guarded.port, "/v1/completions", MEGABYTE, SHOWN) + sent)
         answer = received(one)
@@ -167,7 +167,7 @@ def test_bodies_that_never_end(guarded: LiveServer, sent: bytes) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_body_after_a_refusal(guarded: LiveServer) -> None:
-    """A client that is refused before its body can read why, and cannot keep the connection open by sending more."""
+    """A refused client can read the reason, and cannot keep the connection open with more data."""
     with connections(guarded.port, 1) as (one,):
         one.sendall(head(guarded.port, "/v1/completions", MEGABYTE))
         assert one.recv(4096).startswith(b"HTTP/1.1 401 ")
@@ -175,7 +175,7 @@ def test_body_after_a_refusal(guarded: LiveServer) -> None:
 
 
 def test_connection_is_kept_after_a_refusal(guarded: LiveServer) -> None:
-    """The rest of a refused body is read and dropped, and the connection takes the next request."""
+    """The rest of a refused body is dropped, and the connection takes the next request."""
     with connections(guarded.port, 1) as (one,):
         one.sendall(head(guarded.port, "/v1/completions", MEGABYTE))
         assert one.recv(4096).startswith(b"HTTP/1.1 401 ")
@@ -184,7 +184,7 @@ def test_connection_is_kept_after_a_refusal(guarded: LiveServer) -> None:
 
 
 def test_no_http(guarded: LiveServer) -> None:
-    """Data that is not HTTP is refused in the shape of all errors."""
+    """Data in another protocol than HTTP is refused in the shape of all errors."""
     with connections(guarded.port, 1) as (one,):
         one.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
         head_of_answer, _, body = received(one).partition(b"\r\n\r\n")
@@ -195,7 +195,7 @@ def test_no_http(guarded: LiveServer) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_streams_outlast_all_limits() -> None:
-    """A stream that says nothing for longer than any limit, to a client that reads nothing meanwhile, is not cut."""
+    """A silent stream to a client that does not read for a while is not cut."""
 
     async def before(index: int) -> None:
         await asyncio.sleep(1.5)
@@ -210,7 +210,7 @@ def test_streams_outlast_all_limits() -> None:
 
 @pytest.mark.usefixtures("many_files")
 def test_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand idle connections do not keep anybody out or end a stream: the oldest idle ones are closed for newer ones."""
+    """Of a thousand idle connections the oldest are closed; streams and new clients are served."""
     monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 256)
     begun, release = threading.Event(), asyncio.Event()
 
@@ -222,7 +222,7 @@ def test_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         stream.sendall(
             stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}, ("Connection: close",))
         )
-        assert begun.wait(120)  # until its request is read, a connection is an idle one
+        assert begun.wait(120)  # Until the request is read, the connection counts as idle.
         held = resident_bytes()
         with connections(server.port, 1000) as idle:
             assert healthy(server)
@@ -237,7 +237,7 @@ def test_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("many_files")
 def test_a_burst_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that connect and ask while the server is busy are all answered, although more are waiting than may be idle."""
+    """A burst of requests at a busy server is answered, even beyond the limit of idle clients."""
     monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 50)
     release = threading.Event()
     with live(scripted_state()) as server, connections(server.port, 1) as (first,):
@@ -252,7 +252,7 @@ def test_a_burst_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_clients_that_have_given_up() -> None:
-    """Requests whose clients have gone before the busy server could read them are not answered."""
+    """Requests of disconnected clients are not answered."""
     asked: list[int] = []
     release = threading.Event()
 
@@ -273,18 +273,18 @@ def test_clients_that_have_given_up() -> None:
             httpx.post(f"{server.url}/v1/completions", json={"prompt": "x"}, trust_env=False, timeout=120).status_code
             == 200
         )
-    assert asked.count(0) == 1  # the first token of the last request
+    assert asked.count(0) == 1  # The first token of the last request.
 
 
 def test_a_used_connection_is_kept(guarded: LiveServer) -> None:
-    """A connection is kept for a minute after a response, longer than clients keep theirs, so that no request meets a closed one."""
+    """A connection stays open for a minute after a response, so clients can reuse it."""
     with connections(guarded.port, 1) as (one,):
         one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answered(one, b'"ok"')
         (kept,) = guarded.server.server_state.connections
         assert isinstance(kept, LimitedConnection)
         late = time.monotonic() + 60
-        while kept.timeout_keep_alive_task is None:  # the response ends after its body
+        while kept.timeout_keep_alive_task is None:  # The response ends after the body.
             assert time.monotonic() < late, "an idle connection is kept for ever"
             time.sleep(0.01)
         assert kept.timeout_keep_alive_task.when() > kept.loop.time() + 60
@@ -293,7 +293,7 @@ def test_a_used_connection_is_kept(guarded: LiveServer) -> None:
 
 @pytest.mark.usefixtures("many_files")
 def test_clients_that_ask_and_do_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that ask and read nothing are closed for newer ones, as those that say nothing."""
+    """Clients with requests and no reads are closed for newer clients, like silent clients."""
     monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 20)
     monkeypatch.setattr("pellucid.serving.http_connections.LimitedConnection._admit", lambda connection, owner: None)
     with live(scripted_state()) as server, connections(server.port, 40) as deaf:
@@ -309,7 +309,7 @@ def test_clients_that_ask_and_do_not_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("many_files")
 def test_responses_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that asks again and again and reads nothing loses its connection."""
+    """A client with many requests and no reads loses the connection."""
     monkeypatch.setattr("pellucid.serving.http_connections.STALLED_SECONDS", 0.5)
     ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with live(scripted_state()) as server, connections(server.port, 20) as deaf:
@@ -323,7 +323,7 @@ def test_responses_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_responses_that_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that reads all the time gets a large response whole, however many times the limit it takes."""
+    """A slow but steady reader gets a large response whole, beyond the time limit."""
     monkeypatch.setattr("pellucid.serving.http_connections.STALLED_SECONDS", 2.0)
     content = "x" * 1_000_000
     body = json.dumps({"content": content}).encode()
@@ -335,11 +335,11 @@ def test_responses_that_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None
             size += len(part)
             time.sleep(len(part) / 800_000)
     assert size > 3 * len(content)
-    assert time.monotonic() - began > 4.0  # else the limit was never reached
+    assert time.monotonic() - began > 4.0  # Longer than the limit.
 
 
 def test_one_owner_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One owner of a key has a limited number of requests open; another owner's are answered, and later more of the first one's."""
+    """Each key owner has a limit of open requests, without an effect on other owners."""
     monkeypatch.setattr("pellucid.serving.http_connections.MAX_PER_OWNER", 3)
     release = asyncio.Event()
 
@@ -381,7 +381,7 @@ def release_in(server: LiveServer, event: asyncio.Event) -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server with a tiny model and an adapter, and with its default limit of bodies."""
+    """A server with a tiny model, an adapter and the default limit of bodies."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0, max_body_bytes=16 * 2**20)
     state.open(assistant, engine, tiny_adapters(assistant, engine, tmp_path_factory.mktemp("cache")))
@@ -403,7 +403,7 @@ def slots_are_free(server: LiveServer) -> bool:
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
-    """60 unfinished bodies on any route hold the memory of a few; small requests are served meanwhile."""
+    """60 unfinished bodies on a route hold little memory, and delay no small request."""
     held = resident_bytes()
     with connections(tiny.port, 60) as unfinished:
         for one in unfinished:
@@ -424,7 +424,7 @@ def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
     "path", ["/login", "/logout", "/gradio_api/upload", "/gradio_api/queue/join", "/v1/completions", "/health", "/"]
 )
 def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
-    """A client without a key takes a few kilobytes, whatever it announces and sends, on the page and on the API."""
+    """Clients without a key hold little memory, on the page and on the API."""
     with paged(tmp_path, keys="anna:key-of-anna", max_body_bytes=16 * 2**20) as server:
         server.http.post("/login", data={"key": "wrong"})
         held = resident_bytes()
@@ -440,7 +440,7 @@ def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
 
 
 async def test_full_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large body that finds no room is refused with a remedy; it is taken once there is room."""
+    """A large body without room is refused with a remedy, and accepted once there is room."""
     monkeypatch.setattr(request_body, "MAX_LARGE_BODIES", 1)
     bodies, held = request_body.BodyReader(MEGABYTE), asyncio.Event()
     scope: Scope = {"type": "http", "headers": []}
@@ -466,7 +466,7 @@ async def test_full_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_resets_in_the_middle_of_streams(tiny: LiveServer) -> None:
-    """500 clients that break their streams off leave no slot taken, no connection open and no memory held."""
+    """500 broken streams leave no slot taken, no connection open and no memory held."""
     body: dict[str, object] = {"prompt": "def", "stream": True, "max_tokens": 200, "ignore_eos": True}
     paths = ("/v1/completions", "/completion", "/infill")
     held = 0
@@ -483,7 +483,7 @@ def test_resets_in_the_middle_of_streams(tiny: LiveServer) -> None:
 
 
 def test_too_many_files_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    """While no connection can be accepted one warning a minute says so; other errors of the loop are reported as ever."""
+    """Failures to accept cause a warning once a minute; other errors are reported as usual."""
     loop = asyncio.new_event_loop()
     try:
         loop.set_exception_handler(AcceptErrors())
@@ -494,13 +494,16 @@ def test_too_many_files_are_reported_once(caplog: pytest.LogCaptureFixture) -> N
     finally:
         loop.close()
     assert [record.getMessage() for record in caplog.records] == [
-        "No more connections can be accepted ([Errno 24] Too many open files): raise the limit of open files (ulimit -n).",
+        (
+            "No more connections can be accepted ([Errno 24] Too many open files): raise the limit of open files "
+            "(ulimit -n)."
+        ),
         "another",
     ]
 
 
 def test_a_server_asks_for_files() -> None:
-    """A server raises its limit of open files to what it needs, not beyond what the system permits, and never lowers it."""
+    """A server raises the limit of open files as far as permitted, and never lowers the limit."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = before[1] if before[1] != resource.RLIM_INFINITY else 2 * MAX_FILES
     try:

@@ -1,4 +1,4 @@
-"""``pellucid.load``: the verbs in Python, sync and async, in this process and over HTTP."""
+"""`pellucid.load`: the verbs in Python, sync and async, in this process and over HTTP."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PythonModel]:
 
 
 def test_import_is_light() -> None:
-    """``import pellucid`` imports neither torch nor pydantic: the language server starts with it."""
+    """`import pellucid` imports no torch or pydantic, for a fast start of the language server."""
     code = "import sys, pellucid; print({'torch', 'pydantic', 'transformers'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}
@@ -47,13 +47,13 @@ def test_import_is_light() -> None:
 
 
 def test_unknown_attribute() -> None:
-    """The package has no other names."""
+    """An unknown name of the package raises `AttributeError`."""
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = pellucid.nothing
 
 
 async def test_sync_and_async_agree(model: PythonModel) -> None:
-    """A sync verb works inside a running event loop, as in a notebook cell, and gives the tokens of its async twin."""
+    """A sync verb works inside a running event loop, and gives the tokens of the async verb."""
     assert_same(model.complete(TEXT, max_tokens=5).tokens, (await model.acomplete(TEXT, max_tokens=5)).tokens)
     assert model.chat("Hi", max_tokens=5).text == (await model.achat([Message("user", "Hi")], max_tokens=5)).text
     assert_same(model.score(TEXT).tokens, (await model.ascore(TEXT)).tokens)
@@ -62,7 +62,7 @@ async def test_sync_and_async_agree(model: PythonModel) -> None:
 def assert_same(some: Sequence[Token], others: Sequence[Token]) -> None:
     """Assert that tokens are the same.
 
-    The last bits of their logprobs depend on what the cache held.
+    The last bits of the logprobs depend on the content of the cache.
     """
     assert [one.id for one in some] == [one.id for one in others]
     for one, other in zip(some, others, strict=True):
@@ -70,7 +70,7 @@ def assert_same(some: Sequence[Token], others: Sequence[Token]) -> None:
 
 
 def test_messages_of_a_chat() -> None:
-    """Messages may be dicts; anything else is refused with a sentence."""
+    """Messages may be dicts with role and content; other keys are refused with a sentence."""
     assistant = ScriptedAssistant()
     with PythonModel(assistant, None) as model:
         assert model.chat([{"role": "system", "content": "Be brief."}, Message("user", "Hi")]).text == "Hello world"
@@ -81,7 +81,7 @@ def test_messages_of_a_chat() -> None:
 
 
 async def test_closing_ends_running_generations() -> None:
-    """A thread and a task that wait for an answer get an error when another thread closes the model."""
+    """Closing the model raises an error in every waiting thread and task."""
     begun = threading.Barrier(3)
 
     async def hang(_: int) -> None:
@@ -100,7 +100,7 @@ async def test_closing_ends_running_generations() -> None:
 
 
 def test_score_reads_the_whole_text(model: PythonModel) -> None:
-    """The tokens of a score join to the text, and the perplexity is the exponential of their mean negative logprob."""
+    """The tokens of a score join to the text, and the perplexity follows from the logprobs."""
     trace = model.score(TEXT, top_logprobs=3)
     assert trace.text == str(trace) == TEXT
     logprobs = [token.logprob for token in trace if token.logprob is not None]
@@ -111,7 +111,7 @@ def test_score_reads_the_whole_text(model: PythonModel) -> None:
 
 
 def test_infill(model: PythonModel) -> None:
-    """With a suffix the gap is filled, with pieces of other files refused where the model has no marker for them."""
+    """A suffix makes an infill; files are refused for a model without file markers."""
     assert model.complete(TEXT, "\n", max_tokens=3).finish.reason in (FinishReason.LENGTH, FinishReason.STOP)
     with pytest.raises(InvalidRequestError, match="has no marker for other files"):
         model.complete(TEXT, "\n", files=[Extra("other.py", "x = 1\n")], max_tokens=3)
@@ -125,13 +125,13 @@ def test_infill(model: PythonModel) -> None:
     ],
 )
 def test_wrong_sampling(model: PythonModel, sampling: dict[str, Any], sentence: str) -> None:
-    """A wrong sampling parameter is one sentence that names it."""
+    """The error for a wrong sampling parameter names the parameter."""
     with pytest.raises(InvalidRequestError, match=sentence):
         model.complete(TEXT, **sampling)
 
 
 async def test_cancelling_ends_the_generation(model: PythonModel) -> None:
-    """Cancelling an async call frees the model for the next one."""
+    """Cancelling an async call frees the model for the next call."""
     task = asyncio.create_task(model.acomplete(TEXT, max_tokens=200, ignore_eos=True))
     await asyncio.sleep(0)
     task.cancel()
@@ -141,7 +141,7 @@ async def test_cancelling_ends_the_generation(model: PythonModel) -> None:
 
 
 def test_server_by_its_url() -> None:
-    """A URL connects to the server there, with the same verbs; after ``close`` a call says that the model is closed."""
+    """A URL connects to a server with the same verbs; after `close` a call raises an error."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         remote = pellucid.load(server.url)
@@ -154,7 +154,7 @@ def test_server_by_its_url() -> None:
 
 
 def test_failed_generation() -> None:
-    """A stream that ends with an error raises its sentence."""
+    """A stream with an error at the end raises the error."""
     assistant = ScriptedAssistant(script=(Finish(FinishReason.ERROR, Usage(), error="The model failed."),))
     with (
         live(scripted_state(assistant)) as server,
@@ -173,7 +173,7 @@ def test_options_that_do_not_fit() -> None:
 
 
 def token(text: str, logprob: float | None, position: int = 0) -> Token:
-    """Return a token with one alternative."""
+    """Return a token with an alternative, except for the first token."""
     top = () if logprob is None else (Alternative(7, "<b>", b"<b>", log(0.5)),)
     return Token(3, text, text.encode(), position, logprob, None if logprob is None else 2, 0.5, top)
 
@@ -184,20 +184,20 @@ class TestTrace:
     TRACE = TokenTrace((token("a<script>", None), token("é\n", log(0.25), 1)), ENDS, "m<odel")
 
     def test_heat_map_is_safe(self) -> None:
-        """All text is escaped, and nothing is loaded or run."""
+        """All text is escaped, and the heat map loads and runs nothing."""
         html = self.TRACE._repr_html_()
         assert "a&lt;script&gt;" in html
         assert "m&lt;odel" in html
         assert not any(part in html for part in ("<script", "http", "url(", "<b>"))
 
     def test_heat_map_shows_the_numbers(self) -> None:
-        """The tooltip of a token holds its probability, rank, entropy in bits and alternatives."""
+        """A token's tooltip has probability, rank, entropy in bits and alternatives."""
         html = self.TRACE._repr_html_()
         assert "p = 0.2500, rank 2, entropy 0.72 bits" in html
         assert "0.5000 &#x27;&lt;b&gt;&#x27;" in html
 
     def test_table(self) -> None:
-        """A row per token, with None where the first token has no probability."""
+        """A row per token; a token without a probability has NaN."""
         table = self.TRACE.to_dataframe()
         assert list(table["text"]) == ["a<script>", "é\n"]
         assert table["logprob"].isna().tolist() == [True, False]
@@ -205,7 +205,7 @@ class TestTrace:
         assert table["alternatives"][1] == [("<b>", log(0.5))]
 
     def test_a_range_of_entropies(self) -> None:
-        """The tooltip and the table show the bounds of an entropy whose exact value is not known."""
+        """The tooltip and the table show the bounds of an inexact entropy."""
         ranged = replace(token("a", log(0.25)), entropy=None, entropy_range=(log(2), 2 * log(2)))
         trace = TokenTrace((ranged, token("b", log(0.25))), ENDS, "m")
         assert "rank 2, entropy 1.00 to 2.00 bits" in trace._repr_html_()
@@ -221,7 +221,7 @@ class TestTrace:
             self.TRACE.to_dataframe()
 
     def test_bits(self) -> None:
-        """A token of three bytes with a probability of a quarter has two bits; the first token does not count."""
+        """Three bytes with probability 1/4 have two bits; the first token does not count."""
         assert isclose(self.TRACE.surprisal_bits, 2.0)
         assert self.TRACE.bits_per_byte is not None
         assert isclose(self.TRACE.bits_per_byte, 2 / 3)

@@ -1,4 +1,4 @@
-"""The server as people run it: a process of its own, both real models, the official client."""
+"""The server as a separate process, with both real models and the official client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHATTER = "smollm2-135m-instruct"
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of `pellucid serve` with both models, once they are loaded."""
+    """The address of `pellucid serve` with both models loaded."""
     log: Path = tmp_path_factory.mktemp("serve") / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -52,7 +52,7 @@ def wait_until_healthy(address: str, server: subprocess.Popen[bytes], log: Path)
             if httpx.get(f"{address}/health", timeout=60).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
-            pass  # it has not begun to listen, or loads a model on a busy machine
+            pass  # The server does not listen yet, or loads a model on a busy machine.
         time.sleep(0.1)
     raise AssertionError(f"not loaded after five minutes: {log.read_text()}")
 
@@ -64,7 +64,7 @@ def client(url: str) -> Iterator[OpenAI]:
 
 
 def test_streamed_chat_with_alternatives(client: OpenAI) -> None:
-    """A streamed chat carries five alternatives for each token, and says what is asked."""
+    """A streamed chat has the right answer and five alternatives for each token."""
     question: Any = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
     text, entries = "", []
     for chunk in client.chat.completions.create(
@@ -77,11 +77,12 @@ def test_streamed_chat_with_alternatives(client: OpenAI) -> None:
     assert "Paris" in text
     assert text == "".join(entry.token for entry in entries)
     assert all(len(entry.top_logprobs) == 5 for entry in entries)
-    assert all(entry.top_logprobs[0].logprob == pytest.approx(entry.logprob) for entry in entries)  # greedy
+    # Greedy.
+    assert all(entry.top_logprobs[0].logprob == pytest.approx(entry.logprob) for entry in entries)
 
 
 def test_infill(client: OpenAI) -> None:
-    """A gap between two pieces of code is filled with what both of them ask for."""
+    """An infill fits the code before and after the gap."""
     answer = client.completions.create(
         model=CODER,
         prompt="def add(a, b):\n    return ",
@@ -95,7 +96,7 @@ def test_infill(client: OpenAI) -> None:
 
 
 def test_both_models_read(url: str) -> None:
-    """Both models find sense likelier than nonsense, and the bits per byte are those of the logprobs."""
+    """Both models prefer sense to nonsense, and the sum of the logprobs is the tokens' sum."""
     for model in (CODER, CHATTER):
         sense, nonsense = (
             score(url, model, text) for text in ("The sun rises in the east.", "Sun the east rises in the.")
@@ -106,7 +107,7 @@ def test_both_models_read(url: str) -> None:
 
 
 def test_reading_is_writing(url: str) -> None:
-    """A token that was generated is scored alike when it is read: logprob, rank, entropy."""
+    """A generated token has the same logprob, rank and entropy when the answer is scored."""
     messages = [{"role": "user", "content": "Name three colours."}]
     body = {
         "model": CODER,
@@ -131,7 +132,7 @@ def test_reading_is_writing(url: str) -> None:
 
 
 def test_metrics_count(url: str) -> None:
-    """The counters of both models are there for Prometheus."""
+    """The metrics have a count of running requests for both models."""
     metrics = httpx.get(f"{url}/metrics", timeout=60).text
     for model in (CODER, CHATTER):
         assert re.search(rf'pellucid_\w*running\w*{{model="{re.escape(model)}"}} \d', metrics)

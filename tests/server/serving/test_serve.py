@@ -1,4 +1,4 @@
-"""The server's process, as a user starts and stops it, with a tiny model of random weights."""
+"""The server's process, started and stopped like a user's server, with a tiny random model."""
 
 from __future__ import annotations
 
@@ -31,26 +31,25 @@ from support.servers.scripted_engine import FORMAT, MID, ScriptedEngine, byte_to
 
 VOCAB = 320
 LONG = SamplingParams(max_tokens=30_000, ignore_eos=True)
-"""An answer that lasts as long as any test."""
+"""An answer longer than any test."""
 
 Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that can generate for a long time."""
+    """A model for long answers."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_llama(vocab_size=VOCAB, max_position_embeddings=32_768).save_pretrained(folder)
     return write_folder(folder, byte_level_bpe(VOCAB))
 
 
 PATIENCE = 60
-"""Seconds that nothing here should need; reached only where a test fails."""
+"""Seconds to wait; reached only in a failing test."""
 
 
 @pytest.fixture
 def port() -> int:
-    """A port that is free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         found = probe.getsockname()[1]
@@ -60,7 +59,7 @@ def port() -> int:
 
 @pytest.fixture
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
-    """Starts ``pellucid serve`` with these options; what still runs at the end is killed."""
+    """Start `pellucid serve` with the options; remaining processes are killed at the end."""
     processes: list[subprocess.Popen[str]] = []
     folders = [
         str(Path(file).parents[2]) for file in (pellucid.cli.app.__file__, pellucid_webui.hosting.mount.__file__)
@@ -86,7 +85,7 @@ def start(tmp_path: Path, port: int) -> Iterator[Start]:
 
 
 async def ready(client: Client, process: subprocess.Popen[str]) -> None:
-    """Wait until the server has loaded its model."""
+    """Wait until the server has loaded the model."""
     async with asyncio.timeout(PATIENCE):
         while await client.health() != "ok":
             assert process.poll() is None, process.communicate()
@@ -102,7 +101,7 @@ async def gone(client: Client) -> None:
 
 @pytest.mark.process
 async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
-    """It greets with what to open and try, answers, and leaves with code 0 and a quiet log when asked to."""
+    """The server prints a greeting, answers, and exits on SIGTERM with code 0 and no error."""
     process = start("--model", folder)
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
@@ -124,7 +123,7 @@ async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
 
 @pytest.mark.process
 async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None:
-    """However a server left, asked to or idle, the next one computes only the last token of what that one had read."""
+    """After an idle exit or SIGTERM, the next start computes only a known prompt's last token."""
     one, two = ("".join(f"{name}_{n} = {n * n}\n" for n in range(20)) for name in ("first", "second"))
     computed: list[int] = []
     for prompts, options in (([one], ("--idle-exit", "3")), ([one, two], ()), ([two], ())):
@@ -151,14 +150,14 @@ async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None
 
 @pytest.mark.process
 async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
-    """With --idle-exit the server exits with code 0 and says why, but not while an answer is streamed."""
+    """With --idle-exit, an idle server exits with code 0, but never during a stream."""
     process = start("--model", folder, "--idle-exit", "3")
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
         begun = time.monotonic()
         async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
             async for _ in items:
-                if time.monotonic() - begun > 3.5:  # the stream has outlasted the limit
+                if time.monotonic() - begun > 3.5:  # The stream has outlasted the limit.
                     break
     out, _ = process.communicate(timeout=60)
 
@@ -168,7 +167,7 @@ async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
 
 @pytest.mark.process
 async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:
-    """When the grace time is over a running stream ends with an event that says why, and the process with code 0."""
+    """After the grace time, a running stream ends with the reason, and the process with code 0."""
     process = start("--model", folder, "--grace", "0")
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
@@ -184,7 +183,7 @@ async def test_running_answers_end_properly(start: Start, folder: Path, port: in
 
 @pytest.mark.process
 async def test_second_signal_insists(start: Start, folder: Path, port: int) -> None:
-    """A second signal ends the grace time of answers that still have hours to go."""
+    """A second signal ends a long grace time."""
     process = start("--model", folder, "--grace", "3600")
     async with Client(f"http://127.0.0.1:{port}") as client, Client(f"http://127.0.0.1:{port}") as other:
         await ready(client, process)
@@ -220,7 +219,7 @@ def test_open_page_keeps_no_server(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
-    """A server whose model cannot be loaded ends with code 1 and one sentence that says why."""
+    """A server without a loadable model exits with code 1 and a sentence with the reason."""
     process = start("--model", tmp_path / "none.gguf")
 
     _, err = process.communicate(timeout=60)
@@ -239,7 +238,7 @@ def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
 def test_wrong_name_is_refused_at_once(
     run: Callable[..., tuple[int, str, str]], options: list[str], sentence: str
 ) -> None:
-    """A model or device that does not exist ends the command before it says that it listens."""
+    """An unknown model or device ends the command before the server listens."""
     code, out, err = run("serve", *options)
 
     assert (code, out) == (1, "")
@@ -247,18 +246,21 @@ def test_wrong_name_is_refused_at_once(
 
 
 def test_port_in_use() -> None:
-    """A port that is taken is one sentence with the remedy."""
+    """An occupied port causes a single sentence with the remedy."""
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError) as raised:
             listen("127.0.0.1", port)
 
-    told = f"Cannot listen on port {port} of 127.0.0.1 (address already in use): stop the program that uses it, or choose another --port."
+    told = (
+        f"Cannot listen on port {port} of 127.0.0.1 (address already in use): stop the program that uses "
+        "it, or choose another --port."
+    )
     assert str(raised.value) == told
 
 
 def test_no_such_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that is no address is named."""
+    """The error for an unknown host names the host."""
 
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -274,7 +276,7 @@ def test_no_such_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_warm_up_is_an_infill_where_there_are_infills(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model is warmed up by what it will be asked: with a healed infill if it has the markers, else with plain text."""
+    """The warm-up is a healed infill for a model with infills, and plain text otherwise."""
     engines = {True: ScriptedEngine([97]), False: ScriptedEngine([97])}
     for infill, engine in engines.items():
         assistant = scripted_assistant(engine, byte_tokenizer(words=[b"ab"]), FORMAT if infill else None)
@@ -288,7 +290,7 @@ async def test_warm_up_is_an_infill_where_there_are_infills(monkeypatch: pytest.
 
 
 def test_curl_line_is_for_a_shell() -> None:
-    """The printed example requests can be pasted into a shell, quotes in code included, and contain no key."""
+    """The printed request can be pasted into a shell, quotes included, and contains no key."""
     body = {"prompt": 'it\'s "quoted"\n$HOME `ls`'}
     line = curl(load_settings(api_key="hunter2"), "/v1/completions", body)
 
@@ -307,7 +309,7 @@ def test_curl_line_is_for_a_shell() -> None:
     ],
 )
 def test_what_is_there_to_try(monkeypatch: pytest.MonkeyPatch, infill: bool, chat: bool, routes: list[str]) -> None:
-    """The greeting asks for what the model can do."""
+    """The greeting has a request for each ability of the model."""
     assistant = scripted_assistant(ScriptedEngine([97]), byte_tokenizer(words=[b"ab"]), None)
     card = ModelCard("scripted", 512, infill, chat, weight_bytes=0, description="small", licence=None)
     monkeypatch.setattr(assistant, "models", lambda: [card])

@@ -1,4 +1,4 @@
-"""``pellucid webui``: the page alone, over a server elsewhere."""
+"""`pellucid webui` is the page alone, over a running server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ URL = "http://127.0.0.1:9"
 
 @pytest.fixture
 def port() -> int:
-    """A port that is free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         found = probe.getsockname()[1]
@@ -52,7 +51,7 @@ def port() -> int:
 
 @pytest.fixture
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
-    """Starts ``pellucid webui`` with these options; what still runs at the end is killed."""
+    """Start `pellucid webui` with the options; remaining processes are killed at the end."""
     processes: list[subprocess.Popen[str]] = []
     folders = [
         str(Path(module.__file__ or "").parents[2]) for module in (pellucid.cli.app, pellucid_webui.hosting.mount)
@@ -73,13 +72,13 @@ def start(tmp_path: Path, port: int) -> Iterator[Start]:
 
 
 def page(port: int, process: subprocess.Popen[str], part: str) -> httpx.Response:
-    """The page at a port, once it contains a part."""
+    """Return the page at a port, once the page contains a part."""
     answer = None
     for _ in range(600):
         assert process.poll() is None, process.communicate()
         try:
             answer = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30)
-        except httpx.ConnectError:  # it has not begun to listen
+        except httpx.ConnectError:  # The page does not listen yet.
             answer = None
         if answer is not None and part in answer.text:
             return answer
@@ -89,7 +88,7 @@ def page(port: int, process: subprocess.Popen[str], part: str) -> httpx.Response
 
 
 def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
-    """The page comes from a process without torch, which keeps conversations itself; a server that goes away is no end of it."""
+    """The page's process keeps conversations, imports no torch, and survives the server's exit."""
     with live(scripted_state()) as server:
         process = start("--server", server.url)
         answer = page(port, process, "gradio_config")
@@ -99,15 +98,15 @@ def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (0, "")
-    assert (
-        out
-        == f"The page is at http://127.0.0.1:{port}/ and uses the server at {server.url}. Press Ctrl-C to stop it.\nFalse\n"
+    assert out == (
+        f"The page is at http://127.0.0.1:{port}/ and uses the server at {server.url}. Press Ctrl-C to "
+        "stop it.\nFalse\n"
     )
     assert (tmp_path / "data" / "conversations.db").exists()
 
 
 def test_nobody_answers(start: Start, port: int) -> None:
-    """Without a server the terminal and the page show one sentence, and the page waits for a server."""
+    """Without a server, the terminal and the page show a sentence, and the page waits."""
     process = start("--server", URL)
     answer = page(port, process, f"No server answers at {URL}")
     process.terminate()
@@ -118,7 +117,7 @@ def test_nobody_answers(start: Start, port: int) -> None:
 
 
 def test_key_is_asked_for_here_too(start: Start, port: int) -> None:
-    """With a key the page is locked as the server's own is, and is not the API."""
+    """With a key the page is locked like the server's page, and is not the API."""
     with live(scripted_state(keys=read_keys("secret"))) as server:
         process = start("--server", server.url, "--api-key", "secret")
         page(port, process, "Log in to Pellucid")
@@ -138,36 +137,39 @@ def test_key_is_asked_for_here_too(start: Start, port: int) -> None:
 
 @pytest.fixture
 def key_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A key in the environment, for what is started after that."""
+    """Set a key in the environment, for later started processes."""
     monkeypatch.setenv("PELLUCID_API_KEY", "secret")
     return "secret"
 
 
 def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) -> None:
-    """The key of the settings is not sent to a server that they do not name, and the terminal says what to do."""
+    """The settings' key is not sent to an unnamed server, and the terminal gives the remedy."""
     with live(scripted_state(keys=read_keys(key_of_the_settings))) as server:
         process = start("--server", server.url)
         page(port, process, "Log in to Pellucid")
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert (
-        f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} with --api-key-file.\n"
-        in err
-    )
+        f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} "
+        "with --api-key-file.\n"
+    ) in err
     assert (
-        f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n"
-        in err
-    )
+        f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or "
+        "PELLUCID_API_KEY.\n"
+    ) in err
 
 
 def test_wrong_key(start: Start, port: int) -> None:
-    """A key that the server refuses is reported in a sentence."""
+    """A missing key for a server with a key is reported in a sentence."""
     with live(scripted_state(keys=read_keys("secret"))) as server:
         process = start("--server", server.url)
         page(
             port,
             process,
-            f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.",
+            (
+                f"The server at {server.url} does not accept the API key: start pellucid webui with "
+                "--api-key-file or PELLUCID_API_KEY."
+            ),
         )
 
 
@@ -207,13 +209,13 @@ def test_every_status_is_a_sentence(found: ServerHealth, sentence: str) -> None:
     for status in (
         HealthStatus.READY,
         HealthStatus.AWAY,
-    ):  # where a model has no engine, the page is shown for the others
+    ):  # In the state AWAY, a model has no engine, and the page is shown for the remaining models.
         assert notice_of(ServerHealth(status), URL) is None
 
 
 @contextmanager
 def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iterator[PageServer]:
-    """A page process with an answer that no request waits for and that continues when asked to; the process has exited at the end."""
+    """Run a page process with an answer that no request awaits, until the process has exited."""
     first, turns_of_page = threading.Event(), []
 
     async def before(index: int) -> None:
@@ -255,7 +257,7 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
 
 
 def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
-    """The only answer that is kept, and how it ended."""
+    """Return the text and the end of the only kept answer."""
     store = ConversationStore(data / "conversations.db")
     (summary,) = store.list(LOCAL)
     (node,) = store.conversation(LOCAL, summary.id).nodes.values()
@@ -264,7 +266,7 @@ def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
 
 
 def test_answers_have_their_grace_time(tmp_path: Path, port: int) -> None:
-    """An answer that no tab watches is finished before the page process exits."""
+    """An answer without a watching tab is finished before the page process exits."""
     go_on = threading.Event()
     with answering(tmp_path, port, 3600, go_on) as server:
         server.handle_exit(signal.SIGINT, None)
@@ -275,7 +277,7 @@ def test_answers_have_their_grace_time(tmp_path: Path, port: int) -> None:
 
 
 def test_grace_time_ends(tmp_path: Path, port: int) -> None:
-    """After the grace time an answer is ended, and kept as far as it has come."""
+    """After the grace time an answer is cancelled, and the text so far is kept."""
     with answering(tmp_path, port, 1, threading.Event()) as server:
         server.handle_exit(signal.SIGINT, None)
 
@@ -283,7 +285,7 @@ def test_grace_time_ends(tmp_path: Path, port: int) -> None:
 
 
 def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
-    """A second signal ends the answers that are on their way, and keeps them."""
+    """A second signal cancels the running answers, and keeps the texts so far."""
     with answering(tmp_path, port, 3600, threading.Event()) as server:
         server.handle_exit(signal.SIGINT, None)
         time.sleep(0.5)
@@ -308,19 +310,19 @@ def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
     ],
 )
 def test_wrong_options(run: Run, options: list[str], sentence: str) -> None:
-    """Impossible options are reported in one sentence with exit code 1."""
+    """Impossible options are reported in a single sentence with exit code 1."""
     assert run("webui", *options) == (1, "", f"pellucid: {sentence}\n")
 
 
 def test_without_gradio(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the command says how to install it."""
+    """Without gradio the command names the installation command."""
     monkeypatch.setattr("pellucid.serving.standalone_page.find_spec", lambda name: None)
 
     assert run("webui") == (1, "", 'pellucid: The page needs gradio: run pip install "pellucid[webui]".\n')
 
 
 def test_port_in_use(run: Run, port: int) -> None:
-    """A port that is taken is one sentence with the remedy."""
+    """An occupied port causes a single sentence."""
     with socket.create_server(("127.0.0.1", port)):
         code, _, err = run("webui", "--server", URL, "--port", str(port))
 

@@ -1,4 +1,4 @@
-"""A server whose engine computes elsewhere starts and answers without torch, which takes seconds to import."""
+"""A server over a remote engine runs without torch, since the import of torch takes seconds."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.process
 
 @pytest.mark.parametrize("module", IMPORTED)
 def test_imports_neither_torch_nor_transformers(module: str) -> None:
-    """Each module that such a server is made of can be imported without both libraries."""
+    """Each module of a server over a remote engine imports neither torch nor transformers."""
     code = f"import sys, {module}; print(*{{'torch', 'transformers'}} & set(sys.modules))"
     assert _run("-c", code) == "\n"
 
 
 def test_serves_without_torch(tmp_path: Path) -> None:
-    """It infills, chats, keeps to a schema, embeds, tokenizes and shows its page, and has imported neither library."""
+    """Such a server serves every route and the page without an import of torch or transformers."""
     byte_level_bpe(front_without_torch.VOCAB_SIZE).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "<|im_end|>"}))
 
@@ -49,7 +49,7 @@ def test_serves_without_torch(tmp_path: Path) -> None:
 
 
 def _run(*arguments: str) -> str:
-    """Run Python, with the import path of this process, and return what it prints."""
+    """Run Python with the import path of this process, and return the output."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
         [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=120
