@@ -1,4 +1,4 @@
-"""The wall clock may be set back: it is used only for dates, and a file with any other time counts as changed."""
+"""The wall clock may be set back: only dates use the clock, and any other file time is a change."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ DATES = {
     "pellucid_webui/inspection/comparison.py",
     "pellucid_webui/views/compare_batch.py",
 }
-"""Files that keep dates.
-Those of the page's sessions and conversations outlive the process, and have tests with a clock of
-their own.
+"""The files with dates.
+
+Dates of the page's sessions and conversations outlive the process; tests for these dates set the
+clock.
 """
 
 WALL = {
@@ -57,14 +58,14 @@ WALL = {
 
 
 def wall_clocks(path: Path) -> Iterator[int]:
-    """Return the lines that name the wall clock."""
+    """Return the lines with a call of the wall clock."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in WALL:
             yield node.lineno
 
 
 def test_durations_are_monotonic() -> None:
-    """No wait, rate limit or idle time depends on the wall clock: the files that read it keep only dates."""
+    """Only the files with dates use the wall clock; waits, limits and idle times do not."""
     found = set()
     for package in (pellucid, pellucid_lsp, pellucid_webui):
         (folder, *_) = package.__path__
@@ -82,7 +83,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def rewrite_an_hour_earlier(path: Path, data: bytes) -> None:
-    """Write as many bytes as the file has, with an earlier time."""
+    """Write data of the same size, with an earlier time."""
     before = path.stat()
     assert before.st_size == len(data)
     path.write_bytes(data)
@@ -90,7 +91,7 @@ def rewrite_an_hour_earlier(path: Path, data: bytes) -> None:
 
 
 def test_fingerprints(file: Path) -> None:
-    """Weights that were exchanged after the clock was set back are other weights, for adapters and for packed files."""
+    """Weights exchanged after the clock was set back have another fingerprint."""
     before = fingerprint([file]), load._fingerprint([file])
     rewrite_an_hour_earlier(file, b"after!")
     after = fingerprint([file]), load._fingerprint([file])
@@ -98,7 +99,7 @@ def test_fingerprints(file: Path) -> None:
 
 
 def test_switch(tmp_path: Path) -> None:
-    """An editor notices that suggestions were switched on again after the clock was set back."""
+    """An editor notices a switch file rewritten after the clock was set back."""
     path = tmp_path / "switch.json"
     path.write_text('{"off": true, "folders_off": []} ')
     switch = Switch(path, ["/a"])

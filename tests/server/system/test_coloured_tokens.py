@@ -1,4 +1,4 @@
-"""The terminal's colours: readable, distinguishable for everyone, and absent without a terminal."""
+"""The terminal's colours are readable and distinguishable for everyone; a file gets plain text."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def times(matrix: tuple[RGB, RGB, RGB], colour: RGB) -> RGB:
 
 
 def lab(colour: RGB) -> RGB:
-    """Convert linear RGB to CIE L*a*b* (D65), in which distances match perception."""
+    """Convert linear RGB to CIE L*a*b* (D65), where distances match perception."""
     red, green, blue = (min(max(part, 0.0), 1.0) for part in colour)
     x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505
     y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -65,7 +65,7 @@ def lab(colour: RGB) -> RGB:
 
 @pytest.mark.parametrize("level", COLOURED, ids=lambda level: level.label)
 def test_text_is_readable(level: ProbabilityLevel) -> None:
-    """Text on a coloured background has the contrast that WCAG 2 demands (4.5), whatever the terminal's theme."""
+    """Text on a coloured background has the contrast of WCAG 2 (4.5), in any terminal theme."""
     assert level.foreground is not None
     assert level.background is not None
     dark, light = sorted((luminance(level.foreground), luminance(level.background)))
@@ -75,7 +75,7 @@ def test_text_is_readable(level: ProbabilityLevel) -> None:
 
 @pytest.mark.parametrize("vision", COLOUR_VISION)
 def test_levels_are_distinguishable(vision: str) -> None:
-    """Any two backgrounds differ by far more than the eye needs (20 in CIE76), for each kind of colour vision."""
+    """Any two backgrounds differ by more than 20 in CIE76, for each kind of colour vision."""
     matrix = COLOUR_VISION[vision]
     for one, other in itertools.combinations(COLOURED, 2):
         first, second = (lab(times(matrix, linear(str(level.background)))) for level in (one, other))
@@ -95,12 +95,12 @@ def test_levels_are_distinguishable(vision: str) -> None:
     ],
 )
 def test_level(probability: float, label: str) -> None:
-    """A level includes its floor and all probabilities up to the next level's."""
+    """A level includes the floor and all probabilities up to the next level."""
     assert level_of(math.log(probability) + 1e-12).label == label
 
 
 def test_first_token_is_plain() -> None:
-    """A token that follows nothing has no probability, so it is not marked as improbable."""
+    """A first token has no probability, and is not marked as improbable."""
     assert not level_of(None).style
 
 
@@ -111,7 +111,7 @@ def test_impossible_token_has_a_level() -> None:
 
 @given(st.text())
 def test_no_answer_controls_the_terminal(text: str) -> None:
-    """Output has no control characters except tab and line end, and as many characters as the text."""
+    """Output keeps the number of characters, without control characters but tab and line end."""
     shown = harmless(text)
 
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown)
@@ -119,7 +119,7 @@ def test_no_answer_controls_the_terminal(text: str) -> None:
 
 
 def test_line_end_is_drawn_where_unsure() -> None:
-    """An improbable line end is drawn; a probable one only breaks the line."""
+    """An improbable line end is drawn; a probable line end only breaks the line."""
     assert paint(token("a\nb", 0.05)).plain == "a↵\nb"
     assert paint(token("a\nb", 0.99)).plain == "a\nb"
 
@@ -140,7 +140,7 @@ def test_pipe_gets_the_text_alone(texts: list[str]) -> None:
 
 
 def test_terminal_gets_colours_and_legend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal an improbable token is coloured, and the legend and the summary of this answer follow."""
+    """On a terminal an improbable token is coloured, and a legend and a summary follow."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("COLUMNS", "400")

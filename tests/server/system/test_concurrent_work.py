@@ -1,4 +1,4 @@
-"""Concurrent coroutines, and the stream of what a coroutine produces."""
+"""Concurrent coroutines, and the stream of a coroutine's items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid.system.concurrent_work import run_all, stream_from
 
 
 async def test_stream_runs_ahead_of_its_reader() -> None:
-    """The producer finishes although only its first item was read; the others come afterwards, together."""
+    """The producer runs ahead of the reader; the waiting items come together."""
     finished = asyncio.Event()
 
     async def produce(send: Callable[[int], None]) -> None:
@@ -30,7 +30,7 @@ async def test_stream_runs_ahead_of_its_reader() -> None:
 
 
 async def test_closing_a_stream_cancels_its_producer() -> None:
-    """Closing the generator cancels the producer, and waits for its cleanup."""
+    """Closing the stream cancels the producer, and waits for the cleanup."""
     cleaned = []
 
     async def produce(send: Callable[[int], None]) -> None:
@@ -47,7 +47,7 @@ async def test_closing_a_stream_cancels_its_producer() -> None:
 
 
 async def test_stream_raises_its_producer_s_error() -> None:
-    """The producer's error is raised after the items that it sent before."""
+    """The producer's error is raised after the sent items."""
 
     async def produce(send: Callable[[int], None]) -> None:
         send(1)
@@ -60,7 +60,7 @@ async def test_stream_raises_its_producer_s_error() -> None:
 
 
 async def test_an_error_cancels_the_other_coroutines() -> None:
-    """If one coroutine fails, the others are cancelled and its error is raised."""
+    """A failing coroutine cancels the remaining coroutines, and the error is raised."""
     cancelled = []
 
     async def waits() -> None:

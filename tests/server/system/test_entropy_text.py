@@ -1,4 +1,4 @@
-"""Tests an entropy in words."""
+"""An entropy in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pellucid.tokens import Token
     ],
 )
 def test_entropy_in_bits(exact: float | None, bounds: tuple[float, float] | None, shown: str) -> None:
-    """An entropy is a number, a range whose bounds differ visibly has both, and an unknown one is empty rather than 0."""
+    """An entropy is a number, a visible range has both bounds, and an unknown entropy is empty."""
     nats = None if exact is None else exact * log(2)
     ranged = None if bounds is None else (bounds[0] * log(2), bounds[1] * log(2))
     assert entropy_in_bits(Token(1, "a", b"a", 0, -0.5, 1, nats, entropy_range=ranged)) == shown

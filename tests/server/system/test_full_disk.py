@@ -1,4 +1,4 @@
-"""A full disk and a read-only one: everything that writes reports them in one sentence, and no existing data is lost."""
+"""On a full or read-only disk, every write fails in a single sentence and keeps existing data."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ WRITERS: list[Write] = [
 ]
 
 ROOMS = [0, *(1 << power for power in range(12, 23))]
-"""Bytes that are free: a write fails at its first step, and with more room at a later one."""
+"""Free bytes: a write fails at the first step, and with more room at a later step."""
 
 TABLES = {"conversation", "node", "session", "suggestions"}
-"""Of the databases, without their indexes."""
+"""The tables of the databases, without indexes."""
 
 PASSING = re.compile(r"\.lock$|-wal$|-shm$|-journal$|\.part$")
-"""Files that hold nothing by themselves."""
+"""Files without content to keep."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture(autouse=True)
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A hub on this machine with a model, which a client takes for the one of the settings."""
+    """A hub on this machine with a model, in the role of the hub of the settings."""
     files = {"tiny.gguf": bytes(range(256)) * 400}
     with serve(StandInHub("org/tiny", files)) as found:
         monkeypatch.setenv("HF_ENDPOINT", found.url)
@@ -71,7 +71,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def contents(folder: Path) -> dict[str, set[object]]:
-    """Return the rows of the databases, the lines of the records and the bytes of the other files, without locks and what is begun."""
+    """Return rows of databases, lines of records and bytes of files, without temporary files."""
     files = [
         path for path in folder.rglob("*") if path.is_file() and path.name != FILLER and not PASSING.search(path.name)
     ]
@@ -79,13 +79,13 @@ def contents(folder: Path) -> dict[str, set[object]]:
 
 
 def content(path: Path) -> set[object]:
-    """Return the content of a file, in parts that must be kept."""
+    """Return the content of a file, in parts to keep."""
     data = path.read_bytes()
     if path.suffix == ".jsonl":
         return set(data.splitlines())
     if not data.startswith(b"SQLite format 3"):
         return {data}
-    with TemporaryDirectory() as elsewhere:  # with room for what SQLite does to read it
+    with TemporaryDirectory() as elsewhere:  # SQLite needs room to read the database.
         for file in path.parent.glob(f"{path.name}*"):
             shutil.copy(file, elsewhere)
         return _rows(Path(elsewhere) / path.name)
@@ -102,14 +102,14 @@ def _rows(path: Path) -> set[object]:
 
 
 def require_kept(before: dict[str, set[object]], folder: Path) -> None:
-    """Fail if anything is missing."""
+    """Fail if any content is missing."""
     after = contents(folder)
     for name, parts in before.items():
         assert parts <= after.get(name, set()), name
 
 
 def refusal(write: Write, folder: Path) -> str | None:
-    """Write the second item; return the sentence of the error, None if there is none."""
+    """Write the second item; return the message of the error, if any."""
     try:
         write(folder, 1)
     except PellucidError as error:
@@ -118,7 +118,7 @@ def refusal(write: Write, folder: Path) -> str | None:
 
 
 def require_sentence(sentence: str, folder: Path) -> None:
-    """Fail for anything but one sentence with the place, the reason and the remedy."""
+    """Fail unless the sentence has the place, the reason and the remedy."""
     assert re.fullmatch(r"[^\n]+: [^\n]+\.", sentence), sentence
     assert str(folder) in sentence
     assert "Traceback" not in sentence
@@ -127,7 +127,7 @@ def require_sentence(sentence: str, folder: Path) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_full(write: Write, disk: SmallDisk) -> None:
-    """On a full disk a write fails in one sentence, existing data stays, and with room the same write succeeds."""
+    """On a full disk a write fails in a sentence and keeps existing data, and later succeeds."""
     write(disk.folder, 0)
     before = contents(disk.folder)
     for room in ROOMS:
@@ -146,7 +146,7 @@ def test_full(write: Write, disk: SmallDisk) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_read_only(write: Write, disk: SmallDisk) -> None:
-    """On a read-only disk a write fails in one sentence, existing data stays, and later the same write succeeds."""
+    """On a read-only disk a write fails in a sentence, keeps existing data, and later succeeds."""
     write(disk.folder, 0)
     before = contents(disk.folder)
     disk.make_read_only()

@@ -17,7 +17,7 @@ PAIRS = {f"sys/devices/system/cpu/cpu{n}/topology/thread_siblings_list": f"{n % 
 
 @pytest.fixture(autouse=True)
 def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with eight processors, all of which may be used."""
+    """A machine with eight processors, all usable."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
 
@@ -51,7 +51,7 @@ def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_cores(tmp_path: Path, files: Mapping[str, str], expected: int) -> None:
-    """Siblings count once, and limits of the control group and its parents apply; at least one thread is left."""
+    """Siblings count once, limits of the control group and parents apply, and a core remains."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -60,7 +60,7 @@ def test_cores(tmp_path: Path, files: Mapping[str, str], expected: int) -> None:
 
 
 def test_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processors that the process may not use do not count."""
+    """Processors outside of the process's affinity do not count."""
     for name, text in PAIRS.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

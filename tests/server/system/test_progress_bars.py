@@ -1,4 +1,4 @@
-"""Progress bars on a terminal, and lines without one."""
+"""Progress bars on a terminal, and lines without a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.system.progress_bars import Bars, Steps
 
 
 def test_bars_without_a_terminal() -> None:
-    """Without a terminal each piece of work is one line, and its progress is not shown."""
+    """Without a terminal each piece of work is a line, without the progress."""
     stream = io.StringIO()
 
     with Bars(stream) as bars:
@@ -24,7 +24,7 @@ def test_bars_without_a_terminal() -> None:
 
 @pytest.mark.parametrize(("total", "amount"), [(1, "1 step"), (12, "12 steps")])
 def test_steps_without_a_terminal(total: int, amount: str) -> None:
-    """Steps are counted, not bytes, and without a terminal their labels are not shown."""
+    """Steps are counted, not bytes, and without a terminal the steps' labels are not shown."""
     stream = io.StringIO()
 
     with Steps(stream) as steps:
@@ -36,7 +36,7 @@ def test_steps_without_a_terminal(total: int, amount: str) -> None:
 
 
 def test_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal shows the next step and how many are done."""
+    """A terminal shows the next step and the number of finished steps."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     stream = io.StringIO()
@@ -50,7 +50,7 @@ def test_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal shows the bar of the current work, and no longer the one before."""
+    """A terminal shows the bar of the current work, and not of earlier work."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     stream = io.StringIO()

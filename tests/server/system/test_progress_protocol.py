@@ -10,7 +10,7 @@ from pellucid.system.progress_protocol import Noted, Work
 
 
 class Face:
-    """Records the calls that it gets."""
+    """Records all calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
@@ -26,7 +26,7 @@ class Face:
 
 
 def test_everything_is_passed_on_and_noted() -> None:
-    """Every call is forwarded, and the current work can be read after each."""
+    """Every call is forwarded, and the current work can be read after each call."""
     face = Face()
     progress = Noted(face)
     assert progress.now is None

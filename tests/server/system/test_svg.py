@@ -42,7 +42,7 @@ def test_texts_stay_texts() -> None:
 
 
 def test_shapes() -> None:
-    """Shapes have their coordinates, rounded to a tenth of a pixel, and further attributes under their SVG names."""
+    """Shapes have coordinates rounded to a tenth of a pixel, and attributes under the SVG names."""
     root = ElementTree.fromstring(drawn().file())
 
     assert only(root, f"{SVG}text", HOSTILE).attrib == {"class": HOSTILE, "x": "10", "y": "20", "text-anchor": "end"}
@@ -52,7 +52,7 @@ def test_shapes() -> None:
 
 
 def test_legend() -> None:
-    """An entry of a legend has its mark to the left of its label, on the same height."""
+    """A legend entry has the mark to the left of the label, on the same height."""
     root = ElementTree.fromstring(drawn().file())
     labels = {element.text: element for element in root.iter(f"{SVG}text")}
     dot, square = only(root, f"{SVG}circle", "dot"), only(root, f"{SVG}rect", "other")
@@ -67,7 +67,7 @@ def test_legend() -> None:
 
 
 def test_colours() -> None:
-    """A file brings its colours for light and dark pages and a background; an inline picture leaves them to its page."""
+    """A file has light and dark colours and a background; an inline picture has no style."""
     file, inline = drawn().file(), drawn().inline(fill="currentColor")
 
     assert "prefers-color-scheme: dark" in file
@@ -92,13 +92,13 @@ def test_scale() -> None:
     ],
 )
 def test_path_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
-    """Another format and a missing folder are refused with one sentence."""
+    """Another format and a missing folder are refused with a sentence."""
     with pytest.raises(InvalidRequestError, match=sentence):
         check_picture_path(tmp_path / name)
 
 
 def test_write(tmp_path: Path) -> None:
-    """The file holds the picture; if it cannot be written, the error gives the system's reason."""
+    """The file holds the picture; a failed write raises an error with the system's reason."""
     write_picture(tmp_path / "a.svg", drawn())
 
     assert (tmp_path / "a.svg").read_text(encoding="utf-8") == drawn().file()

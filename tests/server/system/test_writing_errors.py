@@ -1,4 +1,4 @@
-"""The system's errors while writing, each in one sentence."""
+"""The system's errors while writing, each in a single sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL = (
 
 @pytest.mark.parametrize("error", FULL)
 def test_a_full_disk(tmp_path: Path, error: Exception) -> None:
-    """A full disk is one sentence, even if safetensors reports it by its own error."""
+    """A full disk causes the same sentence for an `OSError` and a `SafetensorError`."""
     with (
         pytest.raises(ModelError, match=r"^The disk of .* is full: free some space and try again\.$"),
         errors_explained(tmp_path),
@@ -30,7 +30,7 @@ def test_a_full_disk(tmp_path: Path, error: Exception) -> None:
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_another_reason(tmp_path: Path, number: int) -> None:
-    """Every other reason is reported in the system's words, whatever raises it."""
+    """Every other reason is reported in the system's words, for either error class."""
     for error in (
         OSError(number, os.strerror(number)),
         SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})"),
@@ -43,7 +43,7 @@ def test_another_reason(tmp_path: Path, number: int) -> None:
 
 
 def test_output_goes_where_the_user_says(tmp_path: Path) -> None:
-    """A symbolic link stays one and its target is replaced; a pipe such as /dev/stdout is written to and stays a pipe."""
+    """Output replaces the target of a symbolic link, and is written into a pipe."""
     (tmp_path / "target").write_text("before")
     (tmp_path / "link").symlink_to("target")
     write_output(tmp_path / "link", "after")
