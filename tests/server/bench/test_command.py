@@ -1,4 +1,4 @@
-"""pellucid bench measures a tiny model from end to end, and explains what it cannot measure."""
+"""pellucid bench measures a tiny model from end to end, and explains skipped measurements."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ Run = Callable[..., tuple[int, str, str]]
 VOCAB = 320
 
 REPEATING = "decode, a text that repeats itself"
-"""The one rate without a floor, because the share of right guesses depends on the text."""
+"""The only rate without a floor, because the share of right guesses depends on the text."""
 
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Isolate the test: no developer's settings in started processes, an own cache, no server at the address, an idle machine."""
+    """Isolate the test from the developer's settings, cache, servers and load."""
     monkeypatch.setattr(machine, "load", lambda: 0.0)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
@@ -52,7 +52,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Return a folder with a tiny Llama of 256 tokens and its tokenizer."""
+    """Return a folder with a tiny Llama of 256 tokens and the tokenizer."""
     folder = tmp_path / "tiny"
     tiny_llama(vocab_size=VOCAB).save_pretrained(folder)
     return write_folder(folder, byte_level_bpe(VOCAB))
@@ -60,7 +60,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.mark.process
 def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every figure is in comparable JSON, the picture is drawn, and everything else is on stderr."""
+    """Every figure is in comparable JSON, the picture is drawn, and messages are on stderr."""
     monkeypatch.setattr(command, "QUICK", Rounds(trials=1, starts=1))
     picture = tmp_path / "bench.svg"
 
@@ -86,7 +86,7 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert all(row.limit is not None for name, row in rows.items() if row.unit is Unit.RATE and name != REPEATING)
     assert found.model["name"] == "tiny"
     assert found.setup["context"] == 256
-    assert found.setup["chunk"] == CHUNKS["cpu"]  # the effective value, not the configured 0
+    assert found.setup["chunk"] == CHUNKS["cpu"]  # The effective value, not the configured 0.
     assert found.left_out[:2] == (
         "A prompt of 512 tokens: it takes 513 tokens, but the context holds 256.",
         "A prompt of 2048 tokens: it takes 2049 tokens, but the context holds 256.",
@@ -96,7 +96,7 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The output has two tables in 80 columns, the skipped measurements, and the differences from the earlier run."""
+    """The output has two tables in 80 columns, the skipped measurements, and the differences."""
     now = report(left_out=("A prompt.",), setup=report().setup | {"threads": 1})
     monkeypatch.setattr(command, "measure", lambda settings, rounds, notes: now)
     (tmp_path / "then.json").write_text(as_json(report(), None))
@@ -124,7 +124,7 @@ def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:
-    """Wrong input is one sentence, before anything is measured."""
+    """Wrong input ends with a single sentence before any measurement."""
     code, out, err = run("bench", *arguments)
 
     assert (code, out) == (1, "")
@@ -134,7 +134,7 @@ def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:
 
 @pytest.mark.parametrize("status", HealthStatus)
 async def test_servers_are_reported(monkeypatch: pytest.MonkeyPatch, status: HealthStatus) -> None:
-    """A server at the configured address, which may disturb the measurement, is reported, and nothing is refused."""
+    """A server at the configured address is reported as a disturbance, and not refused."""
 
     async def server_health(client: Client) -> ServerHealth:
         return ServerHealth(status)
@@ -148,14 +148,17 @@ async def test_servers_are_reported(monkeypatch: pytest.MonkeyPatch, status: Hea
 
 @pytest.mark.parametrize(("load", "share"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])
 async def test_busy_machines_are_reported(monkeypatch: pytest.MonkeyPatch, load: float | None, share: str) -> None:
-    """Other load on the processors is reported, if the system knows it."""
+    """Other load on the processors is reported, if the system knows the load."""
     monkeypatch.setattr(machine, "load", lambda: load)
 
     notes = await disturbances(load_settings())
 
     assert notes == (
         [
-            f"This machine was busy in the last minute ({share} of its processors). If that continues, it distorts these figures."
+            (
+                f"This machine was busy in the last minute ({share} of its processors). If that continues, it "
+                "distorts these figures."
+            )
         ]
         if share
         else []
@@ -163,7 +166,7 @@ async def test_busy_machines_are_reported(monkeypatch: pytest.MonkeyPatch, load:
 
 
 def test_note_reaches_the_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The note is on stderr before anything is measured, and in the report."""
+    """A disturbance is on stderr and in the report."""
 
     async def disturbed(settings: object) -> list[str]:
         return ["Another program is running."]
@@ -178,7 +181,7 @@ def test_note_reaches_the_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_best_of_the_machine_is_the_floor() -> None:
-    """Figures are medians, but the machine's rates are the best samples, and limits follow from those."""
+    """Figures are medians, but the machine's rates and the limits are from the best samples."""
     rate = Quantity("decode", "one stream", Unit.RATE, lambda floors: floors.reading / floors.multiplying)
 
     figures = figures_of({READING: [10, 30, 20], MULTIPLYING: [2, 1, 5], rate: [1, 2, 9]})
@@ -188,7 +191,7 @@ def test_the_best_of_the_machine_is_the_floor() -> None:
 
 
 def test_start_figures_without_memory() -> None:
-    """Without a memory figure from the system, there is no such row."""
+    """Without a memory figure from the system, the report has no memory row."""
     starts = [Start(1, 2, 3, None), Start(3, 4, 5, None)]
 
     assert [(figure.name, figure.value) for figure in start_figures(starts)] == [
@@ -209,7 +212,7 @@ async def test_start_that_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("quant", "is_stored"), [("auto", True), ("int4", False), ("none", True)])
 def test_limits_follow_from_the_fewest_bytes(tmp_path: Path, quant: str, *, is_stored: bool) -> None:
-    """Limits count the file's own blocks where the packed form is larger, and the packed form where it is smaller."""
+    """Limits count the smaller of the file's blocks and the packed form."""
     if not calls.available():
         pytest.skip(calls.reason())
     model = tiny_llama(vocab_size=VOCAB, hidden_size=256, intermediate_size=256, head_dim=64)

@@ -1,4 +1,4 @@
-"""A comparison separates changes from noise, lists differing circumstances, and rejects files that are not reports."""
+"""A comparison separates changes from noise, lists differences, and rejects other files."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def change(unit: Unit, then: list[float], now: list[float]) -> Change:
         (Unit.RATE, [10, 11], [20, 22], "better"),
         (Unit.RATE, [20, 22], [10, 11], "worse"),
         (Unit.MILLISECONDS, [20, 22], [10, 11], "better"),
-        (Unit.RATE, [10, 20], [19, 30], ""),  # the samples overlap
-        (Unit.RATE, [10, 20], [20, 30], ""),  # or touch
-        (Unit.SECONDS, [1], [2, 3], ""),  # a time that was measured once
-        (Unit.BYTES, [1000], [995], ""),  # too small a change
-        (Unit.BYTES, [100], [90], "better"),  # sizes have no noise
+        (Unit.RATE, [10, 20], [19, 30], ""),  # The samples overlap.
+        (Unit.RATE, [10, 20], [20, 30], ""),  # The samples touch.
+        (Unit.SECONDS, [1], [2, 3], ""),  # A single sample of a time.
+        (Unit.BYTES, [1000], [995], ""),  # Too small a change.
+        (Unit.BYTES, [100], [90], "better"),  # Sizes have no noise.
     ],
 )
 def test_verdict(unit: Unit, then: list[float], now: list[float], verdict: str) -> None:
-    """Higher is better for rates and lower for the rest, and only if noise cannot be the difference."""
+    """Higher is better for rates and lower for the rest, and only beyond noise."""
     assert change(unit, then, now).verdict == verdict
 
 
 def test_ratio() -> None:
-    """The ratio is the newer median divided by the older; a median of 0 has none."""
+    """The ratio is the newer median divided by the older median; a median of 0 has no ratio."""
     assert change(Unit.RATE, [10, 20, 30], [30, 30, 40]).ratio == 1.5
     assert change(Unit.TOKENS, [0], [1]).ratio is None
 
 
 def test_rows_of_one_side() -> None:
-    """A row of one report is shown as new or not measured."""
+    """A row of a single report is shown as new or not measured."""
     then, now = report(figures=(figure("old", Unit.RATE, [1]),)), report(figures=(figure("young", Unit.RATE, [2]),))
 
     changes = compare("then.json", then, now).changes
@@ -75,7 +75,7 @@ def test_differences() -> None:
 
 @pytest.mark.parametrize("compared", [False, True], ids=["alone", "with a comparison"])
 def test_round_trip(tmp_path: Path, compared: bool) -> None:
-    """The output of --json can be read again, with and without a comparison in it."""
+    """The output of --json can be read again, with and without a comparison."""
     path = tmp_path / "report.json"
     saved = report(left_out=("A prompt.",), notes=("A note.",))
     path.write_text(as_json(saved, compare("older.json", saved, saved) if compared else None), encoding="utf-8")
@@ -120,7 +120,7 @@ def test_json_of_a_comparison() -> None:
     ],
 )
 def test_other_files(tmp_path: Path, content: bytes, sentence: str) -> None:
-    """Any other file is rejected with one sentence that says what it is."""
+    """Any other file is rejected with a single sentence about the content."""
     path = tmp_path / "a.json"
     path.write_bytes(content)
 
@@ -133,7 +133,7 @@ def test_other_files(tmp_path: Path, content: bytes, sentence: str) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", '"fast"'])
 def test_figures_that_are_no_numbers(tmp_path: Path, value: str) -> None:
-    """A report with a figure that is not a number is damaged."""
+    """A report with NaN, Infinity or text as a figure is damaged."""
     path = tmp_path / "a.json"
     path.write_text(as_json(report(), None).replace('"value": 31.0', f'"value": {value}'))
 

@@ -1,4 +1,4 @@
-"""The typing session is real code, and requests completions as an editor does."""
+"""The typing session is real code, and requests completions like an editor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.silent_assistant import SilentAssistant
 
 
 class Answering(SilentAssistant):
-    """An assistant that records requests, and computes as many tokens as it had requests."""
+    """An assistant with a record of requests; the computed tokens equal the number of requests."""
 
     def __init__(self, reason: FinishReason = FinishReason.STOP) -> None:
         self.asked: list[CompletionQuery] = []
@@ -40,7 +40,7 @@ def test_session_is_a_program() -> None:
 
 
 async def test_each_keystroke_asks_for_the_first_line() -> None:
-    """The text grows by one character per keystroke, the suffix stays, and the request that opens the file does not count."""
+    """Each keystroke adds a character to the prefix; the opening request does not count."""
     assistant = Answering()
 
     strokes = await replay(cast("LocalAssistant", assistant), TypingSession("a = ", "ma", "\n"))
@@ -56,6 +56,6 @@ async def test_each_keystroke_asks_for_the_first_line() -> None:
 
 
 async def test_failing_model() -> None:
-    """A failing model ends the benchmark with its reason."""
+    """A failing model ends the benchmark with the reason."""
     with pytest.raises(UnavailableError, match="the device is gone"):
         await replay(cast("LocalAssistant", Answering(FinishReason.ERROR)), TypingSession("a", "b", ""))

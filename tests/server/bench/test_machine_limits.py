@@ -33,28 +33,25 @@ pytestmark = pytest.mark.slow
 COST = TokenCost(read_bytes=400_000_000, body=300_000_000, head=100_000_000, dtype=torch.int8)
 CPU = torch.device("cpu")
 PRODUCTS = 3 if IS_X86 else 2
-"""Products that are measured for int8."""
+"""The number of measured products for int8."""
 
 
 @pytest.mark.parametrize(
     ("tokens", "wanted", "seconds"),
     [
-        (1, 1, 0.02),  # 0.4 GB at 20 GB/s; its 0.8 Gop take less
+        (1, 1, 0.02),  # 0.4 GB at 20 GB/s; the 0.8 Gop take less.
         (512, 1, 0.3074),  # (512 * 300 M + 100 M) * 2 at 1 Top/s
         (8, 8, 0.02),
-        (100, 100, 0.08),  # one per stream: the head is multiplied for all of them
+        (100, 100, 0.08),  # A token per stream: the head is multiplied for all streams.
     ],
 )
 def test_least_seconds(tokens: int, wanted: int, seconds: float) -> None:
-    """A pass takes the larger of the time to read its weights and the time of its multiplications."""
+    """A pass takes the larger of the times to read the weights and to multiply."""
     assert Floors(reading=20e9, multiplying=1e12).seconds(COST, tokens, wanted) == pytest.approx(seconds)
 
 
 def take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> list[object]:
-    """Make the runs that are measured take these seconds, by their number.
-
-    Return a list of the runs' results.
-    """
+    """Set the seconds of each measured run; return the list of results."""
     results: list[object] = []
 
     def fastest(run: object, device: torch.device) -> float:
@@ -68,7 +65,7 @@ def take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> li
 
 @pytest.fixture
 def kernels() -> Kernels:
-    """The kernels that the process shares."""
+    """The kernels shared by the process."""
     shared = calls.shared_kernels()
     if not isinstance(shared, Kernels):
         pytest.skip(calls.reason())
@@ -77,7 +74,7 @@ def kernels() -> Kernels:
 
 @pytest.mark.parametrize("best", range(1, len(PATTERNS) + 1))
 def test_the_best_pattern_counts(monkeypatch: pytest.MonkeyPatch, kernels: Kernels, best: int) -> None:
-    """All patterns are measured, on memory of the requested size, and the rate is that of the fastest."""
+    """All patterns are measured on memory of the requested size, and the fastest counts."""
     read: list[tuple[int, int, int]] = []
 
     def read_shares(self: Kernels, shares: Array[Share], streams: int, ahead: int = 0) -> None:
@@ -88,13 +85,14 @@ def test_the_best_pattern_counts(monkeypatch: pytest.MonkeyPatch, kernels: Kerne
     size = SMALLEST_ARRAY + 4_000_000 // (kernels.threads * WHOLE) * (kernels.threads * WHOLE)
 
     assert read_rate(size, CPU) == 2 * size
-    assert read[1:] == [(pattern.streams, pattern.ahead, size) for pattern in PATTERNS]  # the first one writes
+    # The first run writes.
+    assert read[1:] == [(pattern.streams, pattern.ahead, size) for pattern in PATTERNS]
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("threads", [1, 3])
 def test_memory_of_its_own_for_each_thread(threads: int) -> None:
-    """Each thread has as much memory as the others, in large pages of its own, written before it is read."""
+    """Each thread has an equal, separate share of memory, written before the first read."""
     if not calls.available():
         pytest.skip(calls.reason())
     memory = SharedOutMemory(Kernels(threads=threads), 3_000_000)
@@ -114,7 +112,7 @@ def test_memory_of_its_own_for_each_thread(threads: int) -> None:
 
 @pytest.mark.parametrize("size", [1000, SMALLEST_ARRAY + 4_000_000])
 def test_rate_of_reading_by_torch(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Without kernels torch reads: the array has the requested size, but at least a measurable one."""
+    """Without kernels torch reads an array of the requested size, with a measurable minimum."""
     monkeypatch.setattr(machine_limits, "shared_kernels", lambda: KernelsUnavailableError("No compiler."))
     take(monkeypatch, lambda run: 0.5)
 
@@ -122,7 +120,7 @@ def test_rate_of_reading_by_torch(monkeypatch: pytest.MonkeyPatch, size: int) ->
 
 
 def test_largest_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model of any size is measured with memory that fits next to it."""
+    """A model of any size is measured with a bounded array."""
     monkeypatch.setattr(machine_limits, "LARGEST_ARRAY", SMALLEST_ARRAY + 8_000)
     take(monkeypatch, lambda run: 1.0)
 
@@ -131,7 +129,7 @@ def test_largest_array(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rate_of_multiplying(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    """A product of (rows, width) by (width, width) has two operations per element, in the model's dtype."""
+    """A product of (rows, width) by (width, width) has two operations per element, in the dtype."""
     results = take(monkeypatch, lambda run: 0.5)
     rows, width = SHAPES["cpu"]
 
@@ -143,7 +141,7 @@ def test_rate_of_multiplying(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 
 @pytest.mark.parametrize("best", range(1, PRODUCTS + 1))
 def test_the_best_product_counts(monkeypatch: pytest.MonkeyPatch, kernels: Kernels, best: int) -> None:
-    """For int8, products of the kernels, of oneDNN and in float32 are measured, and the rate is that of the fastest."""
+    """For int8, kernels, oneDNN and float32 are measured, and the fastest product counts."""
     results = take(monkeypatch, lambda run: 0.5 if run == best else 0.75)
     rows, width = SHAPES["cpu"]
 
@@ -153,7 +151,7 @@ def test_the_best_product_counts(monkeypatch: pytest.MonkeyPatch, kernels: Kerne
 
 @pytest.mark.skipif(not IS_X86, reason="oneDNN multiplies int8 fast only on x86.")
 def test_product_of_onednn() -> None:
-    """The product that oneDNN is measured by is the exact product of the integers."""
+    """The measured oneDNN product is the exact product of the integers."""
     dice = torch.Generator().manual_seed(1)
     activations, weights = (torch.randint(-127, 128, (rows, 64), dtype=torch.int8, generator=dice) for rows in (5, 64))
 
@@ -163,7 +161,7 @@ def test_product_of_onednn() -> None:
 
 
 def test_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first pass warms up, and the fastest of the others counts."""
+    """The first pass warms up, and the fastest of the remaining passes counts."""
     clock = iter([0.0, 0.1, 1.0, 5.0, 6.0, 8.0, 10.0, 13.0, 20.0, 27.0])  # 0.1, then 4, 2, 3 and 7
     monkeypatch.setattr("pellucid.bench.machine_limits.time.perf_counter", lambda: next(clock))
 
@@ -173,7 +171,7 @@ def test_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no CUDA device here.")
 def test_rates_of_a_gpu() -> None:
-    """The measurement waits for an asynchronous device: no rate exceeds what a GPU can do."""
+    """The measurement waits for an asynchronous device: no rate exceeds a GPU's abilities."""
     device = torch.device("cuda")
 
     assert 1e10 < read_rate(LARGEST_ARRAY, device) < 1e14

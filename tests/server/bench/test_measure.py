@@ -43,7 +43,7 @@ def find(trials: tuple[Trial, ...], label: str) -> Trial:
 
 
 def test_what_does_not_fit_is_left_out(engine: LocalEngine) -> None:
-    """A prompt beyond the context and streams beyond the slots are not measured, and the report says so."""
+    """Prompts beyond the context and streams beyond the slots are reported as skipped."""
     found = measurements(engine)
 
     assert [trial.label for trial in found.trials] == [
@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_left_out(engine: LocalEngine) -> None:
 
 
 def test_limits(engine: LocalEngine) -> None:
-    """Each limit is the floors' least time in the quantity's unit; a warm token is one token's pass."""
+    """Each limit is the floors' least time in the quantity's unit; a warm token is one pass."""
     cost = TokenCost(read_bytes=400, body=300, head=100, dtype=MODEL.dtype)
     floors = Floors(reading=20e3, multiplying=1e6)
     limits = {
@@ -92,7 +92,7 @@ def test_limits(engine: LocalEngine) -> None:
 
 
 def test_without_a_known_cost(engine: LocalEngine) -> None:
-    """If the weights of a token depend on the token, there is no limit, and the report gives the reason."""
+    """Without a known cost of a token there is no limit, and the report gives the reason."""
     found = measurements(engine, None)
 
     assert not [quantity for trial in found.trials for quantity in trial.quantities if quantity.limit]
@@ -100,11 +100,11 @@ def test_without_a_known_cost(engine: LocalEngine) -> None:
 
 
 async def test_reading_a_prompt(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rate covers all tokens of an unknown prompt, and the warm prompt computes only its last token."""
+    """The rate covers an unknown prompt's tokens; a warm prompt computes only the last token."""
     clock = itertools.count()
     monkeypatch.setattr(
         "pellucid.bench.measure.time.perf_counter", lambda: float(next(clock))
-    )  # one second from request to token
+    )  # A second from request to token.
 
     sample = await find(measurements(engine).trials, "prefill of 512 tokens").run()
 
@@ -113,7 +113,7 @@ async def test_reading_a_prompt(engine: LocalEngine, monkeypatch: pytest.MonkeyP
 
 
 async def test_decoding(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time per token is that of the answer after its first token, divided by the number of tokens after it."""
+    """The time per token excludes the first token of the answer."""
     clock = itertools.count(step=0.25)
     monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))
 
@@ -122,7 +122,7 @@ async def test_decoding(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_streams_run_together(engine: LocalEngine) -> None:
-    """Four streams are one batch: they take as many steps as one, plus one for the common start."""
+    """Four streams are a batch, with as many steps as a single stream, plus a common start."""
     (rate,) = await find(measurements(engine).trials, "4 streams").run()
 
     assert rate > 0
@@ -141,7 +141,7 @@ async def test_streams_of_an_engine_that_is_gone(engine: LocalEngine) -> None:
 
 
 async def test_no_prompt_is_known(engine: LocalEngine) -> None:
-    """The cache never has a prefix of a measured prompt, however often it is measured."""
+    """The cache never has a prefix of a measured prompt, even in repeated runs."""
     trial = find(measurements(engine).trials, "prefill of 128 tokens")
     for _ in range(12):
         await trial.run()
@@ -151,7 +151,7 @@ async def test_no_prompt_is_known(engine: LocalEngine) -> None:
 
 
 def test_rate_of_streams() -> None:
-    """Streams add up, each with its own time from first to last token."""
+    """Streams add up, each with the stream's own time from first to last token."""
     assert rate_together([Usage(generated=11, decode=2.0), Usage(generated=21, decode=4.0)]) == 10.0
 
 
@@ -163,13 +163,13 @@ def test_rate_of_streams() -> None:
     ],
 )
 def test_broken_answers_are_no_figures(finish: Finish, why: str) -> None:
-    """A failing model ends the benchmark with its reason, and earlier samples are discarded."""
+    """A failing model ends the benchmark with the reason."""
     with pytest.raises(UnavailableError, match=f"^The model failed during the measurement: {why}"):
         check(finish, 8)
 
 
 async def test_typing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keystrokes are summarized by median and 95th percentile, and by the mean of computed tokens."""
+    """Keystrokes have a median, a 95th percentile and a mean of computed tokens."""
 
     async def replay(*_: Any) -> list[Keystroke]:
         return [

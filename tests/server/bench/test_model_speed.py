@@ -1,4 +1,4 @@
-"""The estimate of a model from some of its layers adds up to the whole model."""
+"""The estimate of a model from some of the layers adds up to the whole model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def a_third_of_the_layers_and_a_quarter_of_the_head(monkeypatch: pytest.MonkeyPa
 
 
 def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keystroke reads its tokens in every layer, and each token of its answer passes all layers and the whole head."""
+    """A keystroke reads new tokens in every layer; answer tokens pass all layers and the head."""
     seconds = {"forward": {WINDOW: 4.0, NEW_TOKENS: 0.5, 1: 0.01}, "logits": {1: 0.1}}
 
     def timed(run: partial[torch.Tensor]) -> float:
@@ -47,7 +47,7 @@ def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("quant", ["auto", "int4", "none"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_memory_of_the_whole(quant: str, tied: bool) -> None:
-    """The memory is that of the whole model's weights and of one window in its KV cache, whatever the form of the weights."""
+    """The memory is the whole model's weights and a window in the KV cache, in any weight form."""
     shape, cpu = replace(SHAPE, tied=tied), torch.device("cpu")
     config = replace(model_speed._config(shape), layers=shape.layers, vocab_size=shape.vocab_size)
     scheme = weight_packing.choose_scheme(quant, cpu, config)

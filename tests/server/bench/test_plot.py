@@ -1,4 +1,4 @@
-"""A report's picture is well-formed and to scale, has a title, and keeps within its edges."""
+"""A report's picture is well-formed, to scale and within the edges, and has a title."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lengths(root: Element) -> list[float]:
 
 
 def test_texts() -> None:
-    """The picture has a title, the conditions, a name and a value for each bar, and explains a full bar."""
+    """The picture has a title, conditions, a name and a value per bar, and explains a full bar."""
     root = parsed()
 
     assert root.findtext(f"{SVG}title") == "How fast Pellucid is: tiny"
@@ -48,12 +48,12 @@ def test_texts() -> None:
 
 
 def test_bars_are_to_scale() -> None:
-    """A rate's bar is its share of the limit, a wait's its share of the longest wait."""
+    """A rate's bar is the share of the limit, a wait's bar the share of the longest wait."""
     assert lengths(parsed()) == pytest.approx([800 / 1600, 31 / 40, 32 / 33, 1.0], abs=1e-3)
 
 
 def test_without_limits() -> None:
-    """Without measured limits, rates are drawn relative to the largest, and no limit is mentioned."""
+    """Without limits, rates are drawn relative to the largest rate."""
     rates = (Figure.of("streams", "1 together", Unit.RATE, [10]), Figure.of("streams", "2 together", Unit.RATE, [20]))
     root = parsed(figures=rates)
 
@@ -63,7 +63,7 @@ def test_without_limits() -> None:
 
 
 def test_beyond_the_limit() -> None:
-    """A bar never reaches beyond its track; its text shows a value above the limit."""
+    """A bar never exceeds the track; the text shows a value above the limit."""
     root = parsed(figures=(*FIGURES[:2], Figure.of("decode", "one stream", Unit.RATE, [50, 90], limit=40)))
 
     assert lengths(root) == [1.0]

@@ -8,7 +8,7 @@ from pellucid.bench.report import Figure, Unit
 
 
 def test_figure_of_samples() -> None:
-    """A figure is the median of its samples, between the smallest and the largest."""
+    """A figure is the median of the samples, between the smallest and the largest sample."""
     figure = Figure.of("decode", "one stream", Unit.RATE, [30, 50, 31])
 
     assert (figure.value, figure.low, figure.high, figure.samples, figure.limit) == (31, 30, 50, 3, None)
@@ -20,7 +20,7 @@ def test_figure_of_samples() -> None:
     [(Unit.RATE, 30, 40, 0.75), (Unit.MILLISECONDS, 40, 30, 0.75), (Unit.RATE, 44, 40, 1.1)],
 )
 def test_how_much_of_the_limit_is_reached(unit: Unit, value: float, limit: float, reached: float) -> None:
-    """A rate reaches its limit from below, a time from above, and values beyond the limit are shown."""
+    """A rate reaches the limit from below, a time from above, and larger values are shown."""
     assert Figure.of("s", "n", unit, [value], limit).reached == pytest.approx(reached)
 
 
@@ -52,5 +52,5 @@ def test_values_for_people(unit: Unit, value: float, shown: str) -> None:
     ],
 )
 def test_ranges_for_people(unit: Unit, low: float, high: float, shown: str) -> None:
-    """A unit that both ends share appears once, and a point has no range."""
+    """A shared unit appears once, and a point has no range."""
     assert unit.show_between(low, high) == shown
