@@ -1,4 +1,4 @@
-"""Tests the limits of a replica's requests."""
+"""The limits of a replica's requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def settle() -> None:
 
 
 async def test_completions_never_wait_behind_chats() -> None:
-    """However many chats run and wait, the next completion is admitted at once, as slots are kept for it."""
+    """A completion is admitted at once among many chats, since chats leave slots free."""
     gate, order, release = Gate(4, 100), list[str](), asyncio.Event()
     chats = [asyncio.create_task(hold(gate, Priority.CHAT, order, "chat", release)) for _ in range(20)]
     await settle()
@@ -43,7 +43,7 @@ async def test_completions_never_wait_behind_chats() -> None:
 
 
 async def test_those_that_wait_are_admitted_by_priority() -> None:
-    """A slot that becomes free goes to the most urgent request, and among equals to the first."""
+    """A free slot goes to the most urgent request, and among equals to the first."""
     gate, order = Gate(1, 10), list[str]()
     releases = {name: asyncio.Event() for name in ("running", "background", "chat 1", "chat 2", "completion")}
     priorities = [Priority.COMPLETION, Priority.BACKGROUND, Priority.CHAT, Priority.CHAT, Priority.COMPLETION]
@@ -58,7 +58,7 @@ async def test_those_that_wait_are_admitted_by_priority() -> None:
 
 
 async def test_a_full_queue_refuses() -> None:
-    """More requests than may wait are refused at once with a remedy, and the others are served."""
+    """A request beyond the queue is refused with a remedy; the queued requests are served."""
     gate, order, release = Gate(1, 1), list[str](), asyncio.Event()
     kinds = [Priority.CHAT, Priority.CHAT, Priority.COMPLETION]
     tasks = [asyncio.create_task(hold(gate, priority, order, "one", release)) for priority in kinds]
@@ -72,7 +72,7 @@ async def test_a_full_queue_refuses() -> None:
 
 
 async def test_chats_take_no_place_of_a_completion_in_the_queue() -> None:
-    """However many chats wait, as many completions may wait as the queue has places, and all of them are served."""
+    """Waiting chats take no place of completions in the queue."""
     gate, order, release = Gate(2, 20), list[str](), asyncio.Event()
     chats = [asyncio.create_task(hold(gate, Priority.CHAT, order, "chat", release)) for _ in range(30)]
     await settle()
@@ -88,7 +88,7 @@ async def test_chats_take_no_place_of_a_completion_in_the_queue() -> None:
 
 
 async def test_those_that_wait_are_dismissed() -> None:
-    """Requests that wait are sent elsewhere at once, and leave no gap; one that was just admitted keeps its slot."""
+    """Waiting requests are dismissed at once; a just admitted request keeps the slot."""
     gate, order, release = Gate(1, 10), list[str](), asyncio.Event()
     async with AsyncExitStack() as holding:
         await holding.enter_async_context(gate.admitted(Priority.CHAT, wait))
@@ -106,7 +106,7 @@ async def test_those_that_wait_are_dismissed() -> None:
 
 
 async def test_one_that_gives_up_leaves_no_gap() -> None:
-    """A request that is cancelled while it waits, or as it is admitted, holds no slot."""
+    """A request cancelled while waiting or being admitted holds no slot."""
     gate = Gate(1, 10)
     async with AsyncExitStack() as holding:
         await holding.enter_async_context(gate.admitted(Priority.CHAT, wait))
@@ -115,7 +115,7 @@ async def test_one_that_gives_up_leaves_no_gap() -> None:
         tasks[0].cancel()
         await settle()
         assert gate.waiting == 2
-    tasks[1].cancel()  # admitted, but not yet running
+    tasks[1].cancel()  # Admitted, but not yet running.
     await settle()
     tasks[2].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -123,13 +123,13 @@ async def test_one_that_gives_up_leaves_no_gap() -> None:
 
 
 async def test_a_slot_that_becomes_free_as_one_gives_up() -> None:
-    """A slot goes to the next request if the first one has given up in the same moment."""
+    """A slot freed as the first request gives up goes to the next request."""
     gate, order, release = Gate(1, 10), list[str](), asyncio.Event()
     async with AsyncExitStack() as holding:
         await holding.enter_async_context(gate.admitted(Priority.CHAT, wait))
         tasks = [asyncio.create_task(hold(gate, Priority.CHAT, order, name, release)) for name in ("first", "second")]
         await settle()
-        tasks[0].cancel()  # before it runs, the slot becomes free
+        tasks[0].cancel()  # The slot becomes free before the task runs.
     await settle()
     assert (order, gate.running, gate.waiting) == (["second"], 1, 0)
     release.set()

@@ -1,4 +1,4 @@
-"""Tests how requests of one session find the same replica."""
+"""Requests of a session find the same replica."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEYS = [f"editor-{number}" for number in range(4000)]
 
 
 def test_the_order_of_the_addresses_does_not_matter() -> None:
-    """Two fronts with the same replicas choose the same one, in whatever order they list them."""
+    """Two fronts choose the same replica, in any order of the addresses."""
     assert all(by_affinity(key, ADDRESSES) == by_affinity(key, reversed(ADDRESSES)) for key in KEYS[:100])
 
 
@@ -23,7 +23,7 @@ def test_replicas_share_the_keys_evenly() -> None:
 
 
 def test_a_lost_replica_moves_only_its_own_keys() -> None:
-    """Keys that preferred another replica keep it, and those of the lost one go to their second choice."""
+    """Keys of a lost replica move to the second choice, and all other keys stay."""
     lost = ADDRESSES[3]
     remaining = [address for address in ADDRESSES if address != lost]
     for key in KEYS[:500]:

@@ -1,4 +1,4 @@
-"""Tests the bounds of an entropy of which only the most probable tokens are known."""
+"""The bounds of an entropy, with only the most probable tokens known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOGITS = st.lists(st.floats(-30, 30), min_size=2, max_size=60)
 
 @given(LOGITS, st.integers(1, 20))
 def test_the_entropy_is_within_its_bounds(logits: list[float], k: int) -> None:
-    """The exact entropy lies between the bounds, also if the logprobs were rounded to float32."""
+    """The exact entropy is within the bounds, even for logprobs rounded to float32."""
     values = np.array(logits)
     logprobs = values - values.max() - np.log(np.exp(values - values.max()).sum())
     exact = float(-(np.exp(logprobs) * logprobs).sum())
@@ -36,7 +36,7 @@ def test_a_distribution_that_is_known_has_no_range(logits: list[float]) -> None:
 
 
 def test_more_alternatives_narrow_the_range() -> None:
-    """Each further token that is known makes the range narrower."""
+    """Each further known token narrows the range."""
     logprobs = np.log(np.arange(50, 0, -1) / np.arange(1, 51).sum()).tolist()
     widths = [most - least for least, most in (entropy_range(logprobs[:k], logprobs[k - 1], 50) for k in range(1, 50))]
     assert all(narrower < wider for wider, narrower in pairwise(widths))

@@ -1,4 +1,4 @@
-"""Tests the engine elsewhere over replicas that compute with our own engine: the same answers, whatever happens to the replicas."""
+"""A fleet over replicas with our engine answers like our engine, even if replicas fail."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ PARAMS = SamplingParams(max_tokens=24, top_logprobs=3)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    """Return the engine that all replicas compute with."""
+    """Return the engine of all replicas."""
     found = tiny_engine()
     yield found
     found.close()
 
 
 async def answer(engine: Engine, request: Request) -> tuple[list[TokenScore], Finish]:
-    """Return the scores of a request, and its end."""
+    """Return the scores and the finish of a request."""
     scores, items = [], []
     async with aclosing(engine.generate(TINY, request)) as found:
         async for item in found:
@@ -76,7 +76,7 @@ def ids(scores: Sequence[TokenScore]) -> list[int]:
 
 
 def assert_same(near: Sequence[TokenScore], far: Sequence[TokenScore]) -> None:
-    """Assert that all of a token's record that the engine elsewhere reports is what our own engine says."""
+    """Assert that the fleet's scores equal our engine's, except for entropies within ranges."""
     assert ids(far) == ids(near)
     for one, other in zip(near, far, strict=True):
         assert other.position == one.position
@@ -112,7 +112,7 @@ REQUESTS = {
 @pytest.mark.parametrize("chunk", [1, 5])
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_the_same_answer_as_our_own_engine(engine: LocalEngine, name: str, chunk: int) -> None:
-    """Ids, logprobs, ranks, alternatives and the end are those of our own engine, however many tokens come at once."""
+    """Ids, scores, alternatives and the end equal our engine's, for any chunk size."""
     near, end = await answer(engine, REQUESTS[name])
     async with fleet_of([replica_of(engine, chunk)]) as standing:
         far, other_end = await answer(standing.fleet, REQUESTS[name])
@@ -123,7 +123,7 @@ async def test_the_same_answer_as_our_own_engine(engine: LocalEngine, name: str,
 
 
 async def test_a_prompt_for_the_cache(engine: LocalEngine) -> None:
-    """A prompt that is only read into the cache asks for no scores, with which vLLM would compute what it has in the cache again."""
+    """A prompt for the cache requests no scores, which would make vLLM compute cached tokens."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         ends = [(await answer(standing.fleet, Request(PROMPT, replace(PARAMS, max_tokens=0)))) for _ in range(2)]
@@ -134,7 +134,7 @@ async def test_a_prompt_for_the_cache(engine: LocalEngine) -> None:
 
 
 async def test_cache_salts(engine: LocalEngine) -> None:
-    """A request with a salt carries it to the engine, which reuses nothing of others; without one the body names none."""
+    """Salts reach the engine and separate the caches; a request without a salt sends no field."""
     replica = replica_of(engine)
     prompt = [*PROMPT, *b"salted"]
     read = replace(PARAMS, max_tokens=0)
@@ -151,7 +151,7 @@ async def test_cache_salts(engine: LocalEngine) -> None:
 
 @pytest.mark.parametrize("name", ["greedy", "biased", "read and continued", "no alternatives"])
 async def test_an_engine_that_reports_the_entropy(engine: LocalEngine, name: str) -> None:
-    """With the plugin the entropy is exact, and ranks and alternatives stay as they are without it."""
+    """With the plugin the entropy is exact, and ranks and alternatives stay the same."""
     near, _ = await answer(engine, REQUESTS[name])
     replica = replica_of(engine)
     replica.reports_entropy = True
@@ -165,7 +165,7 @@ async def test_an_engine_that_reports_the_entropy(engine: LocalEngine, name: str
 
 
 async def test_a_seed_gives_the_same_answer_each_time(engine: LocalEngine) -> None:
-    """Draws with a seed are repeatable, and what they were drawn with is None unless it is known."""
+    """Draws with a seed are repeatable; an unknown draw probability is None."""
     request = Request(PROMPT, replace(PARAMS, temperature=1.0, seed=7))
     async with fleet_of([replica_of(engine)]) as standing:
         first, _ = await answer(standing.fleet, request)
@@ -178,7 +178,7 @@ async def test_a_seed_gives_the_same_answer_each_time(engine: LocalEngine) -> No
 
 @pytest.mark.parametrize("ending", ["    retu", "x = 1\n    pri", "for i in ra"])
 async def test_healing(tmp_path: Path, ending: str) -> None:
-    """A prompt that ends inside a token is healed as by our own engine; only the allowed tokens are alternatives."""
+    """A prompt with a cut token is healed like in our engine, with only allowed alternatives."""
     tokenizer = read_tokenizer(write_folder(tmp_path, byte_level_bpe(VOCAB)), VOCAB)
     decoder = to_decoder(tiny_llama(vocab_size=VOCAB, max_position_embeddings=2048))
     engine = LocalEngine({TINY: decoder}, EngineSettings(slots=8, context=CONTEXT, chunk=64))
@@ -205,13 +205,13 @@ async def test_healing(tmp_path: Path, ending: str) -> None:
 
 
 def test_the_description_of_alternatives_names_their_limit() -> None:
-    """The description of a token's record says that an engine elsewhere lists fewer alternatives of a healed token."""
+    """The descriptions of top and allowed mention engines elsewhere."""
     assert "engine elsewhere" in str(TokenRecord.model_fields["top"].description)
     assert "engine elsewhere" in str(TokenRecord.model_fields["allowed"].description)
 
 
 class EvenOnly:
-    """Allows tokens with even ids only, as a grammar would: refused tokens are still shown."""
+    """Allows only even ids, like a grammar: refused tokens are still shown."""
 
     hides_refused = False
 
@@ -229,7 +229,7 @@ class EvenOnly:
 
 
 async def test_a_grammar(engine: LocalEngine) -> None:
-    """A grammar holds over the wire: a refused token is replaced by one of the allowed ones, and the figures stay the model's own."""
+    """A refused token is replaced by an allowed token, and the scores stay the model's scores."""
     near, _ = await answer(engine, Request(PROMPT, PARAMS, constraint=EvenOnly()))
     constraint, replica = EvenOnly(), replica_of(engine, chunk=3)
     async with fleet_of([replica]) as standing:
@@ -263,14 +263,14 @@ FAULTS = st.lists(
     name=st.sampled_from(["greedy", "biased", "a stop id", "read and continued"]),
 )
 async def test_any_cut_gives_the_ids_of_no_cut(engine: LocalEngine, faults: list[Fault], chunk: int, name: str) -> None:
-    """Replicas that break off anywhere, in whatever way, change nothing of an answer but its usage."""
+    """Failing replicas change only the usage of an answer, for any place and kind of failure."""
     request = REQUESTS[name]
     near, end = await answer(engine, request)
     broken = [replica_of(engine, chunk) for _ in range(MAX_MOVES + 1)]
     async with fleet_of(broken) as standing:
         pending = deque(faults)
         for replica in broken:
-            replica.faults = pending  # the next answer fails, from any of them
+            replica.faults = pending  # The next answer fails, from any replica.
         far, other_end = await answer(standing.fleet, request)
     assert_same(near, far)
     assert other_end.reason is end.reason
@@ -279,7 +279,7 @@ async def test_any_cut_gives_the_ids_of_no_cut(engine: LocalEngine, faults: list
 
 
 async def test_a_lost_replica_gets_no_new_requests(engine: LocalEngine) -> None:
-    """A replica that broke off and is not well gets no requests until it has joined again."""
+    """An unhealthy replica with a broken answer takes no part until the next join."""
     replicas = [replica_of(engine), replica_of(engine)]
     async with fleet_of(replicas) as standing:
         shared = deque([Fault("cut", 3)])
@@ -295,7 +295,7 @@ async def test_a_lost_replica_gets_no_new_requests(engine: LocalEngine) -> None:
 
 
 async def test_a_router_with_other_engines_behind_it(engine: LocalEngine) -> None:
-    """An address that is still well after a loss is asked again, under another session, so that a router chooses another engine."""
+    """A healthy address is asked again under a new session, so a router changes engines."""
     router = replica_of(engine)
     async with fleet_of([router]) as standing:
         router.faults = deque([Fault("cut", 3)])
@@ -305,7 +305,7 @@ async def test_a_router_with_other_engines_behind_it(engine: LocalEngine) -> Non
 
 
 async def test_requests_that_wait_for_a_lost_replica(engine: LocalEngine) -> None:
-    """Requests that wait for a replica are served by another one as soon as it is taken out: none of them is sent to it any more."""
+    """Requests in a lost replica's queue are served by a healthy replica at once."""
     lost, other = replica_of(engine), replica_of(engine)
     is_lost = Event()
 
@@ -342,7 +342,7 @@ async def test_requests_that_wait_for_a_lost_replica(engine: LocalEngine) -> Non
 
 
 class HangingReader(StandInReplica):
-    """Answers no request to read a prompt while it ``hangs``."""
+    """Answers no request to read a prompt while `hangs` is true."""
 
     hangs = False
 
@@ -353,8 +353,8 @@ class HangingReader(StandInReplica):
 
 
 async def test_a_replica_that_hangs(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replica that gives no request a token is taken out, whatever it says of its health, and another one continues its answers."""
-    monkeypatch.setattr(HangDetector, "schedule", lambda _: None)  # the ticks come from the test
+    """A replica without tokens is taken out, and a healthy replica continues the answers."""
+    monkeypatch.setattr(HangDetector, "schedule", lambda _: None)  # The ticks come from the test.
     hung, other = replica_of(engine), replica_of(engine)
     async with fleet_of([hung, other]) as standing:
         undisturbed, _ = await answer(standing.fleet, Request(PROMPT, PARAMS))
@@ -381,7 +381,7 @@ async def test_a_replica_that_hangs(engine: LocalEngine, monkeypatch: pytest.Mon
 
 
 async def test_a_replica_that_hangs_as_it_reads(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text to be read is read by another replica if the first one hangs."""
+    """A text is read by a second replica if the first replica hangs."""
     monkeypatch.setattr(HangDetector, "schedule", lambda _: None)
     near, _ = await answer(engine, REQUESTS["read"])
     hung = HangingReader(engine, {TINY: byte_tokenizer()})
@@ -399,10 +399,7 @@ async def test_a_replica_that_hangs_as_it_reads(engine: LocalEngine, monkeypatch
 
 
 async def test_a_refusal_in_a_stream(engine: LocalEngine) -> None:
-    """A request that is refused in a stream goes to no other engine, and none is lost.
-
-    In the middle of an answer it is a failure.
-    """
+    """A refusal at the start of a stream loses no engine; a refusal later is a failure."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         replica.faults = deque([Fault("refusal"), Fault("refusal", 3)])
@@ -414,7 +411,7 @@ async def test_a_refusal_in_a_stream(engine: LocalEngine) -> None:
 
 
 async def test_a_router_that_has_not_noticed_a_loss(engine: LocalEngine) -> None:
-    """An address that has failed an answer twice is asked again after a pause, in which the answer can be superseded."""
+    """After two failures an address is asked again after a pause, if not superseded."""
     router = replica_of(engine)
     failures = [Fault("status", status=500)] * 2
     async with fleet_of([router]) as standing:
@@ -435,7 +432,7 @@ async def test_a_router_that_has_not_noticed_a_loss(engine: LocalEngine) -> None
 
 
 async def test_the_last_replica_is_lost(engine: LocalEngine) -> None:
-    """Without a replica to resume an answer, what came of it is kept, and its end says why."""
+    """Without a replica to resume, an answer keeps the tokens so far and ends with the reason."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         replica.faults, replica.is_well = deque([Fault("cut", 3)]), False
@@ -445,7 +442,7 @@ async def test_the_last_replica_is_lost(engine: LocalEngine) -> None:
 
 
 async def test_the_last_replica_is_soon_back(engine: LocalEngine) -> None:
-    """An answer that has lost the last replica, and requests that find none, wait until one is back."""
+    """Lost answers and new requests wait until the last replica is back."""
     replica = replica_of(engine)
     async with fleet_of([replica], patience=600.0) as standing:
         undisturbed, _ = await answer(standing.fleet, Request(PROMPT, PARAMS))
@@ -466,7 +463,7 @@ async def test_the_last_replica_is_soon_back(engine: LocalEngine) -> None:
 
 
 async def test_too_many_moves(engine: LocalEngine) -> None:
-    """An answer moves at most three times; then it ends with an error that says so, and keeps what came."""
+    """After three moves a failure ends the answer with an error, and the tokens so far are kept."""
     replicas = [replica_of(engine) for _ in range(MAX_MOVES + 2)]
     async with fleet_of(replicas) as standing:
         faults = deque([Fault("cut", 2)] * (MAX_MOVES + 1))
@@ -478,7 +475,7 @@ async def test_too_many_moves(engine: LocalEngine) -> None:
 
 
 async def test_penalties_are_not_resumed(engine: LocalEngine) -> None:
-    """An answer whose penalties count its tokens ends with an error where it would have to be resumed, as the count would be lost."""
+    """An answer with penalties is not resumed, since the count of tokens would be lost."""
     replicas = [replica_of(engine), replica_of(engine)]
     async with fleet_of(replicas) as standing:
         for replica in replicas:
@@ -489,7 +486,7 @@ async def test_penalties_are_not_resumed(engine: LocalEngine) -> None:
 
 
 async def test_requests_before_the_first_replica(engine: LocalEngine) -> None:
-    """Requests that come before any replica takes part wait for the first one, as after the loss of the last."""
+    """Requests wait for the first replica, like after the loss of the last replica."""
     replica = replica_of(engine)
     replica.tokenizers, tokenizers = {}, replica.tokenizers
     async with fleet_of([replica], patience=600.0) as standing:
@@ -502,7 +499,7 @@ async def test_requests_before_the_first_replica(engine: LocalEngine) -> None:
 
 
 async def test_no_replica(engine: LocalEngine) -> None:
-    """Without any replica the error names each address that was asked, and why it takes no part."""
+    """Without any replica the error names each address and the reason."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         (url,) = standing.fleet.replicas
@@ -512,7 +509,7 @@ async def test_no_replica(engine: LocalEngine) -> None:
 
 
 async def test_a_busy_replica(engine: LocalEngine) -> None:
-    """A replica that takes no more requests is passed over; if all of them are busy, the request may be tried again later."""
+    """A busy replica is passed over; if all are busy, the request may be tried again later."""
     replicas = [replica_of(engine), replica_of(engine)]
     async with fleet_of(replicas) as standing:
         shared = deque([Fault("status", status=429)])
@@ -527,7 +524,7 @@ async def test_a_busy_replica(engine: LocalEngine) -> None:
 
 
 async def test_an_error_of_the_request(engine: LocalEngine) -> None:
-    """A replica that refuses a request as wrong is not lost, and its sentence reaches the user."""
+    """A replica that refuses a wrong request is not lost, and the user gets the message."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         replica.faults = deque([Fault("status", status=400)])
@@ -537,7 +534,7 @@ async def test_an_error_of_the_request(engine: LocalEngine) -> None:
 
 
 async def test_a_session_keeps_its_replica(engine: LocalEngine) -> None:
-    """Requests of one session go to one replica, which also learns the session's name; others are spread."""
+    """A session's requests go to the same replica with the name; sessions are spread."""
     replicas = [replica_of(engine), replica_of(engine)]
     async with fleet_of(replicas) as standing:
         for _ in range(4):
@@ -550,7 +547,7 @@ async def test_a_session_keeps_its_replica(engine: LocalEngine) -> None:
 
 
 async def test_closing_cancels(engine: LocalEngine) -> None:
-    """Closing the generator ends the replica's answer, and frees its place."""
+    """Closing the generator ends the replica's answer, and frees the slot."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         replica.before_token = lambda sent: forever() if sent == 2 else ready()
@@ -563,7 +560,7 @@ async def test_closing_cancels(engine: LocalEngine) -> None:
 
 
 async def test_superseding(engine: LocalEngine) -> None:
-    """A newer request of the same key ends the older one where it is."""
+    """A newer request of the same key ends the older request at once."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         replica.before_token = lambda sent: forever() if sent == 2 and len(replica.bodies) == 1 else ready()
@@ -577,7 +574,7 @@ async def test_superseding(engine: LocalEngine) -> None:
 
 
 async def test_a_deadline(engine: LocalEngine) -> None:
-    """An answer ends where it is when its deadline passes, also while it waits for its turn."""
+    """A deadline ends a running and a waiting answer."""
     replica = replica_of(engine)
     async with fleet_of([replica], slots=1) as standing:
         replica.before_token = lambda sent: forever() if sent == 2 else ready()
@@ -590,7 +587,7 @@ async def test_a_deadline(engine: LocalEngine) -> None:
 
 
 async def test_leaving(engine: LocalEngine) -> None:
-    """A fleet that is closed ends its answers as cancelled, and takes no new requests."""
+    """A closed fleet cancels the answers, and takes no new requests."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         replica.before_token = lambda sent: forever() if sent == 2 else ready()
@@ -604,7 +601,7 @@ async def test_leaving(engine: LocalEngine) -> None:
 
 
 async def test_wrong_requests(engine: LocalEngine) -> None:
-    """Requests that cannot be served are refused before any replica is asked, as by our own engine."""
+    """Impossible requests are refused before any replica is asked."""
     replica = replica_of(engine)
     async with fleet_of([replica]) as standing:
         fleet = standing.fleet

@@ -1,4 +1,4 @@
-"""When an engine counts as hung. The ticks come from the tests."""
+"""The condition for a hung engine; the ticks come from the tests."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pellucid.fleet.hang_detection import GAP_FACTOR, LEAST_SECONDS, READING_RAT
 
 MOST = 120.0
 LEAST = round(LEAST_SECONDS / TICK_SECONDS)
-"""Ticks without a token until an engine hangs that has shown no long gap."""
+"""Ticks without a token until an engine without earlier long gaps hangs."""
 
 
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> HangDetector:
-    """A detector whose ticks only the test counts."""
+    """A detector with ticks from the test only."""
     monkeypatch.setattr(HangDetector, "schedule", lambda _: None)
     return HangDetector(MOST)
 
 
 def tick(detector: HangDetector, times: int) -> None:
-    """Let some time pass."""
+    """Let the time of some ticks pass."""
     for _ in range(times):
         detector.tick()
 
 
 async def waiting(detector: HangDetector, reading: int = 0) -> asyncio.Task[None]:
-    """Return a request that waits for a token that never comes."""
+    """Return a request without an end."""
     task = asyncio.create_task(detector.wait(asyncio.Event().wait(), reading))
     await asyncio.sleep(0)
     return task  # type: ignore[return-value]
 
 
 async def test_no_request_gets_a_token(detector: HangDetector) -> None:
-    """All requests of an engine that gives none of them a token end together, and not a tick earlier."""
+    """All requests of an engine without tokens end together, and not a tick earlier."""
     tasks = [await waiting(detector) for _ in range(3)]
     tick(detector, LEAST - 1)
     await asyncio.sleep(0.01)
@@ -48,7 +48,7 @@ async def test_no_request_gets_a_token(detector: HangDetector) -> None:
 
 
 async def test_one_request_gets_tokens(detector: HangDetector) -> None:
-    """A token of one request says that the engine works, however long the others wait for theirs."""
+    """A token for any request proves a working engine for all waiting requests."""
     task = await waiting(detector)
     for _ in range(10):
         tick(detector, LEAST - 1)
@@ -59,7 +59,7 @@ async def test_one_request_gets_tokens(detector: HangDetector) -> None:
 
 
 async def test_a_slow_engine_has_longer(detector: HangDetector) -> None:
-    """An engine that has been silent for long before is given a multiple of that, up to the limit of each request."""
+    """An engine gets a multiple of the longest earlier gap, up to the limit of a request."""
     task = await waiting(detector)
     for gap, limit in ((3, LEAST_SECONDS), (8, GAP_FACTOR * 8.0), (5, GAP_FACTOR * 8.0), (30, MOST)):
         tick(detector, gap)
@@ -69,10 +69,7 @@ async def test_a_slow_engine_has_longer(detector: HangDetector) -> None:
 
 
 async def test_a_long_prompt_is_no_hang(detector: HangDetector) -> None:
-    """While an engine reads a long prompt, it has the time that this takes on a slow machine.
-
-    A short prompt then has its own.
-    """
+    """While an engine reads a long prompt, all requests get more time, and only then."""
     short, long = await waiting(detector, 100), await waiting(detector, 60 * READING_RATE)
     tick(detector, LEAST + 1)
     await asyncio.sleep(0.01)
@@ -88,7 +85,7 @@ async def test_a_long_prompt_is_no_hang(detector: HangDetector) -> None:
 
 
 async def test_requests_that_are_cancelled(detector: HangDetector) -> None:
-    """A user who types cancels each request with the next one: the time without a token continues, except while no request waits."""
+    """Cancelled requests do not reset the time without a token; without requests the time stops."""
     for _ in range(LEAST - 1):
         task = await waiting(detector)
         tick(detector, 1)
@@ -102,7 +99,7 @@ async def test_requests_that_are_cancelled(detector: HangDetector) -> None:
 
 
 async def test_after_a_hang(detector: HangDetector) -> None:
-    """An engine that was taken out for its hang has the whole time again."""
+    """After a hang an engine gets the whole time again."""
     for _ in range(2):
         task = await waiting(detector)
         tick(detector, LEAST - 1)
@@ -122,7 +119,7 @@ async def test_ticks_come_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_an_error_of_the_engine(detector: HangDetector) -> None:
-    """Another time limit's error is passed on as it is."""
+    """A `TimeoutError` of the awaited call is passed on unchanged."""
 
     async def late() -> None:
         raise TimeoutError("its own")
@@ -132,7 +129,7 @@ async def test_an_error_of_the_engine(detector: HangDetector) -> None:
 
 
 async def test_reading_is_no_gap_between_tokens(detector: HangDetector) -> None:
-    """The time in which a long prompt was read does not make later hangs take longer to notice."""
+    """The time of reading a long prompt does not extend later limits."""
     reading = asyncio.create_task(detector.wait(asyncio.Event().wait(), 8_000))
     await asyncio.sleep(0)
     tick(detector, LEAST)

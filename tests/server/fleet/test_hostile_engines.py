@@ -1,4 +1,4 @@
-"""Engines whose answers are wrong, endless or too large: no token of theirs is shown as right, and no request or memory is lost."""
+"""Wrong, endless and oversized answers of engines are never shown as right, and hold no memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.fleet.stand_in_replica import StandInReplica, line
 from support.servers.http_servers import TINY, byte_tokenizer
 
 MANY = 20_000
-"""Parts of an answer that seems endless."""
+"""Parts of a seemingly endless answer."""
 
 DONE = "data: [DONE]\n\n"
 TOKENS = 4
@@ -32,14 +32,14 @@ Lines = Callable[[], Iterator[str]]
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    """Return the engine by which the replicas pass their check."""
+    """Return the engine for the replicas' check."""
     found = tiny_engine()
     yield found
     found.close()
 
 
 class HostileReplica(StandInReplica):
-    """Passes the check, and then answers with lines of its own."""
+    """Passes the check, and then answers with the given lines."""
 
     lines: Lines | None = None
 
@@ -54,7 +54,8 @@ class HostileReplica(StandInReplica):
                 yield event
         else:
             for part in self.lines():
-                await asyncio.sleep(0)  # so that the server notices that the front has closed the connection
+                # The server can notice here that the front has closed the connection.
+                await asyncio.sleep(0)
                 yield part
 
 
@@ -75,12 +76,10 @@ def event(*ids: int, reason: str | None = None, stop: int | None = None) -> str:
 
 
 def endless_line() -> Iterator[str]:
-    """Yield a line without an end."""
     yield from repeat("x" * 2**16, MANY)
 
 
 def endless_tokens() -> Iterator[str]:
-    """Yield tokens without an end."""
     yield from repeat(event(98), MANY)
 
 
@@ -101,7 +100,7 @@ HOSTILE: dict[str, tuple[Lines, int]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_answers_that_cannot_be(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A wrong answer counts as a lost engine: it is asked a few times, and then the request ends with a sentence."""
+    """A wrong answer counts as a lost engine, and after a few attempts the request ends."""
     monkeypatch.setattr(replica, "MAX_LINE_BYTES", 2**18)
     hostile = HostileReplica(engine, {TINY: byte_tokenizer()})
     lines, most = HOSTILE[name]
@@ -122,7 +121,7 @@ async def test_answers_that_cannot_be(engine: LocalEngine, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("part", [": wait\n\n", event(), " "], ids=["comments", "events", "a body"])
 async def test_answers_that_never_begin(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    """An engine that keeps sending, but never a token or the scores of a prompt, is lost like a silent one."""
+    """An engine that sends neither tokens nor scores is lost like a silent engine."""
     hostile = HostileReplica(engine, {TINY: byte_tokenizer()})
     async with fleet_of([hostile]) as standing:
         hostile.lines = lambda: repeat(part)
@@ -137,7 +136,7 @@ async def test_answers_that_never_begin(engine: LocalEngine, monkeypatch: pytest
 
 
 async def test_what_comes_after_the_end(engine: LocalEngine) -> None:
-    """Nothing is read after the end of an answer, however long an engine keeps the stream open."""
+    """Nothing is read after the end of an answer, even from an open stream."""
     hostile = HostileReplica(engine, {TINY: byte_tokenizer()})
 
     def lines() -> Iterator[str]:

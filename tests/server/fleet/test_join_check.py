@@ -1,4 +1,4 @@
-"""Tests which engines elsewhere may take part."""
+"""The check of an engine before the engine takes part."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.servers.http_servers import TINY, byte_tokenizer
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    """Return the engine that most replicas compute with."""
+    """Return the engine of most replicas."""
     found = tiny_engine()
     yield found
     found.close()
@@ -38,13 +38,13 @@ class ShoutingTokenizer:
 
 
 async def problem_of(replica: StandInReplica, key: str | None = None) -> str | None:
-    """Return the problem of a replica that is checked alone."""
+    """Return the problem of a replica in a fleet of only this replica."""
     async with fleet_of([replica], key=key) as standing:
         return standing.problems[0]
 
 
 async def test_replicas_with_the_same_weights(engine: LocalEngine) -> None:
-    """Replicas of one model take part, and what tells their weights from others is known."""
+    """Replicas of a model take part, and other weights have another revision."""
     async with fleet_of([replica_of(engine), replica_of(engine)]) as standing:
         assert standing.problems == [None, None]
         assert {replica.version for replica in standing.fleet.replicas.values()} == {"0.32.0"}
@@ -56,7 +56,7 @@ async def test_replicas_with_the_same_weights(engine: LocalEngine) -> None:
 
 
 async def test_other_weights(engine: LocalEngine) -> None:
-    """The second of two replicas with different weights is left out, with the difference and the remedy."""
+    """The second of two replicas with different weights is left out, with the remedy."""
     other = tiny_engine(seed=1)
     async with fleet_of([replica_of(engine), replica_of(other)]) as standing:
         first, second = standing.problems
@@ -67,11 +67,11 @@ async def test_other_weights(engine: LocalEngine) -> None:
 
 
 async def test_the_majority_decides(engine: LocalEngine) -> None:
-    """A wrong replica that came first is taken out once more others agree, which then take part."""
+    """The first replica is taken out once two later replicas agree on different weights."""
     other = tiny_engine(seed=1)
     wrong, *right = [replica_of(other), replica_of(engine), replica_of(engine)]
     for replica in right:
-        replica.tokenizers = {}  # they are still starting
+        replica.tokenizers = {}  # Both are still starting.
     async with fleet_of([wrong, *right]) as standing:
         assert [problem is None for problem in standing.problems] == [True, False, False]
         first_revision = standing.check.revision(TINY)
@@ -87,10 +87,10 @@ async def test_the_majority_decides(engine: LocalEngine) -> None:
 
 
 async def test_the_first_one_listed_decides_between_two(engine: LocalEngine) -> None:
-    """If as many replicas have one kind of weights as another, the weights of the replica that is listed first are right."""
+    """Without a majority, the weights of the first listed replica are right."""
     other = tiny_engine(seed=1)
     right, wrong = replica_of(engine), replica_of(other)
-    right.tokenizers = {}  # it is still starting
+    right.tokenizers = {}  # This replica is still starting.
     async with fleet_of([right, wrong]) as standing:
         assert [problem is None for problem in standing.problems] == [False, True]
         right.tokenizers = {TINY: byte_tokenizer()}
@@ -98,14 +98,14 @@ async def test_the_first_one_listed_decides_between_two(engine: LocalEngine) -> 
         assert [problem is None for problem in standing.problems] == [True, False]
         first = next(iter(standing.fleet.replicas))
         assert (
-            f"from those of {first}, which is listed first: use the same weights and --dtype, or list a right engine first."
-            in str(standing.problems[1])
-        )
+            f"from those of {first}, which is listed first: use the same weights and --dtype, or list a right "
+            "engine first."
+        ) in str(standing.problems[1])
     other.close()
 
 
 async def test_a_lost_replica_still_votes(engine: LocalEngine) -> None:
-    """The loss of one of two right replicas does not make a wrong one right that is listed before them."""
+    """A lost replica still counts for the majority against a wrong replica."""
     other = tiny_engine(seed=1)
     replicas = [replica_of(other), replica_of(engine), replica_of(engine)]
     async with fleet_of(replicas) as standing:
@@ -120,7 +120,7 @@ async def test_a_lost_replica_still_votes(engine: LocalEngine) -> None:
 
 
 async def test_a_wrong_replica_does_not_vote(engine: LocalEngine) -> None:
-    """Replicas with another tokenizer, however many come first, decide nothing for the others, nor does one that was right before."""
+    """Replicas with the wrong tokenizer never count for the majority."""
     wrong = [replica_of(engine), replica_of(engine)]
     for replica in wrong:
         replica.tokenizers = {TINY: ShoutingTokenizer()}  # type: ignore[dict-item]
@@ -138,7 +138,7 @@ async def test_a_wrong_replica_does_not_vote(engine: LocalEngine) -> None:
 
 
 async def test_a_log_names_a_problem_once(engine: LocalEngine, caplog: pytest.LogCaptureFixture) -> None:
-    """A replica that is left out again and again for one reason has one line in the log."""
+    """A replica with the same problem in every check has a single line in the log."""
     other = tiny_engine(seed=1)
     async with fleet_of([replica_of(engine), replica_of(other)]) as standing:
         for _ in range(3):
@@ -148,7 +148,7 @@ async def test_a_log_names_a_problem_once(engine: LocalEngine, caplog: pytest.Lo
 
 
 async def test_another_dtype(engine: LocalEngine) -> None:
-    """A replica whose logprobs are a little off, as those of another dtype are, is left out; rounding alone is no reason."""
+    """Logprobs off by another dtype's error leave a replica out; rounding errors do not."""
     rounded, other = replica_of(engine), replica_of(engine)
     rounded.shift, other.shift = 1e-4, 1e-2
     async with fleet_of([replica_of(engine), rounded, other]) as standing:
@@ -156,14 +156,14 @@ async def test_another_dtype(engine: LocalEngine) -> None:
 
 
 async def test_another_tokenizer(engine: LocalEngine) -> None:
-    """A replica whose tokenizer gives other ids is left out."""
+    """A replica with another tokenizer is left out."""
     replica = replica_of(engine)
     replica.tokenizers = {TINY: ShoutingTokenizer()}  # type: ignore[dict-item]
     assert "Its tokenizer of tiny is not that of the folder given by --model" in str(await problem_of(replica))
 
 
 async def test_another_model(engine: LocalEngine) -> None:
-    """A replica that serves another model is left out, with the names of both."""
+    """A replica with another model is left out, with the names of both models."""
     replica = replica_of(engine)
     replica.tokenizers = {"llama": byte_tokenizer()}
     problem = await problem_of(replica)
@@ -172,14 +172,14 @@ async def test_another_model(engine: LocalEngine) -> None:
 
 @pytest.mark.parametrize("context", [-5, 1, True])
 async def test_a_context_that_cannot_be(engine: LocalEngine, context: int) -> None:
-    """A replica that states a context in which nothing can be answered is left out, so that it does not limit the others."""
+    """A replica with an impossible context is left out."""
     replica = replica_of(engine)
     replica.context = context
     assert await problem_of(replica) is not None
 
 
 async def test_a_key(engine: LocalEngine) -> None:
-    """A replica that asks for a key takes part if that is the one of the settings."""
+    """A replica with a key takes part only with the same key in the settings."""
     replica = replica_of(engine)
     replica.key = "secret"
     assert await problem_of(replica, "secret") is None
@@ -188,7 +188,7 @@ async def test_a_key(engine: LocalEngine) -> None:
 
 
 async def test_a_failing_engine(engine: LocalEngine) -> None:
-    """A replica whose engine fails is left out, whatever its other routes say, and joins once it is well."""
+    """A replica with a failing engine is left out, and joins after recovery."""
     replica = replica_of(engine)
     replica.faults = deque([Fault("error event")])
     async with fleet_of([replica]) as standing:
@@ -199,7 +199,7 @@ async def test_a_failing_engine(engine: LocalEngine) -> None:
 
 
 async def test_a_busy_engine_keeps_its_place(engine: LocalEngine) -> None:
-    """A replica that takes part and is too busy for another check still takes part; one that was never checked has to wait."""
+    """A checked replica takes part while busy; an unchecked busy replica has to wait."""
     replica = replica_of(engine)
     replica.faults = deque([Fault("status", status=429)])
     async with fleet_of([replica]) as standing:
@@ -215,7 +215,7 @@ async def test_a_busy_engine_keeps_its_place(engine: LocalEngine) -> None:
 
 
 async def test_no_server() -> None:
-    """An address where nothing answers is left out, with the address."""
+    """An address without a server is left out, with the address."""
     replica = Replica("http://127.0.0.1:9", Gate(1, 1))
     await JoinCheck({TINY: byte_tokenizer().encode(PROBE)}, {TINY: byte_tokenizer().vocab_size}).join(replica)
     assert str(replica.problem).startswith("http://127.0.0.1:9 does not answer")
@@ -223,7 +223,7 @@ async def test_no_server() -> None:
 
 
 class OtherServer(StandInReplica):
-    """A server whose replies have other forms."""
+    """A server with another form of replies."""
 
     reply: Any = None
 
@@ -233,14 +233,14 @@ class OtherServer(StandInReplica):
 
 @pytest.mark.parametrize("reply", [[], "0.32.0", None])
 async def test_a_server_of_another_kind(engine: LocalEngine, reply: object) -> None:
-    """A server whose replies are not vLLM's is left out."""
+    """A server without vLLM's replies is left out."""
     replica = OtherServer(engine, {TINY: byte_tokenizer()})
     replica.reply = reply
     assert "it is not a vLLM server" in str(await problem_of(replica))
 
 
 async def test_a_failed_check_is_no_reference(engine: LocalEngine) -> None:
-    """A replica that did not pass the whole check decides nothing for the others."""
+    """A replica with a failed check decides nothing for the next replica."""
     other = tiny_engine(seed=1)
     wrong = replica_of(other)
     wrong.faults = deque([Fault("status", status=200), Fault("status", status=500)])
@@ -250,7 +250,7 @@ async def test_a_failed_check_is_no_reference(engine: LocalEngine) -> None:
 
 
 async def test_an_engine_that_returns_no_numbers(engine: LocalEngine) -> None:
-    """Logprobs that are not numbers agree with nothing."""
+    """A replica with NaN as logprobs is left out."""
     replica = replica_of(engine)
     replica.shift = math.nan
     assert await problem_of(replica) is not None

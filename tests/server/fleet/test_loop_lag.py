@@ -1,4 +1,4 @@
-"""The lag of a front's event loop, and the requests that it refuses because of it."""
+"""The lag of a front's event loop, and the refusal of requests by a late front."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid.tokens import SamplingParams
 
 
 class Clock:
-    """The methods of an event loop that a LoopLag uses, with a time that the test sets."""
+    """The methods of an event loop used by `LoopLag`, with a time set by the test."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,14 +38,14 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the running loop."""
+    """Return the clock of the running loop."""
     found = Clock()
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: found)
     return found
 
 
 def test_a_busy_loop_is_late(clock: Clock) -> None:
-    """A loop that is late at each measurement is as late as the least one says."""
+    """The lag is the least lateness of the latest measurements."""
     lag = LoopLag(lambda: True)
     assert lag.seconds() == 0
     lag.start()
@@ -59,7 +59,7 @@ def test_a_busy_loop_is_late(clock: Clock) -> None:
 
 
 def test_a_loop_that_was_stopped_is_not_late(clock: Clock) -> None:
-    """A long stop, as on a machine that was asleep, is over at the next measurement."""
+    """A single long stop, like a machine's sleep, is no lag."""
     lag = LoopLag(lambda: True)
     lag.start()
     for late in (*[0.0] * MEASUREMENTS, 60.0, 0.0, *[5.0] * (MEASUREMENTS - 2)):
@@ -68,7 +68,7 @@ def test_a_loop_that_was_stopped_is_not_late(clock: Clock) -> None:
 
 
 def test_the_lag_ends_with_the_requests(clock: Clock) -> None:
-    """Once no request runs, nothing is measured and the lag is over, so that the next request is admitted."""
+    """Without a running request nothing is measured and the lag is 0."""
     needed = [True]
     lag = LoopLag(lambda: needed[0])
     lag.start()
@@ -88,7 +88,7 @@ def test_the_lag_ends_with_the_requests(clock: Clock) -> None:
 
 
 async def test_requests_of_a_late_front_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A front that is late refuses a request with a sentence instead of adding it to the pile."""
+    """A late front refuses a request with a sentence."""
     fleet = Fleet({"far": 256}, 128)
     monkeypatch.setattr(LoopLag, "seconds", lambda _: 2 * MAX_LAG_SECONDS)
     with pytest.raises(QueueFullError, match="overloaded: try again later, or start another front"):

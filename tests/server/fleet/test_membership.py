@@ -1,4 +1,4 @@
-"""Tests how engines elsewhere come and go while a server runs."""
+"""Engines elsewhere come and go while a server runs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from support.servers.http_servers import TINY, byte_tokenizer
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    """Return the engine that all replicas compute with."""
+    """Return the engine of all replicas."""
     found = tiny_engine()
     yield found
     found.close()
 
 
 async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
-    """An engine that the file names joins, and one that it no longer names is taken out once its answers have ended."""
+    """An added engine joins, and a removed engine is taken out after the last answer."""
     replicas, file, may_continue = [replica_of(engine), replica_of(engine)], tmp_path / "engines", asyncio.Event()
     tokenizer = byte_tokenizer()
     fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
@@ -66,10 +66,7 @@ async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
 async def test_an_engine_with_other_weights_after_a_restart(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine that takes part is checked again now and then, and left out if it no longer agrees with the others.
-
-    New weights of the only engine, or of all of them, are the right ones from then on.
-    """
+    """New weights leave an engine out until all engines have the new weights."""
     replicas, other, tokenizer = [replica_of(engine), replica_of(engine)], tiny_engine(seed=1), byte_tokenizer()
     fleet, check = Fleet({TINY: tokenizer.vocab_size}, CONTEXT), check_of(tokenizer)
     monkeypatch.setattr(membership, "RECHECK_SECONDS", 0.0)
@@ -83,7 +80,8 @@ async def test_an_engine_with_other_weights_after_a_restart(
         assert [one.takes_part for one in fleet.replicas.values()] == [True, False]
         assert "Its logprobs of tiny differ" in str(fleet.replicas[urls[1]].problem)
         replicas[0].engine = other
-        for _ in range(5):  # the checks of two engines end in any order, and the later one may be needed
+        # The checks of two engines end in any order, and the later check may be needed.
+        for _ in range(5):
             await members.update()
         assert [one.takes_part for one in fleet.replicas.values()] == [True, True]
         assert check.revision(TINY) != revision
@@ -92,7 +90,7 @@ async def test_an_engine_with_other_weights_after_a_restart(
 
 
 async def test_an_engine_that_hangs_delays_no_other(engine: LocalEngine, tmp_path: Path) -> None:
-    """While the check of one engine hangs, others join, and what is to be called after each update is called."""
+    """A hanging check delays neither other engines nor the calls after each update."""
     replicas, file, tokenizer, updates = (
         [replica_of(engine), replica_of(engine)],
         tmp_path / "engines",
@@ -123,7 +121,7 @@ async def test_an_engine_that_hangs_delays_no_other(engine: LocalEngine, tmp_pat
 
 
 async def test_the_watch_survives(engine: LocalEngine, tmp_path: Path) -> None:
-    """A list that cannot be read changes nothing, and the next one that can is used."""
+    """An unreadable list changes nothing, and the next readable list is used."""
     replica, file, tokenizer = replica_of(engine), tmp_path / "engines", byte_tokenizer()
     fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
     members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [], file)
@@ -139,7 +137,7 @@ async def test_the_watch_survives(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 async def test_a_lost_engine_joins_again(engine: LocalEngine) -> None:
-    """An engine that did not answer takes part as soon as it does."""
+    """An engine without answers takes part once the engine answers."""
     replica, tokenizer = replica_of(engine), byte_tokenizer()
     replica.tokenizers = {}
     fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
@@ -155,7 +153,7 @@ async def test_a_lost_engine_joins_again(engine: LocalEngine) -> None:
 
 
 def test_files_of_engines(tmp_path: Path) -> None:
-    """A file has an address in each line, comments and empty lines; one that is missing has none."""
+    """A file has an address per line, comments and empty lines; a missing file has no address."""
     file = tmp_path / "engines"
     assert read_engines(file) == []
     file.write_text("# all\n\nhttp://10.0.0.5:8000/\n https://gpu.example  # fast\n")
@@ -193,24 +191,26 @@ def test_a_password_is_not_shown() -> None:
     ],
 )
 def test_no_addresses(text: str) -> None:
-    """A text that is not the address of a server is refused with an example."""
+    """A text other than a server's address is refused with an example."""
     with pytest.raises(ConfigError, match=r"An engine is an address like http://10.0.0.5:8000"):
         engine_url(text)
 
 
 def check_of(tokenizer: Tokenizer) -> JoinCheck:
-    """Return the check of the tiny model."""
     return JoinCheck({TINY: tokenizer.encode(PROBE)}, {TINY: tokenizer.vocab_size})
 
 
 async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
-    """Wait with the third token. The event belongs to another loop, so it is only looked at."""
+    """Wait with the third token.
+
+    The event belongs to a different loop, so the event is only polled.
+    """
     while sent == 2 and not event.is_set():
         await asyncio.sleep(0.01)
 
 
 async def answer(fleet: Fleet, session: str) -> Finish:
-    """Return the end of an answer."""
+    """Return the finish of an answer."""
     items = [
         item
         async for item in fleet.generate(TINY, Request(list(b"def"), SamplingParams(max_tokens=6), session=session))
@@ -221,13 +221,13 @@ async def answer(fleet: Fleet, session: str) -> Finish:
 
 
 async def wait_for(event: Event) -> None:
-    """Wait for an event that the test sets in another thread."""
+    """Wait for an event set by the test in another thread."""
     while not event.is_set():
         await asyncio.sleep(0.01)
 
 
 async def until_async(step: Callable[[], Awaitable[None]], holds: Callable[[], bool]) -> None:
-    """Take a step again and again until a condition holds."""
+    """Repeat a step until a condition holds."""
     async with asyncio.timeout(30):
         while not holds():
             await step()

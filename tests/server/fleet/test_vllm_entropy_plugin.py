@@ -15,7 +15,7 @@ FILE = Path(__file__).parents[3] / "deploy/vllm_entropy/pellucid_vllm_entropy.py
 
 
 class Gathered(NamedTuple):
-    """The scores that vLLM keeps of each row: the sampled token, then the best ones."""
+    """The scores kept by vLLM for each row: the sampled token, then the best tokens."""
 
     logprob_token_ids: torch.Tensor
     logprobs: torch.Tensor
@@ -23,7 +23,7 @@ class Gathered(NamedTuple):
 
 
 def gather(logprobs: torch.Tensor, num_logprobs: int, token_ids: torch.Tensor) -> Gathered:
-    """Do what ``Sampler.gather_logprobs`` does."""
+    """Do the same as `Sampler.gather_logprobs`."""
     values, ids = torch.topk(logprobs, num_logprobs, dim=-1)
     own = logprobs.gather(-1, token_ids.unsqueeze(-1))
     return Gathered(
@@ -33,7 +33,7 @@ def gather(logprobs: torch.Tensor, num_logprobs: int, token_ids: torch.Tensor) -
 
 @pytest.fixture(scope="module")
 def plugin() -> Any:
-    """The module of the plugin, which is not installed here."""
+    """Return the module of the plugin, without an installation."""
     spec = importlib.util.spec_from_file_location("pellucid_vllm_entropy", FILE)
     assert spec is not None
     assert spec.loader is not None
@@ -43,7 +43,7 @@ def plugin() -> Any:
 
 
 def test_the_entropy_has_the_first_place(plugin: Any) -> None:
-    """After the sampled token comes the negative entropy under its id; the best alternatives follow, and all ranks are larger by one."""
+    """The entropy follows the sampled token, before the alternatives; ranks are larger by 1."""
     logprobs = (
         torch.randn(5, 50, generator=torch.Generator().manual_seed(1), dtype=torch.float64).mul(3).log_softmax(-1)
     )
@@ -59,14 +59,14 @@ def test_the_entropy_has_the_first_place(plugin: Any) -> None:
 
 
 def test_no_probability_at_all(plugin: Any) -> None:
-    """Tokens that cannot be chosen add nothing to the entropy, instead of making it undefined."""
+    """Impossible tokens add nothing to the entropy."""
     logprobs = torch.tensor([[0.0, -torch.inf, -torch.inf]])
     found = plugin.with_entropy(gather)(logprobs, 2, torch.tensor([0]))
     assert found.logprobs[0, 1].item() == 0.0
 
 
 def test_no_place_for_it(plugin: Any) -> None:
-    """Nothing is changed if no alternatives are requested."""
+    """Without requested alternatives nothing is changed."""
     logprobs = torch.zeros(1, 4).log_softmax(-1)
     found = plugin.with_entropy(gather)(logprobs, 0, torch.tensor([2]))
     assert found.logprob_token_ids.tolist() == [[2]]

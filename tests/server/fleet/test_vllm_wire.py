@@ -1,4 +1,4 @@
-"""Tests the wire of vLLM's route for token ids, on answers that a real server gave (see tests/support/fleet/record_vllm.py)."""
+"""vLLM's route for token ids, on recorded answers (tests/support/fleet/record_vllm.py)."""
 
 from __future__ import annotations
 
@@ -32,14 +32,13 @@ VOCAB = 49152
 
 
 def events(name: str) -> list[dict[str, Any]]:
-    """Return the events of a recorded stream."""
     lines = [line.removeprefix("data: ") for line in ANSWERS[name]["text"].splitlines() if line]
     assert lines[-1] == "[DONE]"
     return [json.loads(line) for line in lines[:-1]]
 
 
 def test_a_stream_of_tokens() -> None:
-    """Each event has its token with rank and alternatives; the last one that has any is finished, and the usage comes after it."""
+    """Each event has a token with rank and alternatives; the usage follows the finished event."""
     read = [read_event(event, VOCAB) for event in events("greedy")]
     assert [len(event.tokens) for event in read] == [1, 1, 1, 0]
     assert [event.finished for event in read] == [False, False, True, False]
@@ -50,7 +49,7 @@ def test_a_stream_of_tokens() -> None:
 
 
 def test_the_stop_token_is_no_token_of_the_answer() -> None:
-    """vLLM sends the stop token with its scores; the event names it, and does not have it among its tokens."""
+    """A stop token is named by the event, and is no token of the answer."""
     read = [read_event(event, VOCAB) for event in events("stopped")]
     last = next(event for event in read if event.finished)
     assert (last.stop_id, last.tokens) == (198, ())
@@ -58,7 +57,7 @@ def test_the_stop_token_is_no_token_of_the_answer() -> None:
 
 
 def test_a_token_outside_the_alternatives() -> None:
-    """A token that is not among the most probable ones keeps its true rank and is no alternative, but its probability is known."""
+    """A token outside of the best tokens keeps the rank, and is no alternative."""
     ((token,), *_) = (read_event(event, VOCAB).tokens for event in events("outside the alternatives"))
     assert token.rank > 1000
     assert token.id not in dict(token.top)
@@ -70,7 +69,7 @@ def test_a_token_outside_the_alternatives() -> None:
 
 
 def test_a_prompt_that_was_read() -> None:
-    """The first token follows nothing and has no scores; the others have theirs, with the alternatives in order."""
+    """A prompt's first token has no scores; later tokens have scores and sorted alternatives."""
     tokens, cached = read_prompt_scores(json.loads(ANSWERS["read"]["text"]), PROMPT, VOCAB)
     assert tokens[0] is None
     assert [token.id for token in tokens if token] == PROMPT[1:]
@@ -80,13 +79,13 @@ def test_a_prompt_that_was_read() -> None:
 
 @pytest.mark.parametrize("name", ["too many alternatives", "unknown token", "too hot"])
 def test_errors_are_sentences(name: str) -> None:
-    """The sentence of an error is passed on."""
+    """The message of an error is passed on."""
     assert ANSWERS[name]["status"] == 400
     assert len(error_of(json.loads(ANSWERS[name]["text"]))) > 20
 
 
 def test_an_error_in_a_stream() -> None:
-    """An event that reports an error is a failure of the engine, although its status was 200."""
+    """An error event is a failure of the engine, despite the status 200."""
     with pytest.raises(EngineFailureError, match="EngineCore encountered an issue"):
         read_event(
             {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}},
@@ -96,7 +95,7 @@ def test_an_error_in_a_stream() -> None:
 
 @pytest.mark.parametrize(("reason", "stop"), [("abort", None), ("error", None), ("stop", None)])
 def test_an_answer_that_the_engine_ends(reason: str, stop: int | None) -> None:
-    """An answer that ends for no reason of its own is a failure of the engine, rather than a short answer."""
+    """An answer that ends without a valid reason is a failure of the engine."""
     choice: dict[str, Any] = {"token_ids": [], "logprobs": None, "finish_reason": reason, "stop_reason": stop}
     with pytest.raises(EngineFailureError, match="ended an answer early"):
         read_event({"choices": [choice]}, VOCAB)
@@ -112,7 +111,7 @@ def test_an_answer_that_the_engine_ends(reason: str, stop: int | None) -> None:
     ],
 )
 def test_an_event_of_another_form(event: dict[str, Any]) -> None:
-    """An event that does not have the form of the route is refused, rather than read as something else."""
+    """An event of another form is refused."""
     with pytest.raises(MalformedAnswerError):
         read_event(event, VOCAB)
 
@@ -131,7 +130,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_values_that_cannot_be(name: str) -> None:
-    """A token whose figures cannot be right is refused, rather than shown."""
+    """A token with impossible scores is refused."""
     event = events("greedy")[0]
     content = event["choices"][0]["logprobs"]["content"][0]
     content |= WRONG[name]
@@ -141,20 +140,20 @@ def test_values_that_cannot_be(name: str) -> None:
 
 
 def test_words_of_an_engine() -> None:
-    """An engine's own words are shortened and lose their control characters before people and logs see them."""
+    """An engine's message is shortened and has no control characters."""
     shown = error_of({"error": {"message": "\x1b[31m" + "no " * 5000}})
     assert shown.startswith("[31mno no")
     assert len(shown) <= 300
 
 
 def test_scores_of_another_prompt() -> None:
-    """Scores that do not belong to the tokens of the prompt are refused."""
+    """Scores of another prompt's tokens are refused."""
     with pytest.raises(MalformedAnswerError):
         read_prompt_scores(json.loads(ANSWERS["read"]["text"]), [*PROMPT[:-1], 5], VOCAB)
 
 
 def test_a_body_continues_what_came() -> None:
-    """A resumed answer is asked as a longer prompt, with another seed, so that it does not draw the same numbers again."""
+    """A resumed answer has a longer prompt and another seed, to avoid the same random numbers."""
     request = Request([1, 2], SamplingParams(max_tokens=9, temperature=1.0, seed=5), CHAT, frozenset({7}))
     first, later = generate_body("m", request, [], 9), generate_body("m", request, [3, 4], 7)
     assert (first["token_ids"], later["token_ids"]) == ([1, 2], [1, 2, 3, 4])
@@ -166,7 +165,10 @@ def test_a_body_continues_what_came() -> None:
 
 
 def test_no_field_skips_the_reading_of_the_cache() -> None:
-    """A body has only the fields that it needs: with ``skip_reading_prefix_cache``, vLLM returns uninitialised memory as scores."""
+    """A body has only needed fields.
+
+    With ``skip_reading_prefix_cache``, vLLM returns uninitialised memory as scores.
+    """
     request = Request([1, 2], SamplingParams(max_tokens=9))
     assert set(read_body("m", request)["sampling_params"]) == {
         "temperature",
@@ -185,7 +187,7 @@ def test_ignoring_the_end() -> None:
 
 
 def test_a_temperature_that_vllm_refuses() -> None:
-    """A temperature above vLLM's limit is refused with the limit, before any engine is asked."""
+    """A temperature above vLLM's limit is refused with the limit."""
     check_params(SamplingParams(temperature=2.0))
     with pytest.raises(InvalidRequestError, match="supports at most 2"):
         check_params(SamplingParams(temperature=2.1))
@@ -211,6 +213,6 @@ TOKEN = WireToken(5, math.log(0.2), 2, ((4, math.log(0.6)), (5, math.log(0.2)), 
     ],
 )
 def test_the_probability_of_a_draw(params: SamplingParams, probability: float | None) -> None:
-    """It is known for a greedy draw, and for one among no more tokens than the engine reports; else it is None rather than a guess."""
+    """The probability of a draw is None unless all drawable tokens are reported."""
     found = sampled_probability(TOKEN, params)
     assert found == (None if probability is None else pytest.approx(probability))
