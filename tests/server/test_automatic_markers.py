@@ -1,4 +1,4 @@
-"""The markers of tests: what they follow from exists, and a test without any is fast."""
+"""The tests' markers: fixtures and helpers exist, and a test without a marker is fast."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ def sources() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_fixtures_exist(name: str) -> None:
-    """Every fixture that gives a marker is defined: one that was renamed would leave its tests without the marker."""
+    """Every fixture with a marker exists: a renamed fixture would lose the marker."""
     assert any(f"def {name}(" in source for source in sources())
 
 
 @pytest.mark.parametrize("name", HELPERS)
 def test_helpers_exist(name: str) -> None:
-    """Every module that gives a marker exists."""
+    """Every module with a marker exists."""
     assert list(TESTS.rglob(f"{name}.py"))
 
 
 def test_kinds_are_declared(pytestconfig: pytest.Config) -> None:
-    """pyproject.toml declares each marker that keeps a test out of ``make check``, and the one of the others."""
+    """pyproject.toml declares every marker, including fast."""
     declared = {line.partition(":")[0] for line in pytestconfig.getini("markers")}
     assert {*KINDS, *FIXTURES.values(), *HELPERS.values(), "fast"} <= declared
 
 
 def test_kinds_of_a_test() -> None:
-    """Each fixture and each helper gives its marker; others give none."""
+    """Fixtures and helpers with a marker give the marker; other names give no marker."""
     assert kinds_of(["tmp_path", "tab", "browser_page", "page_server"], ["pathlib"]) == {"browser", "process"}
     assert kinds_of(["tmp_path"], ["pathlib", "neovim"]) == {"editor"}
     assert kinds_of(["tmp_path"], ["pathlib"]) == set()
 
 
 def test_helpers_of_a_module() -> None:
-    """A module uses those that it imports, and those of its functions and classes, in any package."""
+    """A module's helpers are the imported modules and the modules of functions and classes."""
     module = ModuleType("test_it")
     module.editor = ModuleType("support.neovim")  # type: ignore[attr-defined]
     module.Terminal = type("Terminal", (), {"__module__": "support.tmux"})  # type: ignore[attr-defined]
@@ -53,5 +53,5 @@ def test_helpers_of_a_module() -> None:
 
 
 def test_this_test_is_fast(request: pytest.FixtureRequest) -> None:
-    """A test without one of the other markers is marked as fast."""
+    """A test without a slower marker is marked as fast."""
     assert {mark.name for mark in request.node.iter_markers()} == {"fast"}

@@ -1,4 +1,4 @@
-"""Settings come from flag, environment, file and default, in this order, and a wrong one is named."""
+"""Settings come from flag, environment, file and default, in this order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write(folder: Path, text: str) -> None:
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing given the default model is served on loopback, port 8437."""
+    """By default the default model is served on loopback, port 8437."""
     monkeypatch.delenv("PELLUCID_CACHE", raising=False)
     settings = load_settings()
 
@@ -27,7 +27,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folders of models and of conversations are the platform's unless they are set; ~ is the user's home."""
+    """The data folder is the platform's unless set; ~ is the user's home."""
     monkeypatch.setattr("pellucid.config.user_data_path", lambda name: tmp_path / name)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -37,7 +37,7 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("text", "page"), [("false", False), ("0", False), ("no", False), ("true", True), ("1", True)])
 def test_switch(config_home: Path, monkeypatch: pytest.MonkeyPatch, text: str, page: bool) -> None:
-    """The page is there unless it is switched off, in the environment, the file or by a flag, the last of which wins."""
+    """The page is on unless switched off in the environment, in the file or by a flag."""
     assert load_settings().page is True
     monkeypatch.setenv("PELLUCID_PAGE", text)
     assert load_settings().page is page
@@ -48,7 +48,7 @@ def test_switch(config_home: Path, monkeypatch: pytest.MonkeyPatch, text: str, p
 
 
 def test_precedence(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flag beats the environment, which beats the file, which beats the default; origins tells which one it was."""
+    """A flag precedes the environment, the file and the default; `origins` names the source."""
     write(config_home, "port = 1\nslots = 2\nqueue = 3\n")
     monkeypatch.setenv("PELLUCID_PORT", "11")
     monkeypatch.setenv("PELLUCID_SLOTS", "12")
@@ -94,7 +94,7 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_wrong_flag(flags: dict[str, object], sentence: str) -> None:
-    """A flag that is wrong is named as the user typed it, with the rule and the value."""
+    """A wrong flag is named like on the command line, with the rule and the value."""
     with pytest.raises(ConfigError) as raised:
         load_settings(**flags)
 
@@ -102,7 +102,7 @@ def test_wrong_flag(flags: dict[str, object], sentence: str) -> None:
 
 
 def test_wrong_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is wrong is named in full."""
+    """A wrong variable is named in full."""
     monkeypatch.setenv("PELLUCID_PORT", "abc")
 
     with pytest.raises(ConfigError, match=r"^PELLUCID_PORT in the environment should be a valid integer.*'abc'\.$"):
@@ -110,7 +110,7 @@ def test_wrong_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is no setting is refused, and the likely one is named."""
+    """An unknown variable is refused, with the likely setting."""
     monkeypatch.setenv("PELLUCID_SLOT", "4")
 
     with pytest.raises(
@@ -120,7 +120,7 @@ def test_unknown_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty variable is one that was not set."""
+    """An empty variable counts as not set."""
     monkeypatch.setenv("PELLUCID_PORT", "")
 
     assert (load_settings().port, origins()["port"]) == (8437, "default")
@@ -147,14 +147,14 @@ def test_wrong_file(config_home: Path, line: str, rule: str) -> None:
 
 
 def test_stronger_source_hides_wrong_value(config_home: Path) -> None:
-    """Only the value that counts must be right."""
+    """A wrong value under a stronger source is ignored."""
     write(config_home, 'port = "no"')
 
     assert load_settings(port=5).port == 5
 
 
 def test_key_opens_other_hosts() -> None:
-    """With an API key the server may listen to other machines; the local address is how this machine reaches it."""
+    """With an API key any host is permitted; the URL stays the local address."""
     settings = load_settings(host="0.0.0.0", api_key="k")
 
     assert (settings.url, settings.key) == ("http://127.0.0.1:8437", "k")
@@ -165,7 +165,7 @@ def test_key_opens_other_hosts() -> None:
     st.text(min_size=1).filter(lambda key: not key.isascii() or any(c.isspace() or not c.isprintable() for c in key))
 )
 def test_key_must_travel(key: str) -> None:
-    """A key that no HTTP header can carry is refused, and the sentence does not repeat it."""
+    """A key that fits no HTTP header is refused, and the error does not repeat the key."""
     with pytest.raises(ConfigError) as raised:
         load_settings(api_key=key)
 
@@ -175,19 +175,20 @@ def test_key_must_travel(key: str) -> None:
 
 
 def test_secret_stays_secret() -> None:
-    """The key is not in what is printed of the settings."""
+    """The repr of the settings does not contain the key."""
     assert "hunter2" not in repr(load_settings(api_key="hunter2"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_where_the_key_may_go(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The key goes to the server that the settings name; where it does not go, one sentence says so, and none where there is none."""
+    """The key goes only to the settings' server; for any other server a message is printed."""
     settings = load_settings(api_key="secret", host=host)
     assert settings.key_for("http://localhost:8437/v1") == "secret"
     assert capsys.readouterr().err == ""
     assert settings.key_for("http://evil.example.org") is None
     assert capsys.readouterr().err == (
-        f"The API key in the settings is sent only to {settings.url}: give the key for http://evil.example.org with --api-key-file.\n"
+        f"The API key in the settings is sent only to {settings.url}: give the key for "
+        "http://evil.example.org with --api-key-file.\n"
     )
     assert load_settings().key_for("http://evil.example.org") is None
     assert capsys.readouterr().err == ""
@@ -211,7 +212,7 @@ def test_loopback(host: str, answer: bool) -> None:
 
 
 def test_table_has_every_setting() -> None:
-    """The README's table is made from the settings: each has a row with its flag and variable."""
+    """The README's table has a row for each setting, with flag and variable."""
     table = settings_table()
 
     for name in Settings.model_fields:

@@ -1,4 +1,4 @@
-"""The tested versions: constraints.txt pins what pyproject.toml asks for, on every platform."""
+"""The tested versions: constraints.txt pins pyproject.toml's requirements, on every platform."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PINS = {canonicalize_name(pin.name): pin for pin in map(Requirement, LINES)}
 
 
 def requirements() -> list[Requirement]:
-    """Every requirement of the project and of its extras, without the extras that name others."""
+    """Return the requirements of the project and of the extras, without references to extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     found = [Requirement(text) for texts in (project["dependencies"], *extras) for text in texts]
@@ -27,14 +27,14 @@ def requirements() -> list[Requirement]:
 
 @pytest.mark.parametrize("requirement", requirements(), ids=str)
 def test_requirements_are_pinned(requirement: Requirement) -> None:
-    """Each requirement is pinned to a version in its range."""
+    """Each requirement is pinned to a version in the range."""
     (specifier,) = PINS[canonicalize_name(requirement.name)].specifier
     assert specifier.operator == "=="
     assert requirement.specifier.contains(specifier.version)
 
 
 def test_pins_hold_everywhere() -> None:
-    """A pin names a release that an index has: one version, no address, no local build, and no package for CUDA."""
+    """A pin has a single released version, no address, no local build and no package for CUDA."""
     assert len(PINS) == len(LINES)
     assert [line for line in LINES if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*(; .+)?", line)] == []
     assert [name for name in PINS if name.startswith(("cuda-", "nvidia-", "triton"))] == []

@@ -1,4 +1,4 @@
-"""The README and the documentation name what exists: commands, options, settings, routes, files and links; examples are good requests."""
+"""The README and the documentation name only existing things; the examples are valid requests."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ WRITTEN = {
     for path in [ROOT / "README.md", *DOCS.glob("*.md")]
     if path.name != "settings.md"
 }
-"""The pages that people write, by name; ``tests/docs/test_generated.py`` compares the settings with
-the code.
+"""The handwritten pages by name.
+
+``tests/docs/test_generated.py`` compares the settings with the code.
 """
 
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "editors/README.md", "lsp/README.md")] + sorted(
@@ -51,21 +52,21 @@ CODE = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 
 
 def code(page: str) -> Iterator[str]:
-    """Every line of code of a page, in blocks and within sentences."""
+    """Yield every line of code of a page, in blocks and in sentences."""
     for block, span in CODE.findall(page):
         yield from (block or span).replace("\\\n", " ").splitlines()
 
 
 def test_readme_is_short() -> None:
-    """The README is read in one go: 130 lines of at most 140 characters."""
+    """The README has at most 130 lines of at most 140 characters."""
     assert len(README.splitlines()) <= 130
     assert [line for line in README.splitlines() if len(line) > 140] == []
 
 
 def command_of(words: list[str]) -> tuple[Any, str]:
-    """The command that a line begins with, and its name.
+    """Return the command at the beginning of a line, and the command's name.
 
-    Raises KeyError for one that does not exist.
+    Raises KeyError for an unknown command.
     """
     found, path = typer.main.get_command(app), "pellucid"
     for word in words:
@@ -76,7 +77,7 @@ def command_of(words: list[str]) -> tuple[Any, str]:
 
 
 def uses() -> Iterator[tuple[str, str]]:
-    """Every use of the command line in the written pages: page and command."""
+    """Yield page and command of every use of the command line in the written pages."""
     for name, page in WRITTEN.items():
         for line in code(page):
             for use in re.findall(r"(?:^|&& )pellucid ([a-z][^#&]*)", line):
@@ -85,7 +86,7 @@ def uses() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "use"), sorted(set(uses())))
 def test_commands(name: str, use: str) -> None:
-    """Commands and options that are shown exist."""
+    """Every shown command and option exists."""
     words = use.split()
     command, path = command_of([word for word in words if re.fullmatch(r"[a-z]+", word)])
     assert not hasattr(command, "commands") or len(words) == 1, f"{name}: {path} is a group of commands"
@@ -101,7 +102,7 @@ def test_there_are_commands() -> None:
 
 
 def editor_settings(kind: type[Any] = EditorSettings, path: str = "") -> Iterator[str]:
-    """The names of the language server's settings."""
+    """Yield the names of the language server's settings."""
     hints = get_type_hints(kind)
     for field in fields(kind):
         name = path + camel(field.name)
@@ -112,7 +113,7 @@ def editor_settings(kind: type[Any] = EditorSettings, path: str = "") -> Iterato
 
 
 def test_settings() -> None:
-    """Settings that are named exist: the editor's, and the environment variables of the server."""
+    """Every named editor setting and environment variable exists."""
     spans = {span for page in WRITTEN.values() for span in code(page)}
     editors = {span for span in spans if re.fullmatch(r"(server|completion|context)\.[a-z]\w+", span)}
     variables = {word for span in spans for word in re.findall(rf"\b{ENVIRONMENT_PREFIX}\w+", span)}
@@ -122,7 +123,7 @@ def test_settings() -> None:
 
 
 def test_make() -> None:
-    """Targets of make that are named exist, and the two commands are shown."""
+    """Every named make target exists, and the README shows `make run` and `make test`."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     named = {
         target for page in WRITTEN.values() for line in code(page) for target in re.findall(r"^make ([a-z-]+)", line)
@@ -133,7 +134,7 @@ def test_make() -> None:
 
 
 def test_routes() -> None:
-    """Routes that are named exist."""
+    """Every named route exists."""
     paths = set(create_app(ServerState(models=("m",))).openapi()["paths"])
     named = {
         route
@@ -146,21 +147,21 @@ def test_routes() -> None:
 
 
 def links(page: Path) -> Iterator[str]:
-    """Every address that a page links to or shows, within the repository."""
+    """Yield every address within the repository that a page links to or shows."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     found = re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", text)
     yield from (address for pair in found for address in pair if address and not re.match(r"[a-z]+:", address))
 
 
 def anchors(page: Path) -> set[str]:
-    """The identifiers of a page's headings."""
+    """Return the identifiers of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
-    """Links and pictures lead to files and headings that exist."""
+    """Links and pictures lead to existing files and headings."""
     for address in links(page):
         path, _, anchor = address.partition("#")
         if page == DOCS / "index.md" and path in MADE_WITH_THE_SITE:
@@ -171,13 +172,13 @@ def test_links(page: Path) -> None:
 
 
 def test_there_are_links() -> None:
-    """The README leads to every page of the documentation that is not about the documentation's own code."""
+    """The README links to every page of the documentation."""
     named = {Path(address).name for address in links(ROOT / "README.md")}
     assert {path.name for path in DOCS.glob("*.md")} - named == set()
 
 
 def test_tests_and_scripts() -> None:
-    """Tests and benchmarks that are named exist."""
+    """Every named test and benchmark exists."""
     tests = set(re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)", WRITTEN["security.md"]))
     scripts = set(re.findall(r"\b(\w+\.py)\b", WRITTEN["benchmarks.md"])) - {"machine_limits.py"}
 
@@ -188,7 +189,7 @@ def test_tests_and_scripts() -> None:
 
 
 def test_packages() -> None:
-    """The architecture lists the folders of the server, and no other ones."""
+    """The architecture lists exactly the folders of the server."""
     tree = WRITTEN["architecture.md"].partition("server/pellucid/\n")[2].partition("\nlsp/")[0]
     folders = {path.name for path in (ROOT / "server" / "pellucid").iterdir() if (path / "__init__.py").is_file()}
 
@@ -196,7 +197,7 @@ def test_packages() -> None:
 
 
 def examples() -> list[tuple[str, str]]:
-    """Routes and bodies of the curl lines."""
+    """Return the routes and bodies of the curl lines."""
     pages = [README, HTTP_INTRO, *(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))]
     calls = [shlex.split(line) for page in pages for line in code(page) if line.startswith("curl ")]
     return [(next(word for word in call if word.startswith("http")), call[call.index("-d") + 1]) for call in calls]
@@ -204,18 +205,18 @@ def examples() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("url", "body"), examples())
 def test_examples(url: str, body: str) -> None:
-    """The curl lines ask what the routes understand."""
+    """The bodies of the curl lines are valid for the routes."""
     BODIES[url.removeprefix("http://127.0.0.1:8437")].model_validate(json.loads(body))
 
 
 def test_there_are_examples() -> None:
-    """All three of OpenAI's and our verbs are shown."""
+    """The examples include OpenAI's verbs and our verbs."""
     assert {url.removeprefix("http://127.0.0.1:8437") for url, _ in examples()} == set(BODIES)
 
 
 @pytest.mark.model
 async def test_answer(served_model: str) -> None:
-    """The answer that the README shows is a part of the real one; logprobs agree to the rounding of other machines' kernels."""
+    """The README's answer is a part of the real answer, up to rounding of the logprobs."""
     (call,) = [shlex.split(line) for line in code(README) if line.startswith("curl ")]
     shown = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
     async with httpx.AsyncClient(timeout=60) as client:
@@ -234,7 +235,7 @@ async def test_answer(served_model: str) -> None:
 
 
 def rows(page: str, heading: str) -> dict[str, list[str]]:
-    """The rows of the first table under a heading: figures by what they measure."""
+    """Return the rows of the first table under a heading: figures by measured quantity."""
     table = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
@@ -254,7 +255,7 @@ def test_figures() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "models.md"])
 def test_licences(page: str) -> None:
-    """Models that are not under Apache-2.0 are named as such."""
+    """The Qwen Research License is named for all models without Apache-2.0."""
     others = [entry.name for entry in catalog().values() if entry.licence != "Apache-2.0"]
 
     assert others == ["qwen2.5-coder-3b-instruct", "qwen2.5-coder-3b-base"]

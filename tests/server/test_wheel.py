@@ -1,4 +1,4 @@
-"""The wheel as users install it: it is complete, and its command runs without the source tree."""
+"""The wheel is complete, and the installed command runs without the source tree."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.process
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 PACKAGES = ("server/pellucid", "lsp/pellucid_lsp", "webui/pellucid_webui")
 LIMIT = 120.0
-"""Seconds that one command may take on a busy machine; each needs a few."""
+"""Seconds for a command on a busy machine; a command needs a few seconds."""
 
 
 def run(*command: str | Path, folder: Path) -> str:
-    """Run a command in a folder, without the settings of these tests, and return its stdout."""
+    """Run a command in a folder, without the settings of these tests, and return the stdout."""
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PELLUCID_", "COV_"))
     }
@@ -44,7 +44,7 @@ def run(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this source tree."""
+    """Return the wheel of this source tree."""
     folder = tmp_path_factory.mktemp("wheel")
     run(
         sys.executable,
@@ -64,7 +64,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment that holds the wheel, and finds the dependencies where they are installed already."""
+    """Return a virtual environment with the wheel and the already installed dependencies."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
@@ -82,15 +82,15 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder=folder,
     )
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=folder).strip())
-    # Python does not read the .pth files of a folder that a .pth file names, so an editable install
-    # there has no effect.
+    # Python ignores the .pth files of a folder named by a .pth file, so an editable install there
+    # has no effect.
     dependencies = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     (packages / "dependencies.pth").write_text("".join(f"{path}\n" for path in dependencies))
     return folder
 
 
 def source_files() -> Iterator[str]:
-    """Yield the path of every file of the packages, as the wheel names it."""
+    """Yield the wheel's path of every file of the packages."""
     for package in (ROOT / name for name in PACKAGES):
         for path in package.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
@@ -98,7 +98,7 @@ def source_files() -> Iterator[str]:
 
 
 def test_contents(wheel: Path) -> None:
-    """The wheel holds exactly the files of the three packages: code, C sources, the catalog, the page's assets and py.typed."""
+    """The wheel holds exactly the files of the three packages, with C sources and assets."""
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
 
@@ -108,7 +108,7 @@ def test_contents(wheel: Path) -> None:
 
 
 def test_imports(environment: Path) -> None:
-    """In an environment with the wheel all three packages come from it, not from the source tree."""
+    """With the wheel installed, all three packages are imported from the wheel."""
     packages = [Path(package).name for package in PACKAGES]
     code = f"import {', '.join(packages)}\nfor package in ({', '.join(packages)}): print(package.__file__)"
     files = run(environment / "bin" / "python", "-c", code, folder=environment).split()
@@ -118,7 +118,7 @@ def test_imports(environment: Path) -> None:
 
 
 def test_command(environment: Path) -> None:
-    """The installed command shows its help, its version and the models of the catalog."""
+    """The installed command shows the help, the version and the models of the catalog."""
     pellucid = environment / "bin" / "pellucid"
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 

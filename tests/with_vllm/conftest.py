@@ -1,4 +1,7 @@
-"""Provides real vLLM servers, each started once, when it is first needed, since that takes a minute and gigabytes of memory."""
+"""Provides real vLLM servers, started only when needed.
+
+A start takes a minute and gigabytes of memory.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from support.servers.real_model_server import CODER
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folders of both real models in float32."""
+    """Return the folders of both real models in float32."""
     root = tmp_path_factory.mktemp("float32")
     return {name: float_folder(name, root / name) for name in (SMALL, CODER)}
 
 
 class Engines(dict[str, VLLM]):
-    """The servers by the names of their models. That of the small one reports the entropy."""
+    """The servers by the names of the models; the small model's server reports the entropy."""
 
     def __init__(self, folders: dict[str, Path], work: Path) -> None:
         super().__init__()
@@ -28,7 +31,7 @@ class Engines(dict[str, VLLM]):
         self._work = work
 
     def __missing__(self, name: str) -> VLLM:
-        """Start a server, and wait until it answers."""
+        """Start a server, and wait for the first answer."""
         plugins = install_plugin(self._work / "plugins") if name == SMALL else None
         self[name] = start_vllm(self._folders[name], name, self._work / name, plugins=plugins)
         self[name].wait()
@@ -37,7 +40,6 @@ class Engines(dict[str, VLLM]):
 
 @pytest.fixture(scope="session")
 def engines(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    """A server of each model."""
     servers = Engines(folders, tmp_path_factory.mktemp("vllm"))
     yield servers
     for server in servers.values():

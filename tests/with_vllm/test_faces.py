@@ -1,4 +1,4 @@
-"""A front over a real vLLM, as its users meet it: the editor, the page and the commands show the engine's own figures."""
+"""The editor, the page and the commands show a real vLLM's figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.page.page_tabs import cards
 from support.servers.real_model_server import CODER
 
 PATIENCE = 120
-"""Seconds for a command, reached only if a test fails."""
+"""Seconds for a command; reached only in a failing test."""
 
 CLOSE = 1e-3
 URI = "file:///project/add.py"
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(900)
 def front(
     folders: dict[str, Path], engines: dict[str, VLLM], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PageServer]:
-    """``pellucid serve`` over the engine of the code model."""
+    """Run `pellucid serve` over the engine of the code model."""
     server = PageServer(
         tmp_path_factory.mktemp("front"), "--engine", engines[CODER].url, models=[f"{CODER}={folders[CODER]}"]
     )
@@ -49,13 +49,13 @@ def front(
 
 
 def generated(engine: VLLM, prompt: str, count: int) -> list[float]:
-    """Return the logprobs of the tokens with which the engine continues a prompt, by its own route."""
+    """Return the logprobs of a prompt's continuation, by the engine's route."""
     body = {"model": CODER, "prompt": prompt, "max_tokens": count, "temperature": 0, "logprobs": 1}
     return ask(engine, body)
 
 
 def read(engine: VLLM, text: str) -> list[float]:
-    """Return the logprobs of the tokens of a text after the first one, by the engine's own route."""
+    """Return the logprobs of a text's tokens after the first token, by the engine's route."""
     return ask(
         engine, {"model": CODER, "prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": True}
     )[1:-1]
@@ -69,7 +69,7 @@ def ask(engine: VLLM, body: dict[str, Any]) -> list[float]:
 
 
 def chat_prompt(front: PageServer) -> str:
-    """Return the question as the model reads it."""
+    """Return the rendered prompt of the question."""
     reply = httpx.post(f"{front.address}/apply-template", json={"messages": [{"role": "user", "content": QUESTION}]})
     assert reply.status_code == httpx.codes.OK, reply.text
     prompt: str = reply.json()["prompt"]
@@ -77,7 +77,7 @@ def chat_prompt(front: PageServer) -> str:
 
 
 async def test_language_server(front: PageServer, engines: dict[str, VLLM], tmp_path: Path) -> None:
-    """An editor is offered the model's code; its tokens have the engine's logprobs, and a range of the entropy."""
+    """An editor's suggestion has the engine's logprobs and entropy ranges."""
     settings = {"server": {"url": front.address, "start": False}, "completion": {"level": "eager", "ahead": False}}
     editor = await lsp_client.start(lsp_client.homes(tmp_path), settings)
     editor.open(URI, CODE)
@@ -95,7 +95,7 @@ async def test_language_server(front: PageServer, engines: dict[str, VLLM], tmp_
 
 
 async def test_page(front: PageServer, engines: dict[str, VLLM], browser_page: Page) -> None:
-    """A chat's answer opens token by token, with probabilities and ranges of entropies, and a text is read with the engine's logprobs."""
+    """The page shows a chat's answer and a read text with the engine's figures."""
     tab = watched(browser_page, front.address)
     await tab.open()
     await tab.be_brief()
@@ -120,7 +120,7 @@ async def test_page(front: PageServer, engines: dict[str, VLLM], browser_page: P
 
 
 def records(found: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the tokens and the end of a command's output."""
+    """Return the tokens and the finish of a command's output."""
     *tokens, end = map(json.loads, found)
     return tokens, end["finish"]
 

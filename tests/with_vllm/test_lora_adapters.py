@@ -1,4 +1,4 @@
-"""Adapters over a real vLLM: loaded, chosen, replaced and unloaded, with the answers of our own engine."""
+"""Adapters over a real vLLM are loaded, replaced and unloaded, and answer like in our engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.page.page_fixtures import SMALL
 
 MODEL = f"{SMALL}:mine"
 TEXTS = ["def add(a, b):\n    ", "Once upon a time", "The three primary colours are red, green and blue. " * 8]
-"""Prompts, the last one of which is longer than a block of the engine's cache."""
+"""Prompts; the last prompt is longer than a block of the engine's cache."""
 
 
 async def tokens(assistant: LocalAssistant, text: str, model: str) -> list[Token]:
@@ -37,7 +37,7 @@ async def tokens(assistant: LocalAssistant, text: str, model: str) -> list[Token
 
 
 def near(folder: Path, cache: Path) -> LocalAssistant:
-    """Return an assistant that computes with the adapter here, in float32."""
+    """Return an assistant with the adapter in our engine, in float32."""
     settings = load_settings(models=(str(folder),), quant="none", context=1024, cache=cache, adapters=("mine",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weight_packing, "multiplies_bfloat16", lambda device: False)
@@ -51,7 +51,7 @@ def assert_same(far: Sequence[Token], here: Sequence[Token]) -> None:
 
 @pytest.mark.timeout(900)
 async def test_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter has the answers of our own engine, also after another one has replaced it in the same folder; unloaded, it is gone."""
+    """An adapter answers like in our engine, even after a replacement, until unloaded."""
     monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1")
     folder, store = float_folder(SMALL, tmp_path / SMALL), Store(tmp_path / "cache")
     engine = start_vllm(folder, SMALL, tmp_path / "vllm", "--enable-lora", "--max-lora-rank", "8")
@@ -92,7 +92,7 @@ async def test_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def shape(folder: Path, cache: Path) -> DecoderConfig:
-    """Return the configuration of the model in a folder, as our own decoder has it."""
+    """Return the configuration of a folder's model, as in our decoder."""
     settings = load_settings(models=(str(folder),), quant="none", context=64, cache=cache)
     engine, _ = assemble(settings, settings.models, Silent())
     try:

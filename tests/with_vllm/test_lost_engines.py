@@ -1,4 +1,4 @@
-"""Real vLLM servers that are cancelled, killed and joined under streams: no answer is lost, and none changes."""
+"""Real vLLM servers are killed and cancelled under streams, without a lost or changed answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.page.page_fixtures import SMALL
 STREAMS = 6
 TOKENS = 50
 LONGEST_GAP = 10.0
-"""Seconds without a token of an answer, while another engine takes it over."""
+"""Seconds without a token, while a second engine takes over an answer."""
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def fleet_over(folder: Path, *engines: VLLM) -> AsyncIterator[Fleet]:
 
 @pytest.mark.timeout(900)
 async def test_an_engine_is_killed(folders: dict[str, Path], engines: dict[str, VLLM], tmp_path: Path) -> None:
-    """Streams of a killed engine end with the ids of an undisturbed run, and new requests are served."""
+    """Streams of a killed engine end like undisturbed streams, and new requests are served."""
     doomed = start_vllm(folders[SMALL], SMALL, tmp_path)
     try:
         await asyncio.to_thread(doomed.wait)
@@ -76,7 +76,7 @@ async def test_an_engine_is_killed(folders: dict[str, Path], engines: dict[str, 
 
 
 async def test_cancelling(folders: dict[str, Path], engines: dict[str, VLLM]) -> None:
-    """A request that is closed no longer runs at the engine a second later."""
+    """A closed request no longer runs at the engine a second later."""
     async with fleet_over(folders[SMALL], engines[SMALL]) as fleet:
         async with aclosing(fleet.generate(SMALL, numbered_request(0, 2000))) as items:
             async for item in items:
@@ -90,7 +90,7 @@ async def test_cancelling(folders: dict[str, Path], engines: dict[str, VLLM]) ->
 
 
 async def test_seeds(folders: dict[str, Path], engines: dict[str, VLLM]) -> None:
-    """A seed gives the same tokens alone and along with others."""
+    """A seed gives the same tokens alone and next to other requests."""
     params = SamplingParams(max_tokens=12, temperature=1.0, seed=11, ignore_eos=True)
     drawn = Request([1604, 803, 24], params)
     async with fleet_over(folders[SMALL], engines[SMALL]) as fleet:

@@ -1,4 +1,4 @@
-"""Two engines beneath a real Ray Serve, whose processes are killed under streams: no answer is lost, and none changes."""
+"""Killed processes of a real Ray Serve with two engines lose and change no answer."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ NAME = "tiny"
 STREAMS = 10
 TOKENS = 400
 LONGEST_GAP = 10.0
-"""Seconds without a token of an answer, while the other engine takes it over."""
+"""Seconds without a token, while the second engine takes over an answer."""
 
 STARTING = 420.0
 RESTARTING = 240.0
-"""Seconds in which Ray replaces a lost replica."""
+"""Seconds until Ray has replaced a lost replica."""
 
 ENGINES = 2
 READY = r"\nreplicas that are ready: (\d+)"
 MARK = "PELLUCID_RAY_TEST"
-"""An environment variable by which the processes of the test are known."""
+"""An environment variable to find the processes of the test."""
 
 RAY_ENVIRONMENT = {
     "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
-    "RAY_memory_monitor_refresh_ms": "0",  # else it kills workers when the whole machine is short of memory
+    # Without this value, Ray kills workers when the machine is short of memory.
+    "RAY_memory_monitor_refresh_ms": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_TARGET_DEVICE": "cpu",
 }
@@ -65,7 +66,7 @@ class RayServe:
     log: Path
 
     def processes(self, title: str) -> list[int]:
-        """Return the processes of the application whose title begins so."""
+        """Return the application's processes with this beginning of the title."""
         found = []
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
@@ -75,13 +76,13 @@ class RayServe:
         return found
 
     def ready(self) -> list[int]:
-        """Return how many engines took requests, whenever that has changed: a process of one is there long before."""
+        """Return the logged numbers of ready engines; a process is no proof of a ready engine."""
         return [0, *map(int, re.findall(READY, self.log.read_text(errors="replace")))]
 
 
 @pytest.fixture(scope="module")
 def ray_serve(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServe]:
-    """Two engines of a tiny random model, which has the tokenizer of a real one."""
+    """Run two engines of a tiny random model with the tokenizer of a real model."""
     folder, work = tmp_path_factory.mktemp("tiny"), tmp_path_factory.mktemp("ray")
     config = LlamaConfig(
         vocab_size=49152, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2
@@ -116,7 +117,7 @@ def ray_serve(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 
 @asynccontextmanager
 async def fleet_over(ray_serve: RayServe) -> AsyncIterator[Fleet]:
-    """Yield a fleet whose one engine is the application."""
+    """Yield a fleet with the application as the only engine."""
     settings = load_settings(models=(f"{NAME}={ray_serve.folder}",), engines=(ray_serve.url,))
     parts = await asyncio.to_thread(assemble_front, settings, Silent())
     await join_engines(parts)
@@ -129,7 +130,6 @@ async def fleet_over(ray_serve: RayServe) -> AsyncIterator[Fleet]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
     async with asyncio.timeout(RESTARTING):
         while not holds():
             await asyncio.sleep(0.1)
@@ -137,7 +137,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("title", ["ray::ServeReplica:default:LLMServer", "VLLM::EngineCore"])
 async def test_a_process_is_killed(ray_serve: RayServe, title: str) -> None:
-    """The streams of a killed replica, or of its engine alone, end with the ids of an undisturbed run, and Ray replaces it."""
+    """Streams of a killed replica or engine end like undisturbed streams, and Ray replaces both."""
     await until(lambda: ray_serve.ready()[-1] == ENGINES)
     async with fleet_over(ray_serve) as fleet:
         undisturbed = [
@@ -148,7 +148,7 @@ async def test_a_process_is_killed(ray_serve: RayServe, title: str) -> None:
         streams = [
             asyncio.create_task(answer(fleet, NAME, number, TOKENS, event)) for number, event in enumerate(started)
         ]
-        async with asyncio.timeout(RESTARTING):  # a stream that fails begins never
+        async with asyncio.timeout(RESTARTING):  # A failed stream never begins.
             await asyncio.gather(*(event.wait() for event in started))
         changes, killed = len(ray_serve.ready()), time.monotonic()
         os.kill(ray_serve.processes(title)[0], signal.SIGKILL)

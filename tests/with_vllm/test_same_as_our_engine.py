@@ -1,4 +1,4 @@
-"""Answers over a real vLLM are those of our own engine with the same weights in the same dtype."""
+"""Answers over a real vLLM equal our engine's answers, with the same weights and dtype."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def both(
     engines: dict[str, VLLM],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[tuple[LocalAssistant, LocalAssistant]]:
-    """Assistants of one model: near, with our own engine, and far, over vLLM."""
+    """Yield assistants of the same model: near, with our engine, and far, over vLLM."""
     name, folder = request.param, folders[request.param]
     near = load_float32(folder, tmp_path_factory.mktemp("cache"))
     settings = load_settings(models=(f"{name}={folder}",), engines=(engines[name].url,))
@@ -100,7 +100,7 @@ async def test_complete(both: Both, text: str) -> None:
 
 
 async def test_entropy(both: Both) -> None:
-    """The entropy is exact where the engine has the plugin, and otherwise a range."""
+    """The entropy is exact for an engine with the plugin, and otherwise a range."""
     far, _ = await tokens_of(both[1].complete(CompletionQuery(TEXTS[0], params=PARAMS)))
     exact = both[1].models()[0].name == SMALL
     assert all((token.entropy is not None, token.entropy_range is None) == (exact, exact) for token in far)
@@ -108,7 +108,7 @@ async def test_entropy(both: Both) -> None:
 
 @pytest.mark.parametrize("typed", TYPED)
 async def test_healed(both: Both, typed: str) -> None:
-    """A prompt that ends inside a token is healed alike."""
+    """A prompt with a cut last token is healed alike."""
     query = CompletionQuery(f"def check(name, values):\n    {typed}", params=PARAMS, heal=True)
     (near, _), (far, _) = [await tokens_of(one.complete(query)) for one in both]
     assert [token.id for token in far] == [token.id for token in near]
@@ -143,6 +143,6 @@ async def test_chat(both: Both, text: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 async def test_score(both: Both, text: str) -> None:
-    """A text is read alike, and what was generated has the same scores when it is read."""
+    """A text is read alike."""
     (near, _), (far, _) = [await tokens_of(one.score(ScoreQuery(text, top_logprobs=5))) for one in both]
     assert_same(near, far)

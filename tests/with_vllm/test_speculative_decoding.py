@@ -1,4 +1,4 @@
-"""A vLLM that speculates gives the answers of our own engine without speculation, with the same logprobs."""
+"""A speculating vLLM gives the answers and logprobs of our engine without speculation."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ TEXTS = [
     "The cat sat on the mat. The dog sat on the mat. The hen sat on the",
     "Once upon a time",
 ]
-"""Most of them repeat themselves, so that many drafts are right; the last one does not."""
+"""Repetitive texts with many right drafts; the last text does not repeat."""
 
 
 @pytest.fixture(scope="module")
 def engine(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLM]:
-    """A server of the small model that drafts tokens from earlier text."""
+    """Run a server of the small model with drafts from earlier text."""
     found = start_vllm(
         folders[SMALL], SMALL, tmp_path_factory.mktemp("speculating"), "--speculative-config", SPECULATION
     )
@@ -52,7 +52,7 @@ def engine(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 async def both(
     engine: VLLM, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[LocalAssistant, LocalAssistant]]:
-    """Assistants of one model: near, with our own engine that does not speculate, and far, over the vLLM that does."""
+    """Yield assistants: near, with our engine without speculation, and far, over the vLLM."""
     near = load_float32(folders[SMALL], tmp_path_factory.mktemp("cache"), lookup=False)
     settings = load_settings(models=(f"{SMALL}={folders[SMALL]}",), engines=(engine.url,))
     far = await asyncio.to_thread(assemble_front, settings, Silent())
@@ -67,7 +67,7 @@ Both = tuple[LocalAssistant, LocalAssistant]
 
 
 async def test_complete(both: Both, engine: VLLM) -> None:
-    """Texts are continued with the tokens and figures of an engine that does not speculate: where drafts are right, and where not."""
+    """Texts are continued like without speculation, with right and with wrong drafts."""
     before = [engine.metric(name) for name in (DRAFTED, ACCEPTED)]
     for text in TEXTS:
         (near, end), (far, other_end) = [
@@ -81,7 +81,7 @@ async def test_complete(both: Both, engine: VLLM) -> None:
 
 
 async def test_generated_is_read(both: Both) -> None:
-    """The logprobs of an answer whose drafts were right are those of reading it."""
+    """The logprobs of a generated answer equal the logprobs of the read answer."""
     far, _ = await tokens_of(both[1].complete(CompletionQuery(TEXTS[0], params=PARAMS)))
     answer = "".join(token.text for token in far)
     read, _ = await tokens_of(both[1].score(ScoreQuery(TEXTS[0] + answer, top_logprobs=5)))
@@ -92,14 +92,14 @@ async def test_generated_is_read(both: Both) -> None:
 
 @pytest.mark.parametrize("typed", ["self.gre", "fo", "retu"])
 async def test_healed(both: Both, typed: str) -> None:
-    """A prompt that ends inside a token is healed alike."""
+    """A prompt with a cut last token is healed alike."""
     query = CompletionQuery(f"self.red = red\nself.green = green\nself.blue = blue\n{typed}", params=PARAMS, heal=True)
     (near, _), (far, _) = [await tokens_of(one.complete(query)) for one in both]
     assert [token.id for token in far] == [token.id for token in near]
 
 
 async def test_form(both: Both) -> None:
-    """An answer in a form has the tokens and the logprobs of an engine that does not speculate."""
+    """An answer in a form has the same tokens and logprobs as without speculation."""
     query = CompletionQuery(
         TEXTS[2], params=replace(PARAMS, max_tokens=16), grammar=Grammar("regex", "[A-Z][a-z]+[0-9]{2}")
     )
@@ -117,7 +117,7 @@ async def test_chat(both: Both) -> None:
 
 @pytest.mark.parametrize("refused", [{"min_p": 0.1}, {"logit_bias": {5: 1.0}}], ids=str)
 async def test_refused(both: Both, refused: dict[str, float | dict[int, float]]) -> None:
-    """Parameters that vLLM does not take while it speculates are refused with its reason."""
+    """Parameters unsupported under speculation are refused with vLLM's reason."""
     params = replace(PARAMS, temperature=0.5, **refused)  # type: ignore[arg-type]
     with pytest.raises(
         InvalidRequestError, match=r"refuses the request: .*not yet supported with speculative decoding"
