@@ -1,4 +1,4 @@
-"""An accepted suggestion is found again in its document."""
+"""Tests of the search for an accepted suggestion in its document."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ACCEPTED = Suggestion("1", HERE, "a + b", make_tokens("a", " +", " b"), "m", Sug
     ],
 )
 def test_locate(marked: str) -> None:
-    """A suggestion is found by the text before it, also with other indentation; edited, or after other text, it is not."""
+    """An unedited suggestion is found by the text before the suggestion, in any indentation."""
     wanted = marked.find("▶")
 
     assert locate(marked.replace("▶", ""), ACCEPTED) == (None if wanted < 0 else wanted)
@@ -52,7 +52,7 @@ def test_locate(marked: str) -> None:
     ],
 )
 def test_what_tells_it(before: str, text: str, marked: str) -> None:
-    """A suggestion is found by its line's beginning, by enough text before it, or by a distinctive text that occurs once."""
+    """A suggestion is found by its line's beginning, by text before, or by a unique long text."""
     suggestion = Suggestion(
         "1", DocumentCursor("file:///a.py", before, ""), text, make_tokens(text), "m", SuggestionShape.LINE
     )
@@ -62,7 +62,7 @@ def test_what_tells_it(before: str, text: str, marked: str) -> None:
 
 @pytest.mark.parametrize("before", ["    foo(bar(baz", "", "nowhere", "a\n" * 20 + "    foo(bar(baz"])
 def test_a_long_document_is_read_a_few_times(before: str) -> None:
-    """A short text in a long document is looked for in time that grows with the document, not with its square."""
+    """The search for a short text takes time proportional to the document."""
     suggestion = Suggestion(
         "1", DocumentCursor("file:///a.py", before, ""), ")", make_tokens(")"), "m", SuggestionShape.LINE
     )
@@ -73,7 +73,7 @@ def test_a_long_document_is_read_a_few_times(before: str) -> None:
 
 
 class _Counted(str):
-    """A text that counts how many of its characters are looked at."""
+    """A text with a count of the characters read."""
 
     read = 0
 
@@ -100,5 +100,5 @@ class _Counted(str):
 
 @pytest.mark.parametrize(("offset", "index"), [(-1, None), (0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, None)])
 def test_token_at(offset: int, index: int | None) -> None:
-    """Every character belongs to the token that brought it, and none outside belongs to any."""
+    """A character within a suggestion belongs to the token with the character."""
     assert token_at(ACCEPTED, offset) == index

@@ -1,4 +1,4 @@
-"""Golden cases of what is suggested of an answer, one file per language, and properties of all cases."""
+"""Golden cases of suggested parts of answers for each language, and properties of all cases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CURSOR = "█"
 
 @dataclass(frozen=True)
 class Case:
-    """A buffer with a cursor, the model's answer there, and the part of it to suggest."""
+    """A buffer with a cursor, the model's answer there, and the suggested part."""
 
     language: str
     name: str
@@ -43,7 +43,6 @@ class Case:
 
     @property
     def cursor(self) -> ParsedCursor:
-        """The cursor, parsed."""
         before, after = self.buffer.split(CURSOR)
         return parse(f"file:///example.{self.language}", before, after, self.language)
 
@@ -59,17 +58,14 @@ CASES = [case for path in sorted(GOLDEN.glob("*.toml")) for case in _read(path)]
 
 
 def parse(uri: str, before: str, after: str, language: str) -> ParsedCursor:
-    """Parse a cursor."""
     return ParsedCursor(DocumentCursor(uri, before, after, language))
 
 
 def tokens(*pieces: str) -> list[Token]:
-    """One token for each piece of text."""
     return [Token(0, piece, piece.encode(), position, -0.1, 1, 0.1) for position, piece in enumerate(pieces)]
 
 
 def feed_all(ghost: GhostText, answer: Sequence[Token]) -> TrimmedAnswer:
-    """Return what is suggested of these tokens."""
     for token in answer:
         ghost.feed(token)
     return ghost.finish()
@@ -83,7 +79,7 @@ def through_the_core(case: Case) -> list[Token]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.language}: {case.name}")
 def test_golden(case: Case) -> None:
-    """The suggested part of an answer, and why it ends there, is what a user of the language expects."""
+    """The suggested part of an answer and its ending are as a user of the language expects."""
     shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
     ghost = GhostText(case.cursor, shape)
 
@@ -99,7 +95,7 @@ def test_golden(case: Case) -> None:
     "case", [case for case in CASES if case.closes], ids=lambda case: f"{case.language}: {case.name}"
 )
 def test_the_stream_is_closed_before_its_end(case: Case) -> None:
-    """Once the suggestion is complete, no more tokens are read."""
+    """No more tokens are read when the suggestion is complete."""
     ghost = GhostText(case.cursor, choose_shape(case.cursor, case.shape, invoked=case.invoked))
 
     for token in tokens(*case.answer[:-1]):
@@ -111,7 +107,7 @@ def test_the_stream_is_closed_before_its_end(case: Case) -> None:
 @pytest.mark.slow
 @given(data=st.data())
 def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
-    """The suggestion does not depend on how the answer is split into tokens, some of them empty."""
+    """The suggestion does not depend on the answer's split into tokens, even with empty tokens."""
     case = data.draw(st.sampled_from(CASES), label="case")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.answer)), max_size=12), label="cuts"))
     shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
@@ -135,7 +131,7 @@ def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
 def test_a_suggestion_is_how_the_answer_begins(
     before: str, after: str, answer: str, language: str, shape: SuggestionShape, size: int
 ) -> None:
-    """A suggestion is the beginning of its answer, its tokens join to it, and it keeps the complete lines that were shown early."""
+    """A suggestion's tokens join to the answer's beginning, and include lines shown early."""
     cursor = parse("untitled:1", before, after, language)
     ghost, letters = GhostText(cursor, shape), GhostText(cursor, shape)
 
@@ -151,7 +147,7 @@ def test_a_suggestion_is_how_the_answer_begins(
 
 
 def test_whole_lines_when_time_is_up() -> None:
-    """When the time budget is used up, the complete lines are suggested, and nothing before there is one."""
+    """Complete lines are suggested when the time is over, and nothing before the first line."""
     ghost = GhostText(parse("untitled:1", "def f(x):\n    ", "", "python"), SuggestionShape.BLOCK)
     early = []
 
@@ -167,7 +163,7 @@ def test_whole_lines_when_time_is_up() -> None:
 
 
 def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
-    """A last line that the limit of tokens cut off is dropped, unless it is the only line."""
+    """A last line that the limit of tokens cut off is dropped, unless the line is alone."""
     cursor = parse("untitled:1", "def f(x):\n    ", "", "python")
     long, short = GhostText(cursor, SuggestionShape.BLOCK), GhostText(cursor, SuggestionShape.BLOCK)
     for token in tokens("y = 1\n", "    z ="):
@@ -194,7 +190,7 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
     ],
 )
 def test_the_first_line_so_far(before: str, after: str, answer: str, shown: str | None) -> None:
-    """Of an unfinished answer only what ends where a reader would stop is shown, and nothing that may repeat the text around the cursor."""
+    """An unfinished answer shows only complete expressions, and no repetition of nearby text."""
     parsed = parse("file:///a.py", before, after, "python")
     ghost = GhostText(parsed, choose_shape(parsed))
     ghost.feed_all(in_words(answer))
@@ -205,7 +201,7 @@ def test_the_first_line_so_far(before: str, after: str, answer: str, shown: str 
 
 
 def test_half_characters() -> None:
-    """A character that consists of several tokens is kept with all of them, or dropped with all of them."""
+    """A character of several tokens is kept or dropped with all tokens."""
     halves = tokens("x", " = '", "", "", "😀", "'", "", "\n", "y")
     ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
 
@@ -233,7 +229,7 @@ def test_every_language_has_golden_cases(language: str) -> None:
 
 
 def test_a_docstring_that_began_far_above_is_known() -> None:
-    """A docstring that is open at the end of text too far above to be parsed is recognised."""
+    """An open docstring that begins too far above to be parsed is recognised."""
     inside = '"""A docstring.\n' + "    A line (\n" * 1000
     outside = "x = 1\n" * 1000 + '"""A docstring."""\n' + "x = 2\n" * 395
 
@@ -248,7 +244,7 @@ def test_a_docstring_that_began_far_above_is_known() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["javascript", "python", "html", "markdown"])
 def test_a_file_of_one_long_line(language: str) -> None:
-    """The end of the answer's line is found in a minified file, which is one line."""
+    """The end of the answer's line is found in a minified file of a single line."""
     line = "f(1);" * 200_000
     ghost = GhostText(parse("untitled:1", line, line, language), SuggestionShape.LINE)
 
@@ -259,7 +255,7 @@ def test_a_file_of_one_long_line(language: str) -> None:
 
 @pytest.mark.parametrize(("answer", "shown"), [("", ""), ("total = 0\n", "total = 0")])
 def test_white_space_without_end(answer: str, shown: str) -> None:
-    """A model that generates endless white space is stopped, and the text before it is kept."""
+    """A model that generates endless white space is stopped, and the text before is kept."""
     ghost = GhostText(parse("file:///a.py", "def f():\n    ", "\n", "python"), SuggestionShape.BLOCK)
     spaces = 0
     for token in tokens(answer, *" " * 1000):

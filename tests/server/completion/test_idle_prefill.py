@@ -1,4 +1,4 @@
-"""Chunks of other files are read while the user pauses."""
+"""Tests of prefills: chunks of related files are read while the user pauses."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ HERE = DocumentCursor("file:///a.py", "x = ", "")
 
 
 class Work:
-    """Counts the chunks that are promoted, and the cursors whose prompts are read."""
-
     def __init__(self, chunks: int) -> None:
         self.chunks = chunks
         self.read: list[DocumentCursor] = []
@@ -50,13 +48,13 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def settle() -> None:
-    """Let all tasks run until they wait for something other than each other."""
+    """Let all tasks run until they wait for something outside."""
     for _ in range(50):
         await asyncio.sleep(0)
 
 
 async def test_one_prompt_for_each_chunk() -> None:
-    """Each chunk is followed by a prefill at the last cursor, until there is no further chunk."""
+    """Each chunk is followed by a prefill at the last cursor, until no chunk is left."""
     work = Work(chunks=2)
 
     work.idle.restart(HERE)
@@ -67,7 +65,7 @@ async def test_one_prompt_for_each_chunk() -> None:
 
 
 async def test_what_is_queued_comes_first() -> None:
-    """Chunks that are there are read before others are looked for, which are read then."""
+    """Queued chunks are read before the search for more chunks, and found chunks afterwards."""
     work = Work(chunks=1)
     work.more = 2
 
@@ -78,7 +76,7 @@ async def test_what_is_queued_comes_first() -> None:
 
 
 async def test_a_failed_search_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """If looking for chunks fails, that is logged, and those that are there were read."""
+    """A failed search for chunks is logged after the queued chunks were read."""
     work = Work(chunks=1)
     work.broken = True
 
@@ -101,7 +99,7 @@ async def test_nothing_of_what_must_not_be_sent() -> None:
 
 
 async def test_stopped() -> None:
-    """Closing the document of the last cursor stops the wait, closing another one does not."""
+    """Closing the last cursor's document stops the wait, unlike closing a different document."""
     stopped, other = Work(chunks=1), Work(chunks=1)
     for work, closed in ((stopped, HERE.uri), (other, "file:///b.py")):
         work.idle.restart(HERE)

@@ -1,4 +1,4 @@
-"""Ignore files: what git ignores is ignored."""
+"""Tests of ignore files: the files that git ignores are ignored."""
 
 import os
 import subprocess
@@ -49,7 +49,6 @@ ignore_files = st.dictionaries(
 
 @pytest.fixture(scope="module")
 def work_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with some files in some folders."""
     top = tmp_path_factory.mktemp("repository").resolve()
     git(top, "init", "-q")
     for file in FILES:
@@ -73,7 +72,7 @@ class TestGit:
     @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(ignore_files, st.lists(lines, max_size=1))
     def test_any_patterns(self, work_tree: Path, files: dict[str, list[str]], excluded: list[str]) -> None:
-        """For any patterns in any folders, and in git's own file, the files that are ignored are those that git ignores."""
+        """The ignored files are git's for all patterns in all folders and in git's exclude file."""
         for folder in FOLDERS:
             (work_tree / folder / ".gitignore").write_text(
                 "\n".join(files.get(folder, ())) + "\n", encoding="utf-8", newline=""
@@ -94,7 +93,7 @@ class TestIgnoringFile:
         assert ignoring_file(tmp_path / "private.py", tmp_path) == tmp_path / ".pellucidignore"
 
     def test_a_change_counts_at_once(self, tmp_path: Path) -> None:
-        """A pattern that is added, changed or taken away is seen at the next question."""
+        """A pattern that is added, changed or removed counts at the next question."""
         ignore, file = tmp_path / ".gitignore", tmp_path / "a.py"
         assert ignoring_file(file, tmp_path) is None
         ignore.write_text("a.py\n")
@@ -107,7 +106,7 @@ class TestIgnoringFile:
         assert ignoring_file(file, tmp_path) is None
 
     def test_only_folders_from_the_top_on_count(self, tmp_path: Path) -> None:
-        """An ignore file above the repository has no effect in it."""
+        """An ignore file above the repository has no effect in the repository."""
         (tmp_path / ".gitignore").write_text("*\n")
         (tmp_path / "inner").mkdir()
         assert ignoring_file(tmp_path / "inner" / "a.py", tmp_path / "inner") is None
@@ -118,13 +117,13 @@ class TestIgnoringFile:
         assert ignoring_file(tmp_path / "a.py", tmp_path)
 
     def test_what_is_not_text(self, tmp_path: Path) -> None:
-        """Bytes that are not UTF-8 are compared as they are."""
+        """Bytes that are not UTF-8 are compared without decoding."""
         (tmp_path / ".gitignore").write_bytes(b"\xff.py\n")
         assert ignoring_file(tmp_path / os.fsdecode(b"\xff.py"), tmp_path)
         assert not ignoring_file(tmp_path / "\ufffd.py", tmp_path)
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An ignore file that cannot be read ignores everything below it."""
+        """An ignore file that cannot be read ignores everything below."""
 
         def denied(path: Path, *_: object) -> NoReturn:
             raise PermissionError(13, "Permission denied", str(path))
@@ -135,7 +134,7 @@ class TestIgnoringFile:
 
     @pytest.mark.slow
     def test_files_that_are_too_large(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Ignore files that would take too long to read together ignore everything, and the log names the largest."""
+        """Ignore files too large together ignore everything, and the log names the largest file."""
         (tmp_path / "a").mkdir()
         (tmp_path / ".gitignore").write_text("x\n" * (MAX_BYTES // 4))
         (tmp_path / "a" / ".gitignore").write_text("y\n" * (MAX_BYTES // 4 - 1))
@@ -148,7 +147,7 @@ class TestIgnoringFile:
         )
 
     def test_a_path_that_is_too_long(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A path so deep that matching it against long patterns would take too long is ignored and logged."""
+        """A path too deep to be matched against long patterns is ignored and logged."""
         (tmp_path / ".gitignore").write_text("/**/a/*b\n" * 10_000)
         assert ignoring_file(tmp_path / "c" / "a.py", tmp_path) is None
         deep = tmp_path / ("c/" * 500 + "a.py")
@@ -159,7 +158,7 @@ class TestIgnoringFile:
     @pytest.mark.parametrize("file", [".git", ".gitignore", ".pellucidignore"])
     @pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
     def test_what_never_ends(self, tmp_path: Path, file: str, target: str) -> None:
-        """A pipe or a device is not read: the read would block the language server."""
+        """A pipe or a device is not read, as the read would block the language server."""
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / file).symlink_to(tmp_path / target)
         imports = (
@@ -173,7 +172,7 @@ class TestIgnoringFile:
 
     @pytest.mark.process
     def test_a_further_work_tree(self, tmp_path: Path) -> None:
-        """In a linked worktree the exclude file of its repository applies."""
+        """The exclude file of the repository applies in a linked worktree."""
         main, added = tmp_path / "main", tmp_path / "added"
         main.mkdir()
         git(main, "init", "-q")
@@ -186,13 +185,13 @@ class TestIgnoringFile:
         assert not ignoring_file(added / "b.py", added)
 
     def test_no_repository(self, tmp_path: Path) -> None:
-        """A folder outside of every work tree has none."""
+        """A folder outside of every worktree has no repository."""
         assert repository(tmp_path) is None
 
 
 class TestPatterns:
     def test_settings_that_are_too_large(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Patterns of a setting are bounded in the same way, by themselves and together with a path."""
+        """Patterns of a setting have the same limits, alone and together with a path."""
         assert Patterns(["x" * 100] * 2_000, "the setting").ignores("a.py")
         assert "the setting and the other ignore files of a path have more than 131,072 bytes" in caplog.text
         assert not Patterns(["x" * 100] * 1_000, "the setting").ignores("b/a.py")
@@ -200,12 +199,12 @@ class TestPatterns:
         assert "is too long to match against the setting" in caplog.text
 
     def test_lone_surrogates(self) -> None:
-        """A lone surrogate, which the name of no file can hold, is compared like any other character."""
+        """A lone surrogate, impossible in a file name, is compared like any character."""
         assert Patterns(["*\ud800.py"]).ignores("a\ud800.py")
         assert not Patterns(["\ud801"]).ignores("\ud800")
 
     def test_files_in_ignored_folders(self) -> None:
-        """A setting's patterns ignore everything in an ignored folder, whatever other patterns say."""
+        """A setting's pattern for a folder ignores all files within, despite later patterns."""
         patterns = Patterns(["build/", "!build/keep.py", "*.gen.py", "!mine.gen.py"])
         paths = ["build/keep.py", "a/build/x/y.py", "build", "x.gen.py", "a/mine.gen.py"]
         assert [path for path in paths if patterns.ignores(path)] == ["build/keep.py", "a/build/x/y.py", "x.gen.py"]
@@ -217,7 +216,7 @@ class TestPatterns:
         assert Patterns(["/" + glob]).decision("a.x.py", folder=False)
 
     def test_spaces_at_the_end(self) -> None:
-        """Spaces at the end of a line count only if they are escaped."""
+        """Spaces at the end of a line count only if escaped."""
         assert Patterns([r"a\  "]).decision("a ", folder=False)
         assert Patterns(["a  "]).decision("a", folder=False)
         assert Patterns([r"a\\ "]).decision("a\\", folder=False)

@@ -1,4 +1,4 @@
-"""The off switch applies to all editors."""
+"""Tests of the off switch of all editors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid.errors import ConfigError
 
 
 def test_on_at_first(tmp_path: Path) -> None:
-    """Without a file, suggestions are on."""
+    """Suggestions are on without a file."""
     switch = Switch(tmp_path / "none" / "switch.json", ["/a"])
 
     assert (switch.everywhere, switch.here) == (True, True)
@@ -33,7 +33,7 @@ def test_everywhere(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
 @pytest.mark.parametrize("there", [False, True])
 def test_only_its_owner_reads_it(tmp_path: Path, there: bool) -> None:
-    """Only its owner can read the file, which names the user's folders, and its folder, whether they existed before or not."""
+    """Only the owner can read the file and its folder, as the file names the user's folders."""
     file = tmp_path / "state" / "switch.json"
     if there:
         file.parent.mkdir()
@@ -47,7 +47,7 @@ def test_only_its_owner_reads_it(tmp_path: Path, there: bool) -> None:
 
 
 def test_here(tmp_path: Path) -> None:
-    """Switching off in a folder applies to all editors of that folder, and to no other."""
+    """Switching off in a folder applies to all editors of that folder only."""
     one, same, other = (Switch(tmp_path / "switch.json", folders) for folders in (["/a", "/c"], ["/c"], ["/b"]))
 
     one.toggle_here()
@@ -63,7 +63,7 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_other_folders(tmp_path: Path) -> None:
-    """Opening other folders changes which folders the switch applies to."""
+    """The switch applies to the folders that are open now."""
     switch = Switch(tmp_path / "switch.json", ["/a"])
 
     switch.toggle_here()
@@ -87,7 +87,7 @@ SPOILT = [
 
 @pytest.mark.parametrize("text", SPOILT, ids=range(len(SPOILT)))
 def test_spoilt_file(tmp_path: Path, text: str) -> None:
-    """An unreadable file counts as off, its error names the remedy, and using the switch rewrites it."""
+    """An unreadable file counts as off, the error has the remedy, and a switch repairs the file."""
     file = tmp_path / "switch.json"
     file.write_text(text, encoding="latin-1")
     switch = Switch(file, ["/a"])
@@ -114,7 +114,7 @@ def test_spoilt_file_here(tmp_path: Path) -> None:
 
 
 def test_mended_by_hand(tmp_path: Path) -> None:
-    """Once the damaged file is deleted, suggestions are on again."""
+    """Suggestions are on again when the damaged file is deleted."""
     file = tmp_path / "switch.json"
     file.write_text("{}")
     switch = Switch(file, [])
@@ -125,7 +125,7 @@ def test_mended_by_hand(tmp_path: Path) -> None:
 
 
 def test_no_file_there(tmp_path: Path) -> None:
-    """If the file cannot exist, suggestions are off, and using the switch raises an error with the reason."""
+    """Suggestions are off if the file cannot exist, and a switch raises an error with a reason."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
 
@@ -137,4 +137,5 @@ def test_no_file_there(tmp_path: Path) -> None:
             ConfigError, match=r"^The switch in .* cannot be written \(.+\): make it writable for this user\.$"
         ):
             switch.toggle()
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]  # no half-written one is left
+        # No half-written file is left.
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

@@ -1,4 +1,4 @@
-"""A suggestion is cut only where a reader would stop."""
+"""Tests of the places where a suggestion may be cut, as a reader would stop there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pellucid.completion.suggestion import DocumentCursor
 
 
 def parts(language: str, before: str, text: str, after: str = "") -> list[str]:
-    """Return the parts of a suggestion, the longest first."""
     parsed = ParsedCursor(DocumentCursor("untitled:1", before, after, language))
     return [text[:end] for end in part_ends(parsed, text)]
 
@@ -28,8 +27,12 @@ def parts(language: str, before: str, text: str, after: str = "") -> list[str]:
         ("python", "rows = [", "key for key, value in rows]", ["key for key, value in rows"]),
         ("python", "print(", "lambda a, b: a)", ["lambda a, b: a"]),
         ("python", 'print("', 'total: %s", total)', ['total: %s", total', 'total: %s"']),
-        ("python", "# The order ", "is wrong, so the sum is too. Fix it", ["is wrong, so the sum is too.", "is wrong,"]),
-        ("python", "def total(", "orders: dict[str, int], tax: float):", ["orders: dict[str, int], tax: float", "orders: dict[str, int]"]),
+        ("python", "# The order ", "is wrong, so the sum is too. Fix it", [
+            "is wrong, so the sum is too.", "is wrong,",
+        ]),
+        ("python", "def total(", "orders: dict[str, int], tax: float):", [
+            "orders: dict[str, int], tax: float", "orders: dict[str, int]",
+        ]),
         ("javascript", "const response = await ", "fetch(`/api/users/${id}`, options).json();", [
             "fetch(`/api/users/${id}`, options).json()", "fetch(`/api/users/${id}`, options)",
         ]),
@@ -39,9 +42,13 @@ def parts(language: str, before: str, text: str, after: str = "") -> list[str]:
         ("javascript", "function f() {\n  let ", "a = 1, b = 2;", ["a = 1, b = 2"]),
         ("javascript", "const point = { ", "x: 1, y: 2 };", ["x: 1, y: 2 }", "x: 1, y: 2", "x: 1"]),
         ("java", "List<String> names = ", "new HashMap<String, Integer>();", ["new HashMap<String, Integer>()"]),
-        ("rust", "let total = rows.iter().fold(", "0, |sum, row| sum + row);", ["0, |sum, row| sum + row)", "0, |sum, row| sum + row"]),
+        ("rust", "let total = rows.iter().fold(", "0, |sum, row| sum + row);", [
+            "0, |sum, row| sum + row)", "0, |sum, row| sum + row",
+        ]),
         ("go", "func main() {\n\tfor ", "key, value := range rows {", []),
-        ("css", "a { ", "color: red; top: 0; }", ["color: red; top: 0;", "color: red; top: 0", "color: red;", "color: red"]),
+        ("css", "a { ", "color: red; top: 0; }", [
+            "color: red; top: 0;", "color: red; top: 0", "color: red;", "color: red",
+        ]),
         ("css", "a {\n  background: ", "#fff;", ["#fff"]),
         ("html", "<p>", "Hello, <b>you</b></p>", ["Hello, <b>you</b>", "Hello,"]),
         ("html", "<a ", 'href="/" class="x y">Home</a>', ['href="/" class="x y">', 'href="/" class="x y"', 'href="/"']),
@@ -49,14 +56,18 @@ def parts(language: str, before: str, text: str, after: str = "") -> list[str]:
         ("python", "def f(a):", "\n    return g(a).h(b)", ["\n    return g(a)"]),
         ("python", "if ", "a:\n    return (\n        b,\n    )", ["a:\n    return (\n        b,", "a:\n    return ("]),
         ("", "call(", "one, two)", ["one, two", "one"]),
-        ("html", "<div ", 'style="color: red; top: 0" id="x">', ['style="color: red; top: 0" id="x"', 'style="color: red; top: 0"']),
+        ("html", "<div ", 'style="color: red; top: 0" id="x">', [
+            'style="color: red; top: 0" id="x"', 'style="color: red; top: 0"',
+        ]),
         ("html", "<style>\n  ", "aa { color: red; margin: 0; }", []),
         ("markdown", "See ", "the docs (v1.2, e.g. the first). Then continue", ["the docs (v1.2, e.g. the first)."]),
         ("python", "x = [k for ", "key, value in items.items()]", ["key, value in items.items()"]),
         ("rust", "xs.fold(0, |", "total, value| total + value)", ["total, value| total + value"]),
         ("rust", "fn f(x: HashMap<", "String, u8>) {", ["String, u8>"]),
         ("kotlin", "xs.fold(0) { ", "total, value -> total + value }", ["total, value -> total + value"]),
-        ("python", '"""', "\n    Return the sum; it is (a).b, or c.", ["\n    Return the sum; it is (a).b,", "\n    Return the sum;"]),
+        ("python", '"""', "\n    Return the sum; it is (a).b, or c.", [
+            "\n    Return the sum; it is (a).b,", "\n    Return the sum;",
+        ]),
         ("shellscript", "case $x in\n  ", "start) run_it;;", []),
         ("shellscript", "", "for f in *; do echo $f; done", []),
         ("lua", "f(", "function(x) return x.aa, x.bb end)", []),
@@ -64,7 +75,7 @@ def parts(language: str, before: str, text: str, after: str = "") -> list[str]:
     ],
 )  # fmt: skip
 def test_parts(language: str, before: str, text: str, expected: list[str]) -> None:
-    """A part ends with an argument, a call, a statement, a tag, a clause or a line, never inside an expression or a string."""
+    """A part ends with an argument, call, statement, tag, clause or line, not within a string."""
     assert parts(language, before, text) == expected
 
 
@@ -73,7 +84,7 @@ def test_parts(language: str, before: str, text: str, expected: list[str]) -> No
     st.sampled_from(["python", "javascript", "html", "markdown", ""]),
 )
 def test_parts_are_beginnings(text: str, language: str) -> None:
-    """Each part is a beginning of the text that is worth showing and has no space at its end; the longest comes first."""
+    """Each part is a useful beginning of the text without final spaces, the longest part first."""
     found = parts(language, "x = ", text)
 
     assert found == sorted(set(found), key=len, reverse=True)
@@ -85,7 +96,7 @@ def test_parts_are_beginnings(text: str, language: str) -> None:
 
 @given(st.text(alphabet="ab.,;(){}[] ", max_size=30))
 def test_a_part_of_a_line_opens_nothing(text: str) -> None:
-    """A part within a line closes every bracket that it opens."""
+    """A part within a line closes every bracket that the part opens."""
     for part in parts("c", "x = ", text):
         depth = 0
         for character in part:

@@ -1,4 +1,4 @@
-"""Secret files, ignored files and files that people did not write are refused with a reason; no others are."""
+"""Tests of refusals, with a reason, of secret, ignored, generated and binary files only."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ class TestNames:
         assert refusal(f"/home/someone/{path}") is None
 
     def test_no_name(self) -> None:
-        """A buffer that is no file has no name to be refused by, but what it holds counts."""
+        """A buffer without a name is refused only for its content."""
         assert refusal(None) is None
         assert refusal(None, KEY) == "This text is never sent to the model: it contains a private key."
 
@@ -132,7 +132,7 @@ class TestAddresses:
         ],
     )
     def test_secret_names_of_what_is_no_file(self, uri: str) -> None:
-        """A state of git, a file of another machine, or a buffer is refused by what its address calls it."""
+        """A text outside of files, as a state of git or a buffer, is refused by its address."""
         reason = Privacy([]).refusal(None, CODE, uri)
         assert reason is not None
         assert "is never sent to the model: files that match" in reason
@@ -150,11 +150,11 @@ class TestAddresses:
         ],
     )
     def test_other_addresses(self, uri: str) -> None:
-        """Other URIs, including those without a name, are not refused."""
+        """Harmless URIs, including URIs without a name, are not refused."""
         assert Privacy([]).refusal(None, CODE, uri) is None
 
     def test_ignored_where_they_lie(self, tmp_path: Path) -> None:
-        """A notebook's cell and states of git are refused where the file that they are of is ignored."""
+        """A notebook's cell and a state of git are refused where their file is ignored."""
         (tmp_path / ".pellucidignore").write_text("/src/private*\n")
         privacy = Privacy([tmp_path])
         gitsigns = ("gitsigns://{}/.git//:0:src/private.py", "gitsigns://{}/.git//HEAD~:src/private.py")
@@ -170,7 +170,7 @@ class TestAddresses:
             assert privacy.refusal(None, CODE, uri.format(tmp_path).replace("private", "public")) is None
 
     def test_content(self) -> None:
-        """The files in a linked folder are judged by the names in the link's folder as well."""
+        """A secret text of a buffer is refused by content, with or without a name."""
         assert (
             Privacy([]).refusal(None, KEY, "untitled:Untitled-1")
             == "Untitled-1 is never sent to the model: it contains a private key."
@@ -193,12 +193,12 @@ class TestContent:
             )
 
     def test_keys_with_headers(self) -> None:
-        """Headers between the first line and the key do not hide it."""
+        """Headers between the first line and the key do not hide a private key."""
         pgp = f"-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 2\nComment: a key\n\n{BASE64}\n"
         assert refusal("/a/notes.txt", pgp) == "notes.txt is never sent to the model: it contains a private key."
 
     def test_code_about_keys(self) -> None:
-        """A program that looks for private keys, and a public key, are not secret."""
+        """A program that looks for private keys is not secret, nor is a public key."""
         assert (
             refusal("/a/keys.py", 'if text.startswith("-----BEGIN PRIVATE KEY-----"):\n    raise ValueError\n') is None
         )
@@ -214,13 +214,13 @@ class TestContent:
         assert refusal("/a/a.py", "\f\n" * 30 + "\x1b[1mbold\x1b[0m \ufffd\n" + CODE * 10) is None
 
     def test_minified(self) -> None:
-        """Texts that are mostly one long line, or have long lines on average, are refused."""
+        """Texts of mostly one long line, or of long lines on average, are refused."""
         reason = "app.js is never sent to the model: its lines are too long for hand-written code."
         assert refusal("/a/app.js", "/* licence */\n" * 50 + "f(1);" * 5_000) == reason
         assert refusal("/a/app.js", ("f(1);" * 120 + "\n") * 20) == reason
 
     def test_long_lines_that_people_write(self) -> None:
-        """Paragraphs on one line each, one long line of data among code, and a short text without an end of line are not refused."""
+        """Paragraphs, a long line of data among code, and a short line alone are not refused."""
         assert refusal("/a/essay.md", ("A sentence of some words. " * 15 + "\n\n") * 40) is None
         assert refusal("/a/icon.ts", CODE * 300 + "x = '" + "A" * 6_000 + "'\n") is None
         assert refusal("/a/a.json", "x" * 4_000) is None
@@ -232,11 +232,11 @@ class TestContent:
         assert reason == "a.py is never sent to the model: it has more than 1,000,000 characters."
 
     def test_empty(self) -> None:
-        """An empty file is nothing to be afraid of."""
+        """An empty file is not refused."""
         assert refusal("/a/a.py", "") is None
 
     def test_ends_of_line(self) -> None:
-        """All line endings are recognised."""
+        """All line ends are recognised."""
         for end in ("\n", "\r\n", "\r"):
             assert refusal("/a/a.py", (CODE * 300).replace("\n", end)) is None, end
             assert refusal("/a/a.js", (("f(1);" * 120 + "\n") * 20).replace("\n", end)), end
@@ -251,7 +251,7 @@ class TestContent:
         assert rules.is_minified(text) == (len(text) > rules.LONG_LINE and (longest or on_average))
 
     def test_a_long_text_is_judged_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The verdict on a long text is remembered, whatever its name; a changed text is judged again."""
+        """The verdict on a long text is kept for all names, and a changed text is judged again."""
         judged: list[str] = []
         judge = rules.content_refusal
 
@@ -274,7 +274,7 @@ class TestContent:
 
 class TestIgnored:
     def test_ignore_files(self, tmp_path: Path) -> None:
-        """Files that .gitignore and .pellucidignore ignore are refused, and the reason names the ignore file."""
+        """Files that an ignore file ignores are refused, and the reason names the ignore file."""
         (tmp_path / "src").mkdir()
         (tmp_path / "src" / ".gitignore").write_text("*.gen.py\n")
         (tmp_path / ".pellucidignore").write_text("customers/\n")
@@ -287,7 +287,7 @@ class TestIgnored:
         assert privacy.refusal(str(tmp_path / "src" / "a.py"), CODE) is None
 
     def test_the_repository_above_the_folder(self, tmp_path: Path) -> None:
-        """If the open folder is in a repository, the ignore files above it apply as well."""
+        """Ignore files above the open folder apply up to the top of the repository."""
         (tmp_path / ".git" / "info").mkdir(parents=True)
         (tmp_path / ".git" / "info" / "exclude").write_text("scratch.py\n")
         (tmp_path / ".gitignore").write_text("build/\n")
@@ -299,7 +299,7 @@ class TestIgnored:
         assert privacy.refusal(str(tmp_path / "package" / "a.py"), CODE) is None
 
     def test_the_setting(self, tmp_path: Path) -> None:
-        """The patterns of the setting count from each folder that is open."""
+        """The patterns of the setting count from each open folder."""
         privacy = Privacy([tmp_path / "one", tmp_path / "two"], ["/vendor", "*.sql", "!schema.sql"])
         reason = privacy.refusal(str(tmp_path / "two" / "vendor" / "a.py"), CODE)
         assert reason == "a.py is never sent to the model: the setting pellucid.context.exclude excludes it."
@@ -308,7 +308,7 @@ class TestIgnored:
         assert privacy.refusal(str(tmp_path / "one" / "a" / "vendor" / "a.py"), CODE) is None
 
     def test_outside_of_every_folder(self, tmp_path: Path) -> None:
-        """Outside of the open folders, ignore files do not apply, but the names of secret files do."""
+        """Names of secret files count outside of open folders, but ignore files do not."""
         (tmp_path / ".gitignore").write_text("*\n")
         (tmp_path / "open").mkdir()
         privacy = Privacy([tmp_path / "open"])
@@ -317,7 +317,7 @@ class TestIgnored:
 
     @pytest.mark.parametrize("folders", [[], ["open"]])
     def test_the_setting_outside_of_every_folder(self, tmp_path: Path, folders: list[str]) -> None:
-        """The patterns of the setting count everywhere: outside of the folders that are open, and where none is."""
+        """The patterns of the setting count outside of open folders, and without an open folder."""
         privacy = Privacy([tmp_path / folder for folder in folders], ["*.sql", "customers/", "!schema.sql"])
         for name in ("a.sql", "customers/a.py"):
             reason = f"{Path(name).name} is never sent to the model: the setting pellucid.context.exclude excludes it."
@@ -332,7 +332,7 @@ class TestIgnored:
 
 class TestLinks:
     def test_a_link_to_a_secret(self, tmp_path: Path) -> None:
-        """A harmless name does not help a link to a secret file, nor a secret name a link to a harmless one."""
+        """A link is refused if the link's name or the file's name is secret."""
         (tmp_path / ".env").write_text("A=1")
         (tmp_path / "plain.txt").write_text("A=1")
         (tmp_path / "notes.txt").symlink_to(tmp_path / ".env")
@@ -343,7 +343,7 @@ class TestLinks:
         assert privacy.refusal(str(tmp_path / "plain.txt"), "A=1") is None
 
     def test_a_folder_opened_by_a_link(self, tmp_path: Path) -> None:
-        """Ignore files apply by whichever of its names a folder and a file in it were opened."""
+        """Ignore files apply to a folder and its files by the real name and by the link's name."""
         (tmp_path / "real").mkdir()
         (tmp_path / "real" / ".gitignore").write_text("a.py\n")
         (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -352,7 +352,7 @@ class TestLinks:
                 assert Privacy([tmp_path / root]).refusal(str(tmp_path / name / "a.py"), CODE), (root, name)
 
     def test_a_link_out_of_a_folder_opened_by_a_link(self, tmp_path: Path) -> None:
-        """A link is judged by its name in the open folder, wherever it leads."""
+        """A link is judged by its name in the open folder, wherever the link leads."""
         (tmp_path / "real").mkdir()
         (tmp_path / "outside.py").write_text(CODE)
         (tmp_path / "real" / ".gitignore").write_text("a.py\n")
@@ -368,7 +368,7 @@ class TestLinks:
         assert Privacy([tmp_path]).refusal("/a/\0.env", CODE)
 
     def test_dots_in_a_path(self, tmp_path: Path) -> None:
-        """A path with dots means what it leads to."""
+        """A path with dots is resolved."""
         (tmp_path / ".gitignore").write_text("/a.py\n")
         (tmp_path / "src").mkdir()
         privacy = Privacy([tmp_path / "src" / ".."])

@@ -1,4 +1,4 @@
-"""The window around the cursor: typing only appends, budgets hold, and it moves seldom."""
+"""Tests of the window around the cursor: typing only appends, budgets hold, moves are seldom."""
 
 import re
 from copy import deepcopy
@@ -32,7 +32,7 @@ class TestTyping:
     @settings(max_examples=15)
     @given(texts, texts, st.lists(st.sampled_from([*"abc(): =.", "\n", "\n    "]), min_size=300, max_size=300))
     def test_each_prompt_begins_with_the_one_before(self, before: str, after: str, typed: list[str]) -> None:
-        """300 keystrokes at one place, new lines among them, only append to the prompt: the suffix stays the same."""
+        """300 keystrokes at one place, with new lines, append to the prompt and keep the suffix."""
         ours = context(ContextSettings())
         last = ours.prompt(cursor(CODE + before, after + CODE))
         for key in typed:
@@ -56,7 +56,7 @@ class TestTyping:
         assert moves <= 1 + len("".join(typed)) / (PREFIX / 2)
 
     def test_the_window_keeps_its_size(self) -> None:
-        """Over a long stretch of typing the window holds between a half and one and a half of the budget, and slides by halves."""
+        """Typing keeps the window between 0.5 and 1.5 of the budget, and moves by halves."""
         ours, typed = context(), "word\n" * 200
         sizes = [len(ours.prompt(cursor(CODE + typed[:length])).prefix) for length in range(len(typed))]
         assert min(sizes) >= PREFIX / 2
@@ -64,13 +64,13 @@ class TestTyping:
         assert sum(later < earlier for earlier, later in pairwise(sizes)) <= 1_000 / (PREFIX / 2)
 
     def test_a_file_of_long_lines_is_appended_to_as_well(self) -> None:
-        """A window that begins inside of a line is kept like any other."""
+        """A window that begins within a line is kept like any window."""
         ours, line = context(), "x" * 5_000
         first = ours.prompt(cursor(line))
         assert ours.prompt(cursor(line + "yz")).prefix == first.prefix + "yz"
 
     def test_taking_back_what_was_typed_gives_the_same_prompt(self) -> None:
-        """After a backspace the prompt is the one of before, which the cache still holds."""
+        """A backspace restores the cached prompt."""
         ours = context()
         first = ours.prompt(cursor(CODE, CODE))
         ours.prompt(cursor(CODE + "abc", CODE))
@@ -79,7 +79,7 @@ class TestTyping:
 
 class TestMoving:
     def test_an_edit_above_the_window_leaves_the_prompt_as_it_is(self) -> None:
-        """Adding or deleting lines above the window moves it along."""
+        """Adding or deleting lines above the window moves the window along."""
         ours, typed = context(), CODE + "x" * (PREFIX // 4)
         ours.prompt(cursor(CODE))
         first = ours.prompt(cursor(typed))
@@ -87,20 +87,20 @@ class TestMoving:
         assert ours.prompt(cursor(typed)) == first
 
     def test_a_window_found_again_is_not_moved_to_the_same_text_elsewhere(self) -> None:
-        """With an edit above, the window is where it was in the text, even where other places look like it."""
+        """The window stays in place after an edit above, even among equal lines."""
         ours, lines = context(), "same line\n" * 100
         first = ours.prompt(cursor(lines))
         assert ours.prompt(cursor("x = 1\n" + lines)).prefix == first.prefix
 
     def test_a_window_that_lost_its_beginning_is_given_up(self) -> None:
-        """If more text was deleted than was above the window, the remaining text is read from its beginning."""
+        """The whole text is read if more text was deleted than was above the window."""
         ours = context(ContextSettings(prefix_tokens=400))
         ours.prompt(cursor("same line\n" * 1_000))
         left = "\n" + "same line\n" * 128
         assert ours.prompt(cursor(left)).prefix == left
 
     def test_a_jump_up_takes_a_new_window(self) -> None:
-        """Far above the old window there is a new one, of the budget's size."""
+        """A new window of the budget's size is far above the old window."""
         ours = context()
         ours.prompt(cursor(CODE, ""))
         half = CODE.index("def function_200")
@@ -109,7 +109,7 @@ class TestMoving:
         assert PREFIX / 2 <= len(prompt.prefix) <= PREFIX
 
     def test_back_from_a_jump(self) -> None:
-        """Jumping back to one of the last few positions gives the prompt from before."""
+        """A jump back to a recent position restores the earlier prompt."""
         ours, typed = context(), "x" * (PREFIX // 4)
         up_there = CODE.index("def function_200")
         ours.prompt(cursor(CODE, "\n"))
@@ -121,7 +121,7 @@ class TestMoving:
         assert back == first
 
     def test_a_step_up_within_the_window_does_not_starve_the_prefix(self) -> None:
-        """The window moves up if less than half of the budget would remain in it."""
+        """The window moves up rather than holding less than half of the budget."""
         ours = context()
         ours.prompt(cursor(CODE))
         assert len(ours.prompt(cursor(CODE[:-PREFIX])).prefix) >= PREFIX / 2
@@ -150,7 +150,7 @@ class TestMoving:
         assert kept == [0, *range(3, MAX_DOCUMENTS + 2)]
 
     def test_documents_have_windows_of_their_own(self) -> None:
-        """Work in another document does not move a window."""
+        """Work in a second document does not move the window of the first."""
         ours = context()
         ours.prompt(cursor(CODE))
         ours.prompt(cursor("other", uri="file:///b.py"))
@@ -161,7 +161,7 @@ class TestMoving:
 class TestBudget:
     @given(texts, texts)
     def test_a_fresh_prompt_keeps_to_its_budget(self, before: str, after: str) -> None:
-        """The prompt is the end of the text before the cursor and the beginning of the text after it, within the budget."""
+        """The prompt is the text next to the cursor on both sides, within the budgets."""
         prompt = context().prompt(cursor(before, after))
         assert before.endswith(prompt.prefix)
         assert after.startswith(prompt.suffix)
@@ -170,7 +170,7 @@ class TestBudget:
 
     @given(texts, st.integers(20, 100))
     def test_windows_are_of_whole_lines(self, text: str, most: int) -> None:
-        """A window begins and ends between lines wherever one begins or ends in the right half, and never between CR and LF."""
+        """A window begins and ends between lines where possible, and never between CR and LF."""
         start, end = window_start(text, most), window_end(text, most)
         for index in (start, end):
             assert text[max(index - 1, 0) : index + 1] != "\r\n"
@@ -180,13 +180,13 @@ class TestBudget:
 
     @given(texts)
     def test_no_suffix(self, after: str) -> None:
-        """With a budget of 0, no text after the cursor is sent."""
+        """No text after the cursor is sent with a budget of 0."""
         assert context(ContextSettings(suffix_tokens=0)).prompt(cursor("x", after)).suffix == ""
 
 
 class TestChunks:
     def test_chunks_are_chosen_once_for_a_place(self) -> None:
-        """A chunk that is sent stays there while one types, even when its text is typed in; at a new place it is left out."""
+        """A sent chunk stays while its text is typed, and is left out at a new place."""
         some = ContextSettings()
         ring = ChunkRing(some)
         ours, chunk = (
@@ -202,7 +202,7 @@ class TestChunks:
         assert ours.prompt(cursor(CODE + chunk)).extra == ()
 
     def test_a_new_chunk_is_sent_from_the_next_prompt_on(self) -> None:
-        """When the ring changes, the prompt changes only at the end of its chunks."""
+        """The prompt changes only at the end of its chunks when the ring changes."""
         some = ContextSettings()
         ring = ChunkRing(some)
         ours = PromptContext(some, ring)

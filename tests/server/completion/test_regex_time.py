@@ -1,4 +1,4 @@
-"""No line of a file makes a regular expression of ours backtrack."""
+"""Tests of regular expressions: no line of a file causes backtracking."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_time_of_items_is_bounded() -> None:
 
 @given(st.text("\"'`\\\na([{)]}", max_size=20))
 def test_brackets_outside_of_strings(text: str) -> None:
-    """Brackets in strings are ignored, including strings with escaped quotes and unterminated ones."""
+    """Brackets in strings are ignored, also with escaped quotes and in unterminated strings."""
     tokens = [match for match in BEFORE_BRACKETS.finditer(text) if not match["string"]]
     depth, balanced, opened = 0, True, 0
     for match in tokens:
@@ -73,7 +73,7 @@ def test_brackets_outside_of_strings(text: str) -> None:
 
 @given(st.lists(st.sampled_from(["function", " ", "a", "(", ")", "function f(a)", "(a)"]), max_size=8).map("".join))
 def test_functions_without_a_word_before_them(line: str) -> None:
-    """In Lua a block begins at the end of ``function NAME (...)``, wherever in its line."""
+    """A block in Lua begins at the end of ``function NAME (...)``, wherever in the line."""
     syntax = find_syntax("lua")
     code = line.rstrip()
     found = scan_line(line, None, syntax)

@@ -1,4 +1,4 @@
-"""Pieces of a repository that share telling names with the text around a cursor are found, and none that are private."""
+"""Tests of the repository index: pieces with names near the cursor, and no private files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEFORE = "from orders import OrderBook\n\nbook = OrderBook()\nbook.add_order("
 
 
 def refresh(index: RepositoryIndex) -> None:
-    """Look for the files and read them, even if that was done lately."""
+    """Find and read the files, even shortly after the last refresh."""
     index._next_walk = 0.0
     index.walk()
     index.read()
@@ -44,7 +44,7 @@ def write(folder: Path, **files: str) -> None:
 
 
 def test_shared_names(tmp_path: Path) -> None:
-    """The piece that defines what the cursor's lines name comes first, and one without a shared name is not found."""
+    """The piece that defines the names at the cursor is first, and shared names are required."""
     write(tmp_path, orders=ORDERS, shapes=SHAPES, usage=f"{SHAPES}\nbook = None\n")
     pieces = indexed(tmp_path).related(BEFORE, "", None)
     assert [piece.path.name for piece in pieces] == ["orders.py", "usage.py"]
@@ -52,7 +52,7 @@ def test_shared_names(tmp_path: Path) -> None:
 
 
 def test_files_with_a_name(tmp_path: Path) -> None:
-    """All files with one of some names are found, however short, with their present texts; a name within a longer one is another one."""
+    """All files with a whole name are found with their present texts, however short."""
     short = "from orders import OrderBook\n"
     write(tmp_path, orders=ORDERS, exports=short, shapes=SHAPES, longer="OrderBooks = a_name\n", php="$OrderBook = 1\n")
     index = indexed(tmp_path)
@@ -70,14 +70,14 @@ def test_files_with_a_name(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_indexed_yet(tmp_path: Path) -> None:
-    """A name is found in files that were only walked, and in files that have changed since they were indexed, of any letters."""
+    """A name is found in walked files and in files changed after indexing, in any alphabet."""
     write(tmp_path, orders=ORDERS, shapes=SHAPES, third="größe = OrderBook\n")
     privacy = Privacy([tmp_path])
     index = RepositoryIndex([tmp_path], lambda uri, text: privacy.refusal(None, text, uri) is None)
     index.walk()
     assert names_of(index, "OrderBook") == (["orders.py", "third.py"], "3 of 3 files")
     index.read(counted(steps := [0], 2))
-    assert steps == [3]  # it was asked before each file, and stopped before the third
+    assert steps == [3]  # The function was asked before each file, and stopped the third.
     assert names_of(index, "OrderBook") == (["orders.py", "third.py"], "3 of 3 files")
     assert names_of(index, "größe") == (["third.py"], "3 of 3 files")
     index.read()
@@ -88,13 +88,13 @@ def test_files_that_are_not_indexed_yet(tmp_path: Path) -> None:
 
 
 def names_of(index: RepositoryIndex, name: str) -> tuple[list[str], str]:
-    """Return the files with a name, and how many were searched."""
+    """Return the files with a name, and the numbers of files searched."""
     budget = SearchBudget(60.0)
     return sorted(path.name for path, _ in index.files_with({name}, budget)), str(budget)
 
 
 def counted(steps: list[int], allowed: int) -> Callable[[], bool]:
-    """Return a function that counts how often it is asked, and allows so many steps."""
+    """Return a function that counts its calls, and allows this number."""
 
     def may_continue() -> bool:
         steps[0] += 1
@@ -104,7 +104,7 @@ def counted(steps: list[int], allowed: int) -> Callable[[], bool]:
 
 
 def test_a_search_ends_early(tmp_path: Path) -> None:
-    """A search whose time is over reads no further file, and says how many it has read."""
+    """A search whose time is over reads no further file, and reports the number of files read."""
     write(tmp_path, **{f"file{number:02}": ORDERS for number in range(40)})
     index = RepositoryIndex([tmp_path], lambda uri, text: True)
     index.walk()
@@ -118,7 +118,7 @@ def test_a_search_ends_early(tmp_path: Path) -> None:
 
 
 def test_a_stopped_walk(tmp_path: Path) -> None:
-    """A walk for which no caller waits any more ends at the next name and changes nothing; the next one looks for all files again."""
+    """A stopped walk ends soon and changes nothing, and the next walk finds all files."""
     write(tmp_path, **{f"file{number:02}": ORDERS for number in range(40)})
     index = RepositoryIndex([tmp_path], lambda uri, text: True)
     index.walk(counted(steps := [0], 10))
@@ -129,7 +129,7 @@ def test_a_stopped_walk(tmp_path: Path) -> None:
 
 
 def test_each_ignore_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A walk looks for the ignore files of each folder once, however many files it has, and reads no file's content."""
+    """A walk reads the ignore files of each folder once, and no content of the files."""
     (tmp_path / ".git").mkdir()
     for folder in ("a", "a/b", "c"):
         (tmp_path / folder).mkdir()
@@ -150,7 +150,7 @@ def test_each_ignore_file_is_read_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_further_files_are_searched_but_not_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files beyond those that fit into the index are found by their names' letters."""
+    """Files beyond the limit of the index are found by searching their texts."""
     monkeypatch.setattr(repository_index, "MAX_FILES", 2)
     write(tmp_path, a=SHAPES, b=SHAPES, c=SHAPES, orders=ORDERS)
     index = indexed(tmp_path)
@@ -159,7 +159,7 @@ def test_further_files_are_searched_but_not_indexed(tmp_path: Path, monkeypatch:
 
 
 def test_names_after_the_cursor_and_of_imports(tmp_path: Path) -> None:
-    """The next lines and the document's imports tell what is needed, too; other lines far above do not."""
+    """Names count in the next lines and in imports, but not in lines far above."""
     write(tmp_path, orders=ORDERS)
     index = indexed(tmp_path)
     far = "\n" * 30
@@ -169,7 +169,7 @@ def test_names_after_the_cursor_and_of_imports(tmp_path: Path) -> None:
 
 
 def test_rare_names_count_most(tmp_path: Path) -> None:
-    """A name that is everywhere tells less than one that is in a single file."""
+    """A name in many files counts less than a name in a single file."""
     write(
         tmp_path,
         orders=ORDERS,
@@ -179,13 +179,13 @@ def test_rare_names_count_most(tmp_path: Path) -> None:
 
 
 def test_own_document_is_left_out(tmp_path: Path) -> None:
-    """The document of the cursor is no other file."""
+    """The document of the cursor is left out."""
     write(tmp_path, orders=ORDERS)
     assert found(indexed(tmp_path), tmp_path / "orders.py") == []
 
 
 def test_changes_are_seen(tmp_path: Path) -> None:
-    """A refresh reads new and changed files, and forgets deleted ones."""
+    """A refresh reads new and changed files, and forgets deleted files."""
     write(tmp_path, orders=ORDERS)
     index = indexed(tmp_path)
     write(tmp_path, orders=SHAPES, more=ORDERS + "# changed\n")
@@ -195,7 +195,7 @@ def test_changes_are_seen(tmp_path: Path) -> None:
 
 
 def test_private_files_are_never_found(tmp_path: Path) -> None:
-    """Ignored, excluded, secret and hidden files, and those in folders of packages, are not indexed."""
+    """Ignored, excluded, secret and hidden files are not indexed, nor are folders of packages."""
     (tmp_path / ".gitignore").write_text("ignored.py\nbuild/\n")
     for folder in ("build", "node_modules", ".hidden"):
         (tmp_path / folder).mkdir()
@@ -205,7 +205,7 @@ def test_private_files_are_never_found(tmp_path: Path) -> None:
 
 
 def test_what_became_private_is_not_returned(tmp_path: Path) -> None:
-    """A file that was indexed and is ignored since is not returned, even before the next refresh."""
+    """An indexed file that is ignored now is not returned, even before the next refresh."""
     write(tmp_path, orders=ORDERS)
     index = indexed(tmp_path)
     (tmp_path / ".gitignore").write_text("orders.py\n")
@@ -213,7 +213,7 @@ def test_what_became_private_is_not_returned(tmp_path: Path) -> None:
 
 
 def test_odd_files(tmp_path: Path) -> None:
-    """Files in no encoding, with names in none, that cannot be read or are pipes, do not keep the others from being found."""
+    """Files in unknown encodings, unreadable folders and pipes do not hide the remaining files."""
     write(tmp_path, orders=ORDERS)
     (tmp_path / "latin.py").write_bytes(ORDERS.encode() + b"# caf\xe9\n")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.py")).write_text(ORDERS)
@@ -229,7 +229,7 @@ def test_odd_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["link", "folder link", "pipe", "large"])
 def test_what_became_something_else(tmp_path: Path, change: str) -> None:
-    """A file that has become a link out of the folder, a pipe or a huge file since the index was made is not read."""
+    """An indexed file is not read after becoming an outside link, a pipe or a huge file."""
     (workspace := tmp_path / "workspace" / "inner").mkdir(parents=True)
     (outside := tmp_path / "outside").mkdir()
     write(outside, orders=ORDERS)
@@ -250,7 +250,7 @@ def test_what_became_something_else(tmp_path: Path, change: str) -> None:
 
 
 def test_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many names, of whatever files, no further one is looked at, and a search says that there are more."""
+    """A walk ends after a number of names, and a search reports that more files exist."""
     monkeypatch.setattr(repository_index, "MAX_WALKED", 40)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -263,14 +263,14 @@ def test_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_names_of_secrets(tmp_path: Path) -> None:
-    """A file that was never opened and is named like a secret is left out, even if it is code."""
+    """A file that was never opened and is named like a secret is left out, even if code."""
     for name in ("secrets.py", "db_credentials.py", "env.sh", "secretary.py"):
         (tmp_path / name).write_text(ORDERS)
     assert found(indexed(tmp_path)) == ["secretary.py"]
 
 
 def test_overlapping_pieces_are_one(tmp_path: Path) -> None:
-    """Of pieces that share lines only the best is returned."""
+    """Only the best of pieces that share lines is returned."""
     write(tmp_path, orders="\n" * (PIECE_LINES // 2) + ORDERS + "\n" * PIECE_LINES + ORDERS)
     lines = [piece.line for piece in indexed(tmp_path).related(BEFORE, "", None)]
     assert len(lines) == 2
@@ -278,7 +278,7 @@ def test_overlapping_pieces_are_one(tmp_path: Path) -> None:
 
 
 def test_refreshes_are_seldom(tmp_path: Path) -> None:
-    """A file that was written just after a refresh waits for the next one."""
+    """A file that was written just after a refresh waits for the next refresh."""
     index = RepositoryIndex([tmp_path], lambda uri, text: True)
     index.walk()
     write(tmp_path, orders=ORDERS)
@@ -288,7 +288,7 @@ def test_refreshes_are_seldom(tmp_path: Path) -> None:
 
 
 def test_closed(tmp_path: Path) -> None:
-    """After closing, a refresh that is late does nothing, and nothing is found."""
+    """A late refresh after closing does nothing, and nothing is found."""
     write(tmp_path, orders=ORDERS)
     index = indexed(tmp_path)
     index.close()
@@ -296,6 +296,6 @@ def test_closed(tmp_path: Path) -> None:
 
 
 def test_names_are_no_queries(tmp_path: Path) -> None:
-    """Words of SQLite's query language, and signs in names, are names like any other."""
+    """Words of SQLite's query language, and signs in names, are ordinary names."""
     write(tmp_path, js="const $near = NEAR(AND, NOT);\n")
     assert [piece.path.name for piece in indexed(tmp_path).related("$near NEAR AND NOT OR", "", None)] == ["js.py"]

@@ -1,4 +1,4 @@
-"""An answer joins the text right of the cursor, or nothing is suggested."""
+"""Tests of answers before text right of the cursor: joined to the text, or not suggested."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.editors.token_factory import in_words
 
 
 def suggested(language: str, left: str, right: str, answer: str) -> TrimmedAnswer:
-    """Return what is suggested of an answer. Without a line end in it, the model has ended it."""
+    """Return the suggested part of an answer; the model has ended an answer without a line end."""
     parsed = ParsedCursor(DocumentCursor("untitled:1", left, f"{right}\n", language))
     ghost = GhostText(parsed, choose_shape(parsed))
     ghost.feed_all(in_words(answer))
@@ -56,15 +56,12 @@ def suggested(language: str, left: str, right: str, answer: str) -> TrimmedAnswe
     ],
 )
 def test_joined(language: str, left: str, right: str, answer: str, expected: str) -> None:
-    """An answer ends where it reaches the text right of the cursor.
-
-    If it writes that in other words, nothing is suggested.
-    """
+    """An answer ends at the text right of the cursor, or suggests nothing for a rewritten text."""
     assert suggested(language, left, right, answer).text == expected
 
 
 def test_why_nothing_is_suggested() -> None:
-    """The ending tells that the answer writes the rest of the line in other words."""
+    """The ending says that the answer rewrites the rest of the line."""
     assert suggested("python", "for ", " items:", "order of orders:\n").ending == Ending.REWRITE
 
 
@@ -78,14 +75,14 @@ def test_no_more_open_brackets(answer: str, ended: bool) -> None:
 
 @pytest.mark.parametrize("left", ["if a:", "x = "])
 def test_a_line_in_the_middle_of_a_line(left: str) -> None:
-    """Whatever the setting, only a line is suggested where other text follows on the line."""
+    """Only a line is suggested before text on the same line, whatever the setting."""
     parsed = ParsedCursor(DocumentCursor("untitled:1", left, " y + 1", "python"))
 
     assert [choose_shape(parsed, shape, invoked=True) for shape in SuggestionShape] == [SuggestionShape.LINE] * 3
 
 
 def test_an_answer_that_is_cut_off() -> None:
-    """An answer that the limit of tokens cut off within a line is not inserted before other text."""
+    """An answer that the limit of tokens cut off within a line is not inserted before text."""
     parsed = ParsedCursor(DocumentCursor("untitled:1", "foo(", " bar);\n", "c"))
     ghost = GhostText(parsed, choose_shape(parsed))
     ghost.feed_all(in_words("alpha, beta, gamma"))

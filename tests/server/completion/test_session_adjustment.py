@@ -1,4 +1,4 @@
-"""The outcomes of shown suggestions move the probabilities of further ones in the session, and nothing else does."""
+"""Tests of the session's adjustment of probabilities by the outcomes of suggestions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def after(typed: str, *, probability: float = 0.6) -> float:
 
 
 def test_a_right_suggestion_raises() -> None:
-    """A suggestion that was accepted, or typed to its end, raises the logit by what its probability lacked."""
+    """An accepted or fully typed suggestion raises the logit by the probability's lack."""
     assert after("total + 1") == pytest.approx(RATE * 0.4)
     assert after("total + 1\ny = 2") == pytest.approx(RATE * 0.4)
 
@@ -54,7 +54,7 @@ def test_a_wrong_suggestion_lowers() -> None:
     ids=["deleted", "changed above", "another document", "cursor moved down", "typed below", "item of a menu"],
 )
 def test_other_edits_tell_nothing(cursor: DocumentCursor) -> None:
-    """Deleting text before a suggestion, changing it, moving, typing elsewhere and choosing in a menu are no outcomes."""
+    """Deleting, changing or typing elsewhere, moving, and choosing in a menu are no outcomes."""
     adjustment = SessionAdjustment()
     adjustment.note_shown(at("x = ", "\nnext\n"), "total + 1", 0.6)
     adjustment.note_cursor(cursor)
@@ -62,7 +62,7 @@ def test_other_edits_tell_nothing(cursor: DocumentCursor) -> None:
 
 
 def test_a_bracket_that_the_editor_closes() -> None:
-    """A closing bracket that the editor has put behind the cursor is not the user's answer."""
+    """A closing bracket from the editor is not the user's answer."""
     adjustment = SessionAdjustment()
     adjustment.note_shown(at("x = f"), "(a)", 0.6)
     adjustment.note_cursor(at("x = f(", ")\n"))
@@ -71,7 +71,7 @@ def test_a_bracket_that_the_editor_closes() -> None:
 
 
 def test_undone_and_accepted_again() -> None:
-    """The same suggestion at the same place tells nothing new."""
+    """The same suggestion at the same place counts once."""
     adjustment = SessionAdjustment()
     for _ in range(3):
         adjustment.note_shown(at("x = "), "total + 1", 0.6)
@@ -80,7 +80,7 @@ def test_undone_and_accepted_again() -> None:
 
 
 def test_another_suggestion_at_the_same_place() -> None:
-    """The suggestion that was shown last is the one that counts."""
+    """The suggestion shown last counts."""
     adjustment = SessionAdjustment()
     adjustment.note_shown(at("x = "), "alpha()", 0.6)
     adjustment.note_shown(at("x = "), "beta()", 0.6)
@@ -89,7 +89,7 @@ def test_another_suggestion_at_the_same_place() -> None:
 
 
 def test_closed_document() -> None:
-    """The suggestion in a document that was closed is forgotten."""
+    """The suggestion in a closed document is forgotten."""
     adjustment = SessionAdjustment()
     adjustment.note_shown(at(""), "import os", 0.6)
     adjustment.forget("file:///a.py")
@@ -98,7 +98,7 @@ def test_closed_document() -> None:
 
 
 def test_one_answer_counts_once() -> None:
-    """The rest of a suggestion, offered again while it is typed, is not another suggestion."""
+    """The rest of a suggestion, offered again while typed, is the same suggestion."""
     adjustment = SessionAdjustment()
     for length in range(len("total + 1") + 1):
         cursor = at("x = " + "total + 1"[:length])
@@ -108,7 +108,7 @@ def test_one_answer_counts_once() -> None:
 
 
 def test_adjustment_is_bounded() -> None:
-    """However often suggestions are wrong, the logit falls by no more than MAX_OFFSET."""
+    """The logit falls by at most ``MAX_OFFSET``, however often suggestions are wrong."""
     adjustment = SessionAdjustment()
     for number in range(100):
         adjustment.note_shown(at(f"{number}"), "a", 0.9)
@@ -117,7 +117,7 @@ def test_adjustment_is_bounded() -> None:
 
 
 def test_the_gate_uses_it() -> None:
-    """A suggestion that is hardly worth its risk is hidden after wrong ones, and the verdict tells the probability and the adjustment."""
+    """A doubtful suggestion is hidden after wrong suggestions; the verdict has the adjustment."""
     candidates = [
         Candidate(ParsedCursor(at("def f():\n    ret")), make_tokens("urn", " a", p=0.4), Ending.LINE, RAW, offset)
         for offset in (0.0, -0.5)

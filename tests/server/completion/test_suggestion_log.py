@@ -1,4 +1,4 @@
-"""The log of suggestions is off by default, and holds numbers and outcomes, but no text."""
+"""Tests of the log of suggestions: off by default, with numbers and outcomes, without text."""
 
 from __future__ import annotations
 
@@ -57,12 +57,11 @@ def shown(outcome: Shown = Shown.SHOWN) -> Explanation:
 
 
 def test_off_by_default() -> None:
-    """The log is off by default."""
     assert EditorSettings().completion.log is False
 
 
 def test_written_and_read(log: SuggestionLog) -> None:
-    """Entries are read as they were written, for one model; a later reaction to a suggestion replaces the earlier one."""
+    """Entries of a model are read as written, with the latest reaction to each suggestion."""
     shortened = replace(ENTRY, outcome=Reaction.SHORTENED, accepted=3, accepted_features=ENTRY.features)
     log.write(shortened)
     log.write(ENTRY)
@@ -74,7 +73,7 @@ def test_written_and_read(log: SuggestionLog) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
 def test_only_its_owner_reads_it(log: SuggestionLog) -> None:
-    """Only its owner can read the file, even if it existed before and others could read it."""
+    """Only the owner can read the file, even if the file was readable before."""
     log.write(ENTRY)
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
 
@@ -87,7 +86,7 @@ def test_only_its_owner_reads_it(log: SuggestionLog) -> None:
     ("accepted", "outcome"), [(13, Reaction.ACCEPTED), (9, Reaction.SHORTENED), (0, Reaction.DISMISSED)]
 )
 def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
-    """Accepted, shortened and dismissed suggestions are distinguished; a shortened one has the features of its part."""
+    """Each outcome is distinguished, and a shortened suggestion has the features of its part."""
     ReactionLog(log).note(SUGGESTION, shown(), accepted)
 
     (entry,) = log.entries("model")
@@ -102,7 +101,7 @@ def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
 
 @pytest.mark.parametrize(("accepted", "outcome"), [(9, Reaction.ACCEPTED), (4, Reaction.SHORTENED)])
 def test_a_doubtful_rest_is_not_judged(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
-    """Of a suggestion with a doubtful rest, the log has the sure beginning, and the reaction to it."""
+    """The log has the sure beginning of a suggestion with a doubtful rest, and the reaction."""
     ReactionLog(log).note(replace(SUGGESTION, doubtful=4), shown(Shown.SHORTENED), accepted)
 
     (entry,) = log.entries("model")
@@ -136,7 +135,7 @@ def test_no_text(log: SuggestionLog) -> None:
 
 
 def test_sessions_are_told_apart(log: SuggestionLog) -> None:
-    """The first suggestion of one editor does not take the place of another's."""
+    """The first suggestions of two sessions are distinct."""
     for _ in range(2):
         ReactionLog(log).note(SUGGESTION, shown(), 13)
 
@@ -154,7 +153,7 @@ def test_unwanted(log: SuggestionLog) -> None:
 
 
 def test_foreign_file(log: SuggestionLog) -> None:
-    """Another program's file is not changed: the error is reported once, and nothing more is logged."""
+    """A foreign file is not changed, the error is reported, and nothing is logged."""
     log.path.parent.mkdir()
     with sqlite3.connect(log.path) as database:
         database.execute("CREATE TABLE suggestions (their TEXT)")
@@ -181,7 +180,7 @@ def test_damaged_file(log: SuggestionLog) -> None:
 
 
 def test_full_disk(log: SuggestionLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is reported once, and completion continues."""
+    """A full disk is reported, and completion continues."""
 
     def full(*_: Any, **__: Any) -> Any:
         raise sqlite3.OperationalError("database or disk is full")
@@ -216,7 +215,7 @@ def test_deleted(log: SuggestionLog) -> None:
 
 
 def test_the_clock_is_set_back(log: SuggestionLog) -> None:
-    """Entries come in the order in which they were written, also after the clock was set back by an hour."""
+    """Entries are in the order of writing, also after the clock was set back."""
     log.write(ENTRY)
     with closing(sqlite3.connect(log.path)) as database, database:
         database.execute("UPDATE suggestions SET at = '2999-01-01T00:00:00+00:00'")

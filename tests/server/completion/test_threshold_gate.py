@@ -1,4 +1,4 @@
-"""Thresholds decide how much of a suggestion is shown."""
+"""Tests of the thresholds for the shown part of a suggestion."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ texts = st.lists(st.sampled_from(["return", " a", " +", "\n", "    ", "(", "x", 
 
 
 def test_sure() -> None:
-    """A suggestion of which every token is sure is shown whole at every level."""
+    """A suggestion of sure tokens is shown whole at every level."""
     tokens = make_tokens("return", " a", " +", " b", p=0.95)
 
     assert [judge(tokens, level).length for level in GateLevel] == [len("return a + b")] * 3
 
 
 def test_values() -> None:
-    """The values are the first probability, the geometric mean and the least one."""
+    """The values are the first probability, the geometric mean and the least probability."""
     values = measure((*make_tokens("a", p=0.5), *make_tokens("b", p=0.125), token("", 1e-3)))
 
     assert all(isclose(values[name], wanted) for name, wanted in {"first": 0.5, "mean": 0.25, "least": 0.125}.items())
 
 
 def test_a_healed_token_counts_among_those_that_repeat_what_was_typed() -> None:
-    """A word in the making is judged by its probability given the typed letters: 0.09 of 0.1 is 0.9."""
+    """A healed word has its probability given the typed letters: 0.09 of 0.1 is 0.9."""
     tokens = (healed("mport", 0.09, 0.1, {"nput": 0.005}), *make_tokens(" os"))
 
     assert isclose(measure(tokens)["first"], 0.9)
@@ -51,7 +51,7 @@ def test_a_healed_token_counts_among_those_that_repeat_what_was_typed() -> None:
 
 
 def test_unsure_first_token_hides_all() -> None:
-    """Without a sure first token nothing is shown, and the reason names it."""
+    """Nothing is shown without a sure first token, and the reason names the token."""
     verdict = judge((token("return", 0.1), *make_tokens(" a", " +")), GateLevel.QUIET)
 
     assert verdict.length == 0
@@ -59,14 +59,14 @@ def test_unsure_first_token_hides_all() -> None:
 
 
 def test_shortened_to_whole_lines() -> None:
-    """A weak token in a later line takes its line with it, and the lines before stay."""
+    """A weak token in a later line hides the line, and the lines before stay."""
     tokens = (*make_tokens("if", " a", ":", "\n", "    ", "return", " a"), token("x", 0.001), *make_tokens("\n", "b"))
 
     assert joined(tokens)[: judge(tokens, GateLevel.NORMAL, [5]).length] == "if a:"
 
 
 def test_shortened_only_where_a_part_ends() -> None:
-    """A weak token in the first line takes all from the last end of a part on; without such an end nothing is shown."""
+    """A weak token in the first line hides all after the last end of a part, or the whole."""
     tokens = (*make_tokens("load", "(", "a", ")", ".", "na"), token("me", 0.001), *make_tokens(" +", " b"))
 
     assert joined(tokens)[: judge(tokens, GateLevel.NORMAL, [7]).length] == "load(a)"
@@ -90,7 +90,7 @@ def test_what_is_shown_is_sure(level: GateLevel, words: list[str], data: st.Data
 
 @given(words=texts, data=st.data())
 def test_levels_are_ordered(words: list[str], data: st.DataObject) -> None:
-    """A quieter level never shows what a more eager one hides."""
+    """A quieter level never shows text that a more eager level hides."""
     tokens = tuple(token(word, data.draw(probabilities)) for word in words)
 
     quiet, normal, eager = (judge(tokens, level, ends_of(joined(tokens))).length for level in GateLevel)

@@ -1,4 +1,4 @@
-"""Addresses: every rule treats a file the same, however its address is spelled."""
+"""Tests of URIs: every rule treats a file the same, however the URI is spelled."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FORMS = [
     ),
     *("file:///{}", "file:////{}", "file://{}?x", "file://{}#x", "file://{}/", "file://{}//", "file://{}%00"),
 ]
-"""Addresses of a file of this machine by its path."""
+"""URIs of a file of this machine by its path."""
 
 WRITTEN: dict[str, Callable[[str], str]] = {
     "as it is": lambda path: path,
@@ -50,12 +50,11 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "encoded dots": lambda path: f"{Path(path).parent}/x/%2e%2E/{Path(path).name}",
     "encoded dots and slashes": lambda path: f"{Path(path).parent}/x%2f..%2F{Path(path).name}",
 }
-"""Ways to write a path in an address."""
+"""Ways to write a path in a URI."""
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with ignore files, and an open folder in it."""
     top = tmp_path.resolve() / "project"
     (top / "out").mkdir(parents=True)
     (top / ".gitignore").write_bytes(b"/ignored.py\n/out\n*.key;old\n\xff.py\n")
@@ -69,7 +68,7 @@ class TestRules:
     @pytest.mark.parametrize("written", WRITTEN)
     @pytest.mark.parametrize("form", FORMS)
     def test_every_address_of_a_file(self, project: Path, form: str, written: str) -> None:
-        """Ignored, secret and excluded files are refused by every form of their URI; no others are."""
+        """Only ignored, secret and excluded files are refused, by every form of their URI."""
         privacy = Privacy([project], ["/excluded.py"])
         for name in ("ignored.py", "private.py", "out/a.py", ".env", "excluded.py"):
             uri = form.format(WRITTEN[written](str(project / name)))
@@ -85,7 +84,7 @@ class TestRules:
         "uri", ["file://other{}", "file://user@localhost{}", "file://10.0.0.1{}", "file://127.0.0.1.example.org{}"]
     )
     def test_files_of_other_machines(self, project: Path, uri: str) -> None:
-        """A file of a machine whose ignore files cannot be read is private, unless a pattern of the setting allows it."""
+        """A file of a foreign machine is private, unless the setting allows the file."""
         address = uri.format(project / "open.py")
         host = read(address).host
         assert file_path(address) is None
@@ -98,7 +97,7 @@ class TestRules:
         assert Privacy([project], [f"!/{host}/**"]).refusal(None, CODE, uri.format("/a/.env"))
 
     def test_encoded_once(self, project: Path) -> None:
-        """A URI is decoded once: a doubly encoded one is a file whose name has a percent sign."""
+        """A URI is decoded once, so a doubly encoded name contains a percent sign."""
         assert file_path(f"file://{project}/%2569gnored.py") == project / "%69gnored.py"
         assert Privacy([project]).refusal(None, CODE, f"file://{project}/%2569gnored.py") is None
         (project / ".gitignore").write_text("%69gnored.py\n")
@@ -111,11 +110,11 @@ class TestRules:
 
     @pytest.mark.parametrize("name", ["a.py#.env", "a.py?/.env", "b#/.ssh/config"])
     def test_names_that_an_editor_did_not_encode(self, project: Path, name: str) -> None:
-        """If a file's name has a # or ? that may be part of it, both readings are judged."""
+        """A # or ? in a URI may be part of the file's name, and both readings are judged."""
         assert Privacy([project]).refusal(None, CODE, f"file://{project}/{name}")
 
     def test_links(self, project: Path, tmp_path: Path) -> None:
-        """A link is refused for what it leads to, a file or a folder, in the project or in another repository."""
+        """A link is refused like its target file or folder, in any repository."""
         other = tmp_path / "other"
         (other / ".git").mkdir(parents=True)
         (other / ".gitignore").write_text("diary.txt\n")
@@ -131,13 +130,13 @@ class TestRules:
         assert privacy.refusal(None, CODE, (other / "diary.txt").as_uri()) is None
 
     def test_a_file_system_without_cases(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """On a file system that ignores case, a folder's rules apply under any spelling of its name."""
+        """A folder's rules apply to any spelling on a file system that ignores case."""
         monkeypatch.setattr(Path, "samefile", lambda one, other: str(one).lower() == str(other).lower())
         assert Privacy([project]).refusal(None, CODE, f"file://{str(project).upper()}/ignored.py")
         assert Privacy([project]).refusal(None, CODE, f"file://{str(project).upper()}/open.py") is None
 
     def test_too_long(self, project: Path) -> None:
-        """An address longer than any file's is refused instead of being matched against every rule."""
+        """An address longer than any file's is refused without matching rules."""
         reason = Privacy([project]).refusal(None, CODE, f"untitled:{'a' * MAX_PATH}")
         assert reason == f"{'a' * 100} is never sent to the model: its path has more than 4,096 characters."
 
@@ -166,12 +165,12 @@ class TestAddresses:
         ],
     )
     def test_windows(self, uri: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """On Windows a path has a drive, whose letter is small, or a host and its share."""
+        """A path on Windows has a drive with a small letter, or a host and its share."""
         monkeypatch.setattr(uris, "WINDOWS", True)
         assert windows_path(read.__wrapped__(uri)) == path
 
     def test_a_drive_elsewhere(self) -> None:
-        """On other systems than Windows, a drive letter in a URI is the name of a folder."""
+        """A drive letter in a URI is the name of a folder except on Windows."""
         assert file_path("file:///C:/a.py") == Path("/C:/a.py")
 
     def test_parts(self) -> None:

@@ -1,4 +1,4 @@
-"""Patterns of ignore files: they match what git's own wildmatch matches, in bounded time whatever the pattern."""
+"""Tests of patterns of ignore files: equal to git's wildmatch, in bounded time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ATOMS = [
     ),
     *("[", "]", "[a", "[!", "[[:alpha:]", "\\", r"\*", r"\?", r"\[", r"\a", r"\\", r"\ ", r"\#", r"\!"),
 ]
-"""Pieces of patterns: what each construct looks like, whole and broken."""
+"""Pieces of patterns: each construct, whole and broken."""
 
 LETTERS = [
     "a",
@@ -93,7 +93,6 @@ many_paths = st.lists(paths, min_size=PATHS, max_size=PATHS)
 
 @pytest.fixture(scope="module")
 def work_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a folder for each set of patterns."""
     top = tmp_path_factory.mktemp("repository").resolve()
     git(top, "init", "-q")
     for index in range(SETS):
@@ -113,10 +112,10 @@ def git(top: Path, *arguments: str, given: str = "") -> str:
 )
 @given(files, many_paths)
 def test_git_agrees(work_tree: Path, fold_case: bool, files: list[list[str]], paths: list[str]) -> None:
-    """For any patterns and any paths, with or without regard to case, exactly what git ignores is ignored.
+    """The ignored paths are git's for all patterns and paths, with or without regard to case.
 
-    A capital by itself in brackets is left out without regard to case: git never matches it then,
-    and here it matches both.
+    A single capital in brackets is left out without regard to case: git never matches the capital
+    then, and Pellucid matches both cases.
     """
     if fold_case:
         files = [[line for line in patterns if not re.search(r"\[.*A(?!-Z\])", line)] for patterns in files]
@@ -146,7 +145,7 @@ def test_git_agrees(work_tree: Path, fold_case: bool, files: list[list[str]], pa
     ],
 )
 def test_time_is_bounded(glob: str, path: str, matches: bool) -> None:
-    """Patterns that take a backtracking matcher longer than a human life are answered while a process starts and ends."""
+    """Patterns that would take a backtracking matcher years are answered in seconds."""
     imports = "import sys; from pellucid.completion.context.ignore_files import Patterns"
     program = f"{imports}; print(Patterns([sys.argv[1]]).decision(sys.stdin.read(), folder=False))"
     command = [sys.executable, "-c", program, glob]
@@ -165,5 +164,5 @@ def test_an_expression_is_its_plain_translation(glob: str, path: str) -> None:
 
 @pytest.mark.parametrize("glob", ["[a", "a\\", "[[:nonsense:]]", "[![:nonsense:]]", "[", "[!", "[]", "[a-", "[\\"])
 def test_what_never_matches(glob: str) -> None:
-    """A class or an escape without an end, and a class of an unknown name, match nothing, as in git."""
+    """An unfinished class or escape, or a class of an unknown name, matches nothing, as in git."""
     assert translate(glob) is None

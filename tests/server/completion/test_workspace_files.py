@@ -1,4 +1,4 @@
-"""The files of a workspace are looked for on a thread that all who wait for it share, and that ends when no caller waits."""
+"""Tests of the shared thread that finds workspace files, and ends when no caller waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ORDERS = "class OrderBook:\n    def add_order(self, order, price_limit):\n      
 
 
 class Endless:
-    """Work that continues as long as it may."""
+    """Work that continues as long as permitted."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -42,10 +42,7 @@ async def cancel(task: asyncio.Task[None]) -> None:
 
 
 async def test_one_thread_for_all_who_wait() -> None:
-    """A second request joins the work of the first.
-
-    It ends when the last one is cancelled, not before, and is begun again later.
-    """
+    """A second request shares the first's work, and the work ends when both are cancelled."""
     work, shared = Endless(), SharedThread()
     first, second = (asyncio.create_task(shared.wait(work)) for _ in range(2))
     await asyncio.to_thread(work.running.wait)
@@ -64,7 +61,7 @@ async def test_one_thread_for_all_who_wait() -> None:
 
 
 async def test_a_cancelled_request_stops_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the request that began a walk is cancelled, no further folder is read."""
+    """No further folder is read when the request that began a walk is cancelled."""
     for number in range(50):
         (tmp_path / f"{number:02}").mkdir()
         (tmp_path / f"{number:02}" / "orders.py").write_text(ORDERS)
@@ -87,7 +84,7 @@ async def test_a_cancelled_request_stops_the_walk(tmp_path: Path, monkeypatch: p
     with pytest.raises(asyncio.CancelledError):
         await request
     go_on.set()
-    find = await files.finder({})  # the next request looks for all of them
+    find = await files.finder({})  # The next request looks for all files.
     assert len(read) == 5 + 51
     budget = SearchBudget(60.0)
     assert len(list(find({"OrderBook"}, budget))) == 50
@@ -96,7 +93,7 @@ async def test_a_cancelled_request_stops_the_walk(tmp_path: Path, monkeypatch: p
 
 
 async def test_a_search_does_not_wait_for_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search for a name only looks for files first: no file without the name is checked, and none is indexed."""
+    """A search for a name neither checks files without the name nor indexes files."""
     for number in range(200):
         (tmp_path / f"other{number}.py").write_text(f"number = {number}\n")
     (tmp_path / "orders.py").write_text(ORDERS)
