@@ -1,4 +1,4 @@
-"""The verbs of the assistant ask the engine for ids and return text."""
+"""Tests of the assistant's verbs: ids for the engine, text for the client."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def only(engine: ScriptedEngine) -> Request:
 
 
 async def test_complete_goes_on_with_the_text() -> None:
-    """A plain continuation sends the ids of the text, ends at the model's own stops and reports the engine's usage."""
+    """A continuation sends the text's ids, ends at the model's stops and has the engine's usage."""
     engine = ScriptedEngine([*b"b = 1", END, *b"more"])
     tokens, finish = await collect(
         scripted_assistant(engine).complete(CompletionQuery("a = 1\n", params=SamplingParams(top_logprobs=2)))
@@ -98,7 +98,7 @@ async def test_markers_that_a_model_says_are_no_text() -> None:
 
 
 async def test_the_bos_is_put_in_front() -> None:
-    """A completion, an infill and a scored text begin with the BOS if the model wants one."""
+    """A completion, an infill and a scored text begin with the model's BOS."""
     engine = ScriptedEngine()
     assistant = scripted_assistant(engine, byte_tokenizer(add_bos=True))
     await collect(assistant.complete(CompletionQuery("a")))
@@ -113,7 +113,7 @@ async def test_the_bos_is_put_in_front() -> None:
 
 
 async def test_a_stop_string_ends_the_answer_and_the_engine() -> None:
-    """The answer ends before the stop, the Finish names it, and the engine's generator is closed at once."""
+    """The answer ends before the stop, the Finish names the stop, and the generator is closed."""
     engine = ScriptedEngine(list(b"one\n\ntwo"))
     tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("xyz", stop=["\n\n", "?"])))
     assert "".join(token.text for token in tokens) == "one"
@@ -133,7 +133,7 @@ async def test_half_a_character_comes_at_the_end() -> None:
 
 
 async def test_an_infill_has_the_models_format_and_ends_at_the_suffix() -> None:
-    """An infill has its texts between the markers; the answer ends where it repeats the suffix, or at any marker."""
+    """An infill has its texts between markers, and ends at a repeated suffix or a marker."""
     engine = ScriptedEngine(list(b"y = 2\nprint(y)\nmore"))
     tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("x = 1\n", "\nprint(y)\n")))
     assert "".join(token.text for token in tokens) == "y = 2"
@@ -143,13 +143,13 @@ async def test_an_infill_has_the_models_format_and_ends_at_the_suffix() -> None:
 
 
 async def test_an_infill_that_the_model_ends_is_trimmed_too() -> None:
-    """An answer that a marker ends while it repeats the suffix loses the repeated part."""
+    """An answer that a marker ends within a repeated suffix loses the repeated part."""
     engine = ScriptedEngine([*b"2\nprin", MID])
     assert await text(scripted_assistant(engine).complete(CompletionQuery("x = ", "\nprint(x)\n"))) == "2"
 
 
 async def test_an_infill_is_healed() -> None:
-    """The prompt loses the beginning of a token at its end, and the answer has only the new text."""
+    """The prompt loses the beginning of a token at its end, and the answer has new text only."""
     engine = ScriptedEngine([RETURN, *b" x", END])
     tokens, _ = await collect(
         scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(top_logprobs=1)))
@@ -162,7 +162,7 @@ async def test_an_infill_is_healed() -> None:
 
 
 async def test_healing_does_not_cost_tokens_of_the_answer() -> None:
-    """``max_tokens`` counts only new tokens, not those that repeat the prompt."""
+    """``max_tokens`` counts only new tokens, not tokens that repeat the prompt."""
     for script in ([*b"ret", *b"abcdef"], [RETURN, *b"abcdef"]):
         tokens, finish = await collect(
             scripted_assistant(ScriptedEngine(script)).complete(
@@ -184,7 +184,7 @@ async def test_nothing_is_generated_for_no_tokens() -> None:
 
 
 async def test_a_long_infill_is_trimmed_and_a_long_answer_leaves_half_of_the_context() -> None:
-    """No infill is refused for its length: it is trimmed so that it and its answer fit the context."""
+    """An infill is trimmed so that prompt and answer fit the context, and is never refused."""
     engine = ScriptedEngine(context=64)
     assistant = scripted_assistant(engine)
     await collect(
@@ -196,10 +196,10 @@ async def test_a_long_infill_is_trimmed_and_a_long_answer_leaves_half_of_the_con
 
 
 async def test_a_model_without_infill_markers_completes_the_prefix() -> None:
-    """Without an infill format the prompt is the prefix; the suffix only ends and trims the answer."""
+    """The prompt is the prefix without an infill format, and the suffix ends the answer."""
     engine = ScriptedEngine(list(b"1\nprint(x)\n"))
     assert await text(scripted_assistant(engine, infill=None).complete(CompletionQuery("x = ", "\nprint(x)\n"))) == "1"
-    assert only(engine).prompt == TOKENIZER.encode("x =")  # the space is healed
+    assert only(engine).prompt == TOKENIZER.encode("x =")  # The space is healed.
 
 
 async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
@@ -222,7 +222,7 @@ async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
 
 
 async def test_chat_asks_with_the_template() -> None:
-    """A chat sends the rendered messages, ends at the model's stops, and has the priority of chats unless terms are given."""
+    """A chat sends the rendered messages, ends at the model's stops, and has a chat's priority."""
     engine = ScriptedEngine([*b"Hello", IM_END])
     assistant = scripted_assistant(engine)
     assert await text(assistant.chat(ChatQuery([Message("user", "Hi")]))) == "Hello"
@@ -239,7 +239,7 @@ async def test_chat_asks_with_the_template() -> None:
 
 
 async def test_an_answers_own_first_space_is_text_only_where_a_text_goes_on() -> None:
-    """The space that a tokenizer puts in front of a text is not shown in an answer, but it is in a continuation."""
+    """The tokenizer's space before a text is shown in a continuation, not in a chat's answer."""
     script = [*b" Hello", IM_END]
     assistant = scripted_assistant(ScriptedEngine(script), byte_tokenizer(prefix=PrefixSpace.ALWAYS))
     assert await text(assistant.chat(ChatQuery([Message("user", "Hi")]))) == "Hello"
@@ -247,7 +247,7 @@ async def test_an_answers_own_first_space_is_text_only_where_a_text_goes_on() ->
 
 
 async def test_score_reads_text_ids_and_chats() -> None:
-    """Scoring yields every token, the first without a probability, markers shown, and their texts join to the whole."""
+    """Scoring yields every token, markers shown, the first token without a probability."""
     engine = ScriptedEngine()
     assistant = scripted_assistant(engine)
     tokens, finish = await collect(assistant.score(ScoreQuery("日本 a", top_logprobs=3)))
@@ -281,7 +281,7 @@ async def test_ids_are_continued_as_they_are() -> None:
 
 
 async def test_closing_a_stream_closes_the_engines() -> None:
-    """Closing cancels: for every verb the engine's generator is closed before ``aclose`` returns."""
+    """Closing a stream of any verb closes the engine's generator before ``aclose`` returns."""
     engine = ScriptedEngine(list(b"abc"))
     assistant = scripted_assistant(engine)
     streams = [
@@ -304,7 +304,7 @@ async def test_an_error_of_the_engine_ends_the_stream() -> None:
 
 
 def test_tokens_of_a_text() -> None:
-    """``tokenize`` and ``detokenize`` undo each other; the BOS and markers come only on request."""
+    """``tokenize`` and ``detokenize`` are inverses; BOS and markers are added only on request."""
     assistant = scripted_assistant(ScriptedEngine(), byte_tokenizer(add_bos=True))
     ids = assistant.tokenize("a日<|end|>", special=True, add_special=True)
     assert ids == [BEGIN, *b"a", *"日".encode(), END]
@@ -333,7 +333,7 @@ async def test_the_infill_prompt_can_be_read() -> None:
 
 
 def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data for healing is made with the assistant, so that the first infill does not block running streams."""
+    """The healer is made with the assistant, so the first infill does not block streams."""
     made: list[object] = []
     monkeypatch.setattr("pellucid.text.model_with_tokenizer.Healer", made.append)
     scripted_assistant(ScriptedEngine())

@@ -1,4 +1,4 @@
-"""On a real engine with a tiny random model the assistant's text is that of the engine's ids."""
+"""Tests of the assistant on a real engine: texts of a tiny random model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ HEALER = Healer(TOKENIZER)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    """An engine with one tiny model."""
     model = to_decoder(tiny_llama(vocab_size=TOKENIZER.vocab_size))
     engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=CONTEXT, chunk=32))
     yield engine
@@ -37,7 +36,6 @@ def engine() -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="module")
 def assistant(engine: LocalEngine) -> LocalAssistant:
-    """An assistant of that engine."""
     return LocalAssistant(engine, [loaded_model("tiny", engine.model("tiny"), TOKENIZER, FORMAT)])
 
 
@@ -74,7 +72,7 @@ def test_a_healed_answer_repeats_what_was_typed(engine: LocalEngine, text: str, 
 @settings(max_examples=20)
 @given(text=TEXTS, seed=st.integers(0, 99))
 def test_an_answer_is_scored_as_it_was_generated(assistant: LocalAssistant, text: str, seed: int) -> None:
-    """The tokens of an answer have the same logprobs, ranks and entropies when they are read afterwards."""
+    """The tokens of an answer have equal logprobs, ranks and entropies when read afterwards."""
     params = SamplingParams(max_tokens=12, temperature=3.0, seed=seed, top_logprobs=2)
 
     async def both() -> tuple[list[Token], list[Token]]:
@@ -95,7 +93,7 @@ def test_an_answer_is_scored_as_it_was_generated(assistant: LocalAssistant, text
 
 
 async def test_every_infill_fits_the_context(assistant: LocalAssistant) -> None:
-    """A prefix and a suffix far beyond the context are trimmed, and the answer has room; a plain prefix is refused."""
+    """A long infill is trimmed with room for the answer, and a long plain prefix is refused."""
     tokens, finish = await collect(
         assistant.complete(
             CompletionQuery("a = 1\n" * 999, "b = 2\n" * 999, params=SamplingParams(max_tokens=20, ignore_eos=True))

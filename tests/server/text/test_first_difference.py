@@ -1,4 +1,4 @@
-"""The end of an answer shows where its prompt left the cache."""
+"""Tests of the first difference: the place where a prompt left the cache."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ def assistant() -> Iterator[LocalAssistant]:
 
 
 async def end(items: AsyncIterator[Token | Finish]) -> Finish:
-    """Return the last item."""
     *_, finish = [item async for item in items]
     assert isinstance(finish, Finish)
     return finish
 
 
 async def test_changed_header(assistant: LocalAssistant) -> None:
-    """A chat whose system message has changed shows its text from the first changed token on; one that continues shows nothing."""
+    """A changed system message is shown from the first changed token on, but no continuation."""
     messages = [Message("system", HEADER + RULES), Message("user", "hi")]
     first = await end(assistant.chat(ChatQuery(messages, ONE)))
     same = await end(assistant.chat(ChatQuery(messages, ONE)))
@@ -47,26 +46,26 @@ async def test_changed_header(assistant: LocalAssistant) -> None:
 
 @pytest.mark.parametrize(("length", "shown"), [(64, False), (65, True)])
 async def test_few_tokens(assistant: LocalAssistant, length: int, shown: bool) -> None:
-    """Up to 64 computed tokens are a new turn or line, which is no difference."""
+    """Up to 64 computed tokens are a new turn or line, and no difference."""
     finish = await end(assistant.complete(CompletionQuery("x" * length, params=ONE)))
 
     assert finish.first_difference == ("x" * length if shown else None)
 
 
 async def test_infill_shows_markers(assistant: LocalAssistant) -> None:
-    """The text is the prompt as the model reads it."""
+    """The difference is the text of the prompt that the model reads, with markers."""
     finish = await end(assistant.complete(CompletionQuery("a" * 50, suffix="b" * 50, params=ONE)))
 
     assert finish.first_difference == ("<|fim_prefix|><|fim_suffix|>" + "b" * 50 + "<|fim_middle|>" + "a" * 50)[:80]
 
 
 async def test_scoring_shows_nothing(assistant: LocalAssistant) -> None:
-    """A text that is scored is computed whole whatever the cache has."""
+    """A scored text has no first difference, as all of a scored text is computed."""
     assert (await end(assistant.score(ScoreQuery("x" * 100)))).first_difference is None
 
 
 def test_reply() -> None:
-    """Replies have it in usage.pellucid, as null or text, whole or streamed, with several prompts that of the first that differs."""
+    """``usage.pellucid`` has the first difference of the prompts, whole or streamed, or null."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)

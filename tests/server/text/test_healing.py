@@ -1,4 +1,4 @@
-"""Healing drops the prompt's last tokens, and the answer repeats their bytes first."""
+"""Tests of healing: the prompt loses tokens whose bytes the answer repeats first."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def typed(text: str) -> bytes:
     ],
 )
 def test_heal_takes_back_what_may_be_the_beginning_of_a_token(text: str, taken: bytes) -> None:
-    """The most tokens that together begin a longer one are dropped, but none before the end of a line."""
+    """The most tokens that together begin a longer token are dropped, within the last line."""
     assert typed(text) == taken
 
 
@@ -52,7 +52,7 @@ def test_heal_stops_at_markers_and_keeps_what_it_must() -> None:
 
 
 def test_only_tokens_that_repeat_what_was_typed_may_come() -> None:
-    """Tokens are allowed that repeat the typed bytes or a part of them, then those for the rest, then any."""
+    """Tokens are allowed that repeat typed bytes, then tokens for the remaining bytes, then all."""
     healing = Healing(HEALER, b"ret", 1)
     assert ids_allowed(healing) == sorted([0x72, word(b"re"), word(b"ret"), word(b"return")])
     healing.advance(word(b"re"))
@@ -62,11 +62,11 @@ def test_only_tokens_that_repeat_what_was_typed_may_come() -> None:
 
 
 def test_a_part_that_leaves_an_impossible_rest_may_not_come() -> None:
-    """The constraint never allows a token after which no other one could follow."""
+    """The constraint never allows a token without a possible next token."""
     pieces: list[bytes | None] = [b"a", b"b", b"ab", b"abc", b"bd", b"abd"]
     healer = Healer(Tokenizer(lambda _: [], Vocabulary(lambda: list(pieces), len(pieces), {})))
     healing = Healing(healer, b"abd", 1)
-    assert ids_allowed(healing) == [0, 5]  # not "ab": there is no "d"
+    assert ids_allowed(healing) == [0, 5]  # Not "ab", as there is no "d".
 
 
 def ids_allowed(healing: Healing) -> list[int]:
@@ -80,7 +80,7 @@ TEXTS = st.lists(st.sampled_from([*(word.decode() for word in WORDS), "r", "e", 
 
 @given(text=TEXTS, data=st.data())
 def test_a_healed_prompt_and_its_answer_begin_with_the_text(text: str, data: st.DataObject) -> None:
-    """Whatever allowed tokens are chosen, prompt and answer together begin with the bytes of the prompt."""
+    """All allowed answers to a healed prompt begin with the bytes of the prompt."""
     ids, healing = HEALER.heal(TOKENIZER.encode(text))
     generated = b"".join(map(TOKENIZER.token_bytes, ids))
     while healing is not None and (allowed := healing.allowed()) is not None:
@@ -93,7 +93,7 @@ def test_a_healed_prompt_and_its_answer_begin_with_the_text(text: str, data: st.
 
 
 def test_indentation_may_be_one_token_with_the_line_end() -> None:
-    """A token that begins the last line is dropped too, but nothing before it, nor one that only ends the line."""
+    """A token of a line end and indentation is dropped, but not a line end alone."""
     tokenizer = byte_tokenizer(words=[b":\n", b"\n    ", b"\n   ", b" return", b"\n    y", b"x\n    z"])
     healer = Healer(tokenizer)
     for text, taken in (("x\n    ", b"\n    "), ("x\n    ret", b"\n    ret"), ("x:\n", b""), ("x\n", b"")):

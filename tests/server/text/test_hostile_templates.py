@@ -1,4 +1,4 @@
-"""A hostile chat template costs a client an error, and the server nothing."""
+"""Tests of hostile chat templates: an error for the client, and no harm to the server."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ VARIABLES: dict[str, Any] = {
 }
 ECHO = "{% if messages[0].content == 'spin' %}" + SPIN + "{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
 RENDERER = "template_renderer"
-"""What is in the command line of every process that renders templates."""
+"""A part of the command line of every process that renders templates."""
 LATE = re.compile("processor time|longer than")
 PATIENCE = 120
-"""Seconds that nothing here should need; reached only where a test fails."""
+"""Seconds that are reached only where a test fails."""
 
 
 def template(source: str) -> ChatTemplate:
@@ -76,20 +76,20 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
+    """Return whether a process runs, and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-# What a template does.
+# Texts of templates.
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_template_is_one_sentence(name: str) -> None:
-    """A template that exceeds a limit is an error that names the model and the limit, within a bounded time."""
+    """A template that exceeds a limit is an error of one sentence, within a bounded time."""
     source, message = HOSTILE[name]
     with pytest.raises((InvalidRequestError, NotSupportedError), match=message) as raised:
         template(source).encode(CHAT)
@@ -118,7 +118,7 @@ def test_markers_in_messages_stay_text() -> None:
     """A marker that a message spells stays text in the rendering of a child, too."""
     chat = template(BENIGN["ChatML"] + "{# not known #}")
     known = template(BENIGN["ChatML"])
-    known.process = None  # rendered in this process
+    known.process = None  # The template is rendered in this process.
     assert chat.process is not None
     assert chat.encode(CHAT) == known.encode(CHAT)
 
@@ -141,7 +141,7 @@ def test_limit_grows_with_the_messages() -> None:
 
 
 def test_known_templates_need_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our own template is rendered in this process."""
+    """Known templates are rendered in this process."""
     monkeypatch.setattr(subprocess, "Popen", None)
     ours = ChatTemplate(byte_tokenizer(), "the model")
     assert ours.render(CHAT).startswith("<|im_start|>system\nBe brief.")
@@ -151,7 +151,7 @@ def test_known_templates_need_no_process(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.model
 @pytest.mark.parametrize("name", ["qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"])
 def test_catalog_templates_are_known(name: str) -> None:
-    """A model's template has the SHA-256 of the catalog, and both ways render it the same."""
+    """A model's template has the SHA-256 of the catalog, and both processes render alike."""
     path = Store(load_settings().cache).find(name)
     assert path is not None
     source = GGUF(path).get("tokenizer.chat_template", "")
@@ -163,7 +163,7 @@ def test_catalog_templates_are_known(name: str) -> None:
 
 @pytest.mark.process
 def test_child_is_replaced() -> None:
-    """A child that was killed or died costs one text; a working one is kept."""
+    """A dead child costs at most one text, and a working child is kept."""
     chat = template(ECHO)
     assert chat.process is not None
     with pytest.raises(InvalidRequestError, match=LATE):
@@ -180,7 +180,7 @@ def test_child_is_replaced() -> None:
 
 @pytest.mark.process
 def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client gets a sentence if the child dies in the middle of a text or writes no valid reply."""
+    """The client gets a sentence if the child dies within a text or writes no valid reply."""
     for program in (
         "print('nonsense')",
         "print('[]')",
@@ -200,7 +200,7 @@ def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.
 
 @pytest.mark.process
 def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that uses no processor time and does not answer is killed at the limit of wall time."""
+    """A stopped child is killed at the limit of wall time."""
     chat = template(ECHO)
     chat.render(CHAT)
     assert chat.process is not None
@@ -229,7 +229,7 @@ def test_child_ends_with_its_template() -> None:
 
 @pytest.mark.process
 def test_models_of_one_base_share_a_process() -> None:
-    """A model with an adapter renders its chats in the child of its base, under its own name."""
+    """A model with an adapter renders chats in the child of the base, under the adapter's name."""
     base = template("{{ raise_exception('no') }}")
     variant = ChatTemplate(byte_tokenizer(chat_template="{{ raise_exception('no') }}"), "the model:mine", base)
     assert variant.process is base.process is not None
@@ -239,7 +239,7 @@ def test_models_of_one_base_share_a_process() -> None:
 
 @pytest.mark.process
 def test_child_has_no_files_sockets_or_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a template broke out of jinja2's sandbox, it would find neither files nor sockets nor the settings of the server."""
+    """A child has neither files nor sockets nor the settings of the server."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
     chat = template(ECHO)
     chat.render(CHAT)
@@ -266,7 +266,7 @@ def folder() -> str:
 
 @pytest.fixture
 def two_models() -> Iterator[tuple[str, LocalAssistant]]:
-    """Return the address and the assistant of a server with two models; the template of one may spin."""
+    """Return the address and the assistant of a server with three models."""
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS) + len(WORDS), max_position_embeddings=2048))
     sources = {"spins": ECHO, "plain": BENIGN["Llama 3"], "long": "x" * 10**6}
     models = [served_model(name, byte_tokenizer(chat_template=source)) for name, source in sources.items()]
@@ -286,7 +286,7 @@ def ask(url: str, model: str, content: str) -> httpx.Response:
 
 @pytest.mark.process
 def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one model's template spins, /health and the chats of another model are answered."""
+    """A spinning template delays neither /health nor the chats of a second model."""
     monkeypatch.setattr(pellucid.text.template_process, "WALL_SECONDS", PATIENCE)
     monkeypatch.setattr(model_thread, "MAX_WAIT_SECONDS", PATIENCE)
     url, assistant = two_models
@@ -295,7 +295,8 @@ def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], m
     assert process is not None
     child = process.pid
     assert child is not None
-    os.kill(child, signal.SIGSTOP)  # as good as a loop without end, and no race with its limit
+    # A stopped child is like an endless loop, but without a race with the time limit.
+    os.kill(child, signal.SIGSTOP)
     replies: list[httpx.Response] = []
     hung = [threading.Thread(target=lambda: replies.append(ask(url, "spins", "Hi"))) for _ in range(20)]
     for thread in hung:
@@ -314,7 +315,7 @@ def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], m
 
 @pytest.mark.process
 def test_spinning_template_is_a_400(two_models: tuple[str, LocalAssistant]) -> None:
-    """Every route that renders a chat answers with the sentence and 400, and the next chat is served."""
+    """Every route that renders a chat answers with the sentence and 400, and then recovers."""
     url, _ = two_models
     body = {"model": "spins", "messages": [{"role": "user", "content": "spin"}]}
     for route in ("/v1/chat/completions", "/apply-template"):
@@ -325,7 +326,7 @@ def test_spinning_template_is_a_400(two_models: tuple[str, LocalAssistant]) -> N
 
 
 def test_template_that_is_too_long_is_not_listed(two_models: tuple[str, LocalAssistant]) -> None:
-    """A model with a template of a million characters is listed without it, as one that cannot chat."""
+    """A model with a template of a million characters is listed without chat."""
     url, _ = two_models
     models = httpx.get(f"{url}/v1/models", timeout=PATIENCE, trust_env=False).json()["data"]
     listed = {model["id"]: (model["meta"]["chat"], model["meta"]["chat_template"]) for model in models}
@@ -336,7 +337,7 @@ def test_template_that_is_too_long_is_not_listed(two_models: tuple[str, LocalAss
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_server_ends_while_a_template_spins(tmp_path: Path, end: signal.Signals) -> None:
-    """A template that spins keeps neither /health from answering nor the server from exiting, and its child ends with it."""
+    """A spinning template delays neither /health nor the server's exit, and its child ends."""
     model = tmp_path / "tiny"
     tiny_llama(vocab_size=320).save_pretrained(model)
     write_folder(model, byte_level_bpe(320), {"chat_template": SPIN})
@@ -353,7 +354,8 @@ def test_server_ends_while_a_template_spins(tmp_path: Path, end: signal.Signals)
         server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
     try:
         until(lambda: is_healthy(url, server))
-        assert children_of(server.pid, RENDERER) == set()  # loading and listing a model renders nothing
+        # Loading and listing a model renders nothing.
+        assert children_of(server.pid, RENDERER) == set()
         asking = threading.Thread(target=ask_and_forget, args=(url,))
         asking.start()
         until(lambda: children_of(server.pid, RENDERER) != set())
@@ -373,12 +375,12 @@ def is_healthy(url: str, server: subprocess.Popen[bytes]) -> bool:
     assert server.poll() is None, "the server has ended"
     try:
         return httpx.get(f"{url}/health", timeout=PATIENCE, trust_env=False).status_code == 200
-    except httpx.ConnectError:  # it has not begun to listen
+    except httpx.ConnectError:  # The server does not listen yet.
         return False
 
 
 def ask_and_forget(url: str) -> None:
     try:
         ask(url, "tiny", "Hi")
-    except httpx.HTTPError:  # the server was killed
+    except httpx.HTTPError:  # The server was killed.
         return

@@ -1,4 +1,4 @@
-"""Golden cases of where the infill of an indented block ends: the text around the cursor (‸), the model's answer, and the kept part."""
+"""Golden cases of the end of an infill in an indented block: cursor (‸), answer and kept part."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ CASES = {
 
 
 def kept(around: str, pieces: Sequence[str]) -> tuple[str, bool]:
-    """Return the part of an answer that is kept, and whether it was ended."""
+    """Return the kept part of an answer, and whether the answer was ended."""
     prefix, _, suffix = around.partition("‸")
     ending = MarginStop(prefix, suffix)
     text = ""
@@ -78,14 +78,14 @@ def kept(around: str, pieces: Sequence[str]) -> tuple[str, bool]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    """An infill of an indented block ends before a line at the margin, unless that line closes or continues the block."""
+    """An infill of an indented block ends before the margin, unless the line there continues."""
     around, answer, expected = CASES[name]
     for pieces in (list(answer), [answer], [answer[:7], answer[7:]]):
         assert kept(around, pieces) == (answer if expected is None else expected, expected not in (None, answer))
 
 
 def test_unfinished_line_at_the_margin() -> None:
-    """A line at the margin of which only a word is there is dropped when the answer ends, unless the word continues the block."""
+    """A single word at the margin is dropped at the end, unless the word continues the block."""
     assert kept("def f():\n    ‸", ["x = 1\nprin"]) == ("x = 1", True)
     assert kept("if x:\n    ‸", ["y\nelse"]) == ("y\nelse", False)
 
@@ -96,7 +96,7 @@ AROUND = st.sampled_from(["if x:\n    ‸", "if x:\n‸", "if x:\n‸y = 1\n", "
 @settings(derandomize=True, max_examples=500)
 @given(AROUND, st.text('a }:\n\r"', max_size=30), st.lists(st.integers(0, 30)))
 def test_pieces_do_not_matter(around: str, text: str, cuts: list[int]) -> None:
-    """The kept part does not depend on how the answer is cut into pieces, and it is the beginning of the answer."""
+    """The kept part is a beginning of the answer, however the answer is cut into pieces."""
     ends = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     whole, _ = kept(around, [text])
     assert kept(around, [text[begin:end] for begin, end in pairwise(ends)])[0] == whole

@@ -1,4 +1,4 @@
-"""Waiting for the process of a tokenizer holds up neither the event loop nor other models."""
+"""Tests of threads for tokenizer processes: the event loop and all models continue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pellucid.tokens import ChatQuery, CompletionQuery, Message, ScoreQuery
 from support.servers.scripted_engine import ScriptedEngine, byte_tokenizer, scripted_assistant
 
 PATIENCE = 60
-"""Seconds that nothing here should need; reached only where a test fails."""
+"""Seconds that are reached only where a test fails."""
 
 
 async def _all(items: AsyncIterator[Any]) -> None:
@@ -57,7 +57,7 @@ async def test_loop_runs_while_a_tokenizer_is_waited_for(verb: str) -> None:
 
 
 async def test_other_models_have_threads() -> None:
-    """However many texts wait for the process of one tokenizer, they take none of the threads that the models share."""
+    """Texts waiting for a tokenizer's process occupy no shared thread."""
     released = threading.Event()
     assistant = scripted_assistant(ScriptedEngine([]), tokenizer=replace(byte_tokenizer(), apart=True))
     waiting = [asyncio.ensure_future(assistant.off_loop(lambda: released.wait(PATIENCE))) for _ in range(50)]
@@ -71,7 +71,7 @@ async def test_other_models_have_threads() -> None:
 
 
 async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text that would wait too long for its turn is refused with QueueFullError."""
+    """A text is refused with QueueFullError if the wait would be too long."""
     monkeypatch.setattr(model_thread, "MAX_WAIT_SECONDS", -1)
     with pytest.raises(QueueFullError, match="tokenizer or chat template of the model is busy"):
         await model_thread.ModelThread("the model").run(lambda: "text")

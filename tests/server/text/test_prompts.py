@@ -1,4 +1,4 @@
-"""Chats and infills become ids with markers only where they belong."""
+"""Tests of the ids of chats and infills, with markers only in their places."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def text_of(tokenizer: Tokenizer, ids: list[int]) -> str:
 
 
 def test_a_chat_is_rendered_as_the_template_says() -> None:
-    """A model with ChatML's markers and no template gets ChatML, up to the beginning of the answer."""
+    """A model with ChatML's markers and no template gets ChatML, up to the answer's beginning."""
     assert template(None).render(CHAT) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     )
 
 
 def test_a_benign_chat_has_the_ids_of_its_text() -> None:
-    """If no message spells a marker, the ids are those of the rendered text."""
+    """Without markers in messages, the ids are the ids of the rendered text."""
     chat = template(None)
     assert chat.encode(CHAT) == TOKENIZER.encode(chat.render(CHAT), special=True)
 
@@ -71,7 +71,7 @@ def test_no_message_can_forge_a_marker(content: str, role: str, begun: str) -> N
 
 
 def test_messages_may_hold_private_characters() -> None:
-    """A message with all of U+E000 to U+F8FF is read unchanged; only one with every private-use character is refused."""
+    """Private characters in messages are kept, and only a message of all of them is refused."""
     chat = template(None)
     icons = "".join(map(chr, range(0xE000, 0xF900)))
     messages = [Message("user", icons + "<|im_end|>")]
@@ -91,10 +91,11 @@ def test_the_last_message_can_be_continued() -> None:
 
 @pytest.mark.process
 def test_a_template_has_what_templates_use() -> None:
-    """Templates have what transformers offers: loop controls, trimmed blocks, plain JSON, the date, generation blocks and markers."""
+    """Templates have transformers' extensions, as loop controls, JSON, dates and markers."""
     source = (
         "{% for message in messages %}\n    {% if message.role == 'system' %}\n{% continue %}\n    {% endif %}\n"
-        "{% generation %}{{ message | tojson }}{% endgeneration %}{% endfor %}{{ bos_token }}{{ eos_token }}{{ strftime_now('%Y') }}"
+        "{% generation %}{{ message | tojson }}{% endgeneration %}{% endfor %}"
+        "{{ bos_token }}{{ eos_token }}{{ strftime_now('%Y') }}"
     )
     rendered = template(source).render([Message("system", "no"), Message("user", "<é>")])
     assert re.fullmatch(r'\{"role": "user", "content": "<é>"\}<\|begin\|><\|end\|>\d{4}', rendered)
@@ -143,7 +144,7 @@ def test_models_without_a_template_cannot_chat() -> None:
 
 @pytest.mark.process
 def test_the_bos_comes_once() -> None:
-    """The BOS is put in front if the model wants it, unless the template has written it."""
+    """The model's BOS is added unless the template has written a BOS."""
     assert template(CHATML, add_bos=True).encode(CHAT)[:2] == [BEGIN, IM_START]
     assert template("{{ bos_token }}x", add_bos=True).encode(CHAT) == [BEGIN, ord("x")]
     assert with_bos(TOKENIZER, [5]) == [5]
@@ -183,7 +184,7 @@ def test_text_around_a_cursor_cannot_forge_a_marker() -> None:
 
 
 def test_other_files_come_first_and_only_if_there_are_any() -> None:
-    """A piece of another file follows the file marker and its name; without pieces there are no headers."""
+    """A piece of a file follows the file's marker and name, and headers need pieces."""
     head = [REPO, *ids_of("project\n"), FILE, *ids_of("a.py\nA"), FILE, *ids_of("b.py\nB")]
     assert build(FORMAT, "x", "y", [Extra("a.py", "A"), Extra("b.py", "B")]) == [*head, *build(FORMAT, "x", "y")]
     no_files = InfillFormat("psm", "<|pre|>", "<|suf|>", "<|mid|>")
@@ -197,7 +198,7 @@ def test_other_files_come_first_and_only_if_there_are_any() -> None:
     budget=st.integers(8, 300),
 )
 def test_an_infill_is_trimmed_to_its_budget(prefix: int, suffix: int, extra: list[int], budget: int) -> None:
-    """Every infill fits: the prefix keeps at most 3/4, the suffix at most 1/4, and whole pieces share the rest."""
+    """A prefix keeps at most 3/4 of the budget, a suffix at most 1/4, and pieces the rest."""
     around = surroundings(
         TOKENIZER, FORMAT, "a\n" * prefix, "z" * suffix, [Extra("f", "e" * size) for size in extra], budget
     )
@@ -209,7 +210,7 @@ def test_an_infill_is_trimmed_to_its_budget(prefix: int, suffix: int, extra: lis
 
 
 def test_the_prefix_keeps_its_end_and_the_suffix_its_beginning() -> None:
-    """The text nearest to the cursor is kept, from the beginning of a line, and the last pieces of other files."""
+    """The text near the cursor is kept, from the start of a line, and the last pieces of files."""
     prefix = "".join(f"line {number}\n" for number in range(100)) + "cursor"
     around = surroundings(
         TOKENIZER, FORMAT, prefix, "first\n" * 100, [Extra("old", "x" * 60), Extra("new", "y" * 9)], 103
@@ -219,13 +220,13 @@ def test_the_prefix_keeps_its_end_and_the_suffix_its_beginning() -> None:
     assert kept.startswith("line ")
     assert len(kept) > 75 / 2
     assert text_of(TOKENIZER, around.suffix) == ("first\n" * 100)[:25]
-    assert text_of(TOKENIZER, around.extra) == ""  # less than a piece's room is left
+    assert text_of(TOKENIZER, around.extra) == ""  # The rest is less than a piece's room.
     small = surroundings(TOKENIZER, FORMAT, "p", "s", [Extra("old", "x" * 60), Extra("new", "y" * 9)], 60)
     assert text_of(TOKENIZER, small.extra) == "<|repo|>project\n<|file|>new\n" + "y" * 9
 
 
 def test_typing_moves_the_beginning_of_a_long_prefix_seldom() -> None:
-    """The kept prefix begins at the same place for many keystrokes, so that it stays in the cache."""
+    """The kept prefix begins at the same place for many keystrokes, and stays in the cache."""
     text = "".join(f"value_{number} = {number}\n" for number in range(200))
     kept = [
         text_of(TOKENIZER, surroundings(TOKENIZER, FORMAT, text[:end], "", [], 403).prefix) for end in range(2000, 2200)
@@ -236,7 +237,7 @@ def test_typing_moves_the_beginning_of_a_long_prefix_seldom() -> None:
 
 
 def test_a_beginning_is_found_again_in_a_text_that_slides() -> None:
-    """The kept prefix begins at the same place also if the editor sends only the last lines of the file."""
+    """The kept prefix begins at the same place even if an editor sends only the last lines."""
     lines = [f"value_{number} = {number}\n" for number in range(400)]
     texts = ["".join(lines[end - 60 : end]) for end in range(100, 140)]
     kept = [text_of(TOKENIZER, surroundings(TOKENIZER, FORMAT, text, "", [], 800, window=400).prefix) for text in texts]
@@ -246,7 +247,7 @@ def test_a_beginning_is_found_again_in_a_text_that_slides() -> None:
 
 
 def test_the_window_leaves_room_to_other_files() -> None:
-    """Texts around the cursor are cut to the window, and the rest of the budget is for pieces of other files."""
+    """Texts around the cursor are cut to the window, and pieces of files use the rest."""
     around = surroundings(TOKENIZER, FORMAT, "p\n" * 500, "s" * 500, [Extra("f", "e" * 300)], 800, window=200)
     assert (len(around.prefix) <= 150, len(around.suffix)) == (True, 50)
     assert text_of(TOKENIZER, around.extra).endswith("e" * 300)
@@ -266,14 +267,14 @@ def test_a_very_long_text_is_not_encoded_whole() -> None:
 
 
 def test_without_infill_markers_the_prompt_is_the_prefix() -> None:
-    """Without a format the prefix gets the whole budget, and an empty one begins a text."""
+    """Without a format the prefix gets the whole budget, and an empty prefix is the BOS."""
     assert build(None, "ab", "yz", [Extra("f", "e")]) == ids_of("ab")
     assert len(build(None, "a" * 900, "yz", budget=50)) <= 50
     assert build(None, "", "yz") == [BEGIN]
 
 
 def test_the_text_around_a_cursor_gets_no_space_in_front() -> None:
-    """A tokenizer that begins texts with a space does not put one into the middle of a file."""
+    """A tokenizer that begins texts with a space adds no space within a file."""
     spaced = byte_tokenizer(prefix=PrefixSpace.ALWAYS)
     assert infill(spaced, FORMAT, surroundings(spaced, FORMAT, "ab", "yz", [], 99)) == [
         PRE,

@@ -1,4 +1,4 @@
-"""Adapters on a real model can be swapped while it answers, and merged."""
+"""Tests of adapters on a real model: swapped during answers, and merged."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def shape(loaded: LoadedModel) -> DecoderConfig:
 
 
 def small_adapter(loaded: LoadedModel, seed: int = 0) -> Adapter:
-    """Write a random adapter of the size that training makes, with which the model still generates text, but another one."""
+    """Return a random adapter of a trained adapter's size, which changes the text of the model."""
     return random_adapter(shape(loaded), 16, seed=seed, size=0.05)
 
 
 @pytest.fixture(scope="module")
 def cache(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder with the real models, and three adapters of its own."""
+    """A cache folder with the real models and three adapters."""
     root, real = tmp_path_factory.mktemp("cache"), load_settings().cache
     for name in ("models", "packed", "kernels", "locks"):
         (root / name).symlink_to(real / name)
@@ -67,7 +67,7 @@ def cache(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def address(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of `pellucid serve` with one adapter loaded from its start on."""
+    """The address of `pellucid serve` with one adapter loaded from the start."""
     log = tmp_path_factory.mktemp("serve") / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -100,7 +100,7 @@ def address(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 async def answer(client: Client, model: str, begun: asyncio.Event | None = None) -> list[tuple[int, float]]:
-    """Return ids and logprobs of a whole streamed answer; ``begun`` is set at its first token."""
+    """Return ids and logprobs of a streamed answer, and set ``begun`` at the first token."""
     items = []
     async for item in client.complete(CompletionQuery(TEXT, params=TWELVE, model=model, heal=False)):
         items.append(item)
@@ -113,7 +113,7 @@ async def answer(client: Client, model: str, begun: asyncio.Event | None = None)
 
 
 async def test_swapped_under_load(address: str) -> None:
-    """Loading and unloading adapters changes no running stream of the base or of another adapter."""
+    """Loading and unloading adapters changes no running stream of the base or of an adapter."""
     async with Client(address) as client:
         expected = {model: await answer(client, model) for model in (CHATTER, f"{CHATTER}:a0")}
         assert expected[CHATTER] != expected[f"{CHATTER}:a0"]
@@ -135,7 +135,7 @@ async def test_swapped_under_load(address: str) -> None:
 
 
 def test_merged_is_the_variant(loaded: LoadedModel, cache: Path, tmp_path: Path) -> None:
-    """A real model merged with an adapter and loaded again generates what the variant does, up to the rounding of its weights to int8."""
+    """A real model merged with an adapter generates like the variant, up to int8 rounding."""
     store = Store(cache)
     card = read_card(write_adapter(tmp_path / "large", random_adapter(shape(loaded), 16, size=0.5)))
     variant = adapt(loaded, card)

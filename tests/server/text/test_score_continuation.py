@@ -1,4 +1,4 @@
-"""Tests that a text is read as what continues an assistant's message: after the conversation, and with no other tokens than its own."""
+"""Tests of scores of a text that continues an assistant's message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ TEXT = "\n  return 日\n"
 
 @pytest.fixture(scope="module")
 def assistant() -> Iterator[LocalAssistant]:
-    """An assistant of a tiny random model."""
     engine = LocalEngine({"plain": to_decoder(MODEL)}, EngineSettings(slots=2, context=300, chunk=16, prefix_memory=0))
     yield LocalAssistant(engine, [served_model("plain", TOKENIZER, FORMAT)])
     engine.close()
@@ -38,7 +37,7 @@ async def read(assistant: LocalAssistant, query: ScoreQuery) -> tuple[list[Token
 
 
 async def test_the_text_is_read_after_the_conversation(assistant: LocalAssistant) -> None:
-    """Each token has the logprob that transformers gives it after the conversation, and the texts join to the text."""
+    """Each token has transformers' logprob after the conversation, and the texts join."""
     tokens, finish = await read(assistant, ScoreQuery(TEXT, continued=CHAT))
     prompt, ids = await assistant.chat_ids(ChatQuery(CHAT, continue_last=True)), list(TEXT.encode())
     with torch.inference_mode():
@@ -66,6 +65,6 @@ async def test_another_continuation_is_read_from_the_cache(assistant: LocalAssis
     ],
 )
 async def test_refusals(assistant: LocalAssistant, query: ScoreQuery, message: str) -> None:
-    """Ids continue no message, nor does anything continue a user's one, and an empty text has no probability."""
+    """Ids, a continued user message and an empty text are refused."""
     with pytest.raises(InvalidRequestError, match=message):
         await read(assistant, query)

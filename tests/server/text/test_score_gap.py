@@ -1,4 +1,4 @@
-"""Tests that a text is read as what fills a gap: after the prompt of an infill, and with no other tokens than its own."""
+"""Tests of scores of a text that fills a gap, after the prompt of an infill."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ TEXT = "  return 日\n"
 
 @pytest.fixture(scope="module")
 def assistant() -> Iterator[LocalAssistant]:
-    """An assistant of a tiny random model."""
     engine = LocalEngine({"plain": to_decoder(MODEL)}, EngineSettings(slots=2, context=200, chunk=16, prefix_memory=0))
     yield LocalAssistant(engine, [served_model("plain", TOKENIZER, FORMAT)])
     engine.close()
@@ -38,7 +37,7 @@ async def read(assistant: LocalAssistant, query: ScoreQuery) -> tuple[list[Token
 
 
 async def test_the_text_is_read_after_the_prompt_of_the_infill(assistant: LocalAssistant) -> None:
-    """Each token has the logprob that transformers gives it after the infill's prompt, and the texts join to the text."""
+    """Each token has transformers' logprob after the infill's prompt, and the texts join."""
     tokens, finish = await read(assistant, ScoreQuery(TEXT, gap=GAP))
     prompt, ids = assistant.prompt_ids(GAP), list(TEXT.encode())
     with torch.inference_mode():
@@ -51,7 +50,7 @@ async def test_the_text_is_read_after_the_prompt_of_the_infill(assistant: LocalA
 
 
 async def test_a_text_after_a_prompt_with_markers(assistant: LocalAssistant) -> None:
-    """Without a suffix a text is read as what continues the prompt, with the markers of both, and again from the cache."""
+    """A text without a suffix is read after the prompt, markers included, and uses the cache."""
     prompt, text = "<|file|>a.py\nx\n", "y\n<|file|>"
     marker = TOKENIZER.special["<|file|>"]
     tokens, finish = await read(assistant, ScoreQuery(text, gap=CompletionQuery(prompt, special=True)))
@@ -73,7 +72,7 @@ async def test_another_text_in_the_same_gap_is_read_from_the_cache(assistant: Lo
 
 
 async def test_a_long_gap_is_trimmed_as_an_infill_is(assistant: LocalAssistant) -> None:
-    """The text around the gap is cut to the context, and what fills it never is."""
+    """The text around the gap is cut to the context, and the text in the gap is not."""
     tokens, finish = await read(assistant, ScoreQuery(TEXT, gap=CompletionQuery("x = 1\n" * 100, "y = 2\n" * 100)))
     assert (len(tokens), finish.reason) == (len(TEXT.encode()), FinishReason.STOP)
 
@@ -91,6 +90,6 @@ async def test_a_long_gap_is_trimmed_as_an_infill_is(assistant: LocalAssistant) 
     ],
 )
 async def test_refusals(assistant: LocalAssistant, query: ScoreQuery, message: str) -> None:
-    """Ids are no filling, a text without a suffix has no gap, and an empty text has no probability."""
+    """Ids, a gap without a suffix and an empty text are refused."""
     with pytest.raises(InvalidRequestError, match=message):
         await read(assistant, query)

@@ -1,4 +1,4 @@
-"""Tests that a text longer than the context is read in windows: what each token is read after, and how a reading ends."""
+"""Tests of scores of a text longer than the context, read in windows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ MODEL = tiny_llama(vocab_size=TOKENIZERS["plain"].vocab_size)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    """An engine whose models have a context that the text does not fit."""
     engine = LocalEngine(
         {name: to_decoder(MODEL) for name in TOKENIZERS},
         EngineSettings(slots=2, context=CONTEXT, chunk=8, prefix_memory=0),
@@ -37,7 +36,7 @@ def engine() -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="module")
 def assistant(engine: LocalEngine) -> LocalAssistant:
-    """An assistant with a model that wants a BOS, and one that does not."""
+    """An assistant with a model with a BOS, and a model without a BOS."""
     loaded = [served_model(name, tokenizer, FORMAT) for name, tokenizer in TOKENIZERS.items()]
     return LocalAssistant(engine, loaded)
 
@@ -50,7 +49,7 @@ async def collect(stream: Stream) -> tuple[list[Token], Finish]:
 
 
 def before(ids: list[int], at: int, room: int) -> list[int]:
-    """Return the ids that a token is read after: of ``room`` tokens, the first window has all, and each later one its last half."""
+    """Return a token's context: all before the token, or at least half of its window."""
     if at < room:
         return ids[:at]
     end = min(room + ((at - room) // (room // 2) + 1) * (room // 2), len(ids))
@@ -58,7 +57,7 @@ def before(ids: list[int], at: int, room: int) -> list[int]:
 
 
 def logprob(context: list[int], id: int) -> float | None:
-    """Return the logprob of a token after others by transformers, without any cache; None for the first of all."""
+    """Return transformers' logprob of a token in a context; None for the first token of all."""
     if not context:
         return None
     with torch.inference_mode():
@@ -67,7 +66,7 @@ def logprob(context: list[int], id: int) -> float | None:
 
 @pytest.mark.parametrize("model", TOKENIZERS)
 async def test_each_token_is_read_after_half_a_context(assistant: LocalAssistant, model: str) -> None:
-    """Each token is scored once, in order, after the BOS and at least half a context of its window; the texts join to the whole."""
+    """Each token is scored once, after the BOS and at least half a context; the texts join."""
     bos = [BEGIN] if model == "bos" else []
     ids = list(TEXT.encode())
     room = CONTEXT - len(bos)
@@ -90,7 +89,7 @@ async def test_each_token_is_read_after_half_a_context(assistant: LocalAssistant
 
 
 async def test_the_first_window_is_an_ordinary_reading(assistant: LocalAssistant) -> None:
-    """The tokens of the first window have the figures that the same tokens have without windows, and so has a text that fits."""
+    """The tokens of the first window have the same figures as in a reading without windows."""
     first = TEXT.encode()[:CONTEXT].decode(errors="ignore")
     whole, _ = await collect(assistant.score(ScoreQuery(TEXT, windows=True)))
     alone, finish = await collect(assistant.score(ScoreQuery(first)))
@@ -102,7 +101,7 @@ async def test_the_first_window_is_an_ordinary_reading(assistant: LocalAssistant
 
 
 async def test_without_windows_a_long_text_is_refused(assistant: LocalAssistant) -> None:
-    """Without the field the refusal is as it was; ids that the model does not have are refused before anything is read."""
+    """A long text without windows is refused, and unknown ids are refused before any reading."""
     with pytest.raises(ContextLengthError, match="the context holds 33: shorten the prompt"):
         await collect(assistant.score(ScoreQuery(TEXT)))
     with pytest.raises(InvalidRequestError, match="Token 99999 does not exist"):
@@ -110,17 +109,18 @@ async def test_without_windows_a_long_text_is_refused(assistant: LocalAssistant)
 
 
 async def test_closing_cancels_the_window(assistant: LocalAssistant, engine: LocalEngine) -> None:
-    """A reading that is closed in a later window leaves nothing in the engine, and no window follows."""
+    """A reading that is closed in a later window leaves nothing in the engine."""
     async with aclosing(assistant.score(ScoreQuery(TEXT, windows=True))) as items:
         async for item in items:
             if isinstance(item, Token) and item.position == CONTEXT + 1:
                 break
-    await collect(assistant.score(ScoreQuery("after it")))  # the engine has handled the cancel before
+    # The engine handles the cancel before this request.
+    await collect(assistant.score(ScoreQuery("after it")))
     assert engine.status("plain").running == engine.status("plain").waiting == 0
 
 
 async def test_windows_leave_the_cache_alone(assistant: LocalAssistant) -> None:
-    """A reading of many windows displaces the cached prefix of one slot at most: a prompt of before is still cached after it."""
+    """A reading of many windows displaces one cached prefix at most, and keeps earlier prompts."""
     prompt = CompletionQuery("def kept_in_the_cache", params=SamplingParams(max_tokens=1, ignore_eos=True), heal=False)
     await collect(assistant.complete(prompt))
     await collect(assistant.score(ScoreQuery(TEXT * 3, windows=True)))
@@ -129,7 +129,7 @@ async def test_windows_leave_the_cache_alone(assistant: LocalAssistant) -> None:
 
 
 async def test_windows_have_the_terms_of_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every window has the priority and the key of the reading, and what is left of its deadline."""
+    """Every window has the priority and the key of the reading, and the remaining deadline."""
     times = iter(range(100))
     monkeypatch.setattr(score_windows, "monotonic", lambda: float(next(times)))
     engine = ScriptedEngine(context=10, reason=FinishReason.LENGTH)
@@ -145,7 +145,7 @@ async def test_windows_have_the_terms_of_the_reading(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_window_that_ends_early_ends_the_reading() -> None:
-    """A deadline (or another end) in a window is the end of the reading, with the tokens so far; no other window is asked for."""
+    """The early end of a window ends the reading with the tokens so far."""
     engine = ScriptedEngine(context=10, reason=FinishReason.DEADLINE)
     tokens, finish = await collect(scripted_assistant(engine).score(ScoreQuery([97] * 20, windows=True)))
     assert (len(tokens), finish.reason, len(engine.requests)) == (10, FinishReason.DEADLINE, 1)
@@ -153,7 +153,7 @@ async def test_a_window_that_ends_early_ends_the_reading() -> None:
 
 @pytest.mark.parametrize("same", [True, False])
 async def test_superseded_between_windows(same: bool) -> None:
-    """A newer request of the same key that comes between two windows ends the reading, although the engine held nothing of it then."""
+    """A newer request of the same key between two windows ends the reading."""
     engine = ScriptedEngine(context=10, reason=FinishReason.LENGTH)
     assistant = scripted_assistant(engine)
     stream = assistant.score(ScoreQuery([97] * 20, terms=Terms(key="tab"), windows=True))

@@ -1,4 +1,4 @@
-"""Prompts that spell an infill with a model's own markers."""
+"""Tests of prompts that spell an infill with a model's own markers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_FILES = InfillFormat(order="psm", prefix=P, suffix=S, middle=M)
     ids=["psm", "spm", "spm2"],
 )
 def test_orders(prompt: str) -> None:
-    """Whatever the order in which a client writes the texts, they are the same."""
+    """The texts are the same in every order of the markers."""
     assert read_spelled_infill(prompt, QWEN) == SpelledInfill("def f(a, b):\n    return ", "\n")
 
 
@@ -46,7 +46,7 @@ def test_the_beginning_of_an_answer_belongs_to_the_prefix() -> None:
     ],
 )
 def test_files(head: str, extra: tuple[Extra, ...]) -> None:
-    """Files before the gap are the texts of other files, the one with the gap included, which has only a name."""
+    """Files before the gap are extra texts, including the name of the file with the gap."""
     assert read_spelled_infill(f"{head}{P}a{S}b{M}", QWEN) == SpelledInfill("a", "b", extra)
 
 
@@ -67,7 +67,7 @@ def test_files(head: str, extra: tuple[Extra, ...]) -> None:
     ],
 )
 def test_a_text_that_mentions_markers_stays_a_text(text: str) -> None:
-    """Only a prompt that is a whole infill and nothing else is one."""
+    """Only a prompt that is exactly one whole infill is read as an infill."""
     assert read_spelled_infill(text, QWEN) is None
 
 

@@ -1,4 +1,4 @@
-"""An answer ends before its stop string, whatever the tokens split."""
+"""Tests of stop strings: an answer ends before the stop, however split into tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def through(gate: StopGate, *texts: str) -> list[str]:
 def test_stop_strings_end_before_the_first_that_is_complete(
     stops: list[str], texts: list[str], kept: str, matched: str | None
 ) -> None:
-    """The stop that is complete first ends the answer, across pieces too; an incomplete stop is text."""
+    """The stop completed first ends the answer, also across pieces; an incomplete stop is text."""
     ending = StopStrings(stops)
     generated = ""
     for text in texts:
@@ -61,7 +61,7 @@ ABC = st.text("abc", max_size=4)
 
 @given(stops=st.lists(ABC, max_size=3), pieces=st.lists(ABC, max_size=8))
 def test_the_pieces_do_not_matter(stops: list[str], pieces: list[str]) -> None:
-    """For any pieces the same text is kept and the same stop found; the kept text has no stop."""
+    """Kept text and stop do not depend on the pieces, and the kept text has no stop."""
     whole, split = StopGate([StopStrings(stops)]), StopGate([StopStrings(stops)])
     kept = "".join(through(whole, "".join(pieces)))
     assert "".join(through(split, *pieces)) == kept
@@ -71,12 +71,12 @@ def test_the_pieces_do_not_matter(stops: list[str], pieces: list[str]) -> None:
 
 @given(pieces=st.lists(ABC, max_size=8))
 def test_a_gate_without_endings_lets_every_token_through(pieces: list[str]) -> None:
-    """Without endings tokens pass unchanged, those without text included."""
+    """Tokens pass unchanged without endings, even tokens without text."""
     assert StopGate([]).feed(tokens(*pieces)) == tokens(*pieces)
 
 
 def test_the_last_token_is_cut_and_those_in_the_stop_are_not_given() -> None:
-    """A token that is partly in the answer keeps its bytes and loses the text beyond; later tokens are dropped."""
+    """A token partly in the answer keeps its bytes and loses the text beyond, and the rest goes."""
     gate = StopGate([StopStrings(["\n\n"])])
     out = gate.feed(tokens("a", "b\n", "\n", "c"))
     assert [(token.text, token.bytes) for token in out] == [("a", b"a"), ("b", b"b\n")]
@@ -85,7 +85,7 @@ def test_the_last_token_is_cut_and_those_in_the_stop_are_not_given() -> None:
 
 
 def test_kept_tokens_come_in_order_when_no_stop_comes() -> None:
-    """Held tokens are returned once they turn out to be text, or at the end."""
+    """Held tokens are returned when known to be text, or at the end."""
     gate = StopGate([StopStrings(["abc"])])
     assert [token.text for token in gate.feed(tokens("xa", "b"))] == []
     assert [token.text for token in gate.feed(tokens("d"))] == ["xa", "b", "d"]
@@ -112,7 +112,7 @@ def test_a_limit_closes_the_gate() -> None:
     ],
 )
 def test_endings_work_one_behind_another(texts: list[str], kept: str, stop: str | None) -> None:
-    """The ending that comes first in the text ends the answer, and later endings still trim the text of earlier ones."""
+    """The first ending in the text ends the answer, and later endings trim the text before."""
     endings: list[EndingRule] = [StopStrings(["#stop"]), SuffixStop("", "\nreturn x\n")]
     gate = StopGate(endings)
     assert "".join(through(gate, *texts)) == kept
@@ -120,7 +120,7 @@ def test_endings_work_one_behind_another(texts: list[str], kept: str, stop: str 
 
 
 def test_a_minified_file_is_not_read_again_for_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of lines with a million characters only the part near the cursor is compared, and the answer still ends there."""
+    """Only the text near the cursor is compared in long lines, and the answer still ends."""
     looked_at: list[int] = []
 
     def balanced(text: str) -> bool:
@@ -136,7 +136,7 @@ def test_a_minified_file_is_not_read_again_for_each_line(monkeypatch: pytest.Mon
 
 
 def test_white_space_without_end_is_not_kept_back() -> None:
-    """White space without end is returned, although a line of the suffix might still follow."""
+    """Endless white space is returned, although a line of the suffix might still follow."""
     ending = SuffixStop("def f():\n    ", "\n    return 1\n")
     given = [ending.feed(" ") for _ in range(2 * MAX_SPACE)]
 
@@ -159,7 +159,7 @@ def test_the_pieces_of_white_space_do_not_matter(start: str, pieces: list[str], 
 
 
 def answer_of(pieces: list[str]) -> str:
-    """Return the text that is kept of an answer before the end of a function."""
+    """Return the kept text of an answer before the end of a function."""
     ending = SuffixStop("def f():\n    ", "\n    return 1\n")
     found = ""
     for piece in pieces:

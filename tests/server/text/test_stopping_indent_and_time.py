@@ -1,4 +1,4 @@
-"""An answer ends before a line that is indented too little, and when its time is over."""
+"""Tests of the ends of answers before a line with too little indentation, and by time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from support.servers.http_servers import spoken
 
 @dataclass
 class Clock:
-    """A clock that advances by a second each time it is read."""
-
     now: float = 0.0
 
     def __call__(self) -> float:
@@ -27,7 +25,7 @@ class Clock:
 
 
 def run(pieces: Sequence[str], indent: int = 0, seconds: float = 0.0) -> tuple[str, FinishReason | None]:
-    """Return the text that passes the gate, and the reason if a rule ended it."""
+    """Return the text that passes the gate, and the reason if a rule ended the text."""
     time_limit = [TimeLimit(seconds, Clock())] if seconds else []
     gate = StopGate([*time_limit, *([LeastIndent(indent)] if indent else [])])
     tokens = [token for piece in pieces for token in gate.feed([spoken(piece)])] + gate.finish()
@@ -50,7 +48,7 @@ def run(pieces: Sequence[str], indent: int = 0, seconds: float = 0.0) -> tuple[s
     ],
 )
 def test_indent(text: str, indent: int, expected: str) -> None:
-    """An answer ends before the first line that is indented by less; empty lines and the first line do not count."""
+    """An answer ends before a line with less indentation, except empty lines and the first line."""
     for pieces in (list(text), [text], [text[:3], text[3:]]):
         assert run(pieces, indent) == (expected, None if expected == text else FinishReason.LENGTH)
 
@@ -58,7 +56,7 @@ def test_indent(text: str, indent: int, expected: str) -> None:
 @settings(derandomize=True, max_examples=500)
 @given(st.text("a \n\t\r", max_size=30), st.lists(st.integers(0, 30)), st.integers(1, 4))
 def test_indent_does_not_depend_on_the_pieces(text: str, cuts: list[int], indent: int) -> None:
-    """However an answer is cut into tokens, the same text comes through."""
+    """The text that passes does not depend on the split into tokens."""
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[begin:end] for begin, end in pairwise(bounds)]
 
@@ -66,7 +64,7 @@ def test_indent_does_not_depend_on_the_pieces(text: str, cuts: list[int], indent
 
 
 def test_time_counts_after_a_line_end() -> None:
-    """The time limit ends an answer only once it has a line end."""
+    """The time limit ends an answer only after a line end."""
     assert run(list("abcdef"), seconds=2)[0] == "abcdef"
     assert run(list("a\nbcdef"), seconds=3)[0] == "a\nbc"
     assert run(list("abcd\nef"), seconds=2)[0] == "abcd\n"

@@ -1,4 +1,4 @@
-"""Golden cases of where an infill ends: the text around the cursor, the model's answer, and the kept part."""
+"""Golden cases of the end of an infill: the text around the cursor, the answer, the kept part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid.text.suffix_stop import SuffixStop
 
 @dataclass(frozen=True)
 class Case:
-    """``around`` has the cursor as ‸; ``ends`` is true if the answer is ended before the model ends it."""
+    """A case with the cursor as ‸ in ``around``; ``ends`` is true for an answer ended early."""
 
     name: str
     around: str
@@ -28,7 +28,7 @@ class Case:
 
 
 CASES = [
-    # What is right of the cursor.
+    # Text right of the cursor.
     Case("python: the closing parenthesis is there", "print(‸)\n", "x)\nprint(y)\n", "x"),
     Case("python: the model ends by itself", "print(‸)\n", "x)", "x", ends=False),
     Case("python: the answer's own parentheses stay", "print(foo‸)\n", "(x)", "(x)", ends=False),
@@ -99,7 +99,7 @@ CASES = [
     Case("html: the answer's own end tag stays", "<div>‸</div>\n", "<div>a</div>", "<div>a</div>", ends=False),
     Case("html: an attribute", '<a href="‸">x</a>\n', '#top">x</a>\n', "#top"),
     Case("go: right of an indented cursor", "\tfoo(\n\t\t‸)\n", "a, b)\n}\n", "a, b"),
-    # The lines below the cursor's.
+    # Lines below the cursor.
     Case(
         "python: the next line",
         "def f(x):\n    ‸\n    return y\n",
@@ -212,7 +212,7 @@ def keep(sides: tuple[str, str], pieces: list[str]) -> tuple[str, bool]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_an_infill_ends_where_it_repeats_the_suffix(case: Case) -> None:
-    """Each answer keeps its new text and ends where the suffix begins, whatever its pieces."""
+    """Each answer keeps its new text and ends where the suffix begins, whatever the pieces."""
     assert keep(case.sides, [case.answer]) == (case.kept, case.ends)
     assert keep(case.sides, list(case.answer)) == (case.kept, case.ends)
 
@@ -226,7 +226,7 @@ TEXTS = st.builds("\n".join, LINES)
 
 @given(prefix=TEXTS, suffix=TEXTS, pieces=st.lists(st.one_of(TEXTS, st.text("x })\n", max_size=3)), max_size=8))
 def test_pieces_do_not_matter(prefix: str, suffix: str, pieces: list[str]) -> None:
-    """For any texts the kept part is a beginning of the answer, the same for all pieces."""
+    """The kept part is a beginning of the answer, the same for all pieces."""
     answer = "".join(pieces)
     kept, _ = keep((prefix, suffix), pieces)
     assert answer.startswith(kept)
@@ -234,7 +234,7 @@ def test_pieces_do_not_matter(prefix: str, suffix: str, pieces: list[str]) -> No
 
 
 def test_what_cannot_repeat_the_suffix_is_given_at_once() -> None:
-    """Only a line that may become one of the suffix is held back."""
+    """Only a line that may become a line of the suffix is held back."""
     ending = SuffixStop("def f():\n    ", "\n    return x\n")
     assert ending.feed("y = 1") == "y = 1"
     assert ending.feed("\n    re") == ""

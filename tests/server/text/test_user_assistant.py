@@ -1,4 +1,4 @@
-"""Tests that all that an assistant does for an action of a user is one request of that user."""
+"""Tests of the user's assistant: an action of a user is a single request of the user."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ VERBS: dict[str, Verb] = {
 
 @pytest.fixture(scope="module")
 async def local() -> AsyncIterator[LocalAssistant]:
-    """Provide the assistant of a tiny model."""
     found, engine = tiny_assistant(alone=True)
     yield found
     await asyncio.to_thread(engine.close)
 
 
 def running(users: Users, user: str = "anna") -> int:
-    """Return the number of requests of a user that have a place."""
+    """Return the number of a user's requests with a place."""
     return len(users._state(user).places)
 
 
@@ -45,7 +44,7 @@ async def consume(stream: Stream) -> list[Token | Finish]:
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_each_verb_counts(local: LocalAssistant, verb: str) -> None:
-    """Each verb takes a place of its user, counts tokens and frees the place at its end; what reads it belongs to no user."""
+    """Each verb takes its user's place, counts tokens and frees the place; no reader has a user."""
     users = Users(UserLimits(requests=1))
     async with aclosing(VERBS[verb](UserAssistant(local, users, "anna"))) as items:
         await anext(items)
@@ -65,7 +64,7 @@ async def test_each_verb_counts(local: LocalAssistant, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_closed_from_another_task(local: LocalAssistant, verb: str) -> None:
-    """A stream that another task closes frees its place."""
+    """A stream closed by a different task frees the place."""
     users = Users(UserLimits(requests=1))
     stream = VERBS[verb](UserAssistant(local, users, "anna"))
 
@@ -80,7 +79,7 @@ async def test_closed_from_another_task(local: LocalAssistant, verb: str) -> Non
 
 @pytest.mark.parametrize("verb", ["complete", "chat"])
 async def test_interleaved(local: LocalAssistant, verb: str) -> None:
-    """The streams of two users that one task reads in turns count for their own users."""
+    """Two users' streams, read in turns by a task, count for their own users."""
     users = Users()
     anna, ben = (VERBS[verb](UserAssistant(local, users, user)) for user in ("anna", "ben"))
     await anext(anna)
@@ -96,7 +95,7 @@ async def test_interleaved(local: LocalAssistant, verb: str) -> None:
 
 
 async def test_one_request(local: LocalAssistant) -> None:
-    """The streams of one action are one request, which has its place while any of them runs, and is answered to its end."""
+    """The streams of an action are a single request with a single place, answered to the end."""
     users = Users(UserLimits(requests=1, tokens_per_minute=1), clock=lambda: 1000.0)
     action = UserAssistant(local, users, "anna")
     first = VERBS["chat"](action)
@@ -113,7 +112,7 @@ async def test_one_request(local: LocalAssistant) -> None:
 
 
 async def test_bad_input(local: LocalAssistant) -> None:
-    """A query that cannot be answered frees its place."""
+    """A refused query frees the place."""
     users = Users(UserLimits(requests=1))
     with pytest.raises(InvalidRequestError, match="nothing to score"):
         await consume(UserAssistant(local, users, "anna").score(ScoreQuery("")))

@@ -1,4 +1,4 @@
-"""Places for the compilation of grammars."""
+"""Tests of the places for the compilation of grammars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.text.structured.compilation_places import CompilationPlaces
 
 
 async def test_places_are_given_in_order() -> None:
-    """The first to ask gets the first place, however many ask."""
+    """Requests get places in order, however many requests wait."""
     places, order = CompilationPlaces(1), []
 
     async def ask(number: int) -> None:
@@ -25,7 +25,7 @@ async def test_places_are_given_in_order() -> None:
 
 
 async def test_waiting_ends() -> None:
-    """A request that waits in vain is refused, and the place then goes to the next one."""
+    """A request that waits in vain is refused, and the next request gets the place."""
     places = CompilationPlaces(1)
     await places.take(60)
     with pytest.raises(QueueFullError, match="try again later"):
@@ -35,13 +35,13 @@ async def test_waiting_ends() -> None:
 
 
 async def test_a_cancelled_request_keeps_no_place() -> None:
-    """Requests that are cancelled while they wait, or just when they get a place, leave all places to others."""
+    """Requests cancelled while waiting, or on getting a place, keep no place."""
     places = CompilationPlaces(1)
     await places.take(60)
     waiting = [asyncio.create_task(places.take(60)) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
-    places.give_back()  # to the second one, which is cancelled before it runs
+    places.give_back()  # The second request gets the place, and is cancelled before running.
     waiting[1].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert [task.cancelled() for task in waiting] == [True, True, False]

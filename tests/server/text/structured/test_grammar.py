@@ -1,4 +1,4 @@
-"""Answers that keep to a grammar, by a tiny random model on a real engine."""
+"""Tests of answers under a grammar, with a tiny random model on a real engine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from support.servers.scripted_engine import byte_tokenizer as infill_tokenizer
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<|a|>", "<|b|>")
 BYTES = byte_tokenizer(MARKERS)
 TOKENIZER = replace(BYTES, words=replace(BYTES.words, size=BYTES.vocab_size + 40))
-"""Its last ids are unused, as those of Qwen."""
+"""The last ids are unused, as in Qwen's vocabulary."""
 TO_ENDS = {ord('"'): 4.0, ord("}"): 2.0, ord("]"): 2.0, ord("e"): 1.0}
 """Biases that let a random model end its strings and objects."""
 PERSON: dict[str, Any] = {
@@ -62,7 +62,6 @@ PERSON: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def assistant() -> Iterator[LocalAssistant]:
-    """An assistant of one tiny model."""
     model = to_decoder(tiny_llama(vocab_size=TOKENIZER.vocab_size, max_position_embeddings=1024))
     engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=512, chunk=64))
     yield LocalAssistant(engine, [served_model("tiny", TOKENIZER)])
@@ -138,7 +137,7 @@ SCHEMAS = st.recursive(
 def test_every_finished_answer_validates(
     assistant: LocalAssistant, schema_: dict[str, Any], seed: int, temperature: float
 ) -> None:
-    """Under any schema, an answer that ends by itself is an instance of the schema; otherwise it ended at the token limit."""
+    """An answer that ends before the token limit is an instance of its schema, for any schema."""
     tokens, finish = complete(assistant, schema(schema_), seed=seed, temperature=temperature)
 
     if finish.reason is FinishReason.STOP:
@@ -160,7 +159,7 @@ def test_every_finished_answer_validates(
     ids=lambda value: value.kind if isinstance(value, Grammar) else "",
 )
 def test_each_kind_of_grammar(assistant: LocalAssistant, grammar: Grammar, pattern: str) -> None:
-    """Regular expressions, choices, Lark, GBNF and any JSON object limit the answer, drawn at random."""
+    """Regular expressions, choices, Lark, GBNF and any JSON object limit a random answer."""
     for seed in range(5):
         tokens, finish = complete(assistant, grammar, seed=seed, temperature=1.0)
         assert finish.reason is FinishReason.STOP or grammar.kind == "json_object"
@@ -168,7 +167,7 @@ def test_each_kind_of_grammar(assistant: LocalAssistant, grammar: Grammar, patte
 
 
 def test_no_white_space_between_parts(assistant: LocalAssistant) -> None:
-    """White space is as the grammar says: with none, the forced parts of an object leave no choice."""
+    """The grammar sets white space: forced parts of an object leave no choice without any."""
     tokens, _ = complete(assistant, Grammar("json_schema", json.dumps(PERSON), whitespace=""))
 
     assert said(tokens) == json.dumps(json.loads(said(tokens)), separators=(",", ":"), ensure_ascii=False)
@@ -176,7 +175,7 @@ def test_no_white_space_between_parts(assistant: LocalAssistant) -> None:
 
 
 def test_probabilities_are_the_model_s_own(assistant: LocalAssistant) -> None:
-    """Logprob, rank, entropy and alternatives are those of the same text when it is read; the grammar's effect is given separately."""
+    """Probabilities are the model's own for the same text, and the grammar's effect is separate."""
     tokens, _ = complete(assistant, schema(PERSON), temperature=1.0)
     ids = [*TOKENIZER.encode("Say: "), *(token.id for token in tokens)]
 
@@ -198,7 +197,7 @@ def test_probabilities_are_the_model_s_own(assistant: LocalAssistant) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_lookup_changes_nothing(temperature: float) -> None:
-    """Guessed and forced tokens save steps, and leave ids, probabilities and the grammar's figures as they are."""
+    """Guessed and forced tokens save steps, and keep ids, probabilities and grammar figures."""
     model = to_decoder(tiny_llama(vocab_size=TOKENIZER.vocab_size, max_position_embeddings=1024))
     compiler = GrammarCompiler(TOKENIZER)
     prompt = TOKENIZER.encode('{"name":"aaaa","age":12,"kind":"red"} {"name":"aaaa"')
@@ -225,11 +224,11 @@ def test_lookup_changes_nothing(temperature: float) -> None:
         assert b.grammar is not None
         assert a.grammar.allowed == b.grammar.allowed
         assert a.grammar.mass == pytest.approx(b.grammar.mass, abs=1e-4)
-    assert right > 15  # most tokens of an object are forced
+    assert right > 15  # Most tokens of an object are forced.
 
 
 def test_special_tokens_and_schemas_in_lark(assistant: LocalAssistant) -> None:
-    """A grammar may let free text run until a special token, after which a schema holds; the token's id is in the answer, with no text."""
+    """Free text may end at a special token before a schema, and the token has an id but no text."""
     parts = {
         "type": "object",
         "properties": {"name": {"const": "f"}},
@@ -237,7 +236,10 @@ def test_special_tokens_and_schemas_in_lark(assistant: LocalAssistant) -> None:
         "additionalProperties": False,
     }
     call = json.dumps(parts | {"x-guidance": {"whitespace_pattern": WHITESPACE}})
-    lazy = f'start: TEXT | TEXT calls\ncalls: <tool_call> "\\n" call "\\n" </tool_call>\nTEXT: /(.|\\n)*/\ncall: %json {call}\n'
+    lazy = (
+        'start: TEXT | TEXT calls\ncalls: <tool_call> "\\n" call "\\n" </tool_call>\n'
+        f"TEXT: /(.|\\n)*/\ncall: %json {call}\n"
+    )
     opens, closes, text_end = (TOKENIZER.special[name] for name in ("<tool_call>", "</tool_call>", "<|im_end|>"))
     bias = TO_ENDS | {opens: 30.0, text_end: 29.0, closes: 10.0}
 
@@ -256,7 +258,7 @@ def test_special_tokens_and_schemas_in_lark(assistant: LocalAssistant) -> None:
 
 
 def test_chat_and_continued_chat(assistant: LocalAssistant) -> None:
-    """A chat's answer keeps to its grammar; the grammar of a continued answer is that of the rest."""
+    """A chat's answer keeps to its grammar, and a continued answer's grammar is for the rest."""
     messages = [Message("user", "Which?"), Message("assistant", "It is ")]
     for shown, whole in ((messages[:1], False), (messages, True)):
         query = ChatQuery(
@@ -304,7 +306,7 @@ def test_a_stop_text_ends_an_answer_early(assistant: LocalAssistant) -> None:
     ids=lambda value: f"{value.kind}-{value.text[:20]}" if isinstance(value, Grammar) else "",
 )
 def test_what_cannot_be_held_to_is_refused(assistant: LocalAssistant, grammar: Grammar, sentence: str) -> None:
-    """A grammar that is wrong or not supported is refused in a short sentence that names the field and the reason."""
+    """An invalid or unsupported grammar is refused in a short sentence with field and reason."""
     with pytest.raises(InvalidRequestError, match=sentence) as refusal:
         complete(assistant, grammar)
     assert refusal.value.param == "grammar"
@@ -313,7 +315,7 @@ def test_what_cannot_be_held_to_is_refused(assistant: LocalAssistant, grammar: G
 
 
 def chain(kind: str) -> Grammar:
-    """Return a grammar with the longest chain of references that fits."""
+    """Return a grammar with the longest permitted chain of references."""
     if kind == "schema":
         count = 3600
         links = {f"a{i}": {"$ref": f"#/$defs/a{i + 1}"} for i in range(count)} | {f"a{count}": {"type": "integer"}}
@@ -325,7 +327,7 @@ def chain(kind: str) -> Grammar:
 
 @pytest.mark.parametrize("kind", ["schema", "r", "T"])
 def test_long_chains_of_references(assistant: LocalAssistant, kind: str) -> None:
-    """A chain of references that would overflow a usual stack is compiled and used, or refused, and the process lives."""
+    """A chain of references that could overflow the stack is compiled or refused."""
     grammar = chain(kind)
     assert 110_000 < len(grammar.text) <= 2**17
     try:
@@ -343,7 +345,7 @@ def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytes
     """A grammar that takes too long to compile is refused, and its compilation has ended."""
     monkeypatch.setattr(grammar_compiler, "TRIAL_SECONDS", 0.5)
 
-    # The second one ends it first on a busy machine
+    # The second limit is the first to end the compilation on a busy machine.
     limits = "it took more than 0 s of processor time|as it took longer than 2 s"
     with pytest.raises(InvalidRequestError, match=f"({limits}); simplify it"):
         complete(assistant, SLOW)
@@ -355,7 +357,7 @@ def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytes
 
 
 def test_a_request_does_not_wait_for_a_slow_grammar(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request is refused after its own limit of time, and other grammars are compiled meanwhile."""
+    """A request is refused after its own time limit, and grammars are compiled meanwhile."""
     with monkeypatch.context() as impatient:
         impatient.setattr(grammar_compiler, "MAX_SECONDS", 0.3)
         with pytest.raises(InvalidRequestError, match="longer than 0"):
@@ -367,34 +369,34 @@ def test_a_request_does_not_wait_for_a_slow_grammar(assistant: LocalAssistant, m
     "keyword", [{"const": 2**53 + 1}, {"enum": [1, [-(2**53) - 1]]}, {"items": {"const": {"x": 2**60 + 1}}}]
 )
 def test_a_constant_that_would_be_rounded_is_refused(assistant: LocalAssistant, keyword: dict[str, Any]) -> None:
-    """An integer constant that floating-point numbers do not hold is refused; as a bound it is allowed."""
+    """An integer constant beyond exact floating-point numbers is refused, but not as a bound."""
     with pytest.raises(InvalidRequestError, match="is not exact"):
         complete(assistant, schema(keyword))
     assert complete(assistant, schema({"type": "integer", "maximum": 2**63 - 1}), max_tokens=3)[0]
 
 
 def test_empty_lines_cost_nothing() -> None:
-    """A grammar of empty lines is read in linear time: no limit of time applies yet, and the suite's own would end a quadratic one."""
+    """A grammar of empty lines is read in linear time, as no limit of time applies yet."""
     with pytest.raises(InvalidRequestError):
         asyncio.run(GrammarCompiler(TOKENIZER).matcher(Grammar("grammar", "\n" * 2**17)))
 
 
 def test_many_choices(assistant: LocalAssistant) -> None:
-    """A list of thousands of texts is a possible form, as is a text with the character U+007F."""
+    """A list of thousands of texts is a possible grammar, as is a text with U+007F."""
     tokens, _ = complete(assistant, Grammar("choice", json.dumps([f"word{i}" for i in range(3000)])))
     assert re.fullmatch(r"word\d+", said(tokens))
     assert said(complete(assistant, Grammar("choice", '["\x7f"]'))[0]) == "\x7f"
 
 
 def test_a_form_that_nothing_fits(assistant: LocalAssistant) -> None:
-    """An endless rule passes the compilation; the answer fails as a mistake of the request, without the library's markup."""
+    """An endless rule compiles, but its answer fails as the request's error, without markup."""
     with pytest.raises(InvalidRequestError, match="no text fits it") as refused:
         complete(assistant, Grammar("grammar", 'start: "x" a\na: a "x"'))
     assert "non-verbose" not in str(refused.value)
 
 
 def test_costly_tokens_end_an_answer(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer whose tokens took too long together is ended with an error, so that others do not wait for it."""
+    """An answer whose tokens took too long together ends with an error."""
     monkeypatch.setattr(grammar_constraint, "MAX_SECONDS", 0.0)
     monkeypatch.setattr(grammar_constraint, "MAX_SECONDS_PER_TOKEN", 0.0)
     with pytest.raises(InvalidRequestError, match="its tokens took too long"):
@@ -402,7 +404,7 @@ def test_costly_tokens_end_an_answer(assistant: LocalAssistant, monkeypatch: pyt
 
 
 def test_contradicting_fields_are_refused(assistant: LocalAssistant) -> None:
-    """A grammar decides where the answer ends and begins, so that ignore_eos and healing contradict it."""
+    """A grammar sets the answer's begin and end, so ignore_eos and healing are refused."""
     grammar = Grammar("regex", "a")
     with pytest.raises(InvalidRequestError, match="ignore_eos"):
         complete(assistant, grammar, ignore_eos=True)

@@ -1,4 +1,4 @@
-"""The probabilities of a JSON answer's values."""
+"""Tests of the probabilities of a JSON answer's values."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ TOKENIZER = byte_tokenizer()
 COMPILER = GrammarCompiler(TOKENIZER)
 
 Part = str | tuple[str, float, float] | tuple[str, float, float, dict[str, float]]
-"""A forced token for each character; or a token's text, its probability within the grammar, the
-mass, and alternatives.
-"""
+"""Either a forced token for each character, or a token's text, probability, mass and rest."""
 
 
 def tokens(*parts: Part) -> list[Token]:
@@ -67,7 +65,7 @@ COLOUR = thing(c={"enum": ["red", "blue"]})
 
 
 def test_a_value_s_probability_is_that_of_its_decisions() -> None:
-    """Forced tokens count 1 even if the model would not have said them; the mass tells what it thought of the grammar."""
+    """Forced tokens count as 1, and the mass is the model's probability of the grammar."""
     found = fields(COLOUR, tokens('{"c":"', ("r", 0.7, 0.8), 'ed"}'))["/c"]
 
     assert (found.value, found.decided) == ("red", 1)
@@ -77,13 +75,13 @@ def test_a_value_s_probability_is_that_of_its_decisions() -> None:
 
 
 def test_another_value_is_completed_by_the_grammar() -> None:
-    """The best other value where one token decides is found, completed by what is forced after its token."""
+    """The best alternative value is completed by forced tokens where one token decides."""
     decided = ("r", 0.7, 0.8, {"b": 0.24, "x": 0.3})
     assert other(fields(COLOUR, tokens('{"c":"', decided, 'ed"}'))["/c"]) == ("blue", 0.3)
 
 
 def test_refused_and_open_alternatives_are_no_values() -> None:
-    """An alternative that the grammar refuses, and one after which the value is not certain, are left out."""
+    """An alternative is left out if the grammar refuses it or the value is not certain."""
     assert fields(COLOUR, tokens('{"c":"', ("r", 0.7, 0.8, {"x": 0.3}), 'ed"}'))["/c"].other is None
     three = thing(c={"enum": ["red", "blue", "black"]})
     assert fields(three, tokens('{"c":"', ("r", 0.7, 0.8, {"b": 0.24}), 'ed"}'))["/c"].other is None
@@ -92,7 +90,7 @@ def test_refused_and_open_alternatives_are_no_values() -> None:
 
 
 def test_literals() -> None:
-    """True, false and null are values whose first letter decides."""
+    """True, false and null are values decided by the first letter."""
     schema = thing(a={"type": ["boolean", "null"]}, b={"type": "boolean"})
     answer = tokens('{"a":', ("t", 0.5, 0.9, {"n": 0.3, "f": 0.1}), 'rue,"b":', ("f", 0.6, 0.5, {"t": 0.2}), "alse}")
     found = fields(schema, answer)
@@ -101,7 +99,7 @@ def test_literals() -> None:
 
 
 def test_a_choice_of_white_space_is_not_part_of_a_value() -> None:
-    """Tokens between values count for none of them."""
+    """Tokens between values count for no value."""
     answer = tokens(
         "{", (" ", 0.1, 0.9), '"c":', (" ", 0.2, 0.9), '"', ("b", 0.4, 0.9, {"r": 0.5}), 'lue"', (" ", 0.3, 0.9), "}"
     )
@@ -111,7 +109,7 @@ def test_a_choice_of_white_space_is_not_part_of_a_value() -> None:
 
 
 def test_the_end_of_a_text_is_a_decision() -> None:
-    """The probability of a string contains that of its closing quote, and that of an empty one is just that."""
+    """The probability of a string, even of an empty string, contains the closing quote's."""
     text = thing(c={"type": "string"})
     answer = tokens('{"c":"', ("h", 0.5, 1.0), ("i", 0.5, 1.0), ('"', 0.1, 1.0), "}")
     assert fields(text, answer)["/c"].probability == pytest.approx(0.025)
@@ -121,7 +119,7 @@ def test_the_end_of_a_text_is_a_decision() -> None:
 
 
 def test_tokens_that_hold_more_than_a_value() -> None:
-    """A token that holds the beginning of a value, or several values, counts for each that it holds a part of."""
+    """A token with parts of several values counts for each value."""
     answer = tokens('{"c":', ('"', 0.9, 1.0), ("re", 0.5, 1.0), 'd"}')
     assert fields(COLOUR, answer)["/c"].probability == pytest.approx(0.5)
     plain = [_token(text, GrammarScore(1.0, 2, math.log(0.5)), {}) for text in ("re", "ret")]
@@ -129,7 +127,7 @@ def test_tokens_that_hold_more_than_a_value() -> None:
 
 
 def test_a_character_of_several_tokens() -> None:
-    """A token that only begins a character belongs to the value in which the character is completed."""
+    """A token that only begins a character belongs to the value with the complete character."""
     first = Token(0xC3, "", b"\xc3", 0, -1.0, 1, 0.5, grammar=GrammarScore(1.0, 9, math.log(0.5)))
     second = Token(0xA9, "é", b"\xa9", 0, -1.0, 1, 0.5, grammar=GrammarScore(1.0, 9, math.log(0.5)))
     answer = [*tokens('{"c":"'), first, second, *tokens('"}')]
@@ -138,7 +136,7 @@ def test_a_character_of_several_tokens() -> None:
 
 
 def test_nested_values_have_pointers_and_an_early_end_has_whole_ones() -> None:
-    """Places are JSON pointers; an answer that ended early has its whole values, and text before JSON is passed over."""
+    """Paths are JSON pointers, unfinished answers have whole values, and JSON may follow text."""
     answer = tokens('call: {"a/b":[1,{"~":null}],"c":"re')
     found = json_fields(answer, None, len("call: "))
     assert [(field.path, field.value) for field in found] == [("/a~1b/0", 1), ("/a~1b/1/~0", None)]
@@ -146,7 +144,7 @@ def test_nested_values_have_pointers_and_an_early_end_has_whole_ones() -> None:
 
 
 def test_an_other_value_in_json() -> None:
-    """The other value is written with its probability."""
+    """The alternative value is written with its probability."""
     assert to_json(JsonField("/a", "x", 0.5, 1.0, 1, OtherValue("y", 0.25)))["other"] == {
         "value": "y",
         "probability": 0.25,

@@ -1,4 +1,4 @@
-"""The values of JSON texts, and their places in them."""
+"""Tests of the values of JSON texts, and of their places."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
 
 @given(value=VALUES, indent=st.sampled_from([None, 0, 2]), before=st.sampled_from(["", " \n"]))
 def test_all_values_are_found(value: Any, indent: int | None, before: str) -> None:
-    """Every value has its JSON pointer, and its place in the text holds just it."""
+    """Every value has its JSON pointer and its exact place in the text."""
     text = before + json.dumps(value, indent=indent)
 
     found = scan(text)
@@ -41,7 +41,7 @@ def test_all_values_are_found(value: Any, indent: int | None, before: str) -> No
 
 @given(value=VALUES, data=st.data())
 def test_a_text_that_ends_early_has_its_whole_values(value: Any, data: st.DataObject) -> None:
-    """Cut anywhere, a text has the first of its values, and no number that may be longer."""
+    """A text cut anywhere has the first values, and no incomplete number."""
     text = json.dumps(value)
     cut = data.draw(st.integers(0, len(text)))
 

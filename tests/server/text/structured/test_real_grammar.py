@@ -1,4 +1,4 @@
-"""The default model under grammars."""
+"""Tests of the default model under grammars."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ASKED = {
 
 
 def test_a_schema(served_model: str) -> None:
-    """The model's answer is right and keeps to the schema, with a probability for each value and what it could have been instead."""
+    """The answer is right under the schema, with a probability and an alternative for values."""
     asked = ASKED | {"response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}}
     choice = httpx.post(f"{served_model}/v1/chat/completions", json=asked, timeout=120).json()["choices"][0]
 
@@ -51,7 +51,7 @@ def test_a_schema(served_model: str) -> None:
 
 
 def test_special_tokens(served_model: str) -> None:
-    """A Lark grammar may demand the model's own special tokens around a schema: they have ids, and no text."""
+    """A Lark grammar may demand special tokens around a schema, with ids but without text."""
     call = json.dumps(
         {
             "type": "object",
@@ -70,7 +70,7 @@ def test_special_tokens(served_model: str) -> None:
 
 
 def test_lookup_and_logprobs(served_model: str) -> None:
-    """The logprobs of an answer under a grammar are those of the same text when it is read."""
+    """The logprobs of an answer under a grammar are equal to the logprobs of the text when read."""
     body = {
         "prompt": "The capital of France in JSON: ",
         "temperature": 0,
@@ -85,6 +85,7 @@ def test_lookup_and_logprobs(served_model: str) -> None:
         len(choice["prompt_token_ids"]) :
     ]
 
-    assert [token["rank"] == 1 for token in read].count(True) < len(read)  # the grammar changed something
+    # The grammar changed the answer.
+    assert [token["rank"] == 1 for token in read].count(True) < len(read)
     for generated, scored in zip(choice["logprobs"]["pellucid"], read, strict=True):
         assert generated["logprob"] == pytest.approx(scored["logprob"], abs=0.05)

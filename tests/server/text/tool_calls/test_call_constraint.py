@@ -1,4 +1,4 @@
-"""Tool calls that are held to their format and to the schemas of the functions, by a tiny random model on a real engine."""
+"""Tests of tool calls under grammars of format and schemas, with a tiny model on a real engine."""
 
 from __future__ import annotations
 
@@ -79,7 +79,6 @@ SCHEMAS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def assistant() -> Iterator[LocalAssistant]:
-    """An assistant of one tiny model with several templates."""
     model = to_decoder(tiny_llama(vocab_size=BYTES.vocab_size, max_position_embeddings=4096))
     engine = LocalEngine(dict.fromkeys(TEMPLATES, model), EngineSettings(slots=2, context=2048, chunk=256))
     models = [served_model(name, byte_tokenizer(MARKERS, template)) for name, template in TEMPLATES.items()]
@@ -105,7 +104,7 @@ def ask(
 @pytest.mark.parametrize("model", NAMES)
 @pytest.mark.parametrize("parallel", [True, False], ids=["several", "one"])
 def test_a_demanded_call_keeps_to_format_and_schema(assistant: LocalAssistant, model: str, parallel: bool) -> None:
-    """With tool_choice required a random model answers with nothing but calls whose arguments fit their schemas, in every format."""
+    """A demanded answer has only calls, and the arguments fit their schemas, in every format."""
     for seed in range(3):
         tokens, finish = ask(assistant, model, seed, tool_choice="required", parallel_tool_calls=parallel)
         calls = calls_of(tokens)
@@ -114,13 +113,14 @@ def test_a_demanded_call_keeps_to_format_and_schema(assistant: LocalAssistant, m
         for index, call in enumerate(calls[:-1] if finish.reason is FinishReason.LENGTH else calls):
             jsonschema.validate(json.loads(call.arguments), SCHEMAS[call.name])
             assert is_enforced(tokens, index)
-        if finish.reason is FinishReason.STOP:  # at the limit, the beginning of the next call is text
+        # The beginning of the next call at the limit is text.
+        if finish.reason is FinishReason.STOP:
             assert "".join(token.text for token in tokens if token.part is None).strip() == ""
         assert calls if parallel else len(calls) == 1
 
 
 def test_one_call_unless_several_are_asked_for(assistant: LocalAssistant) -> None:
-    """A demanded call is the only one unless several are allowed by name; with auto there may be several."""
+    """A demanded call is alone unless several are permitted, and auto permits several."""
     for seed in range(3):
         assert len(calls_of(ask(assistant, "hermes", seed, tool_choice="required")[0])) == 1
     assert len(calls_of(ask(assistant, "hermes", 1, {BYTES.special["<tool_call>"]: 6.0})[0])) > 1
@@ -128,7 +128,7 @@ def test_one_call_unless_several_are_asked_for(assistant: LocalAssistant) -> Non
 
 @pytest.mark.parametrize("model", NAMES)
 def test_a_named_function_is_called_once(assistant: LocalAssistant, model: str) -> None:
-    """A tool_choice that names a function gives exactly one call, of that function."""
+    """A tool_choice that names a function produces exactly one call of that function."""
     for name in ("move", "stop", "weather"):
         tokens, finish = ask(assistant, model, tool_choice=NamedTool(name))
 
@@ -140,7 +140,7 @@ def test_a_named_function_is_called_once(assistant: LocalAssistant, model: str) 
     ("model", "tag"), [("hermes", "<tool_call>"), ("qwen3-coder", "<tool_call>"), ("mistral", "[TOOL_CALLS]")]
 )
 def test_a_call_that_the_model_begins_keeps_to_its_schema(assistant: LocalAssistant, model: str, tag: str) -> None:
-    """With auto the answer is free up to the tag of a call; the call fits its schema, and the text after it is free again."""
+    """Auto leaves the text around calls free, and a call fits its schema."""
     for seed in range(3):
         tokens, _ = ask(assistant, model, seed, {BYTES.special[tag]: 6.0})
         calls = calls_of(tokens)
@@ -153,7 +153,7 @@ def test_a_call_that_the_model_begins_keeps_to_its_schema(assistant: LocalAssist
 
 
 def test_free_text_has_no_grammar(assistant: LocalAssistant) -> None:
-    """With auto, no token of an answer without calls is under a grammar or part of a call."""
+    """Tokens of an answer without calls have no grammar and are in no call."""
     never = {BYTES.special["<tool_call>"]: -100.0}
 
     tokens, _ = ask(assistant, "hermes", 1, never)
@@ -188,7 +188,7 @@ def constraint_of(model: str, tools: list[dict[str, Any]] | None = None) -> Call
     ],
 )
 def test_a_call_without_tags_keeps_to_its_schema(begin: str, model: str) -> None:
-    """Arguments in an answer that is an object with a function's name are held to their schema, also in a code block and after a call."""
+    """Arguments of a call without tags keep to the schema, also in a code block or after a call."""
     constraint = constraint_of(model)
     for byte in begin.encode():
         mask = constraint.allowed()
@@ -212,7 +212,7 @@ def test_a_call_without_tags_keeps_to_its_schema(begin: str, model: str) -> None
     ],
 )
 def test_other_objects_are_free(begin: str) -> None:
-    """Objects in a text, of other functions, or without arguments are no calls, and free."""
+    """Objects in a text, of unknown functions, or without arguments are free."""
     constraint = constraint_of("hermes")
     for byte in begin.encode():
         assert constraint.allowed() is None
@@ -232,7 +232,7 @@ def test_many_functions_compile_in_time() -> None:
 
 
 def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
-    """Such a function may get any JSON object, and the finish names it; a strict one is refused; the others are held to their schemas."""
+    """A function with an unsupported schema accepts any object unless strict, and is reported."""
     tools = [function("odd", ODD), *TOOLS]
     for seed in range(6):
         tokens, finish = ask(assistant, "hermes", seed, tools=tools, tool_choice="required", parallel_tool_calls=False)
@@ -266,7 +266,7 @@ def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
     ids=str,
 )
 def test_schemas_that_tags_cannot_express(assistant: LocalAssistant, limited: dict[str, Any]) -> None:
-    """Qwen3-Coder writes texts without quotes, so most limits have no form: the function is loose, and refused if it is strict."""
+    """A function whose limits do not fit Qwen3-Coder's tags is loose, and refused if strict."""
     _, finish = ask(assistant, "qwen3-coder", tools=[function("f", limited)], tool_choice="required")
     assert finish.loose_functions == ("f",)
     with pytest.raises(InvalidRequestError, match="has no form in this model's format"):
@@ -274,7 +274,7 @@ def test_schemas_that_tags_cannot_express(assistant: LocalAssistant, limited: di
 
 
 def test_a_text_in_tags_has_no_tag() -> None:
-    """In Qwen3-Coder's format a text may have angle brackets and line ends, and no tag at which the reader would cut it."""
+    """A text in Qwen3-Coder's tags may have angle brackets and line ends, but no tag."""
     tool = function("f", {"properties": {"a": {"type": "string"}}, "required": ["a"]})
     constraint = constraint_of("qwen3-coder", [tool])
     constraint.advance(BYTES.special["<tool_call>"])
@@ -291,7 +291,7 @@ def test_a_text_in_tags_has_no_tag() -> None:
 
 
 def test_a_schema_that_nothing_fits(assistant: LocalAssistant) -> None:
-    """An endless schema passes the compilation; the answer fails as a mistake of the request."""
+    """An endless schema compiles, but the answer fails as the request's error."""
     endless = {"properties": {"a": {"$ref": "#/properties/a"}}, "required": ["a"]}
 
     with pytest.raises(
@@ -301,7 +301,7 @@ def test_a_schema_that_nothing_fits(assistant: LocalAssistant) -> None:
 
 
 def test_too_many_functions(assistant: LocalAssistant) -> None:
-    """With auto, functions that no grammar has room for are loose; where a call is demanded, they are refused."""
+    """Functions beyond a grammar's size are loose with auto, and refused with a demanded call."""
     many = [function(f"function_{'x' * 200}_{i}", None) for i in range(1000)]
 
     constraint, loose = constraint_and_loose("hermes", many)

@@ -1,4 +1,4 @@
-"""Calls are found in the formats of all families, however the answer is cut into tokens."""
+"""Tests of calls in the formats of all families, however the answer is split into tokens."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ READ: dict[str, tuple[Format, str, Found]] = {
 
 @pytest.mark.parametrize("case", READ)
 def test_calls_are_read(case: str) -> None:
-    """Each form of a call is read, and what only looks like one stays text."""
+    """Each form of a call is read, and similar text stays text."""
     format, answer, expected = READ[case]
     assert found(read(format, tokens_of(split_at_markers(answer)))) == expected
 
@@ -140,10 +140,9 @@ def test_tags_may_be_text(case: str) -> None:
 
 @given(data=st.data(), case=st.sampled_from(sorted(READ)), parallel=st.booleans())
 def test_any_split_gives_the_same(data: st.DataObject, case: str, parallel: bool) -> None:
-    """However an answer is cut into tokens, and however many of them come at a time, its text and calls are the same.
+    """Text and calls do not depend on the split into tokens, nor on the number of tokens fed.
 
-    No token is lost or changes its place, except those after the first call of an answer that ends
-    there.
+    No token is lost or moved, except tokens after the first call of an answer that ends there.
     """
     format, answer, _ = READ[case]
     pieces: list[str] = []
@@ -177,7 +176,7 @@ PIECES = [
 @given(pieces=st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3))))
 @pytest.mark.parametrize("format", [Hermes, Llama, Mistral, Qwen3Coder])
 def test_any_answer_is_read(format: Format, pieces: list[str]) -> None:
-    """Any answer, however broken, is read to its end; without a call its text is unchanged."""
+    """Any broken answer is read to its end, and an answer without a call is unchanged."""
     tokens = tokens_of(pieces)
     out = read(format, tokens)
 
@@ -188,7 +187,7 @@ def test_any_answer_is_read(format: Format, pieces: list[str]) -> None:
 
 
 def test_tokens_of_a_call_are_marked() -> None:
-    """The tokens of a call have its index and no text, and what they add joins to the call."""
+    """The tokens of a call have the call's index and no text, and the deltas join to the call."""
     tokens = read(
         Hermes,
         tokens_of(
@@ -204,7 +203,7 @@ def test_tokens_of_a_call_are_marked() -> None:
 
 
 def test_arguments_stream() -> None:
-    """A token is held back only until it is decided: text at once, a call as soon as its arguments begin, and each piece then."""
+    """Text is returned at once, and a call as soon as the arguments begin, then piece by piece."""
     reader = CallReader(Hermes, MARKERS, OFFERED, str)
     counts = []
     for token in tokens_of(
@@ -242,12 +241,12 @@ def test_only_the_first_call(format: Format, answer: str) -> None:
 
 
 def test_continued_answers_are_not_bare_calls() -> None:
-    """The rest of an answer that was begun is no call without tags."""
+    """The rest of a continued answer is no call without tags."""
     assert found(read(Hermes, tokens_of([F]), bare=False)) == Found(F, [])
 
 
 def test_parts_of_characters_belong_to_the_call() -> None:
-    """A token that holds a part of a character of an argument adds to the call too, though it has no text."""
+    """A token with a part of an argument's character belongs to the call, without text."""
     tokens = tokens_of(["<tool_call>", '{"name": "f", "arguments": {"a": "', "é", '"}}'])
     half = replace(tokens[2], text="", bytes="é".encode()[:1])
     out = read(Hermes, [*tokens[:2], half, replace(tokens[2], bytes="é".encode()[1:]), tokens[3]])
@@ -266,7 +265,7 @@ def test_parts_of_characters_belong_to_the_call() -> None:
     ],
 )
 def test_the_template_decides_the_format(source: str, format: Format) -> None:
-    """The format of calls is the one that the model's chat template asks for."""
+    """The model's chat template decides the format of calls."""
     assert call_format(source, "m") is format
 
 

@@ -1,4 +1,4 @@
-"""Each argument of a call has the probability of the tokens that it is made of."""
+"""Tests of arguments' probabilities: the product over the value's tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.models.call_tokens import read, tokens_of
 
 
 def test_a_probability_for_each_argument() -> None:
-    """The tokens of a value count, the closing quote of a text too, and nothing else: no key, no opening quote, no bracket."""
+    """A value's tokens count, including a text's closing quote, but no key or bracket."""
     pieces = [
         "<tool_call>",
         '{"name": "f", "arguments": {',
@@ -51,7 +51,7 @@ def test_a_probability_for_each_argument() -> None:
 
 
 def test_parts_of_characters_count() -> None:
-    """A token that holds only a part of a value's character counts."""
+    """A token with only a part of a value's character counts."""
     first, last = tokens_of(['{"name": "f", "arguments": {"a": "', '"}}'], logprob=-1.0)
     parts = [
         replace(first, text=text, bytes=data) for text, data in (("", b"\xf0\x9f"), ("", b"\x98"), ("😀", b"\x80"))
@@ -60,7 +60,7 @@ def test_parts_of_characters_count() -> None:
 
 
 def test_fields_of_tags() -> None:
-    """A value between tags has the probability of its tokens and of the one that ends it."""
+    """A value between tags has the probability of its tokens and of the ending token."""
     pieces = [
         "<tool_call>",
         "\n<function=weather>\n",
@@ -82,7 +82,7 @@ def test_fields_of_tags() -> None:
 
 
 def test_broken_arguments_have_no_fields() -> None:
-    """Arguments that are not whole are shown as they are, without fields."""
+    """Arguments that are not whole are shown unchanged, without fields."""
     tokens = read(Hermes, tokens_of(["<tool_call>", '{"name": "f", "arguments": {"a": 1']))
     assert calls_of(tokens) == [ToolCall("id0", "f", '{"a": 1')]
     assert field_probabilities(tokens, 0) == {}
@@ -112,7 +112,7 @@ def at_pointer(value: Any, pointer: str) -> Any:
 
 @given(value=JSON, indent=st.none() | st.integers(0, 2), ascii=st.booleans())
 def test_spans(value: Any, indent: int | None, ascii: bool) -> None:
-    """Each span has the text of the value that its pointer leads to, and every leaf has one."""
+    """Each span has the text of its pointer's value, and every leaf has a span."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii)
     for span in json_spans(text):
         leaf = at_pointer(value, span.pointer)

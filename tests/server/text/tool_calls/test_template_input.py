@@ -1,4 +1,4 @@
-"""Tools, calls and results reach a template as it was trained with, and nothing in them can forge a marker or harm the server."""
+"""Tests of tools, calls and results in a template: as in training, without forged markers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def nested(depth: int) -> Any:
 
 
 def test_messages_have_only_their_fields() -> None:
-    """A message without calls has a role and a content only, as templates ask whether the other fields are there."""
+    """A message without calls has only role and content, as templates test for further fields."""
     assert template_message(USER) == {"role": "user", "content": "Hi"}
     call = template_message(Message("assistant", tool_calls=[ToolCall("1", "f", '{"a": [1]}')]))
     assert call["tool_calls"] == [{"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": [1]}}}]
 
 
 def test_tools_have_the_fields_of_training() -> None:
-    """A function has its name, description and parameters, in that order, and nothing else."""
+    """A function has only name, description and parameters, in this order."""
     given = {
         "function": {"strict": True, "parameters": {"b": 1, "a": 2}, "description": None, "name": "f"},
         "type": "function",
@@ -49,26 +49,26 @@ def test_tools_have_the_fields_of_training() -> None:
     "tool", [{}, {"type": "function"}, {"type": "function", "function": {"name": ""}}, {"type": "x", "function": {}}]
 )
 def test_other_tools_are_refused(tool: dict[str, Any]) -> None:
-    """A tool that is not a function is refused by its number."""
+    """A tool that is not a function is refused by the tool's number."""
     with pytest.raises(InvalidRequestError, match=r"tools\[1\] is not a function"):
         template_tools([TOOLS[0], tool])
 
 
 @pytest.mark.parametrize("arguments", ["{", "[]", "1", "{'a': 1}", '{"a":' * 10**5, json.dumps(nested(MAX_DEPTH + 1))])
 def test_wrong_arguments_are_refused(arguments: str) -> None:
-    """Arguments that are not the text of an object, or a very deep one, are refused by the name of the function."""
+    """Arguments that are not the text of a shallow object are refused by the function's name."""
     with pytest.raises(InvalidRequestError, match="The arguments of the call of 'f' are not the text of a JSON object"):
         template_message(Message("assistant", tool_calls=[ToolCall("1", "f", arguments)]))
 
 
 def test_no_arguments() -> None:
-    """An empty text stands for no arguments."""
+    """An empty text is read as no arguments."""
     message = template_message(Message("assistant", tool_calls=[ToolCall("1", "f", "")]))
     assert message["tool_calls"][0]["function"]["arguments"] == {}
 
 
 def test_deep_tools_are_refused() -> None:
-    """A schema that is nested very deeply is refused."""
+    """A very deeply nested schema is refused."""
     with pytest.raises(InvalidRequestError, match="more than 64 levels"):
         template_tools([{"type": "function", "function": {"name": "f", "parameters": nested(10_000)}}])
 
@@ -82,13 +82,13 @@ def test_deep_tools_are_refused() -> None:
     ],
 )
 def test_nothing_is_dropped(source: str, messages: list[Message], tools: list[dict[str, Any]], message: str) -> None:
-    """Tools, calls and results that a template does not mention, and so would drop, are refused."""
+    """Tools, calls and results that a template does not mention are refused, not dropped."""
     with pytest.raises(InvalidRequestError, match=message):
         ChatTemplate(calling_tokenizer(source), "m").render(messages, tools=tools)
 
 
 def test_a_message_with_calls_cannot_be_continued() -> None:
-    """A message that ends with calls is complete."""
+    """A message with calls is complete, and cannot be continued."""
     with pytest.raises(InvalidRequestError, match="cannot be continued"):
         ChatTemplate(TOKENIZER, "m").encode(
             [USER, Message("assistant", tool_calls=[ToolCall("1", "f", "{}")])], continue_last=True
@@ -102,7 +102,7 @@ TEXT = st.lists(
 
 @pytest.mark.process
 def test_no_tool_can_forge_a_marker() -> None:
-    """Tools, arguments, names and results that spell markers stay text, also by escapes, and the text is the rendered one."""
+    """Tools, arguments, names and results that spell markers stay text, also by escapes."""
     template = ChatTemplate(TOKENIZER, "m")
 
     @given(text=TEXT, other=TEXT)
@@ -128,7 +128,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_all_strings_are_changed(value: Any) -> None:
-    """Every string of a value is found and changed, keys included, and nothing else."""
+    """All strings of a value are changed, keys included, and nothing else."""
     assert map_strings(value, lambda text: text) == value
     changed = map_strings(value, lambda text: f"{text}!")
     assert sorted(strings_in(changed)) == sorted(f"{text}!" for text in strings_in(value))
