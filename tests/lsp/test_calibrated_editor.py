@@ -1,4 +1,4 @@
-"""The editor sees which gate decided, and reactions are logged only if the setting is on."""
+"""The editor receives the deciding gate's name, and logs reactions only with the setting on."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ NOTE = "The calibration in coder.json was made for other weights: run pellucid c
 
 
 class CalibratedAssistant(ScriptedAssistant):
-    """Serves a model card with a built-in calibration, and a note why it is not the user's own."""
-
     def models(self) -> list[ModelCard]:
         calibration = as_sent(replace(doubtful(-10.0), about={"folder": "src", "date": "2026-11-27T10:00:00+00:00"}))
         return [
@@ -47,7 +45,7 @@ class TestCalibrated:
         )
 
     async def test_told(self, connect: Connect) -> None:
-        """A calibration from the server decides in the editor, and the explanation and the status name it."""
+        """The server's calibration decides in the editor, as the explanation and status report."""
         editor = await connect()
         editor.open(URI, TEXT)
 
@@ -61,7 +59,7 @@ class TestCalibrated:
 
 
 async def test_not_calibrated(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Without a calibration the status says that thresholds decide, and why."""
+    """Without a calibration, thresholds decide, and the status gives the reason."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
     editor = await connect()
     editor.open(URI, TEXT)
@@ -76,7 +74,7 @@ async def test_not_calibrated(connect: Connect, assistant: ScriptedAssistant) ->
 
 
 async def take(connect: Connect, assistant: ScriptedAssistant, **completion: Any) -> None:
-    """Accept a suggestion, a part of one, and dismiss one."""
+    """Accept a suggestion, accept a part of the next suggestion, and dismiss the third."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
     editor = await connect(**completion)
     for number in range(3):
@@ -93,7 +91,7 @@ async def take(connect: Connect, assistant: ScriptedAssistant, **completion: Any
 
 
 async def test_logged(connect: Connect, assistant: ScriptedAssistant, tmp_path: Path) -> None:
-    """With the setting on, every reaction is logged with the gate that decided."""
+    """With the setting on, each reaction is logged with the deciding gate."""
     await take(connect, assistant, log=True)
 
     entries = log_of(tmp_path).entries(TINY)

@@ -42,7 +42,7 @@ NOTEBOOK = "file:///project/a%20b/notes.ipynb"
 
 
 def model_lines(text: str) -> list[str]:
-    """Return the lines without their endings, as the specification defines them."""
+    """Return the lines without line endings, as defined by the specification."""
     return re.split(r"\r\n|\n|\r", text)
 
 
@@ -62,7 +62,7 @@ def model_position(text: str, offset: int, encoding: str) -> types.Position:
 
 
 def model_offset(text: str, position: types.Position, encoding: str) -> int:
-    """Return the first offset on the line that is not before the position, by counting."""
+    """Return the line's first offset at or after the position, by counting units."""
     lines, starts = model_lines(text), model_starts(text)
     if position.line >= len(lines):
         return len(text)
@@ -78,7 +78,7 @@ def document(text: str | None, encoding: str = "utf-16", uri: str = "file:///pro
 
 
 def opened(*cells: tuple[types.NotebookCellKind, str, str], encoding: str = "utf-16") -> Documents:
-    """A workspace with one notebook of cells (kind, language, text), whose addresses end in ``#0``, ``#1`` and so on."""
+    """Open a notebook with cells (kind, language, text) at addresses with ``#0``, ``#1``, ..."""
     documents = Documents("file:///work", position_encoding=encoding)
     items = [
         types.TextDocumentItem(cell_uri(index), language, 1, text) for index, (_, language, text) in enumerate(cells)
@@ -108,13 +108,13 @@ def prose(text: str) -> tuple[types.NotebookCellKind, str, str]:
 class TestLines:
     @given(texts)
     def test_lines_end_where_the_protocol_ends_them(self, text: str) -> None:
-        """Lines join to the text, end only at the protocol's three line endings, and the last one has none."""
+        """Lines join to the text, and only the protocol's three line endings separate lines."""
         lines = document(text).lines
         assert "".join(lines) == text
         assert [line.rstrip("\r\n") for line in lines] == model_lines(text)
 
     def test_a_long_last_line_takes_no_time_to_speak_of(self) -> None:
-        """Splitting reads each character a bounded number of times, even if the text is one line."""
+        """Splitting reads each character a bounded number of times, even in a very long line."""
         text = "a\r\n" + "x" * 3_000_000
         assert split_lines(text) == ("a\r\n", "x" * 3_000_000)
 
@@ -129,7 +129,7 @@ class TestLines:
 class TestPositions:
     @given(texts, encodings, st.data())
     def test_offset_to_position(self, text: str, encoding: str, data: st.DataObject) -> None:
-        """Every offset has the client's position, including the end of a text that ends with a line ending."""
+        """Every offset has the client's position, even after a final line ending."""
         offset = data.draw(st.integers(0, len(text)))
         position = document(text, encoding).client_position_at_offset(offset)
         assert position == model_position(text, offset, encoding)
@@ -137,7 +137,7 @@ class TestPositions:
     @pytest.mark.slow
     @given(texts, encodings)
     def test_there_and_back(self, text: str, encoding: str) -> None:
-        """Converting an offset to a position and back returns it, unless it is within a line ending."""
+        """An offset converts to a position and back, except within a line ending."""
         written = document(text, encoding)
         for offset in range(len(text) + 1):
             if text[offset - 1 : offset + 1] != "\r\n":
@@ -145,13 +145,13 @@ class TestPositions:
 
     @given(texts, encodings, st.integers(0, 8), st.integers(0, 12))
     def test_position_to_offset(self, text: str, encoding: str, line: int, character: int) -> None:
-        """Every position has an offset: past its line the line's end, past the last line the end of the text."""
+        """Positions past a line mean the line's end, past the last line the text's end."""
         position = types.Position(line, character)
         assert document(text, encoding).offset_at_position(position) == model_offset(text, position, encoding)
-        assert position == types.Position(line, character)  # pygls changes it
+        assert position == types.Position(line, character)  # pygls modifies positions in place
 
     def test_beyond_the_end(self) -> None:
-        """Offsets and positions past the text mean its end."""
+        """Offsets and positions outside the text mean the nearest end of the text."""
         written = document("ab\ncd")
         assert written.client_position_at_offset(99) == types.Position(1, 2)
         assert written.server_position_at_offset(99) == ServerTextPosition(1, 2)
@@ -161,7 +161,7 @@ class TestPositions:
 
     @given(texts, encodings, st.data())
     def test_text_of_a_range(self, text: str, encoding: str, data: st.DataObject) -> None:
-        """A range that the client sends has the text between its ends."""
+        """The text of a client's range is the text between the range's ends."""
         start, end = sorted(data.draw(st.tuples(st.integers(0, len(text)), st.integers(0, len(text)))))
         range = types.Range(model_position(text, start, encoding), model_position(text, end, encoding))
         expected = text[model_offset(text, range.start, encoding) : model_offset(text, range.end, encoding)]
@@ -178,7 +178,7 @@ class TestEdits:
         ),
     )
     def test_incremental_edits(self, text: str, encoding: str, edits: list[tuple[int, int, int, int, str]]) -> None:
-        """After any edits, at positions in and past the text, the document equals the client's."""
+        """After any edits, even at positions past the text, the document equals the client's."""
         written, expected = document(text, encoding), text
         for line, character, lines, last, new in edits:
             start, end = (
@@ -194,7 +194,7 @@ class TestEdits:
             assert written.source == expected
 
     def test_a_range_that_ends_before_it_starts_takes_nothing_away(self) -> None:
-        """A backward range is an insertion at its start rather than a repetition of text."""
+        """A backward range inserts at the start of the range and repeats no text."""
         written = document("abcdef")
         range = types.Range(types.Position(0, 4), types.Position(0, 2))
         written.apply_change(types.TextDocumentContentChangePartial(range, "!"))
@@ -203,12 +203,12 @@ class TestEdits:
 
 class TestFiles:
     def test_a_file_that_is_not_open_is_read_as_it_is(self, tmp_path: Path) -> None:
-        """A file's text keeps its line endings, loses its byte order mark, and may be other than UTF-8."""
+        """A read file keeps line endings, loses a byte order mark, and may have invalid UTF-8."""
         (tmp_path / "a.py").write_bytes(b"\xef\xbb\xbfa\r\nb\xff\n")
         assert document(None, uri=(tmp_path / "a.py").as_uri()).source == "a\r\nb\ufffd\n"
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
-        """An error about a document that is neither open nor a file names it."""
+        """The error about a missing, unopened document names the document."""
         with pytest.raises(InvalidRequestError, match=r"gone\.py is not open and cannot be read: No such file"):
             _ = document(None, uri=(tmp_path / "gone.py").as_uri()).source
 
@@ -216,7 +216,7 @@ class TestFiles:
         ("kind", "said"), [("pipe", "is a pipe"), ("zero", "is a device"), ("large", "at most"), ("folder", "a folder")]
     )
     def test_what_is_no_file(self, tmp_path: Path, kind: str, said: str) -> None:
-        """A pipe, a device, a folder and a huge file are named in one sentence, and do not hold up the language server."""
+        """A pipe, a device, a folder and a huge file are refused in one sentence, unread."""
         path = tmp_path / "it.py"
         match kind:
             case "pipe":
@@ -232,7 +232,7 @@ class TestFiles:
             _ = document(None, uri=path.as_uri()).source
 
     def test_an_unknown_document_without_a_file_is_empty(self) -> None:
-        """A URI that is not a file has no text before it is opened."""
+        """An unopened document with a URI of no file is empty."""
         assert document(None, uri="untitled:Untitled-1").source == ""
 
 
@@ -266,7 +266,7 @@ class TestInstall:
 
 class TestCursor:
     def test_a_cursor_in_a_file(self) -> None:
-        """A cursor has all the text before and after it, the language and the path."""
+        """A cursor has the whole text before and after the position, the language and the path."""
         documents = Documents(None)
         documents.put_text_document(types.TextDocumentItem("file:///w/a%20b.py", "python", 1, "x = 😋\r\ny\f"))
         cursor = cursor_at(documents, "file:///w/a%20b.py", types.Position(0, 6))
@@ -274,13 +274,13 @@ class TestCursor:
         assert (cursor.language, cursor.path) == ("python", "/w/a b.py")
 
     def test_an_unsaved_buffer_has_no_path(self) -> None:
-        """A URI that is not a file has no path."""
+        """A document without a file has no path."""
         documents = Documents(None)
         documents.put_text_document(types.TextDocumentItem("untitled:Untitled-1", "python", 1, "x"))
         assert cursor_at(documents, "untitled:Untitled-1", types.Position(0, 1)).path is None
 
     def test_a_cursor_in_a_code_cell(self) -> None:
-        """The other cells surround the cursor: code unchanged, prose as comments, empty cells omitted."""
+        """All cells surround the cursor: code unchanged, prose as comments, empty cells omitted."""
         documents = opened(
             code("import os"), prose("# Load\n\nthe data"), code("  \n"), code("x = 1\ny = 2"), code("print(x)")
         )
@@ -296,12 +296,12 @@ class TestCursor:
         assert cursor.after == "\n\nEnd"
 
     def test_prose_is_left_out_where_comments_are_unknown(self) -> None:
-        """Prose cells are dropped for languages whose comments are not known."""
+        """Prose cells are dropped for languages with unknown comment syntax."""
         cursor = cursor_at(opened(prose("Words"), code("x", "brainfuck")), cell_uri(1), types.Position(0, 1))
         assert cursor.before == "x"
 
     def test_a_cell_that_was_taken_out_stands_alone(self) -> None:
-        """An open cell that was removed from its notebook is a document of its own."""
+        """An open cell removed from its notebook is a separate document."""
         documents = opened(code("a"), code("b"))
         array = types.NotebookCellArrayChange(1, 1)
         change = types.NotebookDocumentChangeEvent(

@@ -23,7 +23,7 @@ def test_defaults() -> None:
 
 
 def test_values() -> None:
-    """Settings are read from nested objects with camelCase names; null and missing ones keep their defaults."""
+    """Nested camelCase settings are read; null and missing settings keep their defaults."""
     settings = EditorSettings.read(
         {
             "enabled": False,
@@ -73,7 +73,7 @@ def test_wrong_ones(given: Any, sentence: str) -> None:
 
 
 def test_over_others() -> None:
-    """Settings that are not given keep their values, in groups as well."""
+    """Missing settings keep their values, in groups as well."""
     base = EditorSettings.read({"model": "m", "completion": {"level": "quiet", "maxLines": 3}})
 
     settings = EditorSettings.read({"enabled": None, "completion": {"level": "eager", "maxLines": None}}, base)
@@ -82,7 +82,7 @@ def test_over_others() -> None:
 
 
 def test_what_can_be_taken() -> None:
-    """Each invalid setting is reported and ignored, and all others apply, above all the one that switches suggestions off."""
+    """Each invalid setting is reported and ignored, and all valid settings apply."""
     base = EditorSettings.read({"completion": {"maxLines": 3}, "context": {"filesTokens": 7}})
 
     settings, errors = EditorSettings.read_valid(
@@ -109,7 +109,7 @@ def test_what_can_be_taken() -> None:
 
 
 def test_nothing_to_take() -> None:
-    """A value that is not an object of settings changes nothing, and is reported."""
+    """A value of the wrong type changes no settings and is reported."""
     assert EditorSettings.read_valid("x") == (EditorSettings(), ("pellucid should be an object of settings, not 'x'.",))
     assert EditorSettings.read_valid({"enabled": False}) == (EditorSettings(enabled=False), ())
 
@@ -131,13 +131,13 @@ def test_documentation() -> None:
     ],
 )
 def test_a_key_stays_with_its_address(given: dict[str, Any], key: str) -> None:
-    """Settings that name another address without a key do not get the key of the former address."""
+    """A new address without a key does not get the former address's key."""
     base = EditorSettings.read({"server": {"url": "http://one", "apiKey": "k"}})
     assert EditorSettings.read_valid(given, base)[0].server.api_key == key
 
 
 async def test_log_level() -> None:
-    """The log level applies to the completion's log as well as to the language server's own."""
+    """The log level applies to the completion's and the language server's logs."""
     packages = [logging.getLogger(name) for name in ("pellucid", "pellucid_lsp")]
     try:
         await Pellucid().apply_settings({"logLevel": "error"})

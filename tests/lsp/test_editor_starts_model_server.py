@@ -1,4 +1,4 @@
-"""On a machine without a server, the language server starts the model server, and restarts it."""
+"""Without a running model server, the language server starts and restarts a model server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT = "def add(a, b):\n    ret\n\n\nprint(add(1, 2))\n"
 
 @pytest.fixture
 async def editor(tmp_path: Path) -> AsyncIterator[Editor]:
-    """An editor that shows progress, with folders and a port of its own; what its language server starts is ended after the test."""
+    """An editor with progress, private folders and a free port; the server ends with the test."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     environment = lsp_client.homes(tmp_path) | real_models() | {"PELLUCID_PORT": str(port)}
@@ -40,13 +40,12 @@ async def editor(tmp_path: Path) -> AsyncIterator[Editor]:
 
 
 def pid_of_server(folder: Path) -> int:
-    """The process of the model server that an editor started, as it is noted for other editors."""
     (record,) = (folder / "xdg_state_home" / "pellucid" / "servers").glob("*.json")
     return int(json.loads(record.read_text())["pid"])
 
 
 async def test_from_nothing(editor: Editor, tmp_path: Path) -> None:
-    """Ghost text appears although no server ran, progress is shown, and a restarted or killed server is back for the next request."""
+    """Ghost text appears after the first start, with progress shown, after a restart and a kill."""
     editor.open(URI, TEXT)
 
     assert await editor.texts(URI, 1, 7) == ["urn a + b"]

@@ -1,4 +1,4 @@
-"""Tests what a hover and the editors' views get of the tokens of a suggestion."""
+"""Tests of the token fields in a hover and in the editors' views."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKENS = (
 
 
 def test_hover_over_tokens_without_an_exact_entropy() -> None:
-    """A hover shows both bounds of an entropy that is known only as a range, and none for an unknown one."""
+    """A hover shows an exact entropy, the bounds of a range, and nothing for an unknown entropy."""
     cursor = DocumentCursor("file:///a.py", "", "", "python")
     shown = hover_markdown(Suggestion("1", cursor, joined(TOKENS), TOKENS, "m", SuggestionShape.LINE), 0)
     rows = [row.split("|")[-2].strip() for row in shown.partition("entropy, bits")[2].splitlines()[2:]]
@@ -30,7 +30,7 @@ def test_hover_over_tokens_without_an_exact_entropy() -> None:
 
 
 def test_tokens_of_the_view() -> None:
-    """The editors' views get the bounds of an entropy, and only of one that is not exact."""
+    """The editors' views get an entropy's bounds only if the exact entropy is unknown."""
     found = tokens_report(TOKENS, types.Position(0, 0), PositionCodec())
     assert [one["entropy"] for one in found] == [0.5 * log(2), None, None]
     assert ["entropy_range" in one for one in found] == [False, True, False]

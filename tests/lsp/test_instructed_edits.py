@@ -38,7 +38,7 @@ def shown(range: Any) -> tuple[int, int, int, int]:
 
 
 async def test_an_edit(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The result has the new text and its hunks, each with its range, its log odds and its tokens."""
+    """The result has the new text and hunks with ranges, log odds and tokens."""
     editor = await connect()
     editor.open(URI, TEXT)
     made = await ask(editor, seed=3)
@@ -55,7 +55,7 @@ async def test_an_edit(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 async def test_ranges_are_in_the_clients_units(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
-    """A line with a character of several units is replaced up to its end."""
+    """The range of a line with characters of several units ends at the line's end."""
     assistant.script = [spoken("x = '😀😀'\ny = 2\n```\n")]
     general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
     editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
@@ -70,7 +70,7 @@ async def test_ranges_are_in_the_clients_units(connect: Connect, assistant: Scri
 async def test_lines_below_the_last_one(
     connect: Connect, assistant: ScriptedAssistant, newline: str, ends: bool
 ) -> None:
-    """Lines that are asked for below the last line come there, whether it has an end or not."""
+    """Lines requested below the last line are inserted there, with or without a final line end."""
     assistant.script = [spoken("w = 4\n```\n")]
     editor = await connect()
     text = TEXT.replace("\n", newline)
@@ -83,7 +83,7 @@ async def test_lines_below_the_last_one(
 
 
 async def test_a_cell_of_a_notebook(connect: Connect) -> None:
-    """The lines of a cell are counted in the cell, whatever the cells above it have."""
+    """Lines of a cell are counted within the cell, regardless of the cells above."""
     editor = await connect()
     cells = [
         types.NotebookCell(types.NotebookCellKind.Code, f"vscode-notebook-cell:/project/n.ipynb#{index}")
@@ -122,7 +122,7 @@ async def test_windows_line_ends(connect: Connect) -> None:
 async def test_a_document_that_changes_meanwhile(
     connect: Connect, assistant: ScriptedAssistant, line: int, dropped: bool
 ) -> None:
-    """An edit is dropped with a sentence if the selected lines or those above have changed; a change below does no harm."""
+    """Changes in or above the selection drop the edit with a sentence; changes below do not."""
     reached, release = threading.Event(), threading.Event()
 
     async def before(index: int) -> None:
@@ -136,7 +136,8 @@ async def test_a_document_that_changes_meanwhile(
     asked = asyncio.create_task(ask(editor))
     await until(reached.is_set)
     editor.replace(URI, types.Range(types.Position(line, 0), types.Position(line, 0)), " ")
-    await editor.command("pellucid.editAccepted")  # the change has arrived before the answer continues
+    # The change has arrived before the answer continues.
+    await editor.command("pellucid.editAccepted")
     release.set()
     made = await asked
     assert (made.reason, len(made.hunks)) == ((CHANGED, 0) if dropped else (None, 1))
@@ -162,7 +163,7 @@ async def test_cancelled(connect: Connect, assistant: ScriptedAssistant) -> None
 
 
 async def test_no_change(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """An answer that is equal to the selection has a sentence and no hunks."""
+    """An answer equal to the selection gives a sentence and no hunks."""
     assistant.script = [spoken("x = '😀'\ny = 2\n```\n")]
     editor = await connect()
     editor.open(URI, TEXT)
@@ -190,7 +191,7 @@ async def test_refusals(
     fields: dict[str, Any],
     sentence: str,
 ) -> None:
-    """Bad requests, and documents that must not be sent, get a sentence; the model is not asked."""
+    """Refused requests get a sentence, and the model is not asked."""
     editor = await connect(options=options)
     editor.open(uri, TEXT)
     with pytest.raises(JsonRpcException, match=sentence):
@@ -212,7 +213,7 @@ async def actions(editor: Editor, begin: int, end: int, *messages: str, only: li
 
 
 async def test_code_actions(connect: Connect) -> None:
-    """A selection has ready-made instructions, and a diagnostic one to fix it, of the kinds that the client wants."""
+    """Code actions offer instructions for a selection and fixes for diagnostics, by kind."""
     editor = await connect()
     editor.open(URI, TEXT)
     titles = [one["title"].removeprefix("Pellucid: ") for one in await actions(editor, 1, 3, "y is\nunused")]
@@ -228,14 +229,14 @@ async def test_code_actions(connect: Connect) -> None:
 
 @pytest.mark.parametrize("options", [{"instructedEdits": False}, {"enabled": False}])
 async def test_no_code_actions(connect: Connect, options: dict[str, Any]) -> None:
-    """With the setting or everything off there are none."""
+    """No code actions are offered if edits by instruction, or all suggestions, are off."""
     editor = await connect(options=options)
     editor.open(URI, TEXT)
     assert await actions(editor, 1, 3, "unused") == []
 
 
 async def test_a_code_action_edits(connect: Connect) -> None:
-    """Its command lets the editor apply all hunks at once."""
+    """A code action's command lets the editor apply all hunks at once."""
     editor = await connect()
     applied: list[Any] = []
 
@@ -253,10 +254,7 @@ async def test_a_code_action_edits(connect: Connect) -> None:
 
 
 async def test_a_version_is_edited(connect: Connect) -> None:
-    """An editor that knows versions gets the one that is to be changed.
-
-    If it refuses, a message says so.
-    """
+    """An editor with version support gets the changed version; a refusal is shown as a message."""
     edits = types.WorkspaceClientCapabilities(
         workspace_edit=types.WorkspaceEditClientCapabilities(document_changes=True)
     )
@@ -282,7 +280,7 @@ async def test_a_version_is_edited(connect: Connect) -> None:
 @pytest.mark.parametrize("command", [INSTRUCT, EXPLAIN_CODE])
 @pytest.mark.parametrize("closes", [True, False])
 async def test_ended(connect: Connect, assistant: ScriptedAssistant, command: str, closes: bool) -> None:
-    """Closing the document and switching everything off end a running request with a sentence, and the model's stream."""
+    """Closing the document, or switching off, ends a running request and the model's stream."""
     reached = threading.Event()
 
     async def before(index: int) -> None:
@@ -316,7 +314,7 @@ async def test_ended(connect: Connect, assistant: ScriptedAssistant, command: st
 async def test_explanations_that_fail(
     connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any], script: list[Any], sentence: str
 ) -> None:
-    """The switch for edits by instruction is theirs too, and a failure of the model is reported."""
+    """The switch for edits applies to explanations, and the model's failures are reported."""
     assistant.script = script
     editor = await connect(options=options)
     editor.open(URI, TEXT)
@@ -325,7 +323,7 @@ async def test_explanations_that_fail(
 
 
 async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The explanation is shown as a message, and the document stays as it is."""
+    """The command shows the explanation as a message."""
     assistant.script = [spoken("It sets"), spoken(" x and y.\n")]
     editor = await connect()
     editor.open(URI, TEXT)
@@ -335,7 +333,7 @@ async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_explain_a_range(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The request returns the explanation, and shows no message."""
+    """The request returns the explanation and shows no message."""
     assistant.script = [spoken("It sets"), spoken(" x and y.\n")]
     editor = await connect()
     editor.open(URI, TEXT)
@@ -365,7 +363,7 @@ async def test_explain_nothing(
 
 
 async def test_a_long_explanation(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """One that reached its limit of tokens ends with an ellipsis."""
+    """A truncated explanation ends with an ellipsis."""
     assistant.script = [spoken("It sets x. Then "), Finish(FinishReason.LENGTH, Usage())]
     editor = await connect()
     editor.open(URI, TEXT)
@@ -374,7 +372,7 @@ async def test_a_long_explanation(connect: Connect, assistant: ScriptedAssistant
 
 
 async def test_a_document_that_is_not_open(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """It has no lines here, so an edit is refused instead of made at its beginning."""
+    """An edit of an unopened document is refused, and the model is not asked."""
     editor = await connect()
     with pytest.raises(JsonRpcException, match="is not open in this editor"):
         await ask(editor)

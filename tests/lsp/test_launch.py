@@ -1,4 +1,4 @@
-"""The launcher finds the model server, starts it once for all editors, restarts it, and reports errors with remedies."""
+"""The launcher finds or starts one shared model server, restarts servers, and explains errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCRIPT = fake_model_server.__file__
 
 @dataclass
 class World:
-    """A folder that replaces a user's machine, with a port of its own."""
+    """A folder instead of a user's machine, with a free port."""
 
     folder: Path
     port: int
@@ -64,7 +64,7 @@ class World:
         (self.folder / name).write_text(text)
 
     def starts(self) -> list[tuple[int, list[str]]]:
-        """Return every start of a server: its process id and its arguments."""
+        """Return each server start's process id and arguments."""
         path = self.folder / "starts"
         lines = path.read_text().splitlines() if path.exists() else []
         return [(int(pid), json.loads(arguments)) for pid, arguments in (line.split(" ", 1) for line in lines)]
@@ -75,14 +75,13 @@ class World:
         return subprocess.Popen(command, env={**self.around.variables, **variables})
 
     async def nap(self, seconds: float) -> None:
-        """Sleep for a short time."""
         self.slept.append(seconds)
         await asyncio.sleep(min(seconds, 0.02))
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """A machine on which nothing runs; what was started there has ended after the test."""
+    """A machine without servers; servers of the test end after the test."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     variables = {**os.environ, "FAKE": str(tmp_path), "PELLUCID_PORT": str(port)}
@@ -99,20 +98,19 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 def end(pid: int) -> None:
-    """Kill a server of ours, and wait for it."""
+    """Kill a server of the test, and wait for the exit."""
     if SCRIPT in command_line(pid):
         os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):  # not ours, or forgotten already
+    with suppress(ChildProcessError):  # The process is no child of the test, or reaped already.
         os.waitpid(pid, 0)
 
 
 def environment(pid: int, prefix: str) -> list[str]:
-    """Return the environment variables of a process whose names have a prefix."""
+    """Return a process's environment variables with names that start with the prefix."""
     return [line for line in Path(f"/proc/{pid}/environ").read_text().split("\0") if line.startswith(prefix)]
 
 
 async def wait_until_listening(world: World) -> None:
-    """Wait until a server that was started by hand listens."""
     async with Client(world.url) as client, asyncio.timeout(LIMIT_SECONDS):
         while (await client.server_health()).status is HealthStatus.ABSENT:
             await asyncio.sleep(0.01)
@@ -120,7 +118,6 @@ async def wait_until_listening(world: World) -> None:
 
 @pytest.fixture
 def started_by_hand(world: World) -> Iterator[Callable[..., Awaitable[subprocess.Popen[bytes]]]]:
-    """Starts a server by hand and waits for it."""
     processes: list[subprocess.Popen[bytes]] = []
 
     async def start(**variables: str) -> subprocess.Popen[bytes]:
@@ -139,7 +136,7 @@ ByHand = Callable[..., Awaitable[subprocess.Popen[bytes]]]
 
 @pytest.mark.process
 async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByHand) -> None:
-    """If a server answers, none is started, and the status is ready with its address."""
+    """A running server is used: no server is started, and the status is ready with its address."""
     await started_by_hand()
 
     client = await world.launcher().client()
@@ -155,7 +152,7 @@ async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByH
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
 @pytest.mark.parametrize("there", [False, True])
 async def test_only_their_owner_reads_logs_and_records(world: World, there: bool) -> None:
-    """A server's log and record and their folders are readable by their owner only, even if they existed before."""
+    """Only the owner can read a server's log, its record and their folders, old or new."""
     record = world.around.records / f"{world.port}.json"
     if there:
         for file in (world.log, record):
@@ -174,7 +171,7 @@ async def test_only_their_owner_reads_logs_and_records(world: World, there: bool
 
 @pytest.mark.process
 async def test_a_server_is_started(world: World) -> None:
-    """If no server answers, one is started with the address and the idle time in seconds, and no model by default."""
+    """A server is started with the address and the idle time in seconds, without a model."""
     launcher = world.launcher(idle_minutes=3)
     assert launcher.status == LauncherStatus(LauncherState.IDLE, "No model server has been asked yet.", world.url)
 
@@ -199,7 +196,7 @@ async def test_the_model_of_the_settings_is_started(world: World) -> None:
 
 @pytest.mark.process
 async def test_a_server_outlives_its_launcher(world: World) -> None:
-    """The server has a session of its own, no terminal, and keeps running when the editor exits."""
+    """A started server has its own session, and survives the editor's exit."""
     launcher = world.launcher()
     await launcher.client()
     await launcher.aclose()
@@ -212,7 +209,7 @@ async def test_a_server_outlives_its_launcher(world: World) -> None:
 
 @pytest.mark.process
 async def test_ten_launchers_start_one_server(world: World) -> None:
-    """Ten editors that start at once start one server, and all connect to it."""
+    """Ten simultaneous launchers start a single server, and all connect."""
     launchers = [world.launcher() for _ in range(10)]
 
     clients = await asyncio.gather(*(launcher.client() for launcher in launchers))
@@ -223,14 +220,15 @@ async def test_ten_launchers_start_one_server(world: World) -> None:
 
 @pytest.mark.process
 async def test_processes_start_one_server(world: World) -> None:
-    """Launchers in different processes start one server, too."""
+    """Launchers in different processes start a single server."""
     code = "\n".join(
         [
             "import asyncio, sys",
             "from pathlib import Path",
             "from pellucid_lsp.model_server.launch import Launcher, LaunchEnvironment",
             "from pellucid_lsp.editor_settings import ServerSettings",
-            f"around = LaunchEnvironment(config_file=Path({str(world.around.config_file)!r}), records=Path({str(world.around.records)!r}),",
+            f"around = LaunchEnvironment(config_file=Path({str(world.around.config_file)!r}), "
+            f"records=Path({str(world.around.records)!r}),",
             f"    logs=Path({str(world.around.logs)!r}), command=(sys.executable, {SCRIPT!r}))",
             "asyncio.run(Launcher(ServerSettings(), '', lambda status: None, around).client())",
         ]
@@ -245,7 +243,7 @@ async def test_processes_start_one_server(world: World) -> None:
 
 @pytest.mark.process
 async def test_all_wait_for_one_start_and_a_cancelled_one_does_not_end_it(world: World) -> None:
-    """Requests during a start share it, and it continues if some of them are cancelled."""
+    """Requests during a start share the start, even if some requests are cancelled."""
     launcher = world.launcher()
     waiting = [asyncio.create_task(launcher.client()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -260,7 +258,7 @@ async def test_all_wait_for_one_start_and_a_cancelled_one_does_not_end_it(world:
 
 @pytest.mark.process
 async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
-    """A start continues if its only request is cancelled, and the next request uses it."""
+    """A start continues if the only waiting request is cancelled."""
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: launcher.status.state is LauncherState.STARTING)
@@ -271,7 +269,7 @@ async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
 
 @pytest.mark.process
 async def test_loading_is_told(world: World) -> None:
-    """While the server loads, each change of its activity and percentage is reported once."""
+    """During loading, each change of activity or percentage is reported once."""
     world.configure("unready.json", json.dumps({"state": "loading", "activity": "tiny.gguf", "done": 1, "total": 4}))
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
@@ -292,7 +290,7 @@ async def test_loading_is_told(world: World) -> None:
 
 @pytest.mark.process
 async def test_a_killed_server_comes_back(world: World) -> None:
-    """A killed server is started again for the next request, every time, and never twice at once."""
+    """A killed server is restarted for the next request, every time, and only once."""
     launcher = world.launcher()
     for round in range(5):
         client = await launcher.client()
@@ -306,24 +304,25 @@ async def test_a_killed_server_comes_back(world: World) -> None:
 
 @pytest.mark.process
 async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
-    """After one failed request the server is checked again, and a new client asks for its models."""
+    """After failed requests the server is checked and used by a new client, without a new start."""
     launcher = world.launcher()
     first = await launcher.client()
     launcher.lost(first)
     launcher.lost(first)
 
     second = await launcher.client()
-    launcher.lost(first)  # reported late by another request of the same client
+    launcher.lost(first)  # A late report by another request of the same client.
     assert await launcher.client() is second
 
     assert second is not first
     assert len(world.starts()) == 1
-    assert (await first.server_health()).status is HealthStatus.READY  # its other requests continue
+    # Other requests of the first client continue.
+    assert (await first.server_health()).status is HealthStatus.READY
 
 
 @pytest.mark.process
 async def test_a_start_that_fails_is_explained(world: World) -> None:
-    """The error about a server that exits names its last log line, and starts are delayed."""
+    """A server's exit during the start is explained to all callers by the last log line."""
     world.configure(
         "fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 is not available (in use): stop what uses it."
     )
@@ -355,7 +354,7 @@ async def test_failing_starts_are_spaced(world: World) -> None:
 
 @pytest.mark.process
 async def test_a_server_that_dies_while_it_loads(world: World) -> None:
-    """A server that exits while it loads its model raises an error, and is not started again."""
+    """A server's exit during loading raises an error and causes no second start."""
     world.configure("unready.json", json.dumps({"state": "loading"}))
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
@@ -371,7 +370,7 @@ async def test_a_server_that_dies_while_it_loads(world: World) -> None:
 
 
 async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
-    """If no server may be started here, the error names both remedies; for a remote address it names only one."""
+    """If no server may be started, the error names the remedies for the given address."""
     with pytest.raises(UnavailableError) as raised:
         await world.launcher(start=False).client()
     assert (
@@ -407,7 +406,7 @@ async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, reason
 async def test_the_key_of_the_settings_is_not_sent_elsewhere(
     world: World, started_by_hand: ByHand, wants_key: bool
 ) -> None:
-    """A server at an address that Pellucid's own settings do not name gets no key of theirs, and the status says what to set."""
+    """The key of Pellucid's own settings is sent only to the own address, as the status says."""
     await started_by_hand(**({"PELLUCID_API_KEY": "secret"} if wants_key else {}))
     variables = {**world.around.variables, "PELLUCID_API_KEY": "secret", "PELLUCID_PORT": str(world.port % 65535 + 1)}
     own = f"http://127.0.0.1:{variables['PELLUCID_PORT']}"
@@ -430,7 +429,7 @@ async def test_the_key_of_the_settings_is_not_sent_elsewhere(
 
 @pytest.mark.process
 async def test_the_key_is_never_shown(world: World) -> None:
-    """The key is passed in the environment: it is in no command line, record, log, status or repr."""
+    """The key is in no command line, record, log, status or repr."""
     launcher = world.launcher(api_key="hunter2")
     client = await launcher.client()
 
@@ -442,7 +441,7 @@ async def test_the_key_is_never_shown(world: World) -> None:
 
 @pytest.mark.process
 async def test_a_key_in_a_file(world: World) -> None:
-    """A key that Pellucid's own settings keep in a file reaches the server, which is not given two."""
+    """A key from a key file reaches the server as a value, without the file's variable."""
     path = world.folder / "key"
     path.write_text("hunter2\n")
     path.chmod(0o600)
@@ -457,7 +456,7 @@ async def test_a_key_in_a_file(world: World) -> None:
 
 @pytest.mark.parametrize("greeting", [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", b"SSH-2.0-x\r\n"])
 async def test_port_of_a_stranger(world: World, greeting: bytes) -> None:
-    """A port that another program uses raises an error, whether that program speaks HTTP or not."""
+    """A port used by another program raises an error, whether the program speaks HTTP or not."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -478,7 +477,7 @@ async def test_port_of_a_stranger(world: World, greeting: bytes) -> None:
 
 @pytest.mark.process
 async def test_restart_stops_what_any_editor_started(world: World) -> None:
-    """A restart stops the server that another editor started, and starts a new one."""
+    """A restart replaces the server, even if another editor started the server."""
     await world.launcher().client()
     other = world.launcher()
     await other.client()
@@ -493,7 +492,7 @@ async def test_restart_stops_what_any_editor_started(world: World) -> None:
 
 @pytest.mark.process
 async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
-    """A server that does not exit in time is killed."""
+    """A server without a timely exit is killed."""
     world.configure("stubborn")
     times = iter(range(10_000))
     launcher = world.launcher(around=replace(world.around, clock=lambda: float(next(times))))
@@ -506,7 +505,7 @@ async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
 
 @pytest.mark.process
 async def test_restart_leaves_a_server_that_was_started_by_hand(world: World, started_by_hand: ByHand) -> None:
-    """A server that the user started is never stopped: the launcher reconnects and reports that."""
+    """A server started by the user is not stopped: the launcher reconnects, with a message."""
     process = await started_by_hand()
     launcher = world.launcher()
     await launcher.client()
@@ -521,7 +520,7 @@ async def test_restart_leaves_a_server_that_was_started_by_hand(world: World, st
 
 @pytest.mark.process
 async def test_restart_ends_no_other_process(world: World, started_by_hand: ByHand) -> None:
-    """A record whose process id was reused stops no process."""
+    """A record with a reused process id stops no process."""
     process = await started_by_hand()
     world.around.records.mkdir()
     command = (sys.executable, SCRIPT, "serve", "--host", "127.0.0.1", "--port", "1")
@@ -534,7 +533,7 @@ async def test_restart_ends_no_other_process(world: World, started_by_hand: ByHa
 
 @pytest.mark.process
 async def test_restarts_while_it_starts(world: World) -> None:
-    """Several restarts during a start end with one server, and waiting calls connect to it."""
+    """Several restarts during a start end with a single server for all waiting calls."""
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await until(lambda: len(world.starts()) == 1)
@@ -547,7 +546,7 @@ async def test_restarts_while_it_starts(world: World) -> None:
 
 @pytest.mark.process
 async def test_a_leaving_server_is_waited_for(world: World) -> None:
-    """A server that is shutting down is not used: another one is started once it has exited."""
+    """A new server is started only after a server in shutdown has exited."""
     launcher = world.launcher()
     client = await launcher.client()
     world.configure("unready.json", json.dumps({"state": "leaving"}))
@@ -563,7 +562,7 @@ async def test_a_leaving_server_is_waited_for(world: World) -> None:
 
 @pytest.mark.process
 async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
-    """A server that reports a failure is restarted if an editor started it."""
+    """A server with a dead engine is replaced if an editor started the server."""
     launcher = world.launcher()
     client = await launcher.client()
     world.configure("unready.json", json.dumps({"state": "failed"}))
@@ -578,7 +577,7 @@ async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
 
 
 async def test_after_the_end_nothing_is_started(world: World) -> None:
-    """Closing a launcher, even while it starts a server, raises an error in waiting calls."""
+    """Closing a launcher raises an error in waiting and later calls."""
     launcher = world.launcher()
     waiting = asyncio.create_task(launcher.client())
     await asyncio.sleep(0)
@@ -602,7 +601,7 @@ async def test_a_wrong_address_is_one_sentence(world: World) -> None:
 
 
 async def test_a_folder_that_cannot_be_made(world: World) -> None:
-    """A folder that cannot be written is reported."""
+    """A folder without a valid parent folder is reported."""
     world.configure("file")
     launcher = world.launcher(around=replace(world.around, records=world.folder / "file" / "records"))
 

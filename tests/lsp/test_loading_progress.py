@@ -14,7 +14,7 @@ from pellucid_lsp.loading_progress import LoadingBar
 
 
 class Client:
-    """Records the progress messages of a client, which answers ``create`` once ``answer`` is set, with an error if it ``refuses``."""
+    """A client with recorded messages; ``create`` waits for ``answer``, and may be refused."""
 
     def __init__(self, *, can_show: bool = True) -> None:
         self.client_capabilities = types.ClientCapabilities(
@@ -27,26 +27,22 @@ class Client:
         self.refuses = False
 
     async def create_async(self, token: str) -> None:
-        """Request a bar."""
         self.tokens.append(token)
         await self.answer.wait()
         if self.refuses:
             raise JsonRpcMethodNotFound("no bars here")
 
     def begin(self, token: str, value: types.WorkDoneProgressBegin) -> None:
-        """Show the first message of a bar."""
         self._tell(token, f"begin {value.message} {value.percentage}")
 
     def report(self, token: str, value: types.WorkDoneProgressReport) -> None:
-        """Show another message."""
         self._tell(token, f"report {value.message} {value.percentage}")
 
     def end(self, token: str, value: types.WorkDoneProgressEnd) -> None:
-        """End the bar."""
         self._tell(token, value.kind)
 
     def bars(self) -> list[list[str]]:
-        """The messages of each bar, in the order of the requests."""
+        """Return each bar's messages, in the order of the requests."""
         return [[what for other, what in self.messages if other == token] for token in self.tokens]
 
     def _tell(self, token: str, what: str) -> None:
@@ -64,7 +60,7 @@ def bar_of(client: Client) -> LoadingBar:
 
 
 async def test_a_bar() -> None:
-    """A bar begins, reports and ends; the next message begins another bar."""
+    """A bar begins, reports and ends, and the next message begins a new bar."""
     client = Client()
     client.answer.set()
     bar = bar_of(client)
@@ -84,7 +80,7 @@ async def test_a_bar() -> None:
 
 @pytest.mark.parametrize("hides", [1, 2, 3])
 async def test_hidden_before_the_client_has_answered(hides: int) -> None:
-    """Hiding a bar repeatedly before the client has answered ends that bar only, and the next one begins."""
+    """Hiding a bar before the client's answer, even repeatedly, ends only this bar."""
     client = Client()
     bar = bar_of(client)
 
@@ -103,7 +99,7 @@ async def test_hidden_before_the_client_has_answered(hides: int) -> None:
 
 
 def test_a_client_that_refuses() -> None:
-    """A client that refuses a bar gets no messages for it, and no further requests."""
+    """A client that refuses a bar gets no messages and no further requests."""
     client = Client()
     client.refuses = True
     client.answer.set()
@@ -117,12 +113,12 @@ def test_a_client_that_refuses() -> None:
             await settled()
             bar.hide()
 
-    asyncio.run(show_twice())  # its own loop: the handler sees no other test's tasks
+    asyncio.run(show_twice())  # A separate loop: the handler sees no tasks of other tests.
     assert (client.messages, len(client.tokens), failed) == ([], 1, [])
 
 
 async def test_a_refusal_between_two_bars() -> None:
-    """A bar that was requested before another one was refused ends as usual."""
+    """A bar requested before the refusal of an earlier bar begins and ends as usual."""
     client = Client()
     bar = bar_of(client)
     answers: list[Callable[[], None]] = []
@@ -149,7 +145,7 @@ async def test_a_refusal_between_two_bars() -> None:
 
 
 async def test_a_client_without_bars() -> None:
-    """A client that does not support bars gets no request for one."""
+    """A client without support for bars gets no request for a bar."""
     client = Client(can_show=False)
     bar = bar_of(client)
 

@@ -1,4 +1,4 @@
-"""Tests of edits that are suggested elsewhere in a document, by our own request and by that of the Copilot language server."""
+"""Tests of edits elsewhere in a document, by Pellucid's and by Copilot's request."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, sp
 URI = "file:///project/a.py"
 TEXT = "x = total(a)\ny = '😀' + total(b)\n"
 FIRST = types.Range(types.Position(0, 4), types.Position(0, 9))
-"""Where the first line has the name."""
+"""The name in the first line."""
 
 Start = Callable[..., Awaitable[Editor]]
 
 
 @pytest.fixture
 async def start(model_server: LiveServer, editor_homes: None) -> AsyncIterator[Start]:
-    """Start an editor whose plugin speaks the Copilot language server's protocol."""
+    """Start an editor with a plugin for the Copilot language server's protocol."""
     started: list[Editor] = []
 
     async def start() -> Editor:
@@ -46,7 +46,7 @@ async def start(model_server: LiveServer, editor_homes: None) -> AsyncIterator[S
 
 @pytest.fixture(autouse=True)
 def reads_alike(assistant: ScriptedAssistant) -> None:
-    """Let the model find all lines equally probable, which is enough for the normal level."""
+    """Let the model find all lines equally probable, enough for the normal level."""
     assistant.script = [spoken("x")]
 
 
@@ -59,7 +59,7 @@ def shown(range: Any) -> tuple[int, int, int, int]:
 
 
 async def test_the_note_of_the_calibration(connect: Connect) -> None:
-    """The answer says why no calibration of the model itself decides; before a model was asked there is nothing to say."""
+    """The answer notes the missing calibration of the model, once the model was asked."""
     editor = await connect()
     editor.open(URI, TEXT)
     request = {"textDocument": {"uri": URI}}
@@ -69,16 +69,17 @@ async def test_the_note_of_the_calibration(connect: Connect) -> None:
 
 
 async def test_an_edit_before_the_settings_are_known(connect: Connect) -> None:
-    """An edit is repeated although it was made while the server still waited for the client's settings, as on a busy machine."""
+    """An edit made before the arrival of the client's settings is repeated, too."""
     workspace = types.WorkspaceClientCapabilities(configuration=True)
     editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, workspace=workspace))
     editor.open(URI, TEXT)
-    editor.replace(URI, FIRST, "mean")  # the answer to the server's request for the settings comes after these
+    # The answer to the server's request for the settings comes after these edits.
+    editor.replace(URI, FIRST, "mean")
     assert len(await own_edits(editor)) == 1
 
 
 async def test_the_same_settings_again(connect: Connect) -> None:
-    """A client that says that its settings have changed, as Neovim and Emacs do at the start, ends no search if they are the same."""
+    """Unchanged settings, as announced by Neovim and Emacs at the start, end no search."""
     workspace = types.WorkspaceClientCapabilities(configuration=True)
     editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, workspace=workspace))
     editor.open(URI, TEXT)
@@ -91,7 +92,7 @@ async def test_the_same_settings_again(connect: Connect) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 async def test_repeated_elsewhere(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
-    """After a name was changed, the same change is suggested at its other place, as a range in the client's units."""
+    """After a change of a name, the same change is suggested elsewhere, in the client's units."""
     general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
     editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
     editor.open(URI, TEXT)
@@ -109,7 +110,7 @@ async def test_repeated_elsewhere(connect: Connect, assistant: ScriptedAssistant
 
 
 async def test_dismissed_and_levels(connect: Connect) -> None:
-    """A dismissed edit is not suggested again, and at the quiet level none that is only as probable as the old text."""
+    """Dismissed edits, and at the quiet level edits no likelier than the old text, are dropped."""
     editor = await connect()
     editor.open(URI, TEXT)
     editor.replace(URI, FIRST, "mean")
@@ -126,7 +127,7 @@ async def test_dismissed_and_levels(connect: Connect) -> None:
     "options", [{"nextEdits": False}, {"enabled": False}, {"completion": {"languagesOff": ["python"]}}]
 )
 async def test_switched_off(connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any]) -> None:
-    """With the setting off, or all suggestions off, the model reads nothing."""
+    """With next edits or all suggestions off, the model reads nothing."""
     editor = await connect(options=options)
     editor.open(URI, TEXT)
     editor.replace(URI, FIRST, "mean")
@@ -135,7 +136,7 @@ async def test_switched_off(connect: Connect, assistant: ScriptedAssistant, opti
 
 
 async def test_secret_documents_are_not_read(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Edits of a document that is never sent are neither followed nor suggested elsewhere."""
+    """Edits of a secret document are neither followed nor suggested elsewhere."""
     editor = await connect()
     secret = "file:///project/.env"
     editor.open(secret, TEXT)
@@ -146,7 +147,7 @@ async def test_secret_documents_are_not_read(connect: Connect, assistant: Script
 
 
 async def test_another_document(connect: Connect, tmp_path: Path) -> None:
-    """An edit is repeated in another document, also once a folder was added, but not once one was closed: it may be of that one."""
+    """An edit is repeated in another document, until a workspace folder is closed."""
     editor = await connect(folder=tmp_path)
     other = "file:///project/b.py"
     editor.open(other, TEXT)
@@ -169,7 +170,7 @@ async def places(editor: Editor, uri: str = URI) -> list[Any]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A workspace with a file that git ignores and others with the name that is changed."""
+    """A workspace with a file ignored by git, and files with the changed name."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
     for name, text in {
@@ -184,7 +185,7 @@ def project(tmp_path: Path) -> Path:
 
 
 async def test_other_files_of_the_workspace(connect: Connect, project: Path) -> None:
-    """The same change is found in files that are not open, as they are saved, and in open ones, as they are; not in ignored ones."""
+    """Changes are found in saved files and open documents, but not in ignored files."""
     editor = await connect(folder=project)
     uri, saved, opened = ((project / name).as_uri() for name in ("a.py", "b.py", "c.py"))
     editor.open(uri, "x = total(a)\n")
@@ -217,7 +218,7 @@ async def test_other_files_of_the_workspace(connect: Connect, project: Path) -> 
 async def test_other_files_that_must_not_be_read(
     connect: Connect, assistant: ScriptedAssistant, project: Path, options: dict[str, Any], files: int
 ) -> None:
-    """Settings that switch edits off, or keep other files from being sent, hold for places in these, too."""
+    """Settings against edits, or against reading files, apply to edits in other files, too."""
     editor = await connect(folder=project, options=options)
     uri = (project / "a.py").as_uri()
     editor.open(uri, "x = total(a)\n")
@@ -228,7 +229,7 @@ async def test_other_files_that_must_not_be_read(
 
 
 async def test_cells_of_notebooks(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """In a notebook no edits are suggested: its cells are not documents of their own."""
+    """No edits are suggested in a notebook: cells are not separate documents."""
     editor = await connect()
     cell = "vscode-notebook-cell:/project/a.ipynb#1"
     notebook = types.NotebookDocument(
@@ -260,7 +261,7 @@ async def test_cells_of_notebooks(connect: Connect, assistant: ScriptedAssistant
 async def test_whole_lines(
     connect: Connect, before: str, change: tuple[tuple[int, ...], str], text: str, place: tuple[int, ...]
 ) -> None:
-    """Lines are inserted and deleted with their ends, also at the end of a document whose last line has none."""
+    """Lines are inserted and deleted with line ends, even below an unterminated last line."""
     editor = await connect()
     editor.open(URI, before)
     (line, character, end, last), new = change
@@ -270,7 +271,7 @@ async def test_whole_lines(
 
 
 async def test_copilot_clients(start: Start) -> None:
-    """Clients of the Copilot language server get the edit of the version that they name, and report that they showed and made it."""
+    """Copilot clients get edits of the named version, and can report showing and accepting."""
     editor = await start()
     editor.open(URI, TEXT)
     editor.replace(URI, FIRST, "mean")
@@ -291,11 +292,12 @@ async def test_copilot_clients(start: Start) -> None:
 
 
 async def test_proposals_of_a_next_edit_model(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """If the server has a model that proposes edits, its proposal from the request's cursor on is suggested as well, with a note."""
+    """A next-edit model's proposal after the cursor is suggested, with a calibration note."""
     assistant.next_edit = "sweep"
     editor = await connect()
     editor.open(URI, "a = 0\r\n\r\n\r\nb = '😀😀'\r\n")
-    await editor.texts(URI, 0, 5)  # now the server is connected, which a proposal alone does not do
+    # Connect to the server, because a proposal alone does not connect.
+    await editor.texts(URI, 0, 5)
     assistant.script = [spoken("a = 1\n\n\nb = '😀'\n")]
     editor.replace(URI, types.Range(types.Position(0, 4), types.Position(0, 5)), "1")
 
@@ -312,7 +314,7 @@ async def test_proposals_of_a_next_edit_model(connect: Connect, assistant: Scrip
 
 
 async def test_requests_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that asks again after each move of the cursor within a line gets the edits of its first request."""
+    """Requests from different cursors within a line share the first request's search."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     session = EditorSession(EditorSettings(), [], lambda: None)
     begun: list[tuple[int, int] | None] = []
@@ -331,7 +333,7 @@ async def test_requests_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_wrong_position(connect: Connect) -> None:
-    """A position that is none is refused by its name."""
+    """An incomplete position is refused with the name of the missing field."""
     editor = await connect()
     editor.open(URI, TEXT)
     with pytest.raises(JsonRpcException, match=r"pellucid/nextEdits: position needs character\."):
@@ -339,7 +341,7 @@ async def test_a_wrong_position(connect: Connect) -> None:
 
 
 async def test_explained_edits(connect: Connect) -> None:
-    """The request says the outcome of each change at the last request for edits; before one there is nothing to say."""
+    """The explanation has each change's outcome, and is null before the first edits."""
     editor = await connect()
     editor.open(URI, TEXT)
     request = {"textDocument": {"uri": URI}}
@@ -363,7 +365,7 @@ async def test_explained_edits(connect: Connect) -> None:
     ],
 )
 async def test_explained_when_switched_off(connect: Connect, options: dict[str, Any], reason: str) -> None:
-    """The reason says what is switched off."""
+    """The reason names the switch in the off position."""
     editor = await connect(options=options)
     editor.open(URI, TEXT)
     explained = await editor.request("pellucid/explainEdits", {"textDocument": {"uri": URI}})
@@ -374,7 +376,7 @@ async def test_explained_when_switched_off(connect: Connect, options: dict[str, 
 async def test_open_documents_that_are_ignored_by_now(
     connect: Connect, assistant: ScriptedAssistant, project: Path
 ) -> None:
-    """An open document that git ignores since its last change is not searched."""
+    """An open document is not searched after a change of ``.gitignore`` excludes the document."""
     editor = await connect(folder=project, options={"context": {"filesTokens": 0}})
     uri, opened = ((project / name).as_uri() for name in ("a.py", "c.py"))
     editor.open(uri, "x = total(a)\n")
@@ -386,7 +388,7 @@ async def test_open_documents_that_are_ignored_by_now(
 
 
 async def test_requests_of_other_documents(connect: Connect, assistant: ScriptedAssistant, project: Path) -> None:
-    """A search in other files ends when the edits of another document are requested, and does not end their reading."""
+    """A request for another document's edits ends a search in other files, but no reading."""
     editor = await connect(folder=project)
     uri, opened = ((project / name).as_uri() for name in ("a.py", "c.py"))
     editor.open(uri, "x = total(a)\n")

@@ -1,4 +1,4 @@
-"""The language server reports to its model server how many suggestions were shown and accepted."""
+"""The language server reports numbers of shown and accepted suggestions to the model server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEXT = "def add(a, b):\n    ret\n"
 
 @dataclass
 class Reported:
-    """A client that notes the reports, and raises the errors of a list first."""
+    """A client that records reports, and first raises a list of errors."""
 
     errors: list[Exception] = field(default_factory=list)
     reports: list[tuple[str, int, int, str]] = field(default_factory=list)
@@ -47,14 +47,14 @@ class Reported:
 
 
 def counted(state: ServerState) -> tuple[float | None, float | None]:
-    """Return how many suggestions the server has counted as shown, and how many as accepted."""
+    """Return the server's counts of shown and of accepted suggestions."""
     names = (f"pellucid_suggestions_{name}_total" for name in ("shown", "accepted"))
     shown, accepted = (state.metrics.registry.get_sample_value(name, {"model": TINY}) for name in names)
     return shown, accepted
 
 
 def noted(connected: Callable[[], Client | None] = lambda: None) -> OutcomeReports:
-    """Return reports with one suggestion that was shown and accepted."""
+    """Return reports with a single suggestion, shown and accepted."""
     reports = OutcomeReports(connected)
     reports.note(TINY, shown=1)
     reports.note(TINY, accepted=1)
@@ -73,7 +73,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_one_report_for_many_suggestions(no_pause: None) -> None:
-    """Suggestions of the time before a report are sent together, by model, and once."""
+    """Suggestions before a report are sent together, by model, and once."""
     to = Reported()
     reports = noted(lambda: to.client)
     reports.note("other", shown=1)
@@ -85,7 +85,7 @@ async def test_one_report_for_many_suggestions(no_pause: None) -> None:
 
 
 async def test_later_suggestions_are_reported(no_pause: None) -> None:
-    """After a report, the next suggestion makes another one."""
+    """After a report, the next suggestion causes a new report."""
     to = Reported()
     reports = noted(lambda: to.client)
     await until(lambda: len(to.reports) == 1)
@@ -97,11 +97,11 @@ async def test_later_suggestions_are_reported(no_pause: None) -> None:
 
 
 async def test_a_report_that_fails(no_pause: None) -> None:
-    """It is not repeated by itself; the next suggestion repeats it with its id, and its own count is another report."""
+    """A failed report is repeated, with the same id, only after the next suggestion."""
     to = Reported([UnavailableError("Away."), UnavailableError("Away.")])
     reports = noted(lambda: to.client)
     await until(lambda: len(to.reports) == 1)
-    for _ in range(3):  # the steps in which a task without a pause would send it again
+    for _ in range(3):  # A task without a pause would repeat the report in these steps.
         await asyncio.sleep(0)
     assert len(to.reports) == 1
     assert not await reports.report(to.client)
@@ -115,7 +115,7 @@ async def test_a_report_that_fails(no_pause: None) -> None:
 
 
 async def test_without_a_server(no_pause: None) -> None:
-    """While no server is connected, counts are kept, and the end reports them."""
+    """Without a connected server, counts are kept until the final report."""
     asked: list[None] = []
 
     def none() -> None:
@@ -129,7 +129,7 @@ async def test_without_a_server(no_pause: None) -> None:
 
 
 async def test_an_older_server() -> None:
-    """A server that has no such route is asked once, and what was meant for it is dropped; another server gets what comes later."""
+    """A server without the route is asked once, and later counts go to the next server."""
     older, newer = Reported([NotFoundError("Not found.")]), Reported()
     reports = noted()
     reports.note("other", shown=1)
@@ -145,7 +145,7 @@ async def test_an_older_server() -> None:
 
 
 async def test_more_than_a_report_holds() -> None:
-    """Numbers that exceed the bounds of the route are sent in several reports."""
+    """Numbers above the route's maximum are sent in several reports."""
     to, reports = Reported(), OutcomeReports(lambda: None)
     reports.note(TINY, shown=2 * MAX_OUTCOMES + 1, accepted=MAX_OUTCOMES + 2)
     await reports.flush(to.client)
@@ -154,7 +154,7 @@ async def test_more_than_a_report_holds() -> None:
 
 
 async def test_a_server_that_does_not_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of the session does not wait for it."""
+    """The end of a session does not wait for a silent server."""
 
     class Silent(Reported):
         async def report_outcomes(self, model: str, *, shown: int, accepted: int, id: str) -> None:
@@ -180,7 +180,7 @@ class LosesReplies(httpx.AsyncHTTPTransport):
 
 
 async def test_a_reply_that_is_lost() -> None:
-    """A report that arrived, but whose reply did not, counts once."""
+    """A report with a lost reply counts once."""
     state = scripted_state()
     with live(state) as server:
         async with Client(server.url, transport=LosesReplies()) as client:
@@ -194,7 +194,7 @@ async def test_a_reply_that_is_lost() -> None:
 
 
 async def test_a_server_that_was_restarted() -> None:
-    """The successor of a server that has exited gets once what that did not get, and nothing else."""
+    """After a server's exit, the successor receives only the missing report, and once."""
     former, successor = scripted_state(), scripted_state()
     reports = noted()
     with live(former) as server:
@@ -213,12 +213,12 @@ async def test_a_server_that_was_restarted() -> None:
 
 @pytest.fixture(autouse=True)
 def sum_is_said(assistant: ScriptedAssistant) -> None:
-    """The model server completes the function in TEXT."""
+    """Let the model server complete the function in TEXT."""
     assistant.script = [spoken(text, 4 + index) for index, text in enumerate(["urn", " a", " +", " b", "\n"])]
 
 
 async def accept_one(connect: Connect, **options: object) -> None:
-    """Have an editor show a suggestion, type its beginning, accept the rest in two parts, and exit."""
+    """Show a suggestion, type the beginning, accept the rest in two parts, and exit the editor."""
     editor = await connect(**options)
     editor.open(URI, TEXT)
     assert await editor.texts(URI, 1, 7) == ["urn a + b"]
@@ -235,7 +235,7 @@ async def accept_one(connect: Connect, **options: object) -> None:
 
 
 async def test_an_editor_reports(connect: Connect, model_server: LiveServer) -> None:
-    """A suggestion counts as shown and as accepted once each, although it was typed into and accepted in parts."""
+    """A suggestion that is typed into and accepted in parts counts once as shown and accepted."""
     await accept_one(connect)
 
     assert counted(model_server.state) == (1, 1)
@@ -244,7 +244,7 @@ async def test_an_editor_reports(connect: Connect, model_server: LiveServer) -> 
 async def test_an_editor_with_an_older_server(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, assistant: ScriptedAssistant
 ) -> None:
-    """An editor works with a server that has no such route, and shows no message."""
+    """An editor works with a server without the route, and shows no message."""
     monkeypatch.setattr(app, "ROUTES", tuple(module for module in app.ROUTES if module is not suggestions))
     state = scripted_state(assistant)
     with live(state) as server:
@@ -257,7 +257,7 @@ async def test_an_editor_with_an_older_server(
 
 
 async def test_nothing_is_reported_while_suggestions_are_off(connect: Connect, model_server: LiveServer) -> None:
-    """Off is off: an editor that exits while suggestions are off reports nothing."""
+    """An editor that exits with suggestions switched off reports nothing."""
     editor = await connect()
     editor.open(URI, TEXT)
     assert await editor.texts(URI, 1, 7) == ["urn a + b"]

@@ -1,4 +1,4 @@
-"""Pellucid's own methods and commands: units, ranges, and messages that break the protocol."""
+"""Pellucid's own methods and commands: units, ranges, and messages against the protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT = (1, 7)
 
 
 async def test_an_error_is_told_once(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The same error at every keystroke is one message."""
+    """The same error at every keystroke is shown once."""
     editor = await connect(options={"model": "nope"})
     editor.open(URI, TEXT)
     for _ in range(3):
@@ -33,7 +33,7 @@ async def test_an_error_is_told_once(connect: Connect, assistant: ScriptedAssist
 
 
 async def test_messages_that_are_not_the_protocol(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """An invalid request gets an error, and a command without its argument does nothing."""
+    """An invalid request gets an error, and a command without an argument does nothing."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
     editor = await connect()
     editor.open(URI, TEXT)
@@ -51,7 +51,7 @@ async def test_messages_that_are_not_the_protocol(connect: Connect, assistant: S
 
 
 async def test_parts_in_the_clients_units(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The accepted length counts the inserted text: the document's line endings, and the selected text."""
+    """The accepted length counts the document's line endings."""
     texts = ["if", " a:", "\n", "        ", "pass", "\n", "\n", "\n", "x"]
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
     editor = await connect(shape="block")
@@ -68,7 +68,7 @@ async def test_parts_in_the_clients_units(connect: Connect, assistant: ScriptedA
 
 
 async def test_ranges_behind_a_selected_item(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The tokens of a suggestion for a selected item follow that item's text."""
+    """The tokens of a suggestion for a selected item follow the item's text."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate([" a", "\n", "x"])]
     editor = await connect()
     editor.open(URI, TEXT)
@@ -84,7 +84,7 @@ async def test_ranges_behind_a_selected_item(connect: Connect, assistant: Script
 
 
 async def test_ranges_in_a_cell(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """In a notebook, ranges are those of the cell."""
+    """In a notebook, ranges are relative to the cell."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["math", ".pi", "\n", "x"])]
     editor = await connect()
     uris = [f"vscode-notebook-cell:/n.ipynb#{number}" for number in range(2)]
@@ -127,7 +127,7 @@ async def test_ranges_in_a_cell(connect: Connect, assistant: ScriptedAssistant) 
 
 
 async def test_capabilities_without_a_browser(connect: Connect, model_server: LiveServer) -> None:
-    """An editor that cannot open pages gets the address all the same."""
+    """An editor without support for opening pages still gets the page's address."""
     editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE))
 
     assert await editor.command("pellucid.openPage") == model_server.url

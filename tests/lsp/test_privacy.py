@@ -1,4 +1,4 @@
-"""Secret and ignored files are never sent, and settings apply before anything is."""
+"""Secret and ignored files are never sent, and settings apply before the first request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT = (1, 7)
     "uri", ["git:/project/.env?%7B%7D", "vscode-vfs://github/me/.env", "untitled:.env", "file:///project/.env"]
 )
 async def test_secrets_by_any_name(connect: Connect, assistant: ScriptedAssistant, uri: str) -> None:
-    """A secret file is refused by every form of its URI, for scores as well."""
+    """A secret file is refused by every form of its URI, for suggestions and for scores."""
     editor = await connect()
     editor.open(uri, "KEY=\n", "plaintext")
 
@@ -45,7 +45,7 @@ async def test_secrets_by_any_name(connect: Connect, assistant: ScriptedAssistan
 async def test_ignored_in_a_folder_that_came_later(
     connect: Connect, assistant: ScriptedAssistant, tmp_path: Path
 ) -> None:
-    """The ignore files of a workspace folder apply as soon as it is opened."""
+    """The ignore files of an added workspace folder apply at once."""
     (tmp_path / "later" / ".git").mkdir(parents=True)
     (tmp_path / "later" / ".gitignore").write_text("local.py\n")
     uri = (tmp_path / "later" / "local.py").as_uri()
@@ -62,7 +62,7 @@ async def test_ignored_in_a_folder_that_came_later(
 
 
 async def test_settings_come_before_anything_is_sent(editor_homes: None) -> None:
-    """A client's own settings apply to the first document: if they switch suggestions off, no server is contacted."""
+    """A client's own settings apply to the first document: switched off, no server is asked."""
     capabilities = client_capabilities("visual-studio-code")
     client = {"pellucid": {"enabled": False}}
     settings = {"server": {"url": "http://127.0.0.1:9", "start": False}}

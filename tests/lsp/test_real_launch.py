@@ -1,4 +1,4 @@
-"""The launcher with ``pellucid serve`` itself and the real model."""
+"""The launcher with a real ``pellucid serve`` and the real model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUFFIX = "\n\nprint(add(1, 2))\n"
 
 @pytest.fixture
 async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
-    """A launcher on a machine on which nothing runs; its server has ended after the test."""
+    """A launcher on a machine without servers; the started server ends with the test."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     path = os.pathsep.join([str(ROOT / "server"), str(ROOT / "lsp")])
@@ -43,7 +43,7 @@ async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
 
 
 async def answer(client: Client) -> str:
-    """The model's answer to an infill."""
+    """Return the model's answer to an infill."""
     items = client.complete(
         CompletionQuery("def add(a, b):\n    return ", SUFFIX, params=SamplingParams(max_tokens=8), stop=["\n"])
     )
@@ -51,7 +51,7 @@ async def answer(client: Client) -> str:
 
 
 async def test_the_server_is_started_and_comes_back(launcher: Launcher, tmp_path: Path) -> None:
-    """The first request starts the server, with the editor's key; killed, it is back for the next one; restarted, it is another."""
+    """The first request starts the server; a killed or restarted server is replaced."""
     client = await launcher.client()
     assert (await answer(client)).strip() == "a + b"
     assert launcher.status.state is LauncherState.READY

@@ -1,4 +1,4 @@
-"""While the user pauses, pieces of the workspace's files that fit to the cursor become context, and nothing does that is switched off."""
+"""During a pause, related parts of the workspace's files become context, if permitted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 async def context_after_a_pause(folder: Path, settings: EditorSettings) -> list[str]:
-    """Return the names of the files of which pieces are sent after a pause in a file that uses another one."""
+    """Return the files sent as context after a pause in a file that imports ``orders.py``."""
     workspace = folder / "workspace"
     workspace.mkdir()
     (workspace / "orders.py").write_text(ORDERS)
@@ -35,7 +35,7 @@ async def context_after_a_pause(folder: Path, settings: EditorSettings) -> list[
     cursor = DocumentCursor(
         (workspace / "main.py").as_uri(), "from orders import OrderBook\n\nOrderBook().", "", "python"
     )
-    with suppress(PellucidError):  # no server answers, which ends the suggestion but not the pause
+    with suppress(PellucidError):  # Without a server the suggestion fails, but the pause continues.
         await session.suggest(cursor, 1)
     for _ in range(200):
         await asyncio.sleep(0.01)
@@ -47,7 +47,7 @@ async def context_after_a_pause(folder: Path, settings: EditorSettings) -> list[
 
 
 async def test_related_file(tmp_path: Path) -> None:
-    """A file that was never opened is context if it defines what the cursor's lines name."""
+    """An unopened file is context if the file defines names near the cursor."""
     assert await context_after_a_pause(tmp_path, SETTINGS) == ["orders.py"]
 
 
@@ -59,12 +59,12 @@ async def test_related_file(tmp_path: Path) -> None:
     ],
 )
 async def test_switched_off(tmp_path: Path, settings: EditorSettings) -> None:
-    """Without room for other files, or with a pattern that excludes the file, nothing of it is sent."""
+    """Without a budget for files, or with the file excluded, no part of the file is sent."""
     assert await context_after_a_pause(tmp_path, settings) == []
 
 
 async def test_closed_folder(tmp_path: Path) -> None:
-    """Chunks of a workspace folder that was closed are not sent with documents of another one."""
+    """Chunks of a closed workspace folder are not sent with documents of a new folder."""
     session = EditorSession(SETTINGS, [tmp_path / "one"], lambda: None)
     session.note_opened((tmp_path / "one/orders.py").as_uri(), ORDERS)
     assert session.ring.promote()

@@ -1,4 +1,4 @@
-"""Starts of a failing server are delayed, those of a stable one are not."""
+"""Starts of a failing server are delayed; starts of a stable server are immediate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pellucid_lsp.model_server.restart_backoff import Backoff
 
 
 class Clock:
-    """A clock that only moves when it is set."""
+    """A clock that moves only if set."""
 
     now = 100.0
 
@@ -28,17 +28,17 @@ def waits(backoff: Backoff, clock: Clock, count: int, *, ready: bool) -> list[fl
 
 
 def test_starts_that_fail() -> None:
-    """The first start is immediate; each later one waits twice as long, up to half a minute."""
+    """The first start is immediate, and the delay then doubles up to half a minute."""
     assert waits(Backoff(clock := Clock()), clock, 9, ready=False) == [0, 0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
 def test_servers_that_die_soon() -> None:
-    """A server that was ready and is killed repeatedly is restarted within seconds each time."""
+    """A server killed repeatedly after readiness is restarted within seconds each time."""
     assert waits(Backoff(clock := Clock()), clock, 9, ready=True) == [0, 0.5, 1, 2, 4, 4, 4, 4, 4]
 
 
 def test_time_that_has_passed_counts() -> None:
-    """The time is between two starts: a server that has lived that long is replaced at once."""
+    """Delays count from the previous start, so a server that ran longer is replaced at once."""
     backoff = Backoff(clock := Clock())
     waits(backoff, clock, 4, ready=False)
     clock.now += 3
@@ -49,7 +49,7 @@ def test_time_that_has_passed_counts() -> None:
 
 
 def test_a_sound_server_makes_good() -> None:
-    """A server that was ready for a minute resets the delays; one that was ready for less does not."""
+    """Only a minute of readiness resets the delays."""
     backoff = Backoff(clock := Clock())
     for health, starts in ((59.0, [0, 0.5, 1, 2]), (60.0, [0, 0.5, 1, 2])):
         backoff.reset()

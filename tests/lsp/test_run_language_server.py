@@ -1,4 +1,4 @@
-"""The command that editors run."""
+"""The command for editors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 async def test_tcp(tmp_path: Path) -> None:
-    """With --tcp it serves one editor on a local port, and exits when that disconnects."""
+    """With ``--tcp`` the server accepts a single local connection, and exits at disconnection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "pellucid", "lsp", "--tcp", str(port)]
@@ -80,7 +80,7 @@ EXIT = {"jsonrpc": "2.0", "method": "exit"}
     ],
 )
 async def test_end(tmp_path: Path, messages: list[dict[str, Any] | None], code: int) -> None:
-    """``exit`` ends the process at once, with code 1 without ``shutdown``; so does a closed connection (None)."""
+    """``exit`` or a closed connection (None) ends the process, without ``shutdown`` with code 1."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pellucid", "lsp"),
         env={**os.environ, **lsp_client.homes(tmp_path)},
@@ -108,7 +108,7 @@ async def test_end(tmp_path: Path, messages: list[dict[str, Any] | None], code: 
 
 
 def is_open(port: int) -> bool:
-    """Return whether a process listens on a port, without connecting to it: the server accepts only one connection."""
+    """Return whether a process listens on the port, without using up the only connection."""
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return any(local.endswith(f":{port:04X}") and state == "0A" for _, local, _, state, *_ in rows)
 
@@ -137,7 +137,7 @@ def test_version_number(run: Run) -> None:
     ],
 )
 def test_unknown_ways(run: Run, given: tuple[str, ...], code: int, sentence: str) -> None:
-    """A channel or a dialect that does not exist ends the command with a sentence that names it."""
+    """An unknown channel or dialect ends the command with a sentence about the option."""
     ended, output, errors = run("lsp", *given)
 
     assert (ended, output) == (code, "")

@@ -1,4 +1,4 @@
-"""The language server in a process of its own, with a real client and a scripted model server."""
+"""Tests of the language server with a real client and a scripted model server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_tokens(assistant: ScriptedAssistant, *texts: str) -> None:
 
 @pytest.fixture(autouse=True)
 def sum_is_said(assistant: ScriptedAssistant) -> None:
-    """By default the model server completes the function in TEXT."""
+    """Let the model server complete the function in TEXT by default."""
     make_tokens(assistant, *SUM)
 
 
@@ -43,7 +43,7 @@ def position(at: tuple[int, int]) -> types.Position:
 
 
 async def test_initialize(connect: Connect) -> None:
-    """The server offers inline completion, the menu only to clients without it, and its commands."""
+    """The server offers commands, inline completion, and the menu only as a replacement."""
     with_ghost = (await connect()).result.capabilities
     without = (await connect(capabilities=types.ClientCapabilities())).result.capabilities
 
@@ -68,7 +68,7 @@ async def test_initialize(connect: Connect) -> None:
 
 @pytest.mark.process
 def test_light_start() -> None:
-    """The imports before ``initialize`` are light: no HTTP client, no tensor library, no server settings."""
+    """Imports before ``initialize`` include no HTTP client, tensor library or server settings."""
     modules = "pellucid.cli.app, pellucid_lsp.standard_methods, pellucid_lsp.copilot.copilot_methods"
     program = f"import sys, {modules}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = set(
@@ -80,7 +80,7 @@ def test_light_start() -> None:
 
 
 async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """An item has the text of the line, the cursor's place, a filter text, and a command that reports its acceptance."""
+    """An item has the line's text, the cursor's range, a filter text and the acceptance command."""
     editor = await connect()
     editor.open(URI, TEXT)
 
@@ -96,7 +96,7 @@ async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant)
 
 @pytest.mark.parametrize("uri", [URI, "file:///project/\ud800.py", "untitled:\udfff"])
 async def test_lone_surrogates(connect: Connect, assistant: ScriptedAssistant, uri: str) -> None:
-    """A lone surrogate in a URI or a text becomes a replacement character, and moves no position."""
+    """A lone surrogate in a URI or text becomes a replacement character and shifts no position."""
     editor = await connect()
     editor.open(uri, "s = '\ud800'\n" + TEXT)
     editor.insert(uri, 0, 6, "\udc00\U0001f60b")
@@ -123,7 +123,7 @@ async def test_typing_into_a_suggestion(connect: Connect, assistant: ScriptedAss
 
 
 async def test_invoked(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Invoked by hand there are several suggestions, the best first."""
+    """A suggestion requested by hand has alternatives, the best first."""
     editor = await connect()
     editor.open(URI, TEXT)
 
@@ -136,7 +136,7 @@ async def test_invoked(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_selected_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """With a selected item of the menu, the suggestion replaces its range and begins with its text."""
+    """With a selected menu item, the suggestion replaces the item's range and extends the item."""
     make_tokens(assistant, " a", "\n", "x")
     editor = await connect()
     editor.open(URI, TEXT)
@@ -149,7 +149,7 @@ async def test_selected_completion(connect: Connect, assistant: ScriptedAssistan
 
 
 async def test_cancel(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A cancelled request gets an error, and its generation in the model server ends."""
+    """A cancelled request gets an error, and the generation in the model server ends."""
     reached = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -176,7 +176,7 @@ async def test_cancel(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_newer_request_ends_the_older(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The older of two requests for a document gets nothing, and its generation ends."""
+    """The older of two requests for a document gets no items, and the generation ends."""
     calls = assistant.calls
 
     async def before(index: int) -> None:
@@ -196,7 +196,7 @@ async def test_newer_request_ends_the_older(connect: Connect, assistant: Scripte
 
 
 async def test_the_same_request_twice(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Two identical requests share one generation, and one of them may be cancelled."""
+    """Identical requests share a single generation, even if a request is cancelled."""
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
     assistant.before = lambda index: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(gate.wait(), loop))
@@ -214,7 +214,7 @@ async def test_the_same_request_twice(connect: Connect, assistant: ScriptedAssis
 
 
 async def test_document_changed_meanwhile(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A suggestion for a text that has changed meanwhile is not returned."""
+    """A suggestion is not returned if the document has changed."""
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
     assistant.before = lambda index: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(gate.wait(), loop))
@@ -253,7 +253,7 @@ async def test_positions(connect: Connect, assistant: ScriptedAssistant, encodin
 
 @pytest.mark.parametrize(("client", "line_end"), [(None, "\r\n"), ("Neovim", "\n")])
 async def test_crlf(connect: Connect, assistant: ScriptedAssistant, client: str | None, line_end: str) -> None:
-    """The model reads line feeds, and insertions have the document's own line endings, but none with carriage returns for Neovim."""
+    """The model reads line feeds; insertions have the document's line ends, except in Neovim."""
     make_tokens(assistant, "if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x")
     editor = await connect(shape="block", client=client)
     editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
@@ -266,7 +266,7 @@ async def test_crlf(connect: Connect, assistant: ScriptedAssistant, client: str 
 
 
 async def test_notebook(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """In a notebook the other code cells are before and after the cursor."""
+    """In a notebook the prompt includes the code cells before and after the cursor's cell."""
     editor = await connect()
     uris = [f"vscode-notebook-cell:/n.ipynb#{number}" for number in range(3)]
     texts = ["import math\n", "y = ", "print(y)\n"]
@@ -285,7 +285,7 @@ async def test_notebook(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_completion_menu(connect: Connect) -> None:
-    """A client without ghost text gets the suggestion as an item that replaces the word at the cursor."""
+    """Without ghost text, a menu item with the suggestion replaces the word at the cursor."""
     editor = await connect(capabilities=types.ClientCapabilities())
     editor.open(URI, TEXT)
 
@@ -310,7 +310,7 @@ async def test_completion_menu_is_a_setting(connect: Connect, popup: str, inline
 
 
 async def accepted(editor: Editor) -> str:
-    """Accept the suggestion at AT as an editor does. Return its id."""
+    """Accept the suggestion at AT as an editor does, and return the id."""
     (item,) = await editor.inline(URI, *AT)
     editor.insert(URI, *AT, str(item.insert_text))
     await editor.command("pellucid.accepted", id_of(item))
@@ -318,7 +318,7 @@ async def accepted(editor: Editor) -> str:
 
 
 async def test_tokens(connect: Connect) -> None:
-    """The tokens of a suggestion have their probabilities, alternatives and ranges, before and after it is accepted."""
+    """The tokens have probabilities, alternatives and ranges, before and after acceptance."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -350,7 +350,7 @@ async def test_tokens(connect: Connect) -> None:
 
 
 async def test_hover(connect: Connect) -> None:
-    """A hover over an accepted suggestion shows the token's probability and alternatives; elsewhere there is none."""
+    """A hover shows a token's probability and alternatives only over an accepted suggestion."""
     editor = await connect()
     editor.open(URI, TEXT)
     await accepted(editor)
@@ -365,13 +365,14 @@ async def test_hover(connect: Connect) -> None:
     assert "`·a`" in found.contents.value
     assert "78 %" in found.contents.value
     assert "| `other` | 17 % |\n| all others | 5 % |" in found.contents.value
-    assert "| `·a` |" not in found.contents.value.partition("entropy, bits")[0]  # a token is no alternative to itself
+    # A token is no alternative to itself.
+    assert "| `·a` |" not in found.contents.value.partition("entropy, bits")[0]
     assert await hover(0, 3) is None
     assert await hover(1, 5) is None
 
 
 async def test_partial_acceptance(connect: Connect) -> None:
-    """A partially accepted suggestion, counted in UTF-16 units, has the tokens of that part."""
+    """A partially accepted suggestion, counted in UTF-16 units, has the accepted part's tokens."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -390,7 +391,7 @@ async def test_partial_acceptance(connect: Connect) -> None:
 
 
 async def test_dismiss(connect: Connect) -> None:
-    """A dismissed suggestion is not offered again at its cursor."""
+    """A dismissed suggestion is not offered again at the cursor."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -403,7 +404,7 @@ async def test_dismiss(connect: Connect) -> None:
 
 
 async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A branch gives a suggestion with an id of its own; after an edit it is refused."""
+    """A branch gives a suggestion with a new id, and is refused after an edit."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -422,7 +423,7 @@ async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_branch_with_the_menu_open(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A branch of a suggestion for a selected item of the menu replaces what the item replaces, and begins with the item."""
+    """A branch of a suggestion for a menu item replaces the item's range and extends the item."""
     editor = await connect()
     editor.open(URI, TEXT)
     range = types.Range(types.Position(1, 4), types.Position(1, 7))
@@ -441,7 +442,7 @@ async def test_branch_with_the_menu_open(connect: Connect, assistant: ScriptedAs
 
 
 async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A branch of an accepted suggestion replaces the range of its text, and is requested without that text."""
+    """A branch of an accepted suggestion replaces the accepted text in the document and prompt."""
     editor = await connect()
     editor.open(URI, TEXT)
     id = await accepted(editor)
@@ -456,7 +457,7 @@ async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: Scr
 
 
 async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """An explanation has the prompt as sent and as read, the times, the tokens and the gate's values."""
+    """An explanation has the prompt as sent and as read, the times and the gate's values."""
     editor = await connect()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, *AT)
@@ -480,7 +481,7 @@ async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The tokens of a range are scored after the text before it, and have ranges in the document."""
+    """A range's tokens are scored after the preceding text, and have ranges in the document."""
     texts = ["def", " add", "(a", ", b", "):"]
     assistant.script = [
         *(spoken(text, index) for index, text in enumerate(texts)),
@@ -516,7 +517,7 @@ async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
     ],
 )
 async def test_wrong_requests(connect: Connect, method: str, params: Any, sentence: str) -> None:
-    """A request that fails gets an error with the reason, and the server keeps running."""
+    """A failing request gets an error with the reason, and the server keeps running."""
     editor = await connect()
     editor.open(URI, TEXT)
 
@@ -527,10 +528,7 @@ async def test_wrong_requests(connect: Connect, method: str, params: Any, senten
 
 
 def hold(assistant: ScriptedAssistant, token: int) -> tuple[threading.Event, threading.Event]:
-    """Let answers stop before a token.
-
-    Return events: one is set when it is reached, and the test sets the other to continue.
-    """
+    """Pause answers before the token; return the event of the pause and the event to continue."""
     reached, more = threading.Event(), threading.Event()
 
     async def before(index: int) -> None:
@@ -543,7 +541,7 @@ def hold(assistant: ScriptedAssistant, token: int) -> tuple[threading.Event, thr
 
 
 async def test_partial_suggestions(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A client with the setting gets the sure beginning of an unfinished answer, marked as such, and the whole when it asks again."""
+    """A client with the setting gets a marked sure beginning, and next the whole suggestion."""
     make_tokens(assistant, "urn", " add(a)", ".total", " + b", "\n", "x")
     _, more = hold(assistant, 3)
     editor = await connect(options={"partialSuggestions": True})
@@ -563,7 +561,7 @@ async def test_partial_suggestions(connect: Connect, assistant: ScriptedAssistan
 
 
 async def test_a_doubtful_rest(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A client with the setting gets the doubtful rest with the length of the sure beginning, and the rest again after accepting that."""
+    """A client with the setting gets the doubtful rest, again after accepting the beginning."""
     assistant.script = [*map(token, ["urn", " add(a, 'ä𝄞')", ".total"]), token(" + b", 0.45), token("\n"), token("x")]
     editor = await connect(options={"doubtfulRests": True})
     editor.open(URI, TEXT)
@@ -581,7 +579,7 @@ async def test_a_doubtful_rest(connect: Connect, assistant: ScriptedAssistant) -
 
 @pytest.mark.parametrize("options", [{}, {"doubtfulRests": True, "completion": {"doubtfulRest": False}}])
 async def test_no_doubtful_rest(connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any]) -> None:
-    """A client without the setting, and a user who does not want doubtful rests, get only the sure beginning."""
+    """Without the setting, or with doubtful rests off, only the sure beginning is sent."""
     assistant.script = [*map(token, ["urn", " add(a)", ".total"]), token(" + b", 0.45), token("\n"), token("x")]
     editor = await connect(options=options)
     editor.open(URI, TEXT)
@@ -593,7 +591,7 @@ async def test_no_doubtful_rest(connect: Connect, assistant: ScriptedAssistant, 
 
 @pytest.mark.parametrize("menu", [False, True])
 async def test_clients_that_would_keep_a_part(connect: Connect, assistant: ScriptedAssistant, menu: bool) -> None:
-    """Without the setting a client gets only whole suggestions, and the completion menu gets no others in any case."""
+    """Clients without the setting, and the completion menu, get only whole suggestions."""
     reached, more = hold(assistant, 3)
     editor = await connect(
         options={"partialSuggestions": menu}, capabilities=types.ClientCapabilities() if menu else None
@@ -614,7 +612,7 @@ async def test_clients_that_would_keep_a_part(connect: Connect, assistant: Scrip
 
 
 async def test_status(connect: Connect) -> None:
-    """The status has the state, model, address, latency and counts; clients that ask for it are notified."""
+    """The status has state, model, address, latency and counts, also as a notification."""
     editor = await connect(options={"statusNotifications": True})
     editor.open(URI, TEXT)
     await accepted(editor)
@@ -629,7 +627,7 @@ async def test_status(connect: Connect) -> None:
 
 
 async def test_status_is_quiet_otherwise(connect: Connect) -> None:
-    """A client that did not ask for notifications of the status gets none."""
+    """A client gets no status notifications without a request for notifications."""
     editor = await connect()
     editor.open(URI, TEXT)
     await accepted(editor)
@@ -638,7 +636,7 @@ async def test_status_is_quiet_otherwise(connect: Connect) -> None:
 
 
 async def test_toggle(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """While suggestions are off, no editor asks the model; switched on again, they do."""
+    """Switching suggestions off or on applies to all editors."""
     one, other = await connect(), await connect()
     for editor in (one, other):
         editor.open(URI, TEXT)
@@ -655,7 +653,7 @@ async def test_toggle(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 
 async def test_toggle_workspace(connect: Connect, tmp_path: Path) -> None:
-    """Switching off in a workspace applies to that workspace; without one it is an error."""
+    """Switching off in a workspace applies only there; without a workspace the command fails."""
     here, elsewhere, nowhere = [await connect(folder=folder) for folder in (tmp_path / "a", tmp_path / "b", None)]
     for editor in (here, elsewhere):
         editor.open(URI, TEXT)
@@ -669,7 +667,7 @@ async def test_toggle_workspace(connect: Connect, tmp_path: Path) -> None:
 
 
 async def test_settings_of_the_client(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Settings are requested at the start and when they change; an invalid one is reported and ignored."""
+    """Settings are requested at the start and after changes; an invalid setting is ignored."""
     editor = await connect(capabilities=client_capabilities("visual-studio-code"))
     editor.open(URI, TEXT)
     assert await editor.texts(URI, *AT) == ["urn a + b"]
@@ -711,7 +709,7 @@ async def test_secret_files(connect: Connect, assistant: ScriptedAssistant) -> N
 
 
 async def test_other_files(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Chunks of other open files are prefilled while the user pauses, and sent with the next request; secret ones are not."""
+    """Chunks of open files are prefilled in a pause and sent next, except from secret files."""
     editor = await connect()
     helper = "".join(f"def helper_{number}(value):\n    return value * {number}\n\n\n" for number in range(6))
     editor.open("file:///project/helper.py", helper)
@@ -728,7 +726,7 @@ async def test_other_files(connect: Connect, assistant: ScriptedAssistant) -> No
 
 
 async def test_a_file_that_has_become_secret(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Chunks of a file are no longer sent once it contains a private key."""
+    """Chunks of a file are no longer sent after a private key is added to the file."""
     editor = await connect()
     helper = "".join(f"def helper_{number}(value):\n    return value * {number}\n\n\n" for number in range(6))
     editor.open("file:///project/helper.py", helper)
@@ -743,7 +741,7 @@ async def test_a_file_that_has_become_secret(connect: Connect, assistant: Script
 
 
 async def test_no_server(connect: Connect) -> None:
-    """If no server answers and none may be started, one message is shown, and typing is not disturbed."""
+    """Without a server, a single message is shown, and typing is not disturbed."""
     editor = await connect(server={"url": "http://127.0.0.1:9"})
     editor.open(URI, TEXT)
 
@@ -755,7 +753,7 @@ async def test_no_server(connect: Connect) -> None:
 
 
 async def test_unknown_messages(connect: Connect) -> None:
-    """An unknown notification is ignored, an unknown request is refused, and the server keeps running."""
+    """Unknown notifications are ignored, unknown requests are refused, and the server runs on."""
     editor = await connect()
     editor.open(URI, TEXT)
     for method in ("$/unknown", "textDocument/didSomething", "pellucid/didSomething", "textDocument/didFocus"):
@@ -776,7 +774,7 @@ async def test_unknown_messages(connect: Connect) -> None:
 
 
 async def test_open_page(connect: Connect) -> None:
-    """The server's page is opened in a browser by the editor."""
+    """The editor opens the server's page in a browser."""
     window = types.WindowClientCapabilities(show_document=types.ShowDocumentClientCapabilities(support=True))
     editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, window=window))
     editor.open(URI, TEXT)
@@ -789,5 +787,5 @@ async def test_open_page(connect: Connect) -> None:
 
 
 def test_tokens_are_spoken() -> None:
-    """The scripts of these tests are tokens."""
+    """The scripts of these tests consist of tokens."""
     assert isinstance(spoken("a"), Token)

@@ -1,4 +1,4 @@
-"""The model server's address is the one that ``pellucid serve`` reads from its own settings."""
+"""The language server and ``pellucid serve`` read the same address from Pellucid's settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NONE = Path("/nowhere/config.toml")
 def test_it_is_where_the_server_s_own_settings_say(
     variables: dict[str, str], file: str, config_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For any of Pellucid's settings, the language server finds the address and key of the server that reads them."""
+    """For any of Pellucid's settings, the language server finds the server's address and key."""
     (config_home / "config.toml").write_text(file)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -56,7 +56,7 @@ def test_it_is_where_the_server_s_own_settings_say(
     ],
 )
 def test_address_of_the_editor_s_settings(url: str, host: str, port: int, here: bool) -> None:
-    """The editor's address overrides all others; only a plain loopback address can be served here."""
+    """The editor's address has priority; only a plain loopback address can be served locally."""
     found = find_address(
         ServerSettings(url=url, api_key="k"), {"PELLUCID_PORT": "1", "PELLUCID_API_KEY": "other"}, NONE
     )
@@ -82,7 +82,7 @@ OWN = {"PELLUCID_API_KEY": "own"}
     ],
 )
 def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: dict[str, str]) -> None:
-    """The key of Pellucid's own settings is sent to their host and port, however an editor spells them."""
+    """The key of Pellucid's settings is sent to the settings' host and port, in any spelling."""
     assert find_address(ServerSettings(url=url), variables, NONE).key == "own"
 
 
@@ -107,12 +107,13 @@ def test_the_key_goes_to_the_address_of_its_own_settings(url: str, variables: di
 )
 @pytest.mark.parametrize("own", [OWN, OWN | {"PELLUCID_PORT": "8437", "PELLUCID_HOST": "localhost"}])
 def test_the_key_goes_nowhere_else(url: str, own: dict[str, str]) -> None:
-    """Another address gets no key, and the message names the remedy; a key set for that address is sent to it."""
+    """An unknown address gets no key but a message with the remedy, unless the editor has a key."""
     found = find_address(ServerSettings(url=url), own, NONE)
     assert found.key is None
     host = own.get("PELLUCID_HOST", "127.0.0.1")
     assert found.withheld == (
-        f"The API key in Pellucid's own settings is sent only to http://{host}:8437: set pellucid.server.apiKey for {url}."
+        f"The API key in Pellucid's own settings is sent only to http://{host}:8437: "
+        f"set pellucid.server.apiKey for {url}."
     )
     assert find_address(ServerSettings(url=url, api_key="given"), own, NONE) == replace(found, key="given", withheld="")
     assert find_address(ServerSettings(url=url), {}, NONE).withheld == ""
@@ -160,7 +161,7 @@ def test_addresses_that_may_be_misread(url: str) -> None:
     ],
 )
 def test_what_is_no_address(url: str) -> None:
-    """The error about an invalid address has an example, and does not repeat the address, which may contain a password."""
+    """The error about an invalid address has an example, but not the address with any password."""
     with pytest.raises(ConfigError) as raised:
         find_address(ServerSettings(url=url), {}, NONE)
 
@@ -169,13 +170,13 @@ def test_what_is_no_address(url: str) -> None:
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
 def test_wrong_port(port: str) -> None:
-    """The error about an invalid port names it, and the command that shows where it is set."""
+    """The error about an invalid port names the port and the command to find the setting."""
     with pytest.raises(ConfigError, match=rf"should be between 1 and 65535, not '{port}': run `pellucid doctor`"):
         find_address(ServerSettings(), {"PELLUCID_PORT": port}, NONE)
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """A file of settings that is not TOML is named."""
+    """The error about a settings file with invalid TOML names the file."""
     (tmp_path / "config.toml").write_text("port =")
 
     with pytest.raises(ConfigError, match=r"^The settings in .*config\.toml cannot be read"):
@@ -184,7 +185,7 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["a b", "é", "a\nb"])
 def test_key_that_cannot_travel(key: str) -> None:
-    """A key that no header can carry is refused, and not repeated."""
+    """A key unfit for a header is refused, and not repeated."""
     with pytest.raises(ConfigError) as raised:
         find_address(ServerSettings(api_key=key), {}, NONE)
 

@@ -1,4 +1,4 @@
-"""A server's process is identified by its id and command line, and its last log line is found."""
+"""A server's process has a recorded id and command line, and a log with a last line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ SLEEP = (sys.executable, "-c", "import time; time.sleep(600)", "--port", "1")
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does nothing; it has ended after the test."""
+    """An idle process that ends with the test."""
     process = subprocess.Popen(SLEEP)
-    while not command_line(process.pid):  # the system has it a moment after the start
+    # The system lists the process a moment after the start.
+    while not command_line(process.pid):
         time.sleep(0.01)
     yield process
     process.kill()
@@ -30,7 +31,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture(params=["proc", "ps"])
 def told_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which systems list processes."""
+    """Both ways of systems to list processes."""
     if request.param == "ps":
         monkeypatch.setattr(server_process, "PROC", Path("/nowhere"))
     return str(request.param)
@@ -38,7 +39,7 @@ def told_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("told_by")
 def test_command_line(sleeper: subprocess.Popen[bytes]) -> None:
-    """A process's command line is empty once it has exited, whether it was waited for or not."""
+    """An exited process has no command line, reaped or not."""
     assert command_line(sleeper.pid) == " ".join(SLEEP)
     assert ServerRecord(sleeper.pid, SLEEP).runs()
 
@@ -50,7 +51,7 @@ def test_command_line(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_another_process_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
-    """A record with another command line is not running, and its process gets no signal."""
+    """A record with a wrong command line is not running, and causes no signal."""
     other = ServerRecord(sleeper.pid, (*SLEEP[:-1], "2"))
     assert not other.runs()
 
@@ -61,14 +62,14 @@ def test_another_process_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None
 
 
 def test_asking_ends_it(sleeper: subprocess.Popen[bytes]) -> None:
-    """A recorded process is stopped by its id."""
+    """A recorded process is stopped by the id."""
     ServerRecord(sleeper.pid, SLEEP).ask_to_exit()
 
     assert sleeper.wait(30) == -15
 
 
 def test_record_round_trip(tmp_path: Path) -> None:
-    """A record is read as it was saved, and no other file remains."""
+    """A saved record is read back unchanged, and no temporary file remains."""
     record = ServerRecord(4711, ("python", "-m", "pellucid", "serve", "ü"))
     record.save(tmp_path / "1.json")
 
@@ -111,7 +112,7 @@ def test_what_is_no_record(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_last_line(tmp_path: Path, log: bytes, line: str) -> None:
-    """The last line that is not blank is found in a log of any length; a missing log gives an empty string."""
+    """The last non-blank line of a log of any length is found; a missing log gives ``""``."""
     (tmp_path / "log").write_bytes(log)
 
     assert last_line(tmp_path / "log") == line
@@ -119,10 +120,13 @@ def test_last_line(tmp_path: Path, log: bytes, line: str) -> None:
 
 
 def test_start_begins_the_log_anew(tmp_path: Path) -> None:
-    """A server's output replaces the last one's log, and the server runs in the given folder."""
+    """A server's output replaces the previous log, and the server runs in the given folder."""
     log = tmp_path / "log"
     log.write_text("old " * 1000)
-    code = "import os, sys; print(os.getcwd()); print(os.environ['WORD'], file=sys.stderr); print(sys.stdin.read(), end='')"
+    code = (
+        "import os, sys; print(os.getcwd()); print(os.environ['WORD'], file=sys.stderr); "
+        "print(sys.stdin.read(), end='')"
+    )
 
     process = start((sys.executable, "-u", "-c", code), {"WORD": "word"}, tmp_path, log)
 
@@ -132,10 +136,7 @@ def test_start_begins_the_log_anew(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="an open file cannot be replaced there")
 def test_who_has_the_former_log_open_reads_nothing_of_the_new_one(tmp_path: Path) -> None:
-    """A log that others could read is replaced, because they may have it open.
-
-    A link is not followed.
-    """
+    """A readable log is replaced, as a reader may keep the file open; links are not followed."""
     log, other = tmp_path / "log", tmp_path / "other"
     log.write_text("former")
     with log.open() as held:

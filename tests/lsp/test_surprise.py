@@ -1,4 +1,4 @@
-"""Tests of marks on surprising code: the request, hints, code actions, and the lines that differ from the last commit."""
+"""Tests of marks on surprising code: the request, hints, code actions, and changed lines."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from support.servers.http_servers import ScriptedAssistant
 URI = "file:///project/a.py"
 TEXT = "x = '😀'; y = a != b\nz = 1\n"
 WRITTEN, BETTER = -9.0, -3.0
-"""The log probabilities of a line with the bug, and of any other."""
+"""The log probabilities of a line with and without the bug."""
 
 
 @pytest.fixture(autouse=True)
 def doubts(assistant: ScriptedAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the model doubt each ``!=``, and find lines without it likelier."""
+    """Let the model doubt each ``!=``, and find lines without ``!=`` likelier."""
 
     async def score(query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         assistant.calls.append({"verb": "score", "text": query.text})
@@ -64,10 +64,7 @@ async def show(editor: Editor, command: str = "pellucid.showSurprise", uri: str 
 
 
 async def actions(editor: Editor, line: int, uri: str = URI) -> list[types.CodeAction]:
-    """Return the actions with an edit: those of marks.
-
-    Edits by instruction are offered as commands.
-    """
+    """Return the actions of marks; edits by instruction are commands without an edit."""
     here = types.Range(types.Position(line, 0), types.Position(line, 100))
     params = types.CodeActionParams(types.TextDocumentIdentifier(uri), here, types.CodeActionContext([]))
     offered = await within(editor.client.text_document_code_action_async(params)) or []
@@ -82,7 +79,7 @@ def edits(action: types.CodeAction) -> list[types.TextEdit]:
 
 @pytest.mark.parametrize(("encoding", "width"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
 async def test_the_request(connect: Connect, encoding: str, width: int) -> None:
-    """Each mark has its range in the client's units, the probabilities of what is written and of its alternatives, and a reason."""
+    """A mark has a range in the client's units, both texts' probabilities, and a reason."""
     general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
     editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
     editor.open(URI, TEXT)
@@ -109,7 +106,7 @@ async def test_the_request(connect: Connect, encoding: str, width: int) -> None:
 
 
 async def test_hints_and_their_actions(connect: Connect) -> None:
-    """The command shows hints, each alternative is an action that puts it in, and the other command clears them."""
+    """The command shows hints with a replacing action each, and a second command clears both."""
     editor = await connect()
     editor.open(URI, TEXT)
     result = await show(editor)
@@ -130,7 +127,7 @@ async def test_hints_and_their_actions(connect: Connect) -> None:
 
 
 async def test_marks_follow_the_text(connect: Connect) -> None:
-    """A mark moves with lines that are added above it, and vanishes when its own line changes."""
+    """A mark moves with lines inserted above, and vanishes if the mark's line changes."""
     editor = await connect()
     editor.open(URI, TEXT)
     await show(editor)
@@ -143,7 +140,7 @@ async def test_marks_follow_the_text(connect: Connect) -> None:
 
 
 async def test_a_range_and_a_limit(connect: Connect) -> None:
-    """Only the given range is searched, and of its marks those that fit worst are returned, up to the limit."""
+    """Only the given range is searched, and marks are returned up to the limit."""
     editor = await connect()
     editor.open(URI, "a != b\nc != d\ne != f\n")
     later = {"start": {"line": 1, "character": 0}, "end": {"line": 3, "character": 0}}
@@ -154,7 +151,7 @@ async def test_a_range_and_a_limit(connect: Connect) -> None:
 
 
 async def test_an_edit_ends_the_search(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A change of the document ends a search that is running, and the error says so."""
+    """A change of the document ends a running search with an explaining error."""
     editor = await connect()
     editor.open(URI, TEXT)
     assistant.before = lambda _: asyncio.sleep(3600)
@@ -167,7 +164,7 @@ async def test_an_edit_ends_the_search(connect: Connect, assistant: ScriptedAssi
 
 
 async def test_on_save(connect: Connect, assistant: ScriptedAssistant, tmp_path: Path) -> None:
-    """With the setting, the changed lines of a document are searched when it is saved; without it, and outside of git, nothing is."""
+    """Changed lines are searched on save only with the setting, and only in git worktrees."""
     folder = tmp_path / "project"
     commit(folder, "a != b\n")
     uri, notes = (folder / "a.py").as_uri(), (folder / "notes.md").as_uri()
@@ -191,7 +188,7 @@ def save(editor: Editor, uri: str) -> None:
 
 
 def commit(folder: Path, text: str) -> None:
-    """Make a worktree in which a.py is committed."""
+    """Make a worktree with a committed a.py."""
     folder.mkdir()
     (folder / "a.py").write_text(text)
     identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
@@ -200,7 +197,7 @@ def commit(folder: Path, text: str) -> None:
 
 
 async def test_changes_since_the_last_commit(connect: Connect, tmp_path: Path) -> None:
-    """Only lines that differ from the last commit are marked, also those that are not saved yet."""
+    """Only lines that differ from the last commit are marked, even before the lines are saved."""
     folder = tmp_path / "project"
     commit(folder, "a != b\nc\n")
     editor = await connect(folder=folder)
@@ -231,7 +228,7 @@ async def test_changes_since_the_last_commit(connect: Connect, tmp_path: Path) -
 async def test_refusals(
     connect: Connect, assistant: ScriptedAssistant, uri: str, language: str, options: dict[str, Any], sentence: str
 ) -> None:
-    """A document that must not be read is not read, and the error is the reason."""
+    """A forbidden document is not read, and the error has the reason."""
     editor = await connect(options=options)
     editor.open(uri, TEXT, language)
     with pytest.raises(Exception, match=sentence):
@@ -266,7 +263,7 @@ async def test_what_is_forbidden_while_git_runs(
 
 @pytest.mark.parametrize("how", ["toggle", "setting"])
 async def test_marks_of_what_is_forbidden_now(connect: Connect, how: str) -> None:
-    """Hints and their actions vanish when Pellucid is switched off, or the setting is."""
+    """Hints and actions vanish if Pellucid, or the setting, is switched off."""
     editor = await connect()
     editor.open(URI, TEXT)
     await show(editor)
@@ -282,7 +279,7 @@ async def test_marks_of_what_is_forbidden_now(connect: Connect, how: str) -> Non
 
 
 async def test_clearing_ends_a_first_search(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Clearing all marks also ends the search of a document that has none yet."""
+    """Clearing all marks also ends the search of a document without marks."""
     editor = await connect()
     editor.open(URI, TEXT)
     assistant.before = lambda _: asyncio.sleep(3600)
@@ -295,7 +292,7 @@ async def test_clearing_ends_a_first_search(connect: Connect, assistant: Scripte
 
 @pytest.mark.parametrize("argument", [{}, {"textDocument": {}}])
 async def test_clearing_no_document(connect: Connect, argument: dict[str, Any]) -> None:
-    """An argument that names no document does not clear all of them."""
+    """Clearing with an argument without a document is refused."""
     editor = await connect()
     with pytest.raises(Exception, match=r"pellucid\.clearSurprise.* needs textDocument"):
         await editor.command("pellucid.clearSurprise", argument)
@@ -312,7 +309,7 @@ async def test_clearing_no_document(connect: Connect, argument: dict[str, Any]) 
 async def test_nothing_to_find(
     connect: Connect, assistant: ScriptedAssistant, more: dict[str, Any], sentence: str
 ) -> None:
-    """A request that cannot find anything is refused, as "no word is surprising" would be wrong."""
+    """A hopeless request is refused, as "no word is surprising" would be wrong."""
     editor = await connect()
     editor.open(URI, TEXT)
     with pytest.raises(Exception, match=sentence):
@@ -322,14 +319,14 @@ async def test_nothing_to_find(
 
 @pytest.mark.parametrize("arguments", [[], ["text"], [{}]])
 async def test_wrong_arguments(connect: Connect, arguments: list[Any]) -> None:
-    """A command without a document is refused with a sentence that names what it needs."""
+    """A command without a document is refused with a sentence about the missing argument."""
     editor = await connect()
     with pytest.raises(Exception, match=r"pellucid\.showSurprise needs"):
         await editor.command("pellucid.showSurprise", *arguments)
 
 
 async def test_a_closed_document(connect: Connect) -> None:
-    """Its hints vanish with it."""
+    """Hints vanish when the document is closed."""
     editor = await connect()
     editor.open(URI, TEXT)
     await show(editor)

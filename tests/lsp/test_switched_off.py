@@ -1,4 +1,4 @@
-"""Switching suggestions off, changing settings and closing a document take effect at once, also for running requests."""
+"""Switching off, new settings and closing a document take effect at once, for running requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def hanging(assistant: ScriptedAssistant) -> ScriptedAssistant:
 
 
 async def running(editor: Editor, assistant: ScriptedAssistant) -> asyncio.Future[Any]:
-    """A request that is being generated."""
+    """Return a request during generation."""
     editor.open(URI, TEXT)
     answer = editor.ask(URI, *AT)
     await until(lambda: bool(assistant.calls))
@@ -70,7 +70,7 @@ async def test_settings_changed_while_generating(connect: Connect, hanging: Scri
 
 
 async def test_a_closed_document_is_not_generated_for(connect: Connect, hanging: ScriptedAssistant) -> None:
-    """Closing a document cancels its requests, and forgets its explanation."""
+    """Closing a document cancels the requests and drops the explanation."""
     editor = await connect()
     answer = await running(editor, hanging)
 
@@ -82,7 +82,7 @@ async def test_a_closed_document_is_not_generated_for(connect: Connect, hanging:
 
 
 async def test_nothing_of_our_own_requests_is_sent_when_off(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """While suggestions are off, branches and scores are refused, and explanations send no request."""
+    """While suggestions are off, branches and scores are refused, and explanations ask no model."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
     editor = await connect()
     editor.open(URI, TEXT)

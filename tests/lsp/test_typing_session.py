@@ -1,4 +1,4 @@
-"""While someone types, with the real model, no reply is stale, no position is wrong, and no request remains."""
+"""During real typing, no reply is stale, no position is wrong, and no request remains."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ pytestmark = pytest.mark.model
 URI = "file:///project/session.py"
 SEED = 20261125
 KEYSTROKES, SUGGESTED, ACCEPTED = 300, 20, 3
-"""How long a session lasts at least: which suggestions there are depends on the pace of the
-machine.
-"""
+"""Minimum numbers for a session; the suggestions depend on the machine's speed."""
 
 MOST_KEYSTROKES = 3_000
 PAUSES = (0.03, 0.03, 0.3)
-"""The longest pause between two keystrokes, in seconds: often shorter than a person's, so that
-requests overtake each other.
+"""Maximum pauses between keystrokes in seconds: shorter than a person's pauses, so that requests
+overlap.
 """
 
 START = '''"""Prices, with 😀 in them."""
@@ -52,7 +50,7 @@ TYPED = (
 
 @dataclass
 class Document:
-    """The text as the editor has it, with a cursor in it."""
+    """The editor's text and cursor."""
 
     text: str
     cursor: int
@@ -83,7 +81,7 @@ class Document:
 
 @dataclass
 class Asked:
-    """One request, and the document as it was when it was sent."""
+    """A request, and the document at the time of the request."""
 
     number: int
     before: str
@@ -92,12 +90,12 @@ class Asked:
     cancelled: bool = False
     items: list[Any] = field(default_factory=list)
     answered_after: int | None = None
-    """The newest request that was answered before this one."""
+    """Number of the newest request answered before this request."""
 
 
 @dataclass
 class Session:
-    """A person who types, and the answers that the editor got."""
+    """A typing person, and the answers to the editor."""
 
     editor: Editor
     document: Document
@@ -109,16 +107,14 @@ class Session:
 
     @property
     def suggested(self) -> list[Asked]:
-        """The requests that were answered with a suggestion."""
         return [asked for asked in self.asked if asked.items]
 
     @property
     def is_long_enough(self) -> bool:
-        """True once enough was typed, suggested and accepted."""
         return self.keystrokes >= KEYSTROKES and len(self.suggested) >= SUGGESTED and self.accepted >= ACCEPTED
 
     async def keystroke(self) -> None:
-        """Request as editors do: cancel the request before half of the time. Then wait a moment."""
+        """Send a request as editors do, half of the time after cancelling the last, and pause."""
         self.keystrokes += 1
         last = self.asked[-1] if self.asked else None
         if last is not None and not last.answer.done() and self.chance.random() < 0.5:
@@ -154,7 +150,7 @@ class Session:
         return last
 
     async def accept(self) -> None:
-        """Wait for a suggestion at the cursor, and accept it if there is one."""
+        """Wait for a suggestion at the cursor, and accept any suggestion."""
         last = await self.look()
         if last.items:
             self.accepted += 1
@@ -164,7 +160,7 @@ class Session:
 
 
 def keys(chance: random.Random) -> Iterator[str]:
-    """Type character by character, with corrected typos, and with suggestions viewed or accepted now and then."""
+    """Yield characters with corrected typos, and sometimes a look at or an acceptance of text."""
     for text in TYPED:
         for character in text:
             if chance.random() < 0.08:
@@ -176,7 +172,7 @@ def keys(chance: random.Random) -> Iterator[str]:
 
 
 async def test_typing(served_model: str, editor_homes: None) -> None:
-    """Each suggestion fits the text of its request, and none arrives after a newer one."""
+    """Each suggestion fits the text of the request, and no old answer follows a newer answer."""
     settings = {"server": {"url": served_model, "start": False}, "completion": {"level": "eager"}}
     editor = await lsp_client.start_here(settings)
     editor.open(URI, START)
@@ -197,7 +193,8 @@ async def test_typing(served_model: str, editor_homes: None) -> None:
         "end": vars_of(session.document.position_at(len(session.document.text))),
     }
     read = await editor.request("pellucid/score", {"textDocument": {"uri": URI}, "range": scored, "topLogprobs": 0})
-    assert "".join(token.token for token in read.tokens) == session.document.text  # the server has the editor's text
+    # The server has the editor's text.
+    assert "".join(token.token for token in read.tokens) == session.document.text
     await editor.leave()
     await until(lambda: is_idle(served_model))
 
@@ -228,7 +225,7 @@ async def check_answers(session: Session) -> None:
         assert asked.answered_after < asked.number, "a suggestion came after the answer to a newer request"
         (item,) = asked.items
         assert item.range == types.Range(asked.position, asked.position)
-    for asked in session.suggested[-50:]:  # as many as are remembered for sure
+    for asked in session.suggested[-50:]:  # The server remembers at least these suggestions.
         explained = await session.editor.request("pellucid/explain", {"id": id_of(asked.items[0])})
         assert explained is not None
         assert (explained.position.line, explained.position.character) == (
@@ -245,7 +242,7 @@ def vars_of(position: types.Position) -> dict[str, int]:
 
 
 def is_idle(address: str) -> bool:
-    """Return whether the model server runs no sequence and has none waiting, by its counters and by its slots if it has any."""
+    """Return whether the model server runs and queues no sequences, by counters and slots."""
     reply = httpx.get(f"{address}/slots", timeout=60)
     slots = [] if reply.status_code == httpx.codes.NOT_IMPLEMENTED else reply.json()
     counters = [

@@ -1,4 +1,4 @@
-"""The Copilot language server's methods that are not about suggestions: the account, settings, models, panels and chat."""
+"""The Copilot methods apart from suggestions: account, settings, models, panels and chat."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Start = Callable[..., Awaitable[Editor]]
 
 @pytest.fixture
 async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_homes: None) -> AsyncIterator[Start]:
-    """Start an editor whose plugin speaks the protocol, without settings of ours in ``initialize``."""
+    """Start an editor with a Copilot plugin, without Pellucid's settings in ``initialize``."""
     started: list[Editor] = []
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
 
@@ -41,7 +41,6 @@ async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_h
 
 
 def change(editor: Editor, **settings: Any) -> None:
-    """Send changed settings."""
     editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams(settings))
 
 
@@ -69,7 +68,7 @@ def change(editor: Editor, **settings: Any) -> None:
     ],
 )
 async def test_answers(start: Start, method: str, params: Any, result: dict[str, Any]) -> None:
-    """No one has to sign in; the answers are objects whatever the parameters are, and no browser is opened."""
+    """No sign-in is needed: answers are objects, whatever the parameters, and no browser opens."""
     editor = await start()
 
     answer = await editor.request(method, params)
@@ -79,14 +78,14 @@ async def test_answers(start: Start, method: str, params: Any, result: dict[str,
 
 
 async def test_nothing_to_download_for_sublime(start: Start) -> None:
-    """LSP-copilot downloads the picture of the user on GitHub unless the name is empty; copilot.lua needs the name to be there."""
+    """LSP-copilot gets an empty user name, so that no picture is downloaded from GitHub."""
     editor = await start("Sublime Text LSP")
 
     assert (await editor.request("checkStatus", {}))._asdict() == {"status": "OK", "user": ""}
 
 
 async def test_editor_and_version(start: Start) -> None:
-    """The editor's information is accepted, and the version is ours."""
+    """The editor's information is accepted, and the version is Pellucid's."""
     editor = await start()
 
     assert (
@@ -100,7 +99,7 @@ async def test_editor_and_version(start: Start) -> None:
 
 
 async def test_models(start: Start) -> None:
-    """The models are those of the model server, and a selected one is used; one that it does not have is ignored."""
+    """The model server's models are listed; a selected model is used, an unknown model ignored."""
     editor = await start()
     (model,) = await editor.request("copilot/models", None)
     assert model == {"id": TINY, "modelName": TINY, "scopes": ["completion"], "default": True}
@@ -113,7 +112,7 @@ async def test_models(start: Start) -> None:
 
 
 async def test_models_while_off(start: Start) -> None:
-    """While suggestions are off, not even the names of the models are requested."""
+    """While suggestions are off, even the names of the models are not requested."""
     editor = await start()
     await editor.command("pellucid.toggle")
 
@@ -123,7 +122,7 @@ async def test_models_while_off(start: Start) -> None:
 
 
 async def test_disabled_languages(start: Start) -> None:
-    """Languages that the client has switched off get no suggestions; later settings without this one do not change it."""
+    """Languages switched off by the client get no suggestions, until the setting changes."""
     editor = await start()
     editor.open(URI, TEXT)
 
@@ -141,7 +140,7 @@ async def test_disabled_languages(start: Start) -> None:
 
 
 async def test_no_automatic_completions(start: Start) -> None:
-    """Without automatic completions only those that are requested by hand are given."""
+    """Without automatic completions, only completions requested by hand are given."""
     editor = await start()
     editor.open(URI, TEXT)
     doc = {"uri": URI, "version": 1, "position": {"line": 1, "character": 7}}
@@ -165,7 +164,7 @@ async def test_own_settings_are_checked(start: Start) -> None:
 
 
 async def test_panels_end(start: Start) -> None:
-    """The end of the panel's suggestions, of which there are none, is reported."""
+    """The end of the panel's empty list is reported."""
     editor = await start()
     done: list[Any] = []
     editor.client.feature("PanelSolutionsDone")(lambda given: done.append(given))
@@ -177,7 +176,7 @@ async def test_panels_end(start: Start) -> None:
 
 
 async def test_null_parameters_and_unknown_notifications(start: Start) -> None:
-    """``initialized`` and ``didFocus`` may come with null; chat is refused, and what is not known is ignored."""
+    """``initialized`` and ``didFocus`` accept null; chat is refused, unknown messages ignored."""
     editor = await start()
     editor.notify_raw("initialized", None)
     editor.notify_raw("textDocument/didFocus", None)

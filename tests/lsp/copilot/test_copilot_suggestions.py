@@ -1,4 +1,4 @@
-"""Suggestions over the Copilot language server's protocol: the messages of its clients, and a scripted model server."""
+"""Suggestions over the Copilot protocol: the clients' messages and a scripted model server."""
 
 from __future__ import annotations
 
@@ -29,10 +29,7 @@ Start = Callable[..., Awaitable[Editor]]
 
 @pytest.fixture
 async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_homes: None) -> AsyncIterator[Start]:
-    """Start an editor whose plugin speaks the protocol.
-
-    ``client`` is the name in ``clientInfo``.
-    """
+    """Start an editor with a Copilot plugin; ``client`` is the name in ``clientInfo``."""
     started: list[Editor] = []
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(SUM)]
 
@@ -49,7 +46,7 @@ async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_h
 
 
 def doc(version: int | None = 1, **more: Any) -> dict[str, Any]:
-    """The parameters of getCompletions, as copilot.lua sends them."""
+    """Return the parameters of getCompletions, as sent by copilot.lua."""
     document = {"uri": URI, "relativePath": "a.py", "insertSpaces": True, "tabSize": 4, "indentSize": 4, "position": AT}
     document |= more if version is None else {"version": version, **more}
     return {
@@ -61,7 +58,7 @@ def doc(version: int | None = 1, **more: Any) -> dict[str, Any]:
 
 
 async def test_initialize(start: Start) -> None:
-    """The client's own options are no unknown settings, the name stays ours, positions are in UTF-16 and no menu is offered."""
+    """The client's options raise no error, positions are in UTF-16, and no menu is offered."""
     general = types.GeneralClientCapabilities(position_encodings=["utf-8", "utf-16"])
     editor = await start(capabilities=types.ClientCapabilities(general=general))
 
@@ -78,7 +75,7 @@ async def test_initialize(start: Start) -> None:
 
 
 async def test_inline_completion(start: Start) -> None:
-    """An item has the text at the cursor and the command that a client runs after it has inserted it."""
+    """An item has the text at the cursor and the command for the client to run on acceptance."""
     editor = await start()
     editor.open(URI, TEXT)
     params = {
@@ -100,7 +97,7 @@ async def test_inline_completion(start: Start) -> None:
 
 
 async def test_command_as_a_notification(start: Start) -> None:
-    """A command that is sent as a notification runs, and gets no answer."""
+    """A command sent as a notification runs without an answer."""
     editor = await start()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, 1, 7)
@@ -115,7 +112,7 @@ async def test_command_as_a_notification(start: Start) -> None:
 
 
 async def test_get_completions(start: Start) -> None:
-    """The text replaces its range, which begins at column 0; the text to display follows the cursor."""
+    """The text replaces a range from column 0; the display text starts at the cursor."""
     editor = await start()
     editor.open(URI, "x = 'é\U0001f60b'\n    f(ret)\r\n\r\n")
 
@@ -141,7 +138,7 @@ async def test_get_completions(start: Start) -> None:
 
 @pytest.mark.parametrize("at", [{"line": 1, "character": 99}, {"line": 99, "character": 5}])
 async def test_positions_past_the_end(start: Start, at: dict[str, int]) -> None:
-    """A position past the end of the line or of the document means that end."""
+    """A position past the end of a line or of the document means the end."""
     editor = await start()
     editor.open(URI, "def add(a, b):\n    ret")
 
@@ -151,7 +148,7 @@ async def test_positions_past_the_end(start: Start, at: dict[str, int]) -> None:
 
 
 async def test_cancel(start: Start, assistant: ScriptedAssistant) -> None:
-    """A cancelled request gets the error -32800, which clients pass over."""
+    """A cancelled request gets the error -32800, ignored by clients."""
     reached = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -184,7 +181,7 @@ async def test_cycling(start: Start) -> None:
 
 
 async def test_both_requests_at_once(start: Start, assistant: ScriptedAssistant) -> None:
-    """LSP-copilot sends both requests at each pause: the second has the answer of the first, and the model is asked once."""
+    """Two simultaneous requests of LSP-copilot share an answer, and the model is asked once."""
     editor = await start("Sublime Text LSP")
     editor.open(URI, TEXT)
     params = {"doc": doc(source=TEXT)["doc"]}
@@ -199,7 +196,7 @@ async def test_both_requests_at_once(start: Start, assistant: ScriptedAssistant)
 
 
 async def test_a_version_that_comes_late(start: Start) -> None:
-    """A request waits a moment for the version that it names; if that does not come, the answer is empty."""
+    """A request waits a moment for the named version; without the version the answer is empty."""
     editor = await start()
     editor.open(URI, "def add(a, b):\n    re\n")
     ahead = editor.client.protocol.send_request("getCompletions", doc(version=2))
@@ -213,7 +210,7 @@ async def test_a_version_that_comes_late(start: Start) -> None:
 
 
 async def test_the_text_decides(start: Start) -> None:
-    """A request that brings the document's text is answered if that is the current one, whatever the version."""
+    """A request with a text is answered if the text is current, whatever the version."""
     editor = await start("Sublime Text LSP")
     editor.open(URI, TEXT)
 
@@ -222,7 +219,7 @@ async def test_the_text_decides(start: Start) -> None:
 
 
 async def test_neovims_versions(start: Start) -> None:
-    """Neovim opens documents in version 0, and then names its own count of changes in requests."""
+    """Neovim's version numbers are ignored: requests count changes, but documents start at 0."""
     editor = await start("Neovim")
     editor.open(URI, TEXT)
 
@@ -230,10 +227,7 @@ async def test_neovims_versions(start: Start) -> None:
 
 
 async def test_line_feeds_for_neovim(start: Start, assistant: ScriptedAssistant) -> None:
-    """Items have no carriage returns for Neovim, which would insert them as characters.
-
-    Accepted lengths are counted without them.
-    """
+    """Neovim's items have no carriage returns, and accepted lengths count none."""
     texts = ["if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x"]
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
     editor = await start("Neovim")
@@ -249,7 +243,7 @@ async def test_line_feeds_for_neovim(start: Start, assistant: ScriptedAssistant)
 
 
 async def test_rejected(start: Start) -> None:
-    """A rejected suggestion is not offered again at its place."""
+    """A rejected suggestion is not offered again at the same position."""
     editor = await start()
     editor.open(URI, TEXT)
     (one,) = (await editor.request("getCompletions", doc())).completions
@@ -260,7 +254,7 @@ async def test_rejected(start: Start) -> None:
 
 
 async def test_partial_acceptance(start: Start) -> None:
-    """A client may send an item with nothing but its command."""
+    """A client may return an item with the command alone."""
     editor = await start()
     editor.open(URI, TEXT)
     (item,) = await editor.inline(URI, 1, 7)
@@ -273,7 +267,7 @@ async def test_partial_acceptance(start: Start) -> None:
 
 
 async def test_status(start: Start) -> None:
-    """The client is notified when a suggestion is generated and when that has ended, in the present and the former form."""
+    """The client is notified of a generation's start and end, in the new and the old form."""
     editor = await start()
     states: list[tuple[bool, str]] = []
     former: list[str] = []
@@ -292,7 +286,7 @@ async def test_status(start: Start) -> None:
 
 
 async def test_failure_is_shown_once(start: Start) -> None:
-    """While no model server answers, requests do not repeat the error: sidekick.nvim shows each notification of it to the user."""
+    """Requests without a model server do not repeat the error, shown each time by sidekick.nvim."""
     editor = await start()
     states: list[tuple[bool, str]] = []
     editor.client.feature("didChangeStatus")(lambda state: states.append((state.busy, state.kind)))
@@ -309,7 +303,7 @@ async def test_failure_is_shown_once(start: Start) -> None:
 
 
 async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:
-    """Our section is requested from a client that supports that, and the client's own settings stay in force."""
+    """Pellucid's section is requested from the client, and the client's settings still apply."""
     workspace = types.WorkspaceClientCapabilities(configuration=True)
     asked = {"pellucid": {"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}}}
     editor = await start(capabilities=types.ClientCapabilities(workspace=workspace), configuration=asked)
@@ -320,7 +314,8 @@ async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:
     editor.client.workspace_did_change_configuration(changed)
 
     async with asyncio.timeout(lsp_client.LIMIT_SECONDS):
-        while (await editor.request("getCompletions", doc())).completions:  # until the client has answered
+        # Until the client has answered.
+        while (await editor.request("getCompletions", doc())).completions:
             await asyncio.sleep(0.05)
     assert editor.messages == []
 
@@ -337,7 +332,7 @@ async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:
     ],
 )
 async def test_wrong_parameters(start: Start, method: str, params: Any, missing: str) -> None:
-    """An invalid request gets an error that names the field."""
+    """The error about an invalid request names the field."""
     editor = await start()
 
     with pytest.raises(Exception, match=missing):
@@ -345,6 +340,6 @@ async def test_wrong_parameters(start: Start, method: str, params: Any, missing:
 
 
 async def counts(editor: Editor) -> tuple[int, int]:
-    """Return how many suggestions were shown, and how many were accepted."""
+    """Return the numbers of shown and of accepted suggestions."""
     status = await editor.request("pellucid/status")
     return status.counts.shown, status.counts.accepted
