@@ -1,4 +1,4 @@
-"""Adapters on disk: read as by the peft library, refused if they do not fit, merged into ordinary models."""
+"""Adapters on disk are read as by peft, checked against the model, and merged into models."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from support.models.tiny_models import (
 )
 
 by_peft = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-"""For tests in which the peft library calls what transformers has renamed."""
+"""For tests in which the peft library calls renamed parts of transformers."""
 
 VOCAB = 320
 MAKERS: dict[str, Callable[..., PreTrainedModel]] = {
@@ -61,7 +61,6 @@ def llama() -> PreTrainedModel:
 
 @pytest.fixture
 def base(tmp_path: Path, llama: PreTrainedModel) -> Path:
-    """Save a model's folder in float32."""
     return save(llama, tmp_path / "tiny")
 
 
@@ -82,7 +81,7 @@ def load_exactly(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> L
 
 
 def logprobs_by_peft(model: Any) -> torch.Tensor:
-    """Return the log-probabilities of an adapted model of the peft library after each token."""
+    """Return the log-probabilities of peft's adapted model after each token."""
     return reference_logprobs(model, IDS)
 
 
@@ -96,7 +95,7 @@ def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-4)
 def test_agrees_with_peft(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, family: str, options: dict[str, Any]
 ) -> None:
-    """An adapted model has the probabilities that peft gives with the same two folders."""
+    """An adapted model has the same probabilities as in peft, for the same two folders."""
     model = MAKERS[family](vocab_size=VOCAB)
     loaded = load_exactly(save(model, tmp_path / "tiny"), store, monkeypatch)
     folder = write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config, 6), **options)
@@ -111,7 +110,7 @@ def test_agrees_with_peft(
 
 @by_peft
 def test_peft_writes_what_is_read(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that peft itself has saved is read, including its default targets."""
+    """A folder saved by peft is read, including peft's default targets."""
     model = tiny_llama(vocab_size=VOCAB)
     loaded = load_exactly(save(model, tmp_path / "tiny"), store, monkeypatch)
     trained = get_peft_model(
@@ -127,7 +126,7 @@ def test_peft_writes_what_is_read(tmp_path: Path, store: Store, monkeypatch: pyt
 
 @pytest.mark.parametrize("arch", ["llama", "qwen2"])
 def test_gguf_base_has_the_same_order(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
-    """On a GGUF file, whose query and key rows have another order, an adapter has the same effect as on the folder."""
+    """An adapter has the same effect on a GGUF file, with its permuted rows, as on the folder."""
     model = MAKERS[arch](vocab_size=VOCAB)
     loaded = load_exactly(write_gguf(tmp_path / "tiny.gguf", model, arch, byte_level_bpe(VOCAB)), store, monkeypatch)
     adapter = random_adapter(to_decoder(model).config)
@@ -139,7 +138,7 @@ def test_gguf_base_has_the_same_order(tmp_path: Path, store: Store, monkeypatch:
 
 @pytest.mark.parametrize("quant", ["int8", "int4"])
 def test_quantized_bases(tmp_path: Path, store: Store, quant: str) -> None:
-    """On rounded weights a variant differs from the exact one no more than its base does."""
+    """On rounded weights, a variant's error is as small as the base's error."""
     shape: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 64, "intermediate_size": 128}
     model = tiny_llama(**shape)
     loaded = load(str(save(model, tmp_path / "tiny")), device="cpu", quant=quant, store=store, progress=Silent())
@@ -154,7 +153,7 @@ def test_quantized_bases(tmp_path: Path, store: Store, quant: str) -> None:
 
 
 def test_a_variant_takes_its_adapter_only(loaded: LoadedModel, tmp_path: Path) -> None:
-    """The base's tensors are shared, and a variant's bytes are those of its adapter."""
+    """A variant shares the base's tensors, and takes only the memory of the adapter."""
     assert isinstance(loaded.model, Decoder)
     adapter = random_adapter(loaded.model.config)
     variant = adapt(loaded, read_card(write_adapter(tmp_path / "mine", adapter)))
@@ -202,7 +201,7 @@ Q_PROJ = "base_model__model__model__layers__0__self_attn__q_proj__lora_"
     ],
 )
 def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dict[str, Any], sentence: str) -> None:
-    """An adapter of a kind that would be computed wrongly is refused in one sentence."""
+    """An adapter of an unsupported kind is refused in one sentence."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     change(folder, **fields)
@@ -246,7 +245,7 @@ def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dic
 def test_shapes_that_are_refused(
     loaded: LoadedModel, tmp_path: Path, tensors: dict[str, torch.Tensor | None], sentence: str
 ) -> None:
-    """Matrices that do not fit the model, or that it does not have, are refused by name."""
+    """Matrices with a wrong shape, or for unknown parts of the model, are refused by name."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     change_tensors(folder, **tensors)
@@ -256,7 +255,7 @@ def test_shapes_that_are_refused(
 
 
 def test_damage_is_reported(loaded: LoadedModel, tmp_path: Path) -> None:
-    """A file that is cut short, missing or not JSON is reported in one sentence that names it."""
+    """A truncated, missing or invalid file is reported by name in one sentence."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
@@ -278,7 +277,7 @@ def test_damage_is_reported(loaded: LoadedModel, tmp_path: Path) -> None:
 def test_made_for_other_weights(
     loaded: LoadedModel, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An adapter that names its weights fits only those, wherever they are, and no others of the same shape."""
+    """An adapter with a fingerprint fits only the same weights, at any path."""
     assert isinstance(loaded.model, Decoder)
     origin = {"base": "tiny", "fingerprint": fingerprint(loaded.files), "name": "mine"}
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config), origin=origin)
@@ -295,7 +294,7 @@ def test_made_for_other_weights(
 
 
 def test_models_that_cannot_be_adapted(loaded: LoadedModel, tmp_path: Path, store: Store) -> None:
-    """A model of another family, and one that already has an adapter, are refused by name."""
+    """A model of an unsupported family, or already with an adapter, is refused by name."""
     assert isinstance(loaded.model, Decoder)
     card = read_card(write_adapter(tmp_path / "mine", random_adapter(loaded.model.config)))
     foreign = save(
@@ -309,7 +308,7 @@ def test_models_that_cannot_be_adapted(loaded: LoadedModel, tmp_path: Path, stor
 
 
 def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path: Path, store: Store) -> None:
-    """An adapter goes to the model that it names, in any form, else to the first; never to a variant."""
+    """An adapter is put on the named model, in any form, or on the first, never on a variant."""
     assert isinstance(loaded.model, Decoder)
     adapter = random_adapter(loaded.model.config)
     models = [
@@ -332,7 +331,7 @@ def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path:
 
 
 def test_names(tmp_path: Path, store: Store, llama: PreTrainedModel) -> None:
-    """Adapters of the store are found by name; no name leads out of it, and a path works only where paths are allowed."""
+    """Adapters in the store are found by name; no name leads outside, and paths need permission."""
     adapter = random_adapter(to_decoder(llama).config)
     inside = write_adapter(store.adapters_path("mine"), adapter)
     outside = write_adapter(tmp_path / "outside", adapter)
@@ -350,7 +349,7 @@ def test_names(tmp_path: Path, store: Store, llama: PreTrainedModel) -> None:
 
 
 def test_saved_prefixes_are_its_own(loaded: LoadedModel, tmp_path: Path) -> None:
-    """A variant saves its prefixes in its own file, named after the base and itself, and reads none of another adapter."""
+    """A variant's saved prefixes have a separate file, and are bound to the adapter's weights."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     first = adapt(loaded, read_card(folder)).prefixes
@@ -368,7 +367,7 @@ def test_saved_prefixes_are_its_own(loaded: LoadedModel, tmp_path: Path) -> None
 class TestMerge:
     @pytest.mark.parametrize("family", MAKERS)
     def test_folder(self, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
-        """Merging a folder gives an ordinary model, for transformers too, with the variant's probabilities."""
+        """A merged folder is an ordinary model with the variant's probabilities and tokens."""
         model = MAKERS[family](vocab_size=VOCAB)
         base = save(model, tmp_path / "tiny")
         card = read_card(write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config)))
@@ -388,7 +387,7 @@ class TestMerge:
     @pytest.mark.parametrize("arch", ["llama", "qwen2", "qwen3"])
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_gguf(self, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, arch: str, dtype: str) -> None:
-        """Merging a GGUF file gives a model with its tokenizer, and the variant's probabilities to the rounding of its weights."""
+        """A merged GGUF file has the same tokenizer, and rounded probabilities of the variant."""
         model = MAKERS[arch](vocab_size=VOCAB)
         base = write_gguf(tmp_path / "tiny.gguf", model, arch, byte_level_bpe(VOCAB))
         card = read_card(write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config)))
@@ -415,7 +414,7 @@ class TestMerge:
     def test_shards(
         self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A model larger than the limit of a file is written in several, with their index."""
+        """A model above the size limit of a file is written in shards with an index."""
         monkeypatch.setattr("pellucid.models.merge_adapter._SHARD_BYTES", 60_000)
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
@@ -431,7 +430,7 @@ class TestMerge:
         close(logprobs(merged.model, IDS), reference_logprobs(merged_into(llama, adapter), IDS))
 
     def test_refusals(self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel) -> None:
-        """An existing folder, an unknown dtype, other weights, an unsupported tokenizer: one sentence each, and no folder."""
+        """An existing folder, unknown dtype or different weights are refused, without a folder."""
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
         made_for_others = read_card(
@@ -454,7 +453,7 @@ class TestExporting:
     def test_the_same_model(
         self, tmp_path: Path, store: Store, base: Path, monkeypatch: pytest.MonkeyPatch, is_file: bool
     ) -> None:
-        """A model that was written to a folder has its own tokens and probabilities, also where the transformers library reads it."""
+        """An exported model has the same tokens and probabilities, also in transformers."""
         path = (
             write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
             if is_file
@@ -476,7 +475,7 @@ class TestExporting:
 
 
 def test_fingerprint_is_of_the_contents(tmp_path: Path) -> None:
-    """The same contents have the same fingerprint wherever and whenever they were written; a changed byte has another."""
+    """A fingerprint depends on contents and order, not on paths or times."""
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
         path.write_bytes(b"weights")

@@ -1,4 +1,4 @@
-"""A calibration is valid for the weights that it was made with; any other is reported in one sentence and not used."""
+"""A calibration is valid for the calibrated weights, and is otherwise reported and not used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> CalibrationFile:
 
 
 def test_round_trip(file: CalibrationFile) -> None:
-    """A calibration is read as it was written, for the same weights."""
+    """A written calibration is read unchanged, for the same weights."""
     file.write(FOUND)
 
     assert file.read() == ({"format": FORMAT, "key": "weights-int8", **FOUND}, None)
@@ -34,7 +34,7 @@ def test_round_trip(file: CalibrationFile) -> None:
 
 
 def test_other_weights(file: CalibrationFile) -> None:
-    """A calibration of other weights, or of another form of them, is not used."""
+    """A calibration of different weights, or of a different form, is not used."""
     file.write(FOUND)
 
     record, note = replace(file, key="other-int8").read()
@@ -65,7 +65,7 @@ def test_other_weights(file: CalibrationFile) -> None:
     ],
 )
 def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> None:
-    """A damaged calibration, or one of another version, is reported with the remedy."""
+    """A damaged calibration, or a calibration of a different version, is reported with a remedy."""
     file.path.parent.mkdir()
     file.path.write_bytes(content)
 
@@ -78,7 +78,7 @@ def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> Non
 
 
 def test_builtin(file: CalibrationFile) -> None:
-    """Weights of the catalog have a built-in calibration, in any form, until one's own file replaces it; a damaged file is named."""
+    """Weights of the catalog have a built-in calibration until a valid own file replaces it."""
     weights = catalog()[DEFAULT_MODEL].sha256
     known, other = replace(file, weights=weights), replace(file, weights="0" * 64)
     record, note = known.read()
@@ -101,7 +101,7 @@ def test_builtin(file: CalibrationFile) -> None:
 
 
 def test_builtin_is_usable() -> None:
-    """Each built-in calibration is one that the gate can read, of the weights that the catalog states, and none is of an adapted model."""
+    """Each built-in calibration is readable, for the catalog's weights, and for no variant."""
     names = [file.name.removesuffix(".json") for file in (files("pellucid.models") / "builtin_calibrations").iterdir()]
     assert DEFAULT_MODEL in names
     for name in names:
@@ -113,7 +113,7 @@ def test_builtin_is_usable() -> None:
 
 
 def test_of_next_edits(file: CalibrationFile) -> None:
-    """Next edits have a calibration of their own, for the same weights; a model without one gets the default model's, and a note."""
+    """Next edits have a separate calibration, by default the default model's, with a note."""
     builtin = default_edit_calibration()
     assert EditGate.read(builtin).about["model"] == DEFAULT_MODEL
     edits = file.of_edits()
@@ -133,7 +133,7 @@ def test_of_next_edits(file: CalibrationFile) -> None:
 
 
 def test_of_next_edits_by_another_version(file: CalibrationFile) -> None:
-    """One that was computed from other numbers is reported, and the built-in one of these weights decides, else the default model's."""
+    """A calibration from different features is reported, and a built-in calibration decides."""
     edits = file.of_edits()
     edits.write(EditGate(0.1, 0.9).record | {"features": {"version": 2}})
     sentence = (
@@ -145,14 +145,14 @@ def test_of_next_edits_by_another_version(file: CalibrationFile) -> None:
 
 
 def test_default_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default model's calibration of next edits is found by its weights, however many models have a built-in one."""
+    """The default calibration of next edits is found by weights among several calibrations."""
     mine = default_edit_calibration()
     monkeypatch.setattr("pellucid.models.calibrations._builtin", lambda name: {"0": FOUND, mine["key"]: mine})
     assert default_edit_calibration() == mine
 
 
 def test_of_a_variant(file: CalibrationFile) -> None:
-    """A model's calibration does not apply to the model with an adapter, nor to another state of the adapter."""
+    """A model's calibration does not apply to variants, nor to changed adapters."""
     file.write(FOUND)
     variant = file.of_variant("mine", "state 1")
     assert variant.read()[0] is None
@@ -163,7 +163,7 @@ def test_of_a_variant(file: CalibrationFile) -> None:
 
 
 def test_not_writable(file: CalibrationFile) -> None:
-    """A calibration that cannot be written is an error with the reason."""
+    """A calibration in an unwritable folder raises an error with the reason."""
     file.path.parent.touch()
 
     with pytest.raises(ModelError, match="cannot be written to"):
@@ -171,7 +171,7 @@ def test_not_writable(file: CalibrationFile) -> None:
 
 
 def test_removed_with_its_model(tmp_path: Path) -> None:
-    """Removing a model removes its calibration."""
+    """Removing a model removes the model's calibrations."""
     store = Store(tmp_path)
     name = "qwen2.5-coder-0.5b-instruct"
     file = CalibrationFile(store.calibration_path(name, "int8"), "k")

@@ -1,4 +1,4 @@
-"""The catalog: the data of each entry is usable, and every family of markers finds its infill format."""
+"""The catalog's entries are usable, and every family of markers has an infill format."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ids(*markers: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", catalog())
 def test_entry_states_what_a_fetch_needs(name: str) -> None:
-    """Every entry has a source, wheels have a size and SHA-256, and no name can be mistaken for a repository."""
+    """Entries have sources, wheels a size and SHA-256, and no name looks like a repository."""
     entry = catalog()[name]
     assert entry.sources
     assert "/" not in name
@@ -50,7 +50,7 @@ def test_entry_states_what_a_fetch_needs(name: str) -> None:
 
 
 def test_default_model_comes_from_the_hub_first_and_from_wheels_then() -> None:
-    """The default model is available without the hub, and has the infill format that was measured best."""
+    """The default model is available without the hub, and has the best measured infill format."""
     entry = catalog()[DEFAULT_MODEL]
     assert [type(source) for source in entry.sources] == [HubSource, WheelSource]
     assert entry.infill is not None
@@ -71,7 +71,7 @@ def test_default_model_comes_from_the_hub_first_and_from_wheels_then() -> None:
     ],
 )
 def test_markers_find_their_format(expected: str, markers: tuple[str, ...]) -> None:
-    """A model outside the catalog gets the format whose markers it has; optional markers that it lacks are omitted."""
+    """A model outside the catalog gets its markers' format, without missing optional markers."""
     found = infill_format(ids(*markers))
     assert found is not None
     known = infill_formats()[expected]
@@ -80,7 +80,7 @@ def test_markers_find_their_format(expected: str, markers: tuple[str, ...]) -> N
 
 
 def test_order_that_only_the_catalog_knows() -> None:
-    """Mellum's order is used for the catalog's Mellum, and not for StarCoder, which has the same markers."""
+    """Mellum's order is used for the catalog's Mellum, but not for StarCoder with equal markers."""
     markers = ids("<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>")
     mellum, other = infill_format(markers, catalog()["mellum-4b-base"]), infill_format(markers)
     assert mellum is not None
@@ -89,13 +89,13 @@ def test_order_that_only_the_catalog_knows() -> None:
 
 
 def test_model_without_markers_has_no_format() -> None:
-    """A chat model, or one that lacks a single necessary marker, has no infill format."""
+    """A chat model, or a model without a necessary marker, has no infill format."""
     assert infill_format(ids("<|im_start|>", "<|im_end|>")) is None
     assert infill_format(ids("<|fim_prefix|>", "<|fim_suffix|>")) is None
 
 
 def test_every_marker_ends_an_infill() -> None:
-    """A model that begins another file, or repeats the prompt, has finished the middle."""
+    """A marker of a file or of the prompt ends an infill."""
     special = ids(*QWEN, "<|im_end|>")
     found = infill_format(special, catalog()[DEFAULT_MODEL])
     assert found is not None
@@ -118,19 +118,19 @@ SEED = ("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>")
     ],
 )
 def test_next_edit_models_are_known_by_their_names(form: str | None, name: str) -> None:
-    """A model outside the catalog has the form that the name of its file, folder or repository says; a parent folder says nothing."""
+    """A model outside the catalog has the form in the file, folder or repository name alone."""
     assert next_edit_form(ids(*QWEN, *SEED), None, name) == form
 
 
 def test_the_catalog_decides_for_its_models() -> None:
-    """An entry states the form of its model, whatever that is called."""
+    """A catalog entry states the model's form, regardless of the name."""
     special = ids(*QWEN)
     assert next_edit_form(special, catalog()["sweep-next-edit-0.5b"], "anything") == "sweep"
     assert next_edit_form(special, catalog()[DEFAULT_MODEL], "sweep-next-edit") is None
 
 
 def test_a_next_edit_model_without_its_markers_is_refused() -> None:
-    """A model whose vocabulary lacks a marker of the form that its name says is refused with one sentence."""
+    """A model named after a form, without a marker of the form, is refused in one sentence."""
     with pytest.raises(
         ModelError, match=r"my-sweep-next-edit\.gguf is named .* its vocabulary lacks <\|file_sep\|>: use .*\.$"
     ):

@@ -1,4 +1,4 @@
-"""Damaged files of the cache: packed weights are packed again, saved prefixes are computed again, and no answer comes from damage."""
+"""Damaged files of the cache are packed or computed again, and change no answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model of one small layer."""
+    """A model with a single small layer."""
     tiny = tiny_llama(vocab_size=VOCAB, hidden_size=32, intermediate_size=32, num_hidden_layers=1)
     return write_gguf(tmp_path / "tiny.gguf", tiny, "llama", byte_level_bpe(VOCAB))
 
@@ -56,12 +56,13 @@ def packed_file(store: Store) -> Path:
 
 @pytest.mark.slow
 def test_damaged_packed_files(model: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Each of many damaged packed files is refused in one sentence and packed again; the model is the undamaged one, bit by bit."""
+    """A damaged packed file is refused in one sentence and repacked, without a changed bit."""
     ids = random_ids(20)
     expected = logprobs(start(model, store).model, ids)
     path = packed_file(store)
     whole = path.read_bytes()
-    data = whole[-(len(whole) // 2) :]  # the header's entries come in any order
+    # The header's entries come in any order.
+    data = whole[-(len(whole) // 2) :]
     for what, damaged in mutations(whole, trial_count(500), seed=13):
         path.write_bytes(damaged)
         caplog.clear()
@@ -77,7 +78,7 @@ def test_damaged_packed_files(model: Path, store: Store, caplog: pytest.LogCaptu
 def test_packed_file_of_another_model_is_not_served(
     tmp_path: Path, model: Path, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An undamaged packed file of another model is refused, because it names the model that it was made of."""
+    """An intact packed file of a different model is refused by the recorded origin."""
     ids = random_ids(20)
     expected = logprobs(start(model, store).model, ids)
     path = packed_file(store)
@@ -91,7 +92,7 @@ def test_packed_file_of_another_model_is_not_served(
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes are of POSIX")
 def test_what_is_no_file_is_packed_over(model: Path, store: Store) -> None:
-    """A named pipe in place of the packed file does not block the start; a folder there is one sentence."""
+    """A named pipe at the packed file's path is replaced; a folder raises an error."""
     start(model, store)
     path = packed_file(store)
     path.unlink()
@@ -107,7 +108,7 @@ def test_what_is_no_file_is_packed_over(model: Path, store: Store) -> None:
 def test_weights_that_cannot_be_read_back_are_a_sentence(
     model: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that loses data that was just written ends the start with a sentence instead of packing forever."""
+    """A disk that loses just written data ends the start with a sentence, not an endless loop."""
     monkeypatch.setattr(
         "pellucid.system.atomic_files.publish", lambda part, path: path.write_bytes(part.read_bytes()[:-1])
     )
@@ -126,7 +127,7 @@ def prefix(length: int, seed: int) -> KVSnapshot:
 
 
 def test_200_damaged_prefix_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of each of 200 damaged prefix files only intact prefixes are used, bit by bit, and the damage is logged."""
+    """From each of 200 damaged prefix files only intact prefixes are used, and damage is logged."""
     (tmp_path / "model").touch()
     file = PrefixFile(tmp_path / "prefixes.safetensors", "key" * 20, SHAPE, tmp_path / "model")
     saved = [prefix(40, 1), prefix(70, 2), prefix(33, 3)]
@@ -148,7 +149,7 @@ def test_200_damaged_prefix_files(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_prefixes_belong_to_the_weights_that_computed_them(model: Path, store: Store) -> None:
-    """Prefixes are bound to the checksum of the weights: others are not used, whatever the source's name and time."""
+    """Prefixes are bound to the checksum of the weights, whatever the source's name and time."""
     prompt = random_ids(90)
 
     def served() -> tuple[int, list[TokenScore]]:
@@ -163,14 +164,14 @@ def test_prefixes_belong_to_the_weights_that_computed_them(model: Path, store: S
             engine.close()
 
     def replace(data: bytes) -> None:
-        """Change the source without changing its size and time, as restoring a backup may; it is packed again."""
+        """Change the source, with equal size and time, and delete the packed file."""
         model.write_bytes(data)
         os.utime(model, ns=(state.st_atime_ns, state.st_mtime_ns))
         packed_file(store).unlink()
 
     state, whole = model.stat(), model.read_bytes()
     right = served()
-    assert served()[0] == 1  # saved
+    assert served()[0] == 1  # The prefixes are saved.
     replace(whole[:-2000] + whole[-4000:-3000] + whole[-1000:])
     wrong = served()
     assert wrong[0] == len(prompt)
@@ -181,7 +182,7 @@ def test_prefixes_belong_to_the_weights_that_computed_them(model: Path, store: S
 
 @pytest.fixture
 def real_store(tmp_path: Path) -> Store:
-    """Make a store with the models of the shared one, whose packed weights are not touched."""
+    """Make a store that shares the models, but not the packed weights."""
     shared = Store(load_settings().cache)
     shared.pull(SMOL, Silent())
     (tmp_path / "cache").mkdir()
@@ -191,7 +192,7 @@ def real_store(tmp_path: Path) -> Store:
 
 @pytest.mark.model
 def test_real_model(real_store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """After 20,000 bytes of a real model's packed weights are overwritten, they are packed again, and every logprob is as before."""
+    """A real model's overwritten packed weights are repacked, without a changed logprob."""
     ids = list(range(1000, 1040))
     expected: Tensor = logprobs(start(SMOL, real_store).model, ids)
     path = packed_file(real_store)

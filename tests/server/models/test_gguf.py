@@ -1,4 +1,4 @@
-"""GGUF files are read as they were written, and an unreadable one is reported in one sentence."""
+"""GGUF files are read as written, and unreadable files are reported in one sentence."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def build(path: Path) -> Model:
     ids=["llama", "qwen2", "qwen3"],
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:
-    """A model read back from GGUF has the original's logits: permuted rows, biases, norms and tied heads included."""
+    """A model from GGUF keeps the logits: permuted rows, biases, norms and tied heads included."""
     model, ids = make(), random_ids(40)
     found = logprobs(build(write_gguf(tmp_path / "model.gguf", model, arch)), ids)
     torch.testing.assert_close(found, reference_logprobs(model, ids), rtol=0, atol=1e-4)
 
 
 def test_linear_scaling_is_honoured(tmp_path: Path) -> None:
-    """Positions that are scaled by a factor are scaled here too."""
+    """Linear scaling of positions is applied."""
     model = tiny_llama(rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0})
     path = write_gguf(tmp_path / "model.gguf", model, "llama", rope__scaling__type="linear", rope__scaling__factor=4.0)
     ids = random_ids(40)
@@ -59,7 +59,7 @@ def test_linear_scaling_is_honoured(tmp_path: Path) -> None:
 
 
 def test_llama3_scaling_is_found_in_its_divisors(tmp_path: Path) -> None:
-    """Llama 3's scaling is inferred from GGUF's divisors for each frequency; any other divisors are refused."""
+    """Llama 3's scaling is inferred from GGUF's divisors, and unknown divisors are refused."""
     model = tiny_llama(rope_parameters=LLAMA3)
     kept = model.model.rotary_emb.inv_freq
     divisors = (1.0 / 10000.0 ** (torch.arange(0, 16, 2).float() / 16) / kept).numpy()
@@ -74,7 +74,7 @@ def test_llama3_scaling_is_found_in_its_divisors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
 def test_quantized_tensors_are_read_as_their_format_says(tmp_path: Path, kind: str) -> None:
-    """Blocks are read as the values of their format, for any number of rows and dimensions."""
+    """Blocks have the values of the format, for any number of rows and dimensions."""
     values = np.random.default_rng(0).standard_normal((3, 5, 64), np.float32)
     type = gguf.GGMLQuantizationType[kind]
     stored = values.astype(np.float16) if kind == "F16" else gguf.quants.quantize(values, type)
@@ -91,7 +91,7 @@ def test_quantized_tensors_are_read_as_their_format_says(tmp_path: Path, kind: s
 
 
 def test_metadata_of_every_type(tmp_path: Path) -> None:
-    """Every type of metadata is read as it was written, and requesting another type than the file's is an error."""
+    """Every type of metadata is read as written, and a request for a wrong type is an error."""
     written: dict[str, Any] = {
         "a": 7,
         "b": -3,
@@ -126,7 +126,7 @@ def test_metadata_of_every_type(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0, 3, 4, 20, 100, 300, 0.3, 0.9, -1])
 def test_truncated_file_is_one_sentence(tmp_path: Path, kept: float) -> None:
-    """A file that is cut anywhere, in the header or the tensors, is reported in one sentence."""
+    """A file cut in the header or in the tensors is reported in one sentence."""
     path = write_gguf(tmp_path / "model.gguf", tiny_qwen2(), "qwen2")
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
@@ -139,7 +139,7 @@ def test_truncated_file_is_one_sentence(tmp_path: Path, kept: float) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_damaged_header_is_never_anything_but_a_model_error(tmp_path: Path, seed: int) -> None:
-    """Bytes changed anywhere in the header give a ModelError or a readable file: no crash, and no excessive memory."""
+    """Changed bytes in the header give a ModelError or a readable file, but no crash."""
     path = write_gguf(tmp_path / "model.gguf", tiny_qwen2(), "qwen2")
     data = bytearray(path.read_bytes())
     random = np.random.default_rng(seed)
@@ -153,7 +153,7 @@ def test_damaged_header_is_never_anything_but_a_model_error(tmp_path: Path, seed
 
 
 def test_lists_nested_without_end_are_one_sentence(tmp_path: Path) -> None:
-    """Lists within lists within lists are damage, however deep."""
+    """Endlessly nested lists are reported as damage."""
     nested = struct.pack("<IQ", 9, 1) * 100_000
     path = tmp_path / "deep.gguf"
     path.write_bytes(
@@ -164,7 +164,7 @@ def test_lists_nested_without_end_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
-    """A file of another kind, version, byte order or architecture is refused by name, as is a part of a split one."""
+    """A file of a foreign kind, version, byte order or architecture, or a part, is refused."""
     path = tmp_path / "model.gguf"
     path.write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(ModelError, match="is not a GGUF file"):
@@ -189,7 +189,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_tensor_that_the_decoder_has_no_use_for_is_refused(tmp_path: Path) -> None:
-    """Ignoring a tensor would change the model's output, so the file is refused."""
+    """A tensor without a use would change the output, so the file is refused."""
     path = write_gguf(
         tmp_path / "model.gguf", tiny_llama(), "llama", extra={"blk.0.attn_sinks.weight": np.ones(4, np.float32)}
     )

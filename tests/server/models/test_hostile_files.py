@@ -1,4 +1,4 @@
-"""Hostile model files: each is refused in a sentence, in bounded time and memory, or does no harm."""
+"""Hostile model files are refused in a sentence, within bounded time and memory, or harmless."""
 
 from __future__ import annotations
 
@@ -34,13 +34,11 @@ from support.models.tiny_models import tiny, tiny_llama
 
 VOCAB = 320
 MEMORY = 1 << 30
-"""Bytes that a case may take on top of what the tests hold: it runs in a process that may not take
-more.
-"""
+"""Bytes for a case on top of the tests' memory, enforced in a separate process."""
 
 
 def folder(path: Path, **config: Any) -> Path:
-    """Return a complete small model, with these fields of its configuration changed."""
+    """Return a complete small model with these changes in the configuration."""
     tiny_llama(vocab_size=VOCAB).save_pretrained(path)
     write_folder(path, byte_level_bpe(VOCAB))
     return change(path / "config.json", **config).parent
@@ -52,12 +50,12 @@ def change(path: Path, **fields: Any) -> Path:
 
 
 def open_model(path: Path) -> Callable[[], None]:
-    """Return a case that loads a model and uses it, with its own cache."""
+    """Return a case that loads and uses a model with a separate cache."""
     return lambda: hostile_model_files.load_and_use(path, path.parent, "none")
 
 
 def outcome(case: Callable[[], None]) -> str:
-    """Run a case in a separate process and return "loaded", the sentence of a refusal, or the failure."""
+    """Run a case in a process, and return "loaded", the sentence of a refusal, or the failure."""
     tally = hostile_model_files.run_cases([case], memory=MEMORY)
     (ending,) = tally.endings
     return tally.examples[ending].partition(": ")[2] if ending == "refused" else ending
@@ -84,7 +82,7 @@ HOSTILE_NUMBERS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("key", "value"), HOSTILE_NUMBERS, ids=[f"{key}={value}" for key, value in HOSTILE_NUMBERS])
 def test_numbers_that_no_model_has_are_refused(tmp_path: Path, key: str, value: Any) -> None:
-    """A configuration with impossible numbers, or with other types, is refused in one sentence before memory is allocated."""
+    """A configuration with impossible numbers is refused in one sentence, before allocation."""
     path = folder(tmp_path / "model", **{key: value})
     with pytest.raises(ModelError, match=r"config\.json") as caught:
         load(str(path), device="cpu", quant="none", store=Store(tmp_path / "cache"), progress=Silent())
@@ -92,7 +90,7 @@ def test_numbers_that_no_model_has_are_refused(tmp_path: Path, key: str, value: 
 
 
 def test_ids_that_no_token_has_are_no_tokens(tmp_path: Path) -> None:
-    """End ids outside of the vocabulary are ignored, as in other programs: no id beyond the weights is looked up."""
+    """End ids outside of the vocabulary are ignored."""
     path = folder(tmp_path / "model", eos_token_id=[5, -9, 10**12])
     change(path / "generation_config.json", eos_token_id=2**63)
     tokenizer = read_tokenizer(path, VOCAB)
@@ -101,7 +99,7 @@ def test_ids_that_no_token_has_are_no_tokens(tmp_path: Path) -> None:
 
 
 def test_markers_beyond_the_weights_stay_text(tmp_path: Path) -> None:
-    """A marker whose id has no embedding in the model is not put into a prompt: its text stays text."""
+    """A marker with an id beyond the embedding is not parsed, but stays text."""
     path = folder(tmp_path / "model")
     token = {"content": "<|beyond|>", "special": True}
     change(path / "tokenizer_config.json", added_tokens_decoder={str(VOCAB + 5): token})
@@ -112,7 +110,7 @@ def test_markers_beyond_the_weights_stay_text(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_nested_json_is_one_sentence(tmp_path: Path) -> None:
-    """JSON nested a hundred thousand times is refused where it is read."""
+    """Deeply nested JSON is refused with the file's name."""
     path = folder(tmp_path / "model")
     for name in ("generation_config.json", "tokenizer.json", "config.json"):
         kept = (path / name).read_bytes()
@@ -127,7 +125,7 @@ def test_nested_json_is_one_sentence(tmp_path: Path) -> None:
     "name", ["config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja", "model.safetensors"]
 )
 def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
-    """A FIFO, an endless device or a folder in place of a file is a sentence, not an endless wait."""
+    """A FIFO, an endless device or a folder at a file's path is a sentence, not an endless wait."""
     path = folder(tmp_path / "model")
     puts: list[Callable[[Path], None]] = [os.mkfifo, lambda at: at.symlink_to("/dev/zero"), Path.mkdir]
     for put in puts:
@@ -139,7 +137,7 @@ def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.process
 def test_shards_lie_in_their_folder(tmp_path: Path) -> None:
-    """An index that names a file outside of its folder, or no file at all, is refused by its name."""
+    """An index with a file outside of the folder, or without a file, is refused by name."""
     path = folder(tmp_path / "model")
     for name in ("../outside.safetensors", "/etc/passwd", {"a": 1}, "x\0.safetensors"):
         change(path / "model.safetensors.index.json", weight_map={"a": name})
@@ -148,7 +146,7 @@ def test_shards_lie_in_their_folder(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) -> None:
-    """If a tokenizer's damaged map makes its library panic or abort, that is a sentence, and the next text works."""
+    """A damaged character map that makes the library panic is a sentence; encoding continues."""
     charsmap = hostile_model_files.charsmap()
     path = _unigram(tmp_path, charsmap)
     tokenizer = read_tokenizer(path)
@@ -162,7 +160,7 @@ def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) ->
 
 
 def _unigram(tmp_path: Path, charsmap: bytes) -> Path:
-    """Return a Unigram tokenizer with this map, which the library checks only when it is used."""
+    """Return a Unigram tokenizer with this map, checked by the library only during use."""
     backend = hostile_model_files.unigram()
     path = write_folder(tmp_path / f"unigram{len(list(tmp_path.iterdir()))}", backend)
     data = json.loads((path / "tokenizer.json").read_text())
@@ -173,7 +171,7 @@ def _unigram(tmp_path: Path, charsmap: bytes) -> Path:
 
 @pytest.mark.process
 def test_a_pattern_that_backtracks_is_stopped(tmp_path: Path) -> None:
-    """A tokenizer whose pattern backtracks for ages is stopped after two seconds of processor time, and still encodes other texts."""
+    """A backtracking pattern is stopped by a time limit, and later texts are still encoded."""
     backend = byte_level_bpe(VOCAB)
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -192,7 +190,7 @@ def test_a_pattern_that_backtracks_is_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
-    """Replacements that make a text a billion times as long end their own process, not the server's memory."""
+    """Replacements that multiply a text end a separate process and spare the server's memory."""
     backend = byte_level_bpe(VOCAB)
     backend.normalizer = normalizers.Sequence([normalizers.Replace("a", "a" * 1000) for _ in range(4)])
     tokenizer = read_tokenizer(write_folder(tmp_path / "large", backend))
@@ -203,7 +201,7 @@ def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tokenizer that took over its process would find neither files nor sockets nor the server's settings."""
+    """A tokenizer's process has no files, no sockets and none of the server's settings."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
     before = children_of(os.getpid())
     tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
@@ -220,7 +218,7 @@ def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatc
 
 @pytest.mark.process
 def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that uses no processor time and does not answer is ended by its limit of wall time."""
+    """A process that is idle and does not answer is ended by a limit of wall time."""
     monkeypatch.setattr(limited_process, "WALL_FACTOR", 0.01)
     process = limited_process.LimitedProcess("test_hostile_files", [], None, 30)
     monkeypatch.setattr(isolated_python, "BOOTSTRAP", "import time; time.sleep(600)")
@@ -230,7 +228,7 @@ def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.process
 def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> None:
-    """A process that the system kills between two texts is replaced before the next one."""
+    """A killed process is replaced before the next text."""
     before = children_of(os.getpid())
     tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
     ids = tokenizer.encode("ab")
@@ -257,7 +255,7 @@ def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.process
 @pytest.mark.parametrize("answer", [None, {}, "ab", [1, "2"], [True], [None], [[1]]], ids=str)
 def test_ids_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
-    """Anything but token ids from a process that was taken over is an error."""
+    """An answer without token ids, from a compromised process, is an error."""
     tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
     monkeypatch.setattr(limited_process.LimitedProcess, "ask", lambda *_: answer)
     with pytest.raises(ModelError, match="it gave no valid answer"):
@@ -265,7 +263,7 @@ def test_ids_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answ
 
 
 def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
-    """Byte-pair merging after known patterns is harmless; other models, patterns and replacements are not known to be."""
+    """Byte-pair merging after known patterns is harmless; unknown steps need a process."""
     harmless = json.loads(byte_level_bpe(VOCAB).to_str())
     assert is_harmless(harmless, frozenset())
     pattern = {"type": "Split", "pattern": {"Regex": "(a+)+b"}, "behavior": "Isolated", "invert": False}
@@ -277,7 +275,7 @@ def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
 
 
 def test_long_varints_take_no_time() -> None:
-    """An endless number in a sentencepiece model is refused after ten bytes, instead of being summed in quadratic time."""
+    """An endless number in a sentencepiece model is refused after ten bytes, in no time."""
     began = time.process_time()
     with pytest.raises(ModelError, match="damaged"):
         sentencepiece_protobuf.read(b"\xff" * 1_000_000)
@@ -287,7 +285,7 @@ def test_long_varints_take_no_time() -> None:
 
 @pytest.mark.process
 def test_a_sparse_array_takes_no_memory(tmp_path: Path) -> None:
-    """An array of 300 MB that is a hole in the file is neither read nor copied, and no list is made of it."""
+    """A sparse array of 300 MB in a file is refused without a copy and without a list."""
     path = tmp_path / "sparse.gguf"
     count = 300_000_000
     key = b"tokenizer.ggml.token_type"
@@ -304,7 +302,7 @@ def test_a_sparse_array_takes_no_memory(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_strings_without_end_take_no_memory(tmp_path: Path) -> None:
-    """A list of a hundred million empty strings, another hole in a file, is refused after as many as the largest model has."""
+    """A sparse list of a hundred million empty strings is refused after a bounded number."""
     path = tmp_path / "strings.gguf"
     count = 100_000_000
     head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"x" + struct.pack("<IIQ", 9, 8, count)
@@ -320,7 +318,7 @@ def test_strings_without_end_take_no_memory(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path) -> None:
-    """A configuration's sizes are compared with the weights before the transformers library allocates them."""
+    """A configuration's sizes are checked against the weights before transformers allocates."""
     path = tmp_path / "gpt2"
     tiny(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(path)
     write_folder(path, byte_level_bpe(VOCAB))
@@ -345,7 +343,7 @@ def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path)
     "name", ["\0", "a" * 300, "./" + "a" * 300, "~nobody-has-this-name/x", "org/" + "a" * 300, "./\0.gguf"]
 )
 def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) -> None:
-    """A name that is not a valid path is refused like any other unknown name."""
+    """A name with an invalid path is refused like an unknown name."""
     with pytest.raises(PellucidError) as caught:
         load(name, device="cpu", store=Store(tmp_path / "cache"), progress=Silent())
     assert "\n" not in str(caught.value)
@@ -355,7 +353,7 @@ def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) 
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["gguf", "folder"])
 def test_mutated_files_are_loaded_or_refused(tmp_path: Path, kind: str) -> None:
-    """Whatever is changed in a model's files, loading ends in time with a model or a sentence: no traceback, crash or hang."""
+    """A changed model file is loaded or refused in time, without a traceback, crash or hang."""
     cases = {"gguf": hostile_model_files.gguf_cases, "folder": hostile_model_files.folder_cases}[kind](tmp_path, 60, 13)
     tally = hostile_model_files.run_cases(cases, deadline=60)
     assert not tally.failures, hostile_model_files.report(kind, tally, time.monotonic())
@@ -364,7 +362,7 @@ def test_mutated_files_are_loaded_or_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_mutated_adapters_break_no_list(tmp_path: Path) -> None:
-    """Whatever is changed in an adapter's folder, it is loaded or refused, all adapters can be listed, and the models answer."""
+    """A changed adapter is loaded or refused, and lists and models still work."""
     tally = hostile_model_files.adapter_trial(tmp_path, 40, 13)
     assert not tally.failures, hostile_model_files.report("adapters", tally, time.monotonic())
     assert set(tally.endings) == {"loaded", "refused"}

@@ -1,4 +1,4 @@
-"""Hostile answers of a hub: each is one sentence, and nothing is written outside of the model's folder."""
+"""Hostile answers of a hub are a sentence each, and write nothing outside of the model's folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def models(tmp_path: Path) -> Store:
 
 
 def sentence(models: Store) -> str:
-    """Return the sentence with which fetching the repository is refused."""
+    """Return the sentence that refuses the repository."""
     with pytest.raises(ModelError) as caught:
         models.pull(REPO, Silent())
     assert models.find(REPO) is None
@@ -51,7 +51,7 @@ def sentence(models: Store) -> str:
 
 @pytest.mark.parametrize("changes", LISTINGS.values(), ids=LISTINGS)
 def test_hostile_listings_are_one_sentence(models: Store, monkeypatch: pytest.MonkeyPatch, changes: Changes) -> None:
-    """Invalid names, sizes and shapes of an answer end in a sentence about the repository."""
+    """Invalid names, sizes and shapes in an answer give a sentence about the repository."""
     remote = StandInHub(REPO, {"config.json": b"{}", "model.safetensors": b"x" * 100})
     whole = remote.listing
 
@@ -73,7 +73,7 @@ def test_hostile_listings_are_one_sentence(models: Store, monkeypatch: pytest.Mo
     "target", ["", "//", "javascript:1", "file:///etc/passwd", "http://" + "a" * 300 + "/", "http://127.0.0.1:1/"]
 )
 def test_redirects_to_nowhere_are_one_sentence(models: Store, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
-    """An endless redirect, or one to no address or another protocol, is a hub that cannot be reached."""
+    """An endless or invalid redirect is reported as an unreachable hub."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(302)
@@ -94,14 +94,14 @@ def test_redirects_to_nowhere_are_one_sentence(models: Store, monkeypatch: pytes
 def test_bodies_that_are_no_listing_are_one_sentence(
     models: Store, monkeypatch: pytest.MonkeyPatch, body: bytes, headers: dict[str, str]
 ) -> None:
-    """Endless JSON, no JSON at all and invalid compression are a sentence that names the hub."""
+    """Endless JSON, invalid JSON and invalid compression give a sentence about the hub."""
     with _answering(lambda handler: _send(handler, body, headers)) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
         assert sentence(models).startswith(url)
 
 
 def test_listings_without_end_are_stopped(models: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endless listing is not read to its end, so that it takes bounded memory."""
+    """An endless listing is not read to the end, and takes bounded memory."""
     monkeypatch.setattr(client, "_LARGEST_LISTING", 1 << 20)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -129,7 +129,7 @@ def _send(handler: BaseHTTPRequestHandler, body: bytes, headers: dict[str, str])
 
 @contextmanager
 def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Return the address of a server that gives this answer to every request."""
+    """Return the address of a server with this answer to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

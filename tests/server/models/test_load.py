@@ -1,4 +1,4 @@
-"""Loading models from folders and GGUF files, which are packed once."""
+"""Loading models from folders and GGUF files, with packing at the first start."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def change_config(folder: Path, **fields: Any) -> None:
     "make", [tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3], ids=["llama", "mistral", "qwen2", "qwen3"]
 )
 def test_folder_agrees_with_transformers(tmp_path: Path, store: Store, make: Any) -> None:
-    """A folder of every family of the lean decoder, whole or in shards, has transformers' probabilities."""
+    """A folder of each family of the lean decoder, whole or sharded, has transformers' logprobs."""
     model, ids = make(vocab_size=VOCAB), random_ids(40)
     for name, options in {"whole": {}, "sharded": {"max_shard_size": "60KB"}}.items():
         folder = save(model, tmp_path / name, **options)
@@ -72,7 +72,7 @@ def test_folder_agrees_with_transformers(tmp_path: Path, store: Store, make: Any
 
 
 def test_gguf_brings_its_tokenizer_and_infill_format(tmp_path: Path, store: Store) -> None:
-    """A GGUF file is a complete model: weights, tokenizer, and an infill format found by its markers."""
+    """A GGUF file is a complete model with weights, tokenizer, and an infill format by markers."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     loaded = load(str(path), device="cpu", store=store, progress=Silent())
     assert loaded.name == "tiny"
@@ -82,7 +82,7 @@ def test_gguf_brings_its_tokenizer_and_infill_format(tmp_path: Path, store: Stor
 
 
 def test_kernels_are_kept_with_the_models(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels that are compiled for a model are kept in the store that the model is packed to."""
+    """Compiled kernels are kept in the same store as the packed model."""
     folders: list[Path] = []
     monkeypatch.setattr(calls, "keep_in", folders.append)
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
@@ -103,11 +103,12 @@ def test_second_start_reads_no_weights(tmp_path: Path, store: Store, monkeypatch
     os.utime(other, ns=(1, 1))
     third = load(str(other), device="cpu", store=store, progress=Silent())
     assert not torch.allclose(logprobs(third.model, ids), logprobs(first.model, ids))
-    assert len(list((store.root / "packed").iterdir())) == 1  # what the old file was packed to is gone
+    # The packed file of the old source is deleted.
+    assert len(list((store.root / "packed").iterdir())) == 1
 
 
 def test_one_model_in_two_forms(tmp_path: Path, store: Store) -> None:
-    """A quant in a model's name is its own: the model is served in both forms, which differ."""
+    """A quant in a model's name gives a separate form, so that both forms can be served."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     exact, rounded = (
         load(f"{path}@{quant}", device="cpu", quant="auto", store=store, progress=Silent())
@@ -122,7 +123,7 @@ def test_one_model_in_two_forms(tmp_path: Path, store: Store) -> None:
 
 
 def test_packing_is_followed_to_its_end(tmp_path: Path, store: Store) -> None:
-    """The progress of packing names the model and ends near its total."""
+    """The progress of packing names the model and ends near the total."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     following = Following()
     load(str(path), device="cpu", store=store, progress=following)
@@ -133,7 +134,7 @@ def test_packing_is_followed_to_its_end(tmp_path: Path, store: Store) -> None:
 
 
 def test_broken_packing_leaves_nothing(tmp_path: Path, store: Store) -> None:
-    """A source that ends early leaves no packed file, whole or half."""
+    """A truncated source leaves no packed file, whole or partial."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(ModelError, match="truncated"):
@@ -144,7 +145,7 @@ def test_broken_packing_leaves_nothing(tmp_path: Path, store: Store) -> None:
 def test_full_disk_is_reported_before_anything_is_written(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Packed weights that do not fit on the disk are not begun."""
+    """Packing does not begin without enough space on the disk."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(ModelError, match=r"has 1\.0 kB free, but .* are needed"):
@@ -154,7 +155,7 @@ def test_full_disk_is_reported_before_anything_is_written(
 
 @pytest.mark.parametrize("call", ["fsync", "mkdir"])
 def test_disk_that_fails_is_reported(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """Packed weights that the disk cannot store are one sentence, and nothing of them is left."""
+    """A disk error during packing is one sentence, and no packed file remains."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     make = Path.mkdir
 
@@ -170,7 +171,7 @@ def test_disk_that_fails_is_reported(tmp_path: Path, store: Store, monkeypatch: 
 
 
 def test_packed_weights_of_a_local_model_can_be_removed(tmp_path: Path, store: Store) -> None:
-    """Removing a local model by its path deletes its packed weights and keeps the file."""
+    """Removing a local model by path deletes the packed weights and keeps the file."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     load(str(path), device="cpu", store=store, progress=Silent())
     assert store.remove(str(path), Silent()) > 0
@@ -179,7 +180,7 @@ def test_packed_weights_of_a_local_model_can_be_removed(tmp_path: Path, store: S
 
 
 def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
-    """A model outside the decoder's family is run by the transformers library, which quantizes nothing and draws no bars."""
+    """A model outside the decoder's family runs on transformers, unquantized and without bars."""
     model = tiny(
         GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1)
     )
@@ -189,7 +190,8 @@ def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd:
     loaded = load(str(folder), device="cpu", store=store, progress=following)
     assert capfd.readouterr().err == ""
     assert [bar.label for bar in following.bars] == ["loading gpt2"]
-    assert logging.is_progress_bar_enabled()  # for others in this process
+    # Progress bars stay enabled for the rest of the process.
+    assert logging.is_progress_bar_enabled()
     ids = random_ids(30)
     torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
     assert loaded.tokenizer.vocab_size == VOCAB
@@ -198,7 +200,7 @@ def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd:
 
 
 def test_mixed_windows_are_not_for_the_lean_decoder(tmp_path: Path, store: Store) -> None:
-    """A Qwen2 whose layers have different windows is run by the transformers library."""
+    """A Qwen2 with different windows in the layers is run by the transformers library."""
     config = Qwen2Config(
         vocab_size=VOCAB,
         hidden_size=48,
@@ -218,7 +220,7 @@ def test_mixed_windows_are_not_for_the_lean_decoder(tmp_path: Path, store: Store
 
 
 def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> None:
-    """Missing paths, pickles, quantized safetensors, damaged and missing files, unknown names: a sentence each."""
+    """Missing, pickled, quantized and damaged models and unknown names get a sentence each."""
     folder = save(tiny_llama(vocab_size=VOCAB), tmp_path / "model", max_shard_size="60KB")
     shard = sorted(folder.glob("*.safetensors"))[0]
 
@@ -251,7 +253,7 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_stored_bytes_of_a_step(tmp_path: Path, tied: bool) -> None:
-    """A step reads every stored weight, in a GGUF file and in a folder, except an embedding with a separate head."""
+    """A step reads all stored weights of a GGUF file or folder, except a separate embedding."""
     model: Any = tiny_llama(vocab_size=VOCAB, tie_word_embeddings=tied).bfloat16()
     weights = {id(weight): weight.numel() for weight in model.parameters()}
     read = sum(weights.values()) - (0 if tied else model.get_input_embeddings().weight.numel())
@@ -263,7 +265,7 @@ def test_stored_bytes_of_a_step(tmp_path: Path, tied: bool) -> None:
 
 
 def test_stored_bytes_of_blocks(tmp_path: Path) -> None:
-    """Blocks of a GGUF file count with the file's own scales: Q4_K has 144 bytes for 256 weights, Q6_K 210."""
+    """Blocks of GGUF include scales: 256 weights take 144 bytes in Q4_K and 210 in Q6_K."""
     model = tiny_llama(vocab_size=VOCAB, hidden_size=256, tie_word_embeddings=True)
     zeros = {"blk.0.attn_q.weight": gguf.GGMLQuantizationType.Q4_K, "token_embd.weight": gguf.GGMLQuantizationType.Q6_K}
     plain = write_gguf(tmp_path / "plain.gguf", model, "llama", byte_level_bpe(VOCAB))

@@ -1,4 +1,4 @@
-"""Markers are found as an alternation of all of them would find them, in time that does not grow with their number."""
+"""Markers are found as by an alternation, in time independent of the number of markers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXTS = st.text("ab<]^-\\", max_size=12)
 
 @given(markers=st.sets(TEXTS.filter(bool), max_size=6), text=st.text("ab<]^-\\", max_size=40))
 def test_finds_what_an_alternation_finds(markers: set[str], text: str) -> None:
-    """The longest marker at each position, without overlaps; and every position where one begins."""
+    """The longest marker is found at each position, without overlaps, and all beginnings."""
     finder = MarkerFinder(markers)
     longest_first = "|".join(map(re.escape, sorted(markers, key=len, reverse=True)))
     expected = [match.span() for match in re.finditer(longest_first, text)] if markers else []
@@ -28,7 +28,10 @@ def test_finds_what_an_alternation_finds(markers: set[str], text: str) -> None:
 
 @pytest.mark.process
 def test_many_markers_with_one_beginning_take_no_time() -> None:
-    """Sixteen thousand markers that differ only in their end: an alternation would compare 80 thousand million characters."""
+    """Sixteen thousand markers with a common beginning are found in seconds.
+
+    An alternation would compare 80 thousand million characters.
+    """
     script = (
         "from pellucid.models.tokenizers.marker_finder import MarkerFinder\n"
         "finder = MarkerFinder('a' * 250 + f'!{number}' for number in range(16_000))\n"
@@ -39,6 +42,6 @@ def test_many_markers_with_one_beginning_take_no_time() -> None:
 
 
 def test_a_marker_that_is_too_long() -> None:
-    """A marker of more characters than any model's is refused in a sentence."""
+    """A marker longer than the maximum is refused in a sentence."""
     with pytest.raises(ModelError, match=f"a marker of 257 characters; at most {MAX_MARKER} are supported"):
         MarkerFinder(["a" * 257])

@@ -1,4 +1,4 @@
-"""The meaning of a name on the command line: a model of the catalog, of the hub, or a local folder."""
+"""The meaning of a model's name: an entry of the catalog, a repository, or a local folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ VOCAB = 320
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Change to a temporary working directory."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -43,7 +42,7 @@ def write_model(folder: Path) -> Path:
 
 
 def test_names_of_the_catalog_are_never_folders(here: Path) -> None:
-    """A folder in the working directory that is named like a model of the catalog is not served in its place."""
+    """A folder named like a model of the catalog is served only as a path."""
     write_model(here / DEFAULT_MODEL)
     assert local_path(DEFAULT_MODEL) is None
     assert served_name(f"{DEFAULT_MODEL}@int4") == f"{DEFAULT_MODEL}@int4"
@@ -51,7 +50,7 @@ def test_names_of_the_catalog_are_never_folders(here: Path) -> None:
 
 
 def test_the_error_of_a_bare_folder_name_gives_its_path(here: Path, store: Store) -> None:
-    """A name without a slash is never a folder; if there is a folder of that name, the error gives its path."""
+    """A name without a slash is never a folder, but the error gives an existing folder's path."""
     write_model(here / "mine")
     with pytest.raises(NotFoundError, match=r"There is no model 'mine'; to use the folder .* write \./mine"):
         load("mine", device="cpu", store=store, progress=Silent())
@@ -61,7 +60,7 @@ def test_the_error_of_a_bare_folder_name_gives_its_path(here: Path, store: Store
 
 
 def test_a_folder_comes_before_a_model_of_the_hub(here: Path, store: Store) -> None:
-    """``run/gpt`` is the folder if there is one, with a note; ``./run/gpt`` needs no note."""
+    """``run/gpt`` is an existing folder, with a note; ``./run/gpt`` needs no note."""
     write_model(here / "run" / "gpt")
     progress = Following()
     assert load("run/gpt", device="cpu", store=store, progress=progress).path == here / "run" / "gpt"
@@ -87,12 +86,12 @@ def test_the_working_directory_itself_can_be_a_model(here: Path) -> None:
     [("mine", "./mine"), ("run/gpt", "run/gpt"), ("/abs", "/abs"), ("./mine", "./mine"), ("../mine", "../mine")],
 )
 def test_a_path_is_written_as_it_is_read(path: str, written: str) -> None:
-    """A path that a command prints for its user to type is read as a path, not as a name."""
+    """A path printed by a command is read back as a path, not as a name."""
     assert as_argument(Path(path)) == written
 
 
 def test_adapters_of_the_store_are_never_folders_here(here: Path, store: Store) -> None:
-    """An adapter's name is one of the store; a folder of that name in the working directory is ``./name``."""
+    """An adapter's name is looked up in the store; a folder here must be written as ``./name``."""
     config: DecoderConfig = QWEN2
     write_adapter(here / "mine", random_adapter(config))
     with pytest.raises(NotFoundError, match=r"to use the folder .* write \./mine"):
@@ -103,7 +102,7 @@ def test_adapters_of_the_store_are_never_folders_here(here: Path, store: Store) 
 
 
 def test_an_adapter_whose_description_is_a_loop_is_listed(store: Store) -> None:
-    """A link to itself in place of adapter_config.json does not hide the adapter: it is listed with its problem."""
+    """An adapter with a looping adapter_config.json is listed, and reading reports the problem."""
     folder = write_adapter(store.adapters_path("mine"), random_adapter(QWEN2))
     (folder / "adapter_config.json").unlink()
     (folder / "adapter_config.json").symlink_to("adapter_config.json")

@@ -1,4 +1,4 @@
-"""Packed weights, read from their file and verified."""
+"""Packed weights are read from the file and verified."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def read(path: Path, made_of: str = "model") -> PackedWeights:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A packed file of two tensors."""
+    """A packed file with two tensors."""
     write_packed(tmp_path / "some.safetensors", {"a": torch.ones(200), "b": torch.arange(200).to(torch.uint8)}, "model")
     return tmp_path / "some.safetensors"
 
 
 def test_tensors_are_those_that_were_saved(tmp_path: Path) -> None:
-    """Every dtype and shape comes back bit by bit, the empty one too, each tensor at a multiple of 64 bytes."""
+    """Every dtype and shape is read back bit by bit, at a multiple of 64 bytes."""
     tensors = {
         "bytes": torch.arange(300).to(torch.uint8).view(3, 100),
         "halves": torch.randn(7, 5, dtype=torch.float16),
@@ -50,7 +50,7 @@ def test_tensors_are_those_that_were_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", [0, 5, 20, 400])
 def test_a_file_that_was_cut_short_is_damaged(path: Path, keep: int) -> None:
-    """Wherever the file ends too early, nothing of it is used as weights."""
+    """A truncated file is reported as damaged."""
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DamagedFileError):
         read(path)
@@ -78,14 +78,14 @@ def test_checksum_is_of_the_tensors_alone(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("metadata", [{}, {"made_of": "model"}, {"made_of": "another", "checksum": "0"}])
 def test_file_of_another_model_or_without_a_checksum_is_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
-    """A file must name this model and have the right checksum."""
+    """A file of a different model, or with a wrong checksum, is refused."""
     save_file({"a": torch.ones(20)}, tmp_path / "some.safetensors", metadata)
     with pytest.raises(DamagedFileError, match=r"made of another model|checksum is wrong"):
         read(tmp_path / "some.safetensors")
 
 
 def test_shapes_are_checked_before_the_data_is_read(path: Path) -> None:
-    """Tensors that do not fit the model are refused by the header, and the reason is passed on."""
+    """Tensors that do not fit are refused by the header, with the reason."""
 
     def check(specs: Any) -> None:
         assert specs == {"a": (torch.float32, (200,)), "b": (torch.uint8, (200,))}
@@ -96,7 +96,7 @@ def test_shapes_are_checked_before_the_data_is_read(path: Path) -> None:
 
 
 def test_unknown_dtype_is_damage(path: Path) -> None:
-    """A dtype that no packed file has is refused in a sentence, although safetensors knows it."""
+    """A dtype outside of packed files is refused in a sentence."""
     save_file({"a": torch.ones(20, dtype=torch.float64)}, path, {"made_of": "model", "checksum": "0"})
     with pytest.raises(DamagedFileError, match="the tensor 'a' has the dtype F64"):
         read(path)
@@ -104,14 +104,14 @@ def test_unknown_dtype_is_damage(path: Path) -> None:
 
 @pytest.mark.parametrize("length", [1 << 20, 1 << 40, (1 << 64) - 1])
 def test_huge_header_is_damage(path: Path, length: int) -> None:
-    """A header that claims to be longer than the file allocates no memory."""
+    """A header longer than the file is refused without allocation."""
     path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
     with pytest.raises(DamagedFileError):
         read(path)
 
 
 def test_overlapping_tensors_are_damage(path: Path) -> None:
-    """Two tensors may not share bytes, nor may bytes belong to none."""
+    """Overlapping tensors and unused bytes are damage."""
     (size,) = struct.unpack("<Q", path.read_bytes()[:8])
     whole = path.read_bytes()
     header = json.loads(whole[8 : 8 + size])

@@ -1,4 +1,4 @@
-"""The two real models from wheels: the integrity of the stored files, and the time of a second load."""
+"""The two real models from wheels: integrity of the stored files, and a warm second load."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_stored_models_are_what_was_fetched(store: Store) -> None:
 
 
 def test_bytes_that_a_step_reads(store: Store) -> None:
-    """The default model's file has 485,452,288 bytes of tensors, of which 93,592,576 are an embedding that is not the head."""
+    """The default model's step reads all tensors except the separate embedding."""
     assert stored_step_bytes((store.pull(QWEN, Silent()),)) == 485_452_288 - 93_592_576
 
 
 def test_warm_start_imports_and_asks_for_nothing(store: Store) -> None:
-    """A second load reads packed weights: neither transformers nor gguf is imported, and no connection is opened."""
+    """A second load reads packed weights, without transformers, gguf or a connection."""
     program = """
         import socket, sys
         from pathlib import Path

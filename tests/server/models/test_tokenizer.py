@@ -72,14 +72,14 @@ def test_byte_level_bytes_join_to_the_text(byte_level: Tokenizer, text: str) -> 
 @given(unicode_text.filter(lambda text: "▁" not in text))
 @settings(max_examples=200, deadline=None)
 def test_sentencepiece_bytes_join_to_the_text(spaced: Tokenizer, text: str) -> None:
-    """The bytes of sentencepiece tokens, byte fallback included, join to the text, except for the prefix space."""
+    """The bytes of sentencepiece tokens join to the text, except for the prefix space."""
     assert joined(spaced, spaced.encode(text)) == (b" " + text.encode() if text else b"")
     assert joined(spaced, spaced.encode(text, continues=True)) == text.encode()
 
 
 @pytest.mark.parametrize("marker", MARKERS)
 def test_text_that_spells_a_marker_stays_text(byte_level: Tokenizer, marker: str) -> None:
-    """A marker is a token only on request, whether or not its tokenizer flags it as special."""
+    """A marker is a token only on request, whether or not the tokenizer's flag says special."""
     text = f"a{marker} b"
     assert byte_level.special[marker] not in byte_level.encode(text)
     assert byte_level.encode(text, special=True) == [
@@ -92,7 +92,7 @@ def test_text_that_spells_a_marker_stays_text(byte_level: Tokenizer, marker: str
 
 
 def test_longest_marker_wins(tmp_path: Path) -> None:
-    """If one marker begins with another, the longer one is found."""
+    """If a marker begins with a shorter marker, the longer marker is found."""
     backend = byte_level_bpe()
     backend.add_special_tokens(["<|im", "<|im_end|>!"])
     tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
@@ -103,7 +103,7 @@ def test_longest_marker_wins(tmp_path: Path) -> None:
 
 
 def test_marker_may_strip_white_space(tmp_path: Path) -> None:
-    """A marker flagged to strip its right or left removes the white space there, as in transformers."""
+    """A marker with a strip flag removes white space at that side, as in transformers."""
     backend = byte_level_bpe()
     backend.add_special_tokens(
         [tokenizers.AddedToken("<|r|>", rstrip=True), tokenizers.AddedToken("<|l|>", lstrip=True)]
@@ -115,7 +115,7 @@ def test_marker_may_strip_white_space(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("piece", ["        ", "\n\n\n", "<h1>", "</table>"])
 def test_added_pieces_of_text_stay_text(tmp_path: Path, piece: str) -> None:
-    """Added runs of spaces and added tags are text, by which a model knows indentation and HTML, not markers."""
+    """Added runs of spaces and added tags are text for indentation and HTML, not markers."""
     backend = byte_level_bpe()
     backend.add_tokens([tokenizers.AddedToken(piece, normalized=False)])
     tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
@@ -142,7 +142,7 @@ def metaspace(scheme: str) -> Callable[[], tokenizers.Tokenizer]:
     ids=["byte-level", "prepend", "metaspace-first", "metaspace-always", "metaspace-never"],
 )
 def test_tokenizer_json_agrees_with_transformers(tmp_path: Path, make: Callable[[], tokenizers.Tokenizer]) -> None:
-    """With markers parsed, ids are those of transformers on every text; without, on every text that spells no marker."""
+    """Ids equal transformers' ids: with markers parsed for all texts, else for texts without."""
     backend = make()
     tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
     read: Callable[..., PreTrainedTokenizerFast] = PreTrainedTokenizerFast
@@ -155,7 +155,7 @@ def test_tokenizer_json_agrees_with_transformers(tmp_path: Path, make: Callable[
 
 
 def test_sentencepiece_agrees_with_its_own_library() -> None:
-    """Rewriting the model keeps its encoding, and a user-defined marker is no longer found in text."""
+    """Rewriting the model keeps the encoding of text."""
     data = train_sentencepiece()
     own = sentencepiece.SentencePieceProcessor(model_proto=data)
     pieces, prefixed = sentencepiece_protobuf.read(data)
@@ -167,7 +167,7 @@ def test_sentencepiece_agrees_with_its_own_library() -> None:
 
 
 def test_sentencepiece_marker_stays_text(spaced: Tokenizer) -> None:
-    """A user-defined piece that is a marker stays text unless markers are requested; one of spaces is always text."""
+    """A user-defined marker is a token only on request; a piece of spaces is always text."""
     id = spaced.special["<|turn|>"]
     assert id not in spaced.encode("a <|turn|> b")
     assert id in spaced.encode("a <|turn|> b", special=True)
@@ -185,7 +185,7 @@ def test_prefix_space_only_for_the_first_text_without_legacy(tmp_path: Path) -> 
 
 
 def test_gguf_sentencepiece_agrees_with_the_model_it_came_from(tmp_path: Path) -> None:
-    """A tokenizer rebuilt from tokens, scores and types encodes as the tokenizer.model that they were taken from."""
+    """A tokenizer rebuilt from tokens, scores and types encodes as the original."""
     data = train_sentencepiece()
     (tmp_path / "tokenizer.model").write_bytes(data)
     pieces, _ = sentencepiece_protobuf.read(data)
@@ -208,7 +208,7 @@ def test_gguf_sentencepiece_agrees_with_the_model_it_came_from(tmp_path: Path) -
 
 
 def test_gguf_byte_level_agrees_with_the_tokenizer_it_came_from(tmp_path: Path, byte_level: Tokenizer) -> None:
-    """A tokenizer rebuilt from a GGUF file's tokens and merges encodes as the original, markers included."""
+    """A tokenizer rebuilt from GGUF tokens and merges encodes as the original."""
     writer = gguf.GGUFWriter(tmp_path / "vocabulary.gguf", "qwen2")
     add_byte_level(writer, byte_level_bpe())
     writer.write_header_to_file()
@@ -224,7 +224,7 @@ def test_gguf_byte_level_agrees_with_the_tokenizer_it_came_from(tmp_path: Path, 
 
 
 def test_the_pre_tokenizer_decides_whether_digits_merge(tmp_path: Path) -> None:
-    """SmolLM2 and StarCoder never merge digits, GPT-2 does: the name of the pre-tokenizer decides."""
+    """The name of the pre-tokenizer decides whether digits merge: SmolLM2 no, GPT-2 yes."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     ids = {}
     for pre in ("smollm", "gpt-2"):
@@ -242,7 +242,7 @@ def test_the_pre_tokenizer_decides_whether_digits_merge(tmp_path: Path) -> None:
 
 
 def test_unused_ids_are_no_text(tmp_path: Path) -> None:
-    """A padding entry of a vocabulary has no bytes and counts as special, in GGUF and beyond a folder's tokenizer."""
+    """A padding entry of a vocabulary, in GGUF or beyond, has no bytes and is special."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     path = write_vocabulary(
         tmp_path / "padded.gguf", model="gpt2", pre="gpt-2", tokens=[*letters, "[PAD]"], token_type=[1] * 256 + [5]
@@ -254,7 +254,7 @@ def test_unused_ids_are_no_text(tmp_path: Path) -> None:
 
 
 def test_half_a_character_keeps_its_bytes(byte_level: Tokenizer, spaced: Tokenizer) -> None:
-    """A token that ends inside a character has the character's first bytes, not a replacement."""
+    """A token that ends inside a character has the character's first bytes."""
     for tokenizer in (byte_level, spaced):
         pieces = [tokenizer.token_bytes(id) for id in tokenizer.encode("🎉", continues=True)]
         assert b"".join(pieces) == "🎉".encode()
@@ -262,7 +262,7 @@ def test_half_a_character_keeps_its_bytes(byte_level: Tokenizer, spaced: Tokeniz
 
 
 def test_half_a_surrogate_pair_is_refused(byte_level: Tokenizer) -> None:
-    """Text that is not valid Unicode is refused with the position of the fault."""
+    """Invalid Unicode is refused with the position of the fault."""
     with pytest.raises(InvalidRequestError, match=r"U\+D83C\) at character 3"):
         byte_level.encode("abc\ud83c")
 
@@ -281,7 +281,7 @@ def test_conventions_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_bos_of_a_post_processor(tmp_path: Path) -> None:
-    """If only the post-processor adds BOS, as Llama 3's does, the model expects it."""
+    """BOS is added if only the post-processor adds BOS, as in Llama 3."""
     backend = byte_level_bpe()
     backend.post_processor = tokenizers.processors.TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", backend.token_to_id("<|endoftext|>"))]
@@ -294,7 +294,7 @@ def test_bos_of_a_post_processor(tmp_path: Path) -> None:
     ("name", "content"), [("tokenizer.json", b"{}"), ("tokenizer.json", b"{"), ("tokenizer.model", b"\x0a\xff\xff")]
 )
 def test_damaged_tokenizer_is_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
-    """A tokenizer that cannot be read is named in one sentence."""
+    """An unreadable tokenizer is named in one sentence."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=name):
         folder_tokenizer.read_tokenizer(tmp_path)
@@ -322,13 +322,13 @@ class TestFewestTokens:
         text=st.lists(unicode_text | st.sampled_from(["a" * 50, " " * 40, "\x04\x06", "日本"]), max_size=6).map("".join)
     )
     def test_no_text_has_fewer(self, byte_level: Tokenizer, without_some_bytes: Tokenizer, text: str) -> None:
-        """No text has fewer tokens than this number, also if the vocabulary lacks bytes, which are dropped."""
+        """No text has fewer tokens than the bound, even with bytes missing in the vocabulary."""
         for tokenizer in (byte_level, without_some_bytes):
             assert tokenizer.fewest_tokens(text) <= len(tokenizer.encode(text))
             assert tokenizer.fewest_tokens(text) <= len(tokenizer.encode(text, special=True))
 
     def test_a_long_text_has_many(self, byte_level: Tokenizer, without_some_bytes: Tokenizer) -> None:
-        """The number grows with the text, but not with what the tokenizer drops."""
+        """The bound grows with the text, but not with dropped bytes."""
         longest = max(map(len, byte_level.vocabulary()))
         assert byte_level.fewest_tokens("a" * 100 * longest) == 100
         assert byte_level.fewest_tokens("\x04" * 100 * longest) == 100
@@ -336,7 +336,7 @@ class TestFewestTokens:
         assert without_some_bytes.fewest_tokens("\x04" * 100 * longest) == 0
 
     def test_nothing_is_said_of_others(self, spaced: Tokenizer, tmp_path: Path) -> None:
-        """Of a tokenizer that may drop or join text by other rules nothing is certain."""
+        """For a tokenizer with unknown rules the bound is zero."""
         assert spaced.fewest_tokens("a" * 1000) == 0
         backend = byte_level_bpe()
         backend.pre_tokenizer = pre_tokenizers.Sequence(
