@@ -1,4 +1,4 @@
-"""A server over tiny random models, shared by the tests that do not change it."""
+"""A server over tiny random models, shared by the tests without changes to the server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.servers.http_servers import TINY, LiveServer, live, tiny_adapters, 
 
 @pytest.fixture(scope="session")
 def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server with two tiny models, 4 slots and a context of 256 tokens each, and an adapter that could be loaded."""
+    """Run a server of two tiny models with 4 slots, 256 tokens of context and an adapter."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
     local = isinstance(engine, LocalEngine)
@@ -26,7 +26,7 @@ def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
 
 @pytest.fixture(scope="module")
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose context holds 24 tokens, so that no answer takes long."""
+    """Run a server with a context of 24 tokens, for short answers."""
     assistant, engine = tiny_assistant(context=24)
     state = ServerState(models=(TINY,), grace=0.0)
     local = isinstance(engine, LocalEngine)
@@ -38,7 +38,7 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServe
 
 @pytest.fixture(scope="session")
 def lone_server() -> Iterator[LiveServer]:
-    """A server with a single tiny model, whose context of 512 tokens has room for tools."""
+    """Run a server with a single tiny model, and a context with room for tools."""
     assistant, engine = tiny_assistant(context=512, alone=True)
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -49,6 +49,5 @@ def lone_server() -> Iterator[LiveServer]:
 
 @pytest.fixture
 def http(tiny_server: LiveServer) -> Iterator[httpx.Client]:
-    """A client of that server."""
     with httpx.Client(base_url=tiny_server.url, timeout=60, trust_env=False) as client:
         yield client

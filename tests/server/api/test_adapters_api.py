@@ -1,4 +1,4 @@
-"""Adapters are loaded, unloaded and chosen by the model's name over HTTP, under load too."""
+"""Adapters are loaded, unloaded and requested by the model's name over HTTP, under load too."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TWENTY = SamplingParams(max_tokens=20, ignore_eos=True)
 
 @pytest.fixture
 def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
-    """Return a server state with two tiny models, and an adapter in the store."""
+    """Return two tiny models, and an adapter in the store."""
     assistant, engine = tiny_assistant(queue=500)
     yield tiny_adapters(assistant, engine, tmp_path / "cache")
     engine.close()
@@ -46,7 +46,7 @@ def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
 
 @pytest.fixture
 def server(adapters: LoadedAdapters) -> Iterator[LiveServer]:
-    """A server for one test alone."""
+    """A server for a single test."""
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(adapters.assistant, adapters.engine, adapters)
     with live(state) as server:
@@ -60,7 +60,6 @@ def http(server: LiveServer) -> Iterator[httpx.Client]:
 
 
 def another(store: Store, name: str, adapters: LoadedAdapters, seed: int = 1) -> Path:
-    """Write another adapter into the store."""
     model = adapters.engine.model(TINY)
     assert isinstance(model, Decoder)
     return write_adapter(store.adapters_path(name), random_adapter(model.config, seed=seed))
@@ -93,7 +92,7 @@ def problem(response: httpx.Response) -> tuple[int, str, str]:
 
 
 def test_load_serve_unload(http: httpx.Client) -> None:
-    """A loaded adapter is a model named after its base and itself, generates other text, is listed, and gone once unloaded."""
+    """A loaded adapter is a listed model with different answers, until unloaded."""
     before = completion(http, TINY).json()
     loaded = http.post("/v1/adapters", json={"name": ADAPTER})
 
@@ -115,7 +114,7 @@ def test_load_serve_unload(http: httpx.Client) -> None:
 
 
 def test_the_own_name_of_an_adapter_that_is_gone(tmp_path: Path) -> None:
-    """The only model of a server answers to other names, but not to that of an adapter that was unloaded or went with its engine."""
+    """A single model answers to any name except the name of an unloaded adapter."""
     assistant, engine = tiny_assistant(alone=True)
     loaded = tiny_adapters(assistant, engine, tmp_path / "cache")
     state = ServerState(models=(TINY,), grace=0.0)
@@ -134,7 +133,7 @@ def test_the_own_name_of_an_adapter_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_listed_as_a_model(http: httpx.Client) -> None:
-    """/v1/models has the base, the adapter and the own bytes of a variant; other models have no base and adapter."""
+    """/v1/models has the base, the adapter and the bytes of a variant."""
     http.post("/v1/adapters", json={"name": ADAPTER, "model": TINY})
 
     models = {model["id"]: model["meta"] for model in http.get("/v1/models").json()["data"]}
@@ -143,8 +142,9 @@ def test_listed_as_a_model(http: httpx.Client) -> None:
     assert (models[TINY]["base"], models[TINY]["adapter"]) == (None, None)
     assert (
         0 < models[VARIANT]["memory"]["weights"] < http.get("/v1/adapters").json()["data"][0]["size"]
-    )  # a header comes with them
-    assert models[VARIANT]["memory"]["cache_limit"] * 2 == models[TINY]["memory"]["cache_limit"]  # two slots of four
+    )  # The file has a header in addition.
+    # Two slots of four.
+    assert models[VARIANT]["memory"]["cache_limit"] * 2 == models[TINY]["memory"]["cache_limit"]
     assert "an adapter of rank 4" in models[VARIANT]["description"]
     assert http.get(f"/v1/models/{VARIANT}").json()["meta"] == models[VARIANT]
     assert 'pellucid_running{model="' + VARIANT + '"} 0' in http.get("/metrics").text
@@ -153,7 +153,7 @@ def test_listed_as_a_model(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("model", [VARIANT, ADAPTER])
 def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
-    """Every route that takes a model's name takes a variant's id, or the adapter's name alone."""
+    """Every route accepts a variant's id and the adapter's name alone."""
     http.post("/v1/adapters", json={"name": ADAPTER})
     chat = [{"role": "user", "content": "hi"}]
     asked: dict[str, dict[str, Any]] = {
@@ -167,7 +167,7 @@ def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
     }
     for route, body in asked.items():
         reply = http.post(route, json=body | {"model": model})
-        if route == "/v1/chat/completions":  # the tiny models have no template
+        if route == "/v1/chat/completions":  # The tiny models have no template.
             assert reply.status_code in (200, 501), reply.text
             continue
         assert reply.status_code == 200, reply.text
@@ -176,7 +176,7 @@ def test_every_route_takes_it(http: httpx.Client, model: str) -> None:
 
 
 def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """The list has loaded adapters first, then those of the folder; a broken one has the reason."""
+    """The list has loaded adapters, then the folder's adapters, with problems."""
     another(adapters.store, "another", adapters)
     broken = another(adapters.store, "broken", adapters)
     (broken / "adapter_config.json").write_text('{"peft_type": "IA3"}')
@@ -197,7 +197,7 @@ def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAda
 
 
 def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """An adapter that is loaded again is served with the current contents of its folder."""
+    """Loading an adapter again serves the current content of the folder."""
     http.post("/v1/adapters", json={"name": ADAPTER})
     first = generated(completion(http, VARIANT).json())
     another(adapters.store, ADAPTER, adapters, seed=9)
@@ -210,7 +210,7 @@ def test_a_second_load_takes_what_lies_there_now(http: httpx.Client, adapters: L
 
 
 def test_one_adapter_on_two_models(http: httpx.Client) -> None:
-    """An adapter may be loaded with several models; its bare name is then unknown."""
+    """An adapter may be loaded with several models; the adapter's name alone is then unknown."""
     for model in (TINY, TINY_PLAIN):
         assert http.post("/v1/adapters", json={"name": ADAPTER, "model": model}).json()["id"] == f"{model}:{ADAPTER}"
 
@@ -219,7 +219,7 @@ def test_one_adapter_on_two_models(http: httpx.Client) -> None:
 
 
 def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """An adapter that cannot be loaded or unloaded is refused with one sentence and the right status."""
+    """An impossible load or unload is refused with a sentence and the right status."""
     folder = another(adapters.store, "unfit", adapters)
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
@@ -257,7 +257,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
 
 
 def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If there is no memory for another cache the reply is 503, and nothing has changed."""
+    """Without memory for a cache the reply is 503, and nothing has changed."""
 
     def refuse(*arguments: object, **options: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -272,7 +272,7 @@ def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatc
 
 
 def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
-    """vLLM's two routes load an adapter under a name, refuse it a second time, and unload it; other folders are refused."""
+    """vLLM's routes load, replace and unload an adapter of the store, and refuse other folders."""
     path = str(adapters.store.adapters_path(ADAPTER))
     for given in (path, ADAPTER):
         loaded = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
@@ -297,7 +297,7 @@ def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
 
 
 def test_key_and_origin(adapters: LoadedAdapters) -> None:
-    """On a server with a key loading and unloading needs it, and pages of other sites are always refused."""
+    """Loading and unloading need the server's key, and pages of other sites are refused."""
     state = ServerState(models=(TINY,), grace=0.0, keys=read_keys("secret"))
     state.open(adapters.assistant, adapters.engine, adapters)
     with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
@@ -319,7 +319,7 @@ def test_key_and_origin(adapters: LoadedAdapters) -> None:
 
 
 def test_without_a_folder_of_adapters() -> None:
-    """A server without a store, and one that still loads its models, refuse with a sentence."""
+    """A server without a store, and a loading server, refuse with a sentence."""
     with live(scripted_state()) as server:
         assert problem(httpx.get(f"{server.url}/v1/adapters", timeout=60))[::2] == (
             501,
@@ -330,7 +330,7 @@ def test_without_a_folder_of_adapters() -> None:
 
 
 async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """The client loads, lists, uses and unloads adapters, and its cards are those of the assistant."""
+    """The client loads, lists, uses and unloads adapters, with the assistant's cards."""
     async with Client(server.url) as client:
         assert (await client.load_adapter(ADAPTER))["id"] == VARIANT
         assert await client.cards() == adapters.assistant.models()
@@ -346,7 +346,7 @@ async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Lo
 
 @pytest.mark.slow
 async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """While adapters are loaded, replaced and unloaded no answer fails, and those of other models do not change."""
+    """Swapping an adapter fails no answer, and changes no other model's answers."""
     another(adapters.store, "stays", adapters, seed=3)
     over = asyncio.Event()
 
@@ -356,7 +356,7 @@ async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters)
             another(adapters.store, ADAPTER, adapters, seed=swaps)
             await client.load_adapter(ADAPTER, TINY)
             running = [asyncio.ensure_future(whole(client, VARIANT, text)) for text in TEXTS]
-            await client.load_adapter(ADAPTER, TINY)  # while the previous one answers
+            await client.load_adapter(ADAPTER, TINY)  # The previous adapter still answers.
             await asyncio.gather(*running)
             await client.unload_adapter(VARIANT)
             swaps += 1
@@ -388,7 +388,7 @@ async def whole(client: Client, model: str, text: str) -> list[float]:
 
 
 async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: LoadedAdapters) -> None:
-    """A streamed infill whose adapter is unloaded continues to its end, including the prompt in its last event."""
+    """A streamed infill of an unloaded adapter continues to the end."""
     body = {
         "input_prefix": "def add",
         "input_suffix": "\n",
@@ -412,7 +412,7 @@ async def test_unloading_waits_for_no_answer(server: LiveServer, adapters: Loade
 
 
 async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unloading an adapter while another client reloads it waits for that; the model is then gone, and the others are still listed."""
+    """Unloading during a reload waits for the reload, and removes the model."""
     await adapters.load(ADAPTER)
     added, wait = asyncio.Event(), asyncio.wrap_future
 
@@ -432,7 +432,7 @@ async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkey
 
 
 def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
-    """A variant has its base's abilities: infill with pieces of other files, and chats if there is a template."""
+    """A variant has the base's abilities, and the same prompts."""
 
     async def ask() -> None:
         await adapters.load(ADAPTER)

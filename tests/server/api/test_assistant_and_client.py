@@ -95,7 +95,7 @@ VERBS: dict[str, Verb] = {
 
 @contextmanager
 def local_assistant() -> Iterator[LocalAssistant]:
-    """A new assistant, as the contents of its cache would change the last bits."""
+    """Return a new assistant, since the content of a cache would change the last bits."""
     assistant, engine = tiny_assistant()
     yield assistant
     engine.close()
@@ -103,7 +103,6 @@ def local_assistant() -> Iterator[LocalAssistant]:
 
 @contextmanager
 def remote_server() -> Iterator[LiveServer]:
-    """A server of a new assistant."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -120,7 +119,7 @@ async def listen(items: AsyncIterator[Token | Finish]) -> tuple[list[Token], Fin
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_same_tokens(verb: str) -> None:
-    """Every token is the same locally and over HTTP, to the last bit of its probabilities, and so is the Finish."""
+    """Tokens and Finish are the same locally and over HTTP, to the last bit of probabilities."""
     with local_assistant() as assistant:
         local, local_end = await listen(VERBS[verb](assistant))
     with remote_server() as server:
@@ -139,7 +138,7 @@ async def test_same_tokens(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", ["infill", "ids", "chat"])
 async def test_usage_on_the_way(verb: str) -> None:
-    """Both report with each token the usage so far, for callers that close the answer early."""
+    """Locally and over HTTP, the usage so far is reported with the tokens."""
     reported: dict[str, list[tuple[int, int]]] = {"local": [], "remote": []}
 
     async def ask(assistant: LocalAssistant | Client, where: str) -> int:
@@ -196,7 +195,7 @@ async def test_same_token_ids(model: str | None) -> None:
 @pytest.mark.parametrize("suffix", ["\nend" * 40, "", None])
 @pytest.mark.parametrize("model", [TINY, TINY_PLAIN])
 async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
-    """The prompt of an infill is the same locally and over HTTP, trimmed alike, with pieces of files if the model takes them."""
+    """An infill's prompt is the same locally and over HTTP, and trimmed alike."""
     asked = ("def add(a, b):\n" + "    # héllo\n" * 20 + "    ", suffix, [Extra("a.py", "import a")])
     with local_assistant() as assistant:
         local = await assistant.infill_prompt(CompletionQuery(*asked, model=model))
@@ -225,7 +224,7 @@ async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
     ],
 )
 async def test_same_errors(verb: Verb, error: type[Exception]) -> None:
-    """A query that cannot be served raises the same error locally and over HTTP, with the same sentence."""
+    """An impossible query raises the same error locally and over HTTP, with the same sentence."""
     with local_assistant() as assistant, pytest.raises(error) as local:
         await listen(verb(assistant))
     with remote_server() as server:

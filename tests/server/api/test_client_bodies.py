@@ -1,4 +1,4 @@
-"""Requests as real clients send them, each with what it must get: a new client is a new line of client_bodies.json."""
+"""Requests of real clients, with the expected replies, in client_bodies.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REQUESTS = json.loads(Path(__file__).with_name("client_bodies.json").read_text()
 
 @pytest.mark.parametrize("sent", REQUESTS, ids=[sent["client"] for sent in REQUESTS])
 def test_client(lone_server: LiveServer, sent: dict[str, Any]) -> None:
-    """The request is answered, and the reply lists what it ignores; or it is refused with the name of the field."""
+    """The request is answered with the ignored fields, or refused with the name of the field."""
     reply = httpx.post(lone_server.url + sent["route"], json=sent["body"], timeout=60, trust_env=False)
 
     assert reply.status_code == sent["status"], reply.text
@@ -27,10 +27,10 @@ def test_client(lone_server: LiveServer, sent: dict[str, Any]) -> None:
 
 
 def ignored(reply: httpx.Response) -> list[str]:
-    """Return the fields that a reply, or the first event of its stream, lists as ignored.
+    """Return the fields listed as ignored in a reply or in the first event of a stream.
 
-    Only line feeds end its lines: ``splitlines`` would also split at other characters that a random
-    answer may have.
+    Only line feeds end the lines: ``splitlines`` would also split at other characters in a random
+    answer.
     """
     if reply.headers["content-type"].startswith("text/event-stream"):
         events = [

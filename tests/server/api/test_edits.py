@@ -29,7 +29,7 @@ def post(script: list[Any], **fields: Any) -> tuple[httpx.Response, ScriptedAssi
 
 
 def test_a_whole_edit() -> None:
-    """The reply has the new text, the hunk with its tokens, and its log odds; both versions were read after the same conversation."""
+    """The reply has the new text, the hunk with tokens and log odds; both versions are scored."""
     response, assistant = post(ANSWER)
     reply = response.json()
 
@@ -44,7 +44,7 @@ def test_a_whole_edit() -> None:
 
 
 def test_a_streamed_edit() -> None:
-    """Lines come one after the other, indented, and the edit is the last event."""
+    """The indented lines come in order, and the edit is the last event."""
     response, _ = post(ANSWER, stream=True)
     *events, done = [line.removeprefix("data: ") for line in response.text.splitlines() if line]
     *lines, last = map(json.loads, events)
@@ -58,7 +58,7 @@ def test_a_streamed_edit() -> None:
 
 
 def test_the_metrics() -> None:
-    """An edit whose fence is closed has ended by itself, although the rest of the answer is not read."""
+    """An edit with a closed fence counts as stopped, although the rest is not read."""
     with live(scripted_state(ScriptedAssistant([*ANSWER, Finish(FinishReason.STOP, Usage())]))) as server:
         httpx.post(f"{server.url}/v1/edits", json=BODY, trust_env=False, timeout=60)
         metrics = httpx.get(f"{server.url}/metrics", trust_env=False, timeout=60).text
@@ -66,7 +66,7 @@ def test_the_metrics() -> None:
 
 
 def test_no_change() -> None:
-    """An answer that is equal to the selection is a reply with a sentence."""
+    """An answer equal to the selection is a reply with a sentence."""
     response, _ = post([spoken("x = 1\ny = 2\n```")])
     assert (response.status_code, response.json()["reason"], response.json()["hunks"]) == (200, UNCHANGED, [])
 
@@ -81,13 +81,13 @@ def test_no_change() -> None:
     ],
 )
 def test_refusals(fields: dict[str, Any], param: str) -> None:
-    """Bad input is a 400 that names the field, before the model is asked."""
+    """Bad input is a 400 with the name of the field, before any request to the model."""
     response, assistant = post(ANSWER, **fields)
     assert (response.status_code, response.json()["error"]["param"], assistant.calls) == (400, param, [])
 
 
 def test_the_terms_and_the_seed_reach_the_model() -> None:
-    """The seed, the temperature and the priority are those of the request."""
+    """The request's seed, temperature and priority reach the model."""
     _, assistant = post(ANSWER, seed=3, temperature=0.25, priority="background", top_logprobs=6)
     params = assistant.calls[0]["params"]
     assert (params.seed, params.temperature, params.top_logprobs) == (3, 0.25, 6)

@@ -1,4 +1,4 @@
-"""/v1/embeddings and ollama's routes return the mean of the served model's last hidden states, and say so."""
+"""/v1/embeddings and ollama's routes return the mean of the served model's last hidden states."""
 
 from __future__ import annotations
 
@@ -19,19 +19,27 @@ from support.models.tiny_models import tiny_llama
 from support.servers.http_servers import MARKERS, TINY, LiveServer
 
 MODEL = tiny_llama(vocab_size=256 + len(MARKERS), max_position_embeddings=2048)
-"""The model of the tiny server, whose tokens are bytes."""
+"""The model of the tiny server; a token is a byte."""
 
 PAIRS = {
-    "read a CSV file into a list of dictionaries": "def load(path):\n    with open(path) as f:\n        return list(csv.DictReader(f))",
+    "read a CSV file into a list of dictionaries": (
+        "def load(path):\n    with open(path) as f:\n        return list(csv.DictReader(f))"
+    ),
     "compute the greatest common divisor": "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a",
-    "send an HTTP GET request and parse the JSON answer": "def fetch(url):\n    return requests.get(url, timeout=10).json()",
+    "send an HTTP GET request and parse the JSON answer": (
+        "def fetch(url):\n    return requests.get(url, timeout=10).json()"
+    ),
     "count how often each word occurs in a text": "def word_counts(text):\n    return Counter(text.lower().split())",
-    "run a shell command and return its output": "def run(command):\n    return subprocess.run(command, capture_output=True).stdout",
+    "run a shell command and return its output": (
+        "def run(command):\n    return subprocess.run(command, capture_output=True).stdout"
+    ),
     "compute the SHA-256 hash of a file": "def digest(path):\n    return hashlib.sha256(path.read_bytes()).hexdigest()",
-    "resize an image to a thumbnail": "def small(path):\n    image = Image.open(path)\n    image.thumbnail((64, 64))\n    return image",
+    "resize an image to a thumbnail": (
+        "def small(path):\n    image = Image.open(path)\n    image.thumbnail((64, 64))\n    return image"
+    ),
     "check whether a string is a palindrome": "def is_palindrome(s):\n    return s == s[::-1]",
 }
-"""Descriptions, and a function for each."""
+"""Descriptions, and a function for each description."""
 
 TEXTS = ["a", "def add(a, b):\n    return a + b\n", "héllo wörld " * 15]
 
@@ -55,10 +63,10 @@ def close(actual: object, text: str) -> None:
 
 @pytest.mark.parametrize("form", ["float", "base64"])
 def test_openai_client(client: openai.OpenAI, form: str) -> None:
-    """The official client gets the plain model's embedding of each text, in order and of length 1, in either encoding."""
+    """The openai package gets each text's plain embedding, in order and of length 1."""
     options: dict[str, Any] = (
         {"encoding_format": "float"} if form == "float" else {}
-    )  # the client asks for base64 by itself
+    )  # The client requests base64 by default.
     reply = client.embeddings.create(model=TINY, input=TEXTS, **options)
 
     assert [item.index for item in reply.data] == [0, 1, 2]
@@ -73,7 +81,7 @@ def test_openai_client(client: openai.OpenAI, form: str) -> None:
 
 @pytest.mark.parametrize("ids", [[104, 105], [[104, 105], [97]]])
 def test_token_ids(http: httpx.Client, ids: list[Any]) -> None:
-    """Token ids are embedded as the text that they stand for."""
+    """Token ids are embedded like the text of the tokens."""
     data = http.post("/v1/embeddings", json={"input": ids}).json()["data"]
 
     for item, text in zip(data, ["hi", "a"] if isinstance(ids[0], list) else ["hi"], strict=True):
@@ -81,7 +89,7 @@ def test_token_ids(http: httpx.Client, ids: list[Any]) -> None:
 
 
 def test_during_generations(http: httpx.Client) -> None:
-    """While answers are generated, texts get the same embeddings, and the answers stay as they are."""
+    """During generations, texts get the same embeddings, and the answers do not change."""
     body = {"prompt": "abc", "max_tokens": 60, "temperature": 0, "ignore_eos": True}
     alone = http.post("/v1/completions", json=body).json()["choices"][0]["text"]
     answers: list[str] = []
@@ -118,19 +126,19 @@ def test_during_generations(http: httpx.Client) -> None:
     ],
 )
 def test_bad_bodies(http: httpx.Client, body: dict[str, Any], param: str) -> None:
-    """Empty and overlong texts and other lengths of the vectors are refused, with the name of the field."""
+    """Empty and overlong texts and wrong vector lengths are refused, with the name of the field."""
     response = http.post("/v1/embeddings", json=body)
 
     assert (response.status_code, response.json()["error"]["param"].partition(".")[0]) == (400, param), response.text
 
 
 def test_own_length_is_allowed(http: httpx.Client) -> None:
-    """dimensions may state the length that the vectors have."""
+    """`dimensions` may equal the length of the vectors."""
     assert http.post("/v1/embeddings", json={"input": "a", "dimensions": 48}).status_code == 200
 
 
 def test_ollama_client(tiny_server: LiveServer) -> None:
-    """ollama's client gets the same vectors from both routes; an overlong text is cut unless the request forbids it."""
+    """Both of ollama's routes give the same vectors; an overlong text is cut unless forbidden."""
     with ollama.Client(host=tiny_server.url, trust_env=False) as client:
         reply = client.embed(TINY, TEXTS[:2])
 
@@ -147,7 +155,7 @@ def test_ollama_client(tiny_server: LiveServer) -> None:
 
 @pytest.mark.model
 def test_real_model_finds_functions(served_model: str) -> None:
-    """For most descriptions of a function the default model's nearest vector is that function's, where chance would find one."""
+    """For most descriptions the real model's nearest vector is the right function's vector."""
     reply = httpx.post(
         f"{served_model}/v1/embeddings", json={"input": [*PAIRS, *PAIRS.values()]}, timeout=120, trust_env=False
     )

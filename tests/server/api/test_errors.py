@@ -1,4 +1,4 @@
-"""Every error has its status and the same shape, and the server keeps running."""
+"""Every error has a status and the same shape, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def ask(error: Exception, path: str = "/v1/completions", **fields: Any) -> httpx
     ],
 )
 def test_status_and_type(path: str, stream: bool, error: PellucidError, status: int, type: str) -> None:
-    """An error before the first token has its own status, in a stream too."""
+    """An error before the first token has the error's status, in a stream too."""
     response = ask(error, path, stream=stream)
 
     assert response.status_code == status
@@ -79,7 +79,7 @@ def test_status_and_type(path: str, stream: bool, error: PellucidError, status: 
     ],
 )
 async def test_the_client_raises_the_same_class(error: PellucidError) -> None:
-    """The client turns each status back into the class of error that the server raised."""
+    """The client raises the same class of error as the server."""
     with live(scripted_state(ScriptedAssistant([error]))) as server:
         async with Client(server.url) as client:
             with pytest.raises(PellucidError) as raised:
@@ -94,7 +94,7 @@ def test_retry_after() -> None:
 
 
 def test_context_numbers() -> None:
-    """The error of a prompt that is too long has both numbers."""
+    """The error of an overlong prompt has the prompt's and the context's numbers of tokens."""
     error_detail = ask(ContextLengthError(9, 5)).json()["error"]
 
     assert (error_detail["n_prompt_tokens"], error_detail["n_ctx"], error_detail["param"]) == (9, 5, "prompt")
@@ -107,7 +107,7 @@ def test_context_numbers() -> None:
 
 
 def test_unexpected_error() -> None:
-    """An unexpected error is a 500 in the same shape, without its details."""
+    """An unexpected error is a 500 in the same shape, without details."""
     response = ask(RuntimeError("secret"))
 
     assert response.status_code == 500
@@ -130,7 +130,7 @@ def test_unexpected_error() -> None:
     ],
 )
 def test_loading(path: str, body: dict[str, Any]) -> None:
-    """While the models load the server answers: generations and health 503 with llama.cpp's words, the list with the state."""
+    """During loading, generations and health are 503, and the list has the models' state."""
     with (
         live(ServerState(models=("a", "b"), grace=0.0)) as server,
         httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
@@ -197,7 +197,7 @@ def test_loading(path: str, body: dict[str, Any]) -> None:
     ],
 )
 def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
-    """A body that is not valid JSON gets a 400 that names the mistake."""
+    """A malformed body or field gets a 400."""
     response = http.post("/v1/completions", content=body, headers=JSON)
 
     assert response.status_code == 400, response.text
@@ -229,7 +229,7 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
     ],
 )
 def test_contradicting_fields(http: httpx.Client, route: str, field: str, body: dict[str, Any]) -> None:
-    """Fields that contradict each other get a 400 that names one of them."""
+    """Contradicting fields get a 400 with the name of a field."""
     response = http.post(route, json=body)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, field)
@@ -237,21 +237,21 @@ def test_contradicting_fields(http: httpx.Client, route: str, field: str, body: 
 
 @pytest.mark.parametrize("field", [{"temperature": 1e-50}, {"temperature": 101}, {"repeat_penalty": 1e-50}])
 def test_llama_bounds(http: httpx.Client, field: dict[str, Any]) -> None:
-    """The fields with llama.cpp's names have the sampler's bounds, and an error names the field."""
+    """llama.cpp's fields have the sampler's bounds, and an error names the field."""
     for path in ("/completion", "/infill"):
         response = http.post(path, json={"prompt": "x", **field})
         assert (response.status_code, response.json()["error"]["param"]) == (400, next(iter(field)))
 
 
 def test_files_are_dropped_for_editors(http: httpx.Client) -> None:
-    """/infill ignores pieces of other files for a model without a marker for them, as editors always send them."""
+    """/infill ignores other files for a model without a file marker: editors always send files."""
     body = {"input_prefix": "x", "input_extra": [{"text": "y"}], "model": "tiny-plain", "n_predict": 1}
 
     assert http.post("/infill", json=body).status_code == 200
 
 
 def test_dead_engine() -> None:
-    """Once the engine has failed, health and generations are 503 with a sentence that names the remedy."""
+    """With a failed engine, health and generations are 503 with the remedy."""
     with (
         live(scripted_state(failure=RuntimeError("secret"))) as server,
         httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
@@ -268,7 +268,7 @@ def test_null_bytes_are_text(http: httpx.Client) -> None:
 
 
 def test_null_is_the_default() -> None:
-    """null in an optional field means its default, and 16.0 is read as the integer 16."""
+    """null in an optional field means the default, and 16.0 is read as the integer 16."""
     assistant = ScriptedAssistant()
     body = {
         "prompt": "x",
@@ -333,7 +333,7 @@ def test_messages_name_the_field(http: httpx.Client, path: str, body: dict[str, 
 
 
 def test_unknown_model(http: httpx.Client) -> None:
-    """An unknown model is a 404 that names the known ones."""
+    """An unknown model is a 404 with the names of the known models."""
     for path, body in (("/v1/completions", {"prompt": "x"}), ("/infill", {}), ("/tokenize", {"content": "x"})):
         response = http.post(path, json={**body, "model": "nobody"})
         assert response.status_code == 404
@@ -350,7 +350,7 @@ def test_unknown_route_and_method(http: httpx.Client) -> None:
 
 
 def test_content_type(http: httpx.Client) -> None:
-    """JSON without its content type is refused, as forms of other pages could send it."""
+    """JSON without the content type is refused: forms of other pages could send such requests."""
     response = http.post("/v1/completions", content=b'{"prompt": "x"}', headers={"content-type": "text/plain"})
 
     assert response.status_code == 400
@@ -358,7 +358,7 @@ def test_content_type(http: httpx.Client) -> None:
 
 
 def test_queue_full() -> None:
-    """While one runs and one waits, a server with one slot and a queue of one refuses a third with 429."""
+    """With a running and a waiting request, a server with a queue of 1 refuses a third by 429."""
     assistant, engine = tiny_assistant(slots=1, queue=1, context=2048)
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -387,7 +387,7 @@ def test_queue_full() -> None:
     ],
 )
 def test_more_answers_than_ever_fit(http: httpx.Client, path: str, body: dict[str, Any], param: str) -> None:
-    """More answers than slots and queue hold is a 400, as no later try can succeed; it has both numbers and the remedy."""
+    """More answers than slots and queue hold is a 400 with both numbers and the remedy."""
     response = http.post(path, json=body)
 
     error_detail = response.json()["error"]
@@ -396,7 +396,7 @@ def test_more_answers_than_ever_fit(http: httpx.Client, path: str, body: dict[st
 
 
 def test_scripted_answer_is_told() -> None:
-    """The scripted server, which most tests here use, sends its script."""
+    """The scripted server of most tests here sends the script."""
     with live(scripted_state(ScriptedAssistant([spoken("one"), spoken(" two")]))) as server:
         reply = httpx.post(
             f"{server.url}/v1/completions", json={"prompt": "x", "model": TINY}, trust_env=False, timeout=60
@@ -430,7 +430,7 @@ MANY = 30_000
     ],
 )
 def test_many_mistakes(path: str, body: dict[str, Any], http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a body with many mistakes only a few are examined, as each costs time and memory, and only one is reported."""
+    """Of many mistakes in a body only a few are examined, to save time and memory."""
     counted = [0]
     explain = errors._explain
 

@@ -1,4 +1,4 @@
-"""Fields and prompts that other servers' clients send to OpenAI's routes."""
+"""Fields and prompts of other servers' clients on OpenAI's routes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def post(http: httpx.Client, route: str, **body: Any) -> dict[str, Any]:
 
 
 def test_a_spelled_infill_is_an_infill(http: httpx.Client) -> None:
-    """A prompt that spells an infill is answered as the request with a suffix, in the model's own order, files included."""
+    """A prompt with a spelled infill is answered like a request with a suffix, files included."""
     files = [{"filename": "a.py", "text": "y = 2\n"}]
     named, with_files = (
         post(http, "/v1/completions", prompt=BEFORE, suffix=AFTER, input_extra=extra, **COMPLETION)["choices"][0]
@@ -48,21 +48,21 @@ def test_a_spelled_infill_is_an_infill(http: httpx.Client) -> None:
 
 
 def test_a_prompt_whose_tokens_are_asked_for_is_read_as_it_is_written(http: httpx.Client) -> None:
-    """With return_token_ids the markers of a spelled infill are markers, in the client's own order."""
+    """With return_token_ids, a spelled infill keeps the client's order of markers."""
     (choice,) = post(http, "/v1/completions", prompt=SPELLED, return_token_ids=True, **COMPLETION)["choices"]
 
     assert choice["prompt_token_ids"] == [259, *BEFORE.encode(), 260, *AFTER.encode(), 261]
 
 
 def test_markers_can_stay_text(http: httpx.Client) -> None:
-    """With parse_special false a spelled infill is a text like any other."""
+    """With parse_special false a spelled infill is plain text."""
     body = {"prompt": SPELLED, "parse_special": False, "return_token_ids": True, **COMPLETION}
 
     assert post(http, "/v1/completions", **body)["choices"][0]["prompt_token_ids"] == list(SPELLED.encode())
 
 
 async def test_our_own_client_sends_text(lone_server: LiveServer) -> None:
-    """A prompt of Pellucid's own client is text, whatever it spells."""
+    """A prompt of Pellucid's client is text, with any spelled markers."""
     async with Client(lone_server.url) as client:
         first, *_ = [
             item async for item in client.complete(CompletionQuery(SPELLED, params=SamplingParams(max_tokens=1)))
@@ -73,7 +73,7 @@ async def test_our_own_client_sends_text(lone_server: LiveServer) -> None:
 
 
 def test_a_stream_lists_ignored_fields_once(http: httpx.Client) -> None:
-    """The first event of a stream lists what has no effect, each field by its path."""
+    """Only the first event of a stream lists ignored fields, each by path."""
     message = {**MESSAGES[0], "name": "bob", "audio": None}
     body = {**CHAT, "messages": [message], "stream": True, "user": "u", "anything": {}, "store": None}
     with http.stream("POST", "/v1/chat/completions", json=body) as reply:
@@ -84,20 +84,20 @@ def test_a_stream_lists_ignored_fields_once(http: httpx.Client) -> None:
 
 
 def test_a_field_that_says_something_is_refused(http: httpx.Client) -> None:
-    """An unknown field with a value could mean another answer, so it is refused, and so is a variable that the template reads."""
+    """An unknown field with a value is refused, since the field could change the answer."""
     for field, value in [("anything", 0), ("anything", [1]), ("lora", [{"id": 0, "scale": 0.5}]), ("store", True)]:
         reply = http.post("/v1/chat/completions", json={**CHAT, field: value})
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, field)
 
 
 def test_llama_fields_on_chat(http: httpx.Client) -> None:
-    """n_predict limits the answer, and response_fields picks parts of the reply, as on llama.cpp's own routes."""
+    """n_predict limits the answer, and response_fields picks parts of the reply."""
     reply = post(
         http,
         "/v1/chat/completions",
         messages=MESSAGES,
         n_predict=3,
-        samplers=[],  # draws from the whole distribution, the end of the answer included
+        samplers=[],  # Draws from the whole distribution, the end of the answer included.
         ignore_eos=True,
         temperature=0,
         response_fields=["usage/completion_tokens"],
@@ -107,7 +107,7 @@ def test_llama_fields_on_chat(http: httpx.Client) -> None:
 
 
 def test_two_limits_are_refused(http: httpx.Client) -> None:
-    """Two names of the same limit with two values are refused."""
+    """Two names of the same limit with different values are refused."""
     reply = http.post("/v1/chat/completions", json={**CHAT, "n_predict": 3})
 
     assert reply.status_code == 400
@@ -116,7 +116,7 @@ def test_two_limits_are_refused(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_min_p_before_temperature(temperature: float) -> None:
-    """min_p before temperature keeps the tokens that it keeps at temperature 1."""
+    """min_p before temperature keeps the same tokens as at temperature 1."""
     logits = torch.linspace(0, 4, 40)
     params = SamplingParams(temperature=temperature, min_p=0.3, top_k=7, top_p=0.5)
     kept = keep_steps(params, ["min_p", "temperature"], 0)

@@ -20,12 +20,12 @@ from support.servers.http_servers import TINY, scripted_state
 
 
 def client_of(state: ServerState, key: str | None = None) -> Client:
-    """A real client of the real application, without a network between them."""
+    """Return a real client of the real application, without a network."""
     return Client("http://127.0.0.1:8437", key, transport=httpx.ASGITransport(create_app(state)))
 
 
 async def test_loading_says_how_far_it_is() -> None:
-    """While models load, the client gets the current step and its bytes."""
+    """During loading, the client gets the current step and the bytes."""
     state = ServerState(models=(TINY,))
     async with client_of(state) as client:
         assert await client.server_health() == ServerHealth(HealthStatus.LOADING, "Loading model")
@@ -41,7 +41,7 @@ async def test_loading_says_how_far_it_is() -> None:
 
 
 async def test_ready_leaving_and_failed_are_told_apart() -> None:
-    """Each reason why a server does not answer has its own status, as the client's next step depends on it."""
+    """A ready, a closing and a failed server have different statuses."""
     leaving = scripted_state()
     leaving.leaving = True
     for state, status in (
@@ -55,7 +55,7 @@ async def test_ready_leaving_and_failed_are_told_apart() -> None:
 
 @pytest.mark.parametrize("key", [None, "wrong"])
 async def test_wrong_key_is_refused(key: str | None) -> None:
-    """A wrong key is reported at once, also while models load, although /health itself needs none."""
+    """A wrong key is reported at once, also during loading."""
     for state in (scripted_state(keys=read_keys("right")), ServerState(models=(TINY,), keys=read_keys("right"))):
         async with client_of(state, key) as client:
             found = await client.server_health()
@@ -69,7 +69,7 @@ READY, AWAY = "http://10.0.0.5:8000", "http://10.0.0.6:8000"
 
 
 def front_state(key: str | None = None) -> ServerState:
-    """The state of a server with two engines elsewhere, one of which takes part."""
+    """Return the state of a server with two engines elsewhere, one of the two away."""
     fleet = Fleet({TINY: 300}, 512)
     for url, problem in ((READY, None), (AWAY, "It has been lost.")):
         fleet.replicas[url] = Replica(url, Gate(4, 4), "secret", version="0.32.0", models={TINY: 512}, problem=problem)
@@ -86,7 +86,7 @@ async def reply_of(state: ServerState, path: str, headers: dict[str, str] | None
 
 
 async def test_engines_elsewhere() -> None:
-    """A server is ready while an engine computes its model, and reports all engines, with the reason of the one that is away."""
+    """A server is ready with a single ready engine, and reports all engines with the problems."""
     state = front_state()
     reply = await reply_of(state, "/health")
     health = Health.model_validate(reply.json())
@@ -107,7 +107,7 @@ async def test_engines_elsewhere() -> None:
 
 
 async def test_no_engine_for_a_model() -> None:
-    """A server without an engine for its model is not ready, says so in a sentence, and lists its model with no engine."""
+    """A server without an engine for the model is not ready, but lists the model."""
     state = front_state()
     for replica in state._membership.replicas() if state._membership else ():
         replica.problem = "It has been lost."
@@ -125,7 +125,7 @@ async def test_no_engine_for_a_model() -> None:
 
 
 async def test_addresses_are_not_for_everyone() -> None:
-    """On a server with keys /health, which needs none, has the number of engines only; the routes that need a key have the addresses."""
+    """With keys, /health has only the number of engines; routes with a key have the addresses."""
     state = front_state("right")
     for key in (None, "right", "wrong"):
         health = await reply_of(state, "/health", {} if key is None else {"authorization": f"Bearer {key}"})
@@ -137,7 +137,7 @@ async def test_addresses_are_not_for_everyone() -> None:
 
 
 async def test_reply_has_its_documented_shape() -> None:
-    """The reply of a server that is not ready fits the OpenAPI description."""
+    """The reply of a loading server fits the OpenAPI description."""
     state = ServerState(models=(TINY,))
     state.progress.start("tiny.gguf", None)
     async with httpx.AsyncClient(

@@ -1,4 +1,4 @@
-"""A server exits after it was idle for long enough, and never while it answers."""
+"""A server exits after the idle time, and never during an answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.servers.http_servers import ScriptedAssistant, scripted_state
 
 
 class Time:
-    """A clock and a timer that a test advances."""
+    """A clock and a timer advanced by the test."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -29,7 +29,7 @@ class Time:
         self.timers.append((self.now + delay, what))
 
     def run(self, seconds: float) -> None:
-        """Advance the clock, and call timers when they are due."""
+        """Advance the clock, and call due timers."""
         end = self.now + seconds
         while due := [timer for timer in self.timers if timer[0] <= end]:
             timer = min(due, key=lambda timer: timer[0])
@@ -41,7 +41,7 @@ class Time:
 
 
 def watched(time: Time, limit: float) -> tuple[Idleness, list[float]]:
-    """An idleness with a watch, and the times at which it stopped the server."""
+    """Return a watched idleness, and the times of the server's stops."""
     idleness = Idleness(time)
     left: list[float] = []
     idleness.watch(limit, lambda: left.append(time.now), time.call_later)
@@ -60,7 +60,7 @@ def test_leaves_once_when_the_time_is_over() -> None:
 
 
 def test_never_while_a_request_runs() -> None:
-    """A long request keeps the server running, and the idle time counts from its end."""
+    """A long request keeps the server running, and the idle time counts from the request's end."""
     time = Time()
     idleness, left = watched(time, 30)
 
@@ -75,7 +75,7 @@ def test_never_while_a_request_runs() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=20))
 def test_leaves_at_the_very_time(requests: list[tuple[int, int]]) -> None:
-    """For any requests the server exits as soon as none has run for the limit, with few checks before."""
+    """The server exits exactly after the limit without a request, with few checks."""
     time = Time()
     idleness, left = watched(time, 30)
     expected = None
@@ -94,7 +94,7 @@ def test_leaves_at_the_very_time(requests: list[tuple[int, int]]) -> None:
 
 
 async def test_requests_count_until_their_stream_has_ended() -> None:
-    """A stream counts from its start to its end; /health, /metrics and the page's polling do not count."""
+    """A stream counts to the end; /health, /metrics and page polling do not count."""
     time, going, hold = Time(), asyncio.Event(), asyncio.Event()
 
     async def before(index: int) -> None:
@@ -139,7 +139,7 @@ async def test_refused_requests_do_not_count() -> None:
 
 
 async def test_loading_does_not_count() -> None:
-    """The idle time counts from the moment at which the models are loaded."""
+    """The idle time counts from the end of loading."""
     time = Time()
     state = scripted_state(clock=time)
     time.run(10)

@@ -1,4 +1,4 @@
-"""Answers end with their connections, at errors, and when the server shuts down."""
+"""Answers end with the connection, at errors, and at shutdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROUTES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def long_server() -> Any:
-    """A server with a context so long that no answer ends by itself during a test."""
+    """Run a server with a long context, so no answer ends during a test."""
     assistant, engine = tiny_assistant(slots=4, context=2048)
     state = ServerState(models=("tiny",), grace=0.0)
     state.open(assistant, engine)
@@ -38,9 +38,12 @@ def long_server() -> Any:
 
 
 def post(connection: socket.socket, path: str, body: dict[str, Any]) -> None:
-    """Send a request as bytes, so that nothing but us holds the connection."""
+    """Send a request as bytes, so the test alone holds the connection."""
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+        f"{len(data)}\r\n\r\n"
+    )
     connection.sendall(head.encode() + data)
 
 
@@ -60,7 +63,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", ROUTES)
 def test_dropped_connection_frees_the_sequence(long_server: LiveServer, path: str, stream: bool) -> None:
-    """A client that disconnects, during a stream or while it waits, leaves no running sequence."""
+    """A client that disconnects leaves no running sequence."""
     finished = long_server.state.statuses()["tiny"].totals.finished
     with socket.create_connection(("127.0.0.1", long_server.port)) as connection:
         post(connection, path, ROUTES[path] | {"stream": stream})
@@ -73,7 +76,7 @@ def test_dropped_connection_frees_the_sequence(long_server: LiveServer, path: st
 
 
 def test_no_free_slot(long_server: LiveServer) -> None:
-    """/slots?fail_on_no_slot=1 is 200 while a slot is free, and 503 once each of them is taken."""
+    """/slots?fail_on_no_slot=1 is 200 with a free slot, and 503 without a free slot."""
     with httpx.Client(base_url=long_server.url, trust_env=False, timeout=60) as client:
         before = client.get("/slots", params={"fail_on_no_slot": 1, "model": "tiny"})
         connections = [socket.create_connection(("127.0.0.1", long_server.port)) for _ in range(4)]
@@ -90,7 +93,7 @@ def test_no_free_slot(long_server: LiveServer) -> None:
 
 
 def test_newer_request_supersedes_the_older(long_server: LiveServer) -> None:
-    """A request with the same id_slot ends the older one, whose reply has the text so far."""
+    """A request with the same id_slot ends the older request early."""
     with httpx.Client(base_url=long_server.url, trust_env=False, timeout=60) as client:
         older: dict[str, Any] = {}
 
@@ -109,7 +112,7 @@ def test_newer_request_supersedes_the_older(long_server: LiveServer) -> None:
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_slow_reader_does_not_hold_the_answer(path: str) -> None:
-    """A streamed answer is generated to its end, and its slot freed, even if the client stops reading."""
+    """A streamed answer is generated to the end, even if the client stops reading."""
     assistant = ScriptedAssistant(script=[spoken("x" * 100_000)] * 300, before=lambda _: asyncio.sleep(0))
     with live(scripted_state(assistant)) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
         post(connection, path, ROUTES[path] | {"stream": True})
@@ -145,7 +148,7 @@ def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish)
     body = {"/v1/completions": {"prompt": "x"}, "/v1/score": {"text": "x"}}.get(
         path, {"messages": [{"role": "user", "content": "x"}]}
     )
-    tokens = [spoken("a")] * 100  # more than one event, also of those that hold many tokens
+    tokens = [spoken("a")] * 100  # More than a single event, even for events with many tokens.
     with live(scripted_state(ScriptedAssistant([*tokens, failure]))) as server:
         text = httpx.post(server.url + path, json={**body, "stream": True}, trust_env=False, timeout=60).text
 
@@ -155,7 +158,7 @@ def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish)
 
 
 def test_unexpected_error_in_a_stream() -> None:
-    """An unexpected error is reported without its details, and the server continues."""
+    """An unexpected error is reported without details, and the server continues."""
     with live(scripted_state(ScriptedAssistant([spoken("a"), RuntimeError("secret")]))) as server:
         text = httpx.post(
             f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60
@@ -168,7 +171,7 @@ def test_unexpected_error_in_a_stream() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_shutdown_ends_answers_properly(stream: bool) -> None:
-    """After the grace time a stream ends with an error event and its last event, and a waiting request with 503."""
+    """After the grace time, a stream ends with an error event, and a waiting request with 503."""
     reached = threading.Event()
 
     async def hang(index: int) -> None:
@@ -199,7 +202,7 @@ def test_shutdown_ends_answers_properly(stream: bool) -> None:
 
 
 def test_grace_time_lets_answers_finish() -> None:
-    """Within the grace time a running answer finishes, and a new request on an open connection is refused."""
+    """Within the grace time a running answer finishes."""
     reached, go_on = threading.Event(), threading.Event()
 
     async def wait(index: int) -> None:
@@ -239,7 +242,7 @@ def test_grace_time_lets_answers_finish() -> None:
     ],
 )
 def test_reading_the_prompt_is_on_the_request_s_terms(route: str, fields: dict[str, Any]) -> None:
-    """The pass that scores a prompt has the priority of its request and a deadline no later, and supersedes nothing."""
+    """Scoring a prompt has the request's priority and deadline, and supersedes nothing."""
     assistant = ScriptedAssistant()
     clock = iter(range(100))
     body = {"priority": "background", "deadline": 50.0, "supersede": "window", **fields}
@@ -253,7 +256,7 @@ def test_reading_the_prompt_is_on_the_request_s_terms(route: str, fields: dict[s
 
 
 def test_score_has_terms() -> None:
-    """/v1/score has the priority background unless the request has another one."""
+    """/v1/score has the request's priority, by default background."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         for fields in ({}, {"priority": "completion", "deadline": 5.0, "supersede": "window"}):

@@ -1,4 +1,4 @@
-"""The requests of llama.vim and llama.vscode, word for word, get the fields that these read."""
+"""The literal requests of llama.vim and llama.vscode get the expected fields."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ VSCODE = {name: value for name, value in VIM.items() if name != "response_fields
 
 
 def test_llama_vim(http: httpx.Client) -> None:
-    """llama.vim gets the fields that it asked for, flat, under their literal names."""
+    """llama.vim gets the requested fields, flat, under the literal names."""
     response = http.post("/infill", json=VIM)
 
     assert response.status_code == 200
@@ -69,7 +69,7 @@ def test_llama_vim(http: httpx.Client) -> None:
 
 
 def test_llama_vim_warm_up(http: httpx.Client) -> None:
-    """A warm-up reads the prompt into the cache, where the next request finds nearly all of it."""
+    """A warm-up reads the prompt into the cache for the next request."""
     prompt = VIM | {"input_prefix": "a text that was not seen before\n" * 3}
 
     warm = http.post("/infill", json=VIM_WARM_UP | {"input_prefix": prompt["input_prefix"]})
@@ -80,7 +80,7 @@ def test_llama_vim_warm_up(http: httpx.Client) -> None:
 
 
 def test_llama_vscode(http: httpx.Client) -> None:
-    """llama.vscode gets an array of answers with nested timings; the first is the most probable one, the others differ."""
+    """llama.vscode gets several different answers with timings, the most probable first."""
     answers = http.post("/infill", json=VSCODE | {"n_indent": 0}).json()
 
     best = http.post("/infill", json=VSCODE | {"n_indent": 0, "n_cmpl": 1}).json()
@@ -101,7 +101,7 @@ def test_llama_vscode_looks_around(http: httpx.Client) -> None:
 
 
 def test_prompt_follows_the_prefix(http: httpx.Client) -> None:
-    """The cursor's line belongs to the text before the gap, in the model's measured format, and user text stays text."""
+    """The cursor's line belongs to the text before the gap, and user text stays text."""
     body = {"input_prefix": "A", "prompt": "B<|fim_middle|>", "input_suffix": "C", "n_predict": 1}
 
     reply = http.post("/infill", json=body).json()
@@ -121,7 +121,7 @@ def test_infill_without_infill_tokens(http: httpx.Client) -> None:
 
 
 def test_completion_probabilities(http: httpx.Client) -> None:
-    """n_probs gives each token its logprob and alternatives before sampling, and post_sampling_probs those after it."""
+    """n_probs gives probabilities before sampling, post_sampling_probs after sampling."""
     body = {"prompt": "abc", "n_predict": 6, "n_probs": 5, "seed": 3, "ignore_eos": True, "return_tokens": True}
 
     raw = http.post("/completion", json=body).json()
@@ -138,7 +138,7 @@ def test_completion_probabilities(http: httpx.Client) -> None:
 
 
 def test_probabilities_after_sampling_that_the_engine_does_not_report() -> None:
-    """Without the token's own probability after sampling, post_sampling_probs returns neither that nor the alternatives', and no 0."""
+    """An unknown probability after sampling is left out, and so are the alternatives."""
     token = replace(spoken("a"), sampled=None)
     reply = token_probs(
         token,
@@ -151,14 +151,14 @@ def test_probabilities_after_sampling_that_the_engine_does_not_report() -> None:
 
 
 def test_completion_takes_markers(http: httpx.Client) -> None:
-    """A text that spells a special token is that token in /completion, as in llama-server."""
+    """A spelled special token is a special token in /completion, as in llama-server."""
     reply = http.post("/completion", json={"prompt": "<|im_start|>a", "n_predict": 1}).json()
 
     assert reply["tokens_evaluated"] == 2
 
 
 def test_completion_stream(http: httpx.Client) -> None:
-    """A stream's contents join to the whole answer; the last event has stop true and the timings, and no [DONE] follows."""
+    """A stream joins to the whole answer; the last event has stop true and timings."""
     body = {"prompt": "abc", "n_predict": 8, "temperature": 0, "ignore_eos": True}
     whole = http.post("/completion", json=body).json()
 
@@ -172,7 +172,7 @@ def test_completion_stream(http: httpx.Client) -> None:
 
 
 def test_stop_word(http: httpx.Client) -> None:
-    """The stop text that ended an answer is named."""
+    """The stop text at the end of an answer is named."""
     body = {"prompt": "abc", "n_predict": 12, "temperature": 0, "ignore_eos": True}
     word = http.post("/completion", json=body).json()["content"][4:6]
 
@@ -182,7 +182,7 @@ def test_stop_word(http: httpx.Client) -> None:
 
 
 def test_truncated(http: httpx.Client) -> None:
-    """An answer that filled the context is truncated; one that reached its own limit is not."""
+    """An answer at the end of the context is truncated; an answer at the request's limit is not."""
     body = {"prompt": "abc" * 80, "ignore_eos": True}
 
     assert http.post("/completion", json=body).json()["truncated"] is True
@@ -214,7 +214,7 @@ def test_truncated(http: httpx.Client) -> None:
     ],
 )
 def test_sampling_fields(fields: dict[str, Any], expected: SamplingParams) -> None:
-    """Each field of sampling reaches the sampler, and steps that a list of samplers omits are switched off."""
+    """Each sampling field reaches the sampler, and steps missing in samplers are switched off."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         response = httpx.post(f"{server.url}/completion", json={"prompt": "x", **fields}, trust_env=False, timeout=60)
@@ -243,7 +243,7 @@ def test_sampling_fields(fields: dict[str, Any], expected: SamplingParams) -> No
     ],
 )
 def test_unsupported_fields_are_refused(http: httpx.Client, fields: dict[str, Any], param: str) -> None:
-    """An unsupported field is refused by its name, never ignored."""
+    """An unsupported field is refused by name, never ignored."""
     response = http.post("/completion", json={"prompt": "x", **fields})
 
     assert response.status_code == 400
@@ -252,7 +252,7 @@ def test_unsupported_fields_are_refused(http: httpx.Client, fields: dict[str, An
 
 
 def test_superseded_answer() -> None:
-    """An answer that a newer request ended has the text so far and is marked as superseded."""
+    """A superseded answer has the text so far, and is marked."""
     script: list[Token | Finish | Exception] = [spoken("half"), Finish(FinishReason.SUPERSEDED, Usage(generated=1))]
     with live(scripted_state(ScriptedAssistant(script))) as server:
         reply = httpx.post(f"{server.url}/infill", json={"id_slot": 0}, trust_env=False, timeout=60).json()
@@ -261,7 +261,7 @@ def test_superseded_answer() -> None:
 
 
 def test_slot_number_is_a_key() -> None:
-    """Requests of one client with the same slot number have the same key; other numbers, clients and answers have other keys."""
+    """A client's slot number is a key; other numbers and clients have other keys."""
     assistant = ScriptedAssistant()
     with (
         live(scripted_state(assistant)) as server,

@@ -1,4 +1,4 @@
-"""API keys cannot be guessed fast, on the page or the API, and mistyping causes no wait."""
+"""API keys cannot be guessed fast, on the page or the API, and a typing error causes no wait."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def clocked() -> tuple[LoginRateLimit, list[float]]:
 
 
 def guess(limit: LoginRateLimit, address: str, count: int = FREE_ATTEMPTS) -> None:
-    """Try new wrong keys, each after its wait."""
+    """Try new wrong keys without a wait."""
     for number in range(count):
         limit.failed(address, f"{address} {number}")
 
 
 def test_guessing_is_slow() -> None:
-    """Some wrong keys cause no wait, then each wait is twice the one before, up to a limit."""
+    """The first wrong keys cause no wait, then each wait is doubled, up to a limit."""
     limit, now = clocked()
     waits = []
     for number in range(FREE_ATTEMPTS + 8):
@@ -54,7 +54,7 @@ def test_guessing_is_slow() -> None:
 
 
 def test_no_key_is_compared_meanwhile() -> None:
-    """An address that has to wait does not learn whether a key is right; other addresses are served."""
+    """A waiting address learns nothing about a key; other addresses are served."""
     limit, now = clocked()
     guess(limit, "192.0.2.1")
     for key in (KEY, "another wrong one"):
@@ -67,7 +67,7 @@ def test_no_key_is_compared_meanwhile() -> None:
 
 
 def test_a_key_of_ones_own_buys_no_guesses() -> None:
-    """A user with a key cannot guess another key faster by sending the own one in between."""
+    """A user cannot guess faster by sending a valid key in between."""
     limit, now = clocked()
     for number in range(FREE_ATTEMPTS + 3):
         limit.owner_of(KEYS, f"wrong {number}", "192.0.2.1")
@@ -79,7 +79,7 @@ def test_a_key_of_ones_own_buys_no_guesses() -> None:
 
 
 def test_an_outdated_key_is_one_guess() -> None:
-    """A program that repeats an outdated key gets a 401 each time and locks out no other client at its address."""
+    """A repeated wrong key counts once, and locks out no client at the address."""
     limit, _ = clocked()
     for _ in range(1000):
         assert limit.owner_of(KEYS, "outdated", "192.0.2.1") is None
@@ -92,7 +92,7 @@ def test_an_outdated_key_is_one_guess() -> None:
 
 
 def test_wrong_keys_are_forgotten() -> None:
-    """Occasional wrong keys cause no wait, as the count is reset after an hour without one, but not earlier."""
+    """An hour without a wrong key resets the count."""
     limit, now = clocked()
     for number in range(3 * FREE_ATTEMPTS):
         limit.failed("192.0.2.1", str(number))
@@ -107,7 +107,7 @@ def test_wrong_keys_are_forgotten() -> None:
 
 
 def test_one_host_is_one_guesser() -> None:
-    """The addresses of one IPv6 network count as one, and an IPv4 address is itself, however it is written."""
+    """Addresses of an IPv6 network count together; an IPv4 address counts in any spelling."""
     limit, _ = clocked()
     for number in range(FREE_ATTEMPTS):
         limit.failed(f"2001:db8::{number}", str(number))
@@ -118,7 +118,7 @@ def test_one_host_is_one_guesser() -> None:
 
 
 def test_this_machine_is_one_guesser() -> None:
-    """A user of this machine gains no guesses by sending from other addresses of loopback."""
+    """All loopback addresses count together."""
     limit, _ = clocked()
     for number in range(FREE_ATTEMPTS):
         limit.failed(f"127.0.0.{number}", str(number))
@@ -127,7 +127,7 @@ def test_this_machine_is_one_guesser() -> None:
 
 
 def test_guesses_cost_no_memory() -> None:
-    """Only the latest addresses are remembered, with their latest keys."""
+    """Only the latest addresses and keys are remembered."""
     limit, _ = clocked()
     for number in range(MAX_ADDRESSES + 10):
         limit.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "wrong")
@@ -139,7 +139,7 @@ def test_guesses_cost_no_memory() -> None:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[PagedServer]:
-    """A server with keys and a page, whose clock does not advance."""
+    """Run a server with keys and a page, and a clock at rest."""
     with paged(tmp_path, state=frozen()) as server:
         yield server
 
@@ -154,7 +154,7 @@ def ask(server: PagedServer, headers: dict[str, str]) -> httpx.Response:
 
 @pytest.mark.parametrize("way", ["bearer", "x-api-key", "page"])
 def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
-    """Wrong keys on one route count on all: after some of them the right key is refused on each, with the time to wait."""
+    """Wrong keys on a route count for all routes: then the right key is refused, with the wait."""
     for number in range(FREE_ATTEMPTS):
         wrong = f"wrong {number}"
         if way == "page":
@@ -180,7 +180,7 @@ def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
 
 
 def test_bearer_guesses(locked: PagedServer) -> None:
-    """Of a hundred guesses in a row no more than the free ones are compared."""
+    """Of a hundred guesses in a row, only the free guesses are compared."""
     with httpx.Client(base_url=locked.server.url, trust_env=False, timeout=60) as http:
         statuses = [
             http.get("/v1/models", headers={"authorization": f"Bearer guess-{number}"}).status_code
@@ -191,7 +191,7 @@ def test_bearer_guesses(locked: PagedServer) -> None:
 
 
 def test_a_session_outlasts_a_wait(locked: PagedServer) -> None:
-    """A session of the page stays valid while another client at the same address guesses."""
+    """A session of the page stays valid while a client at the same address guesses."""
     assert locked.http.post("/login", data={"key": KEY}).status_code == 303
     for number in range(FREE_ATTEMPTS + 1):
         ask(locked, {"x-api-key": f"wrong {number}"})
@@ -208,7 +208,7 @@ def test_no_key_is_no_guess(locked: PagedServer) -> None:
 
 
 def test_nobody_claims_another_address(locked: PagedServer, tmp_path: Path) -> None:
-    """X-Forwarded-For counts only from a proxy that the settings name; from others it is ignored."""
+    """X-Forwarded-For counts only from a proxy of the settings."""
 
     def guessed(server: PagedServer) -> list[int]:
         return [

@@ -1,4 +1,4 @@
-"""A text of megabytes costs little where it cannot be answered, delays no others, and its memory is returned."""
+"""An overlong text costs little, delays no other text, and the memory is returned."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TOO_HUGE: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def tokenized() -> list[int]:
-    """The lengths of all texts that the server tokenizes."""
+    """The lengths of all tokenized texts."""
     return []
 
 
@@ -77,7 +77,7 @@ def server(tokenized: list[int]) -> Iterator[LiveServer]:
 
 @pytest.mark.parametrize("route", REFUSED)
 def test_what_cannot_fit_is_not_tokenized(server: LiveServer, tokenized: list[int], route: str) -> None:
-    """A text that certainly exceeds the context is refused in one sentence, before it is tokenized."""
+    """A text beyond the context is refused in a sentence, before the tokenizer runs."""
     tokenized.clear()
     reply = httpx.post(server.url + route, json=REFUSED[route], timeout=60, trust_env=False)
     assert reply.status_code == 400, reply.text[:300]
@@ -88,17 +88,20 @@ def test_what_cannot_fit_is_not_tokenized(server: LiveServer, tokenized: list[in
 
 @pytest.mark.parametrize("route", TOO_HUGE)
 def test_a_limit_where_the_context_is_none(server: LiveServer, tokenized: list[int], route: str) -> None:
-    """Routes that also take texts that are longer than the context state the length that they take at most."""
+    """Routes without a context limit have a limit of characters."""
     tokenized.clear()
     reply = httpx.post(server.url + route, json=TOO_HUGE[route], timeout=60, trust_env=False)
     assert reply.status_code == 400, reply.text[:300]
-    sentence = f"The text has 500000[04] characters, and at most {MAX_TEXT_CHARACTERS} are tokenized at once: send it in parts."
+    sentence = (
+        f"The text has 500000[04] characters, and at most {MAX_TEXT_CHARACTERS} are tokenized at once: "
+        "send it in parts."
+    )
     assert re.search(sentence, reply.text), reply.text[:300]
     assert sum(tokenized) < 10_000
 
 
 def test_an_infill_is_trimmed(server: LiveServer, tokenized: list[int]) -> None:
-    """A long file is no error around a cursor: only what may be kept is tokenized."""
+    """Around a cursor a long file is no error: only the nearby text is tokenized."""
     tokenized.clear()
     reply = httpx.post(
         server.url + "/infill",
@@ -111,7 +114,7 @@ def test_an_infill_is_trimmed(server: LiveServer, tokenized: list[int]) -> None:
 
 
 def test_tokens_of_a_long_text(server: LiveServer) -> None:
-    """A text of the largest size is split, with and without pieces, and its ids make the same text."""
+    """A text of the largest size is tokenized, and the ids make the same text."""
     text = "a日" * (MAX_TEXT_CHARACTERS // 8)
     with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as http:
         ids = http.post("/tokenize", json={"content": text}).json()["tokens"]
@@ -127,7 +130,7 @@ def test_tokens_of_a_long_text(server: LiveServer) -> None:
 
 @pytest.fixture
 async def held() -> AsyncIterator[tuple[LocalAssistant, threading.Event]]:
-    """An assistant whose tokenizer holds huge texts until an event is set, with a default pool of two threads."""
+    """Return an assistant whose tokenizer holds huge texts until an event, with two threads."""
     release = threading.Event()
     plain = byte_tokenizer()
 
@@ -140,12 +143,13 @@ async def held() -> AsyncIterator[tuple[LocalAssistant, threading.Event]]:
     asyncio.get_running_loop().set_default_executor(pool)
     yield scripted_assistant(ScriptedEngine([ord("b")]), tokenizer=replace(plain, encode_text=encode)), release
     release.set()
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())  # other tests use this loop, too
+    # Other tests use this loop, too.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
     pool.shutdown()
 
 
 async def test_huge_texts_delay_no_others(held: tuple[LocalAssistant, threading.Event]) -> None:
-    """However many huge texts are tokenized or wait for it, texts of other lengths are tokenized at once."""
+    """Huge texts do not delay the tokenizing of shorter texts."""
     assistant, release = held
 
     async def answer(size: int) -> int:
@@ -165,7 +169,7 @@ async def test_huge_texts_delay_no_others(held: tuple[LocalAssistant, threading.
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the memory of a process in /proc")
 def test_memory_is_returned(tmp_path: Path) -> None:
-    """After many large bodies a server has as much memory as before, however much it needed meanwhile."""
+    """After many large bodies a server's memory returns to the earlier size."""
     folder = write_folder(tmp_path / "tokenizer", byte_level_bpe())
     command = [sys.executable, memory_after_large_bodies.__file__, str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,4 +1,4 @@
-"""/metrics counts what has happened."""
+"""/metrics counts requests, generations and tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
-    """Return every sample by its name and the values of its labels, sorted by label name."""
+    """Return every sample by name and label values, sorted by label name."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in parse(text)
@@ -24,7 +24,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 
 def test_counts() -> None:
-    """Requests are counted by route and status, generations by their end; unknown paths share one label."""
+    """Requests are counted by route and status, generations by reason."""
     assistant = ScriptedAssistant([spoken("a"), spoken("b"), spoken("c")])
     with (
         live(scripted_state(assistant)) as server,
@@ -49,7 +49,7 @@ def test_counts() -> None:
 
 
 def test_refused_requests_count() -> None:
-    """Requests that the door or the queue refuses are counted, too."""
+    """Requests refused by the door or the queue are counted, too."""
     assistant = ScriptedAssistant([QueueFullError("Full.")])
     with (
         live(scripted_state(assistant)) as server,
@@ -64,7 +64,7 @@ def test_refused_requests_count() -> None:
 
 
 def test_tokens_are_the_engine_s() -> None:
-    """Tokens are counted where they are computed, those of cancelled answers included."""
+    """Tokens are counted by the engine: cached, computed and generated."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -78,7 +78,7 @@ def test_tokens_are_the_engine_s() -> None:
 
 
 def test_parked_prefixes_are_measured() -> None:
-    """The bytes of parked prefixes and their limit are in /metrics and in /v1/models."""
+    """The bytes of parked prefixes and the limit are in /metrics and in /v1/models."""
     assistant, engine = tiny_assistant(slots=1)
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -97,7 +97,7 @@ def test_parked_prefixes_are_measured() -> None:
 
 @pytest.mark.parametrize(("reads", "timed"), [(False, (1, 1)), (True, (0, 0))])
 def test_tokens_without_their_sampling_probability_are_timed(reads: bool, timed: tuple[int, int]) -> None:
-    """The tokens of an answer are timed, also if the engine does not report how they were sampled; those of a read text are not."""
+    """Tokens of an answer are timed even without a sampling probability; read tokens are not."""
     metrics = Metrics()
     with metrics.timer(TINY, lambda: 0.0, reads=reads) as timer:
         for text in "ab":
@@ -108,7 +108,7 @@ def test_tokens_without_their_sampling_probability_are_timed(reads: bool, timed:
 
 
 def test_abandoned_answers_count() -> None:
-    """An answer that is closed before its end is counted as cancelled."""
+    """An answer closed before the end is counted as cancelled."""
     metrics = Metrics()
     with metrics.timer(TINY, lambda: 0.0) as timer:
         timer.note(spoken("Hello"))

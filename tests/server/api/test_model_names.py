@@ -1,4 +1,4 @@
-"""Requests that name a model that is not served."""
+"""Requests with the name of an unserved model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REQUESTS = [
 
 @pytest.mark.parametrize(("route", "body"), REQUESTS)
 def test_a_single_model_answers_to_every_name(lone_server: LiveServer, route: str, body: dict[str, object]) -> None:
-    """A model that is the only one answers whatever name a client sends, unless the request is strict."""
+    """A single model answers to any name, unless the request is strict."""
     with httpx.Client(base_url=lone_server.url, timeout=60, trust_env=False) as http:
         reply = http.post(route, json={**body, "model": "gpt-4o"})
         strict = http.post(route, json={**body, "model": "gpt-4o", "strict_model": True})
@@ -33,7 +33,7 @@ def test_a_single_model_answers_to_every_name(lone_server: LiveServer, route: st
 
 
 def test_an_adapter_s_name_is_never_another_model(lone_server: LiveServer) -> None:
-    """The name of an adapter that is not loaded is refused: its base would answer in another way."""
+    """The name of an unloaded adapter is refused: the base would answer differently."""
     reply = httpx.post(
         f"{lone_server.url}/v1/completions", json={"prompt": "x", "model": f"{TINY}:mine"}, trust_env=False, timeout=60
     )
@@ -42,7 +42,7 @@ def test_an_adapter_s_name_is_never_another_model(lone_server: LiveServer) -> No
 
 
 def test_several_models_answer_to_their_names_only(http: httpx.Client) -> None:
-    """An unknown name is refused with the names that there are if several models are served."""
+    """With several models, an unknown name is refused with the known names."""
     reply = http.post("/v1/completions", json={"prompt": "x", "model": "gpt-4o"})
 
     assert reply.status_code == 404
@@ -50,7 +50,7 @@ def test_several_models_answer_to_their_names_only(http: httpx.Client) -> None:
 
 
 def test_strict_server() -> None:
-    """With the setting strict_model a single model answers to its own name only."""
+    """With the setting strict_model a single model answers only to the model's name."""
     assistant, engine = tiny_assistant(alone=True)
     state = ServerState(models=(TINY,), grace=0.0, strict_model=True)
     state.open(assistant, engine)
@@ -64,7 +64,7 @@ def test_strict_server() -> None:
 
 
 async def test_our_own_client_is_strict(lone_server: LiveServer) -> None:
-    """Pellucid's client refuses a name that no model has, as a local assistant does."""
+    """Pellucid's client refuses an unknown name, like a local assistant."""
     async with Client(lone_server.url) as client:
         with pytest.raises(NotFoundError, match="There is no model 'gpt-4o'"):
             _ = [item async for item in client.complete(CompletionQuery("x", model="gpt-4o"))]

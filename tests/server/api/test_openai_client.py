@@ -21,7 +21,7 @@ def client(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    """The models are listed, and one can be asked for by its name."""
+    """The models are listed, and a model can be retrieved by name."""
     names = [model.id for model in client.models.list()]
 
     assert names[0] == TINY
@@ -29,7 +29,7 @@ def test_models(client: openai.OpenAI) -> None:
 
 
 def test_chat_logprobs(client: openai.OpenAI) -> None:
-    """Every token of an answer has its logprob, its true bytes and as many alternatives as asked for, the best one first."""
+    """Every token has a logprob, the bytes and the requested alternatives, the best first."""
     answer = client.chat.completions.create(
         model=TINY,
         messages=QUESTION,
@@ -57,7 +57,7 @@ def test_chat_logprobs(client: openai.OpenAI) -> None:
 
 
 def test_chat_stream(client: openai.OpenAI) -> None:
-    """A stream begins with the role, joins to the whole answer, and ends with a finish reason and then the usage."""
+    """A stream begins with the role, joins to the whole answer, and ends with reason and usage."""
     whole = client.chat.completions.create(model=TINY, messages=QUESTION, max_tokens=8, temperature=0)
     stream = client.chat.completions.create(
         model=TINY, messages=QUESTION, max_tokens=8, temperature=0, stream=True, stream_options={"include_usage": True}
@@ -77,7 +77,7 @@ def test_chat_stream(client: openai.OpenAI) -> None:
 
 
 def test_cached_tokens(client: openai.OpenAI) -> None:
-    """The second time a prompt is sent, all of it but the token that is continued comes from the cache."""
+    """A repeated prompt comes from the cache, except for the last token."""
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "a question that no other test asks"}]
     for _ in range(2):
         answer = client.chat.completions.create(
@@ -90,7 +90,7 @@ def test_cached_tokens(client: openai.OpenAI) -> None:
 
 
 def test_several_answers(client: openai.OpenAI) -> None:
-    """n answers of one seed differ from each other, and are the same the second time."""
+    """n answers of a seed differ from each other, and are the same the second time."""
     first, second = (
         client.chat.completions.create(
             model=TINY, messages=QUESTION, max_tokens=8, n=3, seed=11, extra_body={"ignore_eos": True}
@@ -105,7 +105,7 @@ def test_several_answers(client: openai.OpenAI) -> None:
 
 
 def test_several_streams(client: openai.OpenAI) -> None:
-    """Streamed answers side by side are each the one that they are when they come whole."""
+    """Parallel streamed answers equal the whole answers."""
     whole = client.completions.create(model=TINY, prompt=["ab", "cd"], max_tokens=6, n=2, seed=5)
     texts = [""] * 4
     for chunk in client.completions.create(model=TINY, prompt=["ab", "cd"], max_tokens=6, n=2, seed=5, stream=True):
@@ -115,7 +115,7 @@ def test_several_streams(client: openai.OpenAI) -> None:
 
 
 def test_echo_logprobs(client: openai.OpenAI) -> None:
-    """echo with max_tokens 0 scores the prompt: the first token has no logprob, every other one has its own among the top ones."""
+    """echo with max_tokens 0 scores the prompt; only the first token has no logprob."""
     answer = client.completions.create(model=TINY, prompt="héllo", max_tokens=0, echo=True, logprobs=2)
 
     choice = answer.choices[0]
@@ -135,7 +135,7 @@ def test_echo_logprobs(client: openai.OpenAI) -> None:
 
 
 def test_echo_has_one_more_logprob(client: openai.OpenAI) -> None:
-    """With echo, logprobs and max_tokens 1, as lm-eval asks, one entry follows the prompt's, even where the model ends the text."""
+    """With echo and max_tokens 1, an entry follows the prompt's entries, even at the end."""
     end = {"logit_bias": {str(256 + MARKERS.index("<|endoftext|>")): 100}}
     answer = client.completions.create(
         model=TINY, prompt=[104, 105], max_tokens=1, temperature=0, echo=True, logprobs=1, extra_body=end
@@ -151,7 +151,7 @@ def test_echo_has_one_more_logprob(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("continued", [False, True])
 def test_prompt_logprobs_of_a_chat(client: openai.OpenAI, continued: bool) -> None:
-    """The reply to a chat has the prompt's logprobs as vLLM writes them, and they are those of /v1/score for the same conversation."""
+    """A chat's prompt logprobs have vLLM's shape and equal the logprobs of /v1/score."""
     messages = [{"role": "user", "content": "hé"}, *([{"role": "assistant", "content": "a"}] if continued else [])]
     extra = {"prompt_logprobs": 2, "continue_final_message": continued}
     reply = client.chat.completions.create(model=TINY, messages=messages, max_tokens=1, extra_body=extra).model_dump()  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def test_prompt_logprobs_of_a_chat(client: openai.OpenAI, continued: bool) -> No
 
 @pytest.mark.parametrize("choice", ["auto", "none"])
 def test_prompt_logprobs_with_tools(lone_server: LiveServer, choice: str) -> None:
-    """The prompt that is read is the one that is answered, with the tools that the model is shown."""
+    """The scored prompt equals the answered prompt, tools included."""
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
     body = {"model": TINY, "messages": QUESTION, "max_tokens": 1, "tools": [tool], "tool_choice": choice}
     plain, read = (
@@ -186,7 +186,7 @@ def test_prompt_logprobs_with_tools(lone_server: LiveServer, choice: str) -> Non
 
 
 def test_stop(client: openai.OpenAI) -> None:
-    """A stop text ends the answer and is not part of it."""
+    """A stop text ends the answer, and is not part of the answer."""
     whole = (
         client.completions.create(
             model=TINY, prompt="ab", max_tokens=16, temperature=0, extra_body={"ignore_eos": True}
@@ -205,7 +205,7 @@ def test_stop(client: openai.OpenAI) -> None:
 
 
 def test_suffix_is_an_infill(client: openai.OpenAI) -> None:
-    """suffix writes the model's infill prompt: three markers and both texts are read, not one text behind the other."""
+    """suffix makes the model's infill prompt, with three markers."""
     answer = client.completions.create(
         model=TINY, prompt="ab", suffix="yz", max_tokens=2, temperature=0, extra_body={"heal": False}
     )
@@ -215,7 +215,7 @@ def test_suffix_is_an_infill(client: openai.OpenAI) -> None:
 
 
 def test_errors_have_their_classes(client: openai.OpenAI) -> None:
-    """The package raises its own class for each status, with our message, parameter and code."""
+    """The package raises the class of each status, with the message and parameter."""
     with pytest.raises(openai.NotFoundError, match="use one of: tiny"):
         client.completions.create(model="nobody", prompt="ab")
     with pytest.raises(openai.BadRequestError) as refused:

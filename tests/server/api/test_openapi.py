@@ -1,4 +1,4 @@
-"""/openapi.json describes what the server does."""
+"""/openapi.json describes the server's real behaviour."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shape(http: httpx.Client) -> dict[str, Any]:
 
 
 def test_validation_errors_are_400(shape: dict[str, Any]) -> None:
-    """Validation errors are documented as what they are: 400 in our shape, never FastAPI's 422."""
+    """Validation errors are documented as 400 in Pellucid's shape, not as FastAPI's 422."""
     assert "422" not in str(shape)
     assert "HTTPValidationError" not in str(shape)
     responses = shape["paths"]["/v1/completions"]["post"]["responses"]
@@ -44,7 +44,7 @@ def test_validation_errors_are_400(shape: dict[str, Any]) -> None:
 
 
 def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> None:
-    """The examples of request bodies are accepted by the server that they describe."""
+    """The server accepts the examples of request bodies."""
     for path, operations in shape["paths"].items():
         if "requestBody" in operations.get("post", {}) and path != "/apply-template":
             body = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -54,7 +54,7 @@ def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> No
 
 
 def test_streams_are_documented(shape: dict[str, Any]) -> None:
-    """The description names the routes that stream."""
+    """The description has the stream types of streaming routes."""
     for path in (
         "/v1/completions",
         "/v1/chat/completions",
@@ -85,7 +85,7 @@ def test_errors_under_api(shape: dict[str, Any]) -> None:
 
 
 def test_nullable_fields(shape: dict[str, Any]) -> None:
-    """Optional fields are documented with their real default, and with null, which means the default."""
+    """Optional fields are documented with the real default and with null."""
     temperature = shape["components"]["schemas"]["CompletionRequest"]["properties"]["temperature"]
 
     assert temperature["default"] == 1.0
@@ -94,7 +94,7 @@ def test_nullable_fields(shape: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("body", BODIES)
 def test_extensions_say_what_they_do(body: Any) -> None:
-    """Every field that OpenAI's own documents do not explain has a description."""
+    """Every field beyond OpenAI's documents has a description."""
     explained = re.compile(
         "top_p|min_p|stop|prompt|messages|stream|stream_options|response_format|text|tokens|ignore_eos|top_k|prefix|suffix|segments|options"
         "|debug_options"
@@ -104,7 +104,7 @@ def test_extensions_say_what_they_do(body: Any) -> None:
 
 
 def test_tokens_are_described(shape: dict[str, Any]) -> None:
-    """Records that are written without pydantic are described with their schema everywhere."""
+    """Records written without pydantic are described with the schema everywhere."""
     schemas = shape["components"]["schemas"]
     calling = replace(spoken("x"), part=CallPart(0, (CallDelta(0, "{", "id", "f"),)))
     for described in (
@@ -121,7 +121,7 @@ def test_tokens_are_described(shape: dict[str, Any]) -> None:
 
 
 def test_nothing_from_elsewhere(http: httpx.Client) -> None:
-    """The front page and the description load nothing from other machines, and FastAPI's pages, which do, are not there."""
+    """The front page loads nothing from other machines, and FastAPI's pages are absent."""
     page = http.get("/")
 
     assert page.headers["content-type"].startswith("text/html")

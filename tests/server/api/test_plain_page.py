@@ -1,4 +1,4 @@
-"""The plain page shows the server's status, follows it, and loads nothing."""
+"""The plain page shows the server's status, follows changes, and loads nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_news_are_text() -> None:
 
 @pytest.mark.parametrize(("lasting", "follows"), [(True, False), (False, True)])
 def test_it_follows_what_changes(lasting: bool, follows: bool) -> None:
-    """Notices that will change are polled, without a script as well; lasting ones are not."""
+    """A temporary notice is polled, even without scripts; a lasting notice is not."""
     text = text_of(PageNotice("x", lasting=lasting))
 
     assert ("location.reload()" in text) is follows
@@ -36,7 +36,7 @@ def test_it_follows_what_changes(lasting: bool, follows: bool) -> None:
 
 @pytest.mark.parametrize(("done", "total", "bar"), [(0, None, False), (1, 0, False), (1, 4, True), (9, 4, True)])
 def test_progress(done: int, total: int | None, bar: bool) -> None:
-    """Progress is shown where it is known, never beyond the end."""
+    """Progress is shown if known, never beyond the end."""
     text = text_of(PageNotice("x", done, total))
 
     assert ("<progress" in text) is bar
@@ -44,7 +44,7 @@ def test_progress(done: int, total: int | None, bar: bool) -> None:
 
 
 def test_policy_lets_through_what_is_there() -> None:
-    """A browser runs the page's own script and style and nothing else."""
+    """The policy permits only the page's own script and style."""
     answer = document("t", "<p>b</p>", follow=True)
     policy, text = answer.headers["content-security-policy"], bytes(answer.body).decode()
 
@@ -58,7 +58,7 @@ def test_policy_lets_through_what_is_there() -> None:
 
 
 def test_light_and_dark() -> None:
-    """It is shown as the system is set."""
+    """The page follows the system's light or dark setting."""
     text = text_of(PageNotice("x"))
 
     assert "color-scheme: light dark" in text
@@ -66,10 +66,7 @@ def test_light_and_dark() -> None:
 
 
 def test_news_of_a_server() -> None:
-    """A server that loads, shuts down or has failed has a notice, a ready one has none.
-
-    Only a failure lasts.
-    """
+    """A loading, closing or failed server has a notice; only a failure's notice lasts."""
     loading = ServerState(models=(TINY,))
     assert notice_of(loading) == PageNotice("The models are being loaded.")
     loading.progress.start("tiny.gguf", 400)
@@ -88,7 +85,7 @@ def test_news_of_a_server() -> None:
 
 
 async def test_without_a_page() -> None:
-    """Without the page / names the models and the address for programs."""
+    """Without a page, / names the models and the address for programs."""
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(create_app(scripted_state())), base_url="http://localhost"
     ) as client:

@@ -1,4 +1,4 @@
-"""A prediction of an answer: it saves time, and changes nothing else."""
+"""A prediction of an answer saves time, and changes no text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from support.servers.http_servers import LiveServer
 
 QUESTION = "Say something."
 BIAS = {"97": 60}
-"""It lets a random model answer with whole characters, which are the same tokens when they are read
-again.
-"""
+"""Lets a random model answer in whole characters, for the same tokens in a second reading."""
 
 ASKED: dict[str, Any] = {
     "messages": [{"role": "user", "content": QUESTION}],
@@ -33,12 +31,11 @@ def answer(server: LiveServer, **more: Any) -> dict[str, Any]:
 
 
 def text_of(reply: dict[str, Any]) -> str:
-    """Return the text of an answer."""
     return str(reply["choices"][0]["message"]["content"])
 
 
 def test_a_right_prediction_is_accepted(lone_server: LiveServer) -> None:
-    """A prediction that the answer repeats is accepted in whole, as one text or in parts."""
+    """A repeated prediction is accepted in whole, as a text or in parts."""
     plain = answer(lone_server)
     assert "completion_tokens_details" not in plain["usage"]
     text = text_of(plain)
@@ -51,7 +48,7 @@ def test_a_right_prediction_is_accepted(lone_server: LiveServer) -> None:
 
 
 def test_a_wrong_prediction_changes_nothing(lone_server: LiveServer) -> None:
-    """The answer is the one without a prediction, and all of the prediction is rejected."""
+    """A wrong prediction is rejected, and does not change the answer."""
     reply = answer(lone_server, prediction={"type": "content", "content": "\u2603" * 5})
     assert text_of(reply) == text_of(answer(lone_server))
     details = reply["usage"]["completion_tokens_details"]
@@ -63,7 +60,7 @@ def test_a_wrong_prediction_changes_nothing(lone_server: LiveServer) -> None:
     "prediction", [{"type": "content"}, {"type": "text", "content": "a"}, "a", {"type": "content", "content": 3}]
 )
 def test_another_form_is_refused(lone_server: LiveServer, prediction: object) -> None:
-    """Another form of a prediction is refused by its name."""
+    """Another form of a prediction is refused by name."""
     reply = httpx.post(
         f"{lone_server.url}/v1/chat/completions", json=ASKED | {"prediction": prediction}, trust_env=False
     )
@@ -72,7 +69,7 @@ def test_another_form_is_refused(lone_server: LiveServer, prediction: object) ->
 
 
 def test_openai_package(lone_server: LiveServer) -> None:
-    """The openai package sends a prediction and reads how much of it was accepted, streamed too."""
+    """The openai package sends a prediction and reads the accepted tokens, streamed too."""
     with openai.OpenAI(base_url=f"{lone_server.url}/v1", api_key="none", max_retries=0) as client:
         text = text_of(answer(lone_server))
         stream = client.chat.completions.create(

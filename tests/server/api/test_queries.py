@@ -1,4 +1,4 @@
-"""The private routes take our own queries, and nothing else."""
+"""The private routes accept only Pellucid's queries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GAP = CompletionQuery("def add(a, b):\n", "\nend", params=SamplingParams(max_tok
     ],
 )
 def test_refused(tiny_server: LiveServer, verb: str, body: object, sentence: str) -> None:
-    """A field of a newer client, a wrong value and an unknown model are refused by name before anything is generated."""
+    """A newer client's field, a wrong value and an unknown model are refused by name."""
     reply = httpx.post(f"{tiny_server.url}/pellucid/{verb}", json=body, trust_env=False)
 
     assert reply.status_code in (400, 404)
@@ -35,7 +35,7 @@ def test_refused(tiny_server: LiveServer, verb: str, body: object, sentence: str
 
 
 async def test_sums_are_those_of_the_tokens(tiny_server: LiveServer) -> None:
-    """Texts that are read together have the sums that each has alone; an empty text is certain."""
+    """Texts read together have the same sums as alone; an empty text has the sum 0."""
     async with Client(tiny_server.url) as client:
         texts = ["    return a + b\n", "", "    pass\n"]
         sums = await client.logprob_sums(ScoreQuery("", gap=GAP, terms=Terms(key="reading")), texts)

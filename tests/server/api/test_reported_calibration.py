@@ -1,4 +1,4 @@
-"""A server reports each model's calibration as it is now."""
+"""A server reports each model's current calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.servers.http_servers import TINY, TINY_PLAIN, live, tiny_assistant
 
 
 async def test_told(tmp_path: Path) -> None:
-    """A model's revision is reported, and its calibration as soon as one is made; a model without a store has neither."""
+    """A model's revision and current calibration are reported, if the model has a store."""
     file = CalibrationFile(tmp_path / "tiny.json", "these")
     assistant, engine = tiny_assistant(calibration=file)
     state = ServerState(models=(TINY,), grace=0.0)

@@ -1,4 +1,4 @@
-"""Whatever fits the published schema is served, whatever does not is refused, and nothing makes the server fail."""
+"""The server serves requests of the published schema, refuses other requests, and never fails."""
 
 from __future__ import annotations
 
@@ -33,10 +33,14 @@ CHECKS = [
 
 
 def shape() -> dict[str, Any]:
-    """Return the published schema, with the names limited to the models and adapters that the server has: most others are refused."""
+    """Return the published schema, with names limited to served models and adapters.
+
+    Most other names are refused.
+    """
     published = create_app(ServerState(models=(TINY,))).openapi()
     for body in published["components"]["schemas"].values():
-        counts_others = body.get("title") == "OutcomesRequest"  # as of an unknown model
+        # This body counts outcomes of unknown models.
+        counts_others = body.get("title") == "OutcomesRequest"
         if "model" in body.get("properties", {}) and body["title"].endswith("Request") and not counts_others:
             body["properties"]["model"] = {"enum": [TINY, "", None]}
     published["components"]["schemas"]["AdapterRequest"]["properties"]["name"] = {"enum": [ADAPTER, "other"]}
@@ -44,7 +48,7 @@ def shape() -> dict[str, Any]:
 
 
 schema = schemathesis.openapi.from_dict(shape())
-# An invalid body may also be refused for its size (413), before anything of it is read.
+# An invalid body may also be refused for the size (413), before the body is read.
 schema.config.checks.negative_data_rejection.expected_statuses.append("413")
 schema.config.generation.update(modes=[schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
 
@@ -52,8 +56,8 @@ schema.config.generation.update(modes=[schemathesis.GenerationMode.POSITIVE, sch
 OPERATIONS = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]  # an Err has no ok(): it fails here
 
 
-# Not schema.parametrize(): its tests all have one id, and of tests with one id pytest-xdist runs
-# one.
+# Not schema.parametrize(): all tests would share a single id, and pytest-xdist would run only one
+# test.
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 @settings(
     max_examples=25,
@@ -64,7 +68,7 @@ OPERATIONS = [result.ok() for result in schema.get_all_operations()]  # type: ig
 )
 @given(data=st.data())
 def test_schema(operation: APIOperation[Any, Any, Any, Any], data: st.DataObject, small_server: LiveServer) -> None:
-    """Generated requests get documented answers: valid ones are served or refused with a reason, invalid ones refused, none fails."""
+    """Valid requests get documented answers, invalid requests are refused, and no request fails."""
     case = data.draw(
         st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in schema.config.generation.modes))
     )

@@ -1,4 +1,4 @@
-"""Programs and pages of this machine and clients with the key are allowed; other sites' pages are not."""
+"""Local programs and pages and clients with the key are allowed; other sites' pages are not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scope(path: str = "/infill", method: str = "POST", kind: str = "http", **hea
     "host", ["localhost", "LOCALHOST:8437", "127.0.0.1:8437", "[::1]:8437", "192.168.0.7:8437", "box.lan:8437"]
 )
 def test_own_hosts(host: str) -> None:
-    """Loopback's names, IP addresses (which cannot be rebound) and the server's own host are accepted as Host."""
+    """Loopback names, IP addresses (safe from rebinding) and the own host are accepted."""
     Door("box.lan").check(scope(host=host))
 
 
@@ -94,13 +94,13 @@ def test_own_hosts(host: str) -> None:
     ],
 )
 def test_foreign_hosts(host: str) -> None:
-    """A name that an attacker pointed at this machine is refused: DNS rebinding."""
+    """Any other Host is refused, against DNS rebinding."""
     with pytest.raises(PermissionDeniedError):
         Door("127.0.0.1").check(scope(host=host))
 
 
 def test_one_host() -> None:
-    """A request with no Host or with two is refused."""
+    """A request without a Host or with two Hosts is refused."""
     for headers in ([], [(b"host", b"localhost"), (b"host", b"evil.example")]):
         with pytest.raises(PermissionDeniedError, match="exactly one Host"):
             Door("127.0.0.1").check({**scope(), "headers": headers})
@@ -108,14 +108,14 @@ def test_one_host() -> None:
 
 @pytest.mark.parametrize("host", [f"127.0.0.1:{PORT}", f"localhost:{PORT}", f"[::1]:{PORT}", "localhost"])
 def test_own_origins(host: str) -> None:
-    """Pages of the server's own address and of allowed origins may send requests."""
+    """Pages of the server's address and of allowed origins may send requests."""
     for origin in (f"http://{host}", f"HTTP://{host.upper()}", f"https://{host}", "https://ide.example"):
         Door("127.0.0.1", allowed_origins=("https://ide.example",)).check(scope(host=host, origin=origin))
 
 
 @pytest.mark.parametrize("other", ["localhost", "127.0.0.2", "[::1]"])
 def test_other_names_of_loopback(other: str) -> None:
-    """Behind another address of loopback with the same port may be another user's server: its pages are foreign, to the page as well."""
+    """Another loopback address with the same port is foreign: another user may listen there."""
     headers = {"host": f"127.0.0.1:{PORT}", "origin": f"http://{other}:{PORT}"}
     with pytest.raises(PermissionDeniedError, match="may not use this server"):
         Door("127.0.0.1").check(scope(**headers))
@@ -154,13 +154,13 @@ def test_other_names_of_loopback(other: str) -> None:
     ],
 )
 def test_foreign_origins(origin: str) -> None:
-    """Pages of all other origins are refused, another port of this machine and an opaque origin included."""
+    """Pages of all other origins are refused, even on another port of this machine."""
     with pytest.raises(PermissionDeniedError):
         Door("127.0.0.1", allowed_origins=("https://ide.example",)).check(scope(origin=origin))
 
 
 def test_cross_site_without_origin() -> None:
-    """A subresource of another site without an Origin (an image, a script) is refused; a link that the user follows is not."""
+    """A cross-site subresource without an Origin is refused; a followed link is not."""
     door = Door("127.0.0.1")
     with pytest.raises(PermissionDeniedError):
         door.check(scope(method="GET", sec_fetch_site="cross-site", sec_fetch_mode="no-cors"))
@@ -188,13 +188,13 @@ def test_right_key(headers: dict[str, str]) -> None:
     ],
 )
 def test_wrong_key(headers: dict[str, str]) -> None:
-    """A request without the key, with another one or with another scheme is refused."""
+    """A request without the key, with a wrong key or with another scheme is refused."""
     with pytest.raises(AuthenticationError):
         Door("127.0.0.1", KEYS).check(scope(**headers))
 
 
 def test_public_paths() -> None:
-    """/health and the front page need no key; the foreign page is refused there too."""
+    """/health and the front page need no key, but refuse foreign pages."""
     door = Door("127.0.0.1", KEYS)
     door.check(scope("/health", "GET"))
     door.check(scope("/", "GET"))
@@ -204,13 +204,13 @@ def test_public_paths() -> None:
 
 @pytest.fixture
 def guarded() -> Iterator[LiveServer]:
-    """A server with a key, one allowed origin and a body limit of 2000 bytes."""
+    """Run a server with a key, an allowed origin and a body limit of 2000 bytes."""
     with live(scripted_state(keys=KEYS, allowed_origins=("https://ide.example",), max_body_bytes=2000)) as server:
         yield server
 
 
 def test_statuses(guarded: LiveServer) -> None:
-    """Over the wire: 401 without the key, 403 for a foreign host or page, in the one shape."""
+    """Over HTTP, a missing key is 401 and a foreign host or page 403, in the usual shape."""
     with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         cases: list[tuple[dict[str, str], int, str]] = [
             ({}, 401, "authentication_error"),
@@ -240,7 +240,7 @@ def test_statuses(guarded: LiveServer) -> None:
     ],
 )
 def test_routes_for_other_clients_are_guarded(method: str, path: str, guarded: LiveServer) -> None:
-    """The routes of ollama, Mistral and Tabby need the key, refuse foreign pages, and say so in the shape of their errors."""
+    """The routes of ollama, Mistral and Tabby need the key and refuse foreign pages."""
     with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         keyless = client.request(method, path)
         foreign = client.request(
@@ -253,7 +253,7 @@ def test_routes_for_other_clients_are_guarded(method: str, path: str, guarded: L
 
 
 def test_allowed_origin_gets_cors(guarded: LiveServer) -> None:
-    """A page of an allowed origin can ask beforehand, without the key, and read the answer; by default there is no CORS at all."""
+    """A page of an allowed origin gets CORS headers; by default CORS is off."""
     origin = {"origin": "https://ide.example"}
     with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         preflight = client.options("/v1/completions", headers=origin | {"access-control-request-method": "POST"})
@@ -274,7 +274,7 @@ def test_allowed_origin_gets_cors(guarded: LiveServer) -> None:
 
 
 def test_body_limit(guarded: LiveServer) -> None:
-    """A body over the limit is refused, whether its length is announced or found out on the way."""
+    """A body over the limit is refused, with an announced or an unknown length."""
     headers = {"x-api-key": KEY, "content-type": "application/json"}
     with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         announced = client.post("/v1/completions", json={"prompt": "x" * 2000}, headers=headers)
@@ -289,7 +289,7 @@ def test_body_limit(guarded: LiveServer) -> None:
 
 
 def test_websockets_are_checked_too() -> None:
-    """A websocket from a foreign page is closed before the app sees it."""
+    """A websocket from a foreign page is closed before the app is reached."""
     sent: list[Message] = []
 
     async def app(*_: Any) -> None:
@@ -309,7 +309,7 @@ def test_websockets_are_checked_too() -> None:
 
 
 def test_errors_are_ours() -> None:
-    """Every error of the door can be encoded."""
+    """The error for a foreign host names the host."""
     with pytest.raises(PellucidError) as refused:
         Door("127.0.0.1").check(scope(host="evil.example"))
 
@@ -317,12 +317,12 @@ def test_errors_are_ours() -> None:
 
 
 def page_door(**rest: Any) -> Door:
-    """A door of a server with a key whose page owns what begins with /page."""
+    """Return the door of a server with a key and a page at paths with /page."""
     return Door("127.0.0.1", KEYS, is_page=lambda path: path.startswith("/page"), **rest)
 
 
 def test_page_asks_for_the_key_itself() -> None:
-    """The page's paths need no key at the door, all others do as before, and a websocket is no page."""
+    """The page's paths need no key at the door; other paths and websockets do."""
     own = f"http://127.0.0.1:{PORT}"
     page_door().check(scope("/page", "GET"))
     page_door().check(scope("/page/join", "POST", origin=own))
@@ -342,7 +342,7 @@ def test_page_asks_for_the_key_itself() -> None:
     ],
 )
 def test_only_the_page_changes_things_on_the_page(headers: dict[str, str]) -> None:
-    """A request that changes something must have the page's own Origin: neither none nor one that may use the API."""
+    """A changing request to the page needs the page's Origin, not an API client's."""
     door = page_door(allowed_origins=("https://ide.example",))
     with pytest.raises(PermissionDeniedError):
         door.check(scope("/page/join", "POST", **headers))
@@ -350,7 +350,7 @@ def test_only_the_page_changes_things_on_the_page(headers: dict[str, str]) -> No
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_page_is_nobody_elses_picture(site: str) -> None:
-    """Another page, even of the same site on another port, cannot load the page's resources; a link to it can be followed."""
+    """Another page cannot load the page's resources; a link to the page can be followed."""
     with pytest.raises(PermissionDeniedError):
         page_door().check(scope("/page/data", "GET", sec_fetch_site=site, sec_fetch_mode="no-cors"))
     page_door().check(scope("/page", "GET", sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest="document"))
@@ -366,7 +366,7 @@ def test_page_is_nobody_elses_picture(site: str) -> None:
     ],
 )
 def test_default_ports(host: str, origin: str) -> None:
-    """A port that is the scheme's own may be written or left out, as some proxies do."""
+    """The scheme's default port may be written or left out, as by some proxies."""
     Door("ide.example").check(scope(host=host, origin=origin))
     with pytest.raises(PermissionDeniedError):
         Door("ide.example").check(scope(host=host, origin=origin + "0" if origin[-1].isdigit() else origin + ":8080"))
@@ -384,12 +384,12 @@ ODD_ADDRESSES = (
     "'\"<&>",
     "%0d%0aX: y",
 )
-"""Parts of addresses: half a character, bytes that are no text, control characters."""
+"""Parts of addresses: half a character, bytes without a text, control characters."""
 
 
 @pytest.mark.parametrize("odd", ODD_ADDRESSES)
 def test_odd_addresses(odd: str, tiny_server: LiveServer) -> None:
-    """Whatever is in a path or a query, every route answers, with an error that can be printed where it is one."""
+    """With odd characters in a path or a query, every route answers, and errors can be printed."""
     paths = [
         *create_app(ServerState(models=(TINY,))).openapi()["paths"],
         "/",
@@ -408,12 +408,13 @@ def test_odd_addresses(odd: str, tiny_server: LiveServer) -> None:
                 assert status < 500 or status == 501, (method, target, body)
                 if status >= 400 and body:
                     error = json.loads(body)["error"]
-                    message = error if isinstance(error, str) else error["message"]  # ollama's and all others
+                    # ollama's errors are texts.
+                    message = error if isinstance(error, str) else error["message"]
                     assert message.encode().decode() == message
 
 
 def raw_answer(port: int, method: str, target: str) -> tuple[int, bytes]:
-    """Return the reply to a request whose path is sent unchanged."""
+    """Return the reply to a request with an unchanged path."""
     target = target.replace(" ", "%20").replace("{", "%7B").replace("}", "%7D")
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(
@@ -428,7 +429,7 @@ def raw_answer(port: int, method: str, target: str) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("where", ["/{}", "/v1/models/{}", "/props?model={}", "/slots?model={}"])
 async def test_half_a_character_in_an_address(where: str) -> None:
-    """A server that hands a lone surrogate on in a path gets an error that can be printed, from every kind of route."""
+    """A lone surrogate in a path or query gets a printable error."""
     app = create_app(scripted_state())
     sent: list[Message] = []
 
@@ -452,7 +453,7 @@ async def test_half_a_character_in_an_address(where: str) -> None:
 
 
 def test_further_names() -> None:
-    """A name that the settings allow is this server's, in any case and with any port; a part of it is not."""
+    """An allowed name is accepted in any case and with any port; a part of the name is refused."""
     door = Door("0.0.0.0", allowed_hosts=load_settings(allowed_hosts="Front,code.example.org").allowed_hosts)
     for host in ("front", "FRONT:8437", "code.example.org"):
         door.check(scope(host=host))

@@ -1,4 +1,4 @@
-"""On a server with named keys nothing tells a user what another one has sent, unless the operator shares prefixes."""
+"""With named keys, the cache reveals nothing about other users, unless prefixes are shared."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ ROUTES: dict[str, tuple[dict[str, Any], Reported | None]] = {
     "/api/generate": ({"model": TINY, "prompt": SECRET, "stream": False, "options": {"num_predict": 1}}, None),
     "/api/chat": ({"model": TINY, "messages": MESSAGES, "stream": False, "options": {"num_predict": 1}}, None),
 }
-"""Bodies of all routes that reuse the cache, and where those that tell it have the number of cached
-tokens.
-"""
+"""Bodies of all routes with a cache, and the place of the number of cached tokens, if reported."""
 
 
 @contextmanager
@@ -85,7 +83,7 @@ def serving(assistant: LocalAssistant, engine: Any, *, shared: bool = False) -> 
 def cached(http: httpx.Client, route: str, user: dict[str, str]) -> int:
     """Send the secret by a route.
 
-    Return how many of its tokens came from the cache, as the reply and /v1/usage tell.
+    Return the number of the secret's cached tokens, equal in the reply and in /v1/usage.
     """
     body, reported = ROUTES[route]
     before = http.get("/v1/usage", headers=user).json()["cached_tokens"]
@@ -98,7 +96,7 @@ def cached(http: httpx.Client, route: str, user: dict[str, str]) -> int:
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_another_user_s_prefix(route: str) -> None:
-    """By each route a user reuses what they have sent themselves, and nothing that another one has sent."""
+    """On each route a user reuses only the user's own prompts."""
     with serving(*tiny_assistant(context=512, alone=True)) as http:
         first, other, again = (cached(http, route, user) for user in (ANNA, BEN, ANNA))
     assert first < 16, "the route reuses its own prompts"
@@ -108,14 +106,14 @@ def test_another_user_s_prefix(route: str) -> None:
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_shared_prefixes(route: str) -> None:
-    """If the operator shares prefixes, a user reuses what another one has sent."""
+    """If the operator shares prefixes, a user reuses another user's prompts."""
     with serving(*tiny_assistant(context=512, alone=True), shared=True) as http:
         first, other = (cached(http, route, user) for user in (ANNA, BEN))
     assert other >= first + 16
 
 
 def test_after_parking_and_after_a_restart(tmp_path: Path) -> None:
-    """Neither a parked prefix nor one that was saved on the disk is another user's, and its own user gets it back."""
+    """Parked and saved prefixes are reused only by the same user."""
     decoder = to_decoder(tiny_llama(vocab_size=byte_tokenizer().vocab_size, max_position_embeddings=2048))
     (tmp_path / "model").touch()
     file = PrefixFile(tmp_path / "prefixes", "key", decoder.cache_shape, tmp_path / "model")
@@ -126,7 +124,8 @@ def test_after_parking_and_after_a_restart(tmp_path: Path) -> None:
 
     with serving(*started()) as http:
         assert cached(http, "/v1/completions", ANNA) == 0
-        http.post("/v1/completions", json={"prompt": "0" * 100, "max_tokens": 1}, headers=BEN)  # takes the only slot
+        # Takes the only slot.
+        http.post("/v1/completions", json={"prompt": "0" * 100, "max_tokens": 1}, headers=BEN)
         assert [cached(http, "/v1/completions", user) for user in (BEN, ANNA)] == [0, len(SECRET) - 1]
     with serving(*started()) as http:
         assert cached(http, "/v1/completions", ANNA) == len(SECRET) - 1
@@ -136,7 +135,7 @@ def test_after_parking_and_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_the_page_and_the_api_are_the_same_user() -> None:
-    """A user's prompts on the page are theirs: another user of the page does not reuse it, and they do themselves."""
+    """A user's prompts are reused between the page and the API, but not by another user."""
     assistant, engine = tiny_assistant(alone=True)
     users = Users()
 
@@ -157,7 +156,7 @@ async def test_the_page_and_the_api_are_the_same_user() -> None:
 
 
 def test_slots() -> None:
-    """/slots tells a user the tokens of their own prompts, and nothing of another's."""
+    """/slots shows a user only the tokens of the user's own prompts."""
     assistant, engine = tiny_assistant(alone=True)
     if not isinstance(engine, LocalEngine):
         pytest.skip("engines elsewhere report no slots")
@@ -176,7 +175,7 @@ TOOLS = [{"type": "function", "function": {"name": "merge", "parameters": FORMAT
 
 @pytest.mark.parametrize("form", [{"response_format": FORMAT}, {"tools": TOOLS, "tool_choice": "required"}])
 def test_compiled_grammars(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form of an answer is compiled again for another user, to whom its speed would tell that it was sent before."""
+    """A form is compiled again for another user, since speed would reveal an earlier use."""
     compiled = []
     compile_grammar = GrammarCompiler._compile
 
@@ -198,7 +197,7 @@ def test_compiled_grammars(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("share_prefixes", "salts"), [(False, ["anna", "ben", ""]), (True, ["", "", ""])])
 def test_salts(share_prefixes: bool, salts: list[str], tmp_path: Path) -> None:
-    """Users with keys of their own have caches of their own unless share_prefixes is set; those of one key or none share one."""
+    """Users have separate caches unless share_prefixes is set; unnamed users share a cache."""
     settings = load_settings(data=tmp_path, cache=tmp_path, page=False, share_prefixes=share_prefixes)
     users = Server(settings, lambda progress: pytest.fail("loaded"))._state.users
     found = []

@@ -1,4 +1,4 @@
-"""Tests of server-sent events: a stream to a client that has gone."""
+"""A stream of server-sent events to a disconnected client."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 from pellucid.api.sse import Event, EventStream
 
 READY = 1000
-"""Events that are ready at once, as the tokens of a text that was scored."""
+"""Events ready at once, like the tokens of a scored text."""
 
 
 def test_stream_ends_soon_after_the_client_has_gone() -> None:
-    """Of a thousand events that are ready at once, few are written to a connection that was closed during the first of them."""
-    assert asyncio.run(_written_to_a_closed_connection()) < 5  # from 5 on, asyncio logs each write as a warning
+    """Of a thousand ready events, few are written to a closed connection."""
+    # From 5 on, asyncio logs each write as a warning.
+    assert asyncio.run(_written_to_a_closed_connection()) < 5
 
 
 async def _written_to_a_closed_connection() -> int:

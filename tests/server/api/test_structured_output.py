@@ -1,4 +1,4 @@
-"""Answers in the form that a request asks for, in the shapes of OpenAI, vLLM and llama.cpp."""
+"""Answers in a requested form, in the shapes of OpenAI, vLLM and llama.cpp."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMED = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHE
 
 
 class Answer(BaseModel):
-    """The answer as the openai package declares it."""
+    """The answer as declared by the openai package."""
 
     colour: Literal["red", "blue"]
     sizes: list[int] = Field(max_length=2)
@@ -78,7 +78,7 @@ def choice_of(http: httpx.Client, route: str, body: dict[str, Any]) -> tuple[str
 )
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions"])
 def test_schemas(http: httpx.Client, route: str, asked: dict[str, Any]) -> None:
-    """A JSON schema in any client's shape holds for chats and completions alike, and the answer says that it is complete."""
+    """A JSON schema in any client's shape holds, and the answer is marked as complete."""
     content, choice = choice_of(http, route, (CHAT if "chat" in route else PROMPT) | asked)
 
     jsonschema.validate(json.loads(content), SCHEMA)
@@ -98,7 +98,7 @@ def test_schemas(http: httpx.Client, route: str, asked: dict[str, Any]) -> None:
 )
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions", "/completion", "/infill"])
 def test_other_grammars(http: httpx.Client, route: str, asked: dict[str, Any], pattern: str) -> None:
-    """Regular expressions, choices and grammars of both kinds hold on every route that has their field."""
+    """Regular expressions, choices and grammars hold on every route with the field."""
     body = CHAT if "chat" in route else PROMPT
     if "v1" not in route:
         body = {"prompt": "Which?", "n_predict": 50}
@@ -109,7 +109,7 @@ def test_other_grammars(http: httpx.Client, route: str, asked: dict[str, Any], p
 
 
 def test_llama_fields(http: httpx.Client) -> None:
-    """llama.cpp's json_schema holds; with n_probs each token has the grammar's figures, and the end the values and their probabilities."""
+    """llama.cpp's json_schema holds; with n_probs the reply has the grammar's figures."""
     body = {
         "prompt": "x",
         "n_predict": 150,
@@ -134,7 +134,7 @@ def test_llama_fields(http: httpx.Client) -> None:
 
 
 def test_probabilities_of_tokens_and_fields(http: httpx.Client) -> None:
-    """Each token has the mass and number of what was allowed, and each value the product of its tokens' probabilities."""
+    """Each token has the grammar's figures, and each value the product of the probabilities."""
     compact = {
         "structured_outputs": {"json": SCHEMA, "disable_any_whitespace": True},
         "logprobs": True,
@@ -154,13 +154,13 @@ def test_probabilities_of_tokens_and_fields(http: httpx.Client) -> None:
     assert fields["/colour"]["decided"] == fields["/sure"]["decided"] == 1
     assert fields["/colour"]["probability"] == pytest.approx(math.exp(decided["logprob"]))
     for path, values in (("/colour", {"red", "blue"}), ("/sure", {True, False})):
-        if "other" in fields[path]:  # the tiny model need not have it among its first twenty
+        if "other" in fields[path]:  # The tiny model's top 20 may lack the other value.
             assert {fields[path]["value"], fields[path]["other"]["value"]} == values
             assert fields[path]["other"]["probability"] == pytest.approx(1 - fields[path]["probability"], abs=1e-3)
 
 
 def test_a_stream_is_the_same(http: httpx.Client) -> None:
-    """A streamed answer has the same text, and its last event says how it ended and how probable its values are."""
+    """A streamed answer has the same text, and the last event the same values."""
     body = CHAT | {"response_format": NAMED, "logprobs": True, "top_logprobs": 3}
     content, choice = choice_of(http, "/v1/chat/completions", body)
     lines = http.post("/v1/chat/completions", json=body | {"stream": True}).text.splitlines()
@@ -173,7 +173,7 @@ def test_a_stream_is_the_same(http: httpx.Client) -> None:
 
 
 def test_an_answer_that_ends_early_says_so(http: httpx.Client) -> None:
-    """At the token limit, or at a stop text, the answer is not complete; only its whole values are listed."""
+    """A cut answer is not complete, and only whole values are listed."""
     for early in ({"max_tokens": 20}, {"stop": ["sure"]}):
         content, choice = choice_of(
             http, "/v1/chat/completions", CHAT | {"response_format": NAMED, "logprobs": True} | early
@@ -187,7 +187,7 @@ def test_an_answer_that_ends_early_says_so(http: httpx.Client) -> None:
 
 
 def test_several_answers(http: httpx.Client) -> None:
-    """Each of several answers keeps to the grammar on its own."""
+    """Each of several answers keeps to the grammar."""
     reply = http.post("/v1/completions", json=PROMPT | {"n": 4, "structured_outputs": {"regex": "[a-z]{8}"}}).json()
     texts = [choice["text"] for choice in reply["choices"]]
 
@@ -250,7 +250,7 @@ def test_text_is_no_grammar(http: httpx.Client) -> None:
 def test_what_cannot_be_is_refused(
     http: httpx.Client, asked: dict[str, Any], param: str, sentence: str, stream: bool
 ) -> None:
-    """Contradicting fields and grammars that cannot be held to are a 400 that names the field and the reason, streamed or not."""
+    """Contradicting fields and impossible grammars are a 400 with the field and the reason."""
     response = http.post("/v1/chat/completions", json=CHAT | asked | {"stream": stream})
 
     assert response.status_code == 400

@@ -1,4 +1,4 @@
-"""/v1/suggestions/outcomes counts suggestions that were shown and accepted."""
+"""/v1/suggestions/outcomes counts shown and accepted suggestions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUTE = "/v1/suggestions/outcomes"
 
 
 def counted(metrics: Metrics, model: str = TINY) -> tuple[float | None, float | None]:
-    """Return how many suggestions of a model were shown, and how many were accepted; None without such a metric."""
+    """Return the numbers of shown and accepted suggestions of a model, if any."""
     names = (f"pellucid_suggestions_{name}_total" for name in ("shown", "accepted"))
     shown, accepted = (metrics.registry.get_sample_value(name, {"model": model}) for name in names)
     return shown, accepted
@@ -32,13 +32,12 @@ def state() -> ServerState:
 
 @pytest.fixture
 def http(state: ServerState) -> Iterator[httpx.Client]:
-    """A client of a server with this state."""
     with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         yield client
 
 
 def test_reports_add_up(http: httpx.Client, state: ServerState) -> None:
-    """A served model begins with 0, so that Prometheus sees the first increase, and reports add to it; an empty one changes nothing."""
+    """A served model begins with 0 for Prometheus, and reports add up."""
     assert counted(state.metrics) == (0, 0)
     reply = http.post(ROUTE, json={"model": TINY, "shown": 5, "accepted": 2})
     for body in ({"model": TINY, "shown": 1}, {"model": TINY, "accepted": 3}, {"model": TINY}):
@@ -50,7 +49,7 @@ def test_reports_add_up(http: httpx.Client, state: ServerState) -> None:
 
 
 def test_a_report_that_is_sent_again(http: httpx.Client, state: ServerState) -> None:
-    """A report counts once, and the reply says so; another id is another report."""
+    """A report with the same id counts once, and the reply has `counted`."""
     replies = [
         http.post(ROUTE, json={"model": TINY, "shown": 1, "id": id}).json()["counted"] for id in ("a", "a", "b", "a")
     ]
@@ -74,7 +73,7 @@ def test_memory_for_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_models(http: httpx.Client, state: ServerState) -> None:
-    """Models that are not served, and none at all, share one label, so that clients cannot add labels without limit."""
+    """Unserved and missing models share a label, so clients cannot add labels without limit."""
     bodies: list[dict[str, Any]] = [{"model": f"model-{number}", "shown": 1} for number in range(20)]
     replies = [
         http.post(ROUTE, json=body).json()["model"] for body in [*bodies, {"shown": 1}, {"model": "", "shown": 1}]
@@ -96,7 +95,7 @@ def test_unknown_models(http: httpx.Client, state: ServerState) -> None:
     ],
 )
 def test_wrong_reports(field: str, value: Any, http: httpx.Client, state: ServerState) -> None:
-    """Numbers are whole, not negative and bounded, and there is no field for a text; a wrong report counts nothing."""
+    """Wrong numbers and texts are refused, and a wrong report counts nothing."""
     answer = http.post(ROUTE, json={"model": TINY, "shown": 1, "accepted": 1, field: value})
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
@@ -104,7 +103,7 @@ def test_wrong_reports(field: str, value: Any, http: httpx.Client, state: Server
 
 
 def test_the_largest_report(http: httpx.Client, state: ServerState) -> None:
-    """The bounds themselves are allowed."""
+    """The largest permitted numbers are accepted."""
     assert http.post(ROUTE, json={"model": TINY, "shown": MAX_OUTCOMES, "accepted": MAX_OUTCOMES}).status_code == 200
     assert counted(state.metrics) == (MAX_OUTCOMES, MAX_OUTCOMES)
 
@@ -113,7 +112,7 @@ def test_the_largest_report(http: httpx.Client, state: ServerState) -> None:
     ("headers", "status"), [({}, 401), ({"x-api-key": "no"}, 401), ({"x-api-key": "a-long-key"}, 200)]
 )
 def test_key(headers: dict[str, str], status: int) -> None:
-    """The route needs the key of a server that has one."""
+    """The route needs the server's key."""
     state = scripted_state(keys=read_keys("a-long-key"))
     with live(state) as server:
         answer = httpx.post(
@@ -125,12 +124,12 @@ def test_key(headers: dict[str, str], status: int) -> None:
 
 
 def react(http: httpx.Client, kind: str, id: str = "cmpl-1", **more: Any) -> int:
-    """Send the event of a Tabby plugin. Return the status."""
+    """Send the event of a Tabby plugin; return the status."""
     return http.post("/v1/events", json={"type": kind, "completion_id": id, "choice_index": 0, **more}).status_code
 
 
 def test_events_of_tabby(http: httpx.Client, state: ServerState) -> None:
-    """A suggestion that is shown again, or accepted line by line, counts once for the default model; a dismissed one was only shown."""
+    """A suggestion counts once, even if shown or accepted several times."""
     events = [
         react(http, "view", view_id="a"),
         react(http, "view", view_id="b"),

@@ -1,4 +1,4 @@
-"""Each user of a server with named keys has limits of requests and tokens, which hold for all routes alike."""
+"""Each user of a server with named keys has limits of requests and tokens, on all routes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ROUTES: dict[str, dict[str, Any]] = {
 
 @dataclass
 class LimitedServer:
-    """A server with two users whose limits can be set, and the time that they are counted by."""
+    """A server with two users, settable limits, and a settable clock."""
 
     http: httpx.Client
     state: ServerState
@@ -56,17 +56,17 @@ class LimitedServer:
     holds: bool = False
 
     def limit(self, requests: int | None = None, tokens_per_minute: int | None = None) -> None:
-        """Forget what was used, and set other limits."""
+        """Forget the usage, and set other limits."""
         self.state.users._limits = UserLimits(requests, tokens_per_minute)
         self.state.users._states.clear()
         self.holds = False
 
     def running(self, user: str) -> int:
-        """Return the number of requests of a user that have a place."""
+        """Return the number of a user's running requests."""
         return len(self.state.users._state(user).places)
 
     def wait_for(self, user: str, running: int) -> None:
-        """Wait until so many requests of a user have a place."""
+        """Wait until a user has this number of running requests."""
         for _ in range(6000):
             if self.running(user) == running:
                 return
@@ -76,7 +76,7 @@ class LimitedServer:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LimitedServer]:
-    """A server whose long answers stop after their first token while ``holds`` is true, unless a newer request supersedes them."""
+    """Run a server that pauses long answers while ``holds`` is true, unless superseded."""
     assistant, engine = tiny_assistant(alone=True)
     clock: list[LimitedServer] = []
     generate = engine.generate
@@ -104,7 +104,7 @@ def server() -> Iterator[LimitedServer]:
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_route(server: LimitedServer, route: str) -> None:
-    """Each route that uses a model counts for the owner of the key, is refused beyond the limit, and is not for another user."""
+    """Each route with a model counts for the key's owner, and only the owner is refused."""
     server.limit(tokens_per_minute=1)
     first = server.http.post(route, json=ROUTES[route], headers=ANNA)
     second = server.http.post(route, json=ROUTES[route], headers=ANNA)
@@ -126,11 +126,11 @@ def test_every_route(server: LimitedServer, route: str) -> None:
 
 
 def test_requests_at_once(server: LimitedServer) -> None:
-    """A user's second request is refused while the first one runs, another user's is not, and the place is free when the client goes."""
+    """A user's second request at once is refused, until the first client disconnects."""
     server.limit(requests=1)
     server.holds = True
     with server.http.stream("POST", "/v1/completions", json=LONG, headers=ANNA) as stream:
-        lines = stream.iter_lines()  # kept, as the connection closes with it
+        lines = stream.iter_lines()  # Kept, since the connection closes with the iterator.
         next(lines)
         refused = server.http.post("/v1/completions", json=SHORT, headers=ANNA)
         assert server.http.post("/v1/completions", json=SHORT, headers=BEN).status_code == 200
@@ -144,7 +144,7 @@ def test_requests_at_once(server: LimitedServer) -> None:
 
 
 def test_superseding_requests(server: LimitedServer) -> None:
-    """The next keystroke's request takes the place of the one that it supersedes, even if that one's client reads on."""
+    """A request takes the place of the superseded request, even if the older client reads on."""
     server.limit(requests=1)
     server.holds = True
     body = LONG | {"supersede": "file.py"}
@@ -171,7 +171,7 @@ def test_superseding_requests(server: LimitedServer) -> None:
 def test_what_still_runs_keeps_its_place(
     server: LimitedServer, first: dict[str, Any], second: dict[str, Any], status: int
 ) -> None:
-    """A request keeps its place while an answer of it runs: a newer one that is refused, or ends only some of its answers, frees none."""
+    """A request keeps the place while any answer of the request runs."""
     server.limit(requests=1)
     server.holds = True
     key = {"supersede": "file.py"}
@@ -184,7 +184,7 @@ def test_what_still_runs_keeps_its_place(
 
 
 def test_one_request_of_many_answers(server: LimitedServer) -> None:
-    """A request takes one place, however many answers and texts it has."""
+    """A request with many answers or texts takes a single place."""
     server.limit(requests=1)
     assert server.http.post("/v1/completions", json=SHORT | {"n": 4}, headers=ANNA).status_code == 200
     assert server.http.post("/v1/embeddings", json={"input": list("abcdefghij")}, headers=ANNA).status_code == 200
@@ -192,15 +192,15 @@ def test_one_request_of_many_answers(server: LimitedServer) -> None:
 
 
 def test_tokens(server: LimitedServer) -> None:
-    """Prompt tokens that the cache does not have and generated tokens count, and are forgotten after a minute."""
+    """Uncached prompt tokens and generated tokens count, and are forgotten after a minute."""
     server.limit(tokens_per_minute=20)
     assert (
         server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200
-    )  # 10 and 4
+    )  # 10 and 4 tokens.
     server.now += 30
     assert (
         server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200
-    )  # 1 and 4
+    )  # 1 and 4 tokens.
     server.now += 0.25
     assert server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200
     refused = server.http.post("/v1/completions", json=SHORT, headers=ANNA)
@@ -213,7 +213,7 @@ def test_tokens(server: LimitedServer) -> None:
 
 
 def test_long_readings(server: LimitedServer) -> None:
-    """A reading in windows counts all of them, and the limit does not end it halfway."""
+    """A reading in windows counts every window, and is not ended halfway by the limit."""
     server.limit(requests=1, tokens_per_minute=100)
     text = "z" * 600
     answer = server.http.post("/v1/score", json={"text": text, "windows": True}, headers=ANNA)
@@ -233,7 +233,7 @@ def users() -> Users:
 
 
 async def test_places(users: Users) -> None:
-    """A request takes its place when it first uses a model, keeps it until it ends, and belongs to the tasks that it starts."""
+    """A request takes a place at the first use of a model, and keeps the place to the end."""
 
     async def use() -> None:
         current_request().begin()
@@ -247,14 +247,14 @@ async def test_places(users: Users) -> None:
         with users.request("anna"):
             await use()
     assert (users.totals("anna").requests, users.totals("anna").refused) == (3, 1)
-    await use()  # of no user
+    await use()  # A request without a user.
     assert users.names() == {"anna"}
 
 
 @pytest.mark.parametrize("key", [None, "shared"])
 @pytest.mark.parametrize("name", ["user_requests", "user_tokens_per_minute"])
 def test_limits_need_named_keys(name: str, key: str | None) -> None:
-    """A server whose users have no keys of their own does not start with a limit of users, and names it."""
+    """Without named keys, a server with a limit of users does not start."""
     with pytest.raises(ConfigError) as raised:
         serve.run(load_settings(api_key=key, **{name: 5}))
     assert (
@@ -264,7 +264,7 @@ def test_limits_need_named_keys(name: str, key: str | None) -> None:
 
 
 def figures(http: httpx.Client, headers: dict[str, str]) -> dict[str, Any]:
-    """Return what a user has used."""
+    """Return a user's usage."""
     answer = http.get("/v1/usage", headers=headers).json()
     return {
         name: answer[name]
@@ -273,7 +273,7 @@ def figures(http: httpx.Client, headers: dict[str, str]) -> dict[str, Any]:
 
 
 def test_usage_of_each_user(server: LimitedServer) -> None:
-    """Users see their own figures; /metrics has those of all with keys, also of one who has used nothing."""
+    """Users see only their own figures; /metrics has the figures of all users with keys."""
     server.limit(requests=1, tokens_per_minute=20)
     for _ in range(2):
         server.http.post("/v1/completions", json=SHORT | {"prompt": "9876543210"}, headers=ANNA)

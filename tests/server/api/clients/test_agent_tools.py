@@ -63,7 +63,7 @@ def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
 
 
 def test_responses(calling: Calling) -> None:
-    """A call is an item of its own after the text, whole and streamed."""
+    """A call is a separate item after the text, whole and streamed."""
     with openai_client(calling) as client:
         whole = client.responses.create(**RESPONSES)
         with client.responses.stream(**RESPONSES) as stream:
@@ -83,7 +83,7 @@ def test_responses(calling: Calling) -> None:
 
 
 def test_responses_events(calling: Calling) -> None:
-    """Every event of a call has the strict shape of OpenAI's type; each token of the answer is in one event."""
+    """Every event of a call has OpenAI's strict shape, and each token a single event."""
     answer = post(calling, "/v1/responses", RESPONSES | {"stream": True, "include": [LOGPROBS]})
     events = events_of(answer)
 
@@ -109,7 +109,7 @@ def test_responses_events(calling: Calling) -> None:
 
 
 def test_messages(calling: Calling) -> None:
-    """A call is a block of its own after the text, whole and streamed, and it is the reason to stop."""
+    """A call is a separate block after the text, whole and streamed, and the reason to stop."""
     with anthropic_client(calling) as client:
         whole = client.messages.create(**MESSAGES)
         with client.messages.stream(**MESSAGES) as stream:
@@ -126,7 +126,7 @@ def test_messages(calling: Calling) -> None:
 
 
 def test_messages_events(calling: Calling) -> None:
-    """Every event of a call has the strict shape of Anthropic's type; each token of the answer is in one event."""
+    """Every event of a call has Anthropic's strict shape, and each token a single event."""
     events = events_of(post(calling, "/v1/messages", MESSAGES | {"stream": True, "logprobs": True}))
 
     for event in events:
@@ -147,7 +147,7 @@ def test_messages_events(calling: Calling) -> None:
 
 
 def test_several_calls(calling_twice: Calling) -> None:
-    """Several calls are several items and blocks; where clients want only one, the answer ends after it."""
+    """Several calls are several items and blocks; without parallel calls the answer has one."""
     whole = post(calling_twice, "/v1/responses", RESPONSES).json()["output"]
     assert [(item["type"], item["name"], item["arguments"]) for item in whole] == [
         ("function_call", "f", '{"a": 1}'),
@@ -164,7 +164,7 @@ def test_several_calls(calling_twice: Calling) -> None:
 
 
 def test_cut_call() -> None:
-    """A call that ended too early is not complete; as an object it is empty."""
+    """A call cut off is not complete, and the input object is empty."""
     with calling_server(ANSWER[:60]) as calling:
         response = post(calling, "/v1/responses", RESPONSES).json()
         message = post(calling, "/v1/messages", MESSAGES).json()
@@ -176,7 +176,7 @@ def test_cut_call() -> None:
 
 
 def test_both_agree(calling: Calling) -> None:
-    """A conversation with calls and results is the same prompt through both packages, and their answers can be sent back."""
+    """A conversation with calls and results gives both packages the same prompt."""
     with openai_client(calling) as client:
         first = client.responses.create(**RESPONSES, include=["message.output_text.logprobs"])
         items: Any = [{"role": "user", "content": "Weather?"}, *first.output]
@@ -231,7 +231,7 @@ def test_tool_runner(calling: Calling) -> None:
 
 
 def test_other_tools_are_skipped(calling: Calling) -> None:
-    """Tools of other types, which clients offer to every server, are skipped and listed."""
+    """Tools of other types are skipped and listed, since clients offer such tools everywhere."""
     others = [
         {"type": "web_search"},
         {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "definition": "x"}},
@@ -248,7 +248,7 @@ def test_other_tools_are_skipped(calling: Calling) -> None:
 
 
 def test_none_shows_no_tools(calling: Calling) -> None:
-    """With the choice none the model is not shown the tools."""
+    """With the tool choice none, the prompt does not contain the tools."""
     post(calling, "/v1/responses", RESPONSES | {"tool_choice": "none"})
     assert "weather" not in prompt_of(calling[1])
     post(calling, "/v1/messages", MESSAGES | {"tool_choice": {"type": "none"}})
@@ -265,7 +265,7 @@ def test_none_shows_no_tools(calling: Calling) -> None:
     ],
 )
 def test_a_call_is_demanded(calling: Calling, path: str, choice: Any) -> None:
-    """A demanded call limits the answer from its first token on."""
+    """A demanded call limits the answer from the first token on."""
     answer = post(calling, path, (RESPONSES if path == "/v1/responses" else MESSAGES) | {"tool_choice": choice})
 
     assert answer.status_code == 200
@@ -275,7 +275,7 @@ def test_a_call_is_demanded(calling: Calling, path: str, choice: Any) -> None:
 
 
 def test_models_without_tools(tiny_server: LiveServer) -> None:
-    """A model whose template has no place for tools refuses them."""
+    """A model without a place for tools in the template refuses tools."""
     answer = httpx.post(f"{tiny_server.url}/v1/messages", json=MESSAGES | {"model": None}, trust_env=False, timeout=60)
 
     assert answer.status_code == 400

@@ -1,4 +1,4 @@
-"""Clients of Mistral's infill API (Continue, Tabby's server, minuet) get answers in the shape of chats."""
+"""Clients of Mistral's infill API (Continue, Tabby's server, minuet) get chat-shaped answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TABBY_BACKEND = {
 @pytest.mark.parametrize("body", [CONTINUE, TABBY_BACKEND])
 @pytest.mark.parametrize("path", ["/v1/fim/completions", "/fim/completions"])
 def test_stream(path: str, body: dict[str, Any], http: httpx.Client) -> None:
-    """A stream has the parts of a chat, joins to the whole answer and ends with the usage and [DONE]."""
+    """A stream has a chat's parts, joins to the whole answer and ends with usage and [DONE]."""
     events = [line.removeprefix("data: ") for line in http.post(path, json=body).text.splitlines() if line]
     whole = http.post(path, json=body | {"stream": False}).json()
 
@@ -55,7 +55,7 @@ def test_stream(path: str, body: dict[str, Any], http: httpx.Client) -> None:
 
 
 def test_a_client_for_chats_reads_the_replies(tiny_server: LiveServer) -> None:
-    """The shapes are those that the openai package reads from a chat, logprobs included."""
+    """The openai package reads the replies as chats, logprobs included."""
     body = {"prompt": "def f", "suffix": "\n", "max_tokens": 4, "logprobs": True, "top_logprobs": 2}
     with openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="unused", max_retries=0) as client:
         whole = client.post("/fim/completions", cast_to=ChatCompletion, body=body)
@@ -78,7 +78,7 @@ def test_a_client_for_chats_reads_the_replies(tiny_server: LiveServer) -> None:
 
 
 def test_the_same_answer_as_completions(http: httpx.Client) -> None:
-    """The answer is that of /v1/completions with a suffix; the most probable one by default."""
+    """The answer equals the greedy answer of /v1/completions with a suffix."""
     body = {"prompt": "def f", "suffix": "\n", "max_tokens": 4}
 
     reply = http.post("/v1/fim/completions", json=body).json()
@@ -113,7 +113,7 @@ def test_fields() -> None:
     [({"min_tokens": 5}, "min_tokens"), ({"top_logprobs": 2}, "top_logprobs"), ({"tools": [1]}, "tools")],
 )
 def test_refused(fields: dict[str, Any], named: str, http: httpx.Client) -> None:
-    """Fields that would change the answer and are not supported are refused by name."""
+    """Unsupported fields with an effect on the answer are refused by name."""
     answer = http.post("/v1/fim/completions", json={"prompt": "a"} | fields)
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, named)

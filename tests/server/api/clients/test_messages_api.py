@@ -1,4 +1,4 @@
-"""Anthropic's Messages API works as the anthropic package and Claude Code use it."""
+"""Anthropic's Messages API works with the anthropic package and Claude Code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, li
 EVENTS: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 QUESTION: dict[str, Any] = {"model": TINY, "max_tokens": 6, "messages": [{"role": "user", "content": "hello"}]}
 ASK = QUESTION | {"temperature": 0}
-BY_PACKAGE = QUESTION | {"extra_body": {"temperature": 0}}  # the package has no parameter for it
+# The package has no parameter for the temperature.
+BY_PACKAGE = QUESTION | {"extra_body": {"temperature": 0}}
 BILLING = "x-anthropic-billing-header: cc_version=2.1.0; cch=ab12c;"
 
 
@@ -37,7 +38,7 @@ def post(body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
 
 
 def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
-    """Return the events of a stream, each of which is named by its type."""
+    """Return the events of a stream, and check the events' names."""
     events = []
     for block in answer.text.split("\n\n")[:-1]:
         name, data = block.split("\n")
@@ -47,7 +48,7 @@ def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
 
 
 def test_whole(client: anthropic.Anthropic) -> None:
-    """A whole answer has all fields of Anthropic's type; tokens from the cache are counted apart."""
+    """A whole answer has all fields of Anthropic's type; cached tokens are counted separately."""
     answers = []
     for _ in range(2):
         raw = client.messages.with_raw_response.create(**BY_PACKAGE)
@@ -72,7 +73,7 @@ def test_whole(client: anthropic.Anthropic) -> None:
 
 
 def test_stream(client: anthropic.Anthropic) -> None:
-    """A stream is the same answer in parts, and the package puts it together."""
+    """A stream is the same answer in parts, joined by the package."""
     whole = client.messages.create(**BY_PACKAGE)
     with client.messages.stream(**BY_PACKAGE) as stream:
         text = "".join(stream.text_stream)
@@ -86,7 +87,7 @@ def test_stream(client: anthropic.Anthropic) -> None:
 
 
 def test_beta(client: anthropic.Anthropic) -> None:
-    """The package's beta calls, which add a query and a header, are answered alike."""
+    """The package's beta calls are answered alike, with the beta field listed as ignored."""
     answer = client.beta.messages.create(
         betas=["context-management-2025-06-27"], context_management={"edits": []}, **BY_PACKAGE
     )
@@ -114,7 +115,7 @@ def test_events(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_logprobs(http: httpx.Client, stream: bool) -> None:
-    """With the extension logprobs each token has its whole record, on its block or its delta."""
+    """With the extension logprobs each token has a whole record, on the block or the delta."""
     answer = http.post("/v1/messages", json=ASK | {"logprobs": True, "top_logprobs": 2, "stream": stream})
 
     if stream:
@@ -130,7 +131,7 @@ def test_logprobs(http: httpx.Client, stream: bool) -> None:
 
 
 def test_count(client: anthropic.Anthropic) -> None:
-    """The counted tokens are those that the answer's usage counts."""
+    """The counted tokens equal the prompt tokens in the answer's usage."""
     counted = client.messages.count_tokens(model=TINY, messages=ASK["messages"], system="Be brief.")
     usage = client.messages.create(system="Be brief.", **BY_PACKAGE).usage
 
@@ -138,7 +139,7 @@ def test_count(client: anthropic.Anthropic) -> None:
 
 
 def test_conversation() -> None:
-    """The system message comes first, without Claude Code's header, which differs in each request; parts are joined."""
+    """The system message comes first, without Claude Code's changing header; parts are joined."""
     assistant = ScriptedAssistant()
     system = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}} for text in (BILLING, "s", "t")]
     messages = [
@@ -216,7 +217,7 @@ def test_errors(error: PellucidError, status: int, kind: str, stream: bool) -> N
 
 
 def test_long_conversation(client: anthropic.Anthropic) -> None:
-    """A conversation that does not fit is refused in the words at which Claude Code compacts it."""
+    """An overlong conversation is refused with the words that make Claude Code compact."""
     with pytest.raises(
         anthropic.BadRequestError, match=r"prompt is too long: \d+ tokens > 256 maximum\. .* larger context"
     ) as raised:
@@ -244,7 +245,7 @@ def test_empty_answer() -> None:
 
 
 def test_keys() -> None:
-    """The key is read from x-api-key, and a wrong one is refused in Anthropic's shape."""
+    """The key is read from x-api-key, and a wrong key is refused in Anthropic's shape."""
     with live(scripted_state(keys=read_keys("a-long-key"))) as server:
         with anthropic.Anthropic(base_url=server.url, api_key="a-long-key", max_retries=0) as client:
             assert client.messages.create(**BY_PACKAGE).content
@@ -269,7 +270,7 @@ def test_keys() -> None:
     ],
 )
 def test_refused(http: httpx.Client, field: str, value: object, name: str) -> None:
-    """A field that would change the answer and is not supported is refused by its name, in Anthropic's shape."""
+    """An unsupported field with an effect is refused by name, in Anthropic's shape."""
     answer = http.post("/v1/messages", json=ASK | {field: value})
 
     assert answer.status_code == 400
@@ -281,7 +282,7 @@ def test_refused(http: httpx.Client, field: str, value: object, name: str) -> No
     ("method", "path", "status"), [("GET", "/v1/messages", 405), ("POST", "/v1/messages/batches", 404)]
 )
 def test_other_routes(http: httpx.Client, method: str, path: str, status: int) -> None:
-    """Routes and methods that are not there are refused in Anthropic's shape."""
+    """Missing routes and methods are refused in Anthropic's shape."""
     answer = http.request(method, path, json={})
 
     assert (answer.status_code, answer.json()["type"]) == (status, "error")

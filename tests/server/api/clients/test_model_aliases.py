@@ -1,4 +1,4 @@
-"""Names as ollama spells them find the models that they mean."""
+"""Names in ollama's spelling find the right models."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ SERVED = [
     ],
 )
 def test_find_by_alias(name: str, served: str | None) -> None:
-    """A name means the model of that family, size and variant, by default the instruct one; a family alone only if it has one model."""
+    """A name finds the model of the same family, size and variant, if unambiguous."""
     assert find_by_alias(name, SERVED) == served
 
 
 def test_the_whole_name_comes_first() -> None:
-    """A model with just this name comes before another one that could be meant."""
+    """A model with exactly the requested name precedes other matches."""
     assert find_by_alias("tiny", ["org/tiny", "tiny"]) == "tiny"
 
 
 @pytest.mark.parametrize("name", SERVED)
 def test_a_listed_name_finds_its_model(name: str) -> None:
-    """A client that asks for a name from the list gets that model, and each name has a tag, as ollama's do."""
+    """A name from the list finds the same model, and has a tag like ollama's names."""
     assert ":" in listed_name(name)
     assert find_by_alias(listed_name(name), SERVED) == name
 
 
 def test_parameter_size() -> None:
-    """The size is that which the name states."""
+    """The size is the size in the name."""
     assert [parameter_size(name) for name in SERVED] == ["0.5B", "0.5B", "135M", "7B", "", ""]

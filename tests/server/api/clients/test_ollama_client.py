@@ -1,4 +1,4 @@
-"""ollama's own Python client, and the bodies of other clients of ollama, work with Pellucid."""
+"""ollama's Python client, and the bodies of other clients of ollama, work with Pellucid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def post(path: str, body: dict[str, Any], assistant: ScriptedAssistant) -> httpx
 
 
 def asked(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the query that a body becomes."""
+    """Return the query of a body."""
     assistant = ScriptedAssistant()
     answer = post(path, body, assistant)
     assert answer.status_code == 200, answer.text
@@ -39,7 +39,7 @@ def asked(path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_models(client: ollama.Client) -> None:
-    """The models are listed with tags, all of them are loaded, and what they can do is described."""
+    """The models are listed with tags, sizes and capabilities, and all models are running."""
     listed, running, shown = client.list().models, client.ps().models, client.show(f"{TINY}:latest")
 
     assert (
@@ -57,9 +57,12 @@ def test_models(client: ollama.Client) -> None:
 
 
 def test_template(client: ollama.Client) -> None:
-    """The template holds the true prompts, and mentions a suffix, by which Continue knows that the model fills gaps."""
+    """The template has the true prompts and a suffix, so Continue recognizes infills."""
     gap = "{{ if .Suffix }}<|fim_prefix|><|fim_suffix|>{{ .Suffix }}<|fim_middle|>{{ .Prompt }}{{ else }}"
-    chat = "<|im_start|>system\n{{ .System }}<|im_end|>\n<|im_start|>user\n{{ .Prompt }}<|im_end|>\n<|im_start|>assistant\n"
+    chat = (
+        "<|im_start|>system\n{{ .System }}<|im_end|>\n"
+        "<|im_start|>user\n{{ .Prompt }}<|im_end|>\n<|im_start|>assistant\n"
+    )
 
     assert client.show(TINY).template == f"{gap}{chat}{{{{ end }}}}"
     assert client.show(TINY_PLAIN).template == chat
@@ -71,7 +74,7 @@ def test_version(http: httpx.Client) -> None:
 
 
 def test_generate_stream(client: ollama.Client) -> None:
-    """A stream joins to the whole answer, and its last line has the numbers and times."""
+    """A stream joins to the whole answer, and the last line has the numbers and times."""
     whole = client.generate(TINY, "def add", "\n", options=FEW)
     parts = list(client.generate(TINY, "def add", "\n", options=FEW, stream=True))
 
@@ -113,7 +116,7 @@ def test_streams_are_lines(http: httpx.Client) -> None:
     ("path", "extra"), [("/api/generate", {"prompt": "x"}), ("/api/chat", {"messages": [{"role": "user"}]})]
 )
 def test_logprobs(path: str, extra: dict[str, Any], http: httpx.Client) -> None:
-    """Each token has its logprob, its alternatives and its whole record, in a stream too."""
+    """Each token has the logprob, the alternatives and the whole record, in a stream too."""
     body = {"options": FEW, "logprobs": True, "top_logprobs": 2, **extra}
 
     whole = http.post(path, json=body | {"stream": False}).json()
@@ -163,7 +166,7 @@ def test_options() -> None:
 
 
 def test_no_limit_and_no_penalties() -> None:
-    """0 or less tokens are no limit, and a window of 0 tokens switches penalties off."""
+    """A limit of 0 means no limit, and a window of 0 tokens switches penalties off."""
     params = asked(
         "/api/generate", {"prompt": "x", "options": {"num_predict": 0, "repeat_penalty": 1.3, "repeat_last_n": 0}}
     )["params"]
@@ -173,7 +176,7 @@ def test_no_limit_and_no_penalties() -> None:
 
 
 def test_forms_of_a_prompt() -> None:
-    """A prompt is a question, with a suffix a gap, and raw it is continued as it is, with its markers read as such."""
+    """A prompt is a question, with a suffix an infill, and raw a continuation with markers."""
     plain = asked("/api/generate", {"prompt": "x", "system": "s", "suffix": ""})
     gap = asked("/api/generate", {"prompt": "x", "suffix": "y"})
     raw = asked("/api/generate", {"prompt": "<|fim_prefix|>x", "raw": True})
@@ -192,7 +195,7 @@ def test_the_last_message_of_the_assistant_is_continued() -> None:
 
 
 def test_ignored_fields_are_named(http: httpx.Client) -> None:
-    """Fields that change no answer are accepted, and the reply names them; null is no field."""
+    """Fields without an effect are accepted and listed in the reply; null counts as absent."""
     options = FEW | {"num_ctx": 4096, "num_gpu": 1, "use_mmap": True, "num_thread": None, "repeat_last_n": 64}
     body = {"prompt": "x", "options": options, "keep_alive": "5m", "think": False, "format": "", "stream": False}
 
@@ -240,7 +243,7 @@ def test_ignored_fields_are_named(http: httpx.Client) -> None:
     ],
 )
 def test_errors_are_sentences(path: str, body: dict[str, Any], status: int, named: str, http: httpx.Client) -> None:
-    """Fields that would change an answer and are not supported are refused by name; errors are ollama's: one sentence."""
+    """Unsupported fields with an effect are refused by name, in ollama's shape."""
     answer = http.post(path, json=body)
 
     assert answer.status_code == status
@@ -249,14 +252,14 @@ def test_errors_are_sentences(path: str, body: dict[str, Any], status: int, name
 
 
 def test_the_client_reads_errors(client: ollama.Client) -> None:
-    """The client raises an error with the sentence and its status."""
+    """The client raises an error with the sentence and the status."""
     with pytest.raises(ollama.ResponseError, match=f"use one of: {TINY}, {TINY_PLAIN}") as raised:
         client.generate("no-such-model", "x")
     assert raised.value.status_code == 404
 
 
 def test_an_error_in_a_stream_is_a_line() -> None:
-    """An error after the first token is the stream's last line, which the client raises."""
+    """An error after the first token is the stream's last line, and the client raises the error."""
     assistant = ScriptedAssistant([spoken("Hello"), PellucidError("It broke.")])
     with live(scripted_state(assistant)) as server, ollama.Client(host=server.url, trust_env=False) as client:
         stream = client.generate(TINY, "x", stream=True)
@@ -277,7 +280,7 @@ def test_an_unexpected_error_is_a_sentence_too() -> None:
     ("method", "path"), [("GET", "/api/tags"), ("GET", "/api/ps"), ("POST", "/api/show"), ("POST", "/api/generate")]
 )
 def test_loading(method: str, path: str) -> None:
-    """While the models are loaded, clients are to wait; the version is there already."""
+    """During loading, requests are answered 503; the version is already available."""
     with (
         live(ServerState(models=(TINY,))) as server,
         httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http,
@@ -288,7 +291,7 @@ def test_loading(method: str, path: str) -> None:
 
 
 def test_times_and_reason() -> None:
-    """Times are in nanoseconds, and a stop text is named."""
+    """Times are in nanoseconds, and the stop text is named."""
     usage = Usage(cached=2, computed=3, generated=1, queued=0.125, prefill=0.5, decode=0.25)
     assistant = ScriptedAssistant([spoken("Hello"), Finish(FinishReason.STOP, usage, stop="\n")])
 
@@ -305,7 +308,7 @@ def test_times_and_reason() -> None:
 
 
 def test_zed(http: httpx.Client) -> None:
-    """Zed's edit prediction writes the infill markers into a raw prompt, and gets the answer to the infill."""
+    """Zed's raw prompt with infill markers gets the answer of the infill."""
     options = {"num_predict": 6, "temperature": 0, "stop": ["<|endoftext|>"]}
     prompt = "<|fim_prefix|>def add(<|fim_suffix|>)<|fim_middle|>"
 
@@ -322,7 +325,7 @@ def test_zed(http: httpx.Client) -> None:
 
 @pytest.mark.model
 def test_real_model(served_model: str) -> None:
-    """The real model fills a gap under ollama's name of it, by a suffix and by markers in a raw prompt."""
+    """The real model fills a gap under ollama's name, by a suffix and by markers."""
     with ollama.Client(host=served_model, trust_env=False) as client:
         gap = client.generate(
             "qwen2.5-coder:0.5b", "def add(a, b):\n    return ", "\n", options={"num_predict": 8, "temperature": 0}

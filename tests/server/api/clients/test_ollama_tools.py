@@ -1,4 +1,4 @@
-"""ollama's own Python client calls tools: functions go in, whole calls with an object of arguments come out."""
+"""ollama's Python client calls tools: functions go in, whole calls with arguments come out."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def calls_in(reply: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_a_call(calling: Calling) -> None:
-    """The client reads a call and the text before it, whole and streamed, and the model was shown the function."""
+    """The client reads a call and the text before the call, and the prompt has the function."""
     with client_of(calling) as client:
         whole = client.chat(CALLING, QUESTION, tools=[weather])
         parts = list(client.chat(CALLING, QUESTION, tools=[weather], stream=True))
@@ -69,7 +69,7 @@ def test_a_call(calling: Calling) -> None:
 
 
 def test_a_parameter_of_two_types(calling: Calling) -> None:
-    """A function is offered whose parameter the package gives a type that is none; its arguments are any object."""
+    """A function with a parameter of two types is offered, with any object as arguments."""
 
     def either(x: int | str) -> None:
         """Do it."""
@@ -80,7 +80,7 @@ def test_a_parameter_of_two_types(calling: Calling) -> None:
 
 
 def test_a_line_has_a_whole_call() -> None:
-    """In a stream each call is in one line of its own, numbered, and its id is that in the details of the last line."""
+    """In a stream each call is a numbered line, with the same id as in the last line's details."""
     with calling_server(TWO_CALLS) as calling:
         lines = lines_of(calling)
         whole = post(calling).json()
@@ -95,7 +95,7 @@ def test_a_line_has_a_whole_call() -> None:
 
 
 def test_details(calling: Calling) -> None:
-    """The last line has the probability of each argument; with logprobs each token is in one line, those of the call with the call."""
+    """The last line has each argument's probability; with logprobs each token is in a line."""
     whole, lines = post(calling, logprobs=True).json(), lines_of(calling, logprobs=True)
 
     (details,) = whole["pellucid"]["calls"]
@@ -109,7 +109,7 @@ def test_details(calling: Calling) -> None:
 
 
 def test_sent_back(calling: Calling) -> None:
-    """An answer is sent back as it came, with the result of its call, and the prompt is that of the same OpenAI conversation."""
+    """An answer sent back with the call's result has the prompt of the same OpenAI conversation."""
     with client_of(calling) as client:
         answer = client.chat(CALLING, QUESTION, tools=TOOLS).message
         begun = prompt_of(calling[1])
@@ -147,7 +147,7 @@ def test_sent_back(calling: Calling) -> None:
     ids=str,
 )
 def test_results_belong_to_calls(calling: Calling, results: list[dict[str, Any]], ids: list[str | None]) -> None:
-    """A result belongs to the call that it names by its id, else to the first call of its function that has no result yet."""
+    """A result belongs to the named call, else to the function's first call without a result."""
     calls = [
         {"function": {"name": "f"}},
         {"id": "own", "function": {"name": "g", "arguments": {}}},
@@ -167,7 +167,7 @@ def test_results_belong_to_calls(calling: Calling, results: list[dict[str, Any]]
 
 
 def test_results_of_several_turns(calling: Calling) -> None:
-    """Calls of the same function in several turns have ids of their own, and so have their results."""
+    """Calls of a function in several turns have different ids, and so have the results."""
     turn = [
         {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
         {"role": "tool", "tool_name": "f", "content": "r"},
@@ -179,7 +179,7 @@ def test_results_of_several_turns(calling: Calling) -> None:
 
 
 def test_cut_call() -> None:
-    """A call that ended too early has no arguments, and its details say that it is not complete."""
+    """A call cut off has no arguments, and the details mark the call as incomplete."""
     with calling_server(ANSWER[:60]) as calling:
         whole, lines = post(calling).json(), lines_of(calling)
 
@@ -190,7 +190,7 @@ def test_cut_call() -> None:
 
 
 def test_a_model_says_that_it_calls(calling: Calling, tiny_server: LiveServer) -> None:
-    """Clients see in the description of a model whether it calls tools; one that cannot refuses them."""
+    """A model's description has the capability tools; a model without tools refuses tools."""
     with client_of(calling) as client:
         assert "tools" in (client.show(CALLING).capabilities or [])
     with ollama.Client(host=tiny_server.url, trust_env=False) as client:
@@ -221,7 +221,7 @@ def test_a_model_says_that_it_calls(calling: Calling, tiny_server: LiveServer) -
     ],
 )
 def test_what_cannot_be_is_refused(calling: Calling, messages: list[Any], named: str) -> None:
-    """Calls and results in the wrong messages, and arguments as a text, are refused in a sentence that names the field."""
+    """Misplaced calls and results, and arguments as a text, are refused with the field's name."""
     answer = post(calling, messages=messages)
 
     assert answer.status_code == 400
@@ -229,7 +229,7 @@ def test_what_cannot_be_is_refused(calling: Calling, messages: list[Any], named:
 
 
 def test_names_that_no_template_reads_are_listed(calling: Calling, lone_server: LiveServer) -> None:
-    """A tool's name that cannot change the prompt is listed as ignored."""
+    """A tool's name without an effect on the prompt is listed as ignored."""
     messages = [
         *QUESTION,
         {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
@@ -244,7 +244,7 @@ def test_names_that_no_template_reads_are_listed(calling: Calling, lone_server: 
 
 @pytest.mark.model
 def test_real_model(served_model: str) -> None:
-    """The real model calls a function for the right city, and reads its result."""
+    """The real model calls a function for the right city, and reads the result."""
 
     def get_weather(city: str) -> str:
         """Get the current weather of a city.

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API works as the openai package and Codex use it."""
+"""OpenAI's Responses API works with the openai package and Codex."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def post(body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
 
 
 def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
-    """Return the events of a stream, each of which is named by its type."""
+    """Return the events of a stream, and check the events' names."""
     events = []
     for block in answer.text.split("\n\n")[:-1]:
         name, data = block.split("\n")
@@ -52,7 +52,7 @@ def text_of(response: Response) -> ResponseOutputText:
 
 
 def test_whole(client: openai.OpenAI) -> None:
-    """A whole answer has all fields of OpenAI's type, and its usage adds up."""
+    """A whole answer has all fields of OpenAI's type, and the usage adds up."""
     raw = client.responses.with_raw_response.create(model=TINY, input="hello", instructions="Be brief.", **FEW)
 
     response = Response.model_validate(json.loads(raw.text))
@@ -67,7 +67,7 @@ def test_whole(client: openai.OpenAI) -> None:
 
 
 def test_stream() -> None:
-    """A stream is the same answer in parts, and the package puts it together."""
+    """A stream is the same answer in parts, joined by the package."""
     script = [spoken("Hello"), spoken(" wor", 5, 8), spoken("ld", 6, 9)]
     with (
         live(scripted_state(ScriptedAssistant(script))) as server,
@@ -103,7 +103,7 @@ def test_events(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_logprobs(http: httpx.Client, stream: bool) -> None:
-    """With OpenAI's own option each token has its logprob, its alternatives and its whole record."""
+    """With OpenAI's option each token has the logprob, the alternatives and the whole record."""
     body = {"input": "hello", "include": [LOGPROBS], "top_logprobs": 2, "stream": stream, **FEW}
     answer = http.post("/v1/responses", json=body)
 
@@ -125,7 +125,7 @@ def test_logprobs(http: httpx.Client, stream: bool) -> None:
 
 
 def test_sent_back(client: openai.OpenAI) -> None:
-    """The items of an answer can be sent back as the beginning of the next conversation."""
+    """The items of an answer can be sent back at the beginning of the next conversation."""
     first = client.responses.create(model=TINY, input="hello", include=[LOGPROBS], **FEW)
     items: list[Any] = [{"role": "user", "content": "hello"}, *first.output, {"role": "user", "content": "again"}]
 
@@ -166,7 +166,7 @@ def test_conversation() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_context(stream: bool) -> None:
-    """A conversation that does not fit is a failed stream with the code at which Codex compacts it, and otherwise status 400."""
+    """An overlong conversation fails a stream with Codex's code, and otherwise has status 400."""
     answer = post({"input": "x", "stream": stream}, ScriptedAssistant([ContextLengthError(9, 5)]))
 
     if not stream:
@@ -180,7 +180,7 @@ def test_context(stream: bool) -> None:
 
 
 def test_real_context(http: httpx.Client) -> None:
-    """A real server fails a stream of a conversation that is too long in the same way."""
+    """A real server fails the stream of an overlong conversation in the same way."""
     events = events_of(http.post("/v1/responses", json={"input": "long " * 400, "stream": True}))
 
     assert events[-1]["response"]["error"]["code"] == "context_length_exceeded"
@@ -196,7 +196,7 @@ def test_seeds(http: httpx.Client, seed: int) -> None:
 
 
 def test_other_errors_have_their_status() -> None:
-    """An error before the first token has its status in a stream, too."""
+    """An error before the first token has the usual status in a stream, too."""
     assert post({"input": "x", "stream": True}, ScriptedAssistant([QueueFullError("Full.")])).status_code == 429
 
 
@@ -236,7 +236,7 @@ def test_empty_answer() -> None:
     ],
 )
 def test_refused(http: httpx.Client, field: str, value: object, param: str) -> None:
-    """A field that would change the answer and is not supported is refused by its name."""
+    """An unsupported field with an effect on the answer is refused by name."""
     answer = http.post("/v1/responses", json={"input": "x", "max_output_tokens": 1, field: value})
 
     assert answer.status_code == 400
@@ -245,7 +245,7 @@ def test_refused(http: httpx.Client, field: str, value: object, param: str) -> N
 
 
 def test_leaving() -> None:
-    """A server that shuts down ends a stream with response.failed."""
+    """A server at shutdown ends a stream with response.failed."""
 
     async def hang(index: int) -> None:
         if index:

@@ -1,4 +1,4 @@
-"""The openai, anthropic and ollama packages get answers that keep to a form, each in its own field."""
+"""The openai, anthropic and ollama packages get answers in a form, each by the package's field."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOOL: Json = {"name": "f", "description": "It does it."}
 
 
 class Answer(BaseModel):
-    """The answer as the packages declare it."""
+    """The answer as declared by the packages."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,7 +41,7 @@ class Answer(BaseModel):
 
 
 class City(BaseModel):
-    """A city that the real model describes."""
+    """A city described by the real model."""
 
     name: str
     country: str
@@ -49,10 +49,10 @@ class City(BaseModel):
 
 @dataclass(frozen=True)
 class Route:
-    """A route: the name of its format's field, and its requests and replies.
+    """A route with the format's field, the requests and the replies.
 
-    ``body`` makes a request from a schema, a limit of tokens and whether probabilities are wanted;
-    ``text`` and ``end`` read a reply.
+    ``body`` makes a request from a schema, a limit of tokens and a flag for probabilities; ``text``
+    and ``end`` read a reply.
     """
 
     path: str
@@ -184,7 +184,7 @@ def error_of(response: httpx.Response) -> str:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
 def test_a_route_answers_as_chat_does(http: httpx.Client, route: Route) -> None:
-    """The same request has the same answer on each route, and the end says that it is complete and how probable its values are."""
+    """Each route gives the same complete answer, with the same probabilities of the values."""
     reply, chat = asked(http, route, scored=True), asked(http, CHAT, scored=True)
 
     jsonschema.validate(json.loads(route.text(reply)), SCHEMA)
@@ -198,7 +198,7 @@ def test_a_route_answers_as_chat_does(http: httpx.Client, route: Route) -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
 def test_an_answer_that_ends_early_says_so(http: httpx.Client, route: Route) -> None:
-    """At the token limit the answer is not complete; without probabilities no values are listed, and without a format neither is there."""
+    """A cut answer is not complete; without probabilities no values are listed."""
     end = route.end(asked(http, route, limit=5))
     assert end["complete"] is False
     assert "fields" not in end
@@ -212,7 +212,7 @@ def test_an_answer_that_ends_early_says_so(http: httpx.Client, route: Route) -> 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
 def test_a_stream_ends_alike(http: httpx.Client, route: Route) -> None:
-    """The last details of a stream are those of the whole answer."""
+    """The last details of a stream equal the details of the whole answer."""
     body = route.body(SCHEMA, 150, True)
     whole = route.end(http.post(route.path, json=body | {"stream": False}).json())
     lines = http.post(route.path, json=body | {"stream": True}).text.split("\n")
@@ -230,7 +230,7 @@ def test_a_stream_ends_alike(http: httpx.Client, route: Route) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("route", [CHAT, *ROUTES], ids=lambda route: route.path)
 def test_the_own_field_is_named(http: httpx.Client, lone_server: LiveServer, route: Route, stream: bool) -> None:
-    """A schema that cannot be held to, and tools next to one, are refused in a sentence that names the route's own field."""
+    """Impossible schemas, and tools next to a schema, are refused with the route's field."""
     body = route.body(REFUSED, 5, False) | {"stream": stream}
     sentence = error_of(http.post(route.path, json=body))
     assert sentence.startswith(f"{route.field} cannot be used as a grammar")
@@ -265,7 +265,7 @@ def test_responses_parse(by_openai: openai.OpenAI) -> None:
 
 
 def test_responses_without_a_schema(http: httpx.Client) -> None:
-    """Any object is one of the formats of /v1/responses, and so is any text; a description of a schema is ignored and listed."""
+    """/v1/responses accepts the formats object and text; a schema's description is ignored."""
     body = {"input": "x", "max_output_tokens": 3, "temperature": 0}
     reply = http.post("/v1/responses", json=body | {"text": {"format": {"type": "json_object"}}}).json()
     assert reply["output"][0]["content"][0]["text"].startswith("{")
@@ -304,7 +304,7 @@ def test_messages_parse(by_anthropic: anthropic.Anthropic, beta: bool) -> None:
 
 
 def test_older_name_of_anthropics_format(http: httpx.Client) -> None:
-    """The field that beta clients sent has the same effect and names itself in errors; both at once are refused, and neither is counted."""
+    """The older field has the same effect; both fields at once are refused."""
     body = _messages(SCHEMA, 150, False)
     format = body["output_config"]["format"]
     older = {name: value for name, value in body.items() if name != "output_config"} | {"output_format": format}
@@ -322,7 +322,7 @@ def test_older_name_of_anthropics_format(http: httpx.Client) -> None:
 
 
 def test_ollama_format(by_ollama: ollama.Client) -> None:
-    """The ollama package gets JSON by a model's schema, for a prompt, a gap, a raw text and a conversation; a plain "json" is an object."""
+    """The ollama package gets JSON by a schema for every kind of prompt; "json" means an object."""
     schema, options = Answer.model_json_schema(), {"num_predict": 200, "seed": 4}
     texts = [
         by_ollama.generate(TINY, "Which?", format=schema, options=options).response,
@@ -348,7 +348,7 @@ def test_ollama_format(by_ollama: ollama.Client) -> None:
 
 @pytest.mark.model
 def test_real_answers(served_model: str) -> None:
-    """The real model describes a city in the form that each package asks for, and each value has its probability."""
+    """The real model describes a city in each package's form, and each value has a probability."""
     prompt = "Describe Paris in JSON with name and country."
     messages: Any = [{"role": "user", "content": prompt}]
     with openai.OpenAI(base_url=f"{served_model}/v1", api_key="unused", max_retries=0) as by_openai:

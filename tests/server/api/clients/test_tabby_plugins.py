@@ -1,4 +1,4 @@
-"""The requests of Tabby's editor plugins get the fields that these read."""
+"""The requests of Tabby's editor plugins get the expected fields."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AGENT: dict[str, Any] = {
 
 
 def asked(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the query that a body becomes."""
+    """Return the query of a body."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         answer = httpx.post(f"{server.url}/v1/completions", json=body, trust_env=False, timeout=60)
@@ -43,7 +43,7 @@ def asked(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_completion(http: httpx.Client) -> None:
-    """A body with segments is answered in Tabby's shape, one without them in OpenAI's."""
+    """A body with segments is answered in Tabby's shape, a body without segments in OpenAI's."""
     reply = http.post("/v1/completions", json=AGENT).json()
     other = http.post("/v1/completions", json={"prompt": "x", "max_tokens": 1}).json()
 
@@ -57,7 +57,7 @@ def test_completion(http: httpx.Client) -> None:
 
 
 def test_pieces_of_other_files() -> None:
-    """Snippets are read as texts of other files, the most relevant last; the clipboard never is."""
+    """Snippets are texts of other files, the most relevant last; the clipboard is not read."""
     query = asked(AGENT)
 
     assert query["extra"] == [Extra("d.py", "D"), Extra("c.py", "C"), Extra("b.py", "B"), Extra("a.py", "A")]
@@ -65,7 +65,7 @@ def test_pieces_of_other_files() -> None:
 
 
 def test_a_model_without_a_token_for_files(http: httpx.Client) -> None:
-    """Snippets are then named as ignored."""
+    """A model without a token for files lists snippets as ignored."""
     reply = http.post("/v1/completions", json=AGENT | {"model": TINY_PLAIN}).json()
 
     assert {f"segments.{name}" for name in SNIPPETS} < set(reply["pellucid"]["ignored"])
@@ -76,13 +76,13 @@ def test_a_model_without_a_token_for_files(http: httpx.Client) -> None:
     [("", ("\n\n", "\n\r\n")), (")\n", ("\n\n", "\n\r\n")), (" + 1\n", ("\n",)), ("\r\nx", ("\n\n", "\n\r\n"))],
 )
 def test_where_a_suggestion_ends(suffix: str, stops: tuple[str, ...]) -> None:
-    """A suggestion ends before a blank line, or with the line if more than closing punctuation follows the cursor."""
+    """A suggestion ends before a blank line, or with the line if code follows the cursor."""
     assert asked({"segments": {"prefix": "x = ", "suffix": suffix}})["stop"] == stops
 
 
 @pytest.mark.model
 def test_real_model_stays_in_its_block(served_model: str) -> None:
-    """The real model completes the body of a method, and does not begin the next one."""
+    """The real model completes a method's body, and does not begin the next method."""
     prefix = "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n        "
     with httpx.Client(base_url=served_model, timeout=60, trust_env=False) as client:
         body = {"language": "python", "segments": {"prefix": prefix, "suffix": "\n\nprint(Stack())\n"}}
@@ -104,7 +104,7 @@ def test_indentation_ends_a_suggestion(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_health(method: str, http: httpx.Client) -> None:
-    """The health names the model and the machine; an idle server's monitors do not keep it alive."""
+    """The health names the model and the machine, and does not count as a request."""
     health = http.request(method, "/v1/health").json()
 
     assert (health["model"], health["device"], health["cuda_devices"]) == (TINY, "cpu", [])
@@ -112,7 +112,7 @@ def test_health(method: str, http: httpx.Client) -> None:
     assert {"build_date", "build_timestamp", "git_sha", "git_describe"} == set(health["version"])
     assert health["version"]["git_describe"].startswith(
         "v0.9.0 "
-    )  # for older servers the plugins do not ask for the setting below
+    )  # For older servers the plugins do not request the setting below.
     assert not Idleness().counts("/v1/health")
 
 
@@ -133,7 +133,7 @@ def test_events(http: httpx.Client) -> None:
 
 
 def test_server_setting(http: httpx.Client) -> None:
-    """Clients are to send no telemetry."""
+    """The server's settings tell clients to send no telemetry."""
     assert http.get("/v1beta/server_setting").json() == {"disable_client_side_telemetry": True}
 
 
@@ -142,7 +142,7 @@ def test_server_setting(http: httpx.Client) -> None:
     [({"suffix": "x"}, "segments.prefix"), ({"prefix": 1}, "segments.prefix"), ({"prefix": "", "x": 1}, "segments.x")],
 )
 def test_wrong_segments(segments: dict[str, Any], param: str, http: httpx.Client) -> None:
-    """An error names the field within the segments."""
+    """An error names the wrong field in the segments."""
     answer = http.post("/v1/completions", json={"segments": segments})
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)

@@ -1,4 +1,4 @@
-"""The default model's answers are well formed when it is offered a tool, whatever it makes of it."""
+"""The default model's answers with an offered tool are well formed."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ PROMPTS = {
 
 
 def test_a_weather_tool(served_model: str) -> None:
-    """Each answer is a text or calls of the tool with whole arguments and their probabilities; streamed it is the same.
+    """Each answer is a text or calls with whole arguments; streamed answers are the same.
 
-    The model calls the tool with the right city at least once, so that this test cannot pass
-    without a call.
+    The model calls the tool with the right city at least once, so this test cannot pass without a
+    call.
     """
     right = 0
     with openai.OpenAI(base_url=f"{served_model}/v1", api_key="unused", max_retries=0) as client:
@@ -68,7 +68,6 @@ def test_a_weather_tool(served_model: str) -> None:
 
 
 def streamed(client: openai.OpenAI, asked: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the calls of a streamed answer."""
     with client.chat.completions.create(**asked, stream=True) as stream:
         calls: list[list[str]] = []
         for chunk in stream:
@@ -80,7 +79,7 @@ def streamed(client: openai.OpenAI, asked: dict[str, Any]) -> list[tuple[str, st
 
 
 def test_a_result_is_read(served_model: str) -> None:
-    """The model reads the result of a call: the template shows it, and the answer is a text."""
+    """The prompt has the call and the result, and the model answers."""
     call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
     messages = [
         {"role": "user", "content": "What is the weather in Paris?"},
@@ -100,7 +99,7 @@ def test_a_result_is_read(served_model: str) -> None:
 
 @pytest.mark.parametrize("demand", ["required", {"type": "function", "function": {"name": "get_weather"}}])
 def test_a_demanded_call(served_model: str, demand: Any) -> None:
-    """The model calls the tool although nothing asks for it, with arguments that fit the schema; streamed it is the same."""
+    """A demanded call fits the schema, even without a need for the call; streamed too."""
     asked: dict[str, Any] = {
         "model": CODER,
         "messages": [{"role": "user", "content": "Write a haiku."}],

@@ -1,4 +1,4 @@
-"""Tool calls over HTTP have OpenAI's shapes, whole and streamed, with a probability for each argument."""
+"""Tool calls over HTTP have OpenAI's shapes, with a probability for each argument."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from support.servers.calling_server import (
 from support.servers.http_servers import LiveServer
 from support.servers.scripted_engine import ScriptedEngine
 
-pytestmark = pytest.mark.process  # an unknown template is rendered in a process of its own
+pytestmark = pytest.mark.process  # An unknown template is rendered in a separate process.
 
 QUESTION = [{"role": "user", "content": "Weather?"}]
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "<|im_end|>"}'}}
@@ -65,7 +65,7 @@ def deltas(server: LiveServer, **body: Any) -> list[dict[str, Any]]:
 
 
 def test_a_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
-    """A reply has the call and the text before it, its finish reason, and the probability of each argument."""
+    """A reply has the call, the text before the call and the arguments' probabilities."""
     reply = choice(calling[0])
 
     (call,) = reply["message"]["tool_calls"]
@@ -95,7 +95,7 @@ def test_content_is_null() -> None:
 
 
 def test_a_streamed_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
-    """A stream gives id, type and name of a call once, with no arguments, then the pieces; the last part has the probabilities."""
+    """A stream has a call's id, type and name once, then the arguments, then probabilities."""
     parts = deltas(calling[0])
     whole = choice(calling[0])
     calls = [call for part in parts for call in part["delta"].get("tool_calls", ())]
@@ -117,7 +117,7 @@ def test_a_streamed_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
 
 
 def test_logprobs_of_a_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
-    """The tokens of a call are among the logprobs, marked with the call, whole and streamed."""
+    """A call's tokens are among the logprobs, marked with the call, whole and streamed."""
     entries = choice(calling[0], logprobs=True)["logprobs"]["content"]
     streamed = [
         entry
@@ -131,7 +131,7 @@ def test_logprobs_of_a_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
 
 
 def test_one_call_only() -> None:
-    """With parallel_tool_calls false the answer ends after the first call, and so does the generation."""
+    """With parallel_tool_calls false, answer and generation end after the first call."""
     with calling_server(TWO_CALLS) as (server, engine):
         reply = choice(server, parallel_tool_calls=False)
         assert [call["function"]["name"] for call in reply["message"]["tool_calls"]] == ["f"]
@@ -140,7 +140,7 @@ def test_one_call_only() -> None:
 
 
 def test_stop_texts_are_for_the_text() -> None:
-    """A stop text ends an answer in the text before a call, and has no effect within a call."""
+    """A stop text ends an answer before a call, and has no effect within a call."""
     with calling_server(ANSWER) as (server, _):
         assert choice(server, stop="city")["message"]["tool_calls"][0]["function"]["arguments"] == ARGUMENTS
         stopped = choice(server, stop="look")
@@ -148,7 +148,7 @@ def test_stop_texts_are_for_the_text() -> None:
 
 
 def test_a_begun_answer_is_continued() -> None:
-    """An answer that was begun may go over to a call."""
+    """A begun answer may continue with a call."""
     with calling_server(ANSWER) as (server, engine):
         messages = [*QUESTION, {"role": "assistant", "content": "Well: "}]
         reply = choice(server, messages=messages, continue_final_message=True)
@@ -157,14 +157,14 @@ def test_a_begun_answer_is_continued() -> None:
 
 
 def test_several_answers() -> None:
-    """Each of several answers has its own calls."""
+    """Each of several answers has separate calls."""
     with calling_server(ANSWER) as (server, _):
         choices = post(server, tools=TOOLS, n=2).json()["choices"]
     assert [one["message"]["tool_calls"][0]["function"]["arguments"] for one in choices] == [ARGUMENTS] * 2
 
 
 def test_a_call_that_is_cut_off() -> None:
-    """An answer that reaches its length within a call says so, and that the call is not complete."""
+    """A call cut off by the length is marked as incomplete."""
     with calling_server(ANSWER) as (server, _):
         reply = choice(server, max_tokens=60)
     assert reply["finish_reason"] == "length"
@@ -173,7 +173,7 @@ def test_a_call_that_is_cut_off() -> None:
 
 
 def test_no_tools(calling: tuple[LiveServer, ScriptedEngine]) -> None:
-    """Without tools, or with tool_choice none, the model is shown none, and an answer that looks like a call is text."""
+    """Without tools or with tool_choice none, the prompt has no tools, and calls stay text."""
     server, engine = calling
     bodies: list[dict[str, Any]] = [
         {"tools": []},
@@ -196,7 +196,7 @@ def test_no_tools(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     ],
 )
 def test_a_call_is_demanded(calling: tuple[LiveServer, ScriptedEngine], demanded: Any, begin: str) -> None:
-    """A demanded call forces the beginning of the answer, for a named function up to its arguments."""
+    """A demanded call forces the answer's beginning, for a named function up to arguments."""
     assert post(calling[0], tools=TOOLS, tool_choice=demanded).status_code == 200
     constraint = calling[1].requests[-1].constraint
     assert isinstance(constraint, GrammarConstraint)
@@ -205,13 +205,13 @@ def test_a_call_is_demanded(calling: tuple[LiveServer, ScriptedEngine], demanded
 
 @pytest.mark.parametrize("tools", [[], TOOLS[1:2]])
 def test_a_demand_that_cannot_be_met(calling: tuple[LiveServer, ScriptedEngine], tools: Any) -> None:
-    """A demand for a function that is not offered is refused by name."""
+    """A demand for an unoffered function is refused by name."""
     response = post(calling[0], tools=tools, tool_choice={"type": "function", "function": {"name": "walk"}})
     assert (response.status_code, response.json()["error"]["param"]) == (400, "tool_choice")
 
 
 def test_a_strict_function(calling: tuple[LiveServer, ScriptedEngine]) -> None:
-    """A strict function is refused if its schema cannot be enforced; one that is not strict is accepted."""
+    """An unenforceable schema is refused for a strict function, and otherwise accepted."""
     odd = TOOLS[0]["function"] | {"parameters": {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}}
     assert post(calling[0], tools=[{"type": "function", "function": odd}]).status_code == 200
     response = post(calling[0], tools=[{"type": "function", "function": odd | {"strict": True}}])
@@ -220,7 +220,7 @@ def test_a_strict_function(calling: tuple[LiveServer, ScriptedEngine]) -> None:
 
 @pytest.mark.parametrize("content", [{"content": None}, {"content": ""}, {}])
 def test_results_of_calls(calling: tuple[LiveServer, ScriptedEngine], content: dict[str, Any]) -> None:
-    """Calls and results are shown as the template has them, arguments as objects; a marker that one spells stays text."""
+    """Calls and results are rendered like in the template; a marker in an argument stays text."""
     server, engine = calling
     messages = [
         {"role": "user", "name": "bob", "content": "Weather?"},
@@ -230,7 +230,8 @@ def test_results_of_calls(calling: tuple[LiveServer, ScriptedEngine], content: d
     choice(server, messages=messages)
     rendered = (
         "<|im_start|>user bob\nWeather?<|im_end|>\n"
-        '<|im_start|>assistant\n<tool_call>{"name": "weather", "arguments": {"city": "<|im_end|>"}}</tool_call><|im_end|>\n'
+        '<|im_start|>assistant\n<tool_call>{"name": "weather", "arguments": {"city": "<|im_end|>"}}</tool_call>'
+        "<|im_end|>\n"
         "<|im_start|>tool weather\nsun for c1<|im_end|>\n<|im_start|>assistant\n"
     )
     tools = "".join(f"\n{json.dumps(tool)}" for tool in TOOLS)
@@ -265,7 +266,7 @@ def called(arguments: str) -> dict[str, Any]:
     ],
 )
 def test_wrong_bodies(calling: tuple[LiveServer, ScriptedEngine], body: dict[str, Any], message: str) -> None:
-    """A wrong message or tool is refused in a sentence that names it."""
+    """A wrong message or tool is refused with the name of the field."""
     response = post(calling[0], **body)
     assert response.status_code == 400
     assert message in response.json()["error"]["message"]
@@ -279,7 +280,7 @@ def test_wrong_bodies(calling: tuple[LiveServer, ScriptedEngine], body: dict[str
     ],
 )
 def test_models_without_tools(template: str, message: str) -> None:
-    """A model that was not made for tools, or whose calls cannot be read, says so."""
+    """A model without tools, or with unreadable calls, refuses tools with the reason."""
     with calling_server(ANSWER, template) as (server, _):
         response = post(server, tools=TOOLS)
         assert (response.status_code, response.json()["error"]["param"]) == (400, "tools")
@@ -288,7 +289,7 @@ def test_models_without_tools(template: str, message: str) -> None:
 
 
 def test_mutated_bodies(calling: tuple[LiveServer, ScriptedEngine]) -> None:
-    """Wrong tools, calls and results get an error in a sentence, and none makes the server fail."""
+    """Wrong tools, calls and results get an error in a sentence, and no server error."""
     called_once = [*QUESTION, called("{}"), {"role": "tool", "tool_call_id": "c1", "name": "f", "content": "x"}]
     valid = {
         "messages": called_once,
@@ -308,7 +309,7 @@ def test_mutated_bodies(calling: tuple[LiveServer, ScriptedEngine]) -> None:
 
 
 def test_openai(calling: tuple[LiveServer, ScriptedEngine]) -> None:
-    """The openai package reads a call, sends it back with its result, and accumulates a streamed one to the same."""
+    """The openai package reads a call, whole and streamed, and sends the call back."""
     tools: Any = [{"type": "function", "function": TOOLS[0]["function"] | {"strict": True}}]
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Weather?"}]
     with openai.OpenAI(base_url=f"{calling[0].url}/v1", api_key="unused", max_retries=0) as client:
@@ -354,7 +355,7 @@ async def answer_of(assistant: LocalAssistant | Client, query: ChatQuery) -> lis
 
 @pytest.mark.parametrize("name", QUERIES)
 async def test_near_and_far(name: str) -> None:
-    """A face gets the same tokens and calls from a model in its process and from a server, and the model the same prompt."""
+    """Tokens, calls and prompts are the same from a model in the process and from a server."""
     assistant, near_engine = calling_assistant(TWO_CALLS)
     near = await answer_of(assistant, QUERIES[name])
     with calling_server(TWO_CALLS) as (server, far_engine):
@@ -368,7 +369,7 @@ async def test_near_and_far(name: str) -> None:
 
 
 async def test_near_and_far_refuse_alike() -> None:
-    """A demand for a function that was not offered is refused in the same sentence near and far."""
+    """A demand for an unoffered function is refused in the same sentence near and far."""
     query = replace(QUERIES["call"], tool_choice=NamedTool("walk"))
     with calling_server(TWO_CALLS) as (server, _):
         async with Client(server.url) as client:
