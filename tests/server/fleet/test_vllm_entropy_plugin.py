@@ -1,4 +1,4 @@
-"""Tests the plugin that lets vLLM report the entropy, on a stand-in for vLLM's own method (``make test-fleet`` has the real one)."""
+"""vLLM's entropy plugin, on a stand-in for vLLM's method (`make test-fleet` tests real vLLM)."""
 
 from __future__ import annotations
 
