@@ -138,7 +138,7 @@ def test_sent_back(client: openai.OpenAI) -> None:
 
 
 def test_conversation() -> None:
-    """Instructions come first, developers are systems, parts are joined, and reasoning is skipped and listed."""
+    """Instructions come first, developers are systems, parts are joined; reasoning is listed."""
     assistant = ScriptedAssistant()
     items = [
         {
