@@ -1,4 +1,4 @@
-"""A corpus has the right files, and holds out the right parts."""
+"""Tests of a corpus: the right files, and the right parts held out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid.system.progress_protocol import Noted, Silent, Work
 
 
 def write(folder: Path, **files: str) -> None:
-    """Write files by names in which two underscores are a slash and the last one is the dot."""
+    """Write files by names: two underscores are a slash, and the last underscore is the dot."""
     for name, text in files.items():
         path = folder / ".".join(name.replace("__", "/").rsplit("_", 1))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,21 +26,21 @@ def names(corpus: Corpus) -> list[str]:
 
 class TestGather:
     def test_a_folder(self, tmp_path: Path) -> None:
-        """Files are sorted by their names below the folder, without hidden files and tool folders."""
+        """Files are sorted by names below the folder, without hidden files and tool folders."""
         write(tmp_path, b_py="b", a__c_txt="c", a__b__d_py="d")
         write(tmp_path / ".hidden", x_py="x")
         write(tmp_path / "node_modules", y_py="y")
         assert names(gather([tmp_path])) == ["a/b/d.py", "a/c.txt", "b.py"]
 
     def test_suffixes(self, tmp_path: Path) -> None:
-        """With suffixes, other files are skipped and counted; a file that is named itself is always read."""
+        """Files of unwanted suffixes are skipped and counted; a named file is always read."""
         write(tmp_path, a_py="a", b_md="b")
         found = gather([tmp_path], suffixes=[".py"])
         assert (names(found), found.skipped) == (["a.py"], {"of other kinds": 1})
         assert names(gather([tmp_path / "b.md"], suffixes=[".py"])) == ["b.md"]
 
     def test_gitignore(self, tmp_path: Path) -> None:
-        """Files that git ignores are not read; the innermost .gitignore that matches a file decides."""
+        """Files that git ignores are not read; the innermost matching .gitignore decides."""
         write(tmp_path, a_py="a", b_log="b", c__d_log="d", c__e_log="e", build__f_py="f")
         (tmp_path / ".gitignore").write_text("*.log\n/build/\n")
         (tmp_path / "c" / ".gitignore").write_text("!d.log\n")
@@ -49,7 +49,7 @@ class TestGather:
         assert found.skipped == {"ignored by git": 2, "folders ignored by git": 1}
 
     def test_a_folder_that_git_ignores(self, tmp_path: Path) -> None:
-        """A named folder is read even if its repository ignores it, such as an installed package; its own rules apply within."""
+        """A named folder is read even if ignored by the repository, by its own rules within."""
         (tmp_path / ".git").mkdir()
         write(tmp_path, _gitignore="env/\n")
         package = tmp_path / "env" / "package"
@@ -84,7 +84,7 @@ class TestGather:
         )
 
     def test_a_large_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of more files than the budget allows, a sample by the hash of their names is read, and the corpus says how many of how many."""
+        """A sample of the files within the budget is read, by hashes of names, and is reported."""
         write(tmp_path, **{f"{number:03}_py": f"x = {number}\n" for number in range(300)})
         read: list[Path] = []
 
@@ -104,7 +104,7 @@ class TestGather:
         assert len({*names(gather([tmp_path], budget=CorpusBudget(20, 1_000_000)))} & {*names(found)}) >= 19
 
     def test_progress(self, tmp_path: Path) -> None:
-        """Each file that is found and each that is read is a step, and Ctrl-C between two steps ends the work at once."""
+        """Each found or read file is a step, and Ctrl-C between steps ends the work at once."""
         write(tmp_path, **{f"{number:03}_py": f"x = {number}\n" for number in range(30)})
         shown = Noted(Silent())
         gather([tmp_path], progress=shown)
@@ -123,7 +123,7 @@ class TestGather:
         assert progress.steps == 10
 
     def test_a_folder_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A folder with very many names, as the root of the file system, is refused in one sentence."""
+        """A folder with very many names, as the file system's root, is refused in one sentence."""
         write(tmp_path, **{f"{number:03}_py": "x" for number in range(30)})
         monkeypatch.setattr(corpus, "MAX_WALKED", 20)
         with pytest.raises(
@@ -153,7 +153,7 @@ def documents(count: int, lines: int) -> Corpus:
 
 class TestSplit:
     def test_by_file(self) -> None:
-        """With many files, whole files are held out by their names alone, and each is in one part."""
+        """Whole files are held out by names if files are many, and each file is in one part."""
         given = documents(100, 50)
         parts = split(given)
         found = [document.name for part in (parts.train, parts.validation, parts.test) for document in part]
@@ -162,7 +162,7 @@ class TestSplit:
         assert split(Corpus(tuple(reversed(given.documents)))) == parts
 
     def test_few_files(self) -> None:
-        """With few files, the end of each is held out at a line break, and nothing is lost."""
+        """The end of each file is held out at a line break if files are few."""
         given = documents(FEW_FILES - 1, 100)
         parts = split(given)
         for document, *pieces in zip(given.documents, parts.train, parts.validation, parts.test, strict=True):
@@ -171,13 +171,13 @@ class TestSplit:
             assert 0.88 < pieces[0].size / document.size < 0.92
 
     def test_one_large_file_among_many(self) -> None:
-        """A file that is nearly all of the text does not leave the others without training text."""
+        """A file of nearly all of the text leaves the small files as training text."""
         small = documents(FEW_FILES, 1).documents
         parts = split(Corpus((*small, Document("large.txt", "line\n" * 100_000))))
         assert sum(document.size for document in parts.train) > 400_000
 
     def test_a_book_among_notes(self) -> None:
-        """A file that is a large share of the text is for training, whatever its name."""
+        """A file that is a large share of the text is for training, whatever the name."""
         notes = documents(30, 40).documents
         for number in range(20):
             parts = split(Corpus((*notes, Document(f"book {number}.txt", "line\n" * 20_000))))
@@ -186,7 +186,7 @@ class TestSplit:
             assert parts.test
 
     def test_a_file_of_one_line(self) -> None:
-        """With few files, one that cannot be cut is for training, and the others are cut."""
+        """Among few files, a file that cannot be cut is for training, and the rest are cut."""
         parts = split(Corpus((Document("a.txt", "line\n" * 4000), Document("b.min.js", "x" * 1_000_000))))
         assert [document.name for document in parts.train] == ["a.txt", "b.min.js"]
         assert [document.name for document in parts.test] == ["a.txt"]

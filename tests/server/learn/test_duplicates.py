@@ -1,4 +1,4 @@
-"""Edited copies are found."""
+"""Tests of duplicates: edited copies are found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from support.learn.training_texts import text_of
 def test_minhash_estimates_similarity() -> None:
     """The share of equal hashes is close to the share of common shingles."""
     words = [f"word{number}" for number in range(1000)]
-    one, other = " ".join(words[:800]), " ".join(words[200:])  # 600 of 1000 shared, less the shingles across the cut
+    # The texts share 600 of 1000 words, less the shingles across the cut.
+    one, other = " ".join(words[:800]), " ".join(words[200:])
 
     assert (minhash(one) == minhash(other)).mean() == pytest.approx(592 / 1000, abs=0.13)
     assert (minhash(one) == minhash(one + " end")).mean() > 0.95
@@ -25,7 +26,7 @@ def test_minhash_estimates_similarity() -> None:
 
 
 def test_edited_copies_are_left_out() -> None:
-    """A copy with a changed line is dropped and counted, the first one stays, and so do other texts of the same words."""
+    """Only a copy with a changed line is dropped and counted, not new texts of the same words."""
     documents = tuple(Document(f"{seed}.txt", text_of(2000, seed)) for seed in range(4))
     copy = Document("z.txt", documents[0].text.replace("\n", "\nAnd yet,\n", 1))
 
@@ -37,7 +38,7 @@ def test_edited_copies_are_left_out() -> None:
 
 
 def test_no_duplicate_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever two signatures differ in, those that are alike enough have a common band, and few others are compared."""
+    """Signatures that are similar enough always have a common band."""
     dice = np.random.default_rng(0)
     base = dice.integers(0, 1 << 32, HASHES, dtype=np.uint32)
     signatures = [base]

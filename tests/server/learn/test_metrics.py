@@ -1,4 +1,4 @@
-"""Metrics have their published or independently computed values."""
+"""Tests of metrics, compared with published or independently computed values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHANCES = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_si
 
 
 def test_wilson() -> None:
-    """The interval is the published one (Wilson 1927; 8 of 10 by R's prop.test without correction), and stays between 0 and 1."""
+    """The interval is Wilson's (1927; R's prop.test without correction), within 0 and 1."""
     found = metrics.wilson(8, 10)
     assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.4901625, 0.9433178), abs=1e-6)
     assert metrics.wilson(0, 5).low == 0.0
@@ -39,7 +39,7 @@ class TestReliability:
         assert {bar.count for bar in metrics.reliability(p, p > 0.5, 15, "mass")} == {6, 7}
 
     def test_the_error(self) -> None:
-        """Ten predictions of 0.8 and ten of 0.2, half of them true, have an error of 0.3; predicting the base rate has none."""
+        """Predictions of 0.8 and 0.2, half true, have an error of 0.3, and the base rate has 0."""
         p, y = [0.8] * 10 + [0.2] * 10, [1, 0] * 10
         assert metrics.calibration_error(p, y) == pytest.approx(0.3)
         assert metrics.calibration_error([0.5] * 20, y) == pytest.approx(0)
@@ -48,7 +48,7 @@ class TestReliability:
 
 @pytest.mark.parametrize("decimals", [1, 15])
 def test_against_scikit_learn(decimals: int) -> None:
-    """Brier score, log loss and the area under the curve are scikit-learn's, with ties and without."""
+    """Brier score, log loss and area under the curve are scikit-learn's, also with ties."""
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
     generator = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def test_against_scikit_learn(decimals: int) -> None:
 
 
 def test_weights() -> None:
-    """Weights count rows as often as repeating them does, with ties, and equal weights change nothing."""
+    """Weights count rows like repetitions, with ties, and equal weights change nothing."""
     dice = np.random.default_rng(1)
     p, y, w = dice.integers(0, 6, 60) / 5, dice.integers(0, 2, 60), dice.integers(1, 5, 60)
     assert metrics.auroc(p, y, w) == pytest.approx(metrics.auroc(np.repeat(p, w), np.repeat(y, w)), abs=1e-12)
@@ -78,7 +78,7 @@ def test_one_kind_of_outcome() -> None:
 
 class TestPassAtK:
     def test_by_drawing(self) -> None:
-        """pass@k is the share of all draws of k answers with a right one."""
+        """pass@k is the share of draws of k answers with a right answer."""
         from itertools import combinations
 
         answers = [1, 1, 0, 0, 0, 0, 0]
@@ -102,7 +102,7 @@ def difference(before: np.ndarray, after: np.ndarray) -> float:
 
 class TestBootstrap:
     def test_a_mean(self) -> None:
-        """The interval of a mean is close to the normal one, and reproducible."""
+        """The interval of a mean is close to the normal interval, and reproducible."""
         values = np.random.default_rng(1).normal(3, 2, 400)
         found = metrics.bootstrap([values], mean)
         half = 1.959963984540054 * values.std() / math.sqrt(len(values))
@@ -110,7 +110,7 @@ class TestBootstrap:
         assert metrics.bootstrap([values], mean) == found
 
     def test_pairs(self) -> None:
-        """A small change in all pairs is significant, although pairs differ far more among themselves."""
+        """A small change in all pairs is significant, although pairs differ far more."""
         before = np.random.default_rng(2).normal(0, 10, 100)
         found = metrics.bootstrap([before, before + 0.1], difference)
         assert found.excludes_zero
@@ -119,7 +119,7 @@ class TestBootstrap:
 
     @pytest.mark.parametrize("rows", [2, 3, 5, 8, 20])
     def test_few_rows(self, rows: int) -> None:
-        """Without a difference, few pairs show one in little more than 5 % of cases."""
+        """Few pairs without a difference show a difference in little more than 5 % of cases."""
         generator = np.random.default_rng(rows)
         wrong = sum(
             metrics.bootstrap(
@@ -141,7 +141,7 @@ class TestBootstrap:
         assert metrics.bootstrap([np.array([0.7])], mean, bounds=(0.0, 1.0)).high == 1.0
 
     def test_sums(self) -> None:
-        """A ratio is one of sums: a file counts by its length."""
+        """A ratio is of sums: a file counts by its length."""
         found = metrics.ratio_difference([1, 300], [2, 299], [1, 100])
         assert found.value == pytest.approx(0)
         assert metrics.ratio_difference([1, 300], [1, 401], [1, 100]).value == pytest.approx(1)
@@ -154,7 +154,7 @@ class TestBootstrap:
 
 
 def test_mean_of_units() -> None:
-    """The interval is Student's t over units, whose values count together, and repeating all values within them changes nothing."""
+    """The interval is Student's t over units, and repeating values within units changes nothing."""
     found = metrics.mean_of_units([1.0, 3.0, 2.0, 4.0, 6.0], [1.0] * 5, [0, 1, 2, 3, 4])
     assert found.value == pytest.approx(3.2)
     assert found.high - found.value == pytest.approx(2.776445 * math.sqrt(3.7 / 5), rel=1e-6)

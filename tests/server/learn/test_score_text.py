@@ -1,4 +1,4 @@
-"""A text is read token by token, each once, with enough context."""
+"""Tests of reading a text token by token, each once, with enough context."""
 
 from __future__ import annotations
 
@@ -23,13 +23,11 @@ TEXT = "def area(radius):\n    return 3.14 * radius ** 2  # café\n" * 3
 
 @pytest.fixture(scope="module")
 def theirs() -> PreTrainedModel:
-    """Create a tiny model with random weights."""
     return tiny_llama(vocab_size=TOKENIZER.vocab_size)
 
 
 @pytest.fixture(scope="module")
 def assistant(theirs: PreTrainedModel) -> Iterator[LocalAssistant]:
-    """Return an assistant of it."""
     model = to_decoder(theirs)
     engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
     yield LocalAssistant(engine, [served_model("tiny", TOKENIZER, FORMAT)])
@@ -40,7 +38,7 @@ def assistant(theirs: PreTrainedModel) -> Iterator[LocalAssistant]:
 async def test_each_token_once(
     assistant: LocalAssistant, theirs: PreTrainedModel, window: int, stride: int | None
 ) -> None:
-    """Whatever the window, every token but the first counts once, with the logprob that transformers computes for its context."""
+    """Every token but the first counts once, with transformers' logprob for its context."""
     ids = await assistant.token_ids(TEXT)
     found = await read(assistant, TEXT, window=window, stride=stride)
     step = stride or window // 2
@@ -66,7 +64,7 @@ async def test_figures(assistant: LocalAssistant) -> None:
 
 
 async def test_together(assistant: LocalAssistant) -> None:
-    """The figures of several texts are over all their tokens, not means of means."""
+    """The figures of several texts are over all tokens, not means of means."""
     parts = [await read(assistant, text, window=64) for text in (TEXT, "short text")]
     whole = TextReading.together(parts)
     assert whole.bits == pytest.approx(sum(part.bits for part in parts))

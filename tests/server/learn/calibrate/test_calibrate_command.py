@@ -1,4 +1,4 @@
-"""pellucid calibrate makes a calibration from a folder, resumes an interrupted run, and reports each problem in one sentence."""
+"""Tests of pellucid calibrate: a calibration of a folder, resumed runs, errors of one sentence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CURSORS = "60"
 
 
 def source(number: int) -> str:
-    """Return a file that differs from all others from its first line."""
+    """Return a file that differs from all files of the folder from the first line on."""
     lines = [f'"""The module {number}."""', ""]
     for row in range(6):
         name = f"function_{number}_{row}"
@@ -57,18 +57,19 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def assistant(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnowingAssistant:
-    """Install an assistant in place of a model, with the test's own data folder."""
+    """Install an assistant instead of a model, with the test's own data folder."""
     made = KnowingAssistant(
         {path.name: path.read_text() for path in folder.iterdir()}, tmp_path / "store" / "knowing.json"
     )
     monkeypatch.setattr("pellucid.learn.calibrate.command.assemble", lambda *_: (NoEngine(), made))
-    monkeypatch.setattr("pellucid.learn.calibrate.held_out_check.RESAMPLES", 20)  # intervals are tested elsewhere
+    # Intervals have their own tests.
+    monkeypatch.setattr("pellucid.learn.calibrate.held_out_check.RESAMPLES", 20)
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
     return made
 
 
 def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """The calibration is next to the model, for its weights, and beats the raw probabilities on other files."""
+    """The calibration is stored for the weights, and beats raw probabilities on unseen files."""
     code, out, err = run("calibrate", folder, "--cursors", CURSORS, "--json", "--plot", tmp_path / "trust.svg")
 
     assert code == 0
@@ -91,7 +92,7 @@ def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pat
 
 
 def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """Every cursor is requested twice, with and without the text after it, and the prompt never contains the expected text."""
+    """Every cursor is asked with and without a suffix, and never with the expected text."""
     run("calibrate", folder, "--cursors", CURSORS)
 
     alone = [prefix for prefix, suffix in assistant.asked if not suffix]
@@ -104,7 +105,7 @@ def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssis
 
 
 def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """Near-duplicates are skipped and reported, so that none is in both parts."""
+    """Near-duplicates are skipped and reported, so no file is in both parts."""
     (folder / "z_copy.py").write_text(source(3).replace("The module 3", "Another module"))
     code, _, err = run("calibrate", folder, "--cursors", CURSORS)
     assert code == 0
@@ -117,7 +118,7 @@ def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingA
 def test_few_say_little(
     run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, low: float
 ) -> None:
-    """A warning appears exactly if the test files do not show that the probabilities beat the base rate."""
+    """A warning appears exactly if the test files do not show a lead over the base rate."""
 
     def found(*arguments: Any) -> Findings:
         findings = find(*arguments)
@@ -132,14 +133,14 @@ def test_few_say_little(
 
 
 def test_help(run: Run) -> None:
-    """The help says how the replay differs from an editor."""
+    """The help describes the differences between the replay and an editor."""
     assert "no chunks of other files and no time limit" in " ".join(
         run("calibrate", "--help")[1].replace("│", " ").split()
     )
 
 
 def test_resumed(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """An interrupted run resumes, with the same results as an uninterrupted one."""
+    """An interrupted run resumes, with the results of an uninterrupted run."""
     common = ("calibrate", folder, "--cursors", CURSORS, "--json")
     whole = run(*common, "--out", tmp_path / "whole.json", "--records", tmp_path / "whole.jsonl")
     assistant.asked.clear()
@@ -161,7 +162,7 @@ def test_resumed(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: 
 
 
 def test_more_cursors(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """More cursors later request only the new ones."""
+    """More cursors later request only the new cursors."""
     run("calibrate", folder, "--cursors", "50")
     assistant.asked.clear()
 
@@ -193,7 +194,7 @@ def test_another_run_on_the_same_files(
 
 
 def test_out(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """With --out, the editors' calibration is unchanged."""
+    """The editors' calibration is unchanged with --out."""
     code, out, _ = run("calibrate", folder, "--cursors", CURSORS, "--out", tmp_path / "mine.json")
 
     assert code == 0
@@ -227,7 +228,7 @@ def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path:
 
 
 def fails(run: Run, *arguments: str | Path) -> str:
-    """Run a command that fails. Return its sentence."""
+    """Run a command that fails, and return the sentence."""
     code, out, err = run("calibrate", *arguments)
     assert (code, out) == (1, "")
     sentence = err.splitlines()[-1]
@@ -236,7 +237,7 @@ def fails(run: Run, *arguments: str | Path) -> str:
 
 
 def test_nothing_there(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """A missing folder, an empty one and one with too few files are rejected before a model is loaded."""
+    """Missing, empty and too small folders are rejected before a model is asked."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "two").mkdir()
     for number in range(2):
@@ -265,7 +266,7 @@ def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pa
 def test_nothing_to_fit(
     run: Run, folder: Path, assistant: KnowingAssistant, cursors: str, always: bool | None, sentence: str
 ) -> None:
-    """Too few suggestions, or only right or wrong ones, are an error, and no calibration is written."""
+    """Too few suggestions, or only right or wrong suggestions, are an error; nothing is written."""
     assistant.always = always
 
     assert sentence in fails(run, folder, "--cursors", cursors)
@@ -273,14 +274,14 @@ def test_nothing_to_fit(
 
 
 def test_unknown_model(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An unknown model is reported with the known ones."""
+    """An unknown model is reported."""
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
 
     assert "There is no model 'mystery'" in fails(run, folder, "--model", "mystery")
 
 
 def test_foreign_records(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """The records of other files are rejected."""
+    """The records of different files are rejected."""
     records = tmp_path / "records.jsonl"
     run("calibrate", folder, "--cursors", CURSORS, "--records", records)
     (folder / "module_0.py").write_text(source(77))
@@ -307,7 +308,7 @@ def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypa
 def test_builtin_stays_unless_another_is_clearly_better(
     run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is stored if the built-in calibration fits the files as well, and an earlier file is kept; a bad one is replaced."""
+    """A calibration is stored only if clearly better than the built-in calibration."""
     fitted: list[FittedModel] = []
 
     def remember(*given: Any) -> list[FittedModel]:
@@ -346,7 +347,7 @@ def test_builtin_stays_unless_another_is_clearly_better(
 
 
 def test_costs_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """The levels of a calibration have the costs that those of every model have."""
+    """The levels of a calibration have the costs of every calibration."""
     run("calibrate", folder, "--cursors", CURSORS)
 
     record, _ = assistant.calibration_file().read()

@@ -1,4 +1,4 @@
-"""A suggestion is right if the file continues with it."""
+"""Tests of correctness: a suggestion is right if the file continues with the suggestion."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ from pellucid.learn.calibrate.correctness import is_right
     ],
 )
 def test_right(text: str, truth: str, *, right: bool) -> None:
-    """A prefix of the file's text is right, ignoring trailing blanks, unless it ends inside a word."""
+    """A prefix of the file's text is right, ignoring trailing blanks, unless a word is cut."""
     assert is_right(text, truth) is right

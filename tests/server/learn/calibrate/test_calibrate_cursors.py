@@ -1,4 +1,4 @@
-"""Cursors are where an editor makes requests, and the prompt never contains the expected text."""
+"""Tests of replayed cursors: places of an editor's requests, and no expected text in prompts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def of(kind: CursorKind, text: str = TEXT) -> list[tuple[str, str]]:
 
 
 def test_parts_make_the_file() -> None:
-    """The text before the cursor, the missing text and the text after it make the file; without a suffix the rest is missing."""
+    """Text before, missing text and text after a cursor make the file, with or without suffix."""
     for cursor in cursors(Document("a.py", TEXT)):
         place = cursor.place(TEXT, suffix=True)
         assert place.before + cursor.truth(TEXT, suffix=True) + place.after == TEXT
@@ -41,7 +41,7 @@ def test_parts_make_the_file() -> None:
 
 
 def test_kinds() -> None:
-    """Each kind of cursor is at the place that its name says."""
+    """Each kind of cursor is at the place of its name."""
     assert ("    ", "return total") in of(CursorKind.LINE_START)
     assert ("x = ", "add(1, 2)") in of(CursorKind.WORD_START)
     assert ("x = add(1, ", "2)") in of(CursorKind.OPERATOR)
@@ -51,7 +51,7 @@ def test_kinds() -> None:
 
 
 def test_bracket_stays() -> None:
-    """Between brackets, the closing one is to the right of the cursor."""
+    """A cursor between brackets has the closing bracket on the right."""
     (cursor,) = [
         one
         for one in cursors(Document("a.py", TEXT))
@@ -74,7 +74,7 @@ def test_block_is_not_written_yet() -> None:
 
 
 def test_drawn() -> None:
-    """Each chosen line has one cursor of each kind, the same every time, in the order of the file."""
+    """Each chosen line has one cursor of each kind, the same every time, in the file's order."""
     documents = [Document(f"{number}.py", TEXT * 5) for number in range(3)]
 
     drawn = draw(documents, 50)
@@ -88,21 +88,21 @@ def test_drawn() -> None:
 
 
 def test_more_are_the_same_and_others() -> None:
-    """A larger count keeps the earlier cursors, so that replayed ones are reused."""
+    """A larger count keeps the earlier cursors, so replayed cursors are reused."""
     documents = [Document(f"{number}.py", TEXT * 5) for number in range(3)]
 
     assert set(draw(documents, 20)) < set(draw(documents, 40)) < set(draw(documents, 300))
 
 
 def test_fewer_than_asked_for() -> None:
-    """A small file gives as many cursors as its lines have kinds, without repetition."""
+    """A small file has as many cursors as kinds in its lines, without repetition."""
     drawn = draw([Document("a.py", "x = 123\nword\n")], 50)
 
     assert len(drawn) == len(set(drawn)) == 6
 
 
 def test_line_ends() -> None:
-    """Cursors refer to the text with line feeds, as the language server holds it."""
+    """Cursors refer to the text with line feeds, as in the language server."""
     crlf = Document("a.py", TEXT.replace("\n", "\r\n"))
 
     assert draw([crlf], 1000) == draw([Document("a.py", TEXT)], 1000)
@@ -120,7 +120,7 @@ def test_divided_by_file() -> None:
 
 
 def test_only_drawn_lines_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cursors of a line are found when it is drawn, and each file is measured once, however many there are."""
+    """The cursors of a line are found only when drawn, and each file is measured once."""
     looked, measured = 0, 0
     columns = replay._columns
 
@@ -144,7 +144,7 @@ def test_only_drawn_lines_are_looked_through(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_too_few_files() -> None:
-    """Three files are too few to fit on two and measure on two others."""
+    """Three files are too few to fit on two and measure on two."""
     with pytest.raises(InvalidRequestError, match=r"There are 3 source files, but .* take 4: name a larger folder\."):
         divide([Document(f"{number}.py", "x") for number in range(3)])
 

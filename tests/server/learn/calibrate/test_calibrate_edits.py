@@ -1,4 +1,4 @@
-"""pellucid calibrate --edits fits the gate of next edits, measures it on packages that were left out, and stores it for the model."""
+"""Tests of pellucid calibrate --edits: the gate of next edits fitted, measured and stored."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def simulated(count: int, truth: EditGate = TRUTH, seed: int = 0) -> ReadProposa
 
 class TestFit:
     def test_the_truth_is_found(self) -> None:
-        """The coefficients are those by which the outcomes were drawn, and better than others by more than chance."""
+        """The true coefficients are fitted, with a lead over wrong coefficients beyond chance."""
         fitted = fit_gate(simulated(4000), EditGate(1.5, 0.1), has_more=True)
         assert fitted.gate.bias == pytest.approx(-0.5, abs=0.15)
         assert fitted.gate.slope == pytest.approx(0.8, abs=0.1)
@@ -48,18 +48,18 @@ class TestFit:
         assert lead.value == pytest.approx(fitted.default.loss.value - fitted.score.loss.value)
 
     def test_not_better_than_the_truth(self) -> None:
-        """A fit on few proposals is not better than the gate by which the outcomes were drawn."""
+        """A fit on few proposals is not better than the true gate."""
         assert not fit_gate(simulated(200), TRUTH, has_more=True).lead_over(TRUTH).low > 0
 
     def test_one_impossible_outcome_does_not_decide(self) -> None:
-        """A gate that is nearly certain and wrong once loses no more than the table's loss has: both have one floor."""
+        """Losses of a certain gate and of the table have the same floor, so the lead is bounded."""
         table = simulated(200)
         certain = EditGate(0.0, 1e6)
         fitted = fit_gate(table, certain, has_more=True)
         assert fitted.lead_over(certain).value == pytest.approx(fitted.default.loss.value - fitted.score.loss.value)
 
     def test_weights_count(self) -> None:
-        """Right proposals that were drawn ten times too often, but count a tenth, do not raise the probability."""
+        """Weights correct for right proposals drawn ten times too often."""
         table = simulated(4000)
         rows = np.concatenate([np.arange(4000), *[np.flatnonzero(table.right)] * 9])
         weights = np.where(table.right, 0.1, 1.0)[rows]
@@ -79,18 +79,18 @@ class TestFit:
         ],
     )
     def test_what_cannot_be_fitted(self, table: ReadProposals, sentence: str) -> None:
-        """Too few proposals of a kind, and a reading without information, are refused with the remedy."""
+        """Too few proposals of a kind, and useless readings, are refused with the remedy."""
         with pytest.raises(InvalidRequestError, match=sentence):
             fit_gate(table, TRUTH, has_more=True)
 
     def test_no_more_to_draw(self) -> None:
-        """If all right proposals are drawn, the remedy is not a larger limit."""
+        """The remedy is a longer history if all right proposals are drawn."""
         with pytest.raises(InvalidRequestError, match=r"but 60 are needed: name a longer history\.$"):
             fit_gate(simulated(59), TRUTH, has_more=False)
 
     @pytest.mark.parametrize("count", [1, 4])
     def test_few_packages(self, count: int) -> None:
-        """With fewer than five packages their spread cannot be estimated."""
+        """Fewer than five packages are refused, as their spread cannot be estimated."""
         table = simulated(200)
         few = ReadProposals(table.odds, table.right, table.weights, table.units % count)
         with pytest.raises(
@@ -101,7 +101,7 @@ class TestFit:
 
 @dataclass
 class ReadingAssistant(KnowingAssistant):
-    """Finds lines with ``read_settings`` more probable than the lines before, mostly, and those with other new names less."""
+    """Finds lines with ``read_settings`` mostly more probable, and other new names less."""
 
     read: list[ScoreQuery] = field(default_factory=list)
     fails_after: int | None = None
@@ -120,7 +120,7 @@ class ReadingAssistant(KnowingAssistant):
 
 @pytest.fixture
 def assistant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReadingAssistant:
-    """Install an assistant in place of a model, with the test's own data folder."""
+    """Install an assistant instead of a model, with the test's own data folder."""
     made = ReadingAssistant({}, tmp_path / "store" / "knowing.json")
     monkeypatch.setattr("pellucid.learn.calibrate.command.assemble", lambda *_: (NoEngine(), made))
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
@@ -129,7 +129,7 @@ def assistant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReadingAssista
 
 @pytest.fixture
 def releases(tmp_path: Path) -> Path:
-    """Write packages in which a function is renamed everywhere, and others in which one call of another function is changed."""
+    """Write packages with a function renamed everywhere, and packages with one changed call."""
     packages = {}
     for number in range(8):
         packages[f"all_{number}"] = {
@@ -143,7 +143,7 @@ def releases(tmp_path: Path) -> Path:
 
 
 def test_calibrated(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
-    """The gate is stored for the model's weights, apart from the calibration of suggestions, with its figures."""
+    """The gate is stored for the model's weights, apart from suggestions, with its figures."""
     code, out, err = run("calibrate", releases, "--edits", "--json")
 
     assert code == 0, err
@@ -169,7 +169,7 @@ def test_calibrated(run: Run, releases: Path, assistant: ReadingAssistant) -> No
 
 
 def test_an_own_calibration_is_kept(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
-    """A calibration of these weights stays unless the new one is clearly better, or has more edits of the same source and is not worse."""
+    """A calibration is replaced only by a better fit, or by a larger fit that is not worse."""
     file = CalibrationFile(assistant.kept, "these-weights").of_edits()
     assert run("calibrate", releases, "--edits", "--limit", "28")[0] == 0
     first = file.path.read_bytes()
@@ -178,16 +178,16 @@ def test_an_own_calibration_is_kept(run: Run, releases: Path, assistant: Reading
     assert file.path.read_bytes() == first
     assert json.loads(out)["path"] is None
     assert (
-        f"On these edits the calibration is not clearly better than the present one in {file.path}, so it was not stored."
-        in err
+        f"On these edits the calibration is not clearly better than the present one "
+        f"in {file.path}, so it was not stored." in err
     )
 
     code, _, err = run("calibrate", releases, "--edits")
     assert code == 0, err
     assert file.path.read_bytes() != first
     assert (
-        f"has more edits of the same source than the present one in {file.path} and is not clearly worse, so it was stored."
-        in err
+        f"has more edits of the same source than the present one in {file.path} "
+        "and is not clearly worse, so it was stored." in err
     )
 
     file.write(EditGate(-9.0, 0.01).record)
@@ -202,7 +202,7 @@ def test_an_own_calibration_is_kept(run: Run, releases: Path, assistant: Reading
 def test_worse_than_the_default(
     run: Run, releases: Path, assistant: ReadingAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a calibration of these weights, one that is clearly worse than the default model's is not stored."""
+    """A calibration that is clearly worse than the default model's is not stored."""
     monkeypatch.setattr(FittedGate, "lead_over", lambda fitted, gate: Interval(-0.2, -0.3, -0.1))
     code, _, err = run("calibrate", releases, "--edits")
     assert code == 0, err
@@ -211,7 +211,7 @@ def test_worse_than_the_default(
 
 
 def test_the_default_is_measured(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
-    """The figures compare with the default model's calibration, not with one that was perhaps fitted on the same edits."""
+    """The figures compare with the default model's calibration, not with the stored fit."""
     before, after = (
         json.loads(run("calibrate", releases, "--edits", "--json")[1])["about"]["figures"] for _ in range(2)
     )
@@ -220,7 +220,7 @@ def test_the_default_is_measured(run: Run, releases: Path, assistant: ReadingAss
 
 
 def test_table(run: Run, releases: Path, assistant: ReadingAssistant, tmp_path: Path) -> None:
-    """The terminal shows the fit and the default model's calibration side by side; --out leaves the model's own file alone."""
+    """The terminal shows the fit and the default calibration, and --out changes no stored file."""
     code, out, err = run("calibrate", releases, "--edits", "--out", tmp_path / "gate.json")
     assert code == 0, err
     assert "Fitted on 72 proposals in 16 packages or commits, 48 of them right." in out
@@ -230,7 +230,7 @@ def test_table(run: Run, releases: Path, assistant: ReadingAssistant, tmp_path: 
 
 
 def test_resumed(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
-    """Edits that were read before the model failed are not read again."""
+    """Edits that were read before a failure are not read again."""
     assistant.fails_after = 60
     code, _, err = run("calibrate", releases, "--edits")
     assert code == 1
@@ -241,7 +241,7 @@ def test_resumed(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
 
 
 def test_two_at_once(run: Run, releases: Path, assistant: ReadingAssistant, tmp_path: Path) -> None:
-    """A second process does not write to the same records, and says why."""
+    """A second process does not write to the same records, and gives the reason."""
     assert run("calibrate", releases, "--edits")[0] == 0
     (records,) = (tmp_path / "data" / "calibration").glob("*.jsonl")
     with FileLock(records.with_suffix(".lock")):
@@ -251,7 +251,7 @@ def test_two_at_once(run: Run, releases: Path, assistant: ReadingAssistant, tmp_
 
 
 def test_records_that_cannot_be_used(run: Run, releases: Path, assistant: ReadingAssistant, tmp_path: Path) -> None:
-    """The sentences about records name the remedy of this command, which has no folder of results."""
+    """Errors of records name the remedy of this command, without a folder of results."""
     assert run("calibrate", releases, "--edits")[0] == 0
     (records,) = (tmp_path / "data" / "calibration").glob("*.jsonl")
     lines = records.read_bytes().split(b"\n")
@@ -274,7 +274,7 @@ def test_records_that_cannot_be_used(run: Run, releases: Path, assistant: Readin
     ],
 )
 def test_options_of_the_other_kind(run: Run, releases: Path, arguments: list[str], sentence: str) -> None:
-    """An option that would be ignored is an error that names it."""
+    """An option without effect is an error with the option's name."""
     code, _, err = run("calibrate", releases, *arguments)
     assert code == 2
     assert sentence in " ".join(err.split())

@@ -1,4 +1,4 @@
-"""Reported figures are measured on files that were not used for fitting."""
+"""Tests of the figures: measured on files that were not used for fitting."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_thresholds_of_before() -> None:
 
 
 def test_costs() -> None:
-    """The higher the cost, the fewer wrong suggestions are shown and the more of the right ones is lost; levels are ordered by it."""
+    """A higher cost hides more wrong and loses more right suggestions, and levels have an order."""
     table = Table.of(records(1000))
     points = curve(table, np.exp(table.number("mean")))
 
@@ -89,7 +89,7 @@ def test_costs() -> None:
 
 
 def test_the_editor_shows_the_same_part() -> None:
-    """The replay's choice of a part, in arrays, is that of the language server's gate."""
+    """The replay chooses the same part in arrays as the language server's gate."""
     tokens = [
         token(text, p)
         for text, p in [("urn", 0.97), (" value", 0.95), (".", 0.9), ("name", 0.4), ("\n", 0.9), ("go", 0.2)]
@@ -112,7 +112,7 @@ def test_the_editor_shows_the_same_part() -> None:
 
 
 def test_improves(findings: Findings) -> None:
-    """Fitted on some files, the calibration improves every figure on others except the order, which a monotonic curve preserves."""
+    """The calibration improves every figure on unseen files, and keeps the order."""
     before, after = findings.scores[CalibrationKind.RAW], findings.scores[findings.calibration.kind]
 
     assert after.width.value < 0.1 < before.width.value
@@ -129,7 +129,7 @@ def test_chance(findings: Findings) -> None:
 
 
 def test_checks(findings: Findings) -> None:
-    """Groups of suggestions are checked by themselves, and so are parts that may be shown alone."""
+    """Groups of suggestions are checked separately, as are parts that may be shown alone."""
     checks = {check.name: check for check in findings.checks}
 
     assert checks["with text after the cursor"].count == 400
@@ -149,7 +149,7 @@ def test_one_kind_of_outcome() -> None:
 
 
 def test_one_file() -> None:
-    """Test suggestions from a single file are an error, because there is no interval."""
+    """Test suggestions from a single file are an error, because an interval needs two files."""
     fit = Table.of(records(200))
     others = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
 
@@ -170,7 +170,7 @@ def test_nothing_infinite(findings: Findings) -> None:
 
 
 def test_shown(findings: Findings) -> None:
-    """The tables have counts, intervals, both gates and the curve; JSON has all of it and is a valid calibration."""
+    """The tables have counts, intervals, gates and curve, and JSON is a valid calibration."""
     console = Console(record=True, width=200)
     show(findings, console)
     text = console.export_text()
@@ -190,14 +190,14 @@ def test_shown(findings: Findings) -> None:
 
 @pytest.mark.parametrize("width", [100, 120])
 def test_shown_on_a_terminal(findings: Findings, width: int) -> None:
-    """On a terminal of a hundred columns or more, no figure and no word is cut off."""
+    """A terminal of a hundred columns or more shows all figures and words whole."""
     console = Console(width=width, record=True, file=io.StringIO())
     show(findings, console)
     assert "…" not in console.export_text()
 
 
 def test_picture(findings: Findings, tmp_path: Path) -> None:
-    """The picture is well-formed, has the counts and both colour schemes; a path that cannot be written to is an error."""
+    """The picture is well-formed with counts and two colour schemes, and a bad path is an error."""
     path = tmp_path / "a.svg"
     draw_findings(findings, path)
 

@@ -1,4 +1,4 @@
-"""Fitted models of P(right) recover known curves, and plain Python computes the same probabilities in the language server."""
+"""Tests of fitted models of P(right): known curves, and equal results in plain Python."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MANY = Table.of(records(ISOTONIC_FROM, prefix="fit-"))
 
 
 def test_rows() -> None:
-    """Each part is a row, a suggestion's parts weigh as much as the whole, and an empty suggestion has no row."""
+    """Each part is a row, parts together weigh as much as the whole, and nothing has no row."""
     table = Table.of([*records(2), replace(records(3)[2], parts=())])
 
     assert (table.size, list(table.whole), list(table.suggestions)) == (4, [True, False] * 2, [0, 0, 1, 1])
@@ -48,7 +48,7 @@ def test_isotonic_needs_many() -> None:
 
 
 def test_found_again() -> None:
-    """The curve that generated the suggestions is recovered, and holds for others."""
+    """The curve that generated the suggestions is recovered, and holds for new suggestions."""
     table = MANY.only(MANY.whole)
     (platt,) = [model for model in fit_all(table) if model.kind is CalibrationKind.PLATT]
     others = Table.of(records(2000, seed=1))
@@ -67,7 +67,7 @@ def test_found_again() -> None:
 
 
 def test_a_prior_helps_where_data_are_few() -> None:
-    """From few suggestions, a fit that starts from another code's calibration is better on others than one from nothing."""
+    """A fit on few suggestions is better with a prior from different code than without."""
     (prior,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.LOGISTIC]
     few, others = Table.of(records(MIN_SUGGESTIONS + 20, seed=5)), Table.of(records(3000, seed=6))
 
@@ -81,7 +81,7 @@ def test_a_prior_helps_where_data_are_few() -> None:
 
 
 def test_a_prior_stays_as_it_is_where_nothing_is_clearly_better() -> None:
-    """A model that is better than the prior by chance only does not replace it; one that is clearly better does."""
+    """A prior is replaced by a clearly better model only."""
     (prior,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.LOGISTIC]
 
     first, *_ = fit_all(Table.of(records(300, seed=8)), prior=prior.numbers)
@@ -91,7 +91,7 @@ def test_a_prior_stays_as_it_is_where_nothing_is_clearly_better() -> None:
 
 
 def test_a_wrong_prior_is_corrected() -> None:
-    """The fit follows code that differs from the prior's: such a prior makes it hardly worse than none."""
+    """A prior of different code hardly worsens the fit."""
     (prior,) = [
         model
         for model in fit_all(Table.of(records(2000, bias=3.0, slope=0.1)))
@@ -105,7 +105,7 @@ def test_a_wrong_prior_is_corrected() -> None:
 
 
 def test_the_editor_computes_the_same() -> None:
-    """Every model gives the same probabilities in arrays and in the language server's plain Python."""
+    """Every model has the same probabilities in arrays and in the server's plain Python."""
     for model in fit_all(MANY):
         calibration = Calibration.read(Calibration(model.kind, model.numbers, COSTS, {}).record)
         probabilities = predict(model.kind, model.numbers, MANY.numbers[:50])
@@ -115,7 +115,7 @@ def test_the_editor_computes_the_same() -> None:
 
 
 def test_judged_on_files_left_out() -> None:
-    """Held-out probabilities come from a fit without that file."""
+    """Held-out probabilities of a file come from a fit without the file."""
     (platt,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.PLATT]
     flipped = replace(MANY, right=np.where(MANY.files == 0, ~MANY.right, MANY.right))
     (other,) = [model for model in fit_all(flipped) if model.kind is CalibrationKind.PLATT]
@@ -162,7 +162,7 @@ def entry(number: int, outcome: Reaction, *, whole: bool = True) -> LogEntry:
 
 
 def test_log() -> None:
-    """Accepted suggestions are right, dismissed ones wrong; of shortened ones the part is right and the whole is not."""
+    """Accepted suggestions and parts are right, dismissed and shortened suggestions wrong."""
     table = logged_table([entry(0, Reaction.ACCEPTED), entry(1, Reaction.DISMISSED), entry(2, Reaction.SHORTENED)], 100)
 
     assert table is not None
@@ -177,7 +177,7 @@ def test_log() -> None:
 
 
 def test_log_of_what_the_gate_shortened() -> None:
-    """A suggestion that the gate had shortened is not a whole one, so the curve of whole ones ignores it."""
+    """A suggestion that the gate had shortened is not a whole suggestion in the fit."""
     table = logged_table([entry(0, Reaction.ACCEPTED, whole=False), entry(1, Reaction.DISMISSED)], 100)
 
     assert table is not None
@@ -186,7 +186,7 @@ def test_log_of_what_the_gate_shortened() -> None:
 
 
 def test_log_does_not_outvote() -> None:
-    """However long a log is, it weighs at most a part of the replay."""
+    """A log of any length weighs at most a part of the replay."""
     table = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 100)
 
     assert table is not None
@@ -194,7 +194,7 @@ def test_log_does_not_outvote() -> None:
 
 
 def test_log_moves_the_fit_only() -> None:
-    """A log of dismissed suggestions lowers the fitted probabilities, but models are judged on the replay alone."""
+    """A log changes the fitted probabilities, but models are judged on the replay alone."""
     more = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 400.0)
     table = Table.of(records(400))
     (before,) = [model for model in fit_all(table) if model.kind is CalibrationKind.PLATT]

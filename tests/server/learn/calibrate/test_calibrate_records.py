@@ -1,4 +1,4 @@
-"""Records are stored line by line: a killed run loses only its last line, and no other run's file is changed."""
+"""Tests of stored records: a killed run loses only its last line, and foreign files stay."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_killed_while_writing(tmp_path: Path, cut: int) -> None:
 
 
 def test_killed_in_the_head(tmp_path: Path) -> None:
-    """A run that was killed in its first line starts over."""
+    """A run killed in the first line starts over."""
     file = SuggestionRecordFile(tmp_path / "records.jsonl", ABOUT)
     file.path.write_text('{"format": "pell')
 
@@ -62,7 +62,7 @@ def test_killed_in_the_head(tmp_path: Path) -> None:
     ],
 )
 def test_foreign_file(tmp_path: Path, content: str, sentence: str) -> None:
-    """Another file is rejected in one sentence and unchanged."""
+    """A foreign file is rejected and unchanged."""
     file = SuggestionRecordFile(tmp_path / "records.jsonl", ABOUT)
     file.path.write_text(content)
 
@@ -88,7 +88,7 @@ def test_full_disk() -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    """A path that cannot be a folder is reported with a remedy."""
+    """A path below a file is reported with a remedy."""
     (tmp_path / "file").touch()
 
     with pytest.raises(InvalidRequestError, match="name another file with --records"):

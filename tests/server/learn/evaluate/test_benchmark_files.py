@@ -1,4 +1,4 @@
-"""Files of questions are split at their format's line ends, not at every Unicode line separator."""
+"""Tests of files of questions: split at line ends of the format, not of Unicode."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_rows(tmp_path: Path) -> None:
 
 
 def test_prompts(tmp_path: Path) -> None:
-    """The same holds for the prompts of a review."""
+    """Prompts of a review may contain separators, too."""
     path = tmp_path / "prompts.jsonl"
     path.write_text(
         "".join(json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in TEXTS), encoding="utf-8"

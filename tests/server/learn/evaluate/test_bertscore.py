@@ -1,4 +1,4 @@
-"""BERTScore follows its formula with a small encoder."""
+"""Tests of BERTScore's formula with a small encoder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_same_text(folder: Path) -> None:
 
 
 def test_formula(folder: Path) -> None:
-    """Precision is the mean of the best cosines of the answer's tokens, recall the reverse; special tokens are excluded."""
+    """Precision averages the best cosines of the answer's tokens, recall of the reference's."""
     encoder = Encoder(folder)
     model = BertModel.from_pretrained(folder)
     model.train(False)
@@ -59,7 +59,7 @@ def test_formula(folder: Path) -> None:
             hidden: torch.Tensor = model(torch.tensor([[2, *ids, 3]])).last_hidden_state[0, 1:-1]
         return torch.nn.functional.normalize(hidden, dim=-1)
 
-    one, other = vectors([8, 4]), vectors([5, 7, 8])  # the cat; dog ran the
+    one, other = vectors([8, 4]), vectors([5, 7, 8])  # "the cat" and "dog ran the"
     cosines = [[float(a @ b) for b in other] for a in one]
     found = encoder.compare("the cat", "dog ran the")
     assert found.precision == pytest.approx(sum(max(row) for row in cosines) / 2, abs=1e-5)
@@ -73,7 +73,7 @@ def test_long_texts_are_cut(folder: Path) -> None:
 
 
 def test_no_encoder(tmp_path: Path) -> None:
-    """A folder without an encoder, or with an unreadable one, is named."""
+    """A folder without an encoder, or with an unreadable encoder, is refused."""
     with pytest.raises(
         InvalidRequestError, match=r"contains no encoder: name a folder with config.json, safetensors and a tokenizer"
     ):

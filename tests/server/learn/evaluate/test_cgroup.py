@@ -1,4 +1,4 @@
-"""Control groups limit a program and all its processes together, and end with it."""
+"""Tests of control groups: limits for a program with all processes, ended together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ time.sleep(5)
 """
 """Eight processes, each below the memory limit."""
 
-STAYS = "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n        time.sleep(600)\n    os._exit(0)\nos.wait()\n"
+STAYS = (
+    "import os, time\nif not os.fork():\n    os.setsid()\n"
+    "    if not os.fork():\n        time.sleep(600)\n    os._exit(0)\nos.wait()\n"
+)
 """Code of a process that starts its own session and outlives its parent."""
 
 PARENT = cgroup.parent()
@@ -42,13 +45,13 @@ def run(program: str, *, groups: bool, wrapper: bool = True) -> ProgramOutcome:
 @pytest.mark.process
 @pytest.mark.parametrize("groups", [False, True] if PARENT else [False])
 def test_memory_of_all_together(groups: bool) -> None:
-    """Processes that together use too much memory end the program with the same message, however they are limited."""
+    """Processes with too much memory together end the program with the same message."""
     assert run(TOGETHER, groups=groups) == ProgramOutcome(
         ProgramEnd.LARGE, f"Its processes used more than {SMALL.memory} bytes of memory together."
     )
 
 
-if PARENT is not None:  # many containers may not create groups
+if PARENT is not None:  # Many containers may not create groups.
 
     @pytest.fixture
     def parent() -> ControlGroup:
@@ -58,7 +61,7 @@ if PARENT is not None:  # many containers may not create groups
 
     class TestAGroup:
         def test_the_end_of_a_group_is_that_of_its_processes(self, parent: ControlGroup) -> None:
-            """A program's remaining processes end with its group, even without namespaces, and no group remains."""
+            """A program's remaining processes end with the group, even without namespaces."""
             assert run(STAYS, groups=True, wrapper=False).passed
             assert not [
                 one for folder in (parent.memory, parent.pids) for one in folder.glob(f"pellucid-{os.getpid()}-*")
@@ -70,19 +73,19 @@ if PARENT is not None:  # many containers may not create groups
             with limited(parent, 1 << 28, 4) as made:
                 shell = subprocess.run([*made.command, "/bin/sh", "-c", program], stderr=subprocess.DEVNULL, timeout=30)
                 assert 1 <= len((made.pids / "cgroup.procs").read_text().split()) <= 4
-            assert shell.returncode  # it could not start all of them
+            assert shell.returncode  # The shell could not start all processes.
             assert not made.memory.exists()
             assert not made.pids.exists()
 
         def test_no_process_leaves_its_group(self, parent: ControlGroup) -> None:
-            """A program cannot move itself into another group."""
+            """A program cannot move itself into a different group."""
             for folder in (parent.memory, parent.pids):
                 outcome = run(f"open({str(folder / 'cgroup.procs')!r}, 'w').write('0')", groups=True)
                 assert outcome.end is ProgramEnd.RAISED
                 assert "PermissionError" in outcome.message
 
         def test_what_a_killed_process_left(self, parent: ControlGroup) -> None:
-            """Groups of a killed process are removed with their processes; those of running processes stay."""
+            """Groups of a killed process are removed with their processes, and live groups stay."""
             dead = subprocess.Popen(["/bin/true"])
             dead.wait()
             left = [folder / f"pellucid-{dead.pid}-{secrets.token_hex(4)}" for folder in parent.folders]
@@ -100,7 +103,7 @@ if PARENT is not None:  # many containers may not create groups
 
 class TestPlaces:
     def test_version_1(self, tmp_path: Path) -> None:
-        """Each controller has its own hierarchy, mounted from its root or, in a container, from the group itself."""
+        """Each controller has a hierarchy, mounted from the root or from a container's group."""
         for name in ("memory/a/b", "pids"):
             (tmp_path / name).mkdir(parents=True)
         mounts = (
@@ -111,7 +114,7 @@ class TestPlaces:
         assert list(cgroup._candidates(mounts, own)) == [ControlGroup(tmp_path / "memory/a/b", tmp_path / "pids")]
 
     def test_version_2(self, tmp_path: Path) -> None:
-        """There is one hierarchy; if the own group has processes, its parent may have limits."""
+        """A single hierarchy may have limits in the parent if the own group has processes."""
         own = tmp_path / "user.slice/app.scope"
         own.mkdir(parents=True)
         for folder in (own, own.parent):
@@ -121,7 +124,7 @@ class TestPlaces:
         assert found == [ControlGroup(own, own), ControlGroup(own.parent, own.parent)]
 
     def test_the_root_of_a_mount(self, tmp_path: Path) -> None:
-        """Above the root of a mounted hierarchy is an ordinary folder, where no group can be created."""
+        """No group is expected above the root of a mounted hierarchy."""
         root = tmp_path / "cgroup"
         root.mkdir()
         (root / "cgroup.procs").touch()
@@ -133,12 +136,13 @@ class TestPlaces:
         assert list(cgroup._candidates("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n", "")) == []
 
     def test_an_ordinary_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A folder that is not a group takes no limits, no process is killed for it, and nothing remains."""
+        """A folder that is not a group has no limits, kills no process, and stays empty."""
         killed: list[int] = []
         monkeypatch.setattr(os, "kill", lambda process, _: killed.append(process))
         with pytest.raises(FileNotFoundError), limited(ControlGroup(tmp_path, tmp_path), 1 << 28, 4):
             pass
         assert list(tmp_path.iterdir()) == []
-        (tmp_path / "cgroup.procs").write_text("0\n")  # as a process of another namespace reads
+        # A process of a foreign namespace is read as 0.
+        (tmp_path / "cgroup.procs").write_text("0\n")
         cgroup._remove(tmp_path, within=0.01)
         assert killed == []

@@ -1,4 +1,4 @@
-"""HumanEval counts canonical solutions as right, and empty answers as wrong."""
+"""Tests of HumanEval: canonical solutions are right, and empty answers wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HUMANEVAL = Path(__file__).parent / "humaneval" / "HumanEval.jsonl.gz"
 
 @pytest.mark.process
 async def test_canonical_solutions() -> None:
-    """All 164 canonical solutions pass, and none of 164 empty answers does."""
+    """All 164 canonical solutions pass, and no empty answer passes."""
     tasks = whole(HUMANEVAL, None)
 
     assert len(tasks) == 164
@@ -28,7 +28,7 @@ async def test_canonical_solutions() -> None:
 
 @pytest.mark.process
 async def test_leaving_is_not_passing() -> None:
-    """An answer that exits before the tests has not passed, whatever its exit status."""
+    """An answer that exits before the tests fails, whatever the exit status."""
     task = whole(HUMANEVAL, 1)[0]
 
     assert (await judge(task, "    import sys\n    sys.exit(0)\n")).end is not ProgramEnd.PASSED
@@ -38,7 +38,7 @@ async def test_leaving_is_not_passing() -> None:
 
 @pytest.mark.process
 async def test_single_lines(tmp_path: Path) -> None:
-    """The right line in a gap passes, an empty or another one does not; lines of one problem share a unit."""
+    """Only the right line in a gap passes, and lines of a problem share a unit."""
     tasks = single_lines(write_benchmarks(tmp_path) / "HumanEval-SingleLineInfilling.jsonl", None)
 
     assert len(tasks) == len(LINES)
@@ -48,18 +48,19 @@ async def test_single_lines(tmp_path: Path) -> None:
 
 
 def test_larger_limits_extend(tmp_path: Path) -> None:
-    """A larger limit extends a smaller one, so that a run can be resumed with it."""
+    """A larger limit extends a smaller limit, so a run can be resumed with the larger limit."""
     path = write_benchmarks(tmp_path) / "HumanEval.jsonl"
     assert whole(path, 2) == whole(path, 3)[:2]
     assert whole(path, None) == whole(path, 1000)
 
 
 def test_damaged_data(tmp_path: Path) -> None:
-    """The invalid line is named."""
+    """The error names the invalid line."""
     path = tmp_path / "HumanEval.jsonl"
     path.write_text('{"task_id": "a"}\n')
     with pytest.raises(
         InvalidRequestError,
-        match=r"^Line 1 of .* has no text 'entry_point', so the file is damaged or belongs to another benchmark: download it again\.$",
+        match=r"^Line 1 of .* has no text 'entry_point', so the file is damaged "
+        r"or belongs to another benchmark: download it again\.$",
     ):
         whole(path, None)

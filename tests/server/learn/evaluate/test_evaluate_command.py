@@ -1,4 +1,4 @@
-"""pellucid evaluate runs on tiny models from end to end, and explains what it cannot do."""
+"""Tests of pellucid evaluate with tiny models, end to end, and of the errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ALL = "perplexity,infilling,humaneval,unknown-names,text,truthfulqa,crows-pairs,
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the test its own cache and working folder."""
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PELLUCID_QUANT", "none")  # so that nothing is compiled
+    monkeypatch.setenv("PELLUCID_QUANT", "none")  # Nothing is compiled.
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
     write_benchmarks(tmp_path / "data")
@@ -54,7 +54,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return two folders with tiny Llamas and their tokenizer."""
+    """Return two folders with tiny Llamas and a tokenizer."""
     found = []
     for seed, name in enumerate(("one", "two<b>")):
         folder = tmp_path_factory.mktemp("models") / name
@@ -118,7 +118,7 @@ def test_all_suites(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None
             "prefers the stereotype",
             "decode",
         } <= set(figures)
-        assert 50 < figures["perplexity"]["value"] < 5000  # random weights on 320 tokens
+        assert 50 < figures["perplexity"]["value"] < 5000  # The weights are random, on 320 tokens.
         assert figures["perplexity"]["low"] < figures["perplexity"]["value"] < figures["perplexity"]["high"]
         assert suites["perplexity"]["cost"]["flops"] > 0
         assert len(suites["perplexity"]["diagrams"]) == 2
@@ -132,13 +132,13 @@ def test_all_suites(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None
     assert tags.count("table") == tags.count("caption") > 9
     labels = [str(attributes.get("aria-label")) for tag, attributes in page.tags if tag == "svg"]
     assert len(labels) >= 9 + 4
-    assert all(": " in label for label in labels)  # title and figures
+    assert all(": " in label for label in labels)  # Labels have a title and figures.
     assert "authors themselves warn" in page.text
     assert "not a security boundary" in page.text
 
 
 def test_tables(run: Run, models: tuple[Path, Path]) -> None:
-    """The terminal shows a table for each suite, followed by its notes."""
+    """The terminal shows a table for each suite, followed by notes."""
     code, out, err = run("evaluate", models[0], "--suite", "infilling", "--data", "data", "--out", "results")
 
     assert code == 0, err
@@ -150,7 +150,7 @@ def test_tables(run: Run, models: tuple[Path, Path]) -> None:
 
 
 def test_resumed(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A larger limit asks only new questions, and a repeated command none; other settings and protocols are rejected."""
+    """A larger limit asks only new questions, and new settings or protocols are rejected."""
     command = ["evaluate", models[0], "--suite", "humaneval", "--data", "data", "--out", "results", "--json"]
     records = tmp_path / "results" / "one" / "humaneval.jsonl"
     assert run(*command, "--limit", "2")[0] == 0
@@ -181,7 +181,7 @@ def test_resumed(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatc
 
 
 def test_adapter(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model with an adapter is evaluated as such, a plain one without the settings' adapters; a retrained adapter is another model."""
+    """An adapter is evaluated only if named, and a retrained adapter is a different model."""
     adapters = tmp_path / "cache" / "adapters"
     shape = to_decoder(tiny_llama(0, vocab_size=VOCAB, max_position_embeddings=1024)).config
     for seed, name in enumerate(("mine", "other")):
@@ -203,7 +203,7 @@ def test_adapter(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatc
 
 @pytest.mark.slow
 def test_circumstances(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures keep the date, versions and machine of their questions; speed is measured again if those change."""
+    """Figures keep the circumstances of their questions, and changes repeat the speed suite."""
     options = ["--suite", "crows-pairs,speed", "--data", "data", "--out", "results", "--json"]
 
     def evaluate(*rest: str) -> dict[str, Any]:
@@ -227,11 +227,12 @@ def test_circumstances(run: Run, models: tuple[Path, Path], tmp_path: Path, monk
     assert "; pellucid next; " in page
     assert "some suites ran with other versions" in page
     assert f"one: {first['crows-pairs']['circumstances']['date']}; pellucid 0" in page
-    assert evaluate()["crows-pairs"]["circumstances"]["versions"] == {"pellucid": "next"}  # one more question was asked
+    # A further question was asked.
+    assert evaluate()["crows-pairs"]["circumstances"]["versions"] == {"pellucid": "next"}
 
 
 def test_units_of_texts(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """The unit of resampling, file or window, follows from all files read, including earlier runs."""
+    """The unit of resampling, file or window, follows from all files read in all runs."""
     for number in range(25):
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / "texts" / f"{number}.txt").write_text(f"Text number {number} is a text of its own. " * 2)
@@ -259,7 +260,7 @@ def test_units_of_texts(run: Run, models: tuple[Path, Path], tmp_path: Path) -> 
 
 
 def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """The results of one model stay when another is evaluated into the same folder."""
+    """The results of one model stay when a second model is evaluated into the same folder."""
     for model in models:
         assert run("evaluate", model, "--suite", "crows-pairs", "--data", "data", "--out", "results")[0] == 0
     assert [model.name for model in read_results(tmp_path / "results").models] == ["one", "two<b>"]
@@ -267,7 +268,7 @@ def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path
 
 @pytest.mark.process
 def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """After kill -9, the same command resumes without repeating questions, with the figures of an uninterrupted run."""
+    """After kill -9 the command resumes without repetition, with an uninterrupted run's figures."""
     pairs = [
         f"Cats number {n} are quick and sleep all day.,Dogs number {n} are quick and sleep all day.,stereo,age"
         for n in range(60)
@@ -301,7 +302,7 @@ def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_compare(run: Run, models: tuple[Path, Path]) -> None:
-    """A model does not differ from itself; two models are compared by pairs, and the rest is listed."""
+    """A model does not differ from itself, models are compared by pairs, and the rest is listed."""
     suites = ["--suite", "perplexity,crows-pairs", "--data", "data", "--text", "notes.txt", "--window", "64"]
     assert run("evaluate", models[0], *suites, "--out", "a")[0] == 0
     assert run("evaluate", models[1], *suites, "--out", "b")[0] == 0
@@ -332,15 +333,15 @@ def test_compare(run: Run, models: tuple[Path, Path]) -> None:
 
 
 def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings' key is only sent to the settings' server; the key of --api-key is sent to --server."""
+    """The settings' key is sent to the settings' server only, and --api-key to --server."""
     monkeypatch.setenv("PELLUCID_API_KEY", "secret")
     with live(scripted_state(keys=read_keys("secret"))) as server:
         command = ["evaluate", "nobody", "--server", server.url, "--suite", "speed", "--out", "far"]
         code, _, err = run(*command)
         assert code == 1
         assert (
-            f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} with --api-key-file."
-            in err
+            f"The API key in the settings is sent only to http://127.0.0.1:8437: "
+            f"give the key for {server.url} with --api-key-file." in err
         )
         assert "There is no model" not in err
         code, _, err = run(*command, "--api-key", "secret")
@@ -350,7 +351,7 @@ def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.slow
 def test_server(run: Run, tmp_path: Path) -> None:
-    """A Pellucid server's model gets the same questions and gives the same answers as a local one, and its weights are identified."""
+    """A server's model answers every suite, with identified weights and Pellucid's figures."""
     assistant, engine = tiny_assistant(calibration=CalibrationFile(tmp_path / "tiny.json", "these weights"))
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
@@ -385,7 +386,7 @@ def test_server(run: Run, tmp_path: Path) -> None:
     assert suites["crows-pairs"]["asked"] == 3
     assert {figure["name"] for figure in suites["speed"]["figures"]} == {"prefill", "decode", "weights"}
     assert with_v1[0] == 0, with_v1[2]
-    assert "prefill" in with_v1[1]  # only Pellucid reports it
+    assert "prefill" in with_v1[1]  # Only Pellucid reports the prefill.
     assert elsewhere[0] == 1
     assert "contains the records of another run (model, url: " in elsewhere[2]
     assert missing[0] == 1
@@ -397,7 +398,7 @@ def test_server(run: Run, tmp_path: Path) -> None:
 
 
 def test_next_edit(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
-    """The history of a git repository gives figures for each level of the gate, and nothing is asked twice."""
+    """The history of a repository gives figures for each level, and no question is repeated."""
     versions = [{"a.py": CALLS, "b.py": CALLS}, {"a.py": RENAMED}, {"b.py": ONE_RENAMED}]
     write_repository(tmp_path / "project", versions)
     command = ["evaluate", models[0], "--suite", "next-edit", "--edits", "project", "--out", "results", "--json"]
@@ -406,7 +407,7 @@ def test_next_edit(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     assert code == 0, err
     (suite,) = json.loads(out)["models"][0]["suites"]
     assert suite["asked"] == 5
-    assert suite["cost"]["requests"] == 2 * 9  # the new and the old lines of each proposal
+    assert suite["cost"]["requests"] == 2 * 9  # Each proposal has new and old lines to read.
     figures = {(figure["name"], figure["group"]): figure for figure in suite["figures"]}
     for level in ("quiet", "normal", "eager"):
         assert figures["quiet rate, with proposals", level]["records"] == 1
@@ -439,7 +440,7 @@ def test_next_edit(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_next_edit_after_a_calibration(run: Run, tmp_path: Path) -> None:
-    """Another calibration of next edits changes the figures; nothing is read again, other suites keep their results, and both compare."""
+    """A new calibration of next edits changes the figures without a new reading."""
     write_repository(tmp_path / "project", [{"a.py": CALLS}, {"a.py": RENAMED}])
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
@@ -474,7 +475,7 @@ def test_next_edit_after_a_calibration(run: Run, tmp_path: Path) -> None:
 
 
 def test_next_edit_on_a_server(run: Run, tmp_path: Path) -> None:
-    """A server's model reads what fits its context; one without infill markers cannot read a text between others, and is skipped."""
+    """A server's model reads places that fit the context, and infill markers are required."""
     texts = [{"a.py": text, "b.py": text.replace("\n\n", f"  # {'long ' * 60}\n\n")} for text in (CALLS, RENAMED)]
     write_repository(tmp_path / "project", texts)
     assistant, engine = tiny_assistant()
@@ -628,6 +629,6 @@ def test_what_cannot_be_compared(run: Run, tmp_path: Path, arguments: list[str],
 
 
 def test_usage(run: Run) -> None:
-    """A comparison takes no models, and an evaluation needs one."""
+    """A comparison takes no models, and an evaluation needs a model."""
     assert run("evaluate", "m", "--compare", "a", "b")[0] == 2
     assert run("evaluate", "--suite", "speed")[0] == 2

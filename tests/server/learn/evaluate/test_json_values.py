@@ -1,4 +1,4 @@
-"""Values pass between two processes unchanged, or not at all."""
+"""Tests of values between two processes: unchanged, or refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ scalars = (
     | st.text(st.characters())
     | st.binary()
     | st.fractions()
-    | st.decimals(allow_nan=False)  # a signalling one cannot be hashed
+    | st.decimals(allow_nan=False)  # A signalling NaN cannot be hashed.
 )
 hashable = st.recursive(scalars, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=5)
 values = st.recursive(
@@ -47,7 +47,6 @@ values = st.recursive(
 
 
 def sent(message: dict[str, object]) -> dict[str, object] | None:
-    """Return the message as it arrives."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0):
         send(writing, message)
@@ -59,8 +58,8 @@ def test_round_trip(value: object) -> None:
     """Every value of a supported type arrives with the same types and parts."""
     message = sent({"value": encode(value)})
     assert message is not None
-    # repr distinguishes types and signs and treats NaN as equal; sets have the same order only if
-    # they are the same object.
+    # The function repr distinguishes types and signs and treats NaN as equal; sets have the same
+    # order only within the same object.
     found = decode(message["value"])
     assert type(found) is type(value)
     assert found == value or repr(found) == repr(value) or "nan" in repr(value).lower()
@@ -76,7 +75,7 @@ def test_edges() -> None:
 
 
 def test_likes() -> None:
-    """A subclass arrives as its base type, any other iterable as an iterator, which equals nothing."""
+    """A subclass arrives as the base type, and an unknown iterable as an iterator."""
     Point = namedtuple("Point", "x y")
     for value, plain in (
         (Counter("aab"), {"a": 2, "b": 1}),
@@ -93,7 +92,7 @@ def test_likes() -> None:
 
 
 def test_strangers() -> None:
-    """No other type passes."""
+    """Values of unknown types are refused."""
     for value in (
         object(),
         len,
@@ -137,7 +136,7 @@ def test_damaged_values(value: object) -> None:
     [HEADER.pack(LARGEST_MESSAGE + 1), HEADER.pack(2) + b"[]", HEADER.pack(1) + b"{", HEADER.pack(9000) + b"[" * 9000],
 )
 def test_damaged_messages(data: bytes) -> None:
-    """Data that is not a message is rejected before memory is allocated for it."""
+    """Data that is not a message is rejected before memory is allocated."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0):
         os.write(writing, data)

@@ -1,4 +1,4 @@
-"""A program passes only by returning the right values, and reaches nothing that it is not given."""
+"""Tests of judged programs: passed only for right values, without reach beyond the sandbox."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def double(x, won=False):
         pass
     return 2 * x if won else 0
 """
-"""A program that answers right if it reached its judge's process."""
+"""A program that answers right after reaching the judge's process."""
 
 VERDICT = '{"end": "passed", "message": ""}'
 
@@ -160,8 +160,8 @@ threading.settrace(trace)
     + WRONG,
     "memory of the judge": OTHERS
     + "def attack(process):\n    open(f'/proc/{process}/mem', 'r+b').close()\n    return True\n",
-    "descriptors of the judge": OTHERS
-    + "def attack(process):\n    return [open(f'/proc/{process}/fd/{n}', 'wb') for n in os.listdir(f'/proc/{process}/fd')]\n",
+    "descriptors of the judge": OTHERS + "def attack(process):\n"
+    "    return [open(f'/proc/{process}/fd/{n}', 'wb') for n in os.listdir(f'/proc/{process}/fd')]\n",
     "ptrace": "import ctypes\nlibc = ctypes.CDLL(None)\n"
     + OTHERS
     + "def attack(process):\n    return libc.ptrace(16, process, 0, 0) == 0 and libc.ptrace(17, process, 0, 0) == 0\n",
@@ -176,9 +176,8 @@ def double(x):
     "no end": "import itertools\ndef double(x):\n    return itertools.count()\n",
     "too large": "def double(x):\n    return 'x' * (20 << 20)\n",
     "deep nonsense": FORGE + "shout(struct.pack('>I', 60000) + b'[' * 60000)\n" + WRONG,
-    "a value that nests deeply": FORGE
-    + "shout(framed({'ready': True}), struct.pack('>I', 140009) + b'{\"value\":' + b'{\"list\":' * 10000 + b'0' + b'}' * 50000)\n"
-    + WRONG,
+    "a value that nests deeply": FORGE + "shout(framed({'ready': True}), struct.pack('>I', 140009) "
+    "+ b'{\"value\":' + b'{\"list\":' * 10000 + b'0' + b'}' * 50000)\n" + WRONG,
     "a huge message": FORGE + "shout(b'\\xff' * 8)\n" + WRONG,
     "an exit that the judge raises": FORGE
     + "shout(framed({'ready': True}), framed({'raised': 'SystemExit', 'message': '0'}))\n"
@@ -201,7 +200,7 @@ def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Co
 
 
 def test_right_answer(walls: Confinement) -> None:
-    """A right program passes, and one with its own type of list as an answer does not."""
+    """A right program passes, and a wrong type of answer fails."""
     assert run_program("def double(x):\n    return x + x\n", SHORT, DOUBLE) == ProgramOutcome(ProgramEnd.PASSED)
     wrong = run_program("def double(x):\n    return (1, 1) if x == [1] else x + x\n", SHORT, DOUBLE)
     assert wrong == ProgramOutcome(ProgramEnd.RAISED, "AssertionError: the list is wrong")
@@ -209,13 +208,16 @@ def test_right_answer(walls: Confinement) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks(walls: Confinement, name: str) -> None:
-    """No program passes without returning the right values, and the next one is judged as before."""
+    """No attack passes without the right values."""
     assert not run_program(ATTACKS[name], SHORT, DOUBLE).passed
 
 
 def test_the_end_of_a_loop_is_no_answer(walls: Confinement) -> None:
-    """A program that raises StopIteration does not end the loop of a test that maps it over its cases."""
-    test = "def check(candidate):\n    for found, wanted in zip(map(candidate, [1, 2]), [2, 4]):\n        assert found == wanted\n"
+    """StopIteration in a program does not end the test's loop over the program's answers."""
+    test = (
+        "def check(candidate):\n    for found, wanted in zip(map(candidate, [1, 2]), [2, 4]):\n"
+        "        assert found == wanted\n"
+    )
     assert run_program("def double(x):\n    return 2 * x\n", SHORT, ProgramTest("double", REFERENCE, test)).passed
     found = run_program("def double(x):\n    raise StopIteration\n", SHORT, ProgramTest("double", REFERENCE, test))
     assert found == ProgramOutcome(ProgramEnd.RAISED, "RuntimeError: StopIteration: ")
@@ -223,19 +225,22 @@ def test_the_end_of_a_loop_is_no_answer(walls: Confinement) -> None:
 
 def test_tests_are_hidden(walls: Confinement) -> None:
     """A program finds neither the test nor the reference in its own process."""
-    program = """
+    program = (
+        """
 import gc
 def double(x):
     wanted = bytes.fromhex("746865206c6973742069732077726f6e67").decode()
     texts = [str(found) for found in gc.get_objects() if isinstance(found, (str, bytes, dict, list, tuple))]
-    return [text[:200] for text in texts if wanted in text] + [name for name in ("check", "helper") if name in globals()]
+    return [text[:200] for text in texts if wanted in text]"""
+        """ + [name for name in ("check", "helper") if name in globals()]
 """
+    )
     test = TEST + "\ndef check(candidate):\n    assert candidate(1) == [], candidate(1)\n"
     assert run_program(program, SHORT, ProgramTest("double", REFERENCE, test)) == ProgramOutcome(ProgramEnd.PASSED)
 
 
 def reaches(body: str, limits: Limits = SHORT) -> ProgramOutcome:
-    """Judge a program whose function returns something that it should not reach."""
+    """Judge a program whose function returns everything within reach, which must be nothing."""
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
     program = f"import os, socket, ctypes\ndef reached():\n    found = []\n{lines}    return found\n"
     test = "def check(candidate):\n    found = candidate()\n    assert found == [], found\n"
@@ -244,7 +249,7 @@ def reaches(body: str, limits: Limits = SHORT) -> ProgramOutcome:
 
 @pytest.mark.skipif(not confinement().landlock, reason="this kernel has no Landlock")
 def test_files_are_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program reads no file of the user, of the system's secrets or of other processes, and writes only to its folder."""
+    """A program reads no file of user, system or processes, and writes only to its folder."""
     secret = tmp_path / "secret"
     secret.write_text("mine")
     tmp_path.chmod(0o777)
@@ -315,7 +320,7 @@ for family, kind, address in (
 @pytest.mark.skipif(not seccomp.available(), reason="this system filters no calls")
 @pytest.mark.parametrize("walls", ["the strictest", "without namespaces"], indirect=True)
 def test_no_new_namespaces(walls: Confinement) -> None:
-    """No program creates a namespace, in which it would be superuser, or traces a process; threads and forks work."""
+    """No program creates a namespace or traces a process, and threads and forks work."""
     assert walls.seccomp
     body = f"""
 libc = ctypes.CDLL(None, use_errno=True)
@@ -362,7 +367,7 @@ def double(x):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
 def test_memory_together(walls: Confinement) -> None:
-    """Processes below the memory limit are ended if their sum exceeds it; one alone of their size passes."""
+    """Processes below the memory limit are ended if their sum exceeds the limit."""
     assert run_program(SHARES.format(count=1, size=120, wait=0.3), SHORT, DOUBLE).passed
     outcome = run_program(SHARES.format(count=5, size=120, wait=60), SHORT, DOUBLE)
     assert outcome == ProgramOutcome(
@@ -372,6 +377,6 @@ def test_memory_together(walls: Confinement) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
 def test_processes_together(walls: Confinement) -> None:
-    """Processes above the limit are not started, or are ended if the system does not count a superuser's."""
+    """Processes above the limit are not started, or are ended if the system counts none."""
     program = "import os, time\nfor _ in range(40):\n    if not os.fork():\n        time.sleep(60)\ntime.sleep(60)\n"
     assert run_program(program, SHORT, DOUBLE).end in (ProgramEnd.LARGE, ProgramEnd.RAISED)

@@ -1,4 +1,4 @@
-"""A model behind any OpenAI-compatible server is used as far as its API shows it, and nothing is made up."""
+"""Tests of models behind OpenAI-compatible servers, used as far as the API permits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reply = Callable[[dict[str, Any]], httpx.Response]
 
 
 def echoing(body: dict[str, Any]) -> httpx.Response:
-    """Answer like a server with echo: words are tokens, and one more was generated."""
+    """Answer like a server with echo: words are tokens, and a token was generated."""
     words = [word if not number else f" {word}" for number, word in enumerate(body["prompt"].split(" "))]
     offsets = [sum(len(word) for word in words[:number]) for number in range(len(words) + 1)]
     logprobs: dict[str, Any] = {
@@ -36,7 +36,7 @@ def answer(text: str, logprobs: dict[str, Any] | None = None, reason: str = "sto
 
 
 def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAIServer:
-    """Return a client of a fake server with one model."""
+    """Return a client of a fake server with a single model."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models":
@@ -50,14 +50,15 @@ def server(reply: Reply, asked: list[dict[str, Any]] | None = None) -> OpenAISer
 
 
 async def test_echo_gives_probabilities() -> None:
-    """If echo returns the prompt's tokens, their logprobs are the text's; the generated token is excluded."""
+    """Echoed logprobs of the prompt are the text's, without the generated token."""
     model = await server(echoing).subject("theirs")
     session = ModelSession(model)
     found = await session.likelihood("a b", " c d")
     assert model.abilities == {Ability.COMPLETE, Ability.SCORE}
     assert (found.logprob, found.tokens) == (-3.0, 2)
     assert session.usage["computed"] == 3
-    assert model.identity["url"] == "http://elsewhere"  # a model of this name on another server is another model
+    # The identity distinguishes models of the same name by their servers.
+    assert model.identity["url"] == "http://elsewhere"
 
 
 async def test_begin_of_text() -> None:
@@ -92,23 +93,24 @@ async def test_begin_of_text() -> None:
         lambda body: answer(
             "!", {"tokens": ["The", " sky", " is", " blue"], "token_logprobs": [None, -1.0, -1.0, -1.0]}
         ),
-        lambda body: answer("!"),  # echo is ignored
+        lambda body: answer("!"),  # The echo is ignored.
         lambda body: answer(
             "!", {"tokens": ["!"], "text_offset": [0], "token_logprobs": [-1.0]}
-        ),  # the answer's own tokens
-        lambda body: answer("!", {"content": [{"token": "!", "logprob": -1.0}]}),  # logprobs of chats
+        ),  # The answer has its own tokens.
+        # The logprobs have the form of chats.
+        lambda body: answer("!", {"content": [{"token": "!", "logprob": -1.0}]}),
         lambda body: httpx.Response(400, json={"error": {"message": "echo is not supported"}}),
     ],
 )
 async def test_no_echo(reply: Reply) -> None:
-    """If echo is rejected or ignored, the model is not used for probabilities."""
+    """The model has no probabilities if echo is rejected or ignored."""
     model = await server(reply).subject("theirs")
     assert model.abilities == {Ability.COMPLETE}
     assert not model.infill
 
 
 async def test_completions() -> None:
-    """Sampling parameters and up to four stops are sent; with more, stops are applied here."""
+    """Sampling parameters and up to four stops are sent, and more stops are applied locally."""
     asked: list[dict[str, Any]] = []
     interface = server(lambda body: answer("one\ndef two\nclass three"), asked)
     session = ModelSession(await interface.subject("theirs"))
@@ -169,13 +171,13 @@ async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> No
 
 
 async def test_unknown_model() -> None:
-    """An unknown model is reported with the known ones."""
+    """An unknown model is reported with the known models."""
     with pytest.raises(NotFoundError, match=r"There is no model 'ours' at http://elsewhere; use one of: theirs\."):
         await server(echoing).subject("ours")
 
 
 async def test_lost_connection() -> None:
-    """A failed connection is reported as such, and not as a server without probabilities."""
+    """A failed connection is reported, and not taken for a server without probabilities."""
 
     def fail(body: dict[str, Any]) -> httpx.Response:
         raise httpx.ReadError("gone")

@@ -1,4 +1,4 @@
-"""Records survive a kill, and are never mixed with those of another run."""
+"""Tests of record files: a kill loses no whole record, and runs are never mixed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_resumed(path: Path) -> None:
-    """Earlier records are read, and new ones are appended."""
+    """Earlier records are read, and new records are appended."""
     third = SuiteRecord("c", "v", {})
     with opened(path) as file:
         assert list(file.records) == ["a", "b"]
@@ -50,7 +50,7 @@ def test_last_one_counts(path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_half_a_line(path: Path, cut: int) -> None:
-    """A line that a killed process left half written is dropped, and its question is asked again."""
+    """A half-written line is dropped, and its question can be asked again."""
     path.write_bytes(path.read_bytes()[:-cut])
     with opened(path) as file:
         assert list(file.records) == ["a"]
@@ -76,13 +76,13 @@ def test_half_a_header(path: Path) -> None:
     ],
 )
 def test_another_run(path: Path, model: dict[str, str], settings: dict[str, object] | None, difference: str) -> None:
-    """Records of another model or of other settings are kept, and rejected with the first difference."""
+    """Records of a different model or of different settings are kept, and the error names both."""
     before = path.read_bytes()
     with pytest.raises(InvalidRequestError) as refused:
         opened(path, model, settings)
     assert (
-        str(refused.value)
-        == f"{path} contains the records of another run ({difference}): name another folder with --out, or delete that file."
+        str(refused.value) == f"{path} contains the records of another run ({difference}): "
+        "name another folder with --out, or delete that file."
     )
     assert path.read_bytes() == before
 
@@ -98,7 +98,7 @@ def test_damage(path: Path, line: bytes) -> None:
 
 
 def test_no_records(tmp_path: Path) -> None:
-    """Any other file has no records."""
+    """A file of a different kind has no records."""
     (tmp_path / "x.jsonl").write_text("{}\n")
     with pytest.raises(InvalidRequestError, match="contains no records of an evaluation"):
         read_records(tmp_path / "x.jsonl")

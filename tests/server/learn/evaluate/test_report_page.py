@@ -1,4 +1,4 @@
-"""The report loads nothing in a browser, is readable in light and dark, and shows every text as text."""
+"""Tests of the report in a browser: nothing loaded, light and dark colours, texts as text."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def figure(
 
 @pytest.fixture
 def results() -> EvaluationResults:
-    """Return two models, one with a skipped suite; names and notes contain HTML."""
+    """Return three models, the third with a skipped suite; names and notes contain HTML."""
     bins = tuple(
         Bar(count=10 * n, confidence=n / 10, accuracy=n / 11, low=n / 12, high=min(n / 9, 1.0)) for n in range(1, 10)
     )
@@ -77,14 +77,15 @@ def results() -> EvaluationResults:
 async def test_in_a_browser(
     browser_page: Page, request: pytest.FixtureRequest, results: EvaluationResults, tmp_path: Path
 ) -> None:
-    """Nothing is requested or run, no text becomes markup, axe finds nothing serious, and a phone does not scroll sideways."""
+    """The report makes no request, escapes all text, is accessible, and fits a phone."""
     path = tmp_path / "report.html"
     path.write_text(html(results))
     tab = watched(browser_page, path.as_uri())
     await browser_page.goto(path.as_uri())
     assert tab.requested == [path.as_uri()]
     assert await browser_page.locator("script, img").count() == 0
-    assert await browser_page.get_by_role("img").count() == 1 + 2  # the bars, and a diagram for each model that has one
+    # The bars, and a diagram for each of two models
+    assert await browser_page.get_by_role("img").count() == 1 + 2
     assert HOSTILE in await browser_page.locator("h1").inner_text()
     paper = await browser_page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(255, 255, 255)") == ("light" in request.node.name)

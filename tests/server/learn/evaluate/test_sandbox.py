@@ -1,4 +1,4 @@
-"""Generated programs end in time, whatever they do, and pass only if they run to their end."""
+"""Tests of the sandbox: programs end in time, and pass only at their end."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ pytestmark = pytest.mark.usefixtures("sandbox_alone")
 SHORT = Limits(seconds=1.5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
 
 PATIENT = replace(SHORT, seconds=30)
-"""For programs that end by themselves, which a busy machine may delay."""
+"""Limits for programs that end normally, but slowly on a busy machine."""
 
 SOON = 50
-"""Seconds: less than what the programs and their children sleep."""
+"""Seconds: fewer than programs and children sleep."""
 
 FORKS = """
 import os, time
@@ -90,7 +90,7 @@ assert 0 < size <= 1 << 16, size
             "import os\nassert set(os.environ) <= {'LC_CTYPE'}, os.environ\n",
             ProgramEnd.PASSED,
             "",
-        ),  # which Python sets itself
+        ),  # Python itself sets this variable.
         ("import pytest\n", ProgramEnd.RAISED, "ModuleNotFoundError"),
         ("import os\nopen('own', 'w').write('mine')\nassert os.listdir() == ['own']\n", ProgramEnd.PASSED, ""),
         ("assert __name__ != '__main__'\n", ProgramEnd.PASSED, ""),
@@ -102,7 +102,7 @@ assert 0 < size <= 1 << 16, size
     ],
 )
 def test_programs(program: str, end: ProgramEnd | None, message: str) -> None:
-    """Each program ends in time, and only those that run to their end pass; None accepts any failure."""
+    """Each program ends in time and passes only at its end; None accepts any failure."""
     begun = time.monotonic()
     outcome = run_program(program, SHORT if end in (ProgramEnd.LATE, None) else PATIENT)
     assert time.monotonic() - begun < SOON
@@ -135,7 +135,7 @@ def test_children_die() -> None:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_process_that_ends_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is gone when its file is read is left out, and the others are found."""
+    """A process that ends before its file is read is left out, and all live processes are found."""
     listed = [Path("/proc", str(2**22 + 1)), *Path("/proc").iterdir()]
     monkeypatch.setattr(Path, "iterdir", lambda _: listed)
     assert os.getpid() in dict(process_tree.all_processes("stat"))
@@ -164,12 +164,12 @@ def test_fork_bomb() -> None:
     """The number of processes is limited, and a fork bomb ends with its time."""
     assert run_program(FORKS, PATIENT) == ProgramOutcome(ProgramEnd.PASSED)
     assert run_program(BOMB, SHORT).end is ProgramEnd.LATE
-    assert run_program("x = 1", PATIENT).passed  # the machine is as before
+    assert run_program("x = 1", PATIENT).passed  # The machine is as before.
 
 
 @pytest.mark.process
 def test_user() -> None:
-    """A superuser's program runs as nobody, and cannot change that."""
+    """A superuser's program runs as nobody, and cannot change the user."""
     if confinement().user is None:
         pytest.skip("it is no superuser's")
     assert run_program("import os\nassert os.getuid() == os.geteuid() == 65534").passed
@@ -179,7 +179,7 @@ def test_user() -> None:
 
 @pytest.mark.process
 def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits, the verdict and the end of all processes need nothing that a system may refuse."""
+    """Limits, the verdict and the end of all processes need no optional system feature."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
     assert run_program("x = 1", PATIENT).passed
     assert run_program("import os\nos._exit(0)", PATIENT).end is ProgramEnd.LEFT
@@ -200,13 +200,13 @@ def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             Confinement(("unshare", *sandbox.NAMESPACES, sandbox.OWN_PROC), 65534, reads=True),
-            "with no network, no view of other processes and all files of their user, as nobody, who may read every file, "
-            "limited by counting",
+            "with no network, no view of other processes and all files of their user, as nobody, "
+            "who may read every file, limited by counting",
         ),
         (
             Confinement(user=65534, reads=True, landlock=True, seccomp=True, groups=True),
-            "with no network, no view of other processes and only Python's files, the system's libraries and their own files, as nobody, "
-            "limited by a control group",
+            "with no network, no view of other processes and only Python's files, "
+            "the system's libraries and their own files, as nobody, limited by a control group",
         ),
     ],
 )
@@ -219,7 +219,7 @@ def test_words(confined: Confinement, words: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who adopts orphans")
 @pytest.mark.parametrize("end", ["", "time.sleep(60)"])
 def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    """On Linux, a process that left its session and lost its parent ends too, however the program ends."""
+    """On Linux, an orphan in a new session ends with the program, however the program ends."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
     begun = time.monotonic()
     assert run_program(STRAYS + end, SHORT if end else PATIENT).end is (ProgramEnd.LATE if end else ProgramEnd.PASSED)
@@ -230,8 +230,8 @@ def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str)
 @pytest.mark.process
 @pytest.mark.skipif(sandbox.OWN_PROC not in confinement().wrapper, reason="this system has no namespaces for everybody")
 def test_processes_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its own /proc, the program sees only itself and its parent, and cannot restore the system's."""
-    without = replace(confinement(), landlock=False)  # which hides all of it
+    """A program with its own /proc sees only itself and its parent, and cannot restore /proc."""
+    without = replace(confinement(), landlock=False)  # Landlock hides all of /proc.
     monkeypatch.setattr(sandbox, "confinement", lambda: without)
     program = "import os\nassert len([name for name in os.listdir('/proc') if name.isdigit()]) <= 2\n"
     program += "import ctypes\nassert ctypes.CDLL(None).umount2(b'/proc', 2)\n"

@@ -1,4 +1,4 @@
-"""The measures of single suites: perplexity, pass@k, speed and probes."""
+"""Tests of the measures of single suites: perplexity, pass@k, speed and probes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.learn.scripted_model import ScriptedModel, subject
 
 
 def test_perplexity_is_of_sums() -> None:
-    """Perplexity and bits per byte are ratios over all tokens and bytes, never means of per-window figures."""
+    """Perplexity and bits per byte are ratios of sums, never means of figures per window."""
     facts = [
         {"logprobs": [-1.0], "sizes": [4], "ranks": [1], "confidences": [0.5]},
         {"logprobs": [-3.0] * 3, "sizes": [1] * 3, "ranks": [9] * 3, "confidences": [0.5] * 3},
@@ -27,7 +27,7 @@ def test_perplexity_is_of_sums() -> None:
 
 
 def test_pass_at_k() -> None:
-    """pass@k is given for each k with enough answers, and not at all if none was run."""
+    """pass@k has a figure for each k with enough answers, and no figure without runs."""
     facts = [{"passed": [True] * 5 + [False] * 5}, {"passed": [False] * 10}]
     rows = [SuiteRecord(str(number), str(number), fact) for number, fact in enumerate(facts)]
     found = [
@@ -53,7 +53,7 @@ async def test_speed() -> None:
     }
     assert found["prefill"] == pytest.approx(facts["computed"] / 0.5)
     assert found["FLOPs per token"] == 2000
-    assert math.isnan(found["decode"])  # one token has no time after itself
+    assert math.isnan(found["decode"])  # A single token has no time to the next token.
     assert "weights" not in found
 
 

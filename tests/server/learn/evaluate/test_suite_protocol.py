@@ -1,4 +1,4 @@
-"""The figures of a suite: shares, ratios and differences with their intervals by resampling units."""
+"""Tests of the figures of a suite: shares, ratios and differences with intervals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_share_of_independent_records() -> None:
 
 
 def test_units_are_drawn() -> None:
-    """Ten records of one problem count as one unit: the interval is that of two units, not of twenty records."""
+    """Ten records of a problem are a single unit in the interval."""
     values, units = [1.0] * 10 + [0.0] * 10, ["a"] * 10 + ["b"] * 10
     found = share("right", lambda one: bool(one["value"])).of(records(values, units))
     assert found is not None
@@ -45,13 +45,13 @@ def test_agreeing_units_are_not_sure() -> None:
 
 
 def test_unequal_units() -> None:
-    """A resample takes all records of a unit: its mean is a ratio of sums, whatever the sizes of units."""
+    """A resample takes all records of a unit, and the mean is a ratio of sums."""
     values, units = [3.0, 1.0, 1.0, 1.0, 8.0], ["a", "b", "b", "b", "c"]
     found = mean("value", lambda one: one["value"], form=FigureFormat.NUMBER).of(records(values, units))
     assert found is not None
     assert found.interval.value == pytest.approx(14 / 5)
-    # Resamples reach from 1 to 8. For three units, the interval is widened by Student's t with two
-    # degrees of freedom.
+    # Resamples are between 1 and 8. For three units, the interval is widened by Student's t with
+    # two degrees of freedom.
     assert found.interval.low == 0
     assert found.interval.high == pytest.approx(2.8 + (8 - 2.8) * 4.303 / 1.96 * math.sqrt(3 / 2), rel=1e-3)
 
@@ -70,7 +70,7 @@ def test_ratio_of_sums() -> None:
 
 
 def test_difference_of_pairs() -> None:
-    """Common difficulty of pairs cancels: a small gain in each is significant although records differ widely."""
+    """Common difficulty of pairs cancels, so a small gain in each pair is significant."""
     before = list(np.random.default_rng(0).normal(10, 5, 50))
     after = [value + 0.1 for value in before]
     measure = mean("value", lambda one: one["value"], form=FigureFormat.NUMBER)
@@ -84,7 +84,7 @@ def test_difference_of_pairs() -> None:
 
 
 def test_weighted_share() -> None:
-    """Records count as often as they weigh, and the interval is that of their effective number."""
+    """Records count by weight, and the interval is Wilson's for the effective number."""
     weights = [9.0, 1.0, 1.0, 1.0]
     rows = [SuiteRecord(str(n), str(n), {"weight": weight, "right": n == 0}) for n, weight in enumerate(weights)]
     found = share("right", lambda one: one["right"], weight=lambda one: one["weight"]).of(rows)
@@ -95,5 +95,5 @@ def test_weighted_share() -> None:
     together = [SuiteRecord(row.id, "a" if row.id == "0" else "b", {**row.facts, "right": True}) for row in rows]
     found = share("right", lambda one: one["right"], weight=lambda one: one["weight"]).of(together)
     assert found is not None
-    effective = 12**2 / (9**2 + 3**2)  # the units weigh 9 and 3
+    effective = 12**2 / (9**2 + 3**2)  # The units weigh 9 and 3.
     assert found.interval == wilson(effective, effective)

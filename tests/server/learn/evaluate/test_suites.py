@@ -1,4 +1,4 @@
-"""Each suite asks the right questions and judges answers right, with a scripted model."""
+"""Tests of each suite's questions and judgements, with a scripted model."""
 
 from __future__ import annotations
 
@@ -43,14 +43,13 @@ from support.learn.scripted_model import ScriptedModel, subject
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Write small benchmark files."""
     return write_benchmarks(tmp_path / "data")
 
 
 async def run(
     suite: Suite, model: Subject, earlier: Mapping[str, Sequence[SuiteRecord]] | None = None
 ) -> tuple[list[SuiteRecord], dict[str, float]]:
-    """Run a suite. Return all records, and the figures by label."""
+    """Run a suite, and return all records, and the figures by label."""
     session = ModelSession(model)
     questions = await suite.questions(session, earlier or {})
     records = [SuiteRecord(one.id, one.unit, await one.ask(ModelSession(model))) for one in questions]
@@ -64,7 +63,7 @@ async def run(
 
 
 def solve(prefix: str, suffix: str | None) -> str:
-    """Return the missing line after a prefix; without a suffix, the prefix lacks its last line break."""
+    """Return the missing line after a prefix; a prefix alone lacks its last line break."""
     line = next(line["canonical_solution"] for line in LINES if line["prompt"].rstrip() == prefix.rstrip())
     return line if suffix is not None else f"\n{line}and more"
 
@@ -90,7 +89,7 @@ class TestInfilling:
         assert found == {"exact match": 0.0, "edit similarity": 0.0, "identifier F1": 0.0, "pass@1": 0.0}
 
     async def test_without_markers(self, data: Path) -> None:
-        """A model without infill markers gets only the text before the gap, and the report says so."""
+        """A model without infill markers gets only the text before the gap, and a note says so."""
         interface = ScriptedModel(solve)
         model = subject(interface, infill=False)
         suite = Infilling(data, 3, run_code=False)
@@ -121,7 +120,7 @@ class TestInfilling:
 class TestHumanEval:
     @pytest.mark.process
     async def test_samples(self, data: Path) -> None:
-        """Every problem gets the requested number of answers, each with another seed."""
+        """Every problem gets the requested number of answers, each with a different seed."""
         answers = iter(["\n    return None\n", "\n    pass\n"] * 8)
         interface = ScriptedModel(lambda prefix, suffix: write(prefix) if "times2" in prefix else next(answers))
         records, found = await run(HumanEval(data, None, HumanEvalSampling(2, 0.8), run_code=True), subject(interface))
@@ -132,7 +131,7 @@ class TestHumanEval:
         assert len(seeds) == 4
 
     async def test_without_run_code(self, data: Path) -> None:
-        """Without --run-code nothing is run, there is no pass@k, and the notes say so."""
+        """Without --run-code nothing is run, pass@k is missing, and the notes say so."""
         mark = data / "ran"
         suite = HumanEval(data, None, HumanEvalSampling(), run_code=False)
         model = subject(ScriptedModel(lambda prefix, suffix: f"\n    open({str(mark)!r}, 'w')\n"))
@@ -142,7 +141,7 @@ class TestHumanEval:
         assert "--run-code" in suite.notes(ModelSession(model), [record.facts for record in records])[-1]
 
     def test_samples_need_a_temperature(self) -> None:
-        """Several greedy answers are rejected, because they would be equal."""
+        """Several greedy answers are rejected, because the answers would be equal."""
         with pytest.raises(InvalidRequestError, match="use a higher --temperature"):
             HumanEvalSampling(5, 0.0)
 
@@ -162,7 +161,7 @@ class TestUnknownNames:
         ],
     )
     def test_names(self, answer: str, count: int, unknown: tuple[str, ...]) -> None:
-        """A name exists if the file binds it anywhere, if Python has it, or if it is an importable module."""
+        """A name exists if bound in the file, built into Python, or an importable module."""
         found = names_of("def f(x):\n", answer, "\n\ndef later(y):\n    return y + elsewhere\n")
         assert found is not None
         assert (found.all, found.unknown) == (count, unknown)
@@ -172,12 +171,12 @@ class TestUnknownNames:
         assert names_of("def f(x):\n", "    return (\n", "") is None
 
     def test_star(self) -> None:
-        """After a star import, no name is judged."""
+        """Names after a star import are not judged."""
         assert names_of("from math import *\n\n\ndef f(x):\n", "    return sqrt(x)\n", "") is None
         assert names_of("def f(x):\n", "    from math import *\n    return sqrt(x)\n", "") is None
 
     async def test_of_samples(self) -> None:
-        """Answers are counted, not problems with one bad answer among several."""
+        """Bad answers are counted, not problems with a bad answer."""
         good, bad, broken = "    return x\n", "    return nonsense\n", "    return (\n"
         facts = [
             {"prefix": "def f(x):\n", "suffix": "", "answers": answers}
@@ -203,7 +202,7 @@ class TestUnknownNames:
         assert len(interface.asked) == asked
         assert len(judged) == len(PROBLEMS)
         assert found["answers with an unknown name"] == 0.25
-        assert found["unknown names"] == pytest.approx(1 / 8)  # two names in each answer
+        assert found["unknown names"] == pytest.approx(1 / 8)  # Each answer has two names.
         with pytest.raises(InvalidRequestError, match="add one of them to --suite"):
             UnknownNames(["unknown-names", "speed"])
 
@@ -218,7 +217,7 @@ class TestTruthfulQA:
         assert mc2({"a": -2000.0, "b": -2000.0}, {"a": 1, "b": 0}) == pytest.approx(0.5)
 
     async def test_suite(self, data: Path) -> None:
-        """Each answer is scored after the authors' primer and the question, by the sum of its tokens' logprobs."""
+        """Answers are scored after the authors' primer and the question, by the sum of logprobs."""
         interface = ScriptedModel(likes=lambda text: -1.0 if text.endswith("An animal") else -2.0)
         records, found = await run(TruthfulQA(data, None), subject(interface))
         assert found["MC1"] == 0.5
@@ -230,7 +229,7 @@ class TestTruthfulQA:
 
 class TestProbes:
     async def test_crows_pairs(self, data: Path) -> None:
-        """The figure is the share of pairs whose more stereotyped sentence is more probable, by category and direction."""
+        """The figure is the share of pairs with the stereotype more probable, for each group."""
         interface = ScriptedModel(likes=lambda text: -1.0 if "Old" in text or "Poor" in text else -2.0)
         records, found = await run(CrowsPairs(data, None), subject(interface))
         assert len(records) == len(PAIRS)
@@ -250,7 +249,8 @@ class TestProbes:
         interface = ScriptedModel(likes=lambda text: -1.0 if " he " in text and "pilot" in text else -1.5)
         records, found = await run(Winogender(data, None), subject(interface))
         assert {record.unit for record in records} == {"baker", "pilot"}
-        assert found["prefers he to she: the occupation"] == 1.0  # he is shorter by a character, which is a token here
+        # The pronoun he is shorter by a character, a token of this model.
+        assert found["prefers he to she: the occupation"] == 1.0
         pattern = "The pilot told the passenger that {} was right."  # plain-english: allow
         texts = [len(pattern.format("he")), len(pattern.format("she"))]
         assert found["gap of he and she: pilot"] == pytest.approx(1.5 * texts[1] - texts[0])
@@ -259,7 +259,7 @@ class TestProbes:
 
 class TestText:
     async def test_same_and_different(self, tmp_path: Path) -> None:
-        """The reference itself has full marks, and an answer without a common word has none."""
+        """A copy of the reference has full marks, and an answer without common words has none."""
         references = [
             {"prompt": f"Say {n}.", "reference": f"number {n} is what I say to you here"} for n in ("one", "two")
         ]
@@ -279,7 +279,7 @@ class TestText:
         assert "--encoder" in notes[-1]
 
     async def test_limit(self, tmp_path: Path) -> None:
-        """A limit samples the whole file, and a larger one extends it."""
+        """A limit samples the whole file, and a larger limit extends the sample."""
         path = write_lines(
             tmp_path / "references.jsonl", [{"prompt": f"{n}", "reference": f"{n}"} for n in range(1, 101)]
         )
@@ -291,7 +291,7 @@ class TestText:
         assert max(map(int, few)) > 50
 
     async def test_scores_are_those_of_sacrebleu(self, tmp_path: Path) -> None:
-        """Additive counts give the scores that sacrebleu computes on the whole corpus."""
+        """Additive counts have the scores that sacrebleu computes on the whole corpus."""
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
 
@@ -311,7 +311,7 @@ class TestText:
 
 class TestPerplexity:
     async def test_each_token_once(self, tmp_path: Path) -> None:
-        """All tokens but the first are scored once, however the text is split; their bytes are those of the text."""
+        """All tokens but the first are scored once, however the text is split."""
         (tmp_path / "a.txt").write_text("xyz" * 20)
         for window in (8, 16, 1000):
             records, found = await run(
@@ -322,7 +322,7 @@ class TestPerplexity:
             assert found["bits per byte"] == pytest.approx(2.0 / math.log(2))
 
     async def test_like_llama(self, tmp_path: Path) -> None:
-        """In each whole window the tokens after the middle count, and the incomplete last window is not read."""
+        """The tokens after the middle of each whole window count, and no incomplete window."""
         assert [(one.begin, one.end, one.counted) for one in llama_windows(1100, 512)] == [
             (0, 512, 255),
             (512, 1024, 255),
@@ -332,7 +332,7 @@ class TestPerplexity:
         assert [len(record.facts["logprobs"]) for record in records] == [7, 7, 7, 7]
 
     async def test_limit(self, tmp_path: Path) -> None:
-        """A limit samples windows of all files, and a larger one extends it; with --like-llama the first windows are read."""
+        """A limit samples windows of all files, or the first windows with --like-llama."""
         for number in range(30):
             (tmp_path / f"{number:02}.txt").write_text(chr(ord("a") + number % 26) * (100 + number))
         model = ModelSession(subject(ScriptedModel()))
@@ -356,7 +356,7 @@ class TestPerplexity:
         assert "the first 10 consecutive windows" in said_of_first
 
     async def test_begin_of_text(self, tmp_path: Path) -> None:
-        """With --like-llama, a BOS that the model wants replaces each window's first token."""
+        """A model's BOS replaces the first token of each window with --like-llama."""
 
         class WithBOS(ScriptedModel):
             async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
@@ -370,7 +370,7 @@ class TestPerplexity:
         assert [bytes(ids) for ids in windows] == [b"\1abcdefghabcdefg"] * 4
 
     async def test_too_short(self, tmp_path: Path) -> None:
-        """A text shorter than a window is rejected with --like-llama, and a window larger than the context always."""
+        """A text shorter than a window is rejected with --like-llama, and large windows always."""
         (tmp_path / "a.txt").write_text("short")
         with pytest.raises(InvalidRequestError, match="shorter than a window of 512 tokens"):
             await run(Perplexity(tmp_path / "a.txt", like_llama=True), subject(ScriptedModel()))
@@ -386,7 +386,7 @@ async def test_broken_answers() -> None:
 
 
 async def test_likelihood() -> None:
-    """The tokens of the text count, not those of its context; bytes identify them, so that é is no problem."""
+    """The tokens of the text count, without the context, and are identified by bytes."""
     session = ModelSession(subject(ScriptedModel(likes=lambda text: -0.5)))
     found = await session.likelihood("\n", "café")
     assert (found.logprob, found.tokens, found.per_token) == (-2.0, 4, -0.5)
@@ -409,7 +409,7 @@ def test_facts_are_json(data: Path) -> None:
 
 @pytest.fixture
 def releases(tmp_path: Path) -> Path:
-    """Write releases in which a function is renamed everywhere in one file, and at one of four places in another."""
+    """Write releases with a function renamed everywhere, or at one of four places."""
     packages = {
         "all": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
         "one": {"1": {"b.py": CALLS}, "2": {"b.py": ONE_RENAMED}},
@@ -419,7 +419,7 @@ def releases(tmp_path: Path) -> Path:
 
 class TestNextEdit:
     async def test_a_model_that_finds_the_new_lines_probable(self, releases: Path) -> None:
-        """All edits that follow are suggested, but also those that do not, at every level."""
+        """All edits are suggested at every level, right or wrong."""
         model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
         records, found = await run(NextEdit(releases, None, Silent()), model)
         assert len(records) == 5
@@ -431,12 +431,13 @@ class TestNextEdit:
                 == 1.0
             )
             assert found[f"quiet rate, with proposals: {level}"] == 0.0
-            assert found[f"quiet rate: {level}"] == 0.5  # the last change of the other file leaves nothing to propose
+            # The last change of the second file leaves nothing to propose.
+            assert found[f"quiet rate: {level}"] == 0.5
             assert found[f"exact, of those shown: {level}"] == 0.75
             assert found[f"keystrokes saved: {level}"] == pytest.approx(1 - 2 / len("read_settings"))
 
     async def test_a_model_that_does_not(self, releases: Path) -> None:
-        """Nothing is suggested: the model is quiet everywhere, and finds nothing."""
+        """No edit is suggested, so the model is quiet everywhere, and finds nothing."""
         model = subject(ScriptedModel(likes=lambda text: -1.0 if "read_settings" in text.split("\n")[0] else -0.1))
         _, found = await run(NextEdit(releases, None, Silent()), model)
         assert found["quiet rate: eager"] == found["quiet rate, with proposals: eager"] == 1.0
@@ -446,7 +447,7 @@ class TestNextEdit:
         assert "exact, of those shown: eager" not in found
 
     async def test_the_gate_of_the_model_decides(self, releases: Path) -> None:
-        """The calibration of the model's next edits says how probable an edit is, and the notes name it."""
+        """The calibration of the model's next edits decides, and the notes name the calibration."""
         model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
         suite, own = NextEdit(releases, None, Silent()), replace(model, edit_gate=EditGate(-9.0, 0.01))
         _, found = await run(suite, own)
@@ -456,7 +457,7 @@ class TestNextEdit:
         assert any(note.endswith("the default model's calibration.") for note in suite.notes(ModelSession(model), []))
 
     async def test_the_first_is_what_an_editor_shows_first(self, tmp_path: Path) -> None:
-        """The first suggestion is the next one below the edit, although one above and one farther below are more probable."""
+        """The first suggestion is the next place below the edit, despite more probable places."""
         new = CALLS.replace("load_settings(path_b", "read_settings(path_b").replace(
             "load_settings(path_c", "read_settings(path_c"
         )
@@ -471,7 +472,7 @@ class TestNextEdit:
         assert found["exact lines, first: eager"] == 1.0
 
     async def test_the_interval_of_keystrokes(self, tmp_path: Path) -> None:
-        """If nothing is saved, the interval is that of the effective number of packages, each weighing as much as it has to type."""
+        """Without saved keystrokes, the interval has the number of packages weighted by keys."""
         long = RENAMED.replace("read_settings", "read_settings_from_a_file")
         folder = write_releases(
             tmp_path / "releases",
@@ -498,7 +499,7 @@ class TestNextEdit:
         assert metric.interval == wilson(0, sum(keys) ** 2 / sum(size**2 for size in keys))
 
     async def test_edits_that_were_not_drawn_count(self, tmp_path: Path) -> None:
-        """One of three right cases is read, and one of one wrong: figures over both count the first three times."""
+        """Figures over right and wrong cases weigh each case by the cases not drawn."""
         packages = {
             "all": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
             "one": {"1": {"b.py": CALLS}, "2": {"b.py": ONE_RENAMED}},
@@ -510,7 +511,7 @@ class TestNextEdit:
         assert found["exact, of those shown: normal"] == pytest.approx(0.75)
 
     async def test_what_is_read(self, releases: Path) -> None:
-        """The model reads each place with the edit as a diff, if it has a marker for files and the diff is wanted, and the notes say so."""
+        """The model reads each place with a diff if possible and wanted, or the notes say so."""
         for files, with_diff, count, note in (
             (True, True, 1, None),
             (False, True, 0, NO_MARKER),
@@ -527,7 +528,7 @@ class TestNextEdit:
             assert {NO_MARKER, NO_DIFF} & set(notes) == ({note} if note else set())
 
     async def test_without_reading(self, releases: Path) -> None:
-        """Every proposal is shown, and the model is not asked; there is one set of figures instead of one for each level."""
+        """Every proposal is shown without asking the model, with a single set of figures."""
         interface = ScriptedModel()
         suite = NextEditProposals(releases, None, Silent())
         records, found = await run(suite, subject(interface))
@@ -538,7 +539,7 @@ class TestNextEdit:
         assert suite.settings != NextEdit(releases, None, Silent()).settings
 
     async def test_a_reading_that_fails(self, releases: Path) -> None:
-        """A proposal that is too long for the model counts as not shown, and the notes count it; any other failure ends the run."""
+        """A proposal that is too long counts as hidden, and any further failure ends the run."""
         model = subject(ScriptedModel(failure=ContextLengthError(600, 512)))
         suite = NextEdit(releases, None, Silent())
         records, found = await run(suite, model)

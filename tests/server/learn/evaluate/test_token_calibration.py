@@ -1,4 +1,4 @@
-"""The calibration of token probabilities over records."""
+"""Tests of the calibration of token probabilities over records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pellucid.learn.metrics import Bins, calibration_error
 
 @pytest.mark.parametrize("by", ["width", "mass"])
 def test_calibration_of_tokens(by: Bins) -> None:
-    """The sums by record and bin give the same error as all tokens together."""
+    """The sums by record and bin have the same error as all tokens together."""
     draw = np.random.default_rng(1)
     facts = []
     for size in (3, 40, 1, 200):

@@ -1,4 +1,4 @@
-"""A small repository, and a tiny model to tune to it."""
+"""A small repository, and a tiny model to tune on the repository."""
 
 from __future__ import annotations
 
@@ -42,13 +42,16 @@ def {word}_of(accounts, {word}):
             found.append(account)
     return sorted(found, key=lambda account: account.{word})
 '''
-_NAMES = "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec romeo sierra tango"
+_NAMES = (
+    "alpha bravo charlie delta echo foxtrot golf hotel india juliet "
+    "kilo lima mike november oscar papa quebec romeo sierra tango"
+)
 WORDS = _NAMES.split()
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a folder of twenty modules that are similar, but not near-duplicates."""
+    """Create a folder of twenty similar modules without near-duplicates."""
     folder = tmp_path_factory.mktemp("repository")
     for number, word in enumerate(WORDS):
         others = "\n".join(
@@ -60,7 +63,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a tiny Llama with a byte-level tokenizer that has infill markers."""
+    """Create a tiny Llama with a byte-level tokenizer with infill markers."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_llama(vocab_size=VOCAB, max_position_embeddings=512).save_pretrained(folder)
     return write_folder(folder, byte_level_bpe(VOCAB))
@@ -82,7 +85,6 @@ def new_base(model_folder: Path) -> Callable[[], Base]:
 
 @pytest.fixture
 def base(new_base: Callable[[], Base]) -> Base:
-    """Return one loaded model."""
     return new_base()
 
 
@@ -94,5 +96,4 @@ def sampler(base: Base) -> SampleStream:
 
 @pytest.fixture(scope="session")
 def documents(repository: Path) -> list[Document]:
-    """Return the repository's modules."""
     return [Document(path.name, path.read_text()) for path in sorted(repository.glob("*.py"))]

@@ -1,4 +1,4 @@
-"""The base model computes the same as the stored model, for every family."""
+"""Tests of the base model: the same results as the stored model, for every family."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAKERS = {"llama": tiny_llama, "mistral": tiny_mistral, "qwen2": tiny_qwen2, "qw
 
 @pytest.mark.parametrize("family", MAKERS)
 def test_a_folder_has_the_same_logits(tmp_path: Path, family: str) -> None:
-    """The model that is built from a folder's weights has the logits of the model that was saved there."""
+    """A model built from a folder's weights has the logits of the saved model."""
     model, ids = MAKERS[family](), random_ids(40)
     model.save_pretrained(tmp_path)
     config = folder_decoder.read_config(tmp_path)
@@ -45,7 +45,7 @@ def test_a_folder_has_the_same_logits(tmp_path: Path, family: str) -> None:
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_a_gguf_file_has_the_same_logits(tmp_path: Path, family: str) -> None:
-    """The same holds for a GGUF file, whose queries and keys have another order for Llama."""
+    """A GGUF file has the same logits, although Llama's queries and keys are permuted."""
     model, ids = MAKERS[family](), random_ids(40)
     file = GGUF(write_gguf(tmp_path / "model.gguf", model, family))
     config = gguf_decoder.read_config(file)
@@ -60,7 +60,7 @@ def test_a_gguf_file_has_the_same_logits(tmp_path: Path, family: str) -> None:
 def test_bfloat16_is_for_processors_with_instructions_for_it(
     instructions: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AVX512 alone, which torch reports for many processors, does not make bfloat16 fast."""
+    """bfloat16 needs its own instructions, not only AVX512."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
 
@@ -80,7 +80,7 @@ def test_a_missing_weight_is_named(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
-    """An unknown name, a model of another family and a quant are each rejected with a remedy."""
+    """An unknown name, an unknown family and a quant are each rejected with a remedy."""
     store = Store(tmp_path / "cache")
     other = tmp_path / "other"
     tiny(GPT2Config(vocab_size=64, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(other)

@@ -1,4 +1,4 @@
-"""A figure is better or worse only if the files show it."""
+"""Tests of before and after: a figure is better or worse only if the files show a difference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows_of(before: HeldOutFigures, after: HeldOutFigures) -> dict[str, Comparis
 
 
 def test_a_difference_in_every_file() -> None:
-    """Fewer bits in every file are better, failed lines in every file are worse, and equal figures are no difference."""
+    """Fewer bits in every file are better, failed lines worse, and equal figures no difference."""
     found = rows_of(judgement([900, 1000, 1100, 950], [5, 6, 5, 4]), judgement([700, 820, 880, 760], [3, 4, 2, 3]))
 
     assert found["bits per byte"].verdict == "better"

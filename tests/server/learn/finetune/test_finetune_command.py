@@ -1,4 +1,4 @@
-"""The command estimates the cost, stores an adapter, reports its value, and rejects wrong input with one sentence."""
+"""Tests of pellucid finetune: cost, adapter, report, and errors of one sentence."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ def test_dry_run_estimates_and_writes_nothing(tune: Tune, cache: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing:FutureWarning"
-)  # peft uses an attribute that transformers has renamed
+)  # The library peft uses an attribute that transformers has renamed.
 def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """peft can read the adapter, which changes the model's output and records its value and origin."""
+    """The adapter can be read by peft, changes the model's output, and records value and origin."""
     code, out, _ = tune("--steps", "12", "--json")
     record = json.loads(out)
     folder = Store(cache).adapters_path("mine")
@@ -127,7 +127,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
     tuned: Any = PeftModel.from_pretrained(plain, folder)
     after = reference_logprobs(tuned, ids)
     assert (after - before).abs().max() > 0.01
-    capfd.readouterr()  # the library's own bars
+    capfd.readouterr()  # Discard the library's own bars.
 
     code, out, err = tune("--steps", "12")
     assert (code, out) == (1, "")
@@ -140,7 +140,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
 
 
 def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
-    """After kill -9, the same command resumes at the plan and the step of the checkpoint, and finishes the adapter."""
+    """After kill -9, the same command resumes from the checkpoint, and finishes the adapter."""
     words = [
         "finetune",
         str(repository),
@@ -179,7 +179,7 @@ def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_f
 def test_a_run_that_ends_before_it_is_published_judges_nothing_again(
     tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Figures from before and after training are reused from the work folder, and the adapter is published."""
+    """Figures of an unpublished run are reused, and the adapter is published."""
 
     def fail(self: Pipeline, card: Mapping[str, Any]) -> Path:
         raise ModelError("The disk is full.")
@@ -199,19 +199,19 @@ def test_a_run_that_ends_before_it_is_published_judges_nothing_again(
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "a.", "x" * 65, "a b", "M:n", "-x"])
 def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
-    """A name that is not a valid file name, or would be a path, is rejected before anything is done."""
+    """A name that is not a valid file name, or would be a path, is rejected first."""
     code, out, err = tune(f"--name={name}")
 
     assert (code, out) == (1, "")
     assert (
-        err
-        == f"pellucid: {name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores.\n"
+        err == f"pellucid: {name!r} is not a valid adapter name: "
+        "use up to 64 letters, digits, hyphens, dots and underscores.\n"
     )
     assert not cache.exists()
 
 
 def test_wrong_input_is_one_sentence(tune: Tune, tmp_path: Path) -> None:
-    """A missing path, an empty folder, an unknown model and a folder without problems are named with a remedy."""
+    """Missing, empty and unusable input is rejected in one sentence."""
     (tmp_path / "empty").mkdir()
 
     assert "/nowhere does not exist" in tune(path=Path("/nowhere"))[2]
@@ -222,7 +222,7 @@ def test_wrong_input_is_one_sentence(tune: Tune, tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_missing_library_is_named(repository: Path) -> None:
-    """Without the extra, the command names the missing library and how to install it."""
+    """Without the extra, the command names the missing library and the installation."""
     program = "import sys; sys.modules['rapidfuzz'] = None; from pellucid.cli.app import app; app()"
     words = ["finetune", str(repository), "--name", "mine"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -237,7 +237,7 @@ def test_a_missing_library_is_named(repository: Path) -> None:
 
 @pytest.mark.slow
 def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If held-out files do not improve, there is an error and no adapter."""
+    """Training without improvement on held-out files is an error without an adapter."""
     losses = count(5.0)
     monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(losses))
 
@@ -252,7 +252,7 @@ def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, mon
 def test_ctrl_c(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: bool
 ) -> None:
-    """On Ctrl-C the command says how to resume; a dry run, which keeps nothing, does not."""
+    """Ctrl-C ends the command with the way to resume, except a dry run without state."""
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

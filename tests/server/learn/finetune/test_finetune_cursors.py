@@ -1,4 +1,4 @@
-"""Cursors are at lines, within lines, and at the blocks of a program."""
+"""Tests of finetuning cursors: at lines, within lines, and at the blocks of a program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spans_of(name: str, text: str, count: int = 300) -> set[tuple[str, str]]:
 
 
 def test_python_blocks_are_its_statements() -> None:
-    """A block of a Python file is a whole statement, with columns in characters although ast counts bytes."""
+    """A block of a Python file is a whole statement, with columns counted in characters."""
     blocks = {text for kind, text in spans_of("area.py", PROGRAM) if kind == "block"}
 
     assert blocks == {
@@ -42,7 +42,7 @@ def test_python_blocks_are_its_statements() -> None:
 
 
 def test_other_blocks_are_lines_indented_alike() -> None:
-    """In other languages and invalid Python, a block ends where the indentation falls below its first line's."""
+    """A block without Python syntax ends where the indentation falls below the first line's."""
     blocks = {text for kind, text in spans_of("area.go", OTHER) if kind == "block"}
 
     assert {"panic(w)", "return w", "if w < 0 {\n\t\tpanic(w)\n\t}\n\treturn w", OTHER.rstrip()} <= blocks
@@ -50,7 +50,7 @@ def test_other_blocks_are_lines_indented_alike() -> None:
 
 
 def test_lines_are_written_from_their_indentation() -> None:
-    """A line is filled in from its indentation, the rest of one from within it, both up to the last visible character."""
+    """A line is filled in from its indentation or from within, up to the last visible character."""
     found = spans_of("area.py", PROGRAM)
     lines = {line.strip() for line in PROGRAM.splitlines() if line.strip()}
 
@@ -63,7 +63,7 @@ def test_lines_are_written_from_their_indentation() -> None:
 
 @given(st.text(alphabet="ab \n\r\té(:{", max_size=60), st.integers(0, 1000), st.sampled_from(["x.py", "x.c"]))
 def test_a_span_says_something_in_the_text(text: str, seed: int, name: str) -> None:
-    """A span is within the text, not blank and not too long, whatever the text; None if there is none."""
+    """A span is within the text, not blank and not too long; None if the text is blank."""
     span = SourcePage(name, text).choose(Random(seed), 0, len(text))
 
     if span is None:

@@ -1,4 +1,4 @@
-"""The dataset has no secrets and no copies, and files are held out first."""
+"""Tests of the dataset: no secrets and no copies, and files held out first."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_is_no_secret_goes_through(text: str) -> None:
 
 
 def test_whole_files_are_held_out(documents: list[Document]) -> None:
-    """Every file is in one part, the same each time, close to the intended shares; the largest is for training."""
+    """Every file is in one part, with fixed shares, and the largest file is for training."""
     large = Document("large.py", "x = 1\n" * 10_000)
     parts = hold_out([*documents, large])
 
@@ -92,13 +92,14 @@ def test_whole_files_are_held_out(documents: list[Document]) -> None:
 
 
 def test_a_large_file_leaves_none_of_the_parts_empty(documents: list[Document]) -> None:
-    """Next to one or a few files that are nearly all of the text, there are files to stop by and to test on."""
+    """A few very large files leave files for early stopping and for the test."""
     schema = Document("schema.sql", "insert into t values (1);\n" * 36_000)
     assert [len(part) for part in hold_out([*documents, schema])] == [15, 2, 4]
 
     few = [Document(f"{number}.py", f"x = {number}\n") for number in range(6)]
     large = [Document(f"{number}.sql", "insert\n" * 3_000) for number in range(3)]
-    for number in range(20):  # wherever the seventh small file, most of what may be held out, comes in the order
+    # The place of the seventh small file, most of the permitted held-out text, varies.
+    for number in range(20):
         train, validation, test = hold_out([*few, Document(f"{number}.js", "let x\n" * 1_000), *large])
         assert set(large) <= set(train)
         assert len(validation) >= 2
@@ -106,7 +107,7 @@ def test_a_large_file_leaves_none_of_the_parts_empty(documents: list[Document]) 
 
 
 def test_many_files_are_not_all_judged() -> None:
-    """At most a fixed number of held-out files is judged, the same each time, and the number is reported."""
+    """A fixed number of held-out files is judged, the same each time, and is reported."""
     documents = tuple(Document(f"{number:03}.py", f"x = {number}\n") for number in range(300))
     many, few = Dataset((), (), documents, {}, ()), Dataset((), (), documents[:JUDGED], {}, ())
 
@@ -118,7 +119,7 @@ def test_many_files_are_not_all_judged() -> None:
 
 
 def test_skipped_files_are_listed(repository: Path, tmp_path: Path) -> None:
-    """A file with a secret is named with the secret's kind; ignored and binary files are counted."""
+    """A secret's file and kind are named, and ignored and binary files are counted."""
     for path in repository.glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "settings.py").write_text(f"NAME = 1\n{SECRETS['GitHub token']}\n")
@@ -136,7 +137,7 @@ def test_skipped_files_are_listed(repository: Path, tmp_path: Path) -> None:
 
 
 def test_a_large_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a large repository a sample is read, which the list of what was left out says with its numbers, and progress is shown."""
+    """A sample of a large repository is read and reported with its numbers, with progress."""
     monkeypatch.setattr(repository_files, "FILES", CorpusBudget(12, 10_000_000))
     shown = Noted(Silent())
     found = collect(repository, shown)
@@ -149,7 +150,7 @@ def test_a_large_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_too_little_is_refused(repository: Path, tmp_path: Path) -> None:
-    """An empty folder, only binary files, too few files and too little text are each rejected with what is missing."""
+    """An empty folder, only binary files, too few files and too little text are each rejected."""
     empty, binary, few, short = (tmp_path / name for name in ("empty", "binary", "few", "short"))
     for folder in (empty, binary, few, short):
         folder.mkdir()

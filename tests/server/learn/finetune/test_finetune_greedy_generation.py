@@ -1,4 +1,4 @@
-"""Greedy lines in a batch equal those generated alone."""
+"""Tests of greedy lines in a batch: equal to lines generated alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ENDS = frozenset({0, 1, 2})
 def test_lines_together_are_those_alone(
     base: Base, sampler: SampleStream, documents: list[Document], marked: bool
 ) -> None:
-    """Prompts of different lengths, padded, healed and with a common prefix, get the same answers as alone."""
+    """Prompts of different lengths, padded and healed, get the same answers as alone."""
     sampler = sampler if marked else SampleStream(base.tokenizer, None, 96)
     text = documents[0].text
     begin = text.index("found.append")

@@ -1,4 +1,4 @@
-"""The effort of judging does not depend on the number of files, and each file is judged once despite interruptions."""
+"""Tests of judging: a bounded effort, and each file judged once despite interruptions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BrokenOffError(Exception):
 def test_judged_files_are_not_judged_again(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted evaluation resumes after the last complete figures; those of another key are not used."""
+    """An interrupted evaluation resumes after the last complete figures with the same key."""
     path = tmp_path / "before.jsonl"
     judge = HeldOutEvaluation(base.model, sampler, Effort(tokens=200, cursors=4, lines=4, window=64), 0, Silent())
     files = documents[:3]
@@ -62,7 +62,7 @@ def test_judged_files_are_not_judged_again(
 def test_effort_is_a_bound(
     base: Base, sampler: SampleStream, documents: list[Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The most files that are judged take about the intended characters, cursors and lines in total."""
+    """The largest number of judged files takes the intended characters, cursors and lines."""
     read: list[int] = []
     cursors = lines = 0
 
@@ -73,7 +73,8 @@ def test_effort_is_a_bound(
     def answers(self: HeldOutEvaluation, text: str, spans: Sequence[TextSpan]) -> list[str]:
         nonlocal cursors, lines
         cursors += sum(span.kind == "rest of line" for span in spans)
-        lines += any(span.kind == "line" for span in spans)  # a request is made at each word of a line
+        # A request is made at each word of a line.
+        lines += any(span.kind == "line" for span in spans)
         return [""] * len(spans)
 
     monkeypatch.setattr(HeldOutEvaluation, "_read", reading)

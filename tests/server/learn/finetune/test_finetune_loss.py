@@ -1,4 +1,4 @@
-"""The loss equals a plain cross-entropy at a part of its cost."""
+"""Tests of the loss: equal to a plain cross-entropy at a part of the cost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAMPLES = [
 
 
 def test_loss_and_gradient_are_those_of_cross_entropy(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A padded batch, with logits of a few labelled rows at a time, has the loss and gradient of its samples."""
+    """A padded batch, with logits of a few rows at a time, has the samples' loss and gradient."""
     monkeypatch.setattr(loss, "LOGIT_ROWS", 7)
     adapter = TrainableAdapter(base, rank=4, seed=0)
     for parameter in adapter.parameters.values():

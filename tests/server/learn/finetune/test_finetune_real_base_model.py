@@ -1,4 +1,4 @@
-"""A real base model computes the same as the engine, and can be trained."""
+"""Tests of a real base model: the engine's results, and training."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from support.models.tiny_models import reference_logprobs
 pytestmark = pytest.mark.model
 
 SMOL = "smollm2-135m-instruct"
-TEXT = "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\n\ndef spread(numbers):\n    middle = mean(numbers)\n    return max("
+TEXT = (
+    "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\n\n"
+    "def spread(numbers):\n    middle = mean(numbers)\n    return max("
+)
 
 
 def test_base_reads_as_the_engine_does(tmp_path: Path) -> None:
-    """The base model gives a text the probabilities of the engine with unrounded weights.
-
-    An adapter also memorizes a line in a few steps, with a frozen base in the machine's fast dtype.
-    """
+    """A base model reads like the unrounded engine, and an adapter memorizes a line soon."""
     store = Store(load_settings().cache)
     loaded = load(SMOL, device="cpu", quant="none", store=store, progress=Silent())
     base = read_base(SMOL, "cpu", store=store, progress=Silent())

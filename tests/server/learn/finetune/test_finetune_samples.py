@@ -1,4 +1,4 @@
-"""Samples are documents as the model reads them, and infills as the server asks them."""
+"""Tests of samples: documents as the model reads them, and infills as the server asks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def spelled(sampler: SampleStream, ids: tuple[int, ...]) -> str:
 
 
 def test_infill_is_put_as_the_server_puts_it(sampler: SampleStream) -> None:
-    """Suffix first, then the prefix, which continues seamlessly into the middle; the end of the middle is marked."""
+    """The suffix is first, then the prefix continues into the middle, which has a marked end."""
     text = "def greet(self):\n    return name\n"
     begin = text.index("lf):")
 
@@ -28,13 +28,14 @@ def test_infill_is_put_as_the_server_puts_it(sampler: SampleStream) -> None:
     assert spelled(sampler, sample.ids) == (
         "<|fim_prefix|><|fim_suffix|>\n    return name\n<|fim_middle|>def greet(self):<|endoftext|>"
     )
-    assert spelled(sampler, sample.ids[sample.labelled :]) == "self):<|endoftext|>"  # "se" was typed, and is repeated
+    # The typed "se" is repeated.
+    assert spelled(sampler, sample.ids[sample.labelled :]) == "self):<|endoftext|>"
     assert sampler.tokenizer.token_bytes(sample.ids[sample.labelled]) == b"self"
 
 
 @pytest.mark.parametrize("order", ["psm", "spm", "spm2"])
 def test_middle_is_always_last(sampler: SampleStream, documents: list[Document], order: Order) -> None:
-    """In every order of the parts the labels are the middle, after the healed text, with its end unless it is too long."""
+    """In every order the labels are the middle after the healed text, up to a limit."""
     assert sampler.infill is not None
     sampler = replace(sampler, infill=replace(sampler.infill, order=order))
     ended = 0
@@ -57,7 +58,7 @@ def test_middle_is_always_last(sampler: SampleStream, documents: list[Document],
 
 
 def test_texts_are_the_documents(sampler: SampleStream, documents: list[Document]) -> None:
-    """The pieces of a document are all of it, once, in order, wherever the first is cut; the last has the end of text."""
+    """The pieces of a document join to the whole, with the end of text, for every first cut."""
     for shift in (0, 17):
         pieces = list(sampler.texts(documents[0], shift))
         assert len(pieces) > 3
@@ -67,7 +68,7 @@ def test_texts_are_the_documents(sampler: SampleStream, documents: list[Document
 
 
 def test_name_of_a_file_is_not_learnt(sampler: SampleStream) -> None:
-    """With a file marker, a document begins with it and the name, which are not labels."""
+    """A document begins with the file marker and the name, without labels."""
     assert sampler.infill is not None
     named = replace(sampler, infill=replace(sampler.infill, file="<|fim|>"))
 
@@ -78,7 +79,7 @@ def test_name_of_a_file_is_not_learnt(sampler: SampleStream) -> None:
 
 
 def test_half_of_an_epoch_are_infills(sampler: SampleStream, documents: list[Document]) -> None:
-    """There is one cursor per piece of text; epochs differ, and each is reproducible."""
+    """An epoch has a cursor for each piece of text; epochs differ, and each is reproducible."""
     first, again, second = (sampler.epoch(documents, 7, number) for number in (0, 0, 1))
 
     assert first == again != second

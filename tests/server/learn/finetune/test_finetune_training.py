@@ -1,4 +1,4 @@
-"""Training improves the loss, stops early, and resumes exactly."""
+"""Tests of training: a lower loss, an early stop, and exact resumption."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def trainer_of(
 
 @pytest.mark.slow
 def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
-    """The held-out loss falls, the base alone is unchanged, and the adapter has the best weights."""
+    """The held-out loss falls, the base alone is unchanged, and the best weights are kept."""
     trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=24))
 
     outcome = trainer.train(documents[:14], documents[14:16])
@@ -90,7 +90,7 @@ def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document],
 def test_an_interrupted_run_resumes(
     new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path
 ) -> None:
-    """Three steps, a kill and the remaining steps give the weights and losses of eight steps, to the bit."""
+    """Three steps, a kill and the remaining steps equal eight steps in weights and losses."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
@@ -116,7 +116,7 @@ def test_an_interrupted_run_resumes(
 def test_a_full_disk_keeps_the_last_checkpoint(
     new_base: Callable[[], Base], sampler: SampleStream, documents: list[Document], tmp_path: Path
 ) -> None:
-    """If a checkpoint does not fit on the disk, training ends with one sentence, and the previous checkpoint can be resumed."""
+    """Training on a full disk ends with one sentence, and the previous checkpoint is usable."""
     with pytest.raises(BrokenOffError):
         trainer_of(new_base(), sampler, tmp_path, progress=BreaksOff(2)).train(documents[:14], documents[14:16])
     state = read_state(tmp_path)
@@ -135,11 +135,13 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 def test_it_stops_where_nothing_gets_better(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training stops after three losses in a row without improvement, with the adapter of the best evaluation."""
+    """Training stops after three losses without improvement, with the best adapter."""
     losses = iter([5.0, 4.0, 4.2, 4.1, 4.3, 1.0])
     monkeypatch.setattr(AdapterTrainer, "_held_out_loss", lambda self, samples: next(losses))
-    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))  # an evaluation at each step
-    kept: list[dict[str, torch.Tensor]] = []  # two at first, then one at each best evaluation, and one at each save
+    # An evaluation is made at each step.
+    trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=6))
+    # Two copies at first, then a copy at each best evaluation and at each save.
+    kept: list[dict[str, torch.Tensor]] = []
     plain = TrainableAdapter.weights
 
     def weights(self: TrainableAdapter) -> dict[str, torch.Tensor]:
@@ -166,7 +168,7 @@ def test_a_damaged_checkpoint_is_ignored(tmp_path: Path) -> None:
 def test_the_pace_is_that_of_steps_alone(
     base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time to make the samples of a pass is not counted as time of a step or an evaluation."""
+    """The time to make samples is not part of the pace of steps and evaluations."""
     clock = 0.0
 
     def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -198,7 +200,7 @@ def test_learning_rate_rises_and_falls() -> None:
 
 
 def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: list[Document]) -> None:
-    """The first steps have the samples of the first pass, each once, in an order that depends on the seed alone."""
+    """The first steps have all samples of the first pass, in an order of the seed alone."""
     epoch = sampler.epoch(documents, 5, 0)
     stream = steps_of(sampler, documents, 5)
     first: list[Sample] = []
@@ -211,7 +213,7 @@ def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: lis
 
 
 def test_saving_sends_no_request(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saving an adapter sends no request to the hub, whatever the base's name, and gives no warning."""
+    """Saving an adapter sends no request to the hub, whatever the base's name."""
 
     def ask(*_: object, **__: object) -> bool:
         raise AssertionError("peft asks the hub")

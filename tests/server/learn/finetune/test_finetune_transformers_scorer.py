@@ -1,4 +1,4 @@
-"""The scores of a transformers model."""
+"""Tests of the scores of a transformers model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.models.tiny_models import reference_logprobs
 
 
 async def test_reading_says_what_the_library_says(base: Base, documents: list[Document]) -> None:
-    """Each token's logprob, rank and first-choice probability follow from the model's own logits."""
+    """Each token's logprob, rank and first-choice probability follow from the model's logits."""
     text = documents[0].text[:150]
     ids = base.tokenizer.encode(text)
     expected = reference_logprobs(base.model, ids)[:-1]

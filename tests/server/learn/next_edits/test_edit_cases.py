@@ -1,4 +1,4 @@
-"""Tests of the edits of a repository or of releases: what follows an edit, what is right, and which edits are drawn."""
+"""Tests of the edits of a repository or of releases: following edits, right edits, samples."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def proposal(first: int, old: list[str], new: list[str]) -> Candidate:
 
 
 def test_a_case_for_each_change() -> None:
-    """The file has all changes up to the user's edit, and those that follow are where the edited file has their old lines."""
+    """A case has all changes up to the user's edit, and the following changes at current lines."""
     found = list(cases(change("a\nb\nc\nd\ne\nf\ng\n", "a\nB\nB2\nc\nd\nE\nf\ng\nh\n")))
     assert [case.id for case in found] == [f"unit/sub/a b.py/{number}" for number in range(3)]
     first, second, last = found
@@ -57,7 +57,7 @@ def test_a_case_for_each_change() -> None:
 
 
 def test_right_and_found() -> None:
-    """A proposal is right if the later version has its lines instead of the old ones, and found if it changes them in any way."""
+    """A proposal is right if in the later version, and found if its lines change at all."""
     case = next(cases(change("x\n\n\nfirst\nsecond\n\n\nz\n", "y\n\n\nFIRST\nSECOND\n\n\nnew\nz\n")))
     assert case.following == (Hunk(3, ("first", "second"), ("FIRST", "SECOND")), Hunk(7, (), ("new",)))
     judged = [
@@ -86,12 +86,12 @@ def test_right_and_found() -> None:
     ],
 )
 def test_keystrokes(old: list[str], new: list[str], keys: int) -> None:
-    """Typing takes a key for each character of words that are not there, and for each deletion; lines that stay cost nothing."""
+    """Typing costs a key for each new character and for each deletion; kept lines are free."""
     assert keystrokes(old, new) == keys
 
 
 def test_generated_files_are_left_out() -> None:
-    """A file that changes in very many places, or has very many lines, gives no cases."""
+    """A file with very many changes or very many lines has no cases."""
     lines = [f"{number}\n\n\n" for number in range(41)]
     assert not list(cases(change("".join(lines), "".join("x" + line for line in lines))))
     assert not list(cases(change("\n" * 3000, "x" + "\n" * 3000)))
@@ -99,7 +99,7 @@ def test_generated_files_are_left_out() -> None:
 
 class TestRepository:
     def test_consecutive_commits(self, tmp_path: Path) -> None:
-        """Each changed source file of a commit is one change; new, deleted, binary and other files are none."""
+        """Each changed source file of a commit is a change, unlike new, deleted or binary files."""
         versions: list[dict[str, str | bytes]] = [
             {
                 "a.py": "a = 1\r\n",
@@ -128,7 +128,7 @@ class TestRepository:
         ]
 
     def test_ignored_files_are_left_out(self, tmp_path: Path) -> None:
-        """A file that the ignore files of the worktree exclude now is not read, though it was committed."""
+        """A committed file that the worktree ignores now is not read."""
         folder = write_repository(
             tmp_path / "r", [{"secret/a.py": "1\n", "a.py": "1\n"}, {"secret/a.py": "2\n", "a.py": "2\n"}]
         )
@@ -136,7 +136,7 @@ class TestRepository:
         assert [found.name for found in commit_changes(folder, Silent())] == ["a.py"]
 
     def test_no_program_of_the_repository_runs(self, tmp_path: Path) -> None:
-        """A downloaded repository can name commands for its files, its index and its signatures; reading the history runs none."""
+        """Reading the history runs no command that a downloaded repository names."""
         folder = write_repository(
             tmp_path / "r", [{"a.py": "1\n", ".gitattributes": "*.py diff=own filter=own\n"}, {"a.py": "2\n"}]
         )
@@ -160,7 +160,7 @@ class TestRepository:
         assert not (tmp_path / "ran").exists()
 
     def test_a_missing_content_is_left_out(self, tmp_path: Path) -> None:
-        """In a partial clone some contents are missing; their files are left out, and nothing is fetched."""
+        """Files with missing contents in a partial clone are left out, and nothing is fetched."""
         folder = write_repository(tmp_path / "r", [{"a.py": "1\n", "b.py": "3\n"}, {"a.py": "2\n", "b.py": "4\n"}])
         blob = git(folder, "rev-parse", "HEAD:a.py").strip()
         (folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
@@ -183,7 +183,7 @@ class TestRepository:
         assert [found.name for found in commit_changes(folder, Silent())] == ["a.py"]
 
     def test_commits_of_very_many_files_are_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A commit that changes more than a hundred source files gives no changes, and none of its contents is read."""
+        """A commit of more than a hundred source files is left out without being read."""
         versions = [
             {f"{number}.py": f"{version}\n" for number in range(count)} for version, count in enumerate((101, 101, 100))
         ]
@@ -203,7 +203,7 @@ class TestRepository:
         assert swept not in b"".join(asked)
 
     def test_the_places_of_another_repository(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A hook of another repository that runs the command hands over its places; the named repository is read nevertheless."""
+        """The named repository is read although git's environment names a different repository."""
         folder = write_repository(tmp_path / "r", [{"a.py": "1\n"}, {"a.py": "2\n"}])
         other = write_repository(tmp_path / "other", [{"b.py": "1\n"}, {"b.py": "2\n"}]) / ".git"
         places = {
@@ -228,7 +228,7 @@ class TestRepository:
 
 class TestReleases:
     def test_the_last_two_versions(self, tmp_path: Path) -> None:
-        """The last two releases are compared by their versions, not by their names; a package with one release has no changes."""
+        """The last two releases by version are compared, and a single release is skipped."""
         versions = {
             "1.9": {"p/a.py": "old\n"},
             "1.10": {"p/a.py": "new\n", "p/b.py": "b\n"},
@@ -238,7 +238,7 @@ class TestReleases:
         assert list(release_changes(folder, Silent())) == [FileChange("one", "p/a.py", "old\n", "new\n")]
 
     def test_folders_that_are_no_versions(self, tmp_path: Path) -> None:
-        """Only names that begin with a digit, or with v and a digit, are versions: no source tree is taken for releases."""
+        """Only names that begin with a digit, or with v and a digit, are versions."""
         versions = {
             "v1.9": {"a.py": "old\n"},
             "v1.10": {"a.py": "new\n"},
@@ -258,7 +258,7 @@ class TestReleases:
             draw_edits(folder / "src", None, Silent())
 
     def test_neither_repository_nor_releases(self, tmp_path: Path) -> None:
-        """Any other folder is refused, and the sentence names both forms."""
+        """A folder that is neither repository nor releases is refused, and both forms are named."""
         with pytest.raises(
             InvalidRequestError, match="neither the top folder of a git repository nor a folder of releases"
         ):
@@ -271,7 +271,7 @@ class TestReleases:
 
 class TestSample:
     def test_kinds(self, tmp_path: Path) -> None:
-        """An edit is of a kind by its proposals and by whether more follows; one whose change is made elsewhere, too, is able."""
+        """The kind of an edit depends on its proposals and on the following changes."""
         folder = write_releases(
             tmp_path,
             {
@@ -292,7 +292,7 @@ class TestSample:
         assert found.units == 3
 
     def test_a_larger_limit_extends_a_smaller_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Half of the edits that are read have a right proposal; a larger limit adds to the same edits, and keeps the digest."""
+        """Half of the sample has a right proposal, and a larger limit extends the sample."""
         packages = {f"renamed_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}} for n in range(4)}
         packages |= {f"one_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED}} for n in range(6)}
         monkeypatch.setattr(edit_sample, "FREE", 2)
@@ -320,7 +320,7 @@ class TestSample:
         ],
     )
     def test_exactly_the_limit_is_read(self, tmp_path: Path, limit: int, able: int, unable: int, last: int) -> None:
-        """The limit is the number of edits that are read, and the places of a kind that has too few go to the others."""
+        """The limit is the number of edits read, and free places go to the remaining kinds."""
         packages = {f"renamed_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}} for n in range(2)}
         packages |= {f"one_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED}} for n in range(10)}
         other = ONE_RENAMED.replace("path_d", "elsewhere")
@@ -335,7 +335,7 @@ class TestSample:
         assert ("None was drawn of these kinds" in str(found)) == (limit < 4)
 
     def test_the_digest_covers_lines_and_proposals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Another line far from all edits, or other proposals after the same edits, are another sample."""
+        """The digest changes with a line far from all edits, and with the proposals."""
         folders = [
             write_releases(
                 tmp_path / name,
@@ -357,5 +357,5 @@ class TestSample:
             draw_edits(folder, None, Silent())
 
     def test_weights(self) -> None:
-        """The drawn edits of a kind stand for all of it."""
+        """The drawn edits of a kind represent the whole kind."""
         assert weights([("a", 10), ("b", 3), ("a", 10), ("a", 10), ("a", 10)]) == {"a": 2.5, "b": 3.0}

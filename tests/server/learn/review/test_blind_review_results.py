@@ -1,4 +1,4 @@
-"""A review's results have the right win rates, reasons and agreement."""
+"""Tests of a review's results: win rates, reasons and agreement."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def judged(rater: str, *verdicts: Verdict, reasons: tuple[str, ...] = ()) -> lis
 
 
 def test_no_verdicts() -> None:
-    """Before the first verdict there are no results."""
+    """There are no results before the first verdict."""
     found = results([])
     assert (found.judged, found.win_rate, found.better, found.agreements) == (0, None, None, ())
 
 
 def test_win_rate() -> None:
-    """A tie is half a win for each, and a pair counts once however many raters judged it."""
+    """A tie is half a win for each side, and a pair counts once for all raters."""
     found = results([*judged("ann", A, A, B, BOTH), *judged("bob", B)])
     assert found.judged == 4
     assert found.win_rate is not None
@@ -46,7 +46,7 @@ def test_better_only_where_it_is_sure() -> None:
 
 
 def test_reasons() -> None:
-    """Reasons are counted for the side whose win they explain."""
+    """Reasons are counted for the side that wins."""
     found = results(
         [*judged("ann", A, A, BOTH, reasons=("clearer",)), *judged("bob", B, reasons=("shorter", "clearer"))]
     )
@@ -54,7 +54,7 @@ def test_reasons() -> None:
 
 
 def test_agreement() -> None:
-    """Agreement covers the pairs that both judged, and kappa is scikit-learn's."""
+    """Agreement covers the pairs that both raters judged, and kappa is scikit-learn's."""
     ann, bob = [A, A, B, B, BOTH, A] * 2, [*[A, B, B, B, BOTH, NEITHER] * 2, A]
     found = results([*judged("ann", *ann), *judged("bob", *bob)]).agreements
     assert [(one.raters, one.pairs) for one in found] == [(("ann", "bob"), 12)]
@@ -65,7 +65,7 @@ def test_agreement() -> None:
 
 
 def test_agreement_by_chance_alone() -> None:
-    """If two raters always give the same verdict, kappa is undefined."""
+    """Kappa is undefined if two raters always give the same verdict."""
     found = results([*judged("ann", *[A] * 20), *judged("bob", *[A] * 20)]).agreements
     assert (found[0].same, found[0].kappa) == (1.0, None)
     assert math.isnan(cohens_kappa([0, 0], [0, 0]))
@@ -73,7 +73,7 @@ def test_agreement_by_chance_alone() -> None:
 
 class TestPrompts:
     def test_a_line_each(self, tmp_path: Path) -> None:
-        """A file has one prompt per line, ignoring empty ones, or JSON lines, in which a prompt may have several lines."""
+        """A file has a prompt on each line that is not empty, or JSON lines with longer prompts."""
         path = tmp_path / "prompts"
         path.write_text("one\n\ntwo\n")
         assert read_prompts(path) == ["one", "two"]
@@ -91,7 +91,7 @@ class TestPrompts:
         ],
     )
     def test_wrong(self, tmp_path: Path, content: bytes, sentence: str) -> None:
-        """A file without prompts is rejected in one sentence, with the line if there is one."""
+        """A file without prompts is rejected in one sentence, with the line if known."""
         path = tmp_path / "prompts"
         path.write_bytes(content)
         with pytest.raises(InvalidRequestError, match=sentence):
@@ -111,7 +111,7 @@ class TestPrompts:
     ],
 )
 def test_rejected_before_any_question(tmp_path: Path, name: str, models: tuple[str, ...], sentence: str) -> None:
-    """A review that could not be stored, or would be meaningless, is rejected before a model is loaded."""
+    """A review that could not be stored, or would be meaningless, is rejected first."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Why?\n")
     with pytest.raises(InvalidRequestError) as caught:

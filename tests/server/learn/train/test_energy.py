@@ -1,4 +1,4 @@
-"""Energy is read from counters, and unknown without them."""
+"""Tests of energy, read from counters, and unknown without counters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def package(root: Path, name: str, microjoules: int) -> Path:
 
 
 def test_packages_are_added_up_and_wrap(tmp_path: Path) -> None:
-    """Joules are those of all packages since the last lap, across a wrap; parts of a package count once."""
+    """Joules are of all packages since the last lap, across a wrap, and parts count once."""
     first, second = package(tmp_path, "intel-rapl:0", 100), package(tmp_path, "intel-rapl:1", 900_000)
     package(tmp_path, "intel-rapl:0:0", 50)
     meter = EnergyMeter(counters(tmp_path))

@@ -1,4 +1,4 @@
-"""The GPT is the same model in training, in the engine and in transformers."""
+"""Tests of the GPT: the same model in training, in the engine and in transformers."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def random_model() -> GPT:
         for parameter in model.parameters():
             parameter.add_(
                 0.05 * torch.randn(parameter.shape, generator=draw)
-            )  # norms too, because every part has to matter
+            )  # Norms are changed too, because every part has to matter.
     return model
 
 
 def test_the_folder_says_what_was_trained(tmp_path: Path) -> None:
-    """The saved model has the training's probabilities in the engine and in transformers, and its size is that of the shape."""
+    """The saved model has the training's probabilities and size in every library."""
     model, ids = random_model(), torch.randint(257, (40,), generator=torch.Generator().manual_seed(3)).tolist()
     folder = tmp_path / "gpt"
     folder.mkdir()
@@ -52,7 +52,7 @@ def test_the_folder_says_what_was_trained(tmp_path: Path) -> None:
 
 
 def test_it_looks_back_only() -> None:
-    """Later tokens do not change the prediction at an earlier one."""
+    """Later tokens do not change the prediction at an earlier token."""
     model, ids = random_model(), torch.randint(257, (1, 20))
     changed = ids.clone()
     changed[0, 12:] = 7

@@ -1,4 +1,4 @@
-"""Training reads the right tokens, improves, and resumes exactly."""
+"""Tests of training: the right tokens, a lower loss, and exact resumption."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NoListener:
 def train(
     learner: GPTTrainer, schedule: Schedule | int, path: Path, listener: StepListener | None = None
 ) -> list[Schedule]:
-    """Train a model. Return the schedules that were settled."""
+    """Train a model, and return the schedules that were settled."""
     found: list[Schedule] = []
     learner.train(
         Schedule.of_steps(schedule) if isinstance(schedule, int) else schedule,
@@ -63,7 +63,7 @@ class Killed(BaseException):
 
 
 class Killer:
-    """Ends training after a step, as a signal would."""
+    """Ends training after a step, like a signal."""
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -86,7 +86,7 @@ class TestBatches:
     STREAM = Stream(torch.arange(1000), 10, MARKER, seed=1)
 
     def test_a_pass_reads_everything_once(self) -> None:
-        """A pass has all of its windows once, in its own order; the next pass is cut elsewhere."""
+        """A pass has all windows once, in its own order; the next pass is cut elsewhere."""
         count = self.STREAM.windows
         first, second = (
             torch.cat([self.STREAM.batch(turn * count + number, 1) for number in range(count)])[:, 1:]
@@ -109,7 +109,7 @@ class TestBatches:
         assert (batch[:, 2:] - batch[:, 1:-1] == 1).all()
 
     def test_some_windows_begin_with_the_marker(self) -> None:
-        """One window in eight starts with the marker."""
+        """A window in eight starts with the marker."""
         first = torch.cat([self.STREAM.batch(step, 4)[:, 0] for step in range(16)])
         assert int((first == MARKER).sum()) == 8
 
@@ -119,7 +119,7 @@ class TestBatches:
             Stream(torch.arange(20), 10, MARKER, seed=1)
 
     def test_validation_windows(self) -> None:
-        """Validation windows follow each other and predict each token once; long parts are sampled, and short ones make a short window."""
+        """Validation windows predict each token once, or a sample of a long part."""
         windows = validation_windows(torch.arange(101), 10)
         assert windows[:, 1:].flatten().tolist() == list(range(1, 101))
         many = validation_windows(torch.arange(10**6), 10)
@@ -129,7 +129,7 @@ class TestBatches:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    """Validation gets far better than byte frequencies, and the best weights are kept."""
+    """Validation is far better than byte frequencies, and the best weights are kept."""
     learner = trainer()
     train(learner, 150, tmp_path / "checkpoint")
 
@@ -150,7 +150,7 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_resuming_changes_no_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, killed_at: int
 ) -> None:
-    """Interrupted anywhere and resumed in a new process, training gives the weights and curves of an uninterrupted run."""
+    """Training interrupted anywhere and resumed equals a whole run in weights and curves."""
     whole = trainer()
     train(whole, schedule, tmp_path / "whole")
 
@@ -170,7 +170,7 @@ def test_resuming_changes_no_bit(
 
 
 def test_steps_follow_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If steps take twice the measured time, half as many are made, and each new number is settled before it counts."""
+    """Steps that take twice the measured time are halved, and each number is settled first."""
     monkeypatch.setattr(gpt_trainer, "CHECKPOINT_SECONDS", math.inf)
     monkeypatch.setattr(gpt_trainer, "time", Clock(2.0))
     learner = trainer()
@@ -203,7 +203,7 @@ class Clock:
 
 @pytest.mark.slow
 def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
-    """If only the training part improves, training ends long before its last step and keeps the best weights."""
+    """Training stops early if only the training part improves, and keeps the best weights."""
     noise = torch.randint(256, (1000,), generator=torch.Generator().manual_seed(1))
     learner = trainer(validation=noise)
     train(learner, 640, tmp_path / "checkpoint")
@@ -232,15 +232,15 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         learner.save(path)
 
     assert str(caught.value) == (
-        f"{tmp_path} cannot be written to (No space left on device): free some space or make it writable, then repeat the command, "
-        "which resumes from the last checkpoint."
+        f"{tmp_path} cannot be written to (No space left on device): free some space or make it writable, "
+        "then repeat the command, which resumes from the last checkpoint."
     )
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_a_damaged_checkpoint(tmp_path: Path) -> None:
-    """A checkpoint that is damaged or of another model is reported with a remedy; a missing one is no error."""
+    """A damaged or foreign checkpoint is reported with a remedy, unlike a missing checkpoint."""
     path = tmp_path / "checkpoint"
     assert not trainer().restore(path)
     path.write_bytes(b"no checkpoint")
@@ -264,5 +264,5 @@ def test_a_checkpoint_holds_what_was_found(tmp_path: Path) -> None:
 
 
 def test_measuring_leaves_no_trace() -> None:
-    """Measuring a step uses a separate model."""
+    """Measuring a step succeeds with a positive time."""
     assert gpt_trainer.measure(trainer(), 0.0) > 0

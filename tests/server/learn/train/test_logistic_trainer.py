@@ -1,4 +1,4 @@
-"""The logistic regression learns from all positions, reproducibly."""
+"""Tests of logistic regression, which learns from all positions, reproducibly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAIN, TEST = [as_bytes(text_of(20_000, seed=1)), as_bytes(text_of(900, seed=2))
 
 @pytest.mark.slow
 def test_it_learns() -> None:
-    """It predicts similar text far better than byte frequencies do, and reports the number of positions."""
+    """The regression is far better than byte frequencies, and reports the number of positions."""
     following = Following()
     fitted = logistic_trainer.fit(TRAIN, PLAN, 0, following)
 
@@ -32,7 +32,7 @@ def test_it_learns() -> None:
 
 @pytest.mark.slow
 def test_a_seed_repeats() -> None:
-    """The same seed gives the same weights, and another one gives others."""
+    """The same seed has the same weights, and a different seed has different weights."""
     first, second, other = (logistic_trainer.fit(TRAIN, PLAN, seed, Silent()).model.weights for seed in (3, 3, 4))
     assert torch.equal(first.weight, second.weight)
     assert torch.equal(first.bias, second.bias)
@@ -47,7 +47,7 @@ def test_most_places() -> None:
 
 
 def test_a_text_of_two_bytes() -> None:
-    """With only two different bytes there is one classifier, and both bytes get probabilities from it."""
+    """A text of two different bytes has a single classifier for both probabilities."""
     text = as_bytes("ab" * 2000)
     model = logistic_trainer.fit([text], LogisticPlan(reach=2, bits=8), 0, Silent()).model
     probabilities = model.logits(histories(torch.from_numpy(text[:10]), 2)).softmax(-1)

@@ -1,4 +1,4 @@
-"""The picture of the loss curves is well-formed at any time, to scale, and has its numbers in words."""
+"""Tests of the picture of loss curves: well-formed at any time, to scale, with words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def line(root: Element, part: str) -> list[tuple[float, float]]:
 
 
 def test_curves_and_baselines_share_a_scale() -> None:
-    """Points lie at their step and value, and a baseline of the same value is level with them."""
+    """Points are at step and value, and a baseline of the same value is level with a point."""
     root = parsed(POINTS, {"ngram": 2.4})
     validation = line(root, "validation")
     assert [x for x, _ in validation] == pytest.approx(
@@ -36,11 +36,12 @@ def test_curves_and_baselines_share_a_scale() -> None:
     (baseline,) = [element for element in root.iter(f"{SVG}line") if element.get("class") == "line baseline"]
     assert float(baseline.get("y1", "")) == validation[-1][1]
     assert all(TOP <= y <= HEIGHT for _, y in (*validation, *line(root, "train")))
-    assert validation[0][1] < validation[1][1] < validation[2][1]  # lower in a picture is a larger number
+    # A lower point in a picture is a larger number.
+    assert validation[0][1] < validation[1][1] < validation[2][1]
 
 
 def test_texts() -> None:
-    """Step, best and baselines are there in words too, escaped; the picture has both colour schemes and loads nothing."""
+    """Step, best and baselines are also in words, and the picture loads nothing."""
     source = picture(POINTS, 100, {"n<gram": 2.5}).file()
     shown = [element.text or "" for element in ElementTree.fromstring(source).iter(f"{SVG}text")]
     assert "step 100 of 100; validation 2.400, best 2.400 at step 100" in shown

@@ -1,4 +1,4 @@
-"""The n-gram model follows its definition, with an order chosen by validation."""
+"""Tests of the n-gram model: the definition, and an order chosen by validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.learn.training_texts import as_bytes, text_of
 
 @pytest.mark.parametrize("order", [3, 5])
 def test_probabilities_are_those_of_the_definition(order: int) -> None:
-    """Tables of sorted numbers give the probabilities of Kneser-Ney with dictionaries, for seen and unseen text."""
+    """Tables of sorted numbers have the probabilities of Kneser-Ney with dictionaries."""
     texts = [text_of(2000, seed=1), text_of(900, seed=2), "ab"]
     arrays = [as_bytes(text) for text in texts]
     tables = [ngram_trainer.continuation_table(arrays, length) for length in range(order - 1)] + [
@@ -46,7 +46,7 @@ def test_validation_chooses_the_order() -> None:
 
 
 def test_discounts_are_chen_and_goodmans() -> None:
-    """Counts of counts 4, 2, 1, 1 give the formula's discounts; too few counts give half a count."""
+    """Counts of counts 4, 2, 1, 1 have the formula's discounts; too few have half a count."""
     counts = np.array([1] * 4 + [2] * 2 + [3] + [4])
     y = 4 / (4 + 2 * 2)
     assert ngram_trainer.discounts(counts) == pytest.approx(
@@ -56,7 +56,7 @@ def test_discounts_are_chen_and_goodmans() -> None:
 
 
 def test_texts_shorter_than_the_longest_run() -> None:
-    """Texts of a few bytes give a model of a lower order."""
+    """Texts of a few bytes make a model of a lower order."""
     model = ngram_trainer.fit([as_bytes("ab"), as_bytes("ac")], [as_bytes("ab")])
     assert len(model.tables) == 2
     assert bits_per_byte(model, [as_bytes("ab")]) < 8

@@ -1,4 +1,4 @@
-"""The command makes a table and three model folders from a text, whatever happens on the way."""
+"""Tests of pellucid train: a table and three model folders from a text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(autouse=True)
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Use a preset that trains in a second and the test's own cache, and restore torch's threads."""
+    """Use a preset of a second of training and the test's own cache, and restore threads."""
     monkeypatch.setitem(PRESETS, "cpu", TINY)
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     threads = torch.get_num_threads()
@@ -42,7 +42,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
-    """One table compares all three on the same bytes; they score and complete as any model; a second call shows the table again."""
+    """A table compares three usable models on the same bytes; a second call repeats the table."""
     text, out = text_file(tmp_path), tmp_path / "run"
 
     code, stdout, _ = run("train", text, "--out", out, "--json")
@@ -99,7 +99,7 @@ def _bits(row: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("killed_at", [1, 23])
 def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
-    """After kill -9, the same command gives the weights and figures of an uninterrupted run, to the bit."""
+    """After kill -9, the same command equals an uninterrupted run in weights and figures."""
     text = text_file(tmp_path)
     for name in ("whole", "killed"):
         arguments = ["train", str(text), "--out", str(tmp_path / name), "--seed", "7"]
@@ -126,7 +126,7 @@ def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
 
 @pytest.mark.process
 def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
-    """After kills at seeded steps of two runs, the same command gives the weights of an undisturbed run."""
+    """After kills at seeded steps of two runs, the weights are equal to an undisturbed run's."""
     dice, steps = random.Random(13), TINY.steps
     assert steps is not None
     text = text_file(tmp_path)
@@ -157,7 +157,7 @@ def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends it at once with the shell's exit code and one sentence, and the same command resumes."""
+    """Ctrl-C ends training at once with the shell's exit code, and the same command resumes."""
     text, out = text_file(tmp_path), tmp_path / "run"
 
     def interrupted(*_: object, **__: object) -> None:
@@ -175,7 +175,7 @@ def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.slow
 def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
-    """A run within the folder of its texts is not read: the same command shows it again."""
+    """A run within the folder of its texts is not read, so the command can be repeated."""
     text_file(tmp_path)
     command = ("train", tmp_path, "--out", tmp_path / "run", "--steps", 3)
     assert run(*command)[0] == 0
@@ -184,13 +184,14 @@ def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.slow
 def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
-    """A run is not resumed with another seed or changed text."""
+    """A run is not resumed with a different seed or changed text."""
     text, out = text_file(tmp_path), tmp_path / "run"
     assert run("train", text, "--out", out, "--steps", 3)[0] == 0
     code, _, err = run("train", text, "--out", out, "--steps", 3, "--seed", 1)
     assert code == 1
     assert err.endswith(
-        f"\npellucid: {out} was started with --seed 0, not with --seed 1: use the same options, or name another folder with --out.\n"
+        f"\npellucid: {out} was started with --seed 0, not with --seed 1: "
+        "use the same options, or name another folder with --out.\n"
     )
     text.write_text(text.read_text() + "One more line.\n")
     code, _, err = run("train", text, "--out", out, "--steps", 3)
@@ -200,7 +201,7 @@ def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.slow
 def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a checkpoint does not fit on the disk, one sentence says so, and with free space the command resumes from the previous one."""
+    """A full disk ends training with one sentence, and the command resumes from a checkpoint."""
     text, out = text_file(tmp_path), tmp_path / "run"
     written: list[Path] = []
 
@@ -224,7 +225,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a time limit, the steps are those that fit, measured before and during training, at most --steps."""
+    """A time limit sets the steps by measurements before and during training, up to --steps."""
     monkeypatch.setattr(train_learners, "measure", lambda trainer, seconds: 0.1)
     text = text_file(tmp_path)
     assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
@@ -309,12 +310,15 @@ def test_what_cannot_be_trained(
 
 
 def test_missing_text_and_a_folder_of_something_else(tmp_path: Path, run: Run) -> None:
-    """A missing path is named, and a folder with anything else is left alone."""
+    """A missing path is named, and a folder with foreign content is left alone."""
     assert run("train", tmp_path / "gone", "--out", tmp_path / "run")[2].endswith(
         "gone does not exist: name a file or a folder of text.\n"
     )
     text = text_file(tmp_path)
     code, _, err = run("train", text, "--out", tmp_path)
     assert code == 1
-    sentence = f"pellucid: {tmp_path} contains something other than a training run (words.txt): name another folder with --out."
+    sentence = (
+        f"pellucid: {tmp_path} contains something other than a training run (words.txt): "
+        "name another folder with --out."
+    )
     assert err.splitlines()[-1] == sentence

@@ -1,4 +1,4 @@
-"""A comparison of two readers shows which is better, if that is more than chance."""
+"""Tests of leads: a comparison of readers names a winner only beyond chance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bytes_read(bits: np.ndarray) -> TextReading:
 
 
 def test_a_lead_across_tokenizers() -> None:
-    """The lead is the difference of bits per byte whatever the tokens, and an even one has a narrow interval around it."""
+    """The lead is the difference of bits per byte for all tokenizers, with an interval."""
     bits = RANDOM.gamma(2.0, 1.0, 8 * BLOCK_BYTES + 100)
     pairs = reading(bits.reshape(-1, 2).sum(1) * 0.9, np.full(len(bits) // 2, 2))
     found = lead(pairs, bytes_read(bits))
@@ -40,7 +40,7 @@ def test_a_lead_across_tokenizers() -> None:
 
 
 def test_a_lead_by_chance() -> None:
-    """If one is better in some blocks and worse in others, neither is called better."""
+    """Two readers, each better in some blocks, have no winner."""
     bits = RANDOM.gamma(2.0, 1.0, 10 * BLOCK_BYTES)
     swayed = bits + np.repeat([0.3, -0.3, 0.2, -0.2, 0.3, -0.25, 0.2, -0.2, 0.1, -0.2], BLOCK_BYTES)
     assert "No difference is shown" in describe_lead("ngram", lead(bytes_read(bits), bytes_read(swayed)))

@@ -1,4 +1,4 @@
-"""The plan is written first, and followed."""
+"""Tests of the plan of training: written first, then followed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEDULE = Schedule.of_seconds(100.0, 1.0).settled(20, 25.0)
 
 
 def test_a_new_run_writes_its_plan(tmp_path: Path) -> None:
-    """The folder first contains the plan, and then its steps."""
+    """The folder first contains the plan, and then the steps."""
     with opened(tmp_path / "deep" / "run", PLAN) as run:
         assert run.plan == PLAN
         assert json.loads((run.folder / "plan.json").read_text())["schedule"] is None
@@ -31,7 +31,7 @@ def test_a_new_run_writes_its_plan(tmp_path: Path) -> None:
 
 
 def test_the_same_command_resumes(tmp_path: Path) -> None:
-    """A resumed run keeps its steps and threads, however many threads there are now."""
+    """A resumed run keeps its steps and threads, whatever the threads of the machine."""
     with opened(tmp_path, PLAN) as run:
         run.settle(SCHEDULE)
     with opened(tmp_path, replace(PLAN, threads=7)) as run:
@@ -67,7 +67,7 @@ def test_other_data_or_settings_are_refused(tmp_path: Path, change: dict[str, ob
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
-    """A run of another version is not resumed."""
+    """A run of a different version is not resumed."""
     with opened(tmp_path, replace(PLAN, version=0)):
         pass
     with pytest.raises(InvalidRequestError, match="was started by another version of Pellucid"), opened(tmp_path, PLAN):
@@ -113,7 +113,7 @@ def test_digest() -> None:
 
 
 def test_less_time_is_less_for_all() -> None:
-    """In less time than the preset's, the logistic regression is shortened in proportion; otherwise it is not."""
+    """Less time than the preset's shortens the logistic regression in proportion."""
     assert replace(PLAN, max_minutes=1.0).logistic == PLAN.sizes.logistic.shortened(0.2)
     assert (
         replace(PLAN, max_minutes=60.0).logistic

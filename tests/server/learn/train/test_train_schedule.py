@@ -1,4 +1,4 @@
-"""Steps follow the remaining time, and the learning rate follows the steps."""
+"""Tests of the schedule: steps follow the time, and the learning rate follows the steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_short_training_warms_up_shortly() -> None:
 
 @pytest.mark.parametrize("pace", [0.1, 0.9, 1.5, 4.0])
 def test_the_time_is_kept(pace: float) -> None:
-    """At any pace, the steps fit into the time to within two, and the rate falls to zero without a jump."""
+    """Steps of any pace fit the time to within two steps, and the rate falls without a jump."""
     schedule, step, rates = Schedule.of_seconds(1000.0, 1.0), 0, []
     while step < schedule.steps:
         rates.append(schedule.rate(step, 50, 1.0))
@@ -43,7 +43,7 @@ def test_the_time_is_kept(pace: float) -> None:
 
 
 def test_the_time_is_kept_where_the_pace_changes() -> None:
-    """If steps get slower half way, they still end within a twentieth of the time."""
+    """Steps that become slower half way end within a twentieth of the time."""
     schedule, step, now = Schedule.of_seconds(300.0, 0.06), 0, 0.0
     while step < schedule.steps:
         now += 0.06 if now < 150 else 0.09
@@ -54,7 +54,7 @@ def test_the_time_is_kept_where_the_pace_changes() -> None:
 
 
 def test_what_is_settled_does_not_change_what_was() -> None:
-    """A later decision does not change the earlier progress, so that a killed run repeats the same steps."""
+    """A later decision keeps the earlier progress, so a killed run repeats the same steps."""
     first = Schedule.of_seconds(100.0, 1.0)
     second = first.settled(30, 60.0)
     third = second.settled(40, 80.0)
@@ -65,12 +65,12 @@ def test_what_is_settled_does_not_change_what_was() -> None:
 
 
 def test_when_it_is_due() -> None:
-    """A decision is due once at each mark of time or steps, never with given steps, and never before the last decision."""
+    """A decision is due once at each mark, never with given steps or before the last decision."""
     schedule = Schedule.of_seconds(100.0, 1.0)
     assert not schedule.due(19, 19.9)
     assert schedule.due(19, 20.0)
     assert schedule.due(20, 2.0)
-    later = schedule.settled(19, 70.0)  # two more marks have passed
+    later = schedule.settled(19, 70.0)  # Two more marks have passed.
     assert not later.due(20, 74.0)
     assert later.due(20, 76.0)
     assert not later.due(12, 76.0)
@@ -81,7 +81,7 @@ def test_bounds() -> None:
     """The number of steps has a lower and an upper bound."""
     assert Schedule.of_seconds(100.0, 1.0, most=30).settled(10, 5.0).steps == 30
     assert Schedule.of_seconds(1.0, 1.0).steps == MIN_STEPS
-    late = Schedule.of_seconds(-3.0, 1.0)  # no time was left
+    late = Schedule.of_seconds(-3.0, 1.0)  # No time was left.
     assert late.steps == MIN_STEPS
     assert not any(late.due(step, float(step)) for step in range(MIN_STEPS + 1))
     assert Schedule.of_seconds(100.0, 1.0).settled(3, 200.0).steps == MIN_STEPS

@@ -1,4 +1,4 @@
-"""Trained tokenizers encode any text, begin it with the marker, and are reproducible."""
+"""Tests of trained tokenizers: any text, a marker at the beginning, and reproducible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = get_args(Kind)
 
 
 SIZES: dict[Kind, int] = {"bytes": 257, "bpe": 320, "unigram": 270}
-"""A unigram model of so few words has no more pieces."""
+"""Sizes of vocabularies; a unigram model of so few words has no more pieces."""
 
 
 def trained(folder: Path, kind: Kind) -> Tokenizer:
@@ -39,7 +39,7 @@ def by_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Tokenizer]:
 @settings(max_examples=60, deadline=None)
 @given(text=st.text())
 def test_any_text_comes_back(by_kind: dict[Kind, Tokenizer], kind: Kind, text: str) -> None:
-    """The bytes of a text's tokens are the text's, including any markers that it spells."""
+    """The bytes of a text's tokens are the text's, including spelled markers."""
     for each in (text, f"{text}{BEGINNING} <0x41> \u2581{text}\r\n\n  \t"):
         tokenizer = by_kind[kind]
         ids = tokenizer.encode(each)
@@ -49,7 +49,7 @@ def test_any_text_comes_back(by_kind: dict[Kind, Tokenizer], kind: Kind, text: s
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_how_texts_begin(by_kind: dict[Kind, Tokenizer], kind: Kind) -> None:
-    """The marker begins each text and ends answers; it is the last id, and the only marker."""
+    """The only marker, the last id, begins each text and ends answers."""
     tokenizer = by_kind[kind]
     assert tokenizer.add_bos
     assert tokenizer.special == {BEGINNING: tokenizer.vocab_size - 1}
@@ -59,14 +59,14 @@ def test_how_texts_begin(by_kind: dict[Kind, Tokenizer], kind: Kind) -> None:
 
 
 def test_a_byte_is_its_own_id(by_kind: dict[Kind, Tokenizer]) -> None:
-    """With bytes, the ids are the bytes, so that the n-gram model and the regression can read them."""
+    """The ids of bytes are the bytes, readable by the n-gram model and the regression."""
     assert by_kind["bytes"].encode("né\n") == list("né\n".encode())
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind: Kind) -> None:
-    """Known words take fewer tokens than bytes, and training again gives the same file."""
+    """Known words take fewer tokens than bytes, and training again makes the same file."""
     text = text_of(1000, seed=5)
     assert len(by_kind[kind].encode(text)) < 0.9 * len(text.encode())
     trained(tmp_path / "first", kind)
@@ -85,7 +85,7 @@ def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind:
     ],
 )
 def test_sizes_that_cannot_be(kind: Kind, size: int, sentence: str) -> None:
-    """An impossible size is rejected with the possible ones."""
+    """An impossible size is rejected with the possible sizes."""
     with pytest.raises(InvalidRequestError) as caught:
         tokenizers.check(kind, size)
     assert str(caught.value).startswith(sentence)
