@@ -1,4 +1,4 @@
-"""Tests that the page and the API do not wait for each other's threads."""
+"""Tests that the page and the API use separate threads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LONG_SECONDS = 60.0
 """Reached only if a test fails."""
 
 API_THREADS = 64
-"""More than asyncio has by default on any machine."""
+"""More than asyncio's default on any machine."""
 
 
 async def test_occupied_threads() -> None:
-    """However many threads the page occupies, work of the API runs, and the other way round."""
+    """Occupied threads of the page do not delay the API's work, and vice versa."""
     for occupy, other, count in (
         (in_page_thread, asyncio.to_thread, MAX_THREADS),
         (asyncio.to_thread, in_page_thread, API_THREADS),
@@ -30,7 +30,7 @@ async def test_occupied_threads() -> None:
 
 
 async def test_context() -> None:
-    """Work sees the context variables of its caller, such as the user whose request it is."""
+    """Work sees the context variables of the caller, for example the user of the request."""
     user: ContextVar[str] = ContextVar("user")
     user.set("anna")
     assert await in_page_thread(user.get) == "anna"

@@ -1,4 +1,4 @@
-"""Tests that the colours of tokens differ visibly and can be read, with any colour vision, in light and dark mode."""
+"""Tests the colours of tokens: visible differences and readable text, for all colour vision."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ SCALES = ("warm", "cool", "violet")
 STEPS = range(1, 9)
 
 APART = 2.5
-"""Least CIEDE2000 distance of neighbouring steps: more than twice what is just noticeable."""
+"""Minimum CIEDE2000 distance of neighbouring steps: twice a just noticeable difference."""
 
 READABLE = 4.5
-"""Least contrast of text (WCAG 1.4.3)."""
+"""Minimum contrast of text (WCAG 1.4.3)."""
 
 VISIBLE = 3.0
-"""Least contrast of a line (WCAG 1.4.11)."""
+"""Minimum contrast of a line (WCAG 1.4.11)."""
 
 
 def variables(theme: str) -> dict[str, str]:
-    """Return the colours that the maps have as variables in a theme."""
     css = asset("heatmap.css") + asset("colours.css")
     selector = ".dark .pl-heat" if theme == "dark" else ".pl-heat"
     blocks = re.findall(rf"^{re.escape(selector)} {{\n(.*?)^}}", css, re.DOTALL | re.MULTILINE)
@@ -33,13 +32,12 @@ def variables(theme: str) -> dict[str, str]:
 
 
 def highlights(theme: str) -> dict[str, str]:
-    """Return the declarations of the highlights on rendered text in a theme."""
     prefix = r"\.dark " if theme == "dark" else ""
     return dict(re.findall(rf"^{prefix}::highlight\((pl-[\w-]+)\) {{ (.*?) }}", asset("inspector.css"), re.MULTILINE))
 
 
 def scale(theme: str, name: str) -> list[str]:
-    """Return the colours of a scale, from the background to the strongest."""
+    """Return the colours of a scale, from the background to the strongest colour."""
     colours = variables(theme)
     return [colours["heat-paper"], *(colours[f"{name}-{step}"] for step in STEPS)]
 
@@ -54,7 +52,7 @@ def scale(theme: str, name: str) -> list[str]:
     ],
 )
 def test_the_distance(one: tuple[float, float, float], other: tuple[float, float, float], distance: float) -> None:
-    """The distance that the other tests use is that of the pairs which its authors published."""
+    """The distance function gives the values published by its authors."""
     assert ciede2000(one, other) == pytest.approx(distance, abs=1e-4)
 
 
@@ -62,7 +60,7 @@ def test_the_distance(one: tuple[float, float, float], other: tuple[float, float
 @pytest.mark.parametrize("name", SCALES)
 @pytest.mark.parametrize("sight", SIGHTS)
 def test_steps_are_apart(theme: str, name: str, sight: str) -> None:
-    """Neighbouring steps differ visibly, and lightness alone orders all of them, whichever colours the reader does not see."""
+    """Neighbouring steps differ visibly, and lightness alone orders all steps, for all vision."""
     seen = [lab(SIGHTS[sight], colour) for colour in scale(theme, name)]
     assert min(ciede2000(one, other) for one, other in pairwise(seen)) >= APART
     lightness = [colour[0] for colour in seen]
@@ -79,7 +77,7 @@ def test_text_is_readable(theme: str, name: str) -> None:
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_rendered_text_has_the_same_scale(theme: str) -> None:
-    """Rendered text, with highlights or without, and formulas are coloured like the maps, with the same readable text."""
+    """Rendered text and formulas have the fills of the maps, and readable text."""
     found, colours, marks = highlights(theme), variables(theme), asset("marks.css")
     prefix = ".dark " if theme == "dark" else ""
     for step in STEPS:
@@ -98,7 +96,7 @@ def test_rendered_text_has_the_same_scale(theme: str) -> None:
     ("theme", "paper"), [("light", "#ffffff"), ("light", "#f8fafc"), ("dark", "#020617"), ("dark", "#1e293b")]
 )
 def test_lines_are_visible(theme: str, paper: str) -> None:
-    """Lines under unsure words, under a branched token and through dropped ones are seen on the page and on a block of code."""
+    """Lines that mark tokens are visible on the page and on code blocks."""
     for name in ("pl-unsure", "pl-branch", "pl-out"):
         (line,) = re.findall(r"#[0-9a-f]{6}", highlights(theme)[name])
         assert contrast(line, paper) >= VISIBLE, name

@@ -1,4 +1,4 @@
-"""Tests the what-if divergences of Compare in the browser against the true ones of the server's sampler."""
+"""Tests the browser's what-if divergences in Compare against the server's sampler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pellucid_webui.conversations.compact_tokens import record
 from support.page.heat_page import HeatPage, asset
 
 KEPT = 10
-"""Alternatives of a token."""
+"""Number of alternatives of a token."""
 
 INFINITE = 999
 
@@ -37,7 +37,6 @@ LEAST = """pairs => pairs.map(([p, q, settings]) => {
 
 
 def recorded(logits: Tensor) -> dict[str, Any]:
-    """Return the record of the most likely token."""
     id = int(logits.argmax())
     score = token_scores(score_rows(logits[None], torch.tensor([id]), KEPT), [0])[0]
     top = tuple(Alternative(one, f"t{one}", f"t{one}".encode(), logprob) for one, logprob in score.top)
@@ -45,7 +44,7 @@ def recorded(logits: Tensor) -> dict[str, Any]:
 
 
 def shares(logits: Tensor, settings: dict[str, float]) -> dict[int, float]:
-    """Return the probabilities with which the server's sampler takes each token."""
+    """Return the probability with which the server's sampler takes each token."""
     if settings["temperature"] == 0:
         return {int(logits.argmax()): 1.0}
     ids, weights = truncate(
@@ -61,7 +60,7 @@ def divergence(p: dict[int, float], q: dict[int, float]) -> float:
 
 
 def pair(seed: int) -> tuple[Tensor, Tensor]:
-    """Return the logits of two models of one vocabulary, from alike to unrelated."""
+    """Return the logits of two models with the same vocabulary, from similar to unrelated."""
     random = torch.Generator().manual_seed(seed)
     size = int(torch.randint(40, 3000, (), generator=random))
     first = torch.randn(size, generator=random) * (1.0, 3.0, 5.0)[seed % 3]
@@ -70,7 +69,6 @@ def pair(seed: int) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 async def page(browser_page: Page) -> Page:
-    """Provide a page with the functions."""
     await HeatPage(browser_page).open([])
     for name in ("compare_parts", "compare_readings"):
         await browser_page.evaluate(asset(f"{name}.js"))
@@ -79,10 +77,10 @@ async def page(browser_page: Page) -> Page:
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda one: "-".join(str(value) for value in one.values()))
 async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
-    """The divergence is never below the bound, and is infinite wherever the bound says so.
+    """The bound never exceeds the divergence, and is infinite only for an infinite one.
 
-    For alike models whose alternatives have most of the mass, as those of language models do, the
-    bound is most of the divergence.
+    For similar models whose alternatives have most of the mass, as with language models, the bound
+    is most of the divergence.
     """
     pairs = [pair(seed) for seed in range(90)]
     found = await page.evaluate(LEAST, [[recorded(p), recorded(q), settings] for p, q in pairs])
@@ -103,7 +101,7 @@ async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
 
 
 async def test_equal_models(page: Page) -> None:
-    """A model has no divergence from itself."""
+    """The divergence of a model from itself is 0."""
     pairs = [pair(seed)[0] for seed in range(20)]
     for settings in SETTINGS:
         assert max(await page.evaluate(LEAST, [[recorded(p), recorded(p), settings] for p in pairs])) < 1e-3

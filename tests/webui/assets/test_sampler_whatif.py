@@ -17,10 +17,10 @@ from pellucid_webui.conversations.compact_tokens import record
 from support.page.heat_page import HeatPage, Record
 
 KEPT = 10
-"""Alternatives of a token."""
+"""Number of alternatives of a token."""
 
 CLOSE = 1e-4
-"""Tolerance for numbers of the browser that are exact."""
+"""Tolerance for exact numbers of the browser."""
 
 Settings = dict[str, float]
 
@@ -47,14 +47,14 @@ WANTED: list[Settings] = [*OWN, {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "
 
 @dataclass(frozen=True)
 class Draw:
-    """A choice of the real sampler, and its record."""
+    """A choice of the real sampler, with the token's record."""
 
     logits: Tensor
     own: Settings
     record: Record
 
     def truth(self, settings: Settings) -> dict[int, float]:
-        """Return the probabilities with which the sampler would have taken each token at ``settings``."""
+        """Return the probability of each token in the sampler at ``settings``."""
         if settings["temperature"] == 0:
             return {int(self.logits.argmax()): 1.0}
         scaled = self.logits / settings["temperature"]
@@ -64,7 +64,7 @@ class Draw:
 
 
 def draw(seed: int, own: Settings) -> Draw:
-    """Return a token drawn from random logits: peaked or flat, with a small vocabulary or a larger one."""
+    """Return a token drawn from random logits: peaked or flat, with a small or large vocabulary."""
     random = torch.Generator().manual_seed(seed)
     vocabulary = int(torch.randint(40, 4000, (), generator=random))
     scale = (0.7, 2.0, 4.0)[seed % 3]
@@ -103,14 +103,12 @@ async def weigh(page: Page, cases: list[tuple[Record, Settings, Settings | None]
 
 
 def bounded(found: dict[str, Any], true: float) -> bool:
-    """Return whether the true value is between the bounds, up to rounding."""
     interval = found["probability"]
     return bool(interval["low"] - CLOSE <= true <= interval["high"] + CLOSE)
 
 
 @pytest.fixture
 async def page(browser_page: Page) -> Page:
-    """Provide a page with the functions."""
     await HeatPage(browser_page).open([])
     return browser_page
 
@@ -119,10 +117,10 @@ DRAWS = [draw(seed, own) for seed, own in enumerate(OWN * 6)]
 
 
 async def test_own_settings(page: Page) -> None:
-    """At the server's own settings a token has the probability with which it was sampled, and so have its alternatives.
+    """At the server's own settings, a token and its alternatives have the sampled probability.
 
-    Rounding decides if very unlikely alternatives are kept, in the server as in the page, which
-    therefore marks them as unsure.
+    Rounding decides whether very unlikely alternatives are kept, in the server as in the page: the
+    page marks these alternatives as unsure.
     """
     for one, found in zip(DRAWS, await weigh(page, [(one.record, one.own, one.own) for one in DRAWS]), strict=True):
         truth = one.truth(one.own)
@@ -138,7 +136,7 @@ async def test_own_settings(page: Page) -> None:
 
 
 async def test_own_settings_from_the_alternatives(page: Page) -> None:
-    """If the alternatives include all tokens that the sampler kept, the result is the same without the sampled probability."""
+    """With all kept tokens as alternatives, the sampled probability changes nothing."""
     whole = [one for one in DRAWS if len(one.truth(one.own)) <= KEPT]
     assert len(whole) > 25
     for one, found in zip(whole, await weigh(page, [(one.record, one.own, None) for one in whole]), strict=True):
@@ -151,7 +149,7 @@ async def test_own_settings_from_the_alternatives(page: Page) -> None:
 
 @pytest.mark.parametrize("knows", [True, False], ids=["sampled", "read"])
 async def test_bounds(page: Page, knows: bool) -> None:
-    """At other settings the true probabilities are within the bounds, and what is surely kept or dropped really is."""
+    """At other settings, bounds contain the true probabilities, and sure verdicts are true."""
     cases = [(one, wanted) for one in DRAWS[::5] for wanted in WANTED]
     found = await weigh(page, [(one.record, wanted, one.own if knows else None) for one, wanted in cases])
     sure = [verdict["sure"] for weighed in found for verdict in weighed["alternatives"]]
@@ -170,7 +168,7 @@ async def test_bounds(page: Page, knows: bool) -> None:
 
 @pytest.mark.parametrize("width", [0.1, 2.0])
 async def test_bounds_from_a_range_of_entropies(page: Page, width: float) -> None:
-    """If only a range of the entropy is known, the true probabilities are still within the bounds."""
+    """With only a range of the entropy, the bounds still contain the true probabilities."""
     cases = [(one, wanted) for one in DRAWS[::7] for wanted in WANTED]
 
     def blurred(at: int, one: Draw) -> Record:
@@ -191,7 +189,7 @@ async def test_bounds_from_a_range_of_entropies(page: Page, width: float) -> Non
 
 
 async def test_exact_at_one(page: Page) -> None:
-    """At temperature 1 nothing is estimated: the mass of the other tokens is known, and sufficient."""
+    """At temperature 1 nothing is estimated: the mass of the other tokens is known."""
     for one, found in zip(DRAWS, await weigh(page, [(one.record, OFF, None) for one in DRAWS]), strict=True):
         truth = one.truth(OFF)
         for alternative, verdict in zip(one.record["a"], found["alternatives"], strict=True):
@@ -201,7 +199,7 @@ async def test_exact_at_one(page: Page) -> None:
 
 
 async def test_greedy(page: Page) -> None:
-    """At temperature 0 the first choice is certain and everything else is dropped."""
+    """At temperature 0 the first choice is certain and all other tokens are dropped."""
     settings = {**OFF, "temperature": 0.0, "top_p": 0.5}
     for one, found in zip(DRAWS, await weigh(page, [(one.record, settings, one.own) for one in DRAWS]), strict=True):
         assert [verdict["kept"] for verdict in found["alternatives"]] == [True] + [False] * (KEPT - 1)
@@ -211,7 +209,7 @@ async def test_greedy(page: Page) -> None:
 
 
 async def test_server_was_greedy(page: Page) -> None:
-    """A token of a greedy answer was certain, which implies nothing for other temperatures: bounds stay bounds."""
+    """A greedy answer's certainty implies nothing for other temperatures: bounds stay bounds."""
     own = {**OFF, "temperature": 0.0}
     greedy = [draw(seed, own) for seed in range(30)]
     warm = {**OFF, "temperature": 0.8}
@@ -222,7 +220,7 @@ async def test_server_was_greedy(page: Page) -> None:
 
 
 async def test_crossing_token_stays(page: Page) -> None:
-    """The token with which the nucleus reaches top-p belongs to it, and the next one does not."""
+    """The nucleus includes the token with which it reaches top-p, and no later token."""
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
     score = token_scores(score_rows(logits[None], torch.tensor([0]), 4), [0])[0]
     top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
@@ -233,7 +231,7 @@ async def test_crossing_token_stays(page: Page) -> None:
 
 
 async def test_rounded_whole(page: Page) -> None:
-    """A server that truncates adds rounded probabilities, and drops tokens after the total reaches 1: the page claims no more."""
+    """Tokens dropped by a truncating server after a rounded total of 1 are unsure on the page."""
     logits = torch.tensor([20.0, 0.0, -1.0, -2.0])
     score = token_scores(score_rows(logits[None], torch.tensor([0]), 4), [0])[0]
     top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)

@@ -1,4 +1,4 @@
-"""Tests where the versions of a conversation are in the picture of their tree, for random trees in a real browser."""
+"""Tests the places of versions in the picture of their tree, for random trees in a browser."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree of versions with the path that is shown."""
+    """A tree of versions with the shown path."""
 
     parents: dict[int, int | None]
     shown: list[int]
     unfolded: list[int]
 
     def children(self, node: int | None) -> list[int]:
-        """Return the versions of the message after a version, the oldest first."""
+        """Return the versions of the message after ``node``, the oldest version first."""
         return [one for one, parent in self.parents.items() if parent == node]
 
     def depth(self, node: int) -> int:
-        """Return the number of messages up to a version."""
         parent = self.parents[node]
         return 1 if parent is None else 1 + self.depth(parent)
 
     def record(self, random: Random) -> dict[str, Any]:
-        """Return what the script takes."""
+        """Return the argument of the script."""
         nodes = [
             {"node": node, "parent": parent, "chosen": random.choice([None, *self.children(node)])}
             for node, parent in self.parents.items()
@@ -45,7 +44,7 @@ class Tree:
 
 
 def random_tree(random: Random) -> Tree:
-    """Return a tree, mostly a long conversation with a few branches, with numbers that rise but have gaps."""
+    """Return a tree, usually a long conversation with few branches, with gaps in the numbers."""
     parents: dict[int, int | None] = {}
     node = 0
     for _ in range(random.randint(1, 60)):
@@ -62,7 +61,6 @@ def random_tree(random: Random) -> Tree:
 
 
 async def layouts(page: Page, records: list[dict[str, Any]]) -> list[list[Row]]:
-    """Return the rows of each tree."""
     await page.set_content(f"<script>{asset('version_layout.js')}</script>")
     found = await page.evaluate(LAYOUT, records)
     assert isinstance(found, list)
@@ -70,7 +68,7 @@ async def layouts(page: Page, records: list[dict[str, Any]]) -> list[list[Row]]:
 
 
 async def test_every_tree(browser_page: Page) -> None:
-    """In every tree each version is in one row, below its parent; the shown path is one straight line, and lines never cross."""
+    """Versions are in rows below their parents, the shown path is straight, no lines cross."""
     random = Random(17)
     trees = [random_tree(random) for _ in range(TREES)]
     found = await layouts(browser_page, [tree.record(random) for tree in trees])
@@ -82,7 +80,6 @@ async def test_every_tree(browser_page: Page) -> None:
 
 
 def check_rows(tree: Tree, rows: list[Row]) -> None:
-    """Assert that the rows are the tree's versions, and that their numbers are true."""
     assert sorted(node for row in rows for node in row["nodes"]) == sorted(tree.parents)
     row_of = {node: index for index, row in enumerate(rows) for node in row["nodes"]}
     for index, row in enumerate(rows):
@@ -109,7 +106,7 @@ def check_rows(tree: Tree, rows: list[Row]) -> None:
 
 
 def check_lines(tree: Tree, rows: list[Row]) -> None:
-    """Assert that the shown path stays in the first lane, and that no line runs through a row or another line."""
+    """Assert that the shown path is in the first lane, and that lines meet no rows or lines."""
     shown = set(tree.shown)
     assert all(row["lane"] == 0 for row in rows if row["node"] in shown)
     lines = [(row["parent"], index, row) for index, row in enumerate(rows) if row["parent"] >= 0]
@@ -125,7 +122,6 @@ def check_lines(tree: Tree, rows: list[Row]) -> None:
 
 
 def path_to(tree: Tree, node: int | None) -> list[int]:
-    """Return a version and all before it."""
     found = []
     while node is not None:
         found.append(node)
@@ -134,7 +130,7 @@ def path_to(tree: Tree, node: int | None) -> list[int]:
 
 
 async def test_a_long_conversation(browser_page: Page) -> None:
-    """A conversation of thousands of messages is folded into a few rows, which open, and 200 versions of one take one lane more."""
+    """Thousands of messages fold into a few rows, and 200 versions take a single extra lane."""
     long = Tree({node: node - 1 or None for node in range(1, 5001)}, list(range(1, 5001)), [])
     many = Tree({1: None, **dict.fromkeys(range(2, 202), 1)}, [1, 100], [])
     opened = Tree(long.parents, long.shown, [2])

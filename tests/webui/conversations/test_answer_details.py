@@ -1,4 +1,4 @@
-"""Tests the details of answers: their JSON values and tool calls, computed from tokens that were stored."""
+"""Tests the details of answers: JSON values and tool calls, computed from stored tokens."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pellucid_webui.conversations.compact_tokens import pack, unpack
 
 
 def form(text: str, probability: float = 1.0, mass: float = 1.0) -> Token:
-    """Return a token under a grammar; one of probability 1 was forced."""
+    """Return a token under a grammar; a token of probability 1 was forced."""
     score = GrammarScore(mass, 1 if probability == 1.0 else 2, math.log(probability))
     return Token(1, text, text.encode(), 0, score.logprob + math.log(mass), 1, 0.5, grammar=score)
 
 
 def call(index: int, arguments: str, probability: float = 1.0, **begun: str) -> Token:
-    """Return a token of a call; it has no text."""
+    """Return a token of a tool call, without text."""
     delta = CallDelta(index, arguments, **begun)
     return Token(1, "", arguments.encode(), 0, math.log(probability), 1, 0.5, part=CallPart(index, (delta,)))
 
@@ -33,7 +33,7 @@ def end(*fields: JsonField, loose: tuple[str, ...] = ()) -> Finish:
 
 
 def test_values_with_others() -> None:
-    """The values of the Finish are kept with their best other value and the places of their tokens."""
+    """Values of the Finish keep the best alternative value and the places of their tokens."""
     other = OtherValue("blue", 0.4375)
     found = details_of(
         ANSWER,
@@ -57,14 +57,14 @@ def test_values_with_others() -> None:
 
 @pytest.mark.parametrize("finish", [None, end()], ids=["stopped", "older server"])
 def test_values_of_the_stored_tokens(finish: Finish | None) -> None:
-    """Without values in a Finish, they are computed from the tokens as they are stored: whole values with probability and mass."""
+    """Without values in a Finish, complete values are computed from the stored tokens."""
     found = details_of(unpack([pack(ANSWER[:4])]), finish, is_json=True)
     assert found is not None
     assert [(one.path, one.value, one.probability, one.mass) for one in found.fields] == [("/colour", "red", 0.5, 0.25)]
 
 
 def test_calls_of_the_stored_tokens() -> None:
-    """Each call has its arguments with their probabilities and tokens; a function that was loose, or a free token, is not enforced."""
+    """A call has arguments with probability and tokens; a call of free tokens is not enforced."""
     tokens = [
         call(0, "", id="a1", name="get"),
         call(0, '{"city": "'),
@@ -89,7 +89,7 @@ def test_calls_of_the_stored_tokens() -> None:
 
 @pytest.mark.parametrize(("loose", "enforced"), [((), True), (("get",), False)])
 def test_a_held_call(loose: tuple[str, ...], enforced: bool) -> None:
-    """A call under a grammar is enforced, unless no grammar can hold its function's schema."""
+    """A call under a grammar is enforced, except for a function with a loose schema."""
     begun = Token(
         1,
         "",
@@ -107,7 +107,7 @@ def test_a_held_call(loose: tuple[str, ...], enforced: bool) -> None:
 
 
 def test_half_a_pair_of_surrogates() -> None:
-    """A value or key with half a surrogate pair, which no file can hold, is kept with a replacement."""
+    """Half a surrogate pair in a value or key is replaced, because no file can hold it."""
     tokens = [form('{"\\ud83d": "\\ud83d", "b": "'), form("x", 0.5), form('"}')]
     found = details_of(tokens, None, is_json=True)
     assert found is not None
@@ -116,7 +116,7 @@ def test_half_a_pair_of_surrogates() -> None:
 
 
 def test_numbers_beyond_all_floats() -> None:
-    """A number that Python reads as infinity is kept as the largest one, so that the answer can be saved."""
+    """An infinite number is stored as the largest float, so the answer can be saved."""
     found = details_of([form('{"a": -'), form("1e999", 0.5), form(', "b": 1e999}')], None, is_json=True)
     assert found is not None
     assert [one.value for one in found.fields] == [-sys.float_info.max, sys.float_info.max]

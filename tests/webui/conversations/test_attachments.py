@@ -1,4 +1,4 @@
-"""Tests how text files become part of a message."""
+"""Tests text files as parts of a message."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 
 
 def test_a_message_with_files() -> None:
-    """Files follow the message, each with its language and its name."""
+    """Files follow the message, each with language and name."""
     assert attach("Look:\n", [("a.py", b"x = 1\n"), ("notes.txt", b"two\nlines")]) == (
         "Look:\n\n```python a.py\nx = 1\n```\n\n```text notes.txt\ntwo\nlines\n```"
     )
 
 
 def test_without_text_or_files() -> None:
-    """Files without a text are a message, and so is a text without files."""
+    """A message may have only files or only text."""
     assert attach("  ", [("a.c", b"int x;")]) == "```c a.c\nint x;\n```"
     assert attach("Hi", []) == "Hi"
     assert attach("", []) == ""
 
 
 def test_a_message_that_ends_inside_code() -> None:
-    """A code block that the message leaves open is closed, so that a file is not part of it."""
+    """A code block left open in the message is closed before a file."""
     assert attach("```\ncode", [("a.txt", b"x")]) == "```\ncode\n```\n\n```text a.txt\nx\n```"
 
 
@@ -44,7 +44,7 @@ def test_a_message_that_ends_inside_code() -> None:
     ],
 )
 def test_languages(name: str, language: str) -> None:
-    """The language follows from the file's name."""
+    """The file name determines the language."""
     assert block(name, b"x").startswith(f"```{language} {name}\n")
 
 
@@ -61,20 +61,20 @@ def test_languages(name: str, language: str) -> None:
     ],
 )
 def test_names(name: str, shown: str) -> None:
-    """Only the last part of a path is shown, without characters that the first line of a fence cannot hold."""
+    """Only the last part of a path is shown, without characters that end a fence's first line."""
     assert block(name, b"x") == f"```text {shown}\nx\n```"
 
 
 @given(st.text(st.sampled_from("`~ \nab"), max_size=30))
 def test_fences_in_a_file(text: str) -> None:
-    """Whatever fences a file contains, it is one code block in the message."""
+    """A file is a single code block, with any fences in the text."""
     (token,) = MarkdownIt("commonmark").parse(block("a.txt", text.encode()))
     assert (token.type, token.info) == ("fence", "text a.txt")
     assert token.content == text + ("" if not text or text.endswith("\n") else "\n")
 
 
 def test_it_is_shown_by_its_name() -> None:
-    """The page shows the file's name above its code, highlighted in its language."""
+    """The page shows the file's name above the highlighted code."""
     html = "".join(blocks(attach("Look:", [("<b>.py", b"import os")])))
     assert "<figcaption><span>&lt;b&gt;.py</span>" in html
     assert '<span class="pl-kn">import</span>' in html
@@ -97,7 +97,7 @@ def test_it_is_shown_by_its_name() -> None:
     ],
 )
 def test_what_is_text(content: bytes, text: str | None) -> None:
-    """UTF-8 is accepted, and UTF-16 with a byte order mark; other content is refused with the name of the file."""
+    """UTF-8 and UTF-16 with a byte order mark are accepted; other content is refused by name."""
     if text is None:
         with pytest.raises(InvalidRequestError, match=r"^photo\.png is not UTF-8 text: choose a text file\.$"):
             text_of("folder/photo.png", content)
@@ -106,7 +106,7 @@ def test_what_is_text(content: bytes, text: str | None) -> None:
 
 
 def test_limits() -> None:
-    """A file that is too large is refused by name, and so is the file with which all are too large together."""
+    """A file that is too large, alone or with the other files, is refused by name."""
     most = b"x" * MAX_FILE_BYTES
     assert len(attach("", [("a", most), ("b", most)])) > 2 * MAX_FILE_BYTES
     with pytest.raises(InvalidRequestError, match=r"^big is larger than 200 kB: use only the relevant part of it\.$"):

@@ -1,4 +1,4 @@
-"""Tests the actions on a conversation: each adds a version, and no message is lost."""
+"""Tests the actions on a conversation: versions are added, and no message is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = TurnSettings(model=MODEL, seed=1)
 
 
 class ScriptedChat:
-    """Ann's chat with a scripted assistant, and one conversation."""
+    """Ann's chat with a scripted assistant and a single conversation."""
 
     def __init__(self, store: ConversationStore) -> None:
         self.store = store
@@ -78,7 +78,7 @@ async def ended(turn: Turn) -> Turn:
 
 class TestSend:
     async def test_an_answer(self, chat: ScriptedChat) -> None:
-        """A message is followed by its answer, with which its settings are saved."""
+        """A message is answered, and the answer has the settings."""
         answer = await chat.say("Hi", "Hel", "lo")
         await chat.say("More?", "Yes")
 
@@ -95,14 +95,14 @@ class TestSend:
         assert not chat.assistant.chat_requests[-1].continue_last
 
     async def test_the_system_prompt(self, chat: ScriptedChat) -> None:
-        """The system prompt of the settings comes first, unless it is empty."""
+        """A system prompt that is not empty comes first."""
         await chat.say("Hi", "a", settings=TurnSettings(model=MODEL, system="Be brief."))
         assert chat.last_messages == [("system", "Be brief."), (USER, "Hi")]
         await chat.say("Hi", "a", settings=TurnSettings(model=MODEL, system="  "))
         assert chat.last_messages[0] == (USER, "Hi")
 
     async def test_an_answer_can_be_had_again(self, chat: ScriptedChat) -> None:
-        """Without a model or a seed the first model is used and a seed is drawn; both are saved with the answer."""
+        """The default model and a drawn seed are saved with the answer."""
         answer = await chat.say("Hi", "a", settings=TurnSettings())
         settings = chat.node(answer).settings
         assert settings is not None
@@ -123,13 +123,13 @@ class TestSend:
         ],
     )
     async def test_it_names_the_conversation(self, chat: ScriptedChat, text: str, title: str) -> None:
-        """The first line of the first message becomes the title of the conversation, and stays so."""
+        """The first line of the first message becomes the conversation's title."""
         await chat.say(text, "a")
         await chat.say("another", "b")
         assert chat.store.list("ann")[0].title == title
 
     async def test_a_name_that_was_given_stays(self, chat: ScriptedChat) -> None:
-        """A conversation that was renamed keeps its title."""
+        """A renamed conversation keeps the title."""
         chat.store.rename("ann", chat.id, "Mine")
         await chat.say("Hi", "a")
         assert chat.store.list("ann")[0].title == "Mine"
@@ -143,7 +143,7 @@ class TestSend:
     async def test_what_cannot_be_answered_is_not_kept(
         self, chat: ScriptedChat, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """With settings out of bounds, or without a server, nothing is saved, so that the text remains in the field."""
+        """With invalid settings or without a server, a message is not saved."""
         with pytest.raises(InvalidRequestError, match="top_p must be"):
             await chat.actions.send(chat.id, "Hi", TurnSettings(top_p=5))
 
@@ -156,7 +156,7 @@ class TestSend:
         assert (chat.texts, chat.store.list("ann")[0].title) == ([], DEFAULT_TITLE)
 
     async def test_the_first_message(self, chat: ScriptedChat) -> None:
-        """The first message creates its conversation; one that cannot be answered creates none."""
+        """The first message creates a conversation, unless the message cannot be answered."""
         chat.script(*tokens("a"))
         id, turn = await chat.actions.send_first("Hi", SETTINGS)
         await ended(turn)
@@ -173,13 +173,13 @@ class TestFormatsAndTools:
         "settings", [TurnSettings(answer_format="json_schema", schema="{"), TurnSettings(tools="[")]
     )
     async def test_checked_before_sending(self, chat: ScriptedChat, settings: TurnSettings) -> None:
-        """A schema or tools that are not valid JSON are refused before the message is kept or the model asked."""
+        """A schema or tools in invalid JSON are refused before a message is saved or sent."""
         with pytest.raises(InvalidRequestError, match="not valid JSON"):
             await chat.actions.send(chat.id, "Hi", settings)
         assert (chat.texts, chat.assistant.chat_requests) == ([], [])
 
     async def test_not_continued(self, chat: ScriptedChat) -> None:
-        """An answer is neither continued nor branched under a format, which begins with the answer; the answer stays as it is."""
+        """An answer is neither continued nor branched under an answer format."""
         answer = await chat.say("Hi", "Hel", "lo")
         settings = replace(SETTINGS, answer_format="json_object")
         with pytest.raises(InvalidRequestError, match="cannot be continued under an answer format: regenerate it"):
@@ -189,7 +189,7 @@ class TestFormatsAndTools:
         assert chat.texts == ["Hi", "Hello"]
 
     async def test_calls_are_read(self, chat: ScriptedChat) -> None:
-        """The model reads the complete calls of earlier answers; an answer with calls is not continued."""
+        """The model reads complete calls of earlier answers; answers with calls cannot resume."""
         settings = replace(SETTINGS, tools='[{"type": "function", "function": {"name": "f"}}]')
         deltas = (CallDelta(0, "{}", "c1", "f"), CallDelta(1, "{", "c2", "f"))
         chat.script(replace(token(""), part=CallPart(0, deltas)))
@@ -202,7 +202,7 @@ class TestFormatsAndTools:
 
 class TestVersions:
     async def test_retry(self, chat: ScriptedChat) -> None:
-        """A retry is another version of an answer, generated from the same messages."""
+        """A retry is a further version of an answer, generated from the same messages."""
         first = await chat.say("Hi", "one")
         chat.script(*tokens("two"))
         second = await ended(await chat.actions.retry(chat.id, first, SETTINGS))
@@ -224,14 +224,14 @@ class TestVersions:
         assert chat.path == ["Hi", "one", "more", "three"]
 
     async def test_retry_of_a_question(self, chat: ScriptedChat) -> None:
-        """A message without an answer, left by a server that died, gets one."""
+        """A message left without an answer can be answered later."""
         question = chat.store.add("ann", chat.id, None, USER, "Hi")
         chat.script(*tokens("one"))
         await ended(await chat.actions.retry(chat.id, question, SETTINGS))
         assert chat.path == ["Hi", "one"]
 
     async def test_edit_a_question(self, chat: ScriptedChat) -> None:
-        """An edited message of the user is another version of it, and answered again."""
+        """An edited question is a new version with a new answer."""
         answer = await chat.say("Hi", "one")
         question = chat.node(answer).parent
         assert question is not None
@@ -246,7 +246,7 @@ class TestVersions:
         assert chat.path == ["Hi", "one"]
 
     async def test_edit_an_answer(self, chat: ScriptedChat) -> None:
-        """An edited answer is a version by a person: it has no tokens, and needs no model and no server."""
+        """An edited answer is a version without tokens, made without a model or server."""
         answer = await chat.say("Hi", "one")
         assert await chat.actions.edit(chat.id, answer, "mine", TurnSettings(top_p=9)) is None
 
@@ -262,7 +262,7 @@ class TestVersions:
             await chat.actions.edit(chat.id, answer, " ", SETTINGS)
 
     async def test_undo(self, chat: ScriptedChat) -> None:
-        """Undo goes back to before the last question and returns it; both versions can be selected later."""
+        """Undo returns the last question and ends the path before it; all versions remain."""
         await chat.say("Hi", "one")
         second = await chat.say("more", "two")
 
@@ -274,7 +274,7 @@ class TestVersions:
         assert chat.path == ["Hi", "one", "more", "two"]
 
     async def test_undo_everything(self, chat: ScriptedChat) -> None:
-        """The first question can be undone too, after which there is nothing to undo; the next message is a version of it."""
+        """After undo of the first question, the next message is a version of the first."""
         await chat.say("Hi", "one")
         assert (await chat.actions.undo(chat.id), chat.path) == ("Hi", [])
         with pytest.raises(InvalidRequestError, match="nothing to undo"):
@@ -286,7 +286,7 @@ class TestVersions:
 
 class TestGoingOn:
     async def test_resume(self, chat: ScriptedChat) -> None:
-        """An answer is continued in another version, which has all tokens; the shorter version stays."""
+        """An answer is continued in a new version with all tokens; the shorter version stays."""
         first = await chat.say("Hi", "one", " two")
         chat.script(*tokens(" three"))
         turn = await ended(await chat.actions.resume(chat.id, first, SETTINGS))
@@ -302,7 +302,7 @@ class TestGoingOn:
         )
 
     async def test_resume_of_nothing(self, chat: ScriptedChat) -> None:
-        """An answer that failed before its first token starts from the beginning."""
+        """An answer without tokens is generated from the beginning."""
         chat.script(UnavailableError("No."))
         failed = await ended(await chat.actions.send(chat.id, "Hi", SETTINGS))
         chat.script(*tokens("one"))
@@ -314,7 +314,7 @@ class TestGoingOn:
         )
 
     async def test_resume_of_half_a_character(self, chat: ScriptedChat) -> None:
-        """An answer that ended inside a character is continued from before it."""
+        """An answer that ends inside a character is continued before this character."""
         chat.script(*tokens("a"), token("b\ufffd", 2, data=b"b\xf0\x9f"), Finish(FinishReason.LENGTH, Usage()))
         first = await ended(await chat.actions.send(chat.id, "Hi", SETTINGS))
         chat.script(*tokens("c"))
@@ -328,7 +328,7 @@ class TestGoingOn:
         assert "ab\ufffd" in chat.texts
 
     async def test_branch(self, chat: ScriptedChat) -> None:
-        """A branch replaces a token by an alternative and continues from it; the tokens before it stay as they were."""
+        """A branch replaces a token by an alternative; earlier tokens are unchanged."""
         first = await chat.say("Hi", "one", " two", " three")
         chat.script(*tokens(" and more"))
         turn = await ended(await chat.actions.branch(chat.id, first, 1, 1, SETTINGS))
@@ -342,7 +342,7 @@ class TestGoingOn:
         assert chat.path == ["Hi", "one two three"]
 
     async def test_branch_of_a_branch(self, chat: ScriptedChat) -> None:
-        """The alternatives of a replaced token can be used for a branch as well."""
+        """The alternatives of a replaced token can start a branch."""
         first = await chat.say("Hi", "one", " two")
         chat.script(*tokens(" x"))
         second = await ended(await chat.actions.branch(chat.id, first, 1, 1, SETTINGS))
@@ -351,7 +351,7 @@ class TestGoingOn:
         assert chat.path == ["Hi", "one two y"]
 
     async def test_branch_behind_what_a_person_wrote(self, chat: ScriptedChat) -> None:
-        """A beginning that a person wrote stays in front of a branch."""
+        """A beginning written by a person stays in front of a branch."""
         first = await chat.say("Hi", "one")
         await chat.actions.edit(chat.id, first, "mine", SETTINGS)
         (mine,) = [id for id, node in chat.store.conversation("ann", chat.id).nodes.items() if node.text == "mine"]
@@ -362,7 +362,7 @@ class TestGoingOn:
         assert (chat.path, chat.said_by(third.node)) == (["Hi", "mine other!"], [" other", "!"])
 
     async def test_no_such_alternative(self, chat: ScriptedChat) -> None:
-        """A branch from a token or alternative that does not exist changes nothing."""
+        """A branch from an unknown token or alternative changes nothing."""
         first = await chat.say("Hi", "one")
         for index, alternative in ((1, 0), (0, 2), (-1, 0)):
             with pytest.raises(InvalidRequestError, match="no such alternative"):
@@ -370,7 +370,7 @@ class TestGoingOn:
         assert chat.texts == ["Hi", "one"]
 
     async def test_only_answers_are_continued(self, chat: ScriptedChat) -> None:
-        """User messages cannot be resumed or branched, and neither can messages that do not exist."""
+        """User messages and unknown messages cannot be resumed or branched."""
         answer = await chat.say("Hi", "one")
         question = chat.node(answer).parent
         assert question is not None
@@ -409,7 +409,7 @@ ALL_VERBS: dict[str, Verb] = VERBS | {
 class TestOnItsWay:
     @pytest.mark.parametrize("verb", VERBS)
     async def test_one_at_a_time(self, chat: ScriptedChat, verb: str) -> None:
-        """While an answer is generated nothing else can start or be undone on its path; after its end, or a stop, it can."""
+        """While an answer is generated, no other action on the path is possible."""
         chat.script(*tokens("a"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         with pytest.raises(InvalidRequestError, match="being generated in this conversation: stop it"):
@@ -425,14 +425,14 @@ class TestOnItsWay:
         assert {"Hi", "a"} <= set(chat.texts)
 
     async def test_right_after_the_end(self, chat: ScriptedChat) -> None:
-        """The next action can follow as soon as the end is reported."""
+        """The next action can follow immediately after the reported end."""
         for number in range(5):
             await chat.say(str(number), "a")
         assert len(chat.path) == 10
 
     @pytest.mark.parametrize("verb", ["send", "retry"])
     async def test_two_at_once(self, chat: ScriptedChat, verb: str) -> None:
-        """One of two simultaneous requests is answered."""
+        """Only the first of two simultaneous requests is answered."""
         node = await chat.say("Hi", "a")
         chat.script(*tokens("b"), None)
         found = await asyncio.gather(
@@ -444,7 +444,7 @@ class TestOnItsWay:
         assert len(chat.texts) == {"send": 4, "retry": 3}[verb]
 
     async def test_elsewhere_in_the_conversation(self, chat: ScriptedChat) -> None:
-        """Another version can be continued while an answer is generated elsewhere; that answer cannot be branched meanwhile."""
+        """Versions can be continued while an answer is generated elsewhere in the tree."""
         first = await chat.say("Hi", "one")
         chat.script(*tokens("two"), None)
         turn = await chat.actions.retry(chat.id, first, SETTINGS)
@@ -461,7 +461,7 @@ class TestOnItsWay:
         assert chat.path == ["Hi", "two"]
 
     async def test_its_tokens(self, chat: ScriptedChat) -> None:
-        """The tokens of a running answer are those generated so far."""
+        """The tokens of a running answer are all tokens generated so far."""
         chat.script(*tokens("a", "b"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         async for _ in turn.updates():
@@ -472,7 +472,7 @@ class TestOnItsWay:
         assert [token.text for token in unpack(await chat.actions.batches(chat.id, turn.node))] == ["a", "b"]
 
     async def test_delete(self, chat: ScriptedChat) -> None:
-        """A running answer ends without an error when its conversation is deleted."""
+        """A running answer ends without an error when the conversation is deleted."""
         chat.script(*tokens("a"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         await chat.actions.delete(chat.id)
@@ -483,7 +483,7 @@ class TestOnItsWay:
 class TestOwners:
     @pytest.mark.parametrize("verb", ALL_VERBS)
     async def test_another_owner(self, chat: ScriptedChat, verb: str) -> None:
-        """No action reaches another owner's conversation, even while an answer is generated there."""
+        """No action reaches another owner's conversation, even during an answer."""
         chat.script(*tokens("secret"), None)
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         bob = ChatActions("bob", chat.store, chat.assistant, chat.turns)
@@ -501,7 +501,7 @@ class TestOwners:
         assert len(chat.texts) == 2
 
     def test_every_verb_is_among_them(self) -> None:
-        """The tests above cover every action."""
+        """The tests above cover all actions."""
         assert {name for name in vars(ChatActions) if not name.startswith("_")} == {
             *ALL_VERBS,
             "running",
@@ -511,7 +511,7 @@ class TestOwners:
 
 
 def test_messages() -> None:
-    """A model reads the system prompt, the path, and the beginning of the answer if there is one."""
+    """A model reads the system prompt, the path, and the beginning of the answer."""
     path = [Node(1, None, USER, "q", 0.0), Node(2, 1, ASSISTANT, "a", 0.0), Node(3, 2, USER, "q2", 0.0)]
     messages = [Message(USER, "q"), Message(ASSISTANT, "a"), Message(USER, "q2")]
     assert messages_of(path, "", TurnSettings()) == messages

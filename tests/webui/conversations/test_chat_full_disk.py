@@ -1,4 +1,4 @@
-"""Tests a chat when the server's disk becomes full: one sentence in the tab, nothing saved is lost, and it recovers."""
+"""Tests a chat on a full disk: an error in the tab, no lost data, and recovery."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.page.scripted_assistant import ScriptedPageAssistant, token
 from support.servers.small_disks import SmallDisk, can_mount, small_disk
 
 LONG = "word " * 20_000
-"""Longer than the rest of a disk page, so that a full disk refuses it."""
+"""Longer than the rest of a disk page, so that a full disk refuses the text."""
 
 
 pytestmark = pytest.mark.skipif(
@@ -42,7 +42,6 @@ def store(disk: SmallDisk) -> Iterator[ConversationStore]:
 
 
 async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Return the first payload that satisfies a condition."""
     async for one in shown:
         if wanted(one):
             return one
@@ -50,14 +49,13 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
 
 
 async def last(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
-    """Send a message, and return the last payload."""
     event = {"verb": "send", "text": text, "messageId": text[:20]}
     return [shown async for shown in view.act(tab, event, TurnSettings)][-1]
 
 
 @pytest.mark.process
 async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallDisk) -> None:
-    """An answer that can no longer be saved ends with what is saved and says why; the next one is generated once there is room."""
+    """A full disk ends an answer with the saved text and the reason; later answers need space."""
     go_on = asyncio.Event()
     view = ChatView(
         store,

@@ -21,7 +21,7 @@ ids = st.integers(0, 2**31)
 
 @st.composite
 def spelled(draw: st.DrawFn) -> tuple[str, bytes]:
-    """Draw a text and its bytes, which differ if a character is incomplete."""
+    """Draw a text and its bytes, which differ for an incomplete character."""
     text = draw(st.text(max_size=4))
     return text, draw(st.just(text.encode()) | st.binary(max_size=4))
 
@@ -76,7 +76,7 @@ PLAIN = Token(
 
 @given(st.lists(st.lists(drawn_tokens(), max_size=3), max_size=3), st.integers(0, 1000))
 def test_round_trip(batches: list[list[Token]], first: int) -> None:
-    """Tokens are read back as they were, with their positions in the sequence."""
+    """Tokens are read back unchanged, with positions in the sequence."""
     expected = [
         replace(token, position=first + index)
         for index, token in enumerate(token for batch in batches for token in batch)
@@ -86,7 +86,7 @@ def test_round_trip(batches: list[list[Token]], first: int) -> None:
 
 @given(st.lists(drawn_tokens(), max_size=3))
 def test_it_is_strict_json(tokens: list[Token]) -> None:
-    """A batch is one line of JSON that every browser reads, and packing it again changes nothing."""
+    """A batch is a line of strict JSON, and packing is idempotent."""
     batch = pack(tokens)
     assert "\n" not in batch
     json.loads(batch, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -94,7 +94,7 @@ def test_it_is_strict_json(tokens: list[Token]) -> None:
 
 
 def test_shape() -> None:
-    """A record has the documented short keys, and bytes only if they differ from the text's."""
+    """A record has the documented short keys, and bytes only if different from the text's bytes."""
     assert record(PLAIN) == {
         "i": 7,
         "t": "a",
@@ -109,7 +109,7 @@ def test_shape() -> None:
 
 
 def test_shape_in_a_call_and_under_a_grammar() -> None:
-    """The effect of a grammar and what a token adds to a call have the documented short keys, and other tokens have neither."""
+    """Only tokens under a grammar or in a call have the keys for grammars and calls."""
     score, begun = GrammarScore(1 / 3, 2, -0.5), CallPart(1, (CallDelta(1, "", "c1", "f"), CallDelta(1, "{")))
     found = record(replace(PLAIN, grammar=score, part=begun))
     assert (found["g"], found["p"]) == ([0.333333, 2, -0.5], [1, [1, "", "c1", "f"], [1, "{"]])
@@ -117,13 +117,13 @@ def test_shape_in_a_call_and_under_a_grammar() -> None:
 
 
 def test_shape_of_a_range_of_entropies() -> None:
-    """Bounds of an entropy have a short key, and a token whose entropy is exact does not have it."""
+    """Only a token with a range of entropies has the key for the bounds."""
     assert record(replace(PLAIN, entropy=None, entropy_range=(1 / 3, 2.0)))["h"] == [0.333333, 2.0]
     assert "h" not in record(PLAIN)
 
 
 def test_numbers_are_short() -> None:
-    """Numbers have six significant digits; a logprob of minus infinity becomes a number that JSON can represent."""
+    """Numbers have six significant digits, and minus infinity becomes a finite number."""
     long = replace(
         PLAIN,
         logprob=-1.23456789,
@@ -200,7 +200,7 @@ def test_what_is_nothing_like_a_record(found: object) -> None:
 
 @pytest.mark.parametrize("batch", ["", "{", "null", "5", '{"i": 1}', '"text"', "[" * 100_000])
 def test_what_is_no_batch(batch: str) -> None:
-    """A batch that is not a list is refused with a sentence that quotes only its beginning."""
+    """A batch that is not a list is refused in a short sentence."""
     with pytest.raises(InvalidRequestError, match="batch of tokens") as caught:
         unpack([batch])
     assert len(str(caught.value)) < 400

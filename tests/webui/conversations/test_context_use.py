@@ -1,4 +1,4 @@
-"""Tests how the context that a conversation takes is counted."""
+"""Tests the count of the context used by a conversation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 
 
 def node(id: int, role: str, usage: Usage | None = None) -> Node:
-    """Return a message."""
     return Node(id, id - 1 or None, role, "text", 0.0, model="tiny", end=FinishReason.STOP, usage=usage)
 
 
 def test_the_last_answer_counts() -> None:
-    """A conversation takes what its last answer read and generated, and what follows; its speed is that after the first token."""
+    """The use is the last answer's count and an estimate of the rest; the speed omits prefill."""
     first, last = Usage(computed=10, generated=5), Usage(cached=15, computed=10, generated=9, decode=2.0)
     path = [node(1, "user"), node(2, "assistant", first), node(3, "user"), node(4, "assistant", last), node(5, "user")]
     assert of_path(path[:4], TurnSettings()) == {"model": "tiny", "tokens": 34, "rate": 4.0}
@@ -30,7 +29,7 @@ def test_the_last_answer_counts() -> None:
 
 
 def test_an_answer_that_was_refused() -> None:
-    """After an answer that read nothing, the one before it is what the estimate is based on."""
+    """After an answer without a count, the estimate is based on the answer before."""
     path = [
         node(1, "user"),
         node(2, "assistant", Usage(computed=10, generated=1)),
@@ -46,7 +45,7 @@ def test_an_answer_that_was_refused() -> None:
 
 @pytest.mark.parametrize("usage", [None, Usage()])
 def test_no_answer_was_counted(usage: Usage | None) -> None:
-    """Without an answer that tells what it read, as in an imported conversation, the length of the messages is what is known."""
+    """Without a counted answer, the estimate is based on the length of the messages."""
     path = [node(1, "user"), node(2, "assistant", usage)]
     for end in (1, 2):
         assert of_path(path[:end], TurnSettings()) == {

@@ -1,4 +1,4 @@
-"""Tests where an answer can be cut, and how an alternative replaces a token."""
+"""Tests the cuts in an answer, and the replacement of a token by an alternative."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def text_of(found: list[Token]) -> str:
 
 @given(st.text(max_size=8), st.data())
 def test_open_bytes(text: str, data: st.DataObject) -> None:
-    """For every tokenization of a text the incomplete bytes are reported after each token, and whole tokens give whole characters."""
+    """After each token of any tokenization, the incomplete bytes are reported."""
     encoded = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=5)))
     pieces = [encoded[start:end] for start, end in zip([0, *cuts], [*cuts, len(encoded)], strict=True)]
@@ -44,7 +44,7 @@ def test_open_bytes(text: str, data: st.DataObject) -> None:
 
 
 def test_another_alternative() -> None:
-    """Earlier tokens stay; the alternative follows with its own probability, and without a sampled one."""
+    """Earlier tokens stay, and the alternative has a logprob and no sampled probability."""
     row = [token("a"), token("b", 2, " x", " y"), token("c")]
 
     found = with_alternative(row, 1, 2)
@@ -69,7 +69,7 @@ def test_no_such_alternative(index: int, alternative: int) -> None:
 
 
 def test_half_a_character() -> None:
-    """An alternative is accepted if it completes a character, and refused if the character stays incomplete."""
+    """An alternative may complete a character, but not leave a character incomplete."""
     row = [choice("", b"\xf0\x9f"), choice("😀", b"\x98\x80", b"\x98\x80", b"\x98\x81", b"\x98", b"x")]
 
     assert text_of(with_alternative(row, 1, 1)) == "😁"
@@ -81,13 +81,13 @@ def test_half_a_character() -> None:
 
 
 def test_markers_and_broken_bytes_before_it() -> None:
-    """Earlier tokens whose text differs from their bytes do no harm."""
+    """Earlier tokens may have text that differs from the bytes."""
     row = [choice("", b"<|mark|>"), choice("\ufffd", b"\xff"), token("a", 1, "b")]
     assert text_of(with_alternative(row, 2, 1)) == "\ufffdb"
 
 
 def test_the_tokenizers_space() -> None:
-    """If a text omits the tokenizer's leading space, so does the text of an alternative."""
+    """Without the tokenizer's leading space in a text, an alternative omits the space, too."""
     assert text_of(with_alternative([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 1)) == "Yo"
     assert text_of(with_alternative([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 2)) == "x"
     assert text_of(with_alternative([choice(" Hi", b" Hi", b" Hi", b" Yo")], 0, 1)) == " Yo"

@@ -1,4 +1,4 @@
-"""Texts of a conversation that can be encoded."""
+"""Tests encodable texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid_webui.conversations.encodable_text import encodable
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_encodable(text: str) -> None:
-    """Every text becomes encodable; one that already is stays unchanged."""
+    """Every text becomes encodable, and an encodable text is unchanged."""
     found = encodable(text)
     found.encode()
     if not any("\ud800" <= character <= "\udfff" for character in text):

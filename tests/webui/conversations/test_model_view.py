@@ -1,4 +1,4 @@
-"""Tests which messages the model reads, and that a conversation longer than the context is never stuck."""
+"""Tests the messages read by the model, and conversations longer than the context."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SETTINGS = TurnSettings(model=MODEL, seed=1)
 
 @dataclass
 class CountingAssistant(SilentAssistant):
-    """Has a small context of which each character takes one token; refuses longer prompts as the engine does, else answers "ok"."""
+    """Answers "ok", with a token for each character; refuses prompts beyond the small context."""
 
     context: int = 100
     read: list[list[Message]] = field(default_factory=list)
@@ -71,14 +71,13 @@ class LongChat:
         self.id = store.create("ann", SETTINGS)
 
     def add(self, *texts: str) -> None:
-        """Add messages after the selected one, the user's first."""
+        """Add messages after the selected message, the user's first."""
         for text in texts:
             path = self.conversation.path()
             role = USER if not path or path[-1].role == ASSISTANT else ASSISTANT
             self.store.add("ann", self.id, path[-1].id if path else None, role, text, end=FinishReason.STOP)
 
     async def answer(self, remedy: Remedy | None = None) -> Turn:
-        """Answer the last message."""
         leaf = self.conversation.leaf
         assert leaf is not None
         return await ended(await self.actions.retry(self.id, leaf, SETTINGS, remedy=remedy))
@@ -106,12 +105,12 @@ async def ended(turn: Turn) -> Turn:
 
 
 LONG = ("q1" * 10, "a1" * 10, "q2" * 10, "a2" * 10, "q3")
-"""The messages of a conversation that is too long for 100 tokens."""
+"""Messages too long for 100 tokens."""
 
 
 class TestTooLong:
     async def test_ask(self, chat: LongChat) -> None:
-        """A conversation that is too long is reported with its length; nothing is answered, and every message is kept."""
+        """A conversation that is too long is reported with the length; all messages are kept."""
         chat.add(*LONG)
         turn = await chat.answer()
         assert turn.overflow is not None
@@ -120,7 +119,7 @@ class TestTooLong:
         assert chat.conversation.path()[-1].text == "q3"
 
     async def test_drop(self, chat: LongChat) -> None:
-        """With the oldest turns dropped the newest ones that fit are read, with room for answers; the others stay in the conversation."""
+        """With the oldest turns dropped, the newest turns that fit are read; all turns are kept."""
         chat.add(*LONG)
         turn = await chat.answer("drop")
         assert turn.end is FinishReason.STOP
@@ -130,7 +129,7 @@ class TestTooLong:
         assert path[-1].begins == path[2].id
 
     async def test_drop_again(self, chat: LongChat) -> None:
-        """Once turns were dropped, more are dropped by themselves; the view is that of the last answer."""
+        """After the first drop, further turns are dropped automatically."""
         chat.add(*LONG)
         await chat.answer("drop")
         chat.add("q4" * 20)
@@ -148,7 +147,7 @@ class TestTooLong:
         assert chat.read[-1] == "q3"
 
     async def test_summarise(self, chat: LongChat) -> None:
-        """The model's summary is sent instead of the oldest turns, and stored as a summary with the answer."""
+        """The model's summary replaces the oldest turns, and is stored with the answer."""
         chat.assistant.context = 500
         chat.add("q" * 300, "a" * 100, "q2", "a2", "q3" * 60)
         await chat.answer("summarise")
@@ -158,7 +157,7 @@ class TestTooLong:
         assert [node.text for node in path[:-1]] == ["q" * 300, "a" * 100, "q2", "a2", "q3" * 60]
 
     async def test_too_long_for_one_summary(self) -> None:
-        """Turns that do not fit together are summarised in parts, each with the summary so far; no part is skipped."""
+        """Long turns are summarised in parts, each after the earlier summary, without gaps."""
         assistant = CountingAssistant(context=len(SUMMARY_PROMPT) + 100)
         nodes = [Node(number, number - 1 or None, USER, f"{number}" * 70, 0.0) for number in range(1, 5)]
         assert await summarised(assistant, "", nodes, SETTINGS, 100) == "short"
@@ -169,7 +168,7 @@ class TestTooLong:
         assert [found.count(str(number)) for number in range(1, 5)] == [70] * 4
 
     async def test_a_summary_that_is_stopped(self, chat: LongChat) -> None:
-        """An answer that is stopped while the summary is written has no view of its own."""
+        """An answer stopped during the summary has no view."""
         chat.add(*LONG)
         gate = asyncio.Event()
         original = chat.assistant.chat
@@ -191,7 +190,7 @@ class TestTooLong:
         assert (turn.end, chat.conversation.path()[-1].begins) == (FinishReason.CANCELLED, None)
 
     async def test_fork(self, chat: LongChat) -> None:
-        """A fork has the newest messages that fit in a conversation of its own, which is answered; the old one stays as it is."""
+        """A fork is a new conversation of the newest messages that fit; the old is unchanged."""
         chat.add(*LONG)
         before = chat.conversation
         id, turn = await chat.actions.fork(chat.id, SETTINGS, ContextLengthError(112, 100))
@@ -203,7 +202,7 @@ class TestTooLong:
         assert view_of(copy.path()) == ModelView()
 
     async def test_one_message_that_is_too_long(self, chat: LongChat) -> None:
-        """A message that does not fit alone is reported, whatever the remedy; it is kept, and nothing is forked."""
+        """A message that does not fit alone is reported and kept, for any remedy."""
         chat.add("q" * 200)
         remedies: tuple[Remedy | None, ...] = ("drop", "summarise", None)
         for remedy in remedies:
@@ -215,7 +214,7 @@ class TestTooLong:
         assert len(chat.store.list("ann")) == 1
 
     async def test_an_answer_that_fills_the_context(self, chat: LongChat) -> None:
-        """An answer that filled the context is continued with older turns dropped, from all of its text."""
+        """An answer that filled the context is continued after older turns are dropped."""
         chat.add("q1" * 10, "a1" * 10, "q2", "b" * 40)
         leaf = chat.conversation.leaf
         assert leaf is not None
@@ -227,7 +226,7 @@ class TestTooLong:
         assert chat.conversation.path()[-1].text == f"{'b' * 40}ok"
 
     async def test_other_versions(self, chat: LongChat) -> None:
-        """Each version has its own view: the one before messages were dropped has all, and a retry has that of its origin."""
+        """Each version has a view of its own, and a retry has the view of the origin."""
         chat.add(*LONG[:4])
         chat.assistant.context = 1000
         chat.add("q3")
@@ -242,7 +241,7 @@ class TestTooLong:
         assert view_of(chat.conversation.path()) == ModelView()
 
     async def test_read_all_again(self, chat: LongChat) -> None:
-        """With a larger context an answer can be generated from all messages again, and so are those after it."""
+        """In a larger context, a retry and later answers can read all messages again."""
         chat.add(*LONG)
         answer = (await chat.answer("drop")).node
         chat.assistant.context = 1000
@@ -253,7 +252,7 @@ class TestTooLong:
         assert chat.read == [*LONG, "ok", "q4"]
 
     async def test_a_retry_of_an_older_answer(self, chat: LongChat) -> None:
-        """A refused retry leaves the path as it was, with the messages after the older version."""
+        """A refused retry leaves the path unchanged."""
         chat.add("q1" * 40, "a1", "q2", "a2")
         path = chat.conversation.path()
         turn = await ended(await chat.actions.retry(chat.id, path[1].id, replace(SETTINGS, system="s" * 50)))
@@ -263,7 +262,7 @@ class TestTooLong:
 
 class TestEstimate:
     def test_known_exactly(self) -> None:
-        """The last answer's own count is used, and what follows it is estimated at the same rate."""
+        """The last answer's count is used, and later text is estimated at the same rate."""
         path = [
             Node(1, None, USER, "q" * 196, 0.0),
             Node(2, 1, ASSISTANT, "a" * 191, 0.0, usage=Usage(cached=50, computed=20, generated=30)),
@@ -273,13 +272,13 @@ class TestEstimate:
         assert estimated_tokens(path, SETTINGS) == 120
 
     def test_unknown(self) -> None:
-        """Without a count it is estimated by the characters, the system prompt included."""
+        """Without a count, characters and the system prompt give the estimate."""
         path = [Node(1, None, USER, "q" * 346, 0.0)]
         assert estimated_tokens(path, SETTINGS) == 100
         assert estimated_tokens(path, replace(SETTINGS, system="s" * 344)) == 200
 
     def test_after_messages_were_dropped(self) -> None:
-        """Counts of a wider view are not used."""
+        """Counts of a wider view are ignored."""
         path = [
             Node(1, None, USER, "q" * 96, 0.0),
             Node(2, 1, ASSISTANT, "a", 0.0, usage=Usage(computed=9000, generated=1)),
@@ -300,7 +299,7 @@ class TestEstimate:
 def test_any_history(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], context: int, remedies: list[str], system: str
 ) -> None:
-    """For any history, context and choices what is sent fits, or it is reported as too long; no stored message changes."""
+    """Any sent conversation fits, or is reported as too long; no stored message changes."""
 
     async def main(store: ConversationStore) -> None:
         chat = LongChat(store, context)
@@ -322,7 +321,7 @@ def test_any_history(
                 else:
                     turn = await chat.actions.resume(chat.id, leaf, settings, remedy=remedy)  # type: ignore[arg-type]
             except (ContextLengthError, InvalidRequestError):
-                pass  # reported at once
+                pass  # Reported at once
             if turn is not None:
                 await ended(turn)
                 assert turn.overflow is not None or turn.end is FinishReason.STOP or turn.error
@@ -339,7 +338,7 @@ def test_any_history(
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 400), st.integers(1, 400))
 def test_narrower_ends(sizes: list[int], tokens: int, context: int) -> None:
-    """Each narrower view begins at a later message of the user and reads fewer messages, until only the last one is left."""
+    """Each narrower view begins at a later question, until a single message is left."""
     path = [Node(n, n - 1 or None, USER if n % 2 else ASSISTANT, "x" * size, 0.0) for n, size in enumerate(sizes, 1)]
     view: ModelView | None = ModelView()
     lengths = []

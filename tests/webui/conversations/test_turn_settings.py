@@ -1,4 +1,4 @@
-"""The settings of a turn and their JSON."""
+"""Tests the settings of a turn and their JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SETTINGS = TurnSettings("m", "s", 0.5, 0.75, 3, 0.25, 9, 7, "json_schema", "{}",
 
 
 def test_round_trip() -> None:
-    """Settings are read back as they were, with defaults for missing ones; unknown ones are ignored."""
+    """Settings are read back unchanged; missing ones get defaults, unknown ones are ignored."""
     assert TurnSettings.read(json.loads(json.dumps(SETTINGS.record()))) == SETTINGS
     assert TurnSettings.read({}) == TurnSettings()
     assert TurnSettings.read({"top_k": 3, "shoe_size": 44}) == TurnSettings(top_k=3)
@@ -49,7 +49,7 @@ def test_whole_numbers_are_numbers() -> None:
 
 
 def test_sampling() -> None:
-    """The engine gets all settings; one that is out of bounds is refused by name."""
+    """The engine gets all settings; a setting out of bounds is refused by name."""
     assert SETTINGS.sampling() == SamplingParams(7, 0.5, 3, 0.75, 0.25, seed=9, top_logprobs=ALTERNATIVES)
     with pytest.raises(InvalidRequestError, match="temperature must be 0"):
         TurnSettings(temperature=-1).sampling()
@@ -60,18 +60,18 @@ def test_sampling() -> None:
 )
 @pytest.mark.parametrize("value", ["xml", None, 1])
 def test_unknown_choices(name: str, choices: str, value: object) -> None:
-    """A choice that does not exist is refused with the ones that do."""
+    """An unknown choice is refused with the valid choices."""
     with pytest.raises(InvalidRequestError, match=f"The setting {name} of a turn must be one of {choices}, not"):
         TurnSettings.read({name: value})
 
 
 def test_no_limit() -> None:
-    """By default an answer may fill the context: servers get the largest limit that they accept."""
+    """By default an answer may fill the context: servers get the largest accepted limit."""
     assert TurnSettings().sampling().max_tokens == UNLIMITED_TOKENS == MAX_TOKENS
 
 
 def test_a_free_query() -> None:
-    """Without a format and tools, a query has neither, whatever is written in the schema."""
+    """Without a format and tools, a query has no grammar and tools, even with a broken schema."""
     query = TurnSettings(model="m", schema="{").query([Message("user", "q")], continue_last=True)
     assert (query.grammar, query.tools, query.tool_choice, query.model, query.continue_last) == (
         None,
@@ -83,14 +83,14 @@ def test_a_free_query() -> None:
 
 
 def test_a_query_with_a_format() -> None:
-    """A format becomes the grammar of a query, which asks for the values of the answer."""
+    """A format becomes the grammar of a query that asks for the values of the answer."""
     schema = TurnSettings(answer_format="json_schema", schema=SCHEMA_EXAMPLE).query([])
     assert (schema.grammar, schema.with_fields) == (Grammar("json_schema", SCHEMA_EXAMPLE), True)
     assert TurnSettings(answer_format="json_object").query([]).grammar == Grammar("json_object")
 
 
 def test_a_query_with_tools() -> None:
-    """The tools and their choice become those of a query; with the choice none there are no tools, also unfinished ones."""
+    """A query has the tools and the choice; with the choice none, tools are ignored."""
     query = TurnSettings(tools=TOOLS_EXAMPLE, tool_choice="required").query([])
     assert (list(query.tools), query.tool_choice) == (json.loads(TOOLS_EXAMPLE), "required")
     assert TurnSettings(tools="[{", tool_choice="none").query([]).tools == []
@@ -102,7 +102,10 @@ def test_a_query_with_tools() -> None:
         ({"schema": " "}, "The JSON schema is empty: write one"),
         (
             {"schema": '{"type": }'},
-            r"The JSON schema is not valid JSON \(Expecting value in line 1, column 10\): correct it, or choose another",
+            (
+                r"The JSON schema is not valid JSON \(Expecting value in line 1, column 10\): correct it, or "
+                r"choose another"
+            ),
         ),
         ({"schema": "[" * 100_000}, "The JSON schema is too large or too deep to be read"),
         ({"schema": "9" * 10_000}, "The JSON schema is too large or too deep to be read"),
@@ -120,7 +123,7 @@ def test_a_query_with_tools() -> None:
     ],
 )
 def test_what_cannot_be_asked(settings: dict[str, str], sentence: str) -> None:
-    """A schema or tools that cannot be used are refused in a sentence that says what to do, before anything is asked."""
+    """An unusable schema or tool list is refused in a sentence with the remedy."""
     found = TurnSettings.read({"answer_format": "json_schema", **settings})
     with pytest.raises(InvalidRequestError, match=sentence):
         found.check()

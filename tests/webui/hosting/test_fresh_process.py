@@ -31,7 +31,7 @@ print("made")
 
 
 def test_page_can_be_made(tmp_path: Path) -> None:
-    """The page is created with Gradio imported in our environment, and leaves no folder behind."""
+    """The page is created in a fresh process, and leaves no folder behind."""
     folders = [
         str(Path(module.__file__ or "").parents[2])
         for module in (pellucid_webui.hosting.mount, pellucid.system.api_keys)

@@ -1,4 +1,4 @@
-"""Tests which requests reach Gradio: only the page's own calls, fully checked, in sessions of their user."""
+"""Tests the requests to Gradio: only the page's own calls, in sessions of their user."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTE, RECALL = 0, 1
 
 
 def diary_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    """Create a page that keeps a tab's note with the name of its user, and returns it."""
+    """Create a page that keeps and returns a note of each tab, with the user's name."""
 
     async def note(text: str, request: gr.Request) -> str:
         return f"{owner_of(request)}: {text}"
@@ -45,7 +45,7 @@ def diary_page(assistant_for: AssistantFor, store: ConversationStore, turns: Tur
 
 @pytest.fixture(scope="module")
 def diary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """Start a server with two users, of whom anna is logged in."""
+    """Start a server with two users, with anna logged in."""
     with paged(tmp_path_factory.mktemp("data"), diary_page, keys=KEYS) as server:
         server.http.post("/login", data={"key": "key-of-anna"})
         server.wait()
@@ -54,7 +54,6 @@ def diary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 @pytest.fixture
 def ben(diary: PagedServer) -> Iterator[PagedServer]:
-    """Return the other user's browser."""
     with httpx.Client(
         base_url=diary.server.url, timeout=30, trust_env=False, headers={"origin": diary.server.url}
     ) as http:
@@ -80,7 +79,7 @@ def read_stream(server: PagedServer, session: str) -> str:
 
 
 def test_a_stream_is_its_users(diary: PagedServer, ben: PagedServer) -> None:
-    """Only anna gets the results of her tab: ben, who knows its session_hash, gets none of them and takes none away."""
+    """Only anna gets the results of her tab, even if ben knows the session_hash."""
     diary.call(NOTE, "my secret", session="tab")
     assert join(diary, RECALL, "tab", None).status_code == 200
     assert join(ben, RECALL, "tab", None).status_code == 200
@@ -92,7 +91,7 @@ def test_a_stream_is_its_users(diary: PagedServer, ben: PagedServer) -> None:
 
 
 def test_what_a_tab_keeps_is_its_users(diary: PagedServer, ben: PagedServer) -> None:
-    """The same session_hash of two users is two tabs: neither reads or changes the state of the other."""
+    """The same session_hash of two users gives two tabs with separate states."""
     diary.call(NOTE, "one", session="shared")
     assert ben.call(RECALL, None, session="shared") == ["nothing"]
     ben.call(NOTE, "two", session="shared")
@@ -101,7 +100,7 @@ def test_what_a_tab_keeps_is_its_users(diary: PagedServer, ben: PagedServer) -> 
 
 
 def test_events_of_others_cannot_be_ended(diary: PagedServer, ben: PagedServer) -> None:
-    """Gradio's routes that end events are closed, also to their own user: the page does not use them."""
+    """Gradio's routes that end events are closed, because the page does not use these routes."""
     event = join(diary, RECALL, "cancelled", None).json()["event_id"]
     for call in ("cancel", "reset"):
         body = {"session_hash": "cancelled", "fn_index": RECALL, "event_id": event}
@@ -110,7 +109,7 @@ def test_events_of_others_cannot_be_ended(diary: PagedServer, ben: PagedServer) 
 
 
 async def passed(path: str, *, owner: str = "anna", query: str = "", body: bytes = b"") -> tuple[Scope, bytes]:
-    """Return what Gradio gets of a request."""
+    """Return the scope and body of a request after the check."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -128,7 +127,7 @@ async def passed(path: str, *, owner: str = "anna", query: str = "", body: bytes
 
 
 def session_in(scope: Scope, body: bytes) -> str:
-    """Return the session that Gradio gets."""
+    """Return the session in a checked request."""
     if scope["path"] == JOIN:
         return str(json.loads(body)["session_hash"])
     if scope["path"] == DATA:
@@ -138,7 +137,7 @@ def session_in(scope: Scope, body: bytes) -> str:
 
 
 async def sessions_of(owner: str, session: str) -> set[str]:
-    """Return the sessions that Gradio gets by all three routes."""
+    """Return the sessions in requests by all three routes."""
     return {
         session_in(*await passed(JOIN, owner=owner, body=json.dumps({"session_hash": session}).encode())),
         session_in(*await passed(DATA, owner=owner, query=f"session_hash={session}&session_hash={session}&x=1")),
@@ -147,7 +146,7 @@ async def sessions_of(owner: str, session: str) -> set[str]:
 
 
 async def test_sessions_are_apart() -> None:
-    """A tab has the same session by all three routes, and a different one for each user and session_hash."""
+    """A tab has the same session by all routes, distinct for each user and session_hash."""
     found = [
         await sessions_of(owner, session)
         for owner in ("anna", "ben", "local")
@@ -160,13 +159,13 @@ async def test_sessions_are_apart() -> None:
 
 
 async def test_a_heartbeat_keeps_its_path() -> None:
-    """A heartbeat's path is changed in both of its forms."""
+    """A heartbeat's path is changed in both forms."""
     scope, _ = await passed(HEARTBEAT + "s1")
     assert scope["path"].encode() == scope["raw_path"]
 
 
 async def test_a_call_is_passed_on() -> None:
-    """The body of a call reaches Gradio with its content and its correct length."""
+    """The body of a call reaches Gradio with the same content and the correct length."""
     call = {
         "fn_index": 3,
         "data": ["é\U0001f600", None, 1e300, {"a": [True]}],
@@ -179,7 +178,7 @@ async def test_a_call_is_passed_on() -> None:
 
 
 async def test_a_key_that_is_there_twice() -> None:
-    """Gradio reads a call exactly as it was checked: of a duplicate key both see only the last value."""
+    """Of a duplicate key, the check and Gradio see only the last value."""
     _, body = await passed(
         JOIN, body=b'{"data": [{"path": "/etc/hostname"}], "data": [1], "session_hash": "a", "session_hash": "b"}'
     )
@@ -210,7 +209,7 @@ BAD: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("body", "sentence"), BAD, ids=range(len(BAD)))
 async def test_bad_calls(body: bytes, sentence: str) -> None:
-    """A body that is not a call of the page is refused in one sentence, before Gradio sees it."""
+    """A body that is not a call of the page is refused in a sentence before Gradio."""
     with pytest.raises(InvalidRequestError, match=sentence):
         await passed(JOIN, body=body)
 

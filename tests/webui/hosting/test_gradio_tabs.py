@@ -1,4 +1,4 @@
-"""Tests the limits of each user: the tabs, calls and unread results of one never displace those of another."""
+"""Tests limits of tabs, calls, streams and unread results, separate for each user."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ PATIENCE = 60
 
 
 def waiting_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    """Create a page that keeps a tab's note and returns it.
+    """Create a page that keeps and returns a note of each tab.
 
-    A call that waits runs until its user releases all of them.
+    A waiting call runs until its user releases all waiting calls.
     """
     gates: dict[str, asyncio.Event] = {}
 
@@ -79,7 +79,7 @@ def waiting_page(assistant_for: AssistantFor, store: ConversationStore, turns: T
 
 @pytest.fixture
 def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """Return the browser of one of two users of a server."""
+    """Provide the browser of anna, a user of a server with two users."""
     with paged(tmp_path_factory.mktemp("data"), waiting_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
         server.http.post("/login", data={"key": "key-of-anna"})
         server.wait()
@@ -88,7 +88,6 @@ def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 @pytest.fixture
 def ben(anna: PagedServer) -> Iterator[PagedServer]:
-    """Return the other user's browser."""
     with httpx.Client(
         base_url=anna.server.url, timeout=30, trust_env=False, headers={"origin": anna.server.url}
     ) as http:
@@ -102,14 +101,13 @@ def join(server: PagedServer, function: int, session: str, *data: object, **even
 
 
 def gradio(server: PagedServer) -> gr.Blocks:
-    """Return the page's Blocks."""
     assert server.page._gradio is not None
     return server.page._gradio.blocks
 
 
 @pytest.mark.slow
 def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServer) -> None:
-    """However many tabs ben opens, anna's keeps its state; ben's least recently used ones are dropped."""
+    """Too many tabs of ben displace only ben's least recently used tabs."""
     anna.call(NOTE, "hers", session="tab")
     for number in range(MAX_TABS + 5):
         ben.call(NOTE, f"his {number}", session=f"tab{number}")
@@ -125,7 +123,7 @@ def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServ
 
 @pytest.mark.slow
 def test_closed_tabs_are_forgotten_first(anna: PagedServer) -> None:
-    """Reloading a tab often does not harm other open tabs: the closed tabs that reloads leave are dropped first."""
+    """Closed tabs, as left by reloads, are dropped before open tabs."""
     anna.call(NOTE, "kept", session="open")
     anna.call(NOTE, "x", session="closed")
     blocks = gradio(anna)
@@ -137,7 +135,7 @@ def test_closed_tabs_are_forgotten_first(anna: PagedServer) -> None:
 
 
 def test_unread_messages(anna: PagedServer) -> None:
-    """A tab that reads none of its messages is dropped with them, and refused while one of its calls runs."""
+    """A tab with too many unread messages is dropped, or refused during a running call."""
     queue = gradio(anna)._queue
     assert join(anna, NOTE, "deaf", "x").status_code == 200
     wait_until(lambda: not queue.event_ids_to_events)
@@ -158,7 +156,7 @@ def test_unread_messages(anna: PagedServer) -> None:
 
 
 def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
-    """A limited number of calls of one user run at a time, in any number of tabs; another user's call still runs."""
+    """The running calls are limited for each user, in any number of tabs."""
     for number in range(MAX_RUNNING_CALLS):
         assert join(ben, WAIT, f"tab{number % 7}").status_code == 200
     refused = join(ben, NOTE, "new", "x")
@@ -174,7 +172,7 @@ def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
 
 
 def test_stopping_is_possible_at_the_limit(anna: PagedServer) -> None:
-    """A user at the limit can still stop answers."""
+    """A user at the limit of calls can still stop answers."""
     for _ in range(MAX_RUNNING_CALLS):
         assert join(anna, WAIT, "tab").status_code == 200
     assert join(anna, WAIT, "tab", verb="send").status_code == 429
@@ -185,7 +183,7 @@ def test_stopping_is_possible_at_the_limit(anna: PagedServer) -> None:
 
 @pytest.mark.slow
 def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:
-    """A tab with a running call is not dropped for newer tabs of its user, and gets its answer."""
+    """A tab with a running call is not dropped for newer tabs, and gets the answer."""
     assert join(anna, WAIT, "patient").status_code == 200
     for number in range(MAX_TABS + 5):
         anna.call(NOTE, "x", session=f"tab{number}")
@@ -195,7 +193,7 @@ def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:
 
 
 def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
-    """One user cannot use up the server's connections with streams; closed ones no longer count."""
+    """A user has a limited number of streams, and closed streams no longer count."""
     limits = httpx.Limits(max_connections=None)
     with httpx.Client(
         base_url=ben.server.url, headers=ben.http.headers, cookies=ben.http.cookies, limits=limits, timeout=30
@@ -210,7 +208,6 @@ def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
     late = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < late
@@ -218,13 +215,13 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def is_admitted(http: httpx.Client) -> bool:
-    """Return whether one more connection is accepted."""
+    """Return whether a further connection is accepted."""
     with http.stream("GET", "/gradio_api/heartbeat/one") as stream:
         return stream.status_code == 200
 
 
 def test_calls_say_whether_their_results_are_read(anna: PagedServer) -> None:
-    """Each call tells the page's script if the server has an open stream for its result."""
+    """The response to a call says whether the tab's stream is open."""
     assert join(anna, WAIT, "tab").headers["pellucid-stream"] == "closed"
     with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "tab"}) as stream:
         assert stream.status_code == 200
@@ -234,7 +231,7 @@ def test_calls_say_whether_their_results_are_read(anna: PagedServer) -> None:
 
 
 def test_a_call_while_a_stream_ends(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The response to a call that comes while the tab's stream sends its last message says that the stream is closed."""
+    """During the last message of a tab's stream, calls report the stream as closed."""
     page, announced, called = Page.__call__, asyncio.Event(), asyncio.Event()
 
     async def delay_the_end(self: Page, scope: Scope, receive: Receive, send: Send) -> None:
@@ -273,7 +270,7 @@ NO_CALLS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("call", NO_CALLS, ids=range(len(NO_CALLS)))
 def test_calls_of_no_event(anna: PagedServer, call: dict[str, Any]) -> None:
-    """A call that no event of the page makes is refused in a sentence."""
+    """A call that matches no event of the page is refused in a sentence."""
     answer = anna.http.post(
         "/gradio_api/queue/join", json={"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call
     )
@@ -290,7 +287,7 @@ def test_results_of_no_call(anna: PagedServer) -> None:
 
 
 def test_a_failure_on_a_full_disk(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed call ends, even if the failure cannot be written to the log."""
+    """A failed call ends, even if the log cannot be written."""
 
     class Full(io.StringIO):
         def write(self, text: str) -> int:
@@ -302,7 +299,7 @@ def test_a_failure_on_a_full_disk(anna: PagedServer, monkeypatch: pytest.MonkeyP
 
 
 def test_two_readers_of_one_tab(anna: PagedServer) -> None:
-    """Two connections that read the results of one tab may both be closed, without leaving a task behind."""
+    """Two readers of the same tab can close their connections without a leftover task."""
     assert join(anna, WAIT, "twice").status_code == 200
     before = tasks()
     with ExitStack() as opened:
@@ -316,7 +313,7 @@ def test_two_readers_of_one_tab(anna: PagedServer) -> None:
 
 
 def tasks() -> int:
-    """Return the number of heartbeats of readers in this process."""
+    """Return the number of readers' heartbeats in this process."""
     return sum(
         type(found) is asyncio.Task
         and not found.done()

@@ -1,4 +1,4 @@
-"""Tests the login of the page: a key admits its owner, guessing is slowed down, and users see only what is theirs."""
+"""Tests the login of the page: keys, slowed guessing, and separate users."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
 
 
 def list_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    """Create a page that returns its user, begins a conversation, and lists the existing ones."""
+    """Create a page that returns the user, begins conversations, and lists the user's titles."""
 
     async def whose(request: gr.Request) -> str:
         return owner_of(request)
@@ -60,7 +60,7 @@ BEGIN, TITLES, TITLE = 1, 2, 3
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """Start a server with two users, and wait for its page."""
+    """Start a server with two users, and wait for the page."""
     with paged(tmp_path_factory.mktemp("data"), list_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
         log_in(server.http, "key-of-anna")
         server.wait()
@@ -68,7 +68,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 
 def browser(server: PagedServer) -> PagedServer:
-    """Return another browser at the same server."""
+    """Return a second browser at the same server."""
     http = httpx.Client(base_url=server.server.url, timeout=30, trust_env=False, headers={"origin": server.server.url})
     return PagedServer(server.server, server.page, http)
 
@@ -78,7 +78,7 @@ def log_in(http: httpx.Client, key: str) -> httpx.Response:
 
 
 def test_form(locked: PagedServer) -> None:
-    """Without a key a visitor gets a form, which works without scripts, and nothing else."""
+    """Without a key a visitor gets only a form that works without scripts."""
     with browser(locked).http as http:
         text = http.get("/").text
         assert http.get("/config").status_code == 401
@@ -94,7 +94,7 @@ def test_form(locked: PagedServer) -> None:
 
 
 def test_logging_in(locked: PagedServer) -> None:
-    """The right key opens the page by a cookie that scripts cannot read, that no other site sends, and that expires."""
+    """The right key sets a cookie with limited age, closed to scripts and other sites."""
     with browser(locked).http as http:
         answer = log_in(http, "key-of-ben")
         cookie = answer.headers["set-cookie"]
@@ -109,7 +109,7 @@ def test_logging_in(locked: PagedServer) -> None:
 
 
 def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> None:
-    """Behind a proxy that uses https and is named in the settings, the cookie is restricted to https."""
+    """Behind a configured proxy with https, the cookie is restricted to https."""
     over_https = {"x-forwarded-proto": "https"}
     with paged(tmp_path, keys="key-of-ben", proxies=("127.0.0.1",)) as proxied:
         response = proxied.http.post("/login", data={"key": "key-of-ben"}, headers=over_https)
@@ -121,7 +121,7 @@ def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> Non
 
 
 def test_wrong_keys(tmp_path: Path) -> None:
-    """A wrong or missing key is reported in the form without a cookie; after several wrong keys the visitor must wait."""
+    """A wrong or missing key gives an error without a cookie, and several wrong keys a delay."""
     bodies = [
         b"key=wrong",
         b"",
@@ -147,7 +147,7 @@ def test_wrong_keys(tmp_path: Path) -> None:
 
 
 def test_logging_out(locked: PagedServer) -> None:
-    """Logging out ends the session itself: copies of its cookie no longer work."""
+    """Logging out ends the session: copies of the cookie no longer work."""
     with browser(locked).http as http:
         log_in(http, "key-of-ben")
         copied = {"cookie": "; ".join(f"{name}={value}" for name, value in http.cookies.items())}
@@ -160,7 +160,7 @@ def test_logging_out(locked: PagedServer) -> None:
 
 
 def test_cookie_is_not_for_the_api(locked: PagedServer) -> None:
-    """The API accepts keys and no cookies; a key in the header does not open the page."""
+    """The API accepts no cookie, and a key in the header does not open the page."""
     for path in ("/v1/models", "/metrics", "/openapi.json", "/nowhere"):
         assert locked.http.get(path).status_code == 401, path
         assert locked.http.get(path, headers={"authorization": "Bearer key-of-ben"}).status_code in (200, 404), path
@@ -170,14 +170,14 @@ def test_cookie_is_not_for_the_api(locked: PagedServer) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"origin": "https://evil.example"}, {"origin": "null"}])
 def test_no_other_site_logs_in_or_out(locked: PagedServer, headers: dict[str, str]) -> None:
-    """Other sites can neither log users in nor out."""
+    """Other sites cannot log users in or out."""
     with httpx.Client(base_url=locked.server.url, trust_env=False, headers=headers, timeout=60) as http:
         for path in ("/login", "/logout"):
             assert http.post(path, data={"key": "key-of-ben"}).status_code == 403
 
 
 def test_owners_are_apart(locked: PagedServer) -> None:
-    """Users see only their own conversations, and cannot open another's even if they know its id."""
+    """Users see and open only their own conversations, even with another user's id."""
     ben = browser(locked)
     with ben.http:
         log_in(ben.http, "ben:key-of-ben")
@@ -192,7 +192,7 @@ def test_owners_are_apart(locked: PagedServer) -> None:
 
 
 def test_shared_key(tmp_path: Path) -> None:
-    """With one shared key every user is local."""
+    """With a shared key every user is local."""
     with paged(tmp_path, list_page, keys="secret") as server:
         log_in(server.http, "secret")
         server.wait()
@@ -200,7 +200,7 @@ def test_shared_key(tmp_path: Path) -> None:
 
 
 def test_without_a_key(tmp_path: Path) -> None:
-    """A server without a key has no login: the form redirects to the page, and no session is stored."""
+    """Without a key the login redirects to the page, and no session is stored."""
     with paged(tmp_path, list_page) as server:
         for answer in (server.http.get("/login"), log_in(server.http, "x"), server.http.post("/logout")):
             assert (answer.status_code, answer.headers["location"]) == (303, "/")
@@ -210,7 +210,7 @@ def test_without_a_key(tmp_path: Path) -> None:
 
 
 def test_sessions_outlive_the_server(tmp_path: Path) -> None:
-    """Users stay logged in after a restart; the file contains nothing that opens the page."""
+    """Users stay logged in after a restart, and the file has no usable id."""
     sessions = LoginSessions(tmp_path / "sessions.db", KEYS)
     id = sessions.begin("anna")
     sessions.close()
@@ -225,7 +225,7 @@ def test_sessions_outlive_the_server(tmp_path: Path) -> None:
 
 
 def test_sessions_end(tmp_path: Path) -> None:
-    """A session ends after its time, and when its owner's key changes or is removed; others continue."""
+    """A session ends by time, and with a changed or removed key; other sessions continue."""
     now = [1000.0]
     path = tmp_path / "sessions.db"
     sessions = LoginSessions(path, KEYS, lambda: now[0])
@@ -259,7 +259,7 @@ def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
 
 
 def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
-    """Another program's database is reported by name, and not changed."""
+    """A database of another program is refused by name, unchanged."""
     path = tmp_path / "sessions.db"
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE song (name TEXT)")
@@ -279,7 +279,7 @@ def test_sessions_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_sessions_are_the_users_own(tmp_path: Path) -> None:
-    """Other users of the machine can read neither the file of the sessions nor SQLite's files next to it."""
+    """Other users of the machine cannot read the files of the sessions."""
     sessions = LoginSessions(tmp_path / "sessions.db", KEYS)
     sessions.begin("anna")
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
@@ -305,7 +305,7 @@ Verb = Callable[[LoginSessions], None]
 
 @pytest.mark.parametrize("verb", [begin, look_up, end])
 def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
-    """A file that is damaged while the server runs is reported with the remedy by every operation."""
+    """A file damaged during operation is reported with the remedy."""
     path = tmp_path / "sessions.db"
     sessions = LoginSessions(path, KEYS)
     other = sqlite3.connect(path)
@@ -321,7 +321,7 @@ def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
 
 @pytest.mark.parametrize("verb", [begin, end])
 def test_sessions_that_are_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb) -> None:
-    """A file that another program locks for too long is reported by name, and works again once it is unlocked."""
+    """A file locked by another program is reported by name, and works again later."""
     monkeypatch.setattr("pellucid_webui.hosting.login_sessions.BUSY_SECONDS", 0.05)
     path = tmp_path / "sessions.db"
     sessions = LoginSessions(path, KEYS)
@@ -335,12 +335,11 @@ def test_sessions_that_are_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def with_cookie(cookie: str = "") -> Request:
-    """Return a request of the page with a cookie."""
     return Request({"type": "http", "headers": [(b"cookie", cookie.encode())], "server": ("127.0.0.1", 80)})
 
 
 async def test_looking_up_a_session_delays_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the file of the sessions blocks one request, the server answers all others."""
+    """While the sessions' file blocks a request, other tasks run."""
     others_went_on = threading.Event()
     monkeypatch.setattr(LoginSessions, "owner_of", lambda self, owner: owner if others_went_on.wait(5) else None)
     lock = LoginGate(KEYS, LoginSessions(tmp_path / "sessions.db", KEYS))
@@ -356,7 +355,7 @@ async def test_looking_up_a_session_delays_no_request(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(("keys", "owner"), [(None, LOCAL), (KEYS, None)])
 def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, keys: Keys | None) -> None:
-    """Without keys, and for a request without a cookie, the user is known at once, without a thread."""
+    """Without keys or without a cookie, the user is known without a thread."""
     lock = LoginGate(keys, None if keys is None else LoginSessions(tmp_path / "sessions.db", keys))
     with pytest.raises(StopIteration) as stopped:
         lock.owner_of(with_cookie()).send(None)
@@ -366,7 +365,7 @@ def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, ke
 
 
 def test_the_clock_is_set_back(tmp_path: Path) -> None:
-    """After the clock is set back by an hour, an expired session stays expired, and an open one stays open."""
+    """After the clock is set back, expired sessions stay expired, and open sessions stay open."""
     now = [1_000_000.0]
     with closing(LoginSessions(tmp_path / "sessions.db", KEYS, lambda: now[0])) as sessions:
         first = sessions.begin("anna")
@@ -379,7 +378,7 @@ def test_the_clock_is_set_back(tmp_path: Path) -> None:
 
 
 def test_removed_users_are_logged_out(tmp_path: Path) -> None:
-    """A user whose line is removed from the key file loses the page at the next request, and cannot log in; the others keep theirs."""
+    """A user removed from the key file is logged out at the next request."""
     path, now = tmp_path / "keys", [0.0]
     path.write_text("anna:key-of-anna\nben:key-of-ben\n")
     path.chmod(0o600)
@@ -399,7 +398,7 @@ def test_removed_users_are_logged_out(tmp_path: Path) -> None:
 
 
 def test_key_removed_during_a_request(tmp_path: Path) -> None:
-    """A request that has passed the gate when its user is removed ends with one sentence."""
+    """A request of a user removed meanwhile ends with a sentence."""
     keys = {"anna": "key-of-anna"}
     with closing(LoginSessions(tmp_path / "sessions.db", Keys(keys))) as sessions:
         id = sessions.begin("anna")

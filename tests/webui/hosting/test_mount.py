@@ -1,4 +1,4 @@
-"""Tests the page in the server: it loads late, delays no request, exposes nothing else, and contacts no other server."""
+"""Tests the page in the server: late import, no delays, nothing else exposed or contacted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ADDRESS = re.compile(r"(?:https?:)?//[A-Za-z0-9.-]+\.[a-z]{2,}[^\"'\s]*")
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """Start a server whose page is ready, with an allowed origin and a limit of 20,000 bytes for bodies."""
+    """Start a server with a ready page, an allowed origin and a limit of 20,000 bytes per body."""
     data = tmp_path_factory.mktemp("data")
     with paged(data, allowed_origins=("https://ide.example",), max_body_bytes=20_000) as server:
         server.wait()
@@ -49,7 +49,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 
 def test_near_and_far_speak() -> None:
-    """A local assistant and a client both fit the page's hooks: mypy checks both against the protocol."""
+    """A local assistant and a client both have the type of an assistant, checked by mypy."""
 
     def assistants(near: LocalAssistant, far: Client) -> tuple[Assistant, Assistant]:
         return near, far
@@ -59,7 +59,7 @@ def test_near_and_far_speak() -> None:
 
 @pytest.mark.process
 def test_importing_it_is_light() -> None:
-    """A server whose page is not opened never imports Gradio, and the page itself does not need torch."""
+    """A server with an unopened page imports neither Gradio nor torch."""
     folders = [
         str(Path(module.__file__ or "").parents[2])
         for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
@@ -75,7 +75,7 @@ def test_importing_it_is_light() -> None:
 
 @pytest.mark.process
 def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
-    """The page is created where Gradio is imported late, as in a server, and leaves no temporary files."""
+    """After a kill, no temporary file of the page remains."""
     temporary, data = tmp_path / "temporary", tmp_path / "data"
     temporary.mkdir()
     data.mkdir()
@@ -102,7 +102,7 @@ os._exit(9)
 
 
 def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
-    """While the page is prepared, / says so and follows it, and the API answers; then / is the page."""
+    """While the page is prepared, / shows the progress and the API answers."""
     go = threading.Event()
 
     def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
@@ -124,7 +124,7 @@ def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
 
 
 def test_plain_page_while_models_load(tmp_path: Path) -> None:
-    """While models load, / shows the activity and its progress, and Gradio is not imported yet."""
+    """While models load, / shows the progress, and Gradio is not imported."""
     state = ServerState(models=(TINY,), grace=0.0)
     state.progress.start("tiny.gguf", 400 * 2**20)
     state.progress.advance(100 * 2**20)
@@ -139,7 +139,7 @@ def test_plain_page_while_models_load(tmp_path: Path) -> None:
 
 
 def test_nothing_is_made_before_anybody_looks(tmp_path: Path) -> None:
-    """A server whose page is not opened writes nothing into the folder of conversations."""
+    """A server with an unopened page writes no conversations."""
     with paged(tmp_path / "data") as server:
         assert server.http.get("/v1/models").status_code == 200
 
@@ -156,7 +156,7 @@ def test_what_is_kept_is_the_users_own(tmp_path: Path) -> None:
 
 
 def test_without_gradio(tmp_path: Path) -> None:
-    """Without the extra, / says how to install it and does not poll; everything else works."""
+    """Without the extra, / says how to install Gradio, and the API works."""
 
     def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
@@ -166,15 +166,15 @@ def test_without_gradio(tmp_path: Path) -> None:
         answer = server.http.post("/v1/completions", json={"prompt": "x"})
 
     assert (
-        "The page needs gradio, which is not installed: run pip install &quot;pellucid[webui]&quot; and restart the server."
-        in text
-    )
+        "The page needs gradio, which is not installed: run pip install &quot;pellucid[webui]&quot; and "
+        "restart the server."
+    ) in text
     assert "<script" not in text
     assert answer.status_code == 200
 
 
 def test_page_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A page that fails does not affect the API: users are referred to the log, which has the error."""
+    """A failed page does not affect the API, and only the log has the error."""
 
     def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
         raise RuntimeError("the insides")
@@ -189,21 +189,21 @@ def test_page_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_conversations_that_cannot_be_opened(tmp_path: Path) -> None:
-    """An error of the conversations' file is shown on the page, in its own sentence."""
+    """An error of the conversations' file is shown on the page."""
     (tmp_path / "conversations.db").write_bytes(b"no database" * 100)
     with paged(tmp_path) as server:
         assert "cannot be opened" in settled(server)
 
 
 def settled(server: PagedServer) -> str:
-    """Return the plain page that does not wait for another one."""
+    """Return the plain page after the last reload."""
     while "location.reload()" in (text := server.http.get("/").text):
         pass
     return text
 
 
 def test_nothing_from_elsewhere(small: PagedServer) -> None:
-    """The page and its configuration contain only the server's own address, and the browser may contact no other."""
+    """The page has no address of another server, and the browser may contact no other."""
     page = small.http.get("/")
     config = small.http.get("/config")
     css = small.http.get("/theme.css")
@@ -217,7 +217,7 @@ def test_nothing_from_elsewhere(small: PagedServer) -> None:
 
 
 def test_gradio_keeps_to_itself(small: PagedServer) -> None:
-    """Analytics, sharing, run history, Gradio's API page and its links are off, and files have the limit of bodies."""
+    """Gradio's analytics, history and links are off, and files have the limit of bodies."""
     config = small.http.get("/config").json()
 
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
@@ -231,7 +231,7 @@ def test_gradio_keeps_to_itself(small: PagedServer) -> None:
 
 
 def test_no_endpoints(small: PagedServer) -> None:
-    """The page has no API: no endpoint is documented, and the routes that bypass the queue do not exist."""
+    """The page has no API: no endpoint is documented, and routes around the queue do not exist."""
     info = small.http.get("/gradio_api/info", params={"all_endpoints": "true"})
     assert (info.status_code, info.json()) == (200, {"named_endpoints": {}, "unnamed_endpoints": {}})
     assert small.http.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
@@ -268,7 +268,7 @@ def test_no_endpoints(small: PagedServer) -> None:
 
 
 def test_no_file_is_stored_or_served(small: PagedServer) -> None:
-    """Gradio's routes for files are closed: none is uploaded or served, and no address is fetched."""
+    """Gradio's routes for files are closed, and no address is fetched."""
     for target in ("http://127.0.0.1:9/x", "HTTPS://example.org/x", "ftp://example.org/x", Path(__file__).absolute()):
         assert small.http.get(f"/gradio_api/file={target}").status_code == 404
     answer = small.http.post("/gradio_api/upload", files={"files": ("a.txt", b"x")})
@@ -277,7 +277,7 @@ def test_no_file_is_stored_or_served(small: PagedServer) -> None:
 
 
 def test_api_stays_as_it_was(small: PagedServer) -> None:
-    """Errors of the API keep their own format: unknown paths, wrong methods."""
+    """Errors of the API keep the API's format."""
     unknown, wrong = small.http.get("/v1/nowhere"), small.http.get("/v1/completions")
 
     assert (unknown.status_code, unknown.json()["error"]["message"]) == (
@@ -290,7 +290,7 @@ def test_api_stays_as_it_was(small: PagedServer) -> None:
 
 
 def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
-    """No API route is a path of the page, which needs no key in a header."""
+    """No API route belongs to the page, because the page needs no key in a header."""
     state = scripted_state()
     app, page = create_app(state), page_of(state, tmp_path)
     paths = [route.path for route in app.routes if isinstance(route, Route | APIRoute)] + list(app.openapi()["paths"])
@@ -300,7 +300,7 @@ def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
 
 
 def test_handlers_run_and_stream(small: PagedServer) -> None:
-    """A handler of the page uses the assistant of this process, and its answer is streamed."""
+    """A handler uses the assistant of this process, and the answer is streamed."""
     events = list(small.events(ANSWER, "hi"))
 
     assert [event["msg"] for event in events].count("process_generating") >= 2
@@ -309,7 +309,7 @@ def test_handlers_run_and_stream(small: PagedServer) -> None:
 
 
 def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """An error in a handler is logged by the server, and not shown on the page."""
+    """An error in a handler is not shown on the page."""
     last = list(small.events(NOTHING, "secrets"))[-1]
 
     assert last["success"] is False
@@ -327,7 +327,7 @@ def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixtur
 )
 @pytest.mark.parametrize("call", ["queue/join", "upload", "cancel"])
 def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
-    """Requests that change something, uploads included, are accepted only from the page itself, under a name of the server."""
+    """Requests with effects are accepted only from the page, under a name of the server."""
     with httpx.Client(base_url=small.server.url, trust_env=False, timeout=60) as other:
         answer = other.post(
             f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers
@@ -337,7 +337,7 @@ def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call
 
 
 def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:
-    """The open connection of a page does not keep an idle server running, but a chat does."""
+    """An open page does not keep an idle server running, but a chat does."""
     now, started = [100.0], threading.Event()
     with paged(tmp_path, state=scripted_state(hanging(started), clock=lambda: now[0])) as server:
         server.state.idleness.overlook(server.page.watches)
@@ -357,7 +357,7 @@ def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:
 
 
 def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Open pages do not delay a shutdown: their connections end properly, those of chats after the grace time."""
+    """Open pages and chats do not delay a shutdown beyond the grace time."""
     started = threading.Event()
     with paged(tmp_path, state=scripted_state(hanging(started), grace=0.2)) as server:
         server.wait()
@@ -376,7 +376,7 @@ def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 @pytest.mark.parametrize("grace", [0.0, 0.5])
 def test_running_answers_are_kept(tmp_path: Path, grace: float) -> None:
-    """An answer that no reader waits for is stopped after the grace time, and its text is saved."""
+    """An answer without a reader is stopped after the grace time, and saved."""
     started = threading.Event()
     with paged(tmp_path, unwatched_page, state=scripted_state(hanging(started), grace=grace)) as server:
         server.wait()
@@ -389,7 +389,7 @@ def test_running_answers_are_kept(tmp_path: Path, grace: float) -> None:
 
 
 def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> None:
-    """An answer that no request waits for is finished before the server exits, which does not wait longer than that."""
+    """An answer without a reader is finished before the exit."""
     started, go_on = threading.Event(), threading.Event()
 
     async def before(index: int) -> None:
@@ -402,7 +402,8 @@ def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> No
         server.call(0, "hi")
         started.wait()
         server.server.shut_down()
-        while not server.page._ending.is_set():  # no request is open any more
+        # No request is open any more.
+        while not server.page._ending.is_set():
             time.sleep(0.01)
         time.sleep(0.2)
         go_on.set()
@@ -411,7 +412,7 @@ def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> No
 
 
 def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
-    """However many answers are streamed, a click is answered at once, which Gradio's own limit would prevent."""
+    """A click is answered during many streams, despite Gradio's default limit."""
     streaming = threading.Semaphore(0)
 
     def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
@@ -439,7 +440,7 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
 
 
 def unwatched_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    """Create a page that starts an answer without a request that waits for it."""
+    """Create a page that starts an answer without a waiting request."""
 
     async def begin(text: str) -> str:
         settings = TurnSettings(model=TINY)
@@ -455,7 +456,7 @@ def unwatched_page(assistant_for: AssistantFor, store: ConversationStore, turns:
 
 
 def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
-    """Return the only saved answer, and how it ended."""
+    """Return the only saved answer, and the reason for the end."""
     store = ConversationStore(data / "conversations.db")
     (summary,) = store.list(LOCAL)
     (node,) = store.conversation(LOCAL, summary.id).nodes.values()
@@ -464,7 +465,7 @@ def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
 
 
 def hanging(started: threading.Event) -> ScriptedAssistant:
-    """Generates one token, signals that, and then nothing for an hour."""
+    """Generate a token, set the event, and then wait for an hour."""
 
     async def before(index: int) -> None:
         if index == 1:

@@ -1,4 +1,4 @@
-"""Tests that the page's routes answer any malformed body and keep working, including those that Gradio answers."""
+"""Tests that the page's routes answer malformed bodies and keep working."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from support.servers.http_servers import scripted_state
 SEED = 13
 FORM = "application/x-www-form-urlencoded"
 COUNT = 100
-"""Mutations per route."""
+"""Mutations for each route."""
 
 JOIN: dict[str, Any] = {"fn_index": ANSWER, "data": ["hi"], "session_hash": "m1", "event_data": None, "trigger_id": 3}
 
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """Start a page with a login that does not limit the rate of wrong keys."""
+    """Start a page with a login without a rate limit."""
     limit = LoginRateLimit(lambda: 0.0)
     limit.wait = lambda address: 0.0  # type: ignore[method-assign]
     state = scripted_state(keys=read_keys("anna:key-of-anna"), max_body_bytes=200_000, login_rate_limit=limit)
@@ -36,7 +36,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 
 def test_calls(locked: PagedServer) -> None:
-    """No mutated call of a handler is answered with 5xx, and the page works afterwards."""
+    """No mutated call of a handler gives a 5xx response, and the page works afterwards."""
     for body in mutations(JOIN, Random(SEED), COUNT):
         answer = locked.http.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
         assert answer.status_code < 500, (body, answer.text)
@@ -45,7 +45,7 @@ def test_calls(locked: PagedServer) -> None:
 
 @pytest.mark.parametrize("path", ["/login", "/sessions", "/logout"])
 def test_forms(path: str, locked: PagedServer) -> None:
-    """No mutated login form is answered with 5xx, and the page works afterwards."""
+    """No mutated form gives a 5xx response, and the page works afterwards."""
     random = Random(f"{SEED} {path}")
     with httpx.Client(
         base_url=locked.server.url, timeout=60, trust_env=False, headers={"origin": locked.server.url}

@@ -1,4 +1,4 @@
-"""Tests what the page's server adds to Gradio's responses: compression, caching and the first words."""
+"""Tests the server's additions to Gradio's responses: compression, caching and a first text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ BROWSER = {"accept-encoding": "gzip, deflate, br"}
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """Start a server whose page is ready."""
     with paged(tmp_path_factory.mktemp("data")) as server:
         server.wait()
         yield server
@@ -28,7 +27,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 @pytest.mark.parametrize("path", ["/", "/config"])
 def test_large_documents_are_compressed(small: PagedServer, path: str) -> None:
-    """A browser receives the page and its configuration in less than half of their bytes, with the same content."""
+    """The page and the configuration are compressed to less than half."""
     plain = small.http.get(path, headers={"accept-encoding": "identity"})
     with small.http.stream("GET", path, headers=BROWSER) as packed:
         sent = b"".join(packed.iter_raw())
@@ -40,7 +39,7 @@ def test_large_documents_are_compressed(small: PagedServer, path: str) -> None:
 
 
 def test_only_files_named_by_content_are_cached(small: PagedServer) -> None:
-    """A script whose name changes with its content is not requested again; the page is, and so is a script that is missing."""
+    """A script named by content is cached; the page and missing scripts are not."""
     page = small.http.get("/")
     script = page.text.split('src="./assets/')[1].split('"')[0]
 
@@ -51,7 +50,7 @@ def test_only_files_named_by_content_are_cached(small: PagedServer) -> None:
 
 
 async def test_streams_are_sent_as_they_come() -> None:
-    """Events of the stream of results leave one by one, uncompressed, although a browser accepts gzip."""
+    """Events of a stream are sent immediately and uncompressed."""
     sent: list[Message] = []
     counts: list[int] = []
 
@@ -83,7 +82,7 @@ async def test_streams_are_sent_as_they_come() -> None:
 
 
 async def test_first_words(small: PagedServer, browser_page: Page) -> None:
-    """Without scripts the page says that it is starting; with them the words give way to the page."""
+    """Without scripts the page shows a text, and scripts replace the text by the page."""
     assert '<p id="pl-starting">Pellucid is starting.</p>' in small.http.get("/").text
     await browser_page.goto(small.server.url)
     await browser_page.get_by_role("button", name="answer").wait_for()

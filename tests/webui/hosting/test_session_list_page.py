@@ -1,4 +1,4 @@
-"""Tests the list of sessions: users see where they are logged in, and can end only their own sessions."""
+"""Tests the list of sessions: users see and end only their own sessions."""
 
 from __future__ import annotations
 
@@ -31,22 +31,27 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 CHROME = (
     "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36"
 )
-SAFARI = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15"
-EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0"
+SAFARI = (
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 "
+    "Safari/605.1.15"
+)
+EDGE = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 "
+    "Safari/537.36 Edg/140.0"
+)
 
 END_ONE = re.compile(r'action="(/sessions\?end=[0-9a-f]{64})"')
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PagedServer]:
-    """Start a server with two users."""
     with paged(tmp_path / "data", keys=KEYS) as found:
         yield found
 
 
 @contextmanager
 def browser(server: PagedServer, key: str, agent: str = FIREFOX) -> Iterator[httpx.Client]:
-    """Return a browser that is logged in."""
+    """Provide a browser of a logged-in user."""
     address = server.server.url
     with httpx.Client(
         base_url=address, timeout=30, trust_env=False, headers={"origin": address, "user-agent": agent}
@@ -56,12 +61,12 @@ def browser(server: PagedServer, key: str, agent: str = FIREFOX) -> Iterator[htt
 
 
 def is_in(*browsers: httpx.Client) -> list[bool]:
-    """Return whether the page accepts the cookie of each browser."""
+    """Return for each browser whether the page accepts the cookie."""
     return [one.get("/gradio_api/app_id").status_code != 401 for one in browsers]
 
 
 def test_list(server: PagedServer) -> None:
-    """Users see their own sessions with their browsers, and which is the current one; the User-Agent is escaped."""
+    """Users see their own sessions, browsers and the current session; the User-Agent is escaped."""
     with (
         browser(server, "key-of-anna") as anna,
         browser(server, "key-of-anna", "<script>alert(1)</script>" + CHROME),
@@ -82,7 +87,7 @@ def test_list(server: PagedServer) -> None:
 
 
 def test_end_one(server: PagedServer) -> None:
-    """An ended session no longer works; other sessions stay, including those of other users."""
+    """An ended session no longer works, and other sessions stay."""
     with (
         browser(server, "key-of-anna") as anna,
         browser(server, "key-of-anna", CHROME) as phone,
@@ -97,7 +102,7 @@ def test_end_one(server: PagedServer) -> None:
 
 
 def test_end_all_others(server: PagedServer) -> None:
-    """All other sessions of the user end at once, which a later login by itself does not cause."""
+    """A user can end all other sessions at once; a login ends no session."""
     with (
         browser(server, "key-of-anna") as stolen,
         browser(server, "key-of-anna", CHROME) as phone,
@@ -110,7 +115,7 @@ def test_end_all_others(server: PagedServer) -> None:
 
 
 def test_sessions_of_others_cannot_be_ended(server: PagedServer) -> None:
-    """Another user who knows its digest cannot end a session, and neither can a client without a session or another site."""
+    """No other user, anonymous client or other site can end a session."""
     with (
         browser(server, "key-of-anna") as anna,
         browser(server, "key-of-anna") as phone,
@@ -133,7 +138,7 @@ def test_sessions_of_others_cannot_be_ended(server: PagedServer) -> None:
 
 
 def test_linked(server: PagedServer) -> None:
-    """The logout page links to the list; without keys there is none."""
+    """The logout page links to the list."""
     with browser(server, "key-of-anna") as anna:
         assert '<a href="/sessions">' in anna.get("/logout").text
 
@@ -146,7 +151,7 @@ def test_without_a_key(tmp_path: Path) -> None:
 
 
 def test_what_is_over_is_not_listed(tmp_path: Path) -> None:
-    """Expired sessions, and those of an earlier key, are not listed; a long User-Agent is cut."""
+    """Expired sessions and sessions of old keys are not listed; a long User-Agent is cut."""
     now = [1000.0]
     sessions = LoginSessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])
     sessions.begin("anna", "x" * 10_000)
@@ -167,7 +172,7 @@ def test_what_is_over_is_not_listed(tmp_path: Path) -> None:
 
 
 def test_file_of_an_older_version(tmp_path: Path) -> None:
-    """Sessions of a version without the list are ended, as their users could not see or end them."""
+    """Sessions of a version without the list end, because users could not see or end them."""
     path = tmp_path / "sessions.db"
     old = sqlite3.connect(path)
     with old:
@@ -194,13 +199,13 @@ def test_file_of_an_older_version(tmp_path: Path) -> None:
     ],
 )
 def test_browser_name(agent: str, name: str) -> None:
-    """A User-Agent is shown by its common name."""
+    """A User-Agent is shown by browser and system."""
     assert browser_name(agent) == name
 
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
-    """A session can be ended by keyboard; axe finds nothing serious, and a phone shows everything."""
+    """A session can be ended by keyboard, the page fits a phone, and axe finds nothing serious."""
     with browser(server, "key-of-anna", CHROME) as phone:
         await browser_page.goto(server.server.url)
         await browser_page.get_by_label("API key").fill("key-of-anna")
@@ -222,7 +227,7 @@ async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
 
 
 def test_most_sessions(tmp_path: Path) -> None:
-    """Too many logins end the owner's oldest sessions, even if the clock was set back, and no other owner's."""
+    """Too many logins end the same user's oldest sessions, even after the clock is set back."""
     now = [1000.0]
     with closing(LoginSessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])) as sessions:
         hers = sessions.begin("anna")

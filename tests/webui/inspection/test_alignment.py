@@ -13,7 +13,7 @@ from pellucid_webui.inspection.alignment import Segment, align, first_difference
 
 
 def cut(text: str, ends: Sequence[int]) -> list[Token]:
-    """Split a text into tokens that end at these bytes; each has the text that it completes, and a logprob of its own."""
+    """Split a text into tokens at these bytes; a token has the text it completes, and a logprob."""
     data = text.encode()
     tokens: list[Token] = []
     start = completed = 0
@@ -41,7 +41,7 @@ def two_cuts(draw: st.DrawFn) -> tuple[str, list[Token], list[Token]]:
 
 
 def ends_whole(tokens: Sequence[Token], text: str) -> set[int]:
-    """Return the characters at which a token ends that ends with a whole character, computed from bytes."""
+    """Return the ends of tokens that end with a whole character, computed from bytes."""
     at, found = 0, set()
     for token in tokens:
         at += len(token.bytes)
@@ -53,7 +53,7 @@ def ends_whole(tokens: Sequence[Token], text: str) -> set[int]:
 
 @given(two_cuts())
 def test_any_two_cuts(drawn: tuple[str, list[Token], list[Token]]) -> None:
-    """Segments contain all text and tokens in order, with one segment for each border that both tokenizations share."""
+    """Segments have all text and tokens in order, and end at each shared border."""
     text, a, b = drawn
     segments = align(a, b)
 
@@ -72,7 +72,7 @@ def test_any_two_cuts(drawn: tuple[str, list[Token], list[Token]]) -> None:
 
 @given(two_cuts())
 def test_a_text_within_others(drawn: tuple[str, list[Token], list[Token]]) -> None:
-    """A text is found between other texts, without their tokens."""
+    """A text is found between other texts, without the tokens around it."""
     text, inner, _ = drawn
     row = [*words("<user>", "hi", text, "<assistant>"), *inner, *words("<end>")]
     found = last_occurrence(row, text)
@@ -85,7 +85,7 @@ def test_a_text_within_others(drawn: tuple[str, list[Token], list[Token]]) -> No
 
 
 def test_same_cut() -> None:
-    """Two models with the same tokenization have one segment per token."""
+    """Two equal tokenizations have a segment for each token."""
     assert pieces(words("a", " b", "c"), words("a", " b", "c")) == [("a", 1, 1), (" b", 1, 1), ("c", 1, 1)]
 
 
@@ -99,17 +99,17 @@ def test_different_cuts() -> None:
 
 
 def test_a_character_in_pieces() -> None:
-    """Tokens that are parts of a character belong to its segment, not to the one before it."""
+    """Tokens of parts of a character belong to the segment of this character."""
     assert pieces(cut("a😀b", [1, 2, 3, 5]), cut("a😀b", [1, 5])) == [("a", 1, 1), ("😀", 3, 1), ("b", 1, 1)]
 
 
 def test_a_token_that_begins_the_next_character() -> None:
-    """A token that ends inside a character has no border at its end, although its text comes before it."""
+    """A token that ends inside a character has no border at the end."""
     assert pieces(cut(" 😀", [3]), cut(" 😀", [1])) == [(" 😀", 2, 2)]
 
 
 def test_tokens_without_text() -> None:
-    """A marker without text is in the segment before it, or in the first one."""
+    """A marker without text is in the previous segment, or in the first."""
     bos = Token(0, "", b"<s>", 0, None, None, None)
     assert pieces([bos, *words("a", "b")], words("a", "b")) == [("a", 2, 1), ("b", 1, 1)]
     assert pieces([*words("a", "b"), bos], words("a", "b")) == [("a", 1, 1), ("b", 2, 1)]
@@ -129,7 +129,7 @@ def test_two_texts() -> None:
 
 
 def test_logprobs() -> None:
-    """A segment's logprobs are sums, and the log ratio is their difference; both are None if a token has no logprob."""
+    """A segment has summed logprobs and a log ratio, or None if a token has no logprob."""
     (segment,) = align(words("a", "b"), words("ab"))
     assert segment.logprobs == (-3.0, -1.0)
     assert segment.log_ratio == -2.0
@@ -139,7 +139,7 @@ def test_logprobs() -> None:
 
 
 def test_within() -> None:
-    """The last occurrence on token borders is found; without one the result is None."""
+    """The last occurrence on token borders is found, or None."""
     row = words("ab", "c", "ab", "c", "abd")
     assert last_occurrence(row, "abc") == row[2:4]
     assert last_occurrence(row, "bc") is None
@@ -151,13 +151,13 @@ def test_within() -> None:
 
 
 def test_within_keeps_the_pieces_of_a_first_character() -> None:
-    """Tokens that begin the first character are included, although they have no text."""
+    """Tokens that begin the first character are included, even without text."""
     inner = cut("😀b", [1, 2, 4])
     assert last_occurrence([*words("x"), *inner], "😀b") == inner
 
 
 def test_divergence() -> None:
-    """Two texts first differ at a character, or where the shorter one ends."""
+    """Two texts first differ at a character, or at the end of the shorter text."""
     assert [first_difference(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [
         1,
         2,
@@ -168,7 +168,7 @@ def test_divergence() -> None:
 
 
 def test_tokens_of_a_message() -> None:
-    """A message is found with its spaces, without them where the template strips it, and in tokens that hold more spaces than it."""
+    """A message is found with spaces, without stripped spaces, and in tokens with more spaces."""
     row = words("<user>", "  ", " hi", ".\n", "<end>")
     assert message_tokens(row, "   hi.\n") == row[1:4]
     assert message_tokens(words("<user>", "hi", "<end>"), "  hi\n") == words("<user>", "hi", "<end>")[1:2]

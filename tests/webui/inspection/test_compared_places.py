@@ -1,4 +1,4 @@
-"""Tests which places of answers belong together, and what the other columns make of them."""
+"""Tests corresponding places of answers, and their scores under other columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = replace(GREEDY, model="other")
 
 
 def choice(text: str, id: int = 1, **others: float) -> Token:
-    """Return a token of this probability distribution, which lists every word; the token itself is the word ``own``."""
+    """Return a token with this complete distribution; ``own`` is the probability of the token."""
     shares = {text: others.pop("own"), **others}
     ranked = sorted(shares, key=lambda word: -shares[word])
     top = tuple(
@@ -34,7 +34,7 @@ def choice(text: str, id: int = 1, **others: float) -> Token:
 def places(
     a: Sequence[Token], b: Sequence[Token], settings: tuple[TurnSettings, TurnSettings], **read: Sequence[Token]
 ) -> ComparedPlaces:
-    """Return the places of two answers; ``read_a`` is A's answer as B reads it, ``read_b`` the reverse."""
+    """Return the places of two answers; ``read_a`` is A's answer read by B, ``read_b`` B's by A."""
     columns = [
         Column(letter, one, tokens=list(found)) for letter, one, found in zip("AB", settings, (a, b), strict=True)
     ]
@@ -46,7 +46,7 @@ def places(
 
 
 def test_the_same_place() -> None:
-    """Equal words are at the same place, also after words of one answer only; a replaced word is at the place of its replacement."""
+    """Equal words share a place, and a replaced word has the place of the replacement."""
     found = places(tokens("It", " is", " red", "."), tokens("So", " it", " is", " blue", "."), (GREEDY, OTHER))
     assert found.linked_ranges(0, 1)[1:] == [(2, 3), (3, 4), (4, 5)]
     assert found.linked_ranges(1, 0)[2:] == [(1, 2), (2, 3), (3, 4)]
@@ -54,14 +54,14 @@ def test_the_same_place() -> None:
 
 
 def test_an_insertion() -> None:
-    """A word of one answer only is at the place between two tokens of the other one."""
+    """An inserted word is at the place between two tokens of the other answer."""
     found = places(tokens("It", "!", " red"), tokens("It", " red"), (GREEDY, OTHER))
     assert found.linked_ranges(0, 1) == [(0, 1), (1, 1), (1, 2)]
     assert found.apart(1) == []
 
 
 def test_other_tokens() -> None:
-    """If the other model splits the text elsewhere, a segment has one log ratio, and a place without a border no divergence."""
+    """Under another tokenization, a segment has a log ratio, and inner places no divergence."""
     own = [replace(one, logprob=-1.0) for one in tokens("wo", "rd", "s")]
     read = [replace(one, logprob=-0.5) for one in tokens("word", "s")]
     found = places(own, tokens("x"), (GREEDY, OTHER), read_a=read)
@@ -72,7 +72,7 @@ def test_other_tokens() -> None:
 
 
 def test_the_temperature() -> None:
-    """One model at two temperatures: its own distributions are equal, those that are sampled from are not, and greedy excludes a token."""
+    """At two temperatures a model's own distributions agree, and the sampled ones do not."""
     said = [choice("red", own=0.2, blue=0.8)]
     found = places(said, said, (GREEDY, WARM), read_a=said, read_b=said)
     (greedy,), (warm,) = found.links(0, 1), found.links(1, 0)
@@ -88,7 +88,7 @@ def test_the_temperature() -> None:
 
 
 def test_opposite_sides() -> None:
-    """The same text with the columns exchanged has the opposite log ratio, so that a colour always means the same column."""
+    """Exchanged columns give the opposite log ratio, so that a colour identifies a column."""
     one, less = (
         [replace(token, logprob=-0.25) for token in tokens("x")],
         [replace(token, logprob=-1.25) for token in tokens("x")],
@@ -100,7 +100,7 @@ def test_opposite_sides() -> None:
 
 
 def test_vocabularies() -> None:
-    """An id with two spellings shows that two models have different vocabularies; the same model always has the same."""
+    """An id with two spellings means different vocabularies, except for the same model."""
     a, b = tokens("x", "y"), [replace(one, id=one.id + 5) for one in tokens("x", "z")]
     assert (0, 1) not in places(a, b, (GREEDY, OTHER)).same_vocabulary
     assert (0, 1) in places(a, a, (GREEDY, OTHER)).same_vocabulary
@@ -108,5 +108,5 @@ def test_vocabularies() -> None:
 
 
 def test_not_scored() -> None:
-    """An answer that another column has not scored has no places there."""
+    """An answer not scored by a column has no places in this column."""
     assert places(tokens("x"), tokens("y"), (GREEDY, OTHER)).links(0, 1) == []

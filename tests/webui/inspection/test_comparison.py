@@ -1,4 +1,4 @@
-"""Tests answers of several columns to one prompt, each scored by the other columns."""
+"""Tests several columns' answers to a prompt, scored by all columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ Reads = Callable[[Text, str | None], Sequence[Item]]
 
 
 def last_message(text: Text) -> str:
-    """Return the text of the last message of a conversation."""
     assert not isinstance(text, str)
     message = text[-1]
     assert isinstance(message, Message)
@@ -32,12 +31,12 @@ def last_message(text: Text) -> str:
 
 
 def as_said(text: Text, _model: str | None) -> Sequence[Token]:
-    """Score an answer as one token after a token of the template."""
+    """Score an answer as a single token after a token of the template."""
     return [token("<assistant>"), token(last_message(text))]
 
 
 def assistant(*answers: Sequence[Item], reads: Reads = as_said) -> ScriptedReader:
-    """Return an assistant whose first answer is the first column's."""
+    """Return an assistant with a scripted answer for each column."""
     return ScriptedReader(list(answers), reads=reads)
 
 
@@ -54,7 +53,7 @@ async def run(found: Comparison, scripted: ScriptedReader) -> Comparison:
 
 
 async def test_each_reads_the_others() -> None:
-    """All columns answer the prompt with their own settings, then score the other answers under their own system prompt."""
+    """Columns answer with their own settings, and score answers under their own system prompt."""
     scripted = assistant(tokens("It", " is"), tokens("It", " was"))
     found = await run(comparison(), scripted)
     system, question = Message("system", "Be brief."), Message("user", PROMPT)
@@ -72,7 +71,7 @@ async def test_each_reads_the_others() -> None:
 
 
 async def test_a_reference() -> None:
-    """A reference text is scored by every column, and is no column's answer."""
+    """A reference text is scored by every column, and is not an answer."""
     scripted = assistant(tokens("It", " is"), tokens("It", " was"))
     found = await run(comparison(reference="It rains"), scripted)
     last = found.texts[-1]
@@ -81,7 +80,7 @@ async def test_a_reference() -> None:
 
 
 async def test_columns_of_the_same_model() -> None:
-    """Columns with the same model and system prompt share the reading of a text, and need none of each other's answers."""
+    """Columns with the same model and system prompt share the scores of a text."""
     scripted = assistant(tokens("It"), tokens("He"), tokens("She"))
     found = await run(comparison(B, replace(B, temperature=1.0), A), scripted)
     assert [one.model for one in scripted.read_requests] == ["m-a", "m-a", "m-b"]
@@ -91,7 +90,7 @@ async def test_columns_of_the_same_model() -> None:
 
 
 async def test_streaming() -> None:
-    """The answers are streamed, and none waits for another."""
+    """The answers are streamed independently."""
     hold = asyncio.Event()
     found = comparison()
     ticks = found.run(assistant([*tokens("It"), hold], tokens("It", " was")))
@@ -106,7 +105,7 @@ async def test_streaming() -> None:
 
 
 async def test_stop() -> None:
-    """A stopped comparison ends all generations, scores nothing, and keeps the text."""
+    """A stop ends all generations, prevents scoring, and keeps the text."""
     scripted = assistant([*tokens("It", " is"), None], [*tokens("It"), None])
     found = comparison()
     async for _ in found.run(scripted):
@@ -118,7 +117,7 @@ async def test_stop() -> None:
 
 
 async def test_stop_while_reading() -> None:
-    """A stop during scoring ends it; the answers are complete."""
+    """A stop during scoring ends the scoring, and keeps the complete answers."""
     scripted = assistant(tokens("It", " is"), tokens("It", " was"), reads=lambda _text, _model: [None])
     found = comparison()
     async for _ in found.run(scripted):
@@ -137,7 +136,7 @@ async def test_the_end_is_no_stop() -> None:
 
 
 async def test_the_tab_is_closed() -> None:
-    """All generations end when the page is gone, and the text so far is kept as that of a stopped comparison."""
+    """A closed page ends all generations, and keeps the text of a stopped comparison."""
     scripted = assistant([*tokens("It"), None], [None])
     found = comparison()
     ticks = found.run(scripted)
@@ -159,7 +158,7 @@ async def test_the_tab_is_closed() -> None:
     ],
 )
 async def test_one_column_fails(item: Item, sentence: str, caplog: pytest.LogCaptureFixture) -> None:
-    """An error of one column is kept there in one sentence; its text stays, and so do the other columns."""
+    """A failed column has an error in a sentence, and keeps the text; other columns continue."""
     with caplog.at_level(logging.ERROR):
         found = await run(comparison(), assistant([*tokens("It"), item], tokens("It", " was")))
     assert [column.error for column in found.columns] == [sentence, None]
@@ -175,7 +174,7 @@ async def test_an_empty_answer() -> None:
 
 
 async def test_a_template_that_changes_the_answer() -> None:
-    """If a column's chat template changes an answer, that column says so; the others are unaffected."""
+    """A column with a template that changes an answer says so."""
     scripted = assistant(
         tokens("It", " "), tokens("It"), reads=lambda text, _model: [token(last_message(text).strip())]
     )

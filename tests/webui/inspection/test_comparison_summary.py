@@ -1,4 +1,4 @@
-"""Tests the summary of a comparison in words and numbers, and its files."""
+"""Tests the summary of a comparison in words and numbers, and the exported files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def places(
     read_b: Sequence[Token] | None = None,
     b_is: TurnSettings = B,
 ) -> ComparedPlaces:
-    """Return the places of two answers, each as the other column reads it."""
+    """Return the places of two answers, each read by the other column."""
     columns = [Column("A", A, tokens=list(a)), Column("B", b_is, tokens=list(b))]
     texts = [ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(columns)]
     for at, read in enumerate((read_a, read_b)):
@@ -47,7 +47,7 @@ def places(
 
 
 def test_sentences() -> None:
-    """The summary says how far the answers are equal, what follows, and how much likelier each column finds its own answer per token."""
+    """The summary has the common beginning, the difference, and likelihood ratios per token."""
     said, other = ["It", " is", " red"], ["It", " is", " blue"]
     a, b = likely(said, math.log(0.5)), likely(other, math.log(0.25))
     read_a, read_b = likely(said, math.log(0.2)), likely(other, math.log(0.5))
@@ -59,32 +59,32 @@ def test_sentences() -> None:
 
 
 def test_the_first_token() -> None:
-    """Answers that have nothing in common differ from the first token."""
+    """Answers without a common beginning differ from the first token."""
     (first, *_) = sentences(places(tokens("Yes"), tokens("No")))
     assert first == "The answers of A and B differ from the first token: A has “Yes” (78 %), B has “No” (78 %)."
 
 
 def test_an_answer_that_ends() -> None:
-    """An answer that is the beginning of another one ends there."""
+    """An answer that is the beginning of the other answer ends at the difference."""
     (first, *_) = sentences(places(tokens("It", " is"), tokens("It", " is", " red")))
     assert first == "A and B write the same first 2 tokens, then differ at token 3: A ends, B has “ red” (78 %)."
 
 
 def test_equal_answers() -> None:
-    """Equal answers have no differences to go to."""
+    """Equal answers have no differences to jump to."""
     found = places(tokens("It"), tokens("It"), tokens("It"), tokens("It"))
     assert sentences(found)[0] == "A and B write the same answer (1 token)."
     assert jumps(found) == []
 
 
 def test_other_tokenizers() -> None:
-    """Both token counts are given if the two answers have different ones at the first difference."""
+    """Both token counts are given if the counts differ at the first difference."""
     (first, *_) = sentences(places(tokens("word", " red"), tokens("wo", "rd", " blue")))
     assert first == "A and B agree up to token 1 of A and token 2 of B: A has “ red” (78 %), B has “ blue” (78 %)."
 
 
 def test_one_model_at_two_temperatures() -> None:
-    """Columns with one model are shown as sampled, the reason is given, and the likelihoods, which are equal, are not."""
+    """Columns of the same model are shown as sampled, with the reason, without ratios."""
     found = places(tokens("It"), tokens("He"), tokens("It"), tokens("He"), replace(A, temperature=1.0))
     *_, last = sentences(found)
     assert last.startswith("All columns have the same model and system prompt")
@@ -95,7 +95,7 @@ def test_one_model_at_two_temperatures() -> None:
 
 
 def test_jumps() -> None:
-    """The places to go to are the first difference, the other ones in order, and the five tokens with the largest log ratios."""
+    """Jumps lead to the differences in order, and to the five largest log ratios."""
     said = ["It", " is", " red", ".", " So", " it", " goes"]
     a = likely(said, -0.5)
     read = [replace(one, logprob=-0.5 - 0.5 * n) for n, one in enumerate(a)]
@@ -110,7 +110,7 @@ def test_jumps() -> None:
 
 
 def test_matrix() -> None:
-    """Each text has its perplexity and total bits under every column; a column that has not scored it has none."""
+    """Each text has a perplexity and total bits under each column, if scored."""
     found = places(
         likely(["x", "y"], math.log(0.5)), likely(["z"], math.log(0.25)), likely(["x", "y"], math.log(0.125))
     )
@@ -126,7 +126,7 @@ def test_matrix() -> None:
 
 
 def test_figures() -> None:
-    """The figures have the bounds of the mean divergence, the agreement of first choices, the tokens and the seconds."""
+    """Figures include bounds of the mean divergence, agreement, tokens and seconds."""
     found = places(tokens("x"), tokens("y"), tokens("x"), tokens("y"))
     found.columns[0].took = 1.25
     rows = {name: cells for name, *cells in figures(found)}
@@ -137,7 +137,7 @@ def test_figures() -> None:
 
 
 def test_failures() -> None:
-    """The summary names the columns that failed, and says that a comparison was stopped."""
+    """The summary names failed columns and a stop."""
     found = places(tokens("x"), tokens("y"))
     found.comparison.stopped = True
     found.columns[1].error = "It is out of memory."
@@ -167,7 +167,7 @@ def test_numbers_in_words() -> None:
 
 
 def test_settings_in_words() -> None:
-    """A column's settings are named as far as they have an effect."""
+    """Only settings with an effect are named."""
     warm = replace(A, temperature=0.7, top_p=0.9, top_k=40, seed=3, system="Be\nbrief.")
     assert about(Column("A", A)) == "greedy, at most 64 tokens"
     assert (
@@ -177,7 +177,7 @@ def test_settings_in_words() -> None:
 
 
 def test_the_note() -> None:
-    """A complete column has its speed, and says so if the limit of tokens ended it."""
+    """A complete column has the speed, and a note about a reached token limit."""
     found = places(tokens("x", "y"), tokens("y"))
     found.columns[0].usage, found.columns[0].took = Usage(generated=11, decode=2.0), 2.5
     found.columns[0].end = FinishReason.LENGTH
@@ -186,14 +186,14 @@ def test_the_note() -> None:
 
 
 def test_infinity() -> None:
-    """An infinite divergence is sent as a number that every JSON parser reads."""
+    """An infinite divergence is sent as a finite number for JSON parsers."""
     found = places(tokens("It"), tokens("It"), tokens("It"), tokens("It"), replace(A, temperature=1.0))
     links = json.loads(payload(found.comparison)["analysis"])["links"]
     assert links[1][0][0][-2:] == [INFINITE_NATS, INFINITE_NATS]
 
 
 def test_csv() -> None:
-    """The CSV file has a row for each token of each text under each column that has scored it."""
+    """The CSV file has a row for each token of each text under each column that scored the text."""
     found = places(tokens("x", "y"), tokens("z"), tokens("xy"))
     name, media, text = export(found.comparison, {}, "csv")
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -208,7 +208,7 @@ def test_csv() -> None:
 
 
 def test_csv_of_a_range_of_entropies() -> None:
-    """The CSV file has an entropy that is not known exactly as its bounds, which are empty for an exact one."""
+    """The CSV file has either an exact entropy or bounds."""
     exact, other = tokens("x", "y")
     ranged = replace(other, entropy=None, entropy_range=(0.25, 1.5))
     _, _, text = export(places([exact, ranged], tokens("z"), tokens("xy")).comparison, {}, "csv")
@@ -218,7 +218,7 @@ def test_csv_of_a_range_of_entropies() -> None:
 
 
 def test_json() -> None:
-    """The JSON file has the form, the summary, and the tokens with their divergences, and no number that JSON lacks."""
+    """The JSON file has the form, the summary and the divergences, in strict JSON."""
     found = places(tokens("x"), tokens("x"), tokens("x"), tokens("x"), replace(A, temperature=1.0))
     _, _, text = export(found.comparison, {"prompt": "Say it."}, "json")
     read = json.loads(text, parse_constant=lambda name: pytest.fail(name))
@@ -239,7 +239,7 @@ class _Elements(HTMLParser):
 
 
 def test_html() -> None:
-    """The HTML page has the answers and the summary, no script and no address, and shows tags in an answer as text."""
+    """The HTML page has answers as text, and no script or address."""
     hostile = "<script>alert(1)</script><img src=http://x.test onerror=alert(1)>"
     found = places(tokens("It", hostile), tokens("It", "'\"&"), tokens("It", hostile))
     found.comparison.prompt = hostile

@@ -1,4 +1,4 @@
-"""Tests how the tokens of a diff's texts are joined with its lines."""
+"""Tests the tokens of a diff's texts in the lines of the diff."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tokens(*given: tuple[str, float | None]) -> list[Token]:
 
 
 def reading() -> HunkReading:
-    """Return a hunk whose texts have been read by lines; a token of the old text has two line ends' worth of text."""
+    """Return a hunk read on both sides; a token of the old text spans a line end."""
     (hunk,) = parse_diff(DIFF)
     return HunkReading(
         hunk,
@@ -32,7 +32,7 @@ def reading() -> HunkReading:
 
 
 def test_what_is_read() -> None:
-    """Both texts are the section's line and the lines of one side, so that changed lines are read in their context."""
+    """Both texts have the section's line and all lines of a side: changes are read in context."""
     assert [text for text, _ in reading().sides()] == [
         "def f():\none\ntwo\nthree\n",
         "def f():\none\nzwei\ndrei\nvier\n",
@@ -42,7 +42,7 @@ def test_what_is_read() -> None:
 
 
 def test_rows() -> None:
-    """Removed lines are next to added ones, each with its number and its own bits; the section's line is not among them."""
+    """Removed lines are next to added lines, with numbers and bits, without the section's line."""
     (hunk,) = diff_json([reading()])
     assert [[None if side is None else side[:3] for side in row] for row in hunk["rows"]] == [
         [[" ", 5, 1.0], [" ", 5, 1.0]],
@@ -55,18 +55,19 @@ def test_rows() -> None:
 
 
 def test_summary() -> None:
-    """The sentences name the bits of both sides, which is less surprising per byte, and the most surprising new line."""
+    """The summary has the bits of both sides, the less surprising side and the top new line."""
     removed, added = changed([reading()])
     assert sum(one.bits for one in removed) == pytest.approx(8.0)
     assert sum(one.bits for one in added) == pytest.approx(10.0)
     assert summary([reading()], "qwen") == (
         "Removed: 2 lines with 8.0 bits, 0.73 per byte. Added: 3 lines with 10.0 bits, 0.67 per byte. "
-        "qwen finds the new lines less surprising, by 0.06 bits per byte. The most surprising new line is line 8 (7.0 bits)."
+        "qwen finds the new lines less surprising, by 0.06 bits per byte. The most surprising new line is "
+        "line 8 (7.0 bits)."
     )
 
 
 def test_unread() -> None:
-    """Lines that a stopped reading did not reach have their text, without bits, and are not counted."""
+    """Lines after a stop have text without bits, and are not counted."""
     (hunk,) = parse_diff(DIFF)
     found = HunkReading(hunk, reading().old)
     ((*_, row),) = [one["rows"] for one in diff_json([found])]

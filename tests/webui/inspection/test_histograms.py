@@ -10,7 +10,6 @@ from pellucid_webui.inspection.reading_figures import ReadingFigures
 
 
 def token(bits: float | None, rank: int | None = None, entropy_bits: float | None = None) -> Token:
-    """Return a token with these figures."""
     entropy = None if entropy_bits is None else entropy_bits * log(2)
     return Token(1, "b", b"b", 0, None if bits is None else -bits * log(2), rank, entropy)
 
@@ -27,7 +26,7 @@ def test_ranks() -> None:
 
 
 def test_steps() -> None:
-    """Surprisals and entropies are counted in bits and in equal steps, with the empty ones."""
+    """Surprisals and entropies are counted in equal steps, including empty steps."""
     surprisals, _, entropies = histograms(ReadingFigures("m", READING.tokens[:4]))
     assert dict(zip(surprisals.labels, surprisals.counts, strict=True)) == {"0–1": 2, "1–2": 0, "2–3": 1}
     assert dict(zip(entropies.labels, entropies.counts, strict=True)) == {
@@ -39,14 +38,14 @@ def test_steps() -> None:
 
 
 def test_the_last_step_is_open() -> None:
-    """One extreme token does not make a histogram of a thousand bars: the last bar counts everything above as well."""
+    """An extreme token adds no bars: the last bar counts all larger values."""
     surprisals, *_ = histograms(READING)
     assert len(surprisals.counts) == len(surprisals.labels) == MAX_STEPS
     assert (surprisals.labels[-1], surprisals.counts[-1]) == ("23+", 1)
 
 
 def test_entropies_that_are_not_exact() -> None:
-    """A token whose exact entropy is not known is in no class of entropies, and a sentence says how many those are."""
+    """A token without an exact entropy is not counted, and a note has the number."""
     ranged = Token(1, "b", b"b", 0, -1.0, 1, None, entropy_range=(0.1, 2.0))
     surprisals, ranks, entropies = histograms(ReadingFigures("m", (*READING.tokens[:3], ranged, token(1.0, 2))))
     assert sum(surprisals.counts) == sum(ranks.counts) == 4
@@ -56,5 +55,5 @@ def test_entropies_that_are_not_exact() -> None:
 
 
 def test_nothing_read() -> None:
-    """A text without any choice has histograms without tokens."""
+    """A text without tokens has empty histograms."""
     assert [sum(one.counts) for one in histograms(ReadingFigures("m", ()))] == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""Tests that characters of rendered Markdown are found in its source: the right ones, or none."""
+"""Tests that characters of rendered Markdown have true places in the source, or no place."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ MARKS = (
     "\\(", "\\)", "\\[", "\\]",
     "&amp;", "&#42;", "&", "\\", "\\*", "\\\n", "$", "$$", "- [ ] ", "\0", "\u202e", "😀", "\ufeff",
 )  # fmt: skip
-"""Pieces of Markdown that unique characters are put between."""
+"""Pieces of Markdown between unique characters."""
 
 FIRST = 0x4E00
-"""Unique characters are CJK characters from this one on: letters that are no syntax and have no
-entities.
-"""
+"""First of the unique characters, all CJK: letters that are no syntax and have no entities."""
 
 
 @st.composite
 def hostile(draw: st.DrawFn) -> str:
-    """Draw a text of marks and of characters that each occur once."""
+    """Draw a text of marks and of unique characters."""
     parts: list[str] = []
     for index in range(draw(st.integers(1, 30))):
         parts.append(draw(st.sampled_from(MARKS)))
@@ -37,18 +35,18 @@ def hostile(draw: st.DrawFn) -> str:
 
 
 def assert_whole(formula: str) -> None:
-    """Check that a part of the source is a formula with both its marks."""
+    """Assert that a part of the source is a formula with both delimiters."""
     assert re.fullmatch(r"\$\$.+\$\$|\$.+\$|\\\(.+\\\)|\\\[.+\\\]", formula, re.DOTALL), formula
 
 
 def placed(block: RenderedBlock) -> dict[int, int]:
-    """Return the source's index of each placed character of a block."""
+    """Return the index in the source for each placed character of a block."""
     return {run.text + at: run.source + at for run in block.runs for at in range(run.length)}
 
 
 @given(hostile())
 def test_never_wrong(source: str) -> None:
-    """Whatever the Markdown, a character is placed where it is in the source, or nowhere, and no place is used twice."""
+    """A character of any Markdown has the true place or no place, and no place is used twice."""
     used: list[int] = []
     for block in rendered_blocks(source):
         found = placed(block)
@@ -67,7 +65,7 @@ def test_never_wrong(source: str) -> None:
 
 @given(hostile().filter(lambda source: not re.search(r"[|&$!\[\]<]|- \[|\\\(", source)))
 def test_nothing_missing(source: str) -> None:
-    """Without tables, entities, links and images every letter that is shown has a place."""
+    """Without tables, entities, links and images, every shown letter has a place."""
     for block in rendered_blocks(source):
         found = placed(block)
         letters = [at for at, character in enumerate(block.text) if FIRST <= ord(character) < FIRST + 30]
@@ -76,7 +74,7 @@ def test_nothing_missing(source: str) -> None:
 
 @given(hostile())
 def test_the_text_is_the_page_s(source: str) -> None:
-    """The texts of the blocks are those of the HTML that the page shows, without those of its controls."""
+    """The blocks have the text of the page's HTML, without the controls."""
     html = re.sub(r"<figcaption>.*?</figcaption>|<[^>]*>", "", "".join(blocks(source)), flags=re.DOTALL)
     plain = re.sub(r"[&]#(\d+);|&(\w+);", "?", html)
     shown = re.sub(r"[&<>\"']", "?", "".join(block.text for block in rendered_blocks(source)))
@@ -95,7 +93,7 @@ def test_the_text_is_the_page_s(source: str) -> None:
     ],
 )
 def test_constructs(source: str, letters: str) -> None:
-    """All that Markdown knows has places, but addresses, languages and what is written otherwise than shown."""
+    """All constructs of Markdown have places, except for addresses and languages."""
     found = "".join(block.text[at] for block in rendered_blocks(source) for at in sorted(placed(block)))
     assert set(letters) <= set(found)
     assert "python" not in found
@@ -112,7 +110,7 @@ def test_constructs(source: str, letters: str) -> None:
     ],
 )
 def test_formulas(source: str, formulas: list[str]) -> None:
-    """A rendered formula is one place with its marks; one that is shown as its source is placed by its characters."""
+    """A rendered formula is placed as a whole; a formula shown as source by characters."""
     blocks = rendered_blocks(source)
     assert [source[one.source : one.source_end] for block in blocks for one in block.formulas] == formulas
     assert all(block.text[one.text : one.text_end].strip() for block in blocks for one in block.formulas)

@@ -1,4 +1,4 @@
-"""Tests the bounds of the divergence of two choices against exact values over a small vocabulary."""
+"""Tests bounds of the divergence of two choices against exact values of a small vocabulary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def distributions() -> st.SearchStrategy[list[float]]:
 
 
 def heated(distribution: Sequence[float], temperature: float) -> list[float]:
-    """Return a distribution at a temperature above 0."""
     weights = [probability ** (1 / temperature) for probability in distribution]
     return [weight / sum(weights) for weight in weights]
 
@@ -62,7 +61,7 @@ chosen = st.integers(0, WORDS - 1)
 
 @given(distributions(), distributions(), kept, kept, chosen)
 def test_the_exact_value_is_within(p: list[float], q: list[float], kept_p: int, kept_q: int, word: int) -> None:
-    """The divergence of the whole distributions is never outside the bounds, however few alternatives are known."""
+    """The exact divergence is within the bounds for any number of known alternatives."""
     found = bounds(token(p, kept_p, word), token(q, kept_q, word))
     assert 0 <= found.low <= exact(p, q) + EPSILON
     assert exact(p, q) <= found.high + EPSILON
@@ -77,7 +76,7 @@ def test_the_exact_value_is_within(p: list[float], q: list[float], kept_p: int, 
     st.sampled_from([0.5, 1.0, 1.6]),
 )
 def test_as_sampled(p: list[float], q: list[float], kept_p: int, kept_q: int, heat_p: float, heat_q: float) -> None:
-    """The same holds for the distributions that the temperatures make, which are known less well than the models' own."""
+    """The exact divergence is within the bounds also at other temperatures."""
     found = bounds(token(p, kept_p), token(q, kept_q), heat_p, heat_q)
     value = exact(heated(p, heat_p), heated(q, heat_q))
     assert found.low <= value + EPSILON
@@ -86,7 +85,7 @@ def test_as_sampled(p: list[float], q: list[float], kept_p: int, kept_q: int, he
 
 @given(distributions(), distributions())
 def test_everything_known(p: list[float], q: list[float]) -> None:
-    """If every token is listed, both bounds are the divergence itself."""
+    """With all tokens listed, both bounds equal the divergence."""
     found = bounds(token(p, WORDS), token(q, WORDS))
     assert found.low == pytest.approx(exact(p, q), abs=EPSILON)
     assert found.high == pytest.approx(exact(p, q), abs=EPSILON)
@@ -94,7 +93,7 @@ def test_everything_known(p: list[float], q: list[float]) -> None:
 
 @given(distributions(), kept, st.sampled_from([0.5, 1.0, 2.0]))
 def test_the_temperature_alone(p: list[float], kept_p: int, heat: float) -> None:
-    """A token's probability at a temperature is within its bounds, and exact if every token is listed."""
+    """A token's probability at a temperature is within the bounds, or exact if all are listed."""
     found = choice_of(token(p, kept_p), heat)
     assert found is not None
     for id, probability in enumerate(heated(p, heat)):
@@ -105,7 +104,7 @@ def test_the_temperature_alone(p: list[float], kept_p: int, heat: float) -> None
 
 
 def test_a_low_temperature() -> None:
-    """At a temperature whose powers are too small for a float, the first choice has all the probability."""
+    """At a temperature with powers too small for a float, the first choice is certain."""
     p = [0.04, *[0.96 / 31] * 31]
     for heat in (0.001, 0.01):
         found = choice_of(token(p, 10), heat)
@@ -114,14 +113,14 @@ def test_a_low_temperature() -> None:
 
 
 def test_an_unknown_token() -> None:
-    """A token that q does not list has at most the probability of its last alternative, which proves a divergence."""
+    """A token unlisted by q is less likely than the last alternative, so q diverges."""
     p, q = [0.6, 0.3, 0.05, 0.05], [0.04, 0.06, 0.5, 0.4]
     assert bounds(token(p, 2), token(q, 2, 2)).low == pytest.approx(exact(p, q), rel=0.65)
     assert bounds(token(p, 2), token(q, 2, 2)).low > 0.5
 
 
 def test_greedy() -> None:
-    """A greedy column has all probability on its first choice: its divergence is that token's surprisal, and nothing comes near it."""
+    """A greedy column's divergence is the first choice's surprisal; its reverse is infinite."""
     p, q = [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]
     surprisal = -math.log(0.2)
     found = bounds(token(p, 3), token(q, 3), 0.0, 1.0)
@@ -132,7 +131,7 @@ def test_greedy() -> None:
 
 
 def test_other_vocabularies() -> None:
-    """Models with different tokenizers are compared by the bytes of their alternatives, and have no upper bound."""
+    """Different tokenizers are compared by bytes, without an upper bound."""
     p = [0.6, 0.3, 0.1]
     found = bounds(token(p, 3), token(p, 3, first_id=50), same=False)
     assert found.low == pytest.approx(0, abs=EPSILON)
@@ -140,19 +139,19 @@ def test_other_vocabularies() -> None:
 
 
 def test_the_least_probability() -> None:
-    """The upper bound holds for an unlisted token that is as unlikely as is assumed possible."""
+    """The upper bound holds for an unlisted token of the least assumed probability."""
     tiny = LEAST_PROBABILITY
     p, q = [0.5, 0.5 - 1e-3, 1e-3], [0.5, tiny, 0.5 - tiny]
     assert bounds(token(p, 2), token(q, 2)).high >= exact(p, q)
 
 
 def test_no_alternatives() -> None:
-    """Nothing is known of a choice without alternatives."""
+    """A token without alternatives gives no choice."""
     assert choice_of(token([0.5, 0.5], 0)) is None
 
 
 def test_perplexity() -> None:
-    """Perplexity covers the tokens with a probability; it is None without them, and always finite."""
+    """Perplexity counts tokens with a probability, and is finite, or None without tokens."""
     half = token([0.5, 0.5], 1)
     assert perplexity([half, replace(half, logprob=math.log(0.125)), replace(half, logprob=None)]) == pytest.approx(4)
     assert perplexity([]) is None

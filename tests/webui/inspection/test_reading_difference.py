@@ -1,4 +1,4 @@
-"""Tests how two models' readings of one text are compared."""
+"""Tests the comparison of two models' readings of the same text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def saved(values: Sequence[float | None]) -> list[float | None]:
 
 
 def test_same_tokens() -> None:
-    """With one tokenizer each token has the bits that the second model saves, and the sentence speaks of tokens and of the line."""
+    """With the same tokenizer the difference is in bits per token."""
     first = reading("small", ("a", None), (" b", 5.0), ("\n", 1.0), ("c", 9.0))
     found = difference(first, reading("large", ("a", None), (" b", 4.0), ("\n", 1.5), ("c", 2.0)))
     assert saved(found.tokens) == [None, 1.0, -0.5, 7.0]
@@ -39,7 +39,7 @@ def test_same_tokens() -> None:
 
 
 def test_other_tokens() -> None:
-    """With other tokens the pieces between common borders are compared, and the sentence speaks of bytes."""
+    """With other tokens the pieces between common borders are compared, in bits per byte."""
     first = reading("small", ("a", None), ("bcd", 2.0), ("ef", 1.0))
     found = difference(first, reading("large", ("a", None), ("bc", 2.0), ("d", 3.0), ("ef", 1.0)))
     assert saved(found.tokens) == [None, -3.0, 0.0]
@@ -61,7 +61,7 @@ def test_equal() -> None:
 
 
 def test_figures_of_both() -> None:
-    """Each token has both models' bits of its piece; rank and entropy only where the second model has one token, and else the text."""
+    """Tokens have both models' bits, and a single token's rank and entropy or the text."""
     first = reading("small", ("a", None), ("bcd", 2.0), ("e", 1.0), ("fg", 4.0), ("h", 8.0))
     found = difference(first, reading("large", ("a", None), ("bc", 2.0), ("d", 3.0), ("efg", 1.5), ("h", 4.0)))
     assert found.figures(0, 9) == [
@@ -75,7 +75,7 @@ def test_figures_of_both() -> None:
 
 
 def test_figures_of_a_range() -> None:
-    """The second model's entropy is sent as its bounds if it is not known exactly, and as null if nothing is known."""
+    """The second model's entropy is sent as bounds, or as null if unknown."""
     first, second = (
         reading("small", ("a", None), ("b", 2.0), ("c", 2.0)),
         reading("large", ("a", None), ("b", 2.0), ("c", 2.0)),
@@ -87,14 +87,14 @@ def test_figures_of_a_range() -> None:
 
 
 def test_pieces_without_a_probability() -> None:
-    """A piece for which only one model has a probability has no difference, also not in the line's sum."""
+    """A piece with a probability in only one model has no difference, also in sums."""
     found = difference(reading("a", ("ab", None), ("c", 1.0)), reading("b", ("a", None), ("b", 3.0), ("c", 1.0)))
     assert saved(found.tokens) == [None, 0.0]
     assert found.lines == {1: 0.0}
 
 
 def test_stopped_earlier() -> None:
-    """If the second model was stopped, the text up to the last common border is compared."""
+    """After a stop of the second model, the text up to the last common border is compared."""
     first = reading("a", ("ab", 1.0), ("c", 1.0), ("de", 1.0))
     second = reading("b", ("a", 1.0), ("bc", 1.0), ("d", 1.0))
     both = common_text(first.tokens, second.tokens)

@@ -19,7 +19,7 @@ from pellucid_webui.inspection.reading_figures import COLUMNS, ReadingFigures, p
 
 
 def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) -> ReadingFigures:
-    """Return a reading of these tokens; the first has no probability, the others have these surprisals in bits (by default 1)."""
+    """Return a reading of tokens with these surprisals (default 1 bit), except for the first."""
     found = []
     for index, text in enumerate(texts):
         logprob = None if not index else -(bits[index - 1] if bits else 1.0) * math.log(2)
@@ -32,7 +32,7 @@ def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) ->
 
 
 def test_figures() -> None:
-    """Perplexity is per token and bits per byte per counted byte; a token without a probability does not count."""
+    """Perplexity is per token, bits per byte are per byte, and unscored tokens do not count."""
     reading = read("first", "ab", "é", bits=(1.0, 5.0))
     assert reading.bits == pytest.approx(6)
     assert reading.perplexity == pytest.approx(8)
@@ -41,13 +41,13 @@ def test_figures() -> None:
 
 
 def test_half_characters_count_their_bytes() -> None:
-    """Bytes are those of the tokens, also if a token has no text."""
+    """The bytes of tokens without text count."""
     reading = read("a", "", "😀", data=(b"a", b"\xf0\x9f", b"\x98\x80"))
     assert reading.bytes == 4
 
 
 def test_nothing_read() -> None:
-    """Without tokens that have a probability there are no figures."""
+    """Without scored tokens there are no figures."""
     for reading in (read(), read("a")):
         assert (reading.perplexity, reading.bits_per_byte, reading.bits, reading.lines()) == (None, None, 0, [])
         assert json.loads(reading.json())["perplexity"] is None
@@ -71,7 +71,7 @@ def test_ranks() -> None:
 
 
 def test_lines() -> None:
-    """A token belongs to the line of its first character that is not a line end; one of line ends only to the line that it ends."""
+    """A token belongs to the line of the first character after line ends, or the ended line."""
     reading = read("a", " b", "\n", "c", "\n\n  d", "\r\ne", "\n", bits=(1, 2, 4, 8, 16, 32))
     assert [(line.number, line.text, line.tokens, line.bits, line.most) for line in reading.lines()] == [
         (1, "a b", 2, 3, 2),
@@ -85,7 +85,7 @@ def test_lines() -> None:
 
 @given(st.lists(st.text(st.sampled_from("ab\n\r "), max_size=4), min_size=1, max_size=8))
 def test_every_line(texts: list[str]) -> None:
-    """Each token is in one line, each line has its text, and begins at its first token with a probability."""
+    """Each token is in a single line, and each line has the text and the first token."""
     reading = read(*texts)
     lines = reading.lines()
     assert sum(line.tokens for line in lines) == len(texts) - 1
@@ -95,7 +95,7 @@ def test_every_line(texts: list[str]) -> None:
 
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=5))
 def test_csv(texts: list[str]) -> None:
-    """Every token is a row that a CSV reader restores, whatever it contains."""
+    """Every token is a row that a CSV reader restores exactly."""
     reading = read(*texts)
     rows = list(csv.DictReader(io.StringIO(reading.csv(), newline="")))
     assert [row["token"] for row in rows] == texts
@@ -103,7 +103,7 @@ def test_csv(texts: list[str]) -> None:
 
 
 def test_csv_figures() -> None:
-    """A row has the figures of its token; they are empty for a token without a probability."""
+    """A row has the figures of the token, or empty cells for an unscored token."""
     header, first, second = csv.reader(io.StringIO(read("a", "\nb", bits=(2.0,)).csv(), newline=""))
     assert tuple(header) == COLUMNS
     assert first == ["0", "a", "61", "1", "", "", "", "", "", "", "", "0.25", '[["=x", -0.5]]']
@@ -113,7 +113,7 @@ def test_csv_figures() -> None:
 
 
 def test_csv_of_a_range() -> None:
-    """An entropy that is not known exactly is empty, and its bounds have columns of their own."""
+    """Bounds of an entropy have columns of their own."""
     reading = read("a", "b")
     ranged = replace(reading.tokens[1], entropy=None, entropy_range=(0.5, 1.25))
     _, row = csv.DictReader(io.StringIO(replace(reading, tokens=(reading.tokens[0], ranged)).csv(), newline=""))

@@ -1,4 +1,4 @@
-"""Tests how a reading is kept: without alternatives in memory, and with all of them for cards and exports."""
+"""Tests stored readings: without alternatives in memory, and with alternatives in parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ TOKENS = [read_token(text, position) for position, text in enumerate(TEXTS)]
 
 
 def stored() -> StoredReading:
-    """Return a reading of all tokens."""
     found = StoredReading("m")
     for token in TOKENS:
         found.append(token)
@@ -22,7 +21,7 @@ def stored() -> StoredReading:
 
 
 def test_alternatives_are_kept_apart() -> None:
-    """The tokens in memory have no alternatives; each part has them, the last one too, and there is none after it."""
+    """Tokens in memory have no alternatives, and all parts of a reading have all."""
     reading = stored()
     assert reading.tokens == [replace(token, top=()) for token in TOKENS]
     parts = len(TOKENS) // PART_TOKENS + 1
@@ -32,7 +31,7 @@ def test_alternatives_are_kept_apart() -> None:
 
 
 def test_export_has_alternatives() -> None:
-    """An export has the exact figures, and the alternatives in the digits that are kept."""
+    """An export has the exact figures and the alternatives."""
     found = stored().with_alternatives()
     assert [token.logprob for token in found.tokens] == [token.logprob for token in TOKENS]
     assert [[one.text for one in token.top] for token in found.tokens] == [
@@ -41,7 +40,7 @@ def test_export_has_alternatives() -> None:
 
 
 def test_columns() -> None:
-    """Columns begin at the token that is asked for, are limited, and name the bytes only where the text does not have them."""
+    """Columns begin at the requested token, are limited, and have bytes only if not in the text."""
     reading = stored()
     found = reading.columns(5)
     assert found["t"] == TEXTS[5 : 5 + BATCH_TOKENS]
@@ -54,7 +53,7 @@ def test_columns() -> None:
 
 
 def test_ranges_of_entropies() -> None:
-    """Bounds of entropies are sent by index, only if there are any, and are in an export."""
+    """Bounds of entropies are sent by index if present, and exported."""
     assert "h" not in stored().columns(0)
     ranged = StoredReading("m")
     for token in (TOKENS[1], replace(TOKENS[2], entropy=None, entropy_range=(0.5, 1.25))):
@@ -65,7 +64,7 @@ def test_ranges_of_entropies() -> None:
 
 
 def test_nothing_is_sent_twice() -> None:
-    """A long text comes in batches that join to it."""
+    """A long text is sent in batches without overlap."""
     many = StoredReading("m")
     for position in range(BATCH_TOKENS + 10):
         many.append(replace(TOKENS[1], text=f"{position} "))

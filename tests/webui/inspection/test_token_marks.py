@@ -1,4 +1,4 @@
-"""Tests where the tokens of an answer are marked in its rendered text."""
+"""Tests the marks of an answer's tokens in the rendered text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from pellucid_webui.inspection.token_marks import UNSURE_SHARE, marks_of
 
 
 def batch(*tokens: tuple[str, float]) -> str:
-    """Return a batch of tokens with their probabilities."""
     return json.dumps(
         [{"i": 1, "t": text, "l": log(share), "r": 1, "e": 0.5, "s": None, "o": 0, "a": []} for text, share in tokens]
     )
 
 
 def shown(text: str, marks: dict[str, Any]) -> list[tuple[int, str, int]]:
-    """Return the pieces of tokens as the browser finds them: token, text and step of the colour."""
+    """Return the pieces of tokens found in the browser: token, text and step of the colour."""
     blocks = [block.text.encode("utf-16-le") for block in rendered_blocks(text)]
     flat = marks["places"]
     pieces = zip(*(iter(flat),) * 5, strict=True)
@@ -29,7 +28,7 @@ def shown(text: str, marks: dict[str, Any]) -> list[tuple[int, str, int]]:
 
 
 def test_pieces() -> None:
-    """A token is where its characters are shown: Markdown around them is left out, and splits it where it is inside."""
+    """A token is marked in the rendered text, in several pieces if Markdown splits the token."""
     text = "A **bo**ld\n\n- x"
     marks = marks_of(text, [batch(("A ", 1), ("**b", 0.5)), batch(("o**ld", 1), ("\n\n- ", 1), ("x", 1))])
     assert marks is not None
@@ -38,7 +37,7 @@ def test_pieces() -> None:
 
 
 def test_utf_16() -> None:
-    """Places count UTF-16 units, as browsers do."""
+    """Places count UTF-16 units, as in browsers."""
     text = "😀é *😀* b"
     marks = marks_of(text, [batch(("😀é", 1), (" *", 1), ("😀*", 1), (" b", 1))])
     assert marks is not None
@@ -47,7 +46,7 @@ def test_utf_16() -> None:
 
 
 def test_the_end_of_a_text() -> None:
-    """Tokens cover the end of a text whose beginning a person wrote; tokens that do not spell it are not placed."""
+    """Tokens may cover only the end of a text, and tokens of a different text have no marks."""
     marks = marks_of("by hand, then on", [batch((" then", 1), (" on", 1))])
     assert marks is not None
     assert shown("by hand, then on", marks) == [(0, " then", 0), (1, " on", 0)]
@@ -56,7 +55,7 @@ def test_the_end_of_a_text() -> None:
 
 
 def test_unsure_is_a_small_part() -> None:
-    """Only tokens below the threshold are unsure, and of many only the least likely ones, within the budget."""
+    """Only the least likely tokens below the threshold are unsure, within the budget."""
     sure = [(" sure", 0.9)] * 90
     marks = marks_of(" sure" * 90 + " odd" * 30, [batch(*sure, *((" odd", 0.01 * (n + 1)) for n in range(30)))])
     assert marks is not None
@@ -68,14 +67,14 @@ def test_unsure_is_a_small_part() -> None:
 
 
 def test_json_answer() -> None:
-    """An answer that is shown as code is placed without the fence in front of it."""
+    """An answer shown as code is placed without the opening fence."""
     marks = marks_of('{"a": 1}', [batch(('{"a"', 1), (": 1}", 1))], "```json\n")
     assert marks is not None
     assert shown('```json\n{"a": 1}', marks) == [(0, '{"a"', 0), (1, ": 1}", 0)]
 
 
 def test_formula() -> None:
-    """All tokens of a formula are at the one place where it is shown, with the tokens before and after it at theirs."""
+    """All tokens of a formula have the formula's place, and tokens around the formula their own."""
     text = "So $x^2$ is"
     marks = marks_of(text, [batch(("So", 1), (" $", 1), ("x", 0.5), ("^2", 0.01), ("$ is", 1))])
     assert marks is not None
@@ -88,7 +87,8 @@ def test_formula() -> None:
         (4, "x2", 0),
         (4, " is", 0),
     ]
-    assert marks["unsure"] == []  # the formula is more than a tenth of this text
+    # The formula is more than a tenth of this text.
+    assert marks["unsure"] == []
     longer = text + " sure" * 12
     marks = marks_of(
         longer, [batch(("So", 1), (" $", 1), ("x", 0.5), ("^2", 0.01), ("$ is", 1), *([(" sure", 1)] * 12))]

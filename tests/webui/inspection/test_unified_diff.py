@@ -1,4 +1,4 @@
-"""Tests reading unified diffs."""
+"""Tests the parser of unified diffs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ diff --git a/new.txt b/new.txt
 
 
 def test_hunks() -> None:
-    """Each hunk has its file, its section and its lines with their numbers, also where a line looks like a header."""
+    """A hunk has a file, a section and numbered lines, even lines that look like headers."""
     first, second, third = parse_diff(DIFF)
     assert (first.file, first.section) == ("src/mean.py", "def mean(values):")
     assert [(line.kind, line.text, line.old, line.new) for line in first.lines] == [
@@ -51,14 +51,14 @@ def test_hunks() -> None:
 
 
 def test_a_deleted_file() -> None:
-    """A deleted file has its old name."""
+    """A deleted file has the old name."""
     (hunk,) = parse_diff("--- a/gone.txt\n+++ /dev/null\n@@ -1 +0,0 @@\n-last\n")
     assert (hunk.file, [line.text for line in hunk.old]) == ("gone.txt", ["last"])
 
 
 @pytest.mark.parametrize("text", ["", "a\n--- b\nc\n", "--- a\n+++ b\n", "@@ -1 +1 @@\n-a\n+b\n"])
 def test_what_is_not_a_diff(text: str) -> None:
-    """A text without the header of a file and of a hunk is not taken for a diff."""
+    """A text without the headers of a file and a hunk is not a diff."""
     assert not is_diff(text)
     assert is_diff(DIFF)
 
@@ -73,13 +73,13 @@ def test_what_is_not_a_diff(text: str) -> None:
     ],
 )
 def test_damaged(text: str, sentence: str) -> None:
-    """A damaged diff is refused in a sentence that names the line."""
+    """A damaged diff is refused in a sentence with the line."""
     with pytest.raises(InvalidRequestError, match=sentence):
         parse_diff(text)
 
 
 def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A diff with too many hunks is refused before a model reads any."""
+    """A diff with too many hunks is refused."""
     monkeypatch.setattr(unified_diff, "MAX_HUNKS", 2)
     with pytest.raises(InvalidRequestError, match="has 3 hunks, and 2 are read at most"):
         parse_diff(DIFF)
@@ -87,6 +87,6 @@ def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.text("@-+ 0123,\n\\ab", max_size=200))
 def test_any_text(text: str) -> None:
-    """Any text is parsed or refused, and never fails otherwise."""
+    """Any text is parsed or refused."""
     with suppress(InvalidRequestError):
         parse_diff(text)

@@ -12,7 +12,6 @@ WORDS = st.lists(st.sampled_from(["a", "year", "is", " ", "\n", "(", "2"]), max_
 
 
 def without(text: str, parts: list[tuple[int, int]]) -> str:
-    """Return a text without some parts of it."""
     for start, end in reversed(parts):
         text = text[:start] + text[end:]
     return text
@@ -20,7 +19,7 @@ def without(text: str, parts: list[tuple[int, int]]) -> str:
 
 @given(WORDS, WORDS)
 def test_the_rest_is_the_same(a: str, b: str) -> None:
-    """Outside of the differences both texts are equal, and no difference is empty in both."""
+    """Outside of the differences both texts are equal, and no difference is empty."""
     found = differences(a, b)
     assert without(a, [one.a for one in found]) == without(b, [one.b for one in found])
     assert all(a[slice(*one.a)] + b[slice(*one.b)] for one in found)
@@ -44,12 +43,12 @@ def test_the_same_text(text: str) -> None:
     ],
 )
 def test_words(a: str, b: str, expected: list[tuple[str, str]]) -> None:
-    """Texts differ in whole words, and words with only white space between them are one difference."""
+    """Texts differ in whole words, and adjacent words are a single difference."""
     assert [(a[slice(*one.a)], b[slice(*one.b)]) for one in differences(a, b)] == expected
 
 
 def test_one_word_of_many() -> None:
-    """In a text of a few frequent words, only the changed one differs."""
+    """In a text of a few frequent words, only the changed word differs."""
     words = [f"word{number % 12}" for number in range(300)]
     changed = [*words[:150], "other", *words[151:]]
     (found,) = differences(" ".join(words), " ".join(changed))

@@ -1,4 +1,4 @@
-"""Tests answers under a format and tool calls as trees, in a real browser with real models."""
+"""Tests trees of JSON answers and tool calls in a browser with real models."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ QUESTION = "Describe a T-shirt as JSON with colour and sizes."
 
 
 async def test_a_json_answer(tab: Tab) -> None:
-    """Under a JSON schema the answer fits it and its values have probabilities; a value marks its tokens, also after a reload."""
+    """An answer under a JSON schema has probabilities of values and marks a value's tokens."""
     await tab.open()
     await tab.be_brief(100)
     await tab.set_form(answer_format="JSON schema", schema=SCHEMA)
@@ -68,7 +68,7 @@ async def test_a_json_answer(tab: Tab) -> None:
 
 
 async def test_a_call(tab: Tab) -> None:
-    """A required call is shown with its function, whether it is complete and enforced, and the probability of its argument."""
+    """A required call is shown with function, state and the probability of the argument."""
     await tab.open()
     await tab.be_brief(60)
     await tab.set_form(tools=TOOLS, tool_choice="Required")
@@ -85,7 +85,7 @@ async def test_a_call(tab: Tab) -> None:
 
 
 async def test_a_broken_schema(tab: Tab) -> None:
-    """A schema that is not JSON is refused in a sentence before anything is sent; the message and the schema stay."""
+    """A broken schema is refused before sending, and message and schema stay."""
     await tab.open()
     await tab.set_form(answer_format="JSON schema", schema='{"type": ')
     await tab.send(QUESTION)
@@ -97,7 +97,7 @@ async def test_a_broken_schema(tab: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_an_incomplete_answer(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """An answer that reached the token limit inside its JSON says so; with a tree axe finds nothing serious in either theme."""
+    """JSON cut at the token limit is called incomplete, and axe finds nothing serious."""
     scheme = request.node.callspec.params["browser_page"]["color_scheme"]
     await tab.open()
     await tab.be_brief(12)

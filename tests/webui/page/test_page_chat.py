@@ -1,4 +1,4 @@
-"""Tests the chat in a real browser with real models."""
+"""Tests the chat in a browser with real models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEED = re.compile(
 
 
 async def test_send(tab: Tab) -> None:
-    """A message is answered, with its speed and computed tokens, and names the conversation in the list and the tab title."""
+    """A message is answered with figures, and names the conversation."""
     await tab.open()
     await tab.send("Say hello to the world.")
     await tab.answered(2)
@@ -36,7 +36,7 @@ async def test_send(tab: Tab) -> None:
 
 
 async def test_stream_and_stop(tab: Tab) -> None:
-    """An answer and its figures grow during generation; after a stop it is over, says so, and stays as it was shown."""
+    """An answer and its figures grow, and a stopped answer stays as shown."""
     await tab.open()
     await tab.be_brief(ENDLESS)
     await tab.send(LONG)
@@ -65,7 +65,7 @@ async def test_stream_and_stop(tab: Tab) -> None:
 
 
 async def test_continue(tab: Tab) -> None:
-    """An answer that reached the token limit says so; continued, it becomes another version that begins with all of it."""
+    """An answer cut at the token limit says so, and is continued in a new version."""
     await tab.open()
     await tab.be_brief(12)
     short = await tab.answer(LONG)
@@ -80,7 +80,7 @@ async def test_continue(tab: Tab) -> None:
 
 
 async def test_edit_and_walk(tab: Tab) -> None:
-    """An edited message is answered again; selecting a version shows what followed it, and a retry is a version too."""
+    """An edited message is answered again, and each version shows what followed."""
     await tab.open()
     await tab.be_brief()
     await tab.answer("Say the word cat.")
@@ -108,15 +108,14 @@ async def test_edit_and_walk(tab: Tab) -> None:
 
 
 async def test_edit_survives(tab: Tab) -> None:
-    """An unfinished edit is still there after a reload, and is dropped when it is cancelled."""
+    """An unfinished edit survives a reload, and is dropped by a cancellation."""
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Say yes.")
     await tab.page.get_by_role("button", name="Edit").first.click()
     editor = tab.page.get_by_role("textbox", name="Edit the message")
-    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(
-        1
-    )  # of the answer: one message is edited at a time
+    # Only the answer's button is left, because a single message is edited at a time.
+    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)
     await editor.fill("Say no, and")
     await tab.page.reload()
     await tab.answered(2)
@@ -128,7 +127,7 @@ async def test_edit_survives(tab: Tab) -> None:
 
 
 async def test_edit_an_answer(tab: Tab) -> None:
-    """An answer that is edited by hand is a version that says so, from which the model can continue, which says how."""
+    """An answer edited by hand is a marked version that the model can continue."""
     await tab.open()
     await tab.be_brief(8)
     await tab.answer("Which colour has the sky?")
@@ -151,7 +150,7 @@ async def test_edit_an_answer(tab: Tab) -> None:
 
 
 async def test_undo(tab: Tab) -> None:
-    """An undone message returns to the field before the text that is there, with the focus, and is sent as another version."""
+    """An undone message returns to the field before the text there, and can be sent again."""
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Say yes.")
@@ -175,7 +174,7 @@ async def test_undo(tab: Tab) -> None:
 
 
 async def test_pressed_twice(tab: Tab) -> None:
-    """Pressing Enter repeatedly sends once, and text typed before the answer begins stays in the field."""
+    """Repeated Enter sends once, and later text stays in the field."""
     await tab.open()
     await tab.be_brief(8)
     field = tab.page.get_by_role("textbox", name="Your message")
@@ -183,7 +182,8 @@ async def test_pressed_twice(tab: Tab) -> None:
     await field.evaluate(
         "field => { const how = { key: 'Enter', bubbles: true, cancelable: true };"
         " const enter = () => field.dispatchEvent(new KeyboardEvent('keydown', how));"
-        " enter(); enter(); field.value += ' And then'; field.dispatchEvent(new Event('input', { bubbles: true })); enter(); }"
+        " enter(); enter(); field.value += ' And then'; field.dispatchEvent(new Event('input', { bubbles: "
+        "true })); enter(); }"
     )
     await tab.answered(2)
     assert (await tab.texts())[0] == "Say yes."
@@ -197,7 +197,7 @@ async def test_pressed_twice(tab: Tab) -> None:
 
 class TestTokens:
     async def test_branch_by_keyboard(self, tab: Tab) -> None:
-        """An alternative that is chosen by keyboard in a token's card starts another version that continues from it."""
+        """An alternative chosen by keyboard in a token's card starts a branch."""
         await tab.open()
         await tab.be_brief()
         before = await tab.answer("Name a colour.")
@@ -212,7 +212,7 @@ class TestTokens:
         assert after[:4] != before[:4]
 
     async def test_branch_by_mouse(self, tab: Tab) -> None:
-        """An alternative chosen by mouse at a later token keeps the text before it, and the new version is open as tokens too."""
+        """A branch by mouse keeps the text before the token, and the new version shows tokens."""
         await tab.open()
         await tab.be_brief()
         before = await tab.answer("Tell me one sentence about the sea.")
@@ -231,7 +231,7 @@ class TestTokens:
         assert after != before
 
     async def test_while_it_is_generated(self, tab: Tab) -> None:
-        """Tokens appear during generation and stay afterwards, and can then be used for a branch without being opened again."""
+        """Tokens appear during generation, and can start a branch afterwards."""
         await tab.open()
         await tab.be_brief(ENDLESS)
         await tab.send(LONG)
@@ -250,7 +250,7 @@ class TestTokens:
         await tab.page.get_by_text("2 / 2").wait_for()
 
     async def test_of_a_prompt(self, tab: Tab) -> None:
-        """A user's message opens as the tokens that the model reads: all of it, with probabilities, and without branches."""
+        """A user's message opens as tokens with probabilities, without branches."""
         text = "The capital of France is Paris, and that of Italy is Rome."
         await tab.open()
         await tab.be_brief(4)
@@ -273,7 +273,7 @@ class TestTokens:
 
 class TestAttachments:
     async def test_text(self, tab: Tab) -> None:
-        """A text file is sent as code with its name and read by the model; a removed one is not."""
+        """A text file is sent as named code, and a removed file is not sent."""
         await tab.open()
         await tab.be_brief(8)
         await tab.attach(Upload("words.py", b"ANSWER = 42\n"), Upload("secret.txt", b"not this"))
@@ -286,7 +286,7 @@ class TestAttachments:
         assert await tab.page.locator(".pl-attached li").count() == 0
 
     async def test_refused(self, tab: Tab) -> None:
-        """Files that are too large, no text, or pictures are refused at once, each with the reason; the others are sent."""
+        """Large files, binary files and pictures are refused with reasons; text files are sent."""
         await tab.open()
         await tab.be_brief(4)
         uploads: list[FilePayload] = [
@@ -313,7 +313,7 @@ class TestAttachments:
 
 
 async def test_settings_that_cannot_be(tab: Tab) -> None:
-    """Invalid settings are refused in a sentence, and the text is still in the field."""
+    """Invalid settings are refused in a sentence, and the text stays in the field."""
     await tab.open()
     await tab.set_number("Temperature", 1)
     assert await tab.page.get_by_label("Seed", exact=True).first.input_value() == ""
@@ -332,7 +332,7 @@ async def test_settings_that_cannot_be(tab: Tab) -> None:
 
 
 async def test_empty_settings(tab: Tab) -> None:
-    """An empty setting is reported instead of an answer, but a running answer can be stopped and opened."""
+    """An empty setting prevents an answer, but a running answer can be stopped and opened."""
     await tab.open()
     await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")

@@ -1,4 +1,4 @@
-"""Tests the Compare tab in a real browser with real models."""
+"""Tests the Compare tab in a browser with real models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAID = (
 )
 
 MOST = 24
-"""Most tokens of an answer."""
+"""Maximum number of tokens in an answer."""
 
 
 async def prepare(tab: Tab, prompt: str = PROMPT, most: int = MOST, **temperatures: float) -> Page:
@@ -56,7 +56,7 @@ async def rows_of(page: Page) -> dict[str, list[str]]:
 
 
 async def test_two_settings(tab: Tab) -> None:
-    """One model at two temperatures: both score texts the same, tokens are shown as sampled, and a key moves to the differences."""
+    """A model at two temperatures is shown as sampled, and a key moves between differences."""
     page = await prepare(tab, A=0, B=2)
     await page.get_by_label("Model of column B").select_option(CODER)
     await page.get_by_role("group", name="Column B").get_by_label("Seed").fill("3")
@@ -90,7 +90,7 @@ async def test_two_settings(tab: Tab) -> None:
 
 
 async def test_two_models(tab: Tab) -> None:
-    """Two models with different tokenizers: each text has the perplexity that the server's score gives under the other model."""
+    """Texts have the perplexity under the other model, equal to the server's score."""
     page = await prepare(tab)
     rows = await compare(page)
     for name, column, own, other in (("A", 1, CODER, SMALL), ("B", 0, SMALL, CODER)):
@@ -106,7 +106,7 @@ async def test_two_models(tab: Tab) -> None:
 
 
 def saying(tokens: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """Return the tokens of an answer among those of its conversation."""
+    """Return the tokens of an answer within a conversation."""
     ends = list(accumulate(len(one["token"]) for one in tokens))
     start = "".join(one["token"] for one in tokens).rindex(text)
     found = [one for one, end in zip(tokens, ends, strict=True) if start < end <= start + len(text)]
@@ -115,7 +115,7 @@ def saying(tokens: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
 
 
 async def test_stop_and_reload(tab: Tab) -> None:
-    """A stop ends both generations in the engine at once and keeps their text, which a reload shows again."""
+    """A stop ends both generations in the engine, and the text survives a reload."""
     page = await prepare(tab, LONG_PROMPT, 600)
     await page.get_by_role("button", name="Compare", exact=True).click()
     for name in "AB":
@@ -145,7 +145,7 @@ async def test_closing_the_tab(tab: Tab) -> None:
 
 
 async def test_wrong(tab: Tab) -> None:
-    """A comparison that is impossible is reported in one sentence, and the earlier answers stay."""
+    """An impossible comparison is reported in a sentence, and the earlier answers stay."""
     page = await prepare(tab, most=4)
     await compare(page)
     before = await page.evaluate(SAID, "A")
@@ -162,7 +162,7 @@ async def test_wrong(tab: Tab) -> None:
 
 
 async def test_a_link_opens_the_tab(tab: Tab) -> None:
-    """The link of a form opens the Compare tab, filled in."""
+    """The link of a form opens the Compare tab with the form's values."""
     page = await prepare(tab)
     link = await page.evaluate(
         "Pellucid.compareLink.toLink(JSON.parse(sessionStorage.getItem('pellucid.compare.form')))"
@@ -177,7 +177,7 @@ async def test_a_link_opens_the_tab(tab: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """After a comparison axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    """After a comparison axe finds nothing serious, and nothing is cut off."""
     page = await prepare(tab)
     await compare(page)
     await page.get_by_role("button", name="Next difference").click()

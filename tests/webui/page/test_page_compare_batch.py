@@ -1,4 +1,4 @@
-"""Tests batches of the Compare tab in a real browser with real models."""
+"""Tests batches of the Compare tab in a browser with real models."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ pytestmark = pytest.mark.model
 PROMPTS = ["Name a colour.", "Name an animal.", "Write one sentence about the sea."]
 
 MOST = 12
-"""Most tokens of an answer."""
+"""Maximum number of tokens in an answer."""
 
 SLOW_BATCH = 240_000
 """Timeout in milliseconds of all answers of a batch on a busy machine."""
 
-SAID = "name => [...document.querySelectorAll(`[aria-label='Answer ${name}'] .pl-token`)].map((cell) => cell.textContent).join('')"
+SAID = (
+    "name => [...document.querySelectorAll(`[aria-label='Answer ${name}'] .pl-token`)].map((cell) => "
+    "cell.textContent).join('')"
+)
 
 
 async def prepare(tab: Tab, prompts: list[str], most: int = MOST) -> Page:
@@ -50,7 +53,7 @@ async def ended(page: Page, words: str) -> None:
 
 
 async def test_two_models(tab: Tab) -> None:
-    """Two models answer each prompt of a file; a row opens with both answers, whose lengths are the table's, and stays after a reload."""
+    """Two models answer the prompts of a file, and an opened row survives a reload."""
     page = await prepare(tab, PROMPTS)
     await page.get_by_role("button", name=re.compile("^Compare 3")).click()
     await ended(page, "3 prompts: 3 of 3 done.")
@@ -73,7 +76,7 @@ async def test_two_models(tab: Tab) -> None:
 
 
 async def test_stop_and_resume(tab: Tab) -> None:
-    """Stop ends the engine's work at once and keeps the rows that are done; Resume completes the table."""
+    """Stop ends the engine's work and keeps finished rows; Resume completes the table."""
     page = await prepare(
         tab, ["Say yes.", *(f"Write a story about {one}." for one in ("the sea", "a fox", "the moon", "a king"))], 40
     )
@@ -101,7 +104,7 @@ async def test_closing_the_tab(tab: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """With a batch of one row open axe finds nothing serious, light or dark."""
+    """With an open row of a batch axe finds nothing serious."""
     page = await prepare(tab, PROMPTS[:2], 6)
     await page.get_by_role("button", name=re.compile("^Compare 2")).click()
     await ended(page, "2 prompts: 2 of 2 done.")

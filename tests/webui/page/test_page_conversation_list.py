@@ -1,4 +1,4 @@
-"""Tests the list of conversations in a real browser without a model: dates, pins, folders, search, deletion and keys."""
+"""Tests the list of conversations in a browser without a model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEEP_LIST = """addEventListener("DOMContentLoaded", () => {
   const mount = Pellucid.mountConversations;
   Pellucid.mountConversations = (options) => (window.list = mount(options));
 })"""
-"""Makes the list's object reachable, to see what has arrived but is not drawn."""
+"""Makes the list's object reachable: its state includes changes that are not drawn."""
 
 MARKED = "() => [...(CSS.highlights.get('pl-match') ?? [])].map((range) => range.toString())"
 
@@ -40,12 +40,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def stored(folder: Path) -> bytes:
-    """Return the bytes of the file of conversations, and of those that SQLite keeps next to it."""
+    """Return the bytes of the file of conversations and of SQLite's files next to it."""
     return b"".join(file.read_bytes() for file in folder.glob("conversations.db*"))
 
 
 async def open_page(page: Page, server: PagedServer, path: str = "") -> None:
-    """Open the page, and wait for its list."""
+    """Open the page, and wait for the list."""
     await page.goto(server.server.url + path)
     await page.locator(".pl-conversations > *").first.wait_for()
 
@@ -53,7 +53,7 @@ async def open_page(page: Page, server: PagedServer, path: str = "") -> None:
 class TestDates:
     @pytest.mark.parametrize("browser_page", [AUCKLAND], indirect=True)
     async def test_groups(self, browser_page: Page, folder: Path) -> None:
-        """Conversations are grouped by the calendar of the browser's own time zone; each row has its time for eyes and screen readers."""
+        """Conversations are grouped by days in the browser's time zone, with readable times."""
         with library(folder) as found:
             ids = {}
             for title, at in reversed(
@@ -99,7 +99,7 @@ class TestDates:
 
 @pytest.fixture
 def three(folder: Path) -> Iterator[tuple[PagedServer, dict[str, str]]]:
-    """Serve three conversations; return their ids by their titles."""
+    """Serve three conversations; return the ids by title."""
     with library(folder) as found:
         ids = {
             title: found.add(title, f"About {title}", "An answer.", at=NOON + n)
@@ -111,7 +111,7 @@ def three(folder: Path) -> Iterator[tuple[PagedServer, dict[str, str]]]:
 
 class TestPinsAndFolders:
     async def test_pin(self, browser_page: Page, three: tuple[PagedServer, dict[str, str]]) -> None:
-        """A conversation is pinned from its menu and unpinned with a key; the focus stays on it, and a reload keeps the pin."""
+        """A conversation is pinned by menu and unpinned by key, and keeps focus and pin."""
         server, ids = three
         await open_page(browser_page, server)
         await choose_action(browser_page, ids["Cats"], "Pin")
@@ -129,7 +129,7 @@ class TestPinsAndFolders:
         assert await browser_page.evaluate(FOCUSED) == ids["Cats"]
 
     async def test_a_folders_life(self, browser_page: Page, three: tuple[PagedServer, dict[str, str]]) -> None:
-        """A folder is made from a menu, collapsed (and stays so), renamed and deleted; undo brings it back with its conversation."""
+        """A folder is created, collapsed, renamed and deleted, and undo restores it."""
         server, ids = three
         await open_page(browser_page, server)
         await choose_action(browser_page, ids["Birds"], "Move to a folder…")
@@ -163,14 +163,15 @@ class TestPinsAndFolders:
         assert (await shown_list(browser_page))[0] == ("Beasts", ["Birds", "Cats"])
 
     async def test_dragged(self, browser_page: Page, three: tuple[PagedServer, dict[str, str]]) -> None:
-        """A conversation can also be dragged into a folder, and out of it."""
+        """A conversation can be dragged into and out of a folder."""
         server, ids = three
         await open_page(browser_page, server)
         await browser_page.get_by_role("button", name="New folder").click()
         await browser_page.get_by_role("textbox", name="Name of the new folder").fill("Animals")
         await browser_page.keyboard.press("Enter")
         head = browser_page.locator(".pl-folder-head", has_text="Animals")
-        await head.wait_for()  # else the list would be drawn again under the pressed button
+        # Otherwise the list would be drawn again under the pressed button.
+        await head.wait_for()
         await row(browser_page, ids["Ants"]).drag_to(head)
         await expect(head.locator(".pl-folder-count")).to_have_text("1")
         assert (await shown_list(browser_page))[0] == ("Animals", ["Ants"])
@@ -180,12 +181,13 @@ class TestPinsAndFolders:
 
 class TestDeletion:
     async def test_undo(self, browser_page: Page, three: tuple[PagedServer, dict[str, str]]) -> None:
-        """A deletion asks nothing; the next row has the focus, the notice is announced and stays, and undo is reached by keyboard."""
+        """A deletion needs no confirmation, moves the focus, and can be undone by keyboard."""
         server, ids = three
         await open_page(browser_page, server)
         await row(browser_page, ids["Birds"]).locator(".pl-title").focus()
         await browser_page.keyboard.press("Delete")
-        assert await row(browser_page, ids["Birds"]).count() == 0  # before the server has answered
+        # The row is removed before the server answers.
+        assert await row(browser_page, ids["Birds"]).count() == 0
         assert await browser_page.evaluate(FOCUSED) == ids["Cats"]
         notice = browser_page.locator(".pl-undo[role=status]")
         await expect(notice).to_contain_text("Deleted “Birds”.")
@@ -204,7 +206,7 @@ class TestDeletion:
     async def test_recently_deleted(
         self, browser_page: Page, three: tuple[PagedServer, dict[str, str]], folder: Path
     ) -> None:
-        """Deleted conversations show the days that are left; one is restored, the others are erased from the file after a second press."""
+        """Deleted conversations have a number of days, and can be restored or erased."""
         server, ids = three
         await open_page(browser_page, server)
         for title in ids:
@@ -234,7 +236,7 @@ class TestDeletion:
 
 @pytest.fixture
 def versions(folder: Path) -> Iterator[tuple[PagedServer, Library, str, list[int]]]:
-    """Serve a long conversation whose word zebra is in three messages, one of them on another path."""
+    """Serve a long conversation with the word zebra in three messages, one on a second path."""
     with library(folder) as found:
         filler = "\n\n".join(["Nothing of it."] * 40)
         id = found.add("Stripes", "What has a Zébra?", "Stripes.", filler, f"{filler}\n\nThe **zebras** run.", at=NOON)
@@ -251,7 +253,7 @@ class TestSearch:
     async def test_jumps_to_the_match(
         self, browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]
     ) -> None:
-        """A result opens on the path of the match, scrolled to its marked words; next and previous walk the matches of all paths."""
+        """A result opens at the marked words, and next and previous visit matches on all paths."""
         server, _, id, (first, last, branch) = versions
         await open_page(browser_page, server)
         search = browser_page.get_by_role("searchbox", name="Search all conversations")
@@ -270,9 +272,10 @@ class TestSearch:
                 "([words]) => JSON.stringify((" + MARKED + ")()) === words",
                 arg=[json.dumps(words, ensure_ascii=False).replace(", ", ",")],
             )
-            await browser_page.wait_for_function(  # the marked word is on the screen
+            await browser_page.wait_for_function(  # The marked word is on the screen.
                 "() => { const list = document.querySelector('.pl-messages').getBoundingClientRect();"
-                " return [...CSS.highlights.get('pl-match')].some((range) => { const box = range.getBoundingClientRect();"
+                " return [...CSS.highlights.get('pl-match')].some((range) => { const box = "
+                "range.getBoundingClientRect();"
                 " return box.top >= list.top && box.bottom <= list.bottom; }); }"
             )
             assert await browser_page.evaluate("scrollY") == 0
@@ -299,7 +302,7 @@ class TestSearch:
         await expect(browser_page.locator(f".pl-message[data-node='{first}']")).to_have_count(1)
 
     async def test_by_keyboard(self, browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]) -> None:
-        """Enter in the search opens the first result, then the next matches; arrow keys walk results, and Escape clears the search."""
+        """Enter visits matches, arrow keys visit results, and Escape clears the search."""
         server, _, id, _ = versions
         await open_page(browser_page, server)
         search = browser_page.get_by_role("searchbox", name="Search all conversations")
@@ -322,7 +325,7 @@ class TestSearch:
     async def test_only_the_title(
         self, browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]
     ) -> None:
-        """A conversation of which only the title matches is opened as it is, without marks."""
+        """A conversation with a match only in the title is opened without marks."""
         server, _, id, (first, *_) = versions
         await open_page(browser_page, server)
         await browser_page.get_by_role("searchbox", name="Search all conversations").fill("stripes zebra run finch")
@@ -337,7 +340,7 @@ class TestSearch:
 
 class TestKeys:
     async def test_walk(self, browser_page: Page, three: tuple[PagedServer, dict[str, str]]) -> None:
-        """The arrow keys, Home and End walk the rows, of which Tab enters one; F2 renames; a menu is used by keyboard alone."""
+        """Arrow keys, Home and End visit the rows, Tab enters a row, and F2 renames."""
         server, ids = three
         await open_page(browser_page, server)
         search = browser_page.get_by_role("searchbox", name="Search all conversations")
@@ -349,9 +352,8 @@ class TestKeys:
         cats, birds, ants = ids["Cats"], ids["Birds"], ids["Ants"]
         assert order == [ants, birds, cats, cats, ants, cats]
         assert await browser_page.evaluate(FOCUSED) == birds
-        assert (
-            await browser_page.locator(".pl-conversations button[tabindex='0']").count() == 2
-        )  # the title and the menu of one row
+        # The title and the menu of a single row
+        assert await browser_page.locator(".pl-conversations button[tabindex='0']").count() == 2
 
         await browser_page.keyboard.press("F2")
         field = browser_page.get_by_role("textbox", name="Title of the conversation")
@@ -374,10 +376,13 @@ class TestKeys:
         await expect(browser_page.locator("[role=menu]")).to_have_count(0)
 
     async def test_nothing_shifts_on_hover(self, browser_page: Page, three: tuple[PagedServer, dict[str, str]]) -> None:
-        """Hovering over a row or focusing it moves and resizes nothing in the list."""
+        """Hovering over a row, or focusing a row, moves nothing in the list."""
         server, ids = three
         await open_page(browser_page, server)
-        boxes = "() => [...document.querySelectorAll('.pl-conversation-panel *')].map((one) => JSON.stringify(one.getBoundingClientRect()))"
+        boxes = (
+            "() => [...document.querySelectorAll('.pl-conversation-panel *')].map((one) => "
+            "JSON.stringify(one.getBoundingClientRect()))"
+        )
         await browser_page.mouse.move(900, 10)
         before = await browser_page.evaluate(boxes)
         await row(browser_page, ids["Birds"]).hover()
@@ -388,7 +393,7 @@ class TestKeys:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True)
 async def test_looks(browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]) -> None:
-    """In both themes axe finds nothing serious in the list, its menu, its notices or a search, and on a phone nothing is cut off."""
+    """In both themes axe finds nothing serious in the list, and on a phone nothing is cut off."""
     server, found, id, _ = versions
     folder = found.store.folders.create(LOCAL, "A folder with a rather long name")
     found.store.folders.pin(LOCAL, found.add("Pinned", "x", at=NOON), True)
@@ -426,7 +431,7 @@ async def test_looks(browser_page: Page, versions: tuple[PagedServer, Library, s
 
 
 async def test_a_change_waits_for_an_open_menu(browser_page: Page, three: tuple[PagedServer, dict[str, str]]) -> None:
-    """A change that arrives while a row's menu is open is drawn when the menu closes, and the row's button keeps the focus."""
+    """A change during an open menu is drawn when the menu closes, with the focus kept."""
     server, ids = three
     await browser_page.add_init_script(KEEP_LIST)
     await open_page(browser_page, server)

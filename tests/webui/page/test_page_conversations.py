@@ -1,4 +1,4 @@
-"""Tests the list of conversations in a real browser with real models, also with more than one tab."""
+"""Tests the list of conversations in a browser with real models, also with two tabs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture
 async def other(page_server: PageServer, browser_page: Page) -> AsyncIterator[Tab]:
-    """Return a second tab of the same browser."""
+    """Provide a second tab of the same browser."""
     page = await browser_page.context.new_page()
     page.set_default_timeout(SECONDS)
     yield watched(page, page_server.address)
@@ -32,7 +32,6 @@ async def other(page_server: PageServer, browser_page: Page) -> AsyncIterator[Ta
 
 
 def titles(tab: Tab) -> Locator:
-    """Return the titles in the list."""
     return tab.page.locator(".pl-conversations .pl-title")
 
 
@@ -42,7 +41,7 @@ def chosen(tab: Tab) -> Locator:
 
 
 async def begin(tab: Tab, text: str) -> None:
-    """Start a conversation with one short answer."""
+    """Start a conversation with a short answer."""
     await tab.page.get_by_role("button", name="New chat").click()
     await expect(tab.page.locator(".pl-message")).to_have_count(0)
     await tab.answer(text)
@@ -56,7 +55,7 @@ async def do(tab: Tab, action: str) -> None:
 
 
 async def export(tab: Tab, name: str, folder: Path) -> Path:
-    """Return the file that an action of the selected conversation saves."""
+    """Return the file saved by an action of the selected conversation."""
     async with tab.page.expect_download() as coming:
         await do(tab, name)
     download = await coming.value
@@ -66,7 +65,7 @@ async def export(tab: Tab, name: str, folder: Path) -> Path:
 
 
 async def test_list_search_and_rename(tab: Tab) -> None:
-    """The newest conversation is first; one is found by its words, opened, and renamed everywhere, and a new chat is empty."""
+    """The newest conversation is first; conversations are found, opened and renamed."""
     await tab.open()
     await tab.be_brief(4)
     await begin(tab, "What is a zebrafinch?")
@@ -102,7 +101,7 @@ async def test_list_search_and_rename(tab: Tab) -> None:
 
 
 async def test_rename_while_an_answer_comes(tab: Tab) -> None:
-    """A title that is being edited survives the end of an answer, and Escape restores the old title."""
+    """An unfinished rename survives the end of an answer, and Escape cancels the rename."""
     await tab.open()
     await tab.be_brief(30)
     await tab.send("Write a long story about a fox and a hen.")
@@ -118,7 +117,7 @@ async def test_rename_while_an_answer_comes(tab: Tab) -> None:
 
 
 async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
-    """A title is saved when its field loses the focus, and the list continues to update."""
+    """A title is saved on blur, and the list continues to update."""
     await tab.open()
     await tab.be_brief(4)
     await begin(tab, "What is a numbat?")
@@ -132,7 +131,7 @@ async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
 
 
 async def test_delete(tab: Tab, other: Tab) -> None:
-    """A deleted conversation disappears at once while its answer stops; another tab says so, and undo brings it back in both."""
+    """A deletion stops the answer and is shown in a second tab, and undo restores all."""
     await tab.open()
     await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")
@@ -159,7 +158,7 @@ async def test_delete(tab: Tab, other: Tab) -> None:
 
 
 async def test_new_chat_keeps_the_settings(tab: Tab) -> None:
-    """A new chat starts with the model and all settings that are shown, also after others were shown meanwhile."""
+    """A new chat starts with the shown model and settings."""
     await tab.open()
     await tab.be_brief(5)
     await choose(tab.page, "Model", SMALL)
@@ -173,7 +172,7 @@ async def test_new_chat_keeps_the_settings(tab: Tab) -> None:
 
 
 async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
-    """A conversation is restored from its JSON with all versions and tokens, from its Markdown as shown; other files are refused."""
+    """JSON restores all versions and tokens, Markdown the shown path; other files are refused."""
     await tab.open()
     await tab.be_brief(6)
     await begin(tab, "Name a planet.")
@@ -221,7 +220,7 @@ async def test_import_without_an_answer(tab: Tab) -> None:
 
 
 async def test_import_of_too_much(tab: Tab) -> None:
-    """A request that the server refuses shows the server's message, which disappears after the next accepted one."""
+    """A refused request shows the server's message until the next accepted request."""
     await tab.open()
     noise = Random(0).randbytes(13_000_000)
     file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
@@ -229,14 +228,15 @@ async def test_import_of_too_much(tab: Tab) -> None:
     banner = tab.page.locator(
         "#pl-server-problem", has_text="send less, or start the server with a larger --max-body-bytes"
     )
-    await expect(banner).to_be_visible(timeout=SECONDS)  # packing and sending it takes a busy machine many seconds
+    # Packing and sending the file takes a busy machine many seconds.
+    await expect(banner).to_be_visible(timeout=SECONDS)
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
     await expect(tab.page.get_by_text("No matches.")).to_be_visible()
     await expect(banner).to_be_hidden()
 
 
 async def test_reload(tab: Tab) -> None:
-    """A reload shows the same conversation, and keeps the draft of each."""
+    """A reload shows the same conversation, and each conversation keeps a draft."""
     await tab.open()
     await tab.be_brief(4)
     await begin(tab, "Say yes.")
@@ -255,13 +255,14 @@ async def test_reload(tab: Tab) -> None:
 
 
 async def test_reload_in_the_middle(tab: Tab) -> None:
-    """An answer continues during a reload, and is followed to its end afterwards."""
+    """An answer continues during a reload, and is followed to the end."""
     await tab.open()
     await tab.be_brief(80)
     await tab.send("Write a long story about a fox and a hen.")
     shown = await tab.grown(20)
     await tab.page.reload()
-    again = await tab.grown(len(shown), even_ended=True)  # it may end while the page is loaded
+    # The answer may end while the page is loaded.
+    again = await tab.grown(len(shown), even_ended=True)
     assert again.startswith(shown)
     await tab.answered(2)
     assert (await tab.texts())[1].startswith(again)
@@ -269,7 +270,7 @@ async def test_reload_in_the_middle(tab: Tab) -> None:
 
 
 async def test_two_tabs(tab: Tab, other: Tab) -> None:
-    """Two tabs answer at once in their own conversations; in the same conversation the second one follows and can stop the answer."""
+    """Two tabs answer at once; in the same conversation the second tab follows and can stop."""
     await tab.open()
     await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")

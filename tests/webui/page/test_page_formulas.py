@@ -1,4 +1,4 @@
-"""Tests formulas in rendered answers in a real browser: how they look, what their tokens are, and what is copied."""
+"""Tests formulas in rendered answers in a browser: look, tokens and copied text."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from support.servers.http_servers import ScriptedAssistant, scripted_state
 LONG = "1 + x + " + " + ".join(rf"\frac{{x^{{{power}}}}}{{{power}!}}" for power in range(2, 20))
 
 ANSWER = (
-    ("The", 0.9), (" mean", 0.9), (" is", 0.9), (" $", 0.9), ("\\mu", 0.9), ("^2", 0.05), ("$", 0.9), (", and", 0.9), (" *here*", 0.9),
+    ("The", 0.9), (" mean", 0.9), (" is", 0.9), (" $", 0.9), ("\\mu", 0.9), ("^2", 0.05), ("$", 0.9), (", and", 0.9),
+    (" *here*", 0.9),
     (" the density of the normal distribution:\n\n", 0.9),
-    ("$$\np(x) = \\frac{1}{\\sigma\\sqrt{2\\pi}}", 0.9), (" \\exp\\left(-\\frac{(x - \\mu)^2}{2\\sigma^2}\\right)\n$$\n\n", 0.9),
+    ("$$\np(x) = \\frac{1}{\\sigma\\sqrt{2\\pi}}", 0.9),
+    (" \\exp\\left(-\\frac{(x - \\mu)^2}{2\\sigma^2}\\right)\n$$\n\n", 0.9),
     ("An unknown one: \\(\\nothing{x}\\)", 0.9), (".\n\n", 0.9), (f"\\[\n{LONG}\n\\]", 0.9),
     ("\n\nand \\(\\begin{pmatrix} a & b \\\\ c & d \\end{pmatrix} \\in \\mathbb{R}^{2 \\times 2}\\).", 0.9),
 )  # fmt: skip
@@ -35,15 +37,16 @@ COPIED = """selector => {
   getSelection().removeAllRanges();
   getSelection().addRange(range);
   const clipboardData = new DataTransfer();
-  document.querySelector(selector).dispatchEvent(new ClipboardEvent("copy", { clipboardData, bubbles: true, cancelable: true }));
+  document.querySelector(selector).dispatchEvent(new ClipboardEvent("copy", { clipboardData, bubbles: true, \
+cancelable: true }));
   getSelection().removeAllRanges();
   return clipboardData.getData("text/plain");
 }"""
-"""Selects what an element contains, copies it, and returns the copied text."""
+"""Copies the content of an element, and returns the copied text."""
 
 
 def tokens() -> list[Token]:
-    """Return the tokens of the answer, each with another one."""
+    """Return the tokens of the answer, each with a second alternative."""
     found = []
     for index, (text, probability) in enumerate(ANSWER):
         share = min(probability, 1 - probability) / 2
@@ -57,7 +60,7 @@ def tokens() -> list[Token]:
 
 @pytest.fixture
 async def answered(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
-    """Provide a tab with the answer, whose tokens are placed."""
+    """Provide a tab with the answer and placed tokens."""
     with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(tokens()))) as server:
         tab = watched(browser_page, server.server.url)
         await tab.open()
@@ -69,12 +72,11 @@ async def answered(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
 
 
 def formula(tab: Tab, index: int) -> Locator:
-    """Return the locator of a rendered formula."""
     return tab.page.locator(".pl-assistant .pl-formula").nth(index)
 
 
 async def test_shown(answered: Tab) -> None:
-    """Formulas are rendered: a fraction has its numerator above; one with an unknown command is shown as its source."""
+    """Formulas are rendered, and a formula with an unknown command is shown as source."""
     await expect(answered.page.locator(".pl-assistant .pl-formula")).to_have_count(4)
     top, bottom = [
         await formula(answered, 1).locator("mfrac").first.locator("> *").nth(child).bounding_box() for child in (0, 1)
@@ -86,7 +88,7 @@ async def test_shown(answered: Tab) -> None:
 
 
 async def test_tokens(answered: Tab) -> None:
-    """A formula with an unsure token is underlined; pointing at it shows this token, and the arrow keys walk through all its tokens."""
+    """A formula with an unsure token is underlined, and arrow keys visit all of the tokens."""
     await expect(answered.page.locator(".pl-formula.pl-unsure")).to_have_count(1)
     await formula(answered, 0).hover()
     card = answered.page.locator(".pl-inspector .pl-docked")
@@ -109,7 +111,7 @@ async def test_tokens(answered: Tab) -> None:
 
 
 async def test_copied(answered: Tab) -> None:
-    """Copying text with formulas gives their source, in lines as they are shown, and copying a part of a formula the whole of it."""
+    """Copied text has the source of formulas, and a part of a formula gives the whole source."""
     copied = await answered.page.evaluate(COPIED, ".pl-assistant .pl-body")
     assert copied.startswith("The mean is $\\mu^2$, and here the density")
     for part in (SOURCE[SOURCE.index("$$") : SOURCE.rindex("$$") + 2], f"\\[\n{LONG}\n\\]", "\\(\\begin{pmatrix}"):
@@ -129,7 +131,7 @@ async def test_copied(answered: Tab) -> None:
     ids=["light-390", "light-1280", "dark-390", "dark-1280"],
 )
 async def test_looks(answered: Tab, request: pytest.FixtureRequest) -> None:
-    """A long formula scrolls by itself, by keyboard too, and the page never sideways; axe finds nothing serious, light or dark."""
+    """A long formula scrolls alone, also by keyboard, and axe finds nothing serious."""
     long = formula(answered, 2)
     assert await long.evaluate("element => element.scrollWidth > element.clientWidth")
     await long.focus()

@@ -1,4 +1,4 @@
-"""Tests the page's frame in a real browser: header, drawers, theme, command palette, keys and empty chat."""
+"""Tests the page's frame in a browser: header, drawers, theme, palette, keys and empty chat."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
 
 class TwoModels(ScriptedAssistant):
-    """Serves two models; ``served`` names those that are there."""
+    """Serves the models named in ``served``."""
 
     served: tuple[str, ...] = (LARGE, SMALL)
 
@@ -54,13 +54,11 @@ SCRIPT: list[Token | Finish | Exception] = [
 
 @pytest.fixture(scope="module")
 def assistant() -> TwoModels:
-    """Provide what the server answers with."""
     return TwoModels(script=SCRIPT)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, assistant: TwoModels) -> Iterator[PagedServer]:
-    """Start a server with scripted answers."""
     with paged(tmp_path_factory.mktemp("frame"), pellucid_view, assistant=assistant) as server:
         server.wait()
         yield server
@@ -68,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, assistant: TwoModels) -> It
 
 @pytest.fixture
 async def framed(server: PagedServer, assistant: TwoModels, browser_page: Page) -> Tab:
-    """Open the page, and wait until the server has sent its state."""
+    """Open the page, and wait for the server's state."""
     assistant.served = (LARGE, SMALL)
     tab = watched(browser_page, server.server.url)
     await tab.open()
@@ -77,7 +75,7 @@ async def framed(server: PagedServer, assistant: TwoModels, browser_page: Page) 
 
 
 CUT_OFF = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 2).map((one) => one.innerText)"
-"""Returns the texts of the elements that are lower than their content."""
+"""Returns the texts of elements lower than their content."""
 
 SEND_HELLO = (
     "() => Pellucid.actOn('chat', { verb: 'send', conversation: null, text: 'Hello', files: [], messageId: 'hello' })"
@@ -86,7 +84,7 @@ SEND_HELLO = (
 
 
 async def open_palette(page: Page) -> Locator:
-    """Open the palette, and return its field."""
+    """Open the palette, and return the field."""
     await page.keyboard.press("Control+k")
     return page.get_by_role("combobox", name="Command or conversation")
 
@@ -94,14 +92,13 @@ async def open_palette(page: Page) -> Locator:
 async def palette(page: Page, text: str) -> None:
     """Run the first command of the palette that matches a text."""
     await (await open_palette(page)).fill(text)
-    await (
-        page.get_by_role("listbox", name="Commands").get_by_role("option").first.wait_for()
-    )  # the server may not have sent it yet
+    # The server may not have sent the command yet.
+    await page.get_by_role("listbox", name="Commands").get_by_role("option").first.wait_for()
     await page.keyboard.press("Enter")
 
 
 async def test_the_header_says_what_is_known(framed: Tab) -> None:
-    """The header names the page, and shows the model's state, size and device, the speed of the last answer and the used context."""
+    """The header has the model's state, size and device, the speed and the used context."""
     page = framed.page
     await expect(page.get_by_role("heading", level=1)).to_have_text("Pellucid")
     about = page.get_by_role("button", name="About the model")
@@ -121,7 +118,7 @@ async def test_the_header_says_what_is_known(framed: Tab) -> None:
 
 
 async def test_a_missing_model(framed: Tab, assistant: TwoModels) -> None:
-    """A conversation whose model is gone keeps its name, says that it is missing, and changes to another one only on request."""
+    """A conversation keeps the name of a missing model, and changes the model only on request."""
     page = framed.page
     await palette(page, f"use model {SMALL}")
     await expect(page.get_by_label("Model", exact=True).first).to_have_value(SMALL)
@@ -141,7 +138,7 @@ async def test_a_missing_model(framed: Tab, assistant: TwoModels) -> None:
 
 
 async def test_a_new_chat_keeps_the_model(framed: Tab) -> None:
-    """A new chat has the model and the settings of the chat before it."""
+    """A new chat has the model and settings of the previous chat."""
     page = framed.page
     await palette(page, f"use model {SMALL}")
     await expect(page.get_by_label("Model", exact=True).first).to_have_value(SMALL)
@@ -154,7 +151,7 @@ async def test_a_new_chat_keeps_the_model(framed: Tab) -> None:
 
 
 async def test_the_settings_cover_nothing(framed: Tab) -> None:
-    """Opening the settings neither scrolls the page nor covers the message field; Escape closes them, and the focus returns."""
+    """Open settings cover nothing, and Escape closes the settings and restores the focus."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
     await framed.answer("Hello")
@@ -163,7 +160,7 @@ async def test_the_settings_cover_nothing(framed: Tab) -> None:
     await page.get_by_role("button", name="Sampling").click()
     await page.get_by_role("button", name="Format and tools").click()
     assert await page.evaluate("[scrollY, document.documentElement.scrollHeight - innerHeight]") == [0, 0]
-    await field.click(trial=True)  # fails if anything covers it
+    await field.click(trial=True)  # Fails if anything covers the field
     await page.get_by_label("Seed").focus()
     await page.keyboard.press("Escape")
     await expect(page.locator("#pl-settings")).to_be_hidden()
@@ -171,7 +168,7 @@ async def test_the_settings_cover_nothing(framed: Tab) -> None:
 
 
 async def test_the_settings_scroll(framed: Tab) -> None:
-    """On a laptop's screen the settings are higher than their drawer: all keep their height, and scroll."""
+    """Settings higher than the drawer keep their height, and scroll."""
     page = framed.page
     await page.set_viewport_size({"width": 1280, "height": 860})
     await framed.show_settings()
@@ -180,12 +177,12 @@ async def test_the_settings_scroll(framed: Tab) -> None:
         if group is not None:
             await framed.unfold_settings(group)
         assert await page.locator("#pl-settings > *").evaluate_all(CUT_OFF) == []
-        await temperature.click(trial=True)  # fails if anything covers it
+        await temperature.click(trial=True)  # Fails if anything covers the number
     assert await page.locator("#pl-settings").evaluate("drawer => drawer.scrollHeight > drawer.clientHeight")
 
 
 async def test_typing_after_loading(framed: Tab) -> None:
-    """After the page was loaded, typing writes a message, also in a conversation that exists."""
+    """After loading, typing writes a message, also in an existing conversation."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
     await page.keyboard.type("Hello")
@@ -198,7 +195,7 @@ async def test_typing_after_loading(framed: Tab) -> None:
 
 
 async def test_the_meter_of_an_imported_conversation(framed: Tab) -> None:
-    """The meter tells about how long an imported conversation is, though no model of this server has read it."""
+    """The meter estimates the length of an imported conversation."""
     page = framed.page
     asked = Conversation(
         "x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Hello! " * 400, 1.0, end=FinishReason.STOP)}
@@ -214,7 +211,7 @@ async def test_the_meter_of_an_imported_conversation(framed: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
 async def test_drawers_of_a_phone(framed: Tab) -> None:
-    """On a phone both drawers are closed at first and open one at a time; Escape, or a touch next to them, gives the chat back."""
+    """On a phone a single drawer is open at a time, and closes on Escape or an outside touch."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
     side, settings = page.locator("#pl-side"), page.locator("#pl-settings")
@@ -237,7 +234,7 @@ async def test_drawers_of_a_phone(framed: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
 async def test_the_field_above_the_keyboard_of_a_phone(framed: Tab) -> None:
-    """The message field and its buttons stay in view while an on-screen keyboard takes half of a phone's window."""
+    """The message field stays in view above a phone's on-screen keyboard."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
     await field.focus()
@@ -255,7 +252,7 @@ COLOUR = "getComputedStyle(document.body).backgroundColor"
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_the_theme_is_remembered(framed: Tab, request: pytest.FixtureRequest) -> None:
-    """A chosen theme holds against the system's, from the first thing that is drawn after the page is loaded again."""
+    """A chosen theme overrides the system's, from the first paint after a reload."""
     system = request.node.callspec.params["browser_page"]["color_scheme"]
     chosen = "light" if system == "dark" else "dark"
     page = framed.page
@@ -264,7 +261,8 @@ async def test_the_theme_is_remembered(framed: Tab, request: pytest.FixtureReque
     await palette(page, f"theme: {chosen}")
     assert await page.evaluate(dark) == (chosen == "dark")
     await page.add_init_script(
-        "window.seen = []; const look = () => { if (document.body) window.seen.push(getComputedStyle(document.body).backgroundColor);"
+        "window.seen = []; const look = () => { if (document.body) "
+        "window.seen.push(getComputedStyle(document.body).backgroundColor);"
         " requestAnimationFrame(look); }; look();"
     )
     await page.reload()
@@ -278,7 +276,7 @@ async def test_the_theme_is_remembered(framed: Tab, request: pytest.FixtureReque
 
 
 async def test_the_palette(framed: Tab) -> None:
-    """The palette filters as one types, moves by arrow keys, says which command is chosen, and gives the focus back on Escape."""
+    """The palette filters while typing, moves by arrow keys, and restores the focus on Escape."""
     page = framed.page
     await framed.answer("A question about foxes")
     field = page.get_by_role("textbox", name="Your message")
@@ -318,7 +316,7 @@ async def test_the_palette(framed: Tab) -> None:
 
 
 async def test_the_palette_finds_what_comes_later(framed: Tab) -> None:
-    """A command that nothing matched is offered as soon as the server has sent what it needs, without typing again."""
+    """A command sent later by the server appears without typing again."""
     page = framed.page
     await (await open_palette(page)).fill("export json")
     await expect(page.get_by_text("Nothing has this name.")).to_be_visible()
@@ -329,7 +327,7 @@ async def test_the_palette_finds_what_comes_later(framed: Tab) -> None:
 
 
 async def test_the_keys(framed: Tab) -> None:
-    """A question mark shows all keys, but not while one types."""
+    """A question mark shows all keys, except while typing."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
     await field.press_sequentially("why?")
@@ -344,7 +342,7 @@ async def test_the_keys(framed: Tab) -> None:
 
 
 async def test_examples_of_an_empty_chat(framed: Tab) -> None:
-    """An empty chat offers four prompts; one of them opens the tokens of its answer by itself."""
+    """An empty chat offers four prompts, and one opens the tokens of the answer."""
     page = framed.page
     examples = page.locator(".pl-example")
     await expect(examples).to_have_count(4)
@@ -365,14 +363,14 @@ LINE = """one => {
 
 @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 1920, "height": 1000}}], indirect=True, ids=["1920"])
 async def test_lines_of_prose(framed: Tab) -> None:
-    """In a wide window the lines of a message stay short enough to be read."""
+    """In a wide window the lines of a message stay short enough to read."""
     await framed.answer("Several words in a line. " * 40)
     length = await framed.page.locator(".pl-user .pl-block p").evaluate(LINE)
     assert 60 < length <= 90
 
 
 async def test_another_tab_follows(framed: Tab) -> None:
-    """A second tab with the same conversation shows what is sent in the first one, without being touched."""
+    """A second tab with the same conversation shows new messages without a touch."""
     await framed.answer("Hello")
     other = watched(await framed.page.context.new_page(), framed.address)
     await other.open("/?" + framed.page.url.partition("?")[2])
@@ -384,7 +382,7 @@ async def test_another_tab_follows(framed: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks_of_the_frame(framed: Tab, request: pytest.FixtureRequest) -> None:
-    """In every state of the frame axe finds nothing serious and nothing is cut off, light or dark, on a phone or a wide screen."""
+    """In every state of the frame axe finds nothing serious, and nothing is cut off."""
     scheme = request.node.callspec.params["browser_page"]["color_scheme"]
     page = framed.page
     await check_looks(page, scheme)

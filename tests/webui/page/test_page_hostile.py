@@ -1,4 +1,4 @@
-"""Tests answers that would do harm if they were not treated as text, in a real browser."""
+"""Tests hostile answers in a browser."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def hostile() -> list[Token]:
 
 
 async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
-    """Hostile text is shown as text, as Markdown and as tokens, runs nothing and loads nothing, also in a question and a title."""
+    """Hostile text is shown as text, and neither runs nor loads anything."""
     dialogs: list[str] = []
     browser_page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     state = scripted_state(ScriptedAssistant(hostile()))
@@ -87,7 +87,7 @@ async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
 
 
 async def test_others_are_served(tmp_path: Path, browser_page: Page) -> None:
-    """While the page opens a conversation whose code lexers are slow for, requests of others are answered, and the code is shown."""
+    """While a conversation with slow code is opened, other requests are answered."""
     with library(tmp_path) as conversations:
         code = [f"```java\nclass A{{}}\n```\n```java\n{SLOW[2 * number :]}```" for number in range(8)]
         id = conversations.add("slow", *code, at=DAY)

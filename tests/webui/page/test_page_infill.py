@@ -1,4 +1,4 @@
-"""Tests the Infill tab in a real browser with real models."""
+"""Tests the Infill tab in a browser with real models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CODE = "def add(a, b):\n    return \n"
 
 
 async def complete(tab: Tab) -> Page:
-    """Open the tab and request a suggestion at the end of a line, placing the cursor by keyboard."""
+    """Open the tab and complete at the end of a line, with the cursor placed by keyboard."""
     await tab.open()
     await tab.tab("Infill")
     page = tab.page
@@ -28,7 +28,7 @@ async def complete(tab: Tab) -> Page:
 
 
 async def test_at_a_cursor(tab: Tab) -> None:
-    """The suggestion is shown at the cursor, with its tokens, the gate's figures and the prompt, and can be accepted."""
+    """A suggestion is shown at the cursor with tokens, figures and prompt, and can be accepted."""
     page = await complete(tab)
     assert await page.locator(".pl-infill .pl-shown").inner_text() == "a + b"
     labels = await page.locator(".pl-infill .pl-token").evaluate_all("cells => cells.map((cell) => cell.ariaLabel)")
@@ -66,5 +66,5 @@ async def test_a_model_that_cannot(tab: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """With a suggestion axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    """With a suggestion axe finds nothing serious, and nothing is cut off."""
     await check_looks(await complete(tab), request.node.callspec.params["browser_page"]["color_scheme"])

@@ -1,4 +1,4 @@
-"""Tests the inspection of rendered answers in a real browser."""
+"""Tests the inspection of rendered answers in a browser."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PLACE = """word => {
 
 
 def tokens(answer: Sequence[tuple[str, float]] = ANSWER) -> list[Token]:
-    """Return the tokens of an answer, each with another one that is less probable."""
+    """Return the tokens of an answer, each with a less probable alternative."""
     found = []
     for index, (text, probability) in enumerate(answer):
         share = min(probability, 1 - probability) / 2
@@ -57,7 +57,7 @@ def tokens(answer: Sequence[tuple[str, float]] = ANSWER) -> list[Token]:
 
 @pytest.fixture
 async def answered(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
-    """Provide a tab with the answer, whose tokens are placed."""
+    """Provide a tab with the answer and placed tokens."""
     with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(tokens()))) as server:
         tab = watched(browser_page, server.server.url)
         await tab.open()
@@ -69,12 +69,11 @@ async def answered(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
 
 
 def inspector(tab: Tab) -> Locator:
-    """Return the locator of the inspector."""
     return tab.page.locator(".pl-inspector")
 
 
 async def painted(tab: Tab, name: str) -> list[str]:
-    """Return the texts that a highlight paints."""
+    """Return the texts painted by a highlight."""
     found: list[str] = await tab.page.evaluate(PAINTED, name)
     return found
 
@@ -91,7 +90,7 @@ async def shown(tab: Tab, index: int) -> None:
 
 
 async def test_unsure_words_are_underlined(answered: Tab) -> None:
-    """Without a click, the least likely words of a rendered answer are underlined: few, and never its Markdown."""
+    """A few of the least likely words of an answer are underlined, never Markdown marks."""
     assert await painted(answered, "pl-unsure") == ["sea", "blue"]
     assert await answered.page.locator(".pl-assistant .pl-block strong").inner_text() == "sea"
     await answered.page.reload()
@@ -100,7 +99,7 @@ async def test_unsure_words_are_underlined(answered: Tab) -> None:
 
 
 async def test_pointer(answered: Tab) -> None:
-    """The inspector shows the token under the pointer, also in code, and moves nothing; a click keeps it, and Escape lets it go."""
+    """The inspector shows the token under the pointer without shifts; a click keeps the token."""
     before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()
     size = await inspector(answered).bounding_box()
     await point(answered, "blue")
@@ -123,7 +122,7 @@ async def test_pointer(answered: Tab) -> None:
 
 
 async def test_keyboard(answered: Tab) -> None:
-    """Arrow keys walk over what is shown, n and p over unsure words in a circle, Enter leads to the alternatives and Escape back."""
+    """Keys visit tokens and unsure words, Enter leads to the alternatives, and Escape back."""
     press = answered.page.keyboard.press
     await answered.page.locator(".pl-assistant .pl-body").focus()
     for key, index in (
@@ -148,7 +147,7 @@ async def test_keyboard(answered: Tab) -> None:
 
 
 async def test_least_likely(answered: Tab) -> None:
-    """One press goes to the least likely token of the answer, from wherever the focus is."""
+    """A press leads to the least likely token of the answer from any focus."""
     await answered.page.get_by_label("Your message").focus()
     await answered.page.get_by_role("button", name="Least likely").click()
     await shown(answered, 2)
@@ -160,7 +159,7 @@ async def test_least_likely(answered: Tab) -> None:
 
 @pytest.fixture
 async def without_highlights(browser_page: Page) -> None:
-    """Make the browser one without the CSS Custom Highlight API, before any script of the page runs."""
+    """Remove the CSS Custom Highlight API before any script of the page runs."""
     await browser_page.add_init_script("delete CSS.highlights")
 
 
@@ -172,7 +171,7 @@ DRAWN = """words => {
   });
   return found.length === words.length && words.every((word, index) => found[index] && word.includes(found[index]));
 }"""
-"""Returns whether the boxes that are drawn for unsure words are over these words."""
+"""Returns whether the boxes drawn for unsure words are over these words."""
 
 
 @pytest.mark.usefixtures("without_highlights")
@@ -180,7 +179,7 @@ DRAWN = """words => {
     "browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
 )
 async def test_a_browser_without_highlights(answered: Tab, request: pytest.FixtureRequest) -> None:
-    """Without highlights, boxes over the words mark the unsure ones, the token that is shown, and the colours, and take no clicks."""
+    """Without highlights, boxes mark words and take no clicks."""
     page = answered.page
     assert await page.evaluate("CSS.highlights === undefined")
     await page.wait_for_function(DRAWN, arg=["sea", "blue"])
@@ -197,7 +196,7 @@ async def test_a_browser_without_highlights(answered: Tab, request: pytest.Fixtu
 
 
 async def test_switch(answered: Tab) -> None:
-    """One switch, also by key, shows all answers as text, with unsure words or in colours, says what these mean, and is remembered."""
+    """A remembered switch shows all answers as text, with unsure words or in colours."""
     switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
     legend = answered.page.get_by_role("group", name="What the marks mean")
     await expect(legend).to_contain_text("less than 30 % likely")
@@ -219,7 +218,7 @@ async def test_switch(answered: Tab) -> None:
 
 
 async def test_what_if(answered: Tab) -> None:
-    """The sliders of the inspector recolour the whole answer, with a legend, and close without a trace."""
+    """The inspector's sliders recolour the whole answer, and closing restores the answer."""
     legend = answered.page.get_by_role("group", name="What the marks mean")
     await point(answered, "blue")
     await shown(answered, 8)
@@ -237,7 +236,7 @@ async def test_what_if(answered: Tab) -> None:
 
 
 async def test_branch(answered: Tab) -> None:
-    """An alternative that is chosen in the inspector starts a version, in which the place is marked with what stood there."""
+    """An alternative starts a version, marked at the branch with the replaced token."""
     await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
     await shown(answered, 8)
     await inspector(answered).locator("[data-alternative='1']").click()
@@ -251,7 +250,7 @@ async def test_branch(answered: Tab) -> None:
 
 
 async def test_an_engine_that_reports_less(tmp_path: Path, browser_page: Page) -> None:
-    """The inspector names the range of an entropy, and a sampling probability that the engine does not report."""
+    """The inspector shows a range of entropies and a missing sampling probability."""
     found = [replace(one, entropy=None, entropy_range=(log(2), log(4)), sampled=None) for one in tokens()]
     with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(found))) as server:
         tab = watched(browser_page, server.server.url)
@@ -266,7 +265,7 @@ async def test_an_engine_that_reports_less(tmp_path: Path, browser_page: Page) -
 
 
 async def test_samples(answered: Tab) -> None:
-    """Three samples from a token are three versions, and the next one starts when the last one is complete."""
+    """Three samples from a token are three versions, each started after the last is complete."""
     await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
     await shown(answered, 8)
     await inspector(answered).get_by_role("button", name="3 more samples").click()
@@ -275,7 +274,7 @@ async def test_samples(answered: Tab) -> None:
 
 
 async def test_raw_heat_map(answered: Tab) -> None:
-    """The tokens of a message are shown by the same inspector, which keeps them after a click."""
+    """The tokens of a message are shown by the same inspector, which keeps a clicked token."""
     await answered.page.locator(".pl-assistant .pl-tokens-button").click()
     await answered.options.nth(2).click()
     await shown(answered, 2)
@@ -289,7 +288,7 @@ async def test_raw_heat_map(answered: Tab) -> None:
     "browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"]
 )
 async def test_phone(answered: Tab) -> None:
-    """On a narrow page only a tap opens the inspector, as a sheet below the word; neither text nor page moves."""
+    """On a narrow page only a tap opens the inspector, below the word and without shifts."""
     await point(answered, "blue")
     await expect(inspector(answered)).to_be_hidden()
     before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()
@@ -309,7 +308,7 @@ async def test_phone(answered: Tab) -> None:
     "browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
 )
 async def test_looks(answered: Tab, request: pytest.FixtureRequest) -> None:
-    """With a token in the inspector axe finds nothing serious, light or dark, on a phone or a wide screen."""
+    """With a token in the inspector axe finds nothing serious, and nothing is cut off."""
     await answered.page.locator(".pl-assistant .pl-body").focus()
     await answered.page.keyboard.press("n")
     await shown(answered, 2)

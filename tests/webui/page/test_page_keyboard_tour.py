@@ -1,4 +1,4 @@
-"""Tests that every tab can be walked through with the Tab key alone, and that the focus can always be seen."""
+"""Tests that the Tab key reaches all controls with a visible focus."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ TOUR = """(() => {
   const stops = new Set(), unseen = [];
   let last = null; // the element that has the focus, and its look with it
 
-  const nameOf = (one) => (one.ariaLabel || one.labels?.[0]?.textContent || one.textContent || one.outerHTML).trim().slice(0, 60);
+  const nameOf = (one) => (one.ariaLabel || one.labels?.[0]?.textContent || one.textContent || \
+one.outerHTML).trim().slice(0, 60);
   const styleOf = (one) => {
     const { outline, boxShadow, borderColor, backgroundColor } = getComputedStyle(one);
     return [outline, boxShadow, borderColor, backgroundColor].join();
   };
   // The focus is shown by the element itself, by a box around it, or by what is drawn in its place.
   const lookOf = (one) =>
-    [one, one.parentElement, one.parentElement?.parentElement, one.nextElementSibling].filter(Boolean).map(styleOf).join();
+    [one, one.parentElement, one.parentElement?.parentElement, \
+one.nextElementSibling].filter(Boolean).map(styleOf).join();
   const hasCaret = (one) => one.matches("textarea, input:is([type=text], [type=search], [type=number], :not([type]))");
   const isUsable = (one) => !one.disabled && one.tabIndex >= 0 && one.clientWidth > 2
     && one.checkVisibility({ visibilityProperty: true, opacityProperty: true });
-  const isInReachedGroup = (one) => one.type === "radio" && [...stops].some((stop) => stop.type === "radio" && stop.name === one.name);
+  const isInReachedGroup = (one) => one.type === "radio" && [...stops].some((stop) => \
+stop.type === "radio" && stop.name === one.name);
 
   window.tour = {
     // Notes the focused element. Returns whether the tour continues: it ends where it began.
     step() {
-      if (last?.element.isConnected && !hasCaret(last.element) && lookOf(last.element) === last.look) unseen.push(nameOf(last.element));
+      if (last?.element.isConnected && !hasCaret(last.element) && \
+lookOf(last.element) === last.look) unseen.push(nameOf(last.element));
       const element = document.activeElement;
       last = element === document.body ? null : { element, look: lookOf(element) };
       if (stops.has(element)) return false;
@@ -53,9 +57,7 @@ TOUR = """(() => {
     }),
   };
 })()"""
-"""Elements with a tabindex of -1 are reached by the arrow keys of their group, which have tests of
-their own.
-"""
+"""Elements with a tabindex of -1 are reached by arrow keys, and are tested separately."""
 
 
 @pytest.fixture
@@ -81,7 +83,8 @@ async def read(page: Page) -> None:
     await page.get_by_role("tab", name="Read").click()
     await expect(page.locator("#pl-read-text textarea")).to_have_value(re.compile("mean"))
     await page.get_by_role("button", name="Read", exact=True).click()
-    await page.locator(".pl-line-row").first.wait_for()  # the charts are drawn before all tokens are there
+    # The charts are drawn before all tokens have arrived.
+    await page.locator(".pl-line-row").first.wait_for()
     await page.locator(".pl-charts svg").nth(2).wait_for()
 
 
@@ -104,7 +107,7 @@ async def review(page: Page) -> None:
 
 @pytest.mark.parametrize("state", [chat, read, compare, infill, review], ids=lambda state: state.__name__)
 async def test_tour(page: Page, state: Callable[[Page], Awaitable[None]]) -> None:
-    """Tab reaches every control of a tab that a mouse can use and comes round again, and each one shows that it has the focus."""
+    """Tab reaches every usable control in a cycle, and each control shows the focus."""
     await state(page)
     await page.evaluate(TOUR)
     await page.mouse.move(1, 1)

@@ -1,4 +1,4 @@
-"""Tests the page with a login, in a real browser."""
+"""Tests the page with a login, in a browser."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ KEYS = "anna:first-key,ben:second-key"
 
 @pytest.fixture
 async def locked(tmp_path: Path) -> AsyncIterator[PagedServer]:
-    """Start a server with keys for two people."""
     with paged(tmp_path, pellucid_view, KEYS) as server:
         yield server
 
 
 async def enter(tab: Tab, key: str) -> None:
-    """Log in with a key."""
     await tab.page.goto(tab.address)
     await tab.page.get_by_label("API key").fill(key)
     await tab.page.get_by_role("button", name="Log in").click()
@@ -37,7 +35,7 @@ async def leave(tab: Tab) -> None:
 
 
 async def test_login(locked: PagedServer, browser_page: Page) -> None:
-    """A wrong key is reported in a sentence; the right one opens the page, which has a link to log out."""
+    """A wrong key is reported in a sentence; the right key opens a page with a link to log out."""
     tab = watched(browser_page, locked.server.url)
     await enter(tab, "guessed")
     await expect(browser_page.get_by_role("alert")).to_have_text("That is not an API key of this server.")
@@ -53,7 +51,7 @@ async def test_login(locked: PagedServer, browser_page: Page) -> None:
 
 
 async def test_no_access_to_another_s_conversations(locked: PagedServer, browser_page: Page) -> None:
-    """An owner's messages are neither listed nor found nor opened for another user who knows their address."""
+    """A user cannot list, find or open another user's messages."""
     tab = watched(browser_page, locked.server.url)
     await enter(tab, "first-key")
     await browser_page.get_by_role("textbox", name="Your message").wait_for()
@@ -79,7 +77,7 @@ async def test_no_access_to_another_s_conversations(locked: PagedServer, browser
 
 
 async def test_another_owner_in_the_same_browser(locked: PagedServer, browser_page: Page) -> None:
-    """A tab that was opened by one user does nothing for the next one who logs in elsewhere in the browser: it reloads as theirs."""
+    """After a change of user in a browser, an old tab changes nothing and reloads."""
     tab = watched(browser_page, locked.server.url)
     await enter(tab, "first-key")
     await browser_page.get_by_role("textbox", name="Your message").wait_for()

@@ -1,4 +1,4 @@
-"""Tests a conversation that is longer than the context, in a real browser with a scripted model of a small context."""
+"""Tests a conversation longer than the context, in a browser with a scripted model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from support.page.small_page_server import paged
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
 
 CONTEXT = 200
-"""Tokens; each character is one."""
+"""Tokens: a token for each character."""
 
 LONG = "word " * 15
 
 
 class SmallContext(ScriptedAssistant):
-    """Refuses conversations that are longer than its context, as the engine does; records how many messages it reads."""
+    """Refuses conversations longer than the context, and records the number of read messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def model() -> SmallContext:
 
 @pytest.fixture
 async def full(tmp_path: Path, browser_page: Page, model: SmallContext) -> AsyncIterator[Tab]:
-    """Provide a tab whose conversation no longer fits: three messages of the user, of which the last has no answer."""
+    """Provide a tab with a conversation beyond the context: three questions, the last open."""
     with paged(tmp_path, pellucid_view, state=scripted_state(model)) as server:
         server.wait()
         tab = watched(browser_page, server.server.url)
@@ -73,7 +73,6 @@ async def full(tmp_path: Path, browser_page: Page, model: SmallContext) -> Async
 
 
 def room(tab: Tab) -> Locator:
-    """Return the notice about the context."""
     return tab.page.locator(".pl-context-notice")
 
 
@@ -82,7 +81,7 @@ def choice(tab: Tab, name: str) -> Locator:
 
 
 async def test_warned_before(tmp_path: Path, browser_page: Page, model: SmallContext) -> None:
-    """Near the end of the context a warning says how many tokens of how many are used, and what will happen."""
+    """Near the end of the context a warning gives the used tokens and the consequence."""
     with paged(tmp_path, pellucid_view, state=scripted_state(model)) as server:
         server.wait()
         tab = watched(browser_page, server.server.url)
@@ -97,7 +96,7 @@ async def test_warned_before(tmp_path: Path, browser_page: Page, model: SmallCon
 
 
 async def test_drop(full: Tab, model: SmallContext) -> None:
-    """Dropping the oldest messages answers the message, dims what is no longer seen, says so, and is remembered by a reload."""
+    """Dropping the oldest messages answers the message, and dims the dropped messages."""
     await expect(room(full)).to_contain_text(f"This conversation is 260 tokens long, and {TINY} can read 200.")
     await choice(full, "Leave out the oldest messages").click()
     await full.answered(6)
@@ -118,7 +117,7 @@ async def test_drop(full: Tab, model: SmallContext) -> None:
 
 
 async def test_summarise(full: Tab, model: SmallContext) -> None:
-    """The model's summary is shown as what it is, and read instead of the oldest messages."""
+    """The model's summary is labelled, and read instead of the oldest messages."""
     await choice(full, "Summarise them").click()
     await full.answered(6)
     border = full.page.locator(".pl-context-divider")
@@ -128,7 +127,7 @@ async def test_summarise(full: Tab, model: SmallContext) -> None:
 
 
 async def test_fork(full: Tab) -> None:
-    """A fork continues in a new conversation of the newest messages; the old one is as it was, and still offers the choice."""
+    """A fork continues with the newest messages, and the old conversation is unchanged."""
     old = full.page.url
     await choice(full, "Continue in a new conversation").click()
     await full.answered(2)
@@ -140,7 +139,7 @@ async def test_fork(full: Tab) -> None:
 
 
 async def test_other_versions(full: Tab) -> None:
-    """Nothing is dimmed once messages were edited so that all fit; back at the version that was too long the border is back."""
+    """Only versions with dropped messages show dimmed messages."""
     await choice(full, "Leave out the oldest messages").click()
     await full.answered(6)
     await full.page.locator(".pl-user .pl-edit-button").last.click()
@@ -156,7 +155,7 @@ async def test_other_versions(full: Tab) -> None:
 
 
 async def test_too_long_alone(full: Tab) -> None:
-    """A message that does not fit alone is reported with the remedy, without choices that could not help."""
+    """A message that does not fit alone is reported with the remedy and no useless choice."""
     await choice(full, "Leave out the oldest messages").click()
     await full.answered(6)
     await full.send("x" * 300)
@@ -169,7 +168,7 @@ async def test_too_long_alone(full: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(full: Tab, request: pytest.FixtureRequest) -> None:
-    """The notice, the border and dimmed messages have no serious problem for axe, light or dark, on a phone or a wide screen."""
+    """With the notice, the border and dimmed messages axe finds nothing serious."""
     scheme = request.node.callspec.params["browser_page"]["color_scheme"]
     await check_looks(full.page, scheme)
     await choice(full, "Summarise them").click()

@@ -1,4 +1,4 @@
-"""Tests the chat's appearance and its use by keyboard alone, in a real browser with real models."""
+"""Tests the chat's appearance and use by keyboard, in a browser with real models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.model
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """With code, versions, tokens and an open card axe finds nothing serious, light or dark, on a phone or a wide screen."""
+    """With code, versions, tokens and a card axe finds nothing serious, and nothing is cut off."""
     scheme = request.node.callspec.params["browser_page"]["color_scheme"]
     await tab.open()
     await check_looks(tab.page, scheme)
@@ -37,7 +37,7 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     ids=lambda look: str(look["viewport"]["width"]),
 )
 async def test_widths(tab: Tab) -> None:
-    """At any window width the page does not scroll sideways and the input field is visible, with code and with tokens."""
+    """At any width the page does not scroll sideways, and the input field is visible."""
     field = tab.page.get_by_role("textbox", name="Your message")
     overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     await tab.open()
@@ -57,7 +57,7 @@ FOCUSED = "() => document.activeElement.getAttribute('aria-label') || document.a
 
 
 async def tabbed(page: Page, name: str, key: str = "Tab", most: int = 40) -> None:
-    """Press Tab until the element with this name has the focus."""
+    """Press a key until the element with this name has the focus."""
     passed = []
     for _ in range(most):
         await page.keyboard.press(key)
@@ -68,7 +68,7 @@ async def tabbed(page: Page, name: str, key: str = "Tab", most: int = 40) -> Non
 
 
 async def test_by_keyboard(tab: Tab) -> None:
-    """Writing, stopping, opening tokens, branching and selecting versions need no mouse, and the focus is never lost."""
+    """Sending, stopping, tokens, branches and versions need no mouse; the focus is never lost."""
     await tab.open()
     await tab.be_brief(ENDLESS)
     page = tab.page

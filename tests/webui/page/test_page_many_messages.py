@@ -1,4 +1,4 @@
-"""Tests that what a user does in a long conversation costs what is done, not what the conversation holds."""
+"""Tests that the cost of an action does not grow with the conversation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = "a few words"
 
 
 def fill(folder: Path) -> str:
-    """Store a conversation of many messages. Return its id."""
+    """Store a conversation of many messages, and return the id."""
     store = ConversationStore(folder / "conversations.db")
     id, parent = store.create(OWNER, TurnSettings(), "Many messages"), None
     for number in range(MESSAGES):
@@ -34,7 +34,7 @@ def fill(folder: Path) -> str:
 
 
 async def test_typing_restyles_no_message(tmp_path: Path, chromium: Browser, browser_page: Page) -> None:
-    """A typed letter restyles a few elements, with the inspector next to the messages too: none for each message."""
+    """A typed letter restyles fewer elements than there are messages."""
     id = fill(tmp_path)
     with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant([]))) as server:
         server.wait()

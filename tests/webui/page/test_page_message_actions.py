@@ -1,4 +1,4 @@
-"""Tests the actions on messages and on their code, and files that are dropped or pasted, in a real browser with a scripted model."""
+"""Tests actions on messages and code, and dropped or pasted files, in a browser."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ HAND_OVER = """(element, [kind, files]) => {
 
 
 class TwoModels(ScriptedAssistant):
-    """Answers with Markdown as either of two models; ``held`` answers wait before they end, and ``cut`` ones end at the context."""
+    """Answers with Markdown as either of two models.
+
+    A ``held`` answer waits before the end, and a ``cut`` answer ends at the context.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +87,7 @@ async def tab(tmp_path: Path, browser_page: Page, model: TwoModels) -> AsyncIter
 
 
 async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
-    """The tools of an answer have their places while it is generated, and do not move when it ends or when a label is shown."""
+    """The tools of an answer keep their places during generation and with a label shown."""
     model.held = asyncio.Event()
     await tab.send("Hi")
     await tab.grown()
@@ -115,7 +118,7 @@ async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
 
 
 async def test_a_cut_answer(tab: Tab, model: TwoModels) -> None:
-    """An answer that filled the context says so, and has one visible button to continue it, right at its end."""
+    """An answer that filled the context has a note and a visible button to continue."""
     model.cut = True
     await tab.answer("Hi")
     answer = tab.page.locator(".pl-assistant")
@@ -130,7 +133,7 @@ async def test_a_cut_answer(tab: Tab, model: TwoModels) -> None:
 
 
 async def test_retry_with(tab: Tab, model: TwoModels) -> None:
-    """An answer is generated again with another model and temperature; the next one has those of the settings again."""
+    """A retry may use another model and temperature, and the next answer uses the settings."""
     await tab.answer("Hi")
     answer = tab.page.locator(".pl-assistant")
     await answer.get_by_role("button", name="Retry with…").click()
@@ -158,7 +161,7 @@ async def test_retry_with(tab: Tab, model: TwoModels) -> None:
 
 class TestCode:
     async def test_wrap(self, tab: Tab) -> None:
-        """Long lines of code are wrapped at will, which the browser remembers."""
+        """The browser remembers wrapped code."""
         await tab.answer("Hi")
         wrap = tab.page.get_by_role("button", name="Wrap long lines")
         white_space = "pre => getComputedStyle(pre).whiteSpace"
@@ -174,7 +177,7 @@ class TestCode:
         assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre"
 
     async def test_into_infill(self, tab: Tab) -> None:
-        """Code is put before the cursor of the Infill tab, whose own text stays; a second time too."""
+        """Code is put before the cursor of the Infill tab, repeatedly, and the tab's text stays."""
         await tab.answer("Hi")
         field = tab.page.get_by_label("Code; the cursor marks where to complete")
         await tab.page.get_by_role("button", name="Insert into Infill").click()
@@ -191,14 +194,14 @@ class TestCode:
 
 
 def expected(part: str) -> str:
-    """Return the text of the Infill tab, which contains a part in place of that around its cursor."""
+    """Return the text of the Infill tab with ``part`` around the cursor."""
     return f"def median(values):\n    ordered = sorted(values)\n    {part}median([3, 1, 2]))\n"
 
 
 class TestFiles:
     @pytest.mark.parametrize("kind", ["drop", "paste"])
     async def test_handed_over(self, tab: Tab, model: TwoModels, kind: str) -> None:
-        """Text files that are dropped onto the chat or pasted are attached, and a picture is refused with the reason."""
+        """Dropped or pasted text files are attached, and a picture is refused with the reason."""
         place = tab.page.locator(".pl-chat") if kind == "drop" else tab.page.get_by_role("textbox", name="Your message")
         files = [["a.py", "", "A = 1\n"], ["b.txt", "text/plain", "two"], ["c.png", "image/png", "x"]]
         assert await place.evaluate(HAND_OVER, [kind, files])
@@ -213,22 +216,25 @@ class TestFiles:
         await expect(tab.notice).to_be_hidden()
 
     async def test_together(self, tab: Tab) -> None:
-        """Files that are too large together are refused by name, and the ones before stay attached."""
+        """Files that exceed the limit together are refused by name; earlier files stay."""
         files = [[f"{number}.txt", "", "x" * 190_000] for number in range(3)]
         await tab.page.locator(".pl-chat").evaluate(HAND_OVER, ["drop", files])
         await expect(tab.notice).to_have_text("With 2.txt the files would exceed 500 kB together: remove some.")
         await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
 
     async def test_text_is_pasted_as_text(self, tab: Tab) -> None:
-        """A pasted text is left to the browser, also with nothing else."""
+        """Pasted text is handled by the browser."""
         script = "field => { const data = new DataTransfer(); data.setData('text/plain', 'x');"
-        script += " const event = new ClipboardEvent('paste', { clipboardData: data, cancelable: true }); field.dispatchEvent(event);"
+        script += (
+            " const event = new ClipboardEvent('paste', { clipboardData: data, cancelable: true }); "
+            "field.dispatchEvent(event);"
+        )
         script += " return event.defaultPrevented; }"
         assert not await tab.page.get_by_role("textbox", name="Your message").evaluate(script)
 
 
 async def test_markdown(tab: Tab) -> None:
-    """A formula is rendered, and tasks are check boxes that cannot be changed."""
+    """A formula is rendered, and tasks are read-only check boxes."""
     await tab.answer("Hi")
     await expect(tab.page.locator(".pl-assistant .pl-formula")).to_have_attribute("data-source", "\\(x_1 + y_1\\)")
     await expect(tab.page.locator(".pl-assistant .pl-formula msub").first).to_have_text("x1")

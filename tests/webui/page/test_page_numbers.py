@@ -1,4 +1,4 @@
-"""Tests that the numbers on the page are the server's."""
+"""Tests that the page shows the server's numbers."""
 
 from __future__ import annotations
 
@@ -28,19 +28,18 @@ CLOSE = 1e-5
 """Relative tolerance: records have six digits."""
 
 LEAST = 50
-"""Fewest tokens that are checked."""
+"""Minimum number of checked tokens."""
 
 
 async def test_of_a_text(tab: Tab) -> None:
-    """A token's card shows what /v1/score returns: probability, rank, entropy, alternatives and the mass of the rest."""
+    """A token's card shows the values returned by /v1/score."""
     await tab.open()
     await tab.tab("Read")
     await tab.page.locator("#pl-read-text textarea").fill(TEXT)
     await tab.page.locator("#pl-read-go").click()
     expected = await scored(tab.address, CODER, text=TEXT)
-    await expect(tab.page.locator(".pl-reading .pl-token")).to_have_count(
-        len(expected)
-    )  # the page asks for them after it has the figures
+    # The page requests tokens after the figures.
+    await expect(tab.page.locator(".pl-reading .pl-token")).to_have_count(len(expected))
     shown = await cards(tab.page.locator(".pl-reading"))
     assert len(shown) == len(expected) >= LEAST
     for card, token in zip(shown, expected, strict=True):
@@ -62,7 +61,7 @@ async def test_of_a_text(tab: Tab) -> None:
 
 
 async def test_of_what_if(tab: Tab) -> None:
-    """At the server's own settings what-if gives the probability with which the server sampled each token."""
+    """At the server's own settings, what-if gives the sampled probability of each token."""
     await tab.open()
     for label, value in {"Temperature": 0.8, "Top-p": 0.9, "Min-p": 0.05, "Seed": 5, "Max output tokens": 64}.items():
         await tab.set_number(label, value)
@@ -70,10 +69,12 @@ async def test_of_what_if(tab: Tab) -> None:
     await tab.page.locator(".pl-assistant .pl-tokens-button").click()
     answer = tab.page.locator(".pl-assistant")
     await answer.locator(".pl-token").first.wait_for()
-    await tab.show_settings(False)  # the inspector is next to the answer where there is room for it
+    # The inspector is next to the answer in a wide window.
+    await tab.show_settings(False)
     await tab.page.locator(".pl-inspector .pl-whatif > summary").click()
     await answer.locator(".pl-token").first.focus()
-    await tab.page.locator(".pl-inspector [data-whatif]").first.wait_for()  # what-if is drawn in the next frame
+    # What-if is drawn in the next frame.
+    await tab.page.locator(".pl-inspector [data-whatif]").first.wait_for()
     shown = await cards(answer)
     assert len(shown) >= LEAST
     assert [as_number(card["whatif"]) for card in shown] == pytest.approx(
@@ -83,6 +84,6 @@ async def test_of_what_if(tab: Tab) -> None:
 
 
 def as_number(found: Any) -> float:
-    """Return a figure of a card, which must be there."""
+    """Return a figure of a card, and fail without a figure."""
     assert found is not None
     return float(found)

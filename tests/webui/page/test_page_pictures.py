@@ -1,4 +1,4 @@
-"""Compares the page's main states, in Chromium, with reference pictures, each in one of three widths and in light or dark.
+"""Compares the page's main states in Chromium with reference pictures.
 
 The pictures are in ``pictures``. Small differences pass, see ``picture_comparison.py``. After a
 change that is meant to be seen, run
@@ -39,7 +39,8 @@ SETTLED = """() => new Promise((done) => {
   let still = 0;
   let before = "";
   const look = () => {
-    const now = document.body.innerHTML.length + " " + [...document.querySelectorAll("*")].map((one) => one.scrollTop).join("");
+    const now = document.body.innerHTML.length + " " + [...document.querySelectorAll("*")].map((one) => \
+one.scrollTop).join("");
     still = now === before ? still + 1 : 0;
     before = now;
     if (still > 5) done(); else requestAnimationFrame(look);
@@ -49,7 +50,7 @@ SETTLED = """() => new Promise((done) => {
 """Waits until nothing has changed for some frames."""
 
 UNREPEATABLE = ".pl-column .pl-note { visibility: hidden; }"
-"""Hides what differs each time: how long the answers of a comparison took."""
+"""Hides the times of a comparison's answers, because the times vary."""
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +60,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def conversation(folder: Path) -> str:
-    """Store the conversations. Return the one with an answer."""
+    """Store the conversations, and return the conversation with an answer."""
     return fill(folder)
 
 
 @pytest.fixture(scope="module")
 def pictured(folder: Path, conversation: str) -> Iterator[PagedServer]:
-    """Provide a server with the conversations."""
     with paged(folder, pellucid_view, state=scripted_state(PictureAssistant())) as server:  # type: ignore[arg-type]
         server.wait()
         yield server
@@ -95,7 +95,7 @@ def settings(page: Page) -> None:
 
 
 def conversations(page: Page) -> None:
-    """Show the list with its folder, as a drawer where the window is narrow."""
+    """Show the list with its folder, as a drawer in a narrow window."""
     page.locator("#pl-side [aria-current=true]").first.wait_for(state="attached")
     page.locator(".pl-body[data-tokens]").wait_for()
     toggle = page.locator("#pl-side-toggle")
@@ -112,7 +112,7 @@ def compare(page: Page) -> None:
 
 
 def read(page: Page) -> None:
-    """Read the example that the tab begins with."""
+    """Read the example in the tab."""
     page.get_by_role("tab", name="Read").click()
     expect(page.locator("#pl-read-text textarea")).to_have_value(re.compile("mean"), timeout=TIMEOUT_MS)
     page.get_by_role("button", name="Read", exact=True).click()
@@ -148,7 +148,7 @@ CASES = [
     ("palette", 1280, "light"),
     ("help", 1920, "dark"),
 ]
-"""A state, a width and a scheme. Each state once, and each width in both schemes."""
+"""State, width and scheme: each state once, and each width in both schemes."""
 
 
 @pytest.mark.browser
@@ -156,7 +156,7 @@ CASES = [
 def test_picture(
     pictured: PagedServer, browser: Browser, conversation: str, state: str, width: int, scheme: str, tmp_path: Path
 ) -> None:
-    """The page looks as in the reference picture."""
+    """The page looks like the reference picture."""
     page = picture_page(browser, width, SIZES[width], TIMEOUT_MS)
     try:
         open_state(page, pictured.server.url, state, conversation)
@@ -167,7 +167,7 @@ def test_picture(
 
 
 def open_state(page: Page, url: str, state: str, conversation: str) -> None:
-    """Open the page in a state, with nothing under the pointer, and the message field without the focus that it has after loading."""
+    """Open the page in a state, without a pointer or the initial focus on any element."""
     page.goto(f"{url}/?c={conversation}" if state in WITH_CONVERSATION else url)
     field = page.get_by_role("textbox", name="Your message")
     expect(field).to_be_focused(timeout=TIMEOUT_MS)
@@ -177,7 +177,7 @@ def open_state(page: Page, url: str, state: str, conversation: str) -> None:
 
 
 def check(page: Page, scheme: str, name: str, folder: Path) -> str:
-    """Compare the page with a reference, or replace that. Return what differs, or nothing."""
+    """Compare the page with a reference, or replace the reference. Return the difference or ""."""
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.wait_for_function("dark => document.body.classList.contains('dark') === dark", arg=scheme == "dark")
     page.evaluate(SETTLED)
@@ -195,18 +195,21 @@ def check(page: Page, scheme: str, name: str, folder: Path) -> str:
         return ""
     actual.save(folder / f"{name}.png")
     marked(actual, found).save(folder / f"{name}-differs.png")
-    return f"{name} differs from its reference: {found}. See {folder / name}-differs.png; if it is meant, run this with {UPDATE}=1."
+    return (
+        f"{name} differs from its reference: {found}. See {folder / name}-differs.png; if it is meant, run "
+        f"this with {UPDATE}=1."
+    )
 
 
 def test_references_are_small() -> None:
-    """The references take at most 300 kB, and there is one of each case, and no other."""
+    """The references are the pictures of the cases, and take at most 300 kB."""
     names = {f"{state}-{width}-{scheme}.png" for state, width, scheme in CASES}
     assert {path.name for path in PICTURES.iterdir()} == names
     assert sum(path.stat().st_size for path in PICTURES.iterdir()) < 300_000
 
 
 def drawing(*, at: tuple[float, float] = (40, 40), icon: bool = True, ink: str = "#1f2328") -> Image.Image:
-    """Return a picture with an icon of thin strokes, a button and a word, drawn four times as large and reduced, so with antialiasing."""
+    """Return a picture of an icon, a button and a word, antialiased by a reduction."""
     scale = 4
     picture = Image.new("RGB", (320 * scale, 200 * scale), "white")
     pen = ImageDraw.Draw(picture)
@@ -220,7 +223,7 @@ def drawing(*, at: tuple[float, float] = (40, 40), icon: bool = True, ink: str =
 
 @pytest.mark.parametrize("at", [(40, 40), (41, 40), (40, 39), (39, 41), (40.5, 40.25)], ids=str)
 def test_small_differences_pass(at: tuple[float, float]) -> None:
-    """Other antialiasing, shifts by up to one pixel in any direction, and the few colours of a reference are no difference."""
+    """Antialiasing, shifts of up to a pixel and a reference's palette are no difference."""
     assert not difference(drawing(at=at), as_reference(drawing()))
     assert not difference(drawing(at=at, ink="#2a2e34"), as_reference(drawing()))
 
@@ -237,13 +240,13 @@ def test_small_differences_pass(at: tuple[float, float]) -> None:
     ids=["moved right by 3", "moved up by 4", "icon missing", "paler", "smaller"],
 )
 def test_changes_fail(changed: Image.Image) -> None:
-    """A moved or missing element, another colour or another size differs, in both directions."""
+    """A moved or missing element, a new colour and a new size are differences."""
     assert difference(changed, as_reference(drawing()))
     assert difference(drawing(), as_reference(changed))
 
 
 def test_where() -> None:
-    """The difference names the blocks of a missing icon and no others, and the marked picture shows them in colour."""
+    """The difference names only the blocks of a missing icon, marked in colour in the picture."""
     missing = drawing(icon=False)
     found = difference(missing, drawing())
     assert found.blocks
@@ -258,7 +261,7 @@ def test_where() -> None:
 def test_moved_elements_of_the_page_fail(
     pictured: PagedServer, browser: Browser, conversation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the page itself: a missing button and a moved panel are found, and the pictures are written."""
+    """A missing button and a moved panel of the page are found, and pictures are written."""
     monkeypatch.delenv(UPDATE, raising=False)
     page = picture_page(browser, 1280, SIZES[1280], TIMEOUT_MS)
     open_state(page, pictured.server.url, "answer", conversation)

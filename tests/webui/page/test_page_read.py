@@ -1,4 +1,4 @@
-"""Tests the Read tab in a real browser with real models."""
+"""Tests the Read tab in a browser with real models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXT = "To be, or not to be: that is the quextion.\n\nIt is – as always – d�
 
 
 async def read(tab: Tab, text: str | None = None) -> None:
-    """Have a text read, by default the one in the field."""
+    """Read a text, by default the text in the field."""
     await tab.open()
     await tab.tab("Read")
     if text is not None:
@@ -40,7 +40,7 @@ async def read(tab: Tab, text: str | None = None) -> None:
 
 
 async def saved(page: Page, button: str) -> tuple[str, bytes]:
-    """Return the name and content of the file that a button saves."""
+    """Return the name and content of the file saved by a button."""
     async with page.expect_download() as waiting:
         await page.get_by_role("button", name=button).click()
     return await content(await waiting.value)
@@ -55,7 +55,7 @@ def logprobs(tokens: Any) -> list[float]:
 
 
 async def test_figures_and_files(tab: Tab) -> None:
-    """Figures and lines are those of the server, all of it can be saved, and only this server is contacted."""
+    """Figures, lines and saved files equal the server's values; no other server is contacted."""
     await read(tab, TEXT)
     page = tab.page
     expected = await scored(tab.address, CODER, text=TEXT)
@@ -99,7 +99,7 @@ async def test_figures_and_files(tab: Tab) -> None:
 
 
 async def test_file(tab: Tab, tmp_path: Path) -> None:
-    """A file of code is opened and read by the chosen model; a file that is not text is reported, and nothing is lost."""
+    """A file of code is opened and read, and a file that is not text is reported."""
     good, bad = tmp_path / "add.rs", tmp_path / "noise.bin"
     good.write_text("fn add(a: i32, b: i32) -> i32 { a + b }\n")
     bad.write_bytes(b"\xff\xfe\x00\x80\x81")
@@ -127,7 +127,7 @@ CONTEXT = 512
 
 @pytest.fixture
 def short_server(tmp_path: Path) -> Iterator[PageServer]:
-    """Provide a server whose models have a short context."""
+    """Provide a server with a short context."""
     server = PageServer(tmp_path, "--context", str(CONTEXT))
     server.start()
     yield server
@@ -135,7 +135,7 @@ def short_server(tmp_path: Path) -> Iterator[PageServer]:
 
 
 async def test_too_long(short_server: PageServer, browser_page: Page) -> None:
-    """A text longer than the context is read to its end, with a sentence that says how; its most surprising line is found."""
+    """A text longer than the context is read completely, with a note on the context."""
     lines = [f"{number}: The cat sat on the mat." for number in range(CONTEXT // 4)]
     lines[-3] = "Zebra quintessence fractal."
     tab = watched(browser_page, short_server.address)
@@ -156,12 +156,11 @@ async def test_too_long(short_server: PageServer, browser_page: Page) -> None:
 
 
 async def test_stop(tab: Tab) -> None:
-    """A long text shows its progress; a stop ends it in the engine, and the tokens so far can be opened."""
+    """A long text shows the progress, and a stop ends the reading and keeps the tokens so far."""
     await tab.open()
     await tab.tab("Read")
     page = tab.page
-    # The engine reads thousands of tokens a second: there must be some left when the page is asked
-    # to stop.
+    # The engine reads thousands of tokens a second: the text must outlast the request to stop.
     text = "".join(f"The number {number} is followed by another.\n" for number in range(3000))
     await page.locator("#pl-read-text textarea").evaluate(FILL, text)
     await page.get_by_role("button", name="Read", exact=True).click()
@@ -181,6 +180,6 @@ async def test_stop(tab: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """After a reading axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    """After a reading axe finds nothing serious, and nothing is cut off."""
     await read(tab)
     await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])

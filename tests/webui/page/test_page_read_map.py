@@ -1,4 +1,4 @@
-"""Tests the results of the Read tab in a real browser: the map with its lines, two models, diffs, histograms, and a reload."""
+"""Tests the results of the Read tab in a browser: map, lines, two models, diffs and histograms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.servers.http_servers import scripted_state
 
 LINES = 1500
 MOST_ELEMENTS = 8000
-"""Of the map of any text: some windows' worth of tokens, and a block for a hundred tokens."""
+"""Maximum for the map of any text: some windows of tokens, and a block per hundred tokens."""
 
 DIFF = """--- a/stats/mean.py
 +++ b/stats/mean.py
@@ -32,7 +32,7 @@ DIFF = """--- a/stats/mean.py
 """
 
 FILL = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
-"""Writes a text as a paste does; Playwright's own way of typing takes minutes for a long one."""
+"""Writes a text as a paste does, because Playwright's typing takes minutes for a long text."""
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,14 @@ async def reading(reading_server: PagedServer, browser_page: Page) -> Tab:
 
 
 async def read(tab: Tab, text: str, second: str = "") -> None:
-    """Have a text read, and wait for its result, with the differences between two models."""
+    """Read a text, and wait for the result, with the differences between two models."""
     await read_lines(tab, text, second)
     if second:
         await expect(tab.page.locator(".pl-mode")).to_have_value("difference")
 
 
 async def read_lines(tab: Tab, text: str, second: str = "") -> None:
-    """Have a text read, and wait for its lines."""
+    """Read a text, and wait for the lines."""
     page = tab.page
     await page.locator("#pl-read-text textarea").evaluate(FILL, text)
     if second:
@@ -72,7 +72,7 @@ async def read_lines(tab: Tab, text: str, second: str = "") -> None:
 
 
 async def test_few_elements(reading: Tab) -> None:
-    """However long a text is, few of its tokens are elements at once, wherever it is scrolled; the rest is there as text to find."""
+    """For a text of any length, few tokens are elements, and the rest is plain text."""
     text = long_text(LINES)
     await read(reading, text)
     page, tokens = reading.page, reading.page.locator(".pl-read-body .pl-tokens")
@@ -82,8 +82,10 @@ async def test_few_elements(reading: Tab) -> None:
             "(map, share) => { map.scrollTop = share * (map.scrollHeight - map.clientHeight); }", share
         )
         in_view = (
-            "map => { const box = map.getBoundingClientRect(); return [...map.querySelectorAll('.pl-token')].some((token) =>"
-            " { const { top } = token.getBoundingClientRect(); return top > box.top + 50 && top < box.bottom - 50; }); }"
+            "map => { const box = map.getBoundingClientRect(); return "
+            "[...map.querySelectorAll('.pl-token')].some((token) =>"
+            " { const { top } = token.getBoundingClientRect(); return top > box.top + 50 && top < "
+            "box.bottom - 50; }); }"
         )
         await page.wait_for_function(in_view, arg=await tokens.element_handle())
         assert await tokens.evaluate("map => map.querySelectorAll('*').length") < MOST_ELEMENTS
@@ -95,7 +97,7 @@ async def test_few_elements(reading: Tab) -> None:
 
 
 async def test_lines(reading: Tab) -> None:
-    """The most surprising line is first; choosing it shows and marks it, keys continue from there, and Enter opens its worst token."""
+    """The most surprising line is first, keys visit lines, and Enter opens the worst token."""
     await read(reading, long_text(LINES))
     page = reading.page
     rows = page.locator(".pl-line-row")
@@ -120,7 +122,7 @@ async def test_lines(reading: Tab) -> None:
 
 
 async def test_sorts(reading: Tab) -> None:
-    """Lines are sorted by their total, their mean or their most surprising token, as the user chooses."""
+    """Lines are sorted by total, by mean or by the most surprising token."""
     await read(reading, f"a total index\na {SURPRISE}\n" + "name of the line with many words and counts " * 8 + "\n")
     first = reading.page.locator(".pl-line-row .pl-line-number").first
     found = {}
@@ -133,7 +135,7 @@ async def test_sorts(reading: Tab) -> None:
 
 
 async def test_minimap(reading: Tab) -> None:
-    """A click on the strip shows that part of the text, and the strip marks what is in view."""
+    """A click on the strip shows this part of the text, and the strip marks the view."""
     await read(reading, long_text(LINES))
     page = reading.page
     strip = page.locator(".pl-minimap")
@@ -152,7 +154,7 @@ async def test_minimap(reading: Tab) -> None:
 
 
 async def test_visible_at_once(reading: Tab) -> None:
-    """At 1280 by 800 the figures, the map, the most surprising lines and the button are in the window without scrolling."""
+    """At 1280 by 800 figures, map, top lines and button are visible without scrolling."""
     await read(reading, long_text(LINES))
     page = reading.page
     for selector in (
@@ -167,7 +169,7 @@ async def test_visible_at_once(reading: Tab) -> None:
 
 
 async def test_figures_explain_themselves(reading: Tab) -> None:
-    """Each figure has a sentence that shows on focus and on hover, and that screen readers read with its name."""
+    """Each figure has an explanation on focus, also for screen readers."""
     await read(reading, "one two\n")
     for index, name in enumerate(("Tokens", "Perplexity", "Bits per byte", "Total bits")):
         hint = reading.page.locator(".pl-explanation").nth(index)
@@ -179,7 +181,7 @@ async def test_figures_explain_themselves(reading: Tab) -> None:
 
 
 async def test_two_models(reading: Tab) -> None:
-    """A second model with other tokens reads the same text: a sentence, the lines and the tokens show what it saves."""
+    """A second model reads the same text, and summary, lines and tokens show the saved bits."""
     await read(reading, f"a total index\na {SURPRISE}\nname of the line\n", HALVES)
     page = reading.page
     summary = page.locator(".pl-read-summary")
@@ -201,7 +203,7 @@ async def test_two_models(reading: Tab) -> None:
 
 
 async def test_a_mode_that_is_chosen_early(reading: Tab) -> None:
-    """A mode that the user chooses before the differences of two models have arrived stays, and they can be chosen then."""
+    """A mode chosen before the differences of two models arrive stays chosen."""
     page, let_through = reading.page, asyncio.Event()
 
     async def hold(route: Route) -> None:
@@ -221,7 +223,7 @@ async def test_a_mode_that_is_chosen_early(reading: Tab) -> None:
 
 
 async def test_card_of_two_models(reading: Tab) -> None:
-    """A token's card has the figures of both models, each named; where they split the text differently, it says of what they are."""
+    """A token's card has the figures of both models, also for different tokens."""
     await read(reading, f"a total index\na {SURPRISE}\nname of the line\n", HALVES)
     page = reading.page
     await page.locator(".pl-token", has_text=SURPRISE).focus()
@@ -237,7 +239,7 @@ async def test_card_of_two_models(reading: Tab) -> None:
 
 
 async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
-    """The card shows the ranges of both models, the map marks the token, and the histogram says that it does not count it."""
+    """Card, map and histogram show that an entropy is only a range."""
     await read(reading, f"one two\n{HAZY}\n", HALVES)
     page = reading.page
     await page.locator(".pl-mode").select_option("entropy")
@@ -251,7 +253,7 @@ async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
 
 
 async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None:
-    """The card of a token opens with its head in view, also after another one was scrolled, and does not cover the toolbar."""
+    """A card opens at the top, and does not cover the toolbar."""
     await read(reading, long_text(60), HALVES)
     page = reading.page
     card, seen = page.locator(".pl-card:popover-open"), 0
@@ -260,7 +262,8 @@ async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None
     for index in (3, 60, 120, 180):
         await page.locator(".pl-read-body .pl-token").nth(index).focus()
         await expect(card.locator("[data-alternative]").first).to_be_attached()
-        await expect(card.locator(".pl-both")).to_be_attached()  # the last part of the card that comes
+        # The last part of the card has arrived.
+        await expect(card.locator(".pl-both")).to_be_attached()
         await expect(card.locator(".pl-card-head")).to_be_in_viewport(ratio=0.99)
         box = await card.bounding_box()
         assert box is not None
@@ -273,14 +276,17 @@ async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None
 
 @pytest.mark.parametrize(("width", "height"), [(1366, 850), (390, 844)])
 async def test_button_is_in_view(reading: Tab, width: int, height: int) -> None:
-    """The button is in the window without scrolling, also with a long text; a press shows at once, next to it, that it reads."""
+    """The button is visible with any text, and a press immediately shows a status."""
     page = reading.page
     await page.set_viewport_size({"width": width, "height": height})
     button = page.get_by_role("button", name="Read", exact=True)
     await expect(button).to_be_in_viewport(ratio=0.99)
     await page.locator("#pl-read-text textarea").evaluate(FILL, long_text(300))
     await expect(button).to_be_in_viewport(ratio=0.99)
-    said = "() => { document.querySelector('#pl-read-go').click(); return document.querySelector('.pl-read-status').innerText; }"
+    said = (
+        "() => { document.querySelector('#pl-read-go').click(); return "
+        "document.querySelector('.pl-read-status').innerText; }"
+    )
     assert await page.evaluate(said) == "Reading…"
     await page.locator(".pl-line-row").first.wait_for()
     await expect(page.locator(".pl-read-status")).to_have_text("The results are below." if width == 390 else "")
@@ -289,7 +295,7 @@ async def test_button_is_in_view(reading: Tab, width: int, height: int) -> None:
 
 
 async def test_errors_next_to_the_button(reading: Tab) -> None:
-    """An error appears next to the button as well as above the results, and one live region announces it."""
+    """An error appears next to the button and in a single live region."""
     page = reading.page
     await page.locator("#pl-read-text textarea").evaluate(FILL, "")
     await page.get_by_role("button", name="Read", exact=True).click()
@@ -300,7 +306,7 @@ async def test_errors_next_to_the_button(reading: Tab) -> None:
 
 
 async def test_results_of_another_text(reading: Tab) -> None:
-    """Results of another text, model or kind than the controls show are dimmed, with a sentence, until they are the same again."""
+    """Results that do not match the controls are dimmed until the controls match again."""
     page = reading.page
     await read(reading, "one two\n")
     stale, results = page.locator(".pl-read-stale"), page.locator(".pl-read-results")
@@ -326,7 +332,7 @@ async def test_results_of_another_text(reading: Tab) -> None:
 
 
 async def test_read_before_the_menus_are_filled(reading_server: PagedServer, browser_page: Page) -> None:
-    """Results of a text that was read before the page knew the models are those of its default model, and are not dimmed."""
+    """Results read before the menus are filled belong to the default model."""
     let_through = asyncio.Event()
     config = reading_server.http.get("/config").json()
     (second,) = [part["id"] for part in config["components"] if part["props"].get("label") == "Second model"]
@@ -360,7 +366,7 @@ async def test_read_before_the_menus_are_filled(reading_server: PagedServer, bro
 
 
 async def test_diff(reading: Tab) -> None:
-    """A pasted diff is read before and after: old and new lines next to each other with their bits, and a summary in words."""
+    """A pasted diff is read on both sides, with bits of each line and a summary."""
     await read(reading, DIFF)
     page = reading.page
     await expect(page.locator(".pl-read-summary")).to_contain_text("Removed: 1 line with")
@@ -375,7 +381,7 @@ async def test_diff(reading: Tab) -> None:
 
 
 async def test_reload(reading: Tab) -> None:
-    """After a reload the tab shows its last reading again, with the text, the lines and the alternatives of its tokens."""
+    """After a reload the tab shows the last reading, with text, lines and alternatives."""
     text = long_text(40)
     await read(reading, text)
     page = reading.page
@@ -391,7 +397,7 @@ async def test_reload(reading: Tab) -> None:
 
 
 async def test_reload_with_two_models(reading: Tab) -> None:
-    """After a reload the menus show the models of the comparison that is shown, and its results are not called those of another text."""
+    """After a reload the menus show the compared models, and the results match."""
     page = reading.page
     await choose(page, "Model", HALVES)
     await expect(page.get_by_role("option").locator("visible=true")).to_have_count(0)
@@ -408,7 +414,7 @@ async def test_reload_with_two_models(reading: Tab) -> None:
 
 
 async def test_histograms(reading: Tab) -> None:
-    """Each histogram has its numbers as a table, which count all tokens, and is saved as a picture that needs no style sheet."""
+    """Each histogram has a table that counts all tokens, and is saved as a picture."""
     await read(reading, long_text(40))
     page = reading.page
     tokens = int(await page.locator(".pl-figures dd").first.inner_text())
@@ -428,6 +434,6 @@ async def test_histograms(reading: Tab) -> None:
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 @pytest.mark.parametrize("text", [long_text(300), DIFF], ids=["text", "diff"])
 async def test_looks(reading: Tab, request: pytest.FixtureRequest, text: str) -> None:
-    """With a long reading or a diff axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    """With a long reading or a diff axe finds nothing serious, and nothing is cut off."""
     await read(reading, text, "" if text == DIFF else HALVES)
     await check_looks(reading.page, request.node.callspec.params["browser_page"]["color_scheme"])

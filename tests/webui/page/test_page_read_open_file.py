@@ -1,4 +1,4 @@
-"""Tests opening a file in the Read tab, in a real browser: its script reads the content, and the server gets no path or file."""
+"""Tests opening a file in the Read tab: the script reads the content, the server gets no file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from support.page.small_page_server import paged
 DROP = """(place, names) => {
   const files = new DataTransfer();
   for (const name of names) files.items.add(new File([`from ${name}`], name));
-  const drag = (kind) => place.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
+  const drag = (kind) => place.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, \
+cancelable: true }));
   const accepted = !drag("dragover");
   const isMarked = document.getElementById("pl-read-side").classList.contains("pl-drop");
   drag("drop");
@@ -46,7 +47,7 @@ def status(tab: Tab) -> Locator:
 
 
 async def choose(tab: Tab, path: Path) -> None:
-    """Choose a file by keyboard alone."""
+    """Choose a file by keyboard."""
     button = tab.page.get_by_role("button", name="Open a file")
     async with tab.page.expect_file_chooser() as waiting:
         await button.press("Enter")
@@ -54,7 +55,7 @@ async def choose(tab: Tab, path: Path) -> None:
 
 
 async def test_choose(reading: Tab, tmp_path: Path) -> None:
-    """A file chosen by keyboard is put into the field, also twice in a row, and the server gets only its content."""
+    """A file is opened by keyboard, also twice, and is not uploaded."""
     path = tmp_path / "add.rs"
     path.write_bytes("fn é() {}\r\n".encode())
     for _ in range(2):
@@ -77,7 +78,7 @@ async def test_choose(reading: Tab, tmp_path: Path) -> None:
     ids=["binary", "too large", "much too large"],
 )
 async def test_what_cannot_be_opened(reading: Tab, tmp_path: Path, content: bytes, sentence: str) -> None:
-    """A file that cannot be opened is reported in one sentence, and the text stays; the next file is opened."""
+    """A file that cannot be opened is reported in a sentence, and the text stays."""
     (tmp_path / "noise.bin").write_bytes(content)
     (tmp_path / "good.txt").write_text("x" * MAX_TEXT_BYTES)
     await choose(reading, tmp_path / "noise.bin")
@@ -90,7 +91,7 @@ async def test_what_cannot_be_opened(reading: Tab, tmp_path: Path, content: byte
 
 @pytest.mark.parametrize("place", ["#pl-read-text textarea", "#pl-read-file"])
 async def test_drop(reading: Tab, place: str) -> None:
-    """A file can be dropped next to the button or on the text; several at once are refused in a sentence, and the text stays."""
+    """A file can be dropped on the text or the button, and several files are refused."""
     target = reading.page.locator(place)
     assert await target.evaluate(DROP, ["one.txt", "two.txt"]) == [True, True, False]
     alert = reading.page.locator("#pl-read-file [role=alert]")
@@ -102,10 +103,11 @@ async def test_drop(reading: Tab, place: str) -> None:
 
 
 async def test_what_is_not_a_file(reading: Tab) -> None:
-    """Dragged text is left to the browser, and a file that cannot be read is named."""
+    """Dragged text is handled by the browser, and an unreadable file is named."""
     text = (
         "place => { const data = new DataTransfer(); data.setData('text/plain', 'x');"
-        " return place.dispatchEvent(new DragEvent('dragover', { dataTransfer: data, bubbles: true, cancelable: true })); }"
+        " return place.dispatchEvent(new DragEvent('dragover', { dataTransfer: data, bubbles: true, "
+        "cancelable: true })); }"
     )
     assert await reading.page.locator("#pl-read-text textarea").evaluate(text)
     await reading.page.evaluate("() => { File.prototype.slice = () => { throw new Error('gone'); }; }")
@@ -117,10 +119,11 @@ async def test_what_is_not_a_file(reading: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(reading: Tab) -> None:
-    """With a message of the opener axe finds nothing serious, light or dark, and phones and wide screens show the button."""
+    """With a message of the opener axe finds nothing serious, and the button is visible."""
     await reading.page.locator("#pl-read-file").evaluate(DROP, ["one.txt", "two.txt"])
     await expect(reading.page.locator("#pl-read-file [role=alert]")).to_have_text("Open one file at a time.")
-    found = await Axe().run(reading.page, context="#pl-read-side")  # everything else is empty until a text is read
+    # All other parts are empty until a text is read.
+    found = await Axe().run(reading.page, context="#pl-read-side")
     assert [one["id"] for one in found.response["violations"] if one["impact"] in SERIOUS] == []
     for width in WIDTHS:
         await reading.page.set_viewport_size({"width": width, "height": 900})

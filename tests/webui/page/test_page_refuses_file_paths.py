@@ -1,4 +1,4 @@
-"""Tests that no event of the page accepts a path, so that users cannot read, copy or fetch files through it."""
+"""Tests that no event of the page accepts a path to read, copy or fetch files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AT_ONCE = 16
 
 @contextmanager
 def canary() -> Iterator[tuple[str, list[str]]]:
-    """Start an HTTP server; yield its address and the list of its requests."""
+    """Start an HTTP server; yield the address and the list of requests."""
     calls: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def canary() -> Iterator[tuple[str, list[str]]]:
 
 
 def files(targets: list[str]) -> list[dict[str, Any]]:
-    """Return objects that Gradio may take for a file at one of these places."""
+    """Return objects that Gradio may take for a file at these places."""
     found: list[dict[str, Any]] = []
     for target in targets:
         found += [
@@ -75,12 +75,12 @@ def files(targets: list[str]) -> list[dict[str, Any]]:
 
 
 def nested(value: Any) -> list[Any]:
-    """Return a value as it is, as a property, in a list, and deeply nested."""
+    """Return a value plain, as a property, in a list, and deeply nested."""
     return [value, {"value": value}, [value], {"value": [{"files": [value]}]}]
 
 
 def calls(config: dict[str, Any], hidden: list[Any]) -> Iterator[list[dict[str, Any]]]:
-    """Yield for every event all calls with one of the values in one place: each of its inputs, and the data of the event."""
+    """Yield for each event all calls with a hidden value in a single input or the event data."""
     values = {part["id"]: part["props"].get("value") for part in config["components"]}
     for event in config["dependencies"]:
         data = [values[part] for part in event["inputs"]]
@@ -96,7 +96,7 @@ def calls(config: dict[str, Any], hidden: list[Any]) -> Iterator[list[dict[str, 
 
 
 def outcome(server: PagedServer, calls: list[dict[str, Any]], session: str) -> tuple[set[int], str]:
-    """Make calls in one session; return their statuses, and all results as text."""
+    """Make calls in the same session; return the statuses, and all results as text."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(
             pool.map(
@@ -111,7 +111,6 @@ def outcome(server: PagedServer, calls: list[dict[str, Any]], session: str) -> t
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Provide an empty folder of temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -123,22 +122,24 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_event_takes_a_path(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, is_checked: bool
 ) -> None:
-    """A file, a file:// or an http:// address in any input of any event is not read, fetched or copied.
+    """No path or address in any input is read, fetched or copied.
 
-    Gradio refuses them as well, in case a call ever passes the check before it.
+    Gradio refuses paths as well, in case a call ever passes the check.
     """
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET)
     if not is_checked:
         monkeypatch.setattr(gradio_requests, "_has_path", lambda value: False)
-        for limit in ("MAX_RUNNING_CALLS", "MAX_UNREAD_MESSAGES"):  # all results of an event are read at its end
+        # All results of an event are read at the end.
+        for limit in ("MAX_RUNNING_CALLS", "MAX_UNREAD_MESSAGES"):
             monkeypatch.setattr(f"pellucid_webui.hosting.gradio_tabs.{limit}", 10_000)
     with canary() as (address, asked_of_canary), paged(tmp_path / "data", pellucid_view) as server:
         server.wait()
         config = server.http.get("/config").json()
         made = 0
         targets = [str(secret), f"file://{secret}", "../secret.txt", address] if is_checked else [str(secret), address]
-        shapes = nested if is_checked else lambda file: [file]  # a call that Gradio runs takes ten times as long
+        # A call that Gradio runs takes ten times as long.
+        shapes = nested if is_checked else lambda file: [file]
         hidden = [value for file in files(targets) for value in shapes(file)]
         for number, event in enumerate(calls(config, hidden)):
             statuses, text = outcome(server, event, f"s{number}")
@@ -152,7 +153,7 @@ def test_no_event_takes_a_path(
 
 
 def test_refusal(tmp_path: Path) -> None:
-    """A call with a path is refused in a sentence that the page shows, and the next call is answered."""
+    """A call with a path is refused in a sentence, and the next call is answered."""
     call = {"fn_index": 0, "data": [{"path": "/etc/hostname", "meta": FILE}], "session_hash": "s1"}
     with paged(tmp_path) as server:
         server.wait()

@@ -1,4 +1,4 @@
-"""Tests the Review tab in a real browser."""
+"""Tests the Review tab in a browser."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def kept(server: PageServer, name: str = "judged") -> list[tuple[int, str, Verdi
 
 
 async def test_judge(tab: Tab, page_server: PageServer) -> None:
-    """All pairs can be judged by mouse and keyboard without naming the models, one can go back, and a reload loses nothing."""
+    """All pairs can be judged by mouse and keyboard without model names, also after a reload."""
     await tab.open()
     await tab.tab("Review")
     page = tab.page
@@ -71,7 +71,7 @@ async def test_judge(tab: Tab, page_server: PageServer) -> None:
 
 
 async def test_another_name(tab: Tab, page_server: PageServer) -> None:
-    """Typing another name and clicking a verdict at once shows that rater's pair; a verdict counts for the pair that was shown."""
+    """A verdict right after a change of name is not saved, and shows the new rater's pair."""
     review = Review("renamed", "this model", "that model", PAIRS)
     raters = [f"rater {number}" for number in range(100)]
     first = next(rater for rater in raters if review.is_a_left(0, rater))
@@ -101,7 +101,7 @@ async def test_another_name(tab: Tab, page_server: PageServer) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """With a pair axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    """With a pair axe finds nothing serious, and nothing is cut off."""
     await tab.open()
     await tab.tab("Review")
     await tab.page.get_by_label("Review to rate").select_option("looked-at")
@@ -112,19 +112,16 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
 
 
 class TestNoReview:
-    """Tests the tab before there is a review."""
-
     @pytest.fixture(scope="class")
     @classmethod
     def page_server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-        """Start a server without a review."""
         server = PageServer(tmp_path_factory.mktemp("no-review"))
         server.start()
         yield server
         server.stop()
 
     async def test_how_to_make_one(self, tab: Tab, page_server: PageServer) -> None:
-        """The tab says how to create a review, asks for nothing, and has the review after a reload."""
+        """Without a review the tab says how to create a review, and shows a new one later."""
         await tab.open()
         await tab.tab("Review")
         await expect(tab.page.locator(".pl-review [role=status]")).to_contain_text("There is no review yet.")

@@ -1,4 +1,4 @@
-"""Tests the page's script between Gradio and the server: calls and streams of results wait for one another where Gradio would not."""
+"""Tests the page's script between Gradio and the server: the order of calls and results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from playwright.async_api import Page, Route
 from support.page.heat_page import ADDRESS, asset
 
 SERVER = """
-// What the server answers: a stream of results that ends when the test says so, and calls whose stream is open or closed.
+// What the server answers: a stream of results that ends when the test says so, \
+and calls whose stream is open or closed.
 window.fetch = async (asked) => {
   const { pathname, search } = new URL(asked, location.href);
   if (pathname.endsWith("/queue/data"))
@@ -16,7 +17,8 @@ window.fetch = async (asked) => {
   const [stream, id, wait] = search.slice(1).split("&");
   if (wait === "fail") throw new TypeError("Failed to fetch");
   if (wait) await new Promise((resolve) => { window.answerCall = resolve; });
-  return new Response(JSON.stringify({ event_id: id }), { headers: { "pellucid-stream": stream, "content-type": "application/json" } });
+  return new Response(JSON.stringify({ event_id: id }), \
+{ headers: { "pellucid-stream": stream, "content-type": "application/json" } });
 };
 """
 
@@ -66,12 +68,12 @@ async def opened(page: Page) -> Page:
 
 @pytest.mark.parametrize(("stream", "order"), [("closed", ["end", "call"]), ("open", ["call", "end"])])
 async def test_calls_between_streams(browser_page: Page, stream: str, order: list[str]) -> None:
-    """A call whose stream the server has closed is answered once Gradio has read that; with an open one it does not wait."""
+    """A call on a closed stream is answered after the stream's end, other calls at once."""
     assert await (await opened(browser_page)).evaluate(CALL, stream) == order
 
 
 async def test_a_stream_that_is_cut(browser_page: Page) -> None:
-    """A stream that breaks off counts as ended: calls do not wait for it forever."""
+    """A broken stream counts as ended, so that calls do not wait forever."""
     cut = CALL.replace("window.results.close()", "window.results.error(new Error('cut'))")
     cut = cut.replace("while (!(await reader.read()).done);", "try { while (!(await reader.read()).done); } catch {}")
     assert await (await opened(browser_page)).evaluate(cut, "closed") == ["end", "call"]
@@ -79,12 +81,12 @@ async def test_a_stream_that_is_cut(browser_page: Page) -> None:
 
 @pytest.mark.parametrize(("named", "order"), [("later", ["call", "results"]), ("earlier", ["results", "call"])])
 async def test_results_before_the_response(browser_page: Page, named: str, order: list[str]) -> None:
-    """Results of a call are passed on once Gradio has handled the response to it; those of other calls do not wait for it."""
+    """Results of a call wait until Gradio has handled the response to this call."""
     assert await (await opened(browser_page)).evaluate(OVERTAKING, named) == order
 
 
 async def test_results_after_a_failed_call(browser_page: Page) -> None:
-    """A call that fails holds up no results."""
+    """A failed call delays no results."""
     failing = OVERTAKING.replace('"gradio_api/queue/join?open&later&wait"', '"gradio_api/queue/join?open&later&fail"')
     failing = failing.replace("response.json()", "response.json(), () => {}").replace("window.answerCall();", "")
     assert await (await opened(browser_page)).evaluate(failing, "later") == ["call", "results"]

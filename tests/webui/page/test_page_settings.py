@@ -1,4 +1,4 @@
-"""Tests that the controls keep the chosen settings, in a real browser."""
+"""Tests in a browser that the controls keep the chosen settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.model
 
 
 async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
-    """A conversation that is opened again has the settings of its last turn, including its model."""
+    """A reopened conversation has the settings and the model of the last turn."""
     await tab.open()
     await tab.be_brief(8)
     await tab.show_settings()
@@ -38,7 +38,7 @@ async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
 
 
 async def test_settings_that_were_not_used_yet(tab: Tab) -> None:
-    """A changed setting is saved before the next answer: another tab shows it."""
+    """A changed setting is saved before the next answer."""
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Name a fruit.")
@@ -46,7 +46,8 @@ async def test_settings_that_were_not_used_yet(tab: Tab) -> None:
     await tab.page.get_by_label("System prompt").first.press_sequentially("Answer in French.")
     other = watched(await tab.page.context.new_page(), tab.address)
     async with asyncio.timeout(PATIENCE):
-        while True:  # the setting is saved in the background
+        # The setting is saved in the background.
+        while True:
             await other.open("/?" + tab.page.url.partition("?")[2])
             await other.answered(2)
             await other.show_settings()

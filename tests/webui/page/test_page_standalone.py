@@ -1,4 +1,4 @@
-"""Tests the page in its own process, with a server elsewhere, in a real browser."""
+"""Tests a standalone page with a separate server, in a browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture
 def alone(page_server: PageServer, tmp_path: Path) -> Iterator[str]:
-    """Start such a page, and return its address."""
+    """Start a standalone page, and return the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [
@@ -50,7 +50,6 @@ def alone(page_server: PageServer, tmp_path: Path) -> Iterator[str]:
 
 
 def looked(address: str) -> str:
-    """Return the text at the address."""
     try:
         return httpx.get(address).text
     except httpx.TransportError:
@@ -58,7 +57,7 @@ def looked(address: str) -> str:
 
 
 async def test_every_tab(alone: str, browser_page: Page) -> None:
-    """A page with a server elsewhere chats, reads and fills in like the server's own page."""
+    """A standalone page chats, reads and fills in like the server's own page."""
     tab = watched(browser_page, alone)
     await tab.open()
     await tab.send("Say yes and nothing else.")

@@ -1,4 +1,4 @@
-"""Tests the page when its server is gone for a while, in a real browser with real models."""
+"""Tests the page while its server is gone, in a browser with real models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOPPED = "The server was stopped before the answer was complete."
 
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """Provide a server that may be killed, and that waits for no answer when it is stopped."""
+    """Provide a server that may be killed, without a grace time for answers."""
     server = PageServer(tmp_path_factory.mktemp("mortal"), "--grace", "0")
     server.start()
     yield server
@@ -30,7 +30,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
 
 
 class Network:
-    """A connection to a server on this machine through a port of its own, which can be cut."""
+    """A connection to a local server through a separate port that can be cut."""
 
     def __init__(self, address: str) -> None:
         self._to = urlsplit(address).port
@@ -49,7 +49,7 @@ class Network:
         self._port = self._listening.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """End all connections, and let none through."""
+        """End all connections, and accept no new connections."""
         assert self._listening is not None, "it was mended"
         self._listening.close()
         for writer in self._writers:
@@ -73,7 +73,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @pytest.fixture
 async def network(page_server: PageServer) -> AsyncIterator[Network]:
-    """Provide a connection to the server that is not cut."""
+    """Provide an open connection to the server."""
     found = Network(page_server.address)
     await found.mend()
     yield found
@@ -81,7 +81,7 @@ async def network(page_server: PageServer) -> AsyncIterator[Network]:
 
 
 async def test_connection_that_breaks(page_server: PageServer, browser_page: Page, network: Network) -> None:
-    """An answer that ends while the browser is offline is shown when it is online again, and the chat continues."""
+    """An answer that ends while the browser is offline is shown after reconnecting."""
     tab = watched(browser_page, network.address)
     await tab.open()
     await tab.be_brief(200)
@@ -103,7 +103,7 @@ async def test_connection_that_breaks(page_server: PageServer, browser_page: Pag
 async def test_in_the_middle(
     mortal: PageServer, browser_page: Page, end: Callable[[PageServer], None], sentence: str
 ) -> None:
-    """No shown or typed text is lost if the server dies: the page says so meanwhile, reconnects by itself, and continues."""
+    """After the death of the server no text is lost, and the page reconnects by itself."""
     tab = watched(browser_page, mortal.address)
     await tab.open()
     await tab.be_brief(ENDLESS)

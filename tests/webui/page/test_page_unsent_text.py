@@ -1,4 +1,4 @@
-"""Tests that the page loses nothing that was typed and not yet sent, in a real browser with a scripted model."""
+"""Tests that the page never loses unsent text, in a browser with a scripted model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def tab(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
 
 
 async def test_sent_while_the_page_loads(tmp_path: Path, browser_page: Page) -> None:
-    """A message that is sent before the page is loaded is sent then, once, and what was typed after it stays in the field."""
+    """A message sent during loading is sent once after loading, and later text stays."""
     let_through = asyncio.Event()
 
     async def hold(route: Route) -> None:
@@ -52,7 +52,7 @@ async def test_sent_while_the_page_loads(tmp_path: Path, browser_page: Page) -> 
 
 
 async def test_refused_edit(tab: Tab) -> None:
-    """A refused edit stays open with its text, and can be corrected; once it is a version, it is not offered again."""
+    """A refused edit stays open and can be corrected; a saved edit is not offered again."""
     await tab.answer("Hi")
     question = tab.page.locator(".pl-user")
     await question.get_by_role("button", name="Edit").click()
@@ -73,7 +73,7 @@ async def test_refused_edit(tab: Tab) -> None:
 
 
 async def test_reload(tab: Tab) -> None:
-    """Code in Infill and a text in Read are still there after a reload, which the page does by itself for a new server."""
+    """Code in Infill and text in Read survive a reload."""
     await tab.tab("Infill")
     code = tab.page.get_by_label("Code; the cursor marks where to complete")
     await code.fill(CODE)

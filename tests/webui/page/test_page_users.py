@@ -1,4 +1,4 @@
-"""Tests in a real browser that the page's chat counts for the user who has logged in."""
+"""Tests in a browser that the page's chat counts for the logged-in user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = read_keys("anna:first-key,ben:second-key")
 
 @pytest.fixture
 def limited(tmp_path: Path) -> Iterator[LiveServer]:
-    """Serve a tiny model to two users, who must wait after their first request."""
+    """Serve a tiny model to two users, each with a delay after the first request."""
     assistant, engine = tiny_assistant(alone=True)
     state = ServerState(
         models=(TINY,), grace=0.0, keys=KEYS, users=Users(UserLimits(tokens_per_minute=1), clock=lambda: 1000.0)
@@ -34,16 +34,13 @@ def limited(tmp_path: Path) -> Iterator[LiveServer]:
 
 
 def usage(server: LiveServer, key: str) -> tuple[int, int, bool]:
-    """Return the requests of a user, those that were refused, and whether tokens were counted."""
+    """Return the requests of a user, the refused requests, and whether tokens were counted."""
     found = httpx.get(f"{server.url}/v1/usage", headers={"authorization": f"Bearer {key}"}, trust_env=False).json()
     return found["requests"], found["refused"], found["prompt_tokens"] > 0
 
 
 async def test_the_chat_counts_for_its_user(limited: LiveServer, browser_page: Page) -> None:
-    """An answer counts for the user who has logged in.
-
-    One beyond a limit shows why, and the message stays in the conversation.
-    """
+    """An answer counts for the logged-in user, and a message over the limit is kept."""
     tab = watched(browser_page, limited.url)
     await browser_page.goto(limited.url)
     await browser_page.get_by_label("API key").fill("first-key")

@@ -1,4 +1,4 @@
-"""Tests the tree of all versions and comparisons that begin in the chat, in a real browser."""
+"""Tests the tree of versions, and comparisons from the chat, in a browser."""
 
 from __future__ import annotations
 
@@ -32,16 +32,15 @@ VERSIONS = 200
 FOCUSED = "() => document.activeElement.getAttribute('aria-label')"
 
 LINES_END = """frame => {
-  const [picture, tree] = [frame.querySelector("svg"), frame.firstChild].map((one) => one.getBoundingClientRect().bottom);
+  const [picture, tree] = [frame.querySelector("svg"), frame.firstChild].map((one) => \
+one.getBoundingClientRect().bottom);
   return Math.abs(picture - tree) < 10;
 }"""
-"""Returns whether the lines of the tree end where its rows end; they follow the rows in the next
-frame.
-"""
+"""Returns whether the lines of the tree end at the last row, as they do after a frame."""
 
 
 class TwoModels(ScriptedAssistant):
-    """Answers as either of two models with its name, and scores the last message as one token."""
+    """Answers with the name of the model, and scores the last message as a single token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,13 +72,12 @@ class TwoModels(ScriptedAssistant):
 
 @pytest.fixture
 def model() -> TwoModels:
-    """Provide the models."""
     return TwoModels()
 
 
 @pytest.fixture
 async def server(tmp_path: Path, model: TwoModels) -> AsyncIterator[PagedServer]:
-    """Provide a page over a store with one conversation, which has the id of the fixture ``talk``."""
+    """Provide a page over a store with the conversation of the fixture ``talk``."""
     with paged(tmp_path, pellucid_view, state=scripted_state(model)) as found:
         found.wait()
         yield found
@@ -87,7 +85,7 @@ async def server(tmp_path: Path, model: TwoModels) -> AsyncIterator[PagedServer]
 
 @pytest.fixture
 def talk(tmp_path: Path, server: PagedServer) -> str:
-    """Write a conversation: a question with three versions of its answer, one of them branched, and a second question, edited."""
+    """Write a conversation with three versions of an answer, a branch, and an edited question."""
     store = ConversationStore(tmp_path / FILE)
     id = store.create(OWNER, SETTINGS, "Talk")
 
@@ -122,46 +120,47 @@ async def tab(browser_page: Page, server: PagedServer, talk: str) -> AsyncIterat
 
 
 def rows(tab: Tab) -> Locator:
-    """Return the locator of the rows."""
     return tab.page.get_by_role("dialog", name="Versions").get_by_role("treeitem")
 
 
 async def names(tab: Tab) -> list[str]:
-    """Return the names of the rows, as a screen reader speaks them."""
+    """Return the names of the rows as read by a screen reader."""
     found: list[str] = await rows(tab).evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
     return found
 
 
 async def press(tab: Tab, *keys: str) -> str:
-    """Press keys, and return the name of what has the focus then."""
+    """Press keys, and return the name of the focused element."""
     for key in keys:
         await tab.page.keyboard.press(key)
     return str(await tab.page.evaluate(FOCUSED))
 
 
 async def open_by_key(tab: Tab) -> None:
-    """Open the tree with its key."""
     await tab.page.locator(".pl-messages").focus()
     await tab.page.keyboard.press("v")
     await rows(tab).first.wait_for()
 
 
 async def compared(tab: Tab) -> list[str]:
-    """Wait for the end of a comparison, and return its answers."""
+    """Wait for the end of a comparison, and return the answers."""
     await tab.page.locator(".pl-compare-result[data-done=true]").wait_for()
     found: list[str] = await tab.page.locator(".pl-column [role=listbox]").all_inner_texts()
     return [text.strip() for text in found]
 
 
 async def test_what_is_shown(tab: Tab) -> None:
-    """The tree has each version with how it was made; a branch has its token and the one that was there, both with probabilities."""
+    """The tree has all versions with their origin, and branches with both tokens."""
     await tab.page.locator(".pl-assistant").first.get_by_role("button", name="Versions").click()
     await rows(tab).first.wait_for()
     about = f"{TINY}, temperature 0.5"
     assert await names(tab) == [
         "You, shown: Hello",
         f"Answer, version 1 of 3, {about}: Good day!",
-        f"Answer, version 2 of 3, branched at token 2, {about}, space night 77.9 percent, was space day 77.9 percent: Good night",
+        (
+            f"Answer, version 2 of 3, branched at token 2, {about}, space night 77.9 percent, was space day "
+            f"77.9 percent: Good night"
+        ),
         f"Answer, version 3 of 3, regenerated, {about}, shown: Hi",
         "You, version 1 of 2: Bye",
         f"Answer, {about}: So soon",
@@ -188,7 +187,7 @@ async def test_what_is_shown(tab: Tab) -> None:
 
 
 async def test_keys(tab: Tab) -> None:
-    """The arrow keys walk the rows and the tree, Enter shows the version in the chat and goes to it, and Escape only closes."""
+    """Arrow keys visit the rows, Enter shows a version in the chat, and Escape only closes."""
     await open_by_key(tab)
     assert "Why not" in await press(tab, "End")
     assert "edited, shown: Stay" in await press(tab, "ArrowLeft")
@@ -211,7 +210,7 @@ async def test_keys(tab: Tab) -> None:
 
 
 async def test_a_click_and_the_palette(tab: Tab) -> None:
-    """The command palette opens the tree; a click on a row goes to its version, with what followed it. Typing a v does not open it."""
+    """The palette opens the tree, a click opens a version, and a typed v does nothing."""
     await tab.page.get_by_role("textbox", name="Your message").press("v")
     await expect(tab.page.get_by_role("dialog", name="Versions")).to_have_count(0)
     await tab.page.keyboard.press("Control+k")
@@ -225,7 +224,7 @@ async def test_a_click_and_the_palette(tab: Tab) -> None:
 
 
 async def test_two_versions_are_compared(tab: Tab, model: TwoModels) -> None:
-    """Two answers that are chosen in the tree are compared as they are stored; one is compared with the shown answer."""
+    """Stored answers chosen in the tree are compared without new answers."""
     await open_by_key(tab)
     button = tab.page.get_by_role("dialog").get_by_role("button", name="Compare")
     await expect(button).to_be_disabled()
@@ -248,7 +247,7 @@ async def test_two_versions_are_compared(tab: Tab, model: TwoModels) -> None:
 
 
 async def test_compare_with(tab: Tab, model: TwoModels) -> None:
-    """_Compare with…_ shows the stored answer next to what another model answers to the same messages; a reload shows it again."""
+    """The stored answer is compared with a new answer of a different model."""
     answer = tab.page.locator(".pl-assistant").last
     await answer.get_by_role("button", name="Compare with…").click()
     form = tab.page.get_by_role("group", name="Compare with another model or temperature")
@@ -277,7 +276,7 @@ async def test_compare_with(tab: Tab, model: TwoModels) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=["light", "dark"])
 async def test_looks(tab: Tab, browser_page: Page, request: pytest.FixtureRequest) -> None:
-    """Axe finds nothing serious in the tree and in a comparison of a chat, and the page never scrolls sideways."""
+    """Axe finds nothing serious in the tree and in a comparison from the chat."""
     scheme = str(request.node.callspec.id)
     await open_by_key(tab)
     await press(tab, "Home", "ArrowDown", "Space", "ArrowDown", "ArrowDown", "Space")
@@ -288,7 +287,7 @@ async def test_looks(tab: Tab, browser_page: Page, request: pytest.FixtureReques
 
 
 async def test_many_versions(tmp_path: Path, server: PagedServer, browser_page: Page) -> None:
-    """200 versions of an answer deep in a long conversation are all there, folded where there are none, and each can be reached."""
+    """200 versions in a long conversation are shown, and single messages are folded."""
     store = ConversationStore(tmp_path / FILE)
     id = store.create(OWNER, SETTINGS, "Long")
     at: int | None = None
@@ -321,7 +320,7 @@ async def test_many_versions(tmp_path: Path, server: PagedServer, browser_page: 
 
 
 async def test_real_models(page_server: PageServer, browser_page: Page) -> None:
-    """With real models a branch has the probabilities that its tokens have, and its answer is compared with another model's."""
+    """With real models a branch has probabilities, and the answer can be compared."""
     tab = watched(browser_page, page_server.address)
     await tab.open()
     await tab.be_brief()

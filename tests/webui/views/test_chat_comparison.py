@@ -1,4 +1,4 @@
-"""Tests comparisons that begin in a chat: stored answers as columns, and other settings for the same messages."""
+"""Tests comparisons from a chat: stored answers, and new answers to the same messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BEFORE = [Message(SYSTEM, "Be brief."), Message(USER, "Hello"), Message(ASSISTAN
 
 @dataclass
 class Chat:
-    """A store with a conversation: two versions of a first answer, a second question, its answer, and another one that Ann wrote."""
+    """A store with a conversation: two versions of an answer, a question, and a version by Ann."""
 
     store: ConversationStore
     assistant: ScriptedReader
@@ -38,7 +38,6 @@ class Chat:
     written: int = 0
 
     def fill(self) -> None:
-        """Write the conversation."""
         self.id = self.store.create("ann", SETTINGS, "Talk")
         hello = self._add(None, USER, "Hello")
         self.first = [self._answer(hello, " It", " was"), self._answer(hello, "It", " is")]
@@ -59,7 +58,7 @@ class Chat:
         return CompareView(shared(self.assistant), chats=ChatAnswers(self.store))
 
     async def form(self, *columns: dict[str, Any], owner: str = "ann") -> dict[str, Any]:
-        """Return the form that the page receives for these columns."""
+        """Return the form received by the page for these columns."""
         asked = {"verb": "chat", "tab": "1", "n": 5, "conversation": self.id, "columns": list(columns)}
         *_, shown = [shown async for shown in self.view.act(owner, asked)]
         if shown["wrong"]:
@@ -75,13 +74,12 @@ class Chat:
 
 
 def reads(text: Any, model: str | None) -> list[Item]:
-    """Score the last message as one token."""
+    """Score the last message as a single token."""
     return [token(text[-1].content)]
 
 
 @pytest.fixture
 def chat(tmp_path: Path) -> Iterator[Chat]:
-    """Provide the chat."""
     store = ConversationStore(tmp_path / "conversations.db")
     found = Chat(store, ScriptedReader([tokens("New")], reads=reads))
     found.fill()
@@ -90,7 +88,7 @@ def chat(tmp_path: Path) -> Iterator[Chat]:
 
 
 async def test_two_versions(chat: Chat) -> None:
-    """Two stored answers are compared as they are: nothing is generated, and both keep their tokens and their settings."""
+    """Two stored answers are compared with tokens and settings, without new answers."""
     form = await chat.form(*({"answer": node} for node in chat.first))
     assert (form["prompt"], form["chat"]) == (
         "Hello",
@@ -113,7 +111,7 @@ async def test_two_versions(chat: Chat) -> None:
 
 
 async def test_other_settings(chat: Chat) -> None:
-    """Another temperature answers all messages before the answer, and all else is that of the answer."""
+    """A new temperature answers the same messages, with all other settings of the answer."""
     form = await chat.form({"answer": chat.second}, {"model": MODEL, "temperature": 0})
     assert [one.get("answer") for one in form["columns"]] == [chat.second, None]
     assert form["columns"][1] == {name: value for name, value in form["columns"][0].items() if name != "answer"} | {
@@ -127,7 +125,7 @@ async def test_other_settings(chat: Chat) -> None:
 
 
 async def test_another_place(chat: Chat) -> None:
-    """Answers to different messages are each scored by the other column after the messages that this one answered."""
+    """Answers to different messages are scored after the messages that they answered."""
     form = await chat.form({"answer": chat.first[0]}, {"answer": chat.second})
     await chat.compare(form)
     read = {tuple(request.text) for request in chat.assistant.read_requests}
@@ -135,7 +133,7 @@ async def test_another_place(chat: Chat) -> None:
 
 
 async def test_a_written_answer(chat: Chat) -> None:
-    """An answer that a person wrote has no tokens: the model of the version that it replaced reads it."""
+    """An answer written by a person is scored by the model of the replaced version."""
     form = await chat.form({"answer": chat.written}, {"answer": chat.second})
     assert form["columns"][0]["model"] == MODEL
     last = await chat.compare(form)
@@ -146,7 +144,7 @@ async def test_a_written_answer(chat: Chat) -> None:
 
 
 async def test_a_column_without_its_stored_answer(chat: Chat) -> None:
-    """A column whose settings were changed in the form generates an answer to the same messages; without a chat, to the prompt alone."""
+    """A column with changed settings answers the same messages, or the prompt alone."""
     form = await chat.form({"answer": chat.second}, {"answer": chat.written})
     first, second = form["columns"]
     del first["answer"]
@@ -159,7 +157,7 @@ async def test_a_column_without_its_stored_answer(chat: Chat) -> None:
 
 
 async def test_what_cannot_be_compared(chat: Chat) -> None:
-    """Another user's answers, missing ones, questions and unfinished answers are refused in a sentence, and so is a broken request."""
+    """Foreign, missing, unfinished and broken answers are refused in a sentence."""
     one = {"answer": chat.second}
     with pytest.raises(PellucidError, match="conversation"):
         await chat.form(one, one, owner="eve")
@@ -177,7 +175,7 @@ async def test_what_cannot_be_compared(chat: Chat) -> None:
 
 
 async def test_a_chat_that_was_deleted(chat: Chat) -> None:
-    """A link to a comparison whose conversation is not there any more, or another user's, says so."""
+    """A comparison with a deleted or foreign conversation is refused."""
     form = await chat.form({"answer": chat.first[0]}, {"answer": chat.first[1]})
     assert (await chat.compare(form, owner="eve"))["wrong"]
     chat.store.delete("ann", chat.id)

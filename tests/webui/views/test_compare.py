@@ -1,4 +1,4 @@
-"""Tests the Compare tab's server side: the form, what is kept for each browser tab, and exports."""
+"""Tests the Compare tab's server side: the form, the state of each browser tab, and exports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def card(name: str, *, chat: bool = True) -> ModelCard:
 
 
 async def test_compare() -> None:
-    """A comparison ends with its summary, and its payload has the form that asks for it again."""
+    """A comparison ends with a summary, and the payload has the form."""
     *_, last = await act(view(tokens("It"), tokens("He")), verb="compare", form=FORM)
     assert (last["running"], last["wrong"], last["models"]) == (False, False, [MODEL])
     assert [column["letter"] for column in last["columns"]] == ["A", "B"]
@@ -42,7 +42,7 @@ async def test_compare() -> None:
 
 
 async def test_a_text_without_a_prompt() -> None:
-    """Without a prompt the columns only read the reference, as a plain text; the summary says which is the surest of it."""
+    """Without a prompt the columns only read the reference as plain text."""
     texts: list[Text] = []
 
     def reads(text: Text, _model: str | None) -> Sequence[Token]:
@@ -60,7 +60,7 @@ async def test_a_text_without_a_prompt() -> None:
 
 
 async def test_a_reload() -> None:
-    """The last comparison of a browser tab is there after a reload; other tabs and other users do not see it."""
+    """The last comparison of a browser tab survives a reload, invisible to other tabs and users."""
     found = view(tokens("It"), tokens("He"))
     *_, last = await act(found, verb="compare", form=FORM)
     (again,) = await act(found, verb="open")
@@ -71,7 +71,7 @@ async def test_a_reload() -> None:
 
 
 async def test_a_reload_while_it_runs() -> None:
-    """A second view of a running comparison follows it to its end."""
+    """A second view of a running comparison follows to the end."""
     hold = asyncio.Event()
     found = view([*tokens("It"), hold], tokens("He"))
     running = found.act("me", {"tab": "1", "verb": "compare", "form": FORM})
@@ -85,7 +85,7 @@ async def test_a_reload_while_it_runs() -> None:
 
 
 async def test_closed_while_it_answers() -> None:
-    """A comparison whose page is closed while it answers is there, as far as it came, when the page is opened again."""
+    """A comparison closed during the answers keeps the text so far."""
     found = view([*tokens("It"), None], [*tokens("He"), None])
     running = found.act("me", {"tab": "1", "verb": "compare", "form": FORM})
     async for shown in running:
@@ -100,7 +100,7 @@ async def test_closed_while_it_answers() -> None:
 
 
 async def test_stop() -> None:
-    """Stop ends the comparison of this tab, and keeps its text."""
+    """Stop ends the comparison of this tab, and keeps the text."""
     found = view([*tokens("It"), None], tokens("He"))
     stream = found.act("me", {"tab": "1", "verb": "compare", "form": FORM})
     async for shown in stream:
@@ -114,7 +114,7 @@ async def test_stop() -> None:
 
 
 async def test_a_new_comparison_stops_the_old_one() -> None:
-    """A second comparison in a tab ends the first one, whose payloads have a lower number."""
+    """A second comparison in a tab ends the first, which has a lower number."""
     found = view([*tokens("It"), None], [None], tokens("He"))
     stream = found.act("me", {"tab": "1", "verb": "compare", "form": FORM})
     async for first in stream:
@@ -127,7 +127,7 @@ async def test_a_new_comparison_stops_the_old_one() -> None:
 
 
 async def test_the_limit() -> None:
-    """The oldest comparisons are dropped once all together hold too many tokens; the newest one never is."""
+    """The oldest comparisons are dropped at too many tokens, but never the newest."""
     found = view(tokens("It", " is"), max_tokens=5)
     for tab in "123":
         await act(found, tab=tab, verb="compare", form=FORM)
@@ -156,7 +156,7 @@ async def test_the_limit() -> None:
     ],
 )
 async def test_wrong(form: Any, sentence: str) -> None:
-    """A form that cannot be compared is refused in one sentence, and the last comparison stays."""
+    """An invalid form is refused in a sentence, and the last comparison stays."""
     found = view(tokens("It"), tokens("He"))
     *_, before = await act(found, verb="compare", form=FORM)
     (shown,) = await act(found, verb="compare", form=form)
@@ -164,20 +164,20 @@ async def test_wrong(form: Any, sentence: str) -> None:
 
 
 async def test_text_in_a_number_field() -> None:
-    """A number that is not one is named, with its column."""
+    """An invalid number is named with the column."""
     columns = [{"model": MODEL, "temperature": "warm"}, {"model": MODEL}]
     (shown,) = await act(view(tokens("It")), verb="compare", form=FORM | {"columns": columns})
     assert shown["status"].startswith("Column A: The setting temperature")
 
 
 async def test_half_characters() -> None:
-    """Half a character, which cannot be stored, becomes a replacement character."""
+    """Half a character is replaced, because it cannot be stored."""
     *_, last = await act(view(tokens("It")), verb="compare", form=FORM | {"prompt": "a\ud800"})
     assert last["form"]["prompt"] == "a\ufffd"
 
 
 async def test_export() -> None:
-    """A comparison that has ended is exported; another kind of file, or none to export, is refused in a sentence."""
+    """A finished comparison is exported; unknown kinds and missing comparisons are refused."""
     found = view(tokens("It"), tokens("He"))
     (nothing,) = await act(found, verb="export", kind="csv")
     assert nothing["status"] == "The server no longer has this comparison: compare again, then export."
@@ -190,7 +190,7 @@ async def test_export() -> None:
 
 
 def test_the_default_varies_one_thing() -> None:
-    """With one model the temperature differs, with several the model does, and nothing else."""
+    """By default only the temperature differs, or with several models only the model."""
     (a, b) = default_form([card("m"), card("n", chat=False)])["columns"]
     assert (a["temperature"], b["temperature"]) == (0, 1)
     assert a == b | {"temperature": 0}
@@ -201,7 +201,7 @@ def test_the_default_varies_one_thing() -> None:
 
 
 async def test_no_models() -> None:
-    """If the models cannot be listed, the page shows why."""
+    """If the models cannot be listed, the page shows the reason."""
 
     class Down(ScriptedReader):
         async def cards(self) -> list[ModelCard]:

@@ -1,4 +1,4 @@
-"""Tests the server side of batches in the Compare tab: the file, progress, what is kept for each browser tab, and rows that open."""
+"""Tests the server side of batches in the Compare tab: file, progress, state of a tab, and rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def file(name: str, content: str) -> dict[str, str]:
 
 
 async def start(found: BatchView, tab: str = "1", form: Any = FORM) -> list[dict[str, Any]]:
-    """Start a batch as the page does, which names the file that it shows as chosen."""
+    """Start a batch as the page does, with the name of the shown file."""
     file = found.batches.chosen.get(("me", tab))
     return await act(found, tab=tab, verb="start", form=form, file=None if file is None else file.name)
 
@@ -50,7 +50,7 @@ def rows(shown: dict[str, Any]) -> list[list[Any]]:
 
 
 async def test_a_file() -> None:
-    """A file is read when it is chosen; a wrong one is refused, and the one chosen before stays until it is removed."""
+    """A chosen file is read; an invalid file is refused, and the previous file stays."""
     found = view(tokens("It"))
     assert (await chosen(found, "one", "two"))["chosen"] == {"name": "p.txt", "count": 2}
     (shown,) = await act(found, verb="choose", file=file("q.jsonl", "{}"))
@@ -64,7 +64,7 @@ async def test_a_file() -> None:
 
 
 async def test_progress() -> None:
-    """Each payload is complete: it has all rows that have ended, and the last one has all of them and the summary."""
+    """Each payload has all finished rows, and the last also the summary."""
     found = view(tokens("It"))
     await chosen(found, "one", "two", "three")
     payloads = await start(found, form=FORM)
@@ -80,7 +80,7 @@ async def test_progress() -> None:
 
 
 async def test_seeds_of_the_prompt() -> None:
-    """Without a file the form's own prompt runs with each seed; a number of seeds that is none is refused."""
+    """Without a file the form's prompt runs with each seed; an invalid number is refused."""
     found = view(tokens("It"))
     *_, last = await start(found, form=FORM | {"seeds": 3})
     assert [row[1] for row in rows(last)] == ["Say it."] * 3
@@ -90,7 +90,7 @@ async def test_seeds_of_the_prompt() -> None:
 
 
 async def test_a_reload() -> None:
-    """The batch and the file of a browser tab are there after a reload; other tabs and other users do not see them."""
+    """A browser tab's batch and file survive a reload, invisible to other tabs and users."""
     found = view(tokens("It"))
     await chosen(found, "one", "two")
     *_, last = await start(found, form=FORM)
@@ -108,7 +108,7 @@ async def test_a_reload() -> None:
 
 
 async def test_stop_and_resume() -> None:
-    """Stop ends the batch of this tab and keeps its rows; resume runs those that are left."""
+    """Stop ends the batch of this tab and keeps the rows; resume runs the rest."""
     hold = asyncio.Event()
     found = view(tokens("It"), tokens("It"), [*tokens("It"), hold], tokens("It"))
     await chosen(found, "one", "two")
@@ -127,7 +127,7 @@ async def test_stop_and_resume() -> None:
 
 
 async def test_a_reload_while_it_runs() -> None:
-    """A second view of a running batch follows it to its end."""
+    """A second view of a running batch follows to the end."""
     hold = asyncio.Event()
     found = view([*tokens("It"), hold], tokens("It"))
     await chosen(found, "one")
@@ -142,7 +142,7 @@ async def test_a_reload_while_it_runs() -> None:
 
 
 async def test_a_new_batch_stops_the_old_one() -> None:
-    """A second batch in a tab ends the first one, whose stream yields nothing of the second."""
+    """A second batch in a tab ends the first, and the first stream yields nothing of the second."""
     found = view([None], [None], tokens("It"))
     stream = found.act("me", {"tab": "1", "verb": "start", "form": FORM})
     first = await anext(stream)
@@ -153,7 +153,7 @@ async def test_a_new_batch_stops_the_old_one() -> None:
 
 
 async def test_a_row_opens() -> None:
-    """A row opens in the tab as a comparison, newer than the one shown before, which a reload shows again and which is exported."""
+    """A row opens as a new comparison that survives a reload and can be exported."""
     found = view(tokens("It", " is"), tokens("He"))
     compare = CompareView(found.assistant_for, batches=found.batches)
     await chosen(found, "one", "two")
@@ -171,7 +171,7 @@ async def test_a_row_opens() -> None:
 
 @pytest.mark.parametrize("row", [7, -1, None, "0"])
 async def test_a_row_that_does_not_open(row: object) -> None:
-    """A row that is not there is refused in a sentence, and the comparison that is shown stays."""
+    """A missing row is refused in a sentence."""
     found = view(tokens("It"))
     compare = CompareView(found.assistant_for, batches=found.batches)
     await start(found, form=FORM)
@@ -182,7 +182,7 @@ async def test_a_row_that_does_not_open(row: object) -> None:
 
 
 async def test_the_limit() -> None:
-    """The oldest batches are dropped once all together hold too many tokens; the newest one never is."""
+    """The oldest batches are dropped at too many tokens, but never the newest."""
     found = view(tokens("It", " is"), max_tokens=5)
     for tab in "123":
         await start(found, tab)
@@ -190,7 +190,7 @@ async def test_the_limit() -> None:
 
 
 async def test_export() -> None:
-    """A batch is exported as CSV or JSON; another kind, or none to export, is refused in a sentence."""
+    """A batch is exported as CSV or JSON; unknown kinds and missing batches are refused."""
     found = view(tokens("It"))
     (shown,) = await act(found, verb="export", kind="csv")
     assert shown["status"] == "The server no longer has this batch: run it again, then export."
@@ -202,7 +202,7 @@ async def test_export() -> None:
 
 
 async def test_a_file_that_is_gone() -> None:
-    """If the server has dropped the file that the page shows, the batch is refused, and the form's own prompt is not used instead."""
+    """A batch of a file dropped by the server is refused, without the form's prompt instead."""
     found = view(tokens("It"))
     await chosen(found, "one", "two")
     for n in range(MAX_CHOSEN_FILES):

@@ -1,4 +1,4 @@
-"""Tests batches and pictures of the Compare tab in a real browser, over its own server side with scripted answers."""
+"""Tests batches and pictures of the Compare tab in a browser, with scripted answers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimati
 class Counting(ScriptedReader):
     """Serves two models.
 
-    To "N words" the small one answers N words, and the large one a word more, which the other finds
-    less likely.
+    To "N words" the small model answers N words, and the large model N + 1 words.
     """
 
     hold: asyncio.Event | None = None
@@ -56,7 +55,7 @@ class Counting(ScriptedReader):
 
 
 def read(text: Text, model: str | None) -> Sequence[Token]:
-    """Read an answer; the longer it is, the less likely the small model finds it."""
+    """Read an answer; the small model finds longer answers less likely."""
     assert not isinstance(text, str)
     last = text[-1]
     assert isinstance(last, Message)
@@ -66,7 +65,7 @@ def read(text: Text, model: str | None) -> Sequence[Token]:
 
 @pytest.fixture
 async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
-    """Provide the page before a comparison, and check that it had no error and no request elsewhere."""
+    """Provide the page before a comparison; check for errors and external requests at the end."""
     found = ComparePage(browser_page, CompareView(shared(Counting([], reads=read))))
     yield found
     assert found.problems == []
@@ -74,7 +73,6 @@ async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
 
 
 async def choose(compared: ComparePage, name: str, text: str) -> None:
-    """Choose a file of prompts."""
     many = compared.page.locator(".pl-batch-options")
     if await many.get_attribute("open") is None:
         await many.locator("summary").click()
@@ -83,14 +81,13 @@ async def choose(compared: ComparePage, name: str, text: str) -> None:
 
 
 async def run(compared: ComparePage, *prompts: str) -> None:
-    """Run a batch of these prompts, and wait for its end."""
+    """Run a batch of these prompts, and wait for the end."""
     await choose(compared, "prompts.txt", "\n".join(prompts))
     await compared.page.get_by_role("button", name=re.compile(rf"^Compare {len(prompts)} prompts")).click()
     await ended(compared)
 
 
 async def ended(compared: ComparePage) -> None:
-    """Wait until no batch runs."""
     await expect(compared.page.locator(".pl-batch")).to_be_visible()
     await expect(compared.page.get_by_role("button", name=re.compile("^Compare"))).to_be_visible()
 
@@ -100,12 +97,11 @@ def rows(compared: ComparePage) -> Locator:
 
 
 def content(file: Path) -> bytes:
-    """Return what the browser has saved."""
     return file.read_bytes()
 
 
 async def test_a_batch(compared: ComparePage) -> None:
-    """A file of prompts runs through the columns: the summary has an interval over the prompts, and the table a row for each."""
+    """A batch of a file has a summary with intervals, and a table with a row for each prompt."""
     await compared.open()
     await run(compared, "3 words", "1 word", "2 words")
     said = await compared.page.locator(".pl-batch-summary").inner_text()
@@ -119,7 +115,7 @@ async def test_a_batch(compared: ComparePage) -> None:
 
 
 async def test_sorting_by_keyboard(compared: ComparePage) -> None:
-    """Every column sorts by its head's button, which keeps the focus; a second press turns the order around; arrows move between rows."""
+    """Each head sorts, reverses on a second press and keeps the focus; arrows visit rows."""
     await compared.open()
     await run(compared, "3 words", "1 word", "2 words")
     heads = compared.page.locator(".pl-batch-sort")
@@ -140,7 +136,7 @@ async def test_sorting_by_keyboard(compared: ComparePage) -> None:
 
 
 async def test_a_row_opens(compared: ComparePage) -> None:
-    """A row opens as a full comparison in view, says which row it is, and leads to its neighbours in the table and back to it."""
+    """A row opens as a comparison with a title, links to the neighbours and back to the table."""
     await compared.open()
     await run(compared, "3 words", "1 word", "2 words")
     await compared.page.locator(".pl-batch-sort").filter(has_text="A: tokens").click()
@@ -161,7 +157,7 @@ async def test_a_row_opens(compared: ComparePage) -> None:
 
 
 async def test_a_reload(compared: ComparePage) -> None:
-    """After a reload the file, the batch and the open row are there again; a comparison of one prompt closes the row."""
+    """After a reload file, batch and open row are restored; a single comparison closes the row."""
     await compared.open()
     await run(compared, "3 words", "1 word")
     await rows(compared).nth(1).click()
@@ -178,7 +174,7 @@ async def test_a_reload(compared: ComparePage) -> None:
 
 
 async def test_stop_and_resume(compared: ComparePage) -> None:
-    """Stop keeps the rows that are done, and Resume runs the others."""
+    """Stop keeps finished rows, and Resume runs the rest."""
     assistant = Counting([], reads=read)
     assistant.hold = asyncio.Event()
     compared.view = CompareView(shared(assistant))
@@ -196,7 +192,7 @@ async def test_stop_and_resume(compared: ComparePage) -> None:
 
 
 async def test_failed_rows(compared: ComparePage) -> None:
-    """A row that fails says why, and is last in every order of figures."""
+    """A failed row has the reason, and is last in every order of figures."""
     await compared.open()
     await run(compared, "no number", "1 word", "2 words")
     failed = compared.page.locator(".pl-batch-table tr", has_text="no number")
@@ -207,7 +203,7 @@ async def test_failed_rows(compared: ComparePage) -> None:
 
 
 async def test_a_wrong_file(compared: ComparePage) -> None:
-    """A wrong file is refused with its line and the reason, and nothing else changes."""
+    """An invalid file is refused with the line and the reason."""
     await compared.open()
     await choose(compared, "prompts.jsonl", '{"prompt": "1 word"}\n{"prompt": 7}')
     await expect(compared.status).to_have_text(
@@ -217,7 +213,7 @@ async def test_a_wrong_file(compared: ComparePage) -> None:
 
 
 async def test_seeds(compared: ComparePage) -> None:
-    """Seeds run the form's own prompt several times; greedy columns, which would only repeat themselves, are refused."""
+    """Seeds repeat the form's prompt, and are refused for greedy columns."""
     await compared.open()
     await compared.page.get_by_label("Prompt", exact=True).fill("2 words")
     await compared.page.get_by_text("Many prompts or seeds").click()
@@ -234,7 +230,7 @@ async def test_seeds(compared: ComparePage) -> None:
 
 
 async def test_a_thousand_prompts(compared: ComparePage) -> None:
-    """The page holds one page of rows of a thousand, and no tokens until a row opens; pages keep the focus on a button that works."""
+    """The page has only a page of rows of a thousand, and tokens only for an open row."""
     await compared.open()
     await run(compared, *(f"{n % 4 + 1} words, number {n}" for n in range(1000)))
     await expect(compared.page.locator(".pl-batch-summary")).to_contain_text("1000 of 1000 done")
@@ -287,7 +283,7 @@ def rgba(colour: str) -> str:
 
 @pytest.mark.parametrize("theme", ["", "dark"])
 async def test_a_picture(compared: ComparePage, theme: str) -> None:
-    """A picture has the theme's paper, the colours of both columns and of the tokens, and grows with the answers."""
+    """A picture has the theme's paper and the columns' colours, and grows with the answers."""
     await compared.open(theme)
     sizes = []
     for prompt in ("3 words", "50 words"):
@@ -314,7 +310,7 @@ async def test_a_picture(compared: ComparePage, theme: str) -> None:
 
 
 async def test_a_picture_that_is_too_long(compared: ComparePage) -> None:
-    """A comparison that no browser can draw as one picture is refused with what to do instead; folded, it can be drawn."""
+    """A comparison too long for a picture is refused with the remedy, and can be folded."""
     await compared.open()
     await compared.page.get_by_label("Prompt", exact=True).fill("6000 words")
     await compared.compare()
@@ -329,7 +325,7 @@ async def test_a_picture_that_is_too_long(compared: ComparePage) -> None:
 
 @pytest.mark.parametrize("theme", ["", "dark"])
 async def test_looks(compared: ComparePage, theme: str) -> None:
-    """With a batch and an open row axe finds nothing serious in either theme, and nothing is cut off at 360 pixels or at 1920."""
+    """With a batch and an open row axe finds nothing serious, and nothing is cut off."""
     await compared.open(theme)
     await run(compared, *(f"{n} words" for n in range(1, 30)), "no number")
     await rows(compared).nth(1).click()

@@ -1,4 +1,4 @@
-"""Tests the Compare tab in a real browser, over its own server side with scripted answers."""
+"""Tests the Compare tab in a browser, with scripted answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ THEMES = ("", "dark")
 
 
 def said(*words: str) -> list[Token]:
-    """Return tokens of one vocabulary, each with the alternative "other" and the rest of the probability."""
+    """Return tokens of a vocabulary, with the alternative "other" and the probability's rest."""
     found = []
     for word, one in zip(words, tokens(*words), strict=True):
         id = 1000 + zlib.crc32(word.encode())
@@ -42,8 +42,6 @@ def said(*words: str) -> list[Token]:
 
 
 class TwoModels(ScriptedReader):
-    """Serves two models with the same vocabulary."""
-
     async def cards(self) -> list[ModelCard]:
         names = ("large", "small")
         return [
@@ -53,7 +51,7 @@ class TwoModels(ScriptedReader):
 
 
 def read(text: Text, model: str | None) -> list[Token]:
-    """Read an answer with its own tokens, which the small model finds less likely, most of all colours."""
+    """Read an answer as tokens; the small model finds words less likely, especially colours."""
     assert not isinstance(text, str)
     message = text[-1]
     assert isinstance(message, Message)
@@ -68,7 +66,7 @@ def assistant() -> TwoModels:
 
 @pytest.fixture
 async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
-    """Provide the page before a comparison, and check that it had no error and no request elsewhere."""
+    """Provide the page before a comparison; check for errors and external requests at the end."""
     found = ComparePage(browser_page, CompareView(shared(assistant())))
     yield found
     assert found.problems == []
@@ -76,7 +74,7 @@ async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
 
 
 async def test_above_the_fold(compared: ComparePage) -> None:
-    """In a window of 1280x800 the answers and the card are in view without scrolling, and streamed next to each other."""
+    """At 1280 by 800, answers side by side and the card are visible without scrolling."""
     await compared.page.set_viewport_size({"width": 1280, "height": 800})
     await compared.open()
     await compared.compare()
@@ -89,7 +87,7 @@ async def test_above_the_fold(compared: ComparePage) -> None:
 
 
 async def test_the_card(compared: ComparePage) -> None:
-    """Focusing a token opens one card with all columns, whose bars, bounds and log ratio are those of the tokens."""
+    """A focused token opens a card with bars, bounds and the log ratio of the tokens."""
     await compared.open()
     await compared.compare()
     await compared.tokens("A").nth(3).focus()
@@ -108,7 +106,7 @@ async def test_the_card(compared: ComparePage) -> None:
 
 
 async def test_the_same_place(compared: ComparePage) -> None:
-    """Pointing at or focusing a token marks the same place in the other column, and Tab goes there."""
+    """A pointed or focused token marks the same place in the other column, and Tab goes there."""
     await compared.open()
     await compared.compare()
     await compared.tokens("A").nth(5).focus()
@@ -124,7 +122,7 @@ async def test_the_same_place(compared: ComparePage) -> None:
 
 
 async def test_differences(compared: ComparePage) -> None:
-    """The keys d and D, the buttons and the list go to the differences, and the card says why."""
+    """Keys, buttons and the list lead to the differences, and the card has the reason."""
     await compared.open()
     await compared.compare()
     await compared.tokens("A").first.focus()
@@ -143,7 +141,7 @@ async def test_differences(compared: ComparePage) -> None:
 
 
 async def test_colours_mean_the_same_side(compared: ComparePage) -> None:
-    """In the difference map a token has the colour and the line of the column that finds it more likely, in both answers."""
+    """A token has the colour and the line of the column with the higher likelihood."""
     await compared.open()
     await compared.compare()
     await compared.page.get_by_label("Colour by").select_option("difference")
@@ -162,7 +160,7 @@ async def test_colours_mean_the_same_side(compared: ComparePage) -> None:
 
 
 async def test_as_sampled(browser_page: Page) -> None:
-    """One model at two temperatures is shown as sampled: a greedy column has all its probability on its first choice."""
+    """A model at two temperatures is shown as sampled: a greedy first choice is certain."""
     found = ComparePage(browser_page, CompareView(shared(ScriptedReader([said(*A_SAID), said(*B_SAID)], reads=read))))
     await found.open()
     await found.compare()
@@ -178,7 +176,7 @@ async def test_as_sampled(browser_page: Page) -> None:
 
 
 async def test_folding(compared: ComparePage) -> None:
-    """Equal parts fold to one line that says how many tokens it stands for; going to one of them, or Enter, shows them again."""
+    """Equal parts fold to a line with the number of tokens, and Enter unfolds a part."""
     equal = [f" w{n}" for n in range(40)]
     compared.view = CompareView(shared(TwoModels([said(*A_SAID[:4], *equal), said(*B_SAID[:4], *equal)], reads=read)))
     await compared.open()
@@ -196,7 +194,7 @@ async def test_folding(compared: ComparePage) -> None:
 
 
 async def test_columns(compared: ComparePage) -> None:
-    """Columns are added up to four and removed down to two, each with its letter, and all of them are compared."""
+    """Two to four lettered columns are compared."""
     await compared.open()
     for _ in range(2):
         await compared.page.get_by_role("button", name="Add column").click()
@@ -215,7 +213,7 @@ async def test_columns(compared: ComparePage) -> None:
 
 
 async def test_before_the_models_are_known(compared: ComparePage) -> None:
-    """The form appears when it is filled in, so that nothing that is written into it is overwritten."""
+    """The form appears only when filled in, so that nothing typed is overwritten."""
     await compared.open()
     await compared.page.evaluate(MOUNT, None)
     await expect(compared.page.get_by_label("Prompt", exact=True)).to_be_hidden()
@@ -224,7 +222,7 @@ async def test_before_the_models_are_known(compared: ComparePage) -> None:
 
 
 async def test_a_reload(compared: ComparePage) -> None:
-    """After a reload the form and the last comparison are there again."""
+    """After a reload the form and the last comparison are restored."""
     await compared.open()
     await compared.page.get_by_label("Prompt", exact=True).fill("Say it.")
     await compared.compare()
@@ -236,7 +234,7 @@ async def test_a_reload(compared: ComparePage) -> None:
 
 
 async def test_a_link(compared: ComparePage) -> None:
-    """A link fills in the whole form, any text included, in another browser tab, and is gone from the address then."""
+    """A link fills in the whole form in a new tab, and disappears from the address."""
     await compared.open()
     prompt = "Größe 👍 <b>&amp; “x”\n\tend"
     await compared.page.get_by_label("Prompt", exact=True).fill(prompt)
@@ -262,7 +260,7 @@ BROKEN = {"letters": "!!!", "empty": "", "an object": "e30", "too long": "A" * 2
 
 @pytest.mark.parametrize("fragment", [f"#compare={code}" for code in BROKEN.values()], ids=list(BROKEN))
 async def test_a_broken_link(compared: ComparePage, fragment: str) -> None:
-    """A link that is cut, changed or too long is refused in one sentence, and the form keeps what it had."""
+    """A broken link is refused in a sentence, and the form stays."""
     await compared.open(fragment=fragment)
     await expect(compared.status).to_have_text(
         "This link to a comparison is broken, so the form was not filled in: copy the whole link again."
@@ -271,11 +269,12 @@ async def test_a_broken_link(compared: ComparePage, fragment: str) -> None:
 
 
 async def test_a_link_to_a_missing_model(compared: ComparePage) -> None:
-    """A model that this server does not have is named, stays visible in the form, and is not replaced."""
+    """A missing model in a link is named, and stays in the form."""
     await compared.open()
     link = await compared.page.evaluate(
         "() => { const form = JSON.parse(JSON.stringify({ prompt: 'x', reference: '', columns: [] }));"
-        "const column = { model: 'gone', system: '', temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: null, max_tokens: 9 };"
+        "const column = { model: 'gone', system: '', temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: "
+        "null, max_tokens: 9 };"
         "form.columns = [column, { ...column, model: 'small' }]; return Pellucid.compareLink.toLink(form); }"
     )
     await compared.load(link.removeprefix("http://compare.test/"))
@@ -291,7 +290,7 @@ async def test_a_link_to_a_missing_model(compared: ComparePage) -> None:
 
 
 async def test_a_link_that_is_too_long(compared: ComparePage) -> None:
-    """A form that is too long for a link is refused in a sentence, and nothing is copied."""
+    """A form too long for a link is refused in a sentence."""
     await compared.open()
     await compared.page.get_by_label("Prompt", exact=True).fill("x" * 20000)
     await compared.page.get_by_role("button", name="Copy link").click()
@@ -299,7 +298,7 @@ async def test_a_link_that_is_too_long(compared: ComparePage) -> None:
 
 
 async def test_downloads(compared: ComparePage, tmp_path: Path) -> None:
-    """The three files are saved; the HTML page shows the answers with all scripts and requests forbidden."""
+    """Three files are saved, and the HTML page shows the answers without scripts."""
     await compared.open()
     await compared.compare()
     names = []
@@ -319,7 +318,7 @@ async def test_downloads(compared: ComparePage, tmp_path: Path) -> None:
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("mode", ["probability", "difference"])
 async def test_looks(compared: ComparePage, theme: str, mode: str) -> None:
-    """Axe finds nothing serious in either theme and map, and nothing is cut off at 360 pixels or at 1920."""
+    """Axe finds nothing serious in both themes and maps, and nothing is cut off."""
     await compared.open(theme)
     await compared.compare()
     await compared.page.get_by_label("More settings of column A").click()
@@ -355,11 +354,11 @@ BLINDNESS: dict[str, list[list[float]]] = {
     "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
     "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
 }
-"""How colours are seen in linear RGB at full severity (Machado, Oliveira and Fernandes 2009)."""
+"""Seen colours in linear RGB at full severity (Machado, Oliveira and Fernandes 2009)."""
 
 
 def seen(colour: str, blindness: str) -> tuple[float, ...]:
-    """Return a colour as it is seen, in CIE L*a*b*."""
+    """Return a seen colour in CIE L*a*b*."""
     rgb = [linear(int(colour[at : at + 2], 16) / 255) for at in (1, 3, 5)]
     red, green, blue = (min(max(sum(row[n] * rgb[n] for n in range(3)), 0), 1) for row in BLINDNESS[blindness])
     x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505
@@ -370,13 +369,13 @@ def seen(colour: str, blindness: str) -> tuple[float, ...]:
 
 
 LEAST_DISTANCE = 20.0
-"""CIE76 distance that is easily seen next to each other; the least visible one is about 2.3."""
+"""CIE76 distance easily seen side by side; the smallest visible distance is about 2.3."""
 
 
 @pytest.mark.parametrize("blindness", BLINDNESS)
 @pytest.mark.parametrize("theme", [0, 1])
 def test_colour_blindness(theme: int, blindness: str) -> None:
-    """Any two of the four columns' colours are distinct under every kind of colour blindness, in both themes."""
+    """The columns' colours are distinct under every kind of colour blindness, in both themes."""
     found = re.findall(r"--column-[a-d]: (#[0-9a-f]{6});", asset("compare.css"))
     assert len(found) == 8
     colours = found[4 * theme : 4 * theme + 4]

@@ -1,4 +1,4 @@
-"""Tests the what-if sliders of the Compare tab in a real browser, over its own server side with scripted answers."""
+"""Tests the what-if sliders of the Compare tab in a browser, with scripted answers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from support.page.scripted_reader import ScriptedReader, Text
 VOCABULARY = ("red", "green", "blue", "grey")
 
 SHARES = {"large": (0.6, 0.2, 0.15, 0.05), "small": (0.1, 0.5, 0.25, 0.15)}
-"""The whole distribution of each model, which is the same at every token."""
+"""The whole distribution of each model, the same for all tokens."""
 
 
 def chosen(word: str, model: str) -> Token:
-    """Return a word as a model generates or reads it; all tokens of its vocabulary are among the alternatives."""
+    """Return a word as a model generates or reads the word, with the vocabulary as alternatives."""
     ranked = sorted(zip(SHARES[model], VOCABULARY, strict=True), reverse=True)
     top = tuple(Alternative(VOCABULARY.index(one), one, one.encode(), log(share)) for share, one in ranked)
     share = SHARES[model][VOCABULARY.index(word)]
@@ -52,8 +52,6 @@ def read(text: Text, model: str | None) -> Sequence[Token]:
 
 
 class TwoModels(ScriptedReader):
-    """Serves two models with the same vocabulary."""
-
     async def cards(self) -> list[ModelCard]:
         names = ("large", "small")
         return [
@@ -64,7 +62,7 @@ class TwoModels(ScriptedReader):
 
 @pytest.fixture
 async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
-    """Provide the page after a comparison with the sliders open, and check that it had no error."""
+    """Provide the page of a comparison with the sliders open, and check for errors at the end."""
     scripts: list[Sequence[Item]] = [
         [chosen(word, "large") for word in ("red", "blue", "red")],
         [chosen(word, "small") for word in ("red", "green", "blue")],
@@ -109,7 +107,7 @@ async def shares(compared: ComparePage) -> dict[str, list[float]]:
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.2])
 async def test_temperature(compared: ComparePage, temperature: float) -> None:
-    """The card, the labels of the tokens and the divergence follow the temperature in both columns, and nothing is asked of the server."""
+    """Card, labels and divergence follow the temperature in the browser, without requests."""
     await opened(compared)
     before = len(compared.requested)
     await move(compared, "temperature", temperature)
@@ -131,7 +129,7 @@ async def test_temperature(compared: ComparePage, temperature: float) -> None:
 
 
 async def test_truncation(compared: ComparePage) -> None:
-    """With top-k 1 each column takes only its first choice: the columns never agree, and a token that is dropped has 0 percent."""
+    """With top-k 1 only first choices remain, and the divergence is infinite."""
     await opened(compared)
     await move(compared, "top_k", 1)
     labels = [await compared.tokens("A").nth(at).get_attribute("aria-label") or "" for at in range(3)]
@@ -144,7 +142,7 @@ async def test_truncation(compared: ComparePage) -> None:
 
 
 async def test_other_views(compared: ComparePage) -> None:
-    """Closing the sliders, or choosing another view, shows the probabilities that were there before."""
+    """Closed sliders, or a different view, restore the former probabilities."""
     await opened(compared)
     before = exp(log(0.15))
     await move(compared, "temperature", 0)
@@ -164,7 +162,7 @@ async def test_other_views(compared: ComparePage) -> None:
 
 @pytest.mark.parametrize("theme", ["", "dark"])
 async def test_looks(compared: ComparePage, theme: str) -> None:
-    """With the sliders open axe finds nothing serious in either theme, and nothing is cut off at 360 pixels or at 1920."""
+    """With the sliders open axe finds nothing serious, and nothing is cut off."""
     await opened(compared, theme)
     await move(compared, "temperature", 0.6)
     for width in (1920, 360):

@@ -1,4 +1,4 @@
-"""Tests the heat map in a real browser, on a page of its own."""
+"""Tests the heat map in a browser, on a separate page."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CONTRAST = """() => {
     });
   });
 }"""
-"""Returns the contrast of every token and of every symbol in one, in every mode."""
+"""Returns the contrast of every token and of every symbol in a token, in every mode."""
 
 
 FILLS = """() => {
@@ -71,12 +71,12 @@ FILLS = """() => {
 
 @pytest.fixture
 def heat(browser_page: Page) -> HeatPage:
-    """Provide a page for one map."""
+    """Provide a page for a map."""
     return HeatPage(browser_page)
 
 
 def every_level() -> list[Record]:
-    """Return tokens that have all steps of all scales."""
+    """Return tokens with all steps of all scales."""
     found = []
     for step in range(49):
         bits = step / 4
@@ -89,7 +89,7 @@ MARKS = "Array.from({ length: 49 }, (_, step) => ({ text: `difference ${step}`, 
 
 class TestColours:
     async def test_modes_change_no_element(self, heat: HeatPage) -> None:
-        """Another mode recolours the same elements."""
+        """A new mode recolours the same elements."""
         await heat.open(HELLO)
         fills = {}
         await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]")
@@ -106,7 +106,7 @@ class TestColours:
 
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     async def test_contrast(self, heat: HeatPage, theme: str) -> None:
-        """Text is readable on every step of every scale: its contrast is at least 4.5, in light and dark mode."""
+        """Text has a contrast of at least 4.5 on every step, in light and dark mode."""
         await heat.open(every_level(), theme=theme)
         await heat.page.evaluate(f"map.setDifferences({MARKS})")
         found = await heat.page.evaluate(CONTRAST)
@@ -117,7 +117,7 @@ class TestColours:
 
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     async def test_scale_is_even(self, heat: HeatPage, theme: str) -> None:
-        """The fills change monotonically in lightness from the background to the strongest, so that no hue is needed to order them."""
+        """The fills change monotonically in contrast, so that no hue is needed for the order."""
         await heat.open(every_level(), theme=theme)
         await heat.page.evaluate("map.setMode('surprisal')")
         script = CONTRAST.replace("Object.keys(Pellucid.colours.MODES)", "['surprisal']").replace(
@@ -129,7 +129,7 @@ class TestColours:
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     @pytest.mark.parametrize("sight", SIGHTS)
     async def test_seen_without_all_colours(self, heat: HeatPage, theme: str, sight: str) -> None:
-        """Every kind of colour blindness leaves the steps in order, and shows which of two models finds a token more likely."""
+        """All kinds of colour blindness keep the order of steps and the sides apart."""
         await heat.open(every_level(), theme=theme)
         await heat.page.evaluate(f"map.setDifferences({MARKS})")
         fills: dict[str, str] = await heat.page.evaluate(FILLS)
@@ -139,13 +139,14 @@ class TestColours:
             lightness = [step[0] for step in steps]
             assert lightness == sorted(lightness, reverse=not theme)
             assert min(ciede2000(one, other) for one, other in pairwise(steps)) >= 2.5
-        if sight != "no colour":  # where the legend and the card have to suffice
+        # Without colours the legend and the card have to suffice.
+        if sight != "no colour":
             for step in range(4, 9):
                 assert ciede2000(seen[f"lower{step}"], seen[f"higher{step}"]) > 10
 
     @pytest.mark.parametrize("mode", ["probability", "rank", "surprisal", "entropy", "difference"])
     async def test_legend(self, heat: HeatPage, mode: str) -> None:
-        """The legend has a sample of every fill and line that the mode gives to a token, in the tokens' own styles."""
+        """The legend has a sample of every fill and line of a mode."""
         await heat.open([*every_level(), token("plain", 1.0, entropy=0.0)])
         await heat.page.evaluate(f"map.setDifferences({MARKS})")
         await heat.page.evaluate("mode => map.setMode(mode)", mode)
@@ -159,14 +160,17 @@ class TestColours:
             assert used <= set(await samples.evaluate_all(script))
 
     async def test_lines_in_addition_to_fills(self, heat: HeatPage) -> None:
-        """Surprising tokens have a line, which differs between bins of ranks; by entropy, those of unsure choices have one."""
+        """Surprising tokens and unsure choices have lines, distinct for bins of ranks."""
         shown = [*HELLO, token("x", 0.02, rank=50, entropy=0.2), token("y", 0.01, rank=5000, entropy=1.7)]
         await heat.open(shown)
 
         async def lines(mode: str) -> list[str]:
             await heat.page.evaluate("mode => map.setMode(mode)", mode)
             script = "cells => cells.map((cell) => { const style = getComputedStyle(cell);"
-            script += "return style.textDecorationLine === 'none' ? '' : style.textDecorationStyle + style.textDecorationThickness; })"
+            script += (
+                "return style.textDecorationLine === 'none' ? '' : style.textDecorationStyle + "
+                "style.textDecorationThickness; })"
+            )
             found: list[str] = await heat.cells.evaluate_all(script)
             return found
 
@@ -177,7 +181,7 @@ class TestColours:
         assert [bool(line) for line in await lines("entropy")] == [bool(record["e"] / log(2) >= 2) for record in shown]
 
     async def test_a_mode_that_is_gone(self, heat: HeatPage) -> None:
-        """A browser that remembers a mode which is gone shows another one and says so, once."""
+        """A remembered mode that no longer exists is replaced, with a single notice."""
         await heat.open(HELLO)
         await heat.page.evaluate("Pellucid.memory.set('heat.mode', 'two')")
         await heat.make(HELLO)
@@ -188,14 +192,14 @@ class TestColours:
         assert await heat.page.get_by_role("status").first.inner_text() == ""
 
     async def test_unsure_choices(self, heat: HeatPage) -> None:
-        """By entropy, the button goes to the next choice that was as open as one among four."""
+        """By entropy, the button goes to the next choice as open as a choice among four."""
         await heat.open([token("a", 0.01, entropy=0.1), token("b", 0.9, entropy=1.4), token("c", 0.9, entropy=0.1)])
         await heat.page.get_by_label("Colour by").select_option("entropy")
         await heat.page.get_by_role("button", name="Next unsure choice").click()
         assert await heat.card.get_attribute("data-index") == "1"
 
     async def test_a_range_of_entropies(self, heat: HeatPage) -> None:
-        """A token whose exact entropy is not known has the colour of the middle of its range, and a mark that the legend explains."""
+        """A token with a range of entropies has the colour of the middle and a mark."""
         middle = token("exact", entropy=2.25 * log(2))
         await heat.open(
             [bounded("between", 1.9, 2.6), middle, token("unknown", entropy=None), token("sure", entropy=0.0)]
@@ -213,7 +217,7 @@ class TestColours:
         assert "range" not in await legend.inner_text()
 
     async def test_an_unsure_choice_by_the_middle_of_a_range(self, heat: HeatPage) -> None:
-        """The button goes to a choice that was unsure by the middle of its range, and not to one of unknown entropy."""
+        """The button uses the middle of a range, and skips unknown entropies."""
         shown = [token("a", entropy=None), bounded("b", 0.5, 2.5), bounded("c", 1.5, 3.0)]
         await heat.open(shown)
         await heat.page.get_by_label("Colour by").select_option("entropy")
@@ -221,7 +225,7 @@ class TestColours:
         assert await heat.card.get_attribute("data-index") == "2"
 
     async def test_the_card_shows_a_range(self, heat: HeatPage) -> None:
-        """The card names both bounds of an entropy; it has no number for one of which nothing is known."""
+        """The card has both bounds of an entropy, or no number for an unknown entropy."""
         await heat.open([bounded("a", 1.9, 2.6), token("b", entropy=None), bounded("c", 1.9, 1.901)])
         await heat.cells.nth(0).click()
         assert "entropy\n1.90 to 2.60 bits" in await heat.card.inner_text()
@@ -236,7 +240,7 @@ class TestColours:
         assert "entropy\n1.90 bits" in await heat.card.inner_text()
 
     async def test_a_sampling_probability_that_is_not_reported(self, heat: HeatPage) -> None:
-        """The card says so if the engine does not report it; a token that was read, or chosen by the user, has none."""
+        """The card says if the engine does not report a sampling probability."""
         said = "not reported by the engine"
         sampling = "{ temperature: 0.7, top_k: 0, top_p: 1, min_p: 0 }"
         await heat.open([token("a"), token("b")])
@@ -259,7 +263,7 @@ class TestColours:
         assert said in await heat.card.inner_text()
 
     async def test_ranks_can_be_chosen(self, heat: HeatPage) -> None:
-        """Users can set the borders of the bins: tokens change at once, falling borders are refused, and valid ones remembered."""
+        """Users can set increasing borders of the bins, and the browser remembers the borders."""
         await heat.open(HELLO)
         await heat.page.get_by_label("Colour by").select_option("rank")
         first = heat.page.get_by_label("Highest rank of colour 1")
@@ -279,11 +283,10 @@ class TestColours:
         assert await heat.page.get_by_label("Highest rank of colour 1").input_value() == "2"
 
     async def test_a_token_under_a_constraint(self, heat: HeatPage) -> None:
-        """Colour, card and alternatives show probabilities among the tokens that repeat what was typed; the model's own is named."""
+        """Under a constraint, probabilities are relative, and the unconstrained is named."""
         await heat.open([token("mport", 0.36, others=[(2, "nput", 0.04)]) | {"c": 0.4}])
-        assert (
-            "p1" in str(await heat.cells.first.get_attribute("class")).split()
-        )  # one eighth of the way from 100 % to 0 %
+        # One eighth of the way from 100 % to 0 %
+        assert "p1" in str(await heat.cells.first.get_attribute("class")).split()
         await heat.cells.first.click()
         card = await heat.card.evaluate("card => ({...card.dataset})")
         shown = await heat.card.locator("[data-probability]").evaluate_all(
@@ -296,7 +299,7 @@ class TestColours:
         assert "unconstrained\n36.0 %" in await heat.card.inner_text()
 
     async def test_without_memory(self, heat: HeatPage) -> None:
-        """A browser that stores nothing shows the map all the same."""
+        """A browser that stores nothing shows the map."""
         await heat.page.add_init_script(
             "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })"
         )
@@ -306,7 +309,7 @@ class TestColours:
         assert heat.problems == []
 
     async def test_difference(self, heat: HeatPage) -> None:
-        """The result of a comparison is a mode, offered once there is a result; n goes to tokens that the models find very different."""
+        """The result of a comparison is a mode, and n goes to tokens with a large difference."""
         await heat.open(HELLO)
         select = heat.page.get_by_label("Colour by")
         assert await select.locator("[value=difference]").is_disabled()
@@ -323,7 +326,7 @@ class TestColours:
         assert "B by 9 bits" in str(await heat.cells.nth(2).get_attribute("aria-label"))
 
     async def test_unknown_mode(self, heat: HeatPage) -> None:
-        """A mode that does not exist is refused by name."""
+        """An unknown mode is refused by name."""
         await heat.open(HELLO)
         message = await heat.page.evaluate(
             "() => { try { map.setMode('rainbow'); } catch (error) { return error.message; } }"
@@ -334,7 +337,7 @@ class TestColours:
 
 class TestKeyboard:
     async def test_one_tab_stop(self, heat: HeatPage) -> None:
-        """All tokens are one tab stop: Tab goes to the last focused token, and then out of the map."""
+        """All tokens are a single tab stop: Tab enters the last focused token, then leaves."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(2)")
         await heat.press("Tab")
@@ -344,7 +347,7 @@ class TestKeyboard:
         assert await heat.page.locator("#place [role=option][tabindex='0']").count() == 1
 
     async def test_walk(self, heat: HeatPage) -> None:
-        """Left and right move through the text, Home and End to its ends, and no further."""
+        """Left and right move through the text, Home and End to the ends, and no further."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         walked = []
@@ -354,7 +357,7 @@ class TestKeyboard:
         assert walked == [0, 1, 2, 4, 4, 3, 0]
 
     async def test_lines(self, heat: HeatPage) -> None:
-        """Up and down go to the token above and below by position, and keep their column across a short line."""
+        """Up and down go to the token above and below, and keep the column across a short line."""
         texts = ["one ", "two ", "three\n", "x\n", "four ", "five ", "six\n"]
         await heat.open([token(text) for text in texts])
         await heat.page.evaluate("map.focusToken(2)")
@@ -365,7 +368,7 @@ class TestKeyboard:
         assert walked == [3, 6, 6, 3, 2, 2]
 
     async def test_surprising(self, heat: HeatPage) -> None:
-        """N and p go to the next and previous surprising token, in a circle, by the marks of the mode."""
+        """N and p go to the next and previous marked token, in a circle."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         walked = []
@@ -379,13 +382,13 @@ class TestKeyboard:
         assert await heat.focused() == 4
 
     async def test_nothing_surprising(self, heat: HeatPage) -> None:
-        """If nothing is surprising, the map says so."""
+        """Without a surprising token the map shows a notice."""
         await heat.open([token("sure", 0.99)])
         await heat.page.get_by_role("button", name="Next surprising").click()
         assert await heat.page.get_by_text("No surprising tokens.").is_visible()
 
     async def test_into_the_card(self, heat: HeatPage) -> None:
-        """Enter goes to the chosen alternative; up and down move there; Escape goes back and closes the card."""
+        """Enter goes to the alternatives, up and down move there, and Escape closes the card."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         await heat.press("Enter")
@@ -405,17 +408,18 @@ class TestKeyboard:
         assert await heat.focused() == 1
 
     async def test_escape_is_used_up(self, heat: HeatPage) -> None:
-        """An Escape that closes a card does nothing else on the page; the next one does."""
+        """An Escape that closes a card is consumed, and the next Escape is not."""
         await heat.open(HELLO)
         await heat.page.evaluate(
-            "window.left = []; document.body.addEventListener('keydown', (e) => e.key === 'Escape' && left.push(e.defaultPrevented))"
+            "window.left = []; document.body.addEventListener('keydown', (e) => e.key === 'Escape' && "
+            "left.push(e.defaultPrevented))"
         )
         await heat.page.evaluate("map.focusToken(0)")
         await heat.press("Escape", "Escape")
         assert await heat.page.evaluate("left") == [True, False]
 
     async def test_branch(self, heat: HeatPage) -> None:
-        """Enter or a click on an alternative reports where to branch, and with which alternative."""
+        """Enter or a click on an alternative reports token and alternative."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(2)")
         await heat.press("Enter", "ArrowUp", "Enter")
@@ -427,14 +431,14 @@ class TestKeyboard:
         assert await heat.page.evaluate("branched") == [[2, 1], [0, 2]]
 
     async def test_half_a_character(self, heat: HeatPage) -> None:
-        """An alternative that is half a character cannot be chosen, and says why."""
+        """An alternative of half a character cannot be chosen, and has a reason."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         half = heat.rows.nth(3)
         assert "⟨F0 9F⟩" in await half.inner_text()
         assert await half.get_attribute("aria-disabled") == "true"
         assert "half a character" in str(await half.get_attribute("title"))
-        await half.click(force=True)  # Playwright waits for disabled elements; users do not
+        await half.click(force=True)  # Playwright waits for disabled elements, users do not
         await half.press("Enter")
         assert await heat.page.evaluate("window.branched") is None
 
@@ -447,7 +451,7 @@ class TestKeyboard:
         assert await heat.card.locator("button.pl-alternative").count() == 0
 
     async def test_select(self, heat: HeatPage) -> None:
-        """A callback receives the token that has the focus."""
+        """A callback receives the focused token."""
         await heat.open(HELLO, options="{ onSelect: (index) => { window.selected = index; } }")
         await heat.page.evaluate("map.focusToken(3)")
         assert await heat.page.evaluate("selected") == 3
@@ -471,7 +475,7 @@ class TestHeard:
         ],
     )
     async def test_token(self, heat: HeatPage, text: str, label: str) -> None:
-        """A screen reader gets the token, its probability and rank, and names for invisible characters."""
+        """A screen reader gets token, probability and rank, and names of invisible characters."""
         await heat.open([token(text, 0.93)])
         assert await heat.cells.first.get_attribute("aria-label") == label
 
@@ -488,24 +492,24 @@ class TestHeard:
         ],
     )
     async def test_percent(self, heat: HeatPage, probability: float, percent: str) -> None:
-        """A probability has no meaningless digits, and is never shown as certain or impossible unless it is."""
+        """A probability has no meaningless digits, and is certain or impossible only if true."""
         await heat.open([token("a", probability)])
         assert await heat.cells.first.get_attribute("aria-label") == f"token a, {percent} percent, rank 1"
 
     async def test_half(self, heat: HeatPage) -> None:
-        """Half a character is announced as its bytes."""
+        """Half a character is announced as bytes."""
         await heat.open([token("", 0.93, data=b"\xf0\x9f")])
         assert await heat.cells.first.get_attribute("aria-label") == "token F0 9F, 93 percent, rank 1"
 
     async def test_no_probability(self, heat: HeatPage) -> None:
-        """A token without a probability is announced as such."""
+        """A token without a probability is announced so."""
         await heat.open([token("A", None)])
         assert await heat.cells.first.get_attribute("aria-label") == "token A, no probability"
 
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     @pytest.mark.parametrize("branches", [True, False], ids=["branches", "reads"])
     async def test_axe(self, heat: HeatPage, theme: str, branches: bool) -> None:
-        """Axe finds nothing wrong in any mode, with and without the card and the sliders."""
+        """Axe finds nothing in any mode, with and without the card and the sliders."""
         await heat.open([*HELLO, *every_level()], theme=theme, branches=branches)
         await heat.page.evaluate(f"map.setDifferences({MARKS})")
         for mode in ("probability", "rank", "surprisal", "entropy", "difference"):
@@ -517,7 +521,7 @@ class TestHeard:
         await self._check(heat)
 
     async def test_axe_empty(self, heat: HeatPage) -> None:
-        """Axe finds nothing wrong before there are tokens."""
+        """Axe finds nothing before there are tokens."""
         await heat.open([])
         await self._check(heat)
 
@@ -528,7 +532,7 @@ class TestHeard:
 
 class TestCard:
     async def test_numbers(self, heat: HeatPage) -> None:
-        """The card has the numbers of the token unchanged, and shows them."""
+        """The card has the unchanged numbers of the token, and shows the numbers."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         assert await heat.number("logprob") == pytest.approx(log(0.62), rel=1e-5)
@@ -557,7 +561,7 @@ class TestCard:
         assert widths == pytest.approx([0.62, 0.2, 0.1, 0.05, 0.03], abs=0.02)
 
     async def test_not_among_the_alternatives(self, heat: HeatPage) -> None:
-        """A token that is not among the alternatives has a row of its own, and still counts as one of the others."""
+        """A token outside of the alternatives has a row, and counts in the rest."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(4)")
         assert await heat.rows.count() == 1
@@ -566,7 +570,7 @@ class TestCard:
         assert await heat.number("rest") == pytest.approx(0.5, rel=1e-5)
 
     async def test_read_token(self, heat: HeatPage) -> None:
-        """A scored token has no sampled probability, and a token without a probability has no numbers at all."""
+        """A scored token has no sampled probability, and an unscored token has no numbers."""
         await heat.open([token("A", None), token("b", 0.5)])
         await heat.page.evaluate("map.focusToken(1)")
         assert await heat.number("sampled") is None
@@ -576,7 +580,7 @@ class TestCard:
         assert "–" in await heat.card.inner_text()
 
     async def test_bytes(self, heat: HeatPage) -> None:
-        """Half a character is shown by its bytes, and so is a token that completes one; spaces and line ends are visible."""
+        """Tokens with parts of characters show bytes; spaces and line ends are visible."""
         await heat.open([token("", 0.9, data=b" \xf0\x9f"), token("😀", 0.9, data=b"\x98\x80"), token(" a\n", 0.9)])
         await heat.page.evaluate("map.focusToken(0)")
         assert "bytes 20 F0 9F" in await heat.card.inner_text()
@@ -587,7 +591,7 @@ class TestCard:
         assert await heat.card.locator(".pl-name").first.inner_text() == "␣a↵"
 
     async def test_hover(self, heat: HeatPage) -> None:
-        """A pointer that rests on a token opens its card, which stays while the pointer is in it, and then closes."""
+        """A resting pointer opens a token's card, which stays while the pointer is inside."""
         await heat.open(HELLO)
         await heat.cells.nth(2).hover()
         await heat.card.wait_for()
@@ -600,7 +604,7 @@ class TestCard:
         await heat.card.wait_for(state="detached")
 
     async def test_hover_can_be_dismissed(self, heat: HeatPage) -> None:
-        """Escape closes a card that the pointer opened."""
+        """Escape closes a card opened by the pointer."""
         await heat.open(HELLO)
         await heat.cells.nth(2).hover()
         await heat.card.wait_for()
@@ -608,16 +612,16 @@ class TestCard:
         assert await heat.card.count() == 0
 
     async def test_back_to_the_focus(self, heat: HeatPage) -> None:
-        """Hovering is temporary: afterwards the card is that of the focused token again."""
+        """After hovering, the card shows the focused token again."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
-        await heat.cells.nth(2).hover()  # in the same line: the card covers the next one
+        await heat.cells.nth(2).hover()  # In the same line, as the card covers the next
         await heat.page.wait_for_selector(".pl-card[data-index='2']")
         await heat.page.mouse.move(2, 2)
         await heat.page.wait_for_selector(".pl-card[data-index='0']")
 
     async def test_click_within(self, heat: HeatPage) -> None:
-        """A click into the card does not close it; a click elsewhere does."""
+        """A click into the card keeps the card open; an outside click closes the card."""
         await heat.open(HELLO)
         await heat.cells.nth(0).click()
         await heat.card.click(position={"x": 5, "y": 5})
@@ -627,7 +631,7 @@ class TestCard:
 
     @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
     async def test_phone(self, heat: HeatPage) -> None:
-        """On a phone a tap opens the card, which fits on the screen and does not cover its token, and another tap closes it."""
+        """On a phone a tap opens a card that fits the screen and does not cover the token."""
         await heat.open(many(300))
         for index in (0, 5, 10, 250, 299):
             await heat.page.evaluate(
@@ -650,7 +654,7 @@ class TestCard:
 
     @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 700, "height": 330}}], indirect=True, ids=["low"])
     async def test_low_window(self, heat: HeatPage) -> None:
-        """In a window that is lower than the card, the card scrolls to its last row."""
+        """In a window lower than the card, the card scrolls to the last row."""
         await heat.open(many(40))
         await heat.page.evaluate("map.focusToken(14)")
         box = await heat.card.bounding_box()
@@ -664,7 +668,7 @@ class TestCard:
         assert row["y"] + row["height"] <= box["y"] + box["height"]
 
     async def test_close(self, heat: HeatPage) -> None:
-        """The pointer can close the card by a button that is no tab stop; the focus then returns to the token."""
+        """A button outside the tab order closes the card, and the focus returns to the token."""
         await heat.open(HELLO)
         await heat.cells.nth(2).click()
         close = heat.card.get_by_role("button", name="Close")
@@ -677,11 +681,12 @@ class TestCard:
         "browser_page", [{"viewport": {"width": 1280, "height": 1200}}], indirect=True, ids=["high"]
     )
     async def test_two_maps(self, heat: HeatPage) -> None:
-        """A page has one open card: that of another map closes the first."""
+        """A page has a single open card: a card of a second map closes the first."""
         await heat.open(HELLO)
+        # The margin puts the second map below the card of the first map.
         await heat.page.evaluate(
             "records => { const place = document.createElement('div'); document.querySelector('main').append(place);"
-            "place.style.marginTop = '30rem';"  # below the first one's card
+            "place.style.marginTop = '30rem';"
             "window.other = new Pellucid.HeatMap(place, { label: 'Other' }); other.set(records); }",
             HELLO,
         )
@@ -692,7 +697,7 @@ class TestCard:
 
 class TestText:
     async def test_text_as_it_is(self, heat: HeatPage) -> None:
-        """Spaces are kept, lines break where the text breaks, and blank lines stay."""
+        """Spaces and blank lines are kept, and lines break where the text breaks."""
         text = "def f(x):\n    return  x\n\n\n# end"
         await heat.open(
             [token(part) for part in ("def", " f", "(x", "):\n", "    ", "return", "  x", "\n\n\n", "# end")]
@@ -705,7 +710,7 @@ class TestText:
         assert tops[8] - tops[0] == pytest.approx(4 * line, abs=2)
 
     async def test_blocks_do_not_add_lines(self, heat: HeatPage) -> None:
-        """At the end of a block of tokens no line is added or lost."""
+        """The end of a block of tokens adds or loses no line."""
         await heat.open([token(f"{index}\n") for index in range(250)])
         await heat.page.add_style_tag(content=".pl-heat .pl-block-of-tokens { content-visibility: visible; }")
         tops = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.getBoundingClientRect().top)")
@@ -713,7 +718,7 @@ class TestText:
         assert max(steps) - min(steps) <= 1
 
     async def test_blocks_are_guessed_well(self, heat: HeatPage) -> None:
-        """A block that was not laid out yet has its final height, so that the page does not jump."""
+        """A block has the final height before the layout, so that the page does not jump."""
         texts = ["def", " f", "(x):", "\n   ", " return", " x", "\n\n"]
         await heat.open([token(text) for _ in range(100) for text in texts])
         heights = "blocks => blocks.map((block) => block.offsetHeight)"
@@ -747,7 +752,7 @@ class TestText:
         assert heat.problems == []
 
     async def test_nothing_hidden(self, heat: HeatPage) -> None:
-        """Invisible characters get a visible form: controls, bidi controls, zero widths, tags, and halves of characters."""
+        """Invisible characters get a visible form."""
         shown = {
             "\x1b[0m": "␛[0m",
             "\x00": "␀",
@@ -767,7 +772,7 @@ class TestText:
         assert await heat.cells.evaluate_all("cells => cells.map((cell) => cell.textContent)") == list(shown.values())
 
     async def test_halves(self, heat: HeatPage) -> None:
-        """Half a character is shown as its bytes, a marker without text as its name, a whole character as itself."""
+        """Half a character is shown as bytes, and a marker without text by name."""
         records = [
             token("", data=b"\xf0\x9f"),
             token("😀", data=b"\x98\x80"),
@@ -780,14 +785,14 @@ class TestText:
         assert await heat.cells.all_inner_texts() == ["⟨F0 9F⟩", "😀", "a⟨FF⟩", "⟨<|im_end|>⟩", "\ufffd", "⟨⟩"]
 
     async def test_right_to_left(self, heat: HeatPage) -> None:
-        """Tokens are in the order of the text, whatever its direction."""
+        """Tokens are in the order of the text, for any text direction."""
         await heat.open([token(text) for text in ("if ", "\u202e", "שלום", " ", "عالم", ")", "\u2067", " x")])
         lefts = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.getClientRects()[0].left)")
         assert lefts == sorted(lefts)
 
     @pytest.mark.parametrize("browser_page", [PHONE, {}], indirect=True, ids=["phone", "desktop"])
     async def test_long_line(self, heat: HeatPage) -> None:
-        """A line of 20,000 characters without a space is wrapped, as one token or as thousands, also in the card."""
+        """A line of 20,000 characters without a space is wrapped, also in the card."""
         await heat.open([token("x" * 20_000, 0.5), token("\n"), *[token("yyyyy") for _ in range(4_000)]])
         width, inner = await heat.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert width <= inner
@@ -797,7 +802,7 @@ class TestText:
         assert box["height"] <= 640
 
     async def test_words_stay_whole(self, heat: HeatPage) -> None:
-        """A word of several tokens is not broken between them if it fits into a line."""
+        """A word of several tokens is not broken between tokens if the word fits a line."""
         await heat.open([token(text) for _ in range(60) for text in (" in", "comp", "rehens", "ible")])
         tops = await heat.cells.evaluate_all(
             "cells => cells.map((cell) => { const rects = cell.getClientRects(); return rects[rects.length - 1].top; })"
@@ -808,7 +813,7 @@ class TestText:
 
 class TestManyTokens:
     async def test_windowing(self, heat: HeatPage) -> None:
-        """Only the blocks of 4,000 tokens near the window are laid out; a distant token can be focused."""
+        """Only blocks near the window are laid out, and a distant token can be focused."""
         await heat.open(many(4_000))
         script = "() => [...document.querySelectorAll('.pl-tokens [role=group]')].map((block) => "
         script += "block.firstElementChild.checkVisibility({ contentVisibilityAuto: true }))"
@@ -827,7 +832,7 @@ class TestManyTokens:
         assert 0 <= box["y"] <= 720
 
     async def test_few_are_described(self, heat: HeatPage) -> None:
-        """Marks and other limits of ranks cost what is near the window, however long the text is; the rest gets them when it is shown."""
+        """Marks and limits of ranks cost only tokens near the window, at first."""
         await heat.open(many(12_000))
         await heat.page.wait_for_function("map.cells.made[0] !== undefined && !map.cells.awaited.length")
         await heat.page.evaluate(
@@ -843,7 +848,7 @@ class TestManyTokens:
         assert "mark 11998" in str(await heat.page.locator("[data-token='11998']").get_attribute("aria-label"))
 
     async def test_add(self, heat: HeatPage) -> None:
-        """New tokens are appended to the existing ones, which remain the same elements."""
+        """New tokens are appended, and existing tokens remain the same elements."""
         records = many(500)
         await heat.open(records[:250])
         await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]; map.focusToken(3)")
@@ -862,7 +867,7 @@ class TestManyTokens:
         assert _plain(streamed) == _plain(whole)
 
     async def test_set_again(self, heat: HeatPage) -> None:
-        """Other tokens replace the existing ones; the keyboard focus stays in the map."""
+        """New tokens replace the existing tokens; the keyboard focus stays in the map."""
         await heat.open(many(50))
         await heat.page.evaluate("map.setDifferences([]); map.setMode('difference'); map.focusToken(40)")
         await heat.page.evaluate("records => map.set(records)", HELLO)
@@ -871,7 +876,7 @@ class TestManyTokens:
         assert await heat.page.locator(".pl-heat").get_attribute("data-mode") == "probability"
 
     async def test_empty(self, heat: HeatPage) -> None:
-        """Without tokens the map says so, and has no list."""
+        """Without tokens the map shows a notice and no list."""
         await heat.open([])
         assert await heat.page.get_by_text("No tokens yet.").is_visible()
         assert not await heat.page.locator("[role=listbox]").is_visible()
@@ -890,14 +895,14 @@ class TestManyTokens:
 
 class TestSurprisalBars:
     async def test_name(self, heat: HeatPage) -> None:
-        """The surprisal bars have a description, and are no tab stop: the tokens are."""
+        """The surprisal bars have a description, and are not in the tab order."""
         await heat.open(HELLO)
         line = heat.page.get_by_role("img", name="Surprisal of 5 tokens: at most 11.0 bits, for “Bye”")
         await line.wait_for()
         assert await line.get_attribute("tabindex") is None
 
     async def test_leads_to_tokens(self, heat: HeatPage) -> None:
-        """Clicking a bar goes to its token, hovering marks the token, and the bars mark the focused token."""
+        """A click on a bar focuses the token, and bars and tokens mark each other."""
         await heat.open(HELLO)
         line = heat.page.locator(".pl-spark")
         cursor = heat.page.locator(".pl-spark-cursor")
@@ -911,7 +916,7 @@ class TestSurprisalBars:
         assert float(str(await cursor.get_attribute("x"))) < at_end
 
     async def test_more_tokens_than_pixels(self, heat: HeatPage) -> None:
-        """A column that several tokens share shows and focuses the most surprising one."""
+        """A column shared by several tokens shows the most surprising token."""
         records = [token("a ", 0.99) for _ in range(5_000)]
         records[2_501] = token("b ", 1e-4)
         await heat.open(records)
@@ -921,7 +926,7 @@ class TestSurprisalBars:
         assert 2_501 in columns
 
     async def test_saved(self, heat: HeatPage) -> None:
-        """The surprisal bars can be saved as an image with all tokens, their colours and a description; without tokens it cannot."""
+        """The surprisal bars of all tokens can be saved as an image with a description."""
         await heat.open([])
         button = heat.page.get_by_role("button", name="Download chart: surprisal of all tokens")
         assert await button.is_disabled()
@@ -942,7 +947,7 @@ class TestWhatIf:
     OWN = "{ temperature: 0.7, top_k: 0, top_p: 0.9, min_p: 0 }"
 
     async def test_own_settings(self, heat: HeatPage) -> None:
-        """With the sliders at the server's settings nothing is dropped, and the card shows what was sampled."""
+        """At the server's settings nothing is dropped, and the card has the sampled probability."""
         await heat.open(HELLO)
         await heat.page.evaluate(f"map.setSampling({self.OWN})")
         await heat.page.get_by_text("What if…").click()
@@ -954,7 +959,7 @@ class TestWhatIf:
         assert await heat.page.get_by_role("button", name="Reset to the settings that were used").is_disabled()
 
     async def test_sliders_drop(self, heat: HeatPage) -> None:
-        """Tokens that the sampler would have dropped are struck through, in the card and in the text, until the sliders move back."""
+        """Dropped tokens are struck through until the sliders are reset or closed."""
         await heat.open(HELLO)
         await heat.page.get_by_text("What if…").click()
         slider = heat.page.get_by_role("slider", name="Top-k")
@@ -982,7 +987,7 @@ class TestWhatIf:
         await heat.page.wait_for_function("!document.querySelector('.pl-dropped')")
 
     async def test_streaming(self, heat: HeatPage) -> None:
-        """Tokens that arrive while the sliders are open are judged as well, and so are those of another text."""
+        """New and replaced tokens are judged while the sliders are open."""
         await heat.open(HELLO[:1])
         await heat.ask(top_k=2)
         await heat.page.evaluate("records => map.add(records)", HELLO[1:])
@@ -991,7 +996,7 @@ class TestWhatIf:
         assert await heat.page.locator(".pl-dropped").count() == 2
 
     async def test_bounds_are_shown(self, heat: HeatPage) -> None:
-        """A probability that depends on unknown values is shown as approximate, with its bounds."""
+        """A probability that depends on unknown values is shown as approximate, with bounds."""
         await heat.open([token("a", 0.3, entropy=5.0, others=[(8, "b", 0.1)])])
         await heat.ask(temperature=1.6)
         await heat.page.evaluate("map.focusToken(0)")
@@ -1001,7 +1006,7 @@ class TestWhatIf:
 
 
 def _plain(html: str) -> str:
-    """Return a map's HTML without what distinguishes it, its focus and its card from another map's."""
+    """Return a map's HTML without the id, the focus and the card."""
     for part in (' data-shown=""', ' aria-selected="true"', ' tabindex="0"', ' tabindex="-1"'):
         html = html.replace(part, "")
     return "".join(part.split("-", 1)[1] if index else part for index, part in enumerate(html.split('id="pl-heat-')))

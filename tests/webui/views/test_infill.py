@@ -1,4 +1,4 @@
-"""Tests the Infill tab: the suggestion that an editor would show, and the reasons for it."""
+"""Tests the Infill tab: an editor's suggestion with reasons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ BEFORE, AFTER = "def f(x):\n    return ", "\n"
 
 
 def completing(*items: Item) -> ScriptedReader:
-    """Return an assistant that completes everything with these items."""
     return ScriptedReader(says=items)
 
 
@@ -38,7 +37,7 @@ def sure(*texts: str, logprob: float = -0.01) -> Sequence[Item]:
 
 
 async def test_shown() -> None:
-    """A confident suggestion is shown with its prompt, its tokens and the gate's values above their thresholds."""
+    """A confident suggestion is shown with prompt, tokens and the gate's values."""
     shown = await complete(completing(*sure("x", " + ", "1", "\n")), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"], shown["wrong"]) == ("x + 1", "", False)
     assert (shown["before"], shown["after"]) == (BEFORE, AFTER)
@@ -55,14 +54,14 @@ async def test_shown() -> None:
 
 
 async def test_hidden() -> None:
-    """An unsure suggestion is shown only as hidden text, and the gate shows which value was too low."""
+    """An unsure suggestion is shown as hidden, with the value that was too low."""
     shown = await complete(completing(*sure("x", "\n", logprob=-4.0)), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"]) == ("", "x")
     assert shown["status"].startswith("Hidden: The mean probability is 0.02, below the 0.75")
 
 
 async def test_levels() -> None:
-    """A suggestion that is hidden at one level is shown at a more eager one."""
+    """A suggestion hidden at a quiet level is shown at an eager level."""
     shown = await complete(completing(*sure("x", "\n", logprob=-0.5)), BEFORE, AFTER, "python", GateLevel.EAGER, "")
     assert shown["shown"] == "x"
     shown = await complete(completing(*sure("x", "\n", logprob=-0.5)), BEFORE, AFTER, "python", GateLevel.QUIET, "")
@@ -70,7 +69,7 @@ async def test_levels() -> None:
 
 
 async def test_nothing() -> None:
-    """If no suggestion is left of an answer, its tokens can still be inspected."""
+    """The tokens of an answer without a suggestion can be inspected."""
     shown = await complete(completing(*sure("\n", "\n")), "x = 1", AFTER, "python", GateLevel.NORMAL, "")
     assert shown["shown"] == ""
     assert shown["status"].startswith("Nothing: ")
@@ -79,21 +78,21 @@ async def test_nothing() -> None:
 
 
 async def test_wrong() -> None:
-    """An error is reported in one sentence, and the code stays."""
+    """An error is reported in a sentence, and the code stays."""
     away = UnavailableError("The model server is away.")
     shown = await complete(completing(away), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert shown == empty(BEFORE, AFTER) | {"status": "The model server is away.", "wrong": True}
 
 
 async def test_a_model_that_is_not_served() -> None:
-    """An unknown model is reported by name, with the known ones."""
+    """An unknown model is reported by name."""
     shown = await complete(completing(*sure("x")), BEFORE, AFTER, "python", GateLevel.NORMAL, "other")
     assert shown["wrong"]
     assert "'other'" in shown["status"]
 
 
 async def test_a_model_without_infill(assistant: LocalAssistant) -> None:
-    """A model without infill is described as not seeing the text after the cursor; other models are not."""
+    """Only a model without infill has a caveat about the text after the cursor."""
     shown = await complete(assistant, BEFORE, AFTER, "python", GateLevel.EAGER, TINY_PLAIN)
     assert shown["caveat"] == f"{TINY_PLAIN} {NO_INFILL}"
     assert shown["prompt"] == BEFORE
@@ -102,14 +101,14 @@ async def test_a_model_without_infill(assistant: LocalAssistant) -> None:
 
 
 async def test_the_prompt_of_a_real_model(assistant: LocalAssistant) -> None:
-    """The prompt is shown as the model read it, with its markers."""
+    """The prompt is shown as the model read it, with markers."""
     shown = await complete(assistant, BEFORE, AFTER, "python", GateLevel.EAGER, TINY)
     assert not shown["wrong"]
     assert shown["prompt"] == f"<|fim_prefix|><|fim_suffix|>{AFTER}<|fim_middle|>{BEFORE}"
 
 
 async def test_two_people(assistant: LocalAssistant) -> None:
-    """The request of one tab does not supersede that of another."""
+    """Requests of different tabs do not supersede each other."""
     completions = [complete(assistant, f"x{number} = ", AFTER, "python", GateLevel.EAGER, TINY) for number in range(3)]
     assert not any("newer request" in shown["status"] for shown in await asyncio.gather(*completions))
 

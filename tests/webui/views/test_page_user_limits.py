@@ -1,4 +1,4 @@
-"""Tests that what users do on the page counts as theirs, and that the page shows why a limit refuses it."""
+"""Tests that the page's requests count for the user, and that the page shows a limit's reason."""
 
 from __future__ import annotations
 
@@ -36,31 +36,29 @@ FORM = {"prompt": "u", "reference": "", "columns": [COLUMN, COLUMN | {"temperatu
 
 @dataclass
 class LimitedPage:
-    """The server's side of a page that Anna uses, with limits that can be set, and the time that tokens are counted by."""
+    """The server's side of Anna's page, with settable limits and a clock."""
 
     users: Users
     assistant_for: partial[UserAssistant]
     now: float = 1000.0
 
     def limit(self, requests: int | None = None, tokens_per_minute: int | None = None) -> None:
-        """Set limits."""
         self.users._limits = UserLimits(requests, tokens_per_minute)
 
     @property
     def counts(self) -> tuple[int, int]:
-        """The requests that were admitted, and those that were refused."""
+        """The numbers of admitted and of refused requests."""
         totals = self.users.totals("anna")
         return totals.requests, totals.refused
 
     @property
     def running(self) -> int:
-        """The requests that have a place."""
+        """The number of requests with a place."""
         return len(self.users._state("anna").places)
 
 
 @pytest.fixture
 async def limited() -> AsyncIterator[LimitedPage]:
-    """Provide a page over a tiny model."""
     local, engine = tiny_assistant()
     pages: list[LimitedPage] = []
     users = Users(clock=lambda: pages[0].now)
@@ -70,16 +68,13 @@ async def limited() -> AsyncIterator[LimitedPage]:
 
 
 async def send(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
-    """Send a message, and return what the tab shows once its answer has ended."""
+    """Send a message, and return the tab's last payload."""
     event = {"verb": "send", "text": text, "messageId": text}
     return [shown async for shown in view.act(tab, event, lambda: TurnSettings(model=TINY, max_tokens=4))][-1]
 
 
 async def test_chat(limited: LimitedPage, tmp_path: Path) -> None:
-    """An answer is one request of the tab's owner.
-
-    One beyond a limit shows why, and the message can be answered later.
-    """
+    """An answer is a request of the tab's owner; a refused answer can be retried later."""
     limited.limit(requests=1, tokens_per_minute=1)
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         view, tab = ChatView(store, limited.assistant_for, Turns()), TabState("anna")
@@ -105,7 +100,7 @@ async def test_chat(limited: LimitedPage, tmp_path: Path) -> None:
 
 
 class Waiting(ScriptedPageAssistant):
-    """Counts for the user of a request, as a local assistant does."""
+    """Counts for the user of a request, like a local assistant."""
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         return self._counted(current_request(), query)
@@ -117,14 +112,14 @@ class Waiting(ScriptedPageAssistant):
 
 
 async def test_an_answer_whose_tab_was_closed(tmp_path: Path) -> None:
-    """An answer keeps its place until it ends, also after its tab was closed."""
+    """An answer keeps the place until the end, even with the tab closed."""
     users, turns, go_on = Users(UserLimits(requests=1)), Turns(), asyncio.Event()
     assistant = Waiting([[go_on, *tokens("yes")]])
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         view = ChatView(store, partial(UserAssistant, assistant, users), turns)
         shown = view.act(TabState("anna"), {"verb": "send", "text": "One", "messageId": "1"}, TurnSettings)
         await anext(shown)
-        await shown.aclose()  # type: ignore[attr-defined]  # it is a generator
+        await shown.aclose()  # type: ignore[attr-defined]  # A generator
         tab = TabState("anna")
         await send(view, tab, "Two")
         answer = store.conversation("anna", str(tab.conversation)).path()[1]
@@ -139,7 +134,7 @@ async def test_an_answer_whose_tab_was_closed(tmp_path: Path) -> None:
 
 
 async def test_tokens_of_a_message(limited: LimitedPage, tmp_path: Path) -> None:
-    """Reading a message to show its tokens is one request of the tab's owner."""
+    """Reading a message for its tokens is a request of the tab's owner."""
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         view, tab = ChatView(store, limited.assistant_for, Turns()), TabState("anna")
         await send(view, tab, "One")
@@ -149,7 +144,7 @@ async def test_tokens_of_a_message(limited: LimitedPage, tmp_path: Path) -> None
 
 
 async def test_read(limited: LimitedPage) -> None:
-    """A reading is one request, of two models and of each side of a diff too; one beyond a limit says why."""
+    """A reading is a single request, even of both sides of a diff, and a refusal has the reason."""
 
     async def status(request: ReadRequest) -> str:
         return str([shown async for shown in read(limited.assistant_for("anna"), ReadState(), request)][-1]["status"])
@@ -164,7 +159,7 @@ async def test_read(limited: LimitedPage) -> None:
 
 
 async def test_infill(limited: LimitedPage) -> None:
-    """A suggestion is one request; one beyond a limit says why, and the text stays."""
+    """A suggestion is a single request; a refusal has the reason, and the text stays."""
     limited.limit(requests=1, tokens_per_minute=1)
     await complete(limited.assistant_for("anna"), "x = ", "\n", "python", GateLevel.EAGER, TINY)
     assert (limited.counts, limited.running) == ((1, 0), 0)
@@ -174,7 +169,7 @@ async def test_infill(limited: LimitedPage) -> None:
 
 
 async def test_compare(limited: LimitedPage) -> None:
-    """A comparison is one request, with all answers and scorings; each column of one beyond a limit says why."""
+    """A comparison is a single request, and each refused column has the reason."""
 
     async def compare() -> list[str]:
         asked = {"verb": "compare", "tab": "1", "form": FORM}
@@ -189,12 +184,12 @@ async def test_compare(limited: LimitedPage) -> None:
 
 
 async def batch(view: BatchView, **asked: Any) -> dict[str, Any]:
-    """Do something with a batch, and return what the page shows in the end."""
+    """Run an action of a batch, and return the last payload."""
     return [shown async for shown in view.act("anna", {"tab": "1", **asked})][-1]
 
 
 async def test_batch(limited: LimitedPage) -> None:
-    """Each row of a batch is one request. As many rows run at the same time as the limit admits."""
+    """Each row of a batch is a request, and the limit bounds the rows that run at once."""
     limited.limit(requests=1)
     view = BatchView(limited.assistant_for)
     prompts = b64encode(b"one\ntwo\nthree\nfour\nfive").decode()
@@ -204,10 +199,7 @@ async def test_batch(limited: LimitedPage) -> None:
 
 
 async def test_a_batch_that_is_refused(limited: LimitedPage) -> None:
-    """A batch of which no more rows are admitted stops and says why.
-
-    The rows that are left can be run later.
-    """
+    """A refused batch stops with the reason, and the rest can be run later."""
     limited.limit(tokens_per_minute=1)
     view = BatchView(limited.assistant_for)
     prompts = b64encode(b"one\ntwo\nthree\nfour\nfive\nsix").decode()

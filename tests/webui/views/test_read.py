@@ -52,7 +52,7 @@ def ask(text: str, model: str = MODEL, second: str = "", kind: str = TEXT) -> Re
 
 
 def texts_of(state: ReadState, number: int) -> list[str]:
-    """Return the texts of the tokens that the page gets for a reading."""
+    """Return the texts of tokens sent to the page for a reading."""
     part = state.part({"number": number, "kind": "tokens", "start": 0, "n": 1})
     assert part is not None
     found = json.loads(part["data"])["t"]
@@ -61,7 +61,7 @@ def texts_of(state: ReadState, number: int) -> list[str]:
 
 
 async def test_read() -> None:
-    """The payloads begin without tokens and end with their number, the figures and the lines; the model is the server's first one."""
+    """The payloads begin without tokens, and end with the count, figures and lines."""
     assistant, kept = reader(*WORDS), ReadState()
     first, *_, last = await all_of(read(assistant, kept, ask("one two three", "")))
     assert (first["tokens"], first["figures"], first["progress"]) == (0, [], {"share": 0.0, "words": ""})
@@ -77,14 +77,14 @@ async def test_read() -> None:
 
 
 async def test_payloads_are_small() -> None:
-    """No payload grows with the alternatives or the texts of the tokens: the page asks for those that it shows."""
+    """Payloads do not grow with tokens or alternatives: the page requests visible parts."""
     *_, short = await all_of(read(reader(*tokens("a")), ReadState(), ask("a")))
     *_, long = await all_of(read(reader(*tokens(*["wordswordswords"] * 1000)), ReadState(), ask("words")))
     assert len(json.dumps(long)) < len(json.dumps(short)) + 200
 
 
 async def test_parts() -> None:
-    """The page gets columns of tokens, and alternatives by part; nothing of a reading that has been replaced."""
+    """The page gets tokens in columns and alternatives by part, only of the last reading."""
     kept = ReadState()
     *_, last = await all_of(read(reader(*WORDS), kept, ask("one two three")))
     part = kept.part({"number": last["number"], "kind": "alternatives", "start": 0, "n": 7})
@@ -106,7 +106,7 @@ async def test_parts() -> None:
 
 
 async def test_progress() -> None:
-    """During a reading its tokens can be asked for, and its progress is computed from the bytes so far."""
+    """During a reading tokens can be requested, and bytes so far give the progress."""
     hold, kept = asyncio.Event(), ReadState()
     shown = read(reader(*tokens("é", "é"), hold, *tokens("éééé")), kept, ask("éééééé"))
     await anext(shown)
@@ -118,7 +118,7 @@ async def test_progress() -> None:
 
 
 async def test_stop() -> None:
-    """A stopped reading ends in the engine, and its tokens stay with their figures."""
+    """A stopped reading ends in the engine, and the tokens stay with figures."""
     assistant, kept = reader(*WORDS, None), ReadState()
     shown = read(assistant, kept, ask("one two three four"))
     await anext(shown)
@@ -133,7 +133,7 @@ async def test_stop() -> None:
 
 
 async def test_stop_before_a_token() -> None:
-    """If a reading is stopped before its first token, the last one stays; a stop without a reading does nothing."""
+    """After a stop before the first token, the last reading stays."""
     kept = ReadState()
     kept.stop()
     before = (await all_of(read(reader(*WORDS), kept, ask("one two three"))))[-1]
@@ -145,12 +145,12 @@ async def test_stop_before_a_token() -> None:
 
 
 def two(first: Sequence[Item], second: Sequence[Item]) -> ScriptedReader:
-    """Return an assistant that scores as the model ``MODEL`` or as another one."""
+    """Return an assistant with different scores for ``MODEL`` and for other models."""
     return ScriptedReader(reads=lambda _text, model: first if model == MODEL else second)
 
 
 async def test_second_model() -> None:
-    """A second model reads the same text; each token and line has the bits that it saves, and a sentence says how much that is."""
+    """A second model reads the same text, with saved bits for tokens and lines, and a summary."""
     kept = ReadState()
     surer = [replace(token, logprob=-0.125) for token in tokens("one", " two", " th", "ree")]
     *_, last = await all_of(read(two(WORDS, surer), kept, ask("one two three", second="large")))
@@ -169,7 +169,7 @@ async def test_second_model() -> None:
 
 
 async def test_progress_of_two_models() -> None:
-    """The progress counts the text for each model that reads it, and says which one is reading."""
+    """The progress counts the text for both models, and names the current model."""
     hold, kept = asyncio.Event(), ReadState()
     shown = read(two(WORDS, (*WORDS[:1], hold, *WORDS[1:])), kept, ask("one two three", second="large"))
     found = [await anext(shown)]
@@ -184,7 +184,7 @@ async def test_progress_of_two_models() -> None:
 
 
 async def test_longer_than_the_context() -> None:
-    """Every text is read in windows, and where that mattered a sentence says how; one that fits has none."""
+    """Every text is read in windows, and only a long text has a note on the windows."""
     many = tokens(*[f" {number}" for number in range(70)])
     text = "".join(token.text for token in many)
     asked: list[bool] = []
@@ -207,7 +207,7 @@ async def test_longer_than_the_context() -> None:
 
 
 def test_windows_of_two_models() -> None:
-    """With two models the sentence names those whose context the text exceeds, once if both have the same."""
+    """The note names the models with too short a context, or both together if equal."""
     end = "each token was read with at least the"
     both = windows_note({"a": 1100, "b": 1200}, {"a": 1024, "b": 1024})
     assert both == f"The text is longer than the context of both models, 1,024 tokens: {end} 512 before it."
@@ -219,7 +219,7 @@ def test_windows_of_two_models() -> None:
 
 
 async def test_second_model_fails() -> None:
-    """If the second model fails, the first one's reading stays, with a sentence; one that has begun is compared as far as it came."""
+    """After a failure of the second model, the first reading and the partial comparison stay."""
     kept = ReadState()
     error = ContextLengthError(9000, 8192)
     *_, last = await all_of(read(two(WORDS, (error,)), kept, ask("one two three", second="small")))
@@ -233,7 +233,7 @@ DIFF_TEXT = "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-two\n+zwei\n"
 
 
 async def test_diff() -> None:
-    """A diff is read as the old and the new text of each hunk, and no file of its name is opened; as a text it is read as it is."""
+    """A diff is read as old and new text of each hunk, and on request as plain text."""
     assistant, kept = (
         ScriptedReader(reads=lambda text, _model: tokens(*str(text).splitlines(keepends=True))),
         ReadState(),
@@ -250,7 +250,7 @@ async def test_diff() -> None:
 
 
 async def test_damaged_diff() -> None:
-    """A damaged diff is reported in a sentence before a model reads any of it, and the last reading stays."""
+    """A damaged diff is reported before any reading, and the last reading stays."""
     assistant, kept = reader(*WORDS), ReadState()
     *_, before = await all_of(read(assistant, kept, ask("one two three")))
     *_, last = await all_of(read(assistant, kept, ask(DIFF_TEXT + "@@ -1 +1 @@\n-a\n", kind=AUTOMATIC)))
@@ -260,7 +260,7 @@ async def test_damaged_diff() -> None:
 
 
 async def test_kept_for_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading is found again by its key and its owner alone; the oldest ones are dropped when there are too many tokens."""
+    """A reading is found by key and owner, and the oldest are dropped at too many tokens."""
     kept, readings = KeptReadings(), []
     for text in ("one", "two", "three"):
         state = ReadState()
@@ -280,14 +280,14 @@ async def test_kept_for_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_request() -> None:
-    """Menus without a choice ask for the server's first model and no second one."""
+    """Without a choice, the menus select the default model and no second model."""
     assert request_of("x", None, None, None) == ReadRequest("x")
     assert request_of("x", "m", NO_SECOND, TEXT) == ReadRequest("x", "m", "", TEXT)
     assert request_of("x", "m", "n", TEXT).second == "n"
 
 
 async def test_the_tab_is_closed() -> None:
-    """A reading ends in the engine when its reader is gone."""
+    """A reading ends in the engine with the reader."""
     assistant = reader(*WORDS, None)
     shown = read(assistant, ReadState(), ask("one two three four"))
     await anext(shown)
@@ -310,7 +310,7 @@ async def test_the_tab_is_closed() -> None:
     ],
 )
 async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
-    """A failed reading is reported in one sentence, and the last reading stays."""
+    """A failed reading is reported in a sentence, and the last reading stays."""
     kept = ReadState()
     before = (await all_of(read(reader(*WORDS), kept, ask("one two three"))))[-1]
     last = (await all_of(read(reader(*items), kept, ask(text))))[-1]
@@ -319,7 +319,7 @@ async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
 
 
 async def test_unexpected(caplog: pytest.LogCaptureFixture) -> None:
-    """The details of a failure are in the log and not on the page; the tokens so far are kept."""
+    """Details of a failure are only in the log, and the tokens so far are kept."""
     with caplog.at_level(logging.ERROR):
         last = (
             await all_of(read(reader(*WORDS, RuntimeError("the insides")), ReadState(), ask("one two three four")))
@@ -330,7 +330,7 @@ async def test_unexpected(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_figures() -> None:
-    """The figures are named and explained in a sentence; those that a text does not have are omitted."""
+    """Figures have names and explanations, and figures without a value are omitted."""
     shown = figures(ReadingFigures("m", tuple(WORDS)))
     assert {name: value for name, value, _ in shown} == {
         "Tokens": "3",
@@ -346,7 +346,7 @@ def test_figures() -> None:
 
 
 def test_lines() -> None:
-    """Each line has its number, its first and its most surprising token, and its bits in total and at most."""
+    """Each line has number, first and most surprising token, and bits in total and at most."""
     words = [
         replace(token, logprob=-bits * math.log(2))
         for token, bits in zip(tokens("a", " b\n", "c"), (1, 3, 2), strict=True)
@@ -362,7 +362,7 @@ def test_lines() -> None:
 
 
 async def test_export() -> None:
-    """A reading is exported with all its tokens, each time as another file."""
+    """A reading is exported with all tokens, each time as a new file."""
     kept = ReadState()
     await all_of(read(reader(*WORDS), kept, ask("one two three")))
     table, tree = [await act(kept, {"verb": "export", "form": form}) for form in ("csv", "json")]
@@ -379,14 +379,14 @@ async def test_export() -> None:
 
 
 async def read_words() -> ReadState:
-    """Return the state of a tab that has read a text."""
+    """Return the state of a tab after a reading."""
     state = ReadState()
     await all_of(read(reader(*WORDS), state, ask("one two three")))
     return state
 
 
 async def test_nothing_to_export() -> None:
-    """Without a reading an export is refused, in a payload that the script can draw."""
+    """Without a reading an export is refused in a drawable payload."""
     assert await act(ReadState(), {"verb": "export", "form": "csv"}) == dict(NOTHING) | {
         "status": "There is no reading to export yet: read a text first.",
         "wrong": True,
@@ -396,12 +396,12 @@ async def test_nothing_to_export() -> None:
 
 
 def sent(name: object, content: bytes) -> dict[str, object]:
-    """Return a file as the script sends it."""
+    """Return a file as sent by the script."""
     return {"name": name, "data": base64.b64encode(content).decode()}
 
 
 def test_files() -> None:
-    """A text file is opened; for any other the text in the field stays, and one sentence names the file."""
+    """A text file is opened; other files are refused by name, and the text in the field stays."""
     text, shown = opened(ReadState(), sent("words.rs", "é\r\nb".encode()))
     assert text == "é\nb"
     assert shown["status"] == "words.rs is open: press Read."
@@ -428,7 +428,7 @@ def test_files() -> None:
     ],
 )
 def test_what_is_not_a_file(file: object) -> None:
-    """Data that is not a name with content opens nothing and is reported in one sentence, in particular a path."""
+    """Data without a name and content, for example a path, is refused in a sentence."""
     text, shown = opened(ReadState(), file)
     assert text is None
     assert shown["wrong"]
@@ -436,5 +436,5 @@ def test_what_is_not_a_file(file: object) -> None:
 
 
 def test_name_of_a_file() -> None:
-    """A name is shown without folders, and without characters that cannot be sent back."""
+    """A name is shown without folders and without characters that cannot be sent."""
     assert opened(ReadState(), sent("/etc/\ud800.txt", b"x"))[1]["status"] == "_.txt is open: press Read."

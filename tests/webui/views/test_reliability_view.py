@@ -1,4 +1,4 @@
-"""Tests that the page shows the reliability of a model's suggestions, or why it is unknown."""
+"""Tests that the page shows the reliability of a model's suggestions, or the reason for none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KNOWN = Calibration(CalibrationKind.PLATT, (0.0, 1.0), dict.fromkeys(GateLevel, 
 
 
 def test_known() -> None:
-    """Both diagrams have their counts, the errors their intervals, and the model's name is escaped."""
+    """Both diagrams have counts, the errors have intervals, and the model's name is escaped."""
     found = reliability_html(replace(CARD, calibration=KNOWN))
 
     root = ElementTree.fromstring(f"<div>{found}</div>")
@@ -50,7 +50,7 @@ def test_known() -> None:
 
 
 def test_unknown() -> None:
-    """Without a calibration the page shows why, and what is used instead."""
+    """Without a calibration the page shows the reason and the replacement."""
     assert "was made for &lt;others&gt;. Until it is calibrated, fixed thresholds" in reliability_html(
         replace(CARD, calibration_note="It was made for <others>.")
     )
@@ -59,7 +59,7 @@ def test_unknown() -> None:
 
 
 def test_builtin_in_the_place_of_a_damaged_one() -> None:
-    """If the built-in calibration is used because one's own is damaged, the page says so above it."""
+    """A built-in calibration in place of a damaged calibration has a notice above."""
     found = reliability_html(
         replace(CARD, calibration=KNOWN, calibration_note="The calibration in <a>.json cannot be read.")
     )
@@ -70,7 +70,7 @@ def test_builtin_in_the_place_of_a_damaged_one() -> None:
 
 
 def test_one_that_editors_do_not_use() -> None:
-    """A calibration of another version, or a damaged one, is not used: the page shows the same sentence as editors."""
+    """A damaged or outdated calibration is not used, and the page shows the reason."""
     older = KNOWN | {"features": KNOWN["features"] | {"version": 0}}
     assert "another version of Pellucid: run pellucid calibrate again. Until it is calibrated" in reliability_html(
         replace(CARD, calibration=older)
@@ -79,7 +79,7 @@ def test_one_that_editors_do_not_use() -> None:
 
 
 async def test_of_the_model_that_is_chosen() -> None:
-    """The shown calibration is that of the chosen model, or of the first one."""
+    """The calibration of the chosen model is shown, or by default of the first model."""
     assistant = ScriptedPageAssistant()
 
     assert await _reliability(assistant, MODEL) == await _reliability(assistant, "")

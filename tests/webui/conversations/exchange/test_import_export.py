@@ -1,4 +1,4 @@
-"""Tests exporting conversations to files, and importing them again."""
+"""Tests exporting and importing conversations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
 @pytest.fixture
 def id(store: ConversationStore) -> str:
     """Create Ann's conversation, with two versions of an answer."""
-    store.create("ann", SETTINGS)  # so that ids differ from those of a new file
+    # Ids must differ from the ids of a new file.
+    store.create("ann", SETTINGS)
     store.add("ann", store.create("ann", SETTINGS), None, USER, "elsewhere")
     id = store.create("ann", SETTINGS, 'A "title"')
     question = store.add("ann", id, None, USER, "How?", end=FinishReason.STOP)
@@ -76,7 +77,7 @@ def written(store: ConversationStore, id: str) -> dict[str, Any]:
 
 class TestJson:
     def test_shape(self, store: ConversationStore, id: str) -> None:
-        """The file has all data, with its own numbers instead of ids."""
+        """The file has all data, with numbers of the file instead of ids."""
         found = written(store, id)
         messages = found.pop("messages")
         assert {name: found[name] for name in ("format", "version", "title", "leaf")} == {
@@ -121,7 +122,7 @@ class TestJson:
         assert {key for key in keys if f"``{key}``" not in str(json_format.__doc__)} == set()
 
     def test_the_same_conversation(self, store: ConversationStore, id: str) -> None:
-        """An imported conversation is equal to the exported one, under new ids: exported again it gives the same file."""
+        """An imported conversation has new ids, and gives the same file when exported again."""
         text = import_export.as_json(store, "ann", id)
 
         copy = import_export.read(store, "bob", text, "Conversation.JSON")
@@ -138,7 +139,7 @@ class TestJson:
     def test_pin_and_folder(
         self, store: ConversationStore, id: str, write: Callable[[ConversationStore, str, str], str], name: str
     ) -> None:
-        """Pin and folder are in the file and restored: into the owner's folder of that name, which is created if there is none."""
+        """Pin and folder are restored from the file; a missing folder is created."""
         folder = store.folders.create("ann", 'Bread & "butter"')
         store.folders.move("ann", id, folder)
         store.folders.pin("ann", id, True)
@@ -158,21 +159,21 @@ class TestJson:
 
     @pytest.mark.parametrize("folder", ["", " ", "x" * (MAX_NAME + 1)])
     def test_a_folder_that_cannot_be(self, store: ConversationStore, id: str, folder: str) -> None:
-        """A file whose folder has no valid name is refused by name, and nothing of it is saved."""
+        """A file with an invalid folder name is refused, and nothing is saved."""
         text = json.dumps(written(store, id) | {"folder": folder})
         with pytest.raises(InvalidRequestError, match=r"a\.json cannot be imported: The .*folder has"):
             import_export.read(store, "bob", text, "a.json")
         assert (store.list("bob"), store.folders.list("bob")) == ([], [])
 
     def test_a_file_without_pin_and_folder(self, store: ConversationStore, id: str) -> None:
-        """A file of an earlier release has neither, and is imported outside of folders."""
+        """A file of an earlier release has no pin or folder, and is imported outside of folders."""
         found = written(store, id)
         del found["pinned"], found["folder"]
         import_export.read(store, "bob", json.dumps(found), "a.json")
         assert [(one.pinned, one.folder) for one in store.list("bob")] == [(False, None)]
 
     def test_details(self, store: ConversationStore, id: str) -> None:
-        """The values of an answer are in the file, which is read without them too, as earlier releases wrote it."""
+        """The values of an answer are in the file; files of earlier releases have no values."""
         found = written(store, id)
         assert found["messages"][1]["details"]["fields"][0]["other"]["probability"] == 0.5
         assert "details" not in found["messages"][0]
@@ -256,7 +257,7 @@ class TestJson:
     def test_what_is_wrong(
         self, store: ConversationStore, id: str, place: tuple[str | int, ...], value: object, sentence: str | None
     ) -> None:
-        """Every error in a file is reported in one sentence that names the file, and nothing is saved."""
+        """Each error in a file is reported in a sentence with the file's name; nothing is saved."""
         found: Any = written(store, id)
         at = found
         for step in place[:-1]:
@@ -293,12 +294,12 @@ class TestJson:
         ],
     )
     def test_what_is_no_conversation(self, store: ConversationStore, text: str, sentence: str) -> None:
-        """Other JSON, or text that is not JSON, is reported as such."""
+        """Other JSON, and text in another format, is refused with the reason."""
         with pytest.raises(InvalidRequestError, match=f"a.json cannot be imported: {sentence}"):
             import_export.read(store, "bob", text, "a.json")
 
     def test_half_an_emoji(self, store: ConversationStore, id: str) -> None:
-        """A text that UTF-8 cannot encode is refused."""
+        """Text that UTF-8 cannot encode is refused."""
         text = import_export.as_json(store, "ann", id).replace("How?", "\\ud83d")
         with pytest.raises(InvalidRequestError, match="cannot be imported"):
             import_export.read(store, "bob", text, "a.json")
@@ -307,7 +308,7 @@ class TestJson:
 class TestFiles:
     @pytest.mark.parametrize("name", ["a.txt", "a", "json", ".json.exe", ""])
     def test_names(self, store: ConversationStore, id: str, name: str) -> None:
-        """The type of a file follows from its content, whatever its name is."""
+        """The content of a file determines the type; the name is ignored."""
         for text in (import_export.as_json(store, "ann", id), import_export.as_markdown(store, "ann", id)):
             assert store.conversation("bob", import_export.read(store, "bob", text, name)).title == 'A "title"'
         with pytest.raises(
@@ -350,7 +351,7 @@ class TestFiles:
 
 
 def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSettings = SETTINGS) -> Conversation:
-    """Create a conversation with one version of each message."""
+    """Create a conversation with a single version of each message."""
     nodes = {
         n: Node(
             n,
@@ -367,7 +368,6 @@ def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSetting
 
 
 def same(found: Archive, conversation: Conversation) -> None:
-    """Assert that the path of a conversation was restored."""
     back = found.conversation
     assert (back.title, back.settings, back.created, found.tokens) == (
         conversation.title,
@@ -381,7 +381,7 @@ def same(found: Archive, conversation: Conversation) -> None:
 
 class TestMarkdown:
     def test_shape(self, store: ConversationStore, id: str) -> None:
-        """The file begins with the settings, followed by the messages of the selected path under headings."""
+        """The file has the settings, then the messages of the selected path under headings."""
         text = import_export.as_markdown(store, "ann", id)
         front, body = text.split("\n---\n", 1)
         assert front.startswith('---\npellucid: 1\nmark: "pellucid-1"\ntitle: "A \\"title\\""\ncreated: "')
@@ -401,7 +401,7 @@ class TestMarkdown:
         assert "Thanks" not in body
 
     def test_through_the_store(self, store: ConversationStore, id: str) -> None:
-        """A path is imported as a conversation of its own."""
+        """A Markdown path is imported as a conversation of its own."""
         copy = import_export.read(store, "bob", import_export.as_markdown(store, "ann", id), "a.md")
         path = store.conversation("bob", copy).path()
         assert [(node.role, node.text, node.end) for node in path] == [
@@ -412,7 +412,7 @@ class TestMarkdown:
         assert len(store.conversation("bob", copy).path()) == 2
 
     def test_what_the_model_sees(self) -> None:
-        """A Markdown file keeps from which message on the model reads, and the summary of those before."""
+        """A Markdown file keeps the message at which the model begins to read, and the summary."""
         found = chain("question", "answer", "more", "<!-- pellucid-1 end -->")
         nodes = {**found.nodes, 4: replace(found.nodes[4], begins=3, summary="<!-- pellucid-2 -->\n\nSummary")}
         (*_, last) = from_markdown(to_markdown(replace(found, nodes=nodes))).conversation.path()
@@ -443,7 +443,7 @@ class TestMarkdown:
         ],
     )
     def test_any_message(self, text: str) -> None:
-        """Whatever a message contains, including our own marks, fences and headings, it is restored exactly."""
+        """Any message is restored exactly, even with marks of the format, fences and headings."""
         for conversation in (chain(text), chain("q", text, "q2", text), chain(title=text, model=text + "m")):
             same(from_markdown(to_markdown(conversation)), conversation)
 
@@ -475,14 +475,14 @@ class TestMarkdown:
         "text", ["```python\nx = 1", "~~~~\nx\n~~~\n", "````\n```", "- ```\n  x", "> ```\n> x", "```"]
     )
     def test_code_that_is_not_closed(self, text: str) -> None:
-        """A message that ends inside a code block does not include the next messages in it."""
+        """A code block left open in a message does not include the next messages."""
         html = str(MarkdownIt().render(to_markdown(chain("q", text, "*after*")).split("\n---\n", 1)[1]))
         assert "<h2>Assistant (m)</h2>" in html
         assert html.count("<h2>User</h2>") == 2
         assert "<em>after</em>" in html
 
     def test_settings(self) -> None:
-        """The front matter has the settings of the last answer, with which the shown text was generated."""
+        """The front matter has the settings of the last answer in the shown path."""
         conversation = chain("q", "a")
         answered = replace(conversation.nodes[2], settings=TurnSettings(model="other", top_k=9))
         text = to_markdown(replace(conversation, nodes={**conversation.nodes, 2: answered}))
@@ -497,7 +497,7 @@ class TestMarkdown:
         assert from_markdown(text).conversation.created == pytest.approx(1764061234.567891, abs=1e-6)
 
     def test_ends_of_lines_of_windows(self) -> None:
-        """A file whose line ends were converted by an editor is imported as it was."""
+        """A file with converted line ends is imported unchanged."""
         conversation = chain("a\nb", "```\nc\n")
         same(from_markdown(to_markdown(conversation).replace("\n", "\r\n")), conversation)
 
@@ -535,7 +535,7 @@ class TestMarkdown:
         ],
     )
     def test_what_is_wrong(self, store: ConversationStore, change: tuple[str, str], sentence: str | None) -> None:
-        """Every error in a file is reported in one sentence, and nothing is saved."""
+        """Each error in a file is reported in a sentence, and nothing is saved."""
         text = to_markdown(chain("question", "answer")).replace(*change, 1)
         with pytest.raises(InvalidRequestError, match=r"^a\.md cannot be imported: ") as caught:
             import_export.read(store, "bob", text, "a.md")
@@ -544,7 +544,6 @@ class TestMarkdown:
 
 
 def ancestors(number: int, parents: Sequence[int | None]) -> Iterator[int]:
-    """Yield the messages before a message."""
     while (parent := parents[number - 1]) is not None:
         yield parent
         number = parent
@@ -552,7 +551,6 @@ def ancestors(number: int, parents: Sequence[int | None]) -> Iterator[int]:
 
 @st.composite
 def archives(draw: st.DrawFn) -> Archive:
-    """Draw conversations of any shape."""
     count = draw(st.integers(0, 6))
     parents = [draw(st.none() | st.integers(1, n - 1)) if n > 1 else None for n in range(1, count + 1)]
     nodes: dict[int, Node] = {}
@@ -592,14 +590,14 @@ def archives(draw: st.DrawFn) -> Archive:
 
 @given(archives())
 def test_any_conversation_as_json(archive: Archive) -> None:
-    """Any conversation is restored from its JSON."""
+    """Any conversation is restored from JSON."""
     assert from_json(to_json(archive)) == archive
 
 
 @hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(archives())
 def test_any_conversation_through_the_store(store: ConversationStore, archive: Archive) -> None:
-    """Any conversation is restored from its JSON into a store."""
+    """Any conversation in JSON is restored into a store."""
     text = to_json(archive)
     id = import_export.read(store, "ann", text, "a.json")
     assert import_export.as_json(store, "ann", id) == text

@@ -1,4 +1,4 @@
-"""Tests importing the exports of open-webui and ChatGPT, and OpenAI messages."""
+"""Tests importing exports of open-webui and ChatGPT, and OpenAI messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
 
 
 def load(store: ConversationStore, content: object, name: str = "export.json") -> Imported:
-    """Import a file: JSON of a value, a text, or bytes."""
+    """Import JSON of a value, text or bytes."""
     data = (
         content
         if isinstance(content, bytes)
@@ -47,7 +47,7 @@ def load(store: ConversationStore, content: object, name: str = "export.json") -
 
 
 def one(store: ConversationStore, content: object, name: str = "export.json") -> Conversation:
-    """Import a file with one conversation, and return it."""
+    """Import a file with a single conversation."""
     (id,) = load(store, content, name).ids
     return store.conversation("ann", id)
 
@@ -57,7 +57,7 @@ def said(conversation: Conversation) -> list[tuple[str, str]]:
 
 
 def refusal(store: ConversationStore, content: object, name: str = "export.json") -> str:
-    """Return why a file is refused; nothing of it is saved."""
+    """Return the reason for which a file is refused, and assert that nothing is saved."""
     with pytest.raises(InvalidRequestError) as caught:
         load(store, content, name)
     assert store.list("ann") == []
@@ -68,7 +68,7 @@ def refusal(store: ConversationStore, content: object, name: str = "export.json"
 
 
 def webui_chat(**messages: Any) -> dict[str, Any]:
-    """Return a chat of open-webui with a branch: a question with two answers, the first of which is shown and continued."""
+    """Return a chat of open-webui with two answers to a question, the first shown and continued."""
     found = {
         "q": {
             "id": "q",
@@ -114,7 +114,7 @@ def webui_chat(**messages: Any) -> dict[str, Any]:
 class TestOpenWebui:
     @pytest.mark.parametrize("in_list", [True, False])
     def test_tree(self, store: ConversationStore, in_list: bool) -> None:
-        """A chat alone or in a list becomes a conversation; its branches become versions, and its path is the one that was shown."""
+        """A chat, alone or in a list, keeps its branches as versions, and its shown path."""
         found = one(store, [webui_chat()] if in_list else webui_chat())
         assert (found.title, found.created, found.updated) == ("Ways", 1700000000.0, 1700000020.0)
         assert said(found) == [("user", "How?"), ("assistant", "So."), ("user", "Why?")]
@@ -130,7 +130,7 @@ class TestOpenWebui:
         assert found.settings == TurnSettings(model="m", system="Be brief.", temperature=0.25)
 
     def test_what_is_left_out(self, store: ConversationStore) -> None:
-        """Images, files, tools and unknown roles are left out and named; replies to them are attached to what is above."""
+        """Omitted images, files, tools and roles are named; replies move up in the tree."""
         chat = webui_chat(
             q2={
                 "parentId": "a1",
@@ -163,7 +163,7 @@ class TestOpenWebui:
         )
 
     def test_old_list(self, store: ConversationStore) -> None:
-        """An old export, which has a list of messages only, is read; times in milliseconds are converted."""
+        """An old export with only a list of messages is read, and milliseconds are converted."""
         chat = {
             "chat": {
                 "title": "Old",
@@ -194,14 +194,15 @@ class TestOpenWebui:
         ],
     )
     def test_broken(self, store: ConversationStore, place: tuple[str, ...], value: object, sentence: str) -> None:
-        """A broken chat is refused in a sentence, which names it among several; nothing is saved."""
+        """A broken chat is refused in a sentence with the chat's number, and nothing is saved."""
         chat = webui_chat()
         at: Any = chat
         for step in place[:-1]:
             at = at[step]
         at[place[-1]] = value
         assert refusal(store, chat) == sentence
-        if "no messages of" not in sentence:  # a file with another conversation is imported without the empty one
+        # A file with a second conversation is imported without the empty conversation.
+        if "no messages of" not in sentence:
             assert refusal(store, [webui_chat(), chat]).removeprefix("Conversation 2: ") == sentence
 
 
@@ -216,7 +217,7 @@ def chatgpt_message(role: str, *parts: object, kind: str = "text", **more: Any) 
 
 
 def chatgpt_conversation(**nodes: Any) -> dict[str, Any]:
-    """Return a conversation of ChatGPT, with an edited question and an answer that a tool interrupted."""
+    """Return a ChatGPT conversation: an edited question, an answer interrupted by a tool."""
     mapping = {
         "root": {"parent": None, "children": ["system"], "message": None},
         "system": {"parent": "root", "message": chatgpt_message("system", "")},
@@ -242,7 +243,7 @@ def chatgpt_conversation(**nodes: Any) -> dict[str, Any]:
 
 class TestChatGpt:
     def test_tree(self, store: ConversationStore) -> None:
-        """Edited questions become versions, an answer that tools interrupted is one message, and what is left out is named."""
+        """Edits become versions, tools interrupt no message, and omissions are named."""
         imported = load(store, [chatgpt_conversation()], "conversations.json")
         found = store.conversation("ann", imported.ids[0])
         assert said(found) == [("user", "Weather in Rome?"), ("assistant", "I look.\n\nSunny.")]
@@ -252,7 +253,7 @@ class TestChatGpt:
         assert imported.left_out.sentence() == "2 messages of tools and 1 message of reasoning were left out."
 
     def test_several(self, store: ConversationStore) -> None:
-        """All conversations of a file are imported, those without messages left out; each has its own time in the list."""
+        """All conversations of a file except empty ones are imported, each with its own time."""
         other = chatgpt_conversation() | {"title": "Other", "update_time": 1600000000}
         empty = {"title": "Empty", "mapping": {"root": {"parent": None, "message": None}}}
         imported = load(store, [chatgpt_conversation(), other, empty])
@@ -264,7 +265,7 @@ class TestChatGpt:
         assert len(store.list("ann", "rome")) == 2
 
     def test_kinds_of_content(self, store: ConversationStore) -> None:
-        """Images and recordings are left out, transcripts and code are text, and hidden messages are counted."""
+        """Images, recordings and hidden messages are left out and counted; code becomes text."""
         image = {"content_type": "image_asset_pointer", "asset_pointer": "file-service://x"}
         speech = {"content_type": "audio_transcription", "text": "What is it?"}
         code = {
@@ -306,7 +307,7 @@ class TestChatGpt:
         ],
     )
     def test_broken(self, store: ConversationStore, nodes: dict[str, Any], sentence: str) -> None:
-        """A broken conversation is refused in a sentence, and nothing of the whole file is saved."""
+        """A broken conversation is refused in a sentence, and nothing of the file is saved."""
         assert refusal(store, [chatgpt_conversation(**nodes)]) == sentence
         assert (
             refusal(store, [chatgpt_conversation(), {"mapping": 5}]) == "Conversation 2: Its mapping is not an object."
@@ -318,7 +319,7 @@ class TestChatGpt:
 
 
 def zipped(method: int = zipfile.ZIP_DEFLATED, **files: str) -> bytes:
-    """Return a ZIP file; ``__`` in a name stands for a dot."""
+    """Return a ZIP file; ``__`` in a name is replaced by a dot."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", method) as archive:
         for name, text in files.items():
@@ -328,7 +329,7 @@ def zipped(method: int = zipfile.ZIP_DEFLATED, **files: str) -> bytes:
 
 class TestZip:
     def test_export(self, store: ConversationStore) -> None:
-        """ChatGPT's ZIP file is read, also one that divides its conversations; its other files are ignored."""
+        """ChatGPT's ZIP file is read, also in several parts; further files are ignored."""
         whole = json.dumps([chatgpt_conversation()])
         assert len(load(store, zipped(user__json="{}", conversations__json=whole), "export.zip").ids) == 1
         content = io.BytesIO()
@@ -338,7 +339,7 @@ class TestZip:
         assert len(load(store, content.getvalue(), "export.zip").ids) == 2
 
     def test_others(self, store: ConversationStore) -> None:
-        """Another ZIP file, a damaged one, and one that is packed in an unusual way are refused."""
+        """Unknown, damaged and unusually packed ZIP files are refused."""
         name = "export.zip"
         assert refusal(store, zipped(a__json="[]"), name) == "It has no conversations.json, as ChatGPT's export has."
         assert refusal(store, zipped(conversations__json="[]")[:-9], name).startswith("It is a damaged ZIP file")
@@ -348,7 +349,7 @@ class TestZip:
         assert refusal(store, content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :], name)
 
     def test_hostile(self, store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A file that unpacks to more than the limit, or that has too many entries, is not unpacked."""
+        """A file with too many bytes or entries is not unpacked."""
         monkeypatch.setattr(import_export, "MAX_IMPORT_BYTES", 100_000)
         assert "too large together" in refusal(store, zipped(conversations__json=" " * 100_001), "bomb.zip")
         monkeypatch.setattr(recognition, "MAX_ZIP_FILES", 3)
@@ -375,7 +376,7 @@ class TestOpenAiMessages:
         ],
     )
     def test_shapes(self, store: ConversationStore, content: object) -> None:
-        """A list of messages, an object with one, a list of such objects, and one message a line are the same conversation."""
+        """All shapes of OpenAI messages give the same conversation."""
         found = one(store, content)
         assert said(found) == [("user", "Hi\n\nthere"), ("assistant", "Hello.")]
         assert found.settings.system == "Be brief."
@@ -390,7 +391,7 @@ class TestOpenAiMessages:
         assert [len(store.conversation("ann", id).path()) for id in imported.ids] == [2, 2, 2]
 
     def test_tools(self, store: ConversationStore) -> None:
-        """Tool calls and results, and a system message in the middle, are left out and named."""
+        """Tool calls, tool results and later system messages are left out and named."""
         messages = [
             *MESSAGES,
             {"role": "user", "content": "Time?"},
@@ -437,7 +438,7 @@ class TestHostile:
         "content", ["[" * 100_000, '{"messages":' * 50_000, '[{"mapping":{"a":{"parent":' + "[" * 100_000]
     )
     def test_depth(self, store: ConversationStore, content: str) -> None:
-        """A file of any depth is refused, and harms nothing."""
+        """A file of any depth is refused without harm."""
         assert refusal(store, content).startswith("It is not valid JSON")
 
     def test_numbers(self, store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,13 +449,13 @@ class TestHostile:
                 assert refusal(store, [{"messages": MESSAGES}] * 2).startswith(f"It has more than {limit} ")
 
     def test_times(self, store: ConversationStore) -> None:
-        """Times that are none, or out of bounds, are ignored."""
+        """Values that are not valid times are ignored."""
         for value in (-1, 1e300, float("nan"), float("inf"), True, "now", 10**400, None):
             chat = webui_chat() | {"created_at": value, "updated_at": value}
             assert 0 < one(store, chat).updated < 253_402_300_800
 
     def test_long_chain(self, store: ConversationStore) -> None:
-        """A conversation of thousands of messages is read without nesting, and answers after each other become one."""
+        """Thousands of messages are read without nesting; consecutive answers become one."""
         messages = [{"role": "user" if n % 2 else "assistant", "content": str(n)} for n in range(1, 3001)]
         assert len(one(store, messages).path()) == 3000
         assert len(one(store, [MESSAGES[1], *[{"role": "assistant", "content": "x"}] * 3000]).path()) == 2
@@ -473,7 +474,7 @@ class TestHostile:
         )
     )
     def test_anything(self, store: ConversationStore, data: object) -> None:
-        """Any JSON is either imported as a conversation that can be exported again, or refused with a sentence."""
+        """Any JSON is refused in a sentence, or imported as conversations that can be exported."""
         try:
             imported = load(store, json.dumps(data))
         except InvalidRequestError:

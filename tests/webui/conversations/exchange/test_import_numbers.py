@@ -1,4 +1,4 @@
-"""Tests numbers in an imported conversation: those out of bounds are refused, and all others can be shown and exported."""
+"""Tests numbers in imported files: invalid numbers are refused, all others can be shown."""
 
 from __future__ import annotations
 
@@ -75,13 +75,12 @@ NEVER = [
     str(2**63),
     "[]",
 ]
-"""JSON that is not a valid number in a conversation."""
+"""JSON values that are not valid numbers in a conversation."""
 
 Place = tuple[str | int, ...]
 
 
 def numbers(value: Any, place: Place = ()) -> Iterator[Place]:
-    """Yield the places of all numbers."""
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
         yield from numbers(part, (*place, key))
@@ -93,7 +92,7 @@ PLACES = list(numbers(FILE))
 
 
 def changed(place: Place, number: str) -> str:
-    """Return the file with this JSON in place of a number."""
+    """Return the file with ``number`` at a place."""
     file: Any = copy.deepcopy(FILE)
     part = file
     for key in place[:-1]:
@@ -104,14 +103,13 @@ def changed(place: Place, number: str) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    """Provide an empty store."""
     found = ConversationStore(tmp_path / "conversations.db")
     yield found
     found.close()
 
 
 def shown(store: ConversationStore, id: str) -> None:
-    """Show a conversation with its settings as Gradio sends it, and export it again."""
+    """Show a conversation and its settings in Gradio's form, and export the conversation again."""
     conversation = store.conversation("me", id)
     orjson.dumps(conversation.settings.record())
     orjson.dumps(payload(TabState("me", id), conversation, None))
@@ -120,7 +118,7 @@ def shown(store: ConversationStore, id: str) -> None:
 
 @pytest.mark.parametrize("number", NEVER, ids=lambda text: text[:32])
 def test_impossible_numbers(store: ConversationStore, number: str) -> None:
-    """Invalid numbers are refused in every place of a file, in one sentence that names the file, and nothing is saved."""
+    """An invalid number anywhere is refused with the file's name, and nothing is saved."""
     assert len(PLACES) > 40
     for place in PLACES:
         with pytest.raises(InvalidRequestError, match=r"^talk\.json cannot be imported: "):
@@ -132,7 +130,7 @@ def test_impossible_numbers(store: ConversationStore, number: str) -> None:
     "number", ["0", "1", "2", "3", "-1", "0.5", "1.5", "null", "1e-300", str(LARGEST), str(LARGEST + 1), str(2**63 - 1)]
 )
 def test_what_is_imported_can_be_shown(store: ConversationStore, number: str) -> None:
-    """A number is refused, or the conversation with it can be shown and exported, in every place of a file."""
+    """Every number in a file is refused, or the conversation can be shown and exported."""
     for place in PLACES:
         try:
             id = import_export.read(store, "me", changed(place, number), "talk.json")
@@ -143,7 +141,7 @@ def test_what_is_imported_can_be_shown(store: ConversationStore, number: str) ->
 
 @pytest.mark.parametrize("name", ["max_tokens", "top_k"])
 def test_settings_that_are_too_large(name: str) -> None:
-    """The controls of the page have the same bounds, and name the setting."""
+    """A setting above the bound is refused by name."""
     TurnSettings.read({name: LARGEST}).sampling()
     with pytest.raises(InvalidRequestError, match=f"^{name} must be at most 9007199254740991.$"):
         TurnSettings.read({name: 10**30}).sampling()

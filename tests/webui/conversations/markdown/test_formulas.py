@@ -1,4 +1,4 @@
-"""Tests that formulas become MathML that is safe to show, at little cost, whatever a model writes."""
+"""Tests that formulas become safe MathML at little cost, for any model output."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 from pellucid_webui.conversations.markdown.formulas import ELEMENTS, MAX_CHARACTERS, is_cheap, mathml
 
 WORDS = (
-    r"\frac", r"\sqrt", "{", "}", "[", "]", "(", ")", r"\{", r"\langle", r"\left(", r"\right)", r"\begin{aligned}", r"\end{aligned}",
-    r"\begin{array}{c|c}", r"\end{array}", "&", r"\\", r"\\[9em]", "^", "_", r"\text{", r"\textbf{", r"\color{red}", r"\href{javascript:x}",
-    r"\htmlClass{x}", r"\style{color:red}", r"\class{x}", r"\rule{9em}{9em}", r"\hspace{99em}", r"\hspace{1em}", r"\def\a{", r"\a",
-    r"\boxed{", r"\cancel{", r"\tag{1}", r"\label{x}", r"\ref{x}", r"\unicode{60}", "<script>", "</math>", "<!--", "<img src=x onerror=y>",
+    r"\frac", r"\sqrt", "{", "}", "[", "]", "(", ")", r"\{", r"\langle", r"\left(", r"\right)", r"\begin{aligned}",
+    r"\end{aligned}",
+    r"\begin{array}{c|c}", r"\end{array}", "&", r"\\", r"\\[9em]", "^", "_", r"\text{", r"\textbf{", r"\color{red}",
+    r"\href{javascript:x}",
+    r"\htmlClass{x}", r"\style{color:red}", r"\class{x}", r"\rule{9em}{9em}", r"\hspace{99em}", r"\hspace{1em}",
+    r"\def\a{", r"\a",
+    r"\boxed{", r"\cancel{", r"\tag{1}", r"\label{x}", r"\ref{x}", r"\unicode{60}", "<script>", "</math>", "<!--",
+    "<img src=x onerror=y>",
     "&lt;", "'", '"', "x", "1", "+", r"\sum", r"\not", r"\mathbf", r"\phantom{", "é", "😀", "\u202e",
 )  # fmt: skip
-"""Pieces of LaTeX, good and hostile."""
+"""Pieces of LaTeX, both ordinary and hostile."""
 
 
 class Seen(HTMLParser):
-    """Collects the elements and attributes of HTML."""
-
     def __init__(self, html: str) -> None:
         super().__init__()
         self.elements: set[str] = set()
@@ -48,7 +50,7 @@ class Seen(HTMLParser):
     ],
 )
 def test_rendered(latex: str, shown: str) -> None:
-    """Formulas become MathML without colours of their own, and their characters stay characters."""
+    """Formulas become MathML without colours, and text stays text."""
     assert shown in str(mathml(latex, False))
 
 
@@ -68,7 +70,7 @@ def test_rendered(latex: str, shown: str) -> None:
     ],
 )
 def test_common_formulas(latex: str) -> None:
-    """Formulas that models often write are rendered."""
+    """Common formulas of models are rendered."""
     assert mathml(latex, True) is not None
 
 
@@ -76,13 +78,15 @@ def test_common_formulas(latex: str) -> None:
     "latex",
     [
         r"\nothing", r"\frac{1}", "x^", "{x", r"\href{javascript:alert(1)}{x}", r"\htmlClass{a}{x}", r"\class{a}{x}",
-        r"\style{color:red}{x}", r"\rule{1e9em}{1em}", r"\hspace{1000em} x", r"\def\a{x}\a", r"\newcommand{\a}{x}\a", r"\cancel{x}",
-        r"\label{a} x", "(" * 30, "(" * 200 + ")" * 200, "{" * 2000 + "}" * 2000, "{)" * 1500, r"\sqrt " * 600, r"\left( " * 300,
+        r"\style{color:red}{x}", r"\rule{1e9em}{1em}", r"\hspace{1000em} x", r"\def\a{x}\a", r"\newcommand{\a}{x}\a",
+        r"\cancel{x}",
+        r"\label{a} x", "(" * 30, "(" * 200 + ")" * 200, "{" * 2000 + "}" * 2000, "{)" * 1500, r"\sqrt " * 600,
+        r"\left( " * 300,
         r"\frac{1}{" * 90 + "x" + "}" * 90, "x" * (MAX_CHARACTERS + 1), "'" * 3999,
     ],
 )  # fmt: skip
 def test_shown_as_source(latex: str) -> None:
-    """Formulas that the converter does not know, that refer elsewhere, ask for much room, or cost much are refused, at once."""
+    """Unknown, referring, very large or costly formulas are refused at once."""
     begin = time.process_time()
     assert mathml(latex, True) is None
     assert time.process_time() - begin < 2
@@ -90,7 +94,7 @@ def test_shown_as_source(latex: str) -> None:
 
 @given(st.lists(st.sampled_from(WORDS), max_size=60), st.sampled_from(["", " "]), st.booleans())
 def test_safe(words: list[str], between: str, display: bool) -> None:
-    """Whatever the LaTeX, nothing but known elements comes out, which neither link, load nor run anything, and all of them end."""
+    """Any LaTeX gives only known, closed elements that neither link, load nor run anything."""
     html = mathml(between.join(words), display)
     if html is None:
         return
@@ -105,7 +109,7 @@ def test_safe(words: list[str], between: str, display: bool) -> None:
 
 
 def test_the_bound_on_time() -> None:
-    """Few delimiters may be open at once in a long formula: each one that is never closed could double the time."""
+    """Few delimiters may be open in a long formula: each could double the time."""
     assert is_cheap("f(g(h(x)))" * 100)
     assert is_cheap("[0, 1) " * 8)
     assert not is_cheap("(" * 8 + "x" * 1000)

@@ -1,4 +1,4 @@
-"""Tests that highlighting ends in time whatever the code is, and that it changes no character."""
+"""Tests that highlighting ends in time for any code, and changes no character."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def text_of(html: str) -> str:
 
 
 def process_number() -> int:
-    """Return the number of the process that highlights now."""
+    """Return the number of the current highlighting process."""
     highlighted(f"start = {sys.maxsize}\n", "python")
     assert highlighting._process._process is not None
     return highlighting._process._process.pid
@@ -31,7 +31,7 @@ def process_number() -> int:
 
 @pytest.mark.parametrize("language", ["c", "cpp", "java", "nemerle", "ceylon"])
 def test_blank_lines_cost_nothing(language: str) -> None:
-    """Lexers that are slow for blank lines get few of them, so that the code around 19,000 of them is highlighted, and all are shown."""
+    """Code around 19,000 blank lines is highlighted even in slow lexers, with all lines shown."""
     source = "return 1;\n" + "\n" * 19_000 + "return 2;\n"
     highlighting._by_pygments.cache_clear()
     html = highlighted(source, language)
@@ -43,7 +43,7 @@ def test_blank_lines_cost_nothing(language: str) -> None:
 @pytest.mark.parametrize("blank", ["", " ", "\t \x0b"])
 @pytest.mark.parametrize("count", [MAX_BLANK_LINES, MAX_BLANK_LINES + 1, 50])
 def test_blank_lines_leave_the_rest(blank: str, count: int) -> None:
-    """The lines around a run of blank lines are highlighted as without it, within a string too."""
+    """A run of blank lines does not change the highlights around it, even in a string."""
     parts = ['x = """a\n', 'b"""\n', "import y\n"]
     gap = f"{blank}\n" * count
     html = highlighted(gap.join(["", *parts, ""]), "python")
@@ -54,15 +54,12 @@ def test_blank_lines_leave_the_rest(blank: str, count: int) -> None:
 
 @given(st.text(st.sampled_from("\n\n\n \tx'(/*"), max_size=60), st.sampled_from(["python", "c", "html", "text"]))
 def test_every_character_stays(text: str, language: str) -> None:
-    """Whatever runs of blank lines code has, and wherever, its characters stay."""
+    """Highlighting keeps all characters of code with any runs of blank lines."""
     assert text_of(highlighted(text + "\n", language)) == text + "\n"
 
 
 def test_code_that_takes_too_long() -> None:
-    """Code that takes too long is shown as it is.
-
-    The process is not lost by it, and the next code is highlighted.
-    """
+    """Code that takes too long is shown plain, and the same process continues."""
     process = process_number()
     assert highlighted(SLOW, "java") == escape(SLOW)
     assert "<span" in highlighted("class After {}\n", "java")
@@ -70,7 +67,7 @@ def test_code_that_takes_too_long() -> None:
 
 
 def test_a_result_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same code is highlighted once, also where that took too long."""
+    """The same code is highlighted only once, even after a timeout."""
     ask = Mock(wraps=highlighting._ask)
     monkeypatch.setattr(highlighting, "_ask", ask)
     highlighting._by_pygments.cache_clear()
@@ -80,7 +77,7 @@ def test_a_result_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_time_left() -> None:
-    """When the time for a conversation is over, code that was highlighted before stays so, and other code is highlighted another time."""
+    """After the time limit, new code stays plain and earlier highlights stay."""
     before = highlighted("class Before {}\n", "java")
     with highlighting_ends_after(-1):
         assert highlighted("class Before {}\n", "java") == before
@@ -89,7 +86,7 @@ def test_no_time_left() -> None:
 
 
 def test_without_a_process(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Code is shown where no process can be started, and the log says why it is not highlighted."""
+    """Without a highlighting process code is shown plain, and the log gives the reason."""
     highlighting._process.close()
     with monkeypatch.context() as broken, caplog.at_level("INFO"):
         broken.setattr(sys, "executable", "/nowhere/python")
@@ -101,7 +98,7 @@ def test_without_a_process(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["c", "java", *languages()[:: len(languages()) // 12]])
 def test_hostile_code(language: str) -> None:
-    """Code of 20 kB that is hard on lexers is shown with all its characters, and none of it takes the process with it.
+    """Hostile code of 20 kB is shown completely, and the process survives.
 
     ``benchmarks/highlighting_trial.py`` tries all languages.
     """

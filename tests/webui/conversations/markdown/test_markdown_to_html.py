@@ -1,4 +1,4 @@
-"""Tests Markdown as HTML: whatever an answer contains is shown as text, and nothing is loaded or run."""
+"""Tests Markdown as HTML: any answer is shown as text, and nothing is loaded or run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from pellucid_webui.conversations.markdown.markdown_to_html import (
 )
 
 TAGS = {
-    "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "bdi",
+    "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote",
+    "code", "pre", "bdi",
     "table", "thead", "tbody", "tr", "th", "td", "span", "figure", "figcaption", "button", "div", "input",
 }  # fmt: skip
 ATTRIBUTES = {
@@ -49,7 +50,7 @@ VOID = {"br", "hr", "input"}
 
 
 class Page(HTMLParser):
-    """Parses HTML as a browser does, and fails for a tag or an attribute that Markdown should not produce."""
+    """Parses HTML as a browser does, and fails for unexpected tags and attributes."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -63,7 +64,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        if "math" in (tag, *self._open):  # which test_formulas.py checks
+        # Formulas are checked in test_formulas.py.
+        if "math" in (tag, *self._open):
             assert tag in ELEMENTS
             assert given.keys().isdisjoint({"id", "href", "src", "onclick", "onerror"})
             self._open.append(tag)
@@ -104,12 +106,11 @@ class Page(HTMLParser):
 
 
 def as_html(text: str) -> str:
-    """Return the HTML of a whole text."""
     return "".join(blocks(text))
 
 
 def code(text: str) -> str:
-    """Return the text of the only code block of a text."""
+    """Return the text of the only code block."""
     (html,) = blocks(text)
     assert html.startswith('<figure class="pl-code">')
     page = Page(html[html.index("<pre") : html.index("</figure>")])
@@ -203,7 +204,7 @@ markdown = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=2
 
 @given(markdown)
 def test_no_text_becomes_more_than_markdown(text: str) -> None:
-    """Any text becomes balanced tags of Markdown only, without attributes of its own, and with web addresses only."""
+    """Any text gives balanced Markdown tags, safe attributes and web addresses only."""
     Page(as_html(text))
     for html in blocks(text):
         Page(html)
@@ -211,13 +212,13 @@ def test_no_text_becomes_more_than_markdown(text: str) -> None:
 
 @given(markdown)
 def test_blocks_join_to_the_whole(text: str) -> None:
-    """The blocks of a text joined are its HTML."""
+    """The joined blocks are the HTML of the whole text."""
     assert "".join(blocks(text)) == as_html(text)
 
 
 @given(markdown, st.data())
 def test_growing(text: str, data: st.DataObject) -> None:
-    """A growing text always has the blocks that the same text has at once, except for the highlighting of open code."""
+    """A growing text always has the blocks of the whole text, except for colours of open code."""
     growing = IncrementalMarkdown()
     for end in [*sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6))), len(text)]:
         found, whole = growing.blocks(text[:end]), blocks(text[:end])
@@ -235,7 +236,7 @@ SOURCE = "".join(f"def f{n}(x):\n    # one\n    return ['two'] * {n}\n\n" for n 
 
 @pytest.mark.slow
 def test_growing_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Growing code is highlighted exactly, at much less than the cost of highlighting all of it each time."""
+    """Growing code is highlighted exactly, at less than a fifth of the cost of full rendering."""
     ask = Mock(wraps=highlighting._ask)
     monkeypatch.setattr(highlighting, "_ask", ask)
     text = f"```python\n{SOURCE}"
@@ -282,7 +283,7 @@ def test_growing_settles() -> None:
 
 
 def test_an_address_after_its_link() -> None:
-    """A link is recognized wherever its address is defined, also if it was shown as text before."""
+    """A link is recognized wherever the address is defined, even later in a growing text."""
     growing = IncrementalMarkdown()
     text = "[a]\n\n" + "x\n\n" * 10
     assert Page("".join(growing.blocks(text))).named("a") == []
@@ -305,14 +306,14 @@ def test_an_address_after_its_link() -> None:
     ],
 )
 def test_html_is_text(text: str) -> None:
-    """HTML, templates and comments are shown as they were written."""
+    """HTML, templates and comments are shown literally."""
     page = Page(as_html(text))
     assert page.text.strip() == text.replace("&lt;", "<")
     assert [tag for tag, _ in page.tags] == ["p"]
 
 
 def test_pictures() -> None:
-    """An image is shown as its name and address."""
+    """An image is shown as a name and an address."""
     page = Page(as_html('![a *cat*](http://elsewhere/p.png "title")'))
     assert page.text.strip() == "a cat (http://elsewhere/p.png)"
     assert page.tags == [("p", {}), ("span", {"class": "pl-picture"})]
@@ -345,7 +346,7 @@ def test_pictures() -> None:
     ],
 )
 def test_other_addresses_are_no_links(address: str) -> None:
-    """An address that is neither on the web nor a mailbox never becomes a link."""
+    """Only addresses of the web or a mailbox become links."""
     for text in (f"[x]({address})", f"[x](<{address}>)", f"<{address}>", f"[x]\n\n[x]: {address}", f"![x]({address})"):
         page = Page(as_html(text))
         assert (page.named("a"), page.named("img")) == ([], [])
@@ -366,7 +367,7 @@ def test_plain_addresses_are_text() -> None:
 
 class TestCode:
     def test_a_block(self) -> None:
-        """Code is highlighted, shows its language, and can be copied, wrapped, and put into the Infill tab."""
+        """Code is highlighted, with buttons to wrap, copy and put code into the Infill tab."""
         (html,) = blocks("```python\nif x:\n    return '<b>'\n```")
         page = Page(html)
         assert "<span>python</span>" in html
@@ -399,13 +400,13 @@ class TestCode:
         assert code("    a\n      b\n\n    c") == "a\n  b\n\nc\n"
 
     def test_an_unclosed_fence(self) -> None:
-        """A fence that is not closed yet is code already, up to its last character."""
+        """An open fence is already code, up to the last character."""
         assert code("```python\ndef f():\n    re") == "def f():\n    re\n"
         assert code("~~~\n`") == "`"
         assert code("```py").strip() == ""
 
     def test_a_fence_in_a_fence(self) -> None:
-        """A longer fence can contain a shorter one."""
+        """A longer fence can contain a shorter fence."""
         assert code("````\n```\nx\n```\n````") == "```\nx\n```\n"
 
     def test_hostile_languages(self) -> None:
@@ -415,7 +416,7 @@ class TestCode:
         assert "&lt;script&gt;&quot;${x}" in as_html('```<script>"${x}\nz\n```')
 
     def test_nothing_turns_its_direction(self) -> None:
-        """Direction marks in code are isolated, and kept in what is copied; in text they are unchanged."""
+        """Direction marks are isolated in code, and unchanged in text."""
         for text in ("```c\n/*\u202e } \u2066 */\n```", "`\u202e} \u2066x`"):
             page = Page(as_html(text))
             assert page.named("bdi") == [{"class": "pl-bidi", "title": f"U+{ord(mark):04X}"} for mark in "\u202e\u2066"]
@@ -445,10 +446,13 @@ class TestFormulas:
         ],
     )
     def test_within_a_line(self, formula: str) -> None:
-        """A formula becomes MathML next to its source with all backslashes, and nothing in it is read as Markdown."""
+        """A formula becomes MathML with the exact source, and nothing in it is read as Markdown."""
         html = as_html(f"Take {formula}, *then*.")
         found = re.fullmatch(
-            r'<p>Take <span class="pl-formula[^"]*"[^>]* data-source="([^"]*)"><math.*</math></span>, <em>then</em>.</p>\n',
+            (
+                r'<p>Take <span class="pl-formula[^"]*"[^>]* data-source="([^"]*)"><math.*</math></span>, '
+                r"<em>then</em>.</p>\n"
+            ),
             html,
         )
         assert found is not None
@@ -458,12 +462,12 @@ class TestFormulas:
         "formula", ["$\\nothing{x}$", "\\(\\frac{1}\\)", "$\\href{javascript:alert(1)}{x}$", "$$\\def\\a{b}\\a$$"]
     )
     def test_shown_as_source(self, formula: str) -> None:
-        """A formula that cannot be rendered is shown as its source."""
+        """A formula that cannot be rendered is shown as source."""
         assert as_html(f"Take {formula}.") == f'<p>Take <code class="pl-math">{escape(formula)}</code>.</p>\n'
 
     @pytest.mark.parametrize("formula", ["\\[\nx\n= 1\n- y\n\\]", "$$\n\\sum_{i=1}^n i\n$$", "$$ x $$", "\\[ x \\]"])
     def test_a_block(self, formula: str) -> None:
-        """A formula of several lines is a block of its own, also right after a line."""
+        """A formula of several lines is a block, even directly after a line of text."""
         block = blocks(f"# Title\n{formula}")[1]
         assert re.fullmatch(
             r'<div class="pl-formula pl-formula-display" role="group" aria-label="Formula" tabindex="0"'
@@ -474,12 +478,12 @@ class TestFormulas:
         assert blocks(f"Text:\n\n{formula}\n") == ["<p>Text:</p>\n", block]
 
     def test_a_block_that_grows(self) -> None:
-        """A formula whose end has not come yet is a block with its source."""
+        """An incomplete formula is a block of source."""
         block = '<div class="pl-math-block"><code class="pl-math">$$\nx\n= 1</code></div>\n'
         assert blocks("# Title\n$$\nx\n= 1")[1] == block
 
     def test_after_a_line(self) -> None:
-        """A whole formula may follow a line directly, in a list too."""
+        """A complete formula may follow a line directly, even in a list."""
         assert len(blocks("Text:\n$$\nx\n$$\nmore")) == 3
         assert 'data-source="$$\ny\n$$"' in as_html("- Text:\n  $$\n  y\n  $$")
 
@@ -499,7 +503,7 @@ class TestFormulas:
         ],
     )
     def test_what_is_none(self, text: str) -> None:
-        """Prices, variables of a shell, escaped marks and open ones are text."""
+        """Prices, shell variables, escaped delimiters and open delimiters are text."""
         assert not {"pl-math", "pl-formula"} & set(re.findall(r"pl-\w+", as_html(text)))
 
     def test_in_code(self) -> None:
@@ -508,7 +512,7 @@ class TestFormulas:
 
 
 def test_tasks() -> None:
-    """Items of a list that begin with [ ] or [x] have a check box that cannot be changed; brackets elsewhere are text."""
+    """A list item with [ ] or [x] has a read-only check box; brackets elsewhere are text."""
     page = Page(as_html("- [ ] open\n- [x] *done*\n- [y] neither\n\n1. [X] done\n\n[x] text"))
     assert [(box.get("checked") is not None, box["aria-label"], box["disabled"]) for box in page.named("input")] == [
         (False, "open", ""),
@@ -521,7 +525,7 @@ def test_tasks() -> None:
 
 
 def test_tables_scroll() -> None:
-    """A table is in a region of its own, which scrolls where the screen is too narrow."""
+    """A table is in a scrollable region."""
     page = Page(as_html("| a |\n|--|\n| 1 |"))
     assert page.named("div") == [{"class": "pl-table-scroll", "role": "region", "aria-label": "Table", "tabindex": "0"}]
 
@@ -544,7 +548,7 @@ def test_nested_lists() -> None:
 @pytest.mark.parametrize("opening", [">", "> ", "- ", "1. ", "> - ", ">> 1. "])
 @pytest.mark.parametrize("depth", [10, 30, 39, 40, 41, 1000])
 def test_deep_nesting(opening: str, depth: int) -> None:
-    """Deeply nested text is not lost: it is shown as source, no deeper than browsers nest."""
+    """Text nested too deeply is shown as source, within the limit of nesting."""
     page = Page(as_html(opening * depth + "the end"))
     assert "the end" in page.text
     assert page.deepest <= 2 * MAX_NESTING + 5
@@ -554,7 +558,7 @@ def test_deep_nesting(opening: str, depth: int) -> None:
     "text", ["*" * 1000 + "a" + "*" * 1000, "[" * 1000 + "a" + "]" * 1000, "![" * 1000 + "a", "`" * 1000, "**a " * 1000]
 )
 def test_deep_nesting_within_a_line(text: str) -> None:
-    """Nested inline marks do no harm, and their text is shown."""
+    """Text within deeply nested inline marks is shown."""
     assert "a" in Page(as_html(text)).text or text.startswith("`")
 
 
@@ -566,7 +570,7 @@ def test_a_long_line() -> None:
 
 
 def test_nothing() -> None:
-    """An empty text, or one of spaces, has no blocks."""
+    """An empty text, or a text of spaces, has no blocks."""
     assert blocks("") == blocks("  \n\n\t\n") == []
 
 
@@ -591,7 +595,7 @@ def test_nothing() -> None:
     ],
 )
 def test_open_fence(text: str, fence: str | None) -> None:
-    """A fence is open if text appended to it would be code."""
+    """A fence is open if appended text would be code."""
     assert open_fence(text) == fence
     assert ("<em>" in as_html(f"{text}\n\n*x*")) is (fence is None)
     if fence is not None:
@@ -599,7 +603,7 @@ def test_open_fence(text: str, fence: str | None) -> None:
 
 
 def calls(work: Any) -> int:
-    """Count the function calls of a task, as its cost without a clock."""
+    """Return the number of function calls of ``work``: a cost without a clock."""
     count = 0
 
     def note(frame: FrameType, event: str, argument: object) -> None:

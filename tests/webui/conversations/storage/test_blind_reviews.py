@@ -1,4 +1,4 @@
-"""Tests which blind reviews are saved, and what the Review tab shows of them."""
+"""Tests saved blind reviews, and the Review tab."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REVIEW = Review(
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Reviews:
-    """Provide a folder with one review."""
+    """Provide a folder with a single review."""
     found = Reviews(tmp_path / "reviews", clock=lambda: 7.0)
     found.create(REVIEW)
     return found
@@ -39,12 +39,12 @@ def reviews(tmp_path: Path) -> Reviews:
 
 class TestReviews:
     def test_kept(self, reviews: Reviews) -> None:
-        """A review is read back as it was saved, and its name is listed."""
+        """A saved review is read back unchanged, and listed by name."""
         assert reviews.names() == ["first"]
         assert reviews.find("first") == REVIEW
 
     def test_the_last_word_holds(self, reviews: Reviews) -> None:
-        """The latest judgement of a rater on a pair counts; those of other raters are unaffected."""
+        """The latest judgement of each rater on a pair counts."""
         for pair, rater, verdict in [
             (1, "ann", Verdict.A),
             (0, "bob", Verdict.NEITHER),
@@ -59,7 +59,7 @@ class TestReviews:
         ]
 
     def test_killed_within_a_line(self, reviews: Reviews, tmp_path: Path) -> None:
-        """Half a line that a killed process left behind loses only itself."""
+        """Half a line left by a killed process affects no other line."""
         reviews.judge("first", Judgement(0, "ann", Verdict.A))
         with (tmp_path / "reviews" / "first.judgements.jsonl").open("ab") as file:
             file.write(b'\n{"pair": 1, "rater": "a')
@@ -68,12 +68,12 @@ class TestReviews:
 
     @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 65])
     def test_bad_name(self, reviews: Reviews, name: str) -> None:
-        """A name is not a path: nothing is read or written outside the folder."""
+        """A review's name is not a path: nothing outside the folder is read."""
         with pytest.raises(InvalidRequestError, match="is not a valid name for a review"):
             reviews.find(name)
 
     def test_refused(self, reviews: Reviews) -> None:
-        """Taken names, unknown names, and empty reviews are each refused with a sentence."""
+        """Taken names, unknown names, unknown pairs and empty reviews are refused in a sentence."""
         with pytest.raises(InvalidRequestError, match="A review named 'first' exists already"):
             reviews.create(REVIEW)
         with pytest.raises(NotFoundError, match=r"There is no review named 'second'\. Existing reviews: first"):
@@ -84,7 +84,7 @@ class TestReviews:
             reviews.judge("first", Judgement(20, "ann", Verdict.A))
 
     def test_damaged(self, reviews: Reviews, tmp_path: Path) -> None:
-        """A damaged file is reported with its name and what is wrong."""
+        """A damaged file is reported with the name and the damage."""
         (tmp_path / "reviews" / "first.judgements.jsonl").write_text('{"pair": "x"}')
         with pytest.raises(PellucidError, match=r"first\.judgements\.jsonl is damaged \(pair: "):
             reviews.judgements("first")
@@ -93,7 +93,7 @@ class TestReviews:
             reviews.find("first")
 
     def test_unwritable(self, reviews: Reviews, tmp_path: Path) -> None:
-        """A failed write is reported, and what was saved before is unchanged."""
+        """A failed write is reported, and earlier judgements are unchanged."""
         reviews.judge("first", Judgement(0, "ann", Verdict.A))
         path = tmp_path / "reviews" / "first.judgements.jsonl"
         kept = path.read_bytes()
@@ -107,7 +107,7 @@ class TestReviews:
 
     @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
     def test_private(self, tmp_path: Path) -> None:
-        """Only their owner can read prompts, answers and notes, whatever the umask is, also in a file that was readable before."""
+        """Only the owner can read prompts, answers and notes, for any umask and earlier mode."""
         before = os.umask(0)
         try:
             reviews = Reviews(tmp_path / "reviews")
@@ -124,7 +124,7 @@ class TestReviews:
 
 
 def test_sides() -> None:
-    """The left answer stays the same on reloading, differs between pairs and raters, and favours neither side."""
+    """The left answer is stable, differs between pairs and raters, and favours neither side."""
     lefts = [REVIEW.is_a_left(pair, rater) for rater in map(str, range(100)) for pair in range(20)]
     assert lefts == [REVIEW.is_a_left(pair, rater) for rater in map(str, range(100)) for pair in range(20)]
     assert 0.45 < sum(lefts) / len(lefts) < 0.55
@@ -132,7 +132,7 @@ def test_sides() -> None:
 
 
 def test_next_pair() -> None:
-    """A rater continues with the first pair that they have not judged, whatever others have judged."""
+    """A rater continues with the first pair not yet judged by this rater."""
     judged = [Judgement(0, "ann", Verdict.A), Judgement(1, "bob", Verdict.A), Judgement(2, "ann", Verdict.A)]
     assert (next_pair(REVIEW, judged, "ann"), next_pair(REVIEW, judged, "bob"), next_pair(REVIEW, [], "ann")) == (
         1,
@@ -153,7 +153,7 @@ class TestReviewView:
         assert (shown["status"], shown["pair"], shown["names"]) == (NO_REVIEWS, None, [])
 
     async def test_what_was_chosen_is_whose_it_was(self, reviews: Reviews) -> None:
-        """Choosing the side of a's answers gives a's verdict on either side, and the payload names no model."""
+        """A's answer earns a's verdict on either side, and the payload names no model."""
         for number in range(20):
             shown = await act(reviews, verb="look", review="first", rater="ann")
             assert shown["pair"] == number
@@ -176,13 +176,13 @@ class TestReviewView:
         "event", [{}, {"verb": "look", "review": "first", "rater": " "}, {"verb": "show", "review": "first", "pair": 3}]
     )
     async def test_no_pair_without_a_rater(self, reviews: Reviews, event: dict[str, Any]) -> None:
-        """A rater without a name is asked for one, and shown no pair."""
+        """A rater without a name is asked for a name, and sees no pair."""
         shown = await act(reviews, **event)
         assert (shown["status"], shown["wrong"], shown["pair"], shown["review"]) == (NO_RATER, False, None, "first")
         assert "says" not in str(shown)
 
     async def test_go_back(self, reviews: Reviews) -> None:
-        """A rater can go back to a pair, sees the earlier verdict, and can change it."""
+        """A rater can go back to a pair, sees the earlier verdict, and can change the verdict."""
         await act(
             reviews,
             verb="judge",
@@ -199,7 +199,7 @@ class TestReviewView:
         assert [one.verdict for one in reviews.judgements("first")] == [Verdict.BOTH]
 
     async def test_who_has_logged_in_is_the_rater(self, reviews: Reviews) -> None:
-        """With a login no user can judge in another user's name, and a verdict on another rater's pair is not saved."""
+        """With a login, a user can judge only in the own name."""
         shown = await act(reviews, "bob", verb="judge", review="first", rater="ann", pair=0, verdict="left")
         assert (shown["rater"], shown["isLoggedIn"], shown["pair"]) == ("bob", True, 0)
         assert reviews.judgements("first") == []

@@ -1,4 +1,4 @@
-"""Conversations survive a process that is killed with SIGKILL while it writes them."""
+"""Tests conversations after SIGKILL during writes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.process
 KILLS = trial_count(20)
 SEED = 13
 LONGEST = 60
-"""Most writes of a process before it is killed."""
+"""Maximum number of writes of a process before SIGKILL."""
 
 
 def write_and_kill(path: Path, owner: str, seed: int, acknowledged: int, delay: float) -> int:
-    """Kill a writing process after a number of acknowledged writes and a delay; return how many it acknowledged in all."""
+    """Kill a writer ``delay`` after some acknowledged writes; return the number of all of these."""
     command = [sys.executable, killed_conversation_writes.__file__, str(path), owner, str(seed)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as writer:
@@ -42,7 +42,7 @@ def write_and_kill(path: Path, owner: str, seed: int, acknowledged: int, delay: 
 
 
 def require_intact(path: Path) -> None:
-    """Fail for a damaged file, and for a search index that disagrees with the messages."""
+    """Fail for a damaged file, and for a search index inconsistent with the messages."""
     with closing(sqlite3.connect(path)) as database, database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -51,7 +51,7 @@ def require_intact(path: Path) -> None:
 
 
 def states_after(path: Path, owner: str, seed: int, done: int) -> list[object]:
-    """Return the states after a number of writes that nothing interrupts, and after one more."""
+    """Return the states after a number of uninterrupted writes, and after a further write."""
     with closing(ConversationStore(path)) as store:
         steps = killed_conversation_writes.writes(store, owner, seed)
         sum(1 for _ in islice(steps, done))
@@ -61,7 +61,7 @@ def states_after(path: Path, owner: str, seed: int, done: int) -> list[object]:
 
 
 def test_kills(tmp_path: Path) -> None:
-    """After each kill the file opens and holds every acknowledged write, at most the unfinished one too, and none in part."""
+    """After a kill the file has all acknowledged writes, and no partial write."""
     dice = random.Random(SEED)
     path = tmp_path / "conversations.db"
     kept: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""Tests pins, folders and deleted conversations, and that files of earlier releases get them without losing anything."""
+"""Tests pins, folders, deleted conversations, and files of earlier releases."""
 
 from __future__ import annotations
 
@@ -31,26 +31,33 @@ CREATE TABLE conversation (
 CREATE INDEX conversation_of ON conversation (owner, updated);
 CREATE TABLE node (
     id INTEGER PRIMARY KEY AUTOINCREMENT, conversation INTEGER NOT NULL REFERENCES conversation ON DELETE CASCADE,
-    parent INTEGER REFERENCES node, depth INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL, created REAL NOT NULL,
-    settings TEXT, model TEXT NOT NULL, ending TEXT, usage TEXT, error TEXT, origin INTEGER, branched INTEGER, chosen INTEGER
+    parent INTEGER REFERENCES node, depth INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL, \
+created REAL NOT NULL,
+    settings TEXT, model TEXT NOT NULL, ending TEXT, usage TEXT, error TEXT, origin INTEGER, branched INTEGER, \
+chosen INTEGER
 );
 CREATE INDEX node_of ON node (conversation);
 CREATE INDEX node_below ON node (parent);
-CREATE TABLE batch (id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node ON DELETE CASCADE, tokens TEXT NOT NULL);
+CREATE TABLE batch (id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node ON DELETE CASCADE, \
+tokens TEXT NOT NULL);
 CREATE INDEX batch_of ON batch (node);
-CREATE TABLE arriving (id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node ON DELETE CASCADE, text TEXT NOT NULL);
+CREATE TABLE arriving (id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node ON DELETE CASCADE, \
+text TEXT NOT NULL);
 CREATE INDEX arriving_for ON arriving (node);
 CREATE VIRTUAL TABLE words USING fts5 (
     text, content='node', content_rowid='id', tokenize="unicode61 remove_diacritics 2", prefix='1 2'
 );
 CREATE TRIGGER node_added AFTER INSERT ON node BEGIN INSERT INTO words (rowid, text) VALUES (new.id, new.text); END;
-CREATE TRIGGER node_removed AFTER DELETE ON node BEGIN INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text); END;
+CREATE TRIGGER node_removed AFTER DELETE ON node BEGIN \
+INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text); END;
 CREATE TRIGGER node_changed AFTER UPDATE OF text ON node BEGIN
     INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
     INSERT INTO words (rowid, text) VALUES (new.id, new.text);
 END;
-CREATE VIRTUAL TABLE titles USING fts5 (title, content='conversation', content_rowid='key', tokenize="unicode61 remove_diacritics 2");
-CREATE TRIGGER conversation_added AFTER INSERT ON conversation BEGIN INSERT INTO titles (rowid, title) VALUES (new.key, new.title); END;
+CREATE VIRTUAL TABLE titles USING fts5 (title, content='conversation', content_rowid='key', \
+tokenize="unicode61 remove_diacritics 2");
+CREATE TRIGGER conversation_added AFTER INSERT ON conversation BEGIN \
+INSERT INTO titles (rowid, title) VALUES (new.key, new.title); END;
 CREATE TRIGGER conversation_removed AFTER DELETE ON conversation BEGIN
     INSERT INTO titles (titles, rowid, title) VALUES ('delete', old.key, old.title);
 END;
@@ -63,16 +70,19 @@ PRAGMA user_version = 1;
 INSERT INTO conversation VALUES (1, 'c1', 'ann', 'Bread', '{"model": "m", "seed": 7}', 10.0, 20.0, 2);
 INSERT INTO conversation VALUES (2, 'c2', 'ann', 'Empty', '{}', 5.0, 5.0, NULL);
 INSERT INTO conversation VALUES (3, 'c3', 'bob', 'His', '{}', 6.0, 6.0, NULL);
-INSERT INTO node VALUES (1, 1, NULL, 1, 'user', 'How long must sourdough rest?', 10.0, NULL, '', 'stop', NULL, NULL, NULL, NULL, 2);
-INSERT INTO node VALUES (2, 1, 1, 2, 'assistant', 'Overnight.', 20.0, '{"model": "m"}', 'm', 'stop', NULL, NULL, NULL, NULL, NULL);
-INSERT INTO node VALUES (3, 1, 1, 2, 'assistant', 'A day.', 19.0, '{"model": "m"}', 'm', 'stop', NULL, NULL, NULL, NULL, NULL);
+INSERT INTO node VALUES (1, 1, NULL, 1, 'user', 'How long must sourdough rest?', 10.0, NULL, '', 'stop', NULL, NULL, \
+NULL, NULL, 2);
+INSERT INTO node VALUES (2, 1, 1, 2, 'assistant', 'Overnight.', 20.0, '{"model": "m"}', 'm', 'stop', NULL, NULL, \
+NULL, NULL, NULL);
+INSERT INTO node VALUES (3, 1, 1, 2, 'assistant', 'A day.', 19.0, '{"model": "m"}', 'm', 'stop', NULL, NULL, NULL, \
+NULL, NULL);
 INSERT INTO batch VALUES (1, 2, '[1]'), (2, 2, '[2]');
 """
-"""The schema of a file before there were folders, with three conversations."""
+"""The schema of a file before folders existed, with three conversations."""
 
 
 class Clock:
-    """A clock that a test sets."""
+    """A clock set by a test."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -98,7 +108,7 @@ def store(path: Path, clock: Clock) -> Iterator[ConversationStore]:
 
 
 def create(store: ConversationStore, title: str, text: str = "words", owner: str = ANN) -> str:
-    """Create a conversation with one message, and return its id."""
+    """Create a conversation with a single message."""
     id = store.create(owner, SETTINGS, title)
     store.add(owner, id, None, USER, text, end=FinishReason.STOP)
     return id
@@ -109,16 +119,17 @@ def titles(store: ConversationStore, search: str = "", owner: str = ANN) -> list
 
 
 def content(path: Path) -> bytes:
-    """Return the bytes of the file and of those that SQLite keeps next to it."""
+    """Return the bytes of the file and of SQLite's files next to it."""
     return b"".join(file.read_bytes() for file in path.parent.iterdir())
 
 
 class TestEarlierReleases:
     def test_nothing_is_lost(self, path: Path) -> None:
-        """A file of an earlier release keeps all conversations, versions, tokens and words, and gets pins, folders and deletion."""
+        """A file of an earlier release keeps all data, and gets pins, folders and deletion."""
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript(EARLIER_SCHEMA)
-        for _ in range(2):  # the second time the file has the columns already
+        # The second time, the file already has the columns.
+        for _ in range(2):
             with closing(ConversationStore(path)) as store:
                 assert (titles(store), titles(store, owner=BOB)) == (["Bread", "Empty"], ["His"])
                 found = store.conversation(ANN, "c1")
@@ -139,7 +150,7 @@ class TestEarlierReleases:
 
 class TestPins:
     def test_a_pin_stays(self, store: ConversationStore, path: Path) -> None:
-        """A pin is kept by the file, and taken off again."""
+        """A pin is saved in the file, and can be removed."""
         id = create(store, "Bread")
         store.folders.pin(ANN, id, True)
         store.close()
@@ -149,7 +160,7 @@ class TestPins:
             assert [one.pinned for one in again.list(ANN)] == [False]
 
     def test_never_cut(self, store: ConversationStore, clock: Clock) -> None:
-        """A list of limited length has the pinned conversations and those in folders, however old, in the order of all others."""
+        """A list of limited length includes all pinned and filed conversations, however old."""
         ids = []
         for title in ("pinned", "filed", "c", "d", "e"):
             ids.append(create(store, title))
@@ -161,7 +172,7 @@ class TestPins:
 
 class TestFolders:
     def test_a_folders_life(self, store: ConversationStore, path: Path) -> None:
-        """A folder is created, renamed, collapsed and filled, stays like that, and leaves its conversations when it is deleted."""
+        """A folder keeps name, state and content, and a deleted folder frees its conversations."""
         folder, other = store.folders.create(ANN, " Food  and drink "), store.folders.create(ANN, "animals")
         bread, birds = create(store, "Bread"), create(store, "Birds")
         store.folders.move(ANN, bread, folder)
@@ -189,7 +200,7 @@ class TestFolders:
 
     @pytest.mark.parametrize("verb", VERBS)
     def test_another_owners(self, store: ConversationStore, verb: str) -> None:
-        """Folders are each owner's own: another owner sees none of them, and changes none."""
+        """A user cannot see or change another user's folders."""
         folder = store.folders.create(ANN, "Hers")
         his = create(store, "His", owner=BOB)
         for owner, which in ((BOB, folder), (BOB, "no such id")):
@@ -210,7 +221,7 @@ class TestFolders:
         assert [one.name for one in store.folders.list(ANN)] == ["x\ufffd"]
 
     def test_how_many(self, store: ConversationStore) -> None:
-        """The number of folders of an owner is limited; another owner has their own."""
+        """The number of folders is limited for each owner."""
         for number in range(MAX_FOLDERS):
             store.folders.create(ANN, str(number))
         with pytest.raises(InvalidRequestError, match=f"{MAX_FOLDERS} folders already: delete one first"):
@@ -220,7 +231,7 @@ class TestFolders:
 
 class TestDeleted:
     def test_gone_and_back(self, store: ConversationStore) -> None:
-        """A deleted conversation is in no list and no search and cannot be opened or changed; restored, it is as it was."""
+        """A deleted conversation cannot be found or changed; a restored one is unchanged."""
         folder = store.folders.create(ANN, "Food")
         id = create(store, "Bread", "sourdough")
         store.folders.pin(ANN, id, True)
@@ -248,7 +259,7 @@ class TestDeleted:
         assert (store.deleted.list(ANN, 9), titles(store, "sourdough")) == ([], ["Bread"])
 
     def test_erased_after_its_days(self, store: ConversationStore, path: Path, clock: Clock) -> None:
-        """After KEPT_DAYS nothing of a deleted conversation is in the file, when the store looks for it or at the next start."""
+        """After KEPT_DAYS a deleted conversation is erased from the file, or at the next start."""
         kept, gone, later = (
             create(store, "Kept", "kept"),
             create(store, "Confidential", "xylophone"),
@@ -263,7 +274,8 @@ class TestDeleted:
 
         clock.now = NOW + KEPT_DAYS * DAY_SECONDS
         store.deleted.erase_expired()
-        assert b"xylophone" in content(path)  # it looked a moment ago
+        # The store searched for expired conversations a moment ago.
+        assert b"xylophone" in content(path)
         store.close()
         with closing(ConversationStore(path, clock)) as again:
             assert [one.id for one in again.deleted.list(ANN, 9)] == [later]
@@ -278,7 +290,7 @@ class TestDeleted:
                 again.deleted.restore(ANN, gone)
 
     def test_erased_at_once(self, store: ConversationStore, path: Path) -> None:
-        """Deleted conversations can be erased at once, one or all of an owner; those of others and those in the list stay."""
+        """An owner's deleted conversations can be erased at once, singly or together."""
         ids = {title: create(store, title, title) for title in ("sourdough", "xylophone", "zeppelin", "quagmire")}
         his = create(store, "His", "hers", owner=BOB)
         for title in ("sourdough", "xylophone", "zeppelin"):
@@ -296,7 +308,7 @@ class TestDeleted:
 
 class TestMatches:
     def test_all_paths(self, store: ConversationStore) -> None:
-        """The matches of a search in a conversation are all messages with one of its words, on all paths; the list has the best one."""
+        """A search matches messages on all paths with any of the words; the list has a snippet."""
         id = create(store, "Bread", "sourdough")
         first = store.conversation(ANN, id).path()[0].id
         answer = store.add(ANN, id, first, ASSISTANT, "sourdough, sourdough and milk", end=FinishReason.STOP)

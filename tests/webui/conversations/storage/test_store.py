@@ -1,4 +1,4 @@
-"""Tests that conversations are saved, found and deleted, whatever else writes to the file, and only by their owner."""
+"""Tests that a store saves, finds and deletes conversations, for their owner only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decod
 
 
 def open_store(path: Path) -> ConversationStore:
-    """Open a store whose clock advances by a second at each call, from 0 while it is opened."""
+    """Open a store with a clock that advances by a second at each call, from 0 at the opening."""
     ticks = count(0)
     return ConversationStore(path, lambda: float(next(ticks)))
 
@@ -53,7 +53,7 @@ def store(path: Path) -> Iterator[ConversationStore]:
 
 
 def say(store: ConversationStore, id: str, *texts: str, parent: int | None = None, owner: str = ANN) -> list[int]:
-    """Add messages below each other, the user's first, and return their ids."""
+    """Add messages below each other, the user's first, and return the ids."""
     nodes: list[int] = []
     for index, text in enumerate(texts):
         parent = store.add(owner, id, parent, ASSISTANT if index % 2 else USER, text, end=FinishReason.STOP)
@@ -62,7 +62,6 @@ def say(store: ConversationStore, id: str, *texts: str, parent: int | None = Non
 
 
 def shown(store: ConversationStore, id: str, owner: str = ANN) -> list[str]:
-    """Return the texts of the selected path."""
     return [node.text for node in store.conversation(owner, id).path()]
 
 
@@ -77,7 +76,7 @@ def rows(path: Path, table: str) -> int:
 
 class TestKeeping:
     def test_everything_comes_back(self, store: ConversationStore, path: Path) -> None:
-        """Everything about a message is there after the file was closed and opened again."""
+        """A reopened file has all data of a message."""
         id = store.create(ANN, SETTINGS, "A title")
         (question,) = say(store, id, "Hi")
         answer = store.add(
@@ -118,7 +117,7 @@ class TestKeeping:
             assert again.tokens(ANN, id, question) == []
 
     def test_an_answer_that_did_not_end(self, store: ConversationStore) -> None:
-        """An answer has no end until it is finished."""
+        """An answer has no end until finished."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
         store.append(node, "so far", "[]")
@@ -128,7 +127,7 @@ class TestKeeping:
 
     @pytest.mark.parametrize("text", ["a\0b", "\0", "\u202eabc", "😀", "\r\n", "'; DROP TABLE node; --"])
     def test_any_text(self, store: ConversationStore, text: str) -> None:
-        """A text is kept exactly, also if it grows."""
+        """Any text is kept exactly, even after an append."""
         id = store.create(ANN, SETTINGS, text)
         node = store.add(ANN, id, None, USER, text)
         store.append(node, text, "[]")
@@ -137,7 +136,7 @@ class TestKeeping:
         assert titles(store) == [text]
 
     def test_half_an_emoji(self, store: ConversationStore) -> None:
-        """A lone surrogate, which UTF-8 cannot encode, becomes U+FFFD; a pair becomes its character."""
+        """A lone surrogate becomes U+FFFD; a pair in two parts becomes a character."""
         id = store.create(ANN, SETTINGS, "\ud83d")
         node = store.add(ANN, id, None, USER, "\ud83d")
         store.append(node, "\ud83d\ude00", "[]")
@@ -146,20 +145,20 @@ class TestKeeping:
         assert (shown(store, id), titles(store), titles(store, "\ud83d")) == (["\ufffd😀"], ["x\ufffd"], [])
 
     def test_settings_of_the_next_turn(self, store: ConversationStore) -> None:
-        """A conversation keeps the settings of its next turn."""
+        """A conversation keeps the settings of the next turn."""
         id = store.create(ANN, SETTINGS)
         store.set_settings(ANN, id, TurnSettings(top_k=3))
         assert store.conversation(ANN, id).settings == TurnSettings(top_k=3)
 
     def test_rename(self, store: ConversationStore) -> None:
-        """A renamed conversation has its new title, and is found by that only."""
+        """A renamed conversation is found by the new title only."""
         id = store.create(ANN, SETTINGS)
         assert titles(store) == [DEFAULT_TITLE]
         store.rename(ANN, id, "Bread")
         assert (titles(store, "bread"), titles(store, "conversation")) == (["Bread"], [])
 
     def test_the_latest_first(self, store: ConversationStore) -> None:
-        """The latest written conversation is first; reading and renaming do not count; messages are those of the path."""
+        """The latest written conversation is first; reading and renaming do not count."""
         one, two = (store.create(ANN, SETTINGS, title) for title in ("one", "two"))
         (first, *_) = say(store, one, "a", "b")
         say(store, one, "c", parent=first)
@@ -173,7 +172,7 @@ class TestKeeping:
 
 
 def test_the_clock_is_set_back(path: Path) -> None:
-    """The conversation that was written last is listed first, also after the clock was set back by an hour."""
+    """The latest written conversation is first, even after the clock is set back."""
     now = [10_000.0]
     with closing(ConversationStore(path, lambda: now[0])) as store:
         before, other = store.create(ANN, SETTINGS, "before"), store.create(ANN, SETTINGS, "other")
@@ -220,7 +219,7 @@ class TestOwners:
 
     @pytest.mark.parametrize("verb", ["add", "tokens", "select_version", "end_path_at"])
     def test_a_message_of_another_conversation(self, store: ConversationStore, verb: str) -> None:
-        """A message is reached only through its own conversation, even if another one of the same owner is given."""
+        """A message is reached only through its own conversation, even by the same owner."""
         mine = store.create(ANN, SETTINGS)
         nodes = [
             *say(store, store.create(ANN, SETTINGS), "elsewhere"),
@@ -235,7 +234,7 @@ class TestOwners:
         assert shown(store, mine) == []
 
     def test_every_verb_is_among_them(self) -> None:
-        """The tests above cover every method of the store."""
+        """Every method of the store is tested above or known to need no owner."""
         without = {"close", "create", "list", "append", "finish", "discard", "set_view", "restore", "restore_all"}
         others = {"erase", "undelete", "pin", "move"}
         assert {name for name in vars(ConversationStore) if not name.startswith("_")} == (
@@ -258,7 +257,6 @@ class TestOwners:
 class TestSearch:
     @pytest.fixture
     def three(self, store: ConversationStore) -> ConversationStore:
-        """Create three conversations."""
         say(
             store,
             store.create(ANN, SETTINGS, "Bread"),
@@ -273,24 +271,24 @@ class TestSearch:
         ("search", "found"),
         [
             ("sourdough", ["Bread"]),
-            ("sour", ["日本", "Bread"]),  # beginnings of words
+            ("sour", ["日本", "Bread"]),  # Beginnings of words
             ("dough", []),
-            ("SOUR rest", ["Bread"]),  # several words, whatever their case
+            ("SOUR rest", ["Bread"]),  # Several words in any case
             ("sour rest milk", []),
-            ("uber", ["Bread"]),  # accents are ignored
-            ("cafe stop", ["Café"]),  # in the title and in a message
-            ("foo program left", ["Café"]),  # in different messages
+            ("uber", ["Bread"]),  # Accents are ignored
+            ("cafe stop", ["Café"]),  # In the title and in a message
+            ("foo program left", ["Café"]),  # In different messages
             ("foo-bar", ["Café"]),
             ("bar-foo", []),
             ("日本", ["日本"]),
             ("bre", ["Bread"]),
             ("  ", ["日本", "Café", "Bread"]),
-            ("->", []),  # punctuation alone is not a word
+            ("->", []),  # Punctuation alone is not a word
             ("program ->", ["Café"]),
         ],
     )
     def test_words(self, three: ConversationStore, search: str, found: list[str]) -> None:
-        """A conversation is found if each word of the search begins a word in it or in its title."""
+        """A search matches conversations with all words, or beginnings of words, of the search."""
         assert titles(three, search) == found
 
     @pytest.mark.parametrize(
@@ -319,7 +317,7 @@ class TestSearch:
         ],
     )
     def test_operators_are_text(self, three: ConversationStore, search: str) -> None:
-        """No search is treated as an operator: it never fails, and finds only its words."""
+        """No search fails, and operators are only words."""
         for title in titles(three, search):
             nodes = next(
                 three.conversation(ANN, one.id) for one in three.list(ANN) if one.title == title
@@ -328,7 +326,7 @@ class TestSearch:
             assert all(word in text for word in "".join(c if c.isalnum() else " " for c in search.casefold()).split())
 
     def test_operators_find_nothing_more(self, three: ConversationStore) -> None:
-        """OR is a word that must occur, and so are the other operators."""
+        """OR, AND and NEAR are words that must occur."""
         assert (titles(three, "sour OR stop"), titles(three, "near oven"), titles(three, "stop and")) == (
             [],
             ["Bread"],
@@ -336,7 +334,7 @@ class TestSearch:
         )
 
     def test_snippet(self, three: ConversationStore) -> None:
-        """A snippet shows and marks the matching words; there is none if only the title matches."""
+        """A snippet marks the matching words, and is empty if only the title matches."""
 
         def snippets(search: str) -> list[str]:
             return [one.match.snippet for one in three.list(ANN, search) if one.match is not None]
@@ -349,7 +347,7 @@ class TestSearch:
         assert len(found) < 100
 
     def test_growing_answers(self, store: ConversationStore) -> None:
-        """An answer is found once it has ended, by words that arrived in two parts, and not by the parts."""
+        """An answer is found after its end, by whole words that arrived in parts."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
         store.append(node, "sour", "[]")
@@ -359,7 +357,7 @@ class TestSearch:
         assert (len(store.list(ANN, "sourdough")), len(store.list(ANN, "dough"))) == (1, 0)
 
     def test_answers_that_broke_off(self, path: Path) -> None:
-        """The text that an answer had when the process died is found after the next start."""
+        """Text of an unfinished answer is found after a restart."""
         with closing(ConversationStore(path)) as store:
             id = store.create(ANN, SETTINGS)
             store.append(store.add(ANN, id, None, ASSISTANT, ""), "sourdough", "[]")
@@ -367,14 +365,14 @@ class TestSearch:
             assert (len(store.list(ANN, "sourdough")), shown(store, id)) == (1, ["sourdough"])
 
     def test_the_latest(self, three: ConversationStore) -> None:
-        """A list has at most the requested length, with and without a search, and begins with the latest."""
+        """A list has at most the requested length, with and without a search, the latest first."""
         everything = titles(three)
         assert [one.title for one in three.list(ANN, most=2)] == everything[:2]
         found = [one.title for one in three.list(ANN, "m")]
         assert [one.title for one in three.list(ANN, "m", most=1)] == found[:1] != found
 
     def test_many_words(self, store: ConversationStore) -> None:
-        """A search of too many words is refused with a sentence; repeated words count once."""
+        """A search of too many words is refused; repeated words count once."""
         with pytest.raises(InvalidRequestError, match="at most 32 words"):
             store.list(ANN, " ".join(map(str, range(33))))
         assert store.list(ANN, "word " * 1000) == []
@@ -382,7 +380,7 @@ class TestSearch:
 
 class TestWalking:
     def test_versions_remember_the_path_below(self, store: ConversationStore) -> None:
-        """Selecting a version shows what followed it when it was selected last."""
+        """A selected version shows the path that followed at the last selection."""
         id = store.create(ANN, SETTINGS)
         first, answer, _ = say(store, id, "q", "a", "q2")
         (other,) = say(store, id, "a'", parent=first)
@@ -395,7 +393,7 @@ class TestWalking:
         assert shown(store, id) == ["q", "a'", "q3"]
 
     def test_versions_of_the_first_message(self, store: ConversationStore) -> None:
-        """The first message has versions like any other."""
+        """The first message can have versions."""
         id = store.create(ANN, SETTINGS)
         one, _ = say(store, id, "q", "a")
         two, _ = say(store, id, "q'", "a'")
@@ -407,7 +405,7 @@ class TestWalking:
         assert [node.id for node in found.children(None)] == [one, two]
 
     def test_a_path_is_remembered_at_every_fork_above(self, store: ConversationStore) -> None:
-        """After a deep branch was selected, leaving it and coming back shows that branch again."""
+        """Coming back to a fork shows the branch that was selected last."""
         id = store.create(ANN, SETTINGS)
         first, left, left_below = say(store, id, "q", "left", "left below")
         (right,) = say(store, id, "right", parent=first)
@@ -421,7 +419,7 @@ class TestWalking:
         assert deep in store.conversation(ANN, id).nodes
 
     def test_stop_at(self, store: ConversationStore) -> None:
-        """After end_path_at the path ends there, also after coming back to it; the messages after it can still be selected."""
+        """A path ended by end_path_at stays ended; the later messages can still be selected."""
         id = store.create(ANN, SETTINGS)
         first, answer, after = say(store, id, "q", "a", "q2")
         (other,) = say(store, id, "a'", parent=first)
@@ -440,7 +438,7 @@ class TestWalking:
 
 
 class Tree(RuleBasedStateMachine):
-    """Runs any actions on a conversation and checks it against a model."""
+    """Compares a conversation with a model after any actions."""
 
     nodes: Bundle[int] = Bundle("nodes")
 
@@ -479,7 +477,6 @@ class Tree(RuleBasedStateMachine):
 
     @rule()
     def copy(self) -> None:
-        """An archive of the conversation has the same tree."""
         archive = self.store.archive(ANN, self.id)
         copy = self.store.conversation(BOB, self.store.restore(BOB, archive))
         assert [(node.text, node.role) for node in copy.nodes.values()] == [
@@ -513,7 +510,7 @@ TestTree.__doc__ = "Whatever is done in a conversation, every text can still be 
 
 class TestRemoving:
     def test_nothing_stays(self, store: ConversationStore, path: Path) -> None:
-        """Erasing a conversation removes its messages, tokens and words from the file, and no other conversation."""
+        """Erasing a conversation removes all of its data from the file, and no other data."""
         kept = store.create(ANN, SETTINGS, "Kept")
         say(store, kept, "kept")
         id = store.create(ANN, SETTINGS, "Confidential")
@@ -532,7 +529,7 @@ class TestRemoving:
         assert b"kept" in content
 
     def test_a_long_conversation(self, store: ConversationStore, path: Path) -> None:
-        """A conversation with more messages than SQLite nests triggers can be erased, and its beginning selected."""
+        """A conversation beyond SQLite's limit of nested triggers can be erased and selected."""
         nodes = {
             n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)
         }
@@ -546,7 +543,7 @@ class TestRemoving:
         assert rows(path, "node") == 0
 
     def test_an_answer_on_its_way(self, store: ConversationStore) -> None:
-        """Writing to an answer that was erased meanwhile raises NotFoundError."""
+        """Writing to an erased answer raises NotFoundError."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
         store.deleted.erase(ANN, id)
@@ -557,7 +554,7 @@ class TestRemoving:
             store.finish(node, FinishReason.STOP, USAGE)
 
     def test_ids_are_not_used_again(self, store: ConversationStore) -> None:
-        """The id of an erased message is never used again, since a writer may still have it."""
+        """The id of an erased message is not reused, because a writer may still have the id."""
         id = store.create(ANN, SETTINGS)
         (node,) = say(store, id, "x")
         store.deleted.erase(ANN, id)
@@ -566,7 +563,7 @@ class TestRemoving:
 
 class TestArchives:
     def test_the_same_conversation(self, store: ConversationStore) -> None:
-        """An archive is restored as the same conversation under new ids, with its versions, tokens and remembered paths."""
+        """A restored archive has new ids, and the same versions, tokens and paths."""
         id = store.create(ANN, SETTINGS, "A title")
         question, answer, _ = say(store, id, "q", "a", "q2")
         other = store.add(
@@ -611,7 +608,7 @@ class TestArchives:
         assert store.archive(ANN, id) == archive
 
     def test_all_or_nothing(self, store: ConversationStore, path: Path) -> None:
-        """An archive that cannot be saved leaves nothing behind."""
+        """An archive that cannot be saved changes nothing."""
         nodes = {n: Node(n, None, USER, "x", 1.0) for n in (1, 2)}
         archive = Archive(Conversation("", "broken", SETTINGS, 1.0, 1.0, 2, nodes), {2: [None]})  # type: ignore[list-item]
         with pytest.raises(PellucidError, match="NOT NULL"):
@@ -621,14 +618,14 @@ class TestArchives:
 
 class TestFiles:
     def test_only_its_owner_reads_it(self, path: Path) -> None:
-        """Only their user can read the file and SQLite's files next to it; a missing folder is created."""
+        """Only the owner can read the files; a missing folder is created."""
         path = path.parent / "new" / "folder" / path.name
         with closing(open_store(path)) as store:
             store.create(ANN, SETTINGS)
             assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
 
     def test_another_programs_file(self, path: Path) -> None:
-        """A database of another program is refused and left as it is."""
+        """A database of another program is refused unchanged."""
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("CREATE TABLE song (title)")
             connection.commit()
@@ -639,7 +636,7 @@ class TestFiles:
         assert path.read_bytes() == before
 
     def test_a_file_of_an_earlier_release(self, path: Path) -> None:
-        """A file without the details of answers is read, and keeps those of new ones."""
+        """A file without details of answers is read, and keeps the details of new answers."""
         with closing(open_store(path)) as store:
             id = store.create(ANN, SETTINGS)
             say(store, id, "q", "a")
@@ -653,7 +650,7 @@ class TestFiles:
             assert store.conversation(ANN, id).path()[-1].details == details
 
     def test_the_limit_of_an_earlier_release(self, path: Path) -> None:
-        """The limit of 512 tokens, an earlier release's default, is gone once from the next turn; others, and answers, keep theirs."""
+        """The former default of 512 tokens is removed once, from the next turn only."""
         with closing(open_store(path)) as store:
             ids = [store.create(ANN, replace(SETTINGS, max_tokens=limit)) for limit in (512, 100)]
             store.add(ANN, ids[0], None, ASSISTANT, "a", settings=replace(SETTINGS, max_tokens=512))
@@ -668,7 +665,7 @@ class TestFiles:
             assert store.conversation(ANN, ids[0]).settings.max_tokens == 512
 
     def test_another_version(self, path: Path) -> None:
-        """A file of another version is refused, with the remedy."""
+        """A file with another schema version is refused, with the remedy."""
         ConversationStore(path).close()
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 2")
@@ -680,7 +677,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("content", [b"no database" * 100, None])
     def test_no_database(self, path: Path, content: bytes | None) -> None:
-        """A file that is not a database, or a folder, is refused by name."""
+        """A folder, or a file in another format, is refused by name."""
         if content is None:
             path.mkdir()
         else:
@@ -695,7 +692,7 @@ class TestFiles:
             store.list(ANN)
 
     def test_it_writes_ahead(self, store: ConversationStore, path: Path) -> None:
-        """Readers and writers do not wait for each other."""
+        """The file is in WAL mode: readers and writers do not block each other."""
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -721,7 +718,7 @@ store.close()
 
 
 def writer(path: Path, owner: str, count: int) -> subprocess.Popen[str]:
-    """Start another process that writes to the file once a line is sent to it."""
+    """Start a process that writes to the file after a line on standard input."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", WRITER, str(path), owner, str(count)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
@@ -729,7 +726,7 @@ def writer(path: Path, owner: str, count: int) -> subprocess.Popen[str]:
 
 class TestProcesses:
     def test_two_write_to_one_file(self, store: ConversationStore, path: Path) -> None:
-        """Processes that open the file and write at the same time keep everything."""
+        """Processes that open and write a file at the same time lose no data."""
         others = [writer(path, f"other {number}", 100) for number in range(2)]
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
@@ -753,7 +750,7 @@ class TestProcesses:
             assert store.tokens(owner, found.id, answer.id) == [f"[{number}]" for number in range(100)]
 
     def test_they_begin_at_once(self, path: Path) -> None:
-        """Processes that create the file at the same moment all find it created."""
+        """Several processes can create the file at the same moment."""
         others = [writer(path, str(number), 0) for number in range(4)]
         for other in others:
             other.communicate("go\n")
@@ -762,7 +759,7 @@ class TestProcesses:
             assert [len(store.list(str(number))) for number in range(4)] == [1] * 4
 
     def test_one_is_killed(self, path: Path) -> None:
-        """A process that is killed while writing leaves all that it had written, readable, and nothing in part."""
+        """All complete writes of a killed process are readable, and no partial write."""
         other = writer(path, ANN, 1_000_000)
         assert other.stdin is not None
         assert other.stdout is not None

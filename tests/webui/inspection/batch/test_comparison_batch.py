@@ -1,4 +1,4 @@
-"""Tests batches of comparisons: their rows, seeds, figures, stop and resume, summary and files."""
+"""Tests batches of comparisons: rows, seeds, figures, stop and resume, summary and files."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ B = TurnSettings(model="m-b", temperature=1.0)
 
 
 class Echo(ScriptedReader):
-    """Answers each prompt with its words, under m-b with one more; another model finds them less likely. Prompts may fail or wait.
+    """Answers with the prompt's words and, under m-b, "more"; can refuse, fail or wait.
 
-    Chats beyond its ``places`` are refused.
+    Chats beyond ``places`` are refused. The other model finds the words less likely.
     """
 
     hold: asyncio.Event | None = None
@@ -44,7 +44,8 @@ class Echo(ScriptedReader):
             raise QueueFullError("Too many requests.")
         self.places -= 1
         try:
-            await asyncio.sleep(0)  # others start meanwhile
+            # Other chats start meanwhile.
+            await asyncio.sleep(0)
             async for item in self._answer(query, on_usage):
                 yield item
         finally:
@@ -91,14 +92,13 @@ async def run(found: ComparisonBatch, assistant: Echo) -> ComparisonBatch:
 
 
 async def test_rows() -> None:
-    """Each prompt is compared once, and its row has the figures of its comparison, which opens in full."""
+    """Each prompt is compared once, and the row has the figures of the opened comparison."""
     found = await run(batch("one", "two three"), echo())
     assert [row.figures is not None for row in found.rows] == [True, True]
     (pair,) = found.rows[1].figures.pairs if found.rows[1].figures else ()
     assert pair.difference == 3
-    assert pair.same_tokens == pytest.approx(
-        2 / 5
-    )  # the space in front of a word belongs to it, and here to the token "three " too
+    # A space in front of a word belongs to the word, and here also to the token "three ".
+    assert pair.same_tokens == pytest.approx(2 / 5)
     assert [one.tokens for one in found.rows[1].figures.columns] == [2, 3] if found.rows[1].figures else False
     stored = found.rows[1].stored
     assert stored is not None
@@ -109,7 +109,7 @@ async def test_rows() -> None:
 
 
 async def test_a_stored_comparison_is_the_same() -> None:
-    """A comparison that was stored has the summary and the analysis that it had before."""
+    """A stored comparison keeps the summary and the analysis."""
     found = batch("one two")
     comparison = found.comparison_of(found.rows[0])
     async for _ in comparison.run(echo()):
@@ -121,13 +121,13 @@ async def test_a_stored_comparison_is_the_same() -> None:
     after = payload(stored.open())
     for name in ("summary", "analysis"):
         if name == "summary":
-            before[name]["figures"].pop()  # seconds
+            before[name]["figures"].pop()  # Seconds
             after[name]["figures"].pop()
         assert after[name] == before[name]
 
 
 async def test_history_and_system() -> None:
-    """The messages before a prompt are sent; a column's own system prompt replaces that of the file."""
+    """The messages before a prompt are sent; a column's system prompt replaces the file's."""
     assistant = echo()
     prompt = FilePrompt(
         "Why?", 1, (Message("system", "from the file"), Message("user", "Hi"), Message("assistant", "Yes?"))
@@ -139,7 +139,7 @@ async def test_history_and_system() -> None:
 
 
 async def test_seeds() -> None:
-    """Each prompt runs with as many seeds as asked for, counted from the column's own; columns without one share a random one."""
+    """Each prompt has the requested number of seeds, from the column's seed or a shared seed."""
     assistant = echo()
     found = await run(batch("one", "two", seeds=3, b=replace(B, seed=7)), assistant)
     assert [row.seeds[1] for row in found.rows] == [7, 8, 9, 7, 8, 9]
@@ -150,7 +150,7 @@ async def test_seeds() -> None:
 
 
 async def test_stop_and_resume() -> None:
-    """A stop keeps the rows that are done, and a resume runs only the others."""
+    """A stop keeps the finished rows, and a resume runs only the rest."""
     assistant = echo()
     assistant.hold = asyncio.Event()
     found = batch(*(f"quick {n}" for n in range(3)), "wait 1", "wait 2")
@@ -169,7 +169,7 @@ async def test_stop_and_resume() -> None:
 
 
 async def test_closing() -> None:
-    """Closing the generator, as a closed page does, stops all rows that run."""
+    """Closing the generator, as a closed page does, stops all running rows."""
     assistant = echo()
     assistant.hold = asyncio.Event()
     found = batch("wait 1", "wait 2")
@@ -181,7 +181,7 @@ async def test_closing() -> None:
 
 
 async def test_a_row_that_fails() -> None:
-    """A row that fails says why and in which column; the others are done, and a resume tries it again."""
+    """A failed row names the reason and the column, and a resume tries the row again."""
     assistant = echo()
     assistant.broken = "bad"
     found = await run(batch("good", "bad", "fine"), assistant)
@@ -193,10 +193,7 @@ async def test_a_row_that_fails() -> None:
 
 
 async def test_rows_that_are_refused() -> None:
-    """If more rows run at the same time than are admitted, fewer do.
-
-    If none is admitted, the batch says why, and can be resumed.
-    """
+    """Refused rows run later; a batch with all rows refused reports the reason and can resume."""
     assistant = echo()
     assistant.places = 2
     found = await run(batch("one", "two", "three", "four", "five"), assistant)
@@ -213,7 +210,7 @@ async def test_rows_that_are_refused() -> None:
 
 
 async def test_summary() -> None:
-    """The summary has intervals over the prompts, each with the mean of its seeds, and the table has every figure."""
+    """The summary has intervals over the prompts' means, and the table has all figures."""
     found = await run(batch("one", "two three", "four five six", seeds=2), echo())
     said = sentences(found)
     assert said[0] == "3 prompts, 2 seeds each: 6 of 6 done."
@@ -232,7 +229,7 @@ async def test_summary() -> None:
 
 
 async def test_a_single_prompt_with_seeds() -> None:
-    """For one prompt the intervals are over its seeds; a single comparison has none."""
+    """Intervals of a single prompt are over the seeds; a single comparison has no interval."""
     found = await run(batch("one", seeds=3), echo())
     assert sentences(found)[0] == "One prompt, 3 seeds: 3 of 3 done."
     assert table(found)[0][-1] == "seeds"
@@ -241,7 +238,7 @@ async def test_a_single_prompt_with_seeds() -> None:
 
 
 async def test_the_surer_column() -> None:
-    """The column whose answers are less surprising to itself is named, with the interval of the paired difference."""
+    """The column less surprised by its own answers is named, with the paired interval."""
     found = await run(batch("one", "two", "three"), echo())
     for row, gap in zip(found.rows, (0.4, 0.5, 0.6), strict=True):
         assert row.figures is not None
@@ -263,7 +260,7 @@ async def test_most_different() -> None:
 
 
 async def test_reference() -> None:
-    """A reference of the file, else that of the form, is read by all columns, in bits per byte."""
+    """All columns read the reference of the prompt, or by default the form's, in bits per byte."""
     found = await run(batch(FilePrompt("one", 1, reference="xy "), "two", reference="xyz "), echo())
     bits = [row.figures.columns[0].reference for row in found.rows if row.figures]
     assert bits == pytest.approx([1 / math.log(2) / 3, 1 / math.log(2) / 4])
@@ -285,14 +282,14 @@ async def test_reference() -> None:
     ],
 )
 def test_batches_that_are_refused(count: int, seeds: int, settings: TurnSettings, sentence: str) -> None:
-    """A batch that is too large, or whose seeds change nothing, is refused in a sentence."""
+    """A batch that is too large, or has useless seeds, is refused in a sentence."""
     with pytest.raises(InvalidRequestError) as caught:
         batch(*["x"] * count, seeds=seeds, a=settings, b=replace(settings, seed=None))
     assert str(caught.value).startswith(sentence)
 
 
 async def test_files() -> None:
-    """The files have a row for each comparison, with its prompt, seeds, status, figures and answers."""
+    """The files have a row for each comparison with prompt, status, figures and answers."""
     assistant = echo()
     assistant.broken = "bad"
     found = await run(batch('say "a, b"', "bad"), assistant)

@@ -18,7 +18,7 @@ VALUES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50)
 
 @given(st.integers(1, 5000))
 def test_quantile(freedom: int) -> None:
-    """The quantile is that of SciPy; beyond 1,000 degrees of freedom to 0.2 %."""
+    """The quantile equals SciPy's; beyond 1,000 degrees of freedom to 0.2 %."""
     assert student_quantile(freedom) == pytest.approx(
         float(stats.t.ppf(0.975, freedom)), rel=1e-6 if freedom <= 1000 else 2e-3
     )
@@ -26,7 +26,7 @@ def test_quantile(freedom: int) -> None:
 
 @given(VALUES)
 def test_mean(values: list[float]) -> None:
-    """The interval of a mean is SciPy's, and has the mean in its middle."""
+    """The interval of a mean equals SciPy's, with the mean in the middle."""
     found = mean_interval(values)
     assert found is not None
     error = stats.sem(values)
@@ -37,7 +37,7 @@ def test_mean(values: list[float]) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1), st.floats(-2, 0), st.floats(1, 2))
 def test_bounds(values: list[float], least: float, most: float) -> None:
-    """An interval has its mean, and does not leave the bounds; that of one value is the bounds."""
+    """An interval includes the mean, within the bounds; a single value gives the bounds."""
     found = mean_interval(values, least, most)
     assert found is not None
     assert least <= found.low <= found.value + 1e-12
@@ -48,7 +48,7 @@ def test_bounds(values: list[float], least: float, most: float) -> None:
 
 @given(VALUES, st.floats(0.1, 10), st.floats(-100, 100))
 def test_units(values: list[float], scale: float, shift: float) -> None:
-    """An interval does not depend on the unit or the zero of its values."""
+    """An interval does not depend on the unit or the zero of the values."""
     one, other = mean_interval(values), mean_interval([scale * value + shift for value in values])
     assert one is not None
     assert other is not None
@@ -58,7 +58,7 @@ def test_units(values: list[float], scale: float, shift: float) -> None:
 
 @pytest.mark.parametrize("count", [3, 10, 40])
 def test_coverage(count: int) -> None:
-    """Of many samples of a normal distribution, 95 % of the intervals have its true mean."""
+    """Of many samples of a normal distribution, 95 % of the intervals have the true mean."""
     samples = np.random.default_rng(7).normal(3.0, 2.0, size=(4000, count))
     found = [mean_interval([float(one) for one in row]) for row in samples]
     covered = sum(one is not None and one.low <= 3.0 <= one.high for one in found)
@@ -67,7 +67,7 @@ def test_coverage(count: int) -> None:
 
 @given(st.integers(1, 500).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
 def test_share(counts: tuple[int, int]) -> None:
-    """The interval of a share is that of the evaluation's metrics."""
+    """The interval of a share equals the interval in the evaluation's metrics."""
     found, expected = share_interval(*counts), wilson(*counts)
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
 

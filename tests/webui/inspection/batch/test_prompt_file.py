@@ -17,23 +17,21 @@ from pellucid_webui.inspection.batch.prompt_file import MAX_PROMPTS, FilePrompt,
 PROMPTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1).filter(
     lambda text: text.strip() != ""
 )
-"""Any text that a prompt can be, in the form in which a file is decoded: with line feeds as line
-ends.
-"""
+"""Any text of a prompt, as decoded from a file: with line feeds as line ends."""
 
 LINES = PROMPTS.filter(lambda text: "\n" not in text)
 
 
 @given(st.lists(LINES, min_size=1))
 def test_text(lines: list[str]) -> None:
-    """Each line of a text that is not blank is a prompt, with its number."""
+    """Each line that is not blank is a prompt, with the line number."""
     found = read_prompts("prompts.txt", "\n\n".join(lines) + "\n")
     assert [(one.line, one.prompt) for one in found] == [(2 * n + 1, line.strip()) for n, line in enumerate(lines)]
 
 
 @given(st.lists(st.tuples(PROMPTS, PROMPTS), min_size=1))
 def test_json_lines(rows: list[tuple[str, str]]) -> None:
-    """JSON lines give each prompt and reference exactly as written, whatever is in it."""
+    """JSON lines give each prompt and reference exactly."""
     text = "\n".join(json.dumps({"prompt": prompt, "reference": reference, "id": 1}) for prompt, reference in rows)
     found = read_prompts("prompts.jsonl", text)
     assert [(one.prompt, one.reference, one.line) for one in found] == [(*row, n) for n, row in enumerate(rows, 1)]
@@ -41,7 +39,7 @@ def test_json_lines(rows: list[tuple[str, str]]) -> None:
 
 @given(st.lists(st.tuples(PROMPTS.filter(lambda text: "\0" not in text), LINES), min_size=1), st.sampled_from(",;\t"))
 def test_csv(rows: list[tuple[str, str]], delimiter: str) -> None:
-    """A CSV as a spreadsheet writes it gives each prompt exactly, line ends and quotes included, with the line where its row begins."""
+    """A spreadsheet's CSV gives each prompt exactly, with the number of the row's first line."""
     out = io.StringIO(newline="")
     csv.writer(out, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(
         [("id", "Prompt "), *(("7", one) for one, _ in rows)]
@@ -54,7 +52,7 @@ def test_csv(rows: list[tuple[str, str]], delimiter: str) -> None:
 
 @given(st.sampled_from(["a.txt", "a.jsonl", "a.csv"]), st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_file(name: str, text: str) -> None:
-    """Any file is read, or refused in a sentence that names it: none raises anything else."""
+    """Any file is read, or refused in a sentence with the file's name."""
     try:
         found, refusal = read_prompts(name, text), ""
     except InvalidRequestError as error:
@@ -64,7 +62,7 @@ def test_any_file(name: str, text: str) -> None:
 
 
 def test_messages() -> None:
-    """Messages end with the prompt; those before it are its history."""
+    """Messages end with the prompt, and earlier messages are the history."""
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
@@ -77,7 +75,7 @@ def test_messages() -> None:
 
 
 def test_half_characters() -> None:
-    """Half a character, which JSON can hold and UTF-8 cannot, becomes a replacement character."""
+    """Half a character in JSON becomes a replacement character, because UTF-8 cannot encode it."""
     assert read_prompts("a.jsonl", '{"prompt": "a\\ud800"}')[0].prompt == "a\ufffd"
 
 
@@ -109,7 +107,7 @@ def test_half_characters() -> None:
     ],
 )
 def test_wrong_json(line: str, reason: str) -> None:
-    """A wrong line is named, with what is wrong in it and what to do, and nothing of the file is used."""
+    """A wrong line is named with the reason and the remedy, and the file is not used."""
     with pytest.raises(InvalidRequestError) as caught:
         read_prompts("p.jsonl", '{"prompt": "x"}\n\n' + line)
     assert str(caught.value).startswith(f"p.jsonl was not used. Line 3: {reason}")
@@ -129,14 +127,14 @@ def test_wrong_json(line: str, reason: str) -> None:
     ],
 )
 def test_wrong_csv(text: str, reason: str) -> None:
-    """A wrong row is named by the line where it begins."""
+    """A wrong row is named by its first line."""
     with pytest.raises(InvalidRequestError, match="was not used") as caught:
         read_prompts("p.csv", text)
     assert reason in str(caught.value)
 
 
 def test_many_wrong_lines() -> None:
-    """Of many wrong lines the first five are named, and the others counted."""
+    """Of many wrong lines the first five are named, and the rest are counted."""
     with pytest.raises(InvalidRequestError) as caught:
         read_prompts("p.jsonl", "7\n" * 9)
     assert str(caught.value).count("Line ") == 5

@@ -1,4 +1,4 @@
-"""Tests the rows of the trees that show JSON values and calls."""
+"""Tests the rows of the trees of JSON values and tool calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ def value(path: str, value: str | float | bool | None = 1, probability: float = 
 
 
 def answer(text: str, *fields: StoredField) -> list[dict[str, object]]:
-    """Return the rows of an answer's tree."""
     (tree,) = trees(text, StoredDetails(fields=fields))
     return list(tree["rows"])
 
@@ -33,7 +32,7 @@ def lines(rows: list[dict[str, object]]) -> list[tuple[object, ...]]:
 
 
 def test_a_whole_answer() -> None:
-    """Each key, item and value has a row in the order of the text, empty objects and arrays too, with probabilities at the values."""
+    """Each key, item and value has a row in the order of the text, values with probability."""
     text = '{"b": "\\u00e9", "1": [true, {}, []], "a~/b": {"c": null}}'
     rows = answer(text, value("/b", "\u00e9", 0.25), value("/1/0", True, 0.75), value("/a~0~1b/c", None, 1.0))
     assert lines(rows) == [
@@ -49,19 +48,19 @@ def test_a_whole_answer() -> None:
 
 
 def test_a_value_on_its_own() -> None:
-    """An answer that is one value has one row without a key."""
+    """An answer of a single value has a single row without a key."""
     assert lines(answer("true", value("", True))) == [(1, "", "true", 0.5)]
 
 
 def test_what_a_value_shows() -> None:
-    """A value has the best other value, the mass and the places of its tokens."""
+    """A value has the best alternative, the mass and the places of the tokens."""
     other = StoredOther(value="blue", probability=0.31)
     (row,) = answer('{"a": "red"}', value("/a", "red", 0.62, mass=0.4, other=other, tokens=(3, 5)))
     assert (row["other"], row["mass"], row["tokens"]) == ({"value": '"blue"', "probability": 0.31}, 0.4, (3, 5))
 
 
 def test_an_incomplete_answer() -> None:
-    """Of an answer that ended early the whole values are shown, below the keys that they are under."""
+    """An incomplete answer shows the complete values under their keys."""
     rows = answer('{"a": {"b": [1, "x"], "c": 2, "d": "unf', value("/a/b/0"), value("/a/b/1", "x"), value("/a/c", 2))
     assert lines(rows) == [
         (1, "a", "", None),
@@ -73,14 +72,14 @@ def test_an_incomplete_answer() -> None:
 
 
 def test_long_answers_are_cut() -> None:
-    """A tree has at most MAX_ROWS rows, and says that it is cut; one of just that many is whole."""
+    """A tree has at most MAX_ROWS rows, and only a longer tree is marked as cut."""
     for count in (MAX_ROWS, MAX_ROWS + 1):
         (tree,) = trees(json.dumps([1] * count), StoredDetails(fields=(value("/0"),)))
         assert (len(tree["rows"]), tree["isCut"]) == (MAX_ROWS, count > MAX_ROWS)
 
 
 def test_thousands_of_brackets() -> None:
-    """A text that is nested too deeply to be parsed shows the values that are known."""
+    """A text nested too deeply for a parser shows the known values."""
     assert lines(answer("[" * 100_000, value("/0", 1))) == [(1, "0", "1", 0.5)]
 
 
@@ -92,10 +91,7 @@ def test_thousands_of_brackets() -> None:
     ],
 )
 def test_calls(complete: bool, enforced: bool, remarks: list[str]) -> None:
-    """A call is a tree with its function's name; words say whether it is complete and enforced.
-
-    Unfinished arguments stay text.
-    """
+    """A call is a tree with the function's name and remarks; unfinished arguments stay text."""
     arguments = '{"city": "Rome"}' if complete else '{"city": "Ro'
     fields = (StoredArgument(path="/city", probability=0.9, tokens=(2, 4)),) if complete else ()
     call = StoredCall(

@@ -1,4 +1,4 @@
-"""Tests the tree of an answer in a real browser, on a page of its own."""
+"""Tests the tree of an answer in a browser, on a separate page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from support.page.tree_page import show_tree
 
 LABELS = "() => [...document.querySelectorAll('[role=treeitem]')].map((item) => item.getAttribute('aria-label'))"
 FOCUSED = "() => document.activeElement.dataset.row"
-WIDTHS = "() => [...document.querySelectorAll('.pl-tree-fill')].map((fill) => fill.offsetWidth / fill.parentElement.clientWidth)"
+WIDTHS = (
+    "() => [...document.querySelectorAll('.pl-tree-fill')].map((fill) => fill.offsetWidth / "
+    "fill.parentElement.clientWidth)"
+)
 
 
 def row(key: str, value: str, probability: float | None = None, level: int = 1, **more: Any) -> dict[str, Any]:
@@ -35,10 +38,13 @@ TREE: dict[str, Any] = {
 
 
 async def test_what_is_shown_and_spoken(browser_page: Page) -> None:
-    """A value shows its probability as a number and a bar, the best other value, and a mass below half in words; no text is HTML."""
+    """A value shows the probability, the best alternative and a low mass, never as HTML."""
     await show_tree(browser_page, TREE)
     assert await browser_page.evaluate(LABELS) == [
-        'colour: "red", probability 62 percent, or "blue" 31 percent, Only 12 percent of the model\'s own answers fit the format',
+        (
+            'colour: "red", probability 62 percent, or "blue" 31 percent, Only 12 percent of the model\'s own '
+            "answers fit the format"
+        ),
         "maker: 2 keys",
         'name: "<b>x</b>\u202e", probability 5 percent',
         "tags: []",
@@ -55,7 +61,7 @@ async def test_what_is_shown_and_spoken(browser_page: Page) -> None:
 
 
 async def test_keys(browser_page: Page) -> None:
-    """The arrow keys, Home and End move between visible rows, collapse and expand; Enter and Space choose a value's tokens."""
+    """Keys move between visible rows, collapse and expand objects, and choose a value's tokens."""
     await show_tree(browser_page, TREE)
     items = browser_page.get_by_role("treeitem")
     assert [await item.get_attribute("tabindex") for item in await items.all()] == ["0", "-1", "-1", "-1", "-1"]
@@ -88,7 +94,7 @@ async def test_keys(browser_page: Page) -> None:
 
 
 async def test_mouse(browser_page: Page) -> None:
-    """A click on a value chooses its tokens and focuses its row; one on an object collapses and expands it."""
+    """A click chooses a value's tokens and focuses the row, or collapses and expands an object."""
     await show_tree(browser_page, TREE)
     items = browser_page.get_by_role("treeitem")
     await items.last.click()
@@ -104,7 +110,7 @@ async def test_mouse(browser_page: Page) -> None:
     "browser_page", [{"viewport": {"width": width, "height": 700}} for width in (360, 1280)], indirect=True
 )
 async def test_accessibility(browser_page: Page, theme: str) -> None:
-    """Axe finds nothing wrong in both themes, narrow and wide, and a long key or value does not make the page scroll sideways."""
+    """Axe finds nothing in both themes and widths, and long values do not widen the page."""
     long = row("k" * 200, '"' + "v" * 500 + '"', 0.4, mass=0.1, tokens=[1, 2])
     call = {
         **TREE,

@@ -1,4 +1,4 @@
-"""Tests what the chat tab's handlers pass to Gradio while calls overtake each other."""
+"""Tests the outputs of the chat tab's handlers while calls overtake each other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REQUEST = gr.Request()
 
 @dataclass
 class InterruptedAssistant(ScriptedPageAssistant):
-    """Calls ``interrupt`` the ``at``-th time it lists its models."""
+    """Calls ``interrupt`` at the ``at``-th list of models."""
 
     at: int = 0
     interrupt: Callable[[], None] = field(default=lambda: None)
@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
 
 
 def chat_tab() -> ChatTab:
-    """Add the components of a chat tab to the page that is being built."""
+    """Add the components of a chat tab to the current page."""
     header = header_row()
     return ChatTab(gr.State(TabState()), header, conversation_list_panel(), chat_panel(), chat_controls(header.model))
 
@@ -71,12 +71,12 @@ async def every(outputs: AsyncIterator[Sequence[Any]]) -> list[Sequence[Any]]:
 
 
 def temperature(outputs: Sequence[Any]) -> Any:
-    """Return the output for the temperature slider: the sixth."""
+    """Return the sixth output: the temperature slider's."""
     return outputs[5]
 
 
 async def test_a_refresh_overtakes_an_opening(store: ConversationStore) -> None:
-    """A conversation's settings are shown even if a refresh takes over before the opening has sent anything."""
+    """A conversation's settings are shown even after a refresh during the opening."""
     tab = TabState(ME)
     id = store.create(ME, TurnSettings(temperature=0.25))
     refreshed = []
@@ -92,7 +92,7 @@ async def test_a_refresh_overtakes_an_opening(store: ConversationStore) -> None:
 
 
 async def test_another_opening_overtakes_an_opening(store: ConversationStore) -> None:
-    """The settings of a conversation do not replace those of another one that was opened since."""
+    """An overtaken opening does not replace the settings of a later opening."""
     tab = TabState(ME)
     first, second = (store.create(ME, TurnSettings(temperature=one)) for one in (0.25, 0.5))
     events = events_over(store, InterruptedAssistant(at=2, interrupt=lambda: tab.show_conversation(second)))
@@ -105,7 +105,7 @@ async def test_another_opening_overtakes_an_opening(store: ConversationStore) ->
 
 
 async def test_an_action_is_overtaken(store: ConversationStore) -> None:
-    """An action whose conversation was closed meanwhile yields only what the tab shows now."""
+    """An action in a conversation closed meanwhile yields only the current state of the tab."""
     tab = TabState(ME, store.create(ME, TurnSettings()))
     events = events_over(store, InterruptedAssistant(at=1, interrupt=lambda: tab.show_conversation(None)))
     ((_, shown),) = await every(events.act_on_chat(event(verb="refresh"), REQUEST, tab, *shown_values(events)))
@@ -113,7 +113,7 @@ async def test_an_action_is_overtaken(store: ConversationStore) -> None:
 
 
 async def test_overtaken_while_the_list_is_read(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conversation is not shown after another one was opened, nor a list after a newer one: the browser may draw only the last."""
+    """An overtaken call shows neither an old conversation nor an old list."""
     tab = TabState(ME, store.create(ME, TurnSettings()))
     events = events_over(store, ScriptedPageAssistant())
     read = ConversationList.payload
@@ -133,7 +133,7 @@ async def test_overtaken_while_the_list_is_read(store: ConversationStore, monkey
 
 @pytest.mark.parametrize("changed", [0.75, None], ids=["another", "emptied"])
 async def test_settings_that_the_user_has_changed(store: ConversationStore, changed: float | None) -> None:
-    """The settings of an opened conversation are not repeated once the user has changed one, even to nothing."""
+    """A setting changed or emptied by the user is not overwritten by an opening."""
     tab = TabState(ME)
     id = store.create(ME, TurnSettings(temperature=0.25))
     events = events_over(store, ScriptedPageAssistant([[*tokens("yes"), None]]))
@@ -149,13 +149,13 @@ async def test_settings_that_the_user_has_changed(store: ConversationStore, chan
 
 
 async def test_ended_while_an_overtaken_call_reads(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that has ended is not shown as running by a call that read it earlier and was overtaken."""
+    """An overtaken call does not show an ended answer as running."""
     tab = TabState(ME)
     events = events_over(store, ScriptedPageAssistant([[*tokens("yes"), None]]))
     values = shown_values(events)
     sending = events.act_on_chat(event(verb="send", text="Hello", messageId="a"), REQUEST, tab, *values)
     assert (await anext(sending))[1]["live"] is not None
-    tab.epoch += 1  # a refresh begins
+    tab.epoch += 1  # A refresh begins.
     reading, chats = ChatView._read, events.conversations.chats
 
     async def read_and_end(view: ChatView, tab: TabState) -> Any:
@@ -171,7 +171,7 @@ async def test_ended_while_an_overtaken_call_reads(store: ConversationStore, mon
 
 
 async def test_outputs_keep_their_order(store: ConversationStore) -> None:
-    """Gradio passes all outputs on as they are: processing them in threads could reorder those of two calls."""
+    """Outputs are not processed in threads, because threads could reorder two calls' outputs."""
     with gr.Blocks(analytics_enabled=False) as page:
         chats = ChatView(store, shared(ScriptedPageAssistant()), Turns())
         connect(chat_tab(), page, ConversationList(chats), lambda _: ME)

@@ -1,4 +1,4 @@
-"""Tests what the server keeps of a tab."""
+"""Tests the server's state of a tab."""
 
 from __future__ import annotations
 
@@ -46,24 +46,21 @@ class ShyAssistant(ScriptedPageAssistant):
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    """Provide an empty store."""
     found = ConversationStore(tmp_path / "conversations.db")
     yield found
     found.close()
 
 
 def broken() -> TurnSettings:
-    """Raise as controls do that show invalid settings."""
+    """Raise like controls with invalid settings."""
     raise InvalidRequestError("Top-p is empty: enter a number.")
 
 
 async def payloads(view: ChatView, tab: TabState, **event: Any) -> list[dict[str, Any]]:
-    """Return all payloads of an action."""
     return [shown async for shown in view.act(tab, event, TurnSettings)]
 
 
 async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Return the first payload that satisfies a condition."""
     async for one in shown:
         if wanted(one):
             return one
@@ -71,7 +68,7 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
 
 
 async def test_forgotten(store: ConversationStore) -> None:
-    """A tab whose state was dropped reloads, and its action is not run."""
+    """A tab with dropped state reloads, and the action is not run."""
     view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     shown = await payloads(view, TabState(), verb="send", text="Hello", messageId="a")
     assert [one["stale"] for one in shown] == [True]
@@ -80,7 +77,7 @@ async def test_forgotten(store: ConversationStore) -> None:
 
 
 async def test_refused_message(store: ConversationStore) -> None:
-    """A message that cannot be sent leaves no conversation behind and can be sent again; a sent one is not sent twice."""
+    """A refused message leaves no conversation and can be sent again, and only once."""
     view = ChatView(store, shared(ShyAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     message = {"verb": "send", "text": "Hello", "messageId": "a"}
@@ -92,7 +89,7 @@ async def test_refused_message(store: ConversationStore) -> None:
 
 
 async def test_what_is_on_the_screen(store: ConversationStore) -> None:
-    """An action runs in the conversation that the tab shows, whatever the server has recorded for it."""
+    """An action runs in the conversation shown by the tab, even if the server's record differs."""
     view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
@@ -104,7 +101,7 @@ async def test_what_is_on_the_screen(store: ConversationStore) -> None:
 
 
 async def test_sent_from_a_new_chat(store: ConversationStore) -> None:
-    """A message sent from a new chat starts a conversation, even if the tab was opening another one."""
+    """A message sent from a new chat starts a conversation, even during an opening."""
     view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")] * 2)), Turns())
     tab = TabState("me")
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
@@ -116,7 +113,7 @@ async def test_sent_from_a_new_chat(store: ConversationStore) -> None:
 
 
 async def test_controls_that_say_nothing(store: ConversationStore) -> None:
-    """Actions that start no answer ignore the controls; those that start one report an invalid setting, and save nothing."""
+    """Only actions that start an answer report invalid settings, and save nothing then."""
     view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     node = list(
@@ -141,7 +138,7 @@ async def test_controls_that_say_nothing(store: ConversationStore) -> None:
 
 
 async def test_unknown_action(store: ConversationStore) -> None:
-    """An action that does not exist, or that lacks its message, is refused in the tab with a sentence."""
+    """An unknown or incomplete action is refused in the tab with a sentence."""
     view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
@@ -154,7 +151,7 @@ async def test_unknown_action(store: ConversationStore) -> None:
 
 
 async def test_another_conversation_opened_meanwhile(store: ConversationStore) -> None:
-    """A message is delivered to its conversation if the user opens another one meanwhile, whose settings stay as they are."""
+    """A message reaches the original conversation after a change of conversation."""
     view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     other = store.create("me", TurnSettings(system="other"))
@@ -175,7 +172,7 @@ async def test_another_conversation_opened_meanwhile(store: ConversationStore) -
 
 
 async def test_two_streams(store: ConversationStore) -> None:
-    """Only one handler streams to a tab: an earlier one ends with what the tab shows by then."""
+    """Only the latest handler streams to a tab: an earlier handler ends with the current state."""
     view = ChatView(store, shared(ScriptedPageAssistant([[*tokens("yes"), None]])), Turns())
     tab = TabState("me")
     before = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
@@ -188,7 +185,7 @@ async def test_two_streams(store: ConversationStore) -> None:
 
 
 async def test_too_long_while_another_stream_begins(store: ConversationStore) -> None:
-    """That a message is too long is reported even if the stream that waited for its answer was replaced by another one."""
+    """A message that is too long is reported in the stream that replaced the first."""
     refused = asyncio.Event()
     view = ChatView(store, shared(ScriptedPageAssistant([[refused, ContextLengthError(90, 64)]])), Turns())
     tab = TabState("me")
@@ -204,7 +201,7 @@ async def test_too_long_while_another_stream_begins(store: ConversationStore) ->
 
 
 class StoreReadSlowly(ConversationStore):
-    """Runs ``meanwhile`` after it has read a conversation, once."""
+    """Runs ``meanwhile`` once after reading a conversation."""
 
     meanwhile: Callable[[], None] | None = None
 
@@ -217,7 +214,7 @@ class StoreReadSlowly(ConversationStore):
 
 
 async def test_ended_while_the_conversation_is_read(tmp_path: Path) -> None:
-    """An answer that ends while its conversation is read is shown with its end."""
+    """An answer that ends while the conversation is read is shown as ended."""
     with closing(StoreReadSlowly(tmp_path / "conversations.db")) as store:
         last = asyncio.Event()
         view = ChatView(store, shared(ScriptedPageAssistant([[*tokens("yes"), last, *tokens("!")]])), Turns())
@@ -238,7 +235,7 @@ async def test_ended_while_the_conversation_is_read(tmp_path: Path) -> None:
 async def test_the_event_loop_goes_on_during_highlighting(
     store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other requests are served while the code of an answer is highlighted, both while the answer grows and when it has ended."""
+    """The event loop runs while the code of an answer is highlighted."""
     waiting: list[threading.Event] = []
     asked: list[str] = []
 
@@ -263,7 +260,7 @@ async def test_the_event_loop_goes_on_during_highlighting(
 
 
 async def test_finished_messages_are_drawn_once(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """During an answer only the growing part is built again, and the whole only at its beginning and end."""
+    """During an answer only the growing part is rebuilt, and all only at start and end."""
     drawn: list[bool] = []
 
     def counted(*given: Any) -> dict[str, Any]:
@@ -285,7 +282,7 @@ async def test_finished_messages_are_drawn_once(store: ConversationStore, monkey
 async def test_many_tabs_share_the_pace_of_their_user(
     store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The more tabs of a user follow answers, the longer each waits between two payloads; other users' tabs are not affected."""
+    """A user's tabs share an update rate, without effect on other users' tabs."""
     counted: list[int] = []
 
     def noted(following: int) -> float:
@@ -301,7 +298,8 @@ async def test_many_tabs_share_the_pace_of_their_user(
     tabs = [view.follow(TabState("me", tab.conversation)) for _ in range(5)]
     hers = view.act(TabState("you"), {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     for shown in (*tabs, hers):
-        for _ in range(2):  # the second payload has the running answer
+        # The second payload has the running answer.
+        for _ in range(2):
             await anext(shown)
     counted.clear()
     step.set()
@@ -313,14 +311,14 @@ async def test_many_tabs_share_the_pace_of_their_user(
 
 
 def test_pause() -> None:
-    """A few tabs do not wait; with more, the total of their updates per second stays constant."""
+    """A few tabs do not wait; with more tabs the total rate of updates is constant."""
     assert [pause(tabs) for tabs in (1, FULL_PACE_TABS)] == [0.0, 0.0]
     for tabs in (FULL_PACE_TABS + 1, 2 * FULL_PACE_TABS, 8 * FULL_PACE_TABS):
         assert tabs / pause(tabs) == pytest.approx(FULL_PACE_TABS / TICK_SECONDS)
 
 
 async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> None:
-    """An open answer that another request stops shows all its tokens, including those generated after it was opened."""
+    """An open answer stopped by a different request shows all tokens."""
     go_on = asyncio.Event()
     view = ChatView(
         store,
@@ -335,7 +333,8 @@ async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> No
     await first(toggled, lambda shown: len(unpack(shown["live"]["tokens"])) == 2)
     go_on.set()
     await first(toggled, lambda shown: len(unpack(shown["live"]["tokens"])) == 4)
-    shown = (await payloads(view, tab, verb="stop", node=node))[-1]  # which also ends the payloads of "toggleTokens"
+    # This also ends the payloads of "toggleTokens".
+    shown = (await payloads(view, tab, verb="stop", node=node))[-1]
     assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == [
         "one ",
         "two ",
@@ -369,7 +368,7 @@ class TestTokensOfAMessage:
         ],
     )
     async def test_not_read(self, store: ConversationStore, end: Finish, reported: str) -> None:
-        """A message whose tokens cannot be scored stays as it is, and the tab shows why."""
+        """A message that cannot be scored stays unchanged, and the tab shows the reason."""
         view = ChatView(store, shared(Reader([tokens("yes")], end=end)), Turns())
         tab = TabState("me")
         await payloads(view, tab, verb="send", text="Hello", messageId="a")
@@ -379,7 +378,7 @@ class TestTokensOfAMessage:
         assert tab.tokens == {}
 
     async def test_of_an_answer_that_has_none_yet(self, store: ConversationStore) -> None:
-        """A running answer opens at once without being scored: its tokens are those that are generated."""
+        """A running answer opens at once with the generated tokens, without scoring."""
         begin = asyncio.Event()
         assistant = Reader([[begin, *tokens("yes")]])
         view = ChatView(store, shared(assistant), Turns())
@@ -395,7 +394,7 @@ class TestTokensOfAMessage:
 
 
 async def test_nothing_to_add(store: ConversationStore) -> None:
-    """A continued version without further text says so; its tokens are open if the answer's were."""
+    """A continued version without new text is marked, and keeps the open tokens."""
     view = ChatView(
         store, shared(ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]])), Turns()
     )
@@ -420,7 +419,7 @@ async def test_undone(store: ConversationStore) -> None:
 
 
 async def test_deleted_elsewhere(store: ConversationStore) -> None:
-    """A tab whose conversation is deleted in another tab says so and shows none, during an answer and afterwards."""
+    """After a deletion in a different tab, a tab shows a notice and no conversation."""
     view = ChatView(store, shared(ScriptedPageAssistant([[*tokens("yes"), None]])), Turns())
     tab, other = TabState("me"), TabState("me")
     act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)

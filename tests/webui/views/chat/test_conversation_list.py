@@ -40,7 +40,7 @@ def listed(store: ConversationStore) -> ConversationList:
 
 
 def create(store: ConversationStore, title: str, *texts: str) -> str:
-    """Create a conversation with a path of messages, and return its id."""
+    """Create a conversation with a path of messages."""
     id = store.create(ME, TurnSettings(), title)
     parent: int | None = None
     for index, text in enumerate(texts):
@@ -54,12 +54,9 @@ def file(name: str, content: object) -> dict[str, str]:
 
 
 async def test_what_opens(listed: ConversationList, store: ConversationStore) -> None:
-    """Actions return whether they have opened something.
+    """Only an action that opens a conversation reports an opening; a refresh never does.
 
-    A refresh never has, even if the chat shows something else meanwhile.
-
-    For after an opening the page puts back the settings of the conversation, over what the user
-    types there.
+    After an opening the page restores the settings of the conversation, over the user's typing.
     """
     tab = TabState(ME)
     refreshing = asyncio.create_task(listed.act(tab, {"verb": "refresh"}))
@@ -84,7 +81,7 @@ async def test_what_opens(listed: ConversationList, store: ConversationStore) ->
 
 
 async def test_delete_and_undo(listed: ConversationList, store: ConversationStore) -> None:
-    """Deleting the open conversation closes it and stops its answer; undoing the deletion opens it again."""
+    """Deleting the open conversation closes it and stops its answer, and undo opens it again."""
     tab = TabState(ME)
     answering = listed.chats.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     async for shown in answering:
@@ -110,7 +107,7 @@ async def test_delete_and_undo(listed: ConversationList, store: ConversationStor
 async def test_a_list_that_was_overtaken(
     listed: ConversationList, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list that was read before a change is older than the list with the change, also if it is ready later: the page ignores it."""
+    """A list read before a change has a lower order, even if sent later."""
     id, tab, read = create(store, "Before"), TabState(ME), store.list
     newer: list[dict[str, Any]] = []
 
@@ -128,7 +125,7 @@ async def test_a_list_that_was_overtaken(
 
 
 async def test_a_match(listed: ConversationList, store: ConversationStore) -> None:
-    """A match is opened on its own path, with all matches of the conversation; a message that does not match opens as it is."""
+    """A match opens on its path with all matches; a message without a match changes nothing."""
     id = create(store, "T", "zebra", "none")
     first, other = (node.id for node in store.conversation(ME, id).path())
     branch = store.add(ME, id, first, ASSISTANT, "zebras", end=FinishReason.STOP)
@@ -148,14 +145,15 @@ async def test_a_match(listed: ConversationList, store: ConversationStore) -> No
     assert store.conversation(ME, id).leaf == branch
     for node in (other, None, "1", [branch]):
         again, _ = await listed.act(tab, {"verb": "open", "id": id, "node": node})
-        assert again["match"] == shown["match"]  # which the script has shown already
+        # The script has already shown this match.
+        assert again["match"] == shown["match"]
         assert store.conversation(ME, id).leaf == branch
 
 
 async def test_pinned_are_never_cut(
     listed: ConversationList, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list that is too long loses its oldest conversations, but none that is pinned or in a folder."""
+    """A list that is too long loses the oldest conversations, never pinned or filed ones."""
     monkeypatch.setattr(conversation_list, "MAX_LISTED", 3)
     ids = [create(store, str(number)) for number in range(5)]
     tab = TabState(ME)
@@ -170,7 +168,7 @@ async def test_pinned_are_never_cut(
 
 
 async def test_a_deleted_folder(listed: ConversationList, store: ConversationStore) -> None:
-    """The undo of a deleted folder creates one of its name with its conversations."""
+    """The undo of a deleted folder creates a folder of the same name and content."""
     id, tab = create(store, "T"), TabState(ME)
     (folder,) = (await listed.act(tab, {"verb": "createFolder", "name": "F", "ids": [id]}))[0]["folders"]
     shown, _ = await listed.act(tab, {"verb": "deleteFolder", "id": folder["id"]})
@@ -182,7 +180,7 @@ async def test_a_deleted_folder(listed: ConversationList, store: ConversationSto
 
 
 async def test_imports(listed: ConversationList, store: ConversationStore) -> None:
-    """An import opens its first conversation, says what was left out, and gives it the model and sampling that are shown."""
+    """An import opens the first conversation with the shown settings, and names omissions."""
     tab = TabState(ME)
     await listed.chats.save_settings(tab, lambda: TurnSettings(model="m", temperature=0.25, system="Mine."))
     messages = [
@@ -203,7 +201,7 @@ async def test_imports(listed: ConversationList, store: ConversationStore) -> No
 
 
 async def test_what_is_refused(listed: ConversationList, store: ConversationStore) -> None:
-    """Unknown actions, conversations and folders are refused in a sentence, and change nothing."""
+    """Unknown actions, conversations and folders are refused in a sentence, without changes."""
     id, tab = create(store, "T"), TabState(ME)
     events: list[dict[str, Any]] = [
         {"verb": "fly"},

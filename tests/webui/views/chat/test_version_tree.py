@@ -27,14 +27,13 @@ SETTINGS = TurnSettings(model=MODEL, temperature=0.5)
 
 @pytest.fixture
 def view(tmp_path: Path) -> Iterator[ChatView]:
-    """Provide the chats of an empty store."""
     store = ConversationStore(tmp_path / "conversations.db")
     yield ChatView(store, shared(ScriptedPageAssistant()), Turns())
     store.close()
 
 
 async def act(view: ChatView, tab: TabState, verb: str, *answer: str, **event: Any) -> dict[str, Any]:
-    """Run an action, whose answer has these tokens, and return what the tab shows in the end."""
+    """Run an action with the tokens of the answer, and return the last state of the tab."""
     assistant = view.assistant_for(tab.owner)
     assert isinstance(assistant, ScriptedPageAssistant)
     assistant.scripts = [tokens(*answer)]
@@ -42,7 +41,7 @@ async def act(view: ChatView, tab: TabState, verb: str, *answer: str, **event: A
 
 
 async def versions(view: ChatView, tab: TabState) -> dict[int, dict[str, Any]]:
-    """Return the versions that the page receives, by their nodes."""
+    """Return the versions received by the page, by node."""
     shown = await act(view, tab, "versions")
     found = json.loads(shown["versions"])
     assert found["id"] == shown["id"]
@@ -50,7 +49,7 @@ async def versions(view: ChatView, tab: TabState) -> dict[int, dict[str, Any]]:
 
 
 async def test_how_each_came_to_be(view: ChatView) -> None:
-    """Each version names its parent and how it was made; a branch has its token and the replaced one, each with its probability."""
+    """Each version names the parent and the origin; a branch has both tokens."""
     tab = TabState("me")
     await act(view, tab, "send", " A", " b", text="Hello", messageId="1")
     await act(view, tab, "retry", " C", node=2)
@@ -80,7 +79,7 @@ async def test_how_each_came_to_be(view: ChatView) -> None:
 
 
 async def test_an_answer_that_grows(view: ChatView) -> None:
-    """An answer that is being generated says so, and the picture can be opened meanwhile."""
+    """A running answer is marked in the tree, and the tree can be opened meanwhile."""
     tab = TabState("me")
     assistant = view.assistant_for(tab.owner)
     assert isinstance(assistant, ScriptedPageAssistant)
@@ -100,7 +99,7 @@ async def test_an_answer_that_grows(view: ChatView) -> None:
 
 
 async def test_without_a_conversation(view: ChatView) -> None:
-    """An empty chat has no versions, and says so; another conversation forgets those of the last one."""
+    """An empty chat has no versions, and a change of conversation forgets the versions."""
     tab = TabState("me")
     shown = await act(view, tab, "versions")
     assert (shown["versions"], shown["notice"]["text"]) == (None, "There is no conversation yet: send a message first.")
@@ -112,7 +111,7 @@ async def test_without_a_conversation(view: ChatView) -> None:
 
 @given(st.text(st.characters(exclude_characters="XY")), st.text(), st.text())
 def test_words(start: str, one: str, other: str) -> None:
-    """The words fit on one line, are a part of the text, and have the first difference from the older version in them."""
+    """The words are a line from the text, with the first difference from the older version."""
     text = f"{start}X{one}"
     found = words(text, f"{start}Y{other}")
     assert "\n" not in found
@@ -122,7 +121,7 @@ def test_words(start: str, one: str, other: str) -> None:
 
 
 def test_words_of_a_long_beginning() -> None:
-    """Versions that begin alike are shown from the words before their first difference; short, equal and cut ones from the beginning."""
+    """Words begin shortly before the first difference; short texts are shown completely."""
     start = "It is a long beginning that all versions of this answer share, and "
     assert words(f"{start}then one\nends so.", f"{start}then the other.") == "…answer share, and then one ends so."
     assert words("Short one", "Short two") == "Short one"
