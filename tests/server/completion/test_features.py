@@ -65,7 +65,7 @@ def test_shape() -> None:
 
 
 def test_cut_off_by_the_clock() -> None:
-    """A suggestion cut off by the time budget is not cut off for the gate, as in every replay."""
+    """A suggestion cut off by time does not count as cut off, as replays have no time limit."""
     assert numbers(HERE, "urn", "\n", ending=Ending.TIME) == numbers(HERE, "urn", "\n", ending=Ending.SCOPE)
     assert numbers(HERE, "urn", "\n", ending=Ending.LIMIT)["cut off"] == 1.0
 

@@ -57,6 +57,7 @@ def shown(outcome: Shown = Shown.SHOWN) -> Explanation:
 
 
 def test_off_by_default() -> None:
+    """The log is off by default."""
     assert EditorSettings().completion.log is False
 
 
