@@ -15,7 +15,7 @@ TARGETS = ("native", "avx2", "portable")
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder to which this session compiles its libraries."""
+    """The session's folder for compiled libraries."""
     if not calls.available():
         pytest.skip(calls.reason())
     return tmp_path_factory.mktemp("kernels")
@@ -23,7 +23,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", params=TARGETS)
 def built(request: pytest.FixtureRequest, folder: Path) -> Kernels:
-    """The kernels for one target."""
     if request.param == "avx2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
         pytest.skip("This processor has no AVX2.")
     return Kernels(request.param, threads=2, folder=folder)

@@ -1,4 +1,4 @@
-"""Models are added and removed while the engine serves others, which are not disturbed, and nothing leaks."""
+"""Models are added and removed while the engine serves, without disturbance and without leaks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def rest(stream: AsyncIterator[Admission | TokenScore | Finish]) -> list[A
 
 
 async def test_added_model_is_served(engine: LocalEngine) -> None:
-    """An added model obeys the law and has the slots that it was given, and the base is unchanged."""
+    """An added model obeys the law and has the given slots, and the base is unchanged."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER), slots=2))
 
     jobs = await asyncio.gather(
@@ -78,7 +78,7 @@ async def test_added_model_is_served(engine: LocalEngine) -> None:
 
 
 async def test_prefixes_are_its_own(engine: LocalEngine) -> None:
-    """A variant does not reuse prefixes of its base, whose keys and values differ."""
+    """A variant reuses no prefixes of the base, because keys and values differ."""
     prompt = random_ids(40)
     await whole(engine, "base", prompt)
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
@@ -91,7 +91,7 @@ async def test_prefixes_are_its_own(engine: LocalEngine) -> None:
 
 
 async def test_removed_model_finishes_what_it_began(engine: LocalEngine) -> None:
-    """A running answer of a removed model continues to its end; a new request fails with NotFoundError."""
+    """A removed model's running answer continues to the end; new requests raise NotFoundError."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
 
@@ -108,7 +108,7 @@ async def test_removed_model_finishes_what_it_began(engine: LocalEngine) -> None
 
 
 async def test_memory_is_freed(engine: LocalEngine) -> None:
-    """Once a removed model is idle, nothing holds the model or its cache."""
+    """Once a removed model is idle, nothing holds the model or the model's cache."""
     model = BASE.adapted(ADAPTER)
     await done(engine.add_model("base:one", model))
     await whole(engine, "base:one", [1, 2, 3])
@@ -117,14 +117,14 @@ async def test_memory_is_freed(engine: LocalEngine) -> None:
     del model, worker
 
     await done(engine.remove_model("base:one"))
-    await whole(engine, "base", [1])  # so that the thread has continued
+    await whole(engine, "base", [1])  # The thread has continued after this request.
     gc.collect()
 
     assert [reference() for reference in left] == [None] * 4
 
 
 async def test_replaced_while_it_answers(engine: LocalEngine) -> None:
-    """A model that replaces another answers new requests, and the old one finishes its own."""
+    """A replacement answers new requests, and the old model finishes the running answers."""
     other = random_adapter(BASE.config, seed=5)
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     request = Request(random_ids(10), SamplingParams(max_tokens=100, top_logprobs=3))
@@ -141,7 +141,7 @@ async def test_replaced_while_it_answers(engine: LocalEngine) -> None:
 
 
 async def test_cancelling_reaches_a_removed_model(engine: LocalEngine) -> None:
-    """Cancelling an answer of a removed model ends it at once, and so its removal."""
+    """Cancelling a removed model's answer ends the answer at once, and so the removal."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = engine.generate("base:one", Request(random_ids(10), SamplingParams(max_tokens=118, ignore_eos=True)))
     await anext(stream)
@@ -155,7 +155,7 @@ async def test_cancelling_reaches_a_removed_model(engine: LocalEngine) -> None:
 
 
 async def test_waiting_for_a_removal_cannot_stop_it(engine: LocalEngine) -> None:
-    """Giving up the wait for a removal does not stop it."""
+    """Giving up the wait for a removal does not stop the removal."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
     removed = engine.remove_model("base:one")
@@ -197,7 +197,7 @@ async def test_close_ends_what_a_removed_model_does(engine: LocalEngine) -> None
 
 
 async def test_a_dead_engine_keeps_no_promise(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the engine's thread fails, waiting for a removal raises an error: none waits forever."""
+    """If the engine's thread fails, waiting for a removal raises an error."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
     removed = engine.remove_model("base:one")
@@ -215,7 +215,7 @@ async def test_a_dead_engine_keeps_no_promise(engine: LocalEngine, monkeypatch: 
 
 
 async def test_models_come_and_go_under_load(engine: LocalEngine) -> None:
-    """While adapters are added, replaced and removed, many answers of the base and of one that stays obey the law."""
+    """While adapters come and go, answers of the base and of a constant adapter obey the law."""
     await done(engine.add_model("base:stays", BASE.adapted(ADAPTER)))
     over = asyncio.Event()
 

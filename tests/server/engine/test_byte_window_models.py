@@ -1,4 +1,4 @@
-"""Byte window models in the engine: its law holds for them as for every other model."""
+"""The engine's law holds for byte window models, too."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ MODELS: dict[str, NGramModel | LogisticModel] = {"ngram": NGRAM, "logistic": LOG
 
 
 def expected(name: str, ids: list[int]) -> Tensor:
-    """Return a model's log-probabilities after each id, from the definition, without any cache."""
+    """Return a model's log-probabilities after each id, from the definition, without a cache."""
     if name == "ngram":
         return slow_logprobs(SLOW, ids).log_softmax(-1)
     weights = LOGISTIC.weights
@@ -72,7 +72,7 @@ def expected(name: str, ids: list[int]) -> Tensor:
 
 
 class Reference:
-    """Takes the place of a model of the transformers library."""
+    """A replacement for a model of the transformers library."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class Reference:
 
 
 def some_ids(count: int, seed: int) -> list[int]:
-    """Return a text that begins with a marker and has another one inside."""
+    """Return a text with a marker at the beginning and a marker inside."""
     ids = [MARKER, *text_of(count, seed).encode()][:count]
     ids[count * 2 // 3] = MARKER
     return ids
@@ -115,7 +115,7 @@ def test_sequences_do_not_see_each_other(name: str) -> None:
 
 @every_model
 def test_a_copied_prefix_is_as_good_as_a_computed_one(name: str) -> None:
-    """A text continues in another slot after a copied prefix as if it had been run there."""
+    """A text continues after a copied prefix as after a computed prefix."""
     kv, first = new_storage(MODELS[name]), some_ids(20, seed=5)
     second = first[:7] + some_ids(13, seed=6)
     run_in_chunks(MODELS[name], kv, 0, first, [20])
@@ -145,7 +145,7 @@ def requests(draw: st.DrawFn) -> Request:
 
 @pytest.fixture(autouse=True)
 def park_short_prefixes() -> Iterator[None]:
-    """Park even prompts this short, and restore them for a single token."""
+    """Park even short prompts, and restore prompts for a single token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
         patch.setattr(cache, "MIN_GAIN_TOKENS", 1)
@@ -161,7 +161,7 @@ def park_short_prefixes() -> Iterator[None]:
     room=st.sampled_from([0, 100]),
 )
 def test_the_law(name: str, asked: list[Request], slots: int, chunk: int, room: int) -> None:
-    """Whatever shares batches, prefixes and chunks, and whatever is guessed, every token is scored as by the definition."""
+    """With shared batches, prefixes, chunks and guesses, every token has the defined scores."""
     model: Model = MODELS[name]
     driver = WorkerDriver(
         model,
@@ -177,7 +177,7 @@ def test_the_law(name: str, asked: list[Request], slots: int, chunk: int, room: 
 
 @every_model
 def test_probabilities_are_of_the_bytes_alone_and_add_up_to_one(name: str) -> None:
-    """The 256 bytes' probabilities add up to one after any history, none is zero, and the marker never occurs."""
+    """The bytes' probabilities are positive and sum to one, and the marker never occurs."""
     rows = torch.randint(-1, 256, (500, MODELS[name].reach), generator=torch.Generator().manual_seed(7))
     rows[:50] = NOTHING
     logprobs = MODELS[name].logits(rows).double().log_softmax(-1)
@@ -187,7 +187,7 @@ def test_probabilities_are_of_the_bytes_alone_and_add_up_to_one(name: str) -> No
 
 
 def test_histories() -> None:
-    """A byte's history is the bytes before it, back to the last marker."""
+    """A byte's history is the preceding bytes, back to the last marker."""
     assert histories(torch.tensor([7, 8, 9]), 2).tolist() == [[NOTHING, NOTHING], [NOTHING, 7], [7, 8]]
     assert since_marker(torch.tensor([[1, MARKER, 3], [MARKER, 2, MARKER], [1, 2, 3]])).tolist() == [
         [NOTHING, NOTHING, 3],

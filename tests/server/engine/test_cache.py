@@ -19,7 +19,7 @@ def cache(slots: int = 3) -> SlotCache:
 
 
 def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:
-    """Put a sequence through the cache, with its token ids as keys and values."""
+    """Put a sequence through the cache, with the token ids as keys and values."""
     match = cache.match(np.array(ids))
     slot = cache.acquire(match)
     new = ids[match.length :]
@@ -32,7 +32,7 @@ def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:
 
 
 def content(cache: SlotCache, slot: int) -> list[int]:
-    """Return the token ids that the values of the last layer were made of."""
+    """Return the token ids from the values of the last layer."""
     return [int(value) for value in cache.storage.values[-1][slot, 0, : cache.length(slot), 0]]
 
 
@@ -46,7 +46,7 @@ def test_match_is_the_longest_prefix() -> None:
 
 
 def test_a_continued_prompt_stays_in_its_slot() -> None:
-    """A prompt that keeps most of a donor continues in its slot, and other slots keep their content."""
+    """A prompt that keeps most of a donor continues in the donor's slot."""
     slots = cache()
     first = fill(slots, [1, 2, 3, 4])
     assert fill(slots, [1, 2, 3, 4, 5]) == first
@@ -54,7 +54,7 @@ def test_a_continued_prompt_stays_in_its_slot() -> None:
 
 
 def test_a_branch_is_copied() -> None:
-    """A prompt that shares only the beginning of a donor gets a copy; the donor keeps its tail."""
+    """A prompt that shares only a donor's beginning gets a copy, and the donor is unchanged."""
     slots = cache()
     donor = fill(slots, [1, 2, 3, 4, 5, 6, 7, 8])
     branch = fill(slots, [1, 2, 9])
@@ -64,7 +64,7 @@ def test_a_branch_is_copied() -> None:
 
 
 def test_a_held_slot_lends_its_prefix() -> None:
-    """The prefix of a sequence that still runs is copied, never taken."""
+    """The prefix of a running sequence is copied, never taken over."""
     slots = cache()
     running = fill(slots, [1, 2, 3], release=False)
     other = fill(slots, [1, 2, 3, 4])
@@ -73,7 +73,7 @@ def test_a_held_slot_lends_its_prefix() -> None:
 
 
 def test_least_recently_used_goes_first() -> None:
-    """Space is taken from the slot that was released longest ago."""
+    """Space is taken from the slot with the earliest release."""
     slots = cache(slots=2)
     old = fill(slots, [1, 1, 1])
     new = fill(slots, [2, 2, 2])
@@ -82,7 +82,7 @@ def test_least_recently_used_goes_first() -> None:
 
 
 def test_forgotten_content_is_not_found() -> None:
-    """Content that a failed step may have damaged is never reused."""
+    """Content is never reused after a failed step may have damaged the content."""
     slots = cache()
     slot = fill(slots, [1, 2, 3])
     slots.forget(slot)

@@ -1,4 +1,4 @@
-"""The content of the cache is reused by requests with the same salt, and by no others, wherever it lies."""
+"""Cached content in slots, memory and files is reused only by requests with the same salt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def driver(slots: int = 4, memory: int = MEMORY) -> WorkerDriver:
 
 
 def cached(driver: WorkerDriver, salt: str, prompt: list[int] = PROMPT) -> int:
-    """Return how many tokens of a prompt came from the cache; its answer must be that of the model without a cache."""
+    """Return the cached tokens of a prompt, and check the answer against the plain model."""
     job = driver.run(Request(prompt, PARAMS, cache_salt=salt))
     assert_lawful(job, REFERENCE)
     assert job.finish is not None
@@ -38,13 +38,13 @@ def cached(driver: WorkerDriver, salt: str, prompt: list[int] = PROMPT) -> int:
 
 
 def test_a_slot() -> None:
-    """A slot whose request has ended is reused with the same salt, and with no other, the empty one included."""
+    """A released slot is reused only with the same salt, even if a salt is empty."""
     engine = driver()
     assert [cached(engine, salt) for salt in ("anna", "ben", "", "anna", "ben", "")] == [0, 0, 0, 59, 59, 59]
 
 
 def test_a_slot_that_is_held() -> None:
-    """A running request lends its prefix to requests with its salt only."""
+    """A running request lends the prefix only to requests with the same salt."""
     engine = driver()
     running = engine.submit(Request(PROMPT, SamplingParams(max_tokens=30, ignore_eos=True), cache_salt="anna"))
     engine.step()
@@ -55,7 +55,7 @@ def test_a_slot_that_is_held() -> None:
 
 
 def test_prompts_that_come_together() -> None:
-    """A request waits for the prefill of another one with its salt, which it will reuse, and for no other."""
+    """A request waits for the prefill of a reusable prefix only if the salts are equal."""
     engine = driver()
     jobs = [engine.submit(Request(PROMPT, PARAMS, cache_salt=salt)) for salt in ("anna", "anna", "ben")]
     engine.worker.scheduler.schedule(0.0)
@@ -65,7 +65,7 @@ def test_prompts_that_come_together() -> None:
 
 
 def test_a_parked_prefix() -> None:
-    """A prefix that lost its slot comes back with its salt only, and the same tokens are parked once for each salt."""
+    """A parked prefix is restored only with the same salt, and is parked once for each salt."""
     engine = driver(slots=1)
     for salt in ("anna", "ben"):
         assert cached(engine, salt) == 0
@@ -78,13 +78,13 @@ def test_a_parked_prefix() -> None:
 
 
 def test_the_same_tokens_do_not_keep_what_a_slot_loses() -> None:
-    """A slot that is taken for the same tokens with another salt is parked, as they are not kept for its own salt."""
+    """A slot is parked even if the slot is taken for the same tokens with a different salt."""
     engine = driver(slots=1)
     assert [cached(engine, salt) for salt in ("anna", "ben", "anna")] == [0, 0, 59]
 
 
 def test_the_check_finds_a_wrong_salt() -> None:
-    """The self-check fails if a sequence is in a slot with another salt."""
+    """The self-check fails if a sequence is in a slot with the wrong salt."""
     engine = driver()
     engine.submit(Request(PROMPT, SamplingParams(max_tokens=30, ignore_eos=True), cache_salt="anna"))
     engine.step()
@@ -94,7 +94,7 @@ def test_the_check_finds_a_wrong_salt() -> None:
 
 
 def test_after_a_restart(tmp_path: Path) -> None:
-    """Prefixes that were saved on the disk are still those of their salts at the next start."""
+    """Prefixes saved on the disk keep their salts after a restart."""
     (tmp_path / "model").touch()
     file = PrefixFile(tmp_path / "prefixes", "key", MODEL.cache_shape, tmp_path / "model")
     settings = EngineSettings(slots=2, context=96, prefix_memory=MEMORY)
@@ -113,7 +113,7 @@ def test_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_lengths_of_other_salts_do_not_matter() -> None:
-    """The longest prefix with a salt is found, however much longer one with another salt is."""
+    """The longest prefix with the salt is found, despite longer prefixes with different salts."""
     slots = SlotCache(MODEL.cache_shape, 3, 96)
     for salt, length in (("anna", 60), ("ben", 20)):
         slot = slots.acquire(slots.match(np.array(PROMPT[:length]), salt))

@@ -1,4 +1,4 @@
-"""Packed tensors that do not fit the configuration are refused before torch or C reads them."""
+"""Packed tensors unfit for the configuration are refused before torch or C reads the tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
 
 @pytest.fixture(params=["float32", "bfloat16", "int8-torch", INT4, "int8-native", "int4-native"])
 def scheme(request: pytest.FixtureRequest) -> str:
-    """A scheme that runs here."""
+    """A scheme for this machine."""
     name: str = request.param
     if name.endswith("-native") and not calls.available():
         pytest.skip(calls.reason())
@@ -38,7 +38,7 @@ def with_every_bias(config: DecoderConfig) -> dict[str, Tensor]:
 
 
 def refused(config: DecoderConfig, packed: dict[str, Tensor], scheme: str) -> str:
-    """Return the reason why no model is built from these tensors; empty if one is."""
+    """Return the reason why no model is built from the tensors, or an empty string."""
     try:
         build(config, packed, scheme, CPU)
     except ModelError as error:
@@ -48,7 +48,7 @@ def refused(config: DecoderConfig, packed: dict[str, Tensor], scheme: str) -> st
 
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
 def test_whatever_is_packed_fits(scheme: str, config: DecoderConfig) -> None:
-    """Every scheme's own tensors pass, with all biases or none, with norms or without, the head tied or not, in any block form."""
+    """Every scheme's own tensors pass, with and without biases, norms, a tied head and blocks."""
     build(config, pack(config, checkpoint(config).items(), scheme), scheme, CPU)
     build(config, pack(config, with_every_bias(config).items(), scheme), scheme, CPU)
     if scheme.endswith("-native"):
@@ -57,7 +57,7 @@ def test_whatever_is_packed_fits(scheme: str, config: DecoderConfig) -> None:
 
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
 def test_every_tensor_is_checked(scheme: str, config: DecoderConfig) -> None:
-    """Each tensor of a packed model, shortened in any dimension, reshaped, of another dtype or renamed, is refused by name."""
+    """A tensor with a changed shape, dtype or name is refused by name."""
     packed = pack(config, checkpoint(config).items(), scheme)
 
     def refusal(name: str, tensor: Tensor) -> str:
@@ -73,22 +73,23 @@ def test_every_tensor_is_checked(scheme: str, config: DecoderConfig) -> None:
         }
         for change, changed in changes.items():
             if changed.shape == tensor.shape and changed.dtype == tensor.dtype:
-                continue  # a square matrix, transposed
+                continue  # The tensor is a transposed square matrix.
             reason = refusal(name, changed.contiguous())
             assert re.fullmatch(r"the tensor \S+ (is .*, but must be .*|is missing|is unknown)", reason), (name, change)
         assert refusal(f"{name}.more", tensor) == f"the tensor '{name}.more' is unknown"
 
 
 def test_every_tensor_that_a_model_needs_must_be_there(scheme: str) -> None:
-    """A model may lack biases, query and key norms or a separate head; without any other tensor it is refused."""
+    """A model without a required tensor is refused."""
     packed = pack(QWEN2, checkpoint(QWEN2).items(), scheme)
     for name in packed:
-        if name.endswith((".bias", ".minimum")):  # numbers of four bits are a form of their own with minima and without
+        # Biases are optional, and numbers of four bits have a form without minima.
+        if name.endswith((".bias", ".minimum")):
             continue
         assert refused(QWEN2, {other: tensor for other, tensor in packed.items() if other != name}, scheme), name
 
 
 def test_configuration_of_another_model_is_refused(scheme: str) -> None:
-    """Weights are never read by the sizes of another configuration."""
+    """Weights are never read with the sizes of a different configuration."""
     with pytest.raises(ModelError, match="but must be"):
         build(QWEN3, pack(QWEN2, checkpoint(QWEN2).items(), scheme), scheme, CPU)

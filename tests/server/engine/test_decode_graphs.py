@@ -1,4 +1,4 @@
-"""Decode steps of a few shapes, as CUDA replays them: they compute what every other step computes."""
+"""Decode steps in a few shapes, as replayed by CUDA, have the results of plain steps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from support.models.tiny_models import random_ids, reference_logprobs, tiny_mist
 from support.models.transformers_and_own_models import close, every_model, models
 
 STARTS = {3: 16, 0: 5, 2: 29}
-"""Tokens already in each slot."""
+"""Number of tokens already in each slot."""
 
 
 def batch_of(parts: list[tuple[int, int, int]]) -> Batch:
-    """Make a batch of one token each: (slot, position, id)."""
+    """Make a batch of single tokens: (slot, position, id)."""
     slots, positions, ids = zip(*parts, strict=True)
     spans = tuple(
         BatchSpan(slot, position, 1, row) for row, (slot, position) in enumerate(zip(slots, positions, strict=True))
@@ -26,7 +26,7 @@ def batch_of(parts: list[tuple[int, int, int]]) -> Batch:
 
 @every_model
 def test_fixed_rows_agree_with_the_library(name: str) -> None:
-    """In a shape with spare rows and keys, texts of different lengths in any slots keep their own probabilities.
+    """In a shape with spare rows and keys, texts in any slots keep their own probabilities.
 
     Unwritten storage is full of NaN.
     """
@@ -47,7 +47,7 @@ def test_fixed_rows_agree_with_the_library(name: str) -> None:
 
 
 def test_fewer_rows_than_before() -> None:
-    """A smaller batch leaves nothing of an earlier one in the inputs of a shape."""
+    """No input of an earlier batch remains in the rows of a smaller batch."""
     rows = DecodeRows.empty(GraphShape(rows=4, length=64), torch.device("cpu"))
     rows.fill(batch_of([(3, 10, 7), (1, 20, 8), (2, 30, 9)]))
     rows.fill(batch_of([(0, 40, 5)]))
@@ -66,7 +66,7 @@ def test_fewer_rows_than_before() -> None:
     ],
 )
 def test_shapes(ends: list[int], shape: GraphShape | None) -> None:
-    """The smallest shape with enough rows and keys is chosen, no longer than a slot; too many rows have none."""
+    """The smallest shape with enough rows and keys is chosen, no longer than a slot, if any."""
     assert shape_of([BatchSpan(row, end - 1, 1, row) for row, end in enumerate(ends)], 3000) == shape
 
 
@@ -78,7 +78,7 @@ def test_what_has_no_shape() -> None:
 
 
 def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """If recording fails, that is logged once and never tried again: the caller computes the steps."""
+    """A failed recording is logged once and not repeated: the caller computes the steps."""
 
     def refuse(device: torch.device) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
@@ -94,7 +94,7 @@ def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, caplog: pytest
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_replayed_on_cuda() -> None:
-    """Replayed steps, of several shapes in turn, compute what one pass of the library computes."""
+    """Replayed steps of several shapes have the results of a single pass of the library."""
     model = tiny_mistral(seed=3)
     decoder = to_decoder(tiny_mistral(seed=3).to("cuda"))  # type: ignore[arg-type]
     texts = {slot: random_ids(40, seed=slot) for slot in range(4)}

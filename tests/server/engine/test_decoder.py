@@ -1,4 +1,4 @@
-"""The lean decoder against the transformers library: the same weights must give the same probabilities."""
+"""The lean decoder gives the probabilities of the transformers library for the same weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.models.transformers_and_own_models import close, every_model, model
 @every_model
 @pytest.mark.parametrize("chunking", CHUNKINGS)
 def test_chunks_agree_with_the_library(name: str, chunking: str) -> None:
-    """However a text is cut into chunks, every token's probabilities are those of one pass without a cache."""
+    """In any chunks, every token has the probabilities of a single pass without a cache."""
     model, decoder = models(name)
     ids = random_ids(30, seed=1)
     close(run_in_chunks(decoder, new_storage(decoder), 1, ids, CHUNKINGS[chunking]), reference_logprobs(model, ids))
@@ -26,7 +26,7 @@ def test_chunks_agree_with_the_library(name: str, chunking: str) -> None:
 
 @every_model
 def test_sequences_do_not_see_each_other(name: str) -> None:
-    """Texts that share flat batches, at different positions and in slots out of order, keep their own probabilities."""
+    """Texts in flat batches, at different positions and in any slots, keep their probabilities."""
     model, decoder = models(name)
     texts = {3: random_ids(20, seed=2), 0: random_ids(13, seed=3), 2: random_ids(9, seed=4)}
     counts = {3: [11, 1, 1, 7], 0: [1, 10, 1, 1], 2: [9]}
@@ -37,7 +37,7 @@ def test_sequences_do_not_see_each_other(name: str) -> None:
 @every_model
 @pytest.mark.parametrize("length", [1, 7, 16])
 def test_a_copied_prefix_is_as_good_as_a_computed_one(name: str, length: int) -> None:
-    """A text continues in another slot after a copied prefix as if it had been run there."""
+    """A text continues after a copied prefix as after a computed prefix."""
     model, decoder = models(name)
     kv = new_storage(decoder)
     first = random_ids(20, seed=5)
@@ -50,7 +50,7 @@ def test_a_copied_prefix_is_as_good_as_a_computed_one(name: str, length: int) ->
 
 @every_model
 def test_a_rewound_slot_forgets_what_lay_behind(name: str) -> None:
-    """A slot that continues from an earlier position sees nothing of its later text."""
+    """A slot that continues from an earlier position ignores the later text."""
     model, decoder = models(name)
     kv = new_storage(decoder)
     first = random_ids(25, seed=7)
@@ -60,7 +60,7 @@ def test_a_rewound_slot_forgets_what_lay_behind(name: str) -> None:
 
 
 def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
-    """Hidden states are those of the wanted rows, even none; the keys are stored in any case."""
+    """Hidden states are returned for the wanted rows alone; keys are stored for all rows."""
     model, decoder = models("llama")
     kv = new_storage(decoder)
     ids = random_ids(8, seed=9)
@@ -74,7 +74,7 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
 
 
 def test_the_window_matters() -> None:
-    """The windowed model's probabilities change where text is outside of the window, so the tests above can fail."""
+    """Text outside of the window changes the probabilities, so the tests above can fail."""
     ids = random_ids(30, seed=1)
     windowed, unbounded = (
         reference_logprobs(tiny_mistral(seed=3), ids),
@@ -86,11 +86,11 @@ def test_the_window_matters() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_near(dtype: torch.dtype) -> None:
-    """In 16 bits the probabilities are the 32-bit ones to within rounding, and the logits are float32."""
+    """In 16 bits the probabilities stay near the 32-bit values, and the logits are float32."""
     model = tiny_llama(seed=3)
     ids = random_ids(30, seed=1)
     expected = reference_logprobs(model, ids)
-    halve: Any = model.to  # the library's own types say that it takes no dtype
+    halve: Any = model.to  # The library's type hints exclude a dtype.
     decoder = to_decoder(halve(dtype))
     assert decoder.cache_shape.dtype == dtype
     actual = run_in_chunks(decoder, new_storage(decoder), 1, ids, [17, *[1] * 13])
@@ -99,7 +99,7 @@ def test_half_precision_stays_near(dtype: torch.dtype) -> None:
 
 
 def test_shape_of_the_cache_and_size_of_the_weights() -> None:
-    """The decoder reports its cache per token and the bytes of its weights."""
+    """The decoder reports the cache per token, the context, and the bytes of all weights."""
     model, decoder = models("llama")
     assert decoder.cache_shape.bytes_per_token == 2 * 3 * 2 * 16 * 4
     assert decoder.context == 256
@@ -109,7 +109,7 @@ def test_shape_of_the_cache_and_size_of_the_weights() -> None:
 
 @pytest.mark.parametrize("name", ["llama", "llama with a tied head"])
 def test_cost_of_a_token(name: str) -> None:
-    """A step reads every matrix except an embedding that is only looked up; the head is counted separately."""
+    """A step reads all matrices except a separate embedding; the head is counted separately."""
     model, decoder = models(name)
     body = sum(weight.numel() for key, weight in model.named_parameters() if weight.dim() == 2 and "layers" in key)
     head = VOCAB_SIZE * 48
@@ -117,7 +117,7 @@ def test_cost_of_a_token(name: str) -> None:
 
 
 def test_a_tied_head_is_counted_once() -> None:
-    """A head that is the embedding takes no memory of its own."""
+    """A tied head takes no additional memory."""
     model, decoder = models("llama with a tied head")
     assert decoder.weight_bytes == sum(parameter.nbytes for parameter in model.parameters() if parameter.dim() == 2)
 

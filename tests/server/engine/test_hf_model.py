@@ -1,4 +1,4 @@
-"""Other models of the transformers library on flat batches: the same probabilities as the library gives alone."""
+"""Models of the transformers library on flat batches keep the library's probabilities."""
 
 from __future__ import annotations
 
@@ -48,12 +48,14 @@ LATENT: dict[str, Any] = {
     "first_k_dense_replace": 1,
 }
 OWN: dict[str, dict[str, Any]] = {
-    "gpt2": {},  # learned positions
-    "gpt_bigcode": {"multi_query": True, "activation_function": "gelu_pytorch_tanh"},  # one key head
+    "gpt2": {},  # Learned positions.
+    # A single key head.
+    "gpt_bigcode": {"multi_query": True, "activation_function": "gelu_pytorch_tanh"},
     "gpt_neox": {"rotary_pct": 0.5},
     "starcoder2": {"sliding_window": 7},
     "gemma": {"head_dim": 16},
-    "gemma2": {  # a window in every second layer, soft caps on the scores and on the logits
+    # A window in every second layer, soft caps on the scores and on the logits.
+    "gemma2": {
         "head_dim": 16,
         "query_pre_attn_scalar": 20,
         "sliding_window": 7,
@@ -70,7 +72,7 @@ OWN: dict[str, dict[str, Any]] = {
         "embedding_multiplier": 2.0,
     },
     "qwen3_moe": EXPERTS | {"num_experts": 4, "head_dim": 16},
-    "deepseek_v3": EXPERTS | LATENT,  # the cache holds latents of two sizes
+    "deepseek_v3": EXPERTS | LATENT,  # The cache holds latents of two sizes.
 }
 WINDOWED = ("starcoder2", "gemma2")
 
@@ -82,7 +84,7 @@ def configuration(kind: str, **overrides: Any) -> PretrainedConfig:
 
 @cache
 def models(kind: str) -> tuple[PreTrainedModel, HFModel]:
-    """The library's model with its own attention, and the same weights on flat batches."""
+    """Return the library's model with the original attention, and the weights on flat batches."""
     return tiny(configuration(kind), seed=3), HFModel(tiny(configuration(kind), seed=3))
 
 
@@ -96,7 +98,7 @@ def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
 @every_kind
 @pytest.mark.parametrize("chunking", CHUNKINGS)
 def test_chunks_agree_with_the_library(kind: str, chunking: str) -> None:
-    """However a text is cut into chunks, every token's probabilities are those of one pass without a cache."""
+    """In any chunks, every token has the probabilities of a single pass without a cache."""
     model, ours = models(kind)
     ids = random_ids(30, seed=1)
     close(run_in_chunks(ours, new_storage(ours), 1, ids, CHUNKINGS[chunking]), reference_logprobs(model, ids))
@@ -104,7 +106,7 @@ def test_chunks_agree_with_the_library(kind: str, chunking: str) -> None:
 
 @every_kind
 def test_sequences_do_not_see_each_other(kind: str) -> None:
-    """Texts that share flat batches, at different positions and in slots out of order, keep their own probabilities."""
+    """Texts in flat batches, at different positions and in any slots, keep their probabilities."""
     model, ours = models(kind)
     texts = {3: random_ids(20, seed=2), 0: random_ids(13, seed=3), 2: random_ids(9, seed=4)}
     counts = {3: [11, 1, 1, 7], 0: [1, 10, 1, 1], 2: [9]}
@@ -114,7 +116,7 @@ def test_sequences_do_not_see_each_other(kind: str) -> None:
 
 @every_kind
 def test_a_copied_prefix_is_as_good_as_a_computed_one(kind: str) -> None:
-    """A text continues in another slot after a copied prefix as if it had been run there."""
+    """A text continues after a copied prefix as after a computed prefix."""
     model, ours = models(kind)
     kv = new_storage(ours)
     first = random_ids(20, seed=5)
@@ -126,7 +128,7 @@ def test_a_copied_prefix_is_as_good_as_a_computed_one(kind: str) -> None:
 
 @every_kind
 def test_only_wanted_rows_come_back_and_in_the_order_asked(kind: str) -> None:
-    """Logits are those of the wanted rows, even none; the keys are stored in any case."""
+    """Logits are returned for the wanted rows alone; keys are stored for all rows."""
     model, ours = models(kind)
     ids = random_ids(8, seed=9)
     positions, spans = torch.arange(8), (BatchSpan(1, 0, 8, 0),)
@@ -141,7 +143,7 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", WINDOWED)
 def test_the_window_matters(kind: str) -> None:
-    """A windowed model's probabilities change where text is outside of the window, so the tests above can fail."""
+    """Text outside of the window changes the probabilities, so the tests above can fail."""
     ids = random_ids(30, seed=1)
     windowed = reference_logprobs(models(kind)[0], ids)
     wide = reference_logprobs(tiny(configuration(kind, sliding_window=64), seed=3), ids)
@@ -149,8 +151,9 @@ def test_the_window_matters(kind: str) -> None:
 
 
 def test_half_precision_stays_near() -> None:
-    """In bfloat16 the probabilities are the 32-bit ones to within rounding, and the logits are float32."""
-    halve: Any = tiny(configuration("gpt_neox"), seed=3).to  # the library's own types say that it takes no dtype
+    """In bfloat16 the probabilities stay near the 32-bit values, and the logits are float32."""
+    # The library's type hints exclude a dtype.
+    halve: Any = tiny(configuration("gpt_neox"), seed=3).to
     ours = HFModel(halve(torch.bfloat16))
     ids = random_ids(30, seed=1)
     actual = run_in_chunks(ours, new_storage(ours), 1, ids, [17, *[1] * 13])
@@ -160,7 +163,7 @@ def test_half_precision_stays_near() -> None:
 
 
 def test_properties() -> None:
-    """A model reports its cache per token, its context, its number of logits, and its weights with a tied head once."""
+    """A model reports cache per token, context, vocabulary size, and weights without duplicates."""
     model, ours = models("gpt2")
     assert (ours.cache_shape.layers, ours.cache_shape.kv_heads, ours.cache_shape.head_dim) == (4, 4, 12)
     assert ours.context == 256
@@ -170,7 +173,7 @@ def test_properties() -> None:
 
 
 def test_cost_of_a_token() -> None:
-    """An embedding is not read, a tied head is; with experts the cost depends on the token, so there is none."""
+    """A token reads a tied head but no embedding, and has no fixed cost with experts."""
     model, ours = models("gpt2")
     weights = {name: weight for name, weight in model.named_parameters() if "wpe" not in name}
     head = model.lm_head.weight.numel()
@@ -180,7 +183,7 @@ def test_cost_of_a_token() -> None:
 
 
 def test_longrope_ends_where_its_frequencies_would_change() -> None:
-    """The context of a LongRoPE model is its original one: beyond it, one text would change the angles of all."""
+    """A LongRoPE model keeps the original context: a longer text would change all angles."""
     rope = {
         "rope_type": "longrope",
         "rope_theta": 10000.0,
@@ -230,7 +233,7 @@ def test_longrope_ends_where_its_frequencies_would_change() -> None:
     ],
 )
 def test_what_cannot_be_run_rightly_is_refused(kind: str, overrides: dict[str, Any], sentence: str) -> None:
-    """A model whose logits would differ here is refused with the reason, however long its window is."""
+    """A model that would have different logits is refused with the reason."""
     shape = SHAPE if "d_model" not in overrides else {"vocab_size": VOCAB_SIZE}
     model = tiny(AutoConfig.for_model(kind, **(shape | overrides)), seed=3)
     with pytest.raises(ModelError, match=f"{sentence}.*: use another model"):
@@ -238,7 +241,7 @@ def test_what_cannot_be_run_rightly_is_refused(kind: str, overrides: dict[str, A
 
 
 def test_half_precision_hides_no_wrong_attention() -> None:
-    """The rounding that is allowed in 16 bits is less than the error of a wrong attention."""
+    """The permitted rounding in 16 bits is smaller than the error of a wrong attention."""
     halve: Any = tiny(configuration("diffllama", head_dim=12), seed=3).to
     with pytest.raises(ModelError, match="computes other logits on this engine than in transformers"):
         HFModel(halve(torch.bfloat16))
@@ -265,7 +268,7 @@ def test_a_folder_is_loaded(folder: Path) -> None:
 
 
 def test_code_of_a_known_type_is_never_read(folder: Path) -> None:
-    """If the library has its own class for a model, code in the folder is not read."""
+    """Code in a model's folder is not read if the library has a class for the model."""
     edit_config(folder, auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})
     (folder / "evil.py").write_text("raise SystemExit('this code was run')\n")
     assert HFModel.load(folder, CPU, torch.float32).name == "GPTNeoXForCausalLM"
@@ -323,7 +326,7 @@ def _incomplete(folder: Path) -> None:
     ],
 )
 def test_a_folder_that_cannot_be_trusted_is_refused(folder: Path, spoil: Callable[[Path], None], sentence: str) -> None:
-    """A fault of a folder is one sentence that names it, and nothing of the folder is run."""
+    """A folder's fault is named in one sentence, and no code of the folder runs."""
     spoil(folder)
     with pytest.raises(ModelError, match=sentence) as error:
         HFModel.load(folder, CPU, torch.float32)
@@ -332,7 +335,7 @@ def test_a_folder_that_cannot_be_trusted_is_refused(folder: Path, spoil: Callabl
 
 
 def test_the_decoders_own_family_runs_too() -> None:
-    """A model of the lean decoder's family also runs here, and both ways agree."""
+    """A model of the lean decoder's family also runs here, with the same results."""
     ids = random_ids(20, seed=1)
     ours = HFModel(tiny_llama(seed=3))
     close(run_in_chunks(ours, new_storage(ours), 0, ids, [19, 1]), reference_logprobs(tiny_llama(seed=3), ids))

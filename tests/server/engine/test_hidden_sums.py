@@ -1,4 +1,4 @@
-"""Sums of hidden states are those of the transformers library, whatever else runs, and cost other requests nothing."""
+"""Sums of hidden states equal the library's in any company, and do not disturb requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pooled(ids: list[int]) -> Request:
 
 @torch.inference_mode()
 def assert_sum(job: Job, reference: PreTrainedModel) -> None:
-    """Assert that a pooled request ended well, computed all its tokens and has the plain model's sum."""
+    """Assert that a pooled request computed all tokens and has the plain model's sum."""
     sums = [item.values for item in job.items if isinstance(item, HiddenSum)]
     finish = job.items[-1]
     assert isinstance(finish, Finish)
@@ -42,13 +42,13 @@ def assert_sum(job: Job, reference: PreTrainedModel) -> None:
 @every_model
 @pytest.mark.parametrize("length", [1, 16, 17, 100])
 def test_alone(name: str, length: int) -> None:
-    """The sum of a text that fits a step, and of one that is read in chunks, is the plain model's."""
+    """The sum of a text equals the plain model's, in a single step or in chunks."""
     assert_sum(driver_of(name).run(pooled(random_ids(length, seed=5))), REFERENCES[name])
 
 
 @every_model
 def test_among_generations(name: str) -> None:
-    """In a batch with answers, scored texts and other sums, each gets what it gets alone."""
+    """Sums in a batch with answers, scored texts and sums are the same as alone."""
     driver = driver_of(name)
     answers = [
         driver.submit(Request(random_ids(20 + i, seed=i), SamplingParams(max_tokens=12), score_from=i * 5))
@@ -65,7 +65,7 @@ def test_among_generations(name: str) -> None:
 
 
 def test_known_prefix_is_computed_again() -> None:
-    """A text whose beginning is in the cache is still computed from its first token."""
+    """A text with a cached beginning is still computed from the first token."""
     driver, ids = driver_of("llama"), random_ids(60, seed=8)
     driver.run(Request(ids, SamplingParams(max_tokens=1)))
 
@@ -73,7 +73,7 @@ def test_known_prefix_is_computed_again() -> None:
 
 
 def test_many_sums_keep_the_cache() -> None:
-    """Twenty sums, more than there are slots, leave the prefixes of all slots but one where they were."""
+    """Twenty sums in four slots keep the cached prefixes in all slots except one."""
     driver = driver_of("llama", slots=4)
     prompts = [random_ids(50, seed=seed) for seed in range(3)]
     for prompt in prompts:
@@ -89,7 +89,7 @@ def test_many_sums_keep_the_cache() -> None:
 
 
 def test_cancelled() -> None:
-    """A sum that is cancelled half-way frees its slot, and nothing of it is continued."""
+    """A sum cancelled half-way frees the slot, and no later request continues the sum."""
     driver, ids = driver_of("llama", slots=1, chunk=8), random_ids(60, seed=9)
     job = driver.submit(pooled(ids))
     driver.step()

@@ -1,4 +1,4 @@
-"""The native kernels on the smallest and oddest shapes that they support: correct, and within their memory."""
+"""The native kernels are correct and stay within memory on the smallest and oddest shapes."""
 
 from __future__ import annotations
 
@@ -37,19 +37,18 @@ SHAPES: Mapping[str, DecoderConfig] = {
     ),
 }
 CHUNKS = (1, 2, 3, 5, 11, 12, 13, 20)
-"""Sizes around those of a tile of tokens, 3 or 12; together they fill a slot."""
+"""Sizes around the size of a tile of 3 or 12 tokens; the sum fills a slot."""
 
 
 @pytest.fixture(params=SHAPES)
 def config(request: pytest.FixtureRequest) -> DecoderConfig:
-    """An odd shape."""
     assert supports(SHAPES[request.param])
     return SHAPES[request.param]
 
 
 @pytest.mark.parametrize("rank", [0, 1, 3, 5, 17])
 def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Kernels, rank: int) -> None:
-    """Chunks of any size, up to the end of the last slot, with and without an adapter, agree with the torch decoder."""
+    """Chunks up to the end of the last slot agree with torch, with and without an adapter."""
     model, reference = (
         NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built),
         dequantized(config, in_blocks(config)),
@@ -73,7 +72,7 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
 
 @pytest.mark.process
 def test_more_threads_than_work(config: DecoderConfig, folder: Path) -> None:
-    """Seventeen threads, most of them idle, give the same bits as one."""
+    """Seventeen mostly idle threads give the same bits as a single thread."""
     packed, ids, results = pack(config, in_blocks(config).items(), "int8-native"), random_text(config, 13), []
     for threads in (1, 17):
         model = NativeDecoder(config, packed, Kernels(threads=threads, folder=folder))
@@ -82,7 +81,7 @@ def test_more_threads_than_work(config: DecoderConfig, folder: Path) -> None:
 
 
 def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:
-    """A batch with its interrupt set ends with an error; once that is cleared, it gives the same bits as another."""
+    """An interrupted batch raises an error, and has unchanged results when repeated."""
     model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
     kv, interrupt = new_storage(model), Interrupt()
     part = replace(batch([(0, 0, random_text(config, 13))]), interrupt=interrupt)
@@ -103,7 +102,7 @@ def test_nothing_to_compute(config: DecoderConfig, built: Kernels) -> None:
 
 @pytest.mark.parametrize("vocab", [1, 2, 15, 17, 127, 129, 4095, 4097, 12289])
 def test_figures_of_vocabularies_of_any_size(built: Kernels, vocab: int) -> None:
-    """Sizes around those of a vector, of a stride and of a piece, in memory that ends with the last logit."""
+    """Scores are right for sizes around a vector, a stride and a piece, at the end of memory."""
     logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab)) * 4
     ids = torch.tensor([0, vocab - 1, MOST_PROBABLE])
     expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)

@@ -1,4 +1,4 @@
-"""The native kernels: their results, which batch, chunks, threads and instruction sets do not change."""
+"""The native kernels' results do not change with batches, chunks, threads or instruction sets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
 
 @pytest.fixture(params=CONFIGS)
 def config(request: pytest.FixtureRequest) -> DecoderConfig:
-    """The shape of a tiny decoder."""
     return CONFIGS[request.param]
 
 
@@ -39,7 +38,7 @@ def native(config: DecoderConfig, built: Kernels) -> NativeDecoder:
 
 
 def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, sizes: list[int]) -> Tensor:
-    """Return hidden states of all tokens, computed in chunks of these sizes, over and over."""
+    """Return hidden states of all tokens, computed in chunks of these sizes, cyclically."""
     out: list[Tensor] = []
     start = 0
     for size in itertools.cycle(sizes):
@@ -52,7 +51,7 @@ def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, s
 
 
 def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig, built: Kernels) -> None:
-    """The kernels compute what decoder.py computes on the dequantized weights, to the rounding of int8 activations."""
+    """The kernels agree with decoder.py on dequantized weights, to the rounding of activations."""
     model, reference = native(config, built), dequantized(config, in_blocks(config))
     kv, reference_kv = storage(model), storage(reference)
     first = [(2, 0, random_text(config, 131, 1)), (0, 0, random_text(config, 5, 2))]
@@ -71,7 +70,7 @@ def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig
 
 
 def test_what_is_cached_is_keys_and_values(config: DecoderConfig, built: Kernels) -> None:
-    """The first layer's cached keys and values, computed after a single rounding, are those of the torch decoder."""
+    """The first layer's cached keys and values equal torch's after a single rounding."""
     model, reference = native(config, built), dequantized(config, in_blocks(config))
     kv, reference_kv = storage(model), storage(reference)
     parts = [(1, 0, random_text(config, 40))]
@@ -85,7 +84,7 @@ def test_what_is_cached_is_keys_and_values(config: DecoderConfig, built: Kernels
 
 @pytest.mark.parametrize("sizes", [[1], [7], [64], [1, 50, 13]], ids=str)
 def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, sizes: list[int]) -> None:
-    """A text gives the same bits in one pass and in any chunks, hidden states and cache alike."""
+    """A text gives the same bits in a single pass and in chunks, hidden states and cache alike."""
     model, ids = native(config, built), random_text(config, 200)
     whole, parts = storage(model), storage(model)
     expected = run_in_chunks(model, whole, 1, ids, [200])
@@ -95,7 +94,7 @@ def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, sizes: list
 
 
 def test_company_changes_no_bit(config: DecoderConfig, built: Kernels) -> None:
-    """A token's hidden state and logits are the same bits alone and in a batch with other sequences at other lengths."""
+    """A token has the same bits alone and in a batch with sequences of different lengths."""
     model = native(config, built)
     texts = [random_text(config, count, seed) for seed, count in enumerate((150, 64, 1, 13))]
     alone, together = storage(model), storage(model)
@@ -111,7 +110,7 @@ def test_company_changes_no_bit(config: DecoderConfig, built: Kernels) -> None:
 
 @pytest.mark.process
 def test_threads_change_no_bit(config: DecoderConfig, folder: Path) -> None:
-    """One thread, two and five give the same bits."""
+    """One, two and five threads give the same bits."""
     ids, results = random_text(config, 90), []
     for threads in (1, 2, 5):
         model = native(config, Kernels(threads=threads, folder=folder))
@@ -121,7 +120,7 @@ def test_threads_change_no_bit(config: DecoderConfig, folder: Path) -> None:
 
 
 def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> None:
-    """Every instruction set gives the portable code's results, except where float rounding moves an activation to the next integer."""
+    """Every instruction set gives the portable code's results, to the rounding of activations."""
     ids, hidden, keys = random_text(config, 100), [], []
     for each in (built, Kernels("portable", folder=folder)):
         model = native(config, each)
@@ -133,7 +132,7 @@ def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> N
 
 
 def test_only_wanted_rows_are_given(built: Kernels) -> None:
-    """Any rows, in any order, none or one twice, are equal to those of a pass that wants all."""
+    """Any selected rows equal the same rows of a full pass."""
     model, ids = native(QWEN2, built), random_text(QWEN2, 30)
     everything = model.forward(batch([(0, 0, ids)]), storage(model))
     for wanted in ([29], [4, 4, 0], []):
@@ -142,7 +141,7 @@ def test_only_wanted_rows_are_given(built: Kernels) -> None:
 
 
 def test_large_keys_stay_finite(built: Kernels) -> None:
-    """Keys beyond the range of half precision are cached as its largest number, not as infinity."""
+    """Keys above the range of half precision are cached as the largest number, not as infinity."""
     tensors = checkpoint(QWEN2)
     tensors["layers.0.self_attn.k_proj.bias"] = tensors["layers.0.self_attn.k_proj.bias"] * 1e6
     model = NativeDecoder(QWEN2, pack(QWEN2, tensors.items(), "int8-native"), built)
@@ -154,7 +153,7 @@ def test_large_keys_stay_finite(built: Kernels) -> None:
 
 @pytest.mark.process
 def test_out_of_bounds_is_refused(folder: Path) -> None:
-    """Input that C would read or write out of bounds is an IndexError."""
+    """Input that would make C read or write out of bounds raises IndexError."""
     model = native(QWEN2, Kernels(folder=folder))
     kv = new_storage(model, slots=2, capacity=16)
     ids = random_text(QWEN2, 4)
@@ -172,7 +171,7 @@ def test_out_of_bounds_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("vocab", [3, 99, 4096, 9000])
 def test_figures_are_those_of_torch(built: Kernels, vocab: int) -> None:
-    """Logprobs, ranks, entropies and the most probable ids are those of torch, even for strided rows."""
+    """Logprobs, ranks, entropies and top ids equal torch's, even for strided rows."""
     logits = (torch.randn(5, vocab + 16, generator=torch.Generator().manual_seed(vocab)) * 6)[:, :vocab]
     ids = torch.tensor([0, vocab - 1, MOST_PROBABLE, vocab // 2, MOST_PROBABLE])
     expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)
@@ -184,20 +183,21 @@ def test_figures_are_those_of_torch(built: Kernels, vocab: int) -> None:
 
 
 def test_extreme_logits_have_figures(built: Kernels) -> None:
-    """Entropies and ranks are exact for one certain token, equal logits, and logits so far apart that weights vanish."""
+    """Entropies and ranks are exact for a certain token, for equal and for very distant logits."""
     logits = torch.zeros(3, 5000)
     logits[0, 4321] = 1e4
     logits[1, :4500] = -1e30
     figures = built.score_rows(logits, torch.tensor([4321, 17, 4999]), 2)
     assert figures.entropies == pytest.approx([0, math.log(500), math.log(5000)], abs=1e-4)
     assert figures.ranks == [1, 501, 1]
-    assert figures.top_ids == [[4321, 0], [4500, 4501], [0, 1]]  # of equals the first
+    # The first of equal ids is chosen.
+    assert figures.top_ids == [[4321, 0], [4500, 4501], [0, 1]]
     assert figures.logprobs == pytest.approx([0, -1e30, -math.log(5000)], abs=1e-5, rel=1e-5)
 
 
 @pytest.mark.process
 def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
-    """One thread and three, one row and many: the same bits."""
+    """Scores have the same bits with any number of threads and rows."""
     logits, ids = torch.randn(7, 20000, generator=torch.Generator().manual_seed(3)), torch.arange(7) * 100
     first, second = (Kernels(threads=threads, folder=folder).score_rows(logits, ids, 5) for threads in (1, 3))
     assert first == second
@@ -207,7 +207,7 @@ def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
 
 
 def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
-    """A step reads all packed weights except an embedding with a separate head, and multiplies them in int8."""
+    """A step reads all packed weights except a separate embedding, and multiplies in int8."""
     model, tensors = native(config, built), in_blocks(config)
     body = sum(
         tensor.numbers.numel()
@@ -223,7 +223,7 @@ def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
 
 
 def test_shapes_that_are_supported() -> None:
-    """Models with a sliding window, or with widths that are not multiples of a group, use torch."""
+    """A model with a sliding window, or with widths not divisible by a group, uses torch."""
     base = {name: getattr(QWEN2, name) for name in DecoderConfig.__slots__}
     assert supports(QWEN2)
     for change in ({"sliding_window": 8}, {"hidden_size": 48}, {"intermediate_size": 80}, {"head_dim": 24}):
@@ -234,8 +234,8 @@ def test_shapes_that_are_supported() -> None:
 def test_libraries_are_kept_where_they_are_asked_to_be(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a folder, kernels use the one that was set for the process."""
-    monkeypatch.setattr(calls, "_folder", folder)  # set back in the end
+    """Without a folder, kernels use the process's folder."""
+    monkeypatch.setattr(calls, "_folder", folder)  # Monkeypatch restores the folder in the end.
     calls.keep_in(tmp_path)
     Kernels()
     assert len(list(tmp_path.glob("*.so"))) == 1

@@ -1,4 +1,4 @@
-"""The kernels' library on disk: kept, checked before it is loaded, and compiled again if it cannot be trusted."""
+"""The kernels' library is kept on disk, checked before loading, and recompiled if suspect."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="There is no 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can give a file to another user.")
 
 QUICK = """sh -c 'exec cc "$@" -O0' cc"""
-"""A compiler that does not optimise, which takes a second."""
+"""A compiler without optimisation, which takes a second."""
 
 NOBODY = 65534
 
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A compiled library in its own folder."""
+    """A compiled library in a separate folder."""
     folder = tmp_path_factory.mktemp("original")
     load(folder)
     return library_in(folder)
@@ -35,7 +35,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """An empty folder for the kernels."""
     folder = tmp_path / "kernels"
     folder.mkdir()
     return folder
@@ -43,7 +42,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def planted(original: Path, tmp_path: Path) -> tuple[bytes, Path]:
-    """A library of an attacker, which creates a file when it is loaded: its content, and that file."""
+    """An attacker's library, which creates a file when loaded: the content, and the file's path."""
     mark, source, built = tmp_path / "mark", tmp_path / "planted.c", tmp_path / "planted.so"
     body = f'close(open("{mark}", O_CREAT, 0600));'
     source.write_text(
@@ -63,14 +62,14 @@ def library_in(folder: Path) -> Path:
 
 
 def plant(content: bytes, original: Path, folder: Path) -> Path:
-    """Put a library into a folder, named as the kernels are and with the right hash."""
+    """Put a library into a folder, with the name of the kernels and the right hash."""
     path = folder / f"{original.name.rpartition('-')[0]}-{hashlib.sha256(content).hexdigest()}.so"
     path.write_bytes(content)
     return path
 
 
 def load_in_child(*folders: Path) -> subprocess.Popen[bytes]:
-    """Load the library from each folder in a separate process, which a damaged one may kill."""
+    """Load the library from each folder in a child process, as a damaged library may kill."""
     load = "c.load_library('portable', pathlib.Path(path), sys.argv[1])"
     code = f"import sys, pathlib, pellucid.engine.native.library as c\nfor path in sys.argv[2:]: {load}"
     environment = os.environ | {"PYTHONPATH": str(Path(pellucid.__path__[0]).parent)}
@@ -79,7 +78,7 @@ def load_in_child(*folders: Path) -> subprocess.Popen[bytes]:
 
 @pytest.mark.process
 def test_compiled_once(cache: Path, original: Path) -> None:
-    """The second use finds the library of the first: nothing is compiled again, and the folder has nothing else."""
+    """A second use finds the first library, recompiles nothing, and adds no files."""
     load(cache)
     library = library_in(cache)
     written = library.stat().st_mtime_ns
@@ -94,7 +93,7 @@ def test_compiled_once(cache: Path, original: Path) -> None:
     ("compiler", "sentence"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")]
 )
 def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, sentence: str) -> None:
-    """A missing or broken compiler is named in one sentence with the remedy, and no library is left."""
+    """A missing or broken compiler is named in one sentence with the remedy."""
     with pytest.raises(KernelsUnavailableError, match=sentence) as caught:
         load_library("portable", cache, compiler)
     assert compiler in str(caught.value)
@@ -103,7 +102,7 @@ def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, senten
 
 
 def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no compiler is installed, the sentence names one to install."""
+    """If no compiler is installed, the sentence names a package to install."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(KernelsUnavailableError, match="apt-get install gcc libc6-dev"):
@@ -112,7 +111,7 @@ def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.process
 def test_a_compiler_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compiler that does not end is killed, and the error names it."""
+    """A hanging compiler is killed, and the error names the compiler."""
     monkeypatch.setattr(library, "_COMPILATION_SECONDS", 0.5)
     with pytest.raises(KernelsUnavailableError, match="takes longer than"):
         load_library("portable", cache, "sh -c 'exec sleep 60'")
@@ -120,7 +119,7 @@ def test_a_compiler_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.process
 def test_cut_short_is_compiled_again(original: Path, tmp_path: Path) -> None:
-    """A library that is cut short at any length kills no process that loads it: it is replaced by a complete one."""
+    """A library cut short at any length kills no process, and is replaced by a complete library."""
     whole = original.read_bytes()
     lengths = (0, 1, 64, 4096, len(whole) // 2, len(whole) - 1)
     folders = [tmp_path / str(length) for length in lengths]
@@ -136,7 +135,7 @@ def test_cut_short_is_compiled_again(original: Path, tmp_path: Path) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("at", [0.0, 0.3, 0.9])
 def test_damaged_is_compiled_again(original: Path, cache: Path, at: float, caplog: pytest.LogCaptureFixture) -> None:
-    """One flipped bit anywhere is found, logged and mended."""
+    """A flipped bit anywhere is found, logged and repaired."""
     whole = original.read_bytes()
     damaged = bytearray(whole)
     damaged[int(at * len(whole))] ^= 16
@@ -148,7 +147,7 @@ def test_damaged_is_compiled_again(original: Path, cache: Path, at: float, caplo
 
 @pytest.mark.process
 def test_a_planted_library_would_run(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
-    """The next tests rely on this: a library in a folder that only this user can write to is loaded."""
+    """A planted library in a private folder is loaded: the next tests rely on this."""
     content, mark = planted
     plant(content, original, cache)
     load(cache)
@@ -160,7 +159,7 @@ def test_a_planted_library_would_run(planted: tuple[bytes, Path], original: Path
 def test_a_folder_that_others_can_write_is_not_used(
     planted: tuple[bytes, Path], original: Path, cache: Path, mode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is loaded from such a folder: the kernels are compiled elsewhere, and the warning has the remedy."""
+    """In a folder writable by others nothing is loaded, and the warning has the remedy."""
     content, mark = planted
     plant(content, original, cache)
     cache.chmod(mode)
@@ -177,7 +176,7 @@ def test_a_folder_that_others_can_write_is_not_used(
 
 @pytest.mark.process
 def test_a_parent_that_others_can_write_is_not_used(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
-    """A user who can rename the folder can replace it; with a sticky bit, as on /tmp, only the owner can rename it."""
+    """A replaceable parent folder is not trusted, unless the parent has a sticky bit, as /tmp."""
     content, mark = planted
     plant(content, original, cache)
     cache.parent.chmod(0o777)
@@ -190,7 +189,7 @@ def test_a_parent_that_others_can_write_is_not_used(planted: tuple[bytes, Path],
 
 @pytest.mark.process
 def test_a_link_is_followed_before_the_check(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
-    """A link to a folder that others can write does not hide that."""
+    """A link does not hide that the target folder is writable by others."""
     content, mark = planted
     plant(content, original, cache)
     cache.chmod(0o777)
@@ -205,7 +204,7 @@ def test_a_link_is_followed_before_the_check(planted: tuple[bytes, Path], origin
 def test_a_file_that_others_can_write_is_compiled_again(
     planted: tuple[bytes, Path], original: Path, cache: Path, mode: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that others can write is not loaded even if its hash is right: they could have renamed it."""
+    """A file writable by others is not loaded, even with the right hash in the name."""
     content, mark = planted
     plant(content, original, cache).chmod(mode)
     load(cache)
@@ -231,7 +230,7 @@ def test_a_link_in_place_of_the_library_is_replaced(planted: tuple[bytes, Path],
 @pytest.mark.process
 @as_root
 def test_a_file_of_another_user_is_compiled_again(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
-    """Only what belongs to this user or to root is loaded."""
+    """Only files of this user or of root are loaded."""
     content, mark = planted
     os.chown(plant(content, original, cache), NOBODY, NOBODY)
     load(cache)
@@ -245,7 +244,7 @@ def test_a_file_of_another_user_is_compiled_again(planted: tuple[bytes, Path], o
 def test_a_folder_of_another_user_is_not_used(
     planted: tuple[bytes, Path], original: Path, cache: Path, which: str
 ) -> None:
-    """A folder's owner can exchange what is in it; the warning names the folder and the user."""
+    """A foreign folder is not used, and the warning names the folder and the owner."""
     content, mark = planted
     plant(content, original, cache)
     theirs = cache if which == "folder" else cache.parent
@@ -259,7 +258,7 @@ def test_a_folder_of_another_user_is_not_used(
 def test_a_group_counts_as_others_unless_it_is_private(
     planted: tuple[bytes, Path], original: Path, cache: Path
 ) -> None:
-    """A folder may be writable by the user's private group, which is common, and by no other group."""
+    """A folder may be writable by the user's private group, but by no second group."""
     content, mark = planted
     plant(content, original, cache)
     cache.chmod(0o775)
@@ -272,7 +271,7 @@ def test_a_group_counts_as_others_unless_it_is_private(
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """The kernels work without a cache folder, and the warning sentence why they were not kept and what helps."""
+    """Kernels work without a cache folder, and the warning has the reason and the remedy."""
     (tmp_path / "file").touch()
     library = load(tmp_path / "file" / "kernels")
     assert library.code.pellucid_pool
@@ -284,7 +283,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no folder can be used there are no kernels, and the sentence has the fault of both."""
+    """If no folder can be used there are no kernels, and the sentence has both faults."""
     (tmp_path / "file").touch()
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -298,7 +297,7 @@ def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.process
 def test_two_processes_compile_once(cache: Path, original: Path) -> None:
-    """Processes that start together end up with one complete library, and nothing else in the folder."""
+    """Simultaneous processes leave a single complete library and no temporary files."""
     children = [load_in_child(cache) for _ in range(2)]
     for child in children:
         _, output = child.communicate()
@@ -309,6 +308,6 @@ def test_two_processes_compile_once(cache: Path, original: Path) -> None:
 
 @pytest.mark.process
 def test_a_lock_cannot_be_held_by_others(cache: Path) -> None:
-    """Only this user can open the lock file: another user could keep every server from starting."""
+    """Only this user can open the lock file, so that no user can block the servers of others."""
     load(cache)
     assert (cache / "kernels.lock").stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""Weight matrices in several forms: each multiplies by the same matrix, to its rounding."""
+"""Weight matrices in several forms multiply by the same matrix, up to rounding."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def held(kind: str, dtype: torch.dtype, bias: torch.Tensor | None) -> Linear:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("kind", "tolerance"), [("dense", 1e-6), ("int8", 0.01), ("int4", 0.1)])
 def test_multiplies_by_the_matrix(kind: str, tolerance: float, dtype: torch.dtype, rows: int) -> None:
-    """Each form multiplies by the same matrix, for few rows and for many, to the rounding of its weights and dtype."""
+    """Each form multiplies by the same matrix, for few and many rows, up to rounding."""
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(2)).to(dtype)
     out = held(kind, dtype, BIAS.to(dtype))(x)
     assert out.dtype == dtype
@@ -43,14 +43,14 @@ def test_multiplies_by_the_matrix(kind: str, tolerance: float, dtype: torch.dtyp
 
 
 def test_memory_shrinks_with_the_bits() -> None:
-    """int8 takes a quarter of float32 and a scale a row; int4 an eighth, and two numbers for each group of 32."""
+    """int8 takes 8 bits a weight and a scale a row; int4 takes 4 bits, and 2 numbers a group."""
     assert held("dense", torch.float32, None).nbytes == 96 * 64 * 4
     assert held("int8", torch.float32, None).nbytes == 96 * 64 + 96 * 4
     assert held("int4", torch.bfloat16, None).nbytes == 96 * 64 // 2 + 96 * 64 // 32 * 2 * 2
 
 
 def test_quantizing_leaves_its_input_alone() -> None:
-    """Quantizing does not change its input: a tied head is quantized from the embedding that is kept."""
+    """Quantizing keeps the input unchanged, because a tied head is quantized from the embedding."""
     before = WEIGHT.clone()
     quantize_int8(WEIGHT)
     quantize_int4(WEIGHT, torch.bfloat16)
@@ -58,7 +58,7 @@ def test_quantizing_leaves_its_input_alone() -> None:
 
 
 def test_zeros_stay_zeros() -> None:
-    """A row of zeros, which has no scale of its own, multiplies to zero."""
+    """A row of zeros, without a valid scale, multiplies to zero."""
     weight = WEIGHT.clone()
     weight[3] = 0
     q, scale = quantize_int8(weight)
@@ -77,7 +77,7 @@ def test_int8_is_never_off_by_more_than_half_a_step() -> None:
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 @pytest.mark.parametrize("offset", [1, 8, 32])
 def test_memory_may_begin_anywhere(kind: str, offset: int) -> None:
-    """Weights from the middle of a mapped file and rows of a larger batch are multiplied like any others."""
+    """Weights at any address and rows of a larger batch are multiplied correctly."""
     linear = held(kind, torch.bfloat16, None)
     assert isinstance(linear, Int8Linear | Int4Linear)
     room = torch.empty(linear.weight.nbytes + offset, dtype=torch.uint8)

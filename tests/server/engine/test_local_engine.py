@@ -33,7 +33,7 @@ REFERENCES = {"llama": tiny_llama(), "qwen3": tiny_qwen3()}
 
 
 class Failing:
-    """A decoder that fails while a switch is on, and waits while ``may_run`` is cleared."""
+    """A decoder that fails if ``fails`` is set, and waits while ``may_run`` is cleared."""
 
     def __init__(self) -> None:
         self._decoder = to_decoder(REFERENCES["llama"])
@@ -88,7 +88,7 @@ async def until_idle(engine: LocalEngine, model: str) -> None:
 
 class TestGenerate:
     async def test_several_models_under_load(self, engine: LocalEngine) -> None:
-        """Requests of two models at once, some abandoned midway, are each served as by the plain model, and nothing leaks."""
+        """Concurrent requests of two models, some abandoned, obey the law, and nothing leaks."""
         dice = random.Random(7)
 
         async def one(number: int) -> None:
@@ -113,18 +113,18 @@ class TestGenerate:
             assert all(not slot.busy for slot in engine.status(name).slots)
 
     async def test_prefix_is_reused(self, engine: LocalEngine) -> None:
-        """A prompt that continues an earlier one computes only what is new."""
+        """A prompt that continues an earlier prompt computes only the new tokens."""
         prompt = random_ids(50)
         await collect(generate(engine, prompt, max_tokens=0))
         admission = await anext(generate(engine, prompt, max_tokens=4))
         _, finish = await collect(generate(engine, [*prompt, 3, 4], max_tokens=4))
 
         assert isinstance(admission, Admission)
-        assert admission.cached == 49  # the last token is continued from, so it is computed
+        assert admission.cached == 49  # The last token is always computed, to continue from.
         assert (finish.usage.cached, finish.usage.computed) == (50, 2)
 
     async def test_siblings_share_prefill(self, engine: LocalEngine) -> None:
-        """Requests with one prompt that arrive together compute it once."""
+        """Simultaneous requests with the same prompt compute the prompt once."""
         prompt = random_ids(90)
         results = await asyncio.gather(*(collect(generate(engine, prompt, max_tokens=3)) for _ in range(3)))
 
@@ -143,7 +143,7 @@ class TestGenerate:
         assert engine.status("llama").totals.generated < 100
 
     async def test_supersede(self, engine: LocalEngine) -> None:
-        """A newer request with the same key ends the older one as superseded."""
+        """A newer request with the same key ends the older request as superseded."""
         request = Request(random_ids(10), SamplingParams(max_tokens=100), Terms(key="editor"))
         older = engine.generate("llama", request)
         await anext(older)
@@ -162,7 +162,7 @@ class TestGenerate:
         assert (len(scores), finish.reason) == (8, FinishReason.LENGTH)
 
     async def test_supersede_across_models(self) -> None:
-        """An editor that changes its model supersedes its request to the other one."""
+        """A request of an editor supersedes the editor's request to a different model."""
         slow = Failing()
         slow.may_run.clear()
         engine = LocalEngine({"slow": slow, "other": to_decoder(REFERENCES["qwen3"])}, SMALL)
@@ -170,7 +170,7 @@ class TestGenerate:
             older = asyncio.create_task(
                 collect(engine.generate("slow", Request(random_ids(10), SamplingParams(max_tokens=100), EDITOR)))
             )
-            await asyncio.sleep(0)  # the older request is submitted
+            await asyncio.sleep(0)  # The older request is submitted.
             newer = asyncio.create_task(
                 collect(engine.generate("other", Request(random_ids(5), SamplingParams(max_tokens=1), EDITOR)))
             )
@@ -183,12 +183,12 @@ class TestGenerate:
 
 class TestRefusals:
     async def test_unknown_model(self, engine: LocalEngine) -> None:
-        """The error for an unknown model names the known ones."""
+        """The error for an unknown model names the known models."""
         with pytest.raises(NotFoundError, match="llama, qwen3"):
             await collect(generate(engine, [1], model="gpt-5"))
 
     async def test_prompt_over_context(self, engine: LocalEngine) -> None:
-        """A prompt over the context is refused with the two numbers."""
+        """A prompt over the context is refused with both numbers."""
         with pytest.raises(ContextLengthError, match="128 tokens and the context holds 128: shorten the prompt, or"):
             await collect(generate(engine, random_ids(128)))
 
@@ -199,7 +199,7 @@ class TestRefusals:
             await collect(generate(engine, prompt))
 
     async def test_a_bad_bias_is_named(self, engine: LocalEngine) -> None:
-        """A bias for a token that does not exist is refused under its own name."""
+        """A bias for a nonexistent token is refused under the parameter's name."""
         request = Request([1], SamplingParams(logit_bias={VOCAB_SIZE: 1.0}))
         with pytest.raises(InvalidRequestError) as refusal:
             await collect(engine.generate("llama", request))
@@ -207,7 +207,7 @@ class TestRefusals:
 
 
 class Interruptible:
-    """A decoder whose steps in the background wait to be interrupted while ``waits`` is set."""
+    """A decoder with background steps that wait for an interrupt while ``waits`` is set."""
 
     def __init__(self) -> None:
         self._decoder = to_decoder(REFERENCES["llama"])
@@ -234,7 +234,7 @@ class Interruptible:
 
 class TestInterrupt:
     async def test_a_completion_interrupts_the_background(self) -> None:
-        """A step in the background ends when a completion arrives, and is repeated after it with the same results."""
+        """A completion interrupts a background step, which is later repeated unchanged."""
         model = Interruptible()
         engine = LocalEngine({"llama": model}, SMALL)
         prompt = random_ids(40, seed=3)
@@ -260,7 +260,7 @@ class TestInterrupt:
         assert [score.logprob for score in read] == pytest.approx([score.logprob for score in expected])
 
     async def test_what_needs_nothing_ends_although_the_background_is_interrupted(self) -> None:
-        """A chat of no tokens whose prompt is in the cache ends in a step that is given up."""
+        """A chat without tokens and with a cached prompt ends even in an interrupted step."""
         driver = WorkerDriver(Interruptible(), EngineSettings(slots=4, context=128, chunk=16))
         prompt, interrupt = random_ids(9, seed=4), Interrupt()
         driver.submit(Request(prompt, SamplingParams(max_tokens=0), Terms(Priority.CHAT)))
@@ -276,7 +276,7 @@ class TestInterrupt:
 
     @pytest.mark.parametrize("other", [Priority.CHAT, Priority.BACKGROUND])
     async def test_another_model_is_held_back(self, other: Priority, monkeypatch: pytest.MonkeyPatch) -> None:
-        """While a completion of one model runs, less urgent work of another gets one of many steps."""
+        """While a model's completion runs, less urgent work of a second model rarely gets steps."""
         order: list[str] = []
         engine = LocalEngine({name: to_decoder(model) for name, model in REFERENCES.items()}, SMALL)
         step = ModelWorker.step
@@ -301,7 +301,7 @@ class TestInterrupt:
 
 class TestFailure:
     async def test_a_failing_step_costs_its_own_requests_only(self) -> None:
-        """If a model raises, its request ends with the error, and the engine serves the next one."""
+        """If a model raises, the request ends with the error, and the next request is served."""
         model = Failing()
         engine = LocalEngine({"failing": model}, EngineSettings(slots=2, context=64))
         try:
@@ -318,7 +318,7 @@ class TestFailure:
         assert (len(scores), after.reason) == (3, FinishReason.LENGTH)
 
     async def test_a_dead_engine_fails_its_requests(self, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """If the thread itself fails, running requests end with an error and later ones are refused: none waits forever."""
+        """If the thread fails, running requests end with an error; later requests are refused."""
         running = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100)))
         await anext(running)
 
@@ -334,7 +334,7 @@ class TestFailure:
         assert isinstance(engine.failure, RuntimeError)
 
     async def test_close_ends_streams(self) -> None:
-        """Closing the engine ends running and waiting requests with a last item, and later ones are refused."""
+        """Closing the engine ends all requests with a last item, and refuses later requests."""
         engine = LocalEngine({"llama": to_decoder(REFERENCES["llama"])}, EngineSettings(slots=1, context=128))
         streams = [generate(engine, random_ids(5 + n), max_tokens=120) for n in range(2)]
         await anext(streams[0])

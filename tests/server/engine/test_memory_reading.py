@@ -1,4 +1,4 @@
-"""Memory is read completely, once, in every pattern, by whichever thread comes."""
+"""Any number of threads reads memory completely, once, in every pattern."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sums(memory: list[npt.NDArray[np.uint8]]) -> list[int]:
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_byte_is_read_once(memory: list[npt.NDArray[np.uint8]], built: Kernels, pattern: Pattern) -> None:
-    """The sum of random numbers is right, so none is left out or read twice; each line of another share changes it."""
+    """The sum of random numbers is right, and follows each change of a line."""
     shares = shares_of(memory)
     built.read_shares(shares, pattern.streams, pattern.ahead)
     assert [share.sum for share in shares] == sums(memory)
@@ -47,7 +47,7 @@ def test_every_byte_is_read_once(memory: list[npt.NDArray[np.uint8]], built: Ker
 @pytest.mark.process
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_any_number_of_threads(memory: list[npt.NDArray[np.uint8]], folder: Path, threads: int) -> None:
-    """The share of a thread that does not come is read by another, and a thread without a share reads nothing."""
+    """Missing threads' shares are read by the present threads, and spare threads read nothing."""
     shares = shares_of(memory)
     kernels = Kernels(threads=threads, folder=folder)
     for _ in range(20):
@@ -58,7 +58,7 @@ def test_any_number_of_threads(memory: list[npt.NDArray[np.uint8]], folder: Path
 
 
 def test_memory_is_written(memory: list[npt.NDArray[np.uint8]], built: Kernels) -> None:
-    """Writing fills each share and nothing behind it."""
+    """Writing fills each share and no memory behind the shares."""
     whole = np.zeros(sum(SIZES) + 64, np.uint8)
     parts = np.split(whole, np.cumsum(SIZES))
     built.write_shares(shares_of(parts[:-1]))

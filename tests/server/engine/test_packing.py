@@ -1,4 +1,4 @@
-"""Packing a checkpoint, and the models that are built from packed weights."""
+"""Packing a checkpoint, and building models from packed weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOLERANCES = {"float32": 0, "bfloat16": 0.03, "int8-torch": 0.06, INT4: 0.4, "in
 
 @pytest.fixture(params=TOLERANCES)
 def scheme(request: pytest.FixtureRequest) -> str:
-    """A scheme that runs here."""
+    """A scheme for this machine."""
     name: str = request.param
     if name.endswith("-native") and not calls.available():
         pytest.skip(calls.reason())
@@ -39,7 +39,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 def logits(model: Model, config: DecoderConfig) -> Tensor:
-    """Return the logits of a text of 40 tokens, after a pass over 33 of them and one over the rest."""
+    """Return the logits of a text of 40 tokens, from passes over 33 and 7 tokens."""
     ids, kv = random_text(config, 40), new_storage(model)
     passes = [batch([(1, 0, ids[:33])]), batch([(1, 33, ids[33:])])]
     return torch.cat([model.logits(model.forward(part, kv)) for part in passes])
@@ -47,7 +47,7 @@ def logits(model: Model, config: DecoderConfig) -> Tensor:
 
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
 def test_every_scheme_computes_the_checkpoint(scheme: str, config: DecoderConfig) -> None:
-    """Whatever the weights are packed as, the logits are those of float32 to the scheme's rounding."""
+    """In every scheme, the logits equal the float32 logits up to the scheme's rounding."""
     tensors = checkpoint(config)
     exact = build(config, pack(config, tensors.items(), "float32"), "float32", CPU)
     model = build(config, pack(config, tensors.items(), scheme), scheme, CPU)
@@ -58,7 +58,7 @@ def test_every_scheme_computes_the_checkpoint(scheme: str, config: DecoderConfig
 
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
 def test_order_does_not_matter(scheme: str, config: DecoderConfig) -> None:
-    """Tensors may come in any order, the head before the embedding or after it."""
+    """The order of the tensors is irrelevant, even of the head and the embedding."""
     tensors = list(checkpoint(config).items())
     forward, backward = pack(config, tensors, scheme), pack(config, reversed(tensors), scheme)
     assert forward.keys() == backward.keys()
@@ -66,7 +66,7 @@ def test_order_does_not_matter(scheme: str, config: DecoderConfig) -> None:
 
 
 def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
-    """A model over a packed safetensors file copies no tensor except those that torch's integer kernels need aligned."""
+    """A model over a packed file copies only tensors that torch's integer kernels need aligned."""
     save_file(pack(QWEN3, checkpoint(QWEN3).items(), scheme), tmp_path / "packed.safetensors")
     packed = load_file(tmp_path / "packed.safetensors")
     model = build(QWEN3, packed, scheme, CPU)
@@ -81,7 +81,7 @@ def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
 
 
 def test_tensors_are_freed_as_layers_are_packed() -> None:
-    """While a checkpoint streams in, no more matrices are in memory than a fused one has parts."""
+    """During packing, memory holds only the matrices for the next fused matrix."""
     matrices: weakref.WeakSet[Tensor] = weakref.WeakSet()
     most = 0
 
@@ -97,11 +97,12 @@ def test_tensors_are_freed_as_layers_are_packed() -> None:
                 yield name, torch.zeros(shape)
 
     pack(QWEN3, stream(), "int8-torch")
-    assert 3 <= most <= 5  # queries, keys and values together, and what loops on the way still name
+    # Queries, keys and values together, and tensors still referenced by loops.
+    assert 3 <= most <= 5
 
 
 def test_wrong_checkpoints_are_named() -> None:
-    """A tensor that is missing, unknown or of the wrong shape is named in one sentence."""
+    """A missing, unknown or misshapen tensor is named in one sentence."""
     tensors = checkpoint(QWEN2)
     missing = {name: tensor for name, tensor in tensors.items() if name != "layers.1.mlp.up_proj.weight"}
     with pytest.raises(ModelError, match=r"lacks 1 tensors, the first of them 'layers\.1\.mlp\.up_proj\.weight'"):
@@ -113,7 +114,7 @@ def test_wrong_checkpoints_are_named() -> None:
 
 
 def test_biases_of_every_matrix_are_kept(scheme: str) -> None:
-    """Llama's attention_bias and mlp_bias put a bias on every matrix; all of them count."""
+    """The biases of Llama's attention_bias and mlp_bias are used for every matrix."""
     generator = torch.Generator().manual_seed(5)
     tensors = checkpoint(QWEN2)
     for name, tensor in list(tensors.items()):
@@ -127,7 +128,7 @@ def test_biases_of_every_matrix_are_kept(scheme: str) -> None:
 
 
 def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scheme is int8 on a CPU, native if the kernels support the shape; bfloat16 on a GPU, which refuses fewer bits."""
+    """A CPU gets int8, native if possible; a GPU gets bfloat16 and refuses fewer bits."""
     monkeypatch.setattr(calls, "available", lambda: True)
     assert choose_scheme("auto", CPU, QWEN2) == choose_scheme("int8", CPU, QWEN2) == "int8-native"
     assert choose_scheme("auto", CPU, replace(QWEN2, sliding_window=8)) == "int8-torch"
@@ -151,7 +152,7 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_makes_a_model_slow_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """A start logs why the model or the start is slow, with the remedy; nothing if all is well."""
+    """A start logs the reasons of a slow model or slow start, with remedies, or nothing."""
     (tmp_path / "file").touch()
     broken = KernelsUnavailableError("No C compiler was found: install gcc.")
     unkept = unkept_kernels(tmp_path / "file" / "kernels")
@@ -178,10 +179,7 @@ def test_what_makes_a_model_slow_is_logged(
 
 
 def unkept_kernels(folder: Path) -> Kernels:
-    """Return kernels that cannot be kept in a folder.
-
-    They are not optimised, so that they compile sooner.
-    """
+    """Return kernels that cannot be kept, without optimisation for a quick compilation."""
     return Kernels("portable", threads=1, folder=folder, compiler="""sh -c 'exec cc "$@" -O0' cc""")
 
 
@@ -192,7 +190,7 @@ def test_slow_weights_are_described_as_such() -> None:
 
 
 def test_packed_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A packed file that this machine cannot run is refused instead of computing nonsense."""
+    """A packed file for a different machine is refused."""
     with pytest.raises(ModelError, match="pack them again"):
         build(QWEN2, {}, "int4-torch-elsewhere", CPU)
     monkeypatch.setattr(calls, "available", lambda: False)

@@ -1,4 +1,4 @@
-"""Parked prefixes: parking, restoring and evicting them, without any difference from a cold run."""
+"""Parking, restoring and evicting prefixes changes no result of a cold run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cache(slots: int = 2, budget: int = PLENTY) -> SlotCache:
 
 
 def written(ids: Ids, layer: int) -> Tensor:
-    """Return what a layer would write for these tokens (kv_heads, tokens, head_dim): values that identify all tokens before them."""
+    """Return a layer's values for tokens (kv_heads, tokens, head_dim), unique for each prefix."""
     checksums = [float(zlib.crc32(ids[: end + 1].tobytes()) % 10**6) for end in range(len(ids))]
     heads = torch.arange(SHAPE.kv_heads)[:, None, None] + torch.arange(SHAPE.head_dim) / 8 + 10 * layer
     return torch.tensor(checksums)[None, :, None] + heads
@@ -54,7 +54,7 @@ def write(slots: SlotCache, slot: int, ids: Ids, start: int) -> None:
 
 
 def use(slots: SlotCache, ids: Sequence[int]) -> int:
-    """Put a prompt through the cache, and return how many of its tokens were computed."""
+    """Put a prompt through the cache, and return the number of computed tokens."""
     prompt = np.array(ids)
     match = slots.match(prompt)
     slot = slots.acquire(match)
@@ -66,7 +66,7 @@ def use(slots: SlotCache, ids: Sequence[int]) -> int:
 
 
 def assert_holds(slots: SlotCache, slot: int, ids: Ids) -> None:
-    """Assert that a slot holds, to the bit, what computing these tokens would have written."""
+    """Assert that a slot holds, to the bit, the computed values of these tokens."""
     assert slots.length(slot) == len(ids)
     for layer, tensor in enumerate((*slots.storage.keys, *slots.storage.values)):
         assert torch.equal(tensor[slot, :, : len(ids)], written(ids, layer))
@@ -83,7 +83,7 @@ def lengths(prefixes: ParkedPrefixes) -> list[int]:
 
 class TestParking:
     def test_ten_prompts_over_two_slots(self) -> None:
-        """Ten prompts that come again are not computed again, however few slots there are."""
+        """Ten repeated prompts are not computed again, with only two slots."""
         slots = cache(slots=2)
         prompts = [random_ids(50 + seed, seed) for seed in range(10)]
 
@@ -91,7 +91,7 @@ class TestParking:
         assert [use(slots, prompt) for prompt in prompts * 2] == [0] * 20
 
     def test_nothing_is_held_twice(self) -> None:
-        """A prefix that was restored into a slot is no longer parked, so that each prompt is held once."""
+        """A prefix restored into a slot is no longer parked, so that each prompt is held once."""
         slots = cache(slots=2)
         prompts = [random_ids(50, seed) for seed in range(5)]
         for prompt in prompts * 3:
@@ -100,7 +100,7 @@ class TestParking:
         assert lengths(slots.parked) == [50] * 3
 
     def test_edit_in_the_middle(self) -> None:
-        """After an edit only the tokens after it are computed, whether the prompt is in a slot or parked."""
+        """After an edit only the later tokens are computed, for slots and parked prompts."""
         slots = cache(slots=1)
         prompt, other = random_ids(100, 1), random_ids(60, 2)
         edited, again = [*prompt[:70], 0, *prompt[70:]], [*prompt[:70], 1, 2, *prompt[71:]]
@@ -111,7 +111,7 @@ class TestParking:
         assert use(slots, again) == 31
 
     def test_back_and_forth_with_one_slot(self) -> None:
-        """If the donor is the only free slot and most of it would be lost, it is parked first."""
+        """If the only free slot would lose most of its content, the content is parked first."""
         slots = cache(slots=1)
         long, short = random_ids(100, 1), [*random_ids(40, 1), *random_ids(5, 2)]
         use(slots, long)
@@ -120,7 +120,7 @@ class TestParking:
         assert use(slots, long) == 0
 
     def test_a_long_tail_stays_parked(self) -> None:
-        """A prompt that takes up less than half of a parked prefix leaves it where it is."""
+        """A prompt that takes less than half of a parked prefix keeps the prefix parked."""
         slots = cache(slots=1)
         long = random_ids(120, 1)
         use(slots, long)
@@ -131,7 +131,7 @@ class TestParking:
         assert use(slots, long) == 0
 
     def test_short_rests_are_not_parked(self) -> None:
-        """A few tokens are not parked, neither alone nor at the end of a prompt that is continued."""
+        """A few tokens are not parked, neither alone nor at the end of a continued prompt."""
         slots = cache(slots=1)
         use(slots, random_ids(MIN_PARKED_TOKENS - 1, 1))
         use(slots, random_ids(80, 2))
@@ -142,7 +142,7 @@ class TestParking:
         assert lengths(slots.parked) == [80]
 
     def test_copying_must_be_worth_it(self) -> None:
-        """A parked prefix is used only if it has enough tokens more than the best slot."""
+        """A parked prefix is used only with enough more tokens than the best slot."""
         slots = cache(slots=2)
         long, common = random_ids(100, 1), 40
         slots.parked.fill([parked_prefix(np.array(long))])
@@ -152,11 +152,12 @@ class TestParking:
         assert slots.match(np.array(long[: common + MIN_GAIN_TOKENS])).parked is not None
 
     def test_a_prefix_of_another_one_is_dropped(self) -> None:
-        """When a longer prefix is parked its parts are dropped, and a part of a parked prefix is not parked again."""
+        """Parking a longer prefix drops all parts of the prefix, and no part is parked again."""
         slots = cache(slots=1)
         long = random_ids(150, 1)
         for ids in (long[:60], long, long[:100]):
-            slot = slots.acquire(slots.match(np.array([99])))  # which shares nothing with it
+            # This prompt shares no tokens with the prefixes.
+            slot = slots.acquire(slots.match(np.array([99])))
             write(slots, slot, np.array(ids), 0)
             slots.release(slot)
         use(slots, random_ids(40, 2))
@@ -164,7 +165,7 @@ class TestParking:
         assert lengths(slots.parked) == [150]
 
     def test_spoilt_content_is_not_parked(self) -> None:
-        """Content that a failed step may have damaged is dropped, not parked."""
+        """Content is dropped, not parked, after a failed step may have damaged the content."""
         slots = cache(slots=1)
         slot = slots.acquire(slots.match(np.array(random_ids(60))))
         write(slots, slot, np.array(random_ids(60)), 0)
@@ -177,7 +178,7 @@ class TestParking:
 
 class TestBudget:
     def test_least_recently_used_makes_room(self) -> None:
-        """The most recently used prefixes stay within the budget, and lending a beginning counts as use."""
+        """The most recently used prefixes stay in the budget, and copying a beginning is a use."""
         slots = cache(slots=1, budget=250 * TOKEN)
         a, b, c = (random_ids(100, seed) for seed in range(3))
         for prompt in (a, b, c, [*a[:40], 0]):
@@ -186,7 +187,7 @@ class TestBudget:
         assert [list(prefix.ids) for prefix in slots.parked.newest_first] == [c, a]
 
     def test_what_exceeds_the_budget_alone(self) -> None:
-        """A prefix that exceeds the budget alone evicts nothing."""
+        """A prefix larger than the whole budget evicts nothing."""
         slots = cache(slots=1, budget=50 * TOKEN)
         for length in (45, 51, 60):
             use(slots, random_ids(length, seed=length))
@@ -194,7 +195,7 @@ class TestBudget:
         assert lengths(slots.parked) == [45]
 
     def test_none(self) -> None:
-        """Without a budget nothing is parked, and a prompt that comes back is computed in full."""
+        """Without a budget nothing is parked, and a repeated prompt is computed in full."""
         slots = cache(slots=1, budget=0)
         use(slots, random_ids(60, 1))
         use(slots, random_ids(60, 2))
@@ -203,7 +204,7 @@ class TestBudget:
         assert use(slots, random_ids(60, 1)) == 60
 
     def test_memory_that_cannot_be_had(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-        """If there is no memory to park a prompt, it is dropped with a line in the log, and serving continues."""
+        """Without memory for parking, a prompt is dropped with a log line; serving continues."""
 
         def fail(*_: object) -> KVSnapshot:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -231,7 +232,7 @@ class TestSaved:
         assert [list(prefix.ids) for prefix in slots.parked.newest_first] == prompts[::-1]
 
     def test_fill_keeps_the_budget(self) -> None:
-        """Of prefixes saved under a larger budget, the most recently used ones are taken in."""
+        """From prefixes saved under a larger budget, the most recently used prefixes are taken."""
         prefixes = [parked_prefix(np.array(random_ids(50, seed))) for seed in range(4)]
         found = ParkedPrefixes(SHAPE, 120 * TOKEN)
         found.fill(prefixes)
@@ -240,7 +241,7 @@ class TestSaved:
         found.check()
 
     def test_damage_is_found_at_the_first_look(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Content that is damaged is never used: the next best is, and the damage is logged."""
+        """Damaged content is logged and not used; the next best prefix is used."""
         ids = np.array(random_ids(100, 1))
         good, bad = parked_prefix(ids[:60]), parked_prefix(ids)
         good.loader, bad.loader = partial(torch.clone, good.content), lambda: None
@@ -255,7 +256,7 @@ class TestSaved:
 
 class TestCheck:
     def test_finds_what_is_wrong(self) -> None:
-        """The self-check finds a wrong sum, an exceeded budget, a prefix of another one, and a foreign shape."""
+        """The self-check finds wrong sums, budgets, shapes and dtypes, and redundant prefixes."""
         ids = np.array(random_ids(60))
 
         def holding(*prefixes: KVSnapshot, budget: int = PLENTY) -> ParkedPrefixes:
@@ -289,21 +290,21 @@ STEMS = [
 
 @st.composite
 def prompts(draw: st.DrawFn) -> list[int]:
-    """Draw a beginning of one of the stems, then other tokens."""
+    """Draw the beginning of a stem, followed by arbitrary tokens."""
     stem = draw(st.sampled_from(STEMS))
     return stem[: draw(st.integers(1, len(stem)))] + random_ids(draw(st.integers(0, 60)), seed=draw(st.integers(0, 5)))
 
 
 @dataclass
 class World:
-    """A cache, the prompts in its slots, and how often a parked one was restored."""
+    """A cache, the prompts in the slots, and the number of restored prompts."""
 
     slots: SlotCache
     prompts: dict[int, Ids] = field(default_factory=dict)
     came_back: int = 0
 
     def begin(self, ids: list[int]) -> None:
-        """Give a prompt a slot and compute half of it."""
+        """Give a prompt a slot, and compute half of the prompt."""
         if not self.slots.free:
             return
         prompt = np.array(ids)
@@ -315,7 +316,7 @@ class World:
         self.prompts[slot] = prompt
 
     def end(self, choice: int, failed: bool) -> None:
-        """Compute the rest of a prompt and free its slot; or fail, and leave nonsense in its slot."""
+        """Compute the rest of a prompt and free the slot, or fail with a damaged slot."""
         if not self.prompts:
             return
         slot = sorted(self.prompts)[choice % len(self.prompts)]
@@ -328,13 +329,13 @@ class World:
         self.slots.release(slot)
 
     def restart(self) -> None:
-        """End everything, save it, and start again from it."""
+        """End and save all prompts, and start again with the saved prefixes."""
         while self.prompts:
             self.end(0, failed=False)
         self.slots.park_all()
         saved = self.slots.parked.newest_first
         for prefix in saved:
-            assert prefix.ensure_loaded()  # saving reads what was not read yet
+            assert prefix.ensure_loaded()  # Saving reads unread prefixes.
             prefix.loader = partial(torch.clone, prefix.content)
             prefix.content = torch.empty_like(prefix.content, device="meta")
         self.slots = cache(self.slots.slots, self.slots.parked.budget)
@@ -367,7 +368,7 @@ OPERATIONS = st.lists(
 @pytest.mark.slow
 @given(operations=OPERATIONS, slots=st.integers(1, 3), budget=st.sampled_from([0, 90, 250, 2000]))
 def test_any_order(operations: list[Begin | End | Restart], slots: int, budget: int) -> None:
-    """In any order of prompts, ends, failures and restarts, slots have the right content, the budget is kept, and nothing leaks."""
+    """Any order of prompts, ends, failures and restarts keeps content and budget, without leaks."""
     world = World(cache(slots, budget * TOKEN))
     for operation in operations:
         match operation:
@@ -410,7 +411,7 @@ class TestLaw:
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["qwen2", "qwen3"])
     def test_ten_prompts_are_those_of_a_cold_run(self, name: str) -> None:
-        """Ten prompts that come back to two slots compute only their last token, with the bits of a cold run."""
+        """Ten repeated prompts compute only the last token, with the bits of a cold run."""
         model = native(name)
         worker = drive(model, slots=2)
         for prompt in PROMPTS:
@@ -423,7 +424,7 @@ class TestLaw:
 
     @pytest.mark.parametrize("name", ["qwen2", "qwen3"])
     def test_edit_is_that_of_a_cold_run(self, name: str) -> None:
-        """An edit of a parked prompt computes only the tokens after it, with the bits of a cold run."""
+        """An edit of a parked prompt computes only the later tokens, with a cold run's bits."""
         model = native(name)
         worker = drive(model, slots=1)
         worker.run(greedy(PROMPTS[0]))
@@ -436,7 +437,7 @@ class TestLaw:
 
     @pytest.mark.parametrize("make", [tiny_llama, tiny_mistral], ids=["full", "window"])
     def test_torch_gives_the_same_bits_for_a_restored_prefix(self, make: object) -> None:
-        """On torch's operations, which round by batch size, a restored prefix gives the bits of an untouched slot."""
+        """On torch, with rounding by batch size, a restored prefix has an untouched slot's bits."""
         assert callable(make)
         model = to_decoder(make())
         moved, still = drive(model, slots=1), drive(model, slots=10, budget=0)
@@ -456,7 +457,7 @@ class TestLaw:
         assert (worker.worker.status.parked_bytes, worker.worker.status.parked_limit) == (0, 2**20)
 
         worker.run(greedy(PROMPTS[1]))
-        held = len(PROMPTS[0]) + 5  # of the answer's six tokens the last one was never run
+        held = len(PROMPTS[0]) + 5  # The last of the answer's six tokens was never run.
         assert worker.worker.status.parked_bytes == held * model.cache_shape.bytes_per_token
 
 

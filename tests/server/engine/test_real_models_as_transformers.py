@@ -1,4 +1,4 @@
-"""The law on the real default model: float32 against transformers, and the native int8 path against itself and float32."""
+"""The law on the real default model: float32 against transformers, and int8 against float32."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ NAME = "qwen2.5-coder-0.5b-instruct"
 
 CODE = (
     "import heapq\n\n\ndef dijkstra(graph: dict[str, dict[str, int]], start: str) -> dict[str, int]:\n"
-    '    """Shortest distance to every node that can be reached."""\n    distances = {start: 0}\n    queue = [(0, start)]\n'
+    '    """Shortest distance to every node that can be reached."""\n'
+    "    distances = {start: 0}\n    queue = [(0, start)]\n"
 )
 TEXTS = [
     CODE,
@@ -54,13 +55,12 @@ def store() -> Store:
 
 @pytest.fixture(scope="module")
 def served(store: Store) -> LoadedModel:
-    """The default model as `pellucid serve` loads it."""
     return load(NAME, store=store, progress=Silent())
 
 
 @pytest.fixture(scope="module")
 def reference(store: Store) -> PreTrainedModel:
-    """The same weights in transformers, float32."""
+    """The same weights in transformers, in float32."""
     path = store.pull(NAME, Silent())
     model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     assert isinstance(model, PreTrainedModel)
@@ -69,7 +69,7 @@ def reference(store: Store) -> PreTrainedModel:
 
 @pytest.fixture(scope="module")
 def float32(store: Store) -> Model:
-    """The same weights in the lean decoder, float32."""
+    """The same weights in the lean decoder, in float32."""
     file = GGUF(Path(store.pull(NAME, Silent())))
     config = gguf_decoder.read_config(file)
     packed = weight_packing.pack(config, gguf_decoder.read_weights(file), "float32")
@@ -77,7 +77,7 @@ def float32(store: Store) -> Model:
 
 
 def requests(served: LoadedModel, max_tokens: int) -> Iterator[Request]:
-    """Greedy requests whose prompts share beginnings, scored from their middle on."""
+    """Yield greedy requests with shared beginnings, scored from the middle on."""
     for number, text in enumerate(TEXTS):
         ids = served.tokenizer.encode(text, special=True)
         params = SamplingParams(max_tokens=max_tokens, top_logprobs=5)
@@ -85,7 +85,7 @@ def requests(served: LoadedModel, max_tokens: int) -> Iterator[Request]:
 
 
 def crowd(model: Model, work: list[Request], chunk: int) -> list[Job]:
-    """Run the requests together: a new one after every second step, few slots, small chunks."""
+    """Run the requests together: a new request every second step, few slots, small chunks."""
     driver = WorkerDriver(model, EngineSettings(slots=3, context=512, chunk=chunk))
     for request in work:
         driver.submit(request)
@@ -96,11 +96,11 @@ def crowd(model: Model, work: list[Request], chunk: int) -> list[Job]:
 
 
 def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel, float32: Model) -> None:
-    """In float32, a crowd of requests gets the greedy tokens and, to rounding, the logprobs of transformers without a cache."""
+    """Crowded requests in float32 get transformers' greedy tokens, and logprobs up to rounding."""
     jobs = crowd(float32, list(requests(served, max_tokens=16)), chunk=29)
 
     ours, theirs = [], []
-    for job in jobs[::4]:  # float64 takes its time
+    for job in jobs[::4]:  # float64 is slow
         ids = [*job.sequence.request.prompt, *job.generated]
         exact = exact_logprobs(reference, ids)
         ours += [
@@ -119,7 +119,7 @@ def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel
 
 
 def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
-    """As served, tokens and logprobs do not depend on other requests, nor on the chunks of a prompt."""
+    """As served, tokens and logprobs do not depend on company or on the chunks of a prompt."""
     work = list(requests(served, max_tokens=32))
 
     together = crowd(served.model, work, chunk=23)
@@ -133,7 +133,7 @@ def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
 
 
 async def test_second_start_reads_no_prompt_again(store: Store, served: LoadedModel, tmp_path: Path) -> None:
-    """After a restart, a long prompt computes one token, and its answer is that of a cold run, to the bit."""
+    """After a restart, a long prompt computes one token, with the bits of a cold run."""
     prompt = (served.tokenizer.encode(CODE, special=True) * 20)[:1000]
     request = Request(prompt, SamplingParams(max_tokens=8, top_logprobs=5), stop_ids=served.tokenizer.eos_ids)
     file = PrefixFile(tmp_path / "prefixes.safetensors", "key", served.model.cache_shape, served.path)

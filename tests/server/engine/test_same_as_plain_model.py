@@ -1,4 +1,4 @@
-"""The law: whatever else runs, a request gets what the plain model without a cache would generate."""
+"""The law: in any company, a request gets the answer of the plain model without a cache."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ for _name in ("llama", "qwen2"):
     REFERENCES[f"{_name} with an adapter"] = merged_into(REFERENCES[_name], _adapter)
 
 STEMS = [random_ids(40, seed=1), random_ids(40, seed=2), random_ids(20, seed=1) + random_ids(20, seed=3)]
-"""Beginnings that requests share; the third parts from the first in its middle."""
+"""Shared beginnings of requests; the third stem leaves the first stem in the middle."""
 
 
 ECHO = random_ids(6, seed=4)
-"""A beginning of a text that repeats itself, so that what follows is guessed."""
+"""A repetitive beginning, so that tokens are guessed."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def play(driver: WorkerDriver, operations: list[Submit | Cancel | Steps]) -> Non
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Use one thread, which multiplies matrices this small faster."""
+    """Use one thread, faster for small matrices."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -118,7 +118,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def park_short_prefixes() -> Iterator[None]:
-    """Park even prompts this short, and restore them for a single token."""
+    """Park even short prompts, and restore prompts for a single token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
         patch.setattr(cache, "MIN_GAIN_TOKENS", 1)
@@ -134,7 +134,7 @@ class TestLaw:
     def test_any_interleaving(
         self, name: str, operations: list[Submit | Cancel | Steps], slots: int, chunk: int, room: int
     ) -> None:
-        """Under any interleaving of submits, cancels, supersedes, shared and parked prefixes, and chunks, every token is lawful."""
+        """With any order of submits, cancels, prefixes and chunks, every token is lawful."""
         memory = room * MODELS[name].cache_shape.bytes_per_token
         driver = WorkerDriver(
             MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8, prefix_memory=memory)
@@ -161,10 +161,10 @@ class TestLaw:
         prediction=st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=24),
     )
     def test_guesses_change_nothing(self, request: Request, boring: int, chunk: int, prediction: list[int]) -> None:
-        """With tokens guessed and checked together, from a prediction too, an answer has the same tokens and scores as without.
+        """Guesses, also from a prediction, change no tokens and no scores of an answer.
 
-        A bias makes the model repeat itself, so that guesses are right; penalties see each token
-        before the next is drawn.
+        A bias makes the model repeat tokens, so that guesses are right; penalties see each token
+        before the next draw.
         """
         params = replace(
             request.params, max_tokens=20, logit_bias={boring: 3.0}, presence_penalty=0.4, repetition_penalty=1.1
@@ -193,7 +193,7 @@ class TestLaw:
     @settings(max_examples=INTERLEAVINGS, deadline=None)
     @given(request=requests(), others=OPERATIONS, chunk=st.integers(1, 48))
     def test_seed(self, request: Request, others: list[Submit | Cancel | Steps], chunk: int) -> None:
-        """A seed gives the same tokens alone and among any others."""
+        """A seed gives the same tokens alone and in company."""
         request = Request(request.prompt, request.params, stop_ids=request.stop_ids)
         alone = WorkerDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=64)).run(request)
         crowd = WorkerDriver(MODELS["llama"], EngineSettings(slots=3, context=64, chunk=chunk))

@@ -1,4 +1,4 @@
-"""The scores of a token, and how the next one is drawn."""
+"""The scores of a token, and the choice of the next token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pellucid.tokens import SamplingParams
 
 
 class Only:
-    """A constraint that allows a fixed set of ids and records the chosen ones."""
+    """A constraint with a fixed set of allowed ids and a record of the chosen ids."""
 
     def __init__(self, *ids: int, hides_refused: bool = True) -> None:
         self.hides_refused = hides_refused
@@ -46,7 +46,7 @@ def survivors(logits: Tensor, top_k: int = 0, top_p: float = 1.0, min_p: float =
 
 class TestDescribe:
     def test_figures(self) -> None:
-        """Logprob, rank, entropy, alternatives and the mass of the rest are those of the distribution."""
+        """Logprob, rank, entropy, alternatives and rest are computed from the distribution."""
         probabilities = (0.125, 0.5, 0.125, 0.25)
         (score,) = token_scores(score_rows(log(*probabilities)[None] + 3.0, torch.tensor([3]), top=2), [7])
 
@@ -87,13 +87,13 @@ class TestTruncate:
         ],
     )
     def test_survivors(self, top_k: int, top_p: float, min_p: float, expected: list[int]) -> None:
-        """Each truncation keeps what its definition keeps, and always the most probable token."""
+        """Each truncation keeps the defined tokens, and always the most probable token."""
         assert survivors(log(0.12, 0.5, 0.08, 0.3), top_k, top_p, min_p) == expected
 
     @pytest.mark.slow
     @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.999))
     def test_nucleus_is_the_smallest_set(self, seed: int, top_p: float) -> None:
-        """Top-p over a large flat vocabulary, where many candidates are needed, is still the smallest set that holds p."""
+        """Top-p is the smallest set with mass p even for a large flat vocabulary."""
         logits = torch.randn(3000, generator=torch.Generator().manual_seed(seed))
         kept = len(survivors(logits, top_p=top_p))
         mass = logits.double().softmax(0).sort(descending=True).values.cumsum(0)
@@ -104,7 +104,7 @@ class TestTruncate:
 
 class TestSampler:
     def test_frequencies(self) -> None:
-        """Drawn tokens follow the distribution, and each carries the probability it was drawn with."""
+        """Drawn tokens follow the distribution, and have the probability of the draw."""
         sampler = Sampler(SamplingParams(temperature=1.0, seed=1), [], None)
         drawn = Counter(sampler.choose(log(0.1, 0.2, 0.7))[:2] for _ in range(4000))
 
@@ -114,7 +114,7 @@ class TestSampler:
             assert drawn[key] / 4000 == pytest.approx(probability, abs=0.03)
 
     def test_temperature(self) -> None:
-        """Temperature divides the logits before anything is cut."""
+        """Temperature divides the logits before any truncation."""
         sampler = Sampler(SamplingParams(temperature=0.5, top_k=1, seed=1), [], None)
         assert sampler.choose(log(0.2, 0.8))[:2] == (1, 1.0)
         sampler = Sampler(SamplingParams(temperature=0.5, seed=1), [], None)
@@ -122,7 +122,7 @@ class TestSampler:
         assert probability == pytest.approx([0.04 / 0.68, 0.64 / 0.68][id])
 
     def test_repetition_penalty_counts_the_prompt(self) -> None:
-        """A token of the prompt is divided where its logit is positive and multiplied where it is negative."""
+        """A penalty divides positive logits of prompt tokens, and multiplies negative logits."""
         sampler = Sampler(SamplingParams(repetition_penalty=2.0), [0, 2], None)
         assert sampler.choose(torch.tensor([3.0, 2.0, -1.0]))[:2] == (1, 1.0)
         assert sampler.choose(torch.tensor([-9.0, 2.0, -1.0]))[:2] == (1, 1.0)
@@ -134,11 +134,11 @@ class TestSampler:
         assert [sampler.choose(logits)[0] for _ in range(3)] == [1, 1, 0]
 
     def test_logit_bias(self) -> None:
-        """A bias is added to its token's logit."""
+        """A bias is added to the token's logit."""
         assert Sampler(SamplingParams(logit_bias={2: 5.0}), [], None).choose(torch.zeros(3))[:2] == (2, 1.0)
 
     def test_constraint(self) -> None:
-        """Only allowed tokens are drawn, and the constraint advances over them."""
+        """Only allowed tokens are drawn, and the constraint advances over the drawn tokens."""
         only = Only(0, 2)
         sampler = Sampler(SamplingParams(temperature=1.0, seed=3), [], only)
         drawn = [sampler.choose(log(0.1, 0.8, 0.1)) for _ in range(20)]
@@ -148,7 +148,7 @@ class TestSampler:
         assert only.chosen == [choice.id for choice in drawn]
 
     def test_constraint_is_scored(self) -> None:
-        """A constrained choice has its logprob among the allowed tokens, which are the alternatives if the others are hidden."""
+        """A constrained choice has a logprob and alternatives relative to the allowed tokens."""
         choice = Sampler(SamplingParams(top_logprobs=2, logit_bias={2: 9.0}), [], Only(0, 2, 3)).choose(
             log(0.1, 0.6, 0.05, 0.25)
         )
@@ -166,12 +166,12 @@ class TestSampler:
         assert (shown.id, shown.limits.size, shown.limits.top) == (2, 2, None)
 
     def test_a_constraint_without_possible_tokens_fails(self) -> None:
-        """If the model can give none of the allowed tokens, the sampler says so rather than draw a refused one."""
+        """If no allowed token is possible, the sampler raises an error."""
         with pytest.raises(ValueError, match="allows no token"):
             Sampler(SamplingParams(), [], Only(7)).choose(log(0.5, 0.5))
 
     def test_logits_are_left_alone(self) -> None:
-        """Sampling does not change the raw logits, which are scored afterwards."""
+        """Sampling does not change the raw logits, because scores are computed later."""
         logits = torch.tensor([1.0, 2.0])
         Sampler(SamplingParams(logit_bias={0: 5.0}, repetition_penalty=2.0), [1], None).choose(logits)
         assert logits.tolist() == [1.0, 2.0]
@@ -179,10 +179,11 @@ class TestSampler:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"min_p": 2}, {"top_k": -1}, {"max_tokens": -1}, {"seed": -1}, {"top_logprobs": 21},
-     {"temperature": math.nan}, {"temperature": 1e-50}, {"repetition_penalty": 1e-39}, {"logit_bias": {3: 101.0}}],
+    [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"min_p": 2}, {"top_k": -1}, {"max_tokens": -1}, {"seed": -1},
+     {"top_logprobs": 21}, {"temperature": math.nan}, {"temperature": 1e-50}, {"repetition_penalty": 1e-39},
+     {"logit_bias": {3: 101.0}}],
 )  # fmt: skip
 def test_impossible_params(wrong: dict[str, int]) -> None:
-    """A parameter out of its range is refused by name."""
+    """A parameter out of range is refused by name."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SamplingParams(**wrong)  # type: ignore[arg-type]

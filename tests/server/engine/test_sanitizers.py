@@ -1,4 +1,4 @@
-"""The kernels' own tests, run again on kernels that check every access and every operation (AddressSanitizer, UBSan)."""
+"""The kernels' tests, repeated on kernels compiled with AddressSanitizer and UBSan."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ pytestmark = pytest.mark.process
 HERE = Path(__file__).parent
 TESTS = ("test_kernel_shapes.py", *(("test_kernels.py", "test_native_adapters.py") if IS_TRIAL else ()))
 REPEATED_WORK = "company_changes or the_base_is_unchanged or merged_weights or libraries_are_kept or chunks_change"
-"""Tests that let the same kernels do the same work in another order or company.
-With checks they would take most of the time.
-"""
+"""Slow tests that repeat the work of the remaining tests in a different order or company."""
 
 FLAGS = "-O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 """The last -O counts.
-Optimised kernels with checks take minutes to compile, and hide accesses whose results are not used.
+
+Optimised kernels with checks take minutes to compile, and hide accesses with unused results.
 """
 
 LONGEST = 900
-"""Seconds, several times what it takes on two busy cores."""
+"""Time limit in seconds: several times the duration on two busy cores."""
 
 
 def runtime(name: str) -> str:
-    """Return the path of one of gcc's runtime libraries."""
+    """Return the path of a runtime library of gcc."""
     found = subprocess.run(
         [require_program("gcc"), f"-print-file-name={name}"], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -41,12 +40,12 @@ def runtime(name: str) -> str:
 
 
 def checked(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest in a process whose kernels are compiled with checks, and in which the first finding is fatal."""
+    """Run pytest in a process with checked kernels, and with the first finding fatal."""
     preloaded = [runtime(name) for name in ("libasan.so", "libubsan.so", "libstdc++.so")]
     environment = {
         "CC": f"""sh -c 'exec gcc "$@" {FLAGS}' cc""",
         "LD_PRELOAD": " ".join(preloaded),
-        "ASAN_OPTIONS": "detect_leaks=0",  # Python frees little at its end
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python frees little memory at exit.
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "XDG_CACHE_HOME": str(cache),
     }
@@ -55,7 +54,7 @@ def checked(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_is_out_of_bounds_or_undefined(tmp_path: Path) -> None:
-    """The kernels' tests pass, for every instruction set of this processor, with each access and operation checked."""
+    """The kernels' tests pass for every instruction set, with each access and operation checked."""
     done = checked(tmp_path, *(str(HERE / name) for name in TESTS), "-k", f"not ({REPEATED_WORK})")
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
     assert " passed" in done.stdout

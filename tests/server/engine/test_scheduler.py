@@ -41,7 +41,7 @@ def running(job: Job) -> bool:
 
 
 def test_a_slot_is_kept_for_a_completion() -> None:
-    """Chats do not take the last slot, so that a completion starts at once."""
+    """Chats leave the last slot to a completion."""
     worker = driver(slots=2)
     chats = [worker.submit(request(Priority.CHAT, seed)) for seed in (1, 2)]
     worker.step()
@@ -51,7 +51,7 @@ def test_a_slot_is_kept_for_a_completion() -> None:
 
 
 def test_higher_priority_first() -> None:
-    """Of the waiting requests the completion is admitted before the chat, and the chat before the background."""
+    """Waiting completions are admitted before chats, and chats before background requests."""
     worker = driver(slots=1)
     worker.submit(request(Priority.CHAT, 1))
     worker.step()
@@ -64,7 +64,7 @@ def test_higher_priority_first() -> None:
 
 
 def test_nothing_starves() -> None:
-    """A background request gets its turn even if completions never cease."""
+    """A background request gets a turn even among endless completions."""
     worker = driver(slots=2)
     background = worker.submit(request(Priority.BACKGROUND, 0))
     seed = 0
@@ -98,7 +98,7 @@ def test_a_long_prefill_does_not_stop_others() -> None:
     ],
 )
 def test_prefill_is_shorter_while_a_completion_decodes(answering: Priority, reading: Priority, read: int) -> None:
-    """While a completion decodes, steps of prefill are shorter, so that it does not stall."""
+    """While a completion decodes, prefill steps are shorter, to keep the completion going."""
     worker = driver(slots=3, chunk=96)
     answer = worker.submit(request(answering, 1, length=4, max_tokens=20))
     worker.step()
@@ -109,7 +109,7 @@ def test_prefill_is_shorter_while_a_completion_decodes(answering: Priority, read
 
 
 def test_lower_prefill_continues_during_a_completion() -> None:
-    """While a completion's prompt is read, a chat's prompt is read too, a little each step."""
+    """While a completion's prompt is read, each step reads a part of a chat's prompt, too."""
     worker = driver(slots=3, chunk=16)
     chat = worker.submit(request(Priority.CHAT, 1, length=100))
     completion = worker.submit(request(Priority.COMPLETION, 2, length=100))
@@ -121,7 +121,7 @@ def test_lower_prefill_continues_during_a_completion() -> None:
 def test_lower_prefill_hardly_slows_a_running_completion(
     capability: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a completion decodes, a chat's prompt gets so many tokens of each step as cost little on this processor."""
+    """While a completion decodes, a step reads only as many chat tokens as cost little."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     worker = driver(slots=3, chunk=96)
     completion = worker.submit(request(Priority.COMPLETION, 1, length=4, max_tokens=20))
@@ -133,13 +133,14 @@ def test_lower_prefill_hardly_slows_a_running_completion(
         worker.step()
         read.append(chat.sequence.computed - before)
         assert len(completion.generated) > generated
-    assert max(read) == rows  # fewer in a step that has guessed tokens, too
+    # A step with guessed tokens has fewer.
+    assert max(read) == rows
     assert min(read) > 0
 
 
 @pytest.mark.parametrize("length", [4, 100])
 def test_background_work_hardly_slows_a_completion(length: int) -> None:
-    """While a completion's prompt is read, and while it decodes, work in the background gets one token in some steps only."""
+    """While a completion runs, background work gets a single token, in some steps only."""
     worker = driver(slots=3, chunk=96)
     reader = worker.submit(request(Priority.BACKGROUND, 1, length=100))
     completion = worker.submit(request(Priority.COMPLETION, 2, length=length, max_tokens=2 * BACKGROUND_STEPS))
@@ -152,7 +153,7 @@ def test_background_work_hardly_slows_a_completion(length: int) -> None:
 
 
 def test_a_chat_and_the_background_share_what_a_completion_leaves() -> None:
-    """While a completion decodes, the background gets one token although a chat's prompt, which is read too, leaves some."""
+    """While a completion decodes, a chat's prompt does not give the background more tokens."""
     worker = driver(slots=4, chunk=96)
     reader = worker.submit(request(Priority.BACKGROUND, 1, length=100))
     worker.submit(request(Priority.CHAT, 2, length=3, max_tokens=60))
@@ -165,7 +166,7 @@ def test_a_chat_and_the_background_share_what_a_completion_leaves() -> None:
 
 
 def test_the_background_is_not_held_back_from_a_slot_that_a_chat_needs() -> None:
-    """While a chat waits for a slot that background work has, that work continues during a completion."""
+    """Background work continues during a completion if a chat waits for the background's slot."""
     worker = driver(slots=2, chunk=96)
     reader = worker.submit(request(Priority.BACKGROUND, 1, length=20, max_tokens=60))
     worker.step()
@@ -181,7 +182,7 @@ def test_the_background_is_not_held_back_from_a_slot_that_a_chat_needs() -> None
 
 
 def test_a_step_in_the_background_is_short() -> None:
-    """A step that is background work alone has fewer tokens on a CPU, so that giving it up wastes little."""
+    """A background step on a CPU has fewer tokens, so that giving up the step wastes little."""
     worker = driver(slots=3, chunk=96)
     reader = worker.submit(request(Priority.BACKGROUND, 1, length=100))
     worker.step()
@@ -189,7 +190,7 @@ def test_a_step_in_the_background_is_short() -> None:
 
 
 def test_steps_are_short_while_the_user_types() -> None:
-    """For some seconds after a completion, a chat's prompt is read in short steps, as the next completion waits for one of them."""
+    """For some seconds after a completion, chats are read in short steps for the next one."""
     worker = driver(slots=3, chunk=96)
     worker.submit(request(Priority.COMPLETION, 1, length=4, max_tokens=1))
     worker.step()
@@ -202,7 +203,7 @@ def test_steps_are_short_while_the_user_types() -> None:
 
 
 def test_the_rest_of_a_prompt_is_not_delayed_by_a_chat() -> None:
-    """A completion that has little to read, as most of its prompt is in the cache, shares that step with a few tokens of a chat only."""
+    """A completion with few uncached tokens shares the step with only a few tokens of a chat."""
     worker = driver(slots=3, chunk=96)
     chat = worker.submit(request(Priority.CHAT, 1, length=100))
     completion = worker.submit(request(Priority.COMPLETION, 2, length=14))
@@ -212,7 +213,7 @@ def test_the_rest_of_a_prompt_is_not_delayed_by_a_chat() -> None:
 
 
 def test_guesses_are_for_the_most_urgent() -> None:
-    """While a completion runs, nothing is guessed for a chat, whose tokens would take longer to check."""
+    """While a completion runs, no tokens are guessed for a chat, as checks would take longer."""
     worker = driver(slots=3)
     echo = random_ids(6, seed=4) * 5
     chat = worker.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(Priority.CHAT)))
@@ -227,7 +228,7 @@ def test_guesses_are_for_the_most_urgent() -> None:
 
 @pytest.mark.parametrize(("priority", "guessed"), [(Priority.COMPLETION, True), (Priority.CHAT, False)])
 def test_guesses_during_a_prefill(priority: Priority, guessed: bool) -> None:
-    """While another prompt is read, a completion that repeats text gets guesses, and a chat does not."""
+    """During a second prefill, a repetitive completion gets guesses, and a chat does not."""
     worker = driver(slots=3, chunk=16)
     echo = random_ids(6, seed=4) * 5
     answer = worker.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(priority)))
@@ -241,7 +242,7 @@ def test_guesses_during_a_prefill(priority: Priority, guessed: bool) -> None:
 
 
 def test_deadline() -> None:
-    """When its deadline passes, a running or waiting request ends where it is."""
+    """A running or waiting request ends at the deadline."""
     worker = driver(slots=1)
     first = worker.submit(request(Priority.CHAT, 1, max_tokens=50, deadline=5.0))
     second = worker.submit(request(Priority.CHAT, 2, deadline=5.0))
@@ -261,7 +262,7 @@ def refused(job: Job) -> bool:
 
 
 def test_full_queue() -> None:
-    """Requests that free slots will take do not count as waiting; beyond them and the queue, the next one is refused."""
+    """The queue's limit excludes requests for free slots, and the next request is refused."""
     worker = driver(slots=2, queue=1)
     jobs = [worker.submit(request(Priority.COMPLETION, seed)) for seed in range(4)]
     assert [refused(job) for job in jobs] == [False, False, False, True]
@@ -270,7 +271,7 @@ def test_full_queue() -> None:
 
 
 def test_the_next_keystroke_is_never_refused() -> None:
-    """A request that supersedes another finds room, however full the queue is."""
+    """A superseding request is accepted even with a full queue."""
     worker = driver(slots=1, queue=1)
     keyed = Request(random_ids(5), SamplingParams(max_tokens=50), Terms(Priority.COMPLETION, "editor"))
     older = worker.submit(keyed)
@@ -284,7 +285,7 @@ def test_the_next_keystroke_is_never_refused() -> None:
 
 
 class Broken:
-    """A constraint that fails."""
+    """A failing constraint."""
 
     hides_refused = False
 
@@ -292,14 +293,14 @@ class Broken:
         raise ValueError("no such grammar")
 
     def advance(self, id: int) -> None:
-        """Fail: it is never called."""
+        """Fail: the method is never called."""
 
     def forced(self) -> list[int]:
         return []
 
 
 def test_a_failing_constraint_costs_its_own_request_only() -> None:
-    """If a request's constraint raises, only that request ends with the error; others in its batch continue."""
+    """If a constraint raises, only the constrained request ends with the error."""
     worker = driver(slots=2)
     good = worker.submit(request(Priority.COMPLETION, 1))
     bad = worker.submit(

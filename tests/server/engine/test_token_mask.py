@@ -18,7 +18,7 @@ from pellucid.engine.token_mask import fitted, ids_in, pack_ids
 
 @given(st.data(), st.integers(1, 200))
 def test_a_set_holds_its_ids(data: st.DataObject, vocab: int) -> None:
-    """Packing and unpacking a set returns the same ids, and fitting it to fewer ids leaves out the others."""
+    """A packed set unpacks to the same ids, and fitting drops only ids above the size."""
     ids = data.draw(st.sets(st.integers(0, vocab - 1)))
     mask = pack_ids(ids, vocab)
 
@@ -30,7 +30,7 @@ def test_a_set_holds_its_ids(data: st.DataObject, vocab: int) -> None:
 
 
 def test_only_allowed_logits_are_left() -> None:
-    """Refused ids have minus infinity, the others their logit; the largest, the sum and the number are those of the allowed ids."""
+    """Refused ids get minus infinity; best, total and size count the allowed ids alone."""
     row = mask_row(torch.tensor([1.0, 5.0, 3.0, 3.0]), pack_ids([0, 2, 3], 4))
 
     assert row.logits is not None
@@ -72,7 +72,7 @@ def test_targets_agree(built: Kernels, folder: Path) -> None:
 
 
 def test_impossible_sets_fail(built: Kernels) -> None:
-    """An empty set, and one of impossible tokens only, are errors with both ways to compute."""
+    """An empty set, and a set of impossible tokens, raise an error in both implementations."""
     for mask, logits in ((pack_ids([], 3), torch.zeros(3)), (pack_ids([1], 3), torch.tensor([0.0, -math.inf, 0.0]))):
         for masked in (mask_row, built.mask_row):
             with pytest.raises(ValueError, match="allows no token"):
