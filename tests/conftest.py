@@ -1,4 +1,4 @@
-"""Configuration of all tests: no settings of the developer's own, reproducible examples, and a way to forbid skips."""
+"""Configuration of all tests: no personal settings, reproducible examples, forbidden skips."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ settings.load_profile("default")
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 KEPT = frozenset({ENVIRONMENT_PREFIX + "CACHE"})
-"""Settings that the tests take from the environment: where the models are."""
+"""The only setting from the environment: the models' folder."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,14 +41,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Forget the developer's own settings, before any test module is imported."""
+    """Remove the developer's settings before the import of test modules."""
     for name in list(os.environ):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in KEPT:
             del os.environ[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse two tests with one id, of which pytest-xdist would run only one."""
+    """Refuse two tests with the same id, because pytest-xdist would run only the last."""
     counts = Counter(item.nodeid for item in items)
     repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With ``--no-skips`` a skip is a failure: on the machine that decides, everything runs."""
+    """Turn a skip into a failure with ``--no-skips``, because on such machines all tests run."""
     report = yield
     return _forbid_skip(report, item)
 
@@ -66,20 +66,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """The same for a whole module."""
+    """Turn a module's skip into a failure."""
     report = yield
     return _forbid_skip(report, collector)
 
 
 def pytest_collection_finish() -> None:
-    """Take what was imported out of garbage collection: looking through it takes a second."""
+    """Exclude imported objects from garbage collection, which would take a second."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Collect garbage after each module: a socket or file that a test did not close fails here, not in a module that comes later."""
+    """Collect garbage after each module, so that an unclosed socket or file fails in its module."""
     if nextitem is None or nextitem.path != item.path:
         gc.collect()
 
@@ -94,7 +94,7 @@ def _forbid_skip(report: Report, node: pytest.Item | pytest.Collector) -> Report
 
 @pytest.fixture(autouse=True)
 def config_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Use an empty folder instead of the one with the developer's ``config.toml``."""
+    """Use an empty folder instead of the developer's folder with ``config.toml``."""
     folder = tmp_path_factory.mktemp("config")
     monkeypatch.setattr("pellucid.config.user_config_path", lambda _name: folder)
     return folder
@@ -102,14 +102,14 @@ def config_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def sandbox_alone(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """Wait until no other worker runs programs: their processes have one user, and count together against its limit."""
+    """Wait until no test worker runs programs, because all processes share a user's limit."""
     with FileLock(tmp_path_factory.getbasetemp().parent / "sandbox.lock"):
         yield
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command line in this process: its exit code, stdout and stderr."""
+    """Run a command line in this process, and return exit code, stdout and stderr."""
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as left:

@@ -1,4 +1,4 @@
-"""The system calls of Pellucid show that it sends nothing to other machines."""
+"""Pellucid's system calls show that no data is sent to other machines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WAIT_SECONDS = 180
 
 @pytest.fixture
 def port() -> int:
-    """A port that is free."""
+    """A free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         found = listener.getsockname()[1]
     assert isinstance(found, int)
@@ -46,7 +46,7 @@ def port() -> int:
 
 @pytest.fixture
 async def traced(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Editor]:
-    """An editor whose language server is traced with all processes that it starts: a file lists where they send anything."""
+    """An editor with a traced language server: a file lists all addresses in system calls."""
     monkeypatch.setattr(lsp_client, "LIMIT_SECONDS", float(WAIT_SECONDS))
     strace = ("strace", "-D", "-f", "--seccomp-bpf", "-qq", "-s", "0", "-e", f"trace={CALLS}", "-e", "signal=none")
     command = (*strace, "-o", str(tmp_path / "trace"), *lsp_client.COMMAND)
@@ -58,7 +58,7 @@ async def traced(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def server_record(folder: Path) -> dict[str, int]:
-    """The model server that the language server started."""
+    """Return the record of the model server started by the language server."""
     (record,) = (folder / "xdg_state_home" / "pellucid" / "servers").glob("*.json")
     found = json.loads(record.read_text())
     assert isinstance(found, dict)
@@ -66,7 +66,7 @@ def server_record(folder: Path) -> dict[str, int]:
 
 
 async def test_nothing_leaves_the_machine(traced: Editor, port: int, tmp_path: Path) -> None:
-    """Starting a server, suggestions, completions over HTTP and the page send only to loopback addresses."""
+    """A server, suggestions, completions over HTTP and the page send only to loopback addresses."""
     traced.open(URI, TEXT)
     assert await traced.texts(URI, 1, 7) == ["urn a + b"]
     pid = server_record(tmp_path)["pid"]
@@ -74,9 +74,7 @@ async def test_nothing_leaves_the_machine(traced: Editor, port: int, tmp_path: P
         answer = await http.post("/infill", json={"input_prefix": "def f(", "input_suffix": "", "n_predict": 4})
         assert answer.status_code == 200, answer.text
         await page(http)
-    os.kill(
-        pid, signal.SIGTERM
-    )  # first, for strace holds the pipes of the language server until all that it traces is over
+    os.kill(pid, signal.SIGTERM)  # strace holds the language server's pipes until all traced processes have ended.
     await traced.leave()
     calls = await asyncio.to_thread(lines_when_over, tmp_path / "trace", pid)
 
@@ -90,7 +88,7 @@ async def test_nothing_leaves_the_machine(traced: Editor, port: int, tmp_path: P
 
 
 async def page(http: httpx.AsyncClient) -> None:
-    """Wait for the page, then fetch it and everything that it loads."""
+    """Wait for the page, and fetch the page and its assets."""
     end = time.monotonic() + WAIT_SECONDS
     while "gradio_config" not in (text := (await http.get("/")).text):
         assert time.monotonic() < end, text
@@ -102,7 +100,7 @@ async def page(http: httpx.AsyncClient) -> None:
 
 
 def lines_when_over(trace: Path, pid: int) -> list[str]:
-    """Return the lines of the trace once the model server has ended."""
+    """Return the lines of the trace after the model server's end."""
     end = time.monotonic() + WAIT_SECONDS
     while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
         time.sleep(0.1)

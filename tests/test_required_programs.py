@@ -1,4 +1,4 @@
-"""A test skips, with the reason, where a program that it starts is not installed or too old."""
+"""Tests skip with the reason if a required program is not installed or too old."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.servers.small_disks import can_mount
 
 
 def install(folder: Path, name: str, version: str) -> None:
-    """Put a program that only tells its version on the PATH."""
+    """Put a program on the PATH that prints only a version."""
     (folder / name).write_text(f"#!/bin/sh\necho '{version}'\n")
     (folder / name).chmod(0o755)
 
@@ -41,13 +41,13 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_missing(programs: Path, tmp_path: Path, start: Callable[[Path], object], reason: str) -> None:
-    """The helper that starts a program skips the test, and the reason names the program."""
+    """A helper without the required program skips the test, with the program's name."""
     with pytest.raises(pytest.skip.Exception, match=f"^{reason}$"):
         start(tmp_path)
 
 
 def test_missing_in_a_terminal(programs: Path, tmp_path: Path) -> None:
-    """A terminal needs tmux and the program that is to run in it."""
+    """A terminal needs tmux and the program in the terminal."""
     install(programs, "tmux", "tmux 3.5")
     with pytest.raises(pytest.skip.Exception, match=r"^hx is not installed$"):
         Terminal(tmp_path, ["hx"], {})
@@ -55,7 +55,7 @@ def test_missing_in_a_terminal(programs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("programs")
 def test_nothing_can_be_mounted() -> None:
-    """Without the programs that mount a disk, the tests that need one are collected and skipped."""
+    """Without the programs for mounting, tests with a mounted disk can be skipped."""
     assert not can_mount()
 
 
@@ -64,7 +64,7 @@ def test_nothing_can_be_mounted() -> None:
     [("nvim", "NVIM v{}", "0.9.5"), ("emacs", "GNU Emacs {}", "28.2"), ("hx", "helix {} (a05c151b)", "22.12")],
 )
 def test_too_old(programs: Path, name: str, printed: str, old: str) -> None:
-    """A version that the tests cannot pass with is a reason to skip; the least one, and a later one, are not."""
+    """A version below the minimum is a reason to skip; the minimum and later versions are not."""
     least = ".".join(map(str, LEAST[name]))
     install(programs, name, printed.format(old))
     with pytest.raises(pytest.skip.Exception, match=f"^{name} {old} is too old: the tests need {least}$"):

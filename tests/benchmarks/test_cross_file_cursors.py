@@ -1,4 +1,4 @@
-"""Cross-file cursors are before names that one or two other files define; control cursors are in files that use none."""
+"""Cross-file cursors precede names from few foreign files; control cursors have no such names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from cross_file_completion import CONTEXTS, CrossFileAnswer, difference, draw, r
 
 FILES = {
     "orders.py": "class OrderBook:\n    def add_order(self, order):\n        self.orders.append(order)\n",
-    "main.py": "import orders\n\n\ndef run_all():\n    book = OrderBook()\n    text = 'OrderBook'\n    other = run_all\n",
-    "alone.py": "import os\n\n\ndef lonely_one():\n    first = os.getcwd()\n    second = first.upper()\n    return second\n",
+    "main.py": (
+        "import orders\n\n\ndef run_all():\n    book = OrderBook()\n    text = 'OrderBook'\n    other = run_all\n"
+    ),
+    "alone.py": (
+        "import os\n\n\ndef lonely_one():\n    first = os.getcwd()\n    second = first.upper()\n    return second\n"
+    ),
 }
 
 
@@ -31,7 +35,7 @@ def answer(context: str, right: bool, file: str) -> CrossFileAnswer:
 
 
 def test_report() -> None:
-    """The difference is that of the shares of right names at the same cursors."""
+    """The difference compares the shares of right names at the same cursors."""
     answers = [
         answer(context, context == "related pieces" and file != "c.py", file)
         for file in ("a.py", "b.py", "c.py")

@@ -19,7 +19,7 @@ TARGETS = torch.tensor([0, 1])
 
 
 def test_a_model_does_not_diverge_from_itself() -> None:
-    """Perplexity follows from the probabilities of the actual tokens, and a model has no divergence from itself."""
+    """Perplexity follows from the actual tokens, and a model does not diverge from itself."""
     found = Divergence()
     found.add(LEANING, LEANING, TARGETS)
 
@@ -28,7 +28,7 @@ def test_a_model_does_not_diverge_from_itself() -> None:
 
 
 def test_divergence_is_of_the_candidate_from_the_reference() -> None:
-    """The log ratios are weighted by the reference's probabilities; the reverse divergence is a different number."""
+    """Log ratios are weighted by the reference's probabilities, so the order of models matters."""
     found, other = Divergence(), Divergence()
     found.add(LEANING, HALVES, TARGETS)
     other.add(HALVES, LEANING, TARGETS)
@@ -40,7 +40,7 @@ def test_divergence_is_of_the_candidate_from_the_reference() -> None:
 
 
 def test_sums_do_not_depend_on_blocks() -> None:
-    """Rows that are added one by one give the same sums as rows added together."""
+    """Rows added separately give the same sums as rows added together."""
     together, apart = Divergence(), Divergence()
     together.add(LEANING, HALVES, TARGETS)
     for row in range(2):

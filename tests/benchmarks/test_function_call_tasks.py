@@ -33,12 +33,12 @@ RIGHT = {"base": 10, "at": [1, 2]}
     ],
 )
 def test_judgement(calls: list[Call], right: bool) -> None:
-    """A call is right if it has the name and exactly the arguments, each with one of the right values."""
+    """A call is right with the right name and exactly the arguments, each with a right value."""
     assert TASK.is_right(calls) is right
 
 
 def test_order_and_no_calls() -> None:
-    """Several calls are right in any order, and where no function fits only an answer without a call is right."""
+    """Calls are right in any order; if no function fits, only an answer without calls is right."""
     task = CallTask("2", [], [], [{"f": {"x": [1]}}, {"f": {"x": [2]}}])
 
     assert task.is_right([("f", {"x": 2}), ("f", {"x": 1})])
@@ -47,7 +47,7 @@ def test_order_and_no_calls() -> None:
 
 
 def test_reading(tmp_path: Path) -> None:
-    """Tasks are read from the wheel with schemas of JSON's own types, and the same seed draws the same ones."""
+    """Tasks are read from the wheel with JSON's types, and a seed draws the same tasks."""
     parameters = {
         "type": "dict",
         "properties": {"x": {"type": "float"}, "all": {"type": "array", "items": {"type": "tuple"}}},

@@ -1,4 +1,4 @@
-"""Infill tasks are whole solutions with a part removed, in the shape that their name says."""
+"""Infill tasks are whole solutions without a part of the named shape."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HUMANEVAL = Path(__file__).parents[1] / "server/learn/evaluate/humaneval/HumanEv
 @pytest.mark.usefixtures("sandbox_alone")
 @pytest.mark.parametrize("shape", list(Shape))
 async def test_solutions_pass(shape: Shape) -> None:
-    """The removed text passes in its place."""
+    """The removed text passes."""
     drawn = tasks(HUMANEVAL, shape, Half.FIT)[:12]
     assert await count_passing(drawn, [task.solution for task in drawn]) == len(drawn)
 
 
 def test_shapes() -> None:
-    """Lines are whole and have their line breaks, several are at least two, and spans begin anywhere."""
+    """A line is whole with its break, several lines are at least two, and spans begin anywhere."""
     by_shape = {shape: tasks(HUMANEVAL, shape, Half.REPORT) for shape in Shape}
     for shape in (Shape.LINE, Shape.LINES):
         assert all(task.prefix.endswith("\n") and task.solution.endswith("\n") for task in by_shape[shape])
@@ -32,7 +32,7 @@ def test_shapes() -> None:
 
 
 def test_halves_share_no_problem() -> None:
-    """The rules are chosen on other problems than those that are reported."""
+    """Rules are chosen and reported on disjoint problems."""
     fit, report = ({task.problem for task in tasks(HUMANEVAL, Shape.SPAN, half)} for half in Half)
     assert len(fit) == len(report) == 82
     assert not fit & report

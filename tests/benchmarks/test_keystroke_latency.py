@@ -16,7 +16,7 @@ def asked(side: str, kind: Kind, *milliseconds: float | None, computed: int = 1)
 
 
 def test_keystrokes_are_held_to_their_bars() -> None:
-    """Medians, slow keystrokes and tokens at appends are each judged; tokens are those of Pellucid alone."""
+    """Medians, slow keystrokes and tokens at appends are judged, tokens only for Pellucid."""
     theirs = asked(THEIR_SIDE, Kind.APPEND, *[1000.0] * 20, computed=254)
 
     assert shortfalls(asked(OUR_SIDE, Kind.APPEND, *[300.0] * 19, 400.0) + theirs) == []
@@ -26,7 +26,7 @@ def test_keystrokes_are_held_to_their_bars() -> None:
 
 
 def test_keystrokes_without_an_answer_have_no_time() -> None:
-    """Keystrokes without an answer are only counted: a kind that one side never answered has no ratio."""
+    """Keystrokes without an answer are only counted, and have no ratio."""
     found = asked(OUR_SIDE, Kind.JUMP, 100.0, None) + asked(THEIR_SIDE, Kind.JUMP, None, None)
     lines = report(found).split("\n")
 

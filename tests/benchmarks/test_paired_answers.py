@@ -8,7 +8,7 @@ from common.paired_answers import Paired
 
 
 def test_tasks_are_compared_in_pairs() -> None:
-    """Only tasks that one of the two got right count; McNemar's exact p and Wald's interval have their textbook values."""
+    """Only tasks with different outcomes count, and p and the interval have textbook values."""
     reference = [True] * 90 + [False] * 10
     candidate = [True] * 84 + [False] * 6 + [True] * 2 + [False] * 8
     found = Paired.of(reference, candidate)
@@ -20,7 +20,7 @@ def test_tasks_are_compared_in_pairs() -> None:
 
 
 def test_the_same_answers_are_no_difference() -> None:
-    """Two models that got the same tasks right have no difference."""
+    """Two models with the same right tasks have no difference."""
     found = Paired.of([True, False], [True, False])
 
     assert (found.difference, found.interval, found.p) == (0, (0, 0), 1)

@@ -1,4 +1,4 @@
-"""Tests of the bugs that are planted to measure marks on surprising code."""
+"""Tests of planted bugs for the benchmark of marks on surprising code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def planted(count: int = 60) -> list[PlantedBug]:
 
 
 def test_one_change_outside_of_strings() -> None:
-    """Each bug changes what the file does, only at its places, and never in a docstring; every kind comes up."""
+    """Each bug changes the code only at the stated lines, not in docstrings; each kind occurs."""
     bugs = planted()
     assert {bug.kind for bug in bugs} == set(KINDS)
     for bug in bugs:
@@ -39,7 +39,7 @@ def test_one_change_outside_of_strings() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_places(kind: str) -> None:
-    """The places are those of the new tokens: two for swapped arguments, else one."""
+    """The spans cover the new tokens: two for swapped arguments, otherwise one."""
     for bug in planted():
         if bug.kind == kind:
             words = [bug.text[begin:end] for begin, end in bug.spans]
@@ -49,5 +49,5 @@ def test_places(kind: str) -> None:
 
 
 def test_nothing_to_change() -> None:
-    """A file without a place for a bug gets none."""
+    """A file without a place for a bug gets no bug."""
     assert plant("package", "file.py", "import os\n", random.Random(0)) is None

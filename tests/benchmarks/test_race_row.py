@@ -11,7 +11,7 @@ def row(unit: str, bar: Bar | None = None, **reached: float) -> Row:
 
 
 def test_a_ratio_is_to_the_best_of_the_peers() -> None:
-    """The best peer has the highest median rate or the lowest median time, and the ratio is relative to it."""
+    """The ratio is relative to the peer with the highest median rate or the lowest median time."""
     assert row(RATES, ours=100, theirs=40, bench=50).ratio(OURS) == 2
     assert row(TIMES, ours=100, theirs=400, bench=500).ratio(OURS) == 4
     assert row(RATES, ours=100).ratio(OURS) is None
@@ -19,7 +19,7 @@ def test_a_ratio_is_to_the_best_of_the_peers() -> None:
 
 
 def test_a_bar_is_missed_below_it_and_where_nothing_was_measured() -> None:
-    """A contestant that did not run misses its bar."""
+    """A contestant misses a bar with a low ratio or without measurements."""
     assert not row(RATES, Bar(OURS, 2.0), ours=100, theirs=50).missed
     assert "1.99" in row(RATES, Bar(OURS, 2.0), ours=99.5, theirs=50).missed
     assert "not measured" in row(RATES, Bar(LOOKUP, 2.0), ours=100, theirs=50).missed
@@ -27,7 +27,7 @@ def test_a_bar_is_missed_below_it_and_where_nothing_was_measured() -> None:
 
 
 def test_a_row_has_a_cell_for_every_title() -> None:
-    """A contestant that did not do a task has an empty cell."""
+    """A contestant without a measurement has an empty cell."""
     cells = dict(zip(TITLES, row(RATES, Bar(OURS, 2.0), ours=100, theirs=40).cells(), strict=True))
 
     assert (cells[OURS], cells[LOOKUP], cells[THEIRS]) == ("100.0", "", "40.0")

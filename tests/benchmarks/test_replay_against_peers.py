@@ -1,4 +1,4 @@
-"""A replay counts right, wrong and saved lines, and imitates what other clients ask and show."""
+"""A replay counts right, wrong and saved lines, and imitates the requests of two clients."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def shown(text: str, truth: str = "total + 1", client: str = "one", file: str = 
     ],
 )
 def test_outcomes(text: str, right: bool, wrong: bool, saved: int) -> None:
-    """A line is right as a whole, wrong unless it is the beginning of what was written, and saves all keystrokes but one."""
+    """A line is right as a whole, wrong unless a prefix of the truth, and saves keystrokes."""
     one = shown(text)
     assert (one.right, one.wrong, one.saved) == (right, wrong, saved)
 
 
 def test_report_and_picture() -> None:
-    """Shares are of all cursors, of those where something is shown, and of all keystrokes; the picture says them in words."""
+    """The table has the shares of all cursors, and the picture describes the shares in words."""
     suggestions = [
         shown("total + 1"),
         shown("total", file="python/a/c.py"),
@@ -58,7 +58,7 @@ def at(before: str, after: str = "") -> DocumentCursor:
 
 
 def answering(content: str, asked: list[dict[str, object]]) -> httpx.AsyncClient:
-    """Return a client of a server that gives this answer, streamed if asked for."""
+    """Return a client of a server with this answer, streamed on request."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
@@ -71,7 +71,7 @@ def answering(content: str, asked: list[dict[str, object]]) -> httpx.AsyncClient
 
 
 async def test_tabby() -> None:
-    """Tabby sends 20 lines on either side, and no several lines are shown left of text, unless the first ends with that."""
+    """Tabby sends 20 lines on either side, and shows few lines before text on the cursor's line."""
     asked: list[dict[str, object]] = []
     before, after = "".join(f"line {number}\n" for number in range(30)), ")\n" * 30
     async with answering("a)\nb", asked) as client:
@@ -86,7 +86,7 @@ async def test_tabby() -> None:
 
 
 async def test_continue() -> None:
-    """Continue reads no further than the first line, and does not show the line above again."""
+    """Continue reads no further than the first line, and does not repeat the line above."""
     asked: list[dict[str, object]] = []
     async with answering(" 1\nrest", asked) as client:
         assert await ask_continue(client, at("x =")) == " 1"

@@ -6,7 +6,7 @@ from common.text_windows import MIN_WINDOW, windows
 
 
 def test_windows_do_not_overlap() -> None:
-    """Each token is in at most one window, no window spans texts, and all windows together keep to the token limit."""
+    """Windows are disjoint, within a text, and within the token limit together."""
     texts = [list(range(250)), list(range(1000, 1030)), list(range(2000, 2500))]
     found = [list(window) for window in windows(texts, 100, 500)]
 

@@ -1,4 +1,4 @@
-"""Replayed keystrokes are those of an editor: each text follows from the one before."""
+"""Replayed keystrokes behave as in an editor: each text follows from the previous text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def text(keystroke: Keystroke) -> str:
 
 
 def test_appending_adds_one_character_left_of_the_cursor() -> None:
-    """A keystroke that appends adds one character before the cursor and changes nothing else."""
+    """An appending keystroke adds a character before the cursor and changes no more text."""
     pressed = keystrokes()
     pairs = [(one, other) for one, other in itertools.pairwise(pressed) if other.kind == Kind.APPEND]
 
@@ -31,7 +31,7 @@ def test_appending_adds_one_character_left_of_the_cursor() -> None:
 
 
 def test_the_lines_are_written_as_they_were() -> None:
-    """Before the jump the file equals the original, except for one comment line above."""
+    """Before the jump the file equals the original, except for a comment line above."""
     (last,) = [one for one in keystrokes() if one.kind == Kind.MID_LINE][-1:]
     lines = text(last).split("\n")
 
@@ -60,13 +60,13 @@ def test_a_jump_goes_far() -> None:
 
 
 def test_every_kind_is_sampled_and_a_seed_says_where() -> None:
-    """A visit has every kind of keystroke among the sampled ones, and a seed determines them."""
+    """A visit has every kind of keystroke in the sample, determined by the seed."""
     assert {one.kind for one in keystrokes() if one.sampled} == set(Kind)
     assert keystrokes(1) == keystrokes(1) != keystrokes(2)
 
 
 def test_a_buffer_types_lines() -> None:
-    """The cursor is after the typed text, on its last line."""
+    """The cursor is after the typed text, on the last line."""
     buffer = Buffer(["ab"], 0, 1)
     buffer.type("1\n2")
 

@@ -1,4 +1,4 @@
-"""The files of deploy/ fit together and fit the server: options, variables, names, ports and metrics are those that there are."""
+"""The files of deploy/ match the server and each other: options, names, ports and metrics."""
 
 from __future__ import annotations
 
@@ -35,13 +35,12 @@ ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.
 DEPLOY = ROOT / "deploy"
 PORT = 8437
 USER = 10001
-"""The user of the image."""
+"""The image's user."""
 
 Json = dict[str, Any]
 
 
 def documents(name: str) -> list[Json]:
-    """Return the YAML documents of a file."""
     return list(yaml.safe_load_all((DEPLOY / name).read_text(encoding="utf-8")))
 
 
@@ -58,7 +57,7 @@ DASHBOARD: Json = json.loads((DEPLOY / "grafana_dashboard.json").read_text(encod
 
 
 def unit_values(name: str) -> list[str]:
-    """Return the values of a setting of the unit."""
+    """Return the values of a unit's setting."""
     return re.findall(rf"^{name}=(.*)$", UNIT, re.MULTILINE)
 
 
@@ -67,7 +66,7 @@ def image_environment() -> dict[str, str]:
 
 
 def kubernetes_environment(container: Json) -> dict[str, str]:
-    """Return the variables of a container; those of secrets have a value, too."""
+    """Return a container's variables, with a placeholder for secrets."""
     return {one["name"]: one.get("value", "from-a-secret") for one in container["env"]}
 
 
@@ -84,10 +83,7 @@ SERVERS: dict[str, tuple[list[str], dict[str, str]]] = {
 
 @pytest.fixture
 def started(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings with which the command of a file starts.
-
-    Its key file is another one with two users.
-    """
+    """Return the settings from a file's command, with a key file of two users."""
     arguments, environment = SERVERS[request.param]
     keys = tmp_path / "keys"
     keys.write_text("anna:key-of-anna\nprometheus:another\n")
@@ -101,7 +97,7 @@ def started(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("started", SERVERS, indirect=True)
 def test_commands_and_variables(started: Settings) -> None:
-    """The server accepts every option and variable, and its settings do not contradict each other."""
+    """The server accepts every option and variable, without contradictory settings."""
     started.check_user_limits()
     if started.has_engines_elsewhere:
         check_front(started)
@@ -111,7 +107,7 @@ def test_commands_and_variables(started: Settings) -> None:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_variables_are_settings(name: str) -> None:
-    """No variable of Pellucid's is misspelt, which the command above would also refuse."""
+    """All of Pellucid's variables are known settings."""
     named = {
         variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         for variable in SERVERS[name][1]
@@ -131,7 +127,7 @@ def options(arguments: Sequence[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("arguments", [*(one["command"] for one in ENGINES.values()), VLLM_CONTAINER["args"]])
 def test_options_of_vllm(arguments: Sequence[str]) -> None:
-    """Each engine has all options of the documented command, and no option that the documentation does not name."""
+    """Each engine has all options of the documented command and no undocumented options."""
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^vllm serve .*?[^\\]$", page, re.MULTILINE | re.DOTALL)
     wanted = re.findall(r"--[a-z-]+", command)
@@ -151,7 +147,7 @@ def test_options_of_vllm(arguments: Sequence[str]) -> None:
 
 
 def test_compose_names_and_ports() -> None:
-    """The front asks the engines where they listen; Prometheus scrapes the front by a name that it accepts; Grafana asks Prometheus."""
+    """Front, engines, Prometheus and Grafana use matching names and ports."""
     command = SERVICES["front"]["command"]
     asked = [urlsplit(address) for option, address in pairwise(command) if option == "--engine"]
     assert {address.hostname: str(address.port) for address in asked} == {
@@ -175,7 +171,7 @@ def test_compose_names_and_ports() -> None:
 
 
 def test_compose_files() -> None:
-    """Every file that is mounted is in the folder, except for secrets; keys, rules and dashboards lie where they are read."""
+    """Mounted files exist, except secrets, and the mounts match the paths in the settings."""
     mounts = {
         name: dict(part.split(":")[:2] for part in one.get("volumes", ()) if part.startswith("./"))
         for name, one in SERVICES.items()
@@ -197,7 +193,7 @@ def test_compose_files() -> None:
 
 
 def test_secrets_stay_here() -> None:
-    """The keys that the README makes are neither committed nor sent to what builds the image."""
+    """The README's keys are neither committed nor sent to the image's build."""
     assert "mkdir -p secrets/front secrets/prometheus" in (DEPLOY / "README.md").read_text(encoding="utf-8")
     assert "deploy/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -206,7 +202,7 @@ def test_secrets_stay_here() -> None:
 
 
 def test_compose_networks() -> None:
-    """Engines are in an internal network alone, with the front; only loopback's ports are published."""
+    """Only the front shares the engines' internal network, and ports are published on loopback."""
     assert COMPOSE["networks"]["engines"]["internal"] is True
     assert {tuple(one["networks"]) for one in ENGINES.values()} == {("engines",)}
     assert [name for name, one in SERVICES.items() if name not in ENGINES and "engines" in one.get("networks", ())] == [
@@ -218,13 +214,13 @@ def test_compose_networks() -> None:
 
 
 def pods() -> Iterator[tuple[Json, Json]]:
-    """Yield each workload of the manifest with its container."""
+    """Yield each workload of the manifest with the container."""
     yield FRONT, FRONT_CONTAINER
     yield VLLM, VLLM_CONTAINER
 
 
 def test_kubernetes_objects() -> None:
-    """Each kind of object is there, in one namespace, and none holds a secret."""
+    """Each kind of object exists in a common namespace, with two fronts behind sticky sessions."""
     assert {kind for kind, _ in KUBERNETES} == {
         *("Namespace", "ConfigMap", "Service", "Deployment", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"),
     }
@@ -233,7 +229,7 @@ def test_kubernetes_objects() -> None:
 
 
 def test_kubernetes_selectors() -> None:
-    """Every selector chooses the pods of its workload, and every budget leaves one pod alone."""
+    """Every selector chooses the workload's pods, and every budget is a single pod."""
     for (kind, name), one in KUBERNETES.items():
         labels = {"app": name}
         if kind in ("Deployment", "StatefulSet"):
@@ -246,7 +242,7 @@ def test_kubernetes_selectors() -> None:
 
 
 def test_kubernetes_names_and_ports() -> None:
-    """The fronts know each engine by its name in the headless service; services, probes and commands agree on the ports."""
+    """Fronts know each engine's name in the headless service, and all ports agree."""
     service = KUBERNETES["Service", "vllm"]["spec"]
     ports = (VLLM_CONTAINER["ports"][0]["containerPort"], service["ports"][0]["port"])
     (port,) = {options(VLLM_CONTAINER["args"])["--port"], *map(str, ports)}
@@ -272,7 +268,7 @@ def test_kubernetes_names_and_ports() -> None:
 
 
 def test_kubernetes_volumes() -> None:
-    """Each mount has its volume; keys and engines lie where the front reads them, and the key file passes the server's check."""
+    """Each mount has a volume, and keys and engines are mounted at the front's paths."""
     for workload, container in pods():
         volumes = {volume["name"] for volume in workload["template"]["spec"]["volumes"]}
         assert {mount["name"] for mount in container["volumeMounts"]} == volumes
@@ -286,7 +282,7 @@ def test_kubernetes_volumes() -> None:
 
 
 def test_kubernetes_limits() -> None:
-    """An engine has a GPU; all fronts together ask it for no more than it runs at once; a front has time to end its answers."""
+    """An engine has a GPU and slots for all fronts, and a front has time to finish answers."""
     assert VLLM_CONTAINER["resources"]["limits"]["nvidia.com/gpu"] == "1"
     environment = kubernetes_environment(FRONT_CONTAINER)
     assert int(environment["PELLUCID_ENGINE_SLOTS"]) * FRONT["replicas"] == int(
@@ -297,7 +293,7 @@ def test_kubernetes_limits() -> None:
 
 
 def test_kubernetes_rights() -> None:
-    """Only fronts reach engines, engines reach nothing, and a front has no rights that it does not need."""
+    """Only fronts reach engines, engines reach no network, and a front has minimal rights."""
     policy = KUBERNETES["NetworkPolicy", "vllm"]["spec"]
     assert (policy["podSelector"], policy["policyTypes"], policy["egress"]) == (
         {"matchLabels": {"app": "vllm"}},
@@ -324,7 +320,7 @@ def test_kubernetes_rights() -> None:
 
 
 def exported() -> dict[str, set[str]]:
-    """Return every metric that a server exports, with its labels."""
+    """Return every exported metric with labels."""
     metrics = Metrics()
     metrics.watch_models(lambda: {"m": ScriptedEngine().status("m")})
     metrics.watch_engines(lambda: [EngineStatus("http://e", "ready", None, "", (), {}, 0, 0, 0)])
@@ -346,7 +342,7 @@ def expressions() -> list[str]:
 
 @pytest.mark.parametrize("expression", expressions())
 def test_metrics(expression: str) -> None:
-    """Each metric of a query is one that the server exports, with the labels that the query names; counters are read as rates."""
+    """Each metric and label in a query is exported by the server, and counters appear as rates."""
     known = exported()
     named = re.findall(r"(\w*)(pellucid_\w+)(?:\{([^}]*)\})?(\[)?", expression.replace("(", " "))
     assert named
@@ -359,7 +355,7 @@ def test_metrics(expression: str) -> None:
 
 
 def test_legends_and_summaries() -> None:
-    """Each label in a legend or a summary is one that its query keeps."""
+    """Each label in a legend or a summary is kept by the query."""
     texts = [(target["expr"], target["legendFormat"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
     rules = [rule for group in documents("alerts.yaml")[0]["groups"] for rule in group["rules"]]
     texts += [(rule["expr"], rule["annotations"]["summary"]) for rule in rules if "by (" in rule["expr"]]
@@ -369,7 +365,7 @@ def test_legends_and_summaries() -> None:
 
 
 def test_dashboard_covers_what_matters() -> None:
-    """The dashboard shows times, tokens, cache hits, lost and refused requests, those that wait, and suggestions; panels do not overlap."""
+    """The dashboard shows all important metrics, and panels do not overlap."""
     shown = " ".join(target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"])
     for metric in (
         "time_to_first_token_seconds",
@@ -390,7 +386,7 @@ def test_dashboard_covers_what_matters() -> None:
 
 @pytest.mark.process
 def test_unit(tmp_path: Path) -> None:
-    """The unit listens on loopback, without rights or devices; systemd finds no fault with it where there is systemd."""
+    """The unit listens on loopback without rights or devices, and systemd finds no fault."""
     assert "--host 127.0.0.1" in unit_values("ExecStart")[0]
     wanted = {
         "NoNewPrivileges": "yes",
@@ -409,13 +405,14 @@ def test_unit(tmp_path: Path) -> None:
         assert environment[f"PELLUCID_{variable}"] == f"{root}/{unit_values(directory)[0]}"
     if (systemd := shutil.which("systemd-analyze")) is not None:
         unit = tmp_path / "pellucid.service"
-        unit.write_text(UNIT.replace("/opt/pellucid/bin/pellucid", sys.executable))  # which is there
+        # This path exists.
+        unit.write_text(UNIT.replace("/opt/pellucid/bin/pellucid", sys.executable))
         found = subprocess.run([systemd, "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
         assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_image() -> None:
-    """The image copies files that there are, installs no torch, and runs as the user that the other files name."""
+    """The image copies existing files, installs no torch, and runs as the common user."""
     copied = [path for line in re.findall(r"^COPY (.*) \S+$", IMAGE, re.MULTILINE) for path in line.split()]
     assert {"pyproject.toml", "server", "deploy/front_requirements.py"} <= set(copied)
     assert [path for path in copied if not (ROOT / path).exists()] == []
@@ -427,7 +424,7 @@ def test_image() -> None:
 
 
 def test_requirements_of_a_front() -> None:
-    """A front needs all requirements but torch and transformers, and those of the extras that are named."""
+    """A front needs all requirements except torch and transformers, plus the named extras."""
     names = [re.split(r"\W*>=", one)[0] for one in front_requirements.front_requirements(ROOT / "pyproject.toml")]
     assert {"fastapi", "httpx", "tokenizers", "llguidance", "uvicorn"} <= set(names)
     assert {"torch", "transformers"} & set(names) == set()
@@ -442,7 +439,7 @@ def stand_in(name: str, **members: Any) -> ModuleType:
 
 
 def test_ray_application(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without ray the module can be imported; its application has the documented options, and as many replicas as are asked for."""
+    """The Ray application has the documented options and the requested number of replicas."""
     assert "ray" not in sys.modules
 
     def keep(**values: Any) -> SimpleNamespace:
@@ -471,13 +468,13 @@ def test_ray_application(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_wrong_arguments_of_ray(arguments: dict[str, str], problem: str) -> None:
-    """A wrong argument is named, with the right ones."""
+    """A wrong argument is named, with the right usage."""
     with pytest.raises(ValueError, match=f"{problem}: serve run ray_serve:app folder=FOLDER"):
         ray_serve.app(arguments)
 
 
 def test_every_file_is_described() -> None:
-    """The folder's page names every file, and no other one."""
+    """The folder's page names exactly the folder's files."""
     page = (DEPLOY / "README.md").read_text(encoding="utf-8")
     table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     files = {path.name for path in DEPLOY.iterdir() if path.is_file()} - {"README.md"}

@@ -1,4 +1,4 @@
-"""The site of the documentation: it builds strictly, and loads nothing from elsewhere."""
+"""The site of the documentation builds strictly, and loads no foreign files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mkdocs_outside_pages import OUTSIDE, relinked
 
 ROOT = Path(__file__).parents[2]
 LOADS = {"script": "src", "img": "src", "source": "srcset", "iframe": "src", "link": "href"}
-"""Attributes from which a browser loads by itself.
-Links with ``rel=canonical`` and the like are not loaded.
+"""Attributes with an address for the browser to load, except links with ``rel=canonical`` and the
+like.
 """
 
 
@@ -34,7 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Loads(HTMLParser):
-    """The addresses that a page loads."""
+    """The addresses loaded by a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Loads(HTMLParser):
 
 
 def loaded(site: Path) -> Iterator[str]:
-    """Every address that the site's pages and styles load."""
+    """Yield every address loaded by the site's pages and styles."""
     for page in site.rglob("*.html"):
         yield from Loads(page.read_text(encoding="utf-8")).addresses
     for style in site.rglob("*.css"):
@@ -56,7 +56,7 @@ def loaded(site: Path) -> Iterator[str]:
 
 
 def test_loads_nothing_from_elsewhere(site: Path) -> None:
-    """Pages and styles load their own files only: no fonts, scripts or pictures of other sites."""
+    """Pages and styles load no fonts, scripts or pictures from foreign sites."""
     addresses = list(loaded(site))
 
     assert len(addresses) > 100
@@ -64,12 +64,12 @@ def test_loads_nothing_from_elsewhere(site: Path) -> None:
 
 
 def test_no_drawing_script(site: Path) -> None:
-    """No page has a diagram for which the theme's script would load another script from elsewhere."""
+    """No page has a diagram, for which the theme would load a foreign script."""
     assert [page.name for page in site.rglob("*.html") if 'class="mermaid"' in page.read_text(encoding="utf-8")] == []
 
 
 def test_files_outside(site: Path) -> None:
-    """The files outside docs/ that are pages are part of the site; scripts of the documentation are not."""
+    """Pages outside of docs/ are part of the site; scripts of the documentation are not."""
     for page in OUTSIDE.values():
         assert (site / page.replace(".md", ".html")).is_file()
     assert list(site.rglob("*.py")) == []
@@ -86,5 +86,5 @@ def test_files_outside(site: Path) -> None:
     ],
 )
 def test_links(source: str, link: str, target: str) -> None:
-    """A link that works in the repository works on the site, also from and to files outside docs/."""
+    """A link in the repository works on the site, also from and to files outside of docs/."""
     assert relinked(f"see [this]({link}).", source) == f"see [this]({target})."

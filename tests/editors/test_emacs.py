@@ -1,4 +1,4 @@
-"""Emacs with eglot, which is built in: suggestions come as completions at point."""
+"""Emacs with the built-in eglot offers suggestions as completions at point."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name("eglot.el")
 
 
 def test_eglot(tmp_path: Path, served_model: str) -> None:
-    """Completion at point offers the suggestion and inserts it; a request for inline completion is answered too."""
+    """Completion at point offers and inserts the suggestion, and inline completion is answered."""
     file = tmp_path / "sums.py"
     file.write_text("def add(a, b):\n    re\n\n\nprint(add(1, 2))\n")
     given = {"python": sys.executable, "file": str(file), "settings": {"server": {"url": served_model, "start": False}}}

@@ -1,4 +1,4 @@
-"""Helix in a terminal: it has no ghost text, so suggestions come in its completion menu."""
+"""Helix, without ghost text, offers suggestions in the completion menu."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ language-servers = ["pellucid"]
 
 
 def test_completion_menu(tmp_path: Path, served_model: str) -> None:
-    """The menu offers the suggestion; Tab and Enter put it into the file."""
+    """The menu offers the suggestion, and Tab and Enter insert the suggestion into the file."""
     helix = tmp_path / "helix"
     helix.mkdir()
     (helix / "languages.toml").write_text(
@@ -45,14 +45,15 @@ def test_completion_menu(tmp_path: Path, served_model: str) -> None:
         terminal.keys("Tab")
         until(lambda: "return a + b" in terminal.screen.splitlines()[1], "the suggestion")
         terminal.keys("Enter", "Escape")
-        until(lambda: "NOR" in terminal.screen, "the normal mode")  # a key right behind Escape would be one with Alt
+        # A key right after Escape would be a key with Alt.
+        until(lambda: "NOR" in terminal.screen, "the normal mode")
         terminal.keys(":", "w", "Enter")
         until(lambda: "return a + b" in saved(file), "the saved file")
     assert file.read_text().startswith("def add(a, b):\n    return a + b\n")
 
 
 def saved(file: Path) -> str:
-    """Return what a file holds, or nothing in the moment in which Helix replaces it."""
+    """Return a file's text, or an empty string while Helix replaces the file."""
     try:
         return file.read_text()
     except FileNotFoundError:

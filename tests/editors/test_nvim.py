@@ -24,7 +24,7 @@ TAIL = "\n\n\nprint(add(1, 2))"
 
 
 def programs() -> list[str]:
-    """Every Neovim there is: the one on PATH, and what NVIM12 names."""
+    """Return every available Neovim: ``nvim`` on the PATH, and the value of NVIM12."""
     return ["nvim", *filter(None, [os.environ.get("NVIM12")])]
 
 
@@ -56,12 +56,12 @@ NOTE_ANSWERS = """
     end
   end})
 """
-"""Notes in ``vim.g.answered`` the version of the text that the last answer was about."""
+"""Keep in ``vim.g.answered`` the version of the text in the last answered request."""
 
 
 @pytest.fixture
 def ready(served: Neovim) -> Neovim:
-    """The same with ghost text at the end of HEAD, in insert mode."""
+    """A Neovim with ghost text at the end of HEAD, in insert mode."""
     served.edit(HEAD + TAIL + "\n")
     served.lua(NOTE_ANSWERS)
     served.keys("jA")
@@ -71,7 +71,7 @@ def ready(served: Neovim) -> Neovim:
 
 @pytest.mark.model
 def test_accept(ready: Neovim) -> None:
-    """Ghost text is on the screen and not in the buffer; <Tab> puts it in, with the cursor at its end; undo takes it out."""
+    """Ghost text is only on the screen; <Tab> inserts the text, and undo removes the text."""
     assert ready.text == HEAD + TAIL
     ghost = ready.ghost
     assert ghost.splitlines()[0] in ready.screen
@@ -87,7 +87,7 @@ def test_accept(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_ghost_text_is_in_one_window(ready: Neovim) -> None:
-    """Ghost text is drawn in the window with the cursor, not in another window of the same buffer."""
+    """Ghost text is drawn only in the window with the cursor."""
     if ready.lua("return require('pellucid.builtin').used()"):
         pytest.skip("Neovim's own inline completion draws ghost text in all windows of the buffer")
     line = ready.ghost.splitlines()[0]
@@ -104,7 +104,7 @@ def test_ghost_text_is_in_one_window(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_accepted_text_is_repeated(served: Neovim) -> None:
-    """A count and the dot command repeat accepted text together with the text that was typed before it."""
+    """A count and the dot command repeat typed and accepted text."""
     vim = served
     vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
     vim.keys("3G2A")
@@ -122,7 +122,7 @@ def test_accepted_text_is_repeated(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_accepted_text_is_recorded(served: Neovim) -> None:
-    """A macro holds accepted text instead of the key that accepted it, and a key that accepted nothing as it is."""
+    """A macro has accepted text instead of the accepting key, but an unused key unchanged."""
     vim = served
     vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
     vim.keys("3Gqqi")
@@ -141,7 +141,7 @@ def test_accepted_text_is_recorded(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_accept_by_word(ready: Neovim) -> None:
-    """A word goes in, the rest stays shown; each word is an undo step of its own."""
+    """A word is inserted, the rest stays shown, and each word is a separate undo step."""
     ghost = ready.ghost
     ready.keys("<M-w>")
     until(lambda: ready.text != HEAD + TAIL, "a word")
@@ -158,7 +158,7 @@ def test_accept_by_word(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_accept_by_line(served: Neovim) -> None:
-    """The first line goes in, the others stay shown."""
+    """The first line is inserted, and the remaining lines stay shown."""
     vim = served
     vim.edit("def largest(numbers):\n    best = numbers[0]\n    for number in numbers:\n")
     vim.keys("GA<CR>")
@@ -172,7 +172,7 @@ def test_accept_by_line(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_whose_ghost_text(ready: Neovim) -> None:
-    """A Neovim that has inline completion of its own draws the ghost text, else the plugin does."""
+    """Neovim draws the ghost text if inline completion is built in; otherwise the plugin does."""
     own = ready.lua("return vim.fn.has('nvim-0.12')") == 1
     assert ready.lua("return require('pellucid.builtin').used()") is own
     assert (ready.lua("return require('pellucid.current_suggestion').shown") is None) is own
@@ -180,7 +180,7 @@ def test_whose_ghost_text(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_dismiss(ready: Neovim) -> None:
-    """A dismissed suggestion is gone, leaves no trace and is not offered again at this place."""
+    """A dismissed suggestion disappears, and is not offered again at the same position."""
     ready.keys("<C-]>")
     until(lambda: not ready.ghost, "no ghost text")
     assert ready.text == HEAD + TAIL
@@ -192,20 +192,20 @@ def test_dismiss(ready: Neovim) -> None:
 
 
 def answers(vim: Neovim) -> None:
-    """Wait until a request about the present text has its answer."""
+    """Wait until a request about the present text has an answer."""
     until(lambda: vim.lua("return vim.g.answered == vim.b.changedtick"), "an answer")
 
 
 @pytest.mark.model
 def test_typing_into_it(ready: Neovim) -> None:
-    """Typing what it says keeps it shown, a character shorter at once; typing something else takes it away at once."""
+    """Typing the suggestion keeps the rest shown; typing other text removes the suggestion."""
     ghost = ready.ghost
     for typed in range(1, 4):
         ready.keys(ghost[typed - 1].replace("<", "<lt>"))
         until(lambda typed=typed: ready.text == HEAD + ghost[:typed] + TAIL, "the character")  # type: ignore[misc]
         assert ready.ghost == ghost[typed:]
     answers(ready)
-    assert ready.ghost == ghost[3:]  # the server agrees
+    assert ready.ghost == ghost[3:]  # The server agrees.
 
     ready.keys("~")
     until(lambda: "~" in ready.text, "the character")
@@ -214,7 +214,7 @@ def test_typing_into_it(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_next_and_previous(ready: Neovim) -> None:
-    """Next asks for several suggestions and shows another one; previous goes back."""
+    """Next requests several suggestions and shows the second; previous returns to the first."""
     first = ready.ghost
     ready.keys("<M-]>")
     second = until(lambda: ready.ghost if ready.ghost != first else "", "another suggestion")
@@ -230,7 +230,7 @@ def test_next_and_previous(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_token_window(ready: Neovim) -> None:
-    """The window lists tokens with percentages, opens their alternatives, and continues from the chosen one."""
+    """The window lists tokens with percentages and alternatives, and continues from a choice."""
     ghost = ready.ghost
     ready.keys("<M-t>")
     until(lambda: "% " in ready.screen, "percentages")
@@ -253,7 +253,7 @@ def test_token_window(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_token_window_after_an_indented_line(served: Neovim) -> None:
-    """Opened on a line that Neovim has just indented, the window keeps the space before its first line, and the file its indent."""
+    """On a freshly indented line, the window keeps leading spaces and the file keeps the indent."""
     vim = served
     vim.edit("def largest(numbers):\n    best = numbers[0]\n    for number in numbers:\n")
     vim.keys("GA<CR>")
@@ -272,7 +272,7 @@ def test_token_window_after_an_indented_line(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_token_window_follows_the_cursor(ready: Neovim) -> None:
-    """Only the token under the window's cursor shows alternatives; q closes it and the suggestion is still there."""
+    """Only the token under the cursor shows alternatives, and q keeps the suggestion."""
     ghost = ready.ghost
     ready.keys("<M-t>")
     until(lambda: "▸" in ready.text, "alternatives")
@@ -291,7 +291,7 @@ def test_token_window_follows_the_cursor(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_tokens_of_an_accepted_suggestion(ready: Neovim) -> None:
-    """In normal mode the window shows the accepted suggestion under the cursor; choosing an alternative replaces its text."""
+    """In normal mode, the window of an accepted suggestion replaces the text by an alternative."""
     ghost = ready.ghost
     ready.keys("<Tab>")
     ready.until_text(HEAD + ghost + TAIL)
@@ -306,7 +306,7 @@ def test_tokens_of_an_accepted_suggestion(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_toggle(ready: Neovim) -> None:
-    """Off takes the suggestion away and asks for nothing; on asks again."""
+    """Switching off removes the suggestion and stops requests; switching on requests again."""
     ready.keys("<Esc>:Pellucid toggle<CR>")
     until(lambda: "suggestions are off" in ready.screen, "what holds now")
     assert ready.lua("return require('pellucid').status()") == "off"
@@ -316,7 +316,8 @@ def test_toggle(ready: Neovim) -> None:
     )
     ready.keys("Ar")
     ready.until_text(HEAD + "r" + TAIL)
-    assert not ready.lua("return (vim.wait(300, function() return vim.g.sent > 0 end))")  # four times the wait
+    # Four times the delay of a request.
+    assert not ready.lua("return (vim.wait(300, function() return vim.g.sent > 0 end))")
 
     ready.keys("<Esc>:Pellucid toggle<CR>")
     until(lambda: "suggestions are on" in ready.screen, "what holds now")
@@ -326,7 +327,7 @@ def test_toggle(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_beyond_the_basic_plane(served: Neovim) -> None:
-    """After emoji, which are one character, two UTF-16 units and four bytes, a suggestion is drawn at the cursor."""
+    """After emoji, of two UTF-16 units and four bytes each, a suggestion is drawn at the cursor."""
     head = 'faces = ["🙂", "🙃"]\nwink = faces[0]; print("🙂🙂", fac'
     vim = served
     vim.edit(head + ")\n")
@@ -344,7 +345,7 @@ def test_beyond_the_basic_plane(served: Neovim) -> None:
     [("x = 1\n" * 200_000, "it has more than 1,000,000"), ("A_KEY = '" + "k" * 9_000, "its lines are too long")],
 )
 def test_no_suggestion_by_hand_is_explained(served: Neovim, text: str, reason: str) -> None:
-    """A suggestion that was requested by hand and cannot be given is refused with the reason."""
+    """An impossible suggestion requested by hand is refused with the reason."""
     served.edit(text)
     served.keys("A<M-Bslash>")
     until(lambda: reason in served.lua("return vim.api.nvim_exec2('messages', { output = true }).output"), "the reason")
@@ -352,13 +353,14 @@ def test_no_suggestion_by_hand_is_explained(served: Neovim, text: str, reason: s
 
 @pytest.mark.model
 def test_explanation(ready: Neovim) -> None:
-    """:Pellucid explain says what was sent, how long it took and what the gate saw."""
+    """:Pellucid explain shows the prompt, the times and the values of the gate."""
     ready.keys("<Esc>:Pellucid explain<CR>")
     until(lambda: "outcome" in ready.text, "the window")
     for word in ("shown", "prompt", "def add(a, b):", "computed", "ms", "gate"):
         assert word in ready.text
     gate = next(line for line in ready.text.split("\n") if line.startswith(" gate"))
-    assert len(gate) > ready.lua("return vim.api.nvim_win_get_width(0)")  # too long for one row, so it is wrapped
+    # The line is too long for a single row, so the line is wrapped.
+    assert len(gate) > ready.lua("return vim.api.nvim_win_get_width(0)")
     assert gate.split()[-1] in ready.screen
     ready.keys("q")
     until(lambda: ready.text == HEAD + TAIL, "the file")
@@ -366,7 +368,7 @@ def test_explanation(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_status(ready: Neovim) -> None:
-    """The state of the model server is there for status lines and by command."""
+    """The state of the model server is available for status lines and by command."""
     until(lambda: ready.lua("return require('pellucid').status()") == "ready", "the state")
     ready.keys("<Esc>:Pellucid status<CR>")
     until(lambda: "Pellucid: " in ready.screen.splitlines()[-1], "the sentence")
@@ -374,7 +376,7 @@ def test_status(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_checkhealth(ready: Neovim) -> None:
-    """:checkhealth finds no error where all is well."""
+    """:checkhealth finds no error in a working setup."""
     ready.keys("<Esc>:checkhealth pellucid<CR>")
     until(lambda: "Model server: ready" in ready.text, "the report")
     assert "ERROR" not in ready.text
@@ -383,8 +385,9 @@ def test_checkhealth(ready: Neovim) -> None:
 
 @pytest.mark.model
 def test_killed_language_server(vim: Neovim, served_model: str) -> None:
-    """When the language server dies the user writes on; :Pellucid restart brings the suggestions back."""
-    vim.api.ui_try_resize(400, 30)  # Neovim's own message has a long path, and asks for Enter where that is cut
+    """After the language server's death, typing works, and a restart restores suggestions."""
+    # Neovim's message has a long path; a cut message would wait for Enter.
+    vim.api.ui_try_resize(400, 30)
     vim.setup(served_model)
     vim.edit(HEAD + TAIL + "\n")
     (process,) = vim.api.api.get_proc_children(vim.lua("return vim.fn.getpid()"))
@@ -401,7 +404,7 @@ def test_killed_language_server(vim: Neovim, served_model: str) -> None:
 
 
 def test_help(vim: Neovim, tmp_path: Path) -> None:
-    """The help file has its tags, and every option, key and subcommand is in it."""
+    """The help file has tags, and every option, key and subcommand."""
     shutil.copytree(PLUGIN / "doc", tmp_path / "copy" / "doc")
     vim.api.command(f"helptags {tmp_path / 'copy' / 'doc'} | set runtimepath^={tmp_path / 'copy'},{PLUGIN}")
     vim.api.command("help :Pellucid-toggle")
@@ -425,13 +428,13 @@ def test_help(vim: Neovim, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_option(vim: Neovim, options: dict[str, object], sentence: str) -> None:
-    """Options that cannot be set are refused in a sentence that names them."""
+    """An invalid option is refused in a sentence with the option's name."""
     with pytest.raises(Exception, match=sentence):
         vim.setup("", **options)
 
 
 def test_keys_without_a_suggestion(vim: Neovim) -> None:
-    """They do what they did before: <Tab> is a tab or moves in the menu, mappings are run, Alt keys do nothing."""
+    """Without a suggestion, keys keep their meaning: a tab, the menu, a mapping, or no effect."""
     vim.lua("vim.keymap.set('i', '<C-]>', 'mapped')")
     vim.setup("", cmd=["no-such-program"])
     vim.keys("ia<Tab>b<C-]><M-w>c")
@@ -446,7 +449,7 @@ def test_keys_without_a_suggestion(vim: Neovim) -> None:
 
 
 def test_keys_are_given_back(vim: Neovim) -> None:
-    """A second setup with other keys restores the mappings that the first one replaced."""
+    """A second setup with different keys restores the mappings replaced by the first setup."""
     vim.lua("vim.keymap.set('i', '<C-]>', 'mapped')")
     vim.setup("", cmd=["no-such-program"])
     vim.setup("", cmd=["no-such-program"], keys={"dismiss": "<C-e>"})
@@ -454,7 +457,7 @@ def test_keys_are_given_back(vim: Neovim) -> None:
 
 
 def test_no_program(vim: Neovim, tmp_path: Path) -> None:
-    """Without the program there is one warning, on one line, and nothing stops the user."""
+    """Without the program there is a single warning of one line, and typing still works."""
     vim.setup("", cmd=["no-such-program"])
     for name in ("one.py", "two.py"):
         vim.api.command(f"edit {tmp_path / name}")
@@ -465,7 +468,7 @@ def test_no_program(vim: Neovim, tmp_path: Path) -> None:
 
 
 def test_the_rest_of_a_partial_suggestion(vim: Neovim, tmp_path: Path) -> None:
-    """The plugin says that it accepts the beginning of a suggestion: it shows that, and requests the whole once."""
+    """The plugin announces partial suggestions, shows a beginning, and requests the whole once."""
     log = tmp_path / "log"
     vim.setup("", cmd=[sys.executable, partial_language_server.__file__, str(log)], ghost="plugin")
     vim.edit("    ret")
@@ -480,7 +483,7 @@ def test_the_rest_of_a_partial_suggestion(vim: Neovim, tmp_path: Path) -> None:
 
 
 def test_the_doubtful_rest_is_accepted_by_itself(vim: Neovim, tmp_path: Path) -> None:
-    """The key accepts the sure beginning, then the doubtful rest, which stays on the screen meanwhile; one undo removes each."""
+    """The key accepts the sure beginning, then the doubtful rest; each is a separate undo step."""
     log = tmp_path / "log"
     vim.setup("", cmd=[sys.executable, doubtful_language_server.__file__, str(log)], ghost="plugin")
     sure, rest = doubtful_language_server.SURE, doubtful_language_server.REST
@@ -520,7 +523,7 @@ CALL = "        print(order.name, amount_due(order.items))"
 
 
 def rename(vim: Neovim) -> None:
-    """Rename the function of SHOP, and wait until its first call is marked."""
+    """Rename the function of SHOP, and wait until the first call is marked."""
     vim.edit(SHOP)
     vim.keys("ggwcwamount_due<Esc>")
     until(lambda: "»" in vim.screen, "a marked edit")
@@ -528,7 +531,7 @@ def rename(vim: Neovim) -> None:
 
 @pytest.mark.model
 def test_the_next_edit(served: Neovim) -> None:
-    """After a function was renamed, a call is marked and drawn with its new name; a key goes there and renames it; undo takes it back."""
+    """After a renaming, a call is marked; a key jumps there and renames; undo restores the call."""
     rename(served)
     (marked,) = (line for line in served.screen.splitlines() if "»" in line and "print" in line)
     assert "total(order.items)" in marked
@@ -548,7 +551,7 @@ INSTRUCTED = "def add(a, b):\n    return a + b\n\n\nx = 1"
 
 
 def instruct(vim: Neovim) -> None:
-    """Ask for another name of a function, and wait until the edit is drawn."""
+    """Request a new name for a function, and wait until the edit is drawn."""
     vim.edit(INSTRUCTED + "\n")
     vim.keys(":1,2Pellucid instruct Rename the function to total.<CR>")
     until(lambda: "1 of 1" in vim.screen, "the hunk", 120)
@@ -556,7 +559,7 @@ def instruct(vim: Neovim) -> None:
 
 @pytest.mark.model
 def test_an_edit_by_instruction(served: Neovim) -> None:
-    """The new line is drawn with its probability and the keys; one key takes it, and one undo takes it back."""
+    """The new line is drawn with probability and keys; a key takes the line, an undo restores."""
     instruct(served)
     assert re.search(r"» 1 of 1, (over |under )?\d+ %  take <Tab>", served.screen)
     assert "def total(a, b):" in served.screen
@@ -570,7 +573,7 @@ def test_an_edit_by_instruction(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_leaving_an_edit(served: Neovim) -> None:
-    """A hunk that is left changes nothing, nor does <Esc>; both remove what was drawn, and the keys mean what they did before."""
+    """Skipping a hunk, or <Esc>, changes no text, removes the drawing and restores the keys."""
     for key in ("<M-x>", "<Esc>"):
         instruct(served)
         served.keys(key)
@@ -581,7 +584,7 @@ def test_leaving_an_edit(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_an_instruction_that_is_asked_for(served: Neovim) -> None:
-    """The mapping asks for the instruction, which is completed by earlier ones; a change of the lines drops the edit."""
+    """The mapping asks for an instruction with completion, and a change drops the edit."""
     instruct(served)
     served.keys("<Esc>")
     served.lua("vim.keymap.set('x', 'gi', '<Plug>(PellucidInstruct)')")
@@ -596,11 +599,12 @@ def test_an_instruction_that_is_asked_for(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_explained_code(served: Neovim) -> None:
-    """The code action Explain opens a window with what the model says of the selected lines, and changes nothing."""
+    """The code action Explain opens a window with an explanation, and changes no text."""
     served.edit(INSTRUCTED + "\n")
     served.keys("ggVj")
     served.lua(
-        "vim.lsp.buf.code_action({ apply = true, filter = function(action) return action.title == 'Pellucid: Explain' end })"
+        "vim.lsp.buf.code_action({ apply = true, "
+        "filter = function(action) return action.title == 'Pellucid: Explain' end })"
     )
     until(lambda: "Lines 1 to 2" in served.screen, "the window", 120)
     assert "add" in served.text, "the window is entered"
@@ -610,7 +614,7 @@ def test_explained_code(served: Neovim) -> None:
 
 
 def hunk(line: int, old: list[str], new: list[str], probability: float = 0.75) -> dict[str, Any]:
-    """Return a hunk as ``pellucid/edit`` returns it: whole lines from ``line`` on."""
+    """Return a hunk as from ``pellucid/edit``: whole lines from ``line`` on."""
     span = {"start": {"line": line, "character": 0}, "end": {"line": line + len(old), "character": 0}}
     text = "".join(one + "\n" for one in new)
     return {"range": span, "newText": text, "first": line, "old": old, "new": new, "probability": probability}
@@ -626,7 +630,7 @@ LETTERS = "a = 1\nb = 2\nc = 3\nend = 0"
 
 @pytest.fixture(params=programs())
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LanguageServerInNeovim]:
-    """A language server that answers when a test says so, in a Neovim with LETTERS in its buffer."""
+    """A language server that answers on a test's command, in a Neovim with LETTERS as the text."""
     with Neovim(tmp_path, request.param) as vim:
         server = LanguageServerInNeovim(vim)
         vim.edit(LETTERS + "\n")
@@ -634,7 +638,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LanguageS
 
 
 def requested(server: LanguageServerInNeovim, text: str = "Times ten.") -> dict[str, Any]:
-    """Ask for an edit of all lines but the last one, and return the request."""
+    """Request an edit of all lines except the last, and return the request."""
     server.vim.keys(f":1,3Pellucid instruct {text}<CR>")
     return server.request("pellucid/edit")
 
@@ -647,23 +651,22 @@ def shown(server: LanguageServerInNeovim, edit: dict[str, Any] = EDIT) -> Neovim
 
 
 def messages(vim: Neovim) -> str:
-    """Return what :messages shows."""
+    """Return the text of :messages."""
     return str(vim.lua("return vim.api.nvim_exec2('messages', { output = true }).output"))
 
 
 def mapped(vim: Neovim, key: str) -> bool:
-    """Return whether a key is mapped in normal mode."""
     return bool(vim.lua("return vim.fn.maparg(...) ~= ''", key, "n"))
 
 
 def explanation(server: LanguageServerInNeovim) -> dict[str, Any]:
-    """Ask for an explanation of two lines by the code action's command, and return the request."""
+    """Request an explanation of two lines by the code action's command, and return the request."""
     run_command(server.vim, "pellucid.explainCode", 0, 2)
     return server.request("pellucid/explainCode")
 
 
 def run_command(vim: Neovim, command: str, *arguments: Any) -> None:
-    """Run the command of a code action, with the buffer's URI as its first argument."""
+    """Run a code action's command with the buffer's URI as the first argument."""
     vim.lua(
         "local name, arguments = ...; local command = { title = name, command = name, arguments = arguments }\n"
         "table.insert(arguments, 1, vim.uri_from_bufnr(0))\n"
@@ -675,7 +678,7 @@ def run_command(vim: Neovim, command: str, *arguments: Any) -> None:
 
 
 def test_explain_enters_its_window(server: LanguageServerInNeovim) -> None:
-    """The window of an explanation is entered where it was requested, also from a selection; q closes it."""
+    """The window of an explanation is entered, also from a selection, and q closes the window."""
     server.vim.keys("ggVj")
     until(lambda: server.vim.mode == "V", "a selection")
     server.answer(explanation(server), {"text": "Two numbers."})
@@ -685,10 +688,7 @@ def test_explain_enters_its_window(server: LanguageServerInNeovim) -> None:
 
 
 def test_explain_takes_no_keys_of_insert_mode(server: LanguageServerInNeovim) -> None:
-    """Keys that are typed when an explanation comes still reach the file.
-
-    Its window names the keys that enter and close it.
-    """
+    """Keys typed when an explanation arrives reach the file, and the window names its keys."""
     vim, request = server.vim, explanation(server)
     vim.keys("ix")
     vim.until_text("x" + LETTERS)
@@ -703,7 +703,7 @@ def test_explain_takes_no_keys_of_insert_mode(server: LanguageServerInNeovim) ->
 
 
 def test_explain_takes_no_keys_of_another_window(server: LanguageServerInNeovim) -> None:
-    """An explanation does not take the keyboard from another window than that which requested it."""
+    """An explanation does not take the keyboard if the user has moved to a new window."""
     vim, request = server.vim, explanation(server)
     vim.keys(":new<CR>")
     vim.until_text("")
@@ -713,7 +713,7 @@ def test_explain_takes_no_keys_of_another_window(server: LanguageServerInNeovim)
 
 
 def test_explain_is_cancelled(server: LanguageServerInNeovim) -> None:
-    """A second request for an explanation cancels the first one, and closing the buffer cancels the second."""
+    """A second request for an explanation cancels the first, and closing the buffer the second."""
     first = explanation(server)
     second = explanation(server)
     assert server.cancelled == [first["id"]]
@@ -722,14 +722,14 @@ def test_explain_is_cancelled(server: LanguageServerInNeovim) -> None:
 
 
 def test_explain_warns_of_a_failure(server: LanguageServerInNeovim) -> None:
-    """Why there is no explanation is a warning."""
+    """The reason of a missing explanation is a warning."""
     server.vim.lua("vim.notify = function(text, level) vim.g.notified = { text, level } end")
     server.refuse(explanation(server), -32803, "No model is served.")
     assert server.vim.lua("return vim.g.notified") == ["Pellucid: No model is served.", 3]
 
 
 def test_a_dropped_edit_request(server: LanguageServerInNeovim) -> None:
-    """A request that the server cancels by itself leaves no drawing and no keys behind, and a message says so."""
+    """A request that the server cancelled ends without drawing and keys, and a message explains."""
     request = requested(server)
     server.refuse(request, -32802, "cancelled")
     until(lambda: "the language server dropped the request: ask again." in server.vim.screen, "the sentence")
@@ -738,7 +738,7 @@ def test_a_dropped_edit_request(server: LanguageServerInNeovim) -> None:
 
 
 def test_an_edit_outlives_a_write(server: LanguageServerInNeovim) -> None:
-    """Neither a write nor a change below the selected lines drops an edit, while it comes or when it is shown."""
+    """Neither a write nor a change below the selected lines drops an edit, pending or shown."""
     vim, request = server.vim, requested(server)
     vim.keys(":write<CR>")
     vim.keys("Gx")
@@ -755,7 +755,7 @@ def test_an_edit_outlives_a_write(server: LanguageServerInNeovim) -> None:
 @pytest.mark.parametrize("keys", ["2Gx", "ggOimport a<Esc>"])
 @pytest.mark.parametrize("when", ["while the model was writing", "so nothing"])
 def test_an_edit_of_changed_lines(server: LanguageServerInNeovim, keys: str, when: str) -> None:
-    """A change of the selected lines, or above them, drops an edit, and a message says so."""
+    """A change in or above the selected lines drops an edit, with a message."""
     vim = server.vim
     if when == "so nothing":
         shown(server)
@@ -771,7 +771,7 @@ def test_an_edit_of_changed_lines(server: LanguageServerInNeovim, keys: str, whe
 
 
 def test_an_edit_stays_while_another_buffer_is_visited(server: LanguageServerInNeovim) -> None:
-    """Another window, and a change there, neither cancel the request of an edit nor remove its hunks."""
+    """Using a second window neither cancels the request of an edit nor removes hunks."""
     vim = server.vim
     vim.keys("<C-w>n")
     until(lambda: vim.lua("return #vim.api.nvim_list_wins()") == 2, "another window")
@@ -790,7 +790,7 @@ def test_an_edit_stays_while_another_buffer_is_visited(server: LanguageServerInN
 
 
 def test_an_edit_of_a_closed_buffer(server: LanguageServerInNeovim) -> None:
-    """Closing the buffer cancels the request, a message says so, and the keys are those of the user when it is opened again."""
+    """Closing the buffer cancels the request with a message, and restores the user's keys."""
     vim = server.vim
     path = vim.lua("return vim.api.nvim_buf_get_name(0)")
     vim.lua("vim.keymap.set('n', '<Tab>', 'x', { buffer = 0 })")
@@ -803,7 +803,7 @@ def test_an_edit_of_a_closed_buffer(server: LanguageServerInNeovim) -> None:
 
 
 def test_an_instruction_given_in_another_buffer(server: LanguageServerInNeovim) -> None:
-    """If the instruction is typed in a buffer of its own, the mappings of the edited buffer are restored after the edit."""
+    """An instruction typed in a separate buffer still restores the edited buffer's mappings."""
     vim = server.vim
     vim.lua("vim.keymap.set('n', '<Tab>', 'x', { buffer = 0 })")
     vim.lua("vim.ui.input = function(_, done) vim.cmd.new(); Done = done end")
@@ -817,7 +817,7 @@ def test_an_instruction_given_in_another_buffer(server: LanguageServerInNeovim) 
 
 
 def test_a_taken_edit_stays_drawn(server: LanguageServerInNeovim) -> None:
-    """A hunk that was taken stays drawn, and is marked; one that was left is not. <Esc> makes the taken ones, as one undo step."""
+    """Only taken hunks stay drawn, and <Esc> applies the taken hunks as a single undo step."""
     vim = shown(server)
     vim.keys("<Tab>")
     until(lambda: "» 2 of 3" in vim.screen, "the second hunk")
@@ -838,7 +838,7 @@ def test_a_taken_edit_stays_drawn(server: LanguageServerInNeovim) -> None:
 
 
 def test_several_taken_edits(server: LanguageServerInNeovim) -> None:
-    """All hunks that are left can be taken, and are counted; if all are left alone, a message says that nothing was applied."""
+    """All remaining hunks can be taken, with a count; without taken hunks a message says so."""
     vim = shown(server)
     vim.keys("<M-x><M-a>")
     vim.until_text("a = 1\nb = 2\nc = 30\nd = 40\nend = 0")
@@ -852,10 +852,7 @@ def test_several_taken_edits(server: LanguageServerInNeovim) -> None:
 
 
 def test_cancelling_an_edit(server: LanguageServerInNeovim) -> None:
-    """While an edit comes, its lines are drawn with the key that cancels it.
-
-    Without an edit there is nothing to cancel.
-    """
+    """A pending edit shows lines and the cancelling key; without an edit a message explains."""
     vim, request = server.vim, requested(server)
     server.stream(request, "a = 10")
     until(lambda: "a = 10" in vim.screen, "the first line")
@@ -871,10 +868,7 @@ def test_cancelling_an_edit(server: LanguageServerInNeovim) -> None:
 @pytest.mark.parametrize(("probability", "text"), [(1.0, "over 99 %"), (0.75, "75 %"), (0.0, "under 1 %")])
 @pytest.mark.parametrize("columns", [100, 60])
 def test_keys_of_an_edit(server: LanguageServerInNeovim, probability: float, text: str, columns: int) -> None:
-    """No hunk is certain.
-
-    The keys are listed next to its probability or, in a narrow window, below it.
-    """
+    """No hunk is certain, and the keys are next to the probability or, if narrow, below."""
     server.vim.api.ui_try_resize(columns, 30)
     vim = shown(server, {"reason": None, "hunks": [hunk(0, ["a = 1"], ["a = 10"], probability)]})
     gap = "  " if columns == 100 else "\n  "
@@ -883,7 +877,7 @@ def test_keys_of_an_edit(server: LanguageServerInNeovim, probability: float, tex
 
 
 def test_an_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
-    """Lines above the first one of the buffer are seen in all its windows, and leave no gap behind."""
+    """Lines above the buffer's first line are seen in all windows, and vanish without a gap."""
     vim = server.vim
     vim.api.command("split")
     shown(server, {"reason": None, "hunks": [hunk(0, [], ["import a", "import b"])]})
@@ -895,7 +889,7 @@ def test_an_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
 
 
 def test_a_next_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
-    """A line that comes next above the first one of the buffer is seen."""
+    """A next edit above the buffer's first line is seen."""
     vim = server.vim
     vim.keys("Gx")
     here = {"line": 0, "character": 0}
@@ -906,7 +900,7 @@ def test_a_next_edit_above_the_first_line(server: LanguageServerInNeovim) -> Non
 
 
 def test_a_ready_made_instruction(server: LanguageServerInNeovim) -> None:
-    """The command of a code action shows hunks and has the keys of :Pellucid instruct; the server does not change the text."""
+    """A code action's command shows hunks with the usual keys, and the server changes no text."""
     vim = server.vim
     vim.keys("ggVj")
     until(lambda: vim.mode == "V", "a selection")
@@ -922,7 +916,7 @@ def test_a_ready_made_instruction(server: LanguageServerInNeovim) -> None:
 
 
 def test_an_unchanged_edit_is_asked_for_again(server: LanguageServerInNeovim) -> None:
-    """If the model changed nothing, a key asks with another seed until the text changes; the other keys are the user's."""
+    """After an unchanged answer, a key retries with a new seed until the text changes."""
     vim = server.vim
     vim.api.ui_try_resize(160, 30)
     for seed in (1, 2):
@@ -941,7 +935,7 @@ def test_an_unchanged_edit_is_asked_for_again(server: LanguageServerInNeovim) ->
 
 @pytest.mark.parametrize("hunks_shown", [False, True])
 def test_an_edit_when_the_language_server_ends(server: LanguageServerInNeovim, hunks_shown: bool) -> None:
-    """When the language server dies, the edit is removed and its keys are the user's again."""
+    """When the language server dies, the edit is removed and the user's keys are restored."""
     vim = server.vim
     vim.api.ui_try_resize(400, 30)
     if hunks_shown:
@@ -957,7 +951,7 @@ def test_an_edit_when_the_language_server_ends(server: LanguageServerInNeovim, h
 
 @pytest.mark.parametrize("level", [2, 3, 4])
 def test_a_long_sentence_is_in_the_list_of_messages(vim: Neovim, level: int) -> None:
-    """A sentence that does not fit on the screen is shortened there without a prompt, and is whole in :messages."""
+    """A sentence longer than the screen is shortened without a prompt, and whole in :messages."""
     vim.setup("", cmd=["no-such-program"])
     sentence = "don't stop | here: " + "word " * 40 + "and the remedy."
     vim.lua(
@@ -981,13 +975,12 @@ def receipt(order):
 
 @pytest.mark.model
 def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
-    """Without a place in the buffer, one of another file is named at the cursor; the key opens it, and there makes that edit first."""
+    """Without an edit in the buffer, the key opens the next edit's file and applies the edit."""
     till = vim.home / "till.py"
     till.write_text(TILL)
     vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
-    shop = vim.edit(
-        "# The sum of all prices.\n\ndef total(items):\n    return sum(items)\n"
-    )  # the file has places above and below line 3
+    # The file has places above and below line 3.
+    shop = vim.edit("# The sum of all prices.\n\ndef total(items):\n    return sum(items)\n")
     vim.keys("3Gwcwamount_due<Esc>:w<CR>")
     named = until(
         lambda: re.search(r"def amount_due\(items\): +→ \S*till\.py:(\d) .*amount_due.* \d+ %", vim.screen), "a place"
@@ -1015,7 +1008,7 @@ def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
 
 @pytest.mark.model
 def test_a_place_in_a_file_that_is_gone(vim: Neovim, served_model: str) -> None:
-    """A file that is gone is not opened: a sentence says so, and the place is not offered again."""
+    """A deleted file is not opened: a sentence explains, and the place is not offered again."""
     till = vim.home / "till.py"
     till.write_text(TILL)
     vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
@@ -1030,7 +1023,7 @@ def test_a_place_in_a_file_that_is_gone(vim: Neovim, served_model: str) -> None:
 
 @pytest.mark.model
 def test_dismissed_edits(served: Neovim) -> None:
-    """A dismissed edit is gone, and insert mode leaves no mark behind."""
+    """A dismissed edit disappears, and insert mode shows no marks."""
     rename(served)
     served.keys("<M-x>")
     until(lambda: CALL not in served.screen, "the end of the drawing")
@@ -1040,7 +1033,7 @@ def test_dismissed_edits(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_the_list_of_edits(served: Neovim) -> None:
-    """:Pellucid edits lists all edits with their probabilities."""
+    """:Pellucid edits lists all edits with probabilities."""
     rename(served)
     served.keys(":Pellucid edits<CR>")
     until(lambda: served.api.current.buffer.options["buftype"] == "quickfix", "the location list")
@@ -1050,7 +1043,7 @@ def test_the_list_of_edits(served: Neovim) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("command", ["edit", "edits"])
 def test_no_edits(vim: Neovim, served_model: str, command: str) -> None:
-    """Without an edit, here or in other files, a message says so."""
+    """Without an edit, here or in the rest of the workspace, a message says so."""
     vim.setup(served_model)
     vim.edit("x = 1\n")
     vim.keys(f"A1<Esc>:Pellucid {command}<CR>")
@@ -1059,7 +1052,7 @@ def test_no_edits(vim: Neovim, served_model: str, command: str) -> None:
 
 @pytest.mark.model
 def test_explained_edits(served: Neovim) -> None:
-    """:Pellucid explain edits says the outcome of each change that was found, and with which probability."""
+    """:Pellucid explain edits shows the outcome and the probability of each change."""
     rename(served)
     served.keys(":Pellucid explain edits<CR>")
     until(lambda: "Next edits" in served.screen, "the window")
@@ -1070,7 +1063,7 @@ def test_explained_edits(served: Neovim) -> None:
 
 
 def test_arguments_of_explain(vim: Neovim) -> None:
-    """An argument is completed, and another one is refused in a sentence that names it."""
+    """A valid argument is completed, and an invalid argument is refused with the valid argument."""
     vim.setup("", cmd=["no-such-program"])
     complete = "return require('pellucid.command').complete(...)"
     assert vim.lua(complete, "", "Pellucid explain ") == ["edits"]
@@ -1091,7 +1084,7 @@ def cheapest(items):
 
 @pytest.mark.model
 def test_surprising_code(served: Neovim) -> None:
-    """:Pellucid surprise marks a wrong name, its code action puts the right one in, and the mark is gone; "off" clears marks, too."""
+    """:Pellucid surprise marks a wrong name, a code action fixes it, and "off" clears marks."""
     served.edit(CHEAPEST)
     served.keys(":Pellucid surprise<CR>")
     until(lambda: served.lua("return #vim.diagnostic.get(0)") == 1, "a mark", seconds=120)
@@ -1112,7 +1105,7 @@ def test_surprising_code(served: Neovim) -> None:
 
 
 def test_arguments_of_surprise(vim: Neovim) -> None:
-    """Its arguments are completed, and another one is refused with the ones that there are."""
+    """Valid arguments are completed, and an invalid argument is refused with the valid ones."""
     vim.setup("", cmd=["no-such-program"])
     complete = "return require('pellucid.command').complete(...)"
     assert vim.lua(complete, "", "Pellucid surprise ") == ["diff", "off", "on"]
@@ -1123,7 +1116,7 @@ def test_arguments_of_surprise(vim: Neovim) -> None:
 
 @pytest.mark.parametrize(("encoding", "units"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
 def test_positions(vim: Neovim, encoding: str, units: int) -> None:
-    """Characters of the protocol and bytes of Neovim are the same places, in each encoding; past the end is the end."""
+    """The protocol's characters and Neovim's bytes are converted in each encoding, to the end."""
     vim.api.command(f"set runtimepath^={PLUGIN}")
     byte = "return require('pellucid.positions').byte(...)"
     assert [vim.lua(byte, "🙂x", character, encoding) for character in (0, units, units + 1, 99)] == [0, 4, 5, 5]
@@ -1132,7 +1125,7 @@ def test_positions(vim: Neovim, encoding: str, units: int) -> None:
 
 
 def test_an_entropy_that_is_not_exact(vim: Neovim) -> None:
-    """The window shows the range of an entropy that is not known exactly, and nothing for an unknown one."""
+    """The window shows an inexact entropy as a range, and no text for an unknown entropy."""
     vim.api.command(f"set runtimepath^={PLUGIN}")
     shown = "return require('pellucid.tokens').entropy(vim.json.decode(...))"
     tokens = ['{"entropy": 1.0}', '{"entropy": null, "entropy_range": [1.0, 1.5]}', '{"entropy": null}']
@@ -1151,7 +1144,7 @@ def test_an_entropy_that_is_not_exact(vim: Neovim) -> None:
     ],
 )
 def test_drawing(vim: Neovim, line: str, column: int, rest: str, tail: str, shown: str) -> None:
-    """A line is drawn as it will look with the suggestion accepted, whatever text follows the cursor."""
+    """A line is drawn as after acceptance of the suggestion, whatever text follows the cursor."""
     vim.api.command(f"set runtimepath^={PLUGIN}")
     vim.api.current.buffer[:] = [line]
     where = {"buf": vim.api.current.buffer.number, "row": 0, "col": column}
@@ -1182,7 +1175,7 @@ def test_the_doubtful_rest_is_fainter(vim: Neovim, line: str, rest: str, tail: s
 
 
 def faint(vim: Neovim) -> str:
-    """Return the ghost text that is drawn as doubtful, its lines joined by line ends."""
+    """Return the ghost text drawn as doubtful, with lines joined by line ends."""
     marks = vim.lua(
         """
         local id = vim.api.nvim_get_namespaces()["pellucid.ghost"]

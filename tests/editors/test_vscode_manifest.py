@@ -1,4 +1,4 @@
-"""The VS Code extension's settings are the language server's: what package.json says of them is what settings.py says."""
+"""The VS Code extension's package.json has exactly the settings of the language server."""
 
 import json
 import re
@@ -17,16 +17,16 @@ PROPERTIES: dict[str, dict[str, Any]] = {
     name: rules for part in MANIFEST["contributes"]["configuration"] for name, rules in part["properties"].items()
 }
 OWN = {f"{SECTION}.command"}
-"""What the extension reads itself."""
+"""Settings for the extension alone."""
 
 DECIDED = {f"{SECTION}.statusNotifications", f"{SECTION}.partialSuggestions", f"{SECTION}.doubtfulRests"}
-"""What the extension decides, not its user: it needs the status, and accepts doubtful rests but no
-unfinished answers.
+"""Decided by the extension, not by the user: the extension needs the status, and accepts doubtful
+rests but no unfinished answers.
 """
 
 
 def settings_of(kind: type[Any] = EditorSettings, path: str = SECTION) -> Iterator[tuple[str, Any, Field[Any]]]:
-    """Every setting with its name in an editor and its type."""
+    """Yield every setting with name, type and field."""
     hints = get_type_hints(kind)
     for one in fields(kind):
         name = f"{path}.{camel(one.name)}"
@@ -54,13 +54,13 @@ def schema_of(kind: Any, one: Field[Any]) -> dict[str, Any]:
 
 
 def test_names() -> None:
-    """The manifest names every setting of the server, and none that the server would refuse."""
+    """The manifest names every setting of the server and no unknown settings."""
     assert set(SETTINGS) == set(PROPERTIES) - OWN
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_schema(name: str) -> None:
-    """Type, default, bounds, choices and description are the server's own, and the manifest adds no other rule."""
+    """Type, default, bounds, choices and description equal the server's, without more rules."""
     extras = {"scope", "enumDescriptions", "uniqueItems"}
     assert schema_of(*SETTINGS[name]) == {key: value for key, value in PROPERTIES[name].items() if key not in extras}
 
@@ -73,18 +73,18 @@ def test_choices(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["command", "server.url", "server.apiKey", "server.start"])
 def test_trust(name: str) -> None:
-    """A folder that is not trusted cannot say what is run, nor where its text is sent."""
+    """An untrusted folder cannot choose the command or the destination of the text."""
     assert f"{SECTION}.{name}" in MANIFEST["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"]
 
 
 @pytest.mark.parametrize("name", ["command", "server.url", "server.apiKey"])
 def test_what_a_workspace_cannot_set(name: str) -> None:
-    """The command, the server's address and its key are settings of the user, not of a folder, trusted or not."""
+    """The command, the server's address and the key are user settings, even in trusted folders."""
     assert PROPERTIES[f"{SECTION}.{name}"]["scope"] == "machine"
 
 
 def test_commands() -> None:
-    """Every key and menu of the manifest runs a command that it declares."""
+    """Every key of the manifest runs a declared command."""
     declared = {command["command"] for command in MANIFEST["contributes"]["commands"]}
     bound = {binding["command"] for binding in MANIFEST["contributes"]["keybindings"]}
     assert bound <= declared
@@ -97,7 +97,7 @@ def test_version() -> None:
 
 
 def test_walkthrough() -> None:
-    """Every picture of the walkthrough is in the package and described, and every link names a command that exists."""
+    """The walkthrough's pictures are in the package and described, and links name commands."""
     folder = Path(__file__).parents[2] / "editors/vscode"
     commands = {one["command"] for one in MANIFEST["contributes"]["commands"]} | {"workbench.action.openSettings"}
     (walkthrough,) = MANIFEST["contributes"]["walkthroughs"]

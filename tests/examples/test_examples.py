@@ -21,7 +21,7 @@ pytestmark = pytest.mark.model
 
 
 def run(name: str, *arguments: str) -> str:
-    """Run an example and return its output."""
+    """Run an example and return the output."""
     environment = os.environ | real_models() | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, str(EXAMPLES / name), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=MAX_SECONDS)
@@ -30,14 +30,14 @@ def run(name: str, *arguments: str) -> str:
 
 
 def test_openai_client(served_model: str) -> None:
-    """The openai package prints every token of the answer with a probability and three alternatives."""
+    """The openai package prints each token with a probability and three alternatives."""
     lines = run("openai_client.py", served_model).splitlines()
     assert lines
     assert all(line.count("%") == 4 for line in lines)
 
 
 def test_score_file(tmp_path: Path) -> None:
-    """A line that makes no sense is the most surprising one."""
+    """A senseless line is the most surprising line."""
     file = tmp_path / "sample.py"
     file.write_text("def add(a, b):\n    return a + b\n\nqzxv = 'wjkq' @ 7731 // yyy\n")
     first, *ranking = run("score_file.py", str(file), "smollm2-135m-instruct").splitlines()
