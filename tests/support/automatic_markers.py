@@ -1,8 +1,8 @@
-"""The markers that follow from what a test uses: its fixtures, and the helpers that its module imports.
+"""Markers that follow from a test's fixtures, and from helpers in the test's module.
 
-A test that starts a process or takes long in another way carries the marker ``process`` or ``slow``
-itself. A test without any marker of ``KINDS`` is ``fast``, and ``make check`` runs it: HTTP servers
-in the test's own process are fast, too.
+A slow test, or a test that starts a process, has the marker ``slow`` or ``process`` in the source.
+A test without any marker of ``KINDS`` is ``fast`` and part of ``make check``, even with HTTP
+servers in the test's process.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import pytest
 
 FIXTURES = {
     "browser_page": "browser",
-    "built": "process",  # compiles the native kernels
+    "built": "process",  # Compiles the native kernels.
     "page_server": "process",
     "served_model": "process",
 }
-"""Fixtures, and the marker of the tests that use them."""
+"""Fixtures, and the marker of the fixtures' tests."""
 
 HELPERS = {
     "fleet_servers": "server",
@@ -28,18 +28,18 @@ HELPERS = {
     "small_page_server": "server",
     "tmux": "editor",
 }
-"""Modules of helpers, and the marker of the tests whose module imports from them."""
+"""Modules of helpers, and the marker of tests that import the helpers."""
 
 KINDS = frozenset({"browser", "editor", "gpu", "model", "process", "slow"})
-"""Markers of the tests that are not fast."""
+"""Markers of tests that are not fast."""
 
 MODEL_TIMEOUT = 900
-"""Seconds for a test with a real model, which may be downloaded and packed first."""
+"""Seconds for a test with a real model, including a download and packing."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests, before ``-m`` selects some."""
+    """Mark all tests, before ``-m`` selects tests."""
     for item in items:
         if isinstance(item, pytest.Function):
             for kind in sorted(kinds_of(item.fixturenames, helpers_of(item.module))):
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @cache
 def helpers_of(module: ModuleType) -> frozenset[str]:
-    """Return the names, without packages, of the modules that a module imports or takes functions and classes from."""
+    """Return the base names of modules that a module imports, fully or in parts."""
     values = vars(module).values()
     imported = {value.__name__ for value in values if isinstance(value, ModuleType)}
     sources = {value.__module__ for value in values if isinstance(value, (FunctionType, type))}
@@ -60,7 +60,7 @@ def helpers_of(module: ModuleType) -> frozenset[str]:
 
 
 def kinds_of(fixtures: Iterable[str], helpers: Iterable[str]) -> set[str]:
-    """Return the markers of a test that uses these fixtures, in a module that uses these helpers."""
+    """Return the markers of a test with these fixtures in a module with these helpers."""
     return {FIXTURES[name] for name in fixtures if name in FIXTURES} | {
         HELPERS[name] for name in helpers if name in HELPERS
     }

@@ -1,4 +1,7 @@
-"""Functions that write to a disk, each of a folder and a number; the same number writes the same data."""
+"""Functions that write to a disk, with a folder and a number as arguments.
+
+The same number writes the same data.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ from support.models.tiny_models import random_ids, tiny_llama, to_decoder
 
 VOCAB = 320
 LONG = "x" * 20_000
-"""More than fits into the rest of a page, so that a full disk refuses it."""
+"""More than fits into a page, so that a full disk refuses the data."""
 
 Write = Callable[[Path, int], None]
 
@@ -57,7 +60,7 @@ def conversations(folder: Path, number: int) -> None:
 
 
 def sessions(folder: Path, number: int) -> None:
-    """Log in from many browsers; each number is another user."""
+    """Log in from many browsers; each number is a different user."""
     with closing(LoginSessions(folder / "sessions.db", read_keys("anna:key-of-anna,ben:key-of-ben"))) as file:
         for _ in range(100):
             file.begin(("anna", "ben")[number], f"{number}" * 300)
@@ -69,7 +72,7 @@ def review(folder: Path, number: int) -> None:
 
 
 def judgement(folder: Path, number: int) -> None:
-    """Judge a pair; the note has what ends a record in it."""
+    """Judge a pair; the note contains the end mark of a record."""
     reviews = Reviews(folder / "reviews")
     if "judged" not in reviews.names():
         reviews.create(Review("judged", "a", "b", (AnswerPair("p", "a", "b"),)))
@@ -84,7 +87,7 @@ def suggestion_log(folder: Path, number: int) -> None:
 
 
 def log_export(folder: Path, number: int) -> None:
-    """Export a log that lies on another disk."""
+    """Export a log from a different disk."""
     data = folder.with_name("elsewhere")
     for one in range(number + 1):
         suggestion_log(data, one)
@@ -92,7 +95,7 @@ def log_export(folder: Path, number: int) -> None:
 
 
 def packed_weights(folder: Path, number: int) -> None:
-    """Load a model of another disk, which packs it here."""
+    """Load a model from a different disk, and pack the model here."""
     model = folder.with_name(f"model-{number}.gguf")
     if not model.exists():
         write_gguf(model, tiny_llama(number, vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
@@ -109,7 +112,7 @@ class _Warnings(logging.Handler):
 
 
 def prefixes(folder: Path, number: int) -> None:
-    """Save the prefixes of a server that shuts down; a failure is a warning in its log, which is raised here."""
+    """Save the prefixes of a server during shutdown, and raise a logged warning as an error."""
     shape = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
     content = torch.full((4, 1, 2000, 4), float(number), dtype=torch.float16)
     source = folder.with_name("model.gguf")
@@ -122,7 +125,8 @@ def prefixes(folder: Path, number: int) -> None:
         file.read()
         file.write([KVSnapshot(np.array(random_ids(2000, number)), content)])
         if not number:
-            (file.path.parent / f"{file.path.name}.1.part").touch()  # of a server that was killed
+            # The partial file of a killed server.
+            (file.path.parent / f"{file.path.name}.1.part").touch()
     finally:
         logger.removeHandler(warnings)
     if warnings.messages:
@@ -130,7 +134,7 @@ def prefixes(folder: Path, number: int) -> None:
 
 
 def pull(folder: Path, number: int) -> None:
-    """Fetch a model from the hub into a cache that has other contents."""
+    """Fetch a model from the hub into a cache with different contents."""
     if number:
         Store(folder).pull("org/tiny", Silent())
     else:
@@ -175,7 +179,7 @@ def training_curves(folder: Path, number: int) -> None:
 
 
 def merged_folder(folder: Path, number: int) -> None:
-    """Merge an adapter into a model that is a folder."""
+    """Merge an adapter into a model in a folder."""
     base = folder.with_name("base")
     if not base.exists():
         tiny_llama(vocab_size=VOCAB).save_pretrained(base)
@@ -184,7 +188,7 @@ def merged_folder(folder: Path, number: int) -> None:
 
 
 def merged_file(folder: Path, number: int) -> None:
-    """Merge an adapter into a model that is one file."""
+    """Merge an adapter into a model in a GGUF file."""
     base = folder.with_name("base.gguf")
     if not base.exists():
         write_gguf(base, tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
@@ -204,5 +208,5 @@ def switch(folder: Path, number: int) -> None:
 
 
 def server_record(folder: Path, number: int) -> None:
-    """Record a server that an editor started."""
+    """Record a server as started by an editor."""
     server_process.ServerRecord(os.getpid(), ("python", LONG, str(number))).save(folder / "8437.json")

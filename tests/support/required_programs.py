@@ -1,4 +1,4 @@
-"""Skips tests whose programs are not installed, or too old."""
+"""Skips tests with required programs that are not installed, or too old."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import subprocess
 import pytest
 
 LEAST = {"emacs": (29, 1), "hx": (23, 5), "nvim": (0, 10)}
-"""The oldest versions with which the tests can pass: Emacs with eglot, Helix with
-``[language-server]``, and that of the plugin.
-"""
+"""Minimum versions: Emacs with eglot, Helix with ``[language-server]``, and the plugin's Neovim."""
 
 
 def require_program(*names: str) -> str:
-    """Return the path of the first of these programs that is installed.
+    """Return the path of the first installed program, or skip the test.
 
-    Skip the test if none is, or if that one is too old.
+    A program below the minimum version also skips the test.
     """
     for name in names:
         if path := shutil.which(name):
@@ -27,7 +25,7 @@ def require_program(*names: str) -> str:
 
 
 def require_version(name: str, path: str) -> None:
-    """Skip the test if a program is older than the tests need."""
+    """Skip the test if a program is older than the minimum version."""
     if name not in LEAST:
         return
     printed = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout

@@ -1,4 +1,4 @@
-"""Holds the base of the assistants that tests script: one that may be asked for nothing but its models."""
+"""The base of scripted assistants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsa
 
 
 class SilentAssistant(SumsScores):
-    """Fails the test with each verb; a double overrides those that it answers."""
+    """Fails the test with each verb; a double overrides the needed verbs."""
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         _fail("complete")

@@ -1,6 +1,6 @@
-"""A language server whose suggestion has a doubtful rest, also after its sure beginning was accepted.
+"""A language server with a doubtful rest in the suggestion, even after the sure beginning.
 
-Run as a script with the file to which it logs what it receives.
+Run as a script, with a log file for received messages as the argument.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ LINE = f"    ret{SURE}{REST}"
 
 
 def main() -> None:
-    """Serve on stdin and stdout."""
     log = Path(sys.argv[1])
     server = LanguageServer("doubtful", "1")
 

@@ -1,7 +1,6 @@
-"""A stand-in for ``pellucid serve`` that starts at once: it listens, reports its health, and does nothing else.
+"""A stand-in for ``pellucid serve`` that starts at once, and only listens and reports health.
 
-Run as a script; its behaviour is in files of the folder FAKE, so that a test can change it while it
-runs.
+Run as a script; files in the folder FAKE configure the behaviour, even during the run.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as ``pellucid serve`` does."""
 
     def do_GET(self) -> None:
-        """/health and /v1/models."""
+        """Answer /health and /v1/models."""
         key = os.environ.get("PELLUCID_API_KEY")
         if self.path == "/health":
             details = FOLDER / "unready.json"
@@ -39,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(200, MODELS)
 
     def log_message(self, *_: object) -> None:
-        """Be quiet."""
+        """Log nothing."""
 
     def _reply(self, status: int, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
@@ -50,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Record the start, then fail or serve as the files configure."""
+    """Record the start, then fail or serve as configured by files."""
     options = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
     with (FOLDER / "starts").open("a") as starts:
         starts.write(f"{os.getpid()} {json.dumps(sys.argv[1:])}\n")

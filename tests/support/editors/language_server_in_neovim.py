@@ -1,4 +1,4 @@
-"""A language server inside Neovim that answers each request when the test says so."""
+"""A language server inside Neovim that answers each request on a test's command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.editors.polling import until
 
 
 class LanguageServerInNeovim:
-    """Set the plugin up, and give it this server in place of a process."""
+    """Set the plugin up with this server instead of a process."""
 
     def __init__(self, vim: Neovim) -> None:
         self.vim = vim
@@ -18,17 +18,15 @@ class LanguageServerInNeovim:
         vim.setup("", cmd=[sys.executable])
 
     def request(self, method: str) -> dict[str, Any]:
-        """Wait for a request that has no answer yet, and return it with its id."""
+        """Wait for an unanswered request, and return the request with the id."""
         found = until(lambda: self.vim.lua("return Server.open(...)", method), f"a request {method}")
         assert isinstance(found, dict)
         return found
 
     def answer(self, request: dict[str, Any], result: Any) -> None:
-        """Answer a request."""
         self.vim.lua("Server.answer(...)", request["id"], result)
 
     def refuse(self, request: dict[str, Any], code: int, message: str) -> None:
-        """Answer a request with an error."""
         self.vim.lua("Server.refuse(...)", request["id"], {"code": code, "message": message})
 
     def stream(self, request: dict[str, Any], *lines: str) -> None:
@@ -37,12 +35,12 @@ class LanguageServerInNeovim:
         self.vim.lua("Server.dispatchers.notification('$/progress', ...)", params)
 
     def end(self) -> None:
-        """End as a process does that was killed."""
+        """End as a killed process does."""
         self.vim.lua("Server.ended = true; Server.dispatchers.on_exit(0, 9)")
 
     @property
     def cancelled(self) -> list[int]:
-        """The ids of the requests that were cancelled."""
+        """The ids of the cancelled requests."""
         return list(self.vim.lua("return Server.cancelled"))
 
 

@@ -1,4 +1,4 @@
-"""An editor: a client of a real language server, in this process or in a process of its own."""
+"""An editor: a client of a real language server, in this process or in a separate process."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from pellucid_lsp.run_language_server import serve
 COMMAND = (sys.executable, "-m", "pellucid", "lsp")
 INLINE = types.TextDocumentClientCapabilities(inline_completion=types.InlineCompletionClientCapabilities())
 LIMIT_SECONDS = 60.0
-"""A time limit that only failing tests reach."""
+"""A time limit for failing tests only."""
 
 
 class Editor:
-    """An editor with a language server of its own. Positions are in the negotiated encoding."""
+    """An editor with a separate language server; positions are in the negotiated encoding."""
 
     def __init__(self, client: LanguageClient, result: types.InitializeResult) -> None:
         self.client = client
@@ -41,7 +41,6 @@ class Editor:
 
     @property
     def messages(self) -> list[str]:
-        """The texts of message boxes."""
         return [message.message for message in self.client.messages]
 
     def open(self, uri: str, text: str, language: str = "python") -> None:
@@ -75,7 +74,7 @@ class Editor:
         selected: types.SelectedCompletionInfo | None = None,
         id: str | None = None,
     ) -> asyncio.Future[Any]:
-        """Send an inline completion request without waiting; with an ``id`` it can be cancelled."""
+        """Send an inline completion request without waiting; an ``id`` permits a cancellation."""
         kind = types.InlineCompletionTriggerKind.Invoked if invoked else types.InlineCompletionTriggerKind.Automatic
         params = types.InlineCompletionParams(
             types.InlineCompletionContext(kind, selected),
@@ -94,14 +93,11 @@ class Editor:
         return [item.insert_text for item in await self.inline(uri, line, character, **options)]
 
     async def request(self, method: str, params: Any = None) -> Any:
-        """Send a request of our own. Objects in the result have attributes."""
+        """Send a request of Pellucid's, and return a result with attributes."""
         return await within(asyncio.wrap_future(self.client.protocol.send_request(method, params)))
 
     async def request_raw(self, method: str, params: Any) -> Any:
-        """Send a request that need not follow the protocol.
-
-        Objects in the result have attributes, with the names on the wire.
-        """
+        """Send a request against the protocol, and return a result with the wire's attributes."""
         answer: Future[Any] = Future()
         self.client.protocol._request_futures["raw"] = answer
         self.client.protocol._send_data({"jsonrpc": "2.0", "id": "raw", "method": method, "params": params})
@@ -115,11 +111,11 @@ class Editor:
         self.client.protocol.notify(method, params)
 
     def notify_raw(self, method: str, params: Any) -> None:
-        """Send a notification that need not follow the protocol."""
+        """Send a notification against the protocol."""
         self.client.protocol._send_data({"jsonrpc": "2.0", "method": method, "params": params})
 
     async def leave(self) -> None:
-        """Shut the server down as editors do, and wait until it has exited, unless that was done before."""
+        """Shut the server down once as editors do, and wait for the exit."""
         if self._has_left:
             return
         self._has_left = True
@@ -135,7 +131,7 @@ Connect = Callable[..., Awaitable[Editor]]
 async def start(
     environment: Mapping[str, str], options: Mapping[str, Any], *, command: Sequence[str] = COMMAND, **given: Any
 ) -> Editor:
-    """Return an editor whose language server runs in a process of its own.
+    """Return an editor with a language server in a separate process.
 
     ``given`` is as for ``start_here``.
     """
@@ -146,17 +142,17 @@ async def start(
 
 @cache
 def converter() -> Converter:
-    """Return a converter for all editors of this process: each compiles code for every type of the protocol that it meets."""
+    """Return a converter for all editors, because a converter compiles code for every type."""
     found: Converter = default_converter()  # type: ignore[no-untyped-call]  # of pygls
     return found
 
 
 async def start_here(options: Mapping[str, Any], *, copilot: bool = False, **given: Any) -> Editor:
-    """Return an editor whose language server runs in this process, and takes its folders from this process's environment.
+    """Return an editor with a language server in this process, configured by the environment.
 
     With ``copilot`` the server speaks the protocol of the Copilot language server. ``given``:
-    ``folder``, ``capabilities``, ``client`` (the editor's name), and ``configuration``, which
-    answers requests for settings.
+    ``folder``, ``capabilities``, ``client`` (the editor's name), and ``configuration``, the answer
+    to requests for settings.
     """
     near, far = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=far)
@@ -216,25 +212,25 @@ async def within(future: Any) -> Any:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait for something to become true."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(LIMIT_SECONDS):
         while not holds():
             await asyncio.sleep(0.01)
 
 
 def arguments_of(item: Any) -> tuple[Any, ...]:
-    """Return the arguments of an item's command: the id of its suggestion, and a mark if that is partial."""
+    """Return the arguments of an item's command: the suggestion's id, and a mark if partial."""
     return tuple(item.command.arguments)
 
 
 def id_of(item: Any) -> str:
-    """Return the id of an item's suggestion, which is not partial."""
+    """Return the id of an item's complete suggestion."""
     (id,) = arguments_of(item)
     assert isinstance(id, str)
     return id
 
 
 def homes(folder: Path) -> dict[str, str]:
-    """An environment whose folders for settings, state and logs are a test's own."""
+    """Return an environment with a test's folders for settings, state and logs."""
     names = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HOME")
     return {name: str(folder / name.lower()) for name in names}

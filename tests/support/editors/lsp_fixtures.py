@@ -1,4 +1,4 @@
-"""Fixtures: a scripted model server, and editors whose language servers use it."""
+"""Fixtures: a scripted model server, and editors with language servers for the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from support.servers.http_servers import LiveServer, ScriptedAssistant, live, sc
 
 @pytest.fixture
 def assistant() -> ScriptedAssistant:
-    """The scripted assistant behind the model server, with the requests that it got."""
     return ScriptedAssistant()
 
 
@@ -28,14 +27,14 @@ def model_server(assistant: ScriptedAssistant) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def editor_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give language servers in this process folders of the test's own for settings, state and logs."""
+    """Give language servers in this process a test's folders for settings, state and logs."""
     for name, value in lsp_client.homes(tmp_path).items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 async def connect(model_server: LiveServer, editor_homes: None) -> AsyncIterator[Connect]:
-    """Start an editor; settings are given as keywords, those of ``completion`` without their section's name."""
+    """Start an editor; keywords are settings, by default in the section ``completion``."""
     started: list[Editor] = []
 
     async def connect(

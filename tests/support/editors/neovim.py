@@ -1,4 +1,4 @@
-"""Drives a Neovim with an attached user interface and the plugin by its keys."""
+"""Drives a Neovim with an attached user interface, and the plugin, with keys."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from support.required_programs import require_program
 
 PLUGIN = Path(__file__).parents[3] / "editors" / "nvim"
 SIZE = (100, 30)
+NO_PYTHON = "let g:loaded_python3_provider = 0"
+"""Keeps Neovim from a search for a Python with pynvim, which takes two seconds per Python file."""
+
 KEY_SECONDS = 10.0
-"""How long Neovim may wait for a key, as after a message of several lines, before a test fails."""
+"""Maximum seconds of Neovim's wait for a key, as after a long message."""
 
 
 class Neovim:
-    """``home`` is an empty folder for everything that it and the language server keep."""
+    """``home`` is an empty folder for all files of Neovim and the language server."""
 
     def __init__(self, home: Path, program: str = "nvim") -> None:
         folders = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
-        system = (
-            "XDG_CONFIG_DIRS",
-            "XDG_DATA_DIRS",
-        )  # otherwise plugins of the system are loaded, and their messages wait for a key
+        # Otherwise plugins of the system are loaded, and their messages wait for a key.
+        system = ("XDG_CONFIG_DIRS", "XDG_DATA_DIRS")
         homes = [f"{name}={home}" for name in (*folders, *system)]
-        argv = ["env", *homes, require_program(program), "--clean", "--embed", "--headless"]
+        argv = ["env", *homes, require_program(program), "--clean", "--cmd", NO_PYTHON, "--embed", "--headless"]
         self.api: Any = pynvim.attach("child", argv=argv)
         self.api.ui_attach(*SIZE, rgb=True)
         self.home = home
@@ -38,19 +39,19 @@ class Neovim:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(EOFError):  # it exits instead of answering
+        with suppress(EOFError):  # Neovim exits without an answer.
             self.api.command("qall!")
         self.api.close()
 
     def setup(self, server: str, **options: Any) -> None:
-        """Set the plugin up against a model server."""
+        """Set the plugin up with a model server."""
         settings = {"server": {"url": server, "start": False}, **options.pop("settings", {})}
         self.api.command(f"set runtimepath^={PLUGIN} | runtime plugin/pellucid.lua")
         defaults = {"cmd": [sys.executable, "-m", "pellucid", "lsp"], "settings": settings}
         self.lua("require('pellucid').setup(...)", defaults | options)
 
     def edit(self, text: str) -> Path:
-        """Open a new Python file with this text and nothing else, and wait for the language server."""
+        """Open a new Python file with exactly this text, and wait for the language server."""
         self.files += 1
         path = self.home / f"file{self.files}.py"
         path.write_text(text)
@@ -64,10 +65,7 @@ class Neovim:
         return path
 
     def lua(self, code: str, *arguments: Any) -> Any:
-        """Run Lua code and return its result.
-
-        Raise AssertionError with the messages if Neovim waits for a key before it answers.
-        """
+        """Run Lua code and return the result, or raise AssertionError if Neovim waits for a key."""
         try:
             until(lambda: not self.api.api.get_mode()["blocking"], "an answer of Neovim", KEY_SECONDS)
         except AssertionError:
@@ -77,12 +75,10 @@ class Neovim:
         return self.api.exec_lua(code, *arguments)
 
     def keys(self, keys: str) -> None:
-        """Press keys."""
         self.api.input(keys)
 
     @property
     def text(self) -> str:
-        """The buffer."""
         return "\n".join(self.api.current.buffer[:])
 
     @property
@@ -98,20 +94,19 @@ class Neovim:
 
     @property
     def ghost(self) -> str:
-        """The ghost text, drawn by the plugin or by Neovim; empty while the rest of a partial suggestion is on its way."""
+        """The ghost text of the plugin or of Neovim, empty while a suggestion is partial."""
         return str(self.lua(GHOST))
 
     @property
     def screen(self) -> str:
-        """The screen, line by line."""
         return str(self.lua(SCREEN))
 
     def until_ghost(self, seconds: float = 60) -> str:
-        """Return the ghost text once there is one."""
+        """Return the ghost text as soon as there is some."""
         return until(lambda: self.ghost, "ghost text", seconds)
 
     def until_text(self, wanted: str) -> None:
-        """Wait for the buffer to hold exactly this."""
+        """Wait until the buffer has exactly this text."""
         until(lambda: self.text == wanted or None, f"the text {wanted!r}")
 
 

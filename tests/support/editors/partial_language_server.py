@@ -1,6 +1,6 @@
-"""A language server whose first reply is only the beginning of a suggestion, and the next one at the same position the whole.
+"""A language server that answers first with a suggestion's beginning, and then with the whole.
 
-Run as a script with the file to which it logs what it receives.
+Run as a script, with a log file for received messages as the argument.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ PART = "urn add("
 
 
 def main() -> None:
-    """Serve on stdin and stdout."""
     log = Path(sys.argv[1])
     server = LanguageServer("partial", "1")
     last: list[types.Position] = []

@@ -1,4 +1,4 @@
-"""Waits for what an editor or a server shows."""
+"""Waits for a condition in an editor or a server."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], T], what: str, seconds: float = 60) -> T:
-    """Return the result of ``look`` once it is true.
+    """Return the result of ``look`` as soon as the result is true.
 
-    Raise AssertionError, which names ``what`` and the last result, after ``seconds``.
+    Raise AssertionError with ``what`` and the last result after ``seconds``.
     """
     deadline = time.monotonic() + seconds
     while not (seen := look()):

@@ -1,4 +1,4 @@
-"""Provides an assistant that edits by a test's script: it answers each chat with a given text, and reads texts by given logprobs."""
+"""Provides an assistant that edits by a script: answers to chats, and logprobs of texts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from support.silent_assistant import SilentAssistant
 
 
 def pieces(text: str, others: Mapping[str, str] | None = None, logprob: float = -1.0) -> list[Token]:
-    """Return a text as tokens: words with the space before them, line ends and signs.
+    """Return a text as tokens: words with the preceding space, line ends and signs.
 
-    ``others`` has alternatives to some of them.
+    ``others`` has alternatives for some tokens.
     """
     found = re.findall(r" ?\w+|\n|[^\w\n]", text)
     tops = [
@@ -27,11 +27,10 @@ def pieces(text: str, others: Mapping[str, str] | None = None, logprob: float = 
 class ScriptedEditor(SilentAssistant):
     """Answers with ``answer``.
 
-    Reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1.
-
-    With ``waits`` it waits for ever after its tokens. ``others`` are alternatives to some tokens of
-    the answer, and ``rests`` what follows an answer that is begun in this way, unless such answers
-    have a ``later`` end or error.
+    Reads each text as a single token with the logprob of the first matching key of ``logprobs``, by
+    default -1. With ``waits`` the stream stays open after the tokens. ``others`` has alternatives
+    for tokens of the answer, and ``rests`` the continuations of answers that begin with a key,
+    unless ``later`` ends continuations.
     """
 
     answer: str

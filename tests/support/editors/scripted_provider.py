@@ -1,4 +1,4 @@
-"""A scripted model server that replaces the launcher and its client, and records the requests."""
+"""A scripted model server instead of the launcher and client, with recorded requests."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ MODEL = "scripted"
 
 @dataclass
 class Asked:
-    """One request to the server.
+    """A request to the server.
 
-    ``given`` counts the tokens that were read of its answer; ``closed``: the stream is.
+    ``given`` counts the answer's tokens that were read; ``closed`` is set with the end of the
+    stream.
     """
 
     prefix: str
@@ -42,10 +43,10 @@ class Asked:
 
 @dataclass
 class ScriptedProvider(SilentAssistant):
-    """Answers each request with the next of its scripts; the last one is used again and again.
+    """Answers each request with the next script, and reuses the last script.
 
-    A script is tokens, and at its end how it ended: a Finish, an error, or None (the stream then
-    stays open). It waits for an event.
+    A script has tokens, events to wait for, and an end: a Finish, an error, or None for an endless
+    stream.
     """
 
     scripts: list[Sequence[Token | Finish | Exception | asyncio.Event | None]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Runs a program in a terminal of its own."""
+"""Runs a program in a terminal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SIZE = (90, 24)
 
 
 class Terminal:
-    """A tmux server with one window, in which ``command`` runs with ``environment`` added to ours.
+    """A tmux server with a window for ``command``, with a socket in ``folder``.
 
-    ``folder`` holds its socket.
+    ``environment`` is added to the process's environment.
     """
 
     def __init__(self, folder: Path, command: list[str], environment: dict[str, str]) -> None:
@@ -34,12 +34,11 @@ class Terminal:
         self._tmux("kill-server")
 
     def keys(self, *keys: str) -> None:
-        """Press keys, by tmux's names for them."""
+        """Press keys, by tmux's names of keys."""
         self._tmux("send-keys", *keys)
 
     @property
     def screen(self) -> str:
-        """The screen."""
         return self._tmux("capture-pane", "-p")
 
     def _tmux(self, *arguments: str) -> str:

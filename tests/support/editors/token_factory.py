@@ -10,19 +10,19 @@ from pellucid.tokens import Alternative, Token
 
 
 def make_tokens(*texts: str, p: float = 0.9, other: tuple[str, float] = ("other", 0.05)) -> tuple[Token, ...]:
-    """One token for each text, all with the same probability, and one other alternative each."""
+    """Return a token for each text, with the same probability and alternative each."""
     return tuple(token(text, p, index, other) for index, text in enumerate(texts))
 
 
 def token(text: str, p: float = 0.9, position: int = 0, other: tuple[str, float] = ("other", 0.05)) -> Token:
-    """A token of this text and probability, rank 1 of two."""
+    """Return a token of this text and probability, with rank 1 of two."""
     data, name = text.encode(), other[0].encode()
     top = (Alternative(position, text, data, log(p)), Alternative(1000 + position, other[0], name, log(other[1])))
     return Token(position, text, data, position, log(p), 1, 0.3, top, rest=max(0.0, 1 - p - other[1]), sampled=1.0)
 
 
 def healed(text: str, p: float, allowed: float, others: Mapping[str, float]) -> Token:
-    """A token that repeats what was typed: ``allowed`` is the probability of all tokens that do, ``others`` are some of them."""
+    """Return a token that repeats typed text; ``allowed`` is the probability of all such tokens."""
     top = (
         Alternative(0, text, text.encode(), log(p)),
         *(Alternative(1 + n, name, name.encode(), log(share)) for n, (name, share) in enumerate(others.items())),
@@ -36,5 +36,5 @@ def joined(tokens: tuple[Token, ...]) -> str:
 
 
 def in_words(text: str, size: int = 4) -> tuple[Token, ...]:
-    """Tokens of a few characters, as a model has them."""
+    """Return tokens of a few characters, as from a model."""
     return make_tokens(*(text[at : at + size] for at in range(0, len(text), size)))

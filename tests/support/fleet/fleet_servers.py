@@ -1,4 +1,4 @@
-"""Runs stand-in replicas on ports of their own, and fleets over them."""
+"""Runs stand-in replicas on separate ports, and fleets over the replicas."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def tiny_engine(seed: int = 0) -> LocalEngine:
 
 
 def replica_of(engine: LocalEngine, chunk: int = 1) -> StandInReplica:
-    """Return a replica that computes with an engine."""
+    """Return a replica of an engine."""
     return StandInReplica(engine, {TINY: byte_tokenizer()}, chunk=chunk)
 
 
 @dataclass
 class FleetOfStandIns:
-    """A fleet, its members, and the check by which they join."""
+    """A fleet, the members, and the check for joining."""
 
     fleet: Fleet
     check: JoinCheck
@@ -40,7 +40,7 @@ class FleetOfStandIns:
 
     @property
     def problems(self) -> list[str | None]:
-        """Why each replica takes no part; None for one that does."""
+        """The problem of each replica; None for a member without problems."""
         return [replica.problem for replica in self.fleet.replicas.values()]
 
 
@@ -53,7 +53,7 @@ async def fleet_of(
     tokenizer: Tokenizer | None = None,
     patience: float = 0.0,
 ) -> AsyncIterator[FleetOfStandIns]:
-    """Serve replicas, and yield a fleet over them, which they have joined if they can."""
+    """Serve replicas, and yield a fleet of the accepted replicas."""
     tokenizer = tokenizer or byte_tokenizer()
     with ExitStack() as servers:
         urls = [servers.enter_context(listening(replica)) for replica in replicas]

@@ -1,4 +1,4 @@
-"""Asks a fleet for several answers, each of which prefers one of its engines, and measures their gaps."""
+"""Requests answers that prefer different engines of a fleet, and measures the answers' gaps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid.tokens import Finish, SamplingParams
 
 
 def numbered_request(number: int, tokens: int) -> Request:
-    """Return one of several requests, each with a prompt and a session of its own."""
+    """Return a numbered request with a distinct prompt and session."""
     prompt = [1604, 803, 24, 81, 28, 278, 727, 198 + number]
     return Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True), session=f"editor {number}")
 
@@ -21,9 +21,9 @@ def numbered_request(number: int, tokens: int) -> Request:
 async def answer(
     fleet: Fleet, model: str, number: int, tokens: int, started: asyncio.Event | None = None
 ) -> tuple[list[int], Finish, float]:
-    """Return the ids of an answer, its end, and the longest time between two of its tokens.
+    """Return the ids of an answer, the end, and the longest time between two tokens.
 
-    The fifth one sets ``started``.
+    The fifth token sets ``started``.
     """
     ids, gap, last = [], 0.0, time.monotonic()
     async with aclosing(fleet.generate(model, numbered_request(number, tokens))) as items:

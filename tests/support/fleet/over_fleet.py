@@ -1,6 +1,7 @@
-"""Runs tests over engines elsewhere instead of an engine of the process: ``pytest --over-fleet tests/server/api tests/webui/page``.
+"""Runs tests over remote engines: ``pytest --over-fleet tests/server/api tests/webui/page``.
 
-Two stand-in replicas compute with the same models, and the server under test is a front over them.
+Two stand-in replicas compute with the same models, and the server under test is a front over the
+replicas.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from support.fleet.stand_in_replica import StandInReplica, listening
 OPTION = "--over-fleet"
 
 LOADING = 300.0
-"""Seconds that the models of the engines may take to load."""
+"""Maximum seconds for loading the engines' models."""
 
 API = "tests/server/api/"
 PAGE = "tests/webui/page/"
@@ -52,10 +53,14 @@ LOST: Mapping[str, str] = {
     f"{API}test_openapi.py::test_every_example_is_valid": "the same",
     f"{API}clients/test_ollama_client.py::test_logprobs": "the entropy is a range",
     f"{API}test_llama_clients.py::test_llama_vscode_looks_around": "there are no slots",
-    f"{API}test_llama_clients.py::test_llama_vim_warm_up": "only an answer that is not stopped tells what came from the cache",
+    f"{API}test_llama_clients.py::test_llama_vim_warm_up": (
+        "only an answer that is not stopped tells what came from the cache"
+    ),
     f"{API}test_structured_output.py::test_an_answer_that_ends_early_says_so": "a seed draws other tokens",
     f"{API}test_assistant_and_client.py::test_same_tokens[schema]": "the same",
-    f"{API}clients/test_tabby_plugins.py::test_indentation_ends_a_suggestion": "engines elsewhere take temperatures up to 2",
+    f"{API}clients/test_tabby_plugins.py::test_indentation_ends_a_suggestion": (
+        "engines elsewhere take temperatures up to 2"
+    ),
     f"{API}test_interrupted_answers.py": "the tests watch the slots",
     f"{API}test_assistant_and_client.py::test_same_tokens[hot]": "engines elsewhere take temperatures up to 2",
     **{
@@ -69,19 +74,21 @@ LOST: Mapping[str, str] = {
         )
     },
     **{
-        f"{API}test_schema_fuzz.py::test_schema[{method} /v1/adapters": "the servers of these tests have no store of adapters"
+        f"{API}test_schema_fuzz.py::test_schema[{method} /v1/adapters": (
+            "the servers of these tests have no store of adapters"
+        )
         for method in ("GET", "POST", "DELETE")
     },
     f"{PAGE}test_page_numbers.py::test_of_a_text": "the entropy is a range",
     f"{PAGE}test_page_numbers.py::test_of_what_if": "the probability of a draw is not known",
 }
-"""Tests of what engines elsewhere do not have, by the beginning of their ids, with the reason."""
+"""Tests of features that remote engines lack, by the beginning of their ids, with the reason."""
 
 _is_on = False
 
 
 def is_on() -> bool:
-    """Return whether servers under test compute elsewhere."""
+    """Return whether servers under test use remote engines."""
     return _is_on
 
 
@@ -91,13 +98,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Note the choice before any fixture is made."""
+    """Note the choice before the first fixture."""
     global _is_on
     _is_on = bool(config.getoption(OPTION))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of what engines elsewhere do not have."""
+    """Deselect tests of features that remote engines lack."""
     if not _is_on:
         return
     lost = [item for item in items if any(item.nodeid.startswith(name) for name in LOST)]
@@ -106,7 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class StandInFleet(Fleet):
-    """A fleet over two stand-in replicas, or one for a single slot, that compute with one engine, which it closes with itself."""
+    """A fleet over two stand-in replicas, or one for a single slot, with a shared, owned engine."""
 
     def __init__(
         self, engine: LocalEngine, models: Sequence[LoadedModel], context: int, slots: int, queue: int
@@ -121,9 +128,8 @@ class StandInFleet(Fleet):
         urls = [self._servers.enter_context(listening(replica)) for replica in replicas]
         check = JoinCheck({name: tokenizer.encode(PROBE) for name, tokenizer in tokenizers.items()}, vocabularies)
         membership = Membership(self, check, ReplicaLimits(slots // count, queue // count, None), urls)
-        joining = threading.Thread(
-            target=asyncio.run, args=(self._join(membership),)
-        )  # the caller may have an event loop of its own
+        # The caller may have a running event loop.
+        joining = threading.Thread(target=asyncio.run, args=(self._join(membership),))
         joining.start()
         joining.join()
         assert all(replica.takes_part for replica in self.replicas.values()), [
@@ -135,7 +141,7 @@ class StandInFleet(Fleet):
         await self.disconnect()
 
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
-        """Yield what the fleet yields, then close the connections: ones that are kept would outlive the event loop of a test."""
+        """Yield the fleet's items, and close the connections before the event loop ends."""
         try:
             async with aclosing(super().generate(model, request)) as items:
                 async for item in items:
@@ -145,14 +151,14 @@ class StandInFleet(Fleet):
                 await self.disconnect()
 
     def close(self) -> None:
-        """Take no new requests, end those that run, and stop the replicas."""
+        """Refuse requests, end running requests, and stop the replicas."""
         super().close()
         self._servers.close()
         self._engine.close()
 
 
 def serve_command(port: int, models: Sequence[str]) -> list[str]:
-    """Return the command of a server of these models: by itself, or over engines elsewhere."""
+    """Return the command of a server of these models: alone, or over remote engines."""
     command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port)]
     if not _is_on:
         return [*command, *(word for model in models for word in ("--model", model))]
@@ -161,7 +167,7 @@ def serve_command(port: int, models: Sequence[str]) -> list[str]:
 
 @cache
 def _engine(models: tuple[str, ...]) -> str:
-    """Return the address of an engine of these models, which runs until the tests end."""
+    """Return the address of an engine of these models that runs until the tests' end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "support.fleet.serve_stand_in", str(port), *models]

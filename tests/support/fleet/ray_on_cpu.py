@@ -1,8 +1,7 @@
-"""Serve a model on this machine's processor beneath Ray Serve: ``python ray_on_cpu.py FOLDER NAME PORT REPLICAS``.
+"""Serve a model on the processor beneath Ray Serve; arguments: FOLDER NAME PORT REPLICAS.
 
-It runs in vLLM's environment, with ray, and serves until a signal. Whenever it has changed, it
-prints how many replicas are ready. The options are those of deploy/ray_serve.py, and those of a
-processor.
+Run in vLLM's environment, with ray, until a signal. Prints the number of ready replicas after every
+change. The options are the options in deploy/ray_serve.py, plus options for a processor.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ ON_CPU = {"dtype": "float32", "max_model_len": 2048, "enforce_eager": True, "kv_
 
 
 def main(folder: str, name: str, port: int, replicas: int) -> None:
-    """Start Ray and the application, and print the number of its replicas that are ready."""
+    """Start Ray and the application, and print the number of ready replicas."""
     ray.init(num_cpus=8, include_dashboard=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     config = LLMConfig(

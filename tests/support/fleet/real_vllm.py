@@ -1,4 +1,4 @@
-"""Runs real vLLM servers on this machine's processor, from an environment of their own (``make test-fleet`` makes it)."""
+"""Runs real vLLM servers on the processor, in a separate environment (``make test-fleet``)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PYTHON = os.environ.get("PELLUCID_VLLM_PYTHON", "")
 PLUGIN = Path(__file__).parents[3] / "deploy/vllm_entropy"
 
 STARTING = 420.0
-"""Seconds that a start may take."""
+"""Maximum seconds for a start."""
 
 OPTIONS = (
     *("--dtype", "float32", "--max-model-len", "4096", "--max-num-seqs", "16", "--enforce-eager", "--enable-scale-out"),
@@ -43,7 +43,7 @@ OPTIONS = (
 )
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else two servers would sit on one core
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # Otherwise two servers would share a core.
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
@@ -51,7 +51,7 @@ ENVIRONMENT = {
 
 
 def float_folder(model: str, folder: Path) -> Path:
-    """Write the weights of a catalog model in float32 into a folder in Hugging Face's layout, if it is not there yet."""
+    """Write a catalog model in float32 into a new folder in Hugging Face's layout."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         export(
@@ -62,14 +62,14 @@ def float_folder(model: str, folder: Path) -> Path:
 
 @dataclass
 class VLLM:
-    """A vLLM server that is starting or running."""
+    """A vLLM server during or after the start."""
 
     url: str
     log: Path
     process: subprocess.Popen[bytes]
 
     def wait(self) -> None:
-        """Wait until it answers."""
+        """Wait until the server answers."""
         late = time.monotonic() + STARTING
         while not self._is_healthy():
             assert self.process.poll() is None, self.log.read_text()[-4000:]
@@ -77,13 +77,13 @@ class VLLM:
             time.sleep(0.5)
 
     def metric(self, name: str) -> float:
-        """Return one of its metrics, such as the number of requests that it runs."""
+        """Return a metric, such as the number of running requests."""
         lines = httpx.get(f"{self.url}/metrics").text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"vllm:{name}{{"))
 
     def kill(self) -> None:
-        """Kill it and its engine, as a lost machine would."""
-        with suppress(ProcessLookupError):  # it was killed before
+        """Kill the server and the engine, as a lost machine would."""
+        with suppress(ProcessLookupError):  # The server was killed before.
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -95,8 +95,8 @@ class VLLM:
 
 
 def install_plugin(folder: Path) -> Path:
-    """Install the plugin that reports the entropy into an empty folder, and return that."""
-    source = shutil.copytree(PLUGIN, folder / "source")  # setuptools writes next to it
+    """Install the plugin for the entropy into an empty folder, and return the new folder."""
+    source = shutil.copytree(PLUGIN, folder / "source")  # setuptools writes next to the source
     target = folder / "installed"
     command = [
         PYTHON,
@@ -122,7 +122,7 @@ def start_vllm(
     model_options: Sequence[str] = OPTIONS,
     plugins: Path | None = None,
 ) -> VLLM:
-    """Start a server of a model's folder under a name; ``work`` is an empty folder for its log, ``plugins`` one with packages."""
+    """Start a server of a model's folder; ``work`` is an empty folder, ``plugins`` has packages."""
     assert PYTHON, "set PELLUCID_VLLM_PYTHON, or run `make test-fleet`"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

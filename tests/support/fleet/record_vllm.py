@@ -1,7 +1,7 @@
-"""Records what a real vLLM server answers, so that a newer version shows as a difference.
+"""Records the answers of a real vLLM server, to show differences of a newer version.
 
-Run it against a server of any model: ``python tests/support/fleet/record_vllm.py
-http://127.0.0.1:8801 NAME > FILE``.
+Run with a server of any model: ``python tests/support/fleet/record_vllm.py http://127.0.0.1:8801
+NAME > FILE``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def main(url: str, model: str) -> None:
-    """Write the answers to all cases to stdout, without what changes each time."""
+    """Write the answers to all cases to stdout, without variable parts."""
     found: dict[str, Any] = {"version": httpx.get(f"{url}/version").json()["version"]}
     for name, body in CASES.items():
         reply = httpx.post(f"{url}/inference/v1/generate", json=body | {"model": model}, timeout=120)

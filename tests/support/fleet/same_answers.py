@@ -1,4 +1,4 @@
-"""Compares the answers of engines elsewhere with those of our own engine, which has the same weights in float32."""
+"""Compares the answers of remote engines with Pellucid's engine, with the same float32 weights."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, Token
 
 SURE_RANK = 1000
-"""Beyond it, neighbours are so alike that rounding may exchange them."""
+"""Tokens of higher ranks are so alike that rounding may exchange neighbours."""
 
 
 def load_float32(folder: Path, tmp_path: Path, lookup: bool = True) -> LocalAssistant:
-    """Return an assistant that computes with the weights of a folder in float32, also where bfloat16 would be faster."""
+    """Return an assistant with a folder's weights in float32, even if bfloat16 would be faster."""
     settings = load_settings(models=(str(folder),), quant="none", context=4095, cache=tmp_path, lookup=lookup)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weight_packing, "multiplies_bfloat16", lambda device: False)
@@ -28,7 +28,7 @@ def load_float32(folder: Path, tmp_path: Path, lookup: bool = True) -> LocalAssi
 
 
 async def tokens_of(stream: AsyncIterator[Token | Finish]) -> tuple[list[Token], Finish]:
-    """Return the tokens of an answer, and its end."""
+    """Return the tokens and the end of an answer."""
     found: list[Token] = []
     async with aclosing(stream) as items:  # type: ignore[type-var]
         async for item in items:
@@ -39,7 +39,7 @@ async def tokens_of(stream: AsyncIterator[Token | Finish]) -> tuple[list[Token],
 
 
 def assert_same(near: Sequence[Token], far: Sequence[Token]) -> None:
-    """Assert that two answers agree in all that vLLM reports."""
+    """Assert that two answers agree in all values reported by vLLM."""
     assert [token.id for token in far] == [token.id for token in near]
     assert [token.text for token in far] == [token.text for token in near]
     for one, other in zip(near, far, strict=True):

@@ -1,4 +1,4 @@
-"""Serve models of the catalog by vLLM's routes: ``python -m support.fleet.serve_stand_in PORT MODEL...``."""
+"""Serve models by vLLM's routes: ``python -m support.fleet.serve_stand_in PORT MODEL...``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTEXT = 8192
 
 
 def main() -> None:
-    """Load the models, and serve them until a signal."""
+    """Load and serve the models until a signal."""
     port, *names = sys.argv[1:]
     store = Store(load_settings().cache)
     models = [load(name, store=store, progress=Silent()) for name in names]

@@ -1,4 +1,4 @@
-"""A vLLM server without vLLM: its route for token ids, computed by our own engine, with every trap of the real one and with faults."""
+"""A vLLM server without vLLM: Pellucid's engine with vLLM's routes, traps and faults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FaultKind = Literal["cut", "error event", "refusal", "status", "garbage"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of one answer after ``tokens`` tokens; a ``status`` replaces the answer."""
+    """A fault of an answer after ``tokens`` tokens; a ``status`` replaces the answer."""
 
     kind: FaultKind
     tokens: int = 0
@@ -42,7 +42,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class OnlyThese:
-    """A constraint to a list of ids, as ``allowed_token_ids`` has it."""
+    """A constraint to a list of ids, as in ``allowed_token_ids``."""
 
     mask: TokenMask
 
@@ -64,13 +64,12 @@ class OnlyThese:
 class StandInReplica:
     """Serves the models of an engine by vLLM's routes.
 
-    ``chunk`` tokens come in one event, as with speculation. ``faults`` happen to the next answers,
-    one each; ``fired`` are those that did. ``before_token`` is awaited before each token of an
-    answer. ``bodies`` and ``sessions`` are those of all requests, ``running`` counts the answers
-    under way, and ``is_well`` is its state of health. ``adapters`` are those that it has: for each
-    name the model of the engine that computes it. With ``loads_adapters`` it has the routes to load
-    those in ``folders``, which has such a model by path; ``commands`` are the requests for these
-    routes.
+    ``chunk`` tokens come in an event, as with speculation. ``faults`` apply to the next answers,
+    one fault each, and move to ``fired``. ``before_token`` is awaited before each token of an
+    answer. ``bodies`` and ``sessions`` have the values of all requests, ``running`` counts running
+    answers, and ``is_well`` is the state of health. ``adapters`` maps a name to the computing model
+    of the engine. With ``loads_adapters`` there are routes to load the adapters in ``folders``, a
+    map from paths to models; ``commands`` has the requests for these routes.
     """
 
     engine: LocalEngine
@@ -79,7 +78,8 @@ class StandInReplica:
     context: int = 1024
     version: str = "0.32.0"
     key: str | None = None
-    parents: dict[str, str] = field(default_factory=dict)  # the models of adapters
+    # The models of adapters.
+    parents: dict[str, str] = field(default_factory=dict)
     adapters: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     loads_adapters: bool = False
@@ -87,7 +87,8 @@ class StandInReplica:
     faults: deque[Fault] = field(default_factory=deque)
     before_token: Any = None
     shift: float = 0.0
-    reports_entropy: bool = False  # as the plugin in deploy/vllm_entropy does
+    # As the plugin in deploy/vllm_entropy does.
+    reports_entropy: bool = False
     bodies: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[str | None] = field(default_factory=list)
     running: int = 0
@@ -178,7 +179,8 @@ class StandInReplica:
         if (sampling.get("logprobs") or 0) > MAX_LOGPROBS:
             return refusal(
                 400,
-                f"Requested sample logprobs of {sampling['logprobs']}, which is greater than max allowed: {MAX_LOGPROBS}",
+                f"Requested sample logprobs of {sampling['logprobs']}, "
+                f"which is greater than max allowed: {MAX_LOGPROBS}",
             )
         if len(ids) + 1 > self.context:
             return refusal(400, f"This model's maximum context length is {self.context} tokens.")
@@ -304,7 +306,7 @@ class StandInReplica:
         return line({"request_id": "generate-tokens-1", "usage": None, "output_mode": "tokens", "choices": [choice]})
 
     def _content(self, score: TokenScore, wanted: int) -> dict[str, Any]:
-        """Return a token's scores: itself first, then the most probable others, as many as fit."""
+        """Return a token's scores: the token, then the most probable alternatives that fit."""
         assert score.logprob is not None
         assert score.rank is not None
         before = 1 if self.reports_entropy else 0
@@ -331,7 +333,7 @@ def refusal(status: int, message: str, kind: str = "BadRequestError") -> Respons
 
 @contextmanager
 def listening(replica: StandInReplica, port: int = 0) -> Iterator[str]:
-    """Serve a replica in a thread, at a free port if none is given; yield its address."""
+    """Serve a replica in a thread, by default at a free port, and yield the address."""
     listener = listen("127.0.0.1", port)
     server = QuickShutdownServer(uvicorn.Config(replica.app, log_level="critical", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listener],), name="stand-in-replica")

@@ -1,4 +1,4 @@
-"""Suggestions for tests of calibration, right with a probability that is a known curve of their mean probability."""
+"""Suggestions for tests of calibration, right with a known probability for each mean."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = 12
 def record(
     number: int, mean: float, *rights: bool, document: str | None = None, suffix: bool = True
 ) -> SuggestionRecord:
-    """Return a suggestion whose parts are right as given, the whole one first; its tokens' mean probability is ``mean``."""
+    """Return a suggestion with parts right as given, the whole first, and a mean probability."""
     parts = []
     for at, right in enumerate(rights):
         length = 20 - 5 * at
@@ -31,7 +31,10 @@ def record(
 def records(
     count: int, *, bias: float = -1.0, slope: float = 0.5, seed: int = 0, prefix: str = ""
 ) -> list[SuggestionRecord]:
-    """Return suggestions with P(right) = logistic(bias + slope * logit(mean)); the part is right with the whole, or else by half."""
+    """Return suggestions with P(right) = logistic(bias + slope * logit(mean)).
+
+    The part is right with the whole, and otherwise in half of the cases.
+    """
     dice = np.random.default_rng(seed)
     found = []
     for number in range(count):

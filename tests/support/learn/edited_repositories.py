@@ -11,21 +11,17 @@ from support.required_programs import require_program
 GAP = "\n\n\n"
 
 CALLS = GAP.join(f"value_{name} = load_settings(path_{name})" for name in "abcd") + "\n"
-"""A file with four calls of one function."""
+"""A file with four calls of a function."""
 
 RENAMED = CALLS.replace("load_settings", "read_settings")
-"""The same file after the function was renamed: the first change can be repeated at three places,
-and is.
-"""
+"""The same file after a renaming of the function: the first change is repeated at three places."""
 
 ONE_RENAMED = CALLS.replace("load_settings", "read_settings", 1)
-"""The same file after one call was changed: nothing else is, although the change is possible
-elsewhere.
-"""
+"""The same file after a change of a single call, although the change is possible elsewhere."""
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git with an author of its own, and return what it prints."""
+    """Run git with a fixed author, and return the output."""
     identity = (
         "-c",
         "user.name=A",
@@ -42,7 +38,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def write_repository(folder: Path, versions: Sequence[Mapping[str, str | bytes]]) -> Path:
-    """Write a repository with a commit for each version of its files."""
+    """Write a repository with a commit for each version of the files."""
     folder.mkdir(parents=True)
     git(folder, "init", "-q")
     for version in versions:

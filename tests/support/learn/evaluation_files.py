@@ -81,7 +81,7 @@ PRONOUNS = {"male": "he", "female": "she", "neutral": "they"}
 
 
 def write_benchmarks(folder: Path) -> Path:
-    """Write files with the names and formats of the real ones."""
+    """Write files with the names and formats of the real files."""
     folder.mkdir(parents=True, exist_ok=True)
     write_lines(folder / "HumanEval.jsonl", PROBLEMS)
     write_lines(folder / "HumanEval-SingleLineInfilling.jsonl", LINES)

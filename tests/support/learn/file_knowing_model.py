@@ -19,9 +19,9 @@ MODEL = "knowing"
 
 @dataclass
 class KnowingAssistant(SilentAssistant):
-    """Is right with the square of the probability that it gives its tokens.
+    """Is right with the square of the tokens' probability.
 
-    ``dies_after`` is the number of answers before it fails, and ``weights`` identify its training.
+    ``dies_after`` is the number of answers before a failure, and ``weights`` identify the training.
     """
 
     files: Mapping[str, str]

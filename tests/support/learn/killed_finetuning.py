@@ -1,4 +1,4 @@
-"""Run ``pellucid`` with small sizes and slow steps that each save a checkpoint, so that a test can kill it between two of them."""
+"""Run ``pellucid`` with small sizes and slow, saved steps, so that a test can kill the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pellucid.learn.finetune.training.samples import Sample
 
 
 def main() -> None:
-    """Run the command line."""
     trainer.SAVED_EVERY_SECONDS = 0.0
     pipeline.CONTEXT_TOKENS = {"cpu": 96}
     pipeline.EFFORT = Effort(tokens=200, cursors=4, lines=4, window=64)

@@ -1,4 +1,4 @@
-"""Train with a tiny preset, and exit by SIGKILL after a step: python killed_training.py STEP ARGUMENTS..."""
+"""Train with a tiny preset, and exit by SIGKILL after a step; arguments: STEP ARGUMENTS..."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from support.learn.tiny_preset import TINY
 
 
 def main(step: int, arguments: list[str]) -> None:
-    """Run the command line up to a step."""
     stepped = TrainingDisplay.stepped
 
     def killing(

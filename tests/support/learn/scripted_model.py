@@ -12,7 +12,7 @@ from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, Fin
 
 @dataclass
 class ScriptedModel(SumsScores):
-    """Completes with the result of ``says``, and scores a text by ``likes``, with one token per character; or raises ``failure``."""
+    """Completes with ``says``, and scores characters by ``likes``, or raises ``failure``."""
 
     says: Callable[[str, str | None], str] = lambda prefix, suffix: ""
     likes: Callable[[str], float] = lambda text: -1.0

@@ -1,4 +1,4 @@
-"""Slow n-gram models, written straight from the formulas, as references for the fast ones."""
+"""Slow n-gram models, written straight from the formulas, as references for the fast models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A preset that trains in a second."""
+"""A preset with a training time of a second."""
 
 from __future__ import annotations
 

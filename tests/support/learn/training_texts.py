@@ -1,4 +1,4 @@
-"""Texts to train on in tests."""
+"""Training texts for tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = (
 
 
 def text_of(size: int, seed: int = 0) -> str:
-    """Return lines of words of about ``size`` bytes, with a naïve one among them."""
+    """Return lines of words of about ``size`` bytes, including the non-ASCII word "naïve"."""
     draw, lines, length = random.Random(seed), [], 0
     while length < size:
         words = draw.choices(WORDS, k=draw.randint(4, 10))
@@ -41,7 +41,7 @@ def text_of(size: int, seed: int = 0) -> str:
 
 
 def text_file(folder: Path, size: int = 24_000, seed: int = 0) -> Path:
-    """Write such text to a file."""
+    """Write such a text to a file."""
     path = folder / "words.txt"
     path.write_text(text_of(size, seed), encoding="utf-8")
     return path

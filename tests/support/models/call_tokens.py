@@ -1,4 +1,4 @@
-"""Answers with tool calls as tokens, and what is found in them."""
+"""Answers with tool calls as tokens, and the calls read from tokens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OFFERED = [WEATHER, function("f")]
 
 
 def tokens_of(pieces: Iterable[str], logprob: float = -0.5) -> list[Token]:
-    """Return a token for each piece; one that spells a marker is that marker and has no text."""
+    """Return a token for each piece; a piece that spells a marker is the marker, without a text."""
     return [
         Token(MARKERS.get(piece, 1), "" if piece in MARKERS else piece, piece.encode(), position, logprob, 1, 0.5)
         for position, piece in enumerate(pieces)
@@ -40,7 +40,7 @@ def tokens_of(pieces: Iterable[str], logprob: float = -0.5) -> list[Token]:
 
 
 def split_at_markers(text: str) -> list[str]:
-    """Return the pieces of a text, of which each marker is one of its own."""
+    """Return the pieces of a text, with each marker as a separate piece."""
     pieces = [text]
     for marker in MARKERS:
         pieces = [
@@ -70,7 +70,7 @@ def read(
     parallel: bool = True,
     at_a_time: int = 1,
 ) -> list[Token]:
-    """Return the tokens of an answer as a reader releases them that is fed some of them at a time."""
+    """Return an answer's tokens as released by a reader that receives a few tokens at a time."""
     reader = CallReader(
         format, MARKERS if markers else {}, OFFERED, lambda index: f"id{index}", bare=bare, single=not parallel
     )
@@ -83,5 +83,5 @@ def read(
 
 
 def found(tokens: Sequence[Token]) -> Found:
-    """Return what tokens say that a reader released."""
+    """Return the text and calls in released tokens."""
     return Found("".join(token.text for token in tokens), [(call.name, call.arguments) for call in calls_of(tokens)])

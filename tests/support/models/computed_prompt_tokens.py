@@ -1,4 +1,4 @@
-"""Runs a greedy request, and counts how much of its prompt was computed."""
+"""Runs a greedy request, and counts the computed tokens of the prompt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.tokens import Finish, SamplingParams
 
 
 async def answer(engine: LocalEngine, prompt: list[int]) -> tuple[int, list[TokenScore]]:
-    """Return how many of a prompt's tokens were computed, and the scores of a greedy answer."""
+    """Return the number of computed prompt tokens, and the scores of a greedy answer."""
     scores: list[TokenScore] = []
     items: AsyncIterator[Admission | TokenScore | Finish] = engine.generate(
         "tiny", Request(prompt, SamplingParams(max_tokens=4, top_logprobs=3))

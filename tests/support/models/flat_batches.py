@@ -1,4 +1,4 @@
-"""Flat batches made by hand, which every model must score like separate texts."""
+"""Flat batches made by hand, to be scored like separate texts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def new_storage(model: Model, slots: int = 4, capacity: int = 48) -> KVStorage:
 
 
 def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor]:
-    """Run parts of several sequences as one flat batch; return log-probabilities (len(ids), vocab) for each."""
+    """Run parts of sequences in a flat batch, and return logprobs (len(ids), vocab) each."""
     ids: list[int] = []
     positions: list[int] = []
     spans: list[BatchSpan] = []
@@ -55,7 +55,7 @@ def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor
 def run_in_chunks(
     model: Model, kv: KVStorage, slot: int, ids: list[int], counts: Iterable[int], start: int = 0
 ) -> Tensor:
-    """Run a text from position ``start`` on in chunks; return log-probabilities (len(ids) - start, vocab)."""
+    """Run a text from ``start`` on in chunks, and return logprobs (len(ids) - start, vocab)."""
     out: list[Tensor] = []
     for count in counts:
         out += run_parts(model, kv, [(slot, start, ids[start : start + count])])
@@ -67,7 +67,7 @@ def run_in_chunks(
 def run_together(
     model: Model, kv: KVStorage, texts: dict[int, list[int]], counts: dict[int, list[int]]
 ) -> dict[int, Tensor]:
-    """Run texts, by slot, in shared batches: each step takes the next count of every unfinished text."""
+    """Run texts, by slot, in shared batches with the next count of every unfinished text."""
     done = dict.fromkeys(texts, 0)
     out: dict[int, list[Tensor]] = {slot: [] for slot in texts}
     for step in range(max(map(len, counts.values()))):
@@ -80,6 +80,6 @@ def run_together(
 
 
 def copy_prefix(kv: KVStorage, source: int, target: int, length: int) -> None:
-    """Copy the first ``length`` positions of a slot into another, in every layer."""
+    """Copy the first ``length`` positions of a slot into a second slot, in every layer."""
     for tensor in (*kv.keys, *kv.values):
         tensor[target, :, :length] = tensor[source, :, :length]

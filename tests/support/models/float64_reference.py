@@ -1,9 +1,9 @@
-"""Exact log-probabilities, by which the rounding errors of two float32 computations are measured.
+"""Exact log-probabilities, to measure the rounding errors of two float32 computations.
 
-Two correct computations differ, since each machine adds in an order of its own. A bound taken from
-one machine fails on the next. So both are compared with the same decoder in float64, whose own
-rounding is 2**29 times smaller, and ours may be at most ``ALLOWANCE`` times as far from it as the
-transformers library is.
+Two correct computations differ, because each machine adds in a different order, so a bound from a
+machine fails on the next machine. Both computations are therefore compared with the same decoder in
+float64, with a rounding 2**29 times smaller. Pellucid's error may be at most ``ALLOWANCE`` times
+the error of the transformers library.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ ALLOWANCE = 4.0
 """
 
 PLAUSIBLE = 1e-3
-"""More than this is no rounding of float32 over some dozen layers: the exact decoder itself would
-be wrong.
-"""
+"""Larger errors are no rounding of float32 over some dozen layers, but a wrong exact decoder."""
 
 
 @torch.inference_mode()
 def exact_logprobs(model: PreTrainedModel, ids: list[int]) -> Tensor:
-    """Return the log-probabilities (len(ids), vocab) after each token in float64, for the Llama family without scaled RoPE."""
+    """Return float64 logprobs (len(ids), vocab) for the Llama family without scaled RoPE."""
     config = model.config
     weights: dict[str, Tensor] = model.state_dict()
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -1,7 +1,8 @@
-"""Model files with one thing changed for the worse, and a pool of processes that tries to load them.
+"""Model files with a hostile change, and a pool of processes that tries to load the files.
 
-Everything is drawn from a seed. Structure-aware changes put a hostile value instead of a good one;
-others flip, cut or insert bytes, or put a folder, a FIFO or a device instead of a file.
+All changes are drawn from a seed. Structure-aware changes replace a good value by a hostile value;
+the remaining changes flip, cut or insert bytes, or put a folder, a FIFO or a device instead of a
+file.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ from support.models.tiny_models import tiny, tiny_llama
 from support.servers.http_servers import ADAPTER, TINY, live, tiny_adapters, tiny_assistant
 
 DEADLINE = 10.0
-"""Seconds that one case may take."""
+"""Maximum seconds for a case."""
 MEMORY = 2 << 30
-"""Bytes of address space that a process may take while it loads."""
+"""Maximum bytes of address space for a process during loading."""
 PROBES = (
     "def f(x):\n    return x\n",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!",
@@ -59,7 +60,7 @@ PROBES = (
 
 _TOKENS = 320
 _ADAPTERS_KEPT = 10
-"""Mutated adapters that are in the store at a time."""
+"""Number of mutated adapters in the store at a time."""
 _HOSTILE: tuple[Any, ...] = (
     *(
         None,
@@ -102,7 +103,7 @@ _HOSTILE: tuple[Any, ...] = (
     ),
     *([], {}, [[]], [None], [1, 2], ["a", "b"], {"a": 1}, {"type": "Sequence"}, [[0] * 50] * 50),
 )
-_DEEP = "\x07deep\x07"  # becomes a thousand nested lists, or many more
+_DEEP = "\x07deep\x07"  # Replaced by a thousand nested lists, or many more.
 _NUMBERS = (
     0,
     1,
@@ -128,20 +129,20 @@ _NUMBERS = (
 
 @dataclass
 class Tally:
-    """The outcomes of a trial's cases, with an example of each."""
+    """The outcomes of a trial's cases, with an example each."""
 
     endings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     peak: int = 0
 
     def add(self, ending: str, example: str) -> None:
-        """Count one case."""
+        """Count a case."""
         self.endings[ending] += 1
         self.examples.setdefault(ending, example)
 
     @property
     def failures(self) -> dict[str, int]:
-        """Cases that neither loaded nor were refused in a sentence."""
+        """Counts of cases that were neither loaded nor refused in a sentence."""
         return {ending: count for ending, count in self.endings.items() if ending not in ("loaded", "refused")}
 
 
@@ -158,7 +159,7 @@ def write_base_gguf(path: Path) -> bytes:
 
 
 def write_base_folders(root: Path) -> list[Path]:
-    """Write complete small models to folders, each with another kind of tokenizer or weights."""
+    """Write complete small models to folders, with various kinds of tokenizers and weights."""
     folders = [root / name for name in ("bpe", "metaspace", "unigram", "sentencepiece", "gpt2")]
     for folder in folders:
         model = tiny_llama(vocab_size=512) if folder.name != "gpt2" else _tiny_gpt2()
@@ -175,7 +176,7 @@ def write_base_folders(root: Path) -> list[Path]:
 
 
 def mutated_gguf(base: bytes, places: list[tuple[int, int]], rng: random.Random) -> bytes:
-    """Return the file with one to three numbers of its header changed, or some bytes."""
+    """Return the file with one to three changed numbers in the header, or with changed bytes."""
     data = bytearray(base)
     if rng.random() < 0.25:
         return _mutated_bytes(data, rng, rng.choice((len(data), 4096)))
@@ -191,7 +192,7 @@ def mutated_gguf(base: bytes, places: list[tuple[int, int]], rng: random.Random)
 
 
 def gguf_places(path: Path) -> list[tuple[int, int]]:
-    """Return the offsets and sizes of the numbers in a GGUF's header: counts, types, lengths, values and shapes."""
+    """Return offsets and sizes of the header's counts, types, lengths, values and shapes."""
     reader = gguf.GGUFReader(path)
     begin = reader.data.__array_interface__["data"][0]
     fields = [*reader.fields.values(), *(tensor.field for tensor in reader.tensors)]
@@ -205,7 +206,7 @@ def gguf_places(path: Path) -> list[tuple[int, int]]:
 
 
 def mutate_folder(folder: Path, rng: random.Random) -> str:
-    """Change one file of a folder in place, and return a description of the change."""
+    """Change a file of a folder in place, and return a description of the change."""
     if rng.random() < 0.05:
         return _replace_file(rng.choice(sorted(folder.iterdir())), rng)
     path = rng.choice(sorted(folder.iterdir()))
@@ -222,7 +223,7 @@ def mutate_folder(folder: Path, rng: random.Random) -> str:
 
 
 def load_and_use(path: Path, root: Path, quant: str) -> None:
-    """Load a model and use it as a server does: encode texts, and compute a few tokens."""
+    """Load a model and use the model as a server does: encode texts, and compute a few tokens."""
     loaded = load(str(path), device="cpu", quant=quant, store=Store(root / "cache"), progress=Silent())
     tokenizer = loaded.tokenizer
     size = loaded.model.vocab_size
@@ -236,8 +237,9 @@ def load_and_use(path: Path, root: Path, quant: str) -> None:
 
 
 def run_cases(cases: list[Callable[[], None]], *, deadline: float = DEADLINE, memory: int = MEMORY) -> Tally:
-    """Run cases in forked processes, many in each until one does not come back, and count their outcomes."""
-    calls.available()  # compiled and loaded once: each case has an empty cache, and would compile them again
+    """Run cases in forked processes, up to a hung or crashed case, and count the outcomes."""
+    # Compile and load the kernels once, because each case has an empty cache.
+    calls.available()
     tally = Tally()
     begin = 0
     while begin < len(cases):
@@ -246,7 +248,7 @@ def run_cases(cases: list[Callable[[], None]], *, deadline: float = DEADLINE, me
 
 
 def _run_some(cases: list[Callable[[], None]], begin: int, end: int, deadline: float, memory: int, tally: Tally) -> int:
-    """Run cases in one child; return the index of the next one to run."""
+    """Run cases in a child process, and return the index of the next case."""
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
@@ -268,7 +270,7 @@ def _run_some(cases: list[Callable[[], None]], begin: int, end: int, deadline: f
                 at += 1
         hung = not selector.select(0)
     if hung:
-        os.killpg(child, signal.SIGKILL)  # what the case has started too
+        os.killpg(child, signal.SIGKILL)  # Kills processes started by the case, too.
     _, status = os.waitpid(child, 0)
     if at < end:
         tally.add("hung" if hung else f"crashed ({os.waitstatus_to_exitcode(status)})", f"case {at}")
@@ -319,7 +321,7 @@ def _mutated_json(value: Any, rng: random.Random) -> Any:
 
 
 def _places(value: Any, most: int, rng: random.Random) -> list[tuple[Any, Any]]:
-    """Return up to ``most`` places within a JSON value; of large objects and lists only some items."""
+    """Return up to ``most`` places within a JSON value, with samples of large values."""
     found: list[tuple[Any, Any]] = []
     todo = [value]
     while todo and len(found) < most:
@@ -359,7 +361,7 @@ def _mutated_bytes(data: bytearray, rng: random.Random, reach: int) -> bytes:
 
 
 def _replace_file(path: Path, rng: random.Random) -> str:
-    """Put something else in place of a file."""
+    """Replace a file by a folder, a FIFO, a link or an empty file, or delete the file."""
     path.unlink()
     match rng.randrange(6):
         case 0:
@@ -409,7 +411,7 @@ def _tokenizer_config() -> dict[str, Any]:
 
 
 def unigram() -> Tokenizer:
-    """Return a Unigram tokenizer that normalises by a precompiled map, as those converted from sentencepiece do."""
+    """Return a Unigram tokenizer with a precompiled map, as converted from sentencepiece."""
     pieces = [
         ("<unk>", 0.0),
         ("<s>", 0.0),
@@ -425,7 +427,7 @@ def unigram() -> Tokenizer:
 
 
 def charsmap() -> bytes:
-    """Return sentencepiece's own map of characters (nmt_nfkc)."""
+    """Return sentencepiece's map of characters (nmt_nfkc)."""
     fields = sentencepiece_protobuf._fields(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
     normalizer = next(value for number, _, value in fields if number == 3 and isinstance(value, bytes))
     return next(
@@ -450,7 +452,7 @@ def _split_weights(folder: Path) -> None:
 
 
 def gguf_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
-    """Yield ``count`` mutated GGUF files, each written, loaded and deleted by its case."""
+    """Return ``count`` cases, each with a mutated GGUF file to write, load and delete."""
     base = write_base_gguf(root / "base.gguf")
     places = gguf_places(root / "base.gguf")
 
@@ -468,7 +470,7 @@ def gguf_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
 
 
 def folder_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
-    """Yield ``count`` mutated folders, of each kind in turn."""
+    """Return ``count`` cases with mutated folders, of each kind in turn."""
     bases = write_base_folders(root)
 
     def case(number: int) -> None:
@@ -485,7 +487,7 @@ def folder_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
 
 
 def adapter_trial(root: Path, count: int, seed: int) -> Tally:
-    """Load ``count`` mutated adapters into a running server, list all adapters after each, and ask the models for completions."""
+    """Load ``count`` mutated adapters into a server, with lists and completions after each."""
     assistant, engine = tiny_assistant()
     adapters = tiny_adapters(assistant, engine, root / "cache")
     base = adapters.store.adapters_path(ADAPTER)
@@ -539,7 +541,8 @@ def _complete(client: httpx.Client, model: str) -> httpx.Response:
 def report(name: str, tally: Tally, began: float) -> str:
     """Return a trial's figures as lines of text."""
     lines = [
-        f"{name}: {sum(tally.endings.values())} in {time.monotonic() - began:.0f} s, at most {tally.peak / 1e6:.0f} MB resident"
+        f"{name}: {sum(tally.endings.values())} in {time.monotonic() - began:.0f} s, "
+        f"at most {tally.peak / 1e6:.0f} MB resident"
     ]
     lines += [f"  {count:5} {ending}" for ending, count in tally.endings.most_common()]
     lines += [f"--- {ending}\n{tally.examples[ending]}" for ending in tally.failures]

@@ -1,4 +1,4 @@
-"""Models that were not loaded from a file."""
+"""Loaded models without a file."""
 
 from __future__ import annotations
 
@@ -18,5 +18,4 @@ def loaded_model(
     infill: InfillFormat | None = None,
     calibration: CalibrationFile | None = None,
 ) -> LoadedModel:
-    """Return a model with its facts."""
     return LoadedModel(name, tokenizer, infill, None, Path(name), facts_of(model), calibration, model=model)

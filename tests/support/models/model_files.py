@@ -1,4 +1,4 @@
-"""Writes small models and tokenizers as files: GGUF, Hugging Face folders, sentencepiece and byte-level BPE."""
+"""Writes small models and tokenizers: GGUF, Hugging Face folders, sentencepiece and BPE."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CORPUS = [
 
 
 def byte_level_bpe(vocab_size: int = 320) -> tokenizers.Tokenizer:
-    """Make a byte-level BPE tokenizer with :data:`MARKERS`; as with Qwen, half of them are not flagged as special."""
+    """Make a byte-level BPE tokenizer with :data:`MARKERS`, half of them not special, as Qwen."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -54,7 +54,7 @@ def byte_level_bpe(vocab_size: int = 320) -> tokenizers.Tokenizer:
 def spaced_bpe(
     normalizer: normalizers.Normalizer | None, pre_tokenizer: pre_tokenizers.PreTokenizer | None
 ) -> tokenizers.Tokenizer:
-    """Make a BPE tokenizer on U+2581 with byte fallback, as Llama's ``tokenizer.json`` has it."""
+    """Make a BPE tokenizer on U+2581 with byte fallback, as in Llama's ``tokenizer.json``."""
     words = [
         "<unk>",
         "<s>",
@@ -80,7 +80,7 @@ def spaced_bpe(
 
 
 def train_sentencepiece(**options: Any) -> bytes:
-    """Train a sentencepiece BPE model with byte fallback, prefix space, a user-defined marker and a user-defined run of spaces."""
+    """Train a sentencepiece BPE model with byte fallback, prefix space and user-defined pieces."""
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS),
@@ -92,7 +92,8 @@ def train_sentencepiece(**options: Any) -> bytes:
             "character_coverage": 0.99,
             "normalization_rule_name": "identity",
             "remove_extra_whitespaces": False,
-            "user_defined_symbols": ["<|turn|>", "▁▁▁▁"],  # sentencepiece's own spelling of four spaces
+            # Sentencepiece's spelling of four spaces.
+            "user_defined_symbols": ["<|turn|>", "▁▁▁▁"],
             "minloglevel": 2,
             **options,
         },
@@ -122,11 +123,11 @@ def write_gguf(
     zeros: Mapping[str, gguf.GGMLQuantizationType] | None = None,
     **metadata: Any,
 ) -> Path:
-    """Write a model to a GGUF file, with the rows of queries and keys in GGUF's order for llama.
+    """Write a model to a GGUF file, with query and key rows in GGUF's order for llama.
 
-    ``arch_name`` is what the file calls its architecture, ``extra`` are further tensors, ``parts``
-    is the number of files that it claims to be split into, and ``metadata`` are further keys, with
-    two underscores for a dot. Tensors of ``zeros`` have only zeros, in blocks of the given type.
+    ``arch_name`` is the stated architecture, ``extra`` has more tensors, ``parts`` is the stated
+    number of files, and ``metadata`` has more keys, with two underscores for a dot. Tensors in
+    ``zeros`` have only zeros, in blocks of the given type.
     """
     config = model.config
     writer = gguf.GGUFWriter(path, arch_name or arch)
@@ -183,7 +184,7 @@ def add_byte_level(writer: gguf.GGUFWriter, backend: tokenizers.Tokenizer, pre: 
 
 
 def write_vocabulary(path: Path, **fields: Any) -> Path:
-    """Write a GGUF file with a tokenizer and no weights; ``fields`` are its metadata under ``tokenizer.ggml``."""
+    """Write a GGUF file with a tokenizer alone; ``fields`` are ``tokenizer.ggml`` metadata."""
     writer = gguf.GGUFWriter(path, "llama")
     for key, value in fields.items():
         full = f"tokenizer.ggml.{key}"
@@ -219,13 +220,13 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
 
 
 def _interleaved(tensor: Tensor, heads: int) -> Tensor:
-    """Reorder rows from the half-split layout of rotary pairs to GGUF's, pair after pair."""
+    """Reorder rows from the half-split layout of rotary pairs to GGUF's adjacent pairs."""
     halves = tensor.reshape(heads, 2, tensor.shape[0] // heads // 2, *tensor.shape[1:])
     return halves.swapaxes(1, 2).reshape(tensor.shape).contiguous()
 
 
 def logprobs(model: Model, ids: list[int]) -> Tensor:
-    """Return log-probabilities (len(ids), vocab) after each token, in one batch on an empty cache."""
+    """Return log-probabilities (len(ids), vocab) after each token, for an empty cache."""
     shape = model.cache_shape
     size = (1, shape.kv_heads, len(ids), shape.head_dim)
     kv = KVStorage(*([torch.zeros(size, dtype=shape.dtype) for _ in range(shape.layers)] for _ in range(2)))

@@ -1,4 +1,4 @@
-"""A progress that records all calls."""
+"""A progress with recorded calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Bar:
-    """One piece of work, in bytes."""
+    """A bar of work, in bytes."""
 
     label: str
     total: int | None
@@ -16,19 +16,16 @@ class Bar:
 
 @dataclass
 class Following:
-    """A progress that records all bars and notes, in order."""
+    """A progress with recorded bars and notes, in order."""
 
     bars: list[Bar] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def start(self, label: str, total: int | None) -> None:
-        """Begin a bar."""
         self.bars.append(Bar(label, total))
 
     def advance(self, count: int) -> None:
-        """Advance the last bar."""
         self.bars[-1].done += count
 
     def note(self, text: str) -> None:
-        """Record a sentence."""
         self.notes.append(text)

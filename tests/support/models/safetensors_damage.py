@@ -1,4 +1,4 @@
-"""Seeded damage to safetensors files: flipped bits, wrong bytes, lost and moved ranges, and changed headers."""
+"""Seeded damage to safetensors files: flipped bits, lost and moved ranges, changed headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Mutation = Callable[[bytes, random.Random], bytes]
 
 
 def mutations(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield ``count`` damaged versions of a file, all different from it, with a description; every kind comes in turn."""
+    """Yield ``count`` damaged versions of a file with descriptions, of each kind in turn."""
     dice = random.Random(seed)
     for number in range(count):
         mutate = KINDS[number % len(KINDS)]
@@ -23,21 +23,21 @@ def mutations(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]
 
 
 def flip_bit(data: bytes, dice: random.Random) -> bytes:
-    """Flip one bit anywhere."""
+    """Flip a bit anywhere."""
     changed = bytearray(data)
     changed[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
     return bytes(changed)
 
 
 def flip_header_bit(data: bytes, dice: random.Random) -> bytes:
-    """Flip one bit of the header or of its length."""
+    """Flip a bit of the header or of the header's length."""
     changed = bytearray(data)
     changed[dice.randrange(8 + _length(data))] ^= 1 << dice.randrange(8)
     return bytes(changed)
 
 
 def zero_run(data: bytes, dice: random.Random) -> bytes:
-    """Zero a run of bytes, as a disk does that lost a block."""
+    """Zero a run of bytes, as a disk with a lost block does."""
     begin, end = _range(data, dice)
     return data[:begin] + bytes(end - begin) + data[end:]
 
@@ -113,7 +113,7 @@ def change_dtype(data: bytes, dice: random.Random) -> bytes:
 
 
 def change_offsets(data: bytes, dice: random.Random) -> bytes:
-    """Move a tensor's offsets: over another one, beyond the file, backwards."""
+    """Move a tensor's offsets: over a different tensor, beyond the file, or backwards."""
 
     def change(header: dict[str, Any]) -> None:
         tensor, other = _tensor(header, dice), _tensor(header, dice)
@@ -217,7 +217,7 @@ def _tensor(header: dict[str, Any], dice: random.Random) -> dict[str, Any]:
 
 
 def _with_header(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
-    """Return the file with a changed header, whose length is right."""
+    """Return the file with a changed header and the right length."""
     length = _length(data)
     header = json.loads(data[8 : 8 + length])
     unchanged = json.dumps(header)

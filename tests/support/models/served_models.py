@@ -1,4 +1,4 @@
-"""Models for tests that have a tokenizer and an engine, but need no weights. Imports no torch."""
+"""Models with a tokenizer and an engine but without weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 
 
 def served_model(name: str, tokenizer: Tokenizer, infill: InfillFormat | None = None) -> ServedModel:
-    """Return a model that a scripted engine, or one of the test's own, computes."""
+    """Return a model for a scripted engine, or for a test's engine."""
     return ServedModel(name, tokenizer, infill, None, Path(name), ModelFacts(tokenizer.vocab_size, 512, 0, "scripted"))

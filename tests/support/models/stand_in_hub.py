@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on this machine, which can fail in the ways that networks do."""
+"""A local stand-in for the Hugging Face hub, with simulated network failures."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ COMMIT = "c0ffee" + "0" * 34
 
 @dataclass
 class StandInHub:
-    """The files of one repository, and the failures to simulate.
+    """The files of a repository, and the failures to simulate.
 
-    ``cuts`` are the bytes of the body after which each of the next downloads breaks off. ``ranges``
-    is true if ranges are served. ``served`` are contents sent in place of the listed files.
-    ``status`` are answers by path instead of files.
+    ``cuts`` has the number of body bytes before each of the next downloads breaks off. ``ranges``
+    is true if ranges are served. ``served`` has contents that replace listed files. ``status`` has
+    answers by path instead of files.
     """
 
     repo: str
@@ -35,7 +35,7 @@ class StandInHub:
     url: str = ""
 
     def listing(self) -> dict[str, Any]:
-        """Return the hub's answer for the repository; large files have a SHA-256, small ones git's SHA-1."""
+        """Return the hub's answer: SHA-256 for large files, git's SHA-1 for small files."""
         siblings = []
         for name, data in self.files.items():
             git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

@@ -1,4 +1,4 @@
-"""Small LoRA adapters with random numbers: in memory, in peft's layout on disk, and merged into a model of the transformers library."""
+"""Small LoRA adapters with random numbers: in memory, in peft's layout, and merged."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 
 EVERYTHING = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ATTENTION = ("q_proj", "v_proj")
-"""What peft changes by default."""
+"""The default of peft."""
 
 
 def random_adapter(
     config: DecoderConfig, rank: int = 4, targets: Sequence[str] = EVERYTHING, seed: int = 0, size: float = 0.5
 ) -> Adapter:
-    """Return an adapter whose products are about ``size`` times as large as a tiny model's matrices."""
+    """Return an adapter with products about ``size`` times as large as a tiny model's matrices."""
     generator = torch.Generator().manual_seed(seed)
     changes = {}
     for i in range(config.layers):
@@ -38,7 +38,7 @@ def random_adapter(
 def write_adapter(
     folder: Path, adapter: Adapter, alpha: float | None = None, origin: dict[str, Any] | None = None, **config: Any
 ) -> Path:
-    """Write the adapter in peft's layout, with its scale divided out of the numbers, whatever ``alpha`` and ``use_rslora`` are."""
+    """Write the adapter in peft's layout, with numbers divided by the scale from ``alpha``."""
     rank = adapter.rank
     alpha = 2 * rank if alpha is None else alpha
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
@@ -67,7 +67,7 @@ def write_adapter(
 
 
 def merged_into(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
-    """Return a copy of the model with the adapter's products added to its weights."""
+    """Return a copy of the model with the adapter's products added to the weights."""
     twin = copy.deepcopy(model)
     with torch.no_grad():
         for name, change in adapter.changes.items():

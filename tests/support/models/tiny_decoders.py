@@ -1,4 +1,4 @@
-"""Tiny decoders with random weights, in the form of a checkpoint, and the results of the plain torch decoder."""
+"""Tiny decoders with random weights, as checkpoints, and the plain torch decoder's results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QWEN2 = DecoderConfig(
     rope_theta=1e4,
     context=512,
 )
-"""Biases on queries, keys and values, a tied head; a vocabulary that is no multiple of sixteen."""
+"""Biases on queries, keys and values, a tied head; the vocabulary is not a multiple of sixteen."""
 
 QWEN3 = DecoderConfig(
     vocab_size=96,
@@ -40,13 +40,13 @@ QWEN3 = DecoderConfig(
     rope_theta=1e6,
     context=512,
 )
-"""Norms on queries and keys, a head of its own; heads of 80, which no wide vector divides, three to
-a key head.
+"""Norms on queries and keys, a separate head; heads of 80, indivisible by wide vectors, three to a
+key head.
 """
 
 
 def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
-    """Return random weights under the checkpoint's names, large enough that every part matters."""
+    """Return random weights under a checkpoint's names, large enough to have an effect."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, shape in checkpoint_shapes(config).items():
@@ -61,7 +61,7 @@ def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
 
 
 def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
-    """Return the random checkpoint with matrices in blocks of every form that the kernels support, different ones in each layer."""
+    """Return the random checkpoint with blocks of all supported forms, in turn."""
     forms = itertools.cycle(FORMS)
     return {
         name: random_blocks((tensor.shape[0], tensor.shape[1]), next(forms), index) if tensor.dim() == 2 else tensor
@@ -70,7 +70,7 @@ def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
 
 
 def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int = 0) -> Blocks:
-    """Return a matrix of random numbers and scales, of about the size that a checkpoint's matrices have."""
+    """Return a matrix of random numbers and scales, about as large as a checkpoint's matrices."""
     (rows, columns), (bits, shared, with_minimum) = shape, form
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.randint(1 << bits, (rows, columns), generator=generator, dtype=torch.uint8)
@@ -90,7 +90,7 @@ def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder
 
 
 def batch(parts: list[tuple[int, int, Tensor]], rows: Tensor | None = None) -> Batch:
-    """Make a flat batch of (slot, start, ids); all its rows are wanted unless ``rows`` is given."""
+    """Make a flat batch of (slot, start, ids); by default all rows are wanted."""
     spans, positions, offset = [], [], 0
     for slot, start, ids in parts:
         spans.append(BatchSpan(slot, start, len(ids), offset))
@@ -106,5 +106,5 @@ def random_text(config: DecoderConfig, count: int, seed: int = 0) -> Tensor:
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Return how far a is from b, as a share of b."""
+    """Return the distance of a and b, relative to b."""
     return float((a - b).norm() / b.norm())

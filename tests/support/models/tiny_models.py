@@ -1,4 +1,4 @@
-"""Tiny causal models with random weights, and the transformers library's scores of a text without any cache."""
+"""Tiny causal models with random weights, and the transformers library's scores without a cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHAPE: dict[str, Any] = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 16,  # not hidden_size / heads: that must not be taken for granted
+    "head_dim": 16,  # Unlike hidden_size / heads, so that no code relies on the quotient.
     "max_position_embeddings": 256,
     "bos_token_id": 0,
     "eos_token_id": 1,
@@ -39,17 +39,15 @@ _SHAPE: dict[str, Any] = {
 
 
 def tiny(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """Return a float32 model of this configuration.
-
-    Its weights are random and large enough that every part of it matters.
-    """
+    """Return a float32 model of this configuration, with random and influential weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
         model = build(config, attn_implementation="eager", dtype=torch.float32)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if name.endswith("weight") and parameter.dim() == 1:  # a norm's: about one (about zero for Gemma)
+                # The weight of a norm: about one, or about zero for Gemma.
+                if name.endswith("weight") and parameter.dim() == 1:
                     parameter.add_(0.2 * torch.randn_like(parameter))
                 else:
                     parameter.copy_(
@@ -60,7 +58,7 @@ def tiny(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
 
 
 def tiny_llama(seed: int = 0, **overrides: Any) -> PreTrainedModel:
-    """Return a Llama; ``overrides`` are fields of its configuration."""
+    """Return a Llama; ``overrides`` are fields of the configuration."""
     return tiny(LlamaConfig(**(_SHAPE | overrides)), seed)
 
 
@@ -70,7 +68,7 @@ def tiny_mistral(seed: int = 0, **overrides: Any) -> PreTrainedModel:
 
 
 def tiny_qwen2(seed: int = 0, **overrides: Any) -> PreTrainedModel:
-    """Return a Qwen2: biases on queries, keys and values, and a tied head; its head_dim is hidden_size / heads."""
+    """Return a Qwen2: biases, a tied head, and a head_dim of hidden_size / heads."""
     shape = {name: value for name, value in _SHAPE.items() if name != "head_dim"} | {"tie_word_embeddings": True}
     return tiny(Qwen2Config(**(shape | overrides)), seed)
 
@@ -81,7 +79,7 @@ def tiny_qwen3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
 
 
 def to_decoder(model: PreTrainedModel) -> Decoder:
-    """Return the same model as a lean decoder; the embedding, the norms and a tied head are shared with ``model``."""
+    """Return a model as a lean decoder, with shared embedding, norms and tied head."""
     config = model.config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     rope = dict(config.rope_parameters)
@@ -125,7 +123,7 @@ def _layer(layer: Any) -> Layer:
 
 
 def _fused(*linears: Any) -> DenseLinear:
-    """Stack several matrices that read the same input into one."""
+    """Stack matrices with the same input."""
     if len(linears) == 1 and linears[0].bias is None:
         return DenseLinear(linears[0].weight.detach())
     weight = torch.cat([linear.weight.detach() for linear in linears])
@@ -136,7 +134,7 @@ def _fused(*linears: Any) -> DenseLinear:
 
 @torch.inference_mode()
 def reference_logprobs(model: PreTrainedModel, ids: list[int]) -> Tensor:
-    """Return log-probabilities (len(ids), vocab) in float32 after each token, in one pass over the text without a cache."""
+    """Return log-probabilities (len(ids), vocab) after each token, in float32 without a cache."""
     logits: Tensor = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
     return logits.float().log_softmax(-1)
 

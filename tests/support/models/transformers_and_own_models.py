@@ -1,4 +1,4 @@
-"""Tiny models of each kind that the lean decoder supports, the library's and ours with the same weights."""
+"""Tiny models of each kind of the lean decoder, from transformers and as Decoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drives a worker by hand, one step at a time and without a thread, and compares what it delivers with the plain model."""
+"""Drives a worker step by step without a thread, and compares results with the plain model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.models.tiny_models import reference_logprobs
 
 @dataclass
 class Clock:
-    """A clock that moves only when a test moves it."""
+    """A clock that only a test moves."""
 
     now: float = 0.0
 
@@ -29,7 +29,7 @@ class Clock:
 
 @dataclass
 class Job:
-    """A submitted request and its results."""
+    """A submitted request and the results."""
 
     sequence: Sequence
     items: list[Item] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Job:
 
 
 class WorkerDriver:
-    """A worker with its own clock."""
+    """A worker with a test's clock."""
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
         self.clock = Clock()
@@ -71,7 +71,7 @@ class WorkerDriver:
         self.worker.check()
 
     def finish(self, limit: int = 2000) -> None:
-        """Step until nothing is left to do."""
+        """Step until the worker is idle."""
         for _ in range(limit):
             if not self.worker.busy:
                 return
@@ -85,9 +85,9 @@ class WorkerDriver:
 
 
 def assert_lawful(job: Job, reference: PreTrainedModel, tolerance: float = 1e-4) -> float:
-    """Assert that every delivered token is scored as the model without a cache scores it, greedy ones chosen so.
+    """Assert that every token has the scores of the model without a cache, and greedy choices.
 
-    Returns the largest difference of a logprob.
+    Return the largest difference of a logprob.
     """
     prompt = list(job.sequence.request.prompt)
     ids = prompt + job.generated
@@ -117,7 +117,7 @@ def _difference(score: TokenScore, logprobs: Tensor, tolerance: float) -> float:
     assert score.entropy is not None
     difference = abs(score.logprob - float(logprobs[score.id]))
     assert difference < tolerance
-    # A rank may differ only where another token is as probable as this one, to rounding.
+    # A rank may differ only among equally probable tokens, up to rounding.
     better = int((logprobs > logprobs[score.id] + tolerance).sum())
     not_worse = int((logprobs > logprobs[score.id] - tolerance).sum())
     assert better < score.rank <= max(not_worse, 1)
@@ -130,7 +130,7 @@ def _difference(score: TokenScore, logprobs: Tensor, tolerance: float) -> float:
 
 
 def _assert_complete(job: Job, prompt: list[int]) -> None:
-    """Assert that a request that ended by itself has all results that it wanted."""
+    """Assert that a request with a regular end has all wanted results."""
     finish = job.finish
     if finish is None or finish.reason not in (FinishReason.STOP, FinishReason.LENGTH):
         return

@@ -1,4 +1,4 @@
-"""Simulates how colours are seen, and measures how far apart they are and how readable text on them is."""
+"""Simulates colour vision, and measures distances and contrasts of colours."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ SIGHTS: dict[str, Matrix] = {
     "no blue": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
     "no colour": ((0.2126, 0.7152, 0.0722),) * 3,
 }
-"""Matrices that simulate protanopia, deuteranopia and tritanopia on linear red, green and blue
-(Machado, Oliveira and Fernandes 2009,
-IEEE TVCG 15(6), severity 1.0). Without colours, only luminance is left.
+"""Matrices for protanopia, deuteranopia and tritanopia on linear red, green and blue (Machado,
+Oliveira and Fernandes 2009, IEEE TVCG 15(6), severity 1.0). "no colour" keeps only luminance.
 """
 
 XYZ: Matrix = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
 
 
 def lab(sight: Matrix, colour: str) -> Lab:
-    """Convert a CSS colour (``rgb(...)`` or ``#rrggbb``) to CIE L*a*b*, as it is seen."""
+    """Convert a seen CSS colour (``rgb(...)`` or ``#rrggbb``) to CIE L*a*b*."""
     seen = [min(max(value, 0.0), 1.0) for value in _times(sight, linear(colour))]
     x, y, z = (value / white for value, white in zip(_times(XYZ, seen), (0.9505, 1.0, 1.089), strict=True))
     fx, fy, fz = (value ** (1 / 3) if value > 0.008856 else 7.787 * value + 16 / 116 for value in (x, y, z))
@@ -44,13 +43,16 @@ def linear(colour: str) -> list[float]:
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast of two CSS colours, from 1 to 21, as WCAG defines it."""
+    """Return the contrast of two CSS colours, from 1 to 21, as defined by WCAG."""
     low, high = sorted(sum(_times((XYZ[1],), linear(colour))) for colour in (one, other))
     return (high + 0.05) / (low + 0.05)
 
 
 def ciede2000(one: Lab, other: Lab) -> float:
-    """Return the distance of two colours (Sharma, Wu and Dalal 2005, Color Research and Application 30(1)); 1 is just noticeable."""
+    """Return the distance of two colours; 1 is just noticeable.
+
+    Sharma, Wu and Dalal 2005, Color Research and Application 30(1).
+    """
     (l1, a1, b1), (l2, a2, b2) = one, other
     mean7 = ((hypot(a1, b1) + hypot(a2, b2)) / 2) ** 7
     stretch = 1.5 - 0.5 * sqrt(mean7 / (mean7 + 25**7))

@@ -1,4 +1,4 @@
-"""Provides a page that has only the Compare tab, over its own server side with scripted answers."""
+"""Provides a page with the Compare tab alone, with its server side and scripted answers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from pellucid_webui.views.compare_batch import BatchView
 from support.page.heat_page import asset
 
 ADDRESS = "http://compare.test/"
-"""An origin, so that the browser has storage for the tab.
-Requests to it stay within the browser.
-"""
+"""An origin, so that the browser has storage for the tab; requests stay within the browser."""
 
 SCRIPTS = (
     "dom",
@@ -76,13 +74,14 @@ MOUNT_BATCH = """() => {
   let changed = () => {};
   window.receiveBatch = (value) => { props.value = value; changed(); };
   const watch = (_, callback) => { changed = callback; };
-  Pellucid.mountCompareBatch({ element: document.createElement("div"), props, watch, act: (data) => window.actBatch(data) });
+  Pellucid.mountCompareBatch({ element: document.createElement("div"), props, watch, \
+act: (data) => window.actBatch(data) });
 }"""
 
 
 @dataclass
 class ComparePage:
-    """The page, its server side, and its errors."""
+    """The page, the server side, and errors."""
 
     page: Page
     view: CompareView
@@ -90,7 +89,7 @@ class ComparePage:
     requested: list[str] = field(default_factory=list)
 
     async def open(self, theme: str = "", fragment: str = "") -> None:
-        """Open the page, which lists the models."""
+        """Open the page with the list of models."""
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         self.page.on("request", lambda request: self.requested.append(request.url))
@@ -100,7 +99,7 @@ class ComparePage:
         await self.load(fragment)
 
     async def load(self, fragment: str = "") -> None:
-        """Load the page, or reload it."""
+        """Load or reload the page."""
         await self.page.goto("about:blank")
         await self.page.goto(ADDRESS + fragment)
         await self.page.evaluate(MOUNT, dict(NOTHING) | await self.view.opened("me"))
@@ -122,20 +121,17 @@ class ComparePage:
 
     @property
     def status(self) -> Locator:
-        """Locator of the message below the form."""
         return self.page.locator(".pl-compare > [role=status]")
 
     @property
     def card(self) -> Locator:
-        """Locator of the card."""
         return self.page.locator(".pl-compare-card")
 
     def tokens(self, letter: str) -> Locator:
-        """Locator of the tokens of an answer."""
         return self.page.locator(f".pl-column[data-column={letter}] [role=option]")
 
     async def marked(self, letter: str, name: str) -> Sequence[int]:
-        """Return the numbers of the tokens of an answer that have a data attribute."""
+        """Return the numbers of an answer's tokens with a data attribute."""
         cells = self.page.locator(f".pl-column[data-column={letter}] [role=option][data-{name}]")
         found = await cells.evaluate_all("cells => cells.map((cell) => Number(cell.dataset.token))")
         assert isinstance(found, list)

@@ -1,4 +1,4 @@
-"""Provides a page that has only a heat map, and tokens to show there."""
+"""Provides a page with a heat map alone, and tokens for the map."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCRIPTS = (
 """Scripts in dependency order."""
 
 ADDRESS = "http://heat.test/"
-"""An origin, so that the browser has local storage. Requests to it stay within the browser."""
+"""An origin, so that the browser has local storage; requests stay within the browser."""
 
 Record = dict[str, Any]
 
@@ -46,19 +46,20 @@ body {{ margin: 0; background: #ffffff; color: #1f2328; font-family: system-ui, 
 body.dark {{ background: #0b0f19; color: #f1f5f9; }}
 main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; }}
 {css}
-</style></head><body class="{theme}"><main><h1>Heat map</h1><div id="place"></div><button id="after">After</button></main>
+</style></head><body class="{theme}"><main><h1>Heat map</h1><div id="place"></div>\
+<button id="after">After</button></main>
 {scripts}</body></html>"""
 
 
 def asset(name: str) -> str:
-    """Return the text of the page's script or style with this file name, whichever folder it is in."""
+    """Return the text of the page's script or style with this file name, from any folder."""
     (found,) = ASSETS.rglob(name)
     return found.read_text(encoding="utf-8")
 
 
 @dataclass
 class HeatPage:
-    """The page, every address that it requested, and its errors."""
+    """The page, all requested addresses, and errors."""
 
     page: Page
     requested: list[str] = field(default_factory=list)
@@ -67,7 +68,7 @@ class HeatPage:
     async def open(
         self, records: Sequence[Record], *, theme: str = "", options: str = "{}", branches: bool = True
     ) -> None:
-        """Create a map of these tokens as ``window.map``; ``options`` is a script with further options."""
+        """Create a map of these tokens as ``window.map``, with ``options`` as a script."""
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
@@ -77,7 +78,7 @@ class HeatPage:
         await self.make(records, options=options, branches=branches)
 
     async def make(self, records: Sequence[Record], *, options: str = "{}", branches: bool = True) -> None:
-        """Replace the map with another one."""
+        """Replace the map."""
         branch = BRANCH if branches else "null"
         await self.page.evaluate(
             "records => { if (window.map) window.map.destroy();"
@@ -96,17 +97,14 @@ class HeatPage:
 
     @property
     def cells(self) -> Locator:
-        """Locator of the tokens."""
         return self.page.locator("#place [role=option]")
 
     @property
     def card(self) -> Locator:
-        """Locator of the open card of a token."""
         return self.page.locator(".pl-card:popover-open")
 
     @property
     def rows(self) -> Locator:
-        """Locator of the alternatives in the card."""
         return self.card.locator("[data-alternative]")
 
     async def focused(self) -> int | None:
@@ -120,14 +118,14 @@ class HeatPage:
         return None if found is None else float(found)
 
     async def press(self, *keys: str) -> None:
-        """Press keys in order."""
         for key in keys:
             await self.page.keyboard.press(key)
 
     async def ask(self, **settings: float) -> None:
         """Set what-if sliders, and wait until the map is drawn."""
         await self.page.evaluate(
-            "settings => { map.ask(settings); return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }",
+            "settings => { map.ask(settings); "
+            "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }",
             settings,
         )
 
@@ -144,7 +142,7 @@ def token(
     data: bytes | None = None,
     others: Sequence[tuple[int, str | bytes, float]] = (),
 ) -> Record:
-    """Return the record of a token; ``others`` are its alternatives as (id, text or bytes, probability), without itself."""
+    """Return a token's record; ``others`` has alternatives (id, text or bytes, probability)."""
     own = data if data is not None else text.encode()
     if probability is None:
         return record(Token(id, text, own, 0, None, None, None))
@@ -162,12 +160,12 @@ def token(
 
 
 def bounded(text: str, least: float, most: float, *, sampled: float | None = None) -> Record:
-    """Return the record of a token whose entropy is known to be between these bounds, in bits."""
+    """Return the record of a token with an entropy between these bounds, in bits."""
     return token(text, 0.9, entropy=None, entropy_range=(least * log(2), most * log(2)), sampled=sampled)
 
 
 def many(count: int, line: int = 12) -> list[Record]:
-    """Return tokens of every probability in lines of ``line`` tokens, each with ten alternatives."""
+    """Return tokens of every probability, with ten alternatives each, ``line`` to a line."""
     found = []
     for index in range(count):
         probability = 0.999 - 0.99 * ((index * 37) % 100) / 100

@@ -1,4 +1,4 @@
-"""Provides code that lexers are slow for, and the languages that the page highlights."""
+"""Provides slow code for lexers, and the highlighted languages."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PIECES = {
     "spaces": " ",
     "numbers": "1,",
 }
-"""Pieces of text, which fill a code block of the largest size, by what the code consists of."""
+"""Pieces of text to fill a code block of the largest size, by name."""
 
 
 def code_of(piece: str, size: int = MAX_CODE_CHARACTERS) -> str:
-    """Return code that repeats a piece, with lines as long as those that are highlighted may be."""
+    """Return code made of a repeated piece, in lines of the maximum highlighted length."""
     lines = (piece * (MAX_LINE_CHARACTERS // len(piece)) + "\n") * (size // MAX_LINE_CHARACTERS + 1)
     return lines[: size - 1] + "\n"
 
 
 SLOW = code_of("a ")
-"""Code that the lexer of Java takes eight seconds for."""
+"""Code that takes the lexer of Java eight seconds."""
 
 
 def languages() -> list[str]:
-    """Return one name of each language that the page highlights."""
+    """Return a name of each highlighted language."""
     return [aliases[0] for _, aliases, _, _ in get_all_lexers(plugins=False) if aliases]

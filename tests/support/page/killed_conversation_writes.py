@@ -1,4 +1,4 @@
-"""Writes conversations until it is killed, and prints a line per write: python killed_conversation_writes.py PATH OWNER SEED."""
+"""Writes conversations until killed, with a printed line per write; arguments: PATH OWNER SEED."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = TurnSettings(model="m", system="", temperature=0.0, seed=1)
 USAGE = Usage(cached=0, computed=1, generated=1, queued=0.0, prefill=0.0, decode=0.0)
 
 LARGE = 300_000
-"""Characters of the longest message: such a write takes long enough to be killed in the middle."""
+"""Characters of the longest message: the write takes long enough for a kill in the middle."""
 
 
 def writes(store: ConversationStore, owner: str, seed: int) -> Iterator[None]:
@@ -48,7 +48,7 @@ def writes(store: ConversationStore, owner: str, seed: int) -> Iterator[None]:
 
 
 def state(store: ConversationStore, owner: str) -> object:
-    """Return all that a reader sees of an owner's conversations, except random ids and times."""
+    """Return the visible state of an owner's conversations, without random ids and times."""
     found = [store.conversation(owner, summary.id) for summary in store.list(owner)]
     return sorted(
         (
@@ -63,7 +63,6 @@ def state(store: ConversationStore, owner: str) -> object:
 
 
 def main(path: Path, owner: str, seed: int) -> None:
-    """Write until killed."""
     store = ConversationStore(path)
     for _ in writes(store, owner, seed):
         sys.stdout.write("written\n")

@@ -1,4 +1,4 @@
-"""Provides the whole page with scripted answers and conversations of a test, for what needs no model."""
+"""Provides the whole page with scripted answers and a test's conversations, without a model."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DAY = 86_400.0
 
 
 class Library:
-    """Conversations with the times that a test wants."""
+    """Conversations at chosen times."""
 
     def __init__(self, path: Path) -> None:
         self.now = 0.0
         self.store = ConversationStore(path, lambda: self.now)
 
     def add(self, title: str, *texts: str, at: float, owner: str = LOCAL) -> str:
-        """Add a conversation with a path of messages, the user's first, and return its id."""
+        """Add a conversation with alternating messages, the user's first, and return the id."""
         self.now = at
         id = self.store.create(owner, TurnSettings(), title)
         parent: int | None = None
@@ -43,7 +43,7 @@ class Library:
 
 @contextmanager
 def library(folder: Path) -> Iterator[Library]:
-    """Open the conversations of the page that ``listed_page`` serves from this folder."""
+    """Open the conversations of the page from ``listed_page`` in this folder."""
     folder.mkdir(exist_ok=True)
     found = Library(folder / "conversations.db")
     with closing(found.store):

@@ -25,16 +25,16 @@ from support.servers.real_model_server import CODER, is_healthy, real_models
 SMALL = "smollm2-135m-instruct"
 
 PATIENCE = 300.0
-"""Seconds that loading may take if the models are not cached yet."""
+"""Maximum seconds for loading models that are not cached yet."""
 
 SECONDS = 60_000
 """Timeout in milliseconds, reached only if a test fails."""
 
 ENDLESS = 7_000
-"""A limit of tokens that no answer reaches before a test stops it, and which the context admits."""
+"""A limit of tokens within the context, never reached before a test stops the answer."""
 
 UNLOADING = "the document is being left"
-"""Written to the console before Gradio's own listeners abort its requests."""
+"""Written to the console before Gradio's listeners abort requests."""
 
 FLAGS = (
     "--no-sandbox",
@@ -45,11 +45,11 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-"""Options with which Chromium makes no requests of its own."""
+"""Options that keep Chromium from sending requests."""
 
 
 class PageServer:
-    """``pellucid serve`` with conversations of its own, and with both models or others; it can be killed and restarted on its port."""
+    """``pellucid serve`` with separate conversations, which can be killed and restarted."""
 
     def __init__(self, folder: Path, *options: str, models: Sequence[str] = (CODER, SMALL)) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -62,11 +62,10 @@ class PageServer:
 
     @property
     def log(self) -> str:
-        """The output of the server."""
         return (self.folder / "log").read_text()
 
     def start(self) -> None:
-        """Start the server, and wait until its models are loaded and its page is ready."""
+        """Start the server, and wait until the models are loaded and the page is ready."""
         command = serve_command(self.port, self._models)
         environment = os.environ | real_models() | {"PELLUCID_DATA": str(self.folder / "data")}
         with (self.folder / "log").open("ab") as out:
@@ -78,7 +77,8 @@ class PageServer:
                 assert time.monotonic() < late, self.log
                 time.sleep(0.1)
         except BaseException:
-            self.kill()  # no fixture stops a server that did not start
+            # No fixture stops a server that did not start.
+            self.kill()
             raise
 
     def kill(self) -> None:
@@ -110,7 +110,7 @@ class Upload:
 
 @dataclass
 class Tab:
-    """A browser tab with the page, and every address that it requested."""
+    """A browser tab with the page, and all requested addresses."""
 
     page: Page
     address: str
@@ -119,16 +119,15 @@ class Tab:
 
     @property
     def elsewhere(self) -> list[str]:
-        """Addresses of other servers that were requested."""
+        """Requested addresses of foreign servers."""
         return [url for url in self.requested if not url.startswith((self.address, "data:", "blob:", "about:"))]
 
     async def open(self, path: str = "/") -> None:
-        """Open the page, and wait until its parts are there."""
+        """Open the page, and wait for its parts."""
         await self.page.goto(self.address + path)
         await self.page.get_by_role("textbox", name="Your message").wait_for()
 
     async def tab(self, name: str) -> None:
-        """Open one of its tabs."""
         await self.page.get_by_role("tab", name=name).click()
 
     async def send(self, text: str) -> None:
@@ -138,10 +137,7 @@ class Tab:
         await field.press("Enter")
 
     async def wait_for(self, what: str, script: str, arg: Any) -> None:
-        """Wait until a function of the page returns true.
-
-        Fails with what the page shows instead.
-        """
+        """Wait until a function of the page returns true, or fail with the page's text."""
         try:
             await self.page.wait_for_function(script, arg=arg)
         except BrowserError as error:
@@ -150,7 +146,7 @@ class Tab:
             raise AssertionError(f"not {what}, but {shown!r}, {written!r} in the field; {self.problems}") from error
 
     async def answered(self, count: int) -> None:
-        """Wait until there are this many messages, all complete."""
+        """Wait until the page has this many messages, all complete."""
         script = (
             "count => { const all = [...document.querySelectorAll('.pl-message')];"
             " return all.length === count && all.every((one) => one.getAttribute('aria-busy') === 'false'); }"
@@ -158,14 +154,14 @@ class Tab:
         await self.wait_for(f"{count} messages", script, count)
 
     async def answer(self, text: str) -> str:
-        """Send a message in the chat, and return its answer."""
+        """Send a message in the chat, and return the answer."""
         count = await self.page.locator(".pl-message").count()
         await self.send(text)
         await self.answered(count + 2)
         return (await self.texts())[-1]
 
     async def grown(self, longer: int = 0, even_ended: bool = False) -> str:
-        """Wait until a running answer, or one that has ended too, is longer than this many characters, and return its text."""
+        """Wait until a running answer (or an ended answer) is longer, and return the text."""
         answer = ".pl-assistant" if even_ended else ".pl-assistant[aria-busy=true]"
         script = "([answer, length]) => document.querySelector(`${answer} .pl-body`)?.innerText.length > length"
         await self.wait_for(f"an answer of more than {longer} characters", script, [answer, longer])
@@ -177,13 +173,13 @@ class Tab:
         return [text.strip() for text in found]
 
     async def show_settings(self, shown: bool = True) -> None:
-        """Open the drawer of the settings, or close it."""
+        """Open or close the drawer of the settings."""
         toggle = self.page.get_by_role("button", name="Model & settings")
         if (await toggle.get_attribute("aria-expanded") == "true") != shown:
             await toggle.click()
 
     async def unfold_settings(self, name: str) -> None:
-        """Open the drawer of the settings, and a group of them."""
+        """Open the drawer of the settings, and a group of settings."""
         await self.show_settings()
         fold = self.page.locator("#pl-settings button.label-wrap", has_text=name)
         if "open" not in (await fold.get_attribute("class") or "").split():
@@ -201,7 +197,7 @@ class Tab:
         await field.press("Tab")
 
     async def set_form(self, **values: str) -> None:
-        """Set the format and the tools: ``answer_format`` and ``tool_choice`` by their names in the menus, ``schema`` and ``tools``."""
+        """Set format and tools: ``answer_format``, ``tool_choice``, ``schema`` and ``tools``."""
         await self.unfold_settings("Format and tools")
         for name, value in values.items():
             if name in ("schema", "tools"):
@@ -219,25 +215,23 @@ class Tab:
         await expect(self.page.locator(".pl-attached li")).to_have_count(len(files))
 
     async def be_brief(self, tokens: int = 24) -> None:
-        """Limit answers to this many tokens, and make them reproducible."""
+        """Limit answers to this many tokens, and make answers reproducible."""
         await self.set_number("Temperature", 0)
         await self.set_number("Max output tokens", tokens)
         await self.show_settings(False)
 
     @property
     def options(self) -> Locator:
-        """The tokens of the open answers."""
         return self.page.locator(".pl-assistant [role=option]")
 
     @property
     def notice(self) -> Locator:
-        """The chat's error message."""
         return self.page.locator(".pl-chat .pl-notice")
 
 
 @pytest.fixture(scope="session")
 def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """Provide a server for tests that do not kill it."""
+    """Provide a server for tests without kills."""
     server = PageServer(tmp_path_factory.mktemp("page"))
     server.start()
     yield server
@@ -245,16 +239,13 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer
 
 
 def chromium_path() -> str:
-    """Return the program that the tests drive.
-
-    The one without windows of its own opens a page in a third of the time.
-    """
+    """Return the tests' browser; the headless shell opens a page in a third of the time."""
     return require_program("chromium-headless-shell", "chromium", "chromium-browser")
 
 
 @pytest.fixture(scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    """Provide a Chromium for all tests of a process: starting one takes longer than many a test."""
+    """Provide a Chromium for all tests of a process, because each start takes long."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         yield browser
@@ -263,7 +254,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def browser_page(request: pytest.FixtureRequest, chromium: Browser) -> AsyncIterator[Page]:
-    """Provide a page with a storage of its own; ``pytest.mark.parametrize`` it indirectly with options of a browser context."""
+    """Provide a page with separate storage, parametrized indirectly with context options."""
     context = await chromium.new_context(**getattr(request, "param", {}))
     await context.add_init_script(f"addEventListener('beforeunload', () => console.debug('{UNLOADING}'))")
     page = await context.new_page()
@@ -280,13 +271,12 @@ async def tab(page_server: PageServer, browser_page: Page) -> Tab:
 
 
 def watched(page: Page, address: str) -> Tab:
-    """Return a tab that records its requests and errors, except those of a document that is being left.
+    """Return a tab that records requests and errors, except errors during unloading.
 
-    When a document is left, Gradio aborts its own requests and writes an error for each that was
-    still running.
+    During unloading, Gradio aborts requests and writes an error for each running request.
     """
     found = Tab(page, address)
-    kept: int | None = None  # how many errors there were when the document began to unload
+    kept: int | None = None  # Number of errors at the beginning of the document's unloading.
 
     def note_message(message: ConsoleMessage) -> None:
         nonlocal kept

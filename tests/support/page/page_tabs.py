@@ -1,4 +1,4 @@
-"""Provides what tests of the page's tabs share: controls, token maps, appearance checks, and the server's own numbers."""
+"""Provides shared parts of the tab tests: controls, token maps, appearance checks and scores."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ CARDS = """async (map, seconds) => {
   if (document.activeElement) document.activeElement.blur();
   return found;
 }"""
-"""Returns the numbers of all cards, each opened by focusing its token.
-The Read tab loads some of them then.
+"""Returns the numbers of all cards, each opened by a focused token; the Read tab may load a card
+then.
 """
 
 
 async def cards(within: Locator) -> list[dict[str, Any]]:
-    """Return the numbers of the cards of all tokens of a map that are there now."""
+    """Return the numbers of the cards of a map's present tokens."""
     found = await within.locator(".pl-heat:not([aria-hidden])").evaluate(CARDS, PATIENCE)
     assert isinstance(found, list)
     return found
@@ -73,7 +73,7 @@ async def set_number(page: Page, label: str, value: float, which: int = 0) -> No
 
 
 async def check_looks(page: Page, scheme: str) -> None:
-    """Assert that axe finds nothing serious in this colour scheme, and that the page never scrolls sideways."""
+    """Assert that axe finds no serious problem, and that the page does not scroll sideways."""
     assert await page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
     found = await Axe().run(page)
     problems = [
@@ -99,13 +99,11 @@ BEYOND = """() => [...document.querySelectorAll("[class^='pl-'], [class*=' pl-']
   .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 1)
   .filter((element) => !element.parentElement.closest("[role=region][tabindex='0']"))
   .map((element) => element.className)"""
-"""Returns our elements that are cut off at the right, except those within a region that scrolls by
-itself.
-"""
+"""Returns the page's elements that are cut off at the right, except inside scrolling regions."""
 
 
 async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, Any]]:
-    """Return what the server computes for each token of a text or of messages."""
+    """Return the server's values for each token of a text or of messages."""
     async with httpx.AsyncClient(base_url=address, timeout=120) as http:
         reply = await http.post("/v1/score", json={"model": model, "top_logprobs": 10, **given})
     assert reply.status_code == httpx.codes.OK, reply.text
@@ -115,17 +113,18 @@ async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, A
 
 
 async def busy(address: str) -> int:
-    """Return the number of requests that the engine is processing, also where it is elsewhere."""
+    """Return the number of requests in progress, even if the engine is remote."""
     async with httpx.AsyncClient(base_url=address, timeout=30) as http:
         reply = await http.get("/metrics")
     families = {family.name: family for family in text_string_to_metric_families(reply.text)}
-    elsewhere = families.get("pellucid_engine_running")  # an engine elsewhere counts for each of its models
+    # A remote engine counts for each of its models.
+    elsewhere = families.get("pellucid_engine_running")
     family = elsewhere if elsewhere is not None and elsewhere.samples else families["pellucid_running"]
     return int(sum(sample.value for sample in family.samples))
 
 
 async def until_idle(address: str) -> None:
-    """Wait until the engine is idle; a step that has begun is finished first."""
+    """Wait until the engine is idle, after the current step."""
     async with asyncio.timeout(PATIENCE):
         while await busy(address):
             await asyncio.sleep(0.02)

@@ -1,10 +1,9 @@
-"""Compares a picture of the page with a reference, so that fonts drawn a little differently pass and a moved element fails.
+"""Compares a picture of the page with a reference, tolerant of fonts but not of moved elements.
 
-Both are blurred a little, so that a line between two rows of pixels is like one in a row. Then a
-pixel differs if its colour lies outside the range of colours of the reference within one pixel
-around it, by more than a tolerance, or the reference's outside that of the picture. So antialiasing
-and shifts by one pixel never differ, and lines that are moved by three pixels do. A block of pixels
-differs if it has more than a few such pixels.
+Both pictures are blurred, so that a line between two rows of pixels looks like a line in a row. A
+pixel differs if the colour is outside the range of the other picture's colours within a pixel
+around, by more than a tolerance. Antialiasing and shifts by a pixel never differ, and lines moved
+by three pixels do. A block of pixels differs if more than a few of the block's pixels differ.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ BLOCK = 16
 """Width and height of a block in pixels."""
 
 COLOUR_TOLERANCE = 28
-"""Of 255, for each channel. The colours of the references are off by half of this."""
+"""Of 255, for each channel. The references' colours are off by half of the tolerance."""
 
 MOST_PIXELS = 8
-"""Pixels of a block that may differ: fewer than a stroke of an icon has there."""
+"""Maximum number of differing pixels in a block: fewer than in a stroke of an icon."""
 
 COLOUR_STEP = 32
-"""Steps of the colours of a reference."""
+"""Steps of a reference's colours."""
 
 MOST_COLOURS = 256
-"""Of a reference: what a PNG file of one byte a pixel can hold."""
+"""Maximum number of a reference's colours, for a PNG file with a byte per pixel."""
 
 Pixels = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The blocks in which two pictures differ, as (left, top), and the size of both if it is not the same."""
+    """The differing blocks of two pictures, as (left, top), and both sizes if the sizes differ."""
 
     blocks: tuple[tuple[int, int], ...] = ()
     sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
@@ -52,7 +51,7 @@ class Difference:
 
 
 def difference(actual: Image.Image, reference: Image.Image) -> Difference:
-    """Return where a picture differs from its reference; false if nowhere."""
+    """Return the differences of a picture from the reference; falsy for equal pictures."""
     if actual.size != reference.size:
         return Difference(sizes=(actual.size, reference.size))
     one, other = _blurred(actual), _blurred(reference)
@@ -65,21 +64,21 @@ def difference(actual: Image.Image, reference: Image.Image) -> Difference:
 
 
 def _blurred(picture: Image.Image) -> Pixels:
-    """Return the mean of each pixel and those around it."""
+    """Return the mean of each pixel and the surrounding pixels."""
     around = _around(np.asarray(picture.convert("RGB"), dtype=np.float32))
     mean: Pixels = np.add.reduce(around) / np.float32(len(around))
     return mean
 
 
 def _around(pixels: Pixels) -> list[Pixels]:
-    """Return the picture nine times, shifted by at most one pixel."""
+    """Return the picture nine times, shifted by at most a pixel."""
     height, width, _ = pixels.shape
     padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
     return [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
 
 
 def _outside(picture: Pixels, other: Pixels) -> NDArray[np.bool_]:
-    """Return which pixels lie outside the range of the other picture's colours around them."""
+    """Return a mask of pixels outside the range of the other picture's surrounding colours."""
     around = _around(other)
     low, high = np.minimum.reduce(around), np.maximum.reduce(around)
     found: NDArray[np.bool_] = ((picture < low - COLOUR_TOLERANCE) | (picture > high + COLOUR_TOLERANCE)).any(axis=2)
@@ -87,7 +86,7 @@ def _outside(picture: Pixels, other: Pixels) -> NDArray[np.bool_]:
 
 
 def marked(actual: Image.Image, found: Difference) -> Image.Image:
-    """Return the picture, faded, with the blocks that differ in full colour and framed."""
+    """Return the faded picture, with differing blocks framed and in full colour."""
     shown = Image.blend(actual.convert("RGB"), Image.new("RGB", actual.size, "grey"), 0.7)
     pen = ImageDraw.Draw(shown)
     for left, top in found.blocks:
@@ -98,7 +97,7 @@ def marked(actual: Image.Image, found: Difference) -> Image.Image:
 
 
 def as_reference(picture: Image.Image) -> Image.Image:
-    """Return a picture as it is kept, with few colours, so that its file is small: none is off by more than half a step, or is rare."""
+    """Return a picture with few colours for a small file, off by at most half a step."""
     pixels = np.asarray(picture.convert("RGB"), dtype=np.int32)
     coarse = np.minimum((pixels + COLOUR_STEP // 2) // COLOUR_STEP * COLOUR_STEP, 255)
     colours, index, counts = np.unique(coarse.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""Provides the page in the states of which there are reference pictures: the same conversations, models, clock and fonts each time."""
+"""Provides the page for reference pictures: constant conversations, models, clock and fonts."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ FONTS = """<?xml version="1.0"?>
     <test qual="any" name="family" compare="contains"><string>mono</string></test>
     <edit name="family" mode="prepend" binding="strong"><string>DejaVu Sans Mono</string></edit>
   </match>
-  <match target="font"><edit name="hinting"><bool>false</bool></edit><edit name="rgba"><const>none</const></edit></match>
+  <match target="font"><edit name="hinting"><bool>false</bool></edit>\
+<edit name="rgba"><const>none</const></edit></match>
 </fontconfig>
 """
-"""Only DejaVu, which fontconfig and so Chromium bring along on Debian, whatever other fonts there
-are.
-"""
+"""Only DejaVu, installed on Debian with fontconfig and so with Chromium."""
 
 ANSWER = (
-    ("The", 0.9), (" **", 0.9), ("median", 0.08), ("**", 0.9), (" of", 0.95), (" a", 0.9), (" list", 0.6), (" is", 0.97), (" its", 0.2),
-    (" middle", 0.8), (" value", 0.55), (".\n\n", 0.9), ("-", 0.7), (" Sort", 0.12), (" the", 0.9), (" numbers", 0.85), (".\n", 0.9),
-    ("-", 0.95), (" Take", 0.4), (" the", 0.9), (" middle", 0.9), (" one", 0.3), (".\n\n", 0.9), ("```", 0.9), ("python\n", 0.95),
-    ("def", 0.9), (" median", 0.8), ("(numbers", 0.7), ("):\n", 0.9), ("    return", 0.6), (" sorted", 0.5), ("(numbers", 0.9),
-    (")[", 0.8), ("len", 0.9), ("(numbers", 0.95), (") //", 0.9), (" 2", 0.95), ("]\n", 0.9), ("```", 0.9),
+    ("The", 0.9), (" **", 0.9), ("median", 0.08), ("**", 0.9), (" of", 0.95), (" a", 0.9), (" list", 0.6),
+    (" is", 0.97), (" its", 0.2), (" middle", 0.8), (" value", 0.55), (".\n\n", 0.9), ("-", 0.7), (" Sort", 0.12),
+    (" the", 0.9), (" numbers", 0.85), (".\n", 0.9), ("-", 0.95), (" Take", 0.4), (" the", 0.9), (" middle", 0.9),
+    (" one", 0.3), (".\n\n", 0.9), ("```", 0.9), ("python\n", 0.95), ("def", 0.9), (" median", 0.8), ("(numbers", 0.7),
+    ("):\n", 0.9), ("    return", 0.6), (" sorted", 0.5), ("(numbers", 0.9), (")[", 0.8), ("len", 0.9),
+    ("(numbers", 0.95), (") //", 0.9), (" 2", 0.95), ("]\n", 0.9), ("```", 0.9),
 )  # fmt: skip
 """Texts and probabilities of an answer."""
 
@@ -76,16 +76,16 @@ CONVERSATIONS = (
     ("Sorting a linked list", 26 * HOUR),
     ("Names for a boat", 2 * HOUR),
 )
-"""Titles, and how long before noon they were changed, the oldest first."""
+"""Titles, and the age of the last change at noon, the oldest first."""
 
 
 def said(*words: str) -> list[Token]:
-    """Return tokens of one vocabulary, each with an alternative."""
+    """Return tokens of a vocabulary with an alternative each."""
     return [token(word, 1000 + crc32(word.encode()) % 10_000, " other") for word in words]
 
 
 class PictureAssistant(TextReader):
-    """Reads texts, and answers and reads chats; one model finds the answers less likely than the other."""
+    """Reads texts, and answers and reads chats; HALVES finds the answers less likely than WORDS."""
 
     def models(self) -> list[ModelCard]:
         return [
@@ -112,7 +112,7 @@ class PictureAssistant(TextReader):
 
 
 def fill(folder: Path) -> str:
-    """Store the conversations. Return the id of the one with an answer."""
+    """Store the conversations, and return the id of the conversation with an answer."""
     now = [NOON]
     store = ConversationStore(folder / "conversations.db", clock=lambda: now[0])
     work = store.folders.create(OWNER, "Work")
@@ -139,7 +139,7 @@ def fill(folder: Path) -> str:
 
 
 def _likely(text: str, at: int, probability: float) -> Token:
-    """Return a token with this probability, and ten alternatives that share half of the rest."""
+    """Return a token with this probability, and ten alternatives with half of the rest."""
     found = token(text, at, *(f" other{number}" for number in range(1, 10)))
     own, *others = found.top
     rest = (1 - probability) / 2
@@ -168,7 +168,7 @@ def picture_browser(folder: Path) -> Iterator[Browser]:
 
 
 def picture_page(browser: Browser, width: int, height: int, timeout: float) -> Page:
-    """Return a page of this size, whose clock always says noon."""
+    """Return a page of this size with a clock fixed at noon."""
     context = browser.new_context(
         viewport={"width": width, "height": height},
         timezone_id="UTC",

@@ -1,4 +1,4 @@
-"""Provides an assistant that answers by a test's script, and records its requests."""
+"""Provides an assistant with scripted answers and recorded requests."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from support.silent_assistant import SilentAssistant
 MODEL = "scripted"
 
 Item = Token | Finish | Exception | asyncio.Event | None
-"""A step of a script: a token, an end, an error, an event to wait for, or None to wait forever."""
+"""A step of a script: a token, an end, an error, an event, or None for an endless wait."""
 
 
 def token(text: str, id: int = 1, *others: str, data: bytes | None = None) -> Token:
-    """Return a token of rank 1; its alternatives are itself and the others."""
+    """Return a token of rank 1, with the token and ``others`` as alternatives."""
     data = text.encode() if data is None else data
     alternatives = [Alternative(id, text, data, -0.25)]
     alternatives += [Alternative(id + 100 * n, other, other.encode(), -1.5 - n) for n, other in enumerate(others, 1)]
@@ -35,13 +35,13 @@ def token(text: str, id: int = 1, *others: str, data: bytes | None = None) -> To
 
 
 def tokens(*texts: str) -> list[Token]:
-    """Return tokens, each with the alternative "other"."""
+    """Return tokens with the alternative "other" each."""
     return [token(text, id, " other") for id, text in enumerate(texts, 1)]
 
 
 @dataclass
 class ChatRequest:
-    """A chat request. ``closed``: its stream is closed."""
+    """A chat request; ``closed`` is set with the end of the stream."""
 
     messages: list[Message]
     params: SamplingParams
@@ -53,7 +53,7 @@ class ChatRequest:
 
 @dataclass
 class ScriptedPageAssistant(SilentAssistant):
-    """Answers each chat with the next of its scripts; the last one is reused."""
+    """Answers each chat with the next script, and reuses the last script."""
 
     scripts: list[Sequence[Item]] = field(default_factory=list)
     chat_requests: list[ChatRequest] = field(default_factory=list)

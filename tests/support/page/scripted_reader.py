@@ -1,4 +1,4 @@
-"""Provides a scripted assistant that scores and completes as well."""
+"""Provides a scripted assistant that also scores and completes texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Text = str | Sequence[int] | Sequence[Message]
 
 @dataclass
 class ReadRequest:
-    """A text to score or complete. ``closed``: its stream is closed."""
+    """A text to score or complete; ``closed`` is set with the end of the stream."""
 
     text: Text
     model: str | None
@@ -23,7 +23,7 @@ class ReadRequest:
 
 @dataclass
 class ScriptedReader(ScriptedPageAssistant):
-    """Scores a text as the items that ``reads`` returns for it and its model, and completes one as ``says``."""
+    """Scores a text with the items from ``reads``, and completes a text with ``says``."""
 
     reads: Callable[[Text, str | None], Sequence[Item]] = lambda _text, _model: ()
     says: Sequence[Item] = ()

@@ -1,4 +1,4 @@
-"""Provides a page of a few components in a server with scripted answers, for what needs no view of ours."""
+"""Provides a page of a few components in a server with scripted answers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def page_of(state: ServerState, data: Path, create: PageFactory = small_page) ->
 
 @dataclass
 class PagedServer:
-    """A server with a page, and a browser's connection to it: requests have the page's origin, and cookies are kept."""
+    """A server with a page, and a client with the page's origin and with cookies."""
 
     server: LiveServer
     page: Page
@@ -84,7 +84,7 @@ class PagedServer:
         return self.server.state
 
     def wait(self) -> str:
-        """Return the page, once it is Gradio's."""
+        """Return Gradio's page as soon as the page is ready."""
         for _ in range(WAIT_SECONDS * 20):
             text = self.http.get("/").text
             if "gradio_config" in text:
@@ -93,11 +93,11 @@ class PagedServer:
         raise AssertionError(text)
 
     def call(self, function: int, *data: object, session: str = "s1") -> list[Any]:
-        """Call a handler as the browser does, and return its last result."""
+        """Call a handler as the browser does, and return the last result."""
         return list(list(self.events(function, *data, session=session))[-1]["output"]["data"])
 
     def events(self, function: int, *data: object, session: str = "s1") -> Iterator[dict[str, Any]]:
-        """Call a handler, and yield all its events up to the end."""
+        """Call a handler, and yield all events up to the end."""
         body = {"fn_index": function, "data": list(data), "session_hash": session}
         joined = self.http.post("/gradio_api/queue/join", json=body)
         assert joined.status_code == 200, joined.text

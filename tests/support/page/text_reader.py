@@ -1,4 +1,4 @@
-"""Provides an assistant that reads any text: two models with different tokenizers and made-up, reproducible probabilities."""
+"""Provides an assistant for any text: two models with different tokenizers and fake logprobs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from support.page.scripted_assistant import usage
 from support.silent_assistant import SilentAssistant
 
 WORDS, HALVES = "words", "halves"
-"""Models: the tokens of one are words with the space before them, those of the other are at most
-four characters.
+"""Models: WORDS has words with the preceding space as tokens, HALVES has tokens of at most four
+characters.
 """
 
 _PIECES = {WORDS: re.compile(r"\n| ?\w+| ?[^\w\s]+|[^\S\n]+"), HALVES: re.compile(r"\n|[^\n]{1,4}")}
 SURPRISE = "quextion"
-"""A word that the first model finds very surprising; the second one does not have it as a token."""
+"""A word with a low probability in the first model, and no token in the second model."""
 
 HAZY = "hazy"
-"""A word that both models have as a token, and of whose entropy both report only a range."""
+"""A word with a token in both models, and with a range as the entropy."""
 
 
 def pieces(text: str, model: str = WORDS) -> list[str]:
@@ -31,7 +31,7 @@ def pieces(text: str, model: str = WORDS) -> list[str]:
 
 
 def read_token(text: str, position: int, model: str = WORDS) -> Token:
-    """Return a token as the model reads it; the first of a text has no probability."""
+    """Return a token as read by the model; a text's first token has no probability."""
     data = text.encode()
     if position == 0:
         return Token(1, text, data, 0, None, None, None)
@@ -56,7 +56,6 @@ class TextReader(SilentAssistant):
         return self.models()
 
     def models(self) -> list[ModelCard]:
-        """Return the cards as a server's own assistant does."""
         return [
             ModelCard(
                 name=name, context=100_000, infill=False, chat=True, weight_bytes=1, description="made up", licence=None
@@ -74,7 +73,7 @@ class TextReader(SilentAssistant):
 
 
 def long_text(lines: int) -> str:
-    """Return a text of this many lines, of about twelve words each, with one surprising word in the middle."""
+    """Return a text of many lines of twelve words, with a surprising word in the middle."""
     words = ("total", "value", "return", "index", "result", "count", "name", "line", "text", "token")
     found = [" ".join(words[(line * 7 + at * 3) % 10] for at in range(12)) for line in range(lines)]
     found[lines // 2] += f" {SURPRISE}"

@@ -1,4 +1,4 @@
-"""Provides a page that has only the tree of an answer."""
+"""Provides a page with the tree of an answer alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOW = """tree => {
 
 
 async def show_tree(page: Page, tree: dict[str, Any], theme: str = "") -> None:
-    """Show a tree; the tokens that are chosen in it are in ``window.chosen``."""
+    """Show a tree; chosen tokens are in ``window.chosen``."""
     scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
     css = "\n".join(asset(f"{name}.css") for name in ("heatmap", "colours", "answer_tree"))
     await page.set_content(HTML.format(css=css, theme=theme, scripts=scripts))

@@ -1,4 +1,4 @@
-"""Draws request bodies that are mutations of a valid one, with a seed."""
+"""Draws mutations of a valid request body with a seed."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ RAW = (
     b"9" * 5000,
     b"1e999",
 )
-"""Bodies that are no object, no JSON or no text."""
+"""Bodies without an object, without JSON or without text."""
 
 
 def mutations(valid: Json, random: Random, count: int) -> Iterator[bytes]:
-    """Return bodies made of a valid one: most differ in a few values, the others in their bytes."""
+    """Yield mutated bodies: most differ in a few values, the rest in bytes."""
     for _ in range(count):
         kind = random.random()
         if kind < 0.05:
@@ -81,7 +81,7 @@ def mutations(valid: Json, random: Random, count: int) -> Iterator[bytes]:
 
 
 def _changed(value: Json, random: Random) -> Json:
-    """Change one place of a value."""
+    """Change a place in a value."""
     if isinstance(value, dict | list) and value and random.random() < 0.85:
         key = random.choice(list(value)) if isinstance(value, dict) else random.randrange(len(value))
         choice = random.random()

@@ -1,4 +1,4 @@
-"""A model of bytes that answers with scripted tool calls, behind a real server."""
+"""A model of bytes with scripted tool calls, behind a real server."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from support.servers.scripted_engine import ScriptedEngine
 CALLING = "calling"
 MARKERS = ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
 TEMPLATE = (
-    "{% if tools %}<|im_start|>tools{% for tool in tools %}{{ '\n' }}{{ tool | tojson }}{% endfor %}<|im_end|>\n{% endif %}"
-    "{% for message in messages %}<|im_start|>{{ message.role }}{{ ' ' + message.name if message.name }}\n{{ message.content }}"
+    "{% if tools %}<|im_start|>tools{% for tool in tools %}{{ '\n' }}{{ tool | tojson }}{% endfor %}"
+    "<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}{{ ' ' + message.name if message.name }}"
+    "\n{{ message.content }}"
     "{% for call in message.tool_calls %}"
     '<tool_call>{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}</tool_call>'
     "{% endfor %}{{ ' for ' + message.tool_call_id if message.tool_call_id }}<|im_end|>\n{% endfor %}"
@@ -39,7 +41,7 @@ TOOLS = [tool("weather", city={"type": "string"}, days={"type": "integer"}), too
 
 
 def calling_tokenizer(template: str = TEMPLATE) -> Tokenizer:
-    """Every byte is a token, and so is each marker."""
+    """Return a tokenizer of bytes and markers."""
     special = {text: 256 + index for index, text in enumerate(MARKERS)}
     pieces = [*(bytes([byte]) for byte in range(256)), *(text.encode() for text in MARKERS)]
     conventions = Conventions(eos_ids=frozenset({special["<|im_end|>"]}), chat_template=template)
@@ -49,7 +51,7 @@ def calling_tokenizer(template: str = TEMPLATE) -> Tokenizer:
 
 
 def calling_assistant(answer: str, template: str = TEMPLATE) -> tuple[LocalAssistant, ScriptedEngine]:
-    """Return an assistant that gives this answer, and its engine."""
+    """Return an assistant with this answer, and the engine."""
     tokenizer = calling_tokenizer(template)
     engine = ScriptedEngine(tokenizer.encode(answer, special=True), context=4096)
     return LocalAssistant(engine, [served_model(CALLING, tokenizer)]), engine
@@ -57,7 +59,7 @@ def calling_assistant(answer: str, template: str = TEMPLATE) -> tuple[LocalAssis
 
 @contextmanager
 def calling_server(answer: str, template: str = TEMPLATE) -> Iterator[tuple[LiveServer, ScriptedEngine]]:
-    """Run a server whose model gives this answer to every request."""
+    """Run a server with a model that gives this answer to every request."""
     assistant, engine = calling_assistant(answer, template)
     state = ServerState(models=(CALLING,), grace=0.0)
     state.open(assistant, engine)

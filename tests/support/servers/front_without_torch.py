@@ -1,7 +1,7 @@
-"""Serves a model whose engine computes elsewhere, calls its routes, and prints as JSON what was answered and what was imported.
+"""Serves a model of a remote engine, calls the routes, and prints answers and imports as JSON.
 
-Arguments: the folder of a tokenizer, and an empty folder. The test runs it as a process of its own,
-and all that it imports must do without torch.
+Arguments: the folder of a tokenizer, and an empty folder. Run by a test as a separate process,
+because no import may need torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ PATHS = ("/v1/models", "/v1/health", "/api/ps", "/slots", "/metrics", "/v1/adapt
 
 
 def main(tokenizer_folder: Path, data: Path) -> None:
-    """Serve, call, and print."""
     engine = ScriptedEngine()
 
     def build(progress: Progress) -> ServerParts:

@@ -1,4 +1,4 @@
-"""Clients that misbehave: half a request, a body that never ends, a reset in the middle of a stream."""
+"""Misbehaving clients: half a request, an endless body, a reset in the middle of a stream."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-HEAD = "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\nContent-Type: {kind}\r\n{length}{more}\r\n"
+HEAD = (
+    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
+    "Content-Type: {kind}\r\n{length}{more}\r\n"
+)
 
 BODY_TYPES = {"/login": "application/x-www-form-urlencoded", "/gradio_api/upload": "multipart/form-data; boundary=b"}
-"""Content types of the routes that take another one than JSON."""
+"""Content types of the routes without JSON."""
 
 
 @contextmanager
 def connections(port: int, count: int) -> Iterator[list[socket.socket]]:
-    """Open connections that send nothing; they are closed at the end."""
+    """Open connections that send nothing, and close the connections at the end."""
     with ExitStack() as opened:
         yield [opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(count)]
 
 
 def head(port: int, path: str, size: int | None, more: Sequence[str] = ()) -> bytes:
-    """Return the headers of a POST request with a body of this size, or of an unknown one."""
+    """Return the headers of a POST request with a body of this size, or of unknown size."""
     length = "Transfer-Encoding: chunked\r\n" if size is None else f"Content-Length: {size}\r\n"
     kind = BODY_TYPES.get(path, "application/json")
     return HEAD.format(
@@ -34,9 +37,9 @@ def head(port: int, path: str, size: int | None, more: Sequence[str] = ()) -> by
 
 
 def push(sockets: Sequence[socket.socket], data: bytes, seconds: float = 5.0, quiet: float = 0.3) -> int:
-    """Send as much of the data on each socket as the server takes; return how many bytes it took in all.
+    """Send as much data on each socket as the server takes, and return the total of bytes.
 
-    It ends when nothing was taken for ``quiet`` seconds.
+    The end is reached after ``quiet`` seconds without progress.
     """
     view, sent, total = memoryview(data), dict.fromkeys(sockets, 0), 0
     with selectors.DefaultSelector() as selector:
@@ -53,7 +56,7 @@ def push(sockets: Sequence[socket.socket], data: bytes, seconds: float = 5.0, qu
                 assert isinstance(ours, socket.socket)
                 try:
                     count = ours.send(view[sent[ours] : sent[ours] + 2**18])
-                except OSError:  # the server refused it
+                except OSError:  # The server refused the data.
                     count = 0
                 sent[ours] += count
                 total += count
@@ -66,7 +69,7 @@ def push(sockets: Sequence[socket.socket], data: bytes, seconds: float = 5.0, qu
 
 
 def received(connection: socket.socket) -> bytes:
-    """Return what the server sends until it closes the connection, in whatever way."""
+    """Return the server's data until the connection is closed or reset."""
     data = b""
     try:
         while part := connection.recv(65536):
@@ -89,6 +92,5 @@ def stream_request(port: int, path: str, body: dict[str, object], more: Sequence
 
 
 def resident_bytes(process: int | str = "self") -> int:
-    """Return the memory that a process holds."""
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     return int(fields["VmRSS"].split()[0]) * 1024

@@ -1,4 +1,4 @@
-"""Chat templates that are hostile, and some as well-known families of models write them."""
+"""Hostile chat templates, and templates as in well-known families of models."""
 
 from __future__ import annotations
 
@@ -60,34 +60,39 @@ HOSTILE = {
     "urlize": ("{{ ('www.' * 10**6) | urlize }}", "writes more than|processor time|longer than"),
     "long refusal": ("{{ raise_exception('x' * 10**7) }}", "refuses these messages: x{1000} …$"),
 }
-"""Sources, and the error message for each."""
+"""Sources, and the error message for each source."""
 
 BENIGN = {
     "ChatML": (
-        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+        "{% for message in messages %}"
+        "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     ),
     "Llama 3": (
         "{% set loop_messages = messages %}{% for message in loop_messages %}"
-        "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}"
+        "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim "
+        "+ '<|eot_id|>' %}"
         "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
     ),
     "Mistral": (
-        "{%- if messages[0]['role'] == 'system' %}{%- set system = messages[0]['content'] %}{%- set turns = messages[1:] %}"
+        "{%- if messages[0]['role'] == 'system' %}{%- set system = messages[0]['content'] %}"
+        "{%- set turns = messages[1:] %}"
         "{%- else %}{%- set turns = messages %}{%- endif %}{{- bos_token }}"
         "{%- for message in turns %}\n"
         "    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\n"
         "        {{- raise_exception('After the optional system message, roles must alternate user/assistant/...') }}\n"
         "    {%- endif %}\n"
         "    {%- if message['role'] == 'user' %}\n"
-        "        {%- if loop.last and system is defined %}{{- '[INST] ' + system + '\n\n' + message['content'] + '[/INST]' }}\n"
+        "        {%- if loop.last and system is defined %}"
+        "{{- '[INST] ' + system + '\n\n' + message['content'] + '[/INST]' }}\n"
         "        {%- else %}{{- '[INST] ' + message['content'] + '[/INST]' }}{%- endif %}\n"
         "    {%- else %}{{- ' ' + message['content'] | trim + eos_token }}{%- endif %}\n"
         "{%- endfor %}"
     ),
     "Gemma": (
-        "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}"
         "{% for message in messages %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}"
         "{% else %}{% set role = message['role'] %}{% endif %}"
         "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
@@ -97,8 +102,10 @@ BENIGN = {
         "{%- macro one(tool) %}\n{{- tool.name ~ ': ' ~ tool | tojson(indent=2) }}\n{%- endmacro %}"
         "{%- set ns = namespace(count=0) -%}"
         "{%- for tool in tools or [{'name': 'add', 'of': {'b': 1.5, 'a': none}}] %}{%- set ns.count = ns.count + 1 %}"
-        "{{- one(tool) }}{%- endfor %}{{ ns.count }}{% for message in messages %}{% if message.role == 'system' %}{% continue %}{% endif %}"
-        "{% generation %}{{ message.content }}{% endgeneration %}{% if loop.index > 3 %}{% break %}{% endif %}{% endfor %}"
+        "{{- one(tool) }}{%- endfor %}{{ ns.count }}{% for message in messages %}{% if message.role == 'system' %}"
+        "{% continue %}{% endif %}"
+        "{% generation %}{{ message.content }}{% endgeneration %}{% if loop.index > 3 %}{% break %}{% endif %}"
+        "{% endfor %}"
     ),
     "date": "{{ strftime_now('%Y-%m %B %Z') }} {{ strftime_now('%d') | int > 0 }}",
     "refusal of a type": "{{ messages[0].content + 1 }}",
@@ -108,23 +115,25 @@ BENIGN = {
     "undefined": "{{ tools.first.second }}",
     "syntax": "{% if %}",
 }
-"""Templates that write a text or refuse in a sentence, the same one in whichever process."""
+"""Templates with the same text, or the same refusal in a sentence, in every process."""
 
 FILTERS = [
-    "'a-b c' | capitalize", "'%s!' | format('x')", "[3, 1, 2] | sort | join(',')", "'a b' | title", "' x ' | trim", "'a\nb' | indent(2)",
-    "'aaa bbb' | wordwrap(3)", "'<b>&' | escape", "'<b>x</b>' | striptags", "'a b/c?d=é' | urlencode", "'see www.x.org' | urlize",
-    "{'b': 1, 'a': [2]} | dictsort", "{'a': 'é'} | tojson", "{'a': 1} | pprint", "{'a': 1, 'b': none} | xmlattr",
-    "[1, 2, 3, 4] | batch(3, 0) | list",
-    "[1, 2, 3, 4] | slice(3) | list", "[1, 1, 2] | unique | list", "range(9) | select('odd') | list", "range(9) | reject('odd') | sum",
-    "[{'a': 1}, {'a': 2}] | map(attribute='a') | list", "[{'a': 1}, {'a': 2}] | groupby('a') | list", "1234567 | filesizeformat",
-    "3.14159 | round(2)", "'7' | int + '1.5' | float", "'abc' | reverse", "'abc' | list | first", "'abc' | last", "'a b c' | wordcount",
-    "'abcdef' * 99 | truncate(20)", "'x' | default('y')", "{'a': 1} | items | list", "{'a': 1} | attr('b')", "-3 | abs", "[1, 2] | max",
-    "'x' | upper | lower | string | length", "'x' | center(9)", "'x' | safe", "'a' | replace('a', 'b')", "'<' | forceescape",
-    "[2, 1] | min",
-    "[{'a': 1}, {}] | selectattr('a', 'defined') | list", "[{'a': 1}, {}] | rejectattr('a') | list", "lipsum(n=1, html=false) | length > 9",
-    "dict(a=1)", "cycler('a', 'b').next()", "joiner(',')()", "'\\u00e9\\x41\\N{BULLET}\\n'", "'é'.encode('utf-8')", "'a,b'.split(',')",
-    "'{0!r:>5}'.format('x')", "1 is divisibleby(1), 1 is number, 'x' is string, none is none, [] is iterable, {} is mapping", "1 / 0",
+    "'a-b c' | capitalize", "'%s!' | format('x')", "[3, 1, 2] | sort | join(',')", "'a b' | title", "' x ' | trim",
+    "'a\nb' | indent(2)", "'aaa bbb' | wordwrap(3)", "'<b>&' | escape", "'<b>x</b>' | striptags",
+    "'a b/c?d=é' | urlencode", "'see www.x.org' | urlize", "{'b': 1, 'a': [2]} | dictsort", "{'a': 'é'} | tojson",
+    "{'a': 1} | pprint", "{'a': 1, 'b': none} | xmlattr", "[1, 2, 3, 4] | batch(3, 0) | list",
+    "[1, 2, 3, 4] | slice(3) | list", "[1, 1, 2] | unique | list", "range(9) | select('odd') | list",
+    "range(9) | reject('odd') | sum", "[{'a': 1}, {'a': 2}] | map(attribute='a') | list",
+    "[{'a': 1}, {'a': 2}] | groupby('a') | list", "1234567 | filesizeformat", "3.14159 | round(2)",
+    "'7' | int + '1.5' | float", "'abc' | reverse", "'abc' | list | first", "'abc' | last", "'a b c' | wordcount",
+    "'abcdef' * 99 | truncate(20)", "'x' | default('y')", "{'a': 1} | items | list", "{'a': 1} | attr('b')", "-3 | abs",
+    "[1, 2] | max", "'x' | upper | lower | string | length", "'x' | center(9)", "'x' | safe", "'a' | replace('a', 'b')",
+    "'<' | forceescape", "[2, 1] | min", "[{'a': 1}, {}] | selectattr('a', 'defined') | list",
+    "[{'a': 1}, {}] | rejectattr('a') | list", "lipsum(n=1, html=false) | length > 9", "dict(a=1)",
+    "cycler('a', 'b').next()", "joiner(',')()", "'\\u00e9\\x41\\N{BULLET}\\n'", "'é'.encode('utf-8')",
+    "'a,b'.split(',')", "'{0!r:>5}'.format('x')",
+    "1 is divisibleby(1), 1 is number, 'x' is string, none is none, [] is iterable, {} is mapping", "1 / 0",
 ]  # fmt: skip
-"""Expressions with what jinja2 offers; some of its filters import modules when they are used."""
+"""Expressions with jinja2's features; some filters import modules when used."""
 
 BENIGN |= {f"expression {expression}": "{{ " + expression + " }}" for expression in FILTERS}

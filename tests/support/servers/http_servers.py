@@ -1,4 +1,4 @@
-"""Servers for tests of the API on an ephemeral port, with a tiny random model or scripted answers."""
+"""Servers for API tests on an ephemeral port, with a tiny random model or scripted answers."""
 
 from __future__ import annotations
 
@@ -64,21 +64,23 @@ MARKERS = (
 )
 TINY = "tiny"
 TINY_PLAIN = "tiny-plain"
-"""The same without infill tokens."""
+"""The same model without infill tokens."""
 ADAPTER = "my-project"
 ENGINE_CONTEXT = 512
-"""The least context of an engine elsewhere: the text that checks it must fit."""
+"""Minimum context of a remote engine, to fit the text for the check."""
 
 
 TOOLS_TEMPLATE = (
-    "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
-    "{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}"
+    "\n{{ message.content }}"
+    "{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}"
+    "<|im_end|>\n{% endfor %}"
 )
 """A chat template with a place for tools."""
 
 
 def byte_tokenizer(markers: Sequence[str] = MARKERS, template: str | None = None) -> Tokenizer:
-    """Every byte is a token; markers come after them."""
+    """Return a tokenizer of bytes, with markers after the bytes."""
     special = {text: 256 + index for index, text in enumerate(markers)}
     pieces: list[bytes | None] = [bytes([value]) for value in range(256)]
     ends = frozenset(special[text] for text in ("<|endoftext|>", "<|im_end|>") if text in special)
@@ -96,9 +98,9 @@ def tiny_assistant(
     *,
     alone: bool = False,
 ) -> tuple[LocalAssistant, LocalEngine | Fleet]:
-    """Return an assistant of two tiny random models of bytes, the second one without infill tokens, or of the first one alone.
+    """Return an assistant of two tiny random models of bytes, TINY_PLAIN without infill tokens.
 
-    Alone its chat template has a place for tools.
+    With ``alone``, only the model TINY, with a place for tools in the chat template.
     """
     infill = InfillFormat(
         order="spm2",
@@ -125,7 +127,7 @@ def tiny_assistant(
 
 
 def tiny_adapters(assistant: LocalAssistant, engine: LocalEngine | Fleet, root: Path) -> LoadedAdapters:
-    """Return the adapters of the store in this folder, which has one adapter, :data:`ADAPTER`."""
+    """Return the adapters of the store in this folder, with the single adapter :data:`ADAPTER`."""
     assert isinstance(engine, LocalEngine), "engines elsewhere have other adapters"
     store = Store(root)
     model = engine.model(TINY)
@@ -143,10 +145,10 @@ def spoken(text: str, position: int = 4, id: int = 7) -> Token:
 
 @dataclass
 class ScriptedAssistant(SumsScores):
-    """Answers every generation with the tokens of a script, and records the queries and whether answers were closed.
+    """Answers every generation with a script's tokens, and records queries and closed answers.
 
-    ``before`` is awaited before each item: a test lets an answer hang there. ``next_edit`` is the
-    form of its proposals, if it makes some.
+    ``before`` is awaited before each item, so that a test can pause an answer. ``next_edit`` is the
+    form of proposals, if any.
     """
 
     script: Sequence[Token | Finish | Exception] = (spoken("Hello"), spoken(" world", 5, 8))
@@ -169,7 +171,7 @@ class ScriptedAssistant(SumsScores):
         return self._answer("score", query)
 
     def uses_predictions(self, model: str | None = None) -> bool:
-        """Return False: the script is what comes."""
+        """Return False, because answers are scripted."""
         return False
 
     def name_of(self, model: str | None) -> str:
@@ -250,7 +252,7 @@ class ScriptedAssistant(SumsScores):
 
 
 class ScriptedEngine:
-    """An engine with one idle slot and room for 128 requests; ``failure`` is the error that it died of."""
+    """An engine with an idle slot and room for 128 requests; ``failure`` is the fatal error."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
@@ -261,7 +263,7 @@ class ScriptedEngine:
 
 @dataclass
 class LiveServer:
-    """A server that listens on a port of its own."""
+    """A server on a separate port."""
 
     url: str
     port: int
@@ -285,7 +287,7 @@ class _Server(QuickShutdownServer):
 
 @contextmanager
 def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[str] = ()) -> Iterator[LiveServer]:
-    """Run a server with this state, and with a page if one is given."""
+    """Run a server with this state, and optionally with a page."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     config = uvicorn_config(create_app(state, page), proxies, log_level="critical", timeout_graceful_shutdown=10)
@@ -314,7 +316,7 @@ def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[
 def scripted_state(
     assistant: ScriptedAssistant | None = None, failure: Exception | None = None, **settings: Any
 ) -> ServerState:
-    """Return a state that serves scripted answers; with ``failure`` its engine has died of it."""
+    """Return a state with scripted answers, and with ``failure`` as the engine's fatal error."""
     state = ServerState(models=(TINY,), grace=settings.pop("grace", 0.0), **settings)
     state.open(cast("LocalAssistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine(failure)))
     return state

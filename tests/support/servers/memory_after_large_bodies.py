@@ -1,7 +1,7 @@
-"""Sends large bodies to a server in this process, and prints as JSON its memory in MiB: before, at the peak, and after each round.
+"""Sends large bodies to a server, and prints the memory in MiB: before, at the peak, and after.
 
-The argument is the folder of a tokenizer of 320 tokens. The test runs it as a process of its own,
-whose memory nothing else uses.
+The argument is the folder of a tokenizer of 320 tokens. Run by a test as a separate process, for an
+undisturbed measurement.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ROUNDS = 6
 VOCAB_SIZE = 320
 CODE = "def greet(name):\n    return f'hello {name}'\n"
 SETTLED_MIB = 80
-"""Growth with which a round counts as settled; otherwise its memory is read after SECONDS."""
+"""Maximum growth of a settled round; otherwise the memory is read after SECONDS."""
 SECONDS = 10.0
 
 
 def bodies() -> dict[str, dict[str, Any]]:
-    """Return a body of each kind that needs much memory."""
+    """Return a body of each kind with a high need of memory."""
     text = (CODE * 50_000)[:2_000_000]
     return {
         "/tokenize": {"content": text, "with_pieces": True},
@@ -45,12 +45,10 @@ def bodies() -> dict[str, dict[str, Any]]:
 
 
 def mebibytes(field: str) -> int:
-    """Return a field of the process's memory."""
     return memory_fields()[field] // 2**20
 
 
 def main(folder: Path) -> None:
-    """Serve, send, and print."""
     decoder = to_decoder(tiny_llama(vocab_size=VOCAB_SIZE, max_position_embeddings=2048))
     engine = LocalEngine({"tiny": decoder}, EngineSettings(slots=2, context=256))
     state = ServerState(models=("tiny",), grace=0.0)

@@ -1,4 +1,4 @@
-"""An HTTP server of uvicorn that ends at once."""
+"""An HTTP server of uvicorn with a quick end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uvicorn
 
 
 class QuickShutdownServer(uvicorn.Server):
-    """Shuts down at once, where uvicorn's own server takes two pauses of a tenth of a second."""
+    """Shuts down at once; uvicorn's server takes two pauses of a tenth of a second."""
 
     async def main_loop(self) -> None:
         """Wait for the end."""
@@ -19,7 +19,7 @@ class QuickShutdownServer(uvicorn.Server):
             await asyncio.sleep(0.01)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the listeners and, if there are connections, end these in good order."""
+        """Close the listeners, and end connections in good order, if any."""
         if self.server_state.connections:
             await super().shutdown(sockets)
             return

@@ -1,4 +1,4 @@
-"""Serves the real model in a process of its own, once for all tests that use it."""
+"""Serves the real model in a separate process, once for all tests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from support.fleet.over_fleet import serve_command
 
 CODER = "qwen2.5-coder-0.5b-instruct"
 LOADING = 300.0
-"""Seconds that loading may take, including the packing of a model that was not used before."""
+"""Maximum seconds for loading, including the packing of a new model."""
 
 
 @pytest.fixture(scope="session")
 def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of ``pellucid serve`` with the real code model, once that is loaded."""
+    """Yield the address of ``pellucid serve`` with the loaded code model."""
     log = tmp_path_factory.mktemp("serve") / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -45,13 +45,13 @@ def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def real_models() -> dict[str, str]:
-    """Settings of a server with the models of this machine, without the prefixes that earlier tests saved."""
+    """Settings of a server with this machine's models, without saved prefixes."""
     return {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_PREFIX_MEMORY": "0"}
 
 
 def is_healthy(address: str) -> bool:
-    """Return whether the models are loaded."""
     try:
         return httpx.get(f"{address}/health").status_code == httpx.codes.OK
-    except httpx.TransportError:  # it has not begun to listen, or loads a model on a busy machine
+    # The server does not listen yet, or is busy with loading.
+    except httpx.TransportError:
         return False

@@ -1,4 +1,4 @@
-"""A tokenizer of bytes and a few words, and an engine that generates a script, for tests without a model."""
+"""A tokenizer of bytes and a few words, and a scripted engine, for tests without a model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def byte_tokenizer(
     prefix: PrefixSpace = PrefixSpace.NEVER,
     words: Sequence[bytes] = WORDS,
 ) -> Tokenizer:
-    """Every byte is a token, and so are the markers and some words; a text becomes the longest words that fit, from the left."""
+    """Return a tokenizer of bytes, markers and words, with the longest words from the left."""
     by_length = sorted(
         ((word, FIRST_WORD + index) for index, word in enumerate(words)), key=lambda entry: -len(entry[0])
     )
@@ -63,7 +63,7 @@ def byte_tokenizer(
 
 
 class ScriptedEngine:
-    """Generates the ids of its script, scores prompts, and records its requests and how many of them were closed."""
+    """Generates the script's ids, scores prompts, records requests, and counts closed streams."""
 
     def __init__(
         self, script: Sequence[int] = (), context: int = 512, reason: FinishReason = FinishReason.STOP
@@ -77,7 +77,7 @@ class ScriptedEngine:
         self._reason = reason
 
     def context(self, model: str) -> int:
-        """Return the number of maximum tokens of a sequence."""
+        """Return the maximum number of tokens in a sequence."""
         return self._context
 
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
@@ -106,15 +106,13 @@ class ScriptedEngine:
             self.closed += 1
 
     def status(self, model: str) -> WorkerStatus:
-        """Return the status of a model with one idle slot."""
         return WorkerStatus((SlotStatus(0, 0, busy=False),), 0, 0, 64, 0, 1, 0, 0, Totals())
 
     def uses_predictions(self, model: str) -> bool:
-        """Return False: the script is what comes."""
+        """Return False, because answers are scripted."""
         return False
 
     def hidden_size(self, model: str) -> int:
-        """Return the length of the sums of hidden states."""
         return 2
 
     async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
@@ -122,7 +120,7 @@ class ScriptedEngine:
         return np.array([3.0, 4.0]), Finish(FinishReason.LENGTH, USAGE)
 
     def remove_model(self, name: str) -> Future[None]:
-        """Do nothing."""
+        """Return a completed removal."""
         done: Future[None] = Future()
         done.set_result(None)
         return done
@@ -134,5 +132,5 @@ class ScriptedEngine:
 def scripted_assistant(
     engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT
 ) -> LocalAssistant:
-    """Return an assistant with one model, named scripted, that generates the engine's script."""
+    """Return an assistant with a model named scripted, which generates the engine's script."""
     return LocalAssistant(engine, [served_model("scripted", tokenizer or byte_tokenizer(), infill)])

@@ -1,6 +1,6 @@
-"""A real disk of a few megabytes, which a test fills or makes read-only.
+"""A real disk of a few megabytes for tests with a full or read-only disk.
 
-Needs Linux, its programs to mount, and the right to.
+Needs Linux, programs for mounting, and the permission to mount.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ BLOCK = 1 << 16
 
 
 class SmallDisk:
-    """A tmpfs of its own at ``folder``."""
+    """A tmpfs at ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def fill(self, room: int = 0) -> None:
-        """Leave no free page, or room for so many bytes."""
+        """Fill all free pages, except room for so many bytes."""
         with (self.folder / FILLER).open("wb", buffering=0) as file:
             for size in (BLOCK, 1):
                 try:
@@ -34,11 +34,11 @@ class SmallDisk:
             file.truncate(max(0, file.tell() - room))
 
     def make_read_only(self) -> None:
-        """Refuse writes, also those of root."""
+        """Refuse writes, even by root."""
         self._mount("remount,ro")
 
     def repair(self) -> None:
-        """Accept writes again, and have room for them."""
+        """Accept writes again, with room."""
         self._mount("remount,rw")
         (self.folder / FILLER).unlink(missing_ok=True)
 
@@ -47,7 +47,7 @@ class SmallDisk:
 
 
 def can_mount() -> bool:
-    """Return whether this process may mount a disk, and has the programs that do."""
+    """Return whether this process may mount a disk, and has the necessary programs."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not all(map(shutil.which, ("mount", "umount", "unshare"))):
         return False
     return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
@@ -55,7 +55,7 @@ def can_mount() -> bool:
 
 @contextmanager
 def small_disk(folder: Path, size: str = "6m") -> Iterator[SmallDisk]:
-    """Mount a new disk at a folder, which is made, and unmount it in the end."""
+    """Mount a disk at a new folder, and unmount the disk in the end."""
     folder.mkdir()
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True, capture_output=True, text=True
