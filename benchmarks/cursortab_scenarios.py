@@ -40,7 +40,6 @@ from pellucid.completion.edits.edit_history import Edit, EditHistory, difference
 from pellucid.completion.edits.next_edits import NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings
 from pellucid.completion.suggestion import DocumentCursor
 
@@ -164,7 +163,7 @@ async def _suggested(client: Client, scenario: Scenario, *, invoked: bool) -> Se
     row, column = scenario.cursor
     at = sum(len(line) + 1 for line in scenario.lines[:row]) + min(column, len(scenario.lines[row]))
     settings, context = replace(CompletionSettings(), ahead=False, delay_ms=0), ContextSettings()
-    completer = Completer(settings, lambda: provider, PromptContext(context, ChunkRing(context)), RecentAnswers())
+    completer = Completer(settings, lambda: provider, PromptContext(context, ChunkRing(context)))
     cursor = DocumentCursor(f"{uri}?{scenario.name}-{invoked}", text[:at], text[at:], scenario.language, scenario.path)
     found = await completer.suggest(cursor, invoked=invoked)
     await completer.aclose()

@@ -43,7 +43,6 @@ from common.stdlib_cursors import PARTS, STDLIB, Cursor, draw
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust import threshold_gate
@@ -150,7 +149,6 @@ async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
         settings.completion,
         lambda: launcher,
         PromptContext(settings.context, ChunkRing(settings.context)),
-        RecentAnswers(),
         gate=note,
     )
     begun = time.perf_counter()

@@ -29,7 +29,6 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.model_provider_protocol import FixedProvider
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
 from pellucid.config import load_settings
@@ -151,7 +150,7 @@ async def suggestions(assistant: Assistant, model: str, places: Sequence[Place])
     found: list[Suggestion | None] = []
     for place in places:
         prompts = PromptContext(context, ChunkRing(context))
-        completer = Completer(settings, lambda: provider, prompts, RecentAnswers(), model=model, doubtful_rests=True)
+        completer = Completer(settings, lambda: provider, prompts, model=model, doubtful_rests=True)
         shown = await completer.suggest(place.cursor)
         await completer.aclose()
         found.append(shown[0] if shown else None)

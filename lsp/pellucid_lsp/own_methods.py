@@ -54,16 +54,19 @@ def _register_requests(server: Pellucid) -> None:
             raise InvalidRequestError(
                 "pellucid/tokens needs an id, or a textDocument and a position: send one of them."
             )
-        suggestion = server.session.recent.get(id) if id is not None else None
+        suggestion = server.session.suggestions.get(id) if id is not None else None
         if id is None and cursor is not None:
             accepted = _accepted_at(server, *cursor)
             suggestion = None if accepted is None else accepted[0]
         if suggestion is None:
             return None
-        recent = server.session.recent
-        suggestion = recent.accepted_part(suggestion)
+        suggestions = server.session.suggestions
+        suggestion = suggestions.accepted_part(suggestion)
         return suggestion_report(
-            suggestion, recent.is_accepted(suggestion.id), _start(server, suggestion), server.documents.position_codec
+            suggestion,
+            suggestions.is_accepted(suggestion.id),
+            _start(server, suggestion),
+            server.documents.position_codec,
         )
 
     @server.own_request("pellucid/branch")
@@ -73,7 +76,7 @@ def _register_requests(server: Pellucid) -> None:
             _needed(params, name, read)
             for name, read in (("id", "text"), ("token", "number"), ("alternative", "number"))
         )
-        suggestion = server.session.recent.get(id)
+        suggestion = server.session.suggestions.get(id)
         if suggestion is None:
             raise InvalidRequestError(
                 f"pellucid/branch: the suggestion {id} is no longer known; request a new one.", param="id"
@@ -262,7 +265,7 @@ def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[
     document = server.documents.get_text_document(uri)
     at = len(normalize_newlines(document.source[: document.offset_at_position(position)]))
     text = server.text(uri)
-    for suggestion in server.session.recent.accepted(uri):
+    for suggestion in server.session.suggestions.accepted(uri):
         start = locate(text, suggestion)
         index = None if start is None else token_at(suggestion, at - start)
         if index is not None:
@@ -272,7 +275,7 @@ def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[
 
 def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
     """Return the current start of a suggestion, or `None` if the accepted text is gone."""
-    if not server.session.recent.is_accepted(suggestion.id):
+    if not server.session.suggestions.is_accepted(suggestion.id):
         return types.Position(*suggestion.cursor.position)
     text = server.text(suggestion.cursor.uri)
     at = locate(text, suggestion)
@@ -292,7 +295,7 @@ def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentC
     there.
     """
     uri, codec = suggestion.cursor.uri, server.documents.position_codec
-    suggestion = server.session.recent.accepted_part(suggestion)
+    suggestion = server.session.suggestions.accepted_part(suggestion)
     start = _start(server, suggestion)
     if start is not None:
         *_, last = ranges_of(suggestion.tokens, start, codec)

@@ -41,4 +41,4 @@ def dismiss(server: Pellucid, id: str | None) -> None:
 
 
 def find_suggestion(server: Pellucid, id: object) -> Suggestion | None:
-    return server.session.recent.get(id) if isinstance(id, str) else None
+    return server.session.suggestions.get(id) if isinstance(id, str) else None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_config_path, user_state_path
 
 from pellucid.client.address_settings import APPLICATION, CONFIG_FILE
+from pellucid.completion.answers import Answers
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.privacy import Privacy
@@ -29,10 +30,10 @@ from pellucid.completion.explanation import Decision, Explanation, Journal
 from pellucid.completion.idle_prefill import IdlePrefill
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
 from pellucid.completion.off_switch import Switch
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.request_sharing import SharedRequests
 from pellucid.completion.shaping.language_syntax import find_syntax
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.suggestion_memory import SuggestionMemory
 from pellucid.completion.surprise.code_words import Part
 from pellucid.completion.surprise.surprises import Findings, Surprises
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
@@ -70,7 +71,8 @@ class EditorSession:
 
     def __init__(self, settings: EditorSettings, folders: Sequence[Path], on_change: Callable[[], None]) -> None:
         self.settings = settings
-        self.recent = RecentAnswers()
+        self.answers = Answers()
+        self.suggestions = SuggestionMemory()
         self.journal = Journal()
         self.switch = Switch(user_state_path("pellucid") / "suggestions.json", [str(folder) for folder in folders])
         self._models = ModelChoice()
@@ -290,7 +292,7 @@ class EditorSession:
     def note_shown(self, suggestions: Sequence[Suggestion]) -> None:
         """Count the first suggestion as shown, unless already counted, and track the reaction."""
         for suggestion in suggestions[:1]:
-            if self.recent.note_shown(suggestion):
+            if self.suggestions.note_shown(suggestion):
                 self.journal.counts.shown += 1
                 self._outcomes.note(suggestion.model, shown=1)
             explanation = self.journal.explanations.find(id=suggestion.id)
@@ -340,7 +342,7 @@ class EditorSession:
         completer, launcher, outcomes = self._cancel_work(), None, self._outcomes
         if (settings.server, settings.model) != (former.server, former.model):
             launcher, self._launcher = self._launcher, None
-            self.recent.forget_answers()
+            self.answers.forget()
             self._adjustment = SessionAdjustment()
         if settings.server != former.server:  # A server counts only its own suggestions.
             self._outcomes = OutcomeReports(self._connected)
@@ -396,14 +398,14 @@ class EditorSession:
 
     def accept(self, suggestion: Suggestion, length: int) -> None:
         """Record the acceptance of the first ``length`` characters."""
-        if self.recent.accept(suggestion, length):
+        if self.suggestions.accept(suggestion, length):
             self.journal.counts.accepted += 1
             self._outcomes.note(suggestion.model, accepted=1)
         self._log_reaction(suggestion, length)
         self._on_change()
 
     def dismiss(self, suggestion: Suggestion) -> None:
-        self.recent.dismiss(suggestion)
+        self.suggestions.dismiss(suggestion)
         self._log_reaction(suggestion, 0)
 
     async def prompt_text(self, explanation: Explanation) -> str | None:
@@ -509,8 +511,9 @@ class EditorSession:
             self.settings.completion,
             lambda: self.launcher,
             self.context,
-            self.recent,
-            self.journal,
+            answers=self.answers,
+            suggestions=self.suggestions,
+            journal=self.journal,
             model=self.settings.model,
             models=self._models,
             adjustment=self._adjustment,

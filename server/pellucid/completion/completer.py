@@ -10,13 +10,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 
+from pellucid.completion.answers import Answer, Answers, GrowingAnswer, RemainingAnswer, UsableAnswer, text_after
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision, Explanation, Journal, new_explanation
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
-from pellucid.completion.prefetch import Prefetch
-from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers, RemainingAnswer, text_after
-from pellucid.completion.running_answer import RunningAnswer
 from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.completion.shaping.ending_reasons import Ending
@@ -24,7 +22,8 @@ from pellucid.completion.shaping.ghost_text import GhostText, choose_shape, trim
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.shaping.part_ends import is_worth_showing
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate
-from pellucid.completion.suggestion_stream import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
+from pellucid.completion.suggestion_memory import SuggestionMemory
+from pellucid.completion.suggestion_stream import CLIENT_NAME, AnswerGenerator, AnswerRequest
 from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide, doubtful_rest
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.threshold_gate import show_all
@@ -62,9 +61,10 @@ class Completer:
         settings: CompletionSettings,
         provider: Callable[[], ModelProvider],
         context: PromptContext,
-        recent: RecentAnswers,
-        journal: Journal | None = None,
         *,
+        answers: Answers | None = None,
+        suggestions: SuggestionMemory | None = None,
+        journal: Journal | None = None,
         model: str = "",
         models: ModelChoice | None = None,
         adjustment: SessionAdjustment | None = None,
@@ -73,16 +73,17 @@ class Completer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.journal = journal or Journal()
-        self.recent = recent
+        self.answers = Answers() if answers is None else answers
+        self.suggestions = SuggestionMemory() if suggestions is None else suggestions
         self._settings = settings
         self._models = models or ModelChoice()
         self._adjustment = adjustment or SessionAdjustment()
         self._gate = gate
         self._doubtful_rests = doubtful_rests
-        self._generator = AnswerGenerator(settings, model, provider, self._models, context, recent, self.journal, clock)
-        self._prefetch = Prefetch()
-        self._running: dict[str, RunningAnswer] = {}
-        self._typed_into: tuple[RecentAnswer, TrimmedAnswer | None] | None = None
+        self._generator = AnswerGenerator(
+            settings, model, provider, self._models, context, self.answers, self.journal, clock
+        )
+        self._typed_into: tuple[Answer, TrimmedAnswer | None] | None = None
 
     async def suggest(self, cursor: DocumentCursor, *, invoked: bool = False, parts: bool = False) -> list[Suggestion]:
         """Return the suggestions at a cursor, the best first; several only if ``invoked`` by hand.
@@ -96,34 +97,27 @@ class Completer:
             parsed = ParsedCursor(cursor)
             shape = explanation.shape = choose_shape(parsed, self._settings.shape, invoked=invoked)
 
-            # 2. Look up a recent answer that continues here. Without one, wait for a pause in
+            # 2. Look up the answer that continues here. Without an answer, wait for a pause in
             # typing.
-            remaining = self.recent.find(cursor)
+            remaining = self.answers.at(cursor)
             if self._settings.delay_ms and not invoked:
                 if remaining is None:
                     await asyncio.sleep(self._settings.delay_ms / 1000)
-                    remaining = self.recent.find(cursor)  # a prefetch may have reached the cursor meanwhile
+                    remaining = self.answers.at(cursor)
                 explanation.lap("delay")
 
-            # 3. Reuse that answer if it is long enough. If not, a running prefetch may have more of
-            # it, and so may an answer whose request was cancelled by the last keystroke.
-            usable = self._reuse(parsed, shape, remaining, explanation)
-            if usable is None and await self._prefetch.stop():
-                remaining = self.recent.find(cursor)
+            # 3. Reuse the answer if it is long enough. If it still grows, wait for its tokens.
+            if (growing := self.answers.growing_at(cursor)) is not None:
+                usable = await self._follow(growing, parsed, shape, explanation, parts=parts)
+                remaining = self.answers.at(cursor)
+            else:
                 usable = self._reuse(parsed, shape, remaining, explanation)
-            if usable is None and (running := self._running.get(cursor.uri)) is not None:
-                explanation.source = AnswerSource.RECENT
-                usable = await self._follow(running, parsed, shape, parts=parts)
-                explanation.prompt, explanation.usage = running.explanation.prompt, running.explanation.usage
-                if usable is None:
-                    remaining = self.recent.find(cursor)
-                    usable = self._reuse(parsed, shape, remaining, explanation)
-                if usable is not None:
-                    self.journal.latency = explanation.elapsed
 
-            # 4. Otherwise ask the model for what is missing. The stream is closed where the
+            # 4. Otherwise ask the model for the missing rest. The stream is closed where the
             # suggestion ends.
             if usable is None:
+                if await self.answers.stop_ahead():
+                    remaining = self.answers.at(cursor)
                 explanation.source = AnswerSource.MODEL
                 request = AnswerRequest(parsed, shape, () if remaining is None else remaining.tokens)
                 usable = await self._generate(request, explanation, parts=parts)
@@ -163,69 +157,73 @@ class Completer:
 
     async def aclose(self) -> None:
         """Stop generating."""
-        await self._prefetch.stop()
-        for running in self._running.values():
-            await running.stop()
-        self._running.clear()
+        await self.answers.stop()
 
     async def _generate(self, request: AnswerRequest, explanation: Explanation, *, parts: bool) -> UsableAnswer:
         """Generate an answer that the next keystroke may not stop.
 
-        With ``parts``, return its beginning as soon as that is sure.
+        With ``parts``, return the beginning as soon as the beginning is sure.
         """
-        cursor = request.parsed.document
         generate = partial(self._generator.generate, request, explanation)
-        running = RunningAnswer(cursor, join_texts(request.generated), explanation, generate)
-        self._running[cursor.uri] = running
-        usable = await self._grow(running, request.parsed, request.shape) if parts else None
-        if usable is None:
-            usable = await running.result()
-            del self._running[cursor.uri]
-        return usable
+        cursor, known = request.parsed.document, join_texts(request.generated)
+        growing = self.answers.start(cursor, known, explanation, generate)
+        part = await self._sure_part(growing, request.parsed, request.shape) if parts else None
+        return part or await growing.result()
 
     async def _follow(
-        self, running: RunningAnswer, parsed: ParsedCursor, shape: SuggestionShape, *, parts: bool
+        self,
+        growing: GrowingAnswer,
+        parsed: ParsedCursor,
+        shape: SuggestionShape,
+        explanation: Explanation,
+        *,
+        parts: bool,
     ) -> UsableAnswer | None:
-        """Wait for the answer of an earlier request, as long as it may continue here, and stop it once it is long enough.
+        """Wait for the answer of an earlier request, and stop the answer once it is long enough.
 
-        With ``parts``, return its beginning as soon as that is sure.
+        With ``parts``, return the beginning as soon as the beginning is sure. Return None if the
+        answer does not suffice here.
         """
-        usable = await self._grow(running, parsed, shape, parts=parts)
+        explanation.source = AnswerSource.RECENT
+        usable = await self._sure_part(growing, parsed, shape, parts=parts)
         if usable is None:
-            await running.stop()
-            del self._running[parsed.document.uri]
+            await growing.stop()
+            usable = self._reuse(parsed, shape, self.answers.at(parsed.document), explanation)
+        explanation.prompt, explanation.usage = growing.explanation.prompt, growing.explanation.usage
+        if usable is not None:
+            self.journal.latency = explanation.elapsed
         return usable
 
-    async def _grow(
-        self, running: RunningAnswer, parsed: ParsedCursor, shape: SuggestionShape, *, parts: bool = True
+    async def _sure_part(
+        self, growing: GrowingAnswer, parsed: ParsedCursor, shape: SuggestionShape, *, parts: bool = True
     ) -> UsableAnswer | None:
-        """Wait until an answer is long enough here, has ended, or differs from what was typed.
+        """Wait until a growing answer is long enough here, has ended, or differs from the typed text.
 
-        With ``parts``, return its beginning as soon as that is sure.
+        With ``parts``, return the beginning as soon as the beginning is sure.
         """
         cursor = parsed.document
-        while running.continues_at(cursor):
-            remaining = running.remaining(cursor)
+        while growing.continues_at(cursor):
+            remaining = self.answers.at(cursor) if growing.has_grown else None
             if remaining is not None:
                 ghost = GhostText(parsed, shape, max_lines=self._settings.max_lines)
                 if ghost.feed_all(remaining.tokens):
                     return None
-                part = ghost.first_line_so_far() if parts and running.part_shown_at != cursor else None
+                part = ghost.first_line_so_far() if parts and growing.part_shown_at != cursor else None
                 if part is not None and self._is_sure(parsed, part, remaining.answer.model):
-                    running.part_shown_at = cursor
-                    running.leave()
+                    growing.part_shown_at = cursor
+                    growing.leave()
                     return UsableAnswer(
                         replace(remaining.answer, cursor=cursor, tokens=remaining.tokens, shape=shape),
                         part,
                         final=False,
                     )
-            await running.grow()
+            await growing.grow()
         return None
 
     def _is_sure(self, parsed: ParsedCursor, part: TrimmedAnswer, model: str) -> bool:
         """Return whether something of the beginning of an unfinished answer is worth showing."""
         text = part.text[: self._gate(self._candidate(parsed, part, model), self._settings.level).length]
-        return is_worth_showing(text) and not self.recent.is_dismissed(parsed.document, text)
+        return is_worth_showing(text) and not self.suggestions.is_dismissed(parsed.document, text)
 
     def _candidate(self, parsed: ParsedCursor, trimmed: TrimmedAnswer, model: str) -> Candidate:
         return Candidate(
@@ -281,7 +279,7 @@ class Completer:
         return TrimmedAnswer(join_texts(tokens), tokens, whole.ending)
 
     def _trim(
-        self, parsed: ParsedCursor, shape: SuggestionShape, tokens: tuple[Token, ...], answer: RecentAnswer
+        self, parsed: ParsedCursor, shape: SuggestionShape, tokens: tuple[Token, ...], answer: Answer
     ) -> TrimmedAnswer | None:
         max_lines = self._settings.max_lines
         return trim_answer(parsed, shape, tokens, max_lines=max_lines, complete=answer.complete, cut_off=answer.cut_off)
@@ -312,15 +310,15 @@ class Completer:
         if not length:
             explanation.end(Decision.HIDDEN, verdict.reason)
             return None
-        if level and self.recent.is_dismissed(parsed.document, trimmed.text[:length]):
+        if level and self.suggestions.is_dismissed(parsed.document, trimmed.text[:length]):
             length = sure
-            if not sure or self.recent.is_dismissed(parsed.document, trimmed.text[:sure]):
+            if not sure or self.suggestions.is_dismissed(parsed.document, trimmed.text[:sure]):
                 explanation.end(Decision.HIDDEN, "It was dismissed here before.")
                 return None
         text, doubtful = trimmed.text[:length], length - sure
         id, tokens = f"{CLIENT_NAME}-{next(SUGGESTION_NUMBERS)}", truncate(trimmed.tokens, len(text))
         suggestion = Suggestion(id, parsed.document, text, tokens, answer.model, answer.shape, is_part, doubtful)
-        self.recent.add(suggestion)
+        self.suggestions.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
         explanation.doubtful = doubtful
@@ -334,7 +332,7 @@ class Completer:
 
     def _with_doubtful_rest(self, candidate: Candidate, sure: int) -> tuple[int, int]:
         """Return how many characters are sure, and how many are shown: those that the gate lets through, and what is on the screen."""
-        left = self.recent.doubtful_suggestion(candidate.parsed.document)
+        left = self.suggestions.doubtful_suggestion(candidate.parsed.document)
         if left is not None and candidate.text.startswith(left[0]):
             sure = max(sure, left[1])
             return sure, max(sure, len(left[0]))
@@ -362,14 +360,14 @@ class Completer:
         return list(suggestions.values())
 
     async def _prefetch_after(self, cursor: DocumentCursor, suggestion: Suggestion) -> None:
-        """Start to generate what follows a suggestion, unless that is known or being generated."""
+        """Start to generate the text after a suggestion, unless the text is known or being generated."""
         target = replace(cursor, before=cursor.before + suggestion.text)
-        if self._prefetch.is_for(target):
+        if self.answers.is_ahead_at(target):
             return
-        remaining = self.recent.find(target)
+        remaining = self.answers.at(target)
         if remaining is None or not remaining.text.strip():
             generated = () if remaining is None else remaining.tokens
-            await self._prefetch.start(target, self._generate_prefetched(target, generated))
+            await self.answers.start_ahead(target, self._generate_prefetched(target, generated))
 
     async def _generate_prefetched(self, cursor: DocumentCursor, generated: tuple[Token, ...]) -> None:
         shape = SuggestionShape.BLOCK if not cursor.right.strip() else SuggestionShape.LINE

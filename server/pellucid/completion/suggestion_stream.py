@@ -9,11 +9,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.answers import Answer, Answers, OnGrowth, UsableAnswer
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation, Journal
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
-from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers
 from pellucid.completion.settings import CompletionSettings, SuggestionShape
 from pellucid.completion.shaping.ghost_text import GhostText
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
@@ -27,9 +27,6 @@ CLIENT_NAME = f"lsp-{os.getpid()}"
 MAX_ATTEMPTS = 3
 
 PREFETCHED_LINES = 4
-
-OnGrowth = Callable[[RecentAnswer], None]
-"""Called with the answer so far, after each new token."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +50,6 @@ class AnswerRequest:
         return Terms(Priority.COMPLETION, key=f"{CLIENT_NAME}:{self.parsed.document.uri}:{self.part}")
 
 
-@dataclass(frozen=True, slots=True)
-class UsableAnswer:
-    """An answer and its suggested part. ``final``: more tokens would not change the part."""
-
-    answer: RecentAnswer
-    trimmed: TrimmedAnswer
-    final: bool
-
-
 class AnswerGenerator:
     """Generator of answers with a single model; remembers complete and incomplete answers."""
 
@@ -72,7 +60,7 @@ class AnswerGenerator:
         provider: Callable[[], ModelProvider],
         models: ModelChoice,
         context: PromptContext,
-        recent: RecentAnswers,
+        answers: Answers,
         journal: Journal,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,7 +69,7 @@ class AnswerGenerator:
         self._provider = provider
         self._models = models
         self._context = context
-        self._recent = recent
+        self._answers = answers
         self._journal = journal
         self._clock = clock
 
@@ -94,7 +82,7 @@ class AnswerGenerator:
         """
         provider = self._provider()
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            stream = _Stream(request, explanation, self._settings.max_lines, on_growth)
+            stream = _Stream(request, explanation, self._settings.max_lines, self._answers, on_growth)
             client = await provider.client()
             explanation.lap("wait")
             try:
@@ -106,9 +94,7 @@ class AnswerGenerator:
                 request = replace(request, generated=tuple(stream.tokens))
                 continue
             finally:
-                answer = stream.answer
-                if stream.tokens:
-                    answer = self._recent.keep(answer)
+                answer = stream.keep()  # The model's end is known only now.
             return UsableAnswer(answer, trimmed, stream.final)
         raise AssertionError("the last attempt returns or raises")
 
@@ -181,7 +167,12 @@ class _Stream:
     """
 
     def __init__(
-        self, request: AnswerRequest, explanation: Explanation, max_lines: int, on_growth: OnGrowth | None = None
+        self,
+        request: AnswerRequest,
+        explanation: Explanation,
+        max_lines: int,
+        answers: Answers,
+        on_growth: OnGrowth | None,
     ) -> None:
         self.request = request
         self.tokens = list(request.generated)
@@ -194,20 +185,24 @@ class _Stream:
         self.superseded = ""
         self.model = ""
         self._explanation = explanation
+        self._answers = answers
         self._on_growth = on_growth
         self._is_first_usage = True
 
-    @property
-    def answer(self) -> RecentAnswer:
-        request = self.request
-        document, tokens = request.parsed.document, tuple(self.tokens)
-        return RecentAnswer(document, tokens, request.shape, self.complete, self.model, request.prefetch, self.cut_off)
+    def keep(self) -> Answer:
+        """Return the answer so far, and put a non-empty answer into the pool."""
+        request, tokens = self.request, tuple(self.tokens)
+        answer = Answer(
+            request.parsed.document, tokens, request.shape, self.complete, self.model, request.prefetch, self.cut_off
+        )
+        return self._answers.keep(answer) if tokens else answer
 
     def add(self, token: Token) -> None:
         self.tokens.append(token)
         self.ghost.feed(token)
+        answer = self.keep()
         if self._on_growth is not None:
-            self._on_growth(self.answer)
+            self._on_growth(answer)
 
     def note_usage(self, usage: Usage) -> None:
         self._explanation.usage = usage

@@ -1,4 +1,4 @@
-"""With a calibration the gate shows what is worth the risk; without one thresholds decide."""
+"""Tests of the gate: a calibration weighs gain and risk, else thresholds decide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Decision
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
@@ -36,8 +35,6 @@ LINE = (*make_tokens("urn", " a", " +", " b", p=0.8), *make_tokens("\n", "\n", "
 
 
 class CalibratedServer(ScriptedProvider):
-    """Serves a model card with a calibration."""
-
     calibration: dict[str, Any] | None = None
     note: str | None = None
 
@@ -66,13 +63,14 @@ def test_unsure() -> None:
 
     assert verdict.length == 0
     assert verdict.reason == (
-        "It is right with a probability of only 0.30: at level normal a wrong suggestion costs 1 times what a right one gains, "
+        "It is right with a probability of only 0.30: at level normal "
+        "a wrong suggestion costs 1 times what a right one gains, "
         "and no part is worth that risk."
     )
 
 
 def test_shortened() -> None:
-    """If a part gains more than the whole, it is shown."""
+    """A part is shown if the part gains more than the whole."""
     tokens = (*make_tokens("urn", " load", "(a)", ".na", p=0.9), token("me", 0.001), *make_tokens(" +", " b"))
 
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
@@ -84,14 +82,14 @@ def test_shortened() -> None:
 
 
 def test_a_likely_whole_is_not_shortened_for_little_more_certainty() -> None:
-    """A part that is hardly more probable, but much shorter, is not worth more."""
+    """A much shorter part that is hardly more probable is worth less than the whole."""
     tokens = make_tokens("urn", " value", ".", "name", " +", " b", p=0.9)
 
     assert decide(candidate(tokens), GateLevel.NORMAL).length == len(joined(tokens))
 
 
 def test_a_certain_beginning_of_a_likely_whole() -> None:
-    """A whole that would be worth its risk is shortened if its beginning is long and much more probable."""
+    """A whole that is worth the risk is shortened if a long beginning is much more probable."""
     tokens = (*make_tokens("urn", " load", "(", "value", ".name", ")", p=0.999), token(".thing", 0.02))
 
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
@@ -102,7 +100,7 @@ def test_a_certain_beginning_of_a_likely_whole() -> None:
 
 
 def test_the_beginning_of_an_unfinished_suggestion() -> None:
-    """A part whose whole is not known yet must be more probable than a whole, so that the whole will seldom hide it again."""
+    """A part before the end of an answer must be more probable than a whole suggestion."""
     tokens = make_tokens("urn", " a", p=0.7)
     part = replace(candidate(tokens), ending=Ending.PART)
 
@@ -112,7 +110,7 @@ def test_the_beginning_of_an_unfinished_suggestion() -> None:
 
 
 def test_a_part_is_judged_as_a_part() -> None:
-    """The calibration does not take an unfinished suggestion for the whole of it."""
+    """The calibration judges an unfinished suggestion as a part, not as a whole."""
     weights = [-99.0 if name == "whole" else 0.0 for name in NAMES]
     numbers = (9.0, *weights, *[0.0] * len(NAMES), *[1.0] * len(NAMES))
     part = replace(
@@ -124,14 +122,14 @@ def test_a_part_is_judged_as_a_part() -> None:
 
 
 def test_levels() -> None:
-    """A level that fears the wrong more hides what another shows."""
+    """A suggestion hidden at a level with a higher cost of errors is shown at a lower cost."""
     shown = [decide(candidate(make_tokens("urn", " a", p=0.4)), level).length > 0 for level in GateLevel]
 
     assert shown == [False, False, True]
 
 
 def test_no_calibration() -> None:
-    """Without a calibration thresholds decide, and the verdict names them."""
+    """Thresholds decide without a calibration, and the verdict names them."""
     verdict = decide(candidate(make_tokens("urn", " a", p=0.95), None), GateLevel.NORMAL)
 
     assert verdict.by == BY_THRESHOLDS
@@ -141,7 +139,7 @@ def test_no_calibration() -> None:
 @pytest.mark.parametrize("level", GateLevel)
 @given(texts=st.lists(st.sampled_from(["return", " a", "\n", "    ", "(", "x", ""]), max_size=10), data=st.data())
 def test_what_is_shown_is_worth_its_risk(level: GateLevel, texts: list[str], data: st.DataObject) -> None:
-    """The shown part gains more than it costs, and no other part that may be shown gains more."""
+    """The shown part gains more than its cost, and no permitted part gains more."""
     tokens = tuple(token(text, data.draw(st.floats(1e-6, 1.0))) for text in ["go", *texts])
     text = joined(tokens)
 
@@ -162,13 +160,12 @@ def completer(server: ScriptedProvider, models: ModelChoice | None = None, level
         settings.completion,
         lambda: cast("Any", server),
         PromptContext(settings.context, ChunkRing(settings.context)),
-        RecentAnswers(),
         models=models,
     )
 
 
 async def test_the_server_tells() -> None:
-    """The calibration on the model's card decides, and the explanation names it."""
+    """The calibration on the model's card decides, and the explanation names the calibration."""
     server = CalibratedServer([LINE])
     server.calibration = as_sent(doubtful(-10.0))
     made = completer(server)
@@ -204,7 +201,7 @@ async def test_asked_for_by_hand() -> None:
     ],
 )
 async def test_why_not(calibration: dict[str, Any] | None, note: str | None, reason: str) -> None:
-    """If thresholds decide, the reason is known, and suggestions are made all the same."""
+    """The reason why thresholds decide is known, and suggestions are made all the same."""
     server = CalibratedServer([LINE])
     server.calibration, server.note = calibration, note
     models = ModelChoice()
@@ -218,7 +215,7 @@ async def test_why_not(calibration: dict[str, Any] | None, note: str | None, rea
 
 
 async def test_kept_when_settings_change() -> None:
-    """A completer of other settings knows the calibration before it has asked anybody."""
+    """A completer of new settings knows the calibration before its first request."""
     server, models = CalibratedServer([LINE]), ModelChoice()
     server.calibration = as_sent()
     await completer(server, models).suggest(HERE)
@@ -231,7 +228,7 @@ async def test_kept_when_settings_change() -> None:
 
 @pytest.mark.parametrize(("p", "shown"), [(0.5, True), (LEAST_DOUBTFUL - 0.01, False)])
 def test_a_doubtful_rest_is_not_improbable(p: float, shown: bool) -> None:
-    """All of the rest is shown as doubtful, or nothing of it if the whole is improbable by the calibration."""
+    """A whole rest is shown as doubtful, or no rest if the whole is improbable."""
     found = candidate(make_tokens("urn", " load(a)", ".name", p=p))
 
     assert doubtful_rest(found, 11) == (len(".name") if shown else 0)

@@ -1,4 +1,4 @@
-"""The completer turns a cursor into suggestions."""
+"""Tests of the completer: suggestions at a cursor."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from pellucid.completion import running_answer
+from pellucid.completion import answers
+from pellucid.completion.answers import Answers
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
@@ -34,14 +34,14 @@ LOST = UnavailableError("The server closed the connection during the answer: try
 def completer(server: ScriptedProvider, **completion: Any) -> Completer:
     settings = EditorSettings.read({"completion": {"ahead": False, **completion}})
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    return Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), model=settings.model)
+    return Completer(settings.completion, lambda: cast("Any", server), context, model=settings.model)
 
 
 def with_rests(server: ScriptedProvider) -> Completer:
     """Return a completer of a client that shows doubtful rests."""
     settings = EditorSettings.read({"completion": {"ahead": False}})
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    return Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), doubtful_rests=True)
+    return Completer(settings.completion, lambda: cast("Any", server), context, doubtful_rests=True)
 
 
 def typed(text: str, cursor: DocumentCursor = HERE) -> DocumentCursor:
@@ -53,7 +53,7 @@ async def texts(made: Completer, cursor: DocumentCursor = HERE, *, invoked: bool
 
 
 async def test_line() -> None:
-    """The model is asked with the text around the cursor, and the stream is closed where the line ends."""
+    """The model reads the text around the cursor, and the stream is closed where the line ends."""
     server = ScriptedProvider([LINE])
 
     assert await texts(completer(server)) == ["urn a + b"]
@@ -75,7 +75,7 @@ async def test_tokens_join() -> None:
 
 
 async def test_typing_into_asks_nothing() -> None:
-    """Typing into a suggestion returns its rest without a request, and nothing once the line is complete."""
+    """Typing into a suggestion returns the rest without a request, and nothing at the end."""
     server = ScriptedProvider([LINE])
     made = completer(server)
     await texts(made)
@@ -89,7 +89,7 @@ async def test_typing_into_asks_nothing() -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_typing_into_does_not_change_the_rest(elsewhere: bool) -> None:
-    """The rest of a suggestion is what it was, even if a bracket that ended it is far below, and after work in another document."""
+    """Typing keeps the rest of a suggestion, also with a far bracket or after another document."""
     below = "\n" + "    value,\n" * 100 + ")\n"
     cursor = DocumentCursor("file:///a.py", "x = call(", below, "python")
     server = ScriptedProvider([make_tokens("alpha", ", ", "beta", ")", "\n"), LINE])
@@ -102,7 +102,7 @@ async def test_typing_into_does_not_change_the_rest(elsewhere: bool) -> None:
 
 
 async def test_typing_something_else_asks_again() -> None:
-    """Typing other text than was suggested asks the model again."""
+    """Typing text that was not suggested asks the model again."""
     server = ScriptedProvider([LINE, make_tokens("rn", "\n")])
     made = completer(server)
     await texts(made)
@@ -112,7 +112,7 @@ async def test_typing_something_else_asks_again() -> None:
 
 
 async def cancelled(made: Completer, server: ScriptedProvider, given: int) -> None:
-    """Cancel a request once the server has given this many tokens, as the next keystroke does."""
+    """Cancel a request after this number of tokens, like the next keystroke."""
     request = asyncio.create_task(made.suggest(HERE))
     while not (server.asked and server.asked[0].given == given):
         await asyncio.sleep(0)
@@ -124,7 +124,7 @@ async def cancelled(made: Completer, server: ScriptedProvider, given: int) -> No
 
 @pytest.mark.parametrize("given", [0, 2])
 async def test_typing_what_the_answer_says_does_not_stop_it(given: int) -> None:
-    """An answer continues when a keystroke cancels its request, and the next request waits for it if it says what was typed."""
+    """An answer survives the keystroke that cancels its request, and the next request waits."""
     more = asyncio.Event()
     server = ScriptedProvider([(*LINE[:given], more, *LINE[given:])])
     made = completer(server)
@@ -139,7 +139,7 @@ async def test_typing_what_the_answer_says_does_not_stop_it(given: int) -> None:
 
 
 async def test_a_closed_bracket_does_not_stop_an_answer() -> None:
-    """An answer continues when the user types the bracket that it begins with and the editor closes it."""
+    """An answer continues if the user types its first bracket and the editor closes the pair."""
     more = asyncio.Event()
     server = ScriptedProvider([(more, *make_tokens("(", "a", ")", "\n"))])
     made = completer(server)
@@ -174,7 +174,7 @@ async def test_several_keystrokes_do_not_stop_an_answer() -> None:
 
 @pytest.mark.parametrize("given", [0, 2])
 async def test_typing_something_else_stops_an_answer(given: int) -> None:
-    """An answer is stopped, and the model asked again, as soon as the answer differs from what was typed."""
+    """An answer is stopped, and the model asked again, if the typed text differs."""
     more = asyncio.Event()
     server = ScriptedProvider([(*LINE[:given], more, *LINE[given:], None), make_tokens("= 1", "\n")])
     made = completer(server)
@@ -190,8 +190,8 @@ async def test_typing_something_else_stops_an_answer(given: int) -> None:
 
 
 async def test_an_answer_that_nobody_waits_for_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a next request a cancelled one closes its stream soon, and a later one continues from its tokens if they still fit."""
-    monkeypatch.setattr(running_answer, "SECONDS_UNATTENDED", 0.0)
+    """A cancelled answer is closed soon, and a later fitting request continues from its tokens."""
+    monkeypatch.setattr(answers, "SECONDS_UNATTENDED", 0.0)
     server = ScriptedProvider([(*LINE[:2], None), (*LINE[2:],)])
     made = completer(server)
     await cancelled(made, server, 2)
@@ -208,7 +208,7 @@ async def test_an_answer_that_nobody_waits_for_is_stopped(monkeypatch: pytest.Mo
 
 
 async def test_an_answer_that_is_long_enough_is_not_waited_for() -> None:
-    """A request that needs only a line of the block that an earlier one began gets it as soon as the line is complete."""
+    """A request for a line of a running answer gets the line as soon as the line is complete."""
     block = DocumentCursor("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")
     server = ScriptedProvider([(*make_tokens("return", " a", " +", " b", "\n"), None)])
     made = completer(server)
@@ -234,14 +234,13 @@ async def settled() -> None:
 
 
 async def part_of(made: Completer, cursor: DocumentCursor = HERE) -> str:
-    """Return the text of the partial suggestion for a client that accepts those."""
     (suggestion,) = await made.suggest(cursor, parts=True)
     assert suggestion.partial
     return suggestion.text
 
 
 async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> None:
-    """A client that accepts parts gets what is complete so far at once; when it asks again, it gets the whole."""
+    """A client that accepts parts gets the complete beginning at once, and the whole later."""
     more = asyncio.Event()
     server = ScriptedProvider([(*CALL[:3], more, *CALL[3:])])
     made = completer(server, ahead=True)
@@ -254,7 +253,8 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
         Ending.PART,
         AnswerSource.MODEL,
     )
-    assert len(server.asked) == 1  # nothing is generated ahead of an answer that is being generated
+    # Nothing is generated ahead of a running answer.
+    assert len(server.asked) == 1
 
     again = asyncio.create_task(made.suggest(HERE, parts=True))
     await settled()
@@ -273,7 +273,7 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
 
 
 async def test_a_part_at_each_keystroke() -> None:
-    """A client that types into the suggestion, and does not wait for the whole, gets a part at each place."""
+    """A client that types before the whole is complete gets a part at each place."""
     server = ScriptedProvider([(*CALL[:3], None)])
     made = completer(server)
     await cancelled(made, server, 3)
@@ -297,7 +297,7 @@ async def test_a_part_at_each_keystroke() -> None:
     ids=["within an expression", "unsure", "quicker typed than read"],
 )
 async def test_a_beginning_that_is_not_sure_is_not_suggested(begin: tuple[Token, ...]) -> None:
-    """Nothing is suggested before the answer's end that a longer answer may change, nor what the gate hides, nor a single character."""
+    """No changeable, hidden or single-character beginning is suggested before the answer's end."""
     more = asyncio.Event()
     server = ScriptedProvider([(*begin, more, *LINE[4:])])
     request = asyncio.create_task(completer(server).suggest(HERE, parts=True))
@@ -311,17 +311,19 @@ async def test_a_beginning_that_is_not_sure_is_not_suggested(begin: tuple[Token,
 
 @pytest.mark.parametrize(("parts", "invoked"), [(False, False), (True, True)])
 async def test_other_requests_wait_for_the_whole(parts: bool, invoked: bool) -> None:
-    """A client that does not accept parts gets none, and neither does a user who asks by hand."""
+    """No part is suggested to a client without parts or to a request by hand."""
     (suggestion,) = await completer(ScriptedProvider([CALL]), candidates=1).suggest(HERE, parts=parts, invoked=invoked)
     assert (suggestion.text, suggestion.partial) == ("urn add(a).total + b", False)
 
 
 async def test_a_dismissed_part() -> None:
-    """A part that was dismissed is not suggested again, and the request waits for the whole."""
+    """A dismissed part is not suggested again, and the request waits for the whole."""
     more = asyncio.Event()
     server = ScriptedProvider([(*CALL[:3], more, *CALL[3:])])
     made = completer(server)
-    made.recent.dismiss(Suggestion("p", HERE, "urn add(a)", CALL[:3], "scripted", SuggestionShape.LINE, partial=True))
+    made.suggestions.dismiss(
+        Suggestion("p", HERE, "urn add(a)", CALL[:3], "scripted", SuggestionShape.LINE, partial=True)
+    )
 
     request = asyncio.create_task(made.suggest(HERE, parts=True))
     await settled()
@@ -331,7 +333,7 @@ async def test_a_dismissed_part() -> None:
 
 
 async def test_a_part_whose_answer_fails() -> None:
-    """If an answer fails after its beginning was suggested, the next request meets the failure."""
+    """The failure of an answer after a suggested part is raised by the next request."""
     more = asyncio.Event()
     made = completer(ScriptedProvider([(*CALL[:3], more, PellucidError("no memory"))]))
     assert await part_of(made) == "urn add(a)"
@@ -342,11 +344,11 @@ async def test_a_part_whose_answer_fails() -> None:
 
 
 DOUBTFUL = (*make_tokens("urn", " add(a)", ".total"), token(" + b", 0.45), *make_tokens("\n", "\n", "def"))
-"""An answer of which levels quiet and normal let only ``urn add(a)`` through, and eager the whole."""
+"""An answer cut to ``urn add(a)`` at levels quiet and normal, and whole at level eager."""
 
 
 async def test_a_doubtful_rest() -> None:
-    """A suggestion is the sure beginning with its doubtful rest, and the explanation tells which is which."""
+    """A suggestion has a sure beginning and a doubtful rest, and the explanation separates them."""
     made = with_rests(ScriptedProvider([DOUBTFUL]))
 
     (suggestion,) = await made.suggest(HERE)
@@ -360,11 +362,11 @@ async def test_a_doubtful_rest() -> None:
 
 @pytest.mark.parametrize("taken", ["urn add(a)", "urn a", "urn add(a", "urn add(a).to"])
 async def test_a_doubtful_rest_stays(taken: str) -> None:
-    """After the sure beginning, or a part, was accepted or typed, what is left is shown again with its doubtful rest, without a request."""
+    """The remainder keeps its sure beginning and doubtful rest after typing, without a request."""
     server = ScriptedProvider([DOUBTFUL])
     made = with_rests(server)
     (suggestion,) = await made.suggest(HERE)
-    made.recent.note_shown(suggestion)
+    made.suggestions.note_shown(suggestion)
 
     (left,) = await made.suggest(typed(taken))
 
@@ -374,12 +376,12 @@ async def test_a_doubtful_rest_stays(taken: str) -> None:
 
 
 async def test_a_doubtful_rest_that_was_dismissed() -> None:
-    """A dismissed suggestion does not come back as the doubtful rest of another."""
+    """A dismissed suggestion does not return as a doubtful rest."""
     made = with_rests(ScriptedProvider([DOUBTFUL]))
     (suggestion,) = await made.suggest(HERE)
-    made.recent.note_shown(suggestion)
+    made.suggestions.note_shown(suggestion)
     (left,) = await made.suggest(typed("urn add(a)"))
-    made.recent.dismiss(left)
+    made.suggestions.dismiss(left)
 
     assert await made.suggest(typed("urn add(a)")) == []
     assert [one.text for one in await made.suggest(HERE)] == ["urn add(a)"], "the sure beginning was not dismissed"
@@ -389,7 +391,7 @@ async def test_a_dismissed_suggestion_comes_not_back_as_its_beginning() -> None:
     """The sure beginning of a dismissed suggestion is dismissed, too."""
     made = with_rests(ScriptedProvider([DOUBTFUL]))
     (suggestion,) = await made.suggest(HERE)
-    made.recent.dismiss(suggestion)
+    made.suggestions.dismiss(suggestion)
 
     assert await made.suggest(HERE) == []
 
@@ -399,14 +401,14 @@ async def test_a_dismissed_suggestion_comes_not_back_as_its_beginning() -> None:
     [(DOUBTFUL[2:], False), ((*DOUBTFUL[:3], token(" + b", 0.1)), False), (DOUBTFUL, True), (CALL, False)],
 )
 async def test_no_doubtful_rest(answer: tuple[Token, ...], invoked: bool) -> None:
-    """No rest is doubtful without a sure beginning, if it is improbable or sure, or if the user asked by hand."""
+    """No rest is doubtful without a sure beginning, if improbable or sure, or if asked by hand."""
     suggestions = await with_rests(ScriptedProvider([answer] * 9)).suggest(HERE, invoked=invoked)
 
     assert [one.doubtful for one in suggestions] == [0] * len(suggestions)
 
 
 async def test_closing_stops_an_answer() -> None:
-    """An answer whose request was cancelled is stopped when the completer is closed."""
+    """A cancelled request's answer is stopped when the completer is closed."""
     server = ScriptedProvider([(*LINE[:2], None)])
     made = completer(server)
     await cancelled(made, server, 2)
@@ -417,7 +419,7 @@ async def test_closing_stops_an_answer() -> None:
 
 
 async def test_a_lost_server_is_asked_again() -> None:
-    """If the server goes away during an answer, the completer reconnects and continues from the tokens it has."""
+    """The completer reconnects to a lost server and continues from the tokens of the answer."""
     server = ScriptedProvider([(*LINE[:2], LOST), LINE[2:]])
 
     assert await texts(completer(server)) == ["urn a + b"]
@@ -425,7 +427,7 @@ async def test_a_lost_server_is_asked_again() -> None:
 
 
 async def test_a_server_that_stays_away() -> None:
-    """After the last attempt the error is raised, and the next request tries again."""
+    """The error is raised after the last attempt, and the next request tries again."""
     server = ScriptedProvider([(LOST,)])
     made = completer(server)
 
@@ -455,7 +457,7 @@ async def test_superseded() -> None:
 
 
 async def test_an_answer_that_the_deadline_ended_is_continued() -> None:
-    """Typing into an answer that was ended before its suggestion was complete asks the model for the rest."""
+    """Typing into an answer ended by the deadline asks the model for the rest."""
     server = ScriptedProvider([(*LINE[:2], Finish(FinishReason.DEADLINE, Usage())), LINE[2:]])
     made = completer(server)
 
@@ -465,7 +467,7 @@ async def test_an_answer_that_the_deadline_ended_is_continued() -> None:
 
 
 async def test_unsure_is_hidden_and_explained() -> None:
-    """A hidden suggestion is not shown, the explanation says why, and it is not requested again."""
+    """A hidden suggestion is explained and not requested again."""
     server = ScriptedProvider([(token("urn", 0.1), *LINE[1:])])
     made = completer(server, level="quiet")
 
@@ -482,7 +484,7 @@ async def test_unsure_is_hidden_and_explained() -> None:
 
 
 async def test_explanation() -> None:
-    """An explanation holds the prompt, the cached and computed tokens, the times of the stages, and the outcome."""
+    """An explanation has prompt, cached and computed tokens, times of the stages and outcome."""
     made = completer(ScriptedProvider([LINE]))
 
     (suggestion,) = await made.suggest(HERE)
@@ -502,7 +504,7 @@ async def test_explanation() -> None:
 
 
 async def test_several_when_invoked() -> None:
-    """Invoked by hand there are several: the best one, and those from the most probable alternatives."""
+    """A request by hand returns the best suggestion and the most probable alternatives."""
     first = (
         token("urn", 0.6, other=("ry", 0.3)),
         token(" a", 0.9, other=(" b", 0.08)),
@@ -518,7 +520,7 @@ async def test_several_when_invoked() -> None:
 
 
 async def test_branch() -> None:
-    """A branch takes an alternative to a token and continues from it, with the alternative's probability."""
+    """A branch continues from an alternative to a token, with the alternative's probability."""
     server = ScriptedProvider([(token("urn", 0.6, other=("ry", 0.3)), *LINE[1:]), make_tokens(":", "\n", "\n", "x")])
     made = completer(server)
     (suggestion,) = await made.suggest(HERE)
@@ -533,7 +535,7 @@ async def test_branch() -> None:
 
 
 async def test_ahead() -> None:
-    """While a suggestion is shown, the text after it is prefetched, so that it is there once the suggestion is accepted."""
+    """The text after a shown suggestion is prefetched and available after acceptance."""
     server = ScriptedProvider([LINE, make_tokens("    ", "c", " =", " 2", "\n", "\n", "\n", "z", " =")])
     made = completer(server, ahead=True)
     assert await texts(made) == ["urn a + b"]
@@ -548,7 +550,7 @@ async def test_ahead() -> None:
 
 
 async def test_another_request_ends_what_is_generated_ahead() -> None:
-    """A prefetch is cancelled when the model is needed for a request."""
+    """A prefetch is cancelled when a request needs the model."""
     server = ScriptedProvider([LINE, (None,), make_tokens("rn", "\n")])
     made = completer(server, ahead=True)
     await texts(made)
@@ -564,22 +566,20 @@ async def test_dismissed() -> None:
     """A dismissed suggestion is not offered again at its cursor."""
     made = completer(ScriptedProvider([LINE]))
     (suggestion,) = await made.suggest(HERE)
-    made.recent.dismiss(suggestion)
+    made.suggestions.dismiss(suggestion)
 
     assert await texts(made) == []
     assert await texts(made, typed("urn")) == []
 
 
 async def test_time_is_up() -> None:
-    """When the time budget is used up, the complete lines are suggested and the stream is closed."""
+    """Complete lines are suggested when the time is over, and the stream is closed."""
     now = iter(range(1000))
     settings = EditorSettings.read({"completion": {"ahead": False, "shape": "block", "budgetMs": 4000}})
     lines = make_tokens("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
     server = ScriptedProvider([(*lines, None)])
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    made = Completer(
-        settings.completion, lambda: cast("Any", server), context, RecentAnswers(), clock=lambda: float(next(now))
-    )
+    made = Completer(settings.completion, lambda: cast("Any", server), context, clock=lambda: float(next(now)))
 
     (suggestion,) = await made.suggest(replace(HERE, before="def f(a):\n    "))
 
@@ -588,7 +588,7 @@ async def test_time_is_up() -> None:
 
 
 async def test_files_only_to_models_that_know_them() -> None:
-    """Chunks of other files are sent only to models with a marker for them."""
+    """Chunks of files are sent only to models with a marker for files."""
     other = "\n".join(f"def helper_{number}(value):\n    return value * {number}\n" for number in range(8))
     for files in (True, False):
         server = ScriptedProvider([LINE], files=files)
@@ -597,14 +597,14 @@ async def test_files_only_to_models_that_know_them() -> None:
         ring.note_open("file:///b.py", "b.py", other)
         assert ring.promote()
         context = PromptContext(settings.context, ring)
-        made = Completer(settings.completion, lambda server=server: cast("Any", server), context, RecentAnswers())  # type: ignore[misc]
+        made = Completer(settings.completion, lambda server=server: cast("Any", server), context)  # type: ignore[misc]
         await made.suggest(HERE)
 
         assert [one.filename for one in server.asked[0].extra] == (["b.py"] if files else [])
 
 
 async def test_a_line_that_was_cut_off_stays_out() -> None:
-    """A line that was cut off by the limit of tokens is never suggested."""
+    """A line cut off by the limit of tokens is never suggested."""
     answer = make_tokens("x", " = 1", "\n    ", "y", " = fo")
     server = ScriptedProvider([(*answer, Finish(FinishReason.LENGTH, Usage()))])
     made = completer(server, shape="block")
@@ -616,7 +616,7 @@ async def test_a_line_that_was_cut_off_stays_out() -> None:
 
 
 async def test_what_is_generated_ahead_is_not_waited_for() -> None:
-    """A request at the cursor of a running prefetch continues from its tokens, at the priority of a completion."""
+    """A request at a running prefetch's cursor continues from its tokens as a completion."""
     server = ScriptedProvider([LINE, (*make_tokens("    ", "c"), None), make_tokens(" =", " 2", "\n", "\n", "\n", "z")])
     made = completer(server, ahead=True)
     await texts(made)
@@ -631,7 +631,7 @@ async def test_what_is_generated_ahead_is_not_waited_for() -> None:
 
 
 async def test_a_candidate_that_fails_costs_only_itself() -> None:
-    """The best suggestion is returned although the request for another one failed."""
+    """The best suggestion is returned although the request for an alternative failed."""
     first = (token("urn", 0.6, other=("ry", 0.3)), *make_tokens(" a", "\n", "\n"))
     server = ScriptedProvider([first, (PellucidError("no memory"),)])
 
@@ -648,25 +648,25 @@ async def test_prefill() -> None:
 
 
 def test_tokens_are_tokens() -> None:
-    """The scripts of these tests are made of tokens, as a client yields them."""
+    """The scripts of these tests consist of tokens, like a client's answer."""
     assert all(isinstance(one, Token) for one in LINE)
 
 
 async def test_a_keystroke_parses_and_looks_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One keystroke parses its cursor once and searches the recent answers once, whether the model is asked or not."""
+    """A keystroke parses the cursor once and searches recent answers once, in all cases."""
     calls: list[str] = []
-    parse, find = ParsedCursor.__init__, RecentAnswers.find
+    parse, find = ParsedCursor.__init__, Answers.at
 
     def counted_parse(self: ParsedCursor, document: DocumentCursor, *, fences: bool = True) -> None:
         calls.append("parse")
         parse(self, document, fences=fences)
 
-    def counted_find(self: RecentAnswers, cursor: DocumentCursor) -> Any:
+    def counted_find(self: Answers, cursor: DocumentCursor) -> Any:
         calls.append("find")
         return find(self, cursor)
 
     monkeypatch.setattr(ParsedCursor, "__init__", counted_parse)
-    monkeypatch.setattr(RecentAnswers, "find", counted_find)
+    monkeypatch.setattr(Answers, "at", counted_find)
     server = ScriptedProvider([LINE])
     made = completer(server)
 

@@ -1,4 +1,4 @@
-"""A word in the making with the real model: its probability is that given the typed letters, in the gate and in branches."""
+"""Tests of words in the making with the real model: probabilities given the typed letters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.model_provider_protocol import FixedProvider
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.config import load_settings
@@ -36,20 +35,20 @@ def assistant() -> Iterator[LocalAssistant]:
 def suggest(assistant: LocalAssistant, before: str, after: str) -> tuple[Completer, list[Suggestion]]:
     settings, context = CompletionSettings(ahead=False), ContextSettings()
     prompts = PromptContext(context, ChunkRing(context))
-    completer = Completer(settings, lambda: FixedProvider(assistant), prompts, RecentAnswers())
+    completer = Completer(settings, lambda: FixedProvider(assistant), prompts)
     return completer, asyncio.run(completer.suggest(DocumentCursor("file:///a.py", before, after, "python")))
 
 
 @pytest.mark.parametrize("typed", ["import hashlib"[:length] for length in range(1, 14)])
 def test_every_letter_shows_the_word(assistant: LocalAssistant, typed: str) -> None:
-    """While an import is typed letter by letter, the rest of it is shown at every letter."""
+    """An import typed letter by letter shows the rest at every letter."""
     _, (suggestion,) = suggest(assistant, typed, USES)
 
     assert typed + suggestion.text == "import hashlib"
 
 
 def test_probability_given_the_typed_letters(assistant: LocalAssistant) -> None:
-    """The logprob of a healed token is the model's own; among the tokens that repeat what was typed it is nearly certain."""
+    """A healed token has the model's own logprob, and is nearly certain given the typed letters."""
     _, (suggestion,) = suggest(assistant, "i", USES)
     token = suggestion.tokens[0]
 
@@ -61,7 +60,7 @@ def test_probability_given_the_typed_letters(assistant: LocalAssistant) -> None:
 
 
 def test_branches_agree_with_what_was_typed(assistant: LocalAssistant) -> None:
-    """Every alternative of a healed token continues the typed letters, so that a branch cannot break the code."""
+    """Every alternative of a healed token continues the typed letters, so branches are valid."""
     before, after = "orders = [1, 2]\n\ntotal = 0\nfor o", "\n    total += order\n"
     completer, (suggestion,) = suggest(assistant, before, after)
     top = suggestion.tokens[0].top

@@ -16,7 +16,6 @@ from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.model_provider_protocol import FixedProvider
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.suggestion import DocumentCursor
@@ -75,7 +74,7 @@ async def complete(
     settings, context = replace(CompletionSettings(), level=level, ahead=False), ContextSettings()
     provider = FixedProvider(assistant)
     completer = Completer(
-        settings, lambda: provider, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note
+        settings, lambda: provider, PromptContext(context, ChunkRing(context)), model=model, gate=note
     )
     # Use a document per request: a newer request, perhaps of another user, supersedes older
     # requests for the same document.
@@ -84,7 +83,7 @@ async def complete(
         found = await completer.suggest(place)
         explanation = completer.journal.explanations.find()
         assert explanation is not None, "suggest() explains every suggestion"
-        answer = completer.recent.find(place)
+        answer = completer.answers.at(place)
         tokens = judged or ([] if answer is None else list(answer.tokens))
         return await _payload(assistant, place, found[0].text if found else "", tokens, explanation)
     except PellucidError as error:

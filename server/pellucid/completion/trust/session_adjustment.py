@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pellucid.completion.recent_answers import shorten_cursor
+from pellucid.completion.cursor_keys import shorten_cursor
 from pellucid.completion.suggestion import DocumentCursor
 
 RATE = 0.1

@@ -15,7 +15,6 @@ from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.model_provider_protocol import FixedProvider
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibrated_gate import Candidate
@@ -118,7 +117,7 @@ class Replay:
             return show_all(candidate.tokens)
 
         completer = Completer(
-            self._settings, lambda: self._provider, context, RecentAnswers(), model=self._model, gate=note
+            self._settings, lambda: self._provider, context, model=self._model, gate=note
         )
         text = self._texts[cursor.document]
         await completer.suggest(cursor.place(text, suffix=suffix))

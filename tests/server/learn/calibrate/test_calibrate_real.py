@@ -1,4 +1,4 @@
-"""The replay requests suggestions of the real model as the language server does."""
+"""Tests of the replay with the real model, compared with the language server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.model_provider_protocol import FixedProvider
-from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.config import load_settings
@@ -47,7 +46,7 @@ def length_by(calibration: Calibration, record: SuggestionRecord) -> int:
 
 @pytest.mark.slow
 def test_as_the_language_server() -> None:
-    """The built-in calibration lets the same part of a replay's record through as the language server shows."""
+    """The built-in calibration shows the same part of a replayed record as the language server."""
     corpus = gather([SOURCES], suffixes=(".py",))
     texts = {document.name: document.text for document in corpus.documents}
     asks = [(cursor, suffix) for cursor in draw(corpus.documents, COUNT // 2) for suffix in (True, False)]
@@ -56,18 +55,22 @@ def test_as_the_language_server() -> None:
     engine, assistant = assemble(load_settings(prefix_memory=0, context=2048, slots=4), [CODER], Silent())
 
     async def shown(record: SuggestionRecord) -> int:
-        (cursor, suffix) = next((cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.at, suffix, cursor.kind) == (
-            record.document, record.at, record.suffix, record.kind))  # fmt: skip
+        (cursor, suffix) = next(
+            (cursor, suffix)
+            for cursor, suffix in asks
+            if (cursor.document, cursor.at, suffix, cursor.kind)
+            == (record.document, record.at, record.suffix, record.kind)
+        )
         settings = EditorSettings(
             completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=GateLevel.NORMAL)
         )
         provider = FixedProvider(assistant)
-        # As in an editor, where one context remembers the windows of a file: a suggestion depends
-        # on where its window begins.
+        # As in an editor, a context remembers the windows of a file, because a suggestion depends
+        # on the window's place.
         context = contexts.setdefault(
             (record.document, suffix), PromptContext(settings.context, ChunkRing(settings.context))
         )
-        completer = Completer(settings.completion, lambda: provider, context, RecentAnswers())
+        completer = Completer(settings.completion, lambda: provider, context)
         found = await completer.suggest(cursor.place(texts[cursor.document], suffix=suffix))
         await completer.aclose()
         return len(found[0].text) if found else 0

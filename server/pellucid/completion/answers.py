@@ -1,0 +1,311 @@
+"""The pool of answers: the recent answers of the model, and the answers that still grow.
+
+Typing into an answer, or coming back to its cursor, needs no request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pellucid.completion.cursor_keys import (
+    CHARACTERS_AFTER,
+    CHARACTERS_BEFORE,
+    CursorKey,
+    key_of,
+    put,
+    shorten_cursor,
+)
+from pellucid.completion.explanation import Explanation
+from pellucid.completion.settings import SuggestionShape
+from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer, drop_typed, join_texts, truncate
+from pellucid.tokens import Token
+
+MAX_CLOSED = 20
+"""Maximum number of brackets and quotes that an editor may have closed since an answer was generated."""
+
+MAX_ANSWERS = 60
+
+SECONDS_UNATTENDED = 0.5
+"""Seconds for which an answer grows while no request waits for the answer."""
+
+PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
+"""The brackets and quotes that editors close automatically."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A model's answer at a cursor, as far as the model has generated the answer.
+
+    Attributes:
+        complete: The model ended the answer; otherwise the stream was closed and more may follow.
+        cut_off: The answer ended at the limit of tokens.
+        prefetched: The answer was generated before a request asked for the answer.
+    """
+
+    cursor: DocumentCursor
+    tokens: tuple[Token, ...]
+    shape: SuggestionShape
+    complete: bool
+    model: str
+    prefetched: bool = False
+    cut_off: bool = False
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        return join_texts(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class RemainingAnswer:
+    """The ``tokens`` of an answer after the cursor. The user has ``typed`` the beginning."""
+
+    answer: Answer
+    typed: str
+    tokens: tuple[Token, ...]
+
+    @property
+    def text(self) -> str:
+        """The remaining text."""
+        return join_texts(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class UsableAnswer:
+    """An answer and its suggested part. ``final``: more tokens would not change the part."""
+
+    answer: Answer
+    trimmed: TrimmedAnswer
+    final: bool
+
+
+OnGrowth = Callable[[Answer], None]
+"""Receives the answer so far after each token."""
+
+Generation = Callable[[OnGrowth], Coroutine[Any, Any, UsableAnswer]]
+"""Generates an answer."""
+
+
+class GrowingAnswer:
+    """An answer that is being generated at a cursor.
+
+    A keystroke cancels the request for the answer. The answer itself grows on for a short while, as
+    the user may be typing the very text.
+
+    Attributes:
+        explanation: The explanation of the first request, with the prompt and the cost.
+        has_grown: The model has added a token to the known beginning.
+        part_shown_at: The last cursor with a suggested part; the next request there waits for the whole.
+    """
+
+    def __init__(self, cursor: DocumentCursor, known: str, explanation: Explanation, generate: Generation) -> None:
+        self.explanation = explanation
+        self.has_grown = False
+        self.part_shown_at: DocumentCursor | None = None
+        self._cursor = cursor
+        self._text = known
+        self._grown = asyncio.Event()
+        self._unattended: asyncio.TimerHandle | None = None
+        self._task = asyncio.create_task(generate(self._note))
+        self._task.add_done_callback(_retrieve_error)
+
+    async def result(self) -> UsableAnswer:
+        """Return the whole answer. If the caller is cancelled, the answer grows for a short while."""
+        try:
+            return await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            self.leave()
+            raise
+
+    def continues_at(self, cursor: DocumentCursor) -> bool:
+        """Return whether the answer still grows, and agrees with the text typed up to this cursor."""
+        typed = self._typed(cursor)
+        return (
+            not self._task.done()
+            and typed is not None
+            and (self._text.startswith(typed) or typed.startswith(self._text))
+        )
+
+    async def grow(self) -> None:
+        """Wait for the next token or the end. If the caller is cancelled, the answer grows for a short while."""
+        self._attend()
+        self._grown.clear()
+        grown = asyncio.ensure_future(self._grown.wait())
+        try:
+            await asyncio.wait({self._task, grown}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self.leave()
+            raise
+        finally:
+            grown.cancel()
+
+    def leave(self) -> None:
+        """Let the answer grow for a short while without a waiting request."""
+        self._attend()
+        self._unattended = asyncio.get_running_loop().call_later(SECONDS_UNATTENDED, self._task.cancel)
+
+    async def stop(self) -> None:
+        """Stop generating. The tokens so far stay in the pool."""
+        self._attend()
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    def _note(self, answer: Answer) -> None:
+        self._text = answer.text
+        self.has_grown = True
+        self._grown.set()
+
+    def _typed(self, cursor: DocumentCursor) -> str | None:
+        """Return the text typed since, or None if the document has changed elsewhere.
+
+        The editor may have closed a bracket.
+        """
+        former = self._cursor
+        typed = cursor.before[len(former.before) :]
+        closed = PAIRS.get(typed[-1:], "") + former.after
+        same = (
+            cursor.uri == former.uri
+            and cursor.before.startswith(former.before)
+            and cursor.after in (former.after, closed)
+        )
+        return typed if same else None
+
+    def _attend(self) -> None:
+        if self._unattended is not None:
+            self._unattended.cancel()
+            self._unattended = None
+
+
+class Answers:
+    """The most recent answers.
+
+    At most one answer grows for each document, and one more ahead of all requests.
+    """
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[CursorKey, Answer] = OrderedDict()
+        self._growing: dict[str, GrowingAnswer] = {}
+        self._ahead: tuple[DocumentCursor, asyncio.Task[None]] | None = None
+
+    def keep(self, answer: Answer) -> Answer:
+        """Put an answer in the place of an older answer at the same cursor; return the answer as kept."""
+        answer = replace(answer, cursor=shorten_cursor(answer.cursor))
+        put(self._answers, key_of(answer.cursor), answer, MAX_ANSWERS)
+        return answer
+
+    def at(self, cursor: DocumentCursor) -> RemainingAnswer | None:
+        """Return the remainder of the newest answer that continues at this cursor, or None."""
+        for answer in reversed(self._answers.values()):
+            remaining = continue_answer(answer, cursor)
+            if remaining is not None:
+                return remaining
+        return None
+
+    def growing_at(self, cursor: DocumentCursor) -> GrowingAnswer | None:
+        """Return the answer that grows in this document, if the answer may continue at this cursor."""
+        growing = self._growing.get(cursor.uri)
+        return growing if growing is not None and growing.continues_at(cursor) else None
+
+    def start(
+        self, cursor: DocumentCursor, known: str, explanation: Explanation, generate: Generation
+    ) -> GrowingAnswer:
+        """Begin an answer at a cursor. ``known`` is the beginning, which was generated before."""
+        self._growing[cursor.uri] = growing = GrowingAnswer(cursor, known, explanation, generate)
+        return growing
+
+    async def start_ahead(self, cursor: DocumentCursor, work: Coroutine[Any, Any, None]) -> None:
+        """Generate an answer before a request asks for the answer, and cancel an earlier answer ahead."""
+        former, self._ahead = self._ahead, (cursor, asyncio.create_task(work))
+        await _cancel(former)
+
+    def is_ahead_at(self, cursor: DocumentCursor) -> bool:
+        """Return whether an answer grows ahead at this cursor."""
+        return self._ahead is not None and self._ahead[0] == cursor and not self._ahead[1].done()
+
+    async def stop_ahead(self) -> bool:
+        """Stop generating ahead, because a request needs the model. Return whether an answer grew."""
+        former, self._ahead = self._ahead, None
+        grew = former is not None and not former[1].done()
+        await _cancel(former)
+        return grew
+
+    async def stop(self) -> None:
+        """Stop generating."""
+        await self.stop_ahead()
+        for growing in self._growing.values():
+            await growing.stop()
+        self._growing.clear()
+
+    def forget(self) -> None:
+        """Forget all answers, because another model will answer."""
+        self._answers.clear()
+
+
+def text_after(answer: Answer, cursor: DocumentCursor) -> str:
+    """Return the whole text that followed an answer's cursor, of which it keeps only the beginning.
+
+    ``cursor`` is where its document is now, perhaps in front of brackets that the editor has
+    closed.
+    """
+    kept = answer.cursor.after
+    found = cursor.after.find(kept, 0, len(kept) + MAX_CLOSED) if len(kept) == CHARACTERS_AFTER else -1
+    return kept if found < 0 else cursor.after[found:]
+
+
+def continue_answer(answer: Answer, cursor: DocumentCursor) -> RemainingAnswer | None:
+    """Return what remains of an answer at a cursor that was reached by typing its beginning, or None.
+
+    The answer's own cursor must be a shortened one.
+    """
+    if answer.cursor.uri != cursor.uri:
+        return None
+    text = answer.text
+    for length in range(min(len(text), len(cursor.before) + 1)):
+        typed = text[:length]
+        if not (
+            cursor.before.endswith(typed)
+            and _ends_with_tail(cursor.before, len(cursor.before) - length, answer.cursor.before)
+        ):
+            continue
+        if cursor.after[:CHARACTERS_AFTER] == answer.cursor.after:
+            return RemainingAnswer(answer, typed, drop_typed(answer.tokens, length))
+        closer = PAIRS.get(typed[-1:], "")
+        if closer and cursor.after.startswith(closer) and cursor.after[1 : CHARACTERS_AFTER + 1] == answer.cursor.after:
+            rest = text[length : length + _find_closer(text[length:], closer)]
+            if rest:
+                return RemainingAnswer(answer, typed, truncate(drop_typed(answer.tokens, length), len(rest)))
+    return None
+
+
+def _ends_with_tail(before: str, end: int, tail: str) -> bool:
+    """Return whether ``before[:end]`` shortens to ``tail``."""
+    start = end - len(tail)
+    return start >= 0 and before[start:end] == tail and (len(tail) == CHARACTERS_BEFORE or start == 0)
+
+
+def _find_closer(text: str, closer: str) -> int:
+    """Return where the text closes the bracket or quote that was opened before it, or its length."""
+    opener = next(left for left, right in PAIRS.items() if right == closer)
+    depth = 0
+    for index, character in enumerate(text):
+        if character == closer and depth == 0:
+            return index
+        if opener != closer:
+            depth += (character == opener) - (character == closer)
+    return len(text)
+
+
+def _retrieve_error(task: asyncio.Task[UsableAnswer]) -> None:
+    """Read the error of a task without a waiting request: the next request meets the error again."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _cancel(ahead: tuple[DocumentCursor, asyncio.Task[None]] | None) -> None:
+    if ahead is not None:
+        ahead[1].cancel()
+        await asyncio.wait([ahead[1]])
