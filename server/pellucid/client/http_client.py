@@ -147,11 +147,11 @@ class Client:
         return list((await self._reply("GET", "/v1/adapters"))["data"])
 
     async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
-        """Load or reload an adapter. Return its entry."""
+        """Load or reload an adapter. Return the entry."""
         return await self._reply("POST", "/v1/adapters", {"name": name, "model": model})
 
     async def unload_adapter(self, id: str) -> dict[str, Any]:
-        """Unload an adapter by id (``model:name``) or name. Return its former entry."""
+        """Unload an adapter by id (``model:name``) or name. Return the former entry."""
         return await self._reply("DELETE", f"/v1/adapters/{quote(id)}")
 
     async def engines(self) -> list[dict[str, Any]]:
@@ -235,7 +235,7 @@ def _refuse_window(query: CompletionQuery) -> None:
 
 
 def _named(model: str | None) -> dict[str, Any]:
-    """Return the fields that require exactly this model (no fields for the default model)."""
+    """Return the fields for exactly this model (no fields for the default model)."""
     return {} if model is None else {"model": model, "strict_model": True}
 
 
@@ -269,7 +269,7 @@ def _card(name: str, meta: Json) -> ModelCard:
 def _object(text: str | bytes) -> dict[str, Any]:
     """Return a JSON object.
 
-    Raises UnavailableError for other replies, which no Pellucid server sends.
+    Raises UnavailableError for different replies: Pellucid servers always send an object.
     """
     try:
         value = json.loads(text)

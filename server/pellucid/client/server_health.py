@@ -116,7 +116,7 @@ def _message_of(reply: Json) -> tuple[str, Json]:
 
 
 def _object(response: httpx.Response) -> Json:
-    """Return the JSON object of a reply, or {} for other replies, which Pellucid never sends."""
+    """Return the JSON object of a reply, or {} for a reply that Pellucid never sends."""
     try:
         value = json.loads(response.content)
     except ValueError:

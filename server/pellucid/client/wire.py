@@ -1,4 +1,4 @@
-"""The JSON of the private routes: unchanged queries, and answers as rows of tokens with a Finish."""
+"""The JSON of the private routes: queries, and answers as rows of tokens with a Finish."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pellucid.client.token_json import record_of, token_of
 from pellucid.tokens import Finish, FinishReason, JsonField, OtherValue, Token, Usage
 
 ROOT = "/pellucid/"
-"""The path of the private routes, one for each verb."""
+"""The path of the private routes, followed by a verb."""
 
 
 def to_json(value: object) -> Any:
@@ -40,7 +40,6 @@ def row_of(item: Token | Finish | Usage) -> dict[str, Any]:
 
 
 def item_of(row: Mapping[str, Any]) -> Token | Finish | Usage:
-    """Return the item of a row."""
     if "so_far" in row:
         return Usage(**row["so_far"])
     if "finish" in row:

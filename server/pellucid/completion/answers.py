@@ -1,6 +1,6 @@
-"""The pool of answers: the recent answers of the model, and the answers that still grow.
+"""The pool of recent and growing answers.
 
-Typing into an answer, or coming back to its cursor, needs no request.
+Typing the text of an answer, or returning to the answer's cursor, needs no request.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer, drop_t
 from pellucid.tokens import Token
 
 MAX_CLOSED = 20
-"""Maximum number of brackets and quotes that an editor may have closed since an answer was generated."""
+"""Maximum number of brackets and quotes closed by an editor since an answer was generated."""
 
 MAX_ANSWERS = 60
 
 SECONDS_UNATTENDED = 0.5
-"""Seconds for which an answer grows while no request waits for the answer."""
+"""Seconds for which an answer grows without a waiting request."""
 
 PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
-"""The brackets and quotes that editors close automatically."""
+"""Brackets and quotes closed automatically by editors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's answer at a cursor, as far as the model has generated the answer.
+    """A model's answer at a cursor, perhaps unfinished.
 
     Attributes:
-        complete: The model ended the answer; otherwise the stream was closed and more may follow.
-        cut_off: The answer ended at the limit of tokens.
-        prefetched: The answer was generated before a request asked for the answer.
+        complete: The model ended the answer, or the token limit was reached; otherwise the stream
+            was closed and more may follow.
+        cut_off: The answer ended at the token limit.
+        prefetched: The answer was generated before a request.
     """
 
     cursor: DocumentCursor
@@ -56,13 +57,12 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The whole answer."""
         return join_texts(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class RemainingAnswer:
-    """The ``tokens`` of an answer after the cursor. The user has ``typed`` the beginning."""
+    """The ``tokens`` of an answer after the cursor, and the ``typed`` beginning."""
 
     answer: Answer
     typed: str
@@ -70,7 +70,6 @@ class RemainingAnswer:
 
     @property
     def text(self) -> str:
-        """The remaining text."""
         return join_texts(self.tokens)
 
 
@@ -87,19 +86,19 @@ OnGrowth = Callable[[Answer], None]
 """Receives the answer so far after each token."""
 
 Generation = Callable[[OnGrowth], Coroutine[Any, Any, UsableAnswer]]
-"""Generates an answer."""
 
 
 class GrowingAnswer:
-    """An answer that is being generated at a cursor.
+    """An answer during generation.
 
-    A keystroke cancels the request for the answer. The answer itself grows on for a short while, as
-    the user may be typing the very text.
+    A keystroke cancels the request. The answer grows for SECONDS_UNATTENDED more, because the user
+    may be typing the answer's text.
 
     Attributes:
         explanation: The explanation of the first request, with the prompt and the cost.
         has_grown: The model has added a token to the known beginning.
-        part_shown_at: The last cursor with a suggested part; the next request there waits for the whole.
+        part_shown_at: The last cursor with a suggested part; the next request at this cursor waits
+            for the whole answer.
     """
 
     def __init__(self, cursor: DocumentCursor, known: str, explanation: Explanation, generate: Generation) -> None:
@@ -114,7 +113,7 @@ class GrowingAnswer:
         self._task.add_done_callback(_retrieve_error)
 
     async def result(self) -> UsableAnswer:
-        """Return the whole answer. If the caller is cancelled, the answer grows for a short while."""
+        """Return the whole answer; cancelling the caller has the effect of ``leave``."""
         try:
             return await asyncio.shield(self._task)
         except asyncio.CancelledError:
@@ -122,7 +121,7 @@ class GrowingAnswer:
             raise
 
     def continues_at(self, cursor: DocumentCursor) -> bool:
-        """Return whether the answer still grows, and agrees with the text typed up to this cursor."""
+        """Return whether the answer still grows and agrees with the typed text."""
         typed = self._typed(cursor)
         return (
             not self._task.done()
@@ -131,7 +130,7 @@ class GrowingAnswer:
         )
 
     async def grow(self) -> None:
-        """Wait for the next token or the end. If the caller is cancelled, the answer grows for a short while."""
+        """Wait for the next token or the end; cancelling the caller has the effect of ``leave``."""
         self._attend()
         self._grown.clear()
         grown = asyncio.ensure_future(self._grown.wait())
@@ -144,12 +143,12 @@ class GrowingAnswer:
             grown.cancel()
 
     def leave(self) -> None:
-        """Let the answer grow for a short while without a waiting request."""
+        """Cancel the generation after SECONDS_UNATTENDED, unless a new request arrives."""
         self._attend()
         self._unattended = asyncio.get_running_loop().call_later(SECONDS_UNATTENDED, self._task.cancel)
 
     async def stop(self) -> None:
-        """Stop generating. The tokens so far stay in the pool."""
+        """Stop generating; the generated tokens stay in the pool."""
         self._attend()
         self._task.cancel()
         await asyncio.wait([self._task])
@@ -160,9 +159,9 @@ class GrowingAnswer:
         self._grown.set()
 
     def _typed(self, cursor: DocumentCursor) -> str | None:
-        """Return the text typed since, or None if the document has changed elsewhere.
+        """Return the text typed since the request, or None after changes at other places.
 
-        The editor may have closed a bracket.
+        A bracket closed by the editor is not a change.
         """
         former = self._cursor
         typed = cursor.before[len(former.before) :]
@@ -181,10 +180,7 @@ class GrowingAnswer:
 
 
 class Answers:
-    """The most recent answers.
-
-    At most one answer grows for each document, and one more ahead of all requests.
-    """
+    """The most recent answers, with at most one growing answer per document and one prefetch."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[CursorKey, Answer] = OrderedDict()
@@ -192,13 +188,13 @@ class Answers:
         self._ahead: tuple[DocumentCursor, asyncio.Task[None]] | None = None
 
     def keep(self, answer: Answer) -> Answer:
-        """Put an answer in the place of an older answer at the same cursor; return the answer as kept."""
+        """Replace an older answer at the same cursor. Return the answer with a shortened cursor."""
         answer = replace(answer, cursor=shorten_cursor(answer.cursor))
         put(self._answers, key_of(answer.cursor), answer, MAX_ANSWERS)
         return answer
 
     def at(self, cursor: DocumentCursor) -> RemainingAnswer | None:
-        """Return the remainder of the newest answer that continues at this cursor, or None."""
+        """Return the rest of the newest answer that continues at this cursor, or None."""
         for answer in reversed(self._answers.values()):
             remaining = continue_answer(answer, cursor)
             if remaining is not None:
@@ -206,50 +202,48 @@ class Answers:
         return None
 
     def growing_at(self, cursor: DocumentCursor) -> GrowingAnswer | None:
-        """Return the answer that grows in this document, if the answer may continue at this cursor."""
+        """Return the document's growing answer if the answer may continue at this cursor."""
         growing = self._growing.get(cursor.uri)
         return growing if growing is not None and growing.continues_at(cursor) else None
 
     def start(
         self, cursor: DocumentCursor, known: str, explanation: Explanation, generate: Generation
     ) -> GrowingAnswer:
-        """Begin an answer at a cursor. ``known`` is the beginning, which was generated before."""
+        """Begin an answer at a cursor; ``known`` is the already generated beginning."""
         self._growing[cursor.uri] = growing = GrowingAnswer(cursor, known, explanation, generate)
         return growing
 
     async def start_ahead(self, cursor: DocumentCursor, work: Coroutine[Any, Any, None]) -> None:
-        """Generate an answer before a request asks for the answer, and cancel an earlier answer ahead."""
+        """Start a prefetch, and cancel the former prefetch."""
         former, self._ahead = self._ahead, (cursor, asyncio.create_task(work))
         await _cancel(former)
 
     def is_ahead_at(self, cursor: DocumentCursor) -> bool:
-        """Return whether an answer grows ahead at this cursor."""
+        """Return whether a prefetch runs at this cursor."""
         return self._ahead is not None and self._ahead[0] == cursor and not self._ahead[1].done()
 
     async def stop_ahead(self) -> bool:
-        """Stop generating ahead, because a request needs the model. Return whether an answer grew."""
+        """Cancel the prefetch, because a request needs the model. Return whether a prefetch ran."""
         former, self._ahead = self._ahead, None
         grew = former is not None and not former[1].done()
         await _cancel(former)
         return grew
 
     async def stop(self) -> None:
-        """Stop generating."""
         await self.stop_ahead()
         for growing in self._growing.values():
             await growing.stop()
         self._growing.clear()
 
     def forget(self) -> None:
-        """Forget all answers, because another model will answer."""
+        """Forget all answers, for a change of the model."""
         self._answers.clear()
 
 
 def text_after(answer: Answer, cursor: DocumentCursor) -> str:
-    """Return the whole text that followed an answer's cursor, of which it keeps only the beginning.
+    """Return the whole text after an answer's cursor; the answer keeps only the first part.
 
-    ``cursor`` is where its document is now, perhaps in front of brackets that the editor has
-    closed.
+    ``cursor`` is the current cursor, perhaps in front of brackets closed by the editor.
     """
     kept = answer.cursor.after
     found = cursor.after.find(kept, 0, len(kept) + MAX_CLOSED) if len(kept) == CHARACTERS_AFTER else -1
@@ -257,9 +251,9 @@ def text_after(answer: Answer, cursor: DocumentCursor) -> str:
 
 
 def continue_answer(answer: Answer, cursor: DocumentCursor) -> RemainingAnswer | None:
-    """Return what remains of an answer at a cursor that was reached by typing its beginning, or None.
+    """Return the rest of an answer at a cursor after typing the beginning, or None.
 
-    The answer's own cursor must be a shortened one.
+    The answer's own cursor must be shortened.
     """
     if answer.cursor.uri != cursor.uri:
         return None
@@ -288,7 +282,10 @@ def _ends_with_tail(before: str, end: int, tail: str) -> bool:
 
 
 def _find_closer(text: str, closer: str) -> int:
-    """Return where the text closes the bracket or quote that was opened before it, or its length."""
+    """Return the index of the closer of a bracket or quote opened before the text.
+
+    Return the length of the text without a closer.
+    """
     opener = next(left for left, right in PAIRS.items() if right == closer)
     depth = 0
     for index, character in enumerate(text):
@@ -300,7 +297,7 @@ def _find_closer(text: str, closer: str) -> int:
 
 
 def _retrieve_error(task: asyncio.Task[UsableAnswer]) -> None:
-    """Read the error of a task without a waiting request: the next request meets the error again."""
+    """Read a task's error, to avoid asyncio's warning; the next request raises the error again."""
     if not task.cancelled():
         task.exception()
 

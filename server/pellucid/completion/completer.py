@@ -1,4 +1,4 @@
-"""Turns a cursor into suggestions: reuses a recent answer or asks the model, trims the answer, and keeps the confident part."""
+"""Suggestions at a cursor: the confident part of a recent answer or of a new answer."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ from pellucid.errors import PellucidError
 from pellucid.tokens import Token
 
 SUGGESTION_NUMBERS = count(1)
-"""Numbers for the ids of suggestions.
-They are unique in this process, across changes of the settings.
-"""
+"""Numbers for the ids of suggestions, unique in this process across changes of the settings."""
 
 NOTHING: Mapping[str, str] = {
     Ending.LINE: "The line is complete as it is.",
@@ -45,15 +43,15 @@ NOTHING: Mapping[str, str] = {
     Ending.BLANK: "The answer is only white space.",
     Ending.STOP: "The model has nothing to add here.",
 }
-"""Why nothing of an answer is suggested, by its ending."""
+"""Reasons for suggesting no part of an answer, by the ending of the answer."""
 
 
 class Completer:
     """Suggests completions in one editor.
 
-    Cancelling a call also cancels its generation in the model server.
-
-    ``doubtful_rests``: a suggestion may have a doubtful rest after its sure beginning.
+    After a cancelled ``suggest``, the model generates for ``SECONDS_UNATTENDED`` more, because the
+    user may be typing the answer. ``doubtful_rests``: a suggestion may have a doubtful rest after
+    the sure beginning.
     """
 
     def __init__(
@@ -88,17 +86,15 @@ class Completer:
     async def suggest(self, cursor: DocumentCursor, *, invoked: bool = False, parts: bool = False) -> list[Suggestion]:
         """Return the suggestions at a cursor, the best first; several only if ``invoked`` by hand.
 
-        ``parts``: do not wait for the whole answer if its beginning is sure already. The next
-        request at this cursor gets the whole. Raise a PellucidError if the model cannot be asked.
+        ``parts``: return a sure beginning before the whole answer is generated. The next request at
+        this cursor gets the whole answer. Raise a PellucidError if the model fails.
         """
         with self._explain(cursor) as explanation:
-            # 1. Parse the code around the cursor: it decides whether a line or a block is
-            # suggested.
+            # 1. Parse the code around the cursor, to choose between a line and a block.
             parsed = ParsedCursor(cursor)
             shape = explanation.shape = choose_shape(parsed, self._settings.shape, invoked=invoked)
 
-            # 2. Look up the answer that continues here. Without an answer, wait for a pause in
-            # typing.
+            # 2. Look up a recent answer for this cursor. Without an answer, wait for a pause.
             remaining = self.answers.at(cursor)
             if self._settings.delay_ms and not invoked:
                 if remaining is None:
@@ -106,15 +102,14 @@ class Completer:
                     remaining = self.answers.at(cursor)
                 explanation.lap("delay")
 
-            # 3. Reuse the answer if it is long enough. If it still grows, wait for its tokens.
+            # 3. Reuse a long enough answer. If the answer still grows, wait for more tokens.
             if (growing := self.answers.growing_at(cursor)) is not None:
                 usable = await self._follow(growing, parsed, shape, explanation, parts=parts)
                 remaining = self.answers.at(cursor)
             else:
                 usable = self._reuse(parsed, shape, remaining, explanation)
 
-            # 4. Otherwise ask the model for the missing rest. The stream is closed where the
-            # suggestion ends.
+            # 4. Otherwise generate the missing rest. The stream is closed at the suggestion's end.
             if usable is None:
                 if await self.answers.stop_ahead():
                     remaining = self.answers.at(cursor)
@@ -124,16 +119,15 @@ class Completer:
                 self._typed_into = (usable.answer, usable.trimmed) if usable.final else None
                 self.journal.latency = explanation.elapsed
 
-            # 5. Show as much of the answer as the gate lets through; all of it if the user asked
-            # for it.
+            # 5. Show the part of the answer that passes the gate; the whole answer if invoked.
             best = self._present(parsed, usable, explanation, None if invoked else self._settings.level)
             suggestions = [] if best is None else [best]
 
-            # 6. Offer alternatives if the user asked for them.
+            # 6. Offer alternatives if invoked.
             if best is not None and invoked:
                 suggestions += await self._generate_alternatives(parsed, best)
 
-        # 7. Generate what follows the suggestion while it is shown.
+        # 7. Generate the text after the suggestion while the suggestion is shown.
         self.journal.counts.hidden += explanation.outcome is Decision.HIDDEN
         if suggestions and self._settings.ahead and not suggestions[0].partial:
             await self._prefetch_after(cursor, suggestions[0])
@@ -142,7 +136,10 @@ class Completer:
     async def branch(
         self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int
     ) -> Suggestion | None:
-        """Return a suggestion that takes an alternative to the token at ``index`` and continues from it, or None."""
+        """Return a suggestion that continues from an alternative to the token at ``index``.
+
+        Return None without such an alternative or if nothing is worth showing.
+        """
         forced = force_alternative(suggestion.tokens, index, alternative)
         if forced is None:
             return None
@@ -152,18 +149,14 @@ class Completer:
             return self._present(parsed, await self._generator.generate(request, explanation), explanation, None)
 
     async def prefill(self, cursor: DocumentCursor) -> None:
-        """Have the model read the prompt at a cursor, so that the next answer there begins at once."""
+        """Have the model read the prompt at a cursor, for a fast start of the next answer."""
         await self._generator.prefill(cursor)
 
     async def aclose(self) -> None:
-        """Stop generating."""
         await self.answers.stop()
 
     async def _generate(self, request: AnswerRequest, explanation: Explanation, *, parts: bool) -> UsableAnswer:
-        """Generate an answer that the next keystroke may not stop.
-
-        With ``parts``, return the beginning as soon as the beginning is sure.
-        """
+        """Generate an answer; the answer may continue to grow after the next keystroke."""
         generate = partial(self._generator.generate, request, explanation)
         cursor, known = request.parsed.document, join_texts(request.generated)
         growing = self.answers.start(cursor, known, explanation, generate)
@@ -179,10 +172,9 @@ class Completer:
         *,
         parts: bool,
     ) -> UsableAnswer | None:
-        """Wait for the answer of an earlier request, and stop the answer once it is long enough.
+        """Wait for the answer of an earlier request, and stop the answer at a sufficient length.
 
-        With ``parts``, return the beginning as soon as the beginning is sure. Return None if the
-        answer does not suffice here.
+        Return None for an answer that is not usable here.
         """
         explanation.source = AnswerSource.RECENT
         usable = await self._sure_part(growing, parsed, shape, parts=parts)
@@ -197,9 +189,9 @@ class Completer:
     async def _sure_part(
         self, growing: GrowingAnswer, parsed: ParsedCursor, shape: SuggestionShape, *, parts: bool = True
     ) -> UsableAnswer | None:
-        """Wait until a growing answer is long enough here, has ended, or differs from the typed text.
+        """Wait until an answer is long enough here, has ended, or differs from the typed text.
 
-        With ``parts``, return the beginning as soon as the beginning is sure.
+        With ``parts``, return a sure first line without waiting further, once for each cursor.
         """
         cursor = parsed.document
         while growing.continues_at(cursor):
@@ -221,7 +213,7 @@ class Completer:
         return None
 
     def _is_sure(self, parsed: ParsedCursor, part: TrimmedAnswer, model: str) -> bool:
-        """Return whether something of the beginning of an unfinished answer is worth showing."""
+        """Return whether the gate passes enough of an unfinished answer's first line."""
         text = part.text[: self._gate(self._candidate(parsed, part, model), self._settings.level).length]
         return is_worth_showing(text) and not self.suggestions.is_dismissed(parsed.document, text)
 
@@ -232,7 +224,7 @@ class Completer:
 
     @contextmanager
     def _explain(self, cursor: DocumentCursor) -> Iterator[Explanation]:
-        """Begin the explanation of a request. It records an error that ends the request."""
+        """Begin the explanation of a request, including an error that ends the request."""
         explanation = self.journal.explanations.begin(cursor)
         try:
             yield explanation
@@ -245,7 +237,7 @@ class Completer:
     def _reuse(
         self, parsed: ParsedCursor, shape: SuggestionShape, remaining: RemainingAnswer | None, explanation: Explanation
     ) -> UsableAnswer | None:
-        """Return what remains of a recent answer, or None if that is too short to know what to suggest."""
+        """Return the rest of a recent answer, or None if the rest is too short for a suggestion."""
         if remaining is None:
             return None
         answer = remaining.answer
@@ -262,7 +254,10 @@ class Completer:
         )
 
     def _remaining_suggestion(self, cursor: DocumentCursor, remaining: RemainingAnswer) -> TrimmedAnswer | None:
-        """Return the rest of the suggestion whose first line is being typed, so that it does not change under the user's hands."""
+        """Return the rest of a suggestion while the user types the first line.
+
+        A new trim of the rest could change the suggestion during typing.
+        """
         typed, answer = remaining.typed, remaining.answer
         if not typed or "\n" in typed:
             return None
@@ -274,7 +269,7 @@ class Completer:
         whole = self._typed_into[1]
         if whole is None or len(whole.text) <= len(typed):
             return None
-        length = min(len(whole.text) - len(typed), len(remaining.text))  # less if the editor has closed a bracket
+        length = min(len(whole.text) - len(typed), len(remaining.text))  # Less after a closed bracket.
         tokens = truncate(drop_typed(whole.tokens, len(typed)), length)
         return TrimmedAnswer(join_texts(tokens), tokens, whole.ending)
 
@@ -287,11 +282,9 @@ class Completer:
     def _present(
         self, parsed: ParsedCursor, usable: UsableAnswer, explanation: Explanation, level: GateLevel | None
     ) -> Suggestion | None:
-        """Return the part of an answer that the gate lets through, or None.
+        """Return the part of an answer that passes the gate, or None, and explain the decision.
 
-        The explanation records why.
-
-        Without a level, all of it passes, because the user asked for it.
+        Without a level (a request by hand), the whole answer passes.
         """
         answer, trimmed = usable.answer, usable.trimmed
         explanation.answer, explanation.ending, explanation.level = answer.text, trimmed.ending, level
@@ -331,7 +324,7 @@ class Completer:
         return suggestion
 
     def _with_doubtful_rest(self, candidate: Candidate, sure: int) -> tuple[int, int]:
-        """Return how many characters are sure, and how many are shown: those that the gate lets through, and what is on the screen."""
+        """Return the numbers of sure and shown characters, including a suggestion on the screen."""
         left = self.suggestions.doubtful_suggestion(candidate.parsed.document)
         if left is not None and candidate.text.startswith(left[0]):
             sure = max(sure, left[1])
@@ -339,7 +332,7 @@ class Completer:
         return sure, sure + (doubtful_rest(candidate, sure) if sure else 0)
 
     async def _generate_alternatives(self, parsed: ParsedCursor, best: Suggestion) -> list[Suggestion]:
-        """Return further suggestions, from the most probable alternatives to the best one's tokens, generated in one batch."""
+        """Generate suggestions from the most probable alternative tokens, all at the same time."""
         choices = sorted(alternatives(best.tokens), reverse=True)[: self._settings.candidates - 1]
         requests = [
             (AnswerRequest(parsed, best.shape, forced, f"candidate-{number}"), new_explanation(parsed.document))
@@ -347,11 +340,11 @@ class Completer:
             if (forced := force_alternative(best.tokens, index, alternative)) is not None
         ]
         running = (self._generator.generate(request, explanation) for request, explanation in requests)
-        results = await asyncio.gather(*running, return_exceptions=True)  # so that one failure does not end the others
+        results = await asyncio.gather(*running, return_exceptions=True)  # A failure must not end the rest.
         suggestions: dict[str, Suggestion] = {}
         for result, (_, explanation) in zip(results, requests, strict=True):
             if isinstance(result, PellucidError):
-                continue  # the best suggestion is there all the same
+                continue  # The best suggestion remains.
             if isinstance(result, BaseException):
                 raise result
             suggestion = self._present(parsed, result, explanation, None)
@@ -360,7 +353,7 @@ class Completer:
         return list(suggestions.values())
 
     async def _prefetch_after(self, cursor: DocumentCursor, suggestion: Suggestion) -> None:
-        """Start to generate the text after a suggestion, unless the text is known or being generated."""
+        """Start to generate the text after a suggestion, unless known or already started."""
         target = replace(cursor, before=cursor.before + suggestion.text)
         if self.answers.is_ahead_at(target):
             return
@@ -372,5 +365,5 @@ class Completer:
     async def _generate_prefetched(self, cursor: DocumentCursor, generated: tuple[Token, ...]) -> None:
         shape = SuggestionShape.BLOCK if not cursor.right.strip() else SuggestionShape.LINE
         request = AnswerRequest(ParsedCursor(cursor), shape, generated, prefetch=True)
-        with suppress(PellucidError):  # no caller waits for it; the next request reports the failure
+        with suppress(PellucidError):  # No caller waits; the next request reports the failure.
             await self._generator.generate(request, new_explanation(cursor))

@@ -1,4 +1,4 @@
-"""The text around a cursor by which a place in a document is recognised later."""
+"""The text around a cursor, as a key for a place in a document."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CursorKey = tuple[str, str, str]
 """Document, text before and text after."""
 
 CHARACTERS_BEFORE = 2_000
-"""Characters before a cursor that belong to its key: edits further above do not matter."""
+"""Characters before a cursor in a key: edits further above do not matter."""
 
 CHARACTERS_AFTER = 500
-"""Characters after a cursor that belong to its key."""
+"""Characters after a cursor in a key."""
 
 
 def shorten_cursor(cursor: DocumentCursor) -> DocumentCursor:
-    """Return the cursor with only the text of its key."""
+    """Return the cursor with only the text of a key."""
     return replace(cursor, before=cursor.before[-CHARACTERS_BEFORE:], after=cursor.after[:CHARACTERS_AFTER])
 
 

@@ -1,4 +1,4 @@
-"""Runs at most one request per document, shared by identical callers."""
+"""At most 1 request per document, shared by identical callers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ class _SharedRequest(Generic[T]):
 class SharedRequests(Generic[T]):
     """The running request of each document.
 
-    A request with another key cancels it, and so does its last caller's leaving.
+    A request is cancelled by a request with a different key, and after the last caller's
+    cancellation.
     """
 
     def __init__(self) -> None:
         self._requests: dict[str, _SharedRequest[T]] = {}
 
     async def run(self, document: str, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Return the result of ``start``, or None if a request with another key took its place meanwhile."""
+        """Return the result of ``start``, or None after a newer request with a different key."""
         current = self._requests.get(document)
         if current is None or current.key != key or current.task.done():
             self.cancel(document)
@@ -47,13 +48,11 @@ class SharedRequests(Generic[T]):
                     del self._requests[document]
 
     def cancel(self, document: str) -> None:
-        """Cancel the request of a document."""
         current = self._requests.pop(document, None)
         if current is not None:
             current.task.cancel()
 
     def cancel_all(self) -> None:
-        """Cancel all requests."""
         for document in list(self._requests):
             self.cancel(document)
 

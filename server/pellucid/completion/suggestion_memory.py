@@ -1,4 +1,4 @@
-"""Remembers recent suggestions, and which of the suggestions the user has accepted or dismissed."""
+"""Recent suggestions, and the user's decisions: shown, accepted or dismissed."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ class SuggestionMemory:
         self._last_shown: Suggestion | None = None
 
     def add(self, suggestion: Suggestion) -> None:
-        """Remember a suggestion by its id."""
         suggestion = replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
         put(self._suggestions, suggestion.id, suggestion, MAX_SUGGESTIONS)
 
     def get(self, id: str) -> Suggestion | None:
-        """Return the suggestion with this id, or None if it is no longer remembered."""
+        """Return a suggestion, or None for an unknown or forgotten id."""
         return self._suggestions.get(id)
 
     def note_shown(self, suggestion: Suggestion) -> bool:
         """Note that a suggestion is shown.
 
-        Return False if it is the last one still, or the rest of it.
+        Return False for a repetition or the rest of the last shown suggestion.
         """
         last, self._last_shown = self._last_shown, replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
         return last is None or not _is_rest(suggestion, last)
 
     def doubtful_suggestion(self, cursor: DocumentCursor) -> tuple[str, int] | None:
-        """Return what is left of the last suggestion, and how many characters of it are sure; None if it had no doubtful rest here.
+        """Return the rest of the last shown suggestion, and the number of sure characters.
 
-        Its beginning may have been accepted or typed.
+        The beginning has been accepted or typed. Return None for a suggestion without a doubtful
+        rest or for a different cursor.
         """
         last, here = self._last_shown, key_of(shorten_cursor(cursor))
         if last is None or not last.doubtful:
@@ -53,19 +53,18 @@ class SuggestionMemory:
         return None
 
     def dismiss(self, suggestion: Suggestion) -> None:
-        """Do not offer this text at its cursor again, nor its sure beginning."""
+        """Do not offer this text or the text's sure beginning at this cursor again."""
         for text in filter(None, (suggestion.text, suggestion.sure.text)):
             put(self._dismissed, key_with_text(suggestion.cursor, text), None, MAX_SUGGESTIONS)
 
     def is_dismissed(self, cursor: DocumentCursor, text: str) -> bool:
-        """Return whether the user dismissed this text at this cursor."""
         return key_with_text(shorten_cursor(cursor), text) in self._dismissed
 
     def accept(self, suggestion: Suggestion, length: int) -> bool:
         """Note that the first ``length`` characters were accepted.
 
-        Return whether none were accepted before, also not of the suggestion of which this one is
-        the rest.
+        Return False if the user accepted a part before, or if this suggestion is the rest of the
+        last accepted suggestion.
         """
         last, self._last_accepted = self._last_accepted, replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
         known = suggestion.id in self._accepted or (last is not None and _is_rest(suggestion, last))
@@ -73,11 +72,11 @@ class SuggestionMemory:
         return not known
 
     def is_accepted(self, id: str) -> bool:
-        """Return whether the suggestion, or a part of it, was accepted."""
+        """Return whether a suggestion was accepted, at least in part."""
         return id in self._accepted
 
     def accepted_part(self, suggestion: Suggestion) -> Suggestion:
-        """Return the accepted part of a suggestion, or all of it if nothing was accepted."""
+        """Return the accepted part of a suggestion, or an unaccepted suggestion as a whole."""
         length = self._accepted.get(suggestion.id, len(suggestion.text))
         return replace(suggestion, text=suggestion.text[:length], tokens=truncate(suggestion.tokens, length))
 
@@ -90,7 +89,10 @@ class SuggestionMemory:
 
 
 def _is_rest(suggestion: Suggestion, former: Suggestion) -> bool:
-    """Return whether a suggestion is all that is left of a former one, or the whole of which that was the beginning."""
+    """Return whether both suggestions end at the same place.
+
+    If ``former`` is partial, ``suggestion`` may continue after the end of ``former``.
+    """
     cursor, key = shorten_cursor(suggestion.cursor), key_with_text(former.cursor, former.text)
     ends = range(len(suggestion.text) + 1) if former.partial else [len(suggestion.text)]
     return any(key_with_text(cursor, suggestion.text[:end]) == key for end in ends)

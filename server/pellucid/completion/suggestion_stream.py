@@ -22,7 +22,7 @@ from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 
 CLIENT_NAME = f"lsp-{os.getpid()}"
-"""This process's name in request keys, for the model server to recognise newer requests."""
+"""The process's name in request keys: the model server must recognise newer requests."""
 
 MAX_ATTEMPTS = 3
 
@@ -31,7 +31,7 @@ PREFETCHED_LINES = 4
 
 @dataclass(frozen=True)
 class AnswerRequest:
-    """A request for an answer at a cursor. ``generated`` are known first tokens of the answer.
+    """A request for an answer at a cursor, with the ``generated`` first tokens.
 
     Requests for the same document with different values of ``part`` do not supersede each other.
     """
@@ -51,7 +51,7 @@ class AnswerRequest:
 
 
 class AnswerGenerator:
-    """Generator of answers with a single model; remembers complete and incomplete answers."""
+    """Generator of answers with a single model; complete and partial answers go into the pool."""
 
     def __init__(
         self,
@@ -76,10 +76,7 @@ class AnswerGenerator:
     async def generate(
         self, request: AnswerRequest, explanation: Explanation, on_growth: OnGrowth | None = None
     ) -> UsableAnswer:
-        """Generate an answer.
-
-        If the server goes away, request the continuation after the received tokens.
-        """
+        """Generate an answer. After a lost connection, continue after the received tokens."""
         provider = self._provider()
         for attempt in range(1, MAX_ATTEMPTS + 1):
             stream = _Stream(request, explanation, self._settings.max_lines, self._answers, on_growth)
@@ -94,12 +91,12 @@ class AnswerGenerator:
                 request = replace(request, generated=tuple(stream.tokens))
                 continue
             finally:
-                answer = stream.keep()  # The model's end is known only now.
+                answer = stream.keep()  # The Finish has arrived only now.
             return UsableAnswer(answer, trimmed, stream.final)
         raise AssertionError("the last attempt returns or raises")
 
     async def prefill(self, cursor: DocumentCursor) -> None:
-        """Make the model read the prompt, so that the next answer begins at once."""
+        """Have the model read the prompt at a cursor, for a fast start of the next answer."""
         client = await self._provider().client()
         model = await self._models.find(client, self._model)
         prompt = self._context.prompt(cursor)
@@ -141,9 +138,10 @@ class AnswerGenerator:
         return stream.ghost.finish(cut_off=stream.cut_off)
 
     async def _read(self, items: AsyncGenerator[Token | Finish], stream: _Stream) -> TrimmedAnswer | None:
-        """Read tokens until the suggestion or the answer ends.
+        """Read tokens until the end of the suggestion or of the answer, and return None.
 
-        Return the complete lines if the time budget ends before, else None.
+        After the time budget, return the complete lines. For a superseded answer, return an empty
+        answer with the reason.
         """
         budget = self._settings.budget_ms
         deadline = self._clock() + budget / 1000 if budget and not stream.request.prefetch else float("inf")
@@ -161,10 +159,7 @@ class AnswerGenerator:
 
 
 class _Stream:
-    """The state of a running answer.
-
-    ``superseded`` is the reason if the answer is no longer needed, else empty.
-    """
+    """The state of a running answer; ``superseded`` is the reason for an end by a newer request."""
 
     def __init__(
         self,
