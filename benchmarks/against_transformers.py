@@ -1,10 +1,10 @@
-"""Compare prefill and decode speed with ``transformers.generate`` in bfloat16: same file, same threads, in turns.
+"""Compare prefill and decode speed with ``transformers.generate`` in bfloat16.
 
     python benchmarks/against_transformers.py --model qwen2.5-coder-0.5b-instruct --threads 2
 
-Pellucid is timed through its engine, so that sampling, scores and delivery count. Prompts are
-random tokens, different each time, so that no prefix is in a cache. Prints a Markdown table; with
-``--require`` it fails if a ratio is too small.
+Both sides use the same file and number of threads, and run in turns. Pellucid is timed through the
+engine, so that sampling, scores and delivery count. Prompts are random tokens, different each time,
+so that no prefix is in a cache. Prints a Markdown table; ``--require`` sets the minimum ratios.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pellucid.engine.request import Request
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.tokens import SamplingParams
 
 Times = tuple[float, float]
@@ -66,7 +66,8 @@ def load_theirs(path: Path) -> Any:
     """Load the same weights with the transformers library, in bfloat16."""
     folder, file = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **file)
-    model.generation_config.eos_token_id = None  # every answer has its full length
+    # Every answer has the full length.
+    model.generation_config.eos_token_id = None
     return model.eval()
 
 
@@ -94,7 +95,7 @@ def race(
 
 
 async def time_ours(engine: LocalEngine, model: str, ids: Sequence[int], answer: int) -> Times:
-    """Time one answer of the engine."""
+    """Time an answer of the engine."""
     request = Request(ids, SamplingParams(max_tokens=answer, ignore_eos=True))
     start = time.perf_counter()
     first = 0.0
@@ -119,7 +120,7 @@ class TokenClock(BaseStreamer):
 
 @torch.inference_mode()
 def time_theirs(model: Any, ids: Sequence[int], answer: int) -> Times:
-    """Time one answer of ``generate``."""
+    """Time an answer of ``generate``."""
     clock = TokenClock()
     prompt = torch.tensor([ids])
     start = time.perf_counter()
@@ -131,7 +132,7 @@ def time_theirs(model: Any, ids: Sequence[int], answer: int) -> Times:
 
 
 def report(loaded: LoadedModel, times: dict[str, list[Times]], arguments: argparse.Namespace) -> None:
-    """Print the medians and their ratios as Markdown."""
+    """Print the medians and ratios as Markdown."""
     print(f"{loaded.name}, {arguments.threads} threads, medians of {arguments.rounds} turns\n")
     print(f"| | prefill {arguments.prompt}, tok/s | decode {arguments.answer}, tok/s |\n|---|---|---|")
     speeds = []

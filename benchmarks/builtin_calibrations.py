@@ -1,13 +1,14 @@
-"""Fit the built-in calibration of a catalog model, and measure it on packages that it was not fitted on, language by language.
+"""Fit and measure the built-in calibration of a catalog model, language by language.
 
-    python benchmarks/builtin_calibrations.py --fit FOLDER --report FOLDER --records
-    build/calibrations --write
+    python benchmarks/builtin_calibrations.py --fit FOLDER --report FOLDER
+        --records build/calibrations --write
 
-Each folder has one folder per language, and in it one per package. Choose packages, or releases,
-that are newer than the model. Every language has the same number of cursors, and its packages share
-them equally, as far as they are large enough. Their records are kept, so that an interrupted run
-resumes, and another formula on the same features needs no replay. ``--write`` replaces the
-calibration in the source tree.
+The calibration is fitted on the packages of ``--fit``, and measured on the packages of
+``--report``. Each folder has a subfolder for each language, with a subfolder for each package.
+Choose packages, or releases, newer than the model. Every language has the same number of cursors,
+divided equally among the packages, as far as the packages are large enough. Records are kept, so
+that an interrupted run resumes, and a new formula on the same features needs no replay. ``--write``
+replaces the calibration in the source tree.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from pellucid.learn.metrics import Interval
 from pellucid.models import calibrations
 from pellucid.models.catalog import DEFAULT_MODEL, catalog
 from pellucid.serving.assemble import assemble
-from pellucid.system.progress_bars import Bars
+from pellucid.terminal.progress_bars import Bars
 from pellucid.text.assistant import LocalAssistant
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +94,8 @@ def key_of(assistant: LocalAssistant) -> str:
 def print_probabilities(findings: Findings, records: Sequence[SuggestionRecord]) -> None:
     """Print how well the probabilities are calibrated in each language."""
     print(
-        "| language | suggestions | right | ECE before | ECE after (95 %) | by chance | AUROC (95 %) |\n|---|---|---|---|---|---|---|"
+        "| language | suggestions | right | ECE before | ECE after (95 %) | by chance | AUROC (95 %) |\n"
+        "|---|---|---|---|---|---|---|"
     )
     for language, own in by_language(records).items():
         table = Table.of(own)
@@ -101,8 +103,8 @@ def print_probabilities(findings: Findings, records: Sequence[SuggestionRecord])
         before = metrics.calibration_error(np.exp(whole.number("mean")), whole.right)
         after = score(probabilities(findings, whole), whole)
         print(
-            f"| {language} | {whole.size} | {whole.right.mean():.1%} | {before:.3f} | {with_interval(after.width)} | {after.chance:.3f} | "
-            f"{with_interval(after.auroc)} |"
+            f"| {language} | {whole.size} | {whole.right.mean():.1%} | {before:.3f} | {with_interval(after.width)} | "
+            f"{after.chance:.3f} | {with_interval(after.auroc)} |"
         )
     print()
 
@@ -112,9 +114,12 @@ def with_interval(value: Interval) -> str:
 
 
 def print_levels(findings: Findings, records: Sequence[SuggestionRecord]) -> None:
-    """Print what each level shows and loses in each language, and what the fixed thresholds do."""
+    """Print the shown and lost suggestions of each level and language, also for the fixed
+    thresholds.
+    """
     print(
-        "| level | language | gate | shown and wrong (95 %) | right ones hidden | right ones shortened | characters of right ones |"
+        "| level | language | gate | shown and wrong (95 %) | right ones hidden | right ones shortened "
+        "| characters of right ones |"
     )
     print("|---|---|---|---|---|---|---|")
     for level in GateLevel:
@@ -149,7 +154,7 @@ def probabilities(findings: Findings, table: Table) -> np.ndarray:
 
 
 def by_language(records: Sequence[SuggestionRecord]) -> dict[str, list[SuggestionRecord]]:
-    """Return the records of each language, and of all together."""
+    """Return the records of each language, and of all languages together."""
     found: dict[str, list[SuggestionRecord]] = {}
     for record in records:
         found.setdefault(record.document.partition("/")[0], []).append(record)

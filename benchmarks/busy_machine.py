@@ -1,13 +1,13 @@
-"""Measure the time of a completion while other processes keep the machine busy, and compare it with llama-server.
+"""Measure the time of a completion on a busy machine, next to llama-server.
 
     python benchmarks/busy_machine.py --llama-bin FOLDER --busy 0 16 --json under_load.json
 
-Each request has a few more letters of the same code than the one before, as if typed, and asks for
-a short completion. Both servers have the model loaded and answer the same requests in alternation,
-so that both see the same load. Without ``--llama-bin`` only Pellucid is measured.
+Each request has a few more letters of the same code than the previous request, as if typed, and
+asks for a short completion. Both servers have the model loaded and answer the same requests in
+alternation, under the same load. Without ``--llama-bin`` only Pellucid is measured.
 
-The busy processes are shell loops that end by themselves after ``--limit`` seconds, even if this
-script is killed.
+The busy processes are shell loops that end after ``--limit`` seconds, even if this script is
+killed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def busy(count: int, limit: float) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            process.terminate()  # timeout passes it on to its child
+            process.terminate()  # timeout passes the signal on
         for process in processes:
             process.wait()
 

@@ -1,12 +1,12 @@
-"""Measure waiting times on a shared server: completions while a chat streams, and eight different clients for minutes.
+"""Measure waiting times on a shared server, with completions during a chat, and with eight clients.
 
     python benchmarks/company.py --threads 2 --minutes 10
 
-First it requests completions at cursors of the standard library, like llama.vim, alternately alone
-and during a chat, whose own speed is reported too. Then three users type, two chat, one asks about
-long texts, one scores texts and one samples completions, all at once. It reports the time to the
-first token and the longest gap between two parts of an answer. It fails if a gap is longer than
-``--stall`` seconds, if memory grows, or if a request fails.
+First the script requests completions at cursors of the standard library, like llama.vim,
+alternately alone and during a chat, and also reports the chat's speed. Then three users type, two
+chat, one asks about long texts, one scores texts and one samples completions, all at once. The
+report has the time to the first token and the longest gap between two parts of an answer. The
+script fails if a gap is longer than ``--stall`` seconds, if memory grows, or if a request fails.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ GROWTH_SHARE = 0.05
 
 @dataclass
 class WaitTimes:
-    """Seconds to the first part of each answer, the longest gap between two parts, and the number of parts."""
+    """Seconds to the first part of each answer, the longest gap between parts, and the number of
+    parts.
+    """
 
     first: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
@@ -60,7 +62,7 @@ class WaitTimes:
 
 
 class SharedServer:
-    """Clients of one server, with the waiting times of each kind."""
+    """Clients of a server, with the waiting times of each kind."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.waits: dict[str, WaitTimes] = defaultdict(WaitTimes)
@@ -68,7 +70,7 @@ class SharedServer:
         self._cursors = itertools.cycle(draw("report", 200, 0))
 
     async def complete(self, cursor: Cursor) -> float:
-        """Return the seconds that a completion takes."""
+        """Return the seconds of a completion."""
         body = llama_vim.request(cursor.before[-CHARACTERS:], cursor.below[:CHARACTERS]) | {
             "n_predict": ANSWER_TOKENS,
             "id_slot": -1,
@@ -79,7 +81,7 @@ class SharedServer:
         return time.perf_counter() - begun
 
     async def type(self) -> None:
-        """Type one line, keystroke by keystroke; each cancels the request before it, as an editor does."""
+        """Type a line; each keystroke cancels the previous request, as in an editor."""
         cursor = next(self._cursors)
         for end in range(len(cursor.truth) + 1):
             body = llama_vim.request(cursor.before[-CHARACTERS:] + cursor.truth[:end], cursor.below[:CHARACTERS])
@@ -162,7 +164,7 @@ def main() -> None:
 
 
 async def measure(url: str, process: int, options: argparse.Namespace) -> list[str]:
-    """Print both tables. Return the failures, one sentence each."""
+    """Print both tables, and return a sentence for each failure."""
     print(about())
     async with httpx.AsyncClient(base_url=url, timeout=300) as client:
         print(await completions_during_chat(SharedServer(client), options.completions), flush=True)
@@ -209,7 +211,7 @@ async def _going_on(client: Callable[[], Awaitable[None]]) -> AsyncIterator[None
 
 
 async def together(company: SharedServer, process: int, seconds: float) -> list[float]:
-    """Run eight clients. Return the server's memory in MB over time."""
+    """Run eight clients, and return the server's memory in MB over time."""
     deadline = time.monotonic() + seconds
     clients = [*[company.type] * 3, *[company.chat] * 2, company.question, company.read, company.draw]
 
@@ -242,7 +244,7 @@ def report(company: SharedServer, memory: list[float]) -> str:
 
 
 def problems_of(company: SharedServer, memory: list[float], stall: float) -> list[str]:
-    """Return the failures, one sentence each."""
+    """Return a sentence for each failure."""
     longest = max((gap for waits in company.waits.values() for gap in waits.gaps), default=0.0)
     later = memory[len(memory) // 3 :]
     growth = max(later) / later[0] - 1

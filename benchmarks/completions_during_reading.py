@@ -1,12 +1,12 @@
-"""Measure how much slower completions are while the model reads: in the background, as for next edits, or the prompt of a chat.
+"""Measure the slowdown of completions while the model reads, for next edits or a chat's prompt.
 
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/completions_during_reading.py --server http://127.0.0.1:8437
 
-The same completions, in a file of the standard library, are asked for a pause apart: once alone,
-once while changes of another file are read one after the other, each as a next edit is, and once
-while a chat's prompt of some thousand tokens is read. All have been asked for once before: their
-prompts are in the cache.
+The same completions, in a file of the standard library, are requested with pauses: once alone, once
+while changes of a second file are read in sequence, as for next edits, and once while a chat's
+prompt of some thousand tokens is read. All completions were requested once before, so the prompts
+are in the cache.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TYPED, READ = "argparse.py", "tarfile.py"
 CHAT_CHARACTERS = 12_000
 ALONE, BACKGROUND, CHAT = "alone", "during reading", "during a chat's prompt"
 MAX_RATIO = 1.1
-"""The largest ratio of the medians, during reading in the background, that passes."""
+"""Maximum permitted ratio of the medians during background reading."""
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 async def measure(url: str, count: int, tokens: int) -> tuple[dict[str, list[float]], list[str]]:
-    """Return the seconds of completions alone and of the same during each kind of reading, and the lines that were read."""
+    """Return the seconds of completions, alone and during each kind of reading, and the lines read."""
     lines = (STDLIB / TYPED).read_text(encoding="utf-8").split("\n")
     cursors = [PREFIX_LINES + index * (len(lines) - PREFIX_LINES - SUFFIX_LINES) // count for index in range(count)]
     seconds: dict[str, list[float]] = {ALONE: [], BACKGROUND: [], CHAT: []}
@@ -86,7 +86,7 @@ async def measure(url: str, count: int, tokens: int) -> tuple[dict[str, list[flo
 
 
 async def complete(client: Client, lines: Sequence[str], cursor: int, tokens: int) -> float:
-    """Return the seconds of a completion that begins in the line of the cursor."""
+    """Return the seconds of a completion that begins in the cursor's line."""
     prefix = "\n".join([*lines[cursor - PREFIX_LINES : cursor], lines[cursor][: len(lines[cursor]) // 2]])
     suffix = "\n".join(lines[cursor + 1 : cursor + SUFFIX_LINES])
     params = SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True)
@@ -100,7 +100,7 @@ async def complete(client: Client, lines: Sequence[str], cursor: int, tokens: in
 
 
 async def read_changes(client: Client, seed: int, read: list[str]) -> None:
-    """Read changes until it is cancelled."""
+    """Read changes until cancelled."""
     lines = (STDLIB / READ).read_text(encoding="utf-8").split("\n")
     for number in range(len(lines)):
         first = (seed + 53 * number) % (len(lines) - 1)
@@ -110,7 +110,7 @@ async def read_changes(client: Client, seed: int, read: list[str]) -> None:
 
 
 async def read_prompts(client: Client, seed: int) -> None:
-    """Let the prompts of chats be read until it is cancelled."""
+    """Let prompts of chats be read until cancelled."""
     text = (STDLIB / READ).read_text(encoding="utf-8")
     for number in range(100):
         first = (seed * 1000 + 7000 * number) % (len(text) - CHAT_CHARACTERS)

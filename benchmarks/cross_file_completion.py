@@ -1,15 +1,15 @@
-"""Measure what text of other files is worth: identifiers that another file defines, completed with and without it, in several languages.
+"""Measure the value of text from other files for completing identifiers, in several languages.
 
     python benchmarks/cross_file_completion.py --folder FOLDER --positions 30 --json cross.json
 
-``--folder`` has one folder per language, and in it one per package. A cursor is before a name that
-another file of the package defines, and this file does not. The first word of the answer is
-compared with the name, and the first line with the rest of the line. "seen" means that the name is
-in the text around the cursor that the model reads. At the control cursors, in files that use no
-name of another file, context should not hurt.
+``--folder`` has a subfolder for each language, with a subfolder for each package. A cursor is
+before a name that is defined in a different file of the package, and not in the cursor's file. The
+first word of the answer is compared with the name, and the first line with the rest of the line.
+"seen" means that the model reads the name in the text around the cursor. At the control cursors, in
+files without names of other files, context should not hurt.
 
-Contexts, of the same size: none; the first definitions of files of the same folder, as if they had
-just been opened; related pieces, as the language server finds them.
+Contexts, of the same size: none; the first definitions of files of the same folder, as if just
+opened; related pieces, as found by the language server.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pellucid.config import load_settings
 from pellucid.learn.metrics import Interval, bootstrap
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.serving.assemble import assemble
-from pellucid.system.progress_bars import Bars
+from pellucid.terminal.progress_bars import Bars
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, Extra, SamplingParams, Token
 
@@ -58,14 +58,14 @@ _DEFINES = re.compile(
 )
 _NO_CODE = re.compile(r"\s*(?:\#(?!define)|//|/?\*|import\b|from\b|use\b|package\b|@)")
 _TELLING = re.compile(r".+[A-Z_]")
-"""Matches a name of several words: others may mean something else in another file."""
+"""Matches names of several words: shorter names may have a different meaning in every file."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrossFileCursor:
     """A cursor before a name, in a file of a package.
 
-    A control cursor has no name of another file.
+    A control cursor has no name from a different file.
     """
 
     language: str
@@ -79,7 +79,7 @@ class CrossFileCursor:
 
 @dataclass(frozen=True, slots=True)
 class CrossFileAnswer:
-    """The model's answer at a cursor with one context."""
+    """The model's answer at a cursor with a given context."""
 
     context: str
     language: str
@@ -87,7 +87,7 @@ class CrossFileAnswer:
     control: bool
     seen: bool
     given: bool
-    """If the name is in the text of other files."""
+    """True if the context has the name."""
     name_right: bool
     line_right: bool
 
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 class Package:
-    """The files of a package, and which of them define a name."""
+    """The files of a package, and the defining files of each name."""
 
     def __init__(self, language: str, folder: Path) -> None:
         self.language = language
@@ -152,7 +152,7 @@ class Package:
         return len(line) <= LONGEST_LINE and not _NO_CODE.match(line) and not _DEFINES.match(line)
 
     def _foreign(self, file: str, line: str) -> re.Match[str] | None:
-        """Return the line's first name that one or two other files define and this one does not."""
+        """Return the line's first name defined only in one or two different files."""
         for match in _NAME.finditer(line):
             files = self.defined.get(match[0], set())
             in_string = line[: match.start()].count('"') % 2 or line[: match.start()].count("'") % 2
@@ -268,7 +268,9 @@ CONTEXTS: Mapping[str, Choose] = {"none": none, "opened files": opened, "related
 
 
 def report(answers: Sequence[CrossFileAnswer]) -> str:
-    """Return the shares of right names and lines with each context, and the difference to none, with intervals by file."""
+    """Return the shares of right names and lines by context, and differences with intervals by
+    file.
+    """
     tasks = [one for one in answers if not one.control]
     groups = {
         "all": tasks,
@@ -303,7 +305,7 @@ def _rows(name: str, group: Sequence[CrossFileAnswer]) -> Iterator[list[str]]:
 
 
 def difference(group: Sequence[CrossFileAnswer], context: str) -> Interval:
-    """Return the share of right names with a context less that with none."""
+    """Return the share of right names with a context minus the share without context."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in group:
         counts[one.file][one.context] += one.name_right

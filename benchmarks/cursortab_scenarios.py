@@ -1,19 +1,20 @@
-"""Measure what is suggested in the scenarios of cursortab.nvim, with its own score.
+"""Measure suggestions in the scenarios of cursortab.nvim, with the scenarios' score.
 
-    pellucid serve --port 8437 --no-prefix-save & python benchmarks/cursortab_scenarios.py --server
-    http://127.0.0.1:8437 --folder cursortab.nvim/server/eval
+    pellucid serve --port 8437 --no-prefix-save &
+    python benchmarks/cursortab_scenarios.py --server http://127.0.0.1:8437
+        --folder cursortab.nvim/server/eval
 
 ``--folder`` has ``scenarios/*.txtar`` and ``baseline.json``, the published scores of other targets.
-In 25 cases a change is expected, in 25 others nothing is to be suggested. Pellucid suggests what an
-editor gets that asks by hand, as the scenarios do: the next edits, all of them made, or else the
-completion at the cursor. Completions are asked for at the places that the scenarios name for infill
-models. A second row has what is suggested without being asked for, behind the gate.
+In 25 cases a change is expected, and in 25 cases no suggestion. Pellucid suggests as for an
+editor's request by hand, as in the scenarios: all next edits, or otherwise the completion at the
+cursor. Completions are requested at the places named by the scenarios for infill models. A second
+row has the suggestions without a request by hand, behind the gate.
 
-deltaChrF compares the lines that were changed with those that should have been, by their n-grams of
-characters. The score multiplies its mean by the harmonic mean of the shares of cases in which
-something was suggested, and in which nothing was where nothing should be. 15 of the expected texts
-end with one empty line more than the files, so that no suggestion is wholly right there; this holds
-for all targets.
+deltaChrF compares the changed lines with the lines that should have changed, by n-grams of
+characters. The score multiplies the mean of deltaChrF by the harmonic mean of two shares: of cases
+with an expected suggestion and with a suggestion, and of cases without both. 15 of the expected
+texts end with an empty line more than the files, so that no suggestion is wholly right there; this
+holds for all targets.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ from pellucid.completion.suggestion import DocumentCursor
 
 N_GRAM = 6
 BETA = 2.0
-"""The longest n-grams, and the weight of recall, as in chrF (Popovic 2015)."""
+"""Maximum length of n-grams, and the weight of recall, as in chrF (Popovic 2015)."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A file after the edits of ``history``, a cursor (line and character from 0), and the file as it should be; None if it is right."""
+    """A file after the edits of ``history``, a cursor (line and character from 0), and the expected
+    file, or None if the file is right.
+    """
 
     name: str
     path: str
@@ -62,7 +65,9 @@ class Scenario:
 
 
 class Edits(EditHistory):
-    """The edits of a scenario. Those whose new lines are not in the file were made elsewhere."""
+    """The edits of a scenario; edits without their new lines in the file are taken as edits
+    elsewhere.
+    """
 
     def __init__(self, scenario: Scenario, uri: str) -> None:
         super().__init__()
@@ -100,9 +105,9 @@ def main() -> None:
 
 
 def read_scenarios(path: Path) -> Iterator[Scenario]:
-    """Yield the scenarios of a file, one for each cursor.
+    """Yield the scenarios of a file, with a scenario for each cursor.
 
-    Those that no model is asked in are left out.
+    Scenarios without a request to a model are left out.
     """
     head, *parts = re.split(r"^-- (.+?) --\n", path.read_text(), flags=re.M)
     header = {key: value.strip() for key, value in re.findall(r"^([A-Za-z-]+):(.*)$", head, flags=re.M)}
@@ -132,7 +137,9 @@ def read_scenarios(path: Path) -> Iterator[Scenario]:
 
 
 async def ask(scenarios: Sequence[Scenario], url: str) -> dict[str, list[tuple[float, bool, bool]]]:
-    """Return for each way to ask and each scenario deltaChrF, whether something was suggested, and whether something should be."""
+    """Return deltaChrF for each way to ask and each scenario, and whether text was suggested and
+    expected.
+    """
     found: dict[str, list[tuple[float, bool, bool]]] = {"asked by hand": [], "unasked": []}
     console = Console(stderr=True)
     async with Client(url) as client:
@@ -151,7 +158,7 @@ async def ask(scenarios: Sequence[Scenario], url: str) -> dict[str, list[tuple[f
 
 
 async def _suggested(client: Client, scenario: Scenario, *, invoked: bool) -> Sequence[str] | None:
-    """Return the file with what is suggested; None if nothing is."""
+    """Return the file after the suggestion, or None without a suggestion."""
     uri, text, provider = f"file:///repository/{scenario.path}", "\n".join(scenario.lines) + "\n", FixedProvider(client)
     # With this clock no time passes: a slow machine reads all places, too.
     edits = await NextEdits(Edits(scenario, uri), lambda: provider, ModelChoice(), clock=lambda: 0.0).suggest(uri, text)
@@ -181,12 +188,14 @@ def _edits(scenario: Scenario, uri: str) -> Iterator[Edit]:
 
 
 def delta_chrf(before: Sequence[str], produced: Sequence[str], expected: Sequence[str]) -> float:
-    """Return the likeness of two changes of a text, from 0 to 100."""
+    """Return the similarity of two changes of a text, from 0 to 100."""
     return chrf(_changed(before, produced), _changed(before, expected))
 
 
 def chrf(candidate: str, reference: str) -> float:
-    """Return the mean F score of the n-grams of characters up to N_GRAM, from 0 to 100; 100 for two empty texts."""
+    """Return the mean F score of n-grams of characters up to N_GRAM, from 0 to 100 (empty texts:
+    100).
+    """
     scores = []
     for size in range(1, N_GRAM + 1):
         one, other = (

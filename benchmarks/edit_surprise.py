@@ -1,12 +1,13 @@
-"""Measure whether surprise tells where the next edit is: do following changes touch the lines that an edit made more surprising?
+"""Measure whether surprise predicts the place of the next edit.
 
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/edit_surprise.py --server http://127.0.0.1:8437 --edits FOLDER --cases 45
 
-``--edits`` is as for ``next_edits.py``. The lines below an edit are read as they were before it and
-after it, and ranked by the rise of their surprisal. A line is right if a later change of the same
-commit or release touches it. Only edits with such a line are asked for, three a package or commit.
-By chance, a line is right as often as its place in a random order.
+The question is whether later changes touch the lines that an edit made more surprising. ``--edits``
+is as for ``next_edits.py``. The lines below an edit are read before and after the edit, and ranked
+by the rise of surprisal. A line is right if a later change of the same commit or release touches
+the line. Only edits with such a line are used, three for each package or commit. By chance, a line
+is right as often as the line's rank in a random order.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pellucid.learn.metrics import wilson
 from pellucid.learn.next_edits.edit_cases import EditCase, cases
 from pellucid.learn.next_edits.git_history import commit_changes, is_repository
 from pellucid.learn.next_edits.release_folders import release_changes
-from pellucid.system.progress_bars import Steps
+from pellucid.terminal.progress_bars import Steps
 from pellucid.tokens import Finish, ScoreQuery
 
 LINES_ABOVE, LINES_BELOW = 15, 70
@@ -40,7 +41,9 @@ FIRST = 3
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The surprisal in nats of each line below an edit that is not blank, before and after it, and whether a later change touches it."""
+    """Surprisals in nats of the non-blank lines below an edit, before and after the edit, and marks
+    of lines touched by a later change.
+    """
 
     before: list[float]
     after: list[float]
@@ -75,14 +78,15 @@ def main() -> None:
             parser.error(str(error))
         if not chosen:
             parser.error(
-                f"no edit in {options.edits} is followed by a change in the {LINES_BELOW} lines below it: name a longer history"
+                f"no edit in {options.edits} is followed by a change in the {LINES_BELOW} lines below it: "
+                "name a longer history"
             )
         readings = asyncio.run(read_all(options.server, chosen, steps))
     print(report(readings))
 
 
 def choose(path: Path, count: int, steps: Steps) -> Iterator[EditCase]:
-    """Yield edits that a change in the lines below follows, in a fixed random order."""
+    """Yield edits with a later change in the lines below, in a fixed random order."""
     changes = commit_changes(path, steps) if is_repository(path) else release_changes(path, steps)
     found: list[EditCase] = []
     for _, files in groupby(changes, lambda change: change.unit):
@@ -92,7 +96,7 @@ def choose(path: Path, count: int, steps: Steps) -> Iterator[EditCase]:
 
 
 def touched(case: EditCase) -> list[bool]:
-    """Return for each line below the edit whether a following change touches it."""
+    """Return for each line below the edit whether a later change touches the line."""
     lines = case.lines[case.edit.end : case.edit.end + LINES_BELOW]
     spans = [(hunk.first - case.edit.end, max(hunk.end, hunk.first + 1) - case.edit.end) for hunk in case.following]
     return [
@@ -101,7 +105,7 @@ def touched(case: EditCase) -> list[bool]:
 
 
 async def read_all(url: str, chosen: Sequence[EditCase], steps: Steps) -> list[Reading]:
-    """Let the server's first model read the lines around each edit, before and after it."""
+    """Let the server's first model read the lines around each edit, before and after the edit."""
     readings = []
     steps.start("edits", len(chosen))
     async with Client(url) as client:
@@ -133,7 +137,9 @@ async def surprisals(client: Client, lines: Sequence[str]) -> list[float]:
 
 
 def report(readings: Sequence[Reading]) -> str:
-    """Return the table: how often the first line, and one of the first three, is right by each rule."""
+    """Return the table: by each rule, how often the first line, or a line of the first three, is
+    right.
+    """
     rows = []
     groups = {"all": readings, "nothing to repeat": [one for one in readings if not one.has_proposals]}
     for group, own in groups.items():
@@ -154,7 +160,7 @@ def report(readings: Sequence[Reading]) -> str:
 
 
 def _chance(one: Reading, count: int) -> float:
-    """Return how probably one of so many lines, drawn at random, is right."""
+    """Return the probability that at least one of ``count`` random lines is right."""
     lines, right = len(one.touched), sum(one.touched)
     return 1 - math.comb(lines - right, count) / math.comb(lines, count) if lines >= count else 1.0
 

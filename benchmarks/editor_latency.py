@@ -1,14 +1,14 @@
-"""Measure the latency of suggestions by kind of keystroke, from the editor's message to the language server's reply.
+"""Measure the time from an editor's message to the language server's reply, by kind of keystroke.
 
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/editor_latency.py --server http://127.0.0.1:8437 --json latency.json
 
 A real language server process serves an editor that rewrites lines of standard library files: the
 lines are removed, then typed at human speed, 4 to 8 characters per second. Each keystroke sends
-`didChange` and `inlineCompletion` together. The next one follows once its time has come and the
-reply has arrived. Between lines, the editor changes a line above, jumps far away and back, and
-opens the next file; each file is visited twice. `pellucid/explain` reports how many of the prompt's
-tokens the model computed.
+`didChange` and `inlineCompletion` together. The next keystroke follows at the scheduled time, after
+the reply. Between lines, the editor changes a line above, jumps far away and back, and opens the
+next file; each file is visited twice. `pellucid/explain` reports the number of prompt tokens that
+the model computed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Kind(StrEnum):
 class Keystroke:
     """The cost of a keystroke.
 
-    ``computed`` and ``prompt`` are tokens, 0 if the model was not asked.
+    ``computed`` and ``prompt`` are tokens, 0 without a request to the model.
     """
 
     kind: str
@@ -77,7 +77,7 @@ class Keystroke:
 
 
 class Document:
-    """An open file with its cursor, as an editor holds it."""
+    """An open file with a cursor, as in an editor."""
 
     def __init__(self, editor: Editor, path: Path, dice: random.Random) -> None:
         self.name = path.relative_to(STDLIB).as_posix()
@@ -90,10 +90,7 @@ class Document:
         editor.open(self._uri, "\n".join(self._lines))
 
     def take_out(self) -> list[str]:
-        """Remove the lines that will be written.
-
-        The cursor is then at the end of the line before them.
-        """
+        """Remove the lines to write, and put the cursor at the end of the preceding line."""
         home = self._dice.choice(runs(self._lines, self._code, LINES_WRITTEN))
         script = self._lines[home : home + LINES_WRITTEN]
         self.row = home - 1
@@ -106,13 +103,13 @@ class Document:
         self.row += text.count("\n")
 
     def edit_above(self) -> None:
-        """Insert a comment line above the cursor, which stays at its text."""
+        """Insert a comment line above the cursor, and keep the cursor at the same text."""
         row = max(self.row - self._dice.randrange(8, 30), 0)
         self._replace(row, 0, row, 0, f"# checked {self._dice.randrange(1000)}\n")
         self.row += 1
 
     def jump(self) -> int:
-        """Go to the end of a line far away. Return the previous row."""
+        """Go to the end of a distant line, and return the previous row."""
         before = self.row
         far = [
             row for row, line in enumerate(self._lines) if abs(row - before) >= FAR and len(line.strip()) >= LENGTHS[0]
@@ -139,7 +136,7 @@ class Document:
     def _replace(self, row: int, character: int, end_row: int, end_character: int, text: str) -> None:
         """Replace a range, here and in the language server.
 
-        The files are ASCII, so a character is one unit of any encoding.
+        The files are ASCII, so a character is a unit of any encoding.
         """
         range = types.Range(types.Position(row, character), types.Position(end_row, end_character))
         self._editor.replace(self._uri, range, text)
@@ -156,7 +153,7 @@ class TypingUser:
         self._shown = ""
 
     async def visit(self, document: Document, kind: Kind) -> None:
-        """Write the missing lines, with other edits in between."""
+        """Write the missing lines, with edits in between."""
         script = document.take_out()
         for number, line in enumerate(script):
             text = line.strip()
@@ -176,9 +173,9 @@ class TypingUser:
             await self._press(document, text[-1], Kind.BACK)
 
     async def _press(self, document: Document, text: str, kind: Kind | None = None) -> None:
-        """Press one key.
+        """Press a key.
 
-        Without a kind it is on the line, inside or outside of the shown suggestion.
+        Without a kind, the key is on the line, inside or outside of the shown suggestion.
         """
         if kind is None:
             kind = Kind.TYPE_INTO if self._shown.startswith(text) and self._shown != text else Kind.APPEND
@@ -206,7 +203,7 @@ def main() -> None:
 
 
 async def write(server: str, count: int, dice: random.Random) -> list[Keystroke]:
-    """Visit the files twice in one editor."""
+    """Visit the files twice in the same editor."""
     typist = TypingUser(dice)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with tempfile.TemporaryDirectory() as folder:
@@ -229,9 +226,10 @@ async def write(server: str, count: int, dice: random.Random) -> list[Keystroke]
 
 
 def table(keystrokes: Sequence[Keystroke]) -> str:
-    """Return time and tokens by kind, of all keystrokes and of those that asked the model.
+    """Return time and tokens by kind, for all keystrokes and for keystrokes with a request to the
+    model.
 
-    Tokens are medians of the latter.
+    Tokens are medians of keystrokes with a request.
     """
     titles = (
         "keystroke",

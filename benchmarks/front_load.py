@@ -49,10 +49,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("server", "lsp", "webui")
 ALTERNATIVES = 21
 FIRST_ID = 1000
-"""The id of an answer's first token; the next ones count up, so that a lost or doubled token shows."""
+"""The id of an answer's first token; later ids count up, so that a lost or doubled token shows."""
 
 CYCLE_SECONDS = 1000.0
-"""The time of sending is written modulo this: clients receive no logprobs below some thousands."""
+"""The time of sending is written modulo this, because clients receive no logprobs far below zero.
+"""
 
 KEY_SECONDS = 0.2
 """Mean time between two keys while an editor types."""
@@ -65,7 +66,7 @@ LINE = "    return sorted(values, key=lambda one: one.size)[:10]"
 
 @dataclass
 class Seen:
-    """The seconds that the front added to each token, and the numbers of answers by their end."""
+    """The seconds added by the front to each token, and the numbers of answers by end."""
 
     added: list[float] = field(default_factory=list)
     answers: int = 0
@@ -84,7 +85,6 @@ class PacedReplica:
 
     @property
     def app(self) -> Starlette:
-        """The server."""
         routes = [Route("/version", self._version), Route("/health", self._version), Route("/v1/models", self._models)]
         routes += [
             Route("/tokenize", self._tokenize, methods=["POST"]),
@@ -107,7 +107,8 @@ class PacedReplica:
         if not body.get("stream"):
             rows = [None, *({str(id): {"logprob": -1.0, "rank": 1}} for id in ids[1:])]
             return JSONResponse({"prompt_logprobs": rows, "choices": []})
-        done = next((len(ids) - at for at, id in enumerate(ids) if id == FIRST_ID), 0)  # of an answer that is resumed
+        # Number of tokens already sent, for a resumed answer.
+        done = next((len(ids) - at for at, id in enumerate(ids) if id == FIRST_ID), 0)
         return StreamingResponse(self._events(sampling["max_tokens"], done), media_type="text/event-stream")
 
     async def _events(self, count: int, done: int) -> AsyncIterator[str]:
@@ -125,21 +126,21 @@ class PacedReplica:
 
 
 def serve_replica(folder: Path, pace: float, listener: socket.socket) -> None:
-    """Serve a replica; runs in a process of its own."""
+    """Serve a replica in a separate process."""
     config = uvicorn.Config(PacedReplica(folder, pace).app, log_level="critical")
     asyncio.run(uvicorn.Server(config).serve([listener]))
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server that clients speak to: the front, or a replica itself (``is_direct``)."""
+    """A server for clients: the front, or a replica (``is_direct``)."""
 
     http: aiohttp.ClientSession
     seen: Seen
     is_direct: bool
 
     async def read(self, route: str, body: dict[str, Any]) -> None:
-        """Read an answer, and note the time that each of its tokens took."""
+        """Read an answer, and note the time of each token."""
         if self.is_direct:
             ids, sampling = list(range(10, 300)), {"max_tokens": body["max_tokens"]}
             route, body = "/inference/v1/generate", {"token_ids": ids, "stream": True, "sampling_params": sampling}
@@ -162,14 +163,14 @@ class Target:
 
 
 def tokens_of(choice: dict[str, Any]) -> list[tuple[int, float]]:
-    """Return the ids and logprobs in a part of an answer of any of the three routes."""
+    """Return the ids and logprobs in a part of an answer, for all three routes."""
     logprobs = choice.get("logprobs") or {}
     records = [*logprobs.get("pellucid", []), *(entry.get("pellucid", entry) for entry in logprobs.get("content", []))]
     return [(record["id"] if "id" in record else record["token_id"], record["logprob"]) for record in records]
 
 
 async def edit(target: Target, number: int, until: float) -> None:
-    """Type lines: a request at each key, which the next key cancels."""
+    """Type lines, with a request at each key; the next key cancels the request."""
     chance = random.Random(number)
     before = (
         "import os\n\n"
@@ -179,7 +180,8 @@ async def edit(target: Target, number: int, until: float) -> None:
     await asyncio.sleep(chance.random() * THINK_SECONDS)
     while time.monotonic() < until:
         for end in range(1, len(LINE)):
-            if chance.random() < 0.5:  # the editor continues its last suggestion without a request
+            # The editor continues the last suggestion without a request.
+            if chance.random() < 0.5:
                 await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
                 continue
             body = {
@@ -193,7 +195,8 @@ async def edit(target: Target, number: int, until: float) -> None:
             asked = asyncio.ensure_future(target.read("/v1/completions", body))
             asked.add_done_callback(
                 lambda done: done.cancelled() or done.exception()
-            )  # of one that is closed at the very end
+                # Retrieves the exception of a request that is closed at the very end.
+            )
             await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
             is_overtaken = not asked.done()
             if is_overtaken:
@@ -218,7 +221,7 @@ async def chat(target: Target, number: int, until: float) -> None:
 
 
 def processor_seconds(process: int) -> float:
-    """Return the processor time that a process has used."""
+    """Return the processor time used by a process."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -232,7 +235,7 @@ def resident(process: int) -> float:
 async def run_clients(
     url: str, arguments: argparse.Namespace, seconds: float, *, is_direct: bool, watch: Callable[[], None]
 ) -> Seen:
-    """Let all editors and chats speak to a server for some seconds."""
+    """Run all editors and chats against a server for some seconds."""
     seen, begun = Seen(), time.monotonic()
     until = begun + seconds
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as http:
@@ -248,7 +251,8 @@ async def run_clients(
         failed = [one for one in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(one, Exception)]
     assert seen.added, f"no token came; {len(failed)} clients failed: {failed[:1]}"
     print(
-        f"\n{'replica alone' if is_direct else 'front'}: {arguments.editors} editors and {arguments.chats} chats for {seconds:.0f} s"
+        f"\n{'replica alone' if is_direct else 'front'}: {arguments.editors} editors and {arguments.chats} chats "
+        f"for {seconds:.0f} s"
     )
     print(f"tokens {len(seen.added)}, answers {seen.answers}, cancelled {seen.cancelled}, refused {seen.refused}")
     print(f"lost or doubled tokens {seen.wrong}, failed clients {len(failed)} {failed[:1]}")
@@ -264,7 +268,7 @@ async def run_clients(
 
 
 async def measure(replica: str, url: str, front: int, arguments: argparse.Namespace) -> None:
-    """Run all clients, without the front and then with it, and print the figures."""
+    """Run all clients, without and with the front, and print the figures."""
     await run_clients(replica, arguments, arguments.seconds / 5, is_direct=True, watch=lambda: None)
     memory: list[float] = []
     before, begun = processor_seconds(front), time.monotonic()
@@ -273,14 +277,14 @@ async def measure(replica: str, url: str, front: int, arguments: argparse.Namesp
     )
     used, lasted = processor_seconds(front) - before, time.monotonic() - begun
     print(
-        f"front: {used / lasted * 100:.0f} % of a core, so a core carries about {arguments.editors * lasted / used:.0f} such editors"
+        f"front: {used / lasted * 100:.0f} % of a core, "
+        f"so a core carries about {arguments.editors * lasted / used:.0f} such editors"
     )
     print(f"front: {used / (seen.answers + seen.cancelled) * 1000:.1f} ms of a core a request")
     print("front's memory, MB: " + ", ".join(f"{one:.0f}" for one in memory))
 
 
 def main() -> None:
-    """Start replicas and front, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder with tokenizer.json and config.json")
     parser.add_argument("--editors", type=int, default=200)
@@ -292,7 +296,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
     listeners = [listen("127.0.0.1", 0) for _ in range(3)]
     ports = [listener.getsockname()[1] for listener in listeners]
-    listeners[2].close()  # the front's, before the replicas inherit it
+    # Close the front's listener before the replicas inherit the socket.
+    listeners[2].close()
     replicas = [
         multiprocessing.get_context("fork").Process(
             target=serve_replica, args=(arguments.model, arguments.pace, listener), daemon=True

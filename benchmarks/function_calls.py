@@ -1,12 +1,12 @@
-"""Compare tool calls with llama-server's, over the same GGUF file, on the Berkeley Function-Calling Leaderboard.
+"""Compare tool calls with llama-server's on the Berkeley Function-Calling Leaderboard.
 
     pip download --no-deps bfcl-eval
     python benchmarks/function_calls.py --wheel bfcl_eval-*.whl --count 100 --llama-bin FOLDER
 
-Each task is a question and some functions. A right answer has exactly the right calls, with one of
-the right values for each argument; in the category irrelevance it has none. Several calls are
-allowed in the category parallel only. Both servers answer greedily. ``--choice required`` demands a
-call, which only changes the categories that have one.
+Both servers use the same GGUF file and answer greedily. Each task is a question and some functions.
+A right answer has exactly the right calls, with a right value for each argument; in the category
+irrelevance there are no calls. Several calls are allowed only in the category parallel. ``--choice
+required`` demands a call, which only changes the categories with calls.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One server's answer to a task.
+    """A server's answer to a task.
 
     ``whole`` is false if the arguments of a call are not a JSON object.
     """
@@ -75,14 +75,16 @@ def main() -> None:
             for task in progress.track(tasks, description=category):
                 outcomes += [ask(http, name, url, category, task, options.choice) for name, url in urls.items()]
             progress.console.print(
-                report(outcomes, list(urls), [category]), soft_wrap=True
-            )  # a run takes an hour: nothing is lost
+                report(outcomes, list(urls), [category]),
+                soft_wrap=True,
+                # Print now, because a run takes an hour.
+            )
     print(about(*([llama_version(options.llama_bin)] if options.llama_bin else [])))
     print(report(outcomes, list(urls), options.categories))
 
 
 def ask(http: httpx.Client, name: str, url: str, category: str, task: CallTask, choice: str) -> Outcome:
-    """Return how a server answers a task. Raises httpx.HTTPStatusError if it refuses it."""
+    """Return a server's answer to a task; raise httpx.HTTPStatusError for a refusal."""
     body = {
         "messages": task.messages,
         "tools": task.tools,
@@ -99,7 +101,7 @@ def ask(http: httpx.Client, name: str, url: str, category: str, task: CallTask, 
 
 
 def read_call(function: dict[str, Any]) -> Call | None:
-    """Return a call, or None if its arguments are not a JSON object."""
+    """Return a call, or None if the arguments are not a JSON object."""
     try:
         arguments = json.loads(function["arguments"])
     except ValueError:
@@ -108,7 +110,7 @@ def read_call(function: dict[str, Any]) -> Call | None:
 
 
 def report(outcomes: Sequence[Outcome], servers: Sequence[str], categories: Sequence[str]) -> str:
-    """Return the table: for each category and server the share of right answers, of answers with a call, and of whole arguments."""
+    """Return the table with the shares of right answers, answers with a call, and whole arguments."""
     rows = []
     for category in categories:
         for server in servers:

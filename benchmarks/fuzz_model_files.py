@@ -1,9 +1,10 @@
-"""Load mutated model files and adapters, and count the outcomes: by default 2,000 GGUF files, 2,000 folders and 1,000 adapters.
+"""Load mutated model files and adapters, and count the outcomes.
 
     python benchmarks/fuzz_model_files.py --count 2000 --seed 1 [gguf] [folder] [adapter]
 
-The only allowed outcomes are a loaded model and a one-sentence error: no traceback, no crash,
-nothing over ten seconds or 2 GB.
+By default there are 2,000 GGUF files, 2,000 folders and 1,000 adapters. The only allowed outcomes
+are a loaded model and a one-sentence error: no traceback, no crash, nothing over ten seconds or 2
+GB.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ KINDS = ("gguf", "folder", "adapter")
 
 
 def trial(kind: str, root: Path, count: int, seed: int) -> Tally:
-    """Run one kind of trial in a folder."""
+    """Run a kind of trial in a folder."""
     if kind == "adapter":
         return adapter_trial(root, max(1, count // 2), seed)
     return run_cases((gguf_cases if kind == "gguf" else folder_cases)(root, count, seed))
 
 
 def main() -> int:
-    """Run the named trials, print their figures, and return 1 if one failed."""
+    """Run the named trials, print the figures, and return 1 after a failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", default=KINDS)
     parser.add_argument("--count", type=int, default=2000, help="files and folders; half as many adapters")

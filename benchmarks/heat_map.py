@@ -72,7 +72,7 @@ CHOOSE = """mode => timed(() => {
 
 @dataclass(frozen=True)
 class Row:
-    """The times of one user action, in milliseconds."""
+    """The times of a user action, in milliseconds."""
 
     action: str
     times: tuple[float, ...]
@@ -95,7 +95,9 @@ def tokens(count: int, alternatives: int, seed: int) -> list[Record]:
 
 
 def drawn(piece: str, pieces: list[str], alternatives: int, dice: random.Random) -> Record:
-    """Return a token with alternatives of a peaked or flat distribution; it is mostly the first of them."""
+    """Return a token with alternatives of a peaked or flat distribution, mostly the first
+    alternative.
+    """
     power = dice.choice((1.2, 1.6, 2.5, 4.0))
     weights = [rank**-power for rank in range(1, 2_000)]
     whole = sum(weights)
@@ -135,7 +137,7 @@ class Measure:
         await self.act(name, once)
 
     async def slide(self, name: str, start: float, step: float) -> None:
-        """Move a slider step by step, repeatedly from its start."""
+        """Move a slider step by step, repeatedly from the start."""
         await self.act(
             f"slider {name}", lambda turn: self.number(SLIDE, [name, str(round(start + step * (turn % 30), 2))])
         )
@@ -165,7 +167,8 @@ async def measure(to: Measure, count: int) -> list[Row]:
     await to.act("a frame alone", lambda _: to.number("timed(() => {})"))
     await to.act(f"draw {count} tokens", lambda _: to.number("timed(() => map.set(records))"), 10)
     await to.number(
-        "() => { map.setSampling({ temperature: 0.7, top_k: 0, top_p: 0.95, min_p: 0.05 }); map.focusToken(0); return 0; }"
+        "() => { map.setSampling({ temperature: 0.7, top_k: 0, top_p: 0.95, min_p: 0.05 }); "
+        "map.focusToken(0); return 0; }"
     )
     for key in ("ArrowRight", "ArrowDown", "n"):
         await to.press(f"key {key}", key)

@@ -1,10 +1,10 @@
-"""Try to stall the server with code on its page: every language that the page highlights, with code that lexers are slow for.
+"""Try to stall the server with code on the page, in every language that the page highlights.
 
     python benchmarks/highlighting_trial.py --languages 40
 
-Each block has 20 kB of one piece: blank lines, brackets, quotes, long lines. While the page renders
-them, another user asks the same server, whose model is tiny and random, to tokenize and to
-complete. ``--languages`` takes a part of the languages, evenly spread.
+Each block has 20 kB of the same piece, slow for lexers: blank lines, brackets, quotes, long lines.
+While the page renders the blocks, a second user asks the same server, with a tiny random model, to
+tokenize and to complete. ``--languages`` takes a part of the languages, evenly spread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REQUESTS = (("/tokenize", {"content": "def f"}), ("/v1/completions", {"prompt": 
 
 @dataclass
 class Waits:
-    """The times that requests of another user took, in seconds, by path."""
+    """The seconds of a second user's requests, by path."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {path: [] for path, _ in REQUESTS})
 
@@ -54,7 +54,9 @@ class Waits:
 
 @dataclass
 class Trial:
-    """The results for all blocks: seconds by the clock and of the process, and which have no highlighting or another text."""
+    """The results for all blocks: elapsed and processor seconds, and blocks without highlighting or
+    with a changed text.
+    """
 
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
@@ -88,7 +90,7 @@ class Trial:
 
 
 def processor_seconds() -> float:
-    """Return the processor time of the highlighting process, which starts with the first block."""
+    """Return the processor time of the highlighting process, started by the first block."""
     process = highlighting._process._process
     if process is None:
         return 0.0

@@ -1,12 +1,13 @@
-"""Compare servers by pass@1 of their /infill on HumanEval's single lines, greedy, by the first line of the answer.
+"""Compare servers by pass@1 of /infill on HumanEval's single lines.
 
-    pellucid serve --port 8437 & llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 --port
-    8012 & python benchmarks/infill_endpoints.py --data HumanEval-SingleLineInfilling.jsonl.gz
-    pellucid=http://127.0.0.1:8437
+    pellucid serve --port 8437 &
+    llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 --port 8012 &
+    python benchmarks/infill_endpoints.py --data HumanEval-SingleLineInfilling.jsonl.gz
+        pellucid=http://127.0.0.1:8437
 
-Further servers follow as NAME=URL. ``NAME=URL,100`` limits a server to the first 100 tasks; every
-other server's row is then also given for those tasks. The tests run model-written code, see
-pellucid/learn/evaluate/sandbox/sandbox.py.
+Decoding is greedy, and the first line of the answer counts. Further servers follow as NAME=URL.
+``NAME=URL,100`` limits a server to the first 100 tasks; every other server's row is then also given
+for those tasks. The tests run model-written code, see pellucid/learn/evaluate/sandbox/sandbox.py.
 """
 
 from __future__ import annotations
@@ -57,18 +58,19 @@ def main() -> None:
         passed = asyncio.run(judged(own, [line + "\n" for line in lines]))
         common = passed[:shared]
         print(
-            f"| {peer.name} | {len(own)} | {100 * sum(passed) / len(own):.1f} | {100 * sum(common) / shared:.1f} | {seconds:.2f} |",
+            f"| {peer.name} | {len(own)} | {100 * sum(passed) / len(own):.1f} | {100 * sum(common) / shared:.1f} "
+            f"| {seconds:.2f} |",
             flush=True,
         )
 
 
 async def judged(tasks: Sequence[Task], lines: Sequence[str]) -> list[bool]:
-    """Return for each task if its tests pass."""
+    """Return whether the tests of each task pass."""
     return [outcome.passed for outcome in await asyncio.gather(*map(judge, tasks, lines))]
 
 
 async def answers(url: str, tasks: Sequence[Task]) -> list[str]:
-    """Return the first line that a server fills in, for each task."""
+    """Return the first line of a server's answer for each task."""
     turns = asyncio.Semaphore(AT_ONCE)
     async with httpx.AsyncClient(base_url=url, timeout=300) as client:
 

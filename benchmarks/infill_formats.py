@@ -1,10 +1,10 @@
-"""Compare infill formats of a model: pass@1 of every order, with and without token healing, on HumanEval's single lines.
+"""Compare a model's infill formats by pass@1 on HumanEval's single lines.
 
     python benchmarks/infill_formats.py --data HumanEval-SingleLineInfilling.jsonl.gz --limit 60
 
-The data is OpenAI's human-eval-infilling: JSON lines with task_id, entry_point, prompt, suffix,
-canonical_solution and test. Decoding is greedy, and the first line of the answer is judged by the
-task's tests.
+Every order is measured with and without token healing. The data is OpenAI's human-eval-infilling:
+JSON lines with task_id, entry_point, prompt, suffix, canonical_solution and test. Decoding is
+greedy, and the first line of the answer is judged by the task's tests.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pellucid.learn.evaluate.suites.code_gap_base import Task, count_passing, si
 from pellucid.models.catalog import DEFAULT_MODEL, InfillFormat, Order
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams, Token
 
@@ -78,7 +78,10 @@ async def measure(
     seconds = (time.perf_counter() - begun) / len(tasks)
     passed = await count_passing(tasks, lines) / len(tasks)
     same = sum(line.rstrip() == task.solution.rstrip() for task, line in zip(tasks, lines, strict=True)) / len(tasks)
-    return f"| {format.order} | {'on' if heal else 'off'} | {100 * passed:.1f} | {100 * same:.1f} | {len(tasks)} | {seconds:.2f} |"
+    return (
+        f"| {format.order} | {'on' if heal else 'off'} | {100 * passed:.1f} | {100 * same:.1f} | {len(tasks)} "
+        f"| {seconds:.2f} |"
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Measure the value of token healing and of ending an infill: pass@1 of lines, several lines and spans removed from HumanEval.
+"""Measure the value of token healing and of ending an infill, by pass@1 on HumanEval.
 
     python benchmarks/infill_healing_and_endings.py --data HumanEval.jsonl.gz --shape lines
 
-Decoding is greedy, in the model's own infill format. The plain answer is judged as it is (up to the
-model's own end or the token limit) and cut where it begins to repeat the suffix, then also at the
-margin. The last answer is Pellucid's: healed, and ended by both. For the shape "line" only the
-first line counts. The rules were chosen on the half "fit" of the problems. The tests run
-model-written code, see pellucid/learn/evaluate/sandbox/sandbox.py.
+Lines, several lines or spans are removed from solutions. Decoding is greedy, in the model's own
+infill format. The plain answer is judged unchanged (up to the model's own end or the token limit)
+and cut where the answer begins to repeat the suffix, then also at the margin. The last answer is
+Pellucid's: healed, and ended by both rules. For the shape "line" only the first line counts. The
+rules were chosen on the half "fit" of the problems. The tests run model-written code, see
+pellucid/learn/evaluate/sandbox/sandbox.py.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pellucid.learn.metrics import wilson
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.margin_stop import MarginStop
 from pellucid.text.stopping import EndingRule
@@ -42,7 +43,7 @@ AT_ONCE = 4
 LINE_END = "\n"
 
 Answer = tuple[str, bool]
-"""An answer's text, and if it came to an end."""
+"""An answer's text, and whether the answer is complete."""
 
 
 def main() -> None:
@@ -123,14 +124,14 @@ async def with_progress(label: str, works: Iterable[Coroutine[Any, Any, Answer]]
 
 
 async def collect(stream: Stream) -> Answer:
-    """Return an answer, and if it ended before the token limit."""
+    """Return an answer, and whether the answer ended before the token limit."""
     items = [item async for item in stream]
     ended = any(isinstance(item, Finish) and item.reason is FinishReason.STOP for item in items)
     return "".join(item.text for item in items if isinstance(item, Token)), ended
 
 
 def end(ending: EndingRule, text: str, stopped: bool) -> Answer:
-    """Return the part of an answer that a rule keeps, and if it ended."""
+    """Return the kept part of an answer by a rule, and whether the answer ended."""
     kept = ending.feed(text)
     return (kept, True) if ending.ended else (kept + ending.finish(), stopped)
 

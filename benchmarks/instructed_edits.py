@@ -1,16 +1,16 @@
-"""Measure edits by instruction on CanItEdit, next to llama-server asked as llama.vim's :LlamaInstruct asks, over the same GGUF file.
+"""Measure edits by instruction on CanItEdit, next to llama-server over the same GGUF file.
 
     python benchmarks/instructed_edits.py --tasks tasks.jsonl --count 40 --llama-bin FOLDER
 
-``--tasks`` has one task of CanItEdit per line: id, before, tests, instruction_descriptive and
-instruction_lazy. Its licence allows to measure with the tasks, and not to train on them. The whole
-program is the selection, and both sides answer greedily. An edit is right if the program passes the
-task's hidden tests, which run in a sandbox with the standard library only: tasks whose right
-program (``after``) does not pass them there are left out. The tests run model-written code, see
-pellucid/learn/evaluate/sandbox/sandbox.py.
+llama-server receives the requests of llama.vim's :LlamaInstruct. ``--tasks`` has a task of
+CanItEdit per line: id, before, tests, instruction_descriptive and instruction_lazy. The licence
+permits measurements with the tasks, but no training. The whole program is the selection, and both
+sides answer greedily. An edit is right if the program passes the task's hidden tests, which run in
+a sandbox with the standard library only: tasks with a right program (``after``) that fails there
+are left out. The tests run model-written code, see pellucid/learn/evaluate/sandbox/sandbox.py.
 
-"tokens/s" is that of the edits. "free" is that of as many tokens of other text, which prompt lookup
-does not help.
+"tokens/s" is the speed of the edits. "free" is the speed of as many tokens of unrelated text,
+without help from prompt lookup.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ OURS, THEIRS = "Pellucid", "llama-server"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A program, the instruction of one kind, and the hidden tests."""
+    """A program, an instruction, and the hidden tests."""
 
     id: int
     kind: str
@@ -59,9 +59,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One server's edit. ``changed`` is false if it gave none.
+    """A server's edit; ``changed`` is false without an edit.
 
-    ``free`` is the time of as many tokens of other text.
+    ``free`` is the time of as many tokens of unrelated text.
     """
 
     server: str
@@ -85,7 +85,8 @@ def main() -> None:
         "--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server; without it only Pellucid answers"
     )
     options = parser.parse_args()
-    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores SIGINT
+    # A shell's background job ignores SIGINT.
+    for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
     tasks = read_tasks(options.tasks, options.kinds, options.count, options.most_characters)
     outcomes: list[Outcome] = []
@@ -102,11 +103,12 @@ def main() -> None:
             try:
                 ours = runner.run(ask_pellucid(url, task))
                 theirs = [ask_llama_server(http, peer, task)] if peer is not None else []
-            except KeyboardInterrupt:  # a run takes an hour: nothing is lost
+            except KeyboardInterrupt:  # A run takes an hour: keep the results.
                 break
             outcomes += [ours, *theirs]
             progress.console.print(
-                f"{task.id} {task.kind}: {', '.join(one.server for one in (ours, *theirs) if one.right) or 'none'} right"
+                f"{task.id} {task.kind}: "
+                f"{', '.join(one.server for one in (ours, *theirs) if one.right) or 'none'} right"
             )
     if options.llama_bin is None:
         print("llama-server was not asked: --llama-bin names its folder.")
@@ -115,7 +117,7 @@ def main() -> None:
 
 
 def read_tasks(path: Path, kinds: Sequence[str], count: int | None, most: int) -> list[Task]:
-    """Return the tasks whose right program passes the tests in the sandbox."""
+    """Return the tasks with a right program that passes the tests in the sandbox."""
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     able = [one for one in found if len(one["before"]) <= most and passes(one["after"], one["tests"])]
     count = min(count or len(able), len(able))
@@ -134,7 +136,7 @@ def passes(program: str, tests: str) -> bool:
 
 
 async def ask_pellucid(url: str, task: Task) -> Outcome:
-    """Return our edit of a program, and the time of as many tokens of other text."""
+    """Return Pellucid's edit of a program, and the time of as many tokens of unrelated text."""
     async with Client(url) as client:
         query = EditQuery("", task.before, "", task.instruction, path="program.py", language="python")
         async with aclosing(edit(client, query)) as items:
@@ -147,7 +149,7 @@ async def ask_pellucid(url: str, task: Task) -> Outcome:
 
 
 async def free_decoding(client: Client, count: int) -> Usage:
-    """Return the usage of ``count`` tokens of a text that repeats nothing."""
+    """Return the usage of ``count`` tokens of a text without repetitions."""
     params = SamplingParams(max_tokens=count, temperature=1.5, seed=count, ignore_eos=True)
     async with aclosing(client.complete(CompletionQuery("Once upon a time", params=params))) as items:
         async for item in items:
@@ -157,7 +159,7 @@ async def free_decoding(client: Client, count: int) -> Usage:
 
 
 def ask_llama_server(http: httpx.Client, url: str, task: Task) -> Outcome:
-    """Return llama-server's edit of a program: its whole answer, without a fence around it."""
+    """Return llama-server's edit of a program: the whole answer without a fence."""
     begun = time.perf_counter()
     messages = [
         {"role": "system", "content": llama_vim_system(task.before)},
@@ -177,14 +179,17 @@ def ask_llama_server(http: httpx.Client, url: str, task: Task) -> Outcome:
 
 
 def llama_vim_system(selection: str) -> str:
-    """Return the system message of an edit of a whole file, after the shape of llama.vim's."""
+    """Return the system message for a whole file, in the shape of llama.vim's message."""
     parts = {"CONTEXT": "program.py", "PREFIX": "", "SELECTION": selection, "SUFFIX": ""}
     ruled = "\n".join(f"--- {name} ---\n{text}" for name, text in parts.items())
-    return f"You are a text-editing assistant. Modify only the SELECTION by the instruction, and output only the modified text.\n{ruled}"
+    return (
+        "You are a text-editing assistant. Modify only the SELECTION by the instruction, "
+        f"and output only the modified text.\n{ruled}"
+    )
 
 
 def unfenced(answer: str) -> str:
-    """Return the first fenced block of an answer, or all of it."""
+    """Return the first fenced block of an answer, or the whole answer."""
     lines = answer.split("\n")
     fences = [index for index, line in enumerate(lines) if line.startswith("```")]
     if not fences:
@@ -194,7 +199,7 @@ def unfenced(answer: str) -> str:
 
 
 def report(outcomes: Sequence[Outcome], kinds: Sequence[str]) -> str:
-    """Return the table: for each kind of instruction and server the share of right edits, and the speeds."""
+    """Return the table with the share of right edits and the speeds, by instruction and server."""
     rows = []
     for kinds_of_row in [*([kind] for kind in kinds), kinds]:
         for server in dict.fromkeys(one.server for one in outcomes):

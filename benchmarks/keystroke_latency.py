@@ -1,19 +1,19 @@
-"""Compare the latency of suggestions by kind of keystroke with llama-server, both asked as llama.vim asks.
+"""Compare the latency of suggestions by kind of keystroke with llama-server, like llama.vim.
 
     python benchmarks/keystroke_latency.py --llama-bin FOLDER --threads 2 --json keystrokes.json
 
 ``--llama-bin`` is the folder of llama-server, which is started with llama.vim's recommended flags.
-This script starts and ends both servers. It rewrites lines of standard library files with
+This script starts and ends both servers. The script rewrites lines of standard library files with
 llama.vim's request (POST /infill) at every keystroke, without other editor features. A time ends
 with the whole suggestion.
 
 Settled: both sides wait for the answer at the same keystrokes of each file. Ratios and bars refer
-to these. Paced, in other files: 4 to 8 keystrokes per second, with some seconds of rest at the
-sampled ones. Each keystroke closes the connection of the one before it. Times are of answered
-keystrokes, which differ between the sides.
+to settled keystrokes. Paced, in other files: 4 to 8 keystrokes per second, with some seconds of
+rest at sampled keystrokes. Each keystroke closes the connection of the previous keystroke. Times
+are of answered keystrokes, which differ between the sides.
 
-The sides take turns by file. Pellucid may end an answer before ``--tokens`` by its own rules, so
-the table shows both lengths.
+The sides take turns by file. Pellucid may end an answer before ``--tokens`` by rules for endings,
+so the table shows both lengths.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ COLUMNS = ("answered", "p50 / p95 / p99, ms", "computed (most) of the prompt", "
 FIELDS = ("content", "tokens_evaluated", "timings/prompt_n", "timings/predicted_n")
 
 MAX_P50, MAX_P95 = 0.3, 0.4
-"""Largest shares of llama-server's times that pass, over all settled keystrokes."""
+"""Maximum shares of llama-server's times, over all settled keystrokes."""
 
 MAX_COMPUTED = 8
-"""Most prompt tokens that may be computed at a settled keystroke that appends."""
+"""Maximum computed prompt tokens at a settled keystroke that appends."""
 
 
 class Mode(StrEnum):
@@ -73,7 +73,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class AskedKeystroke:
-    """A keystroke on one side. Its time and tokens are None if the next keystroke came first."""
+    """A keystroke on a side; time and tokens are None if the next keystroke came first."""
 
     side: str
     mode: str
@@ -86,7 +86,7 @@ class AskedKeystroke:
 
 
 class Side:
-    """A server and the records of its client."""
+    """A server and the client's records."""
 
     def __init__(self, name: str, client: httpx.AsyncClient, tokens: int) -> None:
         self.name = name
@@ -101,7 +101,9 @@ class Side:
                 self.asked.append(await self._ask(file, keystroke, Mode.SETTLED))
 
     async def pace(self, file: str, keystrokes: Sequence[Keystroke], dice: random.Random) -> None:
-        """Ask at each keystroke's time, and wait for the last answer, so that no work remains."""
+        """Send a request at each keystroke's time, and wait for the last answer, so that no work
+        remains.
+        """
         for keystroke in keystrokes[:-1]:
             request = asyncio.create_task(self._ask(file, keystroke, Mode.PACED))
             await asyncio.sleep(REST_SECONDS if keystroke.sampled else dice.uniform(*PACE))
@@ -170,7 +172,7 @@ async def write(options: argparse.Namespace) -> list[AskedKeystroke]:
 
 @asynccontextmanager
 async def contestants(options: argparse.Namespace) -> AsyncIterator[tuple[Side, Side]]:
-    """Run both servers with the model loaded, and end them afterwards."""
+    """Run both servers with the loaded model, and end both servers afterwards."""
     path, threads = gguf_file(options.model), str(options.threads)
     ours = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT_TOKENS), "--no-page")
     theirs = ("-t", threads, "-c", str(CONTEXT_TOKENS), "-np", "1", *llama_vim.SERVER_FLAGS)
@@ -183,10 +185,7 @@ async def contestants(options: argparse.Namespace) -> AsyncIterator[tuple[Side, 
 
 
 def report(asked: Sequence[AskedKeystroke]) -> str:
-    """Return times and tokens by kind and overall.
-
-    Tokens are medians of the answered keystrokes.
-    """
+    """Return times and tokens by kind and overall; tokens are medians of answered keystrokes."""
     titles = (
         "keystroke",
         "times",
@@ -206,7 +205,7 @@ def _row(name: str, group: Sequence[AskedKeystroke]) -> list[str]:
 
 
 def _cells(answered: Sequence[AskedKeystroke]) -> list[str]:
-    """Return the COLUMNS of one side."""
+    """Return the COLUMNS of a side."""
     if not answered:
         return ["0", *[""] * (len(COLUMNS) - 1)]
     computed, prompt, generated = (

@@ -1,14 +1,14 @@
-"""Send many requests, cancels and edits to a language server: each request is answered in time, and no error is shown.
+"""Check that a language server answers many requests, cancels and edits in time, without errors.
 
     python benchmarks/language_server_soak.py --requests 20000
     pellucid serve --port 8437 &
     python benchmarks/language_server_soak.py --requests 2000 --server http://127.0.0.1:8437
 
 Without ``--server`` a tiny random model with the real engine answers, which takes minutes instead
-of hours. An editor types in several files, moves, deletes, closes and reopens them, asks by itself
-and by hand, cancels, accepts and dismisses. A cancelled request must be answered too, with its
-error. The script fails if a request takes longer than ``--limit`` seconds, and ``--json`` saves the
-actions that led to it.
+of hours. An editor types in several files, moves, deletes, closes and reopens files, requests
+automatically and by hand, cancels, accepts and dismisses. A cancelled request must be answered with
+the error for cancellations. The script fails if a request takes longer than ``--limit`` seconds,
+and ``--json`` saves the actions before the failure.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ from support.servers.http_servers import live, tiny_assistant
 
 FILES = 5
 KEEP_LINES = 120
-"""Lines of a file of the standard library that are opened: a file that grows stays quick to send."""
+"""Number of lines taken from a standard library file, so that a growing file stays quick to send.
+"""
 
 TRAIL = 40
-"""Actions before an unanswered request that are printed."""
+"""Number of printed actions before an unanswered request."""
 
 
 @dataclass
 class Document:
-    """An open document as the editor has it."""
+    """An open document in the editor's state."""
 
     uri: str
     lines: list[str]
@@ -59,13 +60,12 @@ class Document:
 
     @property
     def text(self) -> str:
-        """The whole text."""
         return "\n".join(self.lines)
 
 
 @dataclass
 class Outcomes:
-    """The outcomes of the requests: times in seconds by kind, the errors, and those that were never answered."""
+    """The outcomes of the requests: seconds by kind, errors, and unanswered requests."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: collections.defaultdict(list))
     errors: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -73,7 +73,7 @@ class Outcomes:
 
 
 class Typist:
-    """An editor with several documents. Each step is one action of a user."""
+    """An editor with several documents; each step is an action of a user."""
 
     def __init__(self, editor: Editor, dice: random.Random, outcomes: Outcomes, limit: float) -> None:
         self._editor = editor
@@ -100,7 +100,7 @@ class Typist:
         return document
 
     async def step(self) -> None:
-        """Do one thing, and usually ask for a suggestion after it."""
+        """Do an action, and usually ask for a suggestion afterwards."""
         action = self._dice.choices(
             (self._type, self._delete, self._jump, self._switch, self._take, self._reject), (60, 8, 12, 3, 12, 5)
         )[0]
@@ -206,13 +206,13 @@ class Typist:
 
 
 def _units(text: str) -> int:
-    """Return the length in UTF-16 units, in which the client counts."""
+    """Return the length in UTF-16 units, as counted by the client."""
     return len(text.encode("utf-16-le")) // 2
 
 
 @contextmanager
 def tiny_server() -> Iterator[str]:
-    """Serve a tiny random model with the real engine, and yield its address."""
+    """Serve a tiny random model with the real engine, and yield the address."""
     assistant, engine = tiny_assistant(slots=8, context=2048, queue=256)
     state = ServerState(models=("tiny",), grace=0.0)
     state.open(assistant, engine)
@@ -245,7 +245,7 @@ def main() -> None:
 
 
 async def soak(url: str, options: argparse.Namespace) -> Outcomes:
-    """Send the requests through one language server, and return their outcomes."""
+    """Send the requests through a language server, and return the outcomes."""
     outcomes = Outcomes()
     with tempfile.TemporaryDirectory() as folder:
         settings = {"server": {"url": url, "start": False}, "completion": {"level": "eager"}}

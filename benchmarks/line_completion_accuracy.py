@@ -1,23 +1,23 @@
-"""Measure how often the rest of a line is suggested as written, and what the gate hides; llama.vim at the same cursors.
+"""Measure the share of lines suggested as written, and the effect of the gate, next to llama.vim.
 
-    pellucid serve --port 8437 --no-prefix-save & llama-server -m
-    qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 -c 8192 -np 1 --port 8012 & python
-    benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --peer
-    http://127.0.0.1:8012 --json replay.json
+    pellucid serve --port 8437 --no-prefix-save &
+    llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 -c 8192 -np 1 --port 8012 &
+    python benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437
+        --peer http://127.0.0.1:8012 --json replay.json
 
 Cursors are after the first half of random lines of standard library code, with a fixed seed. The
-rest of the line is removed, and is the expected suggestion. Each cursor is used twice: with the
-lines below it, and without any. A suggestion is right if its first line is the rest of the line,
-ignoring trailing spaces. Pellucid's suggestions come from the language server's own Completer, and
-the gate is applied to them at each level.
+rest of the line is removed, and is the expected suggestion. Each cursor is used twice: with and
+without the lines below. A suggestion is right if the first line is the rest of the line, ignoring
+trailing spaces. Pellucid's suggestions come from the language server's Completer, and the gate is
+applied at each level.
 
-An interrupted run resumes from its file. The table can be printed again from a file, and gate
+An interrupted run resumes from the run's file. The table can be printed again from a file, and gate
 thresholds can be searched in a run on other files:
 
-    python benchmarks/line_completion_accuracy.py --read replay.json python
-    benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --part tune --seed 1
-    --positions 400 --json tune.json python benchmarks/line_completion_accuracy.py --tune tune.json
-    --against replay.json
+    python benchmarks/line_completion_accuracy.py --read replay.json
+    python benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --part tune
+        --seed 1 --positions 400 --json tune.json
+    python benchmarks/line_completion_accuracy.py --tune tune.json --against replay.json
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def _earlier(path: Path | None, about: dict[str, Any]) -> list[Case]:
-    """Return the cases of an interrupted run with the same settings; none if there is no such run."""
+    """Return the cases of an interrupted run with the same settings, or an empty list."""
     if path is None or not path.exists():
         return []
     before, cases = load(path)
@@ -114,7 +114,9 @@ def _earlier(path: Path | None, about: dict[str, Any]) -> list[Case]:
 async def replay(
     cursors: Sequence[Cursor], cases: Sequence[Case], server: str, peer: str | None, keep: Callable[[], None]
 ) -> None:
-    """Ask at every cursor that has no case yet, with the text below it and without: first Pellucid, then the peer."""
+    """Ask at every cursor without a case, with and without the lines below: Pellucid, then the
+    peer.
+    """
     pairs = list(zip([cursor for cursor in cursors for _ in (True, False)], cases, strict=True))
     launcher = Launcher(ServerSettings(url=server, start=False), "", lambda _: None)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
@@ -135,7 +137,9 @@ async def replay(
 
 
 async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
-    """Ask as an editor that has just opened the file, and record the whole suggestion, before the gate."""
+    """Ask as an editor just after opening the file, and record the whole suggestion, before the
+    gate.
+    """
 
     def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
         case.tokens = [(token.text, token.constrained_logprob) for token in candidate.tokens]
@@ -169,7 +173,7 @@ async def ask_peer(case: Case, cursor: Cursor, client: httpx.AsyncClient) -> Non
 
 
 def shares(cases: Sequence[Case]) -> str:
-    """Return how often the line is right; if the peer was asked at some cursors only, also for those."""
+    """Return the shares of right lines, and also of the cursors of the peer if the peer has fewer."""
     asked = [case for case in cases if case.peer is not None]
     blocks = [cases, asked] if 0 < len(asked) < len(cases) else [cases]
     lines = ["| right, of all cursors | with the lines below | without | both |", "|---|---|---|---|"]
@@ -199,7 +203,7 @@ def _shares(cases: Sequence[Case]) -> list[str]:
 
 
 def gates(cases: Sequence[Case]) -> str:
-    """Return the wrong suggestions that each level hides, and the right ones that it loses."""
+    """Return the hidden wrong suggestions and the lost right suggestions of each level."""
     rows = [gate_row(str(level), gated(cases, level)) for level in GateLevel]
     return "\n".join([_row("level", GATED), "|---" * (len(GATED) + 1) + "|", *rows])
 
@@ -211,7 +215,9 @@ def gate_row(name: str, found: Gated) -> str:
 
 
 def tune(path: Path, against: Path | None) -> str:
-    """Return the thresholds found in a run, and their effect and that of the current ones there and in another run."""
+    """Return thresholds found in a run, and the effects of found and current thresholds in both
+    runs.
+    """
     _, cases = load(path)
     found = search(cases)
     chosen = {level: one.thresholds for level, one in found.items()}

@@ -1,12 +1,12 @@
-"""Measure suggestions in the middle of a line: how often accepting one breaks the line.
+"""Measure suggestions in the middle of a line, and the share that breaks the line.
 
     python benchmarks/mid_line.py FOLDER --places 34
 
-FOLDER has one folder per language, and in it one per package. Real lines are cut at borders of
-their tokens: up to four tokens right of the cursor are removed, or none, so that nothing is
-missing. A line is broken if it has a syntax error after the suggestion was accepted, or more
-statements than before. Needs tree-sitter and its grammars: tree-sitter-c, -go, -java, -python,
--rust and -typescript.
+FOLDER has a subfolder for each language, with a subfolder for each package. Real lines are cut at
+borders of tokens: up to four tokens right of the cursor are removed, or zero, for places without
+missing text. A line is broken by a suggestion that leads to a syntax error in the line, or to more
+statements than before. Needs tree-sitter and grammars: tree-sitter-c, -go, -java, -python, -rust
+and -typescript.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from pellucid.learn.calibrate.cursors import LANGUAGES
 from pellucid.learn.metrics import wilson
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.serving.assemble import assemble
-from pellucid.system.progress_bars import Bars
+from pellucid.terminal.progress_bars import Bars
 
 MAX_GAP = 4
-"""Maximum tokens that are removed."""
+"""Maximum number of removed tokens."""
 
 MIN_TOKENS = 6
-"""Minimum tokens of a line that is cut."""
+"""Minimum number of tokens in a cut line."""
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -67,7 +67,7 @@ class Place:
 
 
 def draw(packages: Mapping[str, Sequence[Path]], count: int) -> list[Place]:
-    """Return ``count`` places for each language, in lines that the grammar reads without an error."""
+    """Return ``count`` places for each language, in lines without a syntax error."""
     dice = random.Random(11)
     places: list[Place] = []
     for language, folders in packages.items():
@@ -83,7 +83,7 @@ def draw(packages: Mapping[str, Sequence[Path]], count: int) -> list[Place]:
 
 
 def cut(dice: random.Random, language: str, file: str, text: str) -> Place | None:
-    """Return a place in a random line of a document; None if the line is too short, a comment, or has a syntax error."""
+    """Return a place in a random line, or None for a short line, a comment or a syntax error."""
     lines = text.split("\n")
     row = dice.randrange(len(lines))
     tokens = list(_TOKEN.finditer(lines[row]))
@@ -103,14 +103,14 @@ def cut(dice: random.Random, language: str, file: str, text: str) -> Place | Non
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """The syntax errors that touch a line, and the statements that begin in it."""
+    """The syntax errors that touch a line, and the statements that begin in the line."""
 
     errors: int
     statements: int
 
 
 def faults(place: Place, text: str) -> Faults:
-    """Return what is wrong in the line of a place, in a text of its document."""
+    """Return the faults in a place's line, for a text of the place's document."""
     tree = parser(place.language, place.file).parse(text.encode())
     row = place.text.count("\n", 0, place.at)
     errors = statements = 0
@@ -143,7 +143,7 @@ def is_broken(place: Place, shown: str) -> bool:
 
 
 async def suggestions(assistant: Assistant, model: str, places: Sequence[Place]) -> list[Suggestion | None]:
-    """Return the suggestion that an editor shows at each place."""
+    """Return an editor's suggestion at each place."""
     settings = replace(CompletionSettings(), ahead=False, budget_ms=0, level=GateLevel.NORMAL)
     context = replace(ContextSettings(), files_tokens=0)
     provider = FixedProvider(assistant)
@@ -158,7 +158,9 @@ async def suggestions(assistant: Assistant, model: str, places: Sequence[Place])
 
 
 def table(places: Sequence[Place], shown: Sequence[Suggestion | None]) -> str:
-    """Return a row for each language: suggestions shown, right and broken, and broken with their doubtful rests."""
+    """Return a row for each language: suggestions shown, right and broken, also with doubtful
+    rests.
+    """
     rows = [
         "| language | places | shown | right | broken (95 %) | broken with doubtful rests |",
         "|---|---|---|---|---|---|",
@@ -176,7 +178,7 @@ def table(places: Sequence[Place], shown: Sequence[Suggestion | None]) -> str:
 
 
 def broken_lines(places: Sequence[Place], shown: Sequence[Suggestion | None]) -> str:
-    """Return the lines that accepting the sure part would break, with the cursor as ``|`` and the suggestion in braces."""
+    """Return the lines broken by accepted sure parts, with ``|`` as the cursor and braces."""
     lines: list[str] = []
     for place, one in zip(places, shown, strict=True):
         if one is not None and one.sure.text and is_broken(place, one.sure.text):

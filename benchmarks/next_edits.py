@@ -1,12 +1,13 @@
-"""Measure suggestions to repeat an edit elsewhere, with edits from consecutive releases of packages or commits of a repository.
+"""Measure suggestions to repeat an edit elsewhere, with edits from releases or commits.
 
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/next_edits.py --server http://127.0.0.1:8437 --edits FOLDER --cases 150
 
-``--edits`` is a git repository, or has one folder per package, and in it one per release, named by
-its version. The figures are those of ``pellucid evaluate --suite next-edit``, as the tables of this
-project's documents have them. Edits are read one after the other, so that the times are those of an
-editor without its limit. ``--without-diff`` leaves out the edit from what the model reads.
+``--edits`` is a git repository, or a folder with a subfolder for each package, with a subfolder for
+each release, named by the version. The figures are the figures of ``pellucid evaluate --suite
+next-edit``, in the form of the tables in this project's documents. Edits are read in sequence, so
+that the times hold for an editor without a time limit. ``--without-diff`` leaves the edit out of
+the model's prompt.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import show
 from pellucid.learn.evaluate.suite_protocol import Metric, SuiteRecord
 from pellucid.learn.evaluate.suites.next_edit import NextEdit, measures
-from pellucid.system.progress_bars import Steps
+from pellucid.terminal.progress_bars import Steps
 
 FIGURES = (
     "exact lines, first, if possible",
@@ -78,7 +79,7 @@ async def ask(suite: NextEdit, url: str, steps: Steps) -> tuple[list[SuiteRecord
 
 
 def report(records: Sequence[SuiteRecord]) -> str:
-    """Return the table of all levels, and how long the reading took."""
+    """Return the table of all levels, and the duration of the reading."""
     found = {
         (one.measure.name, one.measure.group): one
         for measure in measures([r.facts for r in records])

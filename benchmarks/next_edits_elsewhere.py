@@ -1,14 +1,16 @@
-"""Measure suggestions to repeat an edit in other files, with edits from consecutive releases of packages.
+"""Measure suggestions to repeat an edit in other files, with edits from consecutive releases.
 
-    pellucid serve --port 8437 --no-prefix-save & python benchmarks/next_edits_elsewhere.py --server
-    http://127.0.0.1:8437 --edits FOLDER --cases 80
+    pellucid serve --port 8437 --no-prefix-save &
+    python benchmarks/next_edits_elsewhere.py --server http://127.0.0.1:8437 --edits FOLDER
+        --cases 80
 
-``--edits`` has one folder per package, and in it one per release, named by its version. A file of
-the earlier release has the changes of the later one up to the user's edit; the other files are as
-they were. A place is right if the later release makes exactly this change there. Only edits without
-a place in their own file are asked for; editors also search other files if the gate hides all of
-these. Half of the edits whose places are read have a right one elsewhere, if there are so many, and
-each represents all edits of its kind. No time limit ends the search for places or the reading.
+``--edits`` has a subfolder for each package, with a subfolder for each release, named by the
+version. A file of the earlier release has the changes of the later release up to the user's edit;
+the rest of the files are in the earlier version. A place is right if the later release makes
+exactly this change there. Only edits without a place in the edited file are used; editors also
+search other files if the gate hides all places of the edited file. Half of the edits with read
+places have a right place elsewhere, if there are so many, and each edit represents all edits of the
+same kind. No time limit ends the search for places or the reading.
 """
 
 from __future__ import annotations
@@ -40,38 +42,38 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.metrics import Interval, mean_of_units
 from pellucid.learn.next_edits.edit_cases import EditCase, FileChange, cases, hunks_between
 from pellucid.learn.next_edits.release_folders import last_releases, release_changes
-from pellucid.system.progress_bars import Steps
+from pellucid.terminal.progress_bars import Steps
 
 PER_PACKAGE = 20
-"""Edits of a package at most."""
+"""Maximum number of edits from a package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An edit, the places elsewhere that repeat it, and which of them are right."""
+    """An edit, the repeating places in different files, and the right places."""
 
     case: EditCase
     texts: Mapping[str, str]
-    """The files with places, by their URIs."""
+    """The files with places, by URI."""
     places: tuple[Candidate, ...]
     right: frozenset[Candidate]
 
     @property
     def kind(self) -> str:
-        """The kind of an edit: it has a right place, wrong ones only, or none."""
+        """The kind of an edit: with a right place, with wrong places only, or without places."""
         return "right" if self.right else "wrong" if self.places else "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A question, the edits that it stands for, and the probability of each place that was read."""
+    """A question, the number of represented edits, and the probability of each read place."""
 
     question: Question
     weight: float
     probabilities: dict[Candidate, float]
 
     def shown(self, least: float) -> list[Candidate]:
-        """Return the places that are probable enough, the most probable first."""
+        """Return the places above a probability, the most probable first."""
         return sorted(
             (place for place, sure in self.probabilities.items() if sure >= least),
             key=lambda one: -self.probabilities[one],
@@ -95,7 +97,7 @@ def main() -> None:
 
 
 async def ask_all(folder: Path, steps: Steps) -> list[Question]:
-    """Return some edits of each package, with the places in its other files."""
+    """Return some edits of each package, with the places in different files."""
     questions = []
     for package, files in groupby(release_changes(folder, steps), lambda change: change.unit):
         earlier, _ = last_releases(folder / package)
@@ -122,7 +124,7 @@ def _files_with(index: RepositoryIndex, names: Collection[str], budget: SearchBu
 
 
 def _whole(change: FileChange) -> EditCase:
-    """Return a file as it was, with all of its changes to follow."""
+    """Return a file in the earlier version, with all changes to follow."""
     lines = tuple(change.old.split("\n"))
     following = tuple(hunks_between(lines, change.new.split("\n")))
     return EditCase(change.name, change.unit, lines, Edit(change.name, 0, (), ()), following)
@@ -163,8 +165,8 @@ def summary(questions: Sequence[Question]) -> str:
     count = {kind: sum(one.kind == kind for one in questions) for kind in ("right", "wrong", "none")}
     packages = len({one.case.unit for one in questions})
     return (
-        f"{len(questions)} edits of {packages} packages: {count['right']} have a right place in another file, {count['wrong']} wrong ones "
-        f"only, {count['none']} none."
+        f"{len(questions)} edits of {packages} packages: {count['right']} have a right place in another file, "
+        f"{count['wrong']} wrong ones only, {count['none']} none."
     )
 
 

@@ -1,11 +1,11 @@
-"""Measure the cost of the page: processor time per token of a streamed answer, and the time until the page is usable.
+"""Measure the cost of the page: processor time per streamed token, and the time until usable.
 
     python benchmarks/page_cost.py --messages 200 --rounds 3 --json page_cost.json
 
-Starts its own server with a conversation of ``--messages`` messages. The same question is then
-asked through the API (a stream with logprobs, as a program asks) and on the page in Chromium, in
-turns. Measurements begin with the first token and end with the last, so that prefill is excluded.
-The models are those of PELLUCID_CACHE.
+Starts a server with a conversation of ``--messages`` messages. The same question is then asked
+through the API (a stream with logprobs, as programs ask) and on the page in Chromium, in turns.
+Measurements begin with the first token and end with the last, so that prefill is excluded. The
+models are taken from PELLUCID_CACHE.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PAINTS = """() => new Promise((done) => {
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer: its tokens after the first sample, and the server's processor time meanwhile, in seconds."""
+    """An answer: tokens after the first sample, and the server's processor seconds."""
 
     tokens: int
     processor: float
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def prepare(url: str) -> float:
-    """Build the page, as the first visit does. Return the seconds that it took."""
+    """Build the page, as the first visit does, and return the seconds."""
     begun = time.monotonic()
     while "gradio_config" not in httpx.get(url).text:
         time.sleep(0.05)
@@ -101,7 +101,7 @@ def prepare(url: str) -> float:
 
 
 async def measure(served: Served, messages: int, rounds: int, tokens: int) -> dict[str, Any]:
-    """Return all figures of a page that is built."""
+    """Return all figures of a built page."""
     api: list[Streamed] = []
     page: list[Streamed] = []
     async with async_playwright() as playwright:
@@ -142,7 +142,8 @@ def table(found: dict[str, Any]) -> str:
         f"| ratio | {found['ratio']:.3f} |",
         f"| first visit: Gradio is imported and the page made, s | {found['gradio_s']:.1f} |",
         f"| first paint, ms | {found['paint_ms']:.0f} |",
-        f"| a message can be written and sent, {found['messages']} messages shown, ms | {found['interactive_ms']:.0f} |",
+        f"| a message can be written and sent, {found['messages']} messages shown, ms "
+        f"| {found['interactive_ms']:.0f} |",
     ]
     return "\n".join(rows)
 
@@ -219,7 +220,7 @@ def conversation(messages: int) -> list[dict[str, str]]:
 
 
 def fill(store: ConversationStore, messages: int) -> str:
-    """Store the conversation. Return its id."""
+    """Store the conversation, and return the id."""
     id = store.create(OWNER, TurnSettings(), "Numbers")
     parent = None
     for one in conversation(messages):
@@ -229,7 +230,7 @@ def fill(store: ConversationStore, messages: int) -> str:
 
 @contextmanager
 def serving(messages: int) -> Iterator[Served]:
-    """Run a server with the conversation and its model loaded."""
+    """Run a server with the conversation and a loaded model."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         store = ConversationStore(data / "conversations.db")

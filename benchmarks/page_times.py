@@ -1,11 +1,12 @@
-"""Measure how long a user waits for the page in Chromium, without a model: paints, keys, long conversations, long readings.
+"""Measure the user's waiting times for the page in Chromium, without a model.
 
     python benchmarks/page_times.py --rounds 5 --slowdown 4 --tree ../other-checkout
 
-Every ``--tree``, another checkout of this project, is measured by the same script in turns with
-this one, so that both have the same load. ``--slowdown`` makes the browser's processor that many
-times slower. A figure is the median of the rounds, or for the longest tasks the worst. What a tree
-cannot do is left out: trees before the rebuilt Read tab have no figures of scrolling.
+Paints, keys, long conversations and long readings are measured. Every ``--tree``, a second checkout
+of this project, is measured by the same script in turns with this checkout, under the same load.
+``--slowdown`` makes the browser's processor that many times slower. A figure is the median of the
+rounds, or for the longest tasks the maximum. Features missing in a tree are left out: trees before
+the rebuilt Read tab have no figures of scrolling.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ WHEELS = ((400, 40), (2000, 40), (20_000, 20))
 """Pixels and number of turns of the wheel: reading, skimming, jumping."""
 
 TOKENS_BUTTON = ".pl-assistant :is(.pl-tokens-button, .pl-look)"
-"""With the name that it had before."""
+"""Including the button's earlier name."""
 
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN"
 
 WATCH_TASKS = """() => {
   window.longTasks = [];
-  new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((one) => one.duration))).observe({ type: "longtask" });
+  new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((one) => one.duration)))\
+.observe({ type: "longtask" });
 }"""
 
 WATCH_KEYS = """() => {
@@ -56,8 +58,8 @@ WATCH_KEYS = """() => {
     });
   });
 }"""
-"""Notes the time from a key to the end of the frame that shows it: a message that is posted in a
-frame arrives after its paint.
+"""Notes the time from a key to the end of the next frame: a message posted in a frame arrives after
+the paint.
 """
 
 PASTE = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
@@ -95,7 +97,7 @@ def main() -> None:
 
 @contextmanager
 def serving(tree: Path, messages: int, tokens: int) -> Iterator[Served]:
-    """Serve the page of a checkout by its own code."""
+    """Serve the page of a checkout with the checkout's code."""
     script = tree / "benchmarks" / "common" / "scripted_page.py"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(tree / package) for package in PACKAGES)}
     with tempfile.TemporaryDirectory() as folder:
@@ -108,7 +110,7 @@ def serving(tree: Path, messages: int, tokens: int) -> Iterator[Served]:
             if not line:
                 raise SystemExit(f"{script} did not serve the page; its own message is above.")
             yield Served(**json.loads(line))
-            server.communicate()  # the end of its input ends it
+            server.communicate()  # The end of the input ends the process.
 
 
 async def measure(pages: list[Served], rounds: int, slowdown: float, lines: int) -> list[Figures]:
@@ -125,7 +127,7 @@ async def measure(pages: list[Served], rounds: int, slowdown: float, lines: int)
 
 
 async def measure_once(browser: Browser, served: Served, figures: Figures, slowdown: float, lines: int) -> None:
-    """Add the figures of one round."""
+    """Add the figures of a round."""
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
     page = await context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
@@ -151,7 +153,7 @@ async def first_paint(page: Page, served: Served) -> dict[str, float]:
 
 
 async def many_messages(page: Page, served: Served) -> dict[str, float]:
-    """Open the long conversation by its address, and type there."""
+    """Open the long conversation by address, and type there."""
     begun = time.monotonic()
     await page.goto(f"{served.url}/?c={served.messages}")
     await page.locator(".pl-message").last.wait_for()
@@ -180,7 +182,7 @@ async def long_answer(page: Page, served: Served) -> dict[str, float]:
 
 
 async def long_reading(page: Page, served: Served, lines: int) -> dict[str, float]:
-    """Read a long text with two models, and scroll through its map with the wheel as soon as it is there."""
+    """Read a long text with two models, and scroll through the finished map with the wheel."""
     await page.goto(served.url)
     await page.get_by_role("textbox", name="Your message").wait_for()
     await page.get_by_role("tab", name="Read").click()
@@ -206,7 +208,7 @@ async def long_reading(page: Page, served: Served, lines: int) -> dict[str, floa
 
 
 async def longest_task(page: Page) -> float:
-    """Return the longest task since the last call, in milliseconds; 0 if none was longer than 50."""
+    """Return the longest task since the last call in milliseconds, or 0 below 50."""
     return float(await page.evaluate("() => Math.max(0, ...window.longTasks.splice(0))"))
 
 

@@ -1,15 +1,15 @@
-"""Compare the speed of Pellucid's server with llama.cpp on the same GGUF file and number of threads, in turns.
+"""Compare the speed of Pellucid's server with llama.cpp on the same GGUF file and threads.
 
     python benchmarks/peers.py --llama-bin FOLDER --threads 2 --json peers.json
 
 ``--llama-bin`` is the folder of llama-server and llama-bench. This script starts and ends the
-servers; all have the model loaded, and one works at a time. All get the same tasks in each round,
-and the next round has other tasks. A client measures the time of an HTTP response; llama-bench,
-which has no server, reports its own.
+servers in turns; all have the model loaded, and only a single server works at a time. All get the
+same tasks in each round, and the next round has new tasks. A client measures the time of an HTTP
+response; llama-bench, without a server, reports times.
 
-A prompt whose prefill is not measured is requested once before, so that it is in the cache. A ratio
-is Pellucid's speed divided by the best of llama.cpp's in that row. With ``--require`` the script
-fails if a ratio is below its bar.
+A prompt without a measured prefill is requested once before, so that the prompt is in the cache. A
+ratio is Pellucid's speed divided by llama.cpp's best speed in the row. With ``--require`` the
+script fails if a ratio is below the bar.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ CODE, SHORT_CODE = 1100, 370
 """Characters of code: about 300 and 100 tokens."""
 
 CODE_TOKENS = 300
-"""Tokens in llama-bench's cache before it decodes."""
+"""Tokens in llama-bench's cache before decoding."""
 
 CONTEXT_TOKENS = 4096
-"""Tokens of one stream."""
+"""Tokens of a stream."""
 
 VOCABULARY = range(1000, 30_000)
 """Ids of ordinary tokens in the vocabularies of the catalog's models."""
@@ -72,7 +72,7 @@ MAX_SLOWDOWN = 1.03
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """The tasks of one round."""
+    """The tasks of a round."""
 
     random_ids: Mapping[int, Sequence[int]]
     code: Code
@@ -112,12 +112,12 @@ class Race:
         ]
 
     def warm_up(self) -> None:
-        """Let every server compute once, so that nothing is created or loaded later."""
+        """Let every server compute once, so that no later task includes loading."""
         for asker in self._askers.values():
             at_once(asker, WARM_UP, known=True)
 
     def run(self, tasks: Tasks, number: int) -> None:
-        """Run one round."""
+        """Run a round."""
         plain = (OURS, THEIRS)
         for count, row in self.prefills.items():
             self._each(row, plain, partial(prefill, ids=tasks.random_ids[count]))
@@ -136,7 +136,9 @@ class Race:
             row.note(name, work(self._askers[name]))
 
     def _change(self, edit: Edit) -> None:
-        """Time an answer that repeats most of its prompt, including prefill, because a user waits for both."""
+        """Time an answer that repeats most of the prompt, with prefill, because a user waits for
+        both.
+        """
         for name, asker in self._askers.items():
             reply = asker.chat(edit.question, EDIT_ANSWER)
             self.edit.note(name, reply.generated / reply.seconds)
@@ -148,7 +150,9 @@ class Race:
         self.decode.note(BENCH, self._bench.decode(ANSWER_TOKENS, CODE_TOKENS))
 
     def _compare_alternatives(self, prompt: str, number: int) -> None:
-        """Time answers with and without alternatives, twice in alternating order, because the machine's speed may drift."""
+        """Time answers with and without alternatives, twice in alternating order, as the speed may
+        drift.
+        """
         for turn in range(2):
             order = (0, ALTERNATIVES) if (number + turn) % 2 else (ALTERNATIVES, 0)
             speeds = {count: decode(self._askers[OURS], prompt, count) for count in order}
@@ -248,7 +252,7 @@ def main() -> None:
 
 @contextmanager
 def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
-    """Run all servers with their models loaded, and end them afterwards."""
+    """Run all servers with loaded models, and end all servers afterwards."""
     threads = str(options.threads)
     common = (
         "--model",
@@ -278,7 +282,10 @@ def transformers(options: argparse.Namespace, path: Path) -> Any | None:
 
 def report(race: Race) -> str:
     longer = statistics.median(race.alternatives)
-    note = f"With top-{ALTERNATIVES} logprobs, an answer of Pellucid's takes {longer:.3f} times as long (at most {MAX_SLOWDOWN})."
+    note = (
+        f"With top-{ALTERNATIVES} logprobs, an answer of Pellucid's takes {longer:.3f} times as long "
+        f"(at most {MAX_SLOWDOWN})."
+    )
     return f"{table(TITLES, [row.cells() for row in race.rows])}\n\n{note}"
 
 

@@ -53,7 +53,7 @@ from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams, Token
 from soak import resident_megabytes
@@ -61,13 +61,13 @@ from soak import resident_megabytes
 REFERENCE = "none"
 
 ROWS = 128
-"""Positions whose distributions are held at once: with a vocabulary of 152,000, 78 MB per model."""
+"""Positions with distributions in memory: 78 MB per model with a vocabulary of 152,000."""
 
 ABOVE, BELOW = 64, 32
 """Lines before and after the cursor in a prompt."""
 
 ANSWER_TOKENS = 32
-"""Most tokens of the rest of a line."""
+"""Maximum tokens of the rest of a line."""
 
 PREFILL, DECODE = 512, 64
 """Tokens of a prompt and of an answer for speeds."""
@@ -82,7 +82,7 @@ MIB = 2**20
 
 @dataclass
 class StoredWeights:
-    """One way to store the weights: the quants that lead to it, and its figures."""
+    """A way to store the weights: the quants with the same weights, and the figures."""
 
     quants: list[str]
     loaded: LoadedModel
@@ -97,7 +97,7 @@ class StoredWeights:
 
 
 class Reader:
-    """A model with a cache for one window."""
+    """A model with a cache for a window."""
 
     def __init__(self, model: Model, window: int, threads: int) -> None:
         self._model = model
@@ -130,7 +130,7 @@ def compare(readers: Sequence[Reader], sums: Sequence[Divergence], window: Seque
 
 
 class Study:
-    """All ways to store one model's weights; the first of ``held`` is the reference."""
+    """All ways to store a model's weights; the first of ``held`` is the reference."""
 
     def __init__(self, held: Sequence[StoredWeights], options: argparse.Namespace) -> None:
         self.held = held
@@ -230,7 +230,7 @@ def main() -> None:
 def ways(model: str) -> list[StoredWeights]:
     """Return every way to store a model's weights, the reference first, without duplicates.
 
-    Quants that this model or machine does not support are reported and skipped.
+    Quants without support by the model or machine are reported and skipped.
     """
     store, held = Store(load_settings().cache), dict[str, StoredWeights]()
     for quant in (REFERENCE, *(quant for quant in weight_packing.QUANTS if quant != REFERENCE)):

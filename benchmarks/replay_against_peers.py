@@ -1,18 +1,18 @@
-"""Compare suggestions with those of llama.vim, Tabby and Continue at the same cursors, language by language.
+"""Compare suggestions with llama.vim, Tabby and Continue at the same cursors, language by language.
 
-    python benchmarks/replay_against_peers.py --folder FOLDER --llama-bin FOLDER --json replay.json
-    --picture replay.svg python benchmarks/replay_against_peers.py --read replay.json --picture
-    replay.svg
+    python benchmarks/replay_against_peers.py --folder FOLDER --llama-bin FOLDER
+        --json replay.json --picture replay.svg
+    python benchmarks/replay_against_peers.py --read replay.json --picture replay.svg
 
-``--folder`` has one folder per language, and in it one per package; choose packages that are newer
-than the model. ``--llama-bin`` is the folder of llama-server, which the other clients ask; without
-it only Pellucid is measured. This script starts and ends both servers, which read the same GGUF
-file with greedy or nearly greedy decoding. Each cursor is at another place, with the text below it
-and no other files.
+``--folder`` has a subfolder for each language, with a subfolder for each package; choose packages
+newer than the model. ``--llama-bin`` is the folder of llama-server, the peers' server; without this
+option only Pellucid is measured. This script starts and ends both servers, with the same GGUF file
+and with greedy or nearly greedy decoding. Each cursor is at a different place, with the text below
+and without other files.
 
-A suggestion is right if its first line is the rest of the line, ignoring spaces at its end. If it
-is the beginning of it, nothing wrong is shown. Both save keystrokes: all characters but the one
-that accepts. Intervals come from resampling files.
+A suggestion is right if the first line is the rest of the line, ignoring spaces at the end. A
+suggestion that is the beginning of the rest shows nothing wrong. Both kinds save keystrokes: all
+characters except the accepting keystroke. Intervals come from resampling files.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ LABELS, BAR, ROW, BAR_HEIGHT, TOP = 200, 520, 30, 20, 70
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The first line of the suggestion that one client shows at a cursor, empty if it shows none."""
+    """The first line of a client's suggestion at a cursor, or an empty string."""
 
     client: str
     language: str
@@ -73,17 +73,17 @@ class Shown:
 
     @property
     def right(self) -> bool:
-        """True if the line is as it was written."""
+        """True if the line equals the truth."""
         return bool(self.text) and is_right(self.text, self.truth)
 
     @property
     def wrong(self) -> bool:
-        """True if something is shown that was not written there."""
+        """True if the shown text differs from the truth."""
         return bool(self.text) and not self.truth.startswith(self.text.rstrip())
 
     @property
     def saved(self) -> int:
-        """The keystrokes that it saves."""
+        """The saved keystrokes."""
         return max(len(self.text.rstrip()) - 1, 0) if self.text and not self.wrong else 0
 
 
@@ -97,7 +97,7 @@ class Cursor:
     truth: str
 
     def shown(self, client: str, text: str, milliseconds: float) -> Shown:
-        """Return what a client shows here."""
+        """Return a client's suggestion at this cursor."""
         line = text.partition("\n")[0]
         return Shown(
             client,
@@ -152,7 +152,7 @@ def draw(folder: Path | None, count: int) -> list[Cursor]:
 
 
 async def replay(options: argparse.Namespace) -> list[Shown]:
-    """Ask all clients at all cursors: first Pellucid's, then the others."""
+    """Ask all clients at all cursors: first Pellucid, then the peers."""
     cursors, threads = draw(options.folder, options.positions), str(options.threads)
     found: list[Shown] = []
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
@@ -177,9 +177,9 @@ async def replay(options: argparse.Namespace) -> list[Shown]:
 
 
 async def ask_pellucid(cursor: Cursor, launcher: Launcher) -> list[Shown]:
-    """Ask as an editor that has just opened the file.
+    """Ask as an editor just after opening the file.
 
-    Return what is shown at each level, and without a gate.
+    Return the shown suggestion of each level, and the suggestion without a gate.
     """
     parts = {WITHOUT_GATE: 0} | {f"{OURS}, {level}": 0 for level in GateLevel}
     whole = ""
@@ -215,7 +215,7 @@ PEERS: Mapping[str, Callable[[httpx.AsyncClient, DocumentCursor], Awaitable[str]
 
 
 def overall(suggestions: Sequence[Shown]) -> str:
-    """Return each client's shares of all cursors with 95 % intervals, and its times."""
+    """Return each client's shares of all cursors with 95 % intervals, and the times."""
     titles = ("client", "cursors", "right", "shown and wrong", "shown is right", "keystrokes saved", "p50 / p95, ms")
     rows = []
     for client, own in grouped(suggestions).items():
@@ -228,7 +228,7 @@ def overall(suggestions: Sequence[Shown]) -> str:
 
 
 def by_language(suggestions: Sequence[Shown]) -> str:
-    """Return each client's share of right lines, and of wrong ones that it shows, in each language."""
+    """Return each client's shares of right lines and of shown wrong lines in each language."""
     languages = sorted({one.language for one in suggestions})
     rows = []
     for client, own in grouped(suggestions).items():
@@ -238,7 +238,7 @@ def by_language(suggestions: Sequence[Shown]) -> str:
 
 
 def draw_picture(suggestions: Sequence[Shown]) -> Picture:
-    """Draw what each client shows: a bar of the shares of cursors that are right, right so far, and wrong."""
+    """Draw a bar for each client with the shares of right, partly right and wrong suggestions."""
     clients = grouped(suggestions)
     bottom = TOP + ROW * len(clients)
     count = len(next(iter(clients.values())))
@@ -283,7 +283,7 @@ def wrong(one: Shown) -> float:
 def share(
     suggestions: Sequence[Shown], part: Callable[[Shown], float], of: Callable[[Shown], float] = lambda one: 1
 ) -> Interval:
-    """Return a ratio of sums with its interval from resampling files."""
+    """Return a ratio of sums with an interval from resampling files."""
     files = [list(group) for _, group in itertools.groupby(suggestions, lambda one: one.file)]
     columns = [[sum(map(value, group)) for group in files] for value in (part, of)]
     return bootstrap(columns, lambda above, below: float(above.sum() / max(below.sum(), 1)), bounds=(0.0, 1.0))
@@ -294,7 +294,7 @@ OUTCOMES: Sequence[tuple[str, str, Callable[[Shown], float]]] = (
     ("the beginning, right", "count", lambda one: bool(one.text) and not one.right and not one.wrong),
     ("shown and wrong", "other", wrong),
 )
-"""What a cursor can see, if not nothing: its name, colour and test."""
+"""The visible outcomes at a cursor: name, colour and test."""
 
 
 def percent(value: Interval) -> str:

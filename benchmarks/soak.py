@@ -1,10 +1,10 @@
-"""Run many streams with random cancels against a server: no error, nothing left behind, constant memory.
+"""Run many streams with random cancels against a server, and check errors, rests and memory.
 
     pellucid serve --port 8437 &
     python benchmarks/soak.py --minutes 5 --streams 64
 
-Prints the outcomes of every kind of request and the server's memory over time, and fails if
-anything was wrong.
+There must be no errors, no remaining requests, and constant memory. Prints the outcomes of every
+kind of request and the server's memory over time, and fails after any problem.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 async def soak(url: str, seconds: float, streams: int, dice: random.Random) -> None:
-    """Keep ``streams`` requests running for ``seconds``, then check what is left behind."""
+    """Keep ``streams`` requests running for ``seconds``, and check the server afterwards."""
     outcomes: collections.Counter[str] = collections.Counter()
     deadline = time.monotonic() + seconds
     server = listening_process(url)
@@ -60,7 +60,7 @@ async def soak(url: str, seconds: float, streams: int, dice: random.Random) -> N
 async def one_stream(
     client: httpx.AsyncClient, outcomes: collections.Counter[str], deadline: float, dice: random.Random
 ) -> None:
-    """Send one request after the other until time is up; two in five are dropped after a few events."""
+    """Send requests until time is up; two in five are dropped after a few events."""
     while time.monotonic() < deadline:
         kind, body = ask(dice)
         patience = dice.choice([1, 3, 10, 10**6, 10**6])
@@ -68,7 +68,7 @@ async def one_stream(
 
 
 async def follow(client: httpx.AsyncClient, route: str, body: dict[str, Any], patience: int) -> str:
-    """Read events until the end or until patience is over. Return the outcome."""
+    """Read events until the end or until patience is over, and return the outcome."""
     events = 0
     last = ""
     try:
@@ -93,7 +93,7 @@ async def follow(client: httpx.AsyncClient, route: str, body: dict[str, Any], pa
 
 
 def ask(dice: random.Random) -> tuple[str, dict[str, Any]]:
-    """Return a random request, with a beginning that others share and an end that they do not."""
+    """Return a random request with a shared beginning and a unique end."""
     text = " ".join(WORDS[: dice.choice([20, 60, 150])] + dice.choices(WORDS, k=dice.randrange(1, 40)))
     tokens = dice.choice([1, 8, 24, 48])
     match dice.randrange(3):
@@ -144,7 +144,7 @@ def resident_megabytes(process: int) -> float:
 
 
 def listening_process(url: str) -> int:
-    """Return the id of the process that listens on the port of ``url``."""
+    """Return the id of the process on the port of ``url``."""
     port = httpx.URL(url).port
     out = subprocess.run(["ss", "-ltnpH", f"sport = :{port}"], capture_output=True, text=True, check=True).stdout
     assert "pid=" in out, f"no visible process listens on port {port}"

@@ -1,16 +1,16 @@
-"""Measure the cost of a grammar in each decode step, and which schemas and instances of MaskBench are accepted.
+"""Measure the cost of a grammar per decode step, and the schemas accepted from MaskBench.
 
     python benchmarks/structured_output.py
     python benchmarks/structured_output.py --data jsonschemabench/maskbench/data --schemas 300
 
 The cost of a token is the processor time in which the engine's thread computes and applies the
-mask, chooses and advances; without a grammar, the most probable token costs nothing there. It is
-compared with the fastest answer's decode step without a grammar, one token a step, of the same run.
-Lookup and forced tokens, which save steps, are off, and given as a second figure.
+mask, chooses and advances; without a grammar, the most probable token costs nothing there. The cost
+is compared with the fastest answer's decode step without a grammar, one token a step, in the same
+run. Lookup and forced tokens, which save steps, are off, and given as a second figure.
 
 With ``--data`` (the folder ``maskbench/data`` of github.com/guidance-ai/jsonschemabench), schemas
-are drawn with a fixed seed. Their valid instances, written as ``json.dumps`` writes them, should be
-accepted and the invalid ones refused, unless the schema itself is refused.
+are drawn with a fixed seed. Valid instances, in the format of ``json.dumps``, should be accepted
+and invalid instances refused, unless the schema itself is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.prompts import ChatTemplate
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.tokens import Finish, Grammar, Message, SamplingParams
@@ -81,7 +81,7 @@ class Costs:
     seconds: list[float] = field(default_factory=list)
 
     def watch(self) -> None:
-        """Measure what the sampler does from now on."""
+        """Measure the sampler from now on."""
         choose = Sampler.choose
 
         def timed(sampler: Sampler, logits: Tensor, mask_row: MaskRow) -> Choice:
@@ -139,7 +139,8 @@ async def measure(loaded: LoadedModel, compiler: GrammarCompiler, tokens: int, r
             rows.append((name, compiled, costs.seconds, spent[0], ahead))
     step = min(steps)
     print(
-        f"\nModel {loaded.name}: {step * 1000:.1f} ms a step without a grammar; the tokenizer took {prepared:.2f} s, once.\n"
+        f"\nModel {loaded.name}: {step * 1000:.1f} ms a step without a grammar; "
+        f"the tokenizer took {prepared:.2f} s, once.\n"
     )
     titles = [
         "grammar",
@@ -186,7 +187,7 @@ async def answer(
     *,
     lookup: bool = False,
 ) -> tuple[int, float]:
-    """Generate an answer; return its number of tokens and the seconds for each of them after the first."""
+    """Generate an answer, and return the number of tokens and the seconds of each later token."""
     stops = loaded.tokenizer.eos_ids if constraint is not None else frozenset[int]()
     request = Request(prompt, SamplingParams(max_tokens=tokens), stop_ids=stops, constraint=constraint, lookup=lookup)
     count, finish = 0, None
@@ -200,7 +201,7 @@ async def answer(
 
 
 async def judge(loaded: LoadedModel, compiler: GrammarCompiler, files: Sequence[Path]) -> None:
-    """Print how many schemas and instances are accepted."""
+    """Print the numbers of accepted schemas and instances."""
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     mistakes, times = [], []
@@ -230,7 +231,8 @@ async def judge(loaded: LoadedModel, compiler: GrammarCompiler, files: Sequence[
                 )
         outcomes["schemas with a wrong verdict"] += wrong
     print(
-        f"\nMaskBench, {len(files)} schemas; compiled in {1000 * quantile(times, 0.5):.1f} ms (median), {max(times):.2f} s (longest).\n"
+        f"\nMaskBench, {len(files)} schemas; compiled in {1000 * quantile(times, 0.5):.1f} ms (median), "
+        f"{max(times):.2f} s (longest).\n"
     )
     print(table(["outcome", "number"], [(name, str(outcomes[name])) for name in sorted(outcomes)]))
     print(

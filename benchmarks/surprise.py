@@ -1,17 +1,19 @@
-"""Measure marks of surprising code on bugs of a single token that are planted in packages newer than the model.
+"""Measure marks of surprising code on planted bugs of a single token, in recent packages.
 
-    pellucid serve --port 8437 --no-prefix-save & python benchmarks/surprise.py --server
-    http://127.0.0.1:8437 --folder FOLDER --packages odd --pyflakes pyflakes --cache CACHE
+    pellucid serve --port 8437 --no-prefix-save &
+    python benchmarks/surprise.py --server http://127.0.0.1:8437 --folder FOLDER
+        --packages odd --pyflakes pyflakes --cache CACHE
 
-``--folder`` has one folder per package, and in it one per release, named by its version. Short
-Python files of the last release get one bug each. The scores were chosen with the packages at even
-places of the list (``--packages even``) and are reported for the others.
+``--folder`` has a subfolder for each package, newer than the model, with a subfolder for each
+release, named by the version. Short Python files of the last release get a bug each. The scores
+were chosen with the packages at even places of the list (``--packages even``) and are reported for
+the packages at odd places.
 
-Each way to score ranks the words of all files; as many marks are set as there are allowed for each
-1,000 lines. A mark is right if it is on the bug: precision is the share of right marks, and recall
-the share of files whose bug is marked. A find of a linter counts if it is on the bug's line and the
-file without the bug does not have it. The area under the curve is the probability that a word that
-is a bug is ranked above another word.
+Each way to score ranks the words of all files; the number of marks is limited per 1,000 lines. A
+mark is right if the mark is on the bug: precision is the share of right marks, and recall the share
+of files with a marked bug. A find of a linter counts if the find is on the bug's line and does not
+occur without the bug. The area under the curve is the probability that a word with a bug is ranked
+above a correct word.
 """
 
 from __future__ import annotations
@@ -62,16 +64,16 @@ CURVE = (0.0025, 0.005, 0.01, 0.02, 0.04)
 NEVER = -1e9
 
 PER_PACKAGE = 8
-"""Files of one package at most."""
+"""Maximum number of files from a package."""
 
 Score = Callable[["Scored"], float]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A word of a file with a bug, as the model read it.
+    """A word of a file with a bug, as read by the model.
 
-    ``mark``: the result of the second reading, for the most surprising words.
+    ``mark`` is the result of the second reading, for the most surprising words.
     """
 
     file: int
@@ -98,8 +100,8 @@ SCORES: dict[str, Score] = {
     ),
     "the lower of the last two": lambda one: NEVER + one.reading.surprise if one.mark is None else one.mark.score,
 }
-"""The ways to score: from one reading, from the second one, and last from both, which is what
-editors show.
+"""The ways to score: from the first reading, from the second reading, and last from both readings,
+as in editors.
 """
 
 
@@ -125,7 +127,7 @@ def main() -> None:
 
 
 def sample(folder: Path, packages: str, files: int, seed: int) -> list[PlantedBug]:
-    """Return planted bugs, in an order by chance."""
+    """Return planted bugs in random order."""
     dice = random.Random(seed)
     found: dict[str, list[PlantedBug]] = {}
     for package in sorted(path for path in folder.iterdir() if path.is_dir() and any(path.iterdir())):
@@ -149,7 +151,7 @@ def _version(path: Path) -> tuple[int, ...]:
 
 
 async def read_all(bugs: Sequence[PlantedBug], url: str, cache: Path | None) -> list[Scored]:
-    """Let the model read all files, and the most surprising words of each once more."""
+    """Let the model read all files, and the most surprising words of each file once more."""
     found: list[Scored] = []
     reading = (ALTERNATIVES_OF_A_TOKEN, CHARACTERS_BEFORE, MAX_REREAD_CHARACTERS, REREAD_SHARE, MIN_REREAD)
     trying = (MAX_ALTERNATIVES, PREFIX_LINES, SUFFIX_LINES, LEAST_SCORE)
@@ -183,7 +185,7 @@ async def _read(client: Client, model: str, bug: PlantedBug) -> tuple[list[WordR
 
 
 def report(bugs: Sequence[PlantedBug], words: Sequence[Scored], pyflakes: str | None) -> str:
-    """Return the tables: all ways to score, the curve and the kinds of the last one."""
+    """Return the tables: all ways to score, and the curve and kinds of the last way."""
     allowed = round(MARKS_PER_LINE * _lines(bugs))
     rows = [_chance(words, bugs, allowed)]
     for name, score in SCORES.items():
@@ -216,13 +218,14 @@ def report(bugs: Sequence[PlantedBug], words: Sequence[Scored], pyflakes: str | 
     scores = [one.mark.score for one in ranked[:allowed] if one.mark is not None]
     shown = [one for one in ranked if one.mark is not None and one.mark.score >= LEAST_SCORE]
     tables += [
-        f"as editors show them (score {LEAST_SCORE} or more; the {allowed} best have {min(scores, default=0.0):.2f} or more):"
+        f"as editors show them (score {LEAST_SCORE} or more; "
+        f"the {allowed} best have {min(scores, default=0.0):.2f} or more):"
     ]
     return "\n\n".join([*tables, table(titles[1:4], [_cells(shown, bugs)])])
 
 
 def area_under_curve(ranked: Sequence[Scored]) -> float:
-    """Return the probability that a bug is ranked above another word."""
+    """Return the probability that a bug is ranked above a correct word."""
     above, right, total = 0, 0, 0
     for one in ranked:
         if one.is_bug:
@@ -234,14 +237,14 @@ def area_under_curve(ranked: Sequence[Scored]) -> float:
 
 
 def _is_fixed(one: Scored, bug: PlantedBug) -> bool:
-    """Return whether the best alternative makes the file what it was."""
+    """Return whether the best alternative restores the original file."""
     assert one.mark is not None
     best = one.mark.alternatives[0].replacement
     return bug.text[: best.begin] + best.text + bug.text[best.end :] == bug.original
 
 
 def _chance(words: Sequence[Scored], bugs: Sequence[PlantedBug], allowed: int) -> list[str]:
-    """Return what marks on words by chance find on average."""
+    """Return the average result of marks on random words."""
     share = sum(one.is_bug for one in words) / len(words)
     found = allowed * share / len(bugs)
     return ["words by chance", _rate(allowed, bugs), f"{share:.1%}", f"{found:.1%}", "0.500"]
@@ -276,7 +279,7 @@ def _lines(bugs: Sequence[PlantedBug]) -> int:
 
 
 def linters(pyflakes: str | None) -> Iterator[tuple[str, Callable[[Path], Counter[tuple[str, int, str]]]]]:
-    """Yield functions that return the finds in a folder: file, line and what was found."""
+    """Yield functions that return the finds in a folder: file, line and message."""
     yield "ruff, its own rules", lambda folder: _ruff(folder)
     yield "ruff, all rules", lambda folder: _ruff(folder, "--select", "ALL")
     if pyflakes is not None:
@@ -284,7 +287,9 @@ def linters(pyflakes: str | None) -> Iterator[tuple[str, Callable[[Path], Counte
 
 
 def _linted(bugs: Sequence[PlantedBug], command: Callable[[Path], Counter[tuple[str, int, str]]]) -> list[str]:
-    """Return how many finds there are for 1,000 lines, the share of them that are bugs, and the share of the bugs."""
+    """Return the finds per 1,000 lines, the share of bugs in the finds, and the share of found
+    bugs.
+    """
     with tempfile.TemporaryDirectory() as name:
         found = []
         for part in ("before", "after"):

@@ -1,16 +1,16 @@
-"""Measure how many keystrokes show a suggestion before the next one, while a user types at a steady rate.
+"""Measure the share of keystrokes with a suggestion in time, at steady typing rates.
 
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/typing_rates.py --server http://127.0.0.1:8437 --rates 4 8 12
 
 A real language server process serves an editor that removes lines of standard library files and
-types them again. Each keystroke sends `didChange` and `inlineCompletion` together, whether or not
-the reply to the one before has come. A suggestion is in time if it arrives before the next
-keystroke; it is right so far if the next keystroke types into it, and wrong if its first line is
-not what the line then becomes. The same lines are typed at every rate.
+types the lines again. Each keystroke sends `didChange` and `inlineCompletion` together, even before
+the previous reply. A suggestion is in time if the reply arrives before the next keystroke. The
+suggestion is right so far if the next keystroke types into the suggestion, and wrong if the first
+line differs from the line as finally typed. The same lines are typed at every rate.
 
-With `--partial` the editor accepts the beginnings of unfinished suggestions, and repeats its
-request when it gets one.
+With `--partial` the editor accepts the beginnings of unfinished suggestions, and repeats the
+request after each beginning.
 """
 
 from __future__ import annotations
@@ -46,11 +46,10 @@ READING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Keystroke:
-    """A keystroke and its reply.
+    """A keystroke and the reply.
 
-    ``following`` is the rest of the line, typed from ``pause`` seconds later on.
-
-    ``suggested`` is empty without a suggestion.
+    ``following`` is the rest of the line, typed from ``pause`` seconds later on. ``suggested`` is
+    empty without a suggestion.
     """
 
     milliseconds: float
@@ -107,7 +106,7 @@ async def write(settings: Mapping[str, Any], count: int, rate: float, seed: int)
 
 
 async def type_line(document: Document, text: str, pause: float) -> list[Keystroke]:
-    """Type a line; the last character has no keystroke after it and does not count."""
+    """Type a line; the last character does not count, because no keystroke follows."""
     asked = []
     for character in text:
         document.type(character)
@@ -118,9 +117,9 @@ async def type_line(document: Document, text: str, pause: float) -> list[Keystro
 
 
 async def timed(document: Document) -> tuple[float, str]:
-    """Return the milliseconds until the first reply, and its suggestion.
+    """Return the milliseconds until the first reply, and the suggestion.
 
-    If that is only a beginning, wait for the rest as well.
+    After a partial suggestion, wait for the rest as well.
     """
     begun, cursor = time.perf_counter(), document.cursor
     items = await document.ask()

@@ -15,7 +15,7 @@ from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.tokens import Finish, SamplingParams
 
 

@@ -14,15 +14,15 @@ LINES = range(60, 101)
 """Lines of a file to change."""
 
 CHARACTERS = range(1600, 2700)
-"""Characters of a file to change: about as much as an answer of 600 tokens holds."""
+"""Characters of a file to change: about as much as an answer of 600 tokens."""
 
 MIN_FUNCTIONS = 3
-"""Fewest functions of a file to change."""
+"""Minimum number of functions in a file to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Text that ends within a line, and the rest of that line."""
+    """A text that ends within a line, and the rest of the line."""
 
     text: str
     rest: str
@@ -42,7 +42,7 @@ class Edit:
 
 
 def pieces(count: int, characters: int, seed: int) -> list[Code]:
-    """Return the last lines before ``count`` different cursors, each at most ``characters`` long and close to it."""
+    """Return the last lines before ``count`` cursors, up to ``characters`` characters each."""
     fitting: list[Code] = []
     seen = 0
     while len(fitting) < count:
@@ -60,7 +60,7 @@ def tail(text: str, characters: int) -> str:
 
 
 def edits(seed: int) -> list[Edit]:
-    """Return a change for each fitting file, in an order given by the seed: in turns a new name and type hints."""
+    """Return a change for each fitting file, in a seeded order: alternately a name and type hints."""
     files = [path for path in modules("report") if _fits(source(path))]
     random.Random(seed).shuffle(files)
     return [
@@ -77,7 +77,9 @@ def _instruction(text: str, number: int) -> str:
 
 
 def functions(text: str) -> list[str]:
-    """Return the names of a program's functions, without special methods; none if it is not a program of this Python version."""
+    """Return the names of a program's functions, without special methods, or an empty list for text
+    that is not a program of this Python version.
+    """
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -87,7 +89,7 @@ def functions(text: str) -> list[str]:
 
 
 def most_named(text: str, names: Sequence[str]) -> str:
-    """Return the name that a program uses most, the first of equals."""
+    """Return a program's most frequent name, the first of equally frequent names."""
     counts = collections.Counter(node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
     return max(names, key=lambda name: counts[name])
 

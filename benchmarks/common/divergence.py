@@ -1,4 +1,4 @@
-"""Measures how far one model's next-token distributions are from another's."""
+"""Measures the distance between two models' next-token distributions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class Divergence:
     same: int = 0
 
     def add(self, reference: Tensor, candidate: Tensor, targets: Tensor) -> None:
-        """Add log-probabilities (rows, vocabulary) of both models at the same positions, and the actual next tokens (rows,)."""
+        """Add log-probabilities (rows, vocabulary) of both models at the same positions, and the
+        actual next tokens (rows,).
+        """
         self.tokens += len(targets)
         self.surprisal -= float(candidate.gather(1, targets[:, None]).sum(dtype=torch.float64))
         self.divergence += float((reference.exp() * (reference - candidate)).sum(dtype=torch.float64))
@@ -31,10 +33,10 @@ class Divergence:
 
     @property
     def kl(self) -> float:
-        """Mean divergence of the candidate from the reference, KL(reference || candidate), in nats."""
+        """Mean divergence from the reference, KL(reference || candidate), in nats."""
         return self.divergence / self.tokens
 
     @property
     def same_first(self) -> float:
-        """Share of positions at which both have the same most probable token."""
+        """Share of positions with the same most probable token in both models."""
         return self.same / self.tokens

@@ -1,4 +1,6 @@
-"""Reads the tasks of the Berkeley Function-Calling Leaderboard from its wheel, and judges calls as its own checker of syntax trees does."""
+"""Reads the tasks of the Berkeley Function-Calling Leaderboard from the wheel, and judges calls as
+the leaderboard's checker of syntax trees does.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,16 @@ TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 """The leaderboard's names of types, and JSON schema's."""
 
 Call = tuple[str, Mapping[str, Any]]
-"""The name of a function, and its arguments."""
+"""The name of a function, and the arguments."""
 
 _SPACE_AND_PUNCTUATION = re.compile(r"[ ,./\-_*^'\"]")
 
 
 @dataclass(frozen=True, slots=True)
 class CallTask:
-    """A question, the functions that may answer it, and the right calls.
+    """A question, the offered functions, and the right calls.
 
-    ``truth`` has all values of each argument that are right, and "" for one that may be missing.
+    ``truth`` has all right values of each argument, with "" for an optional argument.
     """
 
     id: str
@@ -37,7 +39,7 @@ class CallTask:
 
     @property
     def tools(self) -> list[dict[str, Any]]:
-        """The functions in OpenAI's shape. Names have no dots there."""
+        """The functions in OpenAI's shape, with names without dots."""
         return [
             {
                 "type": "function",
@@ -51,7 +53,9 @@ class CallTask:
         ]
 
     def is_right(self, calls: Sequence[Call]) -> bool:
-        """Return whether the calls are the right ones, in any order; none is right where no function fits."""
+        """Return whether the calls are right, in any order; without a fitting function no call is
+        right.
+        """
         if len(calls) != len(self.truth):
             return False
         left = [next(iter(one.items())) for one in self.truth]
@@ -111,7 +115,7 @@ def _agrees(given: Mapping[str, Any], truth: Mapping[str, list[Any]]) -> bool:
 
 
 def _same(given: Any, wanted: Any) -> bool:
-    """Return whether two values are the same, but for the case, spaces and punctuation of texts.
+    """Return whether two values are equal, ignoring case, spaces and punctuation of texts.
 
     An object may list several values.
     """

@@ -1,4 +1,4 @@
-"""Searches thresholds for the gate's levels in suggestions whose correctness is known."""
+"""Searches thresholds for the gate's levels in suggestions with known correctness."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ GRID: Mapping[str, Sequence[float]] = {
 }
 
 QUIET_GONE = 0.90
-"""Quiet shows nothing wrong of this share of the wrong suggestions, and hides as few right ones as
+"""Quiet hides or corrects this share of the wrong suggestions, and as few right suggestions as
 possible.
 """
 
 LOST = {GateLevel.NORMAL: 0.08, GateLevel.EAGER: 0.03}
-"""Normal and eager hide at most this share of the right suggestions, and show as few wrong ones as
-possible.
+"""Normal and eager hide at most this share of the right suggestions, and show as few wrong
+suggestions as possible.
 """
 
 
@@ -44,7 +44,7 @@ class FoundThresholds:
 
 
 def judged(cases: Sequence[Case], thresholds: Mapping[str, float]) -> Gated:
-    """Return the effect of the gate with other thresholds."""
+    """Return the effect of the gate with given thresholds."""
     with patch.object(threshold_gate, "THRESHOLDS", {GateLevel.NORMAL: thresholds}):
         return gated(cases, GateLevel.NORMAL)
 
@@ -57,9 +57,9 @@ def grid(cases: Sequence[Case]) -> Iterator[FoundThresholds]:
 
 
 def search(cases: Sequence[Case]) -> dict[GateLevel, FoundThresholds]:
-    """Return the best thresholds for each level, of equal ones the lowest.
+    """Return the best thresholds for each level, and the lowest of equally good thresholds.
 
-    If none is enough for quiet, it gets those that hide most.
+    If no thresholds are enough for quiet, quiet gets the thresholds that hide most.
     """
     found = list(grid(cases))
     quiet = [one for one in found if one.result.gone >= QUIET_GONE] or [max(found, key=lambda one: one.result.gone)]

@@ -1,4 +1,6 @@
-"""Cuts infill tasks out of HumanEval's solutions in the shapes of Bavarian et al. 2022 (arXiv 2207.14255)."""
+"""Cuts infill tasks out of HumanEval's solutions in the shapes of Bavarian et al. 2022 (arXiv
+2207.14255).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from pellucid.learn.evaluate.benchmark_files import Json, json_lines
-from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
+from pellucid.learn.evaluate.sandbox.judged_program import ProgramTest
 from pellucid.learn.evaluate.suites.code_gap_base import FIELDS, Task
 
 
 class Shape(StrEnum):
-    """The part that is removed from a solution."""
+    """The removed part of a solution."""
 
     LINE = "line"
     LINES = "lines"
@@ -23,14 +25,14 @@ class Shape(StrEnum):
 
 
 class Half(StrEnum):
-    """The problems with even numbers, to choose rules on, or those with odd numbers, to report."""
+    """The problems with even numbers, to choose rules, or with odd numbers, to report."""
 
     FIT = "fit"
     REPORT = "report"
 
 
 def tasks(path: Path, shape: Shape, half: Half) -> list[Task]:
-    """Return at most one task for each problem of HumanEval, drawn with a fixed seed."""
+    """Return at most a task for each problem of HumanEval, drawn with a fixed seed."""
     draw = random.Random(shape)
     found = [
         (record, SPANS[shape](record["canonical_solution"].rstrip("\n"), draw)) for record in json_lines(path, FIELDS)
@@ -47,7 +49,7 @@ def _task(record: Json, begin: int, end: int) -> Task:
 
 
 def _lines(solution: str, draw: random.Random, *, several: bool) -> tuple[int, int] | None:
-    """Draw whole lines, with the line break after the last one, so that the cursor is at the beginning of a line."""
+    """Draw whole lines with the last line break, so that the cursor is at the beginning of a line."""
     lines = solution.split("\n")
     spans = [
         (first, last)

@@ -1,4 +1,4 @@
-"""Runs llama.cpp's own benchmark, which needs no server and reports speeds."""
+"""Runs llama.cpp's benchmark program, which reports speeds without a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class LlamaBench:
-    """``llama-bench`` with a model, which it loads at each call."""
+    """``llama-bench`` with a model that is loaded at each call."""
 
     def __init__(self, folder: Path, model: Path, threads: int) -> None:
         self._command = [str(folder / "llama-bench"), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json"]

@@ -1,8 +1,8 @@
-"""Imitates llama.vim: its request to llama-server at a cursor, and the part of the answer that it shows.
+"""Imitates llama.vim: the request to llama-server at a cursor, and the shown part of the answer.
 
-The request has llama.vim's defaults, without chunks of other files, as in an editor that has just
-started. Its answers are sampled (its samplers have no temperature of 0), so a seed is sent that
-llama.vim does not send.
+The request has llama.vim's defaults, without chunks of different files, as just after the start of
+an editor. Answers are sampled (llama.vim's samplers have no temperature of 0), so the request has a
+seed, unlike llama.vim's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TOKENS = 128
 SEED = 0
 
 SERVER_FLAGS = ("-b", "1024", "-ub", "1024", "--cache-reuse", "256")
-"""The flags that llama.vim recommends for llama-server."""
+"""The flags for llama-server recommended by llama.vim."""
 
 
 def request(before: str, after: str, tokens: int = TOKENS) -> dict[str, Any]:
@@ -52,7 +52,7 @@ async def answer(client: httpx.AsyncClient, before: str, after: str) -> str:
 
 
 def shown(content: str, before: str, after: str) -> str:
-    """Return the shown part of an answer; empty if it only repeats existing text."""
+    """Return the shown part of an answer; empty if the answer only repeats existing text."""
     lines = content.rstrip("\n").split("\n")
     left = before.rpartition("\n")[2]
     right, *below = after.split("\n")
@@ -62,7 +62,7 @@ def shown(content: str, before: str, after: str) -> str:
 
 
 def _repeats(lines: list[str], left: str, right: str, below: list[str]) -> bool:
-    """Return True if the lines of an answer are the rest of the cursor's line, or the lines below it."""
+    """Return whether an answer only repeats the rest of the cursor's line, or the lines below."""
     first, *others = lines
     if lines == [right] or (first == "" and others and others == below[: len(others)]):
         return True

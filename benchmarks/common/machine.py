@@ -20,7 +20,7 @@ from pellucid.models.store import Store
 
 
 def about(*versions: str) -> str:
-    """Return date, machine, versions and the command; ``versions`` are those of peers."""
+    """Return date, machine, versions and the command; ``versions`` has the versions of peers."""
     calls.keep_in(Store(load_settings().cache).kernels)
     parts = [
         f"{date.today():%Y-%m-%d}",
@@ -34,14 +34,14 @@ def about(*versions: str) -> str:
 
 
 def processor() -> str:
-    """Return the processor's name, if the system reports it."""
+    """Return the name of the processor, or of the architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
     return named[1] if named else platform.processor() or platform.machine()
 
 
 def llama_version(folder: Path) -> str:
-    """Return the version that llama.cpp's programs in ``folder`` report."""
+    """Return the version reported by llama.cpp's programs in ``folder``."""
     printed = subprocess.run([folder / "llama-server", "--version"], capture_output=True, text=True, check=True)
     found = re.search(r"^version: (.+)$", printed.stdout + printed.stderr, re.MULTILINE)
     if found is None:

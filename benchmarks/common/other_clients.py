@@ -1,8 +1,8 @@
-"""Imitates how Tabby and Continue ask a server with llama.cpp's routes at a cursor, and what they show of the answer.
+"""Imitates Tabby and Continue: requests to llama.cpp's routes at a cursor, and the shown answers.
 
-Prompt, limits and stop texts are those of TabbyML/tabby 21b2904 and continuedev/continue d0a3c0b,
-without text of other files, as in an editor that has just started. Their filters are imitated as
-far as they decide whether the first line is shown.
+Prompt, limits and stop texts are from TabbyML/tabby 21b2904 and continuedev/continue d0a3c0b,
+without text of different files, as just after the start of an editor. Filters are imitated if they
+decide about the first line.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ TABBY_TOKENS = 64
 TABBY_KEYWORDS = {
     "python": "def from class import",
     "rust": "fn trait impl enum pub extern static unsafe use",
-    "java": "abstract public private class const exports extends implements static import interface module package var enum return",
+    "java": (
+        "abstract public private class const exports extends implements static import interface module package "
+        "var enum return"
+    ),
     "javascript": "abstract async class const export function interface module package type var enum let",
     "go": "func interface struct package type import var const",
     "c": "const enum extern inline register static struct typedef union volatile",
 }
-"""The words at the start of a line that end an answer."""
+"""Words at the start of a line that end an answer."""
 
 TABBY_LANGUAGES = dict.fromkeys(("typescript", "typescriptreact", "javascriptreact"), "javascript")
 
@@ -38,7 +41,7 @@ CONTINUE_STOPS = ("/src/", "#- coding: utf-8", "```")
 
 
 async def ask_tabby(client: httpx.AsyncClient, place: DocumentCursor) -> str:
-    """Return the first line that Tabby shows, empty if it shows none."""
+    """Return the first line shown by Tabby, or an empty string."""
     before, after = place.before, place.after
     prefix = "".join(before.splitlines(keepends=True)[-TABBY_LINES:])
     suffix = "".join(after.splitlines(keepends=True)[:TABBY_LINES]) or "\n"
@@ -48,13 +51,14 @@ async def ask_tabby(client: httpx.AsyncClient, place: DocumentCursor) -> str:
     content = await _complete(client, _prompt(prefix, suffix), TABBY_TOKENS, 0.1, stop)
     right = after.partition("\n")[0].rstrip()
     first, _, others = content.partition("\n")
-    if right and others:  # several lines, with text right of the cursor
+    # Several lines, with text right of the cursor.
+    if right and others:
         first = first.rstrip().removesuffix(right) if first.rstrip().endswith(right) else ""
     return first if first.strip() else ""
 
 
 async def ask_continue(client: httpx.AsyncClient, place: DocumentCursor) -> str:
-    """Return the first line that Continue shows, empty if it shows none."""
+    """Return the first line shown by Continue, or an empty string."""
     prefix, suffix = (
         int(share * CONTINUE_PROMPT_TOKENS * CHARACTERS_PER_TOKEN)
         for share in (CONTINUE_PREFIX_SHARE, CONTINUE_SUFFIX_SHARE)
@@ -82,7 +86,9 @@ async def _complete(
     *,
     first_line: bool = False,
 ) -> str:
-    """Return the text of an answer; with ``first_line`` only up to the end of its first line that is not blank."""
+    """Return the text of an answer, with ``first_line`` only up to the end of the first non-blank
+    line.
+    """
     body: dict[str, Any] = {
         "prompt": prompt,
         "n_predict": tokens,

@@ -12,17 +12,16 @@ from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, Document, gather
 from pellucid.learn.duplicates import without_near_duplicates
 
 LARGEST_FILE = 200_000
-"""Characters above which a file is skipped: tables and generated code."""
+"""Maximum characters of a file: larger files are tables and generated code."""
 
 BYTES_PER_CURSOR = 300
-"""Least size of a package for each of its cursors, so that small packages are not replayed line by
-line.
+"""Minimum bytes of a package for each cursor, so that small packages are not replayed line by line.
 """
 
 
 @dataclass(frozen=True)
 class Packages:
-    """The texts of a folder's packages by name (language/package/file), and the cursors in them."""
+    """The texts of a folder's packages by name (language/package/file), and the cursors."""
 
     texts: Mapping[str, str]
     cursors: Sequence[ReplayCursor]
@@ -42,7 +41,7 @@ OWN = {
     "python": ["server/pellucid", "lsp/pellucid_lsp", "webui/pellucid_webui"],
     "typescript": ["editors/vscode/src"],
 }
-"""This project's own code, by language: it is at hand, and newer than the models."""
+"""This project's code, by language: available, and newer than the models."""
 
 
 def own_packages() -> dict[str, list[Path]]:
@@ -50,12 +49,12 @@ def own_packages() -> dict[str, list[Path]]:
 
 
 def packages_in(folder: Path) -> dict[str, list[Path]]:
-    """Return the packages of a folder that has one folder per language, and in it one per package."""
+    """Return the packages in a folder with a subfolder for each language and each package."""
     return {language.name: folders_in(language) for language in folders_in(folder)}
 
 
 def draw_packages(packages: Mapping[str, Sequence[Path]], count: int) -> Packages:
-    """Return ``count`` cursors for each language. No file is nearly equal to another one."""
+    """Return ``count`` cursors for each language, without nearly equal files."""
     texts: dict[str, str] = {}
     cursors: list[ReplayCursor] = []
     for language, folders in packages.items():

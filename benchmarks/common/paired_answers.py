@@ -1,4 +1,4 @@
-"""Compares the right answers of two models on the same tasks: McNemar's test and the interval of the difference."""
+"""Compares right answers of two models to the same tasks: McNemar's test and an interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ Z = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """The same tasks done by a reference and a candidate: the number that only one of them got right, and the total."""
+    """The tasks of a reference and a candidate: the number of tasks right in a single model, and
+    the total.
+    """
 
     only_reference: int
     only_candidate: int

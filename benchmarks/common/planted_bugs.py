@@ -1,4 +1,4 @@
-"""Plants one bug of a single token into a Python file, such as a wrong operator or swapped arguments."""
+"""Plants a single-token bug into a Python file, such as a wrong operator or swapped arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPERATORS = {
     "or": "and",
 }
 OPERATORS |= {"True": "False", "False": "True", "+=": "-=", "-=": "+="}
-"""What each operator, or truth value, becomes."""
+"""The replacement of each operator or truth value."""
 
 KINDS = ("operator", "arguments", "name", "off by one")
 
@@ -37,7 +37,7 @@ OTHER_FOLDERS = frozenset(
 
 @dataclass(frozen=True)
 class Replacement:
-    """A part of a text, by its offsets, and what replaces it."""
+    """A part of a text, by offsets, and the replacement."""
 
     begin: int
     end: int
@@ -48,8 +48,8 @@ class Replacement:
 class PlantedBug:
     """A file with a bug.
 
-    ``spans`` are the places of the wrong tokens in ``text``: one, or the two arguments that were
-    swapped.
+    ``spans`` are the places of the wrong tokens in ``text``: one place, or two places for swapped
+    arguments.
     """
 
     package: str
@@ -75,7 +75,7 @@ def python_files(package: Path, dice: random.Random, count: int) -> list[Path]:
 
 
 def plant(package: str, file: str, text: str, dice: random.Random) -> PlantedBug | None:
-    """Return a file with one bug, of a kind and at a place that are drawn; None if there is no place for one."""
+    """Return a file with a bug of a random kind at a random place, or None without a place."""
     sites = _sites(text)
     kinds = [kind for kind in KINDS if sites[kind]]
     if not kinds:
@@ -112,7 +112,7 @@ def _compiles(text: str) -> bool:
 
 
 def _replaced(text: str, parts: Sequence[Replacement]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Return the text with replacements, and where they are in it."""
+    """Return the text with replacements, and the spans of the replacements."""
     spans, shift = [], 0
     for part in sorted(parts, key=lambda part: part.begin):
         text = text[: part.begin + shift] + part.new + text[part.end + shift :]
@@ -122,7 +122,7 @@ def _replaced(text: str, parts: Sequence[Replacement]) -> tuple[str, tuple[tuple
 
 
 def _sites(text: str) -> dict[str, list[tuple[Replacement, ...]]]:
-    """Return where each kind of bug can be planted."""
+    """Return the possible places for each kind of bug."""
     starts = [0]
     for line in text.split("\n"):
         starts.append(starts[-1] + len(line) + 1)
@@ -158,7 +158,7 @@ def _swaps(call: ast.Call, text: str, starts: Sequence[int]) -> Iterator[tuple[R
 
 
 def _other_names(function: ast.FunctionDef | ast.AsyncFunctionDef, starts: Sequence[int]) -> Iterator[Replacement]:
-    """Yield the reads of a function's variables, each replaced by another of its variables."""
+    """Yield the reads of a function's variables, each replaced by a different variable."""
     names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
     parameters = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
     variables = sorted({*parameters, *(node.id for node in names if isinstance(node.ctx, ast.Store))})

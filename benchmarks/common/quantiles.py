@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """Return the smallest value that a share of the values does not exceed. Needs a value."""
+    """Return the smallest value with at least this share of the values at or below.
+
+    At least a value is needed.
+    """
     ordered = sorted(values)
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]

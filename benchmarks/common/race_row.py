@@ -1,4 +1,4 @@
-"""One kind of work in a race: each contestant's figures by round, and if Pellucid reaches its bar."""
+"""A kind of work in a race: each contestant's figures by round, and Pellucid's bar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATES, TIMES = "tok/s", "ms"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A required ratio of a contestant of Pellucid's to the best of llama.cpp's."""
+    """A required ratio of Pellucid's speed to the best speed of llama.cpp."""
 
     who: str
     least: float
@@ -40,11 +40,13 @@ class Row:
         self.reached.setdefault(who, []).append(value)
 
     def median(self, who: str) -> float | None:
-        """Return the median, or None if this contestant did not do the work."""
+        """Return the median, or None for a contestant without figures."""
         return statistics.median(self.reached[who]) if who in self.reached else None
 
     def ratio(self, who: str) -> float | None:
-        """Return the contestant's speed divided by the best of llama.cpp's, or None if either is missing."""
+        """Return the contestant's speed divided by llama.cpp's best speed, or None if a figure is
+        missing.
+        """
         ours, theirs = self.median(who), [value for value in map(self.median, LLAMA) if value is not None]
         if ours is None or not theirs:
             return None
@@ -57,13 +59,21 @@ class Row:
             return ""
         ratio = self.ratio(self.bar.who)
         if ratio is None:
-            return f"{self.what}: {self.bar.who} was not measured; it must be {self.bar.least:g} times as fast as llama.cpp."
+            return (
+                f"{self.what}: {self.bar.who} was not measured; "
+                f"it must be {self.bar.least:g} times as fast as llama.cpp."
+            )
         if ratio < self.bar.least:
-            return f"{self.what}: {self.bar.who} is {ratio:.2f} times as fast as llama.cpp and must be {self.bar.least:g} times."
+            return (
+                f"{self.what}: {self.bar.who} is {ratio:.2f} times as fast as llama.cpp "
+                f"and must be {self.bar.least:g} times."
+            )
         return ""
 
     def cells(self) -> list[str]:
-        """Return the row of the table: work, unit, the medians of CONTESTANTS, both ratios, and the bar."""
+        """Return the row of the table: work, unit, the medians of CONTESTANTS, both ratios, and the
+        bar.
+        """
         medians = [_number(self.median(who), 1) for who in CONTESTANTS]
         ratios = [_number(self.ratio(who), 2) for who in (OURS, LOOKUP)]
         bar = f"{self.bar.least:g} ({self.bar.who})" if self.bar else ""

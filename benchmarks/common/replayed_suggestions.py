@@ -1,4 +1,4 @@
-"""Stores the suggestion at a cursor, its correctness, and the effect of a gate level on it."""
+"""Stores suggestions at cursors, their correctness, and the effect of a gate level."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pellucid.tokens import Token
 
 @dataclass
 class Case:
-    """One cursor, with the text below it or without.
+    """A cursor, with or without the text below.
 
-    ``tokens`` are Pellucid's whole suggestion, before any gate: text and constrained logprob. It
-    can be shortened to ``part_ends``.
+    ``tokens`` are Pellucid's whole suggestion before any gate, as text and constrained logprob. The
+    suggestion can be shortened to ``part_ends``.
 
-    Times are in milliseconds. ``peer`` is the text that llama.vim shows; None if it was not asked.
+    Times are in milliseconds. ``peer`` is the text shown by llama.vim, or None without a request.
     """
 
     file: str
@@ -59,9 +59,9 @@ class Case:
 class Gated:
     """The effect of a level on suggestions.
 
-    Of the wrong ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the
-    others still show something wrong. Of the right ones, ``lost`` are not shown and ``shortened``
-    do not show the whole first line.
+    From the wrong suggestions, ``hidden`` are not shown, and ``cut`` are shortened to a right part;
+    the rest still shows wrong text. From the right suggestions, ``lost`` are not shown, and
+    ``shortened`` do not show the whole first line.
     """
 
     wrong: int = 0
@@ -73,12 +73,12 @@ class Gated:
 
     @property
     def gone(self) -> float:
-        """Share of the wrong suggestions of which nothing wrong is shown."""
+        """Share of the wrong suggestions without shown wrong text."""
         return (self.hidden + self.cut) / max(self.wrong, 1)
 
     @property
     def precision(self) -> float:
-        """Share of right first lines, or right parts of them, in what is shown."""
+        """Share of right first lines, or right parts of first lines, in the shown suggestions."""
         shown = self.wrong - self.hidden + self.right - self.lost
         return (self.cut + self.right - self.lost) / max(shown, 1)
 
@@ -106,7 +106,7 @@ def gated(cases: Iterable[Case], level: GateLevel) -> Gated:
 
 
 def save(path: Path, about: dict[str, Any], cases: Sequence[Case]) -> None:
-    """Write all cases, so that an interruption does not damage the file."""
+    """Write all cases atomically, so that an interruption damages no file."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps({"about": about, "cases": [asdict(case) for case in cases]}, indent=1), encoding="utf-8")
     part.replace(path)

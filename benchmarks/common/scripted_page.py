@@ -1,9 +1,9 @@
-"""Serves the page without a model, and prints its address: with scripted readings, a long conversation and a long answer.
+"""Serves the page without a model, with scripted readings, a long conversation and a long answer.
 
     python benchmarks/common/scripted_page.py FOLDER MESSAGES TOKENS
 
-Prints one line of JSON with ``url`` and the ids of the conversations ``messages`` and ``answer``,
-and serves until its input ends.
+Prints a line of JSON with ``url`` and the ids of the conversations ``messages`` and ``answer``, and
+serves until the end of the input.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def conversation(store: ConversationStore, messages: int) -> str:
-    """Store a conversation of short messages. Return its id."""
+    """Store a conversation of short messages, and return the id."""
     id = store.create(OWNER, TurnSettings(), "Many messages")
     parent = None
     for number in range(messages):
@@ -53,9 +53,9 @@ def conversation(store: ConversationStore, messages: int) -> str:
 
 
 def answer(store: ConversationStore, count: int) -> str:
-    """Store a conversation with an answer of many tokens, each with ten alternatives.
+    """Store a conversation with an answer of many tokens, with ten alternatives each.
 
-    Return its id.
+    Return the id.
     """
     others = [f" {word}" for word in WORDS[:9]]
     texts = ["\n" if at % LINE == LINE - 1 else f" {WORDS[at * 7 % len(WORDS)]}" for at in range(count)]

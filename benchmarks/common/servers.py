@@ -1,4 +1,4 @@
-"""Starts and ends the servers of a benchmark, Pellucid's and llama.cpp's, each on a free port of this machine."""
+"""Starts and ends the servers of a benchmark, Pellucid and llama.cpp, on free local ports."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import httpx
 
 from pellucid.config import load_settings
 from pellucid.models.store import Store, local_path
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 
 LOADING_SECONDS = 600.0
-"""Seconds that a server may take to load its model, including packing at first use."""
+"""Maximum seconds for loading a model, including packing at first use."""
 
 EXIT_SECONDS = 30.0
-"""Seconds that a server may take to exit."""
+"""Maximum seconds for a server's exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server with its model loaded, and its process."""
+    """A server with a loaded model, and the process."""
 
     url: str
     process: int
@@ -36,7 +36,7 @@ class Server:
 
 @contextmanager
 def pellucid_server(*flags: str, data: Path | None = None) -> Iterator[Server]:
-    """Run ``pellucid serve`` with flags, and with an empty data folder unless one is given."""
+    """Run ``pellucid serve`` with flags, by default with an empty data folder."""
     port = free_port()
     with tempfile.TemporaryDirectory() as empty:
         folders = {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_DATA": str(data or empty)}
@@ -56,7 +56,7 @@ def llama_server(folder: Path, model: Path, *flags: str) -> Iterator[Server]:
 
 
 def gguf_file(model: str) -> Path:
-    """Return the file of a model, which both sides read."""
+    """Return the GGUF file of a model, for both sides."""
     path = local_path(model) or Store(load_settings().cache).pull(model, Silent())
     if not path.is_file():
         raise SystemExit(
@@ -93,13 +93,13 @@ def _serving(command: Sequence[str], port: int, environment: Mapping[str, str]) 
 
 
 def _loaded(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until the server has its model. Return False if it exited or took too long."""
+    """Wait until the server has loaded the model; return False after an exit or a timeout."""
     late = time.monotonic() + LOADING_SECONDS
     while process.poll() is None and time.monotonic() < late:
         try:
             if httpx.get(f"{url}/health").status_code == httpx.codes.OK:
                 return True
-        except httpx.TransportError:  # it does not listen yet
+        except httpx.TransportError:  # The server does not listen yet
             pass
         time.sleep(0.1)
     return False

@@ -21,19 +21,17 @@ NOT_MODULES = {
 """Folders of tests, data and programs."""
 
 PARTS = ("report", "tune")
-"""The files are split in two, so that thresholds are not reported on the files that they were
-chosen on.
-"""
+"""The two parts of the files, so that thresholds are not chosen and reported on the same files."""
 
 MIN_CHARACTERS = 10
-"""Fewest characters of a line, without the space around it."""
+"""Minimum characters of a line, without surrounding space."""
 
 
 @dataclass(frozen=True)
 class Cursor:
     """A cursor after the first half of a line of code.
 
-    The rest of that line, ``truth``, is in neither ``before`` nor ``below``.
+    The rest of the line, ``truth``, is in neither ``before`` nor ``below``.
     """
 
     file: str
@@ -44,7 +42,7 @@ class Cursor:
 
 
 def draw(part: str, count: int, seed: int) -> list[Cursor]:
-    """Return cursors in ``count`` different lines. Longer files get more of them."""
+    """Return cursors in ``count`` lines, with more cursors in longer files."""
     dice = random.Random(seed)
     files = modules(part)
     sizes = [path.stat().st_size for path in files]
@@ -84,12 +82,13 @@ def cursor_in(path: Path, row: int) -> Cursor:
 
 @lru_cache(maxsize=64)
 def code_rows(path: Path) -> list[int]:
-    """Return the lines of code that are long enough, without comments and multi-line strings."""
+    """Return the rows of long enough code lines, without comments and multi-line strings."""
     text = source(path)
     lines = text.split("\n")
     try:
         rows = set(_code_rows(text))
-    except (tokenize.TokenError, SyntaxError):  # a file for another version, or a template
+    # A file for a different Python version, or a template.
+    except (tokenize.TokenError, SyntaxError):
         return []
     return sorted(row for row in rows if len(lines[row].strip()) >= MIN_CHARACTERS)
 
@@ -107,7 +106,7 @@ def _code_rows(text: str) -> Iterator[int]:
 
 @lru_cache(maxsize=64)
 def source(path: Path) -> str:
-    """Return the text with line feeds at line ends; empty if it is not UTF-8."""
+    """Return the text with line feeds at line ends; empty if the file is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8").replace("\f", "")
     except UnicodeDecodeError:

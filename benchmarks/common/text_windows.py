@@ -1,11 +1,11 @@
-"""Cuts long texts into windows that a model reads one by one."""
+"""Cuts long texts into windows for separate passes of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
 MIN_WINDOW = 64
-"""Fewest tokens of a file's last window; a shorter one is dropped."""
+"""Minimum tokens of a file's last window; a shorter window is dropped."""
 
 
 def windows(texts: Iterable[Sequence[int]], size: int, tokens: int) -> Iterator[Sequence[int]]:

@@ -1,4 +1,4 @@
-"""Simulates a user who rewrites lines within real files: suitable places, and their keystrokes."""
+"""Simulates a user who rewrites lines within real files: suitable places, and keystrokes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ PACE = (1 / 8, 1 / 4)
 """Seconds between two keystrokes."""
 
 LENGTHS = (12, 36)
-"""Characters of a line to write, without its indentation."""
+"""Characters of a line to write, without the indentation."""
 
 FAR = 120
-"""Lines between the place of writing and the target of a jump, at least."""
+"""Minimum lines between the place of writing and the target of a jump."""
 
 MIN_LINES = 400
-"""Fewest lines of a file."""
+"""Minimum lines of a file."""
 
 ABOVE = range(8, 30)
-"""Lines between the cursor and the change above it."""
+"""Lines between the cursor and the change above."""
 
 SAMPLED = (4, 8)
-"""Characters of a line after which the user waits for a suggestion."""
+"""Numbers of typed characters before a pause for a suggestion."""
 
 REWRITTEN = 2
-"""Characters in the middle of a line that are typed again."""
+"""Number of retyped characters in the middle of a line."""
 
 
 class Kind(StrEnum):
@@ -47,7 +47,7 @@ class Kind(StrEnum):
 class Keystroke:
     """The text on both sides of the cursor after a keystroke.
 
-    After a ``sampled`` one the user waits for a suggestion.
+    After a ``sampled`` keystroke the user waits for a suggestion.
     """
 
     kind: Kind
@@ -81,7 +81,7 @@ class Buffer:
         self.column = len(self.lines[row]) if column is None else column
 
     def insert_line(self, row: int, line: str) -> None:
-        """Insert a line above the cursor, which stays at its text."""
+        """Insert a line above the cursor, and keep the cursor at the same text."""
         assert row <= self.row
         self.lines.insert(row, line)
         self.row += 1
@@ -94,7 +94,9 @@ class Buffer:
 
 
 def visit(lines: Sequence[str], home: int, count: int, dice: random.Random) -> Iterator[Keystroke]:
-    """Open a file, rewrite ``count`` of its lines from ``home`` on, and change something above, within them, and far away."""
+    """Open a file, rewrite ``count`` lines from ``home`` on, and change text above, within and far
+    away.
+    """
     script = lines[home : home + count]
     buffer = Buffer([*lines[:home], *lines[home + count :]], 0, 0)
     buffer.go(home - 1)
@@ -124,7 +126,7 @@ def _rewrite(buffer: Buffer, line: str) -> Iterator[Keystroke]:
 
 
 def _jump(buffer: Buffer, dice: random.Random) -> Iterator[Keystroke]:
-    """Begin a line below a distant one."""
+    """Begin a line below a distant line."""
     far = [
         row for row, line in enumerate(buffer.lines) if abs(row - buffer.row) >= FAR and len(line.strip()) >= LENGTHS[0]
     ]
@@ -138,7 +140,7 @@ def indentation(line: str) -> str:
 
 
 def files(count: int, written: int, dice: random.Random) -> list[Path]:
-    """Return some of the long ASCII files that have ``written`` lines to write."""
+    """Return some long ASCII files with ``written`` lines to write."""
     found: list[Path] = []
     for path in dice.sample(paths := modules("report"), len(paths)):
         fits = source(path).count("\n") >= MIN_LINES - 1 and source(path).isascii()
@@ -150,7 +152,7 @@ def files(count: int, written: int, dice: random.Random) -> list[Path]:
 
 
 def homes(path: Path, written: int) -> list[int]:
-    """Return where lines of a file can be written, see :func:`runs`."""
+    """Return the suitable first lines for writing, see :func:`runs`."""
     lines = source(path).split("\n")
     return runs(lines, {lines[row] for row in code_rows(path)}, written)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_config_path, user_state_path
 
 from pellucid.client.address_settings import APPLICATION, CONFIG_FILE
+from pellucid.code.language_syntax import find_syntax
 from pellucid.completion.answers import Answers
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
@@ -31,7 +32,6 @@ from pellucid.completion.idle_prefill import IdlePrefill
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
 from pellucid.completion.off_switch import Switch
 from pellucid.completion.request_sharing import SharedRequests
-from pellucid.completion.shaping.language_syntax import find_syntax
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.suggestion_memory import SuggestionMemory
 from pellucid.completion.surprise.code_words import Part

@@ -8,7 +8,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from pellucid_lsp import code_actions, instructed_edits, own_methods, surprise_methods
+from pellucid_lsp import code_actions, instructed_edits, pellucid_methods, surprise_methods
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
 from pellucid_lsp.server import Pellucid
@@ -29,7 +29,7 @@ def create() -> Pellucid:
 
 def register(server: Pellucid) -> None:
     """Add the handlers except for inline completion, which depends on the client's dialect."""
-    methods = (own_methods.register, instructed_edits.register, surprise_methods.register, code_actions.register)
+    methods = (pellucid_methods.register, instructed_edits.register, surprise_methods.register, code_actions.register)
     for add in (_register_lifecycle, _register_documents, *methods):
         add(server)
 

@@ -33,10 +33,10 @@ from pellucid.client import address_settings
 from pellucid.client.address_settings import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
 from pellucid.client.address_settings import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
 from pellucid.client.address_settings import is_loopback as is_loopback
+from pellucid.door.api_keys import Keys, WatchedKeys, read_key_file, read_keys
+from pellucid.door.users import UserLimits
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
-from pellucid.system.api_keys import Keys, WatchedKeys, read_key_file, read_keys
-from pellucid.system.users import UserLimits
 
 FLAGS = {"models": "--model", "adapters": "--adapter", "engines": "--engine"}
 """Flags with a name different from the setting's name."""

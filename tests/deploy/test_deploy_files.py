@@ -25,9 +25,9 @@ from pellucid.api.metrics import Metrics
 from pellucid.api.server_state import EngineStatus
 from pellucid.cli.app import app
 from pellucid.config import ENVIRONMENT_PREFIX, Settings
+from pellucid.door.users import UserTotals
 from pellucid.serving import serve
 from pellucid.serving.assemble_front import check_front
-from pellucid.system.users import UserTotals
 from pellucid.tokens import Finish, FinishReason, Usage
 from support.servers.http_servers import ScriptedEngine, spoken
 

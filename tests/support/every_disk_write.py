@@ -18,6 +18,7 @@ from pellucid.bench import plot
 from pellucid.cli import suggestion_log_commands
 from pellucid.completion.off_switch import Switch
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
+from pellucid.door.api_keys import read_keys
 from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.errors import PellucidError
@@ -32,8 +33,7 @@ from pellucid.models.adapter_folder import read_card
 from pellucid.models.load import load, open_checkpoint
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
-from pellucid.system.api_keys import read_keys
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid_lsp.model_server import server_process
 from pellucid_webui.conversations.conversation import USER
 from pellucid_webui.conversations.storage.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict

@@ -17,7 +17,7 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.models.store import Store
 from pellucid.serving.assemble import assemble
 from pellucid.serving.assemble_front import assemble_front, join_engines
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams, Token
 from support.fleet.real_vllm import float_folder, start_vllm

@@ -14,7 +14,7 @@ from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front, join_engines
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.tokens import FinishReason, SamplingParams
 from support.fleet.numbered_answers import answer, numbered_request
 from support.fleet.real_vllm import VLLM, start_vllm

@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pellucid.config import load_settings
 from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front, join_engines
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.tokens import FinishReason
 from support.fleet.numbered_answers import answer
 from support.fleet.real_vllm import ENVIRONMENT, PYTHON

@@ -13,7 +13,7 @@ from pellucid.config import load_settings
 from pellucid.errors import InvalidRequestError
 from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front, join_engines
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, CompletionQuery, Grammar, Message, SamplingParams, ScoreQuery
 from support.fleet.real_vllm import VLLM, start_vllm

@@ -20,8 +20,8 @@ from pellucid.client.address_settings import (
     read_file,
     url_of,
 )
+from pellucid.door.api_keys import read_key_file
 from pellucid.errors import ConfigError
-from pellucid.system.api_keys import read_key_file
 from pellucid_lsp.editor_settings import ServerSettings
 
 KEY_SETTINGS = {"api_key", "api_key_file"}

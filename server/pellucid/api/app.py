@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from pellucid.api.errors import install_error_handlers
 from pellucid.api.idle_exit import IdlenessCounter
 from pellucid.api.memory_return import MemoryReturn
 from pellucid.api.metrics import RequestCounter
@@ -37,8 +36,9 @@ from pellucid.api.routes import (
     tokens,
     usage,
 )
-from pellucid.api.security import Door, Security, UserRequests
 from pellucid.api.server_state import ServerState
+from pellucid.door.error_replies import install_error_handlers
+from pellucid.door.security import Door, Security, UserRequests
 from pellucid.system.installed_version import installed_version
 
 ROUTES = (

@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pellucid.door.users import UserTotals
 from pellucid.engine.status import WorkerStatus
-from pellucid.system.users import UserTotals
 from pellucid.tokens import Finish, FinishReason, Token
 
 Statuses = Callable[[], Mapping[str, WorkerStatus]]

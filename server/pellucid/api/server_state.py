@@ -11,15 +11,15 @@ from typing import Literal
 from fastapi import Request
 
 from pellucid.api.idle_exit import Idleness
-from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.metrics import UNKNOWN_MODEL, Metrics
+from pellucid.door.api_keys import Keys
+from pellucid.door.login_rate_limit import LoginRateLimit
+from pellucid.door.users import Users, UserTotals
 from pellucid.engine.port import FAILED, Engine
 from pellucid.engine.status import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.fleet.membership import Membership
-from pellucid.system.api_keys import Keys
-from pellucid.system.progress_protocol import Noted, Silent
-from pellucid.system.users import Users, UserTotals
+from pellucid.system.progress import Noted, Silent
 from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ModelCard

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pellucid.api.errors import UNEXPECTED, ClientGoneError, error_body, error_sentence
 from pellucid.api.server_state import ServerState
+from pellucid.door.error_replies import UNEXPECTED, ClientGoneError, error_body, error_sentence
 from pellucid.errors import PellucidError, UnavailableError
 
 logger = logging.getLogger(__name__)

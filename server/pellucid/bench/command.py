@@ -32,8 +32,8 @@ from pellucid.models.served_model import ServedModel
 from pellucid.serving.assemble import assemble
 from pellucid.serving.serve import warm_up
 from pellucid.system import machine
-from pellucid.system.progress_bars import Bars, Steps
 from pellucid.system.svg import check_picture_path
+from pellucid.terminal.progress_bars import Bars, Steps
 
 Samples = Mapping[Quantity, Sequence[float]]
 

@@ -60,7 +60,7 @@ def measure(settings: dict[str, object]) -> Start:
     from pellucid.serving.assemble import assemble
     from pellucid.serving.serve import warm_up
     from pellucid.system.machine import resident
-    from pellucid.system.progress_protocol import Silent
+    from pellucid.system.progress import Silent
 
     imported = time.perf_counter()
     loaded_settings = load_settings(**settings)

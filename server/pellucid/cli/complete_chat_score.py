@@ -18,8 +18,8 @@ from pellucid.errors import InvalidRequestError
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system import regular_files
 from pellucid.system.atomic_files import human
-from pellucid.system.coloured_tokens import Writer
 from pellucid.system.regular_files import LARGEST_DOCUMENT, decoded
+from pellucid.terminal.coloured_tokens import Writer
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Grammar, Message, SamplingParams, ScoreQuery, Token
 
 INTERRUPTED = 130

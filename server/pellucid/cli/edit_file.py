@@ -22,8 +22,8 @@ from pellucid.completion.edits.by_instruction.instructed_edits import Editor, ed
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.atomic_files import publish
-from pellucid.system.coloured_tokens import harmless
 from pellucid.system.regular_files import read_text
+from pellucid.terminal.coloured_tokens import harmless
 
 MARK = "\ufeff"
 """The byte order mark, which the model neither reads nor writes."""

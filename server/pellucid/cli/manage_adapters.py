@@ -21,7 +21,7 @@ from pellucid.models.store import Store, as_argument, local_path
 from pellucid.models.untrusted_files import printable
 from pellucid.system import atomic_files
 from pellucid.system.atomic_files import human
-from pellucid.system.progress_bars import Bars
+from pellucid.terminal.progress_bars import Bars
 from pellucid.tokens import ADAPTER_NAME
 
 T = TypeVar("T")

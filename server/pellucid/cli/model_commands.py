@@ -15,10 +15,10 @@ from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalo
 from pellucid.models.store import ModelRecord, Store
 from pellucid.system.atomic_files import human
 from pellucid.system.machine import available_memory
-from pellucid.system.progress_bars import Bars, Steps
+from pellucid.terminal.progress_bars import Bars, Steps
 
 if TYPE_CHECKING:
-    from pellucid.bench.model_speed import SpeedEstimate
+    from pellucid.bench.estimate_model_speed import SpeedEstimate
 
 FAST_KEYSTROKE = 1.0
 """Time limit in seconds for a suggestion to arrive while the suggestion still matters."""
@@ -49,7 +49,7 @@ def show_all() -> None:
 
 
 def recommend() -> None:
-    from pellucid.bench.model_speed import estimate
+    from pellucid.bench.estimate_model_speed import estimate
     from pellucid.engine.native import calls
     from pellucid.models.load import find_device
 

@@ -16,7 +16,7 @@ from pellucid.completion.context.ignore_files import ignoring_file, repository
 from pellucid.completion.context.workspace_walk import Walk
 from pellucid.errors import InvalidRequestError
 from pellucid.system.atomic_files import human
-from pellucid.system.progress_protocol import Progress, Silent
+from pellucid.system.progress import Progress, Silent
 from pellucid.system.regular_files import read_bytes
 
 HOLDOUT = 0.05

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.learn.corpus import Corpus, Document
-from pellucid.system.progress_protocol import Progress, Silent
+from pellucid.system.progress import Progress, Silent
 
 SHINGLE = 5
 """Words and signs in a shingle."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.learn.metrics import calibration_error
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.text.score_windows import windows
 from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 

@@ -17,7 +17,7 @@ from pellucid.errors import ModelError
 from pellucid.models.untrusted_files import reason, shown
 from pellucid.system import atomic_files
 from pellucid.system.atomic_files import human
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _ATTEMPTS = 5  # In a row, without new bytes.

@@ -39,7 +39,7 @@ from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.models.untrusted_files import damaged, require_memory
 from pellucid.system import atomic_files
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import Checkpoint
 from pellucid.models.tokenizers import gguf_tokenizer
 from pellucid.system import atomic_files
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

@@ -26,7 +26,7 @@ from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalo
 from pellucid.models.hub import Hub, Listing, RemoteFile
 from pellucid.models.untrusted_files import printable, reason, shown
 from pellucid.system import atomic_files
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 _CALIBRATIONS = ("calibrations", f"calibrations/{EDITS}")
 _MANIFEST = "manifest.json"

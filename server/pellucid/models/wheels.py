@@ -22,7 +22,7 @@ from typing import BinaryIO
 from pellucid.errors import ModelError
 from pellucid.models.catalog import WheelSource
 from pellucid.system import atomic_files
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 _BLOCK = 1 << 20
 _POLL_SECONDS = 0.2

@@ -20,7 +20,7 @@ from pellucid.serving.adapter_loading import LoadedAdapters
 from pellucid.serving.server_parts import ServerParts
 from pellucid.system.atomic_files import human
 from pellucid.system.processors import threads_to_use
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.text.assistant import LocalAssistant
 
 

@@ -22,7 +22,7 @@ from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.serving.engine_adapters import EngineAdapters
 from pellucid.serving.server_parts import ServerParts
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.system.regular_files import read_text
 from pellucid.text.assistant import LocalAssistant
 

@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.config import Settings
-from pellucid.serving.http_connections import IDLE_SECONDS, AcceptErrors, LimitedConnection, allow_files
+from pellucid.door.http_connections import IDLE_SECONDS, AcceptErrors, LimitedConnection, allow_files
 
 FAREWELL_SECONDS = 2
 """Time after the grace time in which answers send their last event."""

@@ -9,8 +9,8 @@ from math import exp, log2
 from typing import TYPE_CHECKING
 
 from pellucid.errors import ConfigError
-from pellucid.system.coloured_tokens import LEVELS, ProbabilityLevel, level_of
 from pellucid.system.entropy_text import entropy_in_bits
+from pellucid.terminal.coloured_tokens import LEVELS, ProbabilityLevel, level_of
 from pellucid.tokens import Finish, Token
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ def load(name_or_url: str | None = None, *, api_key: str | None = None, **settin
     if api_key is not None:
         raise InvalidRequestError("api_key is for a server: give the server's URL, or omit api_key.")
     from pellucid.serving.assemble import assemble
-    from pellucid.system.progress_bars import Bars
+    from pellucid.terminal.progress_bars import Bars
 
     chosen = load_settings(**({"prefix_memory": 0} | settings))
     with Bars() as progress:

@@ -58,7 +58,7 @@ async def _serves(client: Client, model: str | None) -> bool:
 
 def _loaded_here(settings: Settings, model: str | None) -> Iterator[tuple[LocalAssistant, str | None]]:
     from pellucid.serving.assemble import assemble
-    from pellucid.system.progress_bars import Bars
+    from pellucid.terminal.progress_bars import Bars
 
     with Bars() as progress:
         # A command makes one request at a time, without saved prompts.

@@ -19,11 +19,13 @@ import typer
 
 from pellucid.api.app import create_app
 from pellucid.api.page_routing import MountedPage
-from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.config import Settings
+from pellucid.door.plain_page import PageNotice
+from pellucid.door.user_assistant import UserAssistant
+from pellucid.door.users import Users
 from pellucid.engine.port import Engine
 from pellucid.fleet.membership import Membership
 from pellucid.serving.assemble_front import assemble_front, check_front
@@ -33,11 +35,9 @@ from pellucid.serving.server_parts import BuildParts, ServerParts
 from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import memory_fields
-from pellucid.system.progress_bars import Bars
-from pellucid.system.progress_protocol import Noted
-from pellucid.system.users import Users
+from pellucid.system.progress import Noted
+from pellucid.terminal.progress_bars import Bars
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.user_assistant import UserAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pellucid.engine.port import Engine
 from pellucid.fleet.membership import Membership
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
 

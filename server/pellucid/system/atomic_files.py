@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pellucid.errors import ModelError
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 _BLOCK = 1 << 20
 

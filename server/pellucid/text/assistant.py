@@ -12,13 +12,13 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from pellucid.client.assistant_protocol import SumsScores
+from pellucid.door.users import CurrentRequest, current_request
 from pellucid.engine.port import Engine
 from pellucid.engine.request import Admission, Constraint, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.served_model import ServedModel
-from pellucid.system.users import CurrentRequest, current_request
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.embedding import embed
 from pellucid.text.healing import Healing

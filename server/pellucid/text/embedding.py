@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from pellucid.door.users import current_request
 from pellucid.engine.port import Engine
 from pellucid.engine.request import Request
 from pellucid.errors import ContextLengthError, InvalidRequestError
-from pellucid.system.users import current_request
 from pellucid.text.model_with_tokenizer import TextModel, run_tokenizer
 from pellucid.text.prompts import refuse_huge
 from pellucid.tokens import BACKGROUND, Embedding, SamplingParams, ScoreQuery

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pellucid.text.stopping import CONTINUING
+from pellucid.code.line_rules import CONTINUING
 from pellucid.tokens import FinishReason
 
 _OPENS_BLOCK = re.compile(r":\s*(?:#.*)?\Z")

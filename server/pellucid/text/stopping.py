@@ -13,18 +13,6 @@ from typing import Protocol
 
 from pellucid.tokens import FinishReason, Token
 
-WORTH_CUTTING = 3
-"""Minimum number of letters and digits in a significant overlap of answer and suffix."""
-
-TELLING = 6
-
-COMMON_LINES = frozenset({"return", "return;", "continue", "continue;", "finally:", "default:"})
-
-CONTINUING = frozenset(["else", "elif", "elsif", "elseif", "except", "finally", "catch", "rescue", "ensure"])
-
-MAX_LINE = 2_000
-"""Maximum length of compared lines; lines of a minified file have millions of characters."""
-
 
 class EndingRule(Protocol):
     """A rule for the end of an answer; ``matched`` is the stop string, if any."""

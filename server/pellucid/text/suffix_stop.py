@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pellucid.text.brackets import is_balanced, is_closed, opened_in
-from pellucid.text.stopping import COMMON_LINES, MAX_LINE, TELLING, WORTH_CUTTING, overlap
+from pellucid.code.brackets import is_balanced, is_closed, opened_in
+from pellucid.code.line_rules import COMMON_LINES, MAX_LINE, TELLING, WORTH_CUTTING
+from pellucid.text.stopping import overlap
 from pellucid.tokens import FinishReason
 
 MAX_OVERLAP = 400

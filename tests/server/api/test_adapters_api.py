@@ -14,11 +14,11 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
+from pellucid.door.api_keys import read_keys
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
 from pellucid.models.store import Store
 from pellucid.serving.adapter_loading import LoadedAdapters
-from pellucid.system.api_keys import read_keys
 from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, Token
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.http_servers import (

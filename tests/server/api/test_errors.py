@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api import errors
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
+from pellucid.door import error_replies
 from pellucid.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -432,13 +432,13 @@ MANY = 30_000
 def test_many_mistakes(path: str, body: dict[str, Any], http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many mistakes in a body only a few are examined, to save time and memory."""
     counted = [0]
-    explain = errors._explain
+    explain = error_replies._explain
 
     def counting(found: Sequence[Any], *rest: Any) -> InvalidRequestError:
         counted.append(len(found))
         return explain(found, *rest)
 
-    monkeypatch.setattr(errors, "_explain", counting)
+    monkeypatch.setattr(error_replies, "_explain", counting)
     answer = http.post(path, json=body)
     assert answer.status_code == 400
     assert len(answer.json()["error"]["message"]) < 300

@@ -10,12 +10,12 @@ from pellucid.api.schema.health import Health, UnreadyReply
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
+from pellucid.door.api_keys import read_keys
 from pellucid.fleet.admission import Gate
 from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits
 from pellucid.fleet.replica import Replica
-from pellucid.system.api_keys import read_keys
 from support.servers.http_servers import TINY, scripted_state
 
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from pellucid.api.app import create_app
-from pellucid.api.plain_page import PageNotice, document, plain_page
 from pellucid.api.routes.info import notice_of
 from pellucid.api.server_state import ServerState
+from pellucid.door.plain_page import PageNotice, document, plain_page
 from support.servers.http_servers import TINY, scripted_state
 
 

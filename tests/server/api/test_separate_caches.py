@@ -12,15 +12,15 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
+from pellucid.door.api_keys import LOCAL, read_keys
+from pellucid.door.user_assistant import UserAssistant
+from pellucid.door.users import Users
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.serving.serve import Server
-from pellucid.system.api_keys import LOCAL, read_keys
-from pellucid.system.users import Users
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
-from pellucid.text.user_assistant import UserAssistant
 from pellucid.tokens import CompletionQuery, Finish, SamplingParams
 from support.models.loaded_models import loaded_model
 from support.models.tiny_models import tiny_llama, to_decoder

@@ -15,12 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
+from pellucid.door.api_keys import read_keys
+from pellucid.door.users import UserLimits, Users, current_request
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ConfigError, QueueFullError
 from pellucid.serving import serve
-from pellucid.system.api_keys import read_keys
-from pellucid.system.users import UserLimits, Users, current_request
 from pellucid.tokens import Finish
 from support.servers.http_servers import TINY, live, tiny_assistant
 

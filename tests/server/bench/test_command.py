@@ -28,7 +28,7 @@ from pellucid.errors import UnavailableError
 from pellucid.models.load import load, stored_step_bytes
 from pellucid.models.store import Store
 from pellucid.system import machine
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.bench_reports import report
 from support.models.model_files import byte_level_bpe, write_folder, write_gguf
 from support.models.tiny_models import tiny_llama

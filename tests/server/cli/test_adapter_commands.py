@@ -16,7 +16,7 @@ from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.tokens import CompletionQuery, Finish, SamplingParams
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_adapters import random_adapter, write_adapter

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.bench.model_speed import SpeedEstimate
+from pellucid.bench.estimate_model_speed import SpeedEstimate
 from pellucid.cli.doctor import examine
 from pellucid.config import load_settings
 from pellucid.engine.native import calls
@@ -54,7 +54,7 @@ def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         [SpeedEstimate(10**8, 0.1, 1.0), *[SpeedEstimate(10**9, 0.5, 2.0)] * 2, SpeedEstimate(10**9, 0.6, 2.0)]
     )
     large = SpeedEstimate(10**12, 0.7, 3.0)
-    monkeypatch.setattr("pellucid.bench.model_speed.estimate", lambda *_: next(costs, large))
+    monkeypatch.setattr("pellucid.bench.estimate_model_speed.estimate", lambda *_: next(costs, large))
     monkeypatch.setattr("pellucid.cli.model_commands.available_memory", lambda _: 10**10)
 
     code, out, _ = run("models", "recommend")

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from pellucid.cli.app import app
 from pellucid.cli.doctor import examine, processes_showing_a_key
 from pellucid.config import load_settings, origins
+from pellucid.door.api_keys import read_key_file
 from pellucid.errors import ConfigError
 from pellucid.serving import serve as serving
-from pellucid.system.api_keys import read_key_file
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from pellucid.config import load_settings
+from pellucid.door import api_keys
+from pellucid.door.api_keys import CHECK_SECONDS, WatchedKeys, read_key_file, read_keys
 from pellucid.errors import ConfigError
-from pellucid.system import api_keys
-from pellucid.system.api_keys import CHECK_SECONDS, WatchedKeys, read_key_file, read_keys
 from support.servers.http_servers import live, scripted_state
 
 ANNA, BEN = "key-of-anna", "key-of-ben"

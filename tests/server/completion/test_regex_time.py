@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.shaping.language_syntax import find_syntax, opens_block, scan_line
+from pellucid.code.brackets import is_balanced, opened_in
+from pellucid.code.language_syntax import find_syntax, opens_block, scan_line
 from pellucid.completion.suggestion import DocumentCursor
-from pellucid.text.brackets import is_balanced, opened_in
 from pellucid_lsp.suggestion_items import word_before
 
 LONG = 1_000_000

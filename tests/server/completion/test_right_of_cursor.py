@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.code.brackets import is_balanced
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.ghost_text import GhostText, choose_shape
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer
-from pellucid.text.brackets import is_balanced
 from support.editors.token_factory import in_words
 
 

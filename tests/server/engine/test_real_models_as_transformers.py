@@ -23,7 +23,7 @@ from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.tokens import Finish, Priority, SamplingParams, Terms
 from support.models.float64_reference import ALLOWANCE, PLAUSIBLE, exact_logprobs
 from support.models.tiny_models import reference_logprobs

@@ -9,7 +9,7 @@ import pytest
 from pellucid.errors import InvalidRequestError
 from pellucid.learn import corpus
 from pellucid.learn.corpus import FEW_FILES, Corpus, CorpusBudget, Document, gather, split
-from pellucid.system.progress_protocol import Noted, Silent, Work
+from pellucid.system.progress import Noted, Silent, Work
 
 
 def write(folder: Path, **files: str) -> None:

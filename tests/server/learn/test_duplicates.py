@@ -10,7 +10,7 @@ import pytest
 from pellucid.learn import duplicates
 from pellucid.learn.corpus import Corpus, Document
 from pellucid.learn.duplicates import HASHES, LEAST, Band, minhash, without_near_duplicates
-from pellucid.system.progress_protocol import Noted, Silent, Work
+from pellucid.system.progress import Noted, Silent, Work
 from support.learn.training_texts import text_of
 
 

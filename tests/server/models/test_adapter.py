@@ -22,7 +22,7 @@ from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, load, open_checkpoint
 from pellucid.models.merge_adapter import export, merge
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
 from support.models.tiny_adapters import ATTENTION, merged_into, random_adapter, write_adapter
 from support.models.tiny_models import (

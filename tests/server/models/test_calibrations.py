@@ -14,7 +14,7 @@ from pellucid.errors import ModelError, NotFoundError
 from pellucid.models.calibrations import FORMAT, NOT_OWN, CalibrationFile, default_edit_calibration
 from pellucid.models.catalog import DEFAULT_MODEL, catalog
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 
 FOUND = {"kind": "raw", "numbers": []}
 

@@ -22,7 +22,7 @@ from pellucid.errors import ModelError
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.computed_prompt_tokens import answer
 from support.models.model_files import byte_level_bpe, logprobs, write_gguf
 from support.models.safetensors_damage import mutations

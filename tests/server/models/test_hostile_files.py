@@ -26,7 +26,7 @@ from pellucid.models.tokenizers import sentencepiece_protobuf
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.models.tokenizers.harmless_tokenizers import is_harmless
 from pellucid.system import isolated_python, limited_process
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.find_children import children_of
 from support.models import hostile_model_files
 from support.models.model_files import byte_level_bpe, train_sentencepiece, write_folder

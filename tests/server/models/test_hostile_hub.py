@@ -14,7 +14,7 @@ import pytest
 from pellucid.errors import ModelError
 from pellucid.models import hub as client
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.stand_in_hub import StandInHub, serve
 
 REPO = "org/model"

@@ -23,7 +23,7 @@ from pellucid.errors import ConfigError, ModelError, NotFoundError
 from pellucid.models.formats import gguf_decoder
 from pellucid.models.load import load, stored_step_bytes
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.float64_reference import ALLOWANCE, exact_logprobs
 from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
 from support.models.recording_progress import Following

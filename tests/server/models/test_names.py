@@ -13,7 +13,7 @@ from pellucid.models.adapter_folder import local_adapter, read_card, stored_adap
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load, served_name
 from pellucid.models.store import Store, as_argument, local_path
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.recording_progress import Following
 from support.models.tiny_adapters import random_adapter, write_adapter

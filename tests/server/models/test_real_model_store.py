@@ -13,7 +13,7 @@ from pellucid.config import load_settings
 from pellucid.models.load import stored_step_bytes
 from pellucid.models.store import Store
 from pellucid.models.tokenizers import tokenizer
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 
 pytestmark = pytest.mark.model
 
@@ -44,7 +44,7 @@ def test_warm_start_imports_and_asks_for_nothing(store: Store) -> None:
         import socket, sys
         from pathlib import Path
         from pellucid.models.load import load
-        from pellucid.system.progress_protocol import Silent
+        from pellucid.system.progress import Silent
         from pellucid.models.store import Store
         def refuse(*args, **kwargs):
             raise AssertionError("a connection was opened")

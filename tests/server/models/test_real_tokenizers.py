@@ -13,7 +13,7 @@ from pellucid.config import load_settings
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.store import Store
 from pellucid.models.tokenizers import gguf_tokenizer, tokenizer
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 
 pytestmark = pytest.mark.model
 

@@ -25,7 +25,7 @@ from pellucid.models import saved_prefixes as module
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.computed_prompt_tokens import answer
 from support.models.model_files import byte_level_bpe, write_gguf
 from support.models.tiny_models import random_ids, tiny_llama

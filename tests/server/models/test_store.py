@@ -26,7 +26,7 @@ from pellucid.errors import ModelError, NotFoundError
 from pellucid.models import store, wheels
 from pellucid.models.catalog import CatalogEntry, HubSource, ModelShape, WheelSource
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.recording_progress import Following
 from support.models.stand_in_hub import COMMIT, StandInHub, serve
 
@@ -314,7 +314,7 @@ import hashlib, sys
 from pathlib import Path
 from pellucid.models import store
 from pellucid.models.catalog import CatalogEntry, WheelSource
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 
 source = WheelSource(("part-one==1.0", "part.two==1.0"), "*/data/*.bin")
 facts = {"title": "Tiny", "file": "tiny.gguf", "licence": "MIT", "context": 64, "infill": None, "shape": None}
@@ -434,7 +434,7 @@ def test_second_process_waits_and_finds_the_model(
         """
         import sys
         from pathlib import Path
-        from pellucid.system.progress_protocol import Silent
+        from pellucid.system.progress import Silent
         from pellucid.models.store import Store
         with Store(Path(sys.argv[1])).packing("tiny", Silent()):
             print("locked", flush=True)

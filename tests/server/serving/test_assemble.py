@@ -18,7 +18,7 @@ from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.serving import assemble as module
 from pellucid.serving.assemble import assemble
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.loaded_models import loaded_model
 from support.models.model_files import byte_level_bpe, write_gguf
 from support.models.tiny_models import tiny_llama

@@ -21,7 +21,7 @@ from pellucid.errors import ConfigError, ModelError, UnavailableError
 from pellucid.learn.calibrate.command import assembled, calibration_file
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.serving.assemble_front import assemble_front, check_front, join_engines
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.fleet.stand_in_replica import Fault, StandInReplica, listening
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama, to_decoder

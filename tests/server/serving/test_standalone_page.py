@@ -23,9 +23,9 @@ import pellucid_webui.hosting.mount
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
+from pellucid.door.api_keys import LOCAL, read_keys
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.standalone_page import PageServer, notice_of
-from pellucid.system.api_keys import LOCAL, read_keys
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns

@@ -26,7 +26,7 @@ from pellucid.models.adapter_folder import read_card
 from pellucid.models.load import LoadedModel, load, open_checkpoint
 from pellucid.models.merge_adapter import merge
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
 from support.models.model_files import logprobs
 from support.models.tiny_adapters import random_adapter, write_adapter

@@ -16,7 +16,7 @@ from pellucid.completion.settings import CompletionSettings, ContextSettings
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.config import load_settings
 from pellucid.serving.assemble import assemble
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
 from support.servers.real_model_server import CODER
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.code.brackets import is_balanced
 from pellucid.text import suffix_stop
-from pellucid.text.brackets import is_balanced
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import MAX_SPACE, SuffixStop
 from pellucid.tokens import FinishReason, Token

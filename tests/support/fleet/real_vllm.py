@@ -19,7 +19,7 @@ from pellucid.config import load_settings
 from pellucid.models.load import open_checkpoint
 from pellucid.models.merge_adapter import export
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 
 PYTHON = os.environ.get("PELLUCID_VLLM_PYTHON", "")
 """The interpreter of vLLM's environment."""

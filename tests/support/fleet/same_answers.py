@@ -11,7 +11,7 @@ import pytest
 from pellucid.config import load_settings
 from pellucid.engine import weight_packing
 from pellucid.serving.assemble import assemble
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, Token
 

@@ -11,7 +11,7 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.fleet.stand_in_replica import StandInReplica
 
 CONTEXT = 8192

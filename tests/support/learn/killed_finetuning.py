@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from pellucid.cli.app import app
-from pellucid.learn.finetune import general_texts, pipeline
+from pellucid.learn.finetune import forgetting_texts, pipeline
 from pellucid.learn.finetune.held_out_evaluation import Effort
 from pellucid.learn.finetune.training import trainer
 from pellucid.learn.finetune.training.samples import Sample
@@ -16,7 +16,7 @@ def main() -> None:
     trainer.SAVED_EVERY_SECONDS = 0.0
     pipeline.CONTEXT_TOKENS = {"cpu": 96}
     pipeline.EFFORT = Effort(tokens=200, cursors=4, lines=4, window=64)
-    general_texts._TOPICS, general_texts._MODULES = ("class", "for"), ("queue", "wave")
+    forgetting_texts._TOPICS, forgetting_texts._MODULES = ("class", "for"), ("queue", "wave")
     step = trainer.AdapterTrainer.step
 
     def slow_step(self: trainer.AdapterTrainer, samples: Sequence[Sample]) -> float:

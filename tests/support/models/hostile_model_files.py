@@ -36,7 +36,7 @@ from pellucid.errors import PellucidError
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.models.tokenizers import sentencepiece_protobuf
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.model_files import (
     byte_level_bpe,
     logprobs,

@@ -122,7 +122,7 @@ def _difference(score: TokenScore, logprobs: Tensor, tolerance: float) -> float:
     not_worse = int((logprobs > logprobs[score.id] - tolerance).sum())
     assert better < score.rank <= max(not_worse, 1)
     assert math.isclose(score.entropy, float(-(logprobs.exp() * logprobs).sum()), abs_tol=10 * tolerance)
-    best = logprobs.sort(descending=True).values[: len(score.top)].tolist()
+    best = logprobs.topk(len(score.top)).values.tolist()
     assert all(abs(a - b) < tolerance for (_, a), b in zip(score.top, best, strict=True))
     assert all(abs(logprob - float(logprobs[id])) < tolerance for id, logprob in score.top)
     assert math.isclose(score.rest, 1 - sum(math.exp(logprob) for _, logprob in score.top), abs_tol=tolerance)

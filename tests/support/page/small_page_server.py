@@ -14,12 +14,12 @@ from typing import Any, cast
 import gradio as gr
 import httpx
 
-from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
 from pellucid.client.assistant_protocol import Assistant, AssistantFor
-from pellucid.system.api_keys import read_keys
-from pellucid.text.user_assistant import UserAssistant
+from pellucid.door.api_keys import read_keys
+from pellucid.door.plain_page import PageNotice
+from pellucid.door.user_assistant import UserAssistant
 from pellucid.tokens import ChatQuery, Message, Token
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns

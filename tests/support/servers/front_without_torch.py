@@ -22,7 +22,7 @@ from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.serve import Server
 from pellucid.serving.server_parts import ServerParts
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.text.assistant import LocalAssistant
 from support.servers.scripted_engine import ScriptedEngine
 

@@ -24,21 +24,21 @@ from support.models.loaded_models import loaded_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import live
 
-ROUNDS = 6
+ROUNDS = 4
 VOCAB_SIZE = 320
 CODE = "def greet(name):\n    return f'hello {name}'\n"
-SETTLED_MIB = 80
+SETTLED_MIB = 150
 """Maximum growth of a settled round; otherwise the memory is read after SECONDS."""
 SECONDS = 10.0
 
 
 def bodies() -> dict[str, dict[str, Any]]:
     """Return a body of each kind with a high need of memory."""
-    text = (CODE * 50_000)[:2_000_000]
+    text = (CODE * 50_000)[:1_300_000]
     return {
         "/tokenize": {"content": text, "with_pieces": True},
-        "/detokenize": {"tokens": [97] * 1_000_000},
-        "/v1/completions": {"prompt": [97] * 1_000_000},
+        "/detokenize": {"tokens": [97] * 500_000},
+        "/v1/completions": {"prompt": [97] * 500_000},
         "/v1/score": {"text": text},
         "/v1/chat/completions": {"messages": [{"role": "user", "content": text}]},
     }

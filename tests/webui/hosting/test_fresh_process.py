@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import pellucid.system.api_keys
+import pellucid.door.api_keys
 import pellucid_webui.hosting.mount
 
 pytestmark = pytest.mark.process
@@ -34,7 +34,7 @@ def test_page_can_be_made(tmp_path: Path) -> None:
     """The page is created in a fresh process, and leaves no folder behind."""
     folders = [
         str(Path(module.__file__ or "").parents[2])
-        for module in (pellucid_webui.hosting.mount, pellucid.system.api_keys)
+        for module in (pellucid_webui.hosting.mount, pellucid.door.api_keys)
     ]
     temporary = tmp_path / "temporary"
     temporary.mkdir()

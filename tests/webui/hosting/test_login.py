@@ -15,10 +15,10 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from pellucid.api.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
 from pellucid.client.assistant_protocol import AssistantFor
+from pellucid.door.api_keys import CHECK_SECONDS, LOCAL, Keys, WatchedKeys, read_keys
+from pellucid.door.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError
-from pellucid.system.api_keys import CHECK_SECONDS, LOCAL, Keys, WatchedKeys, read_keys
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings

@@ -23,7 +23,7 @@ from pellucid.api.app import create_app
 from pellucid.api.server_state import ServerState
 from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.client.http_client import Client
-from pellucid.system.api_keys import LOCAL
+from pellucid.door.api_keys import LOCAL
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.storage.store import ConversationStore

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.system.api_keys import read_keys
+from pellucid.door.api_keys import read_keys
+from pellucid.door.login_rate_limit import LoginRateLimit
 from support.page.small_page_server import ANSWER, OWNER, PagedServer, paged
 from support.servers.body_mutations import damaged, mutations
 from support.servers.http_servers import scripted_state

@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
-from pellucid.system.api_keys import read_keys
+from pellucid.door.api_keys import read_keys
 from pellucid_webui.hosting.login_sessions import (
     MAX_AGENT_CHARACTERS,
     MAX_SESSIONS,

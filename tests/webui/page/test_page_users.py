@@ -11,9 +11,9 @@ from playwright.async_api import Page, expect
 
 from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
+from pellucid.door.api_keys import read_keys
+from pellucid.door.users import UserLimits, Users
 from pellucid.serving.serve import page_of
-from pellucid.system.api_keys import read_keys
-from pellucid.system.users import UserLimits, Users
 from support.page.page_fixtures import watched
 from support.servers.http_servers import TINY, LiveServer, live, tiny_assistant
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pellucid.completion.settings import GateLevel
-from pellucid.system.users import CurrentRequest, UserLimits, Users, current_request
-from pellucid.text.user_assistant import UserAssistant
+from pellucid.door.user_assistant import UserAssistant
+from pellucid.door.users import CurrentRequest, UserLimits, Users, current_request
 from pellucid.tokens import ChatQuery, Finish, OnUsage, Token
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState

@@ -23,8 +23,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from pellucid.api.errors import invalid_response
 from pellucid.client.assistant_protocol import AssistantFor
+from pellucid.door.error_replies import invalid_response
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.login import owner_of

@@ -18,8 +18,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
-from pellucid.api.errors import MethodError
-from pellucid.api.request_body import replayed
+from pellucid.door.error_replies import MethodError
+from pellucid.door.request_body import replayed
 from pellucid.errors import InvalidRequestError, NotFoundError
 
 API = "/gradio_api/"

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pellucid.door.api_keys import Keys
 from pellucid.errors import AuthenticationError, ConfigError
-from pellucid.system.api_keys import Keys
 from pellucid.system.sqlite_file import SqliteFile
 
 SESSION_SECONDS = 30 * 24 * 3600

@@ -20,13 +20,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from pellucid.api.errors import error_response
-from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.api.plain_page import PageNotice, plain_page
-from pellucid.api.request_body import BodyReader, admit
 from pellucid.client.assistant_protocol import AssistantFor
+from pellucid.door.api_keys import Keys
+from pellucid.door.error_replies import error_response
+from pellucid.door.login_rate_limit import LoginRateLimit
+from pellucid.door.plain_page import PageNotice, plain_page
+from pellucid.door.request_body import BodyReader, admit
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
-from pellucid.system.api_keys import Keys
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pellucid_view

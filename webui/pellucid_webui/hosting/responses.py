@@ -13,8 +13,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.api.errors import error_response
-from pellucid.api.plain_page import GUARDS
+from pellucid.door.error_replies import error_response
+from pellucid.door.plain_page import GUARDS
 from pellucid.errors import UnavailableError
 
 FRONT = "/"

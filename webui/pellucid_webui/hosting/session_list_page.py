@@ -8,7 +8,7 @@ from html import escape
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pellucid.api.plain_page import document
+from pellucid.door.plain_page import document
 from pellucid_webui.hosting.login_sessions import LoginSession, LoginSessions
 from pellucid_webui.page_threads import in_page_thread
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.api.plain_page import MARK
+from pellucid.door.plain_page import MARK
 from pellucid_webui.views.controls import chat_model_menu
 from pellucid_webui.views.served_models import ServedModels
 

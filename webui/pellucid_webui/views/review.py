@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from pellucid.door.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.system.api_keys import LOCAL
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
 from pellucid_webui.page_threads import in_page_thread

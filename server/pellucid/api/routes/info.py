@@ -8,19 +8,19 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.errors import error_body, status_of
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY
-from pellucid.api.plain_page import PageNotice, plain_page
 from pellucid.api.routes.engines import engine_objects
 from pellucid.api.routes.llama_generation import COMPLETION_TEMPERATURE
 from pellucid.api.schema.health import EnginesHealth, Health, HealthDetails, Unready
 from pellucid.api.schema.llama import DefaultSettings, Generation, Modalities, Props, SlotReply
 from pellucid.api.schema.openai import ModelList, ModelObject
 from pellucid.api.server_state import ServerState, state_of
+from pellucid.door.error_replies import error_body, status_of
+from pellucid.door.plain_page import PageNotice, plain_page
+from pellucid.door.users import current_request
 from pellucid.errors import NotSupportedError, UnavailableError, unknown_model
 from pellucid.system.installed_version import installed_version
-from pellucid.system.users import current_request
 
 router = APIRouter(tags=["Server"], route_class=JsonRoute)
 

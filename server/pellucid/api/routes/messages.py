@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pellucid.api.errors import anthropic_error
 from pellucid.api.generation.answer_blocks import AnswerBlock, AnswerBlocks, BlockStep
 from pellucid.api.generation.answer_params import answer_params
 from pellucid.api.generation.generated_answer import Items
@@ -37,6 +36,7 @@ from pellucid.api.schema.openai import EndDetails
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import NAMED_SSE, Event, json_response
 from pellucid.client.token_json import record_of
+from pellucid.door.error_replies import anthropic_error
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, ModelCard, OnUsage, Priority, Token, Usage

@@ -1,4 +1,4 @@
-"""Serves our own clients: the body is an unchanged query, and each token is a row of the reply."""
+"""Routes of Pellucid's own clients: the body is a query, and each token is a row of the reply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request
 from pydantic import with_config
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.errors import error_body
 from pellucid.api.generation.generated_answer import Items, checked
 from pellucid.api.generation.request_fields import supersede_key
 from pellucid.api.json_body import JsonRoute
@@ -20,6 +19,7 @@ from pellucid.api.schema.common import MAX_CHOICES
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import NDJSON, Event, attend, event_stream
 from pellucid.client import wire
+from pellucid.door.error_replies import error_body
 from pellucid.errors import InvalidRequestError
 from pellucid.system.concurrent_work import stream_from
 from pellucid.text.assistant import LocalAssistant
@@ -30,14 +30,14 @@ router = APIRouter(prefix=wire.ROOT.rstrip("/"), route_class=JsonRoute, include_
 ROWS = replace(NDJSON, error=error_body)
 
 SCORED_TOKENS = 64
-"""Tokens that are sent together while a text is read, hundreds of tokens at a time."""
+"""Number of tokens sent together; a model reads hundreds of tokens of a text at a time."""
 
 Query = TypeVar("Query", CompletionQuery, ChatQuery, ScoreQuery)
 
 
 @dataclass(frozen=True, slots=True)
 class TextsQuery:
-    """Several texts, each to be read instead of the query's text."""
+    """Several texts; each text replaces the query's text."""
 
     query: ScoreQuery
     texts: Sequence[str]
@@ -50,14 +50,14 @@ for query_class in (CompletionQuery, ChatQuery, ScoreQuery, TextsQuery):
 
 @router.post("/complete")
 async def complete(query: CompletionQuery, request: Request, usage: bool = False) -> Response:
-    """Continue a text, or fill a gap; with ``usage`` the usage so far precedes each token."""
+    """Continue a text, or fill a gap. With ``usage``, the usage so far precedes each token."""
     assistant, query = _admit(request, query)
     return await _generate(request, query, partial(assistant.complete, query), usage=usage)
 
 
 @router.post("/chat")
 async def chat(query: ChatQuery, request: Request, usage: bool = False) -> Response:
-    """Answer a conversation; with ``usage`` the usage so far precedes each token."""
+    """Answer a conversation. With ``usage``, the usage so far precedes each token."""
     assistant, query = _admit(request, query)
     return await _generate(request, query, partial(assistant.chat, query), usage=usage)
 
@@ -71,7 +71,7 @@ async def score(query: ScoreQuery, request: Request) -> Response:
 
 @router.post("/logprob_sums")
 async def logprob_sums(body: TextsQuery, request: Request) -> Response:
-    """Read several texts in one place, and return the sum of each text's logprobs."""
+    """Read several texts, and return the sum of each text's logprobs."""
     if len(body.texts) > MAX_CHOICES:
         raise InvalidRequestError(f"At most {MAX_CHOICES} texts are read at once: send fewer.", param="texts")
     assistant, query = _admit(request, body.query)
@@ -80,7 +80,7 @@ async def logprob_sums(body: TextsQuery, request: Request) -> Response:
 
 
 def _admit(request: Request, query: Query) -> tuple[LocalAssistant, Query]:
-    """Return the assistant, and the query with its model's name and a key of this client alone."""
+    """Return the assistant, and the query with the model's name and a key only for this client."""
     assistant, card = state_of(request).find(query.model, strict=True)
     terms = query.terms
     if terms.key is not None:
@@ -118,5 +118,5 @@ async def _score_rows(request: Request, assistant: LocalAssistant, query: ScoreQ
 
 
 def _row(item: Token | Finish) -> Event:
-    """Return the row of an item. Raises the error of a generation that failed."""
+    """Return the row of an item, or raise the error of a failed generation."""
     return wire.row_of(checked(item) if isinstance(item, Finish) else item)

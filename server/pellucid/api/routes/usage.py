@@ -7,8 +7,8 @@ from starlette.responses import JSONResponse, Response
 
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.schema.usage import UserUsage
-from pellucid.api.security import OWNER
 from pellucid.api.server_state import state_of
+from pellucid.door.security import OWNER
 
 router = APIRouter(route_class=JsonRoute)
 

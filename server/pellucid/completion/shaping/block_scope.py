@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
+from pellucid.code.brackets import CLOSING, OPENING, QUOTES
+from pellucid.code.language_syntax import BracketMark, LineScan, indentation, opens_block, scan_line
+from pellucid.code.line_rules import CONTINUING, WORTH_CUTTING
 from pellucid.completion.shaping.ending_reasons import Ending, ScopeEnd
-from pellucid.completion.shaping.language_syntax import BracketMark, LineScan, indentation, opens_block, scan_line
 from pellucid.completion.shaping.parsed_cursor import Bracket, ParsedCursor
-from pellucid.text.brackets import CLOSING, OPENING, QUOTES
-from pellucid.text.stopping import CONTINUING, WORTH_CUTTING
 
 CLOSING_WORDS = frozenset(["end", "fi", "done", "esac"])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from pellucid.code.brackets import CLOSING
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.block_scope import BlockScope, LineScope, Scope, TextScope
 from pellucid.completion.shaping.ending_reasons import Ending
@@ -19,7 +20,6 @@ from pellucid.completion.shaping.prose import FencedScope, ParagraphScope
 from pellucid.completion.shaping.repetition import Repetition, ends_in_loop
 from pellucid.completion.shaping.right_of_cursor import CLOSING_PUNCTUATION, RightOfCursor
 from pellucid.completion.suggestion import TrimmedAnswer, truncate
-from pellucid.text.brackets import CLOSING
 from pellucid.tokens import Token
 
 LEADING_BLANK_LINES = 2

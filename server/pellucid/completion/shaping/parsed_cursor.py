@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pellucid.completion.shaping.cursor_in_fence import find_fenced_block
-from pellucid.completion.shaping.language_syntax import (
+from pellucid.code.language_syntax import (
     LineScan,
     Syntax,
     find_syntax,
@@ -16,8 +15,9 @@ from pellucid.completion.shaping.language_syntax import (
     opens_block,
     scan_line,
 )
+from pellucid.code.line_rules import MAX_LINE
+from pellucid.completion.shaping.cursor_in_fence import find_fenced_block
 from pellucid.completion.suggestion import DocumentCursor
-from pellucid.text.stopping import MAX_LINE
 
 MAX_LINES_ABOVE = 400
 """Number of parsed lines above the cursor. Blocks are seldom longer."""

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from pellucid.completion.shaping.language_syntax import LineScan, scan_line
+from pellucid.code.brackets import CLOSING, OPENING
+from pellucid.code.language_syntax import LineScan, scan_line
 from pellucid.completion.shaping.parsed_cursor import Bracket, ParsedCursor
-from pellucid.text.brackets import CLOSING, OPENING
 
 MIN_SHOWN_CHARACTERS = 2
 """Minimum number of letters, digits or brackets. Less is typed faster than read."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from pellucid.code.language_syntax import indentation
 from pellucid.completion.shaping.block_scope import Scope
 from pellucid.completion.shaping.cursor_in_fence import FENCE, FencedBlock
 from pellucid.completion.shaping.ending_reasons import Ending, ScopeEnd
-from pellucid.completion.shaping.language_syntax import indentation
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])(?:\s|$)")

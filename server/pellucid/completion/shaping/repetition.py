@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from itertools import islice, takewhile
 
-from pellucid.completion.shaping.language_syntax import indentation, scan_line
+from pellucid.code.language_syntax import indentation, scan_line
+from pellucid.code.line_rules import COMMON_LINES, TELLING
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.text.stopping import COMMON_LINES, TELLING
 
 LINES_BELOW = 3
 

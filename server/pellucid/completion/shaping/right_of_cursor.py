@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from itertools import takewhile
 
+from pellucid.code.language_syntax import LineScan, scan_line
+from pellucid.code.line_rules import MAX_LINE
 from pellucid.completion.shaping.ending_reasons import Ending
-from pellucid.completion.shaping.language_syntax import LineScan, scan_line
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.text.stopping import MAX_LINE
 
 CLOSING_PUNCTUATION = re.compile(r"""(?:[\s)\]}>;:,"'`]|\*/|-->|</[\w:.-]+>)*""")
 """Closing text. An answer before only closing text needs no further check."""

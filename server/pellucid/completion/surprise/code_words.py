@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pellucid.code.language_syntax import code_parts, find_syntax
 from pellucid.completion.edits.code_tokens import is_name
-from pellucid.completion.shaping.language_syntax import code_parts, find_syntax
 
 Part = tuple[int, int]
 """Offsets in a text."""

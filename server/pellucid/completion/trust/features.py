@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 
+from pellucid.code.brackets import is_balanced
+from pellucid.code.language_syntax import indentation
 from pellucid.completion.shaping.ending_reasons import Ending
-from pellucid.completion.shaping.language_syntax import indentation
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.trust.threshold_gate import FLOOR
-from pellucid.text.brackets import is_balanced
 from pellucid.tokens import Token
 
 VERSION = 4

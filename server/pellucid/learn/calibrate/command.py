@@ -34,8 +34,8 @@ from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
 from pellucid.serving.assemble_front import assemble_front, check_front, join_engines
-from pellucid.system.progress_bars import Bars, Steps
 from pellucid.system.svg import check_picture_path
+from pellucid.terminal.progress_bars import Bars, Steps
 from pellucid.text.assistant import LocalAssistant
 
 WIDE = 170

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
 
-from pellucid.completion.shaping.language_syntax import indentation
+from pellucid.code.language_syntax import indentation
 from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document

@@ -32,7 +32,7 @@ from pellucid.learn.evaluate.suites.next_edit import NextEdit
 from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import EditCalibrationFile, write
 from pellucid.system import atomic_files
-from pellucid.system.progress_bars import Steps
+from pellucid.terminal.progress_bars import Steps
 from pellucid.text.assistant import LocalAssistant
 
 ELSEWHERE = "set another folder with PELLUCID_DATA"

@@ -24,8 +24,8 @@ from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import ReplayCursor
 from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord, SuggestionRecordFile
 from pellucid.system.machine import versions
-from pellucid.system.progress_bars import Steps
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
+from pellucid.terminal.progress_bars import Steps
 
 AT_ONCE = 4
 """Files replayed concurrently, to share batches."""
@@ -116,9 +116,7 @@ class Replay:
             heard.append(candidate)
             return show_all(candidate.tokens)
 
-        completer = Completer(
-            self._settings, lambda: self._provider, context, model=self._model, gate=note
-        )
+        completer = Completer(self._settings, lambda: self._provider, context, model=self._model, gate=note)
         text = self._texts[cursor.document]
         await completer.suggest(cursor.place(text, suffix=suffix))
         explanation = completer.journal.explanations.find()

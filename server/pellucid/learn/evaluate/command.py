@@ -24,8 +24,8 @@ from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite_protocol import Suite, SuiteRecord
 from pellucid.learn.evaluate.terminal_tables import show_comparisons, show_results
 from pellucid.system import atomic_files
-from pellucid.system.progress_bars import Steps
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
+from pellucid.terminal.progress_bars import Steps
 
 LOCK = ".lock"
 

@@ -21,7 +21,7 @@ from pellucid.models.load import split_quant
 from pellucid.models.store import Store, local_path
 from pellucid.serving.assemble import assemble, split_adapter
 from pellucid.system.machine import resident
-from pellucid.system.progress_bars import Bars
+from pellucid.terminal.progress_bars import Bars
 from pellucid.tokens import ModelCard
 
 

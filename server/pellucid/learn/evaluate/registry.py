@@ -21,7 +21,7 @@ from pellucid.learn.evaluate.suites import (
     unknown_names,
     winogender,
 )
-from pellucid.system.progress_bars import Steps
+from pellucid.terminal.progress_bars import Steps
 
 GREEDY = humaneval.HumanEvalSampling()
 

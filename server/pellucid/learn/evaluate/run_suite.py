@@ -15,7 +15,7 @@ from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteRes
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite_protocol import Question, Suite, SuiteRecord
 from pellucid.learn.evaluate.suite_records import ELSEWHERE, SuiteRecordFile
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 
 def folder_name(model: str) -> str:

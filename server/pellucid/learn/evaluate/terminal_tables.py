@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pellucid.learn.evaluate.compare import ResultComparison
 from pellucid.learn.evaluate.results import EvaluationResults
-from pellucid.system.coloured_tokens import harmless
+from pellucid.terminal.coloured_tokens import harmless
 
 STYLES = {"better": "green", "worse": "red"}
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from pellucid.learn.finetune.general_texts import Kind
+from pellucid.learn.finetune.forgetting_texts import Kind
 from pellucid.learn.finetune.held_out_evaluation import FileFigures, HeldOutFigures
 from pellucid.learn.metrics import Floats, Interval, bootstrap, calibration_error, ratio_difference
 

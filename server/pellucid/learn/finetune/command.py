@@ -8,13 +8,13 @@ import torch
 
 from pellucid.config import Settings
 from pellucid.learn.finetune.estimate import estimate
-from pellucid.learn.finetune.general_texts import general_texts
+from pellucid.learn.finetune.forgetting_texts import general_texts
 from pellucid.learn.finetune.pipeline import FinetuneOptions, Pipeline, check_name
 from pellucid.learn.finetune.report import PREFIX_ONLY, as_json, left_out, show_estimate, show_tuned, tuned_record
 from pellucid.learn.finetune.repository_files import collect
 from pellucid.models.store import Store
 from pellucid.system.processors import threads_to_use
-from pellucid.system.progress_bars import Bars, Steps
+from pellucid.terminal.progress_bars import Bars, Steps
 
 
 def finetune(settings: Settings, options: FinetuneOptions, *, dry_run: bool, json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.training.plan import BATCH, EVALUATIONS
 from pellucid.system.measured_peak_memory import peak_memory
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

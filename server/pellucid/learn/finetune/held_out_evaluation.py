@@ -12,13 +12,13 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.general_texts import Kind
+from pellucid.learn.finetune.forgetting_texts import Kind
 from pellucid.learn.finetune.greedy_generation import first_lines
 from pellucid.learn.finetune.training.cursors import SourcePage, TextSpan
 from pellucid.learn.finetune.training.samples import SampleStream, random_for
 from pellucid.learn.finetune.transformers_scorer import TorchReader
 from pellucid.learn.score_text import read
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 STRIDE_SHARE = 3 / 4
 """Share of a window that is scored; the rest is repeated as context."""

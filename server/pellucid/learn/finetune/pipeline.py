@@ -20,7 +20,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.before_after import ComparisonRow, compare
 from pellucid.learn.finetune.evaluation_cache import EvaluationCache
-from pellucid.learn.finetune.general_texts import Kind
+from pellucid.learn.finetune.forgetting_texts import Kind
 from pellucid.learn.finetune.held_out_evaluation import Effort, HeldOutEvaluation, HeldOutFigures
 from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.learn.finetune.training.base_model import Base, read_base
@@ -33,7 +33,7 @@ from pellucid.models.adapter_folder import ORIGIN
 from pellucid.models.store import Store
 from pellucid.system import atomic_files
 from pellucid.system.measured_peak_memory import peak_memory
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.tokens import ADAPTER_NAME
 
 VERSION = 2

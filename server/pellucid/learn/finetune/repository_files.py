@@ -20,7 +20,7 @@ from pellucid.learn.corpus import (
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.finetune.secrets import kind_of_secret
 from pellucid.system.atomic_files import human
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 FILES = CorpusBudget(2_000, 10_000_000)
 """Limits of files and bytes. Three passes take a fast GPU most of the default 20 minutes."""

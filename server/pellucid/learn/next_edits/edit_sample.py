@@ -14,7 +14,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.next_edits.edit_cases import EditCase, FileChange, cases
 from pellucid.learn.next_edits.git_history import commit_changes, is_repository
 from pellucid.learn.next_edits.release_folders import release_changes
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 PER_UNIT = 30
 

@@ -14,7 +14,7 @@ from pellucid.completion.suggestion import normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import SNIFFED_BYTES, SOURCE_SUFFIXES
 from pellucid.learn.next_edits.edit_cases import MAX_BYTES, FileChange
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.system.safe_git import git_command, git_environment
 
 MAX_COMMITS = 1000

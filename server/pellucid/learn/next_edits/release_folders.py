@@ -10,7 +10,7 @@ from pellucid.completion.context.workspace_walk import Walk
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.next_edits.edit_cases import MAX_BYTES, FileChange
 from pellucid.learn.next_edits.git_history import decoded, is_repository
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.system.regular_files import read_bytes
 
 _VERSION = re.compile(r"v?\d")

@@ -18,8 +18,8 @@ from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.review.results import ReviewResults, results
 from pellucid.serving.running_or_local_assistant import open_assistant
-from pellucid.system.progress_bars import Steps
 from pellucid.system.regular_files import read_text
+from pellucid.terminal.progress_bars import Steps
 from pellucid.tokens import BACKGROUND, ChatQuery, Finish, FinishReason, Message, SamplingParams
 from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 

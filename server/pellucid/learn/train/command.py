@@ -30,7 +30,7 @@ from pellucid.learn.train.results_table import (
 from pellucid.models.store import as_argument
 from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use
-from pellucid.system.progress_bars import Steps
+from pellucid.terminal.progress_bars import Steps
 
 RESULTS, CURVES = "results.json", "curves.svg"
 LEARNERS = ("gpt", "ngram", "logistic")

@@ -23,7 +23,7 @@ from torch import Tensor
 from pellucid.engine.decoders.byte_window_model import histories
 from pellucid.engine.decoders.logistic_model import LogisticModel, LogisticWeights, buckets
 from pellucid.learn.train.bits_per_byte import Bytes
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 Floats = NDArray[np.floating[Any]]
 

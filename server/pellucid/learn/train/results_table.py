@@ -18,7 +18,7 @@ from pellucid.learn.score_text import TextReading, read
 from pellucid.models.untrusted_files import read_json
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pellucid.learn.train.results_table import TrainingCost
 from pellucid.learn.train.schedule import Schedule
 from pellucid.models.byte_window_folder import write_logistic, write_ngram
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -13,8 +13,8 @@ from anthropic.types import Message as AnthropicMessage
 from anthropic.types import RawMessageStreamEvent, TextBlock
 from pydantic import TypeAdapter
 
+from pellucid.door.api_keys import read_keys
 from pellucid.errors import ContextLengthError, NotSupportedError, PellucidError, QueueFullError, UnavailableError
-from pellucid.system.api_keys import read_keys
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, spoken
 

@@ -24,7 +24,7 @@ from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.corpus import gather
 from pellucid.serving.assemble import assemble
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid_lsp.editor_settings import EditorSettings
 from support.servers.real_model_server import CODER
 

@@ -13,7 +13,7 @@ import pytest
 
 from pellucid.learn.evaluate.sandbox import cgroup
 from pellucid.learn.evaluate.sandbox.cgroup import ControlGroup, limited
-from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
+from pellucid.learn.evaluate.sandbox.judged_program import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import Limits, ProgramEnd, ProgramOutcome, _run, confinement
 
 SMALL = Limits(seconds=10, memory=200 << 20)

@@ -18,12 +18,12 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.completion.edits.edit_gate import EditGate
+from pellucid.door.api_keys import read_keys
 from pellucid.learn.evaluate.results import read_results
 from pellucid.learn.evaluate.suite_records import read_records
 from pellucid.learn.evaluate.suites.humaneval import HumanEval
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.system import machine
-from pellucid.system.api_keys import read_keys
 from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_repository
 from support.learn.evaluation_files import PAIRS, write_benchmarks, write_lines
 from support.models.model_files import byte_level_bpe, write_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.learn.evaluate.sandbox import landlock, sandbox, seccomp
-from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
+from pellucid.learn.evaluate.sandbox.judged_program import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import (
     DRIVER,
     Confinement,

@@ -14,7 +14,7 @@ from pellucid.learn.finetune.training.base_model import build, read_base, traini
 from pellucid.models.formats import folder_decoder, gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.model_files import write_gguf
 from support.models.tiny_models import (
     random_ids,

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from pellucid.cli.app import app
 from pellucid.errors import ModelError
-from pellucid.learn.finetune import general_texts, pipeline
+from pellucid.learn.finetune import forgetting_texts, pipeline
 from pellucid.learn.finetune.held_out_evaluation import Effort
 from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.training.checkpoint import FILE
@@ -51,8 +51,8 @@ def tune(
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
     monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", {"cpu": 96})
     monkeypatch.setattr(pipeline, "EFFORT", Effort(tokens=200, cursors=4, lines=4, window=64))
-    monkeypatch.setattr(general_texts, "_TOPICS", ("class", "for"))
-    monkeypatch.setattr(general_texts, "_MODULES", ("queue", "wave"))
+    monkeypatch.setattr(forgetting_texts, "_TOPICS", ("class", "for"))
+    monkeypatch.setattr(forgetting_texts, "_MODULES", ("queue", "wave"))
 
     def run(
         *words: str, path: Path = repository, model: str = str(model_folder), name: str = "mine"

@@ -13,7 +13,7 @@ from pellucid.learn.finetune import repository_files
 from pellucid.learn.finetune.report import left_out
 from pellucid.learn.finetune.repository_files import JUDGED, Dataset, collect, hold_out
 from pellucid.learn.finetune.secrets import kind_of_secret
-from pellucid.system.progress_protocol import Noted, Silent
+from pellucid.system.progress import Noted, Silent
 
 SECRETS = {
     "private key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE\n",

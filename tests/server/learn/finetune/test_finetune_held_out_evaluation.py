@@ -9,13 +9,13 @@ import pytest
 
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.evaluation_cache import EvaluationCache
-from pellucid.learn.finetune.general_texts import Kind
+from pellucid.learn.finetune.forgetting_texts import Kind
 from pellucid.learn.finetune.held_out_evaluation import Effort, FileFigures, HeldOutEvaluation
 from pellucid.learn.finetune.repository_files import JUDGED
 from pellucid.learn.finetune.training.base_model import Base
 from pellucid.learn.finetune.training.cursors import TextSpan
 from pellucid.learn.finetune.training.samples import SampleStream
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 
 
 class BrokenOffError(Exception):

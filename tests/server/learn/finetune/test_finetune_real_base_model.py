@@ -16,7 +16,7 @@ from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import AdapterTrainer
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.model_files import logprobs
 from support.models.tiny_models import reference_logprobs
 

@@ -23,7 +23,7 @@ from pellucid.learn.finetune.training.plan import BATCH, LEARNING_RATE, Finetune
 from pellucid.learn.finetune.training.samples import Sample, SampleStream
 from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import PATIENCE, AdapterTrainer
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 
 PLAN = FinetunePlan("key", steps=8, seed=3)
 RANK = 4

@@ -17,7 +17,7 @@ from pellucid.learn.next_edits.edit_cases import FileChange, Hunk, cases, keystr
 from pellucid.learn.next_edits.edit_sample import EditKind, draw_edits, weights
 from pellucid.learn.next_edits.git_history import commit_changes
 from pellucid.learn.next_edits.release_folders import release_changes
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.system.safe_git import git_environment
 from support.learn.edited_repositories import (
     CALLS,

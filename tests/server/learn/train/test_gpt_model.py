@@ -13,7 +13,7 @@ from pellucid.learn.train import gpt_model, tokenizers
 from pellucid.learn.train.gpt_model import GPT, GPTShape
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.models.model_files import logprobs
 
 SHAPE = GPTShape(layers=2, hidden=64, heads=2, intermediate=96, context=64)

@@ -9,7 +9,7 @@ from pellucid.engine.decoders.byte_window_model import BYTES, histories
 from pellucid.learn.train import logistic_trainer
 from pellucid.learn.train.bits_per_byte import bits_per_byte
 from pellucid.learn.train.logistic_trainer import LogisticPlan
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from support.learn.training_texts import as_bytes, text_of
 from support.models.recording_progress import Following
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from pellucid.door.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
-from pellucid.system.api_keys import LOCAL
 from pellucid_webui.conversations.storage.blind_reviews import (
     AnswerPair,
     Judgement,

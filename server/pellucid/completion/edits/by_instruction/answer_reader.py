@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pellucid.code.language_syntax import may_be_prose
 from pellucid.completion.edits.by_instruction.selected_lines import Indentation, SelectedLines
-from pellucid.completion.shaping.language_syntax import may_be_prose
 from pellucid.tokens import Token
 
 _SENTENCE = re.compile(r"[A-Z][\w'\u2019]*(?:,? [\w'\u2019\-]+){3,}.*[.:!?]\Z")

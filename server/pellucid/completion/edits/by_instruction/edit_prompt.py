@@ -19,10 +19,10 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from pellucid.code.language_syntax import find_syntax
 from pellucid.completion.context.prompt_context import window_end, window_start
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines
-from pellucid.completion.shaping.language_syntax import find_syntax
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Message
 

@@ -12,13 +12,13 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from pellucid.client.assistant_protocol import Reader
+from pellucid.code.language_syntax import find_syntax
 from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
 from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines
 from pellucid.completion.edits.reading import text_log_odds
 from pellucid.completion.shaping.branches import alternatives, force_alternative
-from pellucid.completion.shaping.language_syntax import find_syntax
 from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError, QueueFullError, UnavailableError
 from pellucid.tokens import Alternative, ChatQuery, Finish, FinishReason, OnUsage, ScoreQuery, Token, Usage
 

@@ -20,7 +20,7 @@ PACKAGES = str(Path(__file__).parents[4])
 # The path is only for these imports: the program finds only the standard library.
 sys.path.insert(0, PACKAGES)
 from pellucid.learn.evaluate.sandbox import landlock, seccomp  # noqa: E402
-from pellucid.learn.evaluate.sandbox.program_test import Pipes, ProgramTest, judge, serve  # noqa: E402
+from pellucid.learn.evaluate.sandbox.judged_program import Pipes, ProgramTest, judge, serve  # noqa: E402
 
 sys.path.remove(PACKAGES)
 

@@ -41,7 +41,7 @@ from typing import IO, Any, Final
 
 from pellucid.errors import NotSupportedError
 from pellucid.learn.evaluate.sandbox import cgroup, landlock, process_tree, seccomp
-from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
+from pellucid.learn.evaluate.sandbox.judged_program import ProgramTest
 
 logger = logging.getLogger(__name__)
 

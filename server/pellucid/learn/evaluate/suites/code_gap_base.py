@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.learn.evaluate.benchmark_files import Json, drawn, json_lines
-from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
+from pellucid.learn.evaluate.sandbox.judged_program import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramOutcome, run_program
 
 FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")

@@ -33,7 +33,7 @@ from pellucid.learn.evaluate.suite_protocol import (
 from pellucid.learn.metrics import auroc
 from pellucid.learn.next_edits.edit_cases import KEYS_FOR_A_SUGGESTION, EditCase
 from pellucid.learn.next_edits.edit_sample import EditKind, draw_edits, weights
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 NAME = "next-edit"
 

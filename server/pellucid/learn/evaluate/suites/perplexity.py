@@ -26,7 +26,7 @@ from pellucid.learn.evaluate.suite_protocol import (
     mean,
 )
 from pellucid.learn.score_text import TOP, TextReading
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 from pellucid.text.score_windows import ReadingWindow, windows
 
 NAME = "perplexity"

@@ -26,7 +26,7 @@ from pellucid.models.formats.folder_decoder import FAMILIES
 from pellucid.models.load import Checkpoint, find_device, open_checkpoint, split_quant
 from pellucid.models.store import Store
 from pellucid.models.tokenizers.tokenizer import Tokenizer
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 CPU = torch.device("cpu")
 

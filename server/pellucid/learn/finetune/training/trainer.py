@@ -18,7 +18,7 @@ from pellucid.learn.finetune.training.loss import batch_loss, label_weights
 from pellucid.learn.finetune.training.plan import FinetunePlan, steps_of
 from pellucid.learn.finetune.training.samples import Sample, SampleStream, random_for
 from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
-from pellucid.system.progress_protocol import Progress
+from pellucid.system.progress import Progress
 
 PATIENCE = 3
 """Evaluations without improvement after which training stops."""

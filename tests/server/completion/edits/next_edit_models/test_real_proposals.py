@@ -17,7 +17,7 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress_protocol import Silent
+from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Usage
 

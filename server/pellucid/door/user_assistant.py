@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from pellucid.client.assistant_protocol import Assistant, SumsScores
-from pellucid.system.users import UserRequest, Users
+from pellucid.door.users import UserRequest, Users
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
 
 Stream = AsyncGenerator[Token | Finish]

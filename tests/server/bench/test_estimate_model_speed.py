@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import torch
 
-from pellucid.bench import model_speed
-from pellucid.bench.model_speed import ANSWER_TOKENS, NEW_TOKENS, WINDOW, estimate
+from pellucid.bench import estimate_model_speed
+from pellucid.bench.estimate_model_speed import ANSWER_TOKENS, NEW_TOKENS, WINDOW, estimate
 from pellucid.engine import weight_packing
 from pellucid.models.catalog import ModelShape
 
@@ -22,9 +22,9 @@ SHAPE = ModelShape(
 
 @pytest.fixture(autouse=True)
 def a_third_of_the_layers_and_a_quarter_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = replace(model_speed._config(SHAPE), layers=1)
-    monkeypatch.setattr(model_speed, "STACK_WEIGHTS", 2 * one.body_parameters)
-    monkeypatch.setattr(model_speed, "HEAD_WEIGHTS", 1024 * SHAPE.hidden_size)
+    one = replace(estimate_model_speed._config(SHAPE), layers=1)
+    monkeypatch.setattr(estimate_model_speed, "STACK_WEIGHTS", 2 * one.body_parameters)
+    monkeypatch.setattr(estimate_model_speed, "HEAD_WEIGHTS", 1024 * SHAPE.hidden_size)
 
 
 def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +35,7 @@ def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
         tokens = run.args[0].ids if run.func.__name__ == "forward" else run.args[0]
         return seconds[run.func.__name__][len(tokens)]
 
-    monkeypatch.setattr(model_speed, "_fastest", timed)
+    monkeypatch.setattr(estimate_model_speed, "_fastest", timed)
 
     found = estimate(SHAPE, "cpu")
 
@@ -49,9 +49,9 @@ def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_of_the_whole(quant: str, tied: bool) -> None:
     """The memory is the whole model's weights and a window in the KV cache, in any weight form."""
     shape, cpu = replace(SHAPE, tied=tied), torch.device("cpu")
-    config = replace(model_speed._config(shape), layers=shape.layers, vocab_size=shape.vocab_size)
+    config = replace(estimate_model_speed._config(shape), layers=shape.layers, vocab_size=shape.vocab_size)
     scheme = weight_packing.choose_scheme(quant, cpu, config)
-    weights = model_speed._random_weights(config, shape, blocks=scheme.endswith("-native"))
+    weights = estimate_model_speed._random_weights(config, shape, blocks=scheme.endswith("-native"))
     whole = weight_packing.build(config, weight_packing.pack(config, weights, scheme), scheme, cpu)
 
     expected = whole.weight_bytes + WINDOW * whole.cache_shape.bytes_per_token

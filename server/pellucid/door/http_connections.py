@@ -19,8 +19,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pellucid.api.errors import RequestTimeoutError, error_body, status_of
-from pellucid.api.request_body import ADMIT
+from pellucid.door.error_replies import RequestTimeoutError, error_body, status_of
+from pellucid.door.request_body import ADMIT
 from pellucid.errors import InvalidRequestError, QueueFullError
 
 HEADER_SECONDS = 15.0

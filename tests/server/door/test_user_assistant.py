@@ -8,10 +8,10 @@ from contextlib import aclosing
 
 import pytest
 
+from pellucid.door.user_assistant import Stream, UserAssistant
+from pellucid.door.users import UNCOUNTED, UserLimits, Users, current_request
 from pellucid.errors import InvalidRequestError, QueueFullError
-from pellucid.system.users import UNCOUNTED, UserLimits, Users, current_request
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.user_assistant import Stream, UserAssistant
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, SamplingParams, ScoreQuery, Token
 from support.servers.http_servers import tiny_assistant
 

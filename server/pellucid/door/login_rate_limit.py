@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
+from pellucid.door.api_keys import Keys
 from pellucid.errors import TooManyAttemptsError
-from pellucid.system.api_keys import Keys
 
 FREE_ATTEMPTS = 5
 """Wrong keys that cause no wait, as people mistype."""

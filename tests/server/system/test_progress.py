@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from pellucid.system.progress_protocol import Noted, Work
+from pellucid.system.progress import Noted, Work
 
 
 class Face:

@@ -19,13 +19,13 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pellucid.api.errors import error_response
-from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.api.request_body import UNKNOWN_SENDER_BYTES, BodyReader, admit
 from pellucid.client.address_settings import DEFAULT_PORTS
+from pellucid.door.api_keys import LOCAL, Keys
+from pellucid.door.error_replies import error_response
+from pellucid.door.login_rate_limit import LoginRateLimit
+from pellucid.door.request_body import UNKNOWN_SENDER_BYTES, BodyReader, admit
+from pellucid.door.users import Users
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
-from pellucid.system.api_keys import LOCAL, Keys
-from pellucid.system.users import Users
 
 PUBLIC = frozenset({"/", "/health"})
 """Paths without a key."""

@@ -17,11 +17,11 @@ import httpx
 import pytest
 from starlette.types import Message, Scope
 
-from pellucid.api import request_body
 from pellucid.api.server_state import ServerState
+from pellucid.door import request_body
+from pellucid.door.api_keys import read_keys
+from pellucid.door.http_connections import MAX_FILES, AcceptErrors, LimitedConnection, allow_files
 from pellucid.errors import UnavailableError
-from pellucid.serving.http_connections import MAX_FILES, AcceptErrors, LimitedConnection, allow_files
-from pellucid.system.api_keys import read_keys
 from support.page.small_page_server import paged
 from support.servers.hostile_clients import connections, head, push, received, reset, resident_bytes, stream_request
 from support.servers.http_servers import (
@@ -76,10 +76,10 @@ def many_files() -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set all time limits to a fraction of a second."""
-    monkeypatch.setattr("pellucid.serving.http_connections.HEADER_SECONDS", 1.0)
-    monkeypatch.setattr("pellucid.serving.http_connections.UNREAD_SECONDS", 0.3)
-    monkeypatch.setattr("pellucid.api.request_body.FIRST_SECONDS", 0.3)
-    monkeypatch.setattr("pellucid.api.request_body.SLOWEST_BYTES_PER_SECOND", 10 * MEGABYTE)
+    monkeypatch.setattr("pellucid.door.http_connections.HEADER_SECONDS", 1.0)
+    monkeypatch.setattr("pellucid.door.http_connections.UNREAD_SECONDS", 0.3)
+    monkeypatch.setattr("pellucid.door.request_body.FIRST_SECONDS", 0.3)
+    monkeypatch.setattr("pellucid.door.request_body.SLOWEST_BYTES_PER_SECOND", 10 * MEGABYTE)
 
 
 def answered(connection: socket.socket, text: bytes) -> None:
@@ -211,7 +211,7 @@ def test_streams_outlast_all_limits() -> None:
 @pytest.mark.usefixtures("many_files")
 def test_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a thousand idle connections the oldest are closed; streams and new clients are served."""
-    monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 256)
+    monkeypatch.setattr("pellucid.door.http_connections.MAX_OUTSIDE", 256)
     begun, release = threading.Event(), asyncio.Event()
 
     async def before(index: int) -> None:
@@ -238,7 +238,7 @@ def test_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("many_files")
 def test_a_burst_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A burst of requests at a busy server is answered, even beyond the limit of idle clients."""
-    monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 50)
+    monkeypatch.setattr("pellucid.door.http_connections.MAX_OUTSIDE", 50)
     release = threading.Event()
     with live(scripted_state()) as server, connections(server.port, 1) as (first,):
         first.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -294,8 +294,8 @@ def test_a_used_connection_is_kept(guarded: LiveServer) -> None:
 @pytest.mark.usefixtures("many_files")
 def test_clients_that_ask_and_do_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients with requests and no reads are closed for newer clients, like silent clients."""
-    monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 20)
-    monkeypatch.setattr("pellucid.serving.http_connections.LimitedConnection._admit", lambda connection, owner: None)
+    monkeypatch.setattr("pellucid.door.http_connections.MAX_OUTSIDE", 20)
+    monkeypatch.setattr("pellucid.door.http_connections.LimitedConnection._admit", lambda connection, owner: None)
     with live(scripted_state()) as server, connections(server.port, 40) as deaf:
         for one in deaf:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -310,7 +310,7 @@ def test_clients_that_ask_and_do_not_read(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("many_files")
 def test_responses_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client with many requests and no reads loses the connection."""
-    monkeypatch.setattr("pellucid.serving.http_connections.STALLED_SECONDS", 0.5)
+    monkeypatch.setattr("pellucid.door.http_connections.STALLED_SECONDS", 0.5)
     ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with live(scripted_state()) as server, connections(server.port, 20) as deaf:
         for one in deaf:
@@ -324,7 +324,7 @@ def test_responses_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_responses_that_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow but steady reader gets a large response whole, beyond the time limit."""
-    monkeypatch.setattr("pellucid.serving.http_connections.STALLED_SECONDS", 2.0)
+    monkeypatch.setattr("pellucid.door.http_connections.STALLED_SECONDS", 2.0)
     content = "x" * 1_000_000
     body = json.dumps({"content": content}).encode()
     with live(scripted_state(max_body_bytes=16 * 2**20)) as server, connections(server.port, 1) as (slow,):
@@ -340,7 +340,7 @@ def test_responses_that_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_one_owner_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each key owner has a limit of open requests, without an effect on other owners."""
-    monkeypatch.setattr("pellucid.serving.http_connections.MAX_PER_OWNER", 3)
+    monkeypatch.setattr("pellucid.door.http_connections.MAX_PER_OWNER", 3)
     release = asyncio.Event()
 
     async def before(index: int) -> None:

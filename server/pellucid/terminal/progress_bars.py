@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from pellucid.system.atomic_files import human
-from pellucid.system.coloured_tokens import harmless
+from pellucid.terminal.coloured_tokens import harmless
 
 
 class Bars:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.config import load_settings
+from pellucid.door.api_keys import LOCAL, read_keys
 from pellucid.errors import ConfigError
-from pellucid.system.api_keys import LOCAL, read_keys
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,31}", fullmatch=True)
 WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=",:"), min_size=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 
-from pellucid.text.brackets import CLOSING, OPENING
+from pellucid.code.brackets import CLOSING, OPENING
 
 VOID_ELEMENTS = "area base br col embed hr img input link meta param source track wbr"
 VOID = frozenset(VOID_ELEMENTS.split())

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from pellucid.door.api_keys import LOCAL
 from pellucid.errors import QueueFullError
-from pellucid.system.api_keys import LOCAL
 
 MINUTE = 60
 

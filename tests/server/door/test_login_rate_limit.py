@@ -8,7 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pellucid.api.login_rate_limit import (
+from pellucid.api.server_state import ServerState
+from pellucid.door.api_keys import read_keys
+from pellucid.door.login_rate_limit import (
     FREE_ATTEMPTS,
     MAX_ADDRESSES,
     MAX_WAIT_SECONDS,
@@ -16,9 +18,7 @@ from pellucid.api.login_rate_limit import (
     REPEATED_KEYS,
     LoginRateLimit,
 )
-from pellucid.api.server_state import ServerState
 from pellucid.errors import TooManyAttemptsError
-from pellucid.system.api_keys import read_keys
 from support.page.small_page_server import PagedServer, paged
 from support.servers.http_servers import scripted_state
 

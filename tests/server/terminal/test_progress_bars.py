@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from pellucid.system.progress_bars import Bars, Steps
+from pellucid.terminal.progress_bars import Bars, Steps
 
 
 def test_bars_without_a_terminal() -> None:

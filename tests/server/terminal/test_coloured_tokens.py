@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.system.coloured_tokens import LEVELS, ProbabilityLevel, Writer, harmless, level_of, paint
+from pellucid.terminal.coloured_tokens import LEVELS, ProbabilityLevel, Writer, harmless, level_of, paint
 from pellucid.tokens import Finish, FinishReason, Token, Usage
 
 RGB = tuple[float, float, float]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope
 
-from pellucid.api.errors import BodyTooLargeError, ClientGoneError, RequestTimeoutError
+from pellucid.door.error_replies import BodyTooLargeError, ClientGoneError, RequestTimeoutError
 from pellucid.errors import UnavailableError
 
 FIRST_SECONDS = 10.0

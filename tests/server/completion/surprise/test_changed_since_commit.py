@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.completion.surprise.committed_text import changed_parts, committed_text
+from pellucid.completion.surprise.changed_since_commit import changed_parts, committed_text
 from pellucid.errors import InvalidRequestError
 from support.required_programs import require_program
 
