@@ -60,7 +60,7 @@ def main() -> None:
 
 
 async def measure(url: str, count: int, tokens: int) -> tuple[dict[str, list[float]], list[str]]:
-    """Return the seconds of completions, alone and during each kind of reading, and the lines read."""
+    """Return the seconds of completions, alone and during each reading, and the lines read."""
     lines = (STDLIB / TYPED).read_text(encoding="utf-8").split("\n")
     cursors = [PREFIX_LINES + index * (len(lines) - PREFIX_LINES - SUFFIX_LINES) // count for index in range(count)]
     seconds: dict[str, list[float]] = {ALONE: [], BACKGROUND: [], CHAT: []}

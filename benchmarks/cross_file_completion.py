@@ -49,9 +49,11 @@ LONGEST_LINE = 160
 
 _NAME = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 _DEFINES = re.compile(
-    r"""\s*(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|unsafe|extern|inline|override|declare|const
+    r"""\s*(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|unsafe|extern|inline"""
+    r"""|override|declare|const
         |pub(?:\([^)]*\))?)\s+)*
-    (?:(?:def|class|function|fn|func|interface|struct|enum|union|trait|type|record|macro_rules!|\#define)\s+(?:\([^)]*\)\s*)?(?P<word>[\w$]+)
+    (?:(?:def|class|function|fn|func|interface|struct|enum|union|trait|type|record|macro_rules!|\#define)"""
+    r"""\s+(?:\([^)]*\)\s*)?(?P<word>[\w$]+)
     |(?P<constant>[A-Z][A-Z_0-9]{3,})\s*=
     |(?:[\w<>\[\],.?*&]+\s+)+\**(?P<function>\w+)\s*\([^;]*$)""",
     re.VERBOSE,

@@ -110,7 +110,7 @@ def read_call(function: dict[str, Any]) -> Call | None:
 
 
 def report(outcomes: Sequence[Outcome], servers: Sequence[str], categories: Sequence[str]) -> str:
-    """Return the table with the shares of right answers, answers with a call, and whole arguments."""
+    """Return the table with the shares of right answers, of calls, and of whole arguments."""
     rows = []
     for category in categories:
         for server in servers:

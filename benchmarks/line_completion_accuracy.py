@@ -173,7 +173,7 @@ async def ask_peer(case: Case, cursor: Cursor, client: httpx.AsyncClient) -> Non
 
 
 def shares(cases: Sequence[Case]) -> str:
-    """Return the shares of right lines, and also of the cursors of the peer if the peer has fewer."""
+    """Return the shares of right lines, and also of the peer's cursors if the peer has fewer."""
     asked = [case for case in cases if case.peer is not None]
     blocks = [cases, asked] if 0 < len(asked) < len(cases) else [cases]
     lines = ["| right, of all cursors | with the lines below | without | both |", "|---|---|---|---|"]

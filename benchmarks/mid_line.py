@@ -49,7 +49,7 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A cursor in the middle of a line of ``text``: the text between ``at`` and ``end`` is missing."""
+    """A cursor in a line of ``text``; the text between ``at`` and ``end`` is missing."""
 
     language: str
     file: str

@@ -60,7 +60,7 @@ def tail(text: str, characters: int) -> str:
 
 
 def edits(seed: int) -> list[Edit]:
-    """Return a change for each fitting file, in a seeded order: alternately a name and type hints."""
+    """Return a change for each fitting file, in a seeded order: a name and type hints in turn."""
     files = [path for path in modules("report") if _fits(source(path))]
     random.Random(seed).shuffle(files)
     return [

@@ -49,7 +49,7 @@ def _task(record: Json, begin: int, end: int) -> Task:
 
 
 def _lines(solution: str, draw: random.Random, *, several: bool) -> tuple[int, int] | None:
-    """Draw whole lines with the last line break, so that the cursor is at the beginning of a line."""
+    """Draw whole lines with the last line break, so that the cursor begins a line."""
     lines = solution.split("\n")
     spans = [
         (first, last)
