@@ -63,7 +63,7 @@ def busy(count: int, limit: float) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            process.terminate()  # timeout passes the signal on
+            process.terminate()  # timeout passes the signal on.
         for process in processes:
             process.wait()
 

@@ -193,10 +193,8 @@ async def edit(target: Target, number: int, until: float) -> None:
                 "heal": False,
             }
             asked = asyncio.ensure_future(target.read("/v1/completions", body))
-            asked.add_done_callback(
-                lambda done: done.cancelled() or done.exception()
-                # Retrieves the exception of a request that is closed at the very end.
-            )
+            # Retrieve the exception of a request that is closed at the very end.
+            asked.add_done_callback(lambda done: done.cancelled() or done.exception())
             await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
             is_overtaken = not asked.done()
             if is_overtaken:

@@ -74,11 +74,8 @@ def main() -> None:
             tasks = read_tasks(options.wheel, category, options.count, options.seed)
             for task in progress.track(tasks, description=category):
                 outcomes += [ask(http, name, url, category, task, options.choice) for name, url in urls.items()]
-            progress.console.print(
-                report(outcomes, list(urls), [category]),
-                soft_wrap=True,
-                # Print now, because a run takes an hour.
-            )
+            # Print now, because a run takes an hour.
+            progress.console.print(report(outcomes, list(urls), [category]), soft_wrap=True)
     print(about(*([llama_version(options.llama_bin)] if options.llama_bin else [])))
     print(report(outcomes, list(urls), options.categories))
 

@@ -99,7 +99,7 @@ def _loaded(url: str, process: subprocess.Popen[bytes]) -> bool:
         try:
             if httpx.get(f"{url}/health").status_code == httpx.codes.OK:
                 return True
-        except httpx.TransportError:  # The server does not listen yet
+        except httpx.TransportError:  # The server does not listen yet.
             pass
         time.sleep(0.1)
     return False

@@ -87,8 +87,8 @@ def code_rows(path: Path) -> list[int]:
     lines = text.split("\n")
     try:
         rows = set(_code_rows(text))
-    # A file for a different Python version, or a template.
     except (tokenize.TokenError, SyntaxError):
+        # A file for a different Python version, or a template.
         return []
     return sorted(row for row in rows if len(lines[row].strip()) >= MIN_CHARACTERS)
 

@@ -148,7 +148,7 @@ class TestPositions:
         """Positions past a line mean the line's end, past the last line the text's end."""
         position = types.Position(line, character)
         assert document(text, encoding).offset_at_position(position) == model_offset(text, position, encoding)
-        assert position == types.Position(line, character)  # pygls modifies positions in place
+        assert position == types.Position(line, character)  # pygls modifies positions in place.
 
     def test_beyond_the_end(self) -> None:
         """Offsets and positions outside the text mean the nearest end of the text."""

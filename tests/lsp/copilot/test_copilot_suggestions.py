@@ -314,7 +314,7 @@ async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:
     editor.client.workspace_did_change_configuration(changed)
 
     async with asyncio.timeout(lsp_client.LIMIT_SECONDS):
-        # Until the client has answered.
+        # Wait for the client's answer.
         while (await editor.request("getCompletions", doc())).completions:
             await asyncio.sleep(0.05)
     assert editor.messages == []

@@ -52,6 +52,6 @@ def real_models() -> dict[str, str]:
 def is_healthy(address: str) -> bool:
     try:
         return httpx.get(f"{address}/health").status_code == httpx.codes.OK
-    # The server does not listen yet, or is busy with loading.
     except httpx.TransportError:
+        # The server does not listen yet, or is busy with loading.
         return False
