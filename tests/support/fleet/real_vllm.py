@@ -96,7 +96,7 @@ class VLLM:
 
 def install_plugin(folder: Path) -> Path:
     """Install the plugin for the entropy into an empty folder, and return the new folder."""
-    source = shutil.copytree(PLUGIN, folder / "source")  # setuptools writes next to the source
+    source = shutil.copytree(PLUGIN, folder / "source")  # setuptools writes next to the source.
     target = folder / "installed"
     command = [
         PYTHON,
