@@ -11,10 +11,10 @@ cursor. Completions are requested at the places named by the scenarios for infil
 row has the suggestions without a request by hand, behind the gate.
 
 deltaChrF compares the changed lines with the lines that should have changed, by n-grams of
-characters. The score multiplies the mean of deltaChrF by the harmonic mean of two shares: cases with
-a suggestion, in the 25 cases with an expected change, and cases without a suggestion, in the rest.
-15 of the expected texts end with an empty line more than the files, so that no suggestion is wholly
-right there; this holds for all targets.
+characters. The score multiplies the mean of deltaChrF by the harmonic mean of two shares: of cases
+with a suggestion among the 25 cases with an expected change, and of cases without a suggestion
+among the rest. 15 of the expected texts end with an empty line more than the files, so that no
+suggestion is wholly right there; this holds for all targets.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ GRID: Mapping[str, Sequence[float]] = {
 }
 
 QUIET_GONE = 0.90
-"""Quiet hides or corrects this share of the wrong suggestions, and as few right suggestions as
-possible.
+"""Quiet hides or corrects this share of the wrong suggestions, and hides as few right suggestions
+as possible.
 """
 
 LOST = {GateLevel.NORMAL: 0.08, GateLevel.EAGER: 0.03}
