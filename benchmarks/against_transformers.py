@@ -32,7 +32,7 @@ from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 Times = tuple[float, float]
 """Seconds to the first token, and from there to the last."""

@@ -27,7 +27,7 @@ from common.stdlib_cursors import STDLIB
 from pellucid.client.http_client import Client
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
-from pellucid.tokens import CompletionQuery, Priority, SamplingParams, Terms
+from pellucid.vocabulary.query import CompletionQuery, Priority, SamplingParams, Terms
 
 PAUSE_SECONDS = 0.25
 PREFIX_LINES, SUFFIX_LINES = 60, 20

@@ -40,7 +40,8 @@ from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.serving.assemble import assemble
 from pellucid.terminal.progress_bars import Bars
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, Extra, SamplingParams, Token
+from pellucid.vocabulary.query import CompletionQuery, Extra, SamplingParams
+from pellucid.vocabulary.token import Token
 
 MAX_TOKENS = 32
 CURSORS_PER_FILE = 4

@@ -32,7 +32,8 @@ from pellucid.learn.next_edits.edit_cases import EditCase, cases
 from pellucid.learn.next_edits.git_history import commit_changes, is_repository
 from pellucid.learn.next_edits.release_folders import release_changes
 from pellucid.terminal.progress_bars import Steps
-from pellucid.tokens import Finish, ScoreQuery
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import ScoreQuery
 
 LINES_ABOVE, LINES_BELOW = 15, 70
 PER_UNIT = 3

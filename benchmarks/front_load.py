@@ -1,4 +1,4 @@
-"""Measure what a front adds to engines elsewhere under many editors and chats.
+"""Measure what a front adds to remote engines under many editors and chats.
 
     python benchmarks/front_load.py --model ./tiny --editors 200 --chats 50 --seconds 600
 

@@ -28,7 +28,7 @@ from typing import Any
 from playwright.async_api import Page, async_playwright
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import record
 from support.page.heat_page import HeatPage, Record
 from support.page.page_fixtures import FLAGS

@@ -26,7 +26,8 @@ from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, SamplingParams, Token
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 
 MAX_TOKENS = 64
 AT_ONCE = 4

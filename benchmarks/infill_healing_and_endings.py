@@ -36,7 +36,9 @@ from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.margin_stop import MarginStop
 from pellucid.text.stopping import EndingRule
 from pellucid.text.suffix_stop import SuffixStop
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 
 MAX_TOKENS = 160
 AT_ONCE = 4

@@ -39,7 +39,8 @@ from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.learn.evaluate.sandbox.sandbox import Limits, run_program
 from pellucid.learn.metrics import wilson
 from pellucid.models.catalog import DEFAULT_MODEL
-from pellucid.tokens import CompletionQuery, Finish, SamplingParams, Usage
+from pellucid.vocabulary.finish import Finish, Usage
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 
 KINDS = ("descriptive", "lazy")
 LIMITS = Limits(seconds=20)

@@ -32,7 +32,7 @@ from playwright.async_api import Page, async_playwright
 from common.servers import pellucid_server
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings

@@ -55,7 +55,8 @@ from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, SamplingParams, Token
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from soak import resident_megabytes
 
 REFERENCE = "none"

@@ -46,7 +46,9 @@ from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.prompts import ChatTemplate
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
-from pellucid.tokens import Finish, Grammar, Message, SamplingParams
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import Grammar, SamplingParams
 
 PERSON: dict[str, Any] = {
     "type": "object",

@@ -57,7 +57,7 @@ from pellucid.completion.surprise.surprises import (
 )
 from pellucid.completion.surprise.word_readings import WordReading
 from pellucid.learn.metrics import wilson
-from pellucid.tokens import BACKGROUND
+from pellucid.vocabulary.query import BACKGROUND
 
 MARKS_PER_LINE = 0.01
 CURVE = (0.0025, 0.005, 0.01, 0.02, 0.04)

@@ -16,7 +16,8 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.tokens import Finish, SamplingParams
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import SamplingParams
 
 
 async def generate(engine: LocalEngine, model: str, ids: list[int]) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.threshold_gate import judge
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 @dataclass

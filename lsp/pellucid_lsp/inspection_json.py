@@ -14,7 +14,7 @@ from pellucid.client.token_json import record_of
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.suggestion import Suggestion
 from pellucid.system.entropy_text import entropy_in_bits
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 Json = dict[str, Any]
 

@@ -14,7 +14,8 @@ from lsprotocol import types
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
 from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Priority, Terms, Usage
+from pellucid.vocabulary.finish import Usage
+from pellucid.vocabulary.query import Priority, Terms
 from pellucid_lsp.edit_items import line_change
 from pellucid_lsp.inspection_json import OWN_SOURCE, Json, range_json, tokens_report
 from pellucid_lsp.request_params import Params

@@ -14,7 +14,8 @@ from pellucid.completion.find_accepted_suggestion import locate, token_at
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
 from pellucid.errors import InvalidRequestError, UnavailableError
-from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
+from pellucid.vocabulary.query import BACKGROUND, ScoreQuery
+from pellucid.vocabulary.token import MAX_ALTERNATIVES, Token
 from pellucid_lsp import surprise_methods
 from pellucid_lsp.edit_items import EDIT_ACCEPTED, explanation_json, place_json
 from pellucid_lsp.inspection_json import (

@@ -40,7 +40,10 @@ from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
-from pellucid.tokens import ChatQuery, CompletionQuery, FinishReason, Message, SamplingParams, Token
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
 from pellucid_lsp.model_server.server_address import data_folder

@@ -69,29 +69,33 @@ class Settings(BaseSettings):
     )
     adapters: Names = Field(
         (),
-        description="LoRA adapters to serve, each as a model `MODEL:NAME`: names in the cache's adapters/ folder, "
-        "or paths of folders",
+        description="LoRA adapters to serve, each as a model `MODEL:NAME`: names in the cache's adapters/ folder, or "
+        "paths of folders",
     )
     adapter_slots: int = Field(
         4,
         ge=1,
         le=1024,
-        description="sequences that run at the same time, per adapter; their memory is allocated as they grow",
+        description="sequences that run at the same time, per adapter; a sequence's memory is allocated as the "
+        "sequence grows",
     )
     engines: Names = Field(
         (),
-        description="addresses of vLLM servers that compute the models instead of this process; then `--model` is "
-        "NAME=FOLDER: the name that the engines serve, and what its tokenizer is read from",
+        description="addresses of vLLM servers (remote engines) that compute the models instead of this process; then "
+        "`--model` is NAME=FOLDER: the engines' name of the model, and the source of the tokenizer",
     )
     engines_file: Path | None = Field(
-        None, description="file that lists further engines, an address in each line; it is read again when it changes"
+        None, description="file with further engines, an address in each line; a changed file is read again"
     )
     engine_key: SecretStr | None = Field(
         None,
-        description="key that the engines ask for (vLLM's --api-key); better set in the environment or config.toml",
+        description="key that the engines require (vLLM's --api-key); better set in the environment or config.toml",
     )
     engine_slots: int = Field(
-        64, ge=1, le=4096, description="requests that run at the same time, per engine; no more than its --max-num-seqs"
+        64,
+        ge=1,
+        le=4096,
+        description="requests that run at the same time, per engine; at most the engine's --max-num-seqs",
     )
     host: str = Field(
         DEFAULT_HOST,
@@ -111,13 +115,13 @@ class Settings(BaseSettings):
     infill_window: int = Field(
         1024,
         ge=0,
-        description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 of them before it; 0: as "
+        description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 before the cursor; 0: as "
         "many as fit",
     )
     strict_model: bool = Field(
         False,
-        description="refuse requests that name a model that is not served; if off, a single served model answers to "
-        "every name",
+        description="refuse requests for a model that is not served; if off, a single served model answers to every "
+        "name",
     )
     lookup: bool = Field(
         True,
@@ -127,8 +131,8 @@ class Settings(BaseSettings):
     queue: int = Field(
         64,
         ge=0,
-        description="requests that may wait for a slot; of each engine elsewhere, as many completions, and as many "
-        "other requests; further requests get status 429",
+        description="requests that may wait for a slot; for each remote engine, as many completions, and as many other "
+        "requests; further requests get status 429",
     )
     prefix_memory: int = Field(
         512,
@@ -142,34 +146,34 @@ class Settings(BaseSettings):
     )
     share_prefixes: bool = Field(
         False,
-        description="let users with keys of their own reuse each other's KV cache; answers are faster where prompts "
-        "begin alike, but their times and counts of cached tokens tell what others have sent",
+        description="let users with separate keys reuse each other's KV cache; answers are faster for prompts with "
+        "the same beginning, but times and counts of cached tokens reveal the prompts of other users",
     )
     api_key: SecretStr | None = Field(
         None,
-        description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each "
-        "user a key; as a flag, it is visible in the process list to every user of the machine",
+        description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user "
+        "a key; a key in the flag is visible in the process list to every user of the machine",
     )
     api_key_file: Path | None = Field(
         None,
-        description="file that contains the API key, with mode 600, or NAME:KEY in a line for each user; a server "
-        "reads it again when it changes",
+        description="file with the API key, with mode 600, or NAME:KEY in a line for each user; a server reads a "
+        "changed file again",
     )
     user_requests: int | None = Field(
         None,
         ge=1,
-        description="requests of one user that run or wait at the same time; further requests get status 429",
+        description="requests of a user that run or wait at the same time; further requests get status 429",
     )
     user_tokens_per_minute: int | None = Field(
         None,
         ge=1,
-        description="tokens that one user may use within a minute, those that are generated and those of prompts "
-        "that the cache does not have; further requests get status 429",
+        description="tokens that a user may use within a minute: generated tokens, and prompt tokens not in the cache; "
+        "further requests get status 429",
     )
     allowed_origins: Names = Field(
         (),
-        description="web origins, in addition to this machine's own, whose pages may call the server; separated by "
-        "commas",
+        description="web origins of pages that may call the server, in addition to this machine's origins; separated "
+        "by commas",
     )
     allowed_hosts: Names = Field(
         (),
@@ -192,7 +196,7 @@ class Settings(BaseSettings):
         description="folder for the page's conversations and sessions, reviews, and the log of suggestions",
     )
     threads: int = Field(
-        0, ge=0, le=1024, description="compute threads; 0: one per physical core that the process may use"
+        0, ge=0, le=1024, description="compute threads; 0: 1 per physical core that the process may use"
     )
     grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
     idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server exits; 0: never")

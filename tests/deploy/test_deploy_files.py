@@ -28,7 +28,7 @@ from pellucid.config import ENVIRONMENT_PREFIX, Settings
 from pellucid.door.users import UserTotals
 from pellucid.serving import serve
 from pellucid.serving.assemble_front import check_front
-from pellucid.tokens import Finish, FinishReason, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from support.servers.http_servers import ScriptedEngine, spoken
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
@@ -220,7 +220,7 @@ def pods() -> Iterator[tuple[Json, Json]]:
 
 
 def test_kubernetes_objects() -> None:
-    """Each kind of object exists in a common namespace, with two fronts behind sticky sessions."""
+    """Only these kinds of objects exist, without secrets, in a common namespace."""
     assert {kind for kind, _ in KUBERNETES} == {
         *("Namespace", "ConfigMap", "Service", "Deployment", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"),
     }

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.completion.model_choice import NOT_CALIBRATED
 from pellucid.completion.trust.suggestion_log import FILE, Reaction, SuggestionLog
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 from pellucid_lsp.session import CALIBRATED
 from support.editors import lsp_client
 from support.editors.known_calibrations import as_sent, doubtful

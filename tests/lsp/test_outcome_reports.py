@@ -15,7 +15,7 @@ from pellucid.api.routes import suggestions
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.errors import NotFoundError, UnavailableError
-from pellucid.tokens import MAX_OUTCOMES
+from pellucid.vocabulary.query import MAX_OUTCOMES
 from pellucid_lsp.model_server import outcome_reports
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
 from support.editors.lsp_client import LIMIT_SECONDS, Connect, id_of, until

@@ -12,7 +12,8 @@ import pytest
 
 from pellucid.client.http_client import Client
 from pellucid.errors import UnavailableError
-from pellucid.tokens import CompletionQuery, Finish, SamplingParams
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launch import LaunchEnvironment, Launcher, LauncherState, LauncherStatus
 from pellucid_lsp.model_server.server_process import ServerRecord

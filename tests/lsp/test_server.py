@@ -14,7 +14,8 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 from pytest_lsp import client_capabilities
 
-from pellucid.tokens import Finish, FinishReason, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.token import Token
 from support.editors.lsp_client import INLINE, LIMIT_SECONDS, Connect, Editor, arguments_of, id_of, until
 from support.editors.token_factory import token
 from support.servers.http_servers import TINY, ScriptedAssistant, spoken

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
-from pellucid.tokens import Alternative, Finish, FinishReason, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Alternative, Token
 from support.editors.lsp_client import INLINE, Connect, Editor, until, within
 from support.required_programs import require_program
 from support.servers.http_servers import ScriptedAssistant

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 def token(entropy: float | None, entropy_range: tuple[float, float] | None = None) -> Token:

@@ -6,7 +6,10 @@ from collections.abc import AsyncGenerator
 from typing import NoReturn
 
 from pellucid.client.assistant_protocol import SumsScores
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 
 class SilentAssistant(SumsScores):

@@ -19,7 +19,8 @@ from pellucid.serving.assemble import assemble
 from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, SamplingParams, Token
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from support.fleet.real_vllm import float_folder, start_vllm
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.page.page_fixtures import SMALL

@@ -15,7 +15,8 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress import Silent
-from pellucid.tokens import FinishReason, SamplingParams
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.query import SamplingParams
 from support.fleet.numbered_answers import answer, numbered_request
 from support.fleet.real_vllm import VLLM, start_vllm
 from support.page.page_fixtures import SMALL

@@ -23,7 +23,7 @@ from pellucid.config import load_settings
 from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress import Silent
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from support.fleet.numbered_answers import answer
 from support.fleet.real_vllm import ENVIRONMENT, PYTHON
 from support.page.page_fixtures import SMALL

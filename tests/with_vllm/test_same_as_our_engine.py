@@ -13,7 +13,8 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Message, SamplingParams, ScoreQuery
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Extra, SamplingParams, ScoreQuery
 from support.fleet.real_vllm import VLLM
 from support.fleet.same_answers import assert_same, load_float32, tokens_of
 from support.page.page_fixtures import SMALL

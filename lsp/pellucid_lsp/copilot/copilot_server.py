@@ -12,7 +12,7 @@ from lsprotocol import types
 
 from pellucid.completion.suggestion import Suggestion
 from pellucid.errors import UnavailableError
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 from pellucid_lsp.copilot.client_settings import ClientSettings
 from pellucid_lsp.copilot.copilot_protocol import CopilotProtocol
 from pellucid_lsp.editor_settings import SECTION, EditorSettings

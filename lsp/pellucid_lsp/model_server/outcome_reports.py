@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pellucid.errors import NotFoundError, PellucidError
-from pellucid.tokens import MAX_OUTCOMES
+from pellucid.vocabulary.query import MAX_OUTCOMES
 
 if TYPE_CHECKING:
     from pellucid.client.http_client import Client

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.door.users import UserTotals
 from pellucid.engine.status import WorkerStatus
-from pellucid.tokens import Finish, FinishReason, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.token import Token
 
 Statuses = Callable[[], Mapping[str, WorkerStatus]]
 
@@ -195,13 +196,13 @@ class _EngineCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         ready = GaugeMetricFamily(
-            "pellucid_engine_ready", "1 for an engine elsewhere that takes part, otherwise 0.", labels=["engine"]
+            "pellucid_engine_ready", "1 for a remote engine that takes part, otherwise 0.", labels=["engine"]
         )
         running = GaugeMetricFamily(
-            "pellucid_engine_running", "Requests that an engine elsewhere has.", labels=["engine"]
+            "pellucid_engine_running", "Requests running on a remote engine.", labels=["engine"]
         )
         waiting = GaugeMetricFamily(
-            "pellucid_engine_waiting", "Requests that wait for an engine elsewhere.", labels=["engine"]
+            "pellucid_engine_waiting", "Requests waiting for a remote engine.", labels=["engine"]
         )
         lost = CounterMetricFamily(
             "pellucid_engine_lost", "Requests that were lost with an engine, resumed or not.", labels=["engine"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pellucid.api.server_state import ServerState
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 
 LATEST = ":latest"
 """The default tag."""

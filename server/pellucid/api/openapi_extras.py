@@ -50,8 +50,8 @@ ADAPTER_ERRORS: Responses = {
 NOT_READY: Responses = {
     503: {
         "model": UnreadyReply,
-        "description": "The models are loading (with the current step), the server is shutting down, it has failed, or "
-        "no engine elsewhere computes one of its models now.",
+        "description": "The models are loading (with the current step), the server is shutting down, the server has "
+        "failed, or no remote engine computes one of the models now.",
     },
 }
 """The error of /health."""

@@ -22,7 +22,7 @@ from pellucid.fleet.membership import Membership
 from pellucid.system.progress import Noted, Silent
 from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 
 ServerPhase = Literal["ready", "loading", "leaving", "failed"]
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import CompletionQuery, Priority, SamplingParams, Terms
+from pellucid.vocabulary.token import Token
 
 LONGEST = SamplingParams(max_tokens=64)
 """Greedy, and longer than most lines."""

@@ -26,7 +26,8 @@ from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import COMPLETION, SamplingParams
 
 PROMPTS = (128, 512, 2048)
 FIRST_TOKEN = 512

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pellucid.engine.port import Engine
 from pellucid.engine.request import Request
 from pellucid.engine.token_mask import TokenMask
-from pellucid.tokens import COMPLETION, SamplingParams
+from pellucid.vocabulary.query import COMPLETION, SamplingParams
 
 T = TypeVar("T")
 

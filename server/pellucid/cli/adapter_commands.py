@@ -24,7 +24,8 @@ def list_adapters() -> None:
 def load_adapter(
     name: AdapterName,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Base model; by default the one that the adapter was made for.")
+        str | None,
+        typer.Option("--model", "-m", help="Base model; by default the model that the adapter was made for."),
     ] = None,
 ) -> None:
     """Load or reload an adapter into the running server, where it becomes the model MODEL:NAME."""
@@ -34,7 +35,9 @@ def load_adapter(
 
 
 @adapters_app.command("unload", epilog="Example: pellucid adapters unload my-project")
-def unload_adapter(id: Annotated[str, typer.Argument(help="MODEL:NAME, or NAME if only one model has it.")]) -> None:
+def unload_adapter(
+    id: Annotated[str, typer.Argument(help="MODEL:NAME, or NAME if only one model has an adapter with this name.")],
+) -> None:
     """Unload an adapter from the running server; running answers finish."""
     from pellucid.cli import manage_adapters
 
@@ -43,11 +46,13 @@ def unload_adapter(id: Annotated[str, typer.Argument(help="MODEL:NAME, or NAME i
 
 @adapters_app.command("merge", epilog="Example: pellucid adapters merge my-project ./my-model")
 def merge_adapter(
-    name: Annotated[str, typer.Argument(help="Adapter, by its name or folder.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to write, which must not exist.")],
+    name: Annotated[str, typer.Argument(help="Name or folder of the adapter.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; the folder must not exist.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Model to merge it into; by default the one that it was made for."),
+        typer.Option(
+            "--model", "-m", help="Model to merge the adapter into; by default the model that the adapter was made for."
+        ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:

@@ -21,7 +21,7 @@ from pellucid.cli.settings_options import given_settings, settings_command
 from pellucid.client.address_settings import DEFAULT_HOST, PAGE_PORT
 from pellucid.errors import ConfigError, PellucidError
 
-HEAVY = "Commands that need a model use a running server if there is one; otherwise they load the model and say so."
+HEAVY = "Commands that need a model use a running server, if any; otherwise the commands load the model and say so."
 
 
 class App(typer.Typer):
@@ -55,7 +55,7 @@ models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models", help="List, recommend, download, show and remove models.")
 app.add_typer(adapters_app, name="adapters", help="List, load, unload, merge and remove LoRA adapters.")
 app.add_typer(
-    engines_app, name="engines", help="List, add and remove the engines elsewhere that compute a server's models."
+    engines_app, name="engines", help="List, add and remove the remote engines that compute a server's models."
 )
 app.add_typer(learning)
 
@@ -64,12 +64,11 @@ ModelOption = Annotated[
 ]
 MaxTokens = Annotated[int, typer.Option(min=0, help="Maximum number of tokens to generate.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 always picks the most probable token.")]
-TopP = Annotated[
-    float, typer.Option(help="Sample from the most probable tokens whose probabilities add up to this value.")
-]
+TopP = Annotated[float, typer.Option(help="Sample from the most probable tokens, up to this total probability.")]
 TopK = Annotated[int, typer.Option(min=0, help="Sample from this many of the most probable tokens; 0: all.")]
 MinP = Annotated[
-    float, typer.Option(help="Exclude tokens whose probability is less than this fraction of the most probable one's.")
+    float,
+    typer.Option(help="Exclude tokens less probable than this fraction of the most probable token's probability."),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the sampler; the same seed gives the same tokens.")]
 TopLogprobs = Annotated[
@@ -77,7 +76,7 @@ TopLogprobs = Annotated[
 ]
 JsonSchema = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, metavar="FILE", help="A JSON schema that the answer must keep to."),
+    typer.Option(exists=True, dir_okay=False, metavar="FILE", help="A JSON schema that the answer must match."),
 ]
 Regex = Annotated[
     str | None, typer.Option(metavar="PATTERN", help="A regular expression that the whole answer must match.")
@@ -162,7 +161,9 @@ def complete(
 
 @app.command(epilog='Example: pellucid chat "Write a Python function that reverses a string." --temperature 0.7')
 def chat(
-    message: Annotated[str | None, typer.Argument(help="The message; without it, type one per turn.")] = None,
+    message: Annotated[
+        str | None, typer.Argument(help="The message; without a message, type a message in each turn.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     model: ModelOption = None,
     max_tokens: MaxTokens = 512,
@@ -187,19 +188,19 @@ def chat(
 @app.command(epilog='Example: pellucid edit server.py "Add type hints." --lines 10:24')
 def edit(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file to change.")],
-    instruction: Annotated[str, typer.Argument(help="What to change, in your own words.")],
+    instruction: Annotated[str, typer.Argument(help="The change, in your own words.")],
     lines: Annotated[
-        str | None, typer.Option(metavar="A:B", help="The lines to change, counted from 1; by default all of them.")
+        str | None, typer.Option(metavar="A:B", help="The lines to change, counted from 1; by default all lines.")
     ] = None,
     model: ModelOption = None,
     temperature: Annotated[
         float | None,
         typer.Option(min=0.0, help="0 always picks the most probable token; the default is 0.7 with a seed, else 0."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed perhaps gives another edit.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="A different seed perhaps gives a different edit.")] = None,
     top_logprobs: TopLogprobs = 0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write the file without asking.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the edit without writing it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the edit without writing the file.")] = False,
     json: Annotated[
         bool,
         typer.Option(
@@ -248,7 +249,7 @@ def score(
     model: ModelOption = None,
     top_logprobs: TopLogprobs = 0,
     windows: Annotated[
-        bool, typer.Option("--windows", help="Read a text longer than the context, in windows that overlap.")
+        bool, typer.Option("--windows", help="Read a text longer than the context, in overlapping windows.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -322,13 +323,15 @@ def lsp(
         int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Listen on this port of 127.0.0.1 instead.")
     ] = None,
     stdio: Annotated[
-        bool, typer.Option("--stdio", help="Use stdin and stdout; the default, accepted for clients that pass it.")
+        bool,
+        typer.Option("--stdio", help="Use stdin and stdout; the default, accepted for clients that pass the option."),
     ] = False,
     dialect: Annotated[
         Dialect | None,
         typer.Option(
             "--as",
-            help="Speak another server's protocol; copilot: that of the Copilot language server, for editors' plugins.",
+            help="Speak the protocol of a different server; copilot: the protocol of the Copilot language server, for "
+            "editors' plugins.",
         ),
     ] = None,
     node_ipc: Annotated[
@@ -357,7 +360,7 @@ def lsp(
 @app.command(epilog="Example: pellucid webui --server http://192.168.0.7:8437 --api-key-file key.txt")
 def webui(
     server: Annotated[
-        str | None, typer.Option(metavar="URL", help="URL of the server; by default the one in the settings.")
+        str | None, typer.Option(metavar="URL", help="URL of the server; by default the URL in the settings.")
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any address other than loopback requires an API key.")
@@ -432,7 +435,7 @@ def show(
 @models_app.command(epilog="Example: pellucid models export qwen2.5-coder-0.5b-instruct ./coder")
 def export(
     name: Name,
-    folder: Annotated[Path, typer.Argument(help="Folder to write, which must not exist.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; the folder must not exist.")],
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:
     """Write a model to a folder as ordinary safetensors, for vLLM and the transformers library."""

@@ -20,7 +20,10 @@ from pellucid.system import regular_files
 from pellucid.system.atomic_files import human
 from pellucid.system.regular_files import LARGEST_DOCUMENT, decoded
 from pellucid.terminal.coloured_tokens import Writer
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Grammar, Message, SamplingParams, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, by the convention of shells."""

@@ -10,19 +10,18 @@ from pellucid.cli.api_key_option import VISIBLE, ApiKeyFile, warn_of_visible_key
 
 engines_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-Url = Annotated[str, typer.Argument(help="Address of the engine, such as http://10.0.0.5:8000.")]
+Url = Annotated[str, typer.Argument(help="Address of the engine, for example http://10.0.0.5:8000.")]
 
 
 @engines_app.command("list", epilog="Example: pellucid engines list --server http://192.168.0.7:8437")
 def list_engines(
     server: Annotated[
-        str | None, typer.Option(metavar="URL", help="URL of the server; by default the one in the settings.")
+        str | None, typer.Option(metavar="URL", help="URL of the server; by default the URL in the settings.")
     ] = None,
     api_key: Annotated[
         str | None,
         typer.Option(
-            help="API key of that server. The key in the settings is sent only to the server in the settings. "
-            f"{VISIBLE}"
+            help=f"API key of the server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
         ),
     ] = None,
     api_key_file: ApiKeyFile = None,

@@ -20,7 +20,7 @@ from pellucid.errors import ConfigError, InvalidRequestError
 learning = typer.Typer(rich_markup_mode=None)
 suggestions_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 learning.add_typer(
-    suggestions_app, name="suggestions", help="Export or delete the log of suggestions, if an editor keeps one."
+    suggestions_app, name="suggestions", help="Export or delete the log of suggestions, if an editor keeps a log."
 )
 
 
@@ -54,10 +54,14 @@ def resumable() -> Iterator[None]:
     "--prompts q.txt"
 )
 def review(
-    name: Annotated[str | None, typer.Argument(help="Name of the review; without one, all reviews are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the review; without a name, all reviews are listed.")
+    ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Model to compare: give two, or the same one twice with --temperature."),
+        typer.Option(
+            "--model", "-m", help="Model to compare: give two models, or the same model twice with --temperature."
+        ),
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -129,7 +133,8 @@ def train(
     ] = None,
     vocab: Annotated[int | None, typer.Option(help="Vocabulary size of bpe or unigram.")] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Approximate time limit; training takes fewer steps to keep it.")
+        float | None,
+        typer.Option(min=0.1, help="Approximate time limit; training takes fewer steps to keep the limit."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Maximum training steps of the GPT.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The same seed and steps give the same weights.")] = 0,
@@ -159,14 +164,14 @@ def train(
 
 @learning.command(epilog="Example: pellucid calibrate ~/src/project --cursors 400 --plot trust.svg")
 def calibrate(
-    path: Annotated[Path, typer.Argument(help="Folder of source files similar to those that you edit.")],
+    path: Annotated[Path, typer.Argument(help="Folder of source files similar to your files.")],
     model: ModelName = None,
     cursors: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Number of cursors at which suggestions are requested, with and without the text after them: 50 or "
-            "more, by default 400.",
+            help="Number of cursors at which suggestions are requested, with and without the text after the cursor: "
+            "50 or more, by default 400.",
         ),
     ] = None,
     edits: Annotated[
@@ -178,14 +183,19 @@ def calibrate(
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="With --edits, the number of edits whose proposals the model reads; by default 140."),
+        typer.Option(
+            min=1, help="With --edits, the number of edits with proposals that the model reads; by default 140."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the calibration to this file, which editors do not use.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the calibration to this file; editors do not use the file."),
     ] = None,
     records: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File for the replay's records, from which an interrupted run resumes."),
+        typer.Option(
+            metavar="FILE", help="File for the replay's records; an interrupted run resumes from these records."
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw a chart of the calibration into this file.")
@@ -273,10 +283,10 @@ def finetune(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples and initial weights.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing adapter with this name.")] = False,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with HumanEval's infilling problems, on which forgetting is measured.")
+        Path | None, typer.Option(help="Folder with HumanEval's infilling problems, for measuring forgetting.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Compute threads; 0 uses one per physical core.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Compute threads; 0 uses 1 per physical core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of downloaded models and adapters.")] = None,
     json: Json = False,
 ) -> None:
@@ -334,12 +344,15 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Git repository, or folder of releases (PACKAGE/VERSION/), whose changes are the edits of the "
-            "suite next-edit.",
+            help="Git repository, or folder of releases (PACKAGE/VERSION/); the changes are the edits of the suite "
+            "next-edit.",
         ),
     ] = None,
     without_reading: Annotated[
-        bool, typer.Option("--without-reading", help="next-edit: show every proposal, as if no model read it.")
+        bool,
+        typer.Option(
+            "--without-reading", help="next-edit: show every proposal, without a model that reads the proposals."
+        ),
     ] = False,
     without_diff: Annotated[
         bool, typer.Option("--without-diff", help="next-edit: let the model read each place without the user's edit.")
@@ -351,8 +364,8 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="Maximum questions per suite or windows per text, a fixed random choice; with --like-llama the "
-            "first windows. For next-edit, the edits whose proposals the model reads; by default 140.",
+            help="Maximum questions per suite or windows per text, a fixed random choice; with --like-llama the first "
+            "windows. For next-edit, the edits with proposals that the model reads; by default 140.",
         ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers per humaneval problem.")] = 1,
@@ -383,8 +396,7 @@ def evaluate(
     api_key: Annotated[
         str | None,
         typer.Option(
-            help="API key of that server. The key in the settings is sent only to the server in the settings. "
-            f"{VISIBLE}"
+            help=f"API key of the server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
         ),
     ] = None,
     api_key_file: ApiKeyFile = None,

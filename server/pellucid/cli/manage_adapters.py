@@ -22,7 +22,7 @@ from pellucid.models.untrusted_files import printable
 from pellucid.system import atomic_files
 from pellucid.system.atomic_files import human
 from pellucid.terminal.progress_bars import Bars
-from pellucid.tokens import ADAPTER_NAME
+from pellucid.vocabulary.model_card import ADAPTER_NAME
 
 T = TypeVar("T")
 

@@ -8,16 +8,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-from pellucid.tokens import (
-    ChatQuery,
-    CompletionQuery,
-    Finish,
-    FinishReason,
-    ModelCard,
-    OnUsage,
-    ScoreQuery,
-    Token,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 
 class Reader(Protocol):

@@ -24,16 +24,10 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from pellucid.tokens import (
-    ChatQuery,
-    CompletionQuery,
-    Finish,
-    ModelCard,
-    OnUsage,
-    ScoreQuery,
-    Token,
-    Usage,
-)
+from pellucid.vocabulary.finish import Finish, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 CONNECT_SECONDS = 5.0
 """Time limit for connecting and for health replies. Other replies have no limit."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Token
+from pellucid.vocabulary.token import Alternative, CallDelta, CallPart, GrammarScore, Token
 
 LOGPROB_FLOOR = -9999.0
 """Replaces minus infinity and all lower logprobs, as in OpenAI's API."""

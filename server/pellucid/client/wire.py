@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any
 
 from pellucid.client.token_json import record_of, token_of
-from pellucid.tokens import Finish, FinishReason, JsonField, OtherValue, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, JsonField, OtherValue, Usage
+from pellucid.vocabulary.token import Token
 
 ROOT = "/pellucid/"
 """The path of the private routes, followed by a verb."""

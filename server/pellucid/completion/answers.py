@@ -22,7 +22,7 @@ from pellucid.completion.cursor_keys import (
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer, drop_typed, join_texts, truncate
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 MAX_CLOSED = 20
 """Maximum number of brackets and quotes closed by an editor since an answer was generated."""

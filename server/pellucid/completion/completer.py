@@ -28,7 +28,7 @@ from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide, d
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.threshold_gate import show_all
 from pellucid.errors import PellucidError
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 SUGGESTION_NUMBERS = count(1)
 """Numbers for the ids of suggestions, unique in this process across changes of the settings."""

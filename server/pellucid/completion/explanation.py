@@ -12,7 +12,7 @@ from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.completion.suggestion import DocumentCursor, Prompt
 from pellucid.completion.trust.features import CursorFeatures
 from pellucid.completion.trust.threshold_gate import GateVerdict
-from pellucid.tokens import Usage
+from pellucid.vocabulary.finish import Usage
 
 MAX_EXPLANATIONS = 100
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.errors import ConfigError, NotFoundError
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 
 UNKNOWN = "No model server has been asked yet."
 NOT_CALIBRATED = "This model is not calibrated: run `pellucid calibrate` on one of your folders."

@@ -46,7 +46,7 @@ class CompletionSettings:
     )
     doubtful_rest: bool = setting(
         True,
-        "show the doubtful rest of a suggestion, fainter if the editor can, after its sure beginning; "
+        "show the doubtful rest of a suggestion, fainter if the editor can, after the sure beginning; "
         "accepting takes the beginning first",
     )
     shape: SuggestionShape = setting(
@@ -67,11 +67,11 @@ class CompletionSettings:
         "milliseconds without typing before a suggestion is requested; most editors have a delay of their own",
         least=0,
     )
-    ahead: bool = setting(True, "generate the continuation of a suggestion while it is shown")
+    ahead: bool = setting(True, "generate the continuation while a suggestion is shown")
     languages_off: tuple[str, ...] = setting((), "language ids without suggestions, next edits and marks")
     log: bool = setting(
         False,
-        "log on this machine which suggestions were accepted, shortened or dismissed: numbers and outcomes, no text",
+        "log accepted, shortened and dismissed suggestions on this machine: numbers and outcomes, no text",
     )
 
 

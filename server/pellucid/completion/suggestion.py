@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pellucid.completion.settings import SuggestionShape
-from pellucid.tokens import Extra, Token
+from pellucid.vocabulary.query import Extra
+from pellucid.vocabulary.token import Token
 
 
 @dataclass(frozen=True, slots=True)

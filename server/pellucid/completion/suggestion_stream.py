@@ -19,7 +19,9 @@ from pellucid.completion.shaping.ghost_text import GhostText
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer, join_texts
 from pellucid.errors import PellucidError, UnavailableError
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import CompletionQuery, Priority, SamplingParams, Terms
+from pellucid.vocabulary.token import Token
 
 CLIENT_NAME = f"lsp-{os.getpid()}"
 """The process's name in request keys: the model server must recognise newer requests."""

@@ -7,7 +7,10 @@ from contextlib import aclosing
 
 from pellucid.client.assistant_protocol import Assistant, SumsScores
 from pellucid.door.users import UserRequest, Users
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 Stream = AsyncGenerator[Token | Finish]
 

@@ -18,7 +18,7 @@ from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
 from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import HiddenSum, Sequence
 from pellucid.engine.token_scores import Choice, TokenScore
-from pellucid.tokens import GrammarScore
+from pellucid.vocabulary.token import GrammarScore
 
 LOGIT_ROWS = 32
 """Rows of logits held at once: 20 MB for rows of 152,000 float32 logits."""

@@ -38,7 +38,8 @@ from pellucid.errors import (
     UnavailableError,
     unknown_model,
 )
-from pellucid.tokens import Finish, FinishReason, Priority
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import Priority
 
 MAX_PASSED_OVER = 4
 """Maximum steps that a busy worker is passed over; BACKGROUND_STEPS for a completion."""

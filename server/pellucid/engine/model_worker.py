@@ -17,7 +17,8 @@ from pellucid.engine.sequence import HiddenSum, Sequence
 from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import QueueFullError
-from pellucid.tokens import FinishReason, Priority
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.query import Priority
 
 CHUNKS = {"cpu": 192, "cuda": 512}
 """Tokens per step. Larger steps are no faster, and delay new requests.

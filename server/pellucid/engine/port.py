@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.status import WorkerStatus
 from pellucid.engine.token_scores import TokenScore
-from pellucid.tokens import Finish
+from pellucid.vocabulary.finish import Finish
 
 HiddenVector = NDArray[np.float64]
 

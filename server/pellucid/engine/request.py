@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pellucid.engine.token_mask import TokenMask
-from pellucid.tokens import SamplingParams, Terms
+from pellucid.vocabulary.query import SamplingParams, Terms
 
 
 class ConstraintError(ValueError):

@@ -14,7 +14,7 @@ from pellucid.engine.masked_row import MaskedRow, mask_row
 from pellucid.engine.request import Constraint
 from pellucid.engine.token_mask import TokenMask
 from pellucid.engine.token_scores import Choice, Limits, RowScores, TokenScore
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 
 class MaskRow(Protocol):

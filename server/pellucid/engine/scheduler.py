@@ -8,7 +8,7 @@ from math import inf
 from pellucid.engine.cache import Match, SlotCache
 from pellucid.engine.kv_snapshot import common_prefix
 from pellucid.engine.sequence import Sequence
-from pellucid.tokens import Priority
+from pellucid.vocabulary.query import Priority
 
 MAX_OVERTAKEN = 8
 """Number of times a waiting request may be overtaken, so no request starves."""

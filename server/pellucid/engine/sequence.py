@@ -13,7 +13,8 @@ from pellucid.engine.prompt_lookup import Lookup
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.sampler import Sampler
 from pellucid.engine.token_scores import TokenScore
-from pellucid.tokens import Finish, FinishReason, Priority, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import Priority
 
 
 @dataclass(frozen=True, slots=True)

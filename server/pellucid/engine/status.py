@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pellucid.tokens import Priority
+from pellucid.vocabulary.query import Priority
 
 
 @dataclass(frozen=True, slots=True)

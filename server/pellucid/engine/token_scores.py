@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pellucid.tokens import GrammarScore
+from pellucid.vocabulary.token import GrammarScore
 
 
 class RowScores(NamedTuple):
@@ -21,7 +21,7 @@ class RowScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token's place in the model's distribution; see :class:`pellucid.tokens.Token`.
+    """A token's place in the model's distribution; see :class:`pellucid.vocabulary.token.Token`.
 
     ``entropy_range`` bounds an unreported entropy. ``sampled`` is None for prompt tokens and if
     unreported. ``predicted`` is true if the request's prediction has the same token here.

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 from pellucid.errors import QueueFullError
-from pellucid.tokens import Priority
+from pellucid.vocabulary.query import Priority
 
 
 class GateClosedError(Exception):

@@ -14,7 +14,7 @@ from pellucid.engine.request import Constraint
 from pellucid.engine.token_mask import TokenMask, fitted, ids_in
 from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.vllm_wire import WireToken
-from pellucid.tokens import TINIEST, GrammarScore
+from pellucid.vocabulary.token import TINIEST, GrammarScore
 
 
 class AllowedTokens:

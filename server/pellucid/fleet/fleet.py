@@ -41,7 +41,7 @@ from pellucid.fleet.replica import (
 )
 from pellucid.fleet.running_request import RequestEndError, RunningRequest
 from pellucid.fleet.vllm_wire import WireToken, check_params, generate_body, read_body, sampled_probability, token_score
-from pellucid.tokens import Finish, FinishReason
+from pellucid.vocabulary.finish import Finish, FinishReason
 
 MAX_MOVES = 3
 """How often a lost answer is resumed before failure."""
@@ -118,7 +118,7 @@ class Fleet:
 
     def hidden_size(self, model: str) -> int:
         self._check(model)
-        raise NotSupportedError(f"{model} is computed elsewhere and gives no hidden states, so it has no embeddings.")
+        raise NotSupportedError(f"Remote engines compute {model} and give no hidden states, so {model} has no embeddings.")
 
     async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
         self.hidden_size(model)
@@ -136,7 +136,7 @@ class Fleet:
         """
         self._check(name)
         if name not in self._adapters:
-            raise NotSupportedError(f"{name} is computed elsewhere: unload it from its engines.")
+            raise NotSupportedError(f"Remote engines compute {name}: unload the adapter from the engines.")
         ended = self._removed[name] = Future()
         self._forget_removed(name)
         return ended

@@ -13,7 +13,7 @@ from pellucid.engine.request import Request
 from pellucid.errors import PellucidError
 from pellucid.fleet.replica import Replica, ReplicaBusyError, ReplicaLostError, ReplicaRefusedError
 from pellucid.fleet.vllm_wire import ALTERNATIVES, MalformedAnswerError, WireToken, clean, generate_body, read_body
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 PROBE = '''def greeting(name: str) -> str:
     """Return a greeting: "Grüße, 世界!" for instance."""

@@ -22,7 +22,7 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import MAX_DIFFERENCE, JoinCheck, JoinError, difference, probe_logprobs
 from pellucid.fleet.replica import Replica, ReplicaBusyError, ReplicaLostError
 from pellucid.fleet.vllm_wire import shown_name
-from pellucid.tokens import ADAPTER_NAME
+from pellucid.vocabulary.model_card import ADAPTER_NAME
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pellucid.engine.request import Request
-from pellucid.tokens import FinishReason, Usage
+from pellucid.vocabulary.finish import FinishReason, Usage
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError
 from pellucid.fleet.entropy_bounds import entropy_range
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 ROUTE = "/inference/v1/generate"
 

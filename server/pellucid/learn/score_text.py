@@ -18,7 +18,9 @@ from pellucid.errors import PellucidError
 from pellucid.learn.metrics import calibration_error
 from pellucid.system.progress import Progress
 from pellucid.text.score_windows import windows
-from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
 
 TOP = 5
 """Maximum rank of a top choice."""

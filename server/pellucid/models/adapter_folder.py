@@ -17,7 +17,7 @@ from pathlib import Path
 from pellucid.errors import AdapterError, ModelError, NotFoundError
 from pellucid.models.store import Store
 from pellucid.models.untrusted_files import Json, damage_explained, printable, read_json, real, shown, whole
-from pellucid.tokens import ADAPTER_NAME
+from pellucid.vocabulary.model_card import ADAPTER_NAME
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

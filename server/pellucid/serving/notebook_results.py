@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pellucid.errors import ConfigError
 from pellucid.system.entropy_text import entropy_in_bits
 from pellucid.terminal.coloured_tokens import LEVELS, ProbabilityLevel, level_of
-from pellucid.tokens import Finish, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.token import Token
 
 if TYPE_CHECKING:
     import pandas

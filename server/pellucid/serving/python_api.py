@@ -14,17 +14,10 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.serving.notebook_results import TokenTrace
-from pellucid.tokens import (
-    ChatQuery,
-    CompletionQuery,
-    Extra,
-    Finish,
-    FinishReason,
-    Message,
-    SamplingParams,
-    ScoreQuery,
-    Token,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Extra, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 if TYPE_CHECKING:
     from pellucid.engine.port import Engine
@@ -66,7 +59,7 @@ def load(name_or_url: str | None = None, *, api_key: str | None = None, **settin
 class PythonModel:
     """A model for any thread or notebook cell.
 
-    Sampling parameters are keywords, as in ``pellucid.tokens.SamplingParams``. Ctrl-C, or
+    Sampling parameters are keywords, as in ``pellucid.vocabulary.query.SamplingParams``. Ctrl-C, or
     cancelling an async method, ends the generation. Use the model as a context manager, or call
     ``close``.
     """

@@ -38,7 +38,7 @@ from pellucid.system.machine import memory_fields
 from pellucid.system.progress import Noted
 from pellucid.terminal.progress_bars import Bars
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, SamplingParams
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 
 logger = logging.getLogger(__name__)
 

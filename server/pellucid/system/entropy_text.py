@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import log
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 def entropy_in_bits(token: Token) -> str:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from pellucid.tokens import Finish, FinishReason, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.token import Token
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,20 +44,11 @@ from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.tool_calls.call_constraint import CallConstraint
 from pellucid.text.tool_calls.call_reader import CallReader
 from pellucid.text.usage_meter import UsageMeter, first_difference
-from pellucid.tokens import (
-    ChatQuery,
-    CompletionQuery,
-    Embedding,
-    Finish,
-    FinishReason,
-    Grammar,
-    Message,
-    ModelCard,
-    OnUsage,
-    SamplingParams,
-    ScoreQuery,
-    Token,
-)
+from pellucid.vocabulary.finish import Embedding, Finish, FinishReason, OnUsage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from math import exp
 
 from pellucid.engine.token_scores import TokenScore
 from pellucid.models.tokenizers.tokenizer import Tokenizer
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 
 
 class Detokenizer:

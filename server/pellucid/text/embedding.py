@@ -13,7 +13,8 @@ from pellucid.engine.request import Request
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.text.model_with_tokenizer import TextModel, run_tokenizer
 from pellucid.text.prompts import refuse_huge
-from pellucid.tokens import BACKGROUND, Embedding, SamplingParams, ScoreQuery
+from pellucid.vocabulary.finish import Embedding
+from pellucid.vocabulary.query import BACKGROUND, SamplingParams, ScoreQuery
 
 SHORTEST = 1e-12
 """Minimum divisor: a vector of zeros has no length."""

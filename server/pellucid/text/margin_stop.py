@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from pellucid.code.line_rules import CONTINUING
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 
 _OPENS_BLOCK = re.compile(r":\s*(?:#.*)?\Z")
 _BELONGS = re.compile(rf"[)\]}}]|(?:{'|'.join(sorted(CONTINUING))})\b")

@@ -17,7 +17,9 @@ from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, ChatTemplate, refuse_lon
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraints
 from pellucid.text.tool_calls.call_reader import CallReader, call_format, call_ids
-from pellucid.tokens import ChatQuery, Message, ModelCard, ScoreQuery
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, ScoreQuery
 
 T = TypeVar("T")
 

@@ -27,7 +27,8 @@ from pellucid.text.tool_calls.template_input import (
     template_message,
     template_tools,
 )
-from pellucid.tokens import Extra, Message
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import Extra
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"

@@ -10,7 +10,8 @@ from time import monotonic
 from pellucid.engine.port import Engine
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_scores import TokenScore
-from pellucid.tokens import Finish, FinishReason, Terms, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import Terms
 
 
 @dataclass(frozen=True, slots=True)

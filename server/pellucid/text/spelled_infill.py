@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.models.catalog import InfillFormat
-from pellucid.tokens import Extra
+from pellucid.vocabulary.query import Extra
 
 
 @dataclass(frozen=True, slots=True)

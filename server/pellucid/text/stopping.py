@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from pellucid.tokens import FinishReason, Token
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.token import Token
 
 
 class EndingRule(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pellucid.code.brackets import is_balanced, is_closed, opened_in
 from pellucid.code.line_rules import COMMON_LINES, MAX_LINE, TELLING, WORTH_CUTTING
 from pellucid.text.stopping import overlap
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 
 MAX_OVERLAP = 400
 """Maximum length of a compared suffix."""

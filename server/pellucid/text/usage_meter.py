@@ -9,7 +9,7 @@ from pellucid.engine.request import Admission
 from pellucid.engine.token_scores import TokenScore
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.detokenizer import decode
-from pellucid.tokens import Usage
+from pellucid.vocabulary.finish import Usage
 
 FEW_TOKENS = 64
 """A prompt with more computed tokens may have changed at its beginning."""

@@ -19,7 +19,10 @@ from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
 from pellucid.models.store import Store
 from pellucid.serving.adapter_loading import LoadedAdapters
-from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import CompletionQuery, Extra, SamplingParams
+from pellucid.vocabulary.token import Token
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.http_servers import (
     ADAPTER,

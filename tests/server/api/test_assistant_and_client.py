@@ -11,19 +11,19 @@ from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import (
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import (
     ChatQuery,
     CompletionQuery,
     Extra,
-    Finish,
     Grammar,
-    Message,
     Priority,
     SamplingParams,
     ScoreQuery,
     Terms,
-    Token,
 )
+from pellucid.vocabulary.token import Token
 from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
 
 Verb = Callable[[LocalAssistant | Client], AsyncIterator[Token | Finish]]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
-from pellucid.tokens import Finish, FinishReason, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken
 
 BODY = {

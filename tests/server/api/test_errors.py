@@ -22,7 +22,7 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from pellucid.tokens import CompletionQuery
+from pellucid.vocabulary.query import CompletionQuery
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 MESSAGES = [{"role": "user", "content": "x"}]

@@ -11,7 +11,8 @@ import torch
 from pellucid.api.generation.sampler_steps import keep_steps
 from pellucid.client.http_client import Client
 from pellucid.engine.sampler import truncate
-from pellucid.tokens import CompletionQuery, SamplingParams, Token
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from support.servers.http_servers import LiveServer
 
 BEFORE, AFTER = "def add(a, b):\n    return ", "\n\nx = 1\n"

@@ -69,7 +69,7 @@ READY, AWAY = "http://10.0.0.5:8000", "http://10.0.0.6:8000"
 
 
 def front_state(key: str | None = None) -> ServerState:
-    """Return the state of a server with two engines elsewhere, one of the two away."""
+    """Return the state of a server with two remote engines, one of the two away."""
     fleet = Fleet({TINY: 300}, 512)
     for url, problem in ((READY, None), (AWAY, "It has been lost.")):
         fleet.replicas[url] = Replica(url, Gate(4, 4), "secret", version="0.32.0", models={TINY: 512}, problem=problem)

@@ -15,7 +15,8 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.errors import PellucidError
-from pellucid.tokens import Finish, FinishReason, Priority, Terms, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import Priority, Terms
 from support.servers.http_servers import LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 ROUTES: dict[str, dict[str, Any]] = {

@@ -11,7 +11,9 @@ import pytest
 
 from pellucid.api.generation.llama_reply import token_probs
 from pellucid.api.schema.llama import LlamaCompletionRequest
-from pellucid.tokens import Finish, FinishReason, SamplingParams, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import SamplingParams
+from pellucid.vocabulary.token import Token
 from support.servers.http_servers import TINY, TINY_PLAIN, ScriptedAssistant, live, scripted_state, spoken
 
 VIM: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.errors import NotFoundError
-from pellucid.tokens import CompletionQuery, ScoreQuery
+from pellucid.vocabulary.query import CompletionQuery, ScoreQuery
 from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
 
 REQUESTS = [

@@ -17,7 +17,7 @@ from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequ
 from pellucid.api.schema.responses import ResponsesRequest
 from pellucid.api.schema.tabby import Segments, TabbyCompletionRequest
 from pellucid.client.token_json import record_of
-from pellucid.tokens import CallDelta, CallPart
+from pellucid.vocabulary.token import CallDelta, CallPart
 from support.servers.http_servers import spoken
 
 BODIES = [

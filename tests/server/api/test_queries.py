@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from pellucid.client.http_client import Client
-from pellucid.tokens import CompletionQuery, SamplingParams, ScoreQuery, Terms, Token
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams, ScoreQuery, Terms
+from pellucid.vocabulary.token import Token
 from support.servers.http_servers import LiveServer
 
 GAP = CompletionQuery("def add(a, b):\n", "\nend", params=SamplingParams(max_tokens=0))

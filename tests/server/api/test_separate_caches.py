@@ -21,7 +21,8 @@ from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.serving.serve import Server
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
-from pellucid.tokens import CompletionQuery, Finish, SamplingParams
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from support.models.loaded_models import loaded_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import TINY, byte_tokenizer, live, tiny_assistant
@@ -159,7 +160,7 @@ def test_slots() -> None:
     """/slots shows a user only the tokens of the user's own prompts."""
     assistant, engine = tiny_assistant(alone=True)
     if not isinstance(engine, LocalEngine):
-        pytest.skip("engines elsewhere report no slots")
+        pytest.skip("remote engines report no slots")
     with serving(assistant, engine) as http:
         cached(http, "/v1/completions", ANNA)
         own, other = ([slot["n_tokens"] for slot in http.get("/slots", headers=user).json()] for user in (ANNA, BEN))

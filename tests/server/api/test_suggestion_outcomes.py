@@ -12,7 +12,7 @@ from pellucid.api import metrics as metrics_module
 from pellucid.api.metrics import UNKNOWN_MODEL, Metrics
 from pellucid.api.server_state import ServerState
 from pellucid.door.api_keys import read_keys
-from pellucid.tokens import MAX_OUTCOMES
+from pellucid.vocabulary.query import MAX_OUTCOMES
 from support.servers.http_servers import TINY, live, scripted_state
 
 ROUTE = "/v1/suggestions/outcomes"

@@ -21,7 +21,7 @@ from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ConfigError, QueueFullError
 from pellucid.serving import serve
-from pellucid.tokens import Finish
+from pellucid.vocabulary.finish import Finish
 from support.servers.http_servers import TINY, live, tiny_assistant
 
 KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")

@@ -11,7 +11,9 @@ import pytest
 from pellucid.bench.keystrokes import TypingSession, replay, session
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, OnUsage, Priority, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.query import CompletionQuery, Priority
+from pellucid.vocabulary.token import Token
 from support.silent_assistant import SilentAssistant
 
 

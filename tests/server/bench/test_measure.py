@@ -19,7 +19,7 @@ from pellucid.engine.model import TokenCost
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Finish, FinishReason, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from support.models.tiny_models import VOCAB_SIZE, tiny_llama, to_decoder
 
 NO_ASSISTANT = cast("LocalAssistant", None)

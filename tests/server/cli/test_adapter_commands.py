@@ -17,7 +17,8 @@ from pellucid.models.store import Store
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
 from pellucid.system.progress import Silent
-from pellucid.tokens import CompletionQuery, Finish, SamplingParams
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder

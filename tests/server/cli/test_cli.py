@@ -23,19 +23,10 @@ from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.client.token_json import record_of
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, ModelError
-from pellucid.tokens import (
-    ChatQuery,
-    CompletionQuery,
-    Finish,
-    FinishReason,
-    Grammar,
-    Message,
-    OnUsage,
-    SamplingParams,
-    ScoreQuery,
-    Token,
-    Usage,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.silent_assistant import SilentAssistant
 
 COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["edit"], ["doctor"], ["bench"], ["webui"]]

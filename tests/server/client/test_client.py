@@ -34,27 +34,20 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from pellucid.tokens import (
-    Alternative,
+from pellucid.vocabulary.finish import Finish, FinishReason, JsonField, OtherValue, Usage
+from pellucid.vocabulary.message import Message, NamedTool, ToolCall
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import (
     ChatQuery,
     CompletionQuery,
     Extra,
-    Finish,
-    FinishReason,
     Grammar,
-    JsonField,
-    Message,
-    ModelCard,
-    NamedTool,
-    OtherValue,
     Priority,
     SamplingParams,
     ScoreQuery,
     Terms,
-    Token,
-    ToolCall,
-    Usage,
 )
+from pellucid.vocabulary.token import Alternative, Token
 
 URL = "http://127.0.0.1:8437"
 LOGPROBS = st.floats(LOGPROB_FLOOR, 0.0)

@@ -24,7 +24,8 @@ from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.features import NAMES, CursorFeatures, features
 from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS
 from pellucid.errors import NotFoundError
-from pellucid.tokens import ModelCard, Token
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.token import Token
 from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.known_calibrations import RAW, as_sent, doubtful
 from support.editors.scripted_provider import MODEL, ScriptedProvider

@@ -20,7 +20,9 @@ from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.suggestion_stream import MAX_ATTEMPTS
 from pellucid.errors import PellucidError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import Priority
+from pellucid.vocabulary.token import Token
 from pellucid_lsp.editor_settings import EditorSettings
 from support.editors.scripted_provider import ScriptedProvider
 from support.editors.token_factory import make_tokens, token

@@ -13,7 +13,7 @@ from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.features import NAMES, CursorFeatures, features, judged_entropy
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from support.editors.token_factory import healed, make_tokens, token
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")

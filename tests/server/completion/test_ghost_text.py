@@ -18,7 +18,7 @@ from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer
 from pellucid.text.stopping import StopGate
 from pellucid.text.suffix_stop import SuffixStop
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from support.editors.token_factory import in_words
 
 GOLDEN = Path(__file__).parent / "golden"

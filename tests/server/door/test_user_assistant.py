@@ -12,7 +12,10 @@ from pellucid.door.user_assistant import Stream, UserAssistant
 from pellucid.door.users import UNCOUNTED, UserLimits, Users, current_request
 from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, SamplingParams, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.servers.http_servers import tiny_assistant
 
 FOUR = SamplingParams(max_tokens=4, ignore_eos=True, logit_bias={ord("a"): 100.0})

@@ -19,7 +19,8 @@ from pellucid.engine.scheduler import Scheduler
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import NotFoundError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, SamplingParams
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import SamplingParams
 from support.models.tiny_adapters import merged_into, random_adapter
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
 from support.models.worker_driver import Job, assert_lawful

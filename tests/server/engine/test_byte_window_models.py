@@ -21,7 +21,7 @@ from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.learn.train import ngram_trainer
-from pellucid.tokens import Priority, SamplingParams, Terms
+from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 from support.learn.slow_reference_models import SlowKneserNey, history_of, slow_logprobs
 from support.learn.training_texts import as_bytes, text_of
 from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_together

@@ -13,7 +13,8 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.models.saved_prefixes import PrefixFile
-from pellucid.tokens import Finish, SamplingParams
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import SamplingParams
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
 from support.models.worker_driver import WorkerDriver, assert_lawful
 

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.sequence import HiddenSum
-from pellucid.tokens import BACKGROUND, Finish, FinishReason, SamplingParams
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import BACKGROUND, SamplingParams
 from support.models.tiny_models import random_ids, tiny_llama, tiny_mistral, tiny_qwen2, to_decoder
 from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 

@@ -23,7 +23,8 @@ from pellucid.engine.scheduler import BACKGROUND_STEPS, Scheduler
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_qwen3, to_decoder
 from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 

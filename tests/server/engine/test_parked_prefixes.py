@@ -24,7 +24,7 @@ from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.parked_prefixes import MIN_PARKED_TOKENS, ParkedPrefixes
 from pellucid.engine.request import Request
 from pellucid.engine.weight_packing import pack
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 from support.models.tiny_decoders import QWEN2, QWEN3, checkpoint
 from support.models.tiny_models import random_ids, tiny_llama, tiny_mistral, to_decoder
 from support.models.worker_driver import Job, WorkerDriver

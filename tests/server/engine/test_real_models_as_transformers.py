@@ -24,7 +24,8 @@ from pellucid.models.load import LoadedModel, load
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.tokens import Finish, Priority, SamplingParams, Terms
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 from support.models.float64_reference import ALLOWANCE, PLAUSIBLE, exact_logprobs
 from support.models.tiny_models import reference_logprobs
 from support.models.worker_driver import Job, WorkerDriver, assert_lawful
@@ -100,7 +101,7 @@ def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel
     jobs = crowd(float32, list(requests(served, max_tokens=16)), chunk=29)
 
     ours, theirs = [], []
-    for job in jobs[::4]:  # float64 is slow
+    for job in jobs[::4]:  # float64 is slow.
         ids = [*job.sequence.request.prompt, *job.generated]
         exact = exact_logprobs(reference, ids)
         ours += [

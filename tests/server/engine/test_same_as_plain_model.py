@@ -15,7 +15,7 @@ from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.errors import QueueFullError
-from pellucid.tokens import Priority, SamplingParams, Terms
+from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 from support.models.tiny_adapters import merged_into, random_adapter
 from support.models.tiny_models import (
     VOCAB_SIZE,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.engine.sampler import MOST_PROBABLE, Sampler, score_rows, token_scores, truncate
 from pellucid.engine.token_mask import TokenMask, pack_ids
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 
 class Only:

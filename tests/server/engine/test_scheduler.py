@@ -17,7 +17,8 @@ from pellucid.engine.scheduler import (
     TYPING_SECONDS,
 )
 from pellucid.errors import QueueFullError
-from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
 from support.models.worker_driver import Job, WorkerDriver
 

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.errors import QueueFullError
 from pellucid.fleet.admission import Gate, GateClosedError
-from pellucid.tokens import Priority
+from pellucid.vocabulary.query import Priority
 
 
 async def wait(awaitable: Awaitable[None]) -> None:

@@ -37,7 +37,8 @@ from pellucid.fleet.fleet import MAX_MOVES
 from pellucid.fleet.hang_detection import HangDetector
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.text.healing import Healer
-from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Terms
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import COMPLETION, SamplingParams, Terms
 from support.fleet.fleet_servers import CONTEXT, fleet_of, replica_of, tiny_engine
 from support.fleet.stand_in_replica import Fault, StandInReplica
 from support.models.model_files import byte_level_bpe, write_folder
@@ -205,9 +206,9 @@ async def test_healing(tmp_path: Path, ending: str) -> None:
 
 
 def test_the_description_of_alternatives_names_their_limit() -> None:
-    """The descriptions of top and allowed mention engines elsewhere."""
-    assert "engine elsewhere" in str(TokenRecord.model_fields["top"].description)
-    assert "engine elsewhere" in str(TokenRecord.model_fields["allowed"].description)
+    """The descriptions of top and allowed mention remote engines."""
+    assert "remote engine" in str(TokenRecord.model_fields["top"].description)
+    assert "remote engine" in str(TokenRecord.model_fields["allowed"].description)
 
 
 class EvenOnly:

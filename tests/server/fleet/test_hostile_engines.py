@@ -16,7 +16,8 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import UnavailableError
 from pellucid.fleet import replica
 from pellucid.fleet.fleet import MAX_MOVES
-from pellucid.tokens import FinishReason, SamplingParams
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.query import SamplingParams
 from support.fleet.fleet_servers import fleet_of, tiny_engine
 from support.fleet.stand_in_replica import StandInReplica, line
 from support.servers.http_servers import TINY, byte_tokenizer

@@ -10,7 +10,7 @@ from pellucid.engine.request import Request
 from pellucid.errors import QueueFullError
 from pellucid.fleet.fleet import MAX_LAG_SECONDS, Fleet
 from pellucid.fleet.loop_lag import MEASUREMENTS, TICK_SECONDS, LoopLag
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 
 class Clock:

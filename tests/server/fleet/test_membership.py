@@ -1,4 +1,4 @@
-"""Engines elsewhere come and go while a server runs."""
+"""Remote engines come and go while a server runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import PROBE, JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits, engine_url, read_engines
 from pellucid.models.tokenizers.tokenizer import Tokenizer
-from pellucid.tokens import Finish, FinishReason, SamplingParams
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import SamplingParams
 from support.fleet.fleet_servers import CONTEXT, replica_of, tiny_engine
 from support.fleet.stand_in_replica import listening
 from support.servers.http_servers import TINY, byte_tokenizer

@@ -24,7 +24,7 @@ from pellucid.fleet.vllm_wire import (
     sampled_probability,
     token_score,
 )
-from pellucid.tokens import CHAT, SamplingParams
+from pellucid.vocabulary.query import CHAT, SamplingParams
 
 ANSWERS: dict[str, Any] = json.loads(Path(__file__).with_name("vllm_answers.json").read_text(encoding="utf-8"))
 PROMPT = [1604, 803, 24, 81, 28, 278, 727]

@@ -25,7 +25,9 @@ from pellucid.models.served_model import ModelFacts, ServedModel
 from pellucid.models.store import Store
 from pellucid.serving.engine_adapters import EngineAdapters
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from support.fleet.fleet_servers import CONTEXT
 from support.fleet.stand_in_replica import StandInReplica, listening
 from support.models.tiny_models import tiny_llama, to_decoder

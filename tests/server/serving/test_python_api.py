@@ -17,7 +17,10 @@ import pellucid
 from pellucid.errors import ConfigError, InvalidRequestError, PellucidError, UnavailableError
 from pellucid.serving.notebook_results import TokenTrace
 from pellucid.serving.python_api import PythonModel
-from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import Extra
+from pellucid.vocabulary.token import Alternative, Token
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama
 from support.servers.http_servers import ScriptedAssistant, live, scripted_state

@@ -24,7 +24,10 @@ from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.serve import curl, greeting, page_of, warm_up
-from pellucid.tokens import CompletionQuery, Finish, ModelCard, SamplingParams, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama
 from support.servers.scripted_engine import FORMAT, MID, ScriptedEngine, byte_tokenizer, scripted_assistant

@@ -26,7 +26,8 @@ from pellucid.config import load_settings
 from pellucid.door.api_keys import LOCAL, read_keys
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.standalone_page import PageServer, notice_of
-from pellucid.tokens import FinishReason, Message
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.message import Message
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings

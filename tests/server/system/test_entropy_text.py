@@ -7,7 +7,7 @@ from math import log
 import pytest
 
 from pellucid.system.entropy_text import entropy_in_bits
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 @pytest.mark.parametrize(

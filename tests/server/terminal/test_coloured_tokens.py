@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.terminal.coloured_tokens import LEVELS, ProbabilityLevel, Writer, harmless, level_of, paint
-from pellucid.tokens import Finish, FinishReason, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.token import Token
 
 RGB = tuple[float, float, float]
 

@@ -10,19 +10,10 @@ from pellucid.engine.request import Request
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.tokenizers.tokenizer import PrefixSpace
 from pellucid.text.assistant import Stream
-from pellucid.tokens import (
-    ChatQuery,
-    CompletionQuery,
-    Extra,
-    Finish,
-    FinishReason,
-    Message,
-    Priority,
-    SamplingParams,
-    ScoreQuery,
-    Terms,
-    Token,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Extra, Priority, SamplingParams, ScoreQuery, Terms
+from pellucid.vocabulary.token import Token
 from support.servers.scripted_engine import (
     BEGIN,
     END,

@@ -16,7 +16,9 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError
 from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.healing import Healer
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.models.loaded_models import loaded_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.scripted_engine import FORMAT, WORDS, byte_tokenizer

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pellucid.engine.token_scores import TokenScore
 from pellucid.models.tokenizers.tokenizer import PrefixSpace
 from pellucid.text.detokenizer import Detokenizer, decode
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from support.servers.scripted_engine import END, FIRST_WORD, WORDS, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()

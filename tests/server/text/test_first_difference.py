@@ -9,7 +9,10 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, SamplingParams, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.servers.http_servers import TINY, live, tiny_assistant
 
 HEADER = "You are helpful. The time is 12:00. "

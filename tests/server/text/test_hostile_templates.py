@@ -33,7 +33,7 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.text.prompts import CHATML, ChatTemplate, is_known
 from pellucid.text.template_process import TemplateProcess
 from pellucid.text.template_renderer import Renderer, RenderingError
-from pellucid.tokens import Message
+from pellucid.vocabulary.message import Message
 from support.find_children import children_of
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.served_models import served_model

@@ -13,7 +13,8 @@ import pytest
 from pellucid.errors import QueueFullError
 from pellucid.text import model_thread
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Message, ScoreQuery
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from support.servers.scripted_engine import ScriptedEngine, byte_tokenizer, scripted_assistant
 
 PATIENCE = 60

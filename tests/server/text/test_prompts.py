@@ -12,7 +12,8 @@ from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.models.catalog import InfillFormat, Order
 from pellucid.models.tokenizers.tokenizer import PrefixSpace, Tokenizer
 from pellucid.text.prompts import CHATML, ChatTemplate, infill, surroundings, with_bos
-from pellucid.tokens import Extra, Message
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import Extra
 from support.servers.scripted_engine import (
     BEGIN,
     FILE,

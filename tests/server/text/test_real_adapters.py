@@ -27,7 +27,9 @@ from pellucid.models.load import LoadedModel, load, open_checkpoint
 from pellucid.models.merge_adapter import merge
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from support.models.model_files import logprobs
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.real_model_server import LOADING, is_healthy, real_models

@@ -11,7 +11,9 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import CompletionQuery, Extra, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.scripted_engine import FORMAT, byte_tokenizer

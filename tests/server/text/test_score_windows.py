@@ -13,7 +13,9 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.text import score_windows
 from pellucid.text.assistant import LocalAssistant, Stream
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, ScoreQuery, Terms, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import CompletionQuery, Priority, SamplingParams, ScoreQuery, Terms
+from pellucid.vocabulary.token import Token
 from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.scripted_engine import BEGIN, FORMAT, USAGE, ScriptedEngine, byte_tokenizer, scripted_assistant

@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.models.catalog import InfillFormat
 from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
-from pellucid.tokens import Extra
+from pellucid.vocabulary.query import Extra
 
 P, S, M, F, R = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", "<|repo_name|>"
 QWEN = InfillFormat(order="spm2", prefix=P, suffix=S, middle=M, file=F, repo=R)

@@ -10,7 +10,8 @@ from pellucid.code.brackets import is_balanced
 from pellucid.text import suffix_stop
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import MAX_SPACE, SuffixStop
-from pellucid.tokens import FinishReason, Token
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.token import Token
 
 
 def tokens(*texts: str) -> list[Token]:

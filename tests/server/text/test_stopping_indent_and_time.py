@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.text.stopping import LeastIndent, StopGate, TimeLimit
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from support.servers.http_servers import spoken
 
 

@@ -7,7 +7,10 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
-from pellucid.tokens import Alternative, ChatQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, ScoreQuery
+from pellucid.vocabulary.token import Alternative, Token
 from support.silent_assistant import SilentAssistant
 
 

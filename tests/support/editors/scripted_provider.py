@@ -6,18 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from pellucid.tokens import (
-    CompletionQuery,
-    Extra,
-    Finish,
-    FinishReason,
-    ModelCard,
-    OnUsage,
-    SamplingParams,
-    Terms,
-    Token,
-    Usage,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery, Extra, SamplingParams, Terms
+from pellucid.vocabulary.token import Token
 from support.silent_assistant import SilentAssistant
 
 MODEL = "scripted"

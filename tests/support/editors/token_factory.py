@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import log
 
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 
 
 def make_tokens(*texts: str, p: float = 0.9, other: tuple[str, float] = ("other", 0.05)) -> tuple[Token, ...]:

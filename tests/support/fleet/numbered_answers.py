@@ -9,7 +9,8 @@ from contextlib import aclosing
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.fleet import Fleet
-from pellucid.tokens import Finish, SamplingParams
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import SamplingParams
 
 
 def numbered_request(number: int, tokens: int) -> Request:

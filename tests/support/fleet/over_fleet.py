@@ -28,7 +28,7 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import PROBE, JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits
 from pellucid.models.load import LoadedModel
-from pellucid.tokens import Finish
+from pellucid.vocabulary.finish import Finish
 from support.fleet.stand_in_replica import StandInReplica, listening
 
 OPTION = "--over-fleet"
@@ -39,15 +39,15 @@ LOADING = 300.0
 API = "tests/server/api/"
 PAGE = "tests/webui/page/"
 LOST: Mapping[str, str] = {
-    f"{API}test_user_limits.py::test_every_route[/v1/embeddings]": "engines elsewhere give no hidden states",
+    f"{API}test_user_limits.py::test_every_route[/v1/embeddings]": "remote engines give no hidden states",
     f"{API}test_user_limits.py::test_every_route[/api/embed]": "the same",
     f"{API}test_user_limits.py::test_one_request_of_many_answers": "the same",
     f"{PAGE}test_page_read.py::test_stop": "a text is read in one piece, so there is no progress to see",
-    f"{API}test_adapters_api.py": "the adapters of engines elsewhere have tests of their own",
-    f"{API}test_embeddings.py": "engines elsewhere give no hidden states",
-    f"{API}test_client_bodies.py::test_client[Continue apply": "engines elsewhere take no prediction",
+    f"{API}test_adapters_api.py": "the adapters of remote engines have tests of their own",
+    f"{API}test_embeddings.py": "remote engines give no hidden states",
+    f"{API}test_client_bodies.py::test_client[Continue apply": "remote engines take no prediction",
     f"{API}test_prediction.py": "the same",
-    f"{API}test_client_bodies.py::test_client[embeddings": "engines elsewhere give no hidden states",
+    f"{API}test_client_bodies.py::test_client[embeddings": "remote engines give no hidden states",
     f"{API}test_client_bodies.py::test_client[ollama embed": "the same",
     f"{API}test_client_bodies.py::test_client[openai-python embeddings": "the same",
     f"{API}test_openapi.py::test_every_example_is_valid": "the same",
@@ -59,10 +59,10 @@ LOST: Mapping[str, str] = {
     f"{API}test_structured_output.py::test_an_answer_that_ends_early_says_so": "a seed draws other tokens",
     f"{API}test_assistant_and_client.py::test_same_tokens[schema]": "the same",
     f"{API}clients/test_tabby_plugins.py::test_indentation_ends_a_suggestion": (
-        "engines elsewhere take temperatures up to 2"
+        "remote engines take temperatures up to 2"
     ),
     f"{API}test_interrupted_answers.py": "the tests watch the slots",
-    f"{API}test_assistant_and_client.py::test_same_tokens[hot]": "engines elsewhere take temperatures up to 2",
+    f"{API}test_assistant_and_client.py::test_same_tokens[hot]": "remote engines take temperatures up to 2",
     **{
         f"{API}test_schema_fuzz.py::test_schema[{route}": "the route answers 501"
         for route in (

@@ -13,7 +13,8 @@ from pellucid.engine import weight_packing
 from pellucid.serving.assemble import assemble
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Finish, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.token import Token
 
 SURE_RANK = 1000
 """Tokens of higher ranks are so alike that rounding may exchange neighbours."""

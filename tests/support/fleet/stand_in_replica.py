@@ -23,7 +23,9 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.vllm_wire import ENTROPY_ID
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.serving.listening_socket import listen
-from pellucid.tokens import MAX_ALTERNATIVES, Finish, FinishReason, Priority, SamplingParams, Terms
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import Priority, SamplingParams, Terms
+from pellucid.vocabulary.token import MAX_ALTERNATIVES
 from support.servers.quick_shutdown_server import QuickShutdownServer
 
 MAX_LOGPROBS = 200

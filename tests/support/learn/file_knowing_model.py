@@ -11,7 +11,10 @@ from pathlib import Path
 
 from pellucid.errors import PellucidError
 from pellucid.models.calibrations import CalibrationFile
-from pellucid.tokens import Alternative, CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery
+from pellucid.vocabulary.token import Alternative, Token
 from support.silent_assistant import SilentAssistant
 
 MODEL = "knowing"

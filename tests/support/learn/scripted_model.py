@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from pellucid.client.assistant_protocol import SumsScores
 from pellucid.learn.evaluate.subjects import Ability, Subject
-from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Alternative, Token
 
 
 @dataclass

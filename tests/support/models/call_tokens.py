@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.text.tool_calls.call_reader import CallReader, Format
 from pellucid.text.tool_calls.calls_of_answer import calls_of
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 MARKERS = {
     "<tool_call>": 900,

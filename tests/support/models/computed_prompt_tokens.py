@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_scores import TokenScore
-from pellucid.tokens import Finish, SamplingParams
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import SamplingParams
 
 
 async def answer(engine: LocalEngine, prompt: list[int]) -> tuple[int, list[TokenScore]]:

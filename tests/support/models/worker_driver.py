@@ -13,7 +13,7 @@ from pellucid.engine.model_worker import EngineSettings, ModelWorker
 from pellucid.engine.request import Request
 from pellucid.engine.sequence import Item, Sequence
 from pellucid.engine.token_scores import TokenScore
-from pellucid.tokens import Finish, FinishReason
+from pellucid.vocabulary.finish import Finish, FinishReason
 from support.models.tiny_models import reference_logprobs
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from playwright.async_api import Locator, Page, Route
 
 import pellucid_webui
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import record
 
 ASSETS = Path(str(pellucid_webui.__file__)).parent / "assets"

@@ -14,7 +14,11 @@ from zlib import crc32
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ModelCard, OnUsage, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.storage.store import ConversationStore

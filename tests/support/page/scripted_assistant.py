@@ -6,18 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from pellucid.tokens import (
-    Alternative,
-    ChatQuery,
-    Finish,
-    FinishReason,
-    Message,
-    ModelCard,
-    OnUsage,
-    SamplingParams,
-    Token,
-    Usage,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, SamplingParams
+from pellucid.vocabulary.token import Alternative, Token
 from support.silent_assistant import SilentAssistant
 
 MODEL = "scripted"

@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, Message, OnUsage, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.page.scripted_assistant import Item, ScriptedPageAssistant, usage
 
 Text = str | Sequence[int] | Sequence[Message]

@@ -20,7 +20,9 @@ from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.door.api_keys import read_keys
 from pellucid.door.plain_page import PageNotice
 from pellucid.door.user_assistant import UserAssistant
-from pellucid.tokens import ChatQuery, Message, Token
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage, PageFactory

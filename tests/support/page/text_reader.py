@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from math import log
 from zlib import crc32
 
-from pellucid.tokens import Alternative, Finish, FinishReason, ModelCard, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Alternative, Token
 from support.page.scripted_assistant import usage
 from support.silent_assistant import SilentAssistant
 

@@ -32,18 +32,10 @@ from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.stopping import EndingRule
-from pellucid.tokens import (
-    Alternative,
-    ChatQuery,
-    CompletionQuery,
-    Finish,
-    FinishReason,
-    ModelCard,
-    OnUsage,
-    ScoreQuery,
-    Token,
-    Usage,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Alternative, Token
 from support.fleet import over_fleet
 from support.fleet.over_fleet import StandInFleet
 from support.models.loaded_models import loaded_model
@@ -128,7 +120,7 @@ def tiny_assistant(
 
 def tiny_adapters(assistant: LocalAssistant, engine: LocalEngine | Fleet, root: Path) -> LoadedAdapters:
     """Return the adapters of the store in this folder, with the single adapter :data:`ADAPTER`."""
-    assert isinstance(engine, LocalEngine), "engines elsewhere have other adapters"
+    assert isinstance(engine, LocalEngine), "remote engines have other adapters"
     store = Store(root)
     model = engine.model(TINY)
     assert isinstance(model, Decoder)

@@ -14,7 +14,7 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Finish, FinishReason, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from support.models.served_models import served_model
 
 MARKERS = (

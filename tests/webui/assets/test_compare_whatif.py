@@ -11,7 +11,7 @@ from playwright.async_api import Page
 from torch import Tensor
 
 from pellucid.engine.sampler import score_rows, token_scores, truncate
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import record
 from support.page.heat_page import HeatPage, asset
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from pellucid.tokens import CallDelta, CallPart, Finish, FinishReason, GrammarScore, JsonField, OtherValue, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, JsonField, OtherValue, Usage
+from pellucid.vocabulary.token import CallDelta, CallPart, GrammarScore, Token
 from pellucid_webui.conversations.answer_details import StoredDetails, details_of
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 

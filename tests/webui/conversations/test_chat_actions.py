@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
-from pellucid.tokens import CallDelta, CallPart, Finish, FinishReason, Message, ModelCard, ToolCall, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.token import CallDelta, CallPart
 from pellucid_webui.conversations.chat_actions import SEEDS, ChatActions
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Node

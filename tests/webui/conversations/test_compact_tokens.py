@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Token
+from pellucid.vocabulary.token import Alternative, CallDelta, CallPart, GrammarScore, Token
 from pellucid_webui.conversations.compact_tokens import DIGITS, pack, record, token_of, unpack
 
 numbers = st.floats(-200, 0).map(lambda number: float(f"{number:.{DIGITS}g}"))

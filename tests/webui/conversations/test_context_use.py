@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pellucid.tokens import FinishReason, Usage
+from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations.context_use import of_path
 from pellucid_webui.conversations.conversation import Node
 from pellucid_webui.conversations.model_view import estimated_tokens

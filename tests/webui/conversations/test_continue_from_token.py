@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.continue_from_token import open_bytes, whole_characters, with_alternative
 from support.page.scripted_assistant import token, tokens
 

@@ -14,7 +14,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pellucid.errors import ContextLengthError, InvalidRequestError
-from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ModelCard, OnUsage, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.chat_actions import FORKED, ChatActions
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Conversation, Node
 from pellucid_webui.conversations.model_view import (

@@ -20,17 +20,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pellucid.errors import UnavailableError
-from pellucid.tokens import (
-    CallDelta,
-    CallPart,
-    Finish,
-    FinishReason,
-    GrammarScore,
-    JsonField,
-    Message,
-    OtherValue,
-    Usage,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, JsonField, OtherValue, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.token import CallDelta, CallPart, GrammarScore
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, Node
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks

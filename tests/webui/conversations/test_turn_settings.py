@@ -8,7 +8,8 @@ import pytest
 
 from pellucid.api.schema.common import MAX_TOKENS
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Grammar, Message, SamplingParams
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import Grammar, SamplingParams
 from pellucid_webui.conversations.answer_format import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, UNLIMITED_TOKENS, TurnSettings
 

@@ -25,7 +25,8 @@ from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.client.http_client import Client
 from pellucid.door.api_keys import LOCAL
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import FinishReason, Message
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.message import Message
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings

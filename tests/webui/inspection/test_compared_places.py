@@ -8,7 +8,7 @@ from math import inf, log
 
 import pytest
 
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.compared_places import OWN, SAMPLED, ComparedPlaces
 from pellucid_webui.inspection.comparison import Column, ComparedText, Comparison

@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 
 from pellucid.errors import ContextLengthError
-from pellucid.tokens import Finish, FinishReason, Message, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.comparison import REFERENCE, UNEXPECTED, Column, Comparison
 from support.page.scripted_assistant import Item, token, tokens, usage

@@ -13,7 +13,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pellucid.tokens import FinishReason, Token, Usage
+from pellucid.vocabulary.finish import FinishReason, Usage
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.compared_places import ComparedPlaces
 from pellucid_webui.inspection.comparison import REFERENCE, Column, ComparedText, Comparison

@@ -6,7 +6,7 @@ from math import log
 
 import pytest
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.diff_reading import HunkReading, changed, diff_json, summary
 from pellucid_webui.inspection.unified_diff import parse_diff
 

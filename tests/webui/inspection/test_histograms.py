@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import log
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.histograms import MAX_STEPS, histograms
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 

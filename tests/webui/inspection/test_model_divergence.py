@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.inspection.model_divergence import LEAST_PROBABILITY, Bounds, choice_of, divergence, perplexity
 
 WORDS = 8

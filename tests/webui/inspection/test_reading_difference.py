@@ -8,7 +8,7 @@ from math import log
 
 import pytest
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.reading_difference import common_text, difference
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import token_of
 from pellucid_webui.inspection.reading_figures import COLUMNS, ReadingFigures, probability, surprisal
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from support.page.page_fixtures import SMALL, Tab
-from support.page.page_tabs import LOOKS, busy, check_looks, scored, until_idle
+from support.page.page_tabs import busy, check_looks, scored, until_idle
 from support.servers.real_model_server import CODER
 
 pytestmark = pytest.mark.model
@@ -175,10 +175,9 @@ async def test_a_link_opens_the_tab(tab: Tab) -> None:
     assert "#" not in page.url
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+async def test_looks(tab: Tab) -> None:
     """After a comparison axe finds nothing serious, and nothing is cut off."""
     page = await prepare(tab)
     await compare(page)
     await page.get_by_role("button", name="Next difference").click()
-    await check_looks(page, request.node.callspec.params["browser_page"]["color_scheme"])
+    await check_looks(page)

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import FilePayload, Page, expect
 
 from support.page.page_fixtures import SMALL, Tab
-from support.page.page_tabs import LOOKS, PATIENCE, busy, check_looks, until_idle
+from support.page.page_tabs import PATIENCE, busy, check_looks, until_idle
 from support.servers.real_model_server import CODER
 
 pytestmark = pytest.mark.model
@@ -102,12 +102,11 @@ async def test_closing_the_tab(tab: Tab) -> None:
     await until_idle(tab.address)
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+async def test_looks(tab: Tab) -> None:
     """With an open row of a batch axe finds nothing serious."""
     page = await prepare(tab, PROMPTS[:2], 6)
     await page.get_by_role("button", name=re.compile("^Compare 2")).click()
     await ended(page, "2 prompts: 2 of 2 done.")
     await page.locator(".pl-batch-open").first.click()
     await page.locator(".pl-compare-result[data-done=true]").wait_for()
-    await check_looks(page, request.node.callspec.params["browser_page"]["color_scheme"])
+    await check_looks(page)

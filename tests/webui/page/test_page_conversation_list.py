@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT
 from support.page.list_page import DAY, LOCAL, Library, choose_action, library, listed_page, row, shown_list
 from support.page.page_tabs import LOOKS, SERIOUS

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 from playwright.async_api import FilePayload, Locator, Page, expect
 
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.exchange.markdown_format import to_markdown
 from pellucid_webui.conversations.turn_settings import TurnSettings

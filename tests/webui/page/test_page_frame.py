@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import FilePayload, Locator, Page, expect
 
-from pellucid.tokens import Finish, FinishReason, ModelCard, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.exchange.markdown_format import to_markdown
 from pellucid_webui.conversations.model_view import CHARACTERS_PER_TOKEN

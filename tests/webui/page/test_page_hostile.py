@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 from playwright.async_api import Page, expect
 
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.hostile_code import SLOW
 from support.page.list_page import DAY, library, listed_page, row

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from support.page.page_fixtures import SMALL, Tab
-from support.page.page_tabs import LOOKS, check_looks, choose
+from support.page.page_tabs import check_looks, choose
 
 pytestmark = pytest.mark.model
 
@@ -64,7 +64,6 @@ async def test_a_model_that_cannot(tab: Tab) -> None:
     assert await field.input_value() == CODE
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+async def test_looks(tab: Tab) -> None:
     """With a suggestion axe finds nothing serious, and nothing is cut off."""
-    await check_looks(await complete(tab), request.node.callspec.params["browser_page"]["color_scheme"])
+    await check_looks(await complete(tab))

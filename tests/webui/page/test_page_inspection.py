@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from pellucid.tokens import Alternative, Token
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
 from support.page.page_tabs import check_looks

@@ -9,7 +9,10 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from pellucid.errors import ContextLengthError
-from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.model_view import SUMMARY_PROMPT
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched

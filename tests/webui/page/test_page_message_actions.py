@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
 from support.page.scripted_assistant import token

@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import Download, Page, expect
 
 from support.page.page_fixtures import SMALL, PageServer, Tab, watched
-from support.page.page_tabs import LOOKS, busy, check_looks, choose, scored, until_idle
+from support.page.page_tabs import busy, check_looks, choose, scored, until_idle
 from support.servers.real_model_server import CODER
 
 pytestmark = pytest.mark.model
@@ -178,8 +178,7 @@ async def test_stop(tab: Tab) -> None:
     assert await page.locator(".pl-progress").is_hidden()
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+async def test_looks(tab: Tab) -> None:
     """After a reading axe finds nothing serious, and nothing is cut off."""
     await read(tab)
-    await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])
+    await check_looks(tab.page)

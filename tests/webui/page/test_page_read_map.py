@@ -12,7 +12,7 @@ from playwright.async_api import Page, Route, expect
 
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import LOOKS, check_looks, choose
+from support.page.page_tabs import check_looks, choose
 from support.page.small_page_server import PagedServer, paged
 from support.page.text_reader import HALVES, HAZY, SURPRISE, WORDS, TextReader, long_text, pieces
 from support.servers.http_servers import scripted_state
@@ -71,34 +71,49 @@ async def read_lines(tab: Tab, text: str, second: str = "") -> None:
     await page.locator(".pl-line-row, .pl-diff").first.wait_for()
 
 
-async def test_few_elements(reading: Tab) -> None:
-    """For a text of any length, few tokens are elements, and the rest is plain text."""
-    text = long_text(LINES)
-    await read(reading, text)
-    page, tokens = reading.page, reading.page.locator(".pl-read-body .pl-tokens")
-    assert len(pieces(text)) > 2 * MOST_ELEMENTS
-    for share in (0.5, 1, 0.2, 0.7, 0):
-        await tokens.evaluate(
-            "(map, share) => { map.scrollTop = share * (map.scrollHeight - map.clientHeight); }", share
-        )
-        in_view = (
-            "map => { const box = map.getBoundingClientRect(); return "
-            "[...map.querySelectorAll('.pl-token')].some((token) =>"
-            " { const { top } = token.getBoundingClientRect(); return top > box.top + 50 && top < "
-            "box.bottom - 50; }); }"
-        )
-        await page.wait_for_function(in_view, arg=await tokens.element_handle())
-        assert await tokens.evaluate("map => map.querySelectorAll('*').length") < MOST_ELEMENTS
-    assert await tokens.evaluate("map => map.textContent") == text
-    for _ in range(30):
-        await page.keyboard.press(".")
-    assert await tokens.evaluate("map => map.querySelectorAll('*').length") < MOST_ELEMENTS
-    assert reading.problems == []
-
-
-async def test_lines(reading: Tab) -> None:
-    """The most surprising line is first, keys visit lines, and Enter opens the worst token."""
+async def test_a_long_text(reading: Tab) -> None:
+    """A long text is read at a glance, by the strip, by its lines, and with few elements."""
     await read(reading, long_text(LINES))
+    await visible_at_once(reading)
+    await minimap(reading)
+    await lines_by_surprise(reading)
+    await few_elements(reading)
+
+
+async def visible_at_once(reading: Tab) -> None:
+    """At 1280 by 800 figures, map, top lines and button are visible without scrolling."""
+    page = reading.page
+    for selector in (
+        ".pl-read-figures",
+        ".pl-read-body .pl-tokens",
+        ".pl-minimap",
+        ".pl-line-row >> nth=5",
+        "#pl-read-go",
+    ):
+        await expect(page.locator(selector)).to_be_in_viewport(ratio=0.99)
+    assert await page.evaluate("scrollY") == 0
+
+
+async def minimap(reading: Tab) -> None:
+    """A click on the strip shows this part of the text, and the strip marks the view."""
+    page = reading.page
+    strip = page.locator(".pl-minimap")
+    height = await strip.evaluate("strip => strip.clientHeight")
+    await strip.click(position={"x": 10, "y": height * 0.75})
+    numbers = page.locator(".pl-gutter")
+    await expect(numbers.first).to_be_attached()
+    await page.wait_for_function(
+        "lines => { const box = document.querySelector('.pl-read-body .pl-tokens').getBoundingClientRect();"
+        " return [...document.querySelectorAll('.pl-gutter')].some((one) => Math.abs(one.dataset.line - lines) < 5"
+        " && one.getBoundingClientRect().top > box.top && one.getBoundingClientRect().bottom < box.bottom); }",
+        arg=LINES * 0.75,
+    )
+    top = await page.locator(".pl-minimap-window").evaluate("mark => parseFloat(mark.style.top)")
+    assert top == pytest.approx(height * 0.75, abs=height * 0.03)
+
+
+async def lines_by_surprise(reading: Tab) -> None:
+    """The most surprising line is first, keys visit lines, and Enter opens the worst token."""
     page = reading.page
     rows = page.locator(".pl-line-row")
     line = LINES // 2 + 1
@@ -121,6 +136,30 @@ async def test_lines(reading: Tab) -> None:
     await expect(marked).to_have_attribute("data-line", second)
 
 
+async def few_elements(reading: Tab) -> None:
+    """For a text of any length, few tokens are elements, and the rest is plain text."""
+    text = long_text(LINES)
+    page, tokens = reading.page, reading.page.locator(".pl-read-body .pl-tokens")
+    assert len(pieces(text)) > 2 * MOST_ELEMENTS
+    for share in (0.5, 1, 0.2, 0.7, 0):
+        await tokens.evaluate(
+            "(map, share) => { map.scrollTop = share * (map.scrollHeight - map.clientHeight); }", share
+        )
+        in_view = (
+            "map => { const box = map.getBoundingClientRect(); return "
+            "[...map.querySelectorAll('.pl-token')].some((token) =>"
+            " { const { top } = token.getBoundingClientRect(); return top > box.top + 50 && top < "
+            "box.bottom - 50; }); }"
+        )
+        await page.wait_for_function(in_view, arg=await tokens.element_handle())
+        assert await tokens.evaluate("map => map.querySelectorAll('*').length") < MOST_ELEMENTS
+    assert await tokens.evaluate("map => map.textContent") == text
+    for _ in range(30):
+        await page.keyboard.press(".")
+    assert await tokens.evaluate("map => map.querySelectorAll('*').length") < MOST_ELEMENTS
+    assert reading.problems == []
+
+
 async def test_sorts(reading: Tab) -> None:
     """Lines are sorted by total, by mean or by the most surprising token."""
     await read(reading, f"a total index\na {SURPRISE}\n" + "name of the line with many words and counts " * 8 + "\n")
@@ -132,45 +171,11 @@ async def test_sorts(reading: Tab) -> None:
         bits = [float(one) for one in await reading.page.locator(".pl-line-bits").all_inner_texts()]
         assert bits == sorted(bits, reverse=True)
     assert found == {"Total bits of the line": "3", "Mean bits of a token": "2", "Most surprising token": "2"}
+    await figures_explain_themselves(reading)
 
 
-async def test_minimap(reading: Tab) -> None:
-    """A click on the strip shows this part of the text, and the strip marks the view."""
-    await read(reading, long_text(LINES))
-    page = reading.page
-    strip = page.locator(".pl-minimap")
-    height = await strip.evaluate("strip => strip.clientHeight")
-    await strip.click(position={"x": 10, "y": height * 0.75})
-    numbers = page.locator(".pl-gutter")
-    await expect(numbers.first).to_be_attached()
-    await page.wait_for_function(
-        "lines => { const box = document.querySelector('.pl-read-body .pl-tokens').getBoundingClientRect();"
-        " return [...document.querySelectorAll('.pl-gutter')].some((one) => Math.abs(one.dataset.line - lines) < 5"
-        " && one.getBoundingClientRect().top > box.top && one.getBoundingClientRect().bottom < box.bottom); }",
-        arg=LINES * 0.75,
-    )
-    top = await page.locator(".pl-minimap-window").evaluate("mark => parseFloat(mark.style.top)")
-    assert top == pytest.approx(height * 0.75, abs=height * 0.03)
-
-
-async def test_visible_at_once(reading: Tab) -> None:
-    """At 1280 by 800 figures, map, top lines and button are visible without scrolling."""
-    await read(reading, long_text(LINES))
-    page = reading.page
-    for selector in (
-        ".pl-read-figures",
-        ".pl-read-body .pl-tokens",
-        ".pl-minimap",
-        ".pl-line-row >> nth=5",
-        "#pl-read-go",
-    ):
-        await expect(page.locator(selector)).to_be_in_viewport(ratio=0.99)
-    assert await page.evaluate("scrollY") == 0
-
-
-async def test_figures_explain_themselves(reading: Tab) -> None:
+async def figures_explain_themselves(reading: Tab) -> None:
     """Each figure has an explanation on focus, also for screen readers."""
-    await read(reading, "one two\n")
     for index, name in enumerate(("Tokens", "Perplexity", "Bits per byte", "Total bits")):
         hint = reading.page.locator(".pl-explanation").nth(index)
         await expect(hint).to_be_hidden()
@@ -200,6 +205,22 @@ async def test_two_models(reading: Tab) -> None:
     await expect(page.locator(".pl-read-owner")).to_have_text("Figures of words")
     await page.locator(".pl-token", has_text=SURPRISE).focus()
     await expect(page.locator(".pl-card:popover-open")).to_contain_text("Bits saved by halves: +")
+    await card_of_two_models(reading)
+
+
+async def card_of_two_models(reading: Tab) -> None:
+    """A token's card has the figures of both models, also for different tokens."""
+    page = reading.page
+    await page.locator(".pl-token", has_text=SURPRISE).focus()
+    card = page.locator(".pl-card:popover-open")
+    table = card.locator(".pl-both")
+    await expect(table.locator("thead th")).to_have_text(["words", "halves"])
+    await expect(table.locator("tbody th")).to_have_text(["probability", "rank", "surprisal", "entropy"])
+    bits = [float(one.split()[0]) for one in await table.locator("tbody tr").nth(2).locator("td").all_inner_texts()]
+    assert bits[0] > 20 > bits[1] > 0
+    await expect(card).to_contain_text("to words and 3 tokens to halves.")
+    await expect(card).to_contain_text("The alternatives are those of words. Read only reads")
+    assert await card.locator("button:not(.pl-close)").count() == 0
 
 
 async def test_a_mode_that_is_chosen_early(reading: Tab) -> None:
@@ -222,22 +243,6 @@ async def test_a_mode_that_is_chosen_early(reading: Tab) -> None:
     assert reading.problems == []
 
 
-async def test_card_of_two_models(reading: Tab) -> None:
-    """A token's card has the figures of both models, also for different tokens."""
-    await read(reading, f"a total index\na {SURPRISE}\nname of the line\n", HALVES)
-    page = reading.page
-    await page.locator(".pl-token", has_text=SURPRISE).focus()
-    card = page.locator(".pl-card:popover-open")
-    table = card.locator(".pl-both")
-    await expect(table.locator("thead th")).to_have_text(["words", "halves"])
-    await expect(table.locator("tbody th")).to_have_text(["probability", "rank", "surprisal", "entropy"])
-    bits = [float(one.split()[0]) for one in await table.locator("tbody tr").nth(2).locator("td").all_inner_texts()]
-    assert bits[0] > 20 > bits[1] > 0
-    await expect(card).to_contain_text("to words and 3 tokens to halves.")
-    await expect(card).to_contain_text("The alternatives are those of words. Read only reads")
-    assert await card.locator("button:not(.pl-close)").count() == 0
-
-
 async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
     """Card, map and histogram show that an entropy is only a range."""
     await read(reading, f"one two\n{HAZY}\n", HALVES)
@@ -254,7 +259,7 @@ async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
 
 async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None:
     """A card opens at the top, and does not cover the toolbar."""
-    await read(reading, long_text(60), HALVES)
+    await read(reading, long_text(300), HALVES)
     page = reading.page
     card, seen = page.locator(".pl-card:popover-open"), 0
     toolbar = await page.locator(".pl-toolbar").bounding_box()
@@ -272,31 +277,32 @@ async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None
         await card.evaluate("card => { card.scrollTop = card.scrollHeight; }")
         seen += await card.evaluate("card => card.scrollTop") > 0
     assert seen, "a card was scrolled before the next one opened"
+    await check_looks(page)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1366, 850), (390, 844)])
-async def test_button_is_in_view(reading: Tab, width: int, height: int) -> None:
-    """The button is visible with any text, and a press immediately shows a status."""
+async def test_button_is_in_view(reading: Tab) -> None:
+    """The button and the progress are in the window without scrolling, as are errors."""
     page = reading.page
-    await page.set_viewport_size({"width": width, "height": height})
-    button = page.get_by_role("button", name="Read", exact=True)
-    await expect(button).to_be_in_viewport(ratio=0.99)
-    await page.locator("#pl-read-text textarea").evaluate(FILL, long_text(300))
-    await expect(button).to_be_in_viewport(ratio=0.99)
-    said = (
-        "() => { document.querySelector('#pl-read-go').click(); return "
-        "document.querySelector('.pl-read-status').innerText; }"
-    )
-    assert await page.evaluate(said) == "Reading…"
-    await page.locator(".pl-line-row").first.wait_for()
-    await expect(page.locator(".pl-read-status")).to_have_text("The results are below." if width == 390 else "")
-    assert await page.evaluate("scrollY") == 0
+    for width, height in ((390, 844), (1366, 850)):
+        await page.set_viewport_size({"width": width, "height": height})
+        button = page.get_by_role("button", name="Read", exact=True)
+        await expect(button).to_be_in_viewport(ratio=0.99)
+        await page.locator("#pl-read-text textarea").evaluate(FILL, long_text(300))
+        await expect(button).to_be_in_viewport(ratio=0.99)
+        said = (
+            "() => { document.querySelector('#pl-read-go').click(); "
+            "return document.querySelector('.pl-read-status').innerText; }"
+        )
+        assert await page.evaluate(said) == "Reading…", width
+        await page.locator(".pl-line-row").first.wait_for()
+        await expect(page.locator(".pl-read-status")).to_have_text("The results are below." if width == 390 else "")
+        assert await page.evaluate("scrollY") == 0, width
+    await errors_next_to_the_button(page)
     assert reading.problems == []
 
 
-async def test_errors_next_to_the_button(reading: Tab) -> None:
+async def errors_next_to_the_button(page: Page) -> None:
     """An error appears next to the button and in a single live region."""
-    page = reading.page
     await page.locator("#pl-read-text textarea").evaluate(FILL, "")
     await page.get_by_role("button", name="Read", exact=True).click()
     sentence = "There is no text to read: paste one, or open a file."
@@ -377,23 +383,8 @@ async def test_diff(reading: Tab) -> None:
     assert float(cells[5]) > 20
     await expect(page.locator(".pl-diff caption")).to_have_text("stats/mean.py: def mean(values):")
     assert await page.locator(".pl-read-text").is_hidden()
+    await check_looks(page)
     assert reading.elsewhere == []
-
-
-async def test_reload(reading: Tab) -> None:
-    """After a reload the tab shows the last reading, with text, lines and alternatives."""
-    text = long_text(40)
-    await read(reading, text)
-    page = reading.page
-    figures = await page.locator(".pl-figures dd").all_text_contents()
-    await page.reload()
-    await reading.tab("Read")
-    await page.locator(".pl-line-row").first.wait_for()
-    assert await page.locator(".pl-figures dd").all_text_contents() == figures
-    await expect(page.locator("#pl-read-text textarea")).to_have_value(text)
-    await page.locator(".pl-read-body .pl-token").nth(3).focus()
-    await expect(page.locator(".pl-card [data-alternative]")).to_have_count(10)
-    await expect(page.locator(".pl-read-stale")).to_be_hidden()
 
 
 async def test_reload_with_two_models(reading: Tab) -> None:
@@ -429,11 +420,19 @@ async def test_histograms(reading: Tab) -> None:
         picture = await asyncio.to_thread(Path(await download.path()).read_text)
         assert picture.startswith("<svg")
         assert 'fill="rgb(' in picture
+    await reloaded(reading)
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-@pytest.mark.parametrize("text", [long_text(300), DIFF], ids=["text", "diff"])
-async def test_looks(reading: Tab, request: pytest.FixtureRequest, text: str) -> None:
-    """With a long reading or a diff axe finds nothing serious, and nothing is cut off."""
-    await read(reading, text, "" if text == DIFF else HALVES)
-    await check_looks(reading.page, request.node.callspec.params["browser_page"]["color_scheme"])
+async def reloaded(reading: Tab) -> None:
+    """After a reload the tab shows the last reading, with text, lines and alternatives."""
+    text = long_text(40)
+    page = reading.page
+    figures = await page.locator(".pl-figures dd").all_text_contents()
+    await page.reload()
+    await reading.tab("Read")
+    await page.locator(".pl-line-row").first.wait_for()
+    assert await page.locator(".pl-figures dd").all_text_contents() == figures
+    await expect(page.locator("#pl-read-text textarea")).to_have_value(text)
+    await page.locator(".pl-read-body .pl-token").nth(3).focus()
+    await expect(page.locator(".pl-card [data-alternative]")).to_have_count(10)
+    await expect(page.locator(".pl-read-stale")).to_be_hidden()

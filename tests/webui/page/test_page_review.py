@@ -9,7 +9,7 @@ from playwright.async_api import expect
 
 from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 from support.page.page_fixtures import PageServer, Tab
-from support.page.page_tabs import LOOKS, check_looks
+from support.page.page_tabs import check_looks
 
 pytestmark = pytest.mark.model
 
@@ -99,8 +99,7 @@ async def test_another_name(tab: Tab, page_server: PageServer) -> None:
     assert tab.problems == []
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+async def test_looks(tab: Tab) -> None:
     """With a pair axe finds nothing serious, and nothing is cut off."""
     await tab.open()
     await tab.tab("Review")
@@ -108,7 +107,7 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     await tab.page.get_by_label("Your name").fill("ann")
     await tab.page.get_by_label("Your name").press("Tab")
     await tab.page.get_by_role("region", name="The answer on the left").wait_for()
-    await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])
+    await check_looks(tab.page)
 
 
 class TestNoReview:

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.storage.store import ConversationStore

@@ -11,7 +11,8 @@ import pytest
 
 from pellucid.client.assistant_protocol import shared
 from pellucid.errors import PellucidError
-from pellucid.tokens import FinishReason, Message
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.message import Message
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
 from pellucid_webui.conversations.storage.store import ConversationStore

@@ -11,7 +11,8 @@ import pytest
 
 from pellucid.client.assistant_protocol import shared
 from pellucid.errors import UnavailableError
-from pellucid.tokens import ModelCard, Token
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import NOTHING, CompareView
 from pellucid_webui.views.comparison_form import default_form
 from support.page.scripted_assistant import MODEL, Item, token, tokens

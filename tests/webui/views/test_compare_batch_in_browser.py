@@ -17,7 +17,11 @@ from playwright.async_api import FilePayload, Locator, Page, expect
 
 from pellucid.client.assistant_protocol import shared
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import CompareView
 from support.page.compare_page import ComparePage
 from support.page.page_tabs import BEYOND

@@ -16,7 +16,9 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from pellucid.client.assistant_protocol import shared
-from pellucid.tokens import Message, ModelCard, Token
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import NOTHING, CompareView
 from support.page.compare_page import MOUNT, ComparePage
 from support.page.heat_page import asset

@@ -11,7 +11,9 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from pellucid.client.assistant_protocol import shared
-from pellucid.tokens import Alternative, Message, ModelCard, Token
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.views.compare import CompareView
 from support.page.compare_page import ComparePage
 from support.page.page_tabs import BEYOND

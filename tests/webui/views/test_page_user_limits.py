@@ -16,7 +16,9 @@ import pytest
 from pellucid.completion.settings import GateLevel
 from pellucid.door.user_assistant import UserAssistant
 from pellucid.door.users import CurrentRequest, UserLimits, Users, current_request
-from pellucid.tokens import ChatQuery, Finish, OnUsage, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.query import ChatQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns

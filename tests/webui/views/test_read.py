@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from pellucid.errors import ContextLengthError, InvalidRequestError
-from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 from pellucid_webui.views import read_session
 from pellucid_webui.views.read import MAX_TEXT_BYTES, NO_SECOND, opened, request_of

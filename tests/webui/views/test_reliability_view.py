@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 from pellucid_webui.views.infill import _reliability
 from pellucid_webui.views.reliability_view import reliability_html
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pellucid.text.structured.json_fields import json_fields
 from pellucid.text.structured.json_scanner import scan
 from pellucid.text.tool_calls.calls_of_answer import call_details
-from pellucid.tokens import Finish, JsonField, JsonScalar, Token
+from pellucid.vocabulary.finish import Finish, JsonField, JsonScalar
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import rounded
 from pellucid_webui.conversations.encodable_text import encodable
 

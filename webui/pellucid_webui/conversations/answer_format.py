@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Grammar
+from pellucid.vocabulary.query import Grammar
 
 AnswerFormat = Literal["free", "json_object", "json_schema"]
 

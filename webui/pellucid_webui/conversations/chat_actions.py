@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, InvalidRequestError
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.continue_from_token import whole_characters, with_alternative
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node

@@ -27,7 +27,7 @@ from typing import Any
 
 from pellucid.client.token_json import clamped
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Token
+from pellucid.vocabulary.token import Alternative, CallDelta, CallPart, GrammarScore, Token
 from pellucid_webui.conversations.turn_settings import LARGEST
 
 DIGITS = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pellucid.tokens import Usage
+from pellucid.vocabulary.finish import Usage
 from pellucid_webui.conversations.conversation import Node
 from pellucid_webui.conversations.model_view import estimated_tokens
 from pellucid_webui.conversations.turn import Turn

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 def open_bytes(tokens: Iterable[Token]) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pellucid.tokens import FinishReason, Usage
+from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails
 from pellucid_webui.conversations.turn_settings import TurnSettings
 

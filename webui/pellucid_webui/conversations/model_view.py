@@ -12,7 +12,9 @@ from typing import Literal
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, PellucidError
-from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, SamplingParams, ToolCall
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.query import ChatQuery, SamplingParams
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Node
 from pellucid_webui.conversations.turn_settings import TurnSettings
 

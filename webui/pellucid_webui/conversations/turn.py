@@ -13,7 +13,9 @@ from weakref import WeakValueDictionary
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, PellucidError
-from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.answer_details import StoredDetails, details_of
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.markdown.json_as_code import json_as_code

@@ -7,7 +7,8 @@ from dataclasses import Field, asdict, dataclass, fields
 from typing import Any, Self, get_args
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import ChatQuery, Grammar, Message, SamplingParams
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, Grammar, SamplingParams
 from pellucid_webui.conversations.answer_format import AnswerFormat, ToolUse, read_schema, read_tools
 
 ALTERNATIVES = 10

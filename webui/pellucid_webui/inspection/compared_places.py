@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import accumulate
 from math import inf, log
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.alignment import align
 from pellucid_webui.inspection.comparison import Comparison
 from pellucid_webui.inspection.model_divergence import Bounds, KnownChoice, choice_of, divergence

@@ -13,7 +13,10 @@ from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError, QueueFullError
-from pellucid.tokens import Finish, FinishReason, Message, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings

@@ -10,7 +10,7 @@ from html import escape
 from math import exp, isinf, log
 from typing import Any
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import record
 from pellucid_webui.inspection.compared_places import OWN, SAMPLED, ComparedPlaces
 from pellucid_webui.inspection.comparison import REFERENCE, Comparison

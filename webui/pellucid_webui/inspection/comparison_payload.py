@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pellucid.tokens import FinishReason, Token
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.inspection.compared_places import SAMPLED, ComparedPlace, ComparedPlaces
 from pellucid_webui.inspection.comparison import Column, Comparison

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, combinations, takewhile
 from math import exp, inf, log
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.alignment import first_difference
 from pellucid_webui.inspection.compared_places import OWN, SAMPLED, ComparedPlaces
 from pellucid_webui.inspection.comparison import REFERENCE, Column, Comparison

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from math import log
 from typing import Any
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.reading_figures import ReadingFigures, surprisal
 from pellucid_webui.inspection.unified_diff import DiffLine, Hunk
 

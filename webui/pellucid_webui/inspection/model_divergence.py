@@ -41,7 +41,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import exp, inf, log
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 LEAST_PROBABILITY = 1e-9
 """Assumed minimum probability at temperature 1."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.alignment import Segment, align
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 

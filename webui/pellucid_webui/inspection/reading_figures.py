@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import Any
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import record
 from pellucid_webui.inspection.model_divergence import perplexity
 

@@ -7,7 +7,9 @@ from contextlib import aclosing
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
-from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
 
 COMPLETE = (FinishReason.STOP, FinishReason.LENGTH)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pellucid.client.token_json import clamped
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import entropy_bounds, pack, records_in, rounded, token_of
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 

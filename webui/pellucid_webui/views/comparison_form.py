@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 from pellucid_webui.conversations.encodable_text import encodable
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.batch.comparison_batch import ComparisonBatch

@@ -22,7 +22,8 @@ from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.errors import PellucidError
-from pellucid.tokens import CompletionQuery, Token
+from pellucid.vocabulary.query import CompletionQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.views.controls import model_choices
 from pellucid_webui.views.page_owner import OwnerOf

@@ -13,7 +13,9 @@ from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.tokens import FinishReason, ScoreQuery, Token
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES
 from pellucid_webui.inspection.diff_reading import HunkReading
 from pellucid_webui.inspection.reading_difference import ReadingDifference, common_text, difference

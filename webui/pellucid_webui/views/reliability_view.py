@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.errors import ConfigError
 from pellucid.system.svg import Anchor, Picture, Scale
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 
 SIDE = 200
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 
 
 @dataclass(frozen=True, slots=True)

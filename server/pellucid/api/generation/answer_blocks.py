@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pellucid.tokens import CallDelta, Token
+from pellucid.vocabulary.token import CallDelta, Token
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pellucid.api.generation.request_fields import choice_seed
 from pellucid.api.schema.answer_fields import AnswerFields
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 
 def answer_params(body: AnswerFields, max_tokens: int, top_logprobs: int | None) -> SamplingParams:

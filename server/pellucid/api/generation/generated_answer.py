@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from pellucid.api.metrics import GenerationTimer
 from pellucid.errors import PellucidError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.token import Token
 
 Items = AsyncGenerator[Token | Finish]
 

@@ -16,7 +16,9 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import SSE, Event, StreamFormat, attend, event_stream
 from pellucid.system.concurrent_work import run_all, stream_from
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Finish, ModelCard, OnUsage, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.token import Token
 
 
 class GenerationJob(ABC):

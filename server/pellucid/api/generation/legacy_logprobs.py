@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pellucid.api.schema.openai import LegacyLogprobs
 from pellucid.client.token_json import clamped, record_of
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyLogprobs:

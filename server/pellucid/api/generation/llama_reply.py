@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pellucid.api.generation.generated_answer import GeneratedAnswer
 from pellucid.api.schema.llama import Generation, LlamaProb, LlamaTokenProb, Timings
 from pellucid.client.token_json import clamped, grammar_record
-from pellucid.tokens import Alternative, Finish, FinishReason, SamplingParams, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import SamplingParams
+from pellucid.vocabulary.token import Alternative, Token
 
 StopType = Literal["none", "eos", "limit", "word"]
 

@@ -17,7 +17,9 @@ from pellucid.api.schema.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from pellucid.tokens import ChatQuery, Message, ModelCard, NamedTool, ToolCall, ToolChoice
+from pellucid.vocabulary.message import Message, NamedTool, ToolCall, ToolChoice
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery
 
 BILLING = "x-anthropic-billing-header:"
 """The beginning of Claude Code's first system block.

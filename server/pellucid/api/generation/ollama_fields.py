@@ -22,7 +22,10 @@ from pellucid.api.schema.ollama import (
 )
 from pellucid.api.schema.openai import EndDetails
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Finish, Message, ModelCard, SamplingParams, ToolCall
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import SamplingParams
 
 _NANOSECONDS = 1_000_000_000
 _NEUTRAL = {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pellucid.api.schema.openai import PromptLogprob
 from pellucid.client.token_json import clamped
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 def prompt_logprobs(tokens: Sequence[Token], count: int) -> list[dict[str, PromptLogprob] | None]:

@@ -24,7 +24,9 @@ from pellucid.api.schema.openai import (
 from pellucid.api.schema.structured import FieldRecord
 from pellucid.errors import InvalidRequestError
 from pellucid.text.structured.json_fields import to_json
-from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, SamplingParams, Terms, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 
 _PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "background": Priority.BACKGROUND}
 _MASK = 2**63 - 1

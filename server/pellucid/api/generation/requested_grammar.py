@@ -10,7 +10,7 @@ from pellucid.api.schema.ollama import OllamaFields
 from pellucid.api.schema.responses import ResponsesRequest, TextSchema
 from pellucid.api.schema.structured import FormatFields, GrammarFields, ResponseFormat, StructuredOutputs
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Grammar
+from pellucid.vocabulary.query import Grammar
 
 
 def requested_grammar(body: GrammarFields) -> Grammar | None:

@@ -17,7 +17,8 @@ from pellucid.api.schema.responses import (
     ReasoningItem,
     ResponsesRequest,
 )
-from pellucid.tokens import Message, ModelCard, NamedTool, ToolCall, ToolChoice
+from pellucid.vocabulary.message import Message, NamedTool, ToolCall, ToolChoice
+from pellucid.vocabulary.model_card import ModelCard
 
 
 def conversation(body: ResponsesRequest) -> list[Message]:

@@ -24,7 +24,8 @@ from pellucid.api.schema.responses import (
 )
 from pellucid.client.token_json import record_of
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError, QueueFullError
-from pellucid.tokens import Finish, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.token import Token
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 

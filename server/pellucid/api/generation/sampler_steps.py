@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 
 def check_order(samplers: Sequence[str] | None) -> None:

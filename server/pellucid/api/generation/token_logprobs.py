@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pellucid.api.schema.openai import TokenLogprob, TopLogprob
 from pellucid.client.token_json import clamped, record_of
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 def token_logprobs(tokens: Sequence[Token]) -> list[TokenLogprob]:

@@ -21,7 +21,8 @@ from pellucid.api.schema.tool_calls import (
     ToolChoiceField,
 )
 from pellucid.text.tool_calls.calls_of_answer import call_details, calls_of
-from pellucid.tokens import CallDelta, NamedTool, Token, ToolCall, ToolChoice
+from pellucid.vocabulary.message import NamedTool, ToolCall, ToolChoice
+from pellucid.vocabulary.token import CallDelta, Token
 
 
 def offered_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:

@@ -41,7 +41,10 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, Extra, Finish, ModelCard, OnUsage, Priority, ScoreQuery, Terms, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery, Extra, Priority, ScoreQuery, Terms
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 

@@ -21,7 +21,10 @@ from pellucid.completion.edits.by_instruction.edit_json import edit_record
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, Priority, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, Priority, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 

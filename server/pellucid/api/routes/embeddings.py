@@ -32,7 +32,8 @@ from pellucid.api.sse import attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.system.concurrent_work import run_all
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Embedding, ModelCard
+from pellucid.vocabulary.finish import Embedding
+from pellucid.vocabulary.model_card import ModelCard
 
 router = APIRouter(route_class=JsonRoute)
 

@@ -38,7 +38,10 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, Finish, ModelCard, OnUsage, Priority, SamplingParams, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery, Priority, SamplingParams
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["Mistral"], route_class=JsonRoute)
 

@@ -110,7 +110,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
     state.require_ready()
     if state.is_front:
         raise NotSupportedError(
-            "The models are computed elsewhere, and their engines do not report their slots: see /v1/engines."
+            "Remote engines compute the models and do not report slots: see /v1/engines."
         )
     cards = state.cards() if model is None else (state.find(model)[1],)
     statuses, salt = state.statuses(), current_request().cache_salt

@@ -36,18 +36,10 @@ from pellucid.api.sse import SSE_WITHOUT_DONE, Event
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.stopping import EndingRule, LeastIndent, TimeLimit
-from pellucid.tokens import (
-    CompletionQuery,
-    Extra,
-    Finish,
-    FinishReason,
-    ModelCard,
-    OnUsage,
-    Priority,
-    SamplingParams,
-    Terms,
-    Token,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery, Extra, Priority, SamplingParams, Terms
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 

@@ -39,7 +39,10 @@ from pellucid.client.token_json import record_of
 from pellucid.door.error_replies import anthropic_error
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Finish, FinishReason, ModelCard, OnUsage, Priority, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import Priority
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["Anthropic"], route_class=JsonRoute)
 

@@ -46,18 +46,11 @@ from pellucid.api.sse import NDJSON, Event, json_response
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.tool_calls.calls_of_answer import calls_of
-from pellucid.tokens import (
-    ChatQuery,
-    CompletionQuery,
-    Finish,
-    Message,
-    ModelCard,
-    OnUsage,
-    Priority,
-    Terms,
-    Token,
-    ToolCall,
-)
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Priority, Terms
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["ollama"], route_class=JsonRoute)
 

@@ -30,7 +30,9 @@ from pellucid.errors import InvalidRequestError
 from pellucid.system.installed_version import installed_version
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.tool_calls.call_reader import call_format
-from pellucid.tokens import CompletionQuery, Message, ModelCard
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery
 
 router = APIRouter(tags=["ollama"], route_class=JsonRoute)
 

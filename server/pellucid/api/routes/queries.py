@@ -23,7 +23,9 @@ from pellucid.door.error_replies import error_body
 from pellucid.errors import InvalidRequestError
 from pellucid.system.concurrent_work import stream_from
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, OnUsage, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(prefix=wire.ROOT.rstrip("/"), route_class=JsonRoute, include_in_schema=False)
 

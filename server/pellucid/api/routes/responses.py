@@ -41,7 +41,10 @@ from pellucid.api.sse import NAMED_SSE, Event, ended_stream, json_response
 from pellucid.client.token_json import record_of
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, Finish, ModelCard, OnUsage, Priority, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, Priority
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 

@@ -23,7 +23,10 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import CompletionQuery, Extra, Finish, Message, Priority, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import CompletionQuery, Extra, Priority, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 

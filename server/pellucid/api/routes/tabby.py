@@ -29,7 +29,8 @@ from pellucid.api.sse import attend, json_response
 from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import machine
 from pellucid.text.stopping import LeastIndent
-from pellucid.tokens import CompletionQuery, Extra, ModelCard, SamplingParams
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery, Extra, SamplingParams
 
 router = APIRouter(tags=["Tabby"], route_class=JsonRoute)
 

@@ -18,7 +18,7 @@ class AdapterRequest(Body):
 
     name: str = Field(description=f"the adapter: the name {_NAME}")
     model: str | None = Field(
-        None, description="base model; by default the one that the adapter was made for, otherwise the first"
+        None, description="base model; by default the model that the adapter was made for, otherwise the first model"
     )
 
 
@@ -30,7 +30,7 @@ class LoadLoraRequest(Body):
     )
 
     lora_name: str = Field(description="the adapter's new name")
-    lora_path: str = Field(description=f"the name {_NAME}, or that folder's path")
+    lora_path: str = Field(description=f"the name {_NAME}, or the folder's path")
     load_inplace: bool = Field(False, description="replace a loaded adapter with this name")
 
 
@@ -45,19 +45,21 @@ class UnloadLoraRequest(Body):
 class AdapterObject(Reply):
     """A loaded or loadable adapter."""
 
-    id: str | None = Field(description="the model name for requests, model:name; null if it is not loaded")
+    id: str | None = Field(description="the model name for requests, model:name; null if the adapter is not loaded")
     object: Literal["adapter"] = "adapter"
     name: str
     loaded: bool
     base: str | None = Field(
-        description="the model that it is loaded for; if it is not loaded, the one that it was made for, if known"
+        description="the model for which the adapter is loaded; for an adapter that is not loaded, the model that the "
+        "adapter was made for, if known"
     )
     rank: int | None
-    scale: float | None = Field(description="the factor that scales the product of its matrices")
-    targets: list[str] = Field(description="the kinds of matrices that it changes")
-    size: int | None = Field(description="size of its file, in bytes")
+    scale: float | None = Field(description="scaling factor of the product of the adapter's matrices")
+    targets: list[str] = Field(description="the kinds of matrices that the adapter changes")
+    size: int | None = Field(description="size of the adapter's file, in bytes")
     problem: str | None = Field(
-        None, description="why it cannot be loaded, or why some engines elsewhere do not serve it"
+        None,
+        description="the reason why the adapter cannot be loaded, or why some remote engines do not serve the adapter",
     )
 
 

@@ -11,7 +11,7 @@ from pellucid.api.schema.common import MAX_TOKENS, Reply, Temperature
 from pellucid.api.schema.openai import Admittance, EndDetails
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord
 from pellucid.api.schema.tool_calls import CallRecord
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 
 
 class AnswerFields(Admittance):
@@ -23,7 +23,7 @@ class AnswerFields(Admittance):
     top_p: float = Field(1.0, ge=0, le=1)
     top_k: int = Field(0, ge=-1, le=MAX_TOKENS, description="0 or -1: off; in /v1/responses an extension")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="extension: the same seed gives the same answer")
-    stream: bool = Field(False, description="send the answer as server-sent events as soon as it is generated")
+    stream: bool = Field(False, description="send the answer as server-sent events during generation")
 
 
 def _has_type(value: object) -> object:
@@ -51,12 +51,14 @@ class AnswerDetails(Reply):
     """Remarks of a reply: request fields without effect, and the exact end of the answer."""
 
     ignored: list[str] | None = Field(
-        None, description="fields of the request that were accepted, but cannot change the answer"
+        None, description="accepted fields of the request without an effect on the answer"
     )
     reason: FinishReason | None = None
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
-    loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
+    loose_functions: Annotated[
+        list[str] | None, Field(description="functions with a schema that cannot be enforced")
+    ] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[
         list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")

@@ -135,7 +135,7 @@ class ErrorDetail(Reply):
 
     message: str
     type: str = Field(description="invalid_request_error, authentication_error, permission_error, not_found_error, ...")
-    param: str | None = Field(None, description="the field that is wrong")
+    param: str | None = Field(None, description="the invalid field")
     code: int = Field(description="the HTTP status")
     n_prompt_tokens: int | None = Field(None, description="only with exceed_context_size_error")
     n_ctx: int | None = Field(None, description="only with exceed_context_size_error")
@@ -182,7 +182,7 @@ class CallPartRecord(Reply):
 
     call: int = Field(description="the index of the call")
     deltas: list[CallDeltaRecord] = Field(
-        description="what the token adds to calls; the pieces of arguments join to the whole"
+        description="the token's part of calls; the pieces of arguments join to the whole arguments"
     )
 
 
@@ -192,10 +192,10 @@ class GrammarRecord(Reply):
     All other data of the token is the same as without a grammar.
     """
 
-    mass: float = Field(description="the model's own probability of all tokens together that the grammar allowed")
-    allowed: int = Field(description="the number of tokens that the grammar allowed")
-    forced: bool = Field(description="whether the grammar allowed no other token")
-    logprob: float = Field(description="the token's logprob among the tokens that the grammar allowed")
+    mass: float = Field(description="the model's own total probability of the tokens allowed by the grammar")
+    allowed: int = Field(description="the number of tokens allowed by the grammar")
+    forced: bool = Field(description="true if the grammar allowed only this token")
+    logprob: float = Field(description="the token's logprob among the tokens allowed by the grammar")
 
 
 class TokenRecord(Reply):
@@ -209,7 +209,7 @@ class TokenRecord(Reply):
 
     id: int
     token: str = Field(
-        description="the text that this token completes; the texts of consecutive tokens join to the whole text"
+        description="the text completed by this token; the texts of consecutive tokens join to the whole text"
     )
     bytes: list[int] = Field(description="the token's exact bytes, which may be part of a character")
     position: int = Field(description="position, counted from the first token of the prompt")
@@ -217,28 +217,31 @@ class TokenRecord(Reply):
     rank: int | None = Field(description="rank in the model's distribution; 1 is the most probable token")
     entropy: float | None = Field(
         description="entropy of the model's distribution, in nats; null for a prompt's first token, and if the engine "
-        "does not report it"
+        "does not report the entropy"
     )
     entropy_range: list[float] | None = Field(
         None,
         min_length=2,
         max_length=2,
-        description="only if the exact entropy is not known: the least and the most that it can be, in nats",
+        description="only if the exact entropy is not known: the minimum and maximum possible entropy, in nats",
     )
     top: list[AlternativeRecord] = Field(
-        description="the most probable alternatives; fewer than asked for where token healing allows few, and where an "
-        "engine elsewhere, which reports the 20 most probable tokens only, has few of the allowed ones among them"
+        description="the most probable alternatives; fewer than requested if token healing allows few tokens. A "
+        "remote engine reports only the 20 most probable tokens, so the alternatives are fewer if few of the 20 "
+        "tokens are allowed"
     )
-    rest: float = Field(description="the total probability of all tokens that are not in top")
+    rest: float = Field(description="the total probability of all tokens outside top")
     sampled: float | None = Field(
-        description="the probability with which the sampler picked it; null for prompt tokens, and if the engine does "
-        "not report it"
+        description="the token's probability in the sampler; null for prompt tokens, and if the engine does not "
+        "report the probability"
     )
     allowed: float = Field(
-        description="under token healing, the probability of all tokens that repeat what was typed (from an engine "
-        "elsewhere, the most that it may be); otherwise 1"
+        description="under token healing, the probability of all tokens that repeat the typed text (from a remote "
+        "engine, an upper bound); otherwise 1"
     )
-    part: CallPartRecord | None = Field(None, description="only for the tokens of a tool call, which have no text")
+    part: CallPartRecord | None = Field(
+        None, description="only for the tokens of a tool call; these tokens have no text"
+    )
     grammar: GrammarRecord | None = Field(None, description="only with a grammar")
 
 
@@ -260,13 +263,11 @@ class ModelQuery(Body):
 
     model: str | None = Field(
         None,
-        description="name from /v1/models; if null or empty, the first model. Where only one model is served, it also "
-        "answers to any other name, and `pellucid.ignored` lists model",
+        description="name from /v1/models; if null or empty, the first model. A model that is served alone also "
+        "answers to any other name, and `pellucid.ignored` then lists model",
         examples=["qwen2.5-coder-0.5b-instruct"],
     )
-    strict_model: bool = Field(
-        False, description="extension: refuse a name that no model has, even where only one is served"
-    )
+    strict_model: bool = Field(False, description="extension: refuse an unknown name, even if only one model is served")
 
 
 def _ignored(body: Body) -> Iterator[str]:
@@ -285,5 +286,5 @@ class ReplyDetails(Reply):
     """Remarks on the request; in a stream, in the first event."""
 
     ignored: list[str] | None = Field(
-        None, description="fields of the request that were accepted, but cannot change the answer"
+        None, description="accepted fields of the request without an effect on the answer"
     )

@@ -28,20 +28,20 @@ class EditRequest(Admittance):
         }
     )
 
-    instruction: str = Field(min_length=1, max_length=MAX_INSTRUCTION, description="what to change, in your own words")
+    instruction: str = Field(min_length=1, max_length=MAX_INSTRUCTION, description="the change, in your own words")
     selection: str = Field(
         "",
-        description="the text to change; it is extended to whole lines. An empty one asks for lines to insert above "
-        "the line in which prefix ends, or instead of that line if it is blank",
+        description="the text to change, extended to whole lines. With an empty text, the edit inserts lines above "
+        "the line in which prefix ends, or replaces this line if the line is blank",
     )
     prefix: str = Field("", description="the document's text before the selection")
     suffix: str = Field("", description="the document's text after the selection")
-    path: str = Field("", description="the file's name, which the model reads")
+    path: str = Field("", description="the file's name, part of the prompt")
     language: str = Field(
         "", description="the language, by its name in a Markdown fence; by default the file name's extension"
     )
     seed: int | None = Field(
-        None, ge=0, lt=2**63, description="the same seed gives the same edit, another one perhaps another edit"
+        None, ge=0, lt=2**63, description="the same seed gives the same edit, a different seed perhaps a different edit"
     )
     temperature: Temperature | None = Field(
         None, description="0 always picks the most probable token; the default is 0.7 with a seed, else 0"
@@ -61,7 +61,7 @@ class EditHunk(Reply):
         "not read"
     )
     probability: float | None = Field(
-        description="the probability of the new lines, if there were only these and the old ones"
+        description="the probability of the new lines in comparison with the old lines only"
     )
     tokens: list[WrittenToken] = Field(description="the tokens of the new lines, as they were generated")
 
@@ -81,7 +81,7 @@ class EditReply(Reply):
     model: str
     first: int = Field(description="the number of the first line of old in the document, from 0")
     old: str = Field(description="the selection, extended to whole lines")
-    text: str = Field(description="the text that replaces old")
+    text: str = Field(description="the replacement of old")
     reason: str | None = Field(description="why nothing is changed, in a sentence; null if something is")
     hunks: list[EditHunk]
     usage: UsageReply

@@ -36,7 +36,7 @@ class EmbeddingsRequest(ModelQuery):
     )
     dimensions: Size = Field(None, description=SIZE_ABOUT)
     user: Annotated[str | None, Unused()] = Field(
-        None, description="ignored: your identifier of the end user, which is not stored"
+        None, description="ignored: your identifier of the end user is not stored"
     )
 
 
@@ -75,7 +75,9 @@ class EmbeddingsReply(Reply):
 class OllamaEmbeddingFields(OllamaQuery):
     """The shared fields of ollama's two routes."""
 
-    options: Annotated[dict[str, JsonValue], Unused()] = Field({}, description="ignored: none of them changes a vector")
+    options: Annotated[dict[str, JsonValue], Unused()] = Field(
+        {}, description="ignored: the options do not change a vector"
+    )
     keep_alive: Annotated[int | float | str | None, Unused()] = Field(
         None, description="ignored: models stay loaded while the server runs"
     )
@@ -87,10 +89,10 @@ class OllamaEmbedRequest(OllamaEmbeddingFields):
     model_config = ConfigDict(json_schema_extra={"examples": [{"input": ["The sum of two numbers."]}]})
 
     input: str | Annotated[list[str], Field(fail_fast=True, max_length=MAX_INPUTS)] = Field(
-        "", description="if it is empty, the reply has no vectors"
+        "", description="for an empty input, the reply has no vectors"
     )
     truncate: bool = Field(
-        True, description="cut a text that is longer than the context at its end; false: it is an error"
+        True, description="cut the end of a text longer than the context; false: such a text is an error"
     )
     dimensions: Size = Field(None, description=SIZE_ABOUT)
 
@@ -112,7 +114,7 @@ class OllamaEmbeddingsRequest(OllamaEmbeddingFields):
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "The sum of two numbers."}]})
 
     prompt: str = Field(
-        "", description="if it is empty, so is the vector; one that is longer than the context is cut at its end"
+        "", description="an empty text has an empty vector; a text longer than the context is cut at the end"
     )
 
 

@@ -12,18 +12,22 @@ from pellucid.api.schema.common import Reply
 class EngineObject(Reply):
     """A remote engine for models of this server."""
 
-    id: str = Field(description="its address")
+    id: str = Field(description="the engine's address")
     object: Literal["engine"] = "engine"
     state: Literal["ready", "draining", "away"] = Field(
-        description="away: it gets no requests, for the reason in problem"
+        description="away: the engine gets no requests, for the reason in problem"
     )
-    problem: str | None = Field(None, description="why it gets no requests")
-    version: str = Field(description="its version of vLLM")
-    models: list[str] = Field(description="the models of this server that it computes, those with an adapter too")
-    adapter_problems: dict[str, str] = Field(description="why it does not serve some models with an adapter, by model")
-    running: int = Field(description="requests that it has")
-    waiting: int = Field(description="requests that wait for it")
-    lost: int = Field(description="requests that were lost with it, and resumed by another engine if there was one")
+    problem: str | None = Field(None, description="the reason why the engine gets no requests")
+    version: str = Field(description="the engine's version of vLLM")
+    models: list[str] = Field(
+        description="the models of this server that the engine computes, including models with an adapter"
+    )
+    adapter_problems: dict[str, str] = Field(
+        description="for each model with an adapter that the engine does not serve: the reason"
+    )
+    running: int = Field(description="requests running on the engine")
+    waiting: int = Field(description="requests waiting for the engine")
+    lost: int = Field(description="requests lost with the engine, and resumed by a different engine if possible")
 
 
 class EngineList(Reply):

@@ -16,7 +16,7 @@ class EnginesHealth(Reply):
     ready: int = Field(description="the number of engines that get requests")
     total: int
     data: list[EngineObject] | None = Field(
-        None, description="what /v1/engines returns; omitted on a server with API keys, because /health needs none"
+        None, description="the reply of /v1/engines; omitted on a server with API keys, because /health requires no key"
     )
 
 
@@ -30,19 +30,19 @@ class Health(Reply):
     """The server is ready."""
 
     status: Literal["ok"] = "ok"
-    pellucid: HealthDetails | None = Field(None, description="only on a server whose models are computed elsewhere")
+    pellucid: HealthDetails | None = Field(None, description="only on a server with remote engines")
 
 
 class Unready(Reply):
     """The reason why the server is not ready and, during loading, the current step."""
 
     state: Literal["loading", "leaving", "failed", "away"] = Field(
-        description="away: no engine elsewhere computes one of the models now"
+        description="away: no remote engine computes one of the models now"
     )
     activity: str | None = Field(
         None, description="the current step, such as downloading, verifying, packing or waiting"
     )
-    done: int | None = Field(None, description="bytes of the step that are done")
+    done: int | None = Field(None, description="finished bytes of the step")
     total: int | None = Field(None, description="total bytes of the step, if known")
     engines: EnginesHealth | None = Field(None, description="only if the state is away")
 

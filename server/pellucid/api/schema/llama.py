@@ -26,7 +26,7 @@ from pellucid.api.schema.common import (
 from pellucid.api.schema.openai import Bias, Biases, Ids, Messages, StopText
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord, GrammarFields
 from pellucid.api.schema.tool_calls import ToolFields
-from pellucid.tokens import MAX_ALTERNATIVES
+from pellucid.vocabulary.token import MAX_ALTERNATIVES
 
 BiasPair = Annotated[list[TokenId | StopText | Bias | OnlyFalse], Field(min_length=2, max_length=2)]
 Milliseconds = Annotated[int, Field(ge=-1, le=86_400_000)]
@@ -69,18 +69,18 @@ class Generation(ModelQuery, GrammarFields):
     repeat_penalty: float = Field(
         1.0, ge=MIN_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1: off"
     )
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens already in the answer")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens already in the answer")
     samplers: Samplers = Field(None, description=SAMPLERS_ABOUT)
     seed: int = Field(-1, ge=-1, lt=2**63, description="-1: a random seed")
     ignore_eos: bool = False
     logit_bias: Biases | Annotated[list[BiasPair], Field(fail_fast=True)] = Field(
         [],
-        description="pairs [token id or text, bias]; a text biases each of its tokens; false means -100",
+        description="pairs [token id or text, bias]; a text biases each token of the text; false means -100",
         examples=[[[15043, 1.0], ["foo", False]]],
     )
     stop: Annotated[list[StopText], Field(fail_fast=True)] = Field(
-        [], max_length=64, description="texts at which the answer ends; they are not part of it"
+        [], max_length=64, description="the answer ends before the first of these texts"
     )
     stream: bool = False
     n_probs: int = Field(0, ge=0, le=MAX_ALTERNATIVES, description="return this many alternatives for each token")
@@ -89,12 +89,10 @@ class Generation(ModelQuery, GrammarFields):
         description="with n_probs: return the probabilities of the remaining alternatives after temperature, top_k, "
         "top_p and min_p; not with penalties, logit_bias or a grammar; switches token healing off",
     )
-    n_indent: int = Field(
-        0, ge=0, le=1000, description="end the answer before a line that is indented by fewer spaces or tabs than this"
-    )
+    n_indent: int = Field(0, ge=0, le=1000, description="end the answer before a line indented by fewer spaces or tabs")
     t_max_predict_ms: Milliseconds = Field(
         -1,
-        description="milliseconds from the first token after which the answer ends, once it has a line break; -1: no "
+        description="milliseconds from the first token until the answer ends, if the answer has a line break; -1: no "
         "limit",
     )
     t_max_prompt_ms: Milliseconds = Field(-1, description=PROMPT_TIME_ABOUT)
@@ -103,7 +101,7 @@ class Generation(ModelQuery, GrammarFields):
     cache_prompt: OnlyTrue = Field(True, description="always true: the cache is always used")
     id_slot: int = Field(-1, ge=-1, lt=2**31, description=SLOT_ABOUT)
     n_cmpl: int = Field(
-        1, ge=1, le=MAX_CHOICES, description="number of answers; with more than one, the response is an array"
+        1, ge=1, le=MAX_CHOICES, description="number of answers; for several answers, the response is an array"
     )
     return_tokens: bool = Field(False, description="return the token ids of the answer")
     response_fields: ResponseFields = Field(
@@ -132,7 +130,9 @@ class ExtraText(Body):
 
     text: str
     filename: str = "untitled"
-    time: JsonValue = Field(None, description="when the client read it; ignored, because the order of the texts counts")
+    time: JsonValue = Field(
+        None, description="the time when the client read the text; ignored, because the order of the texts counts"
+    )
 
 
 class InfillRequest(Generation):
@@ -149,9 +149,9 @@ class InfillRequest(Generation):
     input_prefix: str = Field("", description="the text before the cursor's line")
     input_suffix: str = Field("", description="the text after the cursor")
     input_extra: Annotated[list[ExtraText], Field(fail_fast=True)] = Field(
-        [], description="texts of other files, the most relevant last; ignored if the model has no token for files"
+        [], description="texts of other files, the most relevant text last; ignored if the model has no token for files"
     )
-    prompt: str = Field("", description="the cursor's line up to the cursor, which follows input_prefix")
+    prompt: str = Field("", description="the cursor's line up to the cursor, after input_prefix")
 
 
 class Timings(Reply):
@@ -212,8 +212,8 @@ class LlamaReply(Reply):
     truncated: bool = Field(description="whether the answer ended because the context was full")
     stop_type: Literal["none", "eos", "limit", "word"]
     stopping_word: str
-    superseded: bool = Field(description="whether a newer request ended this one")
-    tokens_cached: int = Field(description="tokens that are now in the cache")
+    superseded: bool = Field(description="whether a newer request ended this request")
+    tokens_cached: int = Field(description="tokens now in the cache")
     timings: Timings
     completion_probabilities: list[LlamaTokenProb] | None = None
     pellucid: LlamaDetails | None = None
@@ -243,9 +243,11 @@ class TokenizeRequest(ModelQuery):
     model_config = ConfigDict(json_schema_extra={"examples": [{"content": "def add", "with_pieces": True}]})
 
     content: str
-    add_special: bool = Field(False, description="start with the model's BOS token, if it has one")
-    parse_special: bool = Field(True, description="parse special tokens that are written in the text")
-    with_pieces: bool = Field(False, description="return each token's text, or its bytes if they are not valid UTF-8")
+    add_special: bool = Field(False, description="start with the model's BOS token, if any")
+    parse_special: bool = Field(True, description="parse special tokens in the text")
+    with_pieces: bool = Field(
+        False, description="return each token's text, or the bytes of a token without valid UTF-8"
+    )
 
 
 class TokenPiece(Reply):
@@ -318,8 +320,11 @@ class SlotReply(Reply):
     id: int
     model: str
     n_ctx: int
-    n_tokens: int = Field(description="tokens in its KV cache; 0 if another user's, unless users share prefixes")
+    n_tokens: int = Field(
+        description="tokens in the slot's KV cache; 0 for a slot of another user, unless users share prefixes"
+    )
     is_processing: bool
     n_decoded: int = Field(
-        description="tokens generated so far by its running sequence; 0 if another user's, unless users share prefixes"
+        description="tokens generated so far by the slot's running sequence; 0 for a slot of another user, unless "
+        "users share prefixes"
     )

@@ -59,7 +59,7 @@ class ToolResultBlock(Body):
     tool_use_id: str
     content: str | Annotated[list[TextBlock], Field(fail_fast=True)] = ""
     is_error: Annotated[bool | None, Unused()] = Field(
-        None, description="ignored: templates have no place for it; the content says it"
+        None, description="ignored: templates have no place for this field; the content has the information"
     )
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
 
@@ -108,8 +108,8 @@ class ToolDecision(Body):
     name: Name | None = None
     disable_parallel_tool_use: bool | None = Field(
         None,
-        description="true: the answer ends after its first call; false: several are allowed; null: it ends only if a "
-        "call is demanded",
+        description="true: the answer ends after the first call; false: several calls are allowed; null: the answer "
+        "ends after the first call only if a call is required",
     )
 
 
@@ -140,7 +140,7 @@ class SchemaFormat(Body):
 class OutputConfig(Body):
     """The form of the answer."""
 
-    format: SchemaFormat | None = Field(None, description="the form that the answer keeps to, by default any text")
+    format: SchemaFormat | None = Field(None, description="the required form of the answer; by default any text")
     effort: Annotated[str | None, Unused()] = Field(
         None, description="ignored: the models do not reason apart from the answer"
     )
@@ -150,27 +150,27 @@ class ConversationFields(ModelQuery):
     """A conversation."""
 
     messages: Annotated[list[InputTurn], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)] = Field(
-        description="if the last message is the assistant's, the answer continues it"
+        description="the answer continues a last message from the assistant"
     )
     system: str | Annotated[list[TextBlock], Field(fail_fast=True)] = Field(
         "",
-        description="the system message; a first block that begins with `x-anthropic-billing-header:` is dropped, and "
-        "listed as ignored",
+        description="the system message; a first block with the beginning `x-anthropic-billing-header:` is dropped, "
+        "and listed as ignored",
     )
     thinking: Annotated[Thinking | None, Unused()] = Field(
         None,
-        description="ignored if it is disabled or adaptive; enabled is an error, as the models do not reason apart "
+        description="disabled and adaptive are ignored; enabled is an error, because the models do not reason apart "
         "from the answer",
     )
     tools: Annotated[list[MessageTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [],
-        description="functions that the model may call; an error if its chat template has no place for tools. Tools of "
-        "other types are skipped, and listed as ignored",
+        description="functions for the model to call; an error if the model's chat template has no place for tools. "
+        "Tools of other types are skipped, and listed as ignored",
     )
     tool_choice: ToolDecision | None = Field(
         None,
-        description="auto by default; none: the model is not shown the tools; any: the answer is nothing but calls; "
-        "tool: it is a call of the named function",
+        description="auto by default; none: the model does not see the tools; any: the answer contains only calls; "
+        "tool: the answer is a call of the named function",
     )
     output_config: OutputConfig | None = Field(None, description="the form of the answer")
     output_format: SchemaFormat | None = Field(None, description="older name of output_config.format")
@@ -201,11 +201,11 @@ class MessagesRequest(ConversationFields, AnswerFields):
 
     max_tokens: int = Field(ge=1, le=MAX_TOKENS, description="maximum tokens of the answer")
     stop_sequences: Annotated[list[StopText], Field(fail_fast=True, max_length=64)] = Field(
-        [], description="texts at which the answer ends; they are not part of it"
+        [], description="the answer ends before the first of these texts"
     )
     metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")
-    service_tier: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one tier")
-    speed: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one speed")
+    service_tier: Annotated[str | None, Unused()] = Field(None, description="ignored: all requests have the same tier")
+    speed: Annotated[str | None, Unused()] = Field(None, description="ignored: all requests have the same speed")
     inference_geo: Annotated[str | None, Unused()] = Field(
         None, description="ignored: the model runs where the server does"
     )
@@ -281,7 +281,7 @@ class AnthropicErrorDetail(Reply):
     type: str
     message: str
     details: dict[str, Any] | None = Field(
-        None, description="only if thread is refused: the code by which the anthropic package knows it"
+        None, description="only if thread is refused: the code that the anthropic package expects"
     )
 
 

@@ -10,7 +10,7 @@ from pellucid.api.schema.common import MAX_TOKENS, MIN_PENALTY, Body, OnlyFalse,
 from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, StopTexts, TokenLogprob, UsageDetails
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord
 from pellucid.api.schema.tool_calls import MAX_TOOLS, CallRecord, Name, Tool
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 
 
 def _absent(value: object) -> None:
@@ -57,22 +57,22 @@ class OllamaOptions(Body):
         -1,
         ge=-2,
         le=MAX_TOKENS,
-        description="maximum tokens of the answer; 0 or less: until the model ends it or the context is full",
+        description="maximum tokens of the answer; 0 or less: until the model ends the answer or the context is full",
     )
     temperature: Temperature = Field(0.8, description="0 always picks the most probable token")
     top_k: int = Field(40, ge=-1, le=MAX_TOKENS, description="0 or -1: off")
     top_p: float = Field(0.9, ge=0, le=1)
     min_p: float = Field(0.0, ge=0, le=1, description="0: off")
     seed: int = Field(-1, ge=-1, lt=2**63, description="-1: a random seed")
-    stop: StopTexts = Field([], description="texts at which the answer ends; they are not part of it")
+    stop: StopTexts = Field([], description="the answer ends before the first of these texts")
     repeat_penalty: float = Field(
         1.0,
         ge=MIN_PENALTY,
         le=10,
         description="penalizes tokens of the prompt and the answer; 1, unlike ollama's 1.1, is the default: off",
     )
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens already in the answer")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens already in the answer")
     repeat_last_n: int = Field(-1, ge=-1, le=MAX_TOKENS, description=WINDOW_ABOUT)
     penalize_newline: OnlyTrue = Field(True, description="always true: penalties count line breaks too")
     mirostat: Literal[0] = Field(0, description="always 0: off")
@@ -108,7 +108,7 @@ class OllamaFields(OllamaQuery):
     stream: bool = Field(True, description="send the tokens as lines of JSON (NDJSON) as soon as they are generated")
     options: OllamaOptions = Field(default_factory=lambda: OllamaOptions.model_validate({}))
     logprobs: bool = Field(
-        False, description="return each token's logprob, and in `pellucid` its rank, entropy and more"
+        False, description="return each token's logprob, and in `pellucid` the token's rank, entropy and more"
     )
     top_logprobs: Alternatives = Field(0, description="with logprobs: return this many alternatives for each token")
     keep_alive: Annotated[int | float | str | None, Unused()] = Field(
@@ -116,12 +116,10 @@ class OllamaFields(OllamaQuery):
     )
     format: Literal["", "json"] | dict[str, Any] | None = Field(
         None,
-        description="the form that the answer keeps to: `json` (any JSON object) or a JSON schema; by default any text",
+        description="the required form of the answer: `json` (any JSON object) or a JSON schema; by default any text",
     )
-    think: Absent = Field(None, description="not supported: no model here thinks apart from its answer")
-    truncate: OnlyFalse = Field(
-        False, description="always false: a prompt that is too long is an error, except for an infill"
-    )
+    think: Absent = Field(None, description="not supported: the models do not think apart from the answer")
+    truncate: OnlyFalse = Field(False, description="always false: a too long prompt is an error, except for an infill")
     shift: OnlyFalse = Field(False, description="always false: an answer ends when the context is full")
 
 
@@ -141,13 +139,14 @@ class OllamaGenerateRequest(OllamaFields):
         }
     )
 
-    prompt: str = Field("", description="if it is empty, and suffix too, the reply only says that the model is loaded")
-    suffix: str = Field("", description="the text after the gap; an empty one is none, as in ollama")
+    prompt: str = Field(
+        "", description="if prompt and suffix are empty, the reply only states that the model is loaded"
+    )
+    suffix: str = Field("", description="the text after the gap; empty means no gap, as in ollama")
     system: str = Field("", description="the system message; not with suffix or raw")
     raw: bool = Field(
         False,
-        description="continue the prompt as it is, without the chat template; special tokens that are written in it "
-        "are parsed",
+        description="continue the unchanged prompt, without the chat template; special tokens in the prompt are parsed",
     )
     template: Absent = Field(None, description="not supported: the model's own chat template is used")
     context: Absent = Field(None, description="not supported: send earlier messages to /api/chat")
@@ -164,16 +163,16 @@ class OllamaCalledFunction(Body):
     """The function of a call in a message."""
 
     name: Name
-    arguments: dict[str, JsonValue] = Field({}, description="the arguments, an object and not its text")
+    arguments: dict[str, JsonValue] = Field({}, description="the arguments as an object, not as text")
     index: int | None = Field(
-        None, description="allowed, so that a call of an answer can be sent back; the order counts"
+        None, description="allowed, so that a call of an answer can be sent back; the order of the calls counts"
     )
 
 
 class OllamaMessageCall(Body):
     """A call by the assistant."""
 
-    id: str = Field("", description="if it is empty, the call is known by its place in the conversation")
+    id: str = Field("", description="if empty, the place in the conversation identifies the call")
     type: Literal["function"] = "function"
     function: OllamaCalledFunction
 
@@ -186,14 +185,14 @@ class OllamaMessage(Body):
     images: Absent = Field(None, description="not supported")
     thinking: Absent = Field(None, description="not supported")
     tool_calls: Annotated[list[OllamaMessageCall], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
-        [], description="the calls that the assistant made"
+        [], description="the assistant's calls"
     )
     tool_name: str = Field(
         "",
-        description="with the role tool: the function whose result this is; of several calls of it, of the first one "
-        "without a result",
+        description="with the role tool: the function that returned this result; of several calls of the function, "
+        "the result belongs to the first call without a result",
     )
-    tool_call_id: str = Field("", description="with the role tool: the id of the call whose result this is")
+    tool_call_id: str = Field("", description="with the role tool: the id of the call that returned this result")
 
     @model_validator(mode="after")
     def _fits_role(self) -> Self:
@@ -218,10 +217,10 @@ class OllamaChatRequest(OllamaFields):
     )
 
     messages: Annotated[list[OllamaMessage], Field(fail_fast=True, max_length=MAX_MESSAGES)] = Field(
-        [], description="if it is empty, the reply only says that the model is loaded"
+        [], description="if empty, the reply only states that the model is loaded"
     )
     tools: Annotated[list[OllamaTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
-        [], description="functions that the model may call; an error if its chat template has no place for tools"
+        [], description="functions for the model to call; an error if the model's chat template has no place for tools"
     )
 
 
@@ -249,12 +248,14 @@ class OllamaEnd(Reply):
     reason: FinishReason | None = Field(None, description="the exact reason why the answer ended")
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
-    loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
+    loose_functions: Annotated[
+        list[str] | None, Field(description="functions with a schema that cannot be enforced")
+    ] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[
         list[FieldRecord] | None, Field(description="with `format` and logprobs: the values of the answer")
     ] = None
-    ignored: list[str] = Field(description="fields of the request that had no effect")
+    ignored: list[str] = Field(description="fields of the request without an effect")
     usage: UsageDetails | None = None
 
 
@@ -270,7 +271,7 @@ class OllamaProgress(Reply):
     done_reason: Literal["stop", "length", "load"] | None = None
     total_duration: int | None = Field(None, description="nanoseconds from the request to the end of the answer")
     load_duration: int | None = Field(None, description="always 0: models are loaded when the server starts")
-    prompt_eval_count: int | None = Field(None, description="tokens of the prompt, those from the cache included")
+    prompt_eval_count: int | None = Field(None, description="tokens of the prompt, including tokens from the cache")
     prompt_eval_duration: int | None = Field(None, description="nanoseconds from a free slot to the first token")
     eval_count: int | None = Field(None, description="tokens of the answer")
     eval_duration: int | None = Field(None, description="nanoseconds from the first token to the last")
@@ -304,7 +305,7 @@ class OllamaAnswer(Reply):
 
     role: Literal["assistant"] = "assistant"
     content: str
-    tool_calls: list[OllamaCallReply] | None = Field(None, description="in a stream, a line has one whole call")
+    tool_calls: list[OllamaCallReply] | None = Field(None, description="in a stream, a line has a whole call")
 
 
 class OllamaChatReply(OllamaProgress):
@@ -327,7 +328,7 @@ class OllamaDetails(Reply):
     format: str
     family: str
     families: list[str]
-    parameter_size: str = Field(description="as the model's name states it")
+    parameter_size: str = Field(description="as in the model's name")
     quantization_level: str
 
 
@@ -371,13 +372,14 @@ class OllamaDescription(Reply):
     modelfile: str
     parameters: str
     template: str = Field(
-        description="what the model reads for a prompt, as a template of Go; `.Suffix` is in it if it fills gaps"
+        description="the text that the model reads for a prompt, as a Go template; `.Suffix` is in the template if "
+        "the model fills gaps"
     )
     license: str
     details: OllamaDetails
     model_info: dict[str, Any] = Field(
-        description="`pellucid.context_length` is the context in tokens; `general.architecture` only names its prefix, "
-        "as in ollama"
+        description="`pellucid.context_length` is the context in tokens; `general.architecture` only names the prefix "
+        "of this key, as in ollama"
     )
     capabilities: list[Capability]
     modified_at: str

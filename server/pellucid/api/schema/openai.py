@@ -33,7 +33,8 @@ from pellucid.api.schema.tool_calls import (
     ToolCallReply,
     ToolFields,
 )
-from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.token import MAX_ALTERNATIVES
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
@@ -69,8 +70,8 @@ Alternatives = Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)]
 class StreamOptions(Body):
     """Details of a stream."""
 
-    include_usage: bool = Field(False, description="end the stream with an event that contains the usage")
-    continuous_usage_stats: bool = Field(False, description="extension: every event has the usage of its answer so far")
+    include_usage: bool = Field(False, description="end the stream with an event for the usage")
+    continuous_usage_stats: bool = Field(False, description="extension: every event has the answer's usage so far")
     include_obfuscation: OnlyFalse = Field(False, description="always false: streams are never padded")
 
 
@@ -91,10 +92,11 @@ class Admittance(ModelQuery):
         None,
         min_length=1,
         max_length=256,
-        description="extension: a newer request from the same client with the same text in this field ends this one",
+        description="extension: a newer request from the same client with the same text in this field ends this "
+        "request",
     )
     deadline: float | None = Field(
-        None, gt=0, le=86400, description="extension: seconds after which the answer ends with the tokens so far"
+        None, gt=0, le=86400, description="extension: time limit in seconds; the answer ends with the tokens so far"
     )
 
 
@@ -105,12 +107,12 @@ class UnusedFields(Body):
     """
 
     user: Annotated[str | None, Unused()] = Field(
-        None, description="ignored: your identifier of the end user, which is not stored"
+        None, description="ignored: your identifier of the end user is not stored"
     )
     safety_identifier: Annotated[str | None, Unused()] = Field(None, description="ignored, as user")
     metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")
     store: Annotated[OnlyFalse, Unused()] = Field(False, description="always false: nothing is stored")
-    service_tier: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one tier")
+    service_tier: Annotated[str | None, Unused()] = Field(None, description="ignored: all requests have the same tier")
     prompt_cache_key: Annotated[str | None, Unused()] = Field(
         None, description="ignored: the longest known prefix is always used"
     )
@@ -134,9 +136,9 @@ class SamplingFields(Admittance, FormatFields, UnusedFields):
     repetition_penalty: float = Field(
         1.0, ge=MIN_PENALTY, le=10, description="extension: penalizes tokens of the prompt and the answer; 1: off"
     )
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
-    logit_bias: Biases = Field({}, description="map from token ids to numbers that are added to their logits")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens already in the answer")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens already in the answer")
+    logit_bias: Biases = Field({}, description="map from token ids to numbers added to the logits")
     seed: int | None = Field(
         None,
         ge=-(2**63),
@@ -144,7 +146,7 @@ class SamplingFields(Admittance, FormatFields, UnusedFields):
         description="the same seed gives the same answer, whatever other requests are running",
     )
     ignore_eos: bool = Field(False, description="extension: continue when the model would end the answer")
-    stop: StopTexts = Field([], description="texts at which the answer ends; they are not part of it")
+    stop: StopTexts = Field([], description="the answer ends before the first of these texts")
     n: Choices = Field(1, description="number of answers")
     stream: bool = Field(False, description="send the tokens as server-sent events as soon as they are generated")
     stream_options: StreamOptions | None = None
@@ -171,19 +173,19 @@ class CompletionRequest(SamplingFields):
     )
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
         [],
-        description="extension, with suffix: texts of other files, the most relevant last; an error if the model has "
-        "no token for files",
+        description="extension, with suffix: texts of other files, the most relevant text last; an error if the model "
+        "has no token for files",
     )
     heal: bool | None = Field(
         None,
-        description="extension, with text: token healing, which lets the first token begin inside the last word; by "
-        "default only with suffix",
+        description="extension, with text: token healing; the first token may begin inside the last word; by default "
+        "only with suffix",
     )
     parse_special: bool | None = Field(
         None,
-        description="extension, with text: true: parse special tokens that are written in the text; false: text stays "
-        "text; by default a text that spells a whole infill with the model's own markers is that infill, asked for in "
-        "the model's best order, and any other text stays text",
+        description="extension, with text: true: parse special tokens in the text; false: text stays text; by "
+        "default, a text with the markers of a whole infill of this model is read as the infill, in the model's best "
+        "order, and any other text stays text",
     )
     max_tokens: int = Field(16, ge=0, le=MAX_TOKENS, description="maximum tokens of the answer")
     logprobs: Alternatives | None = Field(None, description="return each token's logprob and this many alternatives")
@@ -209,14 +211,14 @@ class ChatMessage(Body):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
-    name: str | None = Field(None, description="the name of the speaker or the tool, for templates that show it")
+    name: str | None = Field(None, description="the name of the speaker or the tool, for templates that show the name")
     tool_calls: Annotated[list[MessageToolCall], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
-        [], description="the calls that the assistant made"
+        [], description="the assistant's calls"
     )
-    tool_call_id: str | None = Field(None, description="with the role tool: the call whose result this is")
+    tool_call_id: str | None = Field(None, description="with the role tool: the call that returned this result")
     refusal: None = Field(None, description="allowed, so that an answer can be sent back as a message")
     reasoning_content: Annotated[str | None, Unused()] = Field(
-        None, description="ignored: it is not part of the conversation"
+        None, description="ignored: not part of the conversation"
     )
 
     @model_validator(mode="after")
@@ -239,7 +241,7 @@ class Prediction(Body):
 
     type: Literal["content"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True, max_length=1024)] = Field(
-        description="a text, or parts of one"
+        description="a text, or parts of a text"
     )
 
     def text(self) -> str:
@@ -264,7 +266,10 @@ class ChatRequest(SamplingFields, ToolFields):
 
     messages: Messages
     max_tokens: int | None = Field(
-        None, ge=0, le=MAX_TOKENS, description="maximum tokens of the answer; by default until the model ends it"
+        None,
+        ge=0,
+        le=MAX_TOKENS,
+        description="maximum tokens of the answer; by default until the model ends the answer",
     )
     max_completion_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
@@ -273,21 +278,21 @@ class ChatRequest(SamplingFields, ToolFields):
     )
     prompt_logprobs: Alternatives | None = Field(
         None,
-        description="extension: return the same for the prompt's tokens, those of the template included; not in "
+        description="extension: return the same for the prompt's tokens, including the template's tokens; not in "
         "streams",
     )
     prediction: Prediction | None = Field(
         None,
-        description="a text that the answer is likely to repeat, such as the code before an edit: the answer is the "
-        "same, but sooner. completion_tokens_details counts the tokens that the answer repeats. Ignored where no "
-        "tokens are guessed: by engines elsewhere, and by a server with lookup off",
+        description="a text that the answer is likely to repeat, for example the code before an edit: the answer is "
+        "the same, but sooner. completion_tokens_details counts the repeated tokens. Ignored without speculative "
+        "decoding: by remote engines, and by a server with lookup off",
     )
     reasoning_effort: Annotated[str | None, Unused()] = Field(
         None, description="ignored: the models do not reason apart from the answer"
     )
     verbosity: Annotated[str | None, Unused()] = Field(None, description="ignored: ask for a short answer in a message")
     chat_template_kwargs: Annotated[dict[str, JsonValue], Unused()] = Field(
-        {}, description="ignored, and refused if the model's template reads one of these variables"
+        {}, description="ignored, and refused if the model's template reads any of these variables"
     )
     add_generation_prompt: Annotated[OnlyTrue, Unused()] = Field(
         True, description="always true: the prompt ends where the answer begins"
@@ -296,20 +301,18 @@ class ChatRequest(SamplingFields, ToolFields):
         None,
         ge=-1,
         le=MAX_TOKENS,
-        description="llama.cpp's name of max_tokens; -1: until the model ends it; 0: only read the prompt",
+        description="llama.cpp's name of max_tokens; -1: until the model ends the answer; 0: only read the prompt",
     )
-    samplers: Samplers = Field(
-        None, description="as on /completion: the sampling steps; a step that is not listed is off"
-    )
+    samplers: Samplers = Field(None, description="as on /completion: the sampling steps; an unlisted step is off")
     id_slot: int = Field(
-        -1, ge=-1, lt=2**31, description="as on /completion: a newer request with the same number ends this one"
+        -1, ge=-1, lt=2**31, description="as on /completion: a newer request with the same number ends this request"
     )
     response_fields: ResponseFields = Field(
         None, description="as on /completion: return only these fields, not in streams"
     )
     parallel_tool_calls: bool | None = Field(None, description=PARALLEL_ABOUT)
     continue_final_message: bool = Field(
-        False, description="extension: continue the last message, which must be from the assistant"
+        False, description="extension: continue the last message, required to be from the assistant"
     )
 
 
@@ -323,27 +326,28 @@ class ScoreRequest(Admittance):
     text: str | None = None
     tokens: Ids | None = None
     messages: Messages | None = None
-    parse_special: bool = Field(False, description="with text: parse special tokens that are written in the text")
+    parse_special: bool = Field(False, description="with text: parse special tokens in the text")
     continue_final_message: bool = Field(
         False,
-        description="with messages: end within the last message, which must be from the assistant. A text is then read "
-        "as what continues that message, and only its own tokens are returned",
+        description="with messages: end within the last message, required to be from the assistant. A text is then "
+        "read as the continuation of the last message, and only the text's own tokens are returned",
     )
     top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
     windows: bool = Field(
         False,
-        description="read a text that is longer than the context (up to 4,194,304 characters) in windows that overlap: "
-        "each token is scored once, with at least half a context of text before it; without this field such a text is "
-        "refused. The usage counts the tokens of all windows",
+        description="read a text longer than the context (up to 4,194,304 characters) in overlapping windows: each "
+        "token is scored once, after at least half a context of text; without this field a longer text is refused. "
+        "The usage counts the tokens of all windows",
     )
     input_prefix: str | None = Field(
         None,
-        description="read the text between input_prefix and input_suffix, as an infill, or with parse_special as what "
-        "continues input_prefix, special tokens in both parsed; only the text's own tokens are returned",
+        description="read the text between input_prefix and input_suffix, as an infill, or with parse_special as the "
+        "continuation of input_prefix, with special tokens parsed in both; only the text's own tokens are "
+        "returned",
     )
     input_suffix: str | None = Field(None, description="see input_prefix; either may be empty")
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
-        default=[], description="with input_prefix: pieces of other files that help to understand the text"
+        default=[], description="with input_prefix: pieces of other files, as context of the text"
     )
     stream: bool = False
 
@@ -351,7 +355,7 @@ class ScoreRequest(Admittance):
 class CompletionTokensDetails(Reply):
     """The tokens of the request's prediction, accepted or rejected."""
 
-    accepted_prediction_tokens: int = Field(description="tokens of the prediction that the answer has")
+    accepted_prediction_tokens: int = Field(description="tokens of the prediction in the answer")
     rejected_prediction_tokens: int = Field(description="the other tokens of the prediction")
 
 
@@ -371,15 +375,17 @@ class UsageDetails(Reply):
     prefill: float = Field(description="seconds from then to the first token")
     decode: float = Field(description="seconds from the first token to the last")
     moves: int | None = Field(
-        None, description="engines elsewhere that were lost meanwhile, whose work others resumed; missing if none was"
+        None,
+        description="number of remote engines lost meanwhile, with the work resumed by different engines; missing if "
+        "no engine was lost",
     )
     accepted: int | None = Field(
-        None, description="tokens of the prediction that the answer repeats; missing without one"
+        None, description="tokens of the prediction repeated by the answer; missing without a prediction"
     )
-    prediction: int | None = Field(None, description="tokens of the prediction; missing without one")
+    prediction: int | None = Field(None, description="tokens of the prediction; missing without a prediction")
     first_difference: str | None = Field(
-        description="the beginning of the text that the cache did not have, at most 80 characters, so that you see "
-        "where a prompt changed; null if at most 64 tokens were computed, and where a text is scored"
+        description="the beginning of the text missing from the cache, at most 80 characters, to show where a prompt "
+        "changed; null if at most 64 tokens were computed, and for a scored text"
     )
 
 
@@ -402,7 +408,9 @@ class EndDetails(Reply):
     reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
-    loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
+    loose_functions: Annotated[
+        list[str] | None, Field(description="functions with a schema that cannot be enforced")
+    ] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[
         list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")
@@ -585,12 +593,12 @@ class ModelObject(Reply):
         description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an "
         "infill may include text of other files), next_edit (the form in which the model was trained to propose next "
         "edits, or null), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), "
-        "description, licence, revision (identifies these weights among others with that name), calibration (the "
-        "findings of `pellucid calibrate`, else the built-in ones, or null) and calibration_note (why one's own are "
-        "not used), edit_calibration and edit_calibration_note (the same of next edits; the default model's if this "
-        "one has none), and for a model with an adapter the names of its base and adapter (memory.weights then counts "
-        "only the adapter). On a server whose models are computed elsewhere also engines: the addresses of those that "
-        "compute this model now"
+        "description, licence, revision (identifies these weights among weights with the same name), calibration (the "
+        "findings of `pellucid calibrate`, else the built-in ones, or null) and calibration_note (the reason why the "
+        "findings of `pellucid calibrate` are not used), edit_calibration and edit_calibration_note (the same for "
+        "next edits; if this model has no next-edit calibration, the default model's), and for a model with an "
+        "adapter the names of its base and adapter (memory.weights then counts only the adapter). On a server with "
+        "remote engines also engines: the addresses of the engines that compute this model now"
     )
 
 

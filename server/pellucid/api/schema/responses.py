@@ -138,7 +138,7 @@ TextFormat = Annotated[
 class TextOptions(Body):
     """The form of the answer."""
 
-    format: TextFormat | None = Field(None, description="the form that the answer keeps to, by default any text")
+    format: TextFormat | None = Field(None, description="the required form of the answer; by default any text")
     verbosity: Annotated[str | None, Unused()] = Field(None, description="ignored: ask for a short answer in a message")
 
 
@@ -162,7 +162,10 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     )
     instructions: str | None = Field(None, description="a system message in front of the conversation")
     max_output_tokens: int | None = Field(
-        None, ge=1, le=MAX_TOKENS, description="maximum tokens of the answer; by default until the model ends it"
+        None,
+        ge=1,
+        le=MAX_TOKENS,
+        description="maximum tokens of the answer; by default until the model ends the answer",
     )
     include: Annotated[list[Include], Field(fail_fast=True, max_length=64)] = Field(
         [], description=f"{LOGPROBS}: return each token's logprob; the other values are ignored"
@@ -173,19 +176,18 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     text: TextOptions | None = None
     tools: Annotated[list[ResponseTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [],
-        description="functions that the model may call; an error if its chat template has no place for tools. Tools of "
-        "other types are skipped, and listed as ignored",
+        description="functions for the model to call; an error if the model's chat template has no place for tools. "
+        "Tools of other types are skipped, and listed as ignored",
     )
     tool_choice: Literal["none", "auto", "required"] | NamedFunction = Field(
         "auto",
-        description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but "
-        "calls; a function: the answer is a call of it",
+        description="none: the model does not see the tools; auto: the model decides; required: the answer contains "
+        "only calls; a function: the answer is a call of the function",
     )
     parallel_tool_calls: bool | None = Field(None, description=PARALLEL_ABOUT)
     truncation: Literal["disabled"] = Field(
         "disabled",
-        description="always disabled: a conversation that does not fit the context is an error, and none of it is "
-        "dropped",
+        description="always disabled: a conversation longer than the context is an error, and no part is dropped",
     )
     background: OnlyFalse = Field(
         False, description="always false: nothing is stored, so an answer cannot be fetched later"
@@ -197,7 +199,7 @@ class ResponsesRequest(AnswerFields, UnusedFields):
         None, description="ignored: the models do not reason apart from the answer"
     )
     max_tool_calls: Annotated[int | None, Unused()] = Field(
-        None, description="ignored: it limits tools that the server runs, and there are none"
+        None, description="ignored: the limit is for tools that a server runs, and this server runs no tools"
     )
     prompt_cache_options: Annotated[JsonValue, Unused()] = Field(
         None, description="ignored: the longest known prefix is always used"

@@ -20,9 +20,9 @@ Choice = Annotated[str, Field(max_length=10_000)]
 class NamedSchema(Body):
     """A JSON schema with a name."""
 
-    name: str = Field(description="your name of the schema, which the model does not see")
+    name: str = Field(description="your name of the schema, not shown to the model")
     description: Annotated[str | None, Unused()] = Field(
-        None, description="ignored: put what the model should know into the messages"
+        None, description="ignored: put information for the model into the messages"
     )
     schema_: JsonSchema = Field(True, alias="schema")
     strict: bool = Field(False, description="the answer keeps to the schema in any case")
@@ -52,14 +52,16 @@ class StructuredOutputs(Body):
     """
 
     json_: str | dict[str, Any] | bool | None = Field(
-        None, alias="json", description="a JSON schema, or the text of one"
+        None, alias="json", description="a JSON schema, or the text of a JSON schema"
     )
     json_object: bool = Field(False, description="any JSON object")
     regex: str | None = Field(
-        None, description="the whole answer matches it; syntax of Rust's regex crate, without look-around"
+        None,
+        description="the whole answer matches this regular expression; syntax of Rust's regex crate, without "
+        "look-around",
     )
     choice: Annotated[list[Choice], Field(fail_fast=True, min_length=1)] | None = Field(
-        None, description="the answer is one of these"
+        None, description="the answer is one of these texts"
     )
     grammar: str | None = Field(None, description="a grammar in llguidance's Lark syntax, or in llama.cpp's (GBNF)")
     whitespace_pattern: str | None = Field(
@@ -71,11 +73,10 @@ class StructuredOutputs(Body):
 class GrammarFields(Body):
     """The form of the answer, as in llama.cpp's API."""
 
-    json_schema: JsonSchema | None = Field(None, description="llama.cpp's: a JSON schema that the answer keeps to")
+    json_schema: JsonSchema | None = Field(None, description="llama.cpp's: a JSON schema for the answer")
     grammar: str | None = Field(
         None,
-        description="llama.cpp's: a grammar (GBNF, or llguidance's Lark) that the answer keeps to; if empty, there is "
-        "none",
+        description="llama.cpp's: a grammar (GBNF, or llguidance's Lark) for the answer; empty: no grammar",
     )
 
 
@@ -93,21 +94,22 @@ class OtherValueRecord(Reply):
     """The most probable alternative value."""
 
     value: str | int | float | bool | None
-    probability: float = Field(description="its probability among what the grammar allowed")
+    probability: float = Field(description="the value's probability among the tokens allowed by the grammar")
 
 
 class FieldRecord(Reply):
     """A value of a JSON answer."""
 
-    path: str = Field(description="its place, a JSON pointer (RFC 6901)")
+    path: str = Field(description="the place of the value, a JSON pointer (RFC 6901)")
     value: str | int | float | bool | None
     probability: float = Field(
-        description="the probability of its tokens among those that the grammar allowed, each after all before it; a "
-        "forced token counts 1"
+        description="the product of the probabilities of the value's tokens, among the tokens allowed by the grammar; "
+        "a forced token counts 1"
     )
-    mass: float = Field(description="the model's own probability that these tokens are ones that the grammar allowed")
-    decided: int = Field(description="the number of its tokens that were not forced")
+    mass: float = Field(description="the model's own probability that these tokens are allowed by the grammar")
+    decided: int = Field(description="the number of the value's tokens that were not forced")
     other: OtherValueRecord | None = Field(
         None,
-        description="where one token decided: the most probable value instead, if the token's alternatives show one",
+        description="if a single token decided: the most probable different value among the token's alternatives, if "
+        "any",
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from pellucid.api.schema.common import Body, Reply
-from pellucid.tokens import MAX_OUTCOMES
+from pellucid.vocabulary.query import MAX_OUTCOMES
 
 
 class OutcomesRequest(Body):
@@ -18,14 +18,17 @@ class OutcomesRequest(Body):
     )
 
     model: str | None = Field(
-        None, description="the model that made them; they count for `unknown` if it is not one that is served"
+        None,
+        description="the model that made the suggestions; the suggestions of a model that is not served count for "
+        "`unknown`",
     )
     shown: int = Field(0, ge=0, le=MAX_OUTCOMES)
     accepted: int = Field(0, ge=0, le=MAX_OUTCOMES, description="accepted in whole or in part")
     id: str | None = Field(
         None,
         max_length=64,
-        description="a random id of the report: sent again with the same id, because no reply came, it counts once",
+        description="a random id of the report: a report sent again with the same id, because no reply came, counts "
+        "once",
     )
 
 
@@ -33,5 +36,7 @@ class OutcomesReply(Reply):
     """The effect of a report."""
 
     object: Literal["suggestion.outcomes"] = "suggestion.outcomes"
-    model: str = Field(description="the model for which the suggestions count; `unknown` for one that is not served")
+    model: str = Field(
+        description="the model for which the suggestions count; `unknown` for a model that is not served"
+    )
     counted: bool = Field(description="false if a report with this id was counted before")

@@ -23,7 +23,7 @@ class Declaration(Body):
 class Snippet(Declaration):
     """A part of a different file."""
 
-    score: float = Field(description="how relevant it is; the client has sorted them by it")
+    score: float = Field(description="the relevance of the snippet; the client has sorted the snippets by relevance")
 
 
 class Segments(Body):
@@ -42,7 +42,9 @@ class Segments(Body):
     relevant_snippets_from_recently_opened_files: Annotated[list[Snippet], Field(fail_fast=True)] = Field(
         [], description="the most relevant first; read as declarations are"
     )
-    clipboard: Annotated[str | None, Unused()] = Field(None, description=IGNORED + ", as it may hold a secret")
+    clipboard: Annotated[str | None, Unused()] = Field(
+        None, description=IGNORED + ", as the clipboard may hold a secret"
+    )
 
 
 class DebugOptions(Body):
@@ -87,7 +89,7 @@ class TabbyEnd(Reply):
     """Pellucid's own details of a suggestion."""
 
     model: str
-    ignored: list[str] = Field(description="fields of the request that had no effect")
+    ignored: list[str] = Field(description="fields of the request without an effect")
 
 
 class TabbyCompletionReply(Reply):
@@ -133,9 +135,9 @@ class TabbyEventRequest(Body):
     type: Literal["view", "select", "dismiss"]
     completion_id: str
     choice_index: int = Field(ge=0)
-    view_id: str | None = Field(None, description="which showing of the suggestion it was")
-    elapsed: int | None = Field(None, ge=0, description="milliseconds since it was shown")
-    select_kind: Literal["line"] | None = Field(None, description="line if only a line of it was accepted")
+    view_id: str | None = Field(None, description="the id of the showing of the suggestion")
+    elapsed: int | None = Field(None, ge=0, description="milliseconds since the suggestion was shown")
+    select_kind: Literal["line"] | None = Field(None, description="line if only a line of the suggestion was accepted")
     user: str | None = None
 
 

@@ -64,12 +64,12 @@ class ToolFields(Body):
     """The functions that a model may call."""
 
     tools: Tools = Field(
-        [], description="functions that the model may call; an error if its chat template has no place for tools"
+        [], description="functions for the model to call; an error if the model's chat template has no place for tools"
     )
     tool_choice: ToolChoiceField = Field(
         "auto",
-        description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but "
-        "calls; a function: the answer is a call of it",
+        description="none: the model does not see the tools; auto: the model decides; required: the answer contains "
+        "only calls; a function: the answer is a call of the function",
     )
 
 
@@ -86,7 +86,9 @@ class MessageToolCall(Body):
     id: str
     type: Literal["function"] = "function"
     function: CalledFunction
-    index: int | None = Field(None, description="allowed, so that a streamed call can be sent back; the order counts")
+    index: int | None = Field(
+        None, description="allowed, so that a streamed call can be sent back; the order of the calls counts"
+    )
 
 
 class FunctionReply(Reply):
@@ -132,6 +134,6 @@ class CallRecord(Reply):
         "enforced, or the call was recognized only after its arguments had begun"
     )
     fields: dict[str, float] = Field(
-        description="the probability of each value of the arguments by its JSON pointer: the product over the tokens "
-        "that contain it and were not forced, of a text also the one with its closing quote"
+        description="the probability of each value of the arguments, by JSON pointer: the product over the value's "
+        "tokens that were not forced, for a text including the token with the closing quote"
     )

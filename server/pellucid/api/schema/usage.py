@@ -13,10 +13,10 @@ class UserUsage(Reply):
     """A user's usage since the server's start."""
 
     object: Literal["usage"] = "usage"
-    user: str = Field(description="the owner of the key; local on a server without keys, or with one that all share")
+    user: str = Field(description="the owner of the key; local on a server without keys, or with a shared key")
     since: int = Field(description="the server's start, in seconds since 1970")
-    requests: int = Field(description="requests that used a model")
-    refused: int = Field(description="requests that a limit of the user refused")
-    prompt_tokens: int = Field(description="tokens of prompts, those that the cache had included")
-    cached_tokens: int = Field(description="tokens of prompts that the cache had")
+    requests: int = Field(description="requests to a model")
+    refused: int = Field(description="requests refused because of a limit of the user")
+    prompt_tokens: int = Field(description="prompt tokens, including tokens from the cache")
+    cached_tokens: int = Field(description="prompt tokens from the cache")
     generated_tokens: int

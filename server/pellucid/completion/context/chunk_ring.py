@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from pellucid.completion.context import uris
 from pellucid.completion.settings import ContextSettings
-from pellucid.tokens import Extra
+from pellucid.vocabulary.query import Extra
 
 CHARACTERS_PER_TOKEN = 3.3
 """Characters of code per token, to estimate sizes.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
 from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import DocumentCursor, Prompt
-from pellucid.tokens import Extra
+from pellucid.vocabulary.query import Extra
 
 SLACK = 0.5
 """Share of its budget by which the prefix may grow or shrink before sliding."""

@@ -10,7 +10,7 @@ from typing import Any, Self
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import ConfigError
 from pellucid.models.calibrations import NOT_OWN, default_edit_calibration
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 
 LEAST = {GateLevel.QUIET: 0.75, GateLevel.NORMAL: 0.5, GateLevel.EAGER: 0.3}
 

@@ -32,7 +32,8 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
-from pellucid.tokens import Extra, ModelCard, Priority, Terms
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import Extra, Priority, Terms
 
 READ = 6
 """Number of places read for a request, likeliest first."""

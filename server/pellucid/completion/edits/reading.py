@@ -8,7 +8,7 @@ from math import inf
 from pellucid.client.assistant_protocol import Reader
 from pellucid.completion.edits.edit_history import joined
 from pellucid.completion.edits.repeated_edits import Candidate
-from pellucid.tokens import BACKGROUND, CompletionQuery, Extra, ScoreQuery, Terms
+from pellucid.vocabulary.query import BACKGROUND, CompletionQuery, Extra, ScoreQuery, Terms
 
 PREFIX_LINES, SUFFIX_LINES = 4, 2
 """Number of lines around a change read by the model.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:

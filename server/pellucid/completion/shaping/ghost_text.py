@@ -20,7 +20,7 @@ from pellucid.completion.shaping.prose import FencedScope, ParagraphScope
 from pellucid.completion.shaping.repetition import Repetition, ends_in_loop
 from pellucid.completion.shaping.right_of_cursor import CLOSING_PUNCTUATION, RightOfCursor
 from pellucid.completion.suggestion import TrimmedAnswer, truncate
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 LEADING_BLANK_LINES = 2
 """Maximum number of blank lines at an answer's beginning, as between two functions."""

@@ -22,7 +22,8 @@ from pellucid.completion.surprise.changed_since_commit import changed_parts, com
 from pellucid.completion.surprise.code_words import CodeWord, Part, code_words
 from pellucid.completion.surprise.word_readings import WordReading, word_readings
 from pellucid.errors import UnavailableError
-from pellucid.tokens import CompletionQuery, Priority, ScoreQuery, Terms, Token
+from pellucid.vocabulary.query import CompletionQuery, Priority, ScoreQuery, Terms
+from pellucid.vocabulary.token import Token
 
 MAX_CHARACTERS = 24_000
 """Maximum searched text, some 700 lines of code.

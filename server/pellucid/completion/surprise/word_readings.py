@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pellucid.completion.surprise.code_words import CodeWord, Kind
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 
 @dataclass(frozen=True, slots=True)

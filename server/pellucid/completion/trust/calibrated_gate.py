@@ -14,7 +14,7 @@ from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import CursorFeatures, features
 from pellucid.completion.trust.threshold_gate import GateVerdict, judge, measure
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 BY_CALIBRATION = "calibration"
 

@@ -12,7 +12,7 @@ from pellucid.code.language_syntax import indentation
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.trust.threshold_gate import FLOOR
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 VERSION = 4
 """A calibration for a different version is not used."""

@@ -8,7 +8,7 @@ from math import exp, log
 
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.suggestion import truncate
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 FLOOR = 1e-6
 """Lower limit for a token's probability, so logarithms stay finite."""

@@ -10,18 +10,10 @@ from dataclasses import dataclass
 from pellucid.client.assistant_protocol import SumsScores
 from pellucid.errors import PellucidError
 from pellucid.learn.evaluate.subjects import Subject
-from pellucid.tokens import (
-    BACKGROUND,
-    ChatQuery,
-    CompletionQuery,
-    Finish,
-    FinishReason,
-    Message,
-    SamplingParams,
-    ScoreQuery,
-    Token,
-    Usage,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import BACKGROUND, ChatQuery, CompletionQuery, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pellucid.models.store import Store, local_path
 from pellucid.serving.assemble import assemble, split_adapter
 from pellucid.system.machine import resident
 from pellucid.terminal.progress_bars import Bars
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 
 
 @asynccontextmanager

@@ -11,7 +11,9 @@ import httpx
 from pellucid.client.http_client import CONNECT_SECONDS
 from pellucid.errors import NotSupportedError, PellucidError, UnavailableError, unknown_model
 from pellucid.learn.evaluate.subjects import Ability, Subject
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 PROBE = "The sky is blue."
 UNKNOWN_CONTEXT = 1 << 30

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from pellucid.completion.edits.edit_gate import EditGate, default_gate
 from pellucid.learn.score_text import Reader
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Token
+from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery
+from pellucid.vocabulary.token import Token
 
 
 class Ability(StrEnum):

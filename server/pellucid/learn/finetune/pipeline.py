@@ -34,7 +34,7 @@ from pellucid.models.store import Store
 from pellucid.system import atomic_files
 from pellucid.system.measured_peak_memory import peak_memory
 from pellucid.system.progress import Progress
-from pellucid.tokens import ADAPTER_NAME
+from pellucid.vocabulary.model_card import ADAPTER_NAME
 
 VERSION = 2
 """Runs of different versions are not resumed."""

@@ -9,7 +9,9 @@ import torch
 
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.prompts import with_bos
-from pellucid.tokens import Alternative, Finish, FinishReason, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Alternative, Token
 
 LOGIT_ROWS = 256
 

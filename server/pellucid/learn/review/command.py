@@ -20,7 +20,9 @@ from pellucid.learn.review.results import ReviewResults, results
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.regular_files import read_text
 from pellucid.terminal.progress_bars import Steps
-from pellucid.tokens import BACKGROUND, ChatQuery, Finish, FinishReason, Message, SamplingParams
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import BACKGROUND, ChatQuery, SamplingParams
 from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 
 

@@ -17,7 +17,7 @@ from pellucid.text.structured.compilation_places import CompilationPlaces
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.grammar_text import GrammarRefusedError, refused, to_llguidance
 from pellucid.text.structured.trial_compilation import TRIAL_SECONDS, compile_grammar, trial_process
-from pellucid.tokens import Grammar
+from pellucid.vocabulary.query import Grammar
 
 MAX_SECONDS = 10.0
 """Time limit for a compilation, and for the wait for a place."""

@@ -10,7 +10,7 @@ from llguidance import LLMatcher
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Grammar
+from pellucid.vocabulary.query import Grammar
 
 MAX_CHARACTERS = 2**17
 """Within this length, no chain of references overflows the stack of ``large_stack_thread``."""

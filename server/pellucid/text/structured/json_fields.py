@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from llguidance import LLMatcher
 
 from pellucid.text.structured.json_scanner import JsonValue, scan
-from pellucid.tokens import Alternative, JsonField, OtherValue, Token
+from pellucid.vocabulary.finish import JsonField, OtherValue
+from pellucid.vocabulary.token import Alternative, Token
 
 MAX_FIELDS = 1000
 

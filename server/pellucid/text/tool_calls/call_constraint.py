@@ -20,7 +20,8 @@ from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.grammar_text import GrammarRefusedError
 from pellucid.text.tool_calls.call_rules import CallRules, OfferedFunction
 from pellucid.text.tool_calls.format_reader import FormatReader
-from pellucid.tokens import ChatQuery, Grammar, NamedTool
+from pellucid.vocabulary.message import NamedTool
+from pellucid.vocabulary.query import ChatQuery, Grammar
 
 MAX_SECONDS = 4.0
 """Time limit for the search for functions with schemas that no grammar can enforce."""

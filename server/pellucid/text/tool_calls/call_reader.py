@@ -13,7 +13,7 @@ from pellucid.text.tool_calls.json_formats import Hermes, Llama, Mistral
 from pellucid.text.tool_calls.qwen3_coder import Qwen3Coder
 from pellucid.text.tool_calls.template_input import template_tools
 from pellucid.text.tool_calls.token_units import CONTENT, DROPPED, TokenUnits
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 Format = type[FormatReader]
 

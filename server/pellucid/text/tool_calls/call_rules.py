@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pellucid.text.structured.grammar_text import WHITESPACE, GrammarRefusedError, inexact_constant, quoted
-from pellucid.tokens import Grammar
+from pellucid.vocabulary.query import Grammar
 
 Json = dict[str, Any]
 

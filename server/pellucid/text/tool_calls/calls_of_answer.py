@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from math import exp
 
 from pellucid.text.tool_calls.json_spans import json_spans
-from pellucid.tokens import Token, ToolCall
+from pellucid.vocabulary.message import ToolCall
+from pellucid.vocabulary.token import Token
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Message, ToolCall
+from pellucid.vocabulary.message import Message, ToolCall
 
 Json = dict[str, Any]
 

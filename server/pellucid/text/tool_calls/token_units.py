@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pellucid.tokens import CallDelta, CallPart, Token
+from pellucid.vocabulary.token import CallDelta, CallPart, Token
 
 CONTENT = -1
 """Owner of the message's text. The owner of a call's units is the call's index."""

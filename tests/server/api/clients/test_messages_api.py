@@ -15,7 +15,9 @@ from pydantic import TypeAdapter
 
 from pellucid.door.api_keys import read_keys
 from pellucid.errors import ContextLengthError, NotSupportedError, PellucidError, QueueFullError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.token import Token
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, spoken
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)

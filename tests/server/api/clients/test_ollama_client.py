@@ -12,7 +12,8 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.errors import PellucidError
-from pellucid.tokens import Finish, FinishReason, Message, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.message import Message
 from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, ScriptedAssistant, live, scripted_state, spoken
 from support.servers.real_model_server import CODER
 

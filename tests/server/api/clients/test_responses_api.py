@@ -14,7 +14,8 @@ from openai.types.responses import Response, ResponseOutputMessage, ResponseOutp
 from pydantic import TypeAdapter
 
 from pellucid.errors import ContextLengthError, PellucidError, QueueFullError
-from pellucid.tokens import Finish, FinishReason, Message, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.message import Message
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, spoken
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)

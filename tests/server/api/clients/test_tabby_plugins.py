@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pellucid.api.idle_exit import Idleness
-from pellucid.tokens import Extra
+from pellucid.vocabulary.query import Extra
 from support.servers.http_servers import TINY, TINY_PLAIN, ScriptedAssistant, live, scripted_state
 
 SNIPPETS = {

@@ -19,7 +19,10 @@ from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.tool_calls.calls_of_answer import calls_of
-from pellucid.tokens import ChatQuery, Finish, Message, NamedTool, SamplingParams, Token, ToolCall, Usage
+from pellucid.vocabulary.finish import Finish, Usage
+from pellucid.vocabulary.message import Message, NamedTool, ToolCall
+from pellucid.vocabulary.query import ChatQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from support.servers.body_mutations import mutations
 from support.servers.calling_server import (
     ANSWER,

@@ -26,7 +26,10 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import InvalidRequestError, QueueFullError, UnavailableError
 from pellucid.models.calibrations import NOT_OWN
-from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import Priority, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.silent_assistant import SilentAssistant
 
 A, B, C = "file:///p/a.py", "file:///p/b.py", "file:///p/c.py"

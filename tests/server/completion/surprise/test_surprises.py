@@ -19,7 +19,10 @@ from pellucid.completion.surprise.surprises import (
     Surprises,
 )
 from pellucid.errors import UnavailableError
-from pellucid.tokens import Alternative, Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import Priority, ScoreQuery
+from pellucid.vocabulary.token import Alternative, Token
 from support.silent_assistant import SilentAssistant
 
 URI = "file:///p/a.py"

@@ -17,7 +17,9 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.calibrate.edit_gate_fit import FittedGate, ReadProposals, fit_gate
 from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import CalibrationFile
-from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_releases
 from support.learn.file_knowing_model import KnowingAssistant, NoEngine
 

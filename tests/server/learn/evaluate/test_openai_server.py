@@ -13,7 +13,8 @@ from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, Una
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.openai_server import OpenAIServer
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.tokens import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery, Token
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 
 Reply = Callable[[dict[str, Any]], httpx.Response]
 

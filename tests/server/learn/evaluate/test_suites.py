@@ -35,7 +35,7 @@ from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
 from pellucid.learn.evaluate.suites.winogender import Winogender
 from pellucid.learn.metrics import wilson
 from pellucid.system.progress import Silent
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_releases
 from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, write_benchmarks, write_lines
 from support.learn.scripted_model import ScriptedModel, subject

@@ -12,7 +12,7 @@ from pellucid.config import load_settings
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.review.command import make, read_prompts
 from pellucid.learn.review.results import cohens_kappa, results
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 from pellucid_webui.conversations.storage.blind_reviews import Judgement, Verdict
 
 A, B, BOTH, NEITHER = Verdict

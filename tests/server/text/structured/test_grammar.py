@@ -25,17 +25,10 @@ from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.structured import grammar_compiler, grammar_constraint
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.structured.grammar_text import WHITESPACE
-from pellucid.tokens import (
-    ChatQuery,
-    CompletionQuery,
-    Finish,
-    FinishReason,
-    Grammar,
-    Message,
-    SamplingParams,
-    ScoreQuery,
-    Token,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import byte_tokenizer

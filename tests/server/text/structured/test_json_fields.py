@@ -11,7 +11,9 @@ import pytest
 
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.structured.json_fields import json_fields, to_json
-from pellucid.tokens import Alternative, Grammar, GrammarScore, JsonField, OtherValue, Token
+from pellucid.vocabulary.finish import JsonField, OtherValue
+from pellucid.vocabulary.query import Grammar
+from pellucid.vocabulary.token import Alternative, GrammarScore, Token
 from support.servers.scripted_engine import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()

@@ -20,7 +20,10 @@ from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraint, CallConstraints
 from pellucid.text.tool_calls.call_reader import call_format
 from pellucid.text.tool_calls.calls_of_answer import calls_of, is_enforced
-from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, NamedTool, SamplingParams, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.message import Message, NamedTool
+from pellucid.vocabulary.query import ChatQuery, SamplingParams
+from pellucid.vocabulary.token import Token
 from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import byte_tokenizer

@@ -15,7 +15,7 @@ from pellucid.text.tool_calls.calls_of_answer import calls_of, field_probabiliti
 from pellucid.text.tool_calls.json_formats import Hermes
 from pellucid.text.tool_calls.json_spans import json_spans
 from pellucid.text.tool_calls.qwen3_coder import Qwen3Coder
-from pellucid.tokens import ToolCall
+from pellucid.vocabulary.message import ToolCall
 from support.models.call_tokens import read, tokens_of
 
 

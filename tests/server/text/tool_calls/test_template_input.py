@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pellucid.errors import InvalidRequestError
 from pellucid.text.prompts import ChatTemplate
 from pellucid.text.tool_calls.template_input import MAX_DEPTH, map_strings, strings_in, template_message, template_tools
-from pellucid.tokens import Message, ToolCall
+from pellucid.vocabulary.message import Message, ToolCall
 from support.servers.calling_server import MARKERS, TOOLS, calling_tokenizer
 
 TOKENIZER = calling_tokenizer()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pellucid.errors import InvalidRequestError, NotFoundError
-from pellucid.tokens import FinishReason, Usage
+from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails, StoredField, StoredOther
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node

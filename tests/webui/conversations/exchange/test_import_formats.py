@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import Conversation
 from pellucid_webui.conversations.exchange import import_export
 from pellucid_webui.conversations.exchange.import_export import Imported

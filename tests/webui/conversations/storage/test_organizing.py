@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pellucid.errors import InvalidRequestError, NotFoundError
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.storage.deleted_conversations import DAY_SECONDS, KEPT_DAYS
 from pellucid_webui.conversations.storage.folders import MAX_FOLDERS, MAX_NAME

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, PellucidError
-from pellucid.tokens import FinishReason, Usage
+from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredCall, StoredDetails
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
 from pellucid_webui.conversations.storage.database import ADDED_COLUMNS

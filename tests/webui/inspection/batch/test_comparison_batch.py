@@ -13,7 +13,10 @@ from dataclasses import replace
 import pytest
 
 from pellucid.errors import InvalidRequestError, QueueFullError
-from pellucid.tokens import ChatQuery, Finish, Message, OnUsage, Token
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.turn_settings import LARGEST, TurnSettings
 from pellucid_webui.inspection.batch.batch_export import export
 from pellucid_webui.inspection.batch.batch_summary import figures, most_different, sentences, table

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Message
+from pellucid.vocabulary.message import Message
 from pellucid_webui.inspection.batch.prompt_file import MAX_PROMPTS, FilePrompt, read_prompts
 
 PROMPTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1).filter(

@@ -12,7 +12,7 @@ import gradio as gr
 import pytest
 
 from pellucid.client.assistant_protocol import shared
-from pellucid.tokens import ModelCard
+from pellucid.vocabulary.model_card import ModelCard
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns

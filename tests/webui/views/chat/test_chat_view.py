@@ -15,7 +15,10 @@ import pytest
 
 from pellucid.client.assistant_protocol import shared
 from pellucid.errors import ContextLengthError, InvalidRequestError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, ModelCard, ScoreQuery, Token
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import Conversation
 from pellucid_webui.conversations.markdown import highlighting

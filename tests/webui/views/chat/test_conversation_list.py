@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pellucid.client.assistant_protocol import shared
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState

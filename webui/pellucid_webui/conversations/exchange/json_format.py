@@ -46,7 +46,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import FinishReason, Token, Usage
+from pellucid.vocabulary.finish import FinishReason, Usage
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.answer_details import StoredDetails
 from pellucid_webui.conversations.compact_tokens import pack, records_in, token_of
 from pellucid_webui.conversations.conversation import Archive, Conversation, Filing, Node

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, UNFILED, Archive, Conversation, Filing, Node
 from pellucid_webui.conversations.exchange.json_format import settings_of
 from pellucid_webui.conversations.markdown.markdown_to_html import open_fence

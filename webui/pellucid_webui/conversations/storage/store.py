@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pellucid.errors import NotFoundError
-from pellucid.tokens import FinishReason, Usage
+from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails
 from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Filing, Node
 from pellucid_webui.conversations.encodable_text import encodable

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Message
+from pellucid.vocabulary.message import Message
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
 from pellucid_webui.conversations.encodable_text import encodable
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.inspection.alignment import first_difference
 from pellucid_webui.inspection.compared_places import ComparedPlaces
 from pellucid_webui.inspection.comparison import REFERENCE, Comparison

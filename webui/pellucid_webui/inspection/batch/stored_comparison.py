@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.inspection.comparison import Column, ComparedText, Comparison
 

@@ -14,7 +14,8 @@ import gradio as gr
 
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
-from pellucid.tokens import ScoreQuery, Token
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.attachments import attach, content_of
 from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import pack

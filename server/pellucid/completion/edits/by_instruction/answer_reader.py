@@ -6,7 +6,7 @@ import re
 
 from pellucid.code.language_syntax import may_be_prose
 from pellucid.completion.edits.by_instruction.selected_lines import Indentation, SelectedLines
-from pellucid.tokens import Token
+from pellucid.vocabulary.token import Token
 
 _SENTENCE = re.compile(r"[A-Z][\w'\u2019]*(?:,? [\w'\u2019\-]+){3,}.*[.:!?]\Z")
 _FENCE_NAME = re.compile(r"[\w+#.-]+")

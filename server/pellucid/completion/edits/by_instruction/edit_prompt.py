@@ -24,7 +24,7 @@ from pellucid.completion.context.prompt_context import window_end, window_start
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Message
+from pellucid.vocabulary.message import Message
 
 PREFIX_CHARACTERS, SUFFIX_CHARACTERS = 2000, 1000
 

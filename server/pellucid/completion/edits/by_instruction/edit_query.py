@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp
 
-from pellucid.tokens import CHAT, SamplingParams, Terms, Token, Usage
+from pellucid.vocabulary.finish import Usage
+from pellucid.vocabulary.query import CHAT, SamplingParams, Terms
+from pellucid.vocabulary.token import Token
 
 RETRY_TEMPERATURE = 0.7
 """Temperature for a seed without a temperature: greedy answers do not depend on the seed."""

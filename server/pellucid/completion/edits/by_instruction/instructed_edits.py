@@ -20,7 +20,9 @@ from pellucid.completion.edits.by_instruction.selected_lines import SelectedLine
 from pellucid.completion.edits.reading import text_log_odds
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError, QueueFullError, UnavailableError
-from pellucid.tokens import Alternative, ChatQuery, Finish, FinishReason, OnUsage, ScoreQuery, Token, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.query import ChatQuery, ScoreQuery
+from pellucid.vocabulary.token import Alternative, Token
 
 _WORD = re.compile(r"\w\w")
 

@@ -13,7 +13,9 @@ from pellucid.completion.edits.next_edit_models import sweep, zeta
 from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, read_answer
 from pellucid.completion.edits.reading import text_log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, SamplingParams, ScoreQuery, Terms
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams, ScoreQuery, Terms
 
 LEAST_TOKENS = 256
 """Minimum token limit of an answer, for windows of a few lines."""

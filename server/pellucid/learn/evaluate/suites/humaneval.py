@@ -16,7 +16,7 @@ from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, whole
 from pellucid.learn.metrics import pass_at_k
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 NAME = "humaneval"
 

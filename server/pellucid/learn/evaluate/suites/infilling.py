@@ -17,7 +17,7 @@ from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, single_lines
 from pellucid.learn.evaluate.suites.humaneval import run_note
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 NAME = "infilling"
 

@@ -20,7 +20,7 @@ from pellucid.learn.evaluate.suite_protocol import (
     SuiteRecord,
     mean,
 )
-from pellucid.tokens import SamplingParams
+from pellucid.vocabulary.query import SamplingParams
 
 NAME = "speed"
 

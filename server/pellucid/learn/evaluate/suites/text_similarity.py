@@ -31,7 +31,8 @@ from pellucid.learn.evaluate.suite_protocol import (
     SuiteRecord,
     mean,
 )
-from pellucid.tokens import Message, SamplingParams
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import SamplingParams
 
 # Absl's handler closes any other stream when logging is reconfigured.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__

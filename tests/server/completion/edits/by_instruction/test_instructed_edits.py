@@ -21,7 +21,8 @@ from pellucid.completion.edits.by_instruction.instructed_edits import (
     edit,
 )
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupportedError, PellucidError, QueueFullError
-from pellucid.tokens import FinishReason, Priority, Terms
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.query import Priority, Terms
 from support.editors.scripted_editor import ScriptedEditor, pieces
 
 BEFORE = "import sys\n\n\nclass A:\n"

@@ -27,17 +27,10 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import ContextLengthError, NotFoundError, PellucidError, QueueFullError, UnavailableError
 from pellucid.models.calibrations import NOT_OWN
-from pellucid.tokens import (
-    CompletionQuery,
-    Finish,
-    FinishReason,
-    ModelCard,
-    OnUsage,
-    Priority,
-    ScoreQuery,
-    Token,
-    Usage,
-)
+from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import CompletionQuery, Priority, ScoreQuery
+from pellucid.vocabulary.token import Token
 from support.silent_assistant import SilentAssistant
 
 A, B = "file:///p/a.py", "file:///p/b.py"

@@ -19,7 +19,8 @@ from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Usage
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 
 pytestmark = pytest.mark.model
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import FinishReason
+from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, Archive, Conversation, Node
 from pellucid_webui.conversations.exchange.json_format import YEAR_10000
 from pellucid_webui.conversations.turn_settings import TurnSettings

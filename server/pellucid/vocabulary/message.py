@@ -1,0 +1,46 @@
+"""Messages of a conversation, and calls of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function call; ``arguments`` is the text of a JSON object, possibly incomplete."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A turn of a chat. Roles are defined by the model's template.
+
+    The assistant's messages may have tool calls. A message with the role tool has the result of the
+    call ``tool_call_id``. ``name`` is the name of the speaker or tool.
+    """
+
+    role: str
+    content: str = ""
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @property
+    def characters(self) -> int:
+        calls = sum(len(call.name) + len(call.arguments) for call in self.tool_calls)
+        return len(self.role) + len(self.content) + calls + len(self.tool_call_id or "") + len(self.name or "")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """A tool choice that demands a call of this function."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
