@@ -34,7 +34,7 @@ ALL = $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-
 WITH_VLLM := env PELLUCID_VLLM_PYTHON=$(CURDIR)/build/vllm/bin/python $(BIN)/python -m pytest
 # It has engines of its own, which would not fit into memory together with those of the other files.
 ON_RAY := tests/with_vllm/test_ray_serve.py
-# The tests that make test-fleet runs again over stand-ins for engines elsewhere.
+# The tests that make test-fleet runs again over stand-ins for remote engines.
 OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session.py $(addprefix tests/webui/page/test_page_, \
 	chat.py infill.py inspection.py numbers.py)
 
