@@ -3,6 +3,7 @@
 # make trials        the long trials with their whole counts: kills, damaged files, random interleavings, checked kernels
 # make check         lint, types and the fast tests
 # make lint          formatting, lint and types
+# make size          lines of Python by package, against the budget in tools/size_budget.toml
 # make lint-js       lint and types of the page's scripts (needs Node 20)
 # make coverage      the fast tests with branch coverage; the report is build/coverage/index.html
 # make bench         the benchmarks; LLAMA=FOLDER compares with the llama-server in it
@@ -41,7 +42,7 @@ OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session
 # The tests whose counts tests/support/trial_counts.py holds.
 TRIALS_IN = $(shell grep -rl 'support.trial_counts' tests --include='test_*.py')
 
-.PHONY: run test trials check lint lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
+.PHONY: run test trials check lint size lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -66,6 +67,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/plain_english.py $(PROSE)
+	@$(BIN)/python tools/size.py >/dev/null
+
+size:
+	@python3 tools/size.py
 
 lint-js: $(JS)/node_modules/.package-lock.json
 	@cd $(JS) && npm run --silent check

@@ -177,8 +177,8 @@ def main() -> int:
             print(f"{count:6} {phrase}")
         print(f"{len(found_phrases):6} in all")
     else:
-        print(*found_phrases, sep="\n", end="\n" if found_phrases else "")
-    return 1 if found_phrases else 0
+        print(*found_phrases, *dense, sep="\n", end="\n" if found_phrases or dense else "")
+    return 1 if found_phrases or dense else 0
 
 
 if __name__ == "__main__":

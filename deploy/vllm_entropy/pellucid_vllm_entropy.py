@@ -1,8 +1,7 @@
-"""A vLLM plugin that sends the entropy of each choice among its logprobs, where Pellucid reads it.
+"""A vLLM plugin that sends the entropy of each choice to Pellucid, among the logprobs.
 
-The entropy H of the whole distribution, in nats, takes the place of the best alternative: as id -1
-with "logprob" -H. The alternatives move down by one, and so does the sampled token, whether or not
-it is among them: all ranks are larger by one.
+The entropy H of the whole distribution, in nats, replaces the best alternative: id -1 with
+"logprob" -H. The alternatives and the sampled token move down by one, so all ranks grow by one.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ def with_entropy(gather: Any) -> Any:
     @wraps(gather)
     def gather_with_entropy(logprobs: torch.Tensor, num_logprobs: int, token_ids: torch.Tensor) -> Any:
         found = gather(logprobs, num_logprobs, token_ids)
-        if num_logprobs < 1:  # there is no place for it
+        if num_logprobs < 1:  # No place for the entropy.
             return found
         ids, values = found.logprob_token_ids.clone(), found.logprobs.clone()
         ids[:, 2:], values[:, 2:] = found.logprob_token_ids[:, 1:-1], found.logprobs[:, 1:-1]
@@ -35,7 +34,7 @@ def with_entropy(gather: Any) -> Any:
 
 
 def register() -> None:
-    """Extend vLLM's sampler. vLLM calls this in each of its processes, some of them more than once."""
+    """Extend vLLM's sampler. Each vLLM process calls this function, perhaps several times."""
     from vllm.v1.sample.sampler import Sampler
 
     if not hasattr(Sampler.gather_logprobs, "__wrapped__"):

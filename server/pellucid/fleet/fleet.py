@@ -118,7 +118,9 @@ class Fleet:
 
     def hidden_size(self, model: str) -> int:
         self._check(model)
-        raise NotSupportedError(f"Remote engines compute {model} and give no hidden states, so {model} has no embeddings.")
+        raise NotSupportedError(
+            f"Remote engines compute {model} and give no hidden states, so {model} has no embeddings."
+        )
 
     async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
         self.hidden_size(model)
