@@ -141,8 +141,8 @@ class Settings(BaseSettings):
     )
     prefix_save: bool = Field(
         True,
-        description="save the KV cache of prompts and answers to the cache's prefixes/ folder when the server "
-        "exits, for its next start; if off, saved caches are deleted",
+        description="save the KV cache of prompts and answers to the cache's prefixes/ folder when the server exits, "
+        "for the next start; if off, saved caches are deleted",
     )
     share_prefixes: bool = Field(
         False,
@@ -182,8 +182,8 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Names = Field(
         (),
-        description="addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are "
-        "trusted; separated by commas",
+        description="addresses or networks of reverse proxies with trusted X-Forwarded-For and X-Forwarded-Proto "
+        "headers; separated by commas",
     )
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="maximum size of a request body, in bytes")
     cache: Path = Field(
@@ -196,7 +196,7 @@ class Settings(BaseSettings):
         description="folder for the page's conversations and sessions, reviews, and the log of suggestions",
     )
     threads: int = Field(
-        0, ge=0, le=1024, description="compute threads; 0: 1 per physical core that the process may use"
+        0, ge=0, le=1024, description="compute threads; 0: one per physical core that the process may use"
     )
     grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
     idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server exits; 0: never")

@@ -369,8 +369,8 @@ def webui(
     api_key: Annotated[
         str | None,
         typer.Option(
-            help="API key of the server; users must also enter it on the page. The key in the settings is sent only "
-            f"to the server in the settings. {VISIBLE}"
+            help="API key of the server; users must also enter the key on the page. The key in the settings is sent "
+            f"only to the server in the settings. {VISIBLE}"
         ),
     ] = None,
     api_key_file: ApiKeyFile = None,

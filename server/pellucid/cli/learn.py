@@ -286,7 +286,7 @@ def finetune(
         Path | None, typer.Option(help="Folder with HumanEval's infilling problems, for measuring forgetting.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Compute threads; 0 uses 1 per physical core.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Compute threads; 0 uses one per physical core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of downloaded models and adapters.")] = None,
     json: Json = False,
 ) -> None:

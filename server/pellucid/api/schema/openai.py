@@ -184,8 +184,8 @@ class CompletionRequest(SamplingFields):
     parse_special: bool | None = Field(
         None,
         description="extension, with text: true: parse special tokens in the text; false: text stays text; by "
-        "default, a text with the markers of a whole infill of this model is read as the infill, in the model's best "
-        "order, and any other text stays text",
+        "default, a text that spells a whole infill with the model's own markers is read as an infill, in the model's "
+        "best order, and any other text stays text",
     )
     max_tokens: int = Field(16, ge=0, le=MAX_TOKENS, description="maximum tokens of the answer")
     logprobs: Alternatives | None = Field(None, description="return each token's logprob and this many alternatives")
