@@ -34,18 +34,14 @@ pytestmark = pytest.mark.model
 
 NAME = "qwen2.5-coder-0.5b-instruct"
 
-CODE = (
-    "import heapq\n\n\ndef dijkstra(graph: dict[str, dict[str, int]], start: str) -> dict[str, int]:\n"
-    '    """Shortest distance to every node that can be reached."""\n'
-    "    distances = {start: 0}\n    queue = [(0, start)]\n"
-)
+CODE = "import heapq\n\n\ndef dijkstra(graph, start):\n    distances = {start: 0}\n"
 TEXTS = [
     CODE,
-    CODE + "    while queue:\n        distance, node = heapq.heappop(queue)\n",
+    CODE + "    while queue:\n",
     CODE + "    for node in graph:\n        ",
     "<|fim_prefix|><|fim_suffix|>\n    return total\n<|fim_middle|>def add_all(numbers):\n    ",
-    "<|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n",
-    "Der Fluß fließt, 流れる、 плывёт — 🌊 and it ends in the",
+    "<|im_start|>user\nWhat is a cache?<|im_end|>\n<|im_start|>assistant\n",
+    "Der Fluß fließt, 流れる — 🌊 and it ends in the",
 ]
 
 
@@ -98,7 +94,7 @@ def crowd(model: Model, work: list[Request], chunk: int) -> list[Job]:
 
 def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel, float32: Model) -> None:
     """Crowded requests in float32 get transformers' greedy tokens, and logprobs up to rounding."""
-    jobs = crowd(float32, list(requests(served, max_tokens=16)), chunk=29)
+    jobs = crowd(float32, list(requests(served, max_tokens=3)), chunk=11)
 
     ours, theirs = [], []
     for job in jobs[::4]:  # float64 is slow.
@@ -121,9 +117,9 @@ def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel
 
 def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
     """As served, tokens and logprobs do not depend on company or on the chunks of a prompt."""
-    work = list(requests(served, max_tokens=32))
+    work = list(requests(served, max_tokens=12))
 
-    together = crowd(served.model, work, chunk=23)
+    together = crowd(served.model, work, chunk=9)
 
     for request, job in zip(work, together, strict=True):
         alone = WorkerDriver(served.model, EngineSettings(slots=1, context=512, chunk=512)).run(request)

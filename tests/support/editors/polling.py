@@ -15,7 +15,9 @@ def until(look: Callable[[], T], what: str, seconds: float = 60) -> T:
     Raise AssertionError with ``what`` and the last result after ``seconds``.
     """
     deadline = time.monotonic() + seconds
+    pause = 0.01
     while not (seen := look()):
         assert time.monotonic() < deadline, f"{what} did not come in {seconds} s; last seen: {seen!r}"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.1)  # what is waited for needs the processor, too
     return seen
