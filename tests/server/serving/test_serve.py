@@ -102,100 +102,71 @@ async def gone(client: Client) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.process
-async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
-    """The server prints a greeting, answers, and exits on SIGTERM with code 0 and no error."""
-    process = start("--model", folder)
-    async with Client(f"http://127.0.0.1:{port}") as client:
-        await ready(client, process)
-        items = [
-            item
-            async for item in client.complete(
-                CompletionQuery("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True))
-            )
-        ]
-    process.terminate()
-    out, err = process.communicate(timeout=60)
-
-    assert [type(item) for item in items] == [Token] * 5 + [Finish]
-    assert (process.returncode, err.replace(f"packing {folder.name}", "").count("ERROR")) == (0, 0)
-    assert out.startswith("Pellucid ")
-    for part in (f"http://127.0.0.1:{port}", "model   tiny: ", "memory at rest: ", "try     curl -N "):
-        assert part in out
+async def computed(client: Client, prompt: str) -> int:
+    """Return how many tokens of a prompt the server computed."""
+    query = CompletionQuery(prompt, params=SamplingParams(max_tokens=1), heal=False)
+    items = [item async for item in client.complete(query)]
+    assert isinstance(items[-1], Finish)
+    return items[-1].usage.computed
 
 
 @pytest.mark.process
-async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None:
-    """After an idle exit or SIGTERM, the next start computes only a known prompt's last token."""
+async def test_three_starts(start: Start, folder: Path, port: int) -> None:
+    """Servers leave when idle, on SIGTERM and on a second signal; the next server knows the prompts."""
     one, two = ("".join(f"{name}_{n} = {n * n}\n" for n in range(20)) for name in ("first", "second"))
-    computed: list[int] = []
-    for prompts, options in (([one], ("--idle-exit", "3")), ([one, two], ()), ([two], ())):
-        process = start("--model", folder, *options)
-        async with Client(f"http://127.0.0.1:{port}") as client:
-            await ready(client, process)
-            for prompt in prompts:
-                items = [
-                    item
-                    async for item in client.complete(
-                        CompletionQuery(prompt, params=SamplingParams(max_tokens=1), heal=False)
-                    )
-                ]
-                assert isinstance(items[-1], Finish)
-                computed.append(items[-1].usage.computed)
-        if not options:
-            process.terminate()
-        process.communicate(timeout=60)
 
-    read_one, again_one, read_two, again_two = computed
-    assert (again_one, again_two) == (1, 1)
-    assert min(read_one, read_two) > 100
-
-
-@pytest.mark.process
-async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
-    """With --idle-exit, an idle server exits with code 0, but never during a stream."""
-    process = start("--model", folder, "--idle-exit", "3")
+    process = start("--model", folder, "--no-page", "--idle-exit", "3")
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
+        assert await computed(client, one) > 100
         begun = time.monotonic()
         async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
             async for _ in items:
                 if time.monotonic() - begun > 3.5:  # The stream has outlasted the limit.
                     break
     out, _ = process.communicate(timeout=60)
-
     assert process.returncode == 0
     assert out.endswith("\nNo request for 3 seconds: exiting (--idle-exit).\n")
+
+    process = start("--model", folder)
+    query = CompletionQuery("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True))
+    async with Client(f"http://127.0.0.1:{port}") as client:
+        await ready(client, process)
+        assert await computed(client, one) == 1, "after an idle exit"
+        assert await computed(client, two) > 100
+        assert [type(item) async for item in client.complete(query)] == [Token] * 5 + [Finish]
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err.replace(f"packing {folder.name}", "").count("ERROR")) == (0, 0)
+    assert out.startswith("Pellucid ")
+    for part in (f"http://127.0.0.1:{port}", "model   tiny: ", "memory at rest: ", "try     curl -N "):
+        assert part in out
+
+    process = start("--model", folder, "--no-page", "--grace", "3600")
+    async with Client(f"http://127.0.0.1:{port}") as client, Client(f"http://127.0.0.1:{port}") as other:
+        await ready(client, process)
+        assert await computed(client, two) == 1, "after SIGTERM"
+        async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
+            await anext(items)
+            process.terminate()
+            await gone(other)
+            assert process.poll() is None, "the first signal waits for the answer"
+            process.terminate()
+            with pytest.raises(UnavailableError, match="shutting down"):
+                async for _ in items:
+                    pass
+    assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.process
 async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:
     """After the grace time, a running stream ends with the reason, and the process with code 0."""
-    process = start("--model", folder, "--grace", "0")
+    process = start("--model", folder, "--no-page", "--grace", "0")
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
         async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
             await anext(items)
             process.send_signal(signal.SIGINT)
-            with pytest.raises(UnavailableError, match="shutting down"):
-                async for _ in items:
-                    pass
-
-    assert process.wait(timeout=60) == 0
-
-
-@pytest.mark.process
-async def test_second_signal_insists(start: Start, folder: Path, port: int) -> None:
-    """A second signal ends a long grace time."""
-    process = start("--model", folder, "--grace", "3600")
-    async with Client(f"http://127.0.0.1:{port}") as client, Client(f"http://127.0.0.1:{port}") as other:
-        await ready(client, process)
-        async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
-            await anext(items)
-            process.terminate()
-            await gone(other)
-            assert process.poll() is None
-            process.terminate()
             with pytest.raises(UnavailableError, match="shutting down"):
                 async for _ in items:
                     pass
@@ -223,7 +194,7 @@ def test_open_page_keeps_no_server(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
     """A server without a loadable model exits with code 1 and a sentence with the reason."""
-    process = start("--model", tmp_path / "none.gguf")
+    process = start("--model", tmp_path / "none.gguf", "--no-page")
 
     _, err = process.communicate(timeout=60)
 
