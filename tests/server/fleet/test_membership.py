@@ -121,8 +121,9 @@ async def test_an_engine_that_hangs_delays_no_other(engine: LocalEngine, tmp_pat
         await members.close()
 
 
-async def test_the_watch_survives(engine: LocalEngine, tmp_path: Path) -> None:
+async def test_the_watch_survives(engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unreadable list changes nothing, and the next readable list is used."""
+    monkeypatch.setattr(membership, "CHECK_SECONDS", 0.1)
     replica, file, tokenizer = replica_of(engine), tmp_path / "engines", byte_tokenizer()
     fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
     members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [], file)

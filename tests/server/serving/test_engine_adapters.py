@@ -60,7 +60,7 @@ class Front:
 
     def models(self) -> list[str]:
         """Return the names of the served models."""
-        return [card.name for card in self.assistant.models()]
+        return [card.name for card in self.assistant.models.cards()]
 
     async def check(self) -> None:
         """Check all engines, like the check of every minute."""
@@ -89,7 +89,7 @@ async def front_of(replicas: Sequence[StandInReplica], tmp_path: Path) -> AsyncI
         (folder / WEIGHTS).touch()
     with ExitStack() as servers:
         urls = [servers.enter_context(listening(replica)) for replica in replicas]
-        fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
+        fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT, patience=0.5)
         check = JoinCheck({TINY: tokenizer.encode(PROBE)}, {TINY: tokenizer.vocab_size})
         members = Membership(fleet, check, ReplicaLimits(8, 8), urls)
         facts = ModelFacts(tokenizer.vocab_size, CONTEXT, 0, "a model elsewhere")
@@ -123,7 +123,7 @@ async def test_adapters_that_engines_have(engine: LocalEngine, tmp_path: Path) -
     bare, having = replica_with(engine), replica_with(engine, adapters={"mine": RED}, parents={"mine": TINY})
     async with front_of([bare, having], tmp_path) as front:
         assert front.models() == [TINY, MODEL]
-        card = front.assistant.models()[1]
+        card = front.assistant.models.cards()[1]
         assert (card.base, card.adapter, card.context) == (TINY, "mine", CONTEXT - 1)
         plain, _ = await front.answer(TINY)
         bare.bodies.clear()

@@ -62,8 +62,8 @@ class TestFit:
 
     def test_weights_count(self) -> None:
         """Weights correct for right proposals drawn ten times too often."""
-        table = simulated(4000)
-        rows = np.concatenate([np.arange(4000), *[np.flatnonzero(table.right)] * 9])
+        table = simulated(1000)
+        rows = np.concatenate([np.arange(1000), *[np.flatnonzero(table.right)] * 9])
         weights = np.where(table.right, 0.1, 1.0)[rows]
         often = ReadProposals(table.odds[rows], table.right[rows], weights, table.units[rows])
         plain, weighted = fit_gate(table, TRUTH, has_more=True), fit_gate(often, TRUTH, has_more=True)
