@@ -15,7 +15,8 @@ from pellucid.errors import UnavailableError
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch import LaunchEnvironment, Launcher, LauncherState, LauncherStatus
+from pellucid_lsp.model_server.launch import Launcher, LauncherState, LauncherStatus
+from pellucid_lsp.model_server.launch_environment import LaunchEnvironment
 from pellucid_lsp.model_server.server_process import ServerRecord
 from support.servers.real_model_server import real_models
 
