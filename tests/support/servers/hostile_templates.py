@@ -135,5 +135,3 @@ FILTERS = [
     "1 is divisibleby(1), 1 is number, 'x' is string, none is none, [] is iterable, {} is mapping", "1 / 0",
 ]  # fmt: skip
 """Expressions with jinja2's features; some filters import modules when used."""
-
-BENIGN |= {f"expression {expression}": "{{ " + expression + " }}" for expression in FILTERS}
