@@ -112,7 +112,7 @@ async def computed(client: Client, prompt: str) -> int:
 
 @pytest.mark.process
 async def test_three_starts(start: Start, folder: Path, port: int) -> None:
-    """Servers leave when idle, on SIGTERM and on a second signal; the next one knows the prompts."""
+    """Servers leave when idle, on SIGTERM and on a second signal; the next knows the prompts."""
     one, two = ("".join(f"{name}_{n} = {n * n}\n" for n in range(20)) for name in ("first", "second"))
 
     process = start("--model", folder, "--no-page", "--idle-exit", "3")
