@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -31,6 +32,11 @@ settings.load_profile("default")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
+ROOT = Path(__file__).parents[1]
+
+DURATIONS = Path(__file__).with_name("durations.json")
+"""Seconds of each test file, as `make durations` has written them."""
+
 KEPT = frozenset({ENVIRONMENT_PREFIX + "CACHE"})
 """The only setting from the environment: the models' folder."""
 
@@ -53,6 +59,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:
         raise pytest.UsageError(f"Several tests have the same id: {', '.join(repeated)}.")
+    seconds = json.loads(DURATIONS.read_text())
+    # Workers take the slowest files first, so that no worker is late at the end.
+    items.sort(key=lambda item: -seconds.get(item.path.relative_to(ROOT).as_posix(), 0.0))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""Prints the lines of Python in each package, and fails where a part has more lines than its budget.
+"""Prints the lines of Python in each package, and fails if a part exceeds its budget of lines.
 
 The budgets are in size_budget.toml. A change that adds lines removes lines elsewhere.
 
@@ -21,7 +21,8 @@ DEPTH = {"server": 3}
 
 def lines_by_package() -> Counter[str]:
     """Count the lines of the Python files in git, by package."""
-    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    command = ["git", "ls-files", "*.py"]
+    listed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     counts: Counter[str] = Counter()
     for name in listed.stdout.splitlines():
         if (path := ROOT / name).is_file():  # a deleted file is listed until the next commit
@@ -40,7 +41,7 @@ def main() -> int:
         lines = sum(count for package, count in counts.items() if package.split("/")[0] in part.split("+"))
         print(f"{lines:8,}  {part}: budget {budget:,}, {budget - lines:,} left")
         if lines > budget:
-            print(f"{part} has {lines - budget:,} lines too many: remove as many, or say in the commit why not.", file=sys.stderr)
+            print(f"{part} has {lines - budget:,} lines too many: remove as many elsewhere.", file=sys.stderr)
             failed = True
     return 1 if failed else 0
 
