@@ -11,12 +11,17 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page
 from prometheus_client.parser import text_string_to_metric_families
 
+Theme = Literal["light", "dark"]
+
 SERIOUS = frozenset({"serious", "critical"})
 
 PATIENCE = 60
 """Timeout in seconds, reached only if a test fails."""
 
 WIDTHS = (360, 1920)
+
+LOOKS = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
+"""Options of a browser context, for pages without a theme of their own."""
 
 CARDS = """async (map, seconds) => {
   const found = [];
@@ -72,6 +77,11 @@ async def set_number(page: Page, label: str, value: float, which: int = 0) -> No
 async def check_looks(page: Page) -> None:
     """Assert that axe finds nothing serious in both themes, and that nothing is cut off."""
     await check_themes(page)
+    await check_widths(page)
+
+
+async def check_widths(page: Page) -> None:
+    """Assert that nothing is cut off on a phone and on a wide screen."""
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": 900})
         await page.wait_for_function("width => document.documentElement.clientWidth === width", arg=width)
@@ -92,7 +102,7 @@ async def check_themes(page: Page, context: str | None = None) -> None:
     await set_theme(page, "light")
 
 
-async def set_theme(page: Page, theme: Literal["light", "dark"]) -> None:
+async def set_theme(page: Page, theme: Theme) -> None:
     """Let the system prefer a theme, and wait until the page has the theme's colours."""
     await page.emulate_media(color_scheme=theme)
     await page.wait_for_function("dark => document.body.classList.contains('dark') === dark", arg=theme == "dark")

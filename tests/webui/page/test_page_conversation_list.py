@@ -9,13 +9,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT
 from support.page.list_page import DAY, LOCAL, Library, choose_action, library, listed_page, row, shown_list
-from support.page.page_tabs import LOOKS, SERIOUS
+from support.page.page_tabs import check_themes
 from support.page.small_page_server import PagedServer
 
 AUCKLAND = {"timezone_id": "Pacific/Auckland"}
@@ -391,7 +390,6 @@ class TestKeys:
         assert await browser_page.evaluate(boxes) == before
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True)
 async def test_looks(browser_page: Page, versions: tuple[PagedServer, Library, str, list[int]]) -> None:
     """In both themes axe finds nothing serious in the list, and on a phone nothing is cut off."""
     server, found, id, _ = versions
@@ -401,30 +399,20 @@ async def test_looks(browser_page: Page, versions: tuple[PagedServer, Library, s
     found.now = NOON
     await open_page(browser_page, server)
 
-    async def check() -> None:
-        response = (await Axe().run(browser_page)).response
-        problems = [
-            (one["id"], node["target"])
-            for one in response["violations"]
-            if one["impact"] in SERIOUS
-            for node in one["nodes"]
-        ]
-        assert not problems, problems
-
     await choose_action(browser_page, id, "Delete")
     await browser_page.get_by_role("button", name="Undo the deletion").wait_for()
     await browser_page.get_by_text("Recently deleted (1)").click()
-    await check()
+    await check_themes(browser_page)
     await browser_page.get_by_role("button", name="Undo the deletion").click()
     await row(browser_page, id).locator(".pl-more").click()
     await browser_page.locator("[role=menu]").wait_for()
-    await check()
+    await check_themes(browser_page)
     await browser_page.keyboard.press("Escape")
     await browser_page.get_by_role("searchbox", name="Search all conversations").fill("zebra")
     await browser_page.locator(".pl-snippet").wait_for()
     await row(browser_page, id).locator(".pl-title").click()
     await browser_page.locator(".pl-match-bar").wait_for()
-    await check()
+    await check_themes(browser_page)
     await browser_page.set_viewport_size({"width": 360, "height": 800})
     await browser_page.wait_for_function("() => document.documentElement.clientWidth === 360")
     assert await browser_page.evaluate("document.documentElement.scrollWidth") <= 360

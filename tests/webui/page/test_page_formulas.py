@@ -12,7 +12,7 @@ from playwright.async_api import Locator, Page, expect
 from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import check_looks
+from support.page.page_tabs import check_themes, check_widths
 from support.page.small_page_server import paged
 from support.servers.http_servers import ScriptedAssistant, scripted_state
 
@@ -75,7 +75,7 @@ def formula(tab: Tab, index: int) -> Locator:
     return tab.page.locator(".pl-assistant .pl-formula").nth(index)
 
 
-async def test_shown(answered: Tab) -> None:
+async def shown(answered: Tab) -> None:
     """Formulas are rendered, and a formula with an unknown command is shown as source."""
     await expect(answered.page.locator(".pl-assistant .pl-formula")).to_have_count(4)
     top, bottom = [
@@ -87,7 +87,7 @@ async def test_shown(answered: Tab) -> None:
     await expect(answered.page.locator(".pl-assistant .pl-math")).to_have_text("\\(\\nothing{x}\\)")
 
 
-async def test_tokens(answered: Tab) -> None:
+async def read_as_tokens(answered: Tab) -> None:
     """A formula with an unsure token is underlined, and arrow keys visit all of the tokens."""
     await expect(answered.page.locator(".pl-formula.pl-unsure")).to_have_count(1)
     await formula(answered, 0).hover()
@@ -110,32 +110,34 @@ async def test_tokens(answered: Tab) -> None:
     await expect(formula(answered, 0)).to_have_class("pl-formula pl-step-1 pl-step-8")
 
 
-async def test_copied(answered: Tab) -> None:
+async def copied(answered: Tab) -> None:
     """Copied text has the source of formulas, and a part of a formula gives the whole source."""
-    copied = await answered.page.evaluate(COPIED, ".pl-assistant .pl-body")
-    assert copied.startswith("The mean is $\\mu^2$, and here the density")
+    text = await answered.page.evaluate(COPIED, ".pl-assistant .pl-body")
+    assert text.startswith("The mean is $\\mu^2$, and here the density")
     for part in (SOURCE[SOURCE.index("$$") : SOURCE.rindex("$$") + 2], f"\\[\n{LONG}\n\\]", "\\(\\begin{pmatrix}"):
-        assert part in copied
+        assert part in text
     assert await answered.page.evaluate(COPIED, ".pl-formula msup") == "$\\mu^2$"
     assert await answered.page.locator(".pl-copied").count() == 0
 
 
-@pytest.mark.parametrize(
-    "browser_page",
-    [
-        {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
-        for scheme in ("light", "dark")
-        for width in (390, 1280)
-    ],
-    indirect=True,
-    ids=["light-390", "light-1280", "dark-390", "dark-1280"],
-)
-async def test_looks(answered: Tab, request: pytest.FixtureRequest) -> None:
-    """A long formula scrolls alone, also by keyboard, and axe finds nothing serious."""
-    long = formula(answered, 2)
-    assert await long.evaluate("element => element.scrollWidth > element.clientWidth")
-    await long.focus()
-    await answered.page.keyboard.press("ArrowRight")
-    await answered.page.wait_for_function("() => document.activeElement.scrollLeft > 0")
-    assert await answered.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    await check_looks(answered.page, request.node.callspec.params["browser_page"]["color_scheme"])
+async def test_formulas(answered: Tab) -> None:
+    """Formulas are shown, read as tokens, copied and scrolled, and axe finds nothing serious."""
+    await shown(answered)
+    await copied(answered)
+    await scrolled(answered)
+    await check_widths(answered.page)
+    await read_as_tokens(answered)
+
+
+async def scrolled(answered: Tab) -> None:
+    """A long formula scrolls alone, also by keyboard."""
+    page, long = answered.page, formula(answered, 2)
+    for width in (1280, 390):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await long.evaluate("element => { element.scrollLeft = 0; }")
+        assert await long.evaluate("element => element.scrollWidth > element.clientWidth"), width
+        await long.focus()
+        await page.keyboard.press("ArrowRight")
+        await page.wait_for_function("() => document.activeElement.scrollLeft > 0")
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        await check_themes(page)

@@ -17,7 +17,7 @@ from pellucid_webui.conversations.model_view import CHARACTERS_PER_TOKEN
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import LOOKS, check_looks
+from support.page.page_tabs import Theme, check_looks, set_theme
 from support.page.small_page_server import PagedServer, paged
 from support.servers.http_servers import ScriptedAssistant, spoken
 
@@ -31,7 +31,7 @@ class TwoModels(ScriptedAssistant):
 
     served: tuple[str, ...] = (LARGE, SMALL)
 
-    def models(self) -> list[ModelCard]:
+    def scripted_cards(self) -> list[ModelCard]:
         return [
             ModelCard(
                 name,
@@ -153,7 +153,7 @@ async def test_a_new_chat_keeps_the_model(framed: Tab) -> None:
 
 
 async def test_the_settings_cover_nothing(framed: Tab) -> None:
-    """Open settings cover nothing, and Escape closes the settings and restores the focus."""
+    """Open settings cover nothing, scroll, and close on Escape, which restores the focus."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
     await framed.answer("Hello")
@@ -167,9 +167,10 @@ async def test_the_settings_cover_nothing(framed: Tab) -> None:
     await page.keyboard.press("Escape")
     await expect(page.locator("#pl-settings")).to_be_hidden()
     await expect(page.get_by_role("button", name="Model & settings")).to_be_focused()
+    await settings_scroll(framed)
 
 
-async def test_the_settings_scroll(framed: Tab) -> None:
+async def settings_scroll(framed: Tab) -> None:
     """Settings higher than the drawer keep their height, and scroll."""
     page = framed.page
     await page.set_viewport_size({"width": 1280, "height": 860})
@@ -212,7 +213,7 @@ async def test_the_meter_of_an_imported_conversation(framed: Tab) -> None:
 
 
 @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
-async def test_drawers_of_a_phone(framed: Tab) -> None:
+async def test_a_phone(framed: Tab) -> None:
     """On a phone a single drawer is open at a time, and closes on Escape or an outside touch."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
@@ -232,10 +233,10 @@ async def test_drawers_of_a_phone(framed: Tab) -> None:
     await expect(side).to_be_hidden()
     await field.click()
     await expect(field).to_be_focused()
+    await field_above_the_keyboard(framed)
 
 
-@pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
-async def test_the_field_above_the_keyboard_of_a_phone(framed: Tab) -> None:
+async def field_above_the_keyboard(framed: Tab) -> None:
     """The message field stays in view above a phone's on-screen keyboard."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
@@ -249,32 +250,29 @@ async def test_the_field_above_the_keyboard_of_a_phone(framed: Tab) -> None:
     assert await page.evaluate("document.querySelectorAll('meta[name=viewport]').length") == 1
 
 
-COLOUR = "getComputedStyle(document.body).backgroundColor"
-
-
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_the_theme_is_remembered(framed: Tab, request: pytest.FixtureRequest) -> None:
+async def test_the_theme_is_remembered(framed: Tab) -> None:
     """A chosen theme overrides the system's, from the first paint after a reload."""
-    system = request.node.callspec.params["browser_page"]["color_scheme"]
-    chosen = "light" if system == "dark" else "dark"
     page = framed.page
     dark = "document.body.classList.contains('dark')"
-    assert await page.evaluate(dark) == (system == "dark")
-    await palette(page, f"theme: {chosen}")
-    assert await page.evaluate(dark) == (chosen == "dark")
     await page.add_init_script(
         "window.seen = []; const look = () => { if (document.body) "
         "window.seen.push(getComputedStyle(document.body).backgroundColor);"
         " requestAnimationFrame(look); }; look();"
     )
-    await page.reload()
-    await page.get_by_role("textbox", name="Your message").wait_for()
-    assert await page.evaluate(dark) == (chosen == "dark")
-    lights = await page.evaluate("window.seen.map((one) => one.match(/\\d+/g).slice(0, 3).every((part) => part > 128))")
-    assert lights
-    assert set(lights) == {chosen == "light"}
-    await palette(page, "theme: system")
-    assert await page.evaluate(dark) == (system == "dark")
+    themes: list[tuple[Theme, Theme]] = [("light", "dark"), ("dark", "light")]
+    for system, chosen in themes:
+        await set_theme(page, system)
+        await palette(page, f"theme: {chosen}")
+        assert await page.evaluate(dark) == (chosen == "dark")
+        await page.reload()
+        await page.get_by_role("textbox", name="Your message").wait_for()
+        assert await page.evaluate(dark) == (chosen == "dark")
+        bright = "(one) => one.match(/\\d+/g).slice(0, 3).every((part) => part > 128)"
+        lights = await page.evaluate(f"window.seen.map({bright})")
+        assert lights
+        assert set(lights) == {chosen == "light"}
+        await palette(page, "theme: system")
+        assert await page.evaluate(dark) == (system == "dark")
 
 
 async def test_the_palette(framed: Tab) -> None:
@@ -328,7 +326,14 @@ async def test_the_palette_finds_what_comes_later(framed: Tab) -> None:
     assert framed.problems == []
 
 
-async def test_the_keys(framed: Tab) -> None:
+async def test_an_empty_chat(framed: Tab) -> None:
+    """In an empty chat the keys and example prompts can be used."""
+    await help_with_keys(framed)
+    await framed.page.get_by_role("textbox", name="Your message").fill("")
+    await examples_of_an_empty_chat(framed)
+
+
+async def help_with_keys(framed: Tab) -> None:
     """A question mark shows all keys, except while typing."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
@@ -343,7 +348,7 @@ async def test_the_keys(framed: Tab) -> None:
     await expect(page.get_by_role("tab", name="Chat")).to_be_focused()
 
 
-async def test_examples_of_an_empty_chat(framed: Tab) -> None:
+async def examples_of_an_empty_chat(framed: Tab) -> None:
     """An empty chat offers four prompts, and one opens the tokens of the answer."""
     page = framed.page
     examples = page.locator(".pl-example")
@@ -363,17 +368,22 @@ LINE = """one => {
 """Returns the mean length of a paragraph's lines in characters."""
 
 
-@pytest.mark.parametrize("browser_page", [{"viewport": {"width": 1920, "height": 1000}}], indirect=True, ids=["1920"])
-async def test_lines_of_prose(framed: Tab) -> None:
+async def test_long_messages_in_two_tabs(framed: Tab) -> None:
+    """Messages have short lines in a wide window, and appear in a second tab without a touch."""
+    await framed.page.set_viewport_size({"width": 1920, "height": 1000})
+    await lines_of_prose(framed)
+    await another_tab_follows(framed)
+
+
+async def lines_of_prose(framed: Tab) -> None:
     """In a wide window the lines of a message stay short enough to read."""
     await framed.answer("Several words in a line. " * 40)
     length = await framed.page.locator(".pl-user .pl-block p").evaluate(LINE)
     assert 60 < length <= 90
 
 
-async def test_another_tab_follows(framed: Tab) -> None:
+async def another_tab_follows(framed: Tab) -> None:
     """A second tab with the same conversation shows new messages without a touch."""
-    await framed.answer("Hello")
     other = watched(await framed.page.context.new_page(), framed.address)
     await other.open("/?" + framed.page.url.partition("?")[2])
     await other.answered(2)
@@ -382,22 +392,20 @@ async def test_another_tab_follows(framed: Tab) -> None:
     assert other.problems == []
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks_of_the_frame(framed: Tab, request: pytest.FixtureRequest) -> None:
+async def test_looks_of_the_frame(framed: Tab) -> None:
     """In every state of the frame axe finds nothing serious, and nothing is cut off."""
-    scheme = request.node.callspec.params["browser_page"]["color_scheme"]
     page = framed.page
-    await check_looks(page, scheme)
+    await check_looks(page)
     for width, height in ((390, 844), (1280, 800)):
         await page.set_viewport_size({"width": width, "height": height})
         await page.locator("#pl-settings-toggle").click()
         await page.get_by_role("button", name="Close the settings").wait_for()
-        await check_looks(page, scheme)
+        await check_looks(page)
     await page.set_viewport_size({"width": 390, "height": 844})
     await page.locator("#pl-side-toggle").click()
-    await check_looks(page, scheme)
+    await check_looks(page)
     await page.keyboard.press("Control+k")
-    await check_looks(page, scheme)
+    await check_looks(page)
     await page.keyboard.press("Escape")
     await page.keyboard.press("?")
-    await check_looks(page, scheme)
+    await check_looks(page)

@@ -89,7 +89,68 @@ async def shown(tab: Tab, index: int) -> None:
     await expect(inspector(tab).locator(".pl-docked")).to_have_attribute("data-index", str(index))
 
 
-async def test_unsure_words_are_underlined(answered: Tab) -> None:
+@pytest.fixture
+async def without_highlights(browser_page: Page) -> None:
+    """Remove the CSS Custom Highlight API before any script of the page runs."""
+    await browser_page.add_init_script("delete CSS.highlights")
+
+
+DRAWN = """words => {
+  const boxes = [...document.querySelectorAll(".pl-drawn > .pl-unsure")].map((box) => box.getBoundingClientRect());
+  const found = boxes.map(({ left, top, width, height }) => {
+    const at = document.caretPositionFromPoint(left + width / 2, top + height / 2);
+    return at.offsetNode.nodeValue?.slice(at.offset - 1, at.offset + 1);
+  });
+  return found.length === words.length && words.every((word, index) => found[index] && word.includes(found[index]));
+}"""
+"""Returns whether the boxes drawn for unsure words are over these words."""
+
+
+@pytest.mark.usefixtures("without_highlights")
+async def test_a_browser_without_highlights(answered: Tab) -> None:
+    """Without highlights, boxes mark words and take no clicks."""
+    page = answered.page
+    assert await page.evaluate("CSS.highlights === undefined")
+    await page.wait_for_function(DRAWN, arg=["sea", "blue"])
+    await page.mouse.click(*await page.evaluate(PLACE, "sea"))
+    await shown(answered, 2)
+    await expect(page.locator(".pl-drawn > .pl-here")).to_have_count(1)
+    await check_looks(page)
+    await page.keyboard.press("Escape")
+    await page.set_viewport_size({"width": 500, "height": 700})
+    await page.wait_for_function(DRAWN, arg=["sea", "blue"])
+    await page.keyboard.press("i")
+    await expect(page.locator(".pl-drawn > .pl-step-8")).to_have_count(1)
+    await expect(page.locator(".pl-drawn > .pl-unsure")).to_have_count(0)
+
+
+async def test_inspector(answered: Tab) -> None:
+    """Unsure words, pointer, keys, tokens and what-if inspect a rendered answer, accessibly."""
+    await unsure_words_are_underlined(answered)
+    await pointer(answered)
+    await keyboard(answered)
+    await least_likely(answered)
+    await answered.page.keyboard.press("Escape")
+    await what_if(answered)
+    await looks(answered)
+    await answered.page.keyboard.press("Escape")
+    await raw_heat_map(answered)
+
+
+async def test_marks_and_versions(answered: Tab) -> None:
+    """One switch changes the marks of all answers, and tokens start other versions."""
+    await switch_of_all_answers(answered)
+    await answered.page.get_by_role("radiogroup", name="Inspect tokens").get_by_label("Unsure words").check(force=True)
+    await branch(answered)
+    await answered.page.get_by_role("button", name="Previous version").click()
+    await answered.page.get_by_text("1 / 2").wait_for()
+    await answered.page.mouse.move(1, 1)
+    await answered.page.keyboard.press("Escape")
+    await answered.page.wait_for_selector(".pl-body[data-tokens]")
+    await samples(answered)
+
+
+async def unsure_words_are_underlined(answered: Tab) -> None:
     """A few of the least likely words of an answer are underlined, never Markdown marks."""
     assert await painted(answered, "pl-unsure") == ["sea", "blue"]
     assert await answered.page.locator(".pl-assistant .pl-block strong").inner_text() == "sea"
@@ -98,7 +159,7 @@ async def test_unsure_words_are_underlined(answered: Tab) -> None:
     assert await painted(answered, "pl-unsure") == ["sea", "blue"]
 
 
-async def test_pointer(answered: Tab) -> None:
+async def pointer(answered: Tab) -> None:
     """The inspector shows the token under the pointer without shifts; a click keeps the token."""
     before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()
     size = await inspector(answered).bounding_box()
@@ -121,7 +182,7 @@ async def test_pointer(answered: Tab) -> None:
     await expect(inspector(answered).locator(".pl-docked")).to_be_empty()
 
 
-async def test_keyboard(answered: Tab) -> None:
+async def keyboard(answered: Tab) -> None:
     """Keys visit tokens and unsure words, Enter leads to the alternatives, and Escape back."""
     press = answered.page.keyboard.press
     await answered.page.locator(".pl-assistant .pl-body").focus()
@@ -146,7 +207,7 @@ async def test_keyboard(answered: Tab) -> None:
     await expect(inspector(answered).locator(".pl-docked")).to_be_empty()
 
 
-async def test_least_likely(answered: Tab) -> None:
+async def least_likely(answered: Tab) -> None:
     """A press leads to the least likely token of the answer from any focus."""
     await answered.page.get_by_label("Your message").focus()
     await answered.page.get_by_role("button", name="Least likely").click()
@@ -157,45 +218,36 @@ async def test_least_likely(answered: Tab) -> None:
     await shown(answered, 2)
 
 
-@pytest.fixture
-async def without_highlights(browser_page: Page) -> None:
-    """Remove the CSS Custom Highlight API before any script of the page runs."""
-    await browser_page.add_init_script("delete CSS.highlights")
-
-
-DRAWN = """words => {
-  const boxes = [...document.querySelectorAll(".pl-drawn > .pl-unsure")].map((box) => box.getBoundingClientRect());
-  const found = boxes.map(({ left, top, width, height }) => {
-    const at = document.caretPositionFromPoint(left + width / 2, top + height / 2);
-    return at.offsetNode.nodeValue?.slice(at.offset - 1, at.offset + 1);
-  });
-  return found.length === words.length && words.every((word, index) => found[index] && word.includes(found[index]));
-}"""
-"""Returns whether the boxes drawn for unsure words are over these words."""
-
-
-@pytest.mark.usefixtures("without_highlights")
-@pytest.mark.parametrize(
-    "browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
-)
-async def test_a_browser_without_highlights(answered: Tab, request: pytest.FixtureRequest) -> None:
-    """Without highlights, boxes mark words and take no clicks."""
-    page = answered.page
-    assert await page.evaluate("CSS.highlights === undefined")
-    await page.wait_for_function(DRAWN, arg=["sea", "blue"])
-    await page.mouse.click(*await page.evaluate(PLACE, "sea"))
+async def raw_heat_map(answered: Tab) -> None:
+    """The tokens of a message are shown by the same inspector, which keeps a clicked token."""
+    await answered.page.locator(".pl-assistant .pl-tokens-button").click()
+    await answered.options.nth(2).click()
     await shown(answered, 2)
-    await expect(page.locator(".pl-drawn > .pl-here")).to_have_count(1)
-    await check_looks(page, request.node.callspec.params["browser_page"]["color_scheme"])
-    await page.keyboard.press("Escape")
-    await page.set_viewport_size({"width": 500, "height": 700})
-    await page.wait_for_function(DRAWN, arg=["sea", "blue"])
-    await page.keyboard.press("i")
-    await expect(page.locator(".pl-drawn > .pl-step-8")).to_have_count(1)
-    await expect(page.locator(".pl-drawn > .pl-unsure")).to_have_count(0)
+    assert await answered.page.locator(".pl-card").count() == 1
+    await answered.options.nth(4).hover()
+    await answered.page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+    await shown(answered, 2)
 
 
-async def test_switch(answered: Tab) -> None:
+async def what_if(answered: Tab) -> None:
+    """The inspector's sliders recolour the whole answer, and closing restores the answer."""
+    legend = answered.page.get_by_role("group", name="What the marks mean")
+    await point(answered, "blue")
+    await shown(answered, 8)
+    await inspector(answered).get_by_text("What if…").click()
+    await inspector(answered).get_by_role("slider", name="Temperature").fill("2")
+    await answered.page.wait_for_function(
+        "[1, 2, 3, 4, 5, 6, 7, 8].some((step) => CSS.highlights.get(`pl-step-${step}`)?.size)"
+    )
+    await expect(legend).to_contain_text("unexpected")
+    await inspector(answered).get_by_text("What if…").click()
+    await expect(legend).to_contain_text("less than 30 % likely")
+    await answered.page.wait_for_function(
+        "[1, 2, 3, 4, 5, 6, 7, 8].every((step) => !CSS.highlights.get(`pl-step-${step}`).size)"
+    )
+
+
+async def switch_of_all_answers(answered: Tab) -> None:
     """A remembered switch shows all answers as text, with unsure words or in colours."""
     switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
     legend = answered.page.get_by_role("group", name="What the marks mean")
@@ -217,25 +269,15 @@ async def test_switch(answered: Tab) -> None:
     await expect(legend).to_be_hidden()
 
 
-async def test_what_if(answered: Tab) -> None:
-    """The inspector's sliders recolour the whole answer, and closing restores the answer."""
-    legend = answered.page.get_by_role("group", name="What the marks mean")
-    await point(answered, "blue")
-    await shown(answered, 8)
-    await inspector(answered).get_by_text("What if…").click()
-    await inspector(answered).get_by_role("slider", name="Temperature").fill("2")
-    await answered.page.wait_for_function(
-        "[1, 2, 3, 4, 5, 6, 7, 8].some((step) => CSS.highlights.get(`pl-step-${step}`)?.size)"
-    )
-    await expect(legend).to_contain_text("unexpected")
-    await inspector(answered).get_by_text("What if…").click()
-    await expect(legend).to_contain_text("less than 30 % likely")
-    await answered.page.wait_for_function(
-        "[1, 2, 3, 4, 5, 6, 7, 8].every((step) => !CSS.highlights.get(`pl-step-${step}`).size)"
-    )
+async def looks(answered: Tab) -> None:
+    """With a token in the inspector axe finds nothing serious, and nothing is cut off."""
+    await answered.page.locator(".pl-assistant .pl-body").focus()
+    await answered.page.keyboard.press("n")
+    await shown(answered, 2)
+    await check_looks(answered.page)
 
 
-async def test_branch(answered: Tab) -> None:
+async def branch(answered: Tab) -> None:
     """An alternative starts a version, marked at the branch with the replaced token."""
     await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
     await shown(answered, 8)
@@ -247,6 +289,15 @@ async def test_branch(answered: Tab) -> None:
     assert await painted(answered, "pl-branch") == ["other8"]
     await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "other8"))
     await expect(inspector(answered).locator(".pl-branch-remark")).to_have_text("Branched here: was “ blue” 20.0 %.")
+
+
+async def samples(answered: Tab) -> None:
+    """Three samples from a token are three versions, each started after the last is complete."""
+    await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
+    await shown(answered, 8)
+    await inspector(answered).get_by_role("button", name="3 more samples").click()
+    await answered.page.get_by_text("5 / 5").wait_for()
+    await answered.answered(2)
 
 
 async def test_an_engine_that_reports_less(tmp_path: Path, browser_page: Page) -> None:
@@ -262,26 +313,6 @@ async def test_an_engine_that_reports_less(tmp_path: Path, browser_page: Page) -
         await expect(inspector(tab)).to_contain_text("1.00 to 2.00 bits")
         await expect(inspector(tab)).to_contain_text("not reported by the engine")
         assert tab.problems == []
-
-
-async def test_samples(answered: Tab) -> None:
-    """Three samples from a token are three versions, each started after the last is complete."""
-    await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
-    await shown(answered, 8)
-    await inspector(answered).get_by_role("button", name="3 more samples").click()
-    await answered.page.get_by_text("4 / 4").wait_for()
-    await answered.answered(2)
-
-
-async def test_raw_heat_map(answered: Tab) -> None:
-    """The tokens of a message are shown by the same inspector, which keeps a clicked token."""
-    await answered.page.locator(".pl-assistant .pl-tokens-button").click()
-    await answered.options.nth(2).click()
-    await shown(answered, 2)
-    assert await answered.page.locator(".pl-card").count() == 1
-    await answered.options.nth(4).hover()
-    await answered.page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
-    await shown(answered, 2)
 
 
 @pytest.mark.parametrize(
@@ -302,14 +333,3 @@ async def test_phone(answered: Tab) -> None:
     assert await answered.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await inspector(answered).get_by_role("button", name="Close").click()
     await expect(inspector(answered)).to_be_hidden()
-
-
-@pytest.mark.parametrize(
-    "browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
-)
-async def test_looks(answered: Tab, request: pytest.FixtureRequest) -> None:
-    """With a token in the inspector axe finds nothing serious, and nothing is cut off."""
-    await answered.page.locator(".pl-assistant .pl-body").focus()
-    await answered.page.keyboard.press("n")
-    await shown(answered, 2)
-    await check_looks(answered.page, request.node.callspec.params["browser_page"]["color_scheme"])

@@ -16,7 +16,7 @@ from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.model_view import SUMMARY_PROMPT
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import LOOKS, check_looks
+from support.page.page_tabs import check_looks
 from support.page.scripted_assistant import token
 from support.page.small_page_server import paged
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
@@ -50,7 +50,7 @@ class SmallContext(ScriptedAssistant):
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         return self._chat(query)
 
-    def models(self) -> list[ModelCard]:
+    def scripted_cards(self) -> list[ModelCard]:
         return [
             ModelCard(name=TINY, context=CONTEXT, infill=True, chat=True, weight_bytes=1, description="", licence=None)
         ]
@@ -61,20 +61,6 @@ def model() -> SmallContext:
     return SmallContext()
 
 
-@pytest.fixture
-async def full(tmp_path: Path, browser_page: Page, model: SmallContext) -> AsyncIterator[Tab]:
-    """Provide a tab with a conversation beyond the context: three questions, the last open."""
-    with paged(tmp_path, pellucid_view, state=scripted_state(model)) as server:
-        server.wait()
-        tab = watched(browser_page, server.server.url)
-        await tab.open()
-        await tab.answer(LONG)
-        await tab.answer(LONG)
-        await tab.send(LONG)
-        await tab.answered(5)
-        yield tab
-
-
 def room(tab: Tab) -> Locator:
     return tab.page.locator(".pl-context-notice")
 
@@ -83,24 +69,62 @@ def choice(tab: Tab, name: str) -> Locator:
     return room(tab).get_by_role("button", name=name)
 
 
-async def test_warned_before(tmp_path: Path, browser_page: Page, model: SmallContext) -> None:
-    """Near the end of the context a warning gives the used tokens and the consequence."""
+@pytest.fixture
+async def tab(tmp_path: Path, browser_page: Page, model: SmallContext) -> AsyncIterator[Tab]:
+    """Open the page of a model with a small context."""
     with paged(tmp_path, pellucid_view, state=scripted_state(model)) as server:
         server.wait()
-        tab = watched(browser_page, server.server.url)
-        await tab.open()
-        await tab.answer(LONG)
-        await expect(room(tab)).to_be_hidden()
-        await tab.answer(LONG)
-        await expect(room(tab)).to_have_text(
-            "About 173 of 200 tokens are used: soon the oldest messages will have to be left out."
-        )
-        assert tab.problems == []
+        found = watched(browser_page, server.server.url)
+        await found.open()
+        yield found
 
 
-async def test_drop(full: Tab, model: SmallContext) -> None:
+async def fill_context(tab: Tab) -> None:
+    """Ask three questions, with a warning before the last, which does not fit."""
+    await tab.answer(LONG)
+    await expect(room(tab)).to_be_hidden()
+    await tab.answer(LONG)
+    await expect(room(tab)).to_have_text(
+        "About 173 of 200 tokens are used: soon the oldest messages will have to be left out."
+    )
+    assert tab.problems == []
+    await tab.send(LONG)
+    await tab.answered(5)
+    await expect(room(tab)).to_contain_text(f"This conversation is 260 tokens long, and {TINY} can read 200.")
+
+
+async def test_fork_and_drop(tab: Tab, model: SmallContext) -> None:
+    """A full conversation is forked, and continues without the oldest messages."""
+    await fill_context(tab)
+    await fork(tab)
+    await drop(tab, model)
+    await other_versions(tab)
+    await too_long_alone(tab)
+
+
+async def test_summarise(tab: Tab, model: SmallContext) -> None:
+    """A full conversation continues with a summary, and in each state axe finds nothing serious."""
+    await fill_context(tab)
+    await check_looks(tab.page)
+    await summarise(tab, model)
+    await tab.page.get_by_role("button", name="Retry with…").last.click()
+    await check_looks(tab.page)
+
+
+async def fork(full: Tab) -> None:
+    """A fork continues with the newest messages, and the old conversation is unchanged."""
+    old = full.page.url
+    await choice(full, "Continue in a new conversation").click()
+    await full.answered(2)
+    assert full.page.url != old
+    assert (await full.texts()) == [LONG.strip(), "Yes."]
+    await full.page.goto(old)
+    await full.answered(5)
+    await expect(choice(full, "Leave out the oldest messages")).to_be_visible()
+
+
+async def drop(full: Tab, model: SmallContext) -> None:
     """Dropping the oldest messages answers the message, and dims the dropped messages."""
-    await expect(room(full)).to_contain_text(f"This conversation is 260 tokens long, and {TINY} can read 200.")
     await choice(full, "Leave out the oldest messages").click()
     await full.answered(6)
     assert model.read[-1] == 1
@@ -119,32 +143,8 @@ async def test_drop(full: Tab, model: SmallContext) -> None:
         await full.answered(6)
 
 
-async def test_summarise(full: Tab, model: SmallContext) -> None:
-    """The model's summary is labelled, and read instead of the oldest messages."""
-    await choice(full, "Summarise them").click()
-    await full.answered(6)
-    border = full.page.locator(".pl-context-divider")
-    await border.get_by_text("Summary that the model reads instead, written by the model").click()
-    await expect(border.locator(".pl-summary-text")).to_have_text("They spoke.")
-    assert model.read[-1] == 2
-
-
-async def test_fork(full: Tab) -> None:
-    """A fork continues with the newest messages, and the old conversation is unchanged."""
-    old = full.page.url
-    await choice(full, "Continue in a new conversation").click()
-    await full.answered(2)
-    assert full.page.url != old
-    assert (await full.texts()) == [LONG.strip(), "Yes."]
-    await full.page.goto(old)
-    await full.answered(5)
-    await expect(choice(full, "Leave out the oldest messages")).to_be_visible()
-
-
-async def test_other_versions(full: Tab) -> None:
+async def other_versions(full: Tab) -> None:
     """Only versions with dropped messages show dimmed messages."""
-    await choice(full, "Leave out the oldest messages").click()
-    await full.answered(6)
     await full.page.locator(".pl-user .pl-edit-button").last.click()
     editor = full.page.get_by_role("textbox", name="Edit the message")
     await editor.fill("Hm?")
@@ -157,10 +157,8 @@ async def test_other_versions(full: Tab) -> None:
     assert await full.page.locator(".pl-message[data-unseen]").count() == 4
 
 
-async def test_too_long_alone(full: Tab) -> None:
+async def too_long_alone(full: Tab) -> None:
     """A message that does not fit alone is reported with the remedy and no useless choice."""
-    await choice(full, "Leave out the oldest messages").click()
-    await full.answered(6)
     await full.send("x" * 300)
     await expect(room(full)).to_have_text(
         f"Your message and the system prompt are 304 tokens long, and {TINY} can read 200: "
@@ -169,13 +167,11 @@ async def test_too_long_alone(full: Tab) -> None:
     await full.answered(7)
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks(full: Tab, request: pytest.FixtureRequest) -> None:
-    """With the notice, the border and dimmed messages axe finds nothing serious."""
-    scheme = request.node.callspec.params["browser_page"]["color_scheme"]
-    await check_looks(full.page, scheme)
+async def summarise(full: Tab, model: SmallContext) -> None:
+    """The model's summary is labelled, and read instead of the oldest messages."""
     await choice(full, "Summarise them").click()
     await full.answered(6)
-    await full.page.locator(".pl-context-divider summary").click()
-    await full.page.get_by_role("button", name="Retry with…").last.click()
-    await check_looks(full.page, scheme)
+    border = full.page.locator(".pl-context-divider")
+    await border.get_by_text("Summary that the model reads instead, written by the model").click()
+    await expect(border.locator(".pl-summary-text")).to_have_text("They spoke.")
+    assert model.read[-1] == 2

@@ -6,51 +6,48 @@ import pytest
 from playwright.async_api import Page, expect
 
 from support.page.page_fixtures import ENDLESS, Tab
-from support.page.page_tabs import LOOKS, check_looks
+from support.page.page_tabs import FRAMES, check_looks
 
 pytestmark = pytest.mark.model
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+async def test_looks(tab: Tab) -> None:
     """With code, versions, tokens and a card axe finds nothing serious, and nothing is cut off."""
-    scheme = request.node.callspec.params["browser_page"]["color_scheme"]
     await tab.open()
-    await check_looks(tab.page, scheme)
-    await tab.set_number("Temperature", 0)
-    await tab.set_number("Max output tokens", 48)
+    await check_looks(tab.page)
+    await tab.be_brief(24)
     await tab.answer("Write a Python function that adds two numbers.")
     await tab.page.get_by_role("button", name="Regenerate", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
-    await check_looks(tab.page, scheme)
+    await check_looks(tab.page)
     await tab.page.locator(".pl-assistant .pl-tokens-button").click()
     await tab.options.nth(2).focus()
     await tab.page.locator(".pl-docked .pl-numbers").wait_for()
-    await check_looks(tab.page, scheme)
+    await check_looks(tab.page)
 
 
-@pytest.mark.parametrize(
-    "browser_page",
-    [{"viewport": {"width": width, "height": 800}} for width in (360, 768, 1280, 1920)],
-    indirect=True,
-    ids=lambda look: str(look["viewport"]["width"]),
-)
 async def test_widths(tab: Tab) -> None:
     """At any width the page does not scroll sideways, and the input field is visible."""
     field = tab.page.get_by_role("textbox", name="Your message")
     overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+    async def fits(state: str) -> None:
+        for width in (360, 768, 1280, 1920):
+            await tab.page.set_viewport_size({"width": width, "height": 800})
+            await tab.page.evaluate(FRAMES)
+            assert await tab.page.evaluate(overflow) == 0, (state, width)
+            await expect(field).to_be_in_viewport(ratio=1)
+
     await tab.open()
-    await expect(field).to_be_in_viewport(ratio=1)
-    await tab.be_brief(24)
+    await fits("empty")
+    await tab.be_brief(4)
     await tab.send(f"Say yes.\n\n```\n{'long ' * 200}\n```\n\n{'x' * 500}")
     await tab.answered(2)
-    assert await tab.page.evaluate(overflow) == 0
-    await expect(field).to_be_in_viewport(ratio=1)
+    await fits("answered")
     await tab.page.locator(".pl-user .pl-tokens-button").click()
     await tab.page.locator(".pl-user [role=option]").first.wait_for()
-    assert await tab.page.evaluate(overflow) == 0
-    await expect(field).to_be_in_viewport(ratio=1)
+    await fits("tokens")
 
 
 FOCUSED = "() => document.activeElement.getAttribute('aria-label') || document.activeElement.textContent.trim()"

@@ -259,7 +259,7 @@ async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
 
 async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None:
     """A card opens at the top, and does not cover the toolbar."""
-    await read(reading, long_text(300), HALVES)
+    await read(reading, long_text(60), HALVES)
     page = reading.page
     card, seen = page.locator(".pl-card:popover-open"), 0
     toolbar = await page.locator(".pl-toolbar").bounding_box()
@@ -277,6 +277,8 @@ async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None
         await card.evaluate("card => { card.scrollTop = card.scrollHeight; }")
         seen += await card.evaluate("card => card.scrollTop") > 0
     assert seen, "a card was scrolled before the next one opened"
+    await page.keyboard.press("Escape")
+    await expect(card).to_have_count(0)
     await check_looks(page)
 
 

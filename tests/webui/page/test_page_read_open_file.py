@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page, expect
 
 from pellucid_webui.hosting.gradio_host import pellucid_view
-from pellucid_webui.views.read import EXAMPLE, MAX_TEXT_BYTES
+from pellucid_webui.views.read import MAX_TEXT_BYTES
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
+from support.page.page_tabs import WIDTHS, check_themes
 from support.page.small_page_server import paged
 
 DROP = """(place, names) => {
@@ -54,7 +53,56 @@ async def choose(tab: Tab, path: Path) -> None:
     await (await waiting.value).set_files(path)
 
 
-async def test_choose(reading: Tab, tmp_path: Path) -> None:
+UNREADABLE = {
+    "binary": (b"\xff\xfe\x00\x80\x81", "noise.bin is not UTF-8 text: choose a text file."),
+    "too large": (
+        b"x" * (MAX_TEXT_BYTES + 1),
+        "noise.bin is larger than 1000 kB: use only the relevant part of it.",
+    ),
+    "much too large": (b"x" * 30_000_000, "noise.bin is larger than 1000 kB: use only the relevant part of it."),
+}
+"""Contents that cannot be opened, and the sentences of their messages."""
+
+
+async def test_open_a_file(reading: Tab, tmp_path: Path) -> None:
+    """A file is chosen or dropped, and what cannot be opened leaves the text as it is."""
+    await drop(reading, "#pl-read-text textarea")
+    await drop(reading, "#pl-read-file")
+    await cannot_be_opened(reading, tmp_path)
+    await chosen(reading, tmp_path)
+    await looks(reading)
+    await not_a_file(reading)
+
+
+async def drop(reading: Tab, place: str) -> None:
+    """A file can be dropped on the text or the button, and several files are refused."""
+    before = await field(reading).input_value()
+    target = reading.page.locator(place)
+    assert await target.evaluate(DROP, ["one.txt", "two.txt"]) == [True, True, False]
+    alert = reading.page.locator("#pl-read-file [role=alert]")
+    await expect(alert).to_have_text("Open one file at a time.")
+    await expect(field(reading)).to_have_value(before)
+    assert await target.evaluate(DROP, ["one.txt"]) == [True, True, False]
+    await expect(field(reading)).to_have_value("from one.txt")
+    await expect(alert).to_have_text("")
+
+
+async def cannot_be_opened(reading: Tab, tmp_path: Path) -> None:
+    """A file that cannot be opened is reported in a sentence, and the text stays."""
+    (tmp_path / "good.txt").write_text("x" * MAX_TEXT_BYTES)
+    for kind, (content, sentence) in UNREADABLE.items():
+        (tmp_path / "noise.bin").write_bytes(content)
+        before = await field(reading).input_value()
+        await choose(reading, tmp_path / "noise.bin")
+        await expect(status(reading)).to_have_text(sentence)
+        assert await field(reading).input_value() == before, kind
+        await choose(reading, tmp_path / "good.txt")
+        await expect(field(reading)).to_have_value("x" * MAX_TEXT_BYTES)
+        await expect(status(reading)).to_have_text("good.txt is open: press Read.")
+        await field(reading).fill("else")
+
+
+async def chosen(reading: Tab, tmp_path: Path) -> None:
     """A file is opened by keyboard, also twice, and is not uploaded."""
     path = tmp_path / "add.rs"
     path.write_bytes("fn é() {}\r\n".encode())
@@ -68,41 +116,19 @@ async def test_choose(reading: Tab, tmp_path: Path) -> None:
     assert reading.problems == []
 
 
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"\xff\xfe\x00\x80\x81", "noise.bin is not UTF-8 text: choose a text file."),
-        (b"x" * (MAX_TEXT_BYTES + 1), "noise.bin is larger than 1000 kB: use only the relevant part of it."),
-        (b"x" * 30_000_000, "noise.bin is larger than 1000 kB: use only the relevant part of it."),
-    ],
-    ids=["binary", "too large", "much too large"],
-)
-async def test_what_cannot_be_opened(reading: Tab, tmp_path: Path, content: bytes, sentence: str) -> None:
-    """A file that cannot be opened is reported in a sentence, and the text stays."""
-    (tmp_path / "noise.bin").write_bytes(content)
-    (tmp_path / "good.txt").write_text("x" * MAX_TEXT_BYTES)
-    await choose(reading, tmp_path / "noise.bin")
-    await expect(status(reading)).to_have_text(sentence)
-    await expect(field(reading)).to_have_value(EXAMPLE)
-    await choose(reading, tmp_path / "good.txt")
-    await expect(field(reading)).to_have_value("x" * MAX_TEXT_BYTES)
-    await expect(status(reading)).to_have_text("good.txt is open: press Read.")
+async def looks(reading: Tab) -> None:
+    """With a message of the opener axe finds nothing serious, and the button is visible."""
+    await reading.page.locator("#pl-read-file").evaluate(DROP, ["one.txt", "two.txt"])
+    await expect(reading.page.locator("#pl-read-file [role=alert]")).to_have_text("Open one file at a time.")
+    # All other parts are empty until a text is read.
+    await check_themes(reading.page, "#pl-read-side")
+    for width in WIDTHS:
+        await reading.page.set_viewport_size({"width": width, "height": 900})
+        await expect(reading.page.get_by_role("button", name="Open a file")).to_be_in_viewport()
+        assert await reading.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("place", ["#pl-read-text textarea", "#pl-read-file"])
-async def test_drop(reading: Tab, place: str) -> None:
-    """A file can be dropped on the text or the button, and several files are refused."""
-    target = reading.page.locator(place)
-    assert await target.evaluate(DROP, ["one.txt", "two.txt"]) == [True, True, False]
-    alert = reading.page.locator("#pl-read-file [role=alert]")
-    await expect(alert).to_have_text("Open one file at a time.")
-    await expect(field(reading)).to_have_value(EXAMPLE)
-    assert await target.evaluate(DROP, ["one.txt"]) == [True, True, False]
-    await expect(field(reading)).to_have_value("from one.txt")
-    await expect(alert).to_have_text("")
-
-
-async def test_what_is_not_a_file(reading: Tab) -> None:
+async def not_a_file(reading: Tab) -> None:
     """Dragged text is handled by the browser, and an unreadable file is named."""
     text = (
         "place => { const data = new DataTransfer(); data.setData('text/plain', 'x');"
@@ -115,17 +141,3 @@ async def test_what_is_not_a_file(reading: Tab) -> None:
     await expect(reading.page.locator("#pl-read-file [role=alert]")).to_have_text(
         "folder cannot be read: choose a file that you have access to, not a folder."
     )
-
-
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
-async def test_looks(reading: Tab) -> None:
-    """With a message of the opener axe finds nothing serious, and the button is visible."""
-    await reading.page.locator("#pl-read-file").evaluate(DROP, ["one.txt", "two.txt"])
-    await expect(reading.page.locator("#pl-read-file [role=alert]")).to_have_text("Open one file at a time.")
-    # All other parts are empty until a text is read.
-    found = await Axe().run(reading.page, context="#pl-read-side")
-    assert [one["id"] for one in found.response["violations"] if one["impact"] in SERIOUS] == []
-    for width in WIDTHS:
-        await reading.page.set_viewport_size({"width": width, "height": 900})
-        await expect(reading.page.get_by_role("button", name="Open a file")).to_be_in_viewport()
-        assert await reading.page.evaluate("document.documentElement.scrollWidth") <= width

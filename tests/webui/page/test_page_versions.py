@@ -19,7 +19,7 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import SMALL, PageServer, Tab, watched
-from support.page.page_tabs import LOOKS, check_looks
+from support.page.page_tabs import check_looks
 from support.page.scripted_assistant import token, tokens
 from support.page.small_page_server import PagedServer, paged
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
@@ -66,7 +66,7 @@ class TwoModels(ScriptedAssistant):
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         return self._score(query)
 
-    def models(self) -> list[ModelCard]:
+    def scripted_cards(self) -> list[ModelCard]:
         return [
             ModelCard(name=name, context=1000, infill=True, chat=True, weight_bytes=1, description="", licence=None)
             for name in (TINY, OTHER)
@@ -152,7 +152,15 @@ async def compared(tab: Tab) -> list[str]:
     return [text.strip() for text in found]
 
 
-async def test_what_is_shown(tab: Tab) -> None:
+async def test_versions(tab: Tab) -> None:
+    """All versions are shown, and opened by click, palette and keys."""
+    await what_is_shown(tab)
+    await tab.page.keyboard.press("Escape")
+    await rows_by_keys(tab)
+    await a_click_and_the_palette(tab)
+
+
+async def what_is_shown(tab: Tab) -> None:
     """The tree has all versions with their origin, and branches with both tokens."""
     await tab.page.locator(".pl-assistant").first.get_by_role("button", name="Versions").click()
     await rows(tab).first.wait_for()
@@ -189,7 +197,21 @@ async def test_what_is_shown(tab: Tab) -> None:
     ]
 
 
-async def test_keys(tab: Tab) -> None:
+async def a_click_and_the_palette(tab: Tab) -> None:
+    """The palette opens the tree, a click opens a version, and a typed v does nothing."""
+    await tab.page.get_by_role("textbox", name="Your message").press("v")
+    await expect(tab.page.get_by_role("dialog", name="Versions")).to_have_count(0)
+    await tab.page.keyboard.press("Control+k")
+    await tab.page.keyboard.type("versions")
+    await tab.page.get_by_role("option", name="Show the versions of this conversation").wait_for()
+    await tab.page.keyboard.press("Enter")
+    await rows(tab).filter(has_text="Bye").click()
+    await expect(tab.page.locator(".pl-message").nth(2).locator(".pl-body")).to_have_text("Bye")
+    assert await tab.texts() == ["Hello", "Hi", "Bye", "So soon"]
+    await expect(tab.page.locator(".pl-message").nth(2)).to_be_focused()
+
+
+async def rows_by_keys(tab: Tab) -> None:
     """Arrow keys visit the rows, Enter shows a version in the chat, and Escape only closes."""
     await open_by_key(tab)
     assert "Why not" in await press(tab, "End")
@@ -210,20 +232,6 @@ async def test_keys(tab: Tab) -> None:
     await tab.page.reload()
     await tab.answered(2)
     assert await tab.texts() == ["Hello", "Good day!"], "the server keeps what is shown"
-
-
-async def test_a_click_and_the_palette(tab: Tab) -> None:
-    """The palette opens the tree, a click opens a version, and a typed v does nothing."""
-    await tab.page.get_by_role("textbox", name="Your message").press("v")
-    await expect(tab.page.get_by_role("dialog", name="Versions")).to_have_count(0)
-    await tab.page.keyboard.press("Control+k")
-    await tab.page.keyboard.type("versions")
-    await tab.page.get_by_role("option", name="Show the versions of this conversation").wait_for()
-    await tab.page.keyboard.press("Enter")
-    await rows(tab).filter(has_text="Bye").click()
-    await expect(tab.page.locator(".pl-message").nth(2).locator(".pl-body")).to_have_text("Bye")
-    assert await tab.texts() == ["Hello", "Hi", "Bye", "So soon"]
-    await expect(tab.page.locator(".pl-message").nth(2)).to_be_focused()
 
 
 async def test_two_versions_are_compared(tab: Tab, model: TwoModels) -> None:
@@ -277,16 +285,14 @@ async def test_compare_with(tab: Tab, model: TwoModels) -> None:
     assert [message.content for message in model.queries[-1].messages] == ["Stay"]
 
 
-@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=["light", "dark"])
-async def test_looks(tab: Tab, browser_page: Page, request: pytest.FixtureRequest) -> None:
+async def test_looks(tab: Tab, browser_page: Page) -> None:
     """Axe finds nothing serious in the tree and in a comparison from the chat."""
-    scheme = str(request.node.callspec.id)
     await open_by_key(tab)
     await press(tab, "Home", "ArrowDown", "Space", "ArrowDown", "ArrowDown", "Space")
-    await check_looks(browser_page, scheme)
+    await check_looks(browser_page)
     await browser_page.get_by_role("dialog").get_by_role("button", name="Compare").click()
     await compared(tab)
-    await check_looks(browser_page, scheme)
+    await check_looks(browser_page)
 
 
 async def test_many_versions(tmp_path: Path, server: PagedServer, browser_page: Page) -> None:
