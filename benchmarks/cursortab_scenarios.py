@@ -159,9 +159,10 @@ async def ask(scenarios: Sequence[Scenario], url: str) -> dict[str, list[tuple[f
 
 async def _suggested(client: Client, scenario: Scenario, *, invoked: bool) -> Sequence[str] | None:
     """Return the file after the suggestion, or None without a suggestion."""
-    uri, text, provider = f"file:///repository/{scenario.path}", "\n".join(scenario.lines) + "\n", FixedProvider(client)
+    uri, text = f"file:///repository/{scenario.path}", "\n".join(scenario.lines) + "\n"
+    models = ModelChoice(FixedProvider(client))
     # With this clock no time passes: a slow machine reads all places, too.
-    edits = await NextEdits(Edits(scenario, uri), lambda: provider, ModelChoice(), clock=lambda: 0.0).suggest(uri, text)
+    edits = await NextEdits(Edits(scenario, uri), models, clock=lambda: 0.0).suggest(uri, text)
     if edits:
         lines = list(scenario.lines)
         for edit in sorted(edits, key=lambda one: -one.change.first):
@@ -170,7 +171,7 @@ async def _suggested(client: Client, scenario: Scenario, *, invoked: bool) -> Se
     row, column = scenario.cursor
     at = sum(len(line) + 1 for line in scenario.lines[:row]) + min(column, len(scenario.lines[row]))
     settings, context = replace(CompletionSettings(), ahead=False, delay_ms=0), ContextSettings()
-    completer = Completer(settings, lambda: provider, PromptContext(context, ChunkRing(context)))
+    completer = Completer(settings, models, PromptContext(context, ChunkRing(context)))
     cursor = DocumentCursor(f"{uri}?{scenario.name}-{invoked}", text[:at], text[at:], scenario.language, scenario.path)
     found = await completer.suggest(cursor, invoked=invoked)
     await completer.aclose()

@@ -28,6 +28,7 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
@@ -146,11 +147,11 @@ async def suggestions(assistant: Assistant, model: str, places: Sequence[Place])
     """Return an editor's suggestion at each place."""
     settings = replace(CompletionSettings(), ahead=False, budget_ms=0, level=GateLevel.NORMAL)
     context = replace(ContextSettings(), files_tokens=0)
-    provider = FixedProvider(assistant)
+    models = ModelChoice(FixedProvider(assistant), model)
     found: list[Suggestion | None] = []
     for place in places:
         prompts = PromptContext(context, ChunkRing(context))
-        completer = Completer(settings, lambda: provider, prompts, model=model, doubtful_rests=True)
+        completer = Completer(settings, models, prompts, doubtful_rests=True)
         shown = await completer.suggest(place.cursor)
         await completer.aclose()
         found.append(shown[0] if shown else None)
@@ -197,7 +198,7 @@ def main() -> None:
     with Bars() as bars:
         engine, assistant = assemble(load_settings().model_copy(update={"prefix_memory": 0}), [given.model], bars)
     try:
-        shown = asyncio.run(suggestions(assistant, assistant.name_of(None), places))
+        shown = asyncio.run(suggestions(assistant, assistant.models.find(None).name, places))
     finally:
         engine.close()
     print(about(), table(places, shown), broken_lines(places, shown), sep="\n\n")

@@ -153,9 +153,9 @@ async def _probabilities(client: Client, question: Question) -> dict[Candidate, 
     before = [*case.lines[: case.edit.first], *case.edit.old, *case.lines[case.edit.end :]]
     for lines in (before, case.lines):
         history.note(case.edit.uri, "\n".join(lines))
-    edits = NextEdits(history, lambda: FixedProvider(client), ModelChoice(), clock=lambda: 0.0)
+    edits = NextEdits(history, ModelChoice(FixedProvider(client)), clock=lambda: 0.0)
     await edits.suggest_elsewhere(case.edit.uri, lambda names, budget: question.texts.items(), GateLevel.EAGER)
-    explanation = edits.explanation(case.edit.uri, elsewhere=True)
+    explanation = edits.memory.explanation(case.edit.uri, elsewhere=True)
     assert explanation is not None
     return {one.change: one.probability for one in explanation.changes if one.probability is not None}
 

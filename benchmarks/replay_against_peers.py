@@ -42,6 +42,7 @@ from common.servers import gguf_file, llama_server, pellucid_server
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
@@ -194,7 +195,7 @@ async def ask_pellucid(cursor: Cursor, launcher: Launcher) -> list[Shown]:
 
     settings = EditorSettings(completion=CompletionSettings(ahead=False))
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    completer = Completer(settings.completion, lambda: launcher, context, gate=note)
+    completer = Completer(settings.completion, ModelChoice(launcher), context, gate=note)
     begun = time.perf_counter()
     await completer.suggest(cursor.place)
     milliseconds = 1000 * (time.perf_counter() - begun)

@@ -41,6 +41,7 @@ from common.planted_bugs import KINDS, PlantedBug, plant, python_files
 from pellucid.client.http_client import Client
 from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES
 from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.surprise.alternatives import MAX_ALTERNATIVES
 from pellucid.completion.surprise.code_words import code_words
 from pellucid.completion.surprise.surprises import (
@@ -157,7 +158,7 @@ async def read_all(bugs: Sequence[PlantedBug], url: str, cache: Path | None) -> 
     trying = (MAX_ALTERNATIVES, PREFIX_LINES, SUFFIX_LINES, LEAST_SCORE)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     async with Client(url) as client:
-        model = (await ModelChoice().find(client, "")).name
+        model = (await ModelChoice(FixedProvider(client)).find(client)).name
         with Progress(*columns, console=Console(stderr=True)) as progress:
             for number, bug in enumerate(progress.track(bugs, description="files")):
                 key = hashlib.sha256(repr((model, reading, trying, bug.text)).encode()).hexdigest()[:24]

@@ -8,8 +8,8 @@ from typing import Any
 
 from lsprotocol import types
 
+from pellucid.completion.edits.edit_memory import NextEdit
 from pellucid.completion.edits.edits_explanation import EditsExplanation
-from pellucid.completion.edits.next_edits import NextEdit
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid_lsp.documents import Documents
 from pellucid_lsp.inspection_json import range_json

@@ -11,9 +11,8 @@ from pygls.workspace import PositionCodec
 
 from pellucid.completion.edits.edits_explanation import EditsExplanation
 from pellucid.completion.find_accepted_suggestion import locate, token_at
-from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
-from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.query import BACKGROUND, ScoreQuery
 from pellucid.vocabulary.token import MAX_ALTERNATIVES, Token
 from pellucid_lsp import surprise_methods
@@ -124,7 +123,7 @@ def _register_next_edits(server: Pellucid) -> None:
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
         items = await server.next_edits(params.required("textDocument.uri", uri), params.position("position"))
         edits = [item.as_own_edit() for item in items]
-        return {"edits": edits, "calibrationNote": server.session.edits.note}
+        return {"edits": edits, "calibrationNote": server.session.edit_memory.note}
 
     @server.own_request("pellucid/nextEditsElsewhere")
     async def next_edits_elsewhere(given: Any) -> Json:
@@ -132,7 +131,7 @@ def _register_next_edits(server: Pellucid) -> None:
         params = Params(given, "pellucid/nextEditsElsewhere")
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
         edits = await server.next_edits_elsewhere(params.required("textDocument.uri", uri))
-        return {"places": [place_json(edit) for edit in edits], "calibrationNote": server.session.edits.note}
+        return {"places": [place_json(edit) for edit in edits], "calibrationNote": server.session.edit_memory.note}
 
     @server.own_request("pellucid/explainEdits")
     async def explain_edits(given: Any) -> Json | None:
@@ -178,9 +177,10 @@ def _register_commands(server: Pellucid) -> None:
 
     @server.own_command("pellucid.editDismissed")
     def edit_dismissed(*arguments: Any) -> None:
-        edit = server.session.edits.find(arguments[0]) if arguments and isinstance(arguments[0], str) else None
+        memory = server.session.edit_memory
+        edit = memory.find(arguments[0]) if arguments and isinstance(arguments[0], str) else None
         if edit is not None:
-            server.session.edits.dismiss(edit)
+            memory.dismiss(edit)
 
     @server.own_command("pellucid.toggle")
     async def toggle() -> Json:
@@ -213,8 +213,8 @@ def _register_commands(server: Pellucid) -> None:
 
 async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
     await server.settings_known.wait()
-    edits, off = server.session.edits, None
-    explanation, elsewhere = edits.explanation(uri), edits.explanation(uri, elsewhere=True)
+    memory, off = server.session.edit_memory, None
+    explanation, elsewhere = memory.explanation(uri), memory.explanation(uri, elsewhere=True)
     if not server.settings.next_edits:
         off = "The setting pellucid.nextEdits is false."
     elif not server.session.enabled:
@@ -225,7 +225,7 @@ async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
         off = "This document is not sent to the model."
     if off is not None:
         explanation, elsewhere = EditsExplanation(1.0, off), None
-    return None if explanation is None else explanation_json(explanation, elsewhere, None if off else edits.note)
+    return None if explanation is None else explanation_json(explanation, elsewhere, None if off else memory.note)
 
 
 async def _score(server: Pellucid, params: Params) -> Json:
@@ -245,17 +245,11 @@ async def _score(server: Pellucid, params: Params) -> Json:
         raise params.wrong("topLogprobs", f"at most {MAX_ALTERNATIVES}")
     server.session.require_sendable(start)
     before = start.before[-SCORE_LIMIT:]
-    launcher = server.session.launcher
-    client = await launcher.client()
-    try:
-        model = await ModelChoice().find(client, server.settings.model)
+    async with server.session.models.asked() as (client, model):
         count = 5 if top is None else top
         query = ScoreQuery(before + text, model=model.name, top_logprobs=count, terms=BACKGROUND)
         async with aclosing(client.score(query)) as items:
             scored = [item async for item in items if isinstance(item, Token)]
-    except UnavailableError:
-        launcher.lost(client)
-        raise
     tokens = drop_typed(tuple(scored), len(before))
     where = types.Position(*start.position)
     return {"model": model.name, "tokens": tokens_report(tokens, where, server.documents.position_codec)}

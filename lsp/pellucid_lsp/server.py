@@ -25,7 +25,7 @@ from pellucid_lsp.request_params import Handler, with_error_responses
 from pellucid_lsp.tolerant_protocol import Protocol
 
 if TYPE_CHECKING:
-    from pellucid.completion.edits.next_edits import NextEdit
+    from pellucid.completion.edits.edit_memory import NextEdit
     from pellucid_lsp.session import EditorSession
 
 NEOVIM = "Neovim"

@@ -26,10 +26,11 @@ from pellucid.completion.edits.by_instruction.edit_prompt import in_fence
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.completion.edits.edit_history import EditHistory
-from pellucid.completion.edits.next_edits import NextEdit, NextEdits
+from pellucid.completion.edits.edit_memory import EditMemory, NextEdit
+from pellucid.completion.edits.next_edits import NextEdits
 from pellucid.completion.explanation import Decision, Explanation, Journal
 from pellucid.completion.idle_prefill import IdlePrefill
-from pellucid.completion.model_choice import UNKNOWN, ModelChoice
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.off_switch import Switch
 from pellucid.completion.request_sharing import SharedRequests
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
@@ -45,6 +46,7 @@ from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, SamplingParams
 from pellucid.vocabulary.token import Token
 from pellucid_lsp.editor_settings import EditorSettings
+from pellucid_lsp.model_server.launch import Launcher, LauncherStatus
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
 from pellucid_lsp.model_server.server_address import data_folder
 from pellucid_lsp.surprise_marks import MarkedText
@@ -52,7 +54,6 @@ from pellucid_lsp.surprise_marks import MarkedText
 if TYPE_CHECKING:
     from pellucid.client.http_client import Client
     from pellucid.completion.reaction_log import ReactionLog
-    from pellucid_lsp.model_server.launch import Launcher, LauncherStatus
 
 CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk are shown."
 """A sentence of the status, with the fitting data of the calibration."""
@@ -78,8 +79,6 @@ class EditorSession:
         self.suggestions = SuggestionMemory()
         self.journal = Journal()
         self.switch = Switch(user_state_path("pellucid") / "suggestions.json", [str(folder) for folder in folders])
-        self._models = ModelChoice()
-        self._adjustment = SessionAdjustment()
         self._reactions: ReactionLog | None = None
         self._folders = tuple(folders)
         self._on_change = on_change
@@ -88,18 +87,11 @@ class EditorSession:
         self._elsewhere_requests: SharedRequests[list[NextEdit]] = SharedRequests()  # Shared by all documents.
         self._instructed: dict[str, set[asyncio.Task[Any]]] = {}  # Edits by instruction, explanations.
         self._history = EditHistory()
-        self.edits = NextEdits(
-            self._history,
-            lambda: self.launcher,
-            self._models,
-            lambda: self.settings.model,
-            lambda uri, text: self._is_harmless(uri, text),
-        )
+        self.edit_memory = EditMemory()
         self.marked: dict[str, MarkedText] = {}
         """The displayed marks, by document URI."""
-        self._surprises = Surprises(lambda: self.launcher, self._models, lambda: self.settings.model)
         self._searches: SharedRequests[Findings] = SharedRequests()
-        self._launcher: Launcher | None = None
+        self._use_server()
         self._outcomes = OutcomeReports(self._connected)
         self._privacy = Privacy(self._folders, settings.context.exclude)
         self.ring = ChunkRing(settings.context, self._is_harmless)
@@ -111,15 +103,6 @@ class EditorSession:
             may_send=lambda cursor: self.refusal(cursor) is None,
         )
         self._build()
-
-    @property
-    def launcher(self) -> Launcher:
-        """The launcher, created on first use because the HTTP client imports slowly."""
-        if self._launcher is None:
-            from pellucid_lsp.model_server.launch import Launcher
-
-            self._launcher = Launcher(self.settings.server, self.settings.model, self._launcher_changed)
-        return self._launcher
 
     @property
     def enabled(self) -> bool:
@@ -188,7 +171,7 @@ class EditorSession:
         """
         key = (version, None if parts is None else tuple(parts), near, file)
         return await self._searches.run(
-            cursor.uri, key, partial(self._surprises.find, cursor.uri, text, cursor.language, parts, near, file)
+            cursor.uri, key, partial(self.surprises.find, cursor.uri, text, cursor.language, parts, near, file)
         )
 
     def cancel_surprises(self, uri: str | None = None) -> None:
@@ -215,25 +198,18 @@ class EditorSession:
         """
         self.require_sendable(cursor)
         with self._ended_with(cursor.uri):
-            launcher = self.launcher
-            client = await launcher.client()
-            try:
-                card = await self._models.find(client, self.settings.model)
-                async with aclosing(edit(client, replace(query, model=card.name))) as items:
-                    async for item in items:
-                        yield item
-            except UnavailableError:
-                launcher.lost(client)
-                raise
+            async with (
+                self.models.asked() as (client, card),
+                aclosing(edit(client, replace(query, model=card.name))) as items,
+            ):
+                async for item in items:
+                    yield item
 
     async def explain_code(self, cursor: DocumentCursor, query: EditQuery) -> str:
         """Return an explanation of the selection. Raise the errors of ``instructed_edit``."""
         self.require_sendable(cursor)
         with self._ended_with(cursor.uri):
-            launcher = self.launcher
-            client = await launcher.client()
-            try:
-                card = await self._models.find(client, self.settings.model)
+            async with self.models.asked() as (client, card):
                 params, fenced = (
                     SamplingParams(max_tokens=EXPLANATION_TOKENS),
                     in_fence(query.selection, query.language),
@@ -253,9 +229,6 @@ class EditorSession:
                 if not text.strip():
                     raise InvalidRequestError("The model wrote nothing: select other lines.")
                 return text.strip()
-            except UnavailableError:
-                launcher.lost(client)
-                raise
 
     @contextmanager
     def _ended_with(self, uri: str) -> Iterator[None]:
@@ -344,9 +317,9 @@ class EditorSession:
         former, self.settings = self.settings, settings
         completer, launcher, outcomes = self._cancel_work(), None, self._outcomes
         if (settings.server, settings.model) != (former.server, former.model):
-            launcher, self._launcher = self._launcher, None
+            launcher = self.launcher
             self.answers.forget()
-            self._adjustment = SessionAdjustment()
+            self._use_server()
         if settings.server != former.server:  # A server counts only its own suggestions.
             self._outcomes = OutcomeReports(self._connected)
         if settings.context != former.context:
@@ -383,11 +356,9 @@ class EditorSession:
 
     async def aclose(self) -> None:
         """Cancel all work and disconnect from the model server, which keeps running."""
-        launcher, self._launcher = self._launcher, None
         self._files.close()
         await self._cancel_work().aclose()
-        if launcher is not None:
-            await self._disconnect(launcher, self._outcomes)
+        await self._disconnect(self.launcher, self._outcomes)
 
     async def connect(self) -> None:
         """Start or reach the model server, or raise UnavailableError."""
@@ -395,8 +366,7 @@ class EditorSession:
         try:
             await launcher.client()
         except UnavailableError:
-            # A replaced launcher means new settings or a closing editor: no caller waits.
-            if launcher is self._launcher:
+            if launcher is self.launcher:  # After new settings, no caller waits for the old server.
                 raise
 
     def accept(self, suggestion: Suggestion, length: int) -> None:
@@ -416,8 +386,8 @@ class EditorSession:
 
         Return `None` if the prompt is missing or private, or no server is ready.
         """
-        prompt, launcher = explanation.prompt, self._launcher
-        if prompt is None or launcher is None or launcher.status.state != "ready":
+        prompt, launcher = explanation.prompt, self.launcher
+        if prompt is None or launcher.status.state != "ready":
             return None
         if not self.may_send(explanation.uri, prompt.prefix + prompt.suffix):
             return None
@@ -446,10 +416,8 @@ class EditorSession:
 
     def status(self) -> dict[str, Any]:
         """Return the result of ``pellucid/status``."""
-        server = None if self._launcher is None else self._launcher.status
-        state, message, progress, url = "idle", UNKNOWN, None, self.settings.server.url
-        if server is not None:
-            state, message, progress, url = str(server.state), server.message, server.percent, server.url
+        server = self.launcher.status
+        state, message, progress = str(server.state), server.message, server.percent
         if not self.enabled:
             state, message, progress = "off", self._why_off(), None
         return {
@@ -457,7 +425,7 @@ class EditorSession:
             "message": message,
             "progress": progress,
             "model": self.journal.model or self.settings.model or None,
-            "url": url,
+            "url": server.url,
             "enabled": self.settings.enabled and self.switch.everywhere,
             "enabledHere": self.switch.here,
             "latency": self.journal.latency,
@@ -469,15 +437,15 @@ class EditorSession:
     def _gate_status(self) -> dict[str, str]:
         """Return the gate in use and the reason why no better calibration is used."""
         model = self.journal.model
-        why_not = self._models.why_not_calibrated(model)
+        why_not = self.models.why_not_calibrated(model)
         if why_not is not None:
             return {"by": BY_THRESHOLDS, "reason": why_not}
-        calibration = self._models.calibration(model)
+        calibration = self.models.calibration(model)
         about = {} if calibration is None else calibration.about
         fitted_on = f" on {about['folder']} ({str(about['date'])[:10]})" if {"folder", "date"} <= about.keys() else ""
         return {
             "by": BY_CALIBRATION,
-            "reason": " ".join(filter(None, [CALIBRATED.format(fitted_on), self._models.note(model)])),
+            "reason": " ".join(filter(None, [CALIBRATED.format(fitted_on), self.models.note(model)])),
         }
 
     def _log_reaction(self, suggestion: Suggestion, accepted: int) -> None:
@@ -508,17 +476,22 @@ class EditorSession:
         folder = next((folder for folder in self._folders if path.is_relative_to(folder)), None)
         return path.name if folder is None else path.relative_to(folder).as_posix()
 
+    def _use_server(self) -> None:
+        self.launcher = Launcher(self.settings.server, self.settings.model, self._launcher_changed)
+        self.models = ModelChoice(self.launcher, self.settings.model)
+        self._adjustment = SessionAdjustment()
+
     def _build(self) -> None:
+        self.edits = NextEdits(self._history, self.models, self.edit_memory, self._is_harmless)
+        self.surprises = Surprises(self.models)
         self.context = PromptContext(self.settings.context, self.ring)
         self.completer = Completer(
             self.settings.completion,
-            lambda: self.launcher,
+            self.models,
             self.context,
             answers=self.answers,
             suggestions=self.suggestions,
             journal=self.journal,
-            model=self.settings.model,
-            models=self._models,
             adjustment=self._adjustment,
             doubtful_rests=self.settings.doubtful_rests and self.settings.completion.doubtful_rest,
         )
@@ -536,7 +509,7 @@ class EditorSession:
 
     def _connected(self) -> Client | None:
         """Return the client, or `None` while suggestions are off: nothing may be sent then."""
-        return self._launcher.connected if self._launcher is not None and self.enabled else None
+        return self.launcher.connected if self.enabled else None
 
     async def _disconnect(self, launcher: Launcher, outcomes: OutcomeReports) -> None:
         await outcomes.flush(launcher.connected if self.enabled else None)

@@ -11,7 +11,8 @@ import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from pellucid.completion.edits.next_edits import NOT_CALIBRATED, NextEdit
+from pellucid.completion.edits.edit_judge import NOT_CALIBRATED
+from pellucid.completion.edits.edit_memory import NextEdit
 from pellucid.completion.settings import GateLevel
 from pellucid.models.calibrations import NOT_OWN
 from pellucid_lsp.editor_settings import EditorSettings

@@ -14,7 +14,6 @@ from pellucid.completion.answers import Answer, Answers, GrowingAnswer, Remainin
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision, Explanation, Journal, new_explanation
 from pellucid.completion.model_choice import ModelChoice
-from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.completion.shaping.ending_reasons import Ending
@@ -57,14 +56,12 @@ class Completer:
     def __init__(
         self,
         settings: CompletionSettings,
-        provider: Callable[[], ModelProvider],
+        models: ModelChoice,
         context: PromptContext,
         *,
         answers: Answers | None = None,
         suggestions: SuggestionMemory | None = None,
         journal: Journal | None = None,
-        model: str = "",
-        models: ModelChoice | None = None,
         adjustment: SessionAdjustment | None = None,
         gate: Gate = decide,
         doubtful_rests: bool = False,
@@ -74,13 +71,11 @@ class Completer:
         self.answers = Answers() if answers is None else answers
         self.suggestions = SuggestionMemory() if suggestions is None else suggestions
         self._settings = settings
-        self._models = models or ModelChoice()
+        self._models = models
         self._adjustment = adjustment or SessionAdjustment()
         self._gate = gate
         self._doubtful_rests = doubtful_rests
-        self._generator = AnswerGenerator(
-            settings, model, provider, self._models, context, self.answers, self.journal, clock
-        )
+        self._generator = AnswerGenerator(settings, models, context, self.answers, self.journal, clock)
         self._typed_into: tuple[Answer, TrimmedAnswer | None] | None = None
 
     async def suggest(self, cursor: DocumentCursor, *, invoked: bool = False, parts: bool = False) -> list[Suggestion]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.trust.calibration import Calibration
-from pellucid.errors import ConfigError, NotFoundError
+from pellucid.errors import ConfigError, NotFoundError, UnavailableError
 from pellucid.vocabulary.model_card import ModelCard
 
 UNKNOWN = "No model server has been asked yet."
@@ -12,30 +16,42 @@ NOT_CALIBRATED = "This model is not calibrated: run `pellucid calibrate` on one 
 
 
 class ModelChoice:
-    """The models of a client's server, requested once per client."""
+    """The model ``name`` of a provider's server, whose models are requested once per client.
 
-    def __init__(self) -> None:
+    An empty name means the server's first completion model. Models trained to propose edits are
+    chosen last.
+    """
+
+    def __init__(self, provider: ModelProvider, name: str = "") -> None:
+        self.provider = provider
+        self.name = name
         self._client: Assistant | None = None
         self._models: list[ModelCard] = []
         self._calibrations: dict[str, Calibration] = {}
         self._reasons: dict[str, str] = {}
         self._notes: dict[str, str] = {}
 
-    async def find(self, client: Assistant, name: str) -> ModelCard:
-        """Return the model ``name`` or, if the name is empty, the server's first completion model.
+    @asynccontextmanager
+    async def asked(self) -> AsyncIterator[tuple[Assistant, ModelCard]]:
+        """Connect to the server, and tell the provider if the connection is lost meanwhile."""
+        client = await self.provider.client()
+        try:
+            yield client, await self.find(client)
+        except UnavailableError:
+            self.provider.lost(client)
+            raise
 
-        Models trained to propose edits are chosen last. Raise NotFoundError, with the known names,
-        for an unknown name.
-        """
+    async def find(self, client: Assistant) -> ModelCard:
+        """Return the model, or raise NotFoundError with the known names."""
         if client is not self._client:
             self._models = await client.cards()
             self._client = client
             self._read_calibrations()
         for model in sorted(self._models, key=lambda one: one.next_edit is not None):
-            if name in ("", model.name):
+            if self.name in ("", model.name):
                 return model
         names = ", ".join(model.name for model in self._models)
-        raise NotFoundError(f"The server has no model {name!r}: set pellucid.model to one of {names}.")
+        raise NotFoundError(f"The server has no model {self.name!r}: set pellucid.model to one of {names}.")
 
     def proposer(self, chosen: ModelCard) -> ModelCard | None:
         """Return the model for next edits: the chosen model if trained, else the server's first."""

@@ -13,7 +13,6 @@ from pellucid.completion.answers import Answer, Answers, OnGrowth, UsableAnswer
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation, Journal
 from pellucid.completion.model_choice import ModelChoice
-from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import CompletionSettings, SuggestionShape
 from pellucid.completion.shaping.ghost_text import GhostText
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
@@ -58,8 +57,6 @@ class AnswerGenerator:
     def __init__(
         self,
         settings: CompletionSettings,
-        model: str,
-        provider: Callable[[], ModelProvider],
         models: ModelChoice,
         context: PromptContext,
         answers: Answers,
@@ -67,8 +64,6 @@ class AnswerGenerator:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._model = model
-        self._provider = provider
         self._models = models
         self._context = context
         self._answers = answers
@@ -79,7 +74,7 @@ class AnswerGenerator:
         self, request: AnswerRequest, explanation: Explanation, on_growth: OnGrowth | None = None
     ) -> UsableAnswer:
         """Generate an answer. After a lost connection, continue after the received tokens."""
-        provider = self._provider()
+        provider = self._models.provider
         for attempt in range(1, MAX_ATTEMPTS + 1):
             stream = _Stream(request, explanation, self._settings.max_lines, self._answers, on_growth)
             client = await provider.client()
@@ -99,8 +94,8 @@ class AnswerGenerator:
 
     async def prefill(self, cursor: DocumentCursor) -> None:
         """Have the model read the prompt at a cursor, for a fast start of the next answer."""
-        client = await self._provider().client()
-        model = await self._models.find(client, self._model)
+        client = await self._models.provider.client()
+        model = await self._models.find(client)
         prompt = self._context.prompt(cursor)
         terms = Terms(Priority.BACKGROUND, key=f"{CLIENT_NAME}:prefill")
         extra = prompt.extra if model.files else ()
@@ -114,7 +109,7 @@ class AnswerGenerator:
         self, request: AnswerRequest, client: Assistant, stream: _Stream, explanation: Explanation
     ) -> TrimmedAnswer:
         """Ask the model, and close the stream at the suggestion's end or after the time budget."""
-        model = await self._models.find(client, self._model)
+        model = await self._models.find(client)
         stream.model = explanation.model = self._journal.model = model.name
         prompt = self._context.prompt(request.parsed.document)
         if not model.files:

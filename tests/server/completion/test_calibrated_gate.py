@@ -157,12 +157,8 @@ def test_what_is_shown_is_worth_its_risk(level: GateLevel, texts: list[str], dat
 
 def completer(server: ScriptedProvider, models: ModelChoice | None = None, level: str = "normal") -> Completer:
     settings = EditorSettings.read({"completion": {"ahead": False, "level": level}})
-    return Completer(
-        settings.completion,
-        lambda: cast("Any", server),
-        PromptContext(settings.context, ChunkRing(settings.context)),
-        models=models,
-    )
+    models = models or ModelChoice(cast("Any", server))
+    return Completer(settings.completion, models, PromptContext(settings.context, ChunkRing(settings.context)))
 
 
 async def test_the_server_tells() -> None:
@@ -205,7 +201,7 @@ async def test_why_not(calibration: dict[str, Any] | None, note: str | None, rea
     """The reason why thresholds decide is known, and suggestions are made all the same."""
     server = CalibratedServer([LINE])
     server.calibration, server.note = calibration, note
-    models = ModelChoice()
+    models = ModelChoice(cast("Any", server))
     assert models.why_not_calibrated(MODEL) == UNKNOWN
 
     (suggestion,) = await completer(server, models).suggest(HERE)
@@ -217,14 +213,15 @@ async def test_why_not(calibration: dict[str, Any] | None, note: str | None, rea
 
 async def test_kept_when_settings_change() -> None:
     """A completer of new settings knows the calibration before its first request."""
-    server, models = CalibratedServer([LINE]), ModelChoice()
+    server = CalibratedServer([LINE])
+    models = ModelChoice(cast("Any", server))
     server.calibration = as_sent()
     await completer(server, models).suggest(HERE)
 
     assert models.calibration(MODEL) == RAW
     assert models.why_not_calibrated(MODEL) is None
     with pytest.raises(NotFoundError, match="has no model 'other'"):
-        await models.find(cast("Any", server), "other")
+        await ModelChoice(cast("Any", server), "other").find(cast("Any", server))
 
 
 @pytest.mark.parametrize(("p", "shown"), [(0.5, True), (LEAST_DOUBTFUL - 0.01, False)])

@@ -14,6 +14,7 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
@@ -36,14 +37,14 @@ LOST = UnavailableError("The server closed the connection during the answer: try
 def completer(server: ScriptedProvider, **completion: Any) -> Completer:
     settings = EditorSettings.read({"completion": {"ahead": False, **completion}})
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    return Completer(settings.completion, lambda: cast("Any", server), context, model=settings.model)
+    return Completer(settings.completion, ModelChoice(cast("Any", server), settings.model), context)
 
 
 def with_rests(server: ScriptedProvider) -> Completer:
     """Return a completer of a client that shows doubtful rests."""
     settings = EditorSettings.read({"completion": {"ahead": False}})
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    return Completer(settings.completion, lambda: cast("Any", server), context, doubtful_rests=True)
+    return Completer(settings.completion, ModelChoice(cast("Any", server)), context, doubtful_rests=True)
 
 
 def typed(text: str, cursor: DocumentCursor = HERE) -> DocumentCursor:
@@ -581,7 +582,7 @@ async def test_time_is_up() -> None:
     lines = make_tokens("if", " a:", "\n", "        ", "b", " =", " 1", "\n", "        ", "c", " =", " 2", "\n")
     server = ScriptedProvider([(*lines, None)])
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    made = Completer(settings.completion, lambda: cast("Any", server), context, clock=lambda: float(next(now)))
+    made = Completer(settings.completion, ModelChoice(cast("Any", server)), context, clock=lambda: float(next(now)))
 
     (suggestion,) = await made.suggest(replace(HERE, before="def f(a):\n    "))
 
@@ -599,7 +600,7 @@ async def test_files_only_to_models_that_know_them() -> None:
         ring.note_open("file:///b.py", "b.py", other)
         assert ring.promote()
         context = PromptContext(settings.context, ring)
-        made = Completer(settings.completion, lambda server=server: cast("Any", server), context)  # type: ignore[misc]
+        made = Completer(settings.completion, ModelChoice(cast("Any", server)), context)
         await made.suggest(HERE)
 
         assert [one.filename for one in server.asked[0].extra] == (["b.py"] if files else [])

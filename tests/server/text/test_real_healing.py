@@ -11,6 +11,7 @@ import pytest
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
@@ -35,7 +36,7 @@ def assistant() -> Iterator[LocalAssistant]:
 def suggest(assistant: LocalAssistant, before: str, after: str) -> tuple[Completer, list[Suggestion]]:
     settings, context = CompletionSettings(ahead=False), ContextSettings()
     prompts = PromptContext(context, ChunkRing(context))
-    completer = Completer(settings, lambda: FixedProvider(assistant), prompts)
+    completer = Completer(settings, ModelChoice(FixedProvider(assistant)), prompts)
     return completer, asyncio.run(completer.suggest(DocumentCursor("file:///a.py", before, after, "python")))
 
 

@@ -15,6 +15,7 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.shaping.ending_reasons import Ending
@@ -73,10 +74,8 @@ async def complete(
         return decide(candidate, level)
 
     settings, context = replace(CompletionSettings(), level=level, ahead=False), ContextSettings()
-    provider = FixedProvider(assistant)
-    completer = Completer(
-        settings, lambda: provider, PromptContext(context, ChunkRing(context)), model=model, gate=note
-    )
+    models = ModelChoice(FixedProvider(assistant), model)
+    completer = Completer(settings, models, PromptContext(context, ChunkRing(context)), gate=note)
     # Use a document per request: a newer request, perhaps of another user, supersedes older
     # requests for the same document.
     place = DocumentCursor(f"untitled:page-{next(_NUMBERS)}", before, after, language)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pellucid.completion.edits.repeated_edits import Candidate
+from pellucid.errors import PellucidError
 
 UNFINISHED = "The request was cancelled, or is not finished: a change of the document or another request replaces it."
 
@@ -51,7 +54,13 @@ class EditsExplanation:
         """Add an unread change."""
         self.changes.append(JudgedChange(change, outcome, reason))
 
-    def end(self, nothing: str) -> None:
-        """End the request. ``nothing`` is the reason without changes."""
+    @contextmanager
+    def ending(self, nothing: str) -> Iterator[None]:
+        """End the request after a block. ``nothing`` is the reason without changes."""
+        try:
+            yield
+        except PellucidError as error:
+            self.reason = str(error)
+            raise
         shown = sum(one.outcome is EditOutcome.SHOWN for one in self.changes)
         self.reason = f"{shown} of {len(self.changes)} changes found are suggested." if self.changes else nothing

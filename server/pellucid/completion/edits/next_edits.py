@@ -8,53 +8,29 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-from pellucid.client.assistant_protocol import Assistant
-from pellucid.completion.context import uris
 from pellucid.completion.context.search_budget import FindFiles
-from pellucid.completion.context.uris import Address, same_document
-from pellucid.completion.edits.edit_gate import LEAST, default_gate, gate_of
+from pellucid.completion.context.uris import same_document
+from pellucid.completion.edits.edit_gate import LEAST
 from pellucid.completion.edits.edit_history import Edit, EditHistory
+from pellucid.completion.edits.edit_judge import DISMISSED, ELSEWHERE, HERE, EditJudge
+from pellucid.completion.edits.edit_memory import EditMemory, NextEdit
 from pellucid.completion.edits.edits_explanation import EditOutcome, EditsExplanation
-from pellucid.completion.edits.next_edit_models import sweep
 from pellucid.completion.edits.next_edit_models.edit_window import edit_window
-from pellucid.completion.edits.next_edit_models.proposals import propose
 from pellucid.completion.edits.places_elsewhere import find_elsewhere
-from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
 from pellucid.completion.model_choice import ModelChoice
-from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import GateLevel
-from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
-from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.query import Extra, Priority, Terms
-
-READ = 6
-"""Number of places read for a request, likeliest first."""
-
-BUDGET_SECONDS = 1.5
-"""No further place is read after this time, once an edit is suggested.
-
-Before the first suggestion, only a change ends the reading, because a machine may be busy.
-"""
+from pellucid.errors import PellucidError, UnavailableError
+from pellucid.vocabulary.query import Priority, Terms
 
 PROPOSAL_SECONDS = 1.5
 """Maximum delay of repeated edits by a next-edit model.
 
 Without repeated edits, only a change ends the model's work.
 """
-
-KEPT = 64
-"""Number of remembered edit ids, and of dismissed edits."""
-
-NOT_CALIBRATED = "The proposals of {} have no calibration yet, so the default model's for repeated edits decides."
-"""Reported for proposals of a next-edit model."""
 
 NO_EDIT = "Nothing was changed yet in this session."
 NOT_SENT = "The last change was made in a document that is not sent to the model."
@@ -63,75 +39,28 @@ NOT_ALL_SEARCHED = "Only {} were searched for the last change: there was no time
 NOT_REPEATED = (
     "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
 )
-DISMISSED = "You have dismissed it."
-TOO_MANY = "At most {} places are read for one request."
-TOO_LATE = "The {} seconds for reading were over."
-
-NUMBERS = count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Maximum places read for a request, and seconds of reading once an edit is suggested."""
-
-    places: int
-    seconds: float
-
-
-HERE = Limits(READ, BUDGET_SECONDS)
-ELSEWHERE = Limits(16, 4.0)
-
-
-@dataclass(frozen=True, slots=True)
-class NextEdit:
-    """A suggested change of lines, log p(new) - log p(old), and P(right)."""
-
-    id: str
-    change: Candidate
-    log_odds: float
-    probability: float
 
 
 class NextEdits:
     """The next edits of an editor's documents.
 
-    Cancelling ``suggest`` also cancels the reading in the model server.
+    Cancelling ``suggest`` also cancels the reading in the model server. Raise PellucidError if the
+    model cannot be asked.
     """
 
     def __init__(
         self,
         history: EditHistory,
-        provider: Callable[[], ModelProvider],
         models: ModelChoice,
-        model: Callable[[], str] = lambda: "",
-        is_harmless: Callable[[str, str], bool] = lambda uri, text: True,
+        memory: EditMemory | None = None,
+        may_send: Callable[[str, str], bool] = lambda uri, text: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.history = history
-        self._notes: list[str] = []
-        self._provider = provider
+        self.memory = memory or EditMemory()
         self._models = models
-        self._model = model
-        self._is_harmless = is_harmless
+        self._may_send = may_send
         self._clock = clock
-        self._explanations: OrderedDict[tuple[str, bool], EditsExplanation] = OrderedDict()
-        self._suggested: OrderedDict[str, NextEdit] = OrderedDict()
-        self._refused: OrderedDict[tuple[Address, tuple[str, ...], tuple[str, ...]], None] = OrderedDict()
-
-    @property
-    def note(self) -> str | None:
-        """Sentences on missing calibrations and missing proposals, for the last request.
-
-        The last request in a document and the following search in other files count.
-        """
-        return " ".join(dict.fromkeys(self._notes)) or None
-
-    def explanation(self, uri: str, *, elsewhere: bool = False) -> EditsExplanation | None:
-        """Return why the last request's edits were suggested or not, if there was a request.
-
-        ``elsewhere``: the edits of other files, if requested after the document's.
-        """
-        return self._explanations.get((uri, elsewhere))
 
     async def suggest(
         self, uri: str, text: str, level: GateLevel = GateLevel.NORMAL, cursor: tuple[int, int] | None = None
@@ -140,18 +69,14 @@ class NextEdits:
 
         ``cursor`` is a line and a character, from 0; the default is the end of the last edit, if
         made in this document. Without repeated edits, no model server is started just for
-        proposals. Raise PellucidError if the model cannot be asked.
+        proposals.
         """
-        self._notes = []
-        explanation = self._explained(uri, level)
-        edits = self.history.edits()
-        if not edits or not self._may_send(edits[-1]):
-            # The last edit is sent, too, and the edited file may be ignored by now.
-            explanation.end(NOT_SENT if edits else NO_EDIT)
+        self.memory.notes = []
+        explanation = self.memory.explain(uri, LEAST[level], elsewhere=False)
+        edit = self._last_edit(explanation)
+        if edit is None:
             return []
-        edit, lines = edits[-1], text.split("\n")
-        nothing = NOT_REPEATED.format(edit.first + 1, PurePosixPath(edit.uri).name)
-        is_here = same_document(edit.uri, uri)
+        lines, is_here = text.split("\n"), same_document(edit.uri, uri)
         near = edit.first if is_here or cursor is None else cursor[0]
         # A large document may take 50 ms.
         repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri, near)
@@ -159,33 +84,13 @@ class NextEdits:
         if not is_here and cursor is not None:
             # The user's present place is always read.
             changes.sort(key=lambda one: one.first != near)
-        provider = self._provider()
-        client = await provider.client() if changes else provider.connected
-        if client is None:
-            explanation.end(nothing)
-            return []
-        try:
-            card = await self._models.find(client, self._model())
-            shown = await self._read(client, card, changes, {uri: lines}, edit, explanation, HERE, _terms(uri))
-            proposer, at = self._models.proposer(card), cursor or _end_of(edit, uri)
-            if proposer is not None and at is not None:
-                try:
-                    async with asyncio.timeout(PROPOSAL_SECONDS if shown else None):
-                        await self._add_proposals(shown, client, proposer, uri, text, at, explanation)
-                except TimeoutError:
-                    pass
-                except PellucidError as error:
-                    if isinstance(error, UnavailableError):
-                        if not shown:
-                            raise
-                        provider.lost(client)
-                    self._notes.append(str(error))
-        except PellucidError as error:
-            explanation.reason = str(error)
-            if isinstance(error, UnavailableError):
-                provider.lost(client)
-            raise
-        explanation.end(nothing)
+        shown: list[NextEdit] = []
+        with explanation.ending(NOT_REPEATED.format(edit.first + 1, PurePosixPath(edit.uri).name)):
+            if changes or self._models.provider.connected is not None:
+                async with self._models.asked() as (client, card):
+                    judge = EditJudge(client, card, _terms(uri), explanation, self.memory, self._clock)
+                    shown = await judge.read(changes, {uri: lines}, edit, HERE)
+                    await self._propose(judge, shown, uri, text, cursor or _end_of(edit, uri))
         return sorted(shown, key=lambda one: shown_rank(one.change.first, near))
 
     async def suggest_elsewhere(
@@ -193,149 +98,76 @@ class NextEdits:
     ) -> list[NextEdit]:
         """Return probable changes of other documents and files, from the likeliest file on.
 
-        ``uri``: the document for ``suggest``. ``find_files`` runs on a separate thread. Raise
-        PellucidError if the model cannot be asked.
+        ``uri``: the document for ``suggest``. ``find_files`` runs on a separate thread.
         """
-        explanation = self._explained(uri, level, elsewhere=True)
-        edits = self.history.edits()
-        if not edits or not self._may_send(edits[-1]):
-            explanation.end(NOT_SENT if edits else NO_EDIT)
+        explanation = self.memory.explain(uri, LEAST[level], elsewhere=True)
+        edit = self._last_edit(explanation)
+        if edit is None:
             return []
-        edit = edits[-1]
         search = await find_elsewhere(edit, uri, find_files)
         nothing = NOT_FOUND
         if not search.budget.is_complete:
             nothing = NOT_ALL_SEARCHED.format(search.budget)
-            self._notes.append(nothing)
+            self.memory.notes.append(nothing)
         changes = self._without_dismissed([place.change for place in search.places], explanation)
-        if not changes:
-            explanation.end(nothing)
-            return []
-        provider, client = self._provider(), None
-        try:
-            client = await provider.client()
-            card = await self._models.find(client, self._model())
-            texts = {place.change.uri: place.lines for place in search.places}
-            shown = await self._read(client, card, changes, texts, edit, explanation, ELSEWHERE, _terms(uri))
-        except PellucidError as error:
-            explanation.reason = str(error)
-            if isinstance(error, UnavailableError) and client is not None:
-                provider.lost(client)
-            raise
-        explanation.end(nothing)
+        texts = {place.change.uri: place.lines for place in search.places}
+        shown: list[NextEdit] = []
+        with explanation.ending(nothing):
+            if changes:
+                async with self._models.asked() as (client, card):
+                    judge = EditJudge(client, card, _terms(uri), explanation, self.memory, self._clock)
+                    shown = await judge.read(changes, texts, edit, ELSEWHERE)
         best: dict[str, float] = {}
         for one in shown:
             best[one.change.uri] = max(best.get(one.change.uri, 0.0), one.probability)
         return sorted(shown, key=lambda one: (-best[one.change.uri], one.change.uri, one.change.first))
 
-    async def _read(
-        self,
-        client: Assistant,
-        card: ModelCard,
-        changes: Sequence[Candidate],
-        texts: Mapping[str, Sequence[str]],
-        edit: Edit,
-        explanation: EditsExplanation,
-        limits: Limits,
-        terms: Terms,
-    ) -> list[NextEdit]:
-        """Return the repeated changes that are probable enough.
-
-        ``texts``: the lines of the changes' documents.
-        """
-        if not changes:
-            return []
-        gate, note = gate_of(card)
-        self._notes += [] if note is None else [note]
-        shown: list[NextEdit] = []
-        begun = self._clock()
-        for number, change in enumerate(changes):
-            if number >= limits.places or (shown and self._clock() - begun > limits.seconds):
-                reason = TOO_MANY.format(limits.places) if number >= limits.places else TOO_LATE.format(limits.seconds)
-                explanation.skip(change, EditOutcome.UNREAD, reason)
-                continue
-            lines = texts[change.uri]
-            try:
-                odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), terms)
-            except InvalidRequestError as error:  # The edit may be too long for the model
-                explanation.skip(change, EditOutcome.UNREAD, str(error))
-                continue
-            sure = gate.probability(odds)
-            if explanation.judge(change, odds, sure):
-                shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
-        return shown
-
-    async def _add_proposals(
-        self,
-        shown: list[NextEdit],
-        client: Assistant,
-        card: ModelCard,
-        uri: str,
-        text: str,
-        cursor: tuple[int, int],
-        explanation: EditsExplanation,
+    async def _propose(
+        self, judge: EditJudge, shown: list[NextEdit], uri: str, text: str, cursor: tuple[int, int] | None
     ) -> None:
-        """Add the next-edit model's changes up to the first change that is not probable enough."""
-        edits = [edit for edit in self.history.edits() if self._may_send(edit)]
+        """Add a next-edit model's proposals, which must not delay or prevent repeated edits."""
+        proposer = self._models.proposer(judge.card)
+        if proposer is None or cursor is None:
+            return
+        edits = [edit for edit in self.history.edits() if self._is_sendable(edit)]
         window = edit_window(uri, PurePosixPath(uri).name, text, edits, cursor)
         if window is None:
             return
-        repeated = [one.change for one in shown]
-        async with aclosing(propose(client, card, window, _terms(uri))) as proposals:
-            async for change, odds in proposals:
-                if any((change.first, change.old, change.new) == (one.first, one.old, one.new) for one in repeated):
-                    continue
-                self._notes.append(NOT_CALIBRATED.format(card.name))
-                sure = default_gate().probability(odds)
-                if not self._is_new(change):
-                    explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
-                    return
-                if any(change.overlaps(one) for one in repeated) or not explanation.judge(change, odds, sure):
-                    return  # Later changes are read as if this change were made
-                shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
+        try:
+            async with asyncio.timeout(PROPOSAL_SECONDS if shown else None):
+                await judge.add_proposals(shown, proposer, window)
+        except TimeoutError:
+            pass
+        except PellucidError as error:
+            if isinstance(error, UnavailableError):
+                if not shown:
+                    raise
+                self._models.provider.lost(judge.client)
+            self.memory.notes.append(str(error))
 
-    def _explained(self, uri: str, level: GateLevel, *, elsewhere: bool = False) -> EditsExplanation:
-        """Return a new explanation, which replaces the document's last explanation."""
-        self._explanations.pop((uri, True), None)
-        self._explanations.pop((uri, elsewhere), None)
-        if len(self._explanations) >= 2 * KEPT:
-            self._explanations.popitem(last=False)
-        explanation = self._explanations[uri, elsewhere] = EditsExplanation(LEAST[level])
-        return explanation
+    def _last_edit(self, explanation: EditsExplanation) -> Edit | None:
+        """Return the last edit, or None and explain why.
 
-    def _may_send(self, edit: Edit) -> bool:
-        return self._is_harmless(edit.uri, "\n".join((*edit.old, *edit.new)))
+        The last edit is sent, too, and the edited file may be ignored by now.
+        """
+        edits = self.history.edits()
+        if edits and self._is_sendable(edits[-1]):
+            return edits[-1]
+        explanation.reason = NOT_SENT if edits else NO_EDIT
+        return None
+
+    def _is_sendable(self, edit: Edit) -> bool:
+        return self._may_send(edit.uri, "\n".join((*edit.old, *edit.new)))
 
     def _without_dismissed(self, changes: Sequence[Candidate], explanation: EditsExplanation) -> list[Candidate]:
         """Return the changes that were not dismissed, and explain the dismissed changes."""
+        left: list[Candidate] = []
         for change in changes:
-            if not self._is_new(change):
+            if self.memory.is_dismissed(change):
                 explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
-        return list(filter(self._is_new, changes))
-
-    def _is_new(self, change: Candidate) -> bool:
-        return _identity(change) not in self._refused
-
-    def find(self, id: str) -> NextEdit | None:
-        """Return the edit with this id, or None if forgotten."""
-        return self._suggested.get(id)
-
-    def dismiss(self, edit: NextEdit) -> None:
-        """Do not suggest an edit again."""
-        self._refused[_identity(edit.change)] = None
-        if len(self._refused) > KEPT:
-            self._refused.popitem(last=False)
-
-    def _remembered(self, edit: NextEdit) -> NextEdit:
-        self._suggested[edit.id] = edit
-        if len(self._suggested) > KEPT:
-            self._suggested.popitem(last=False)
-        return edit
-
-
-def _identity(change: Candidate) -> tuple[Address, tuple[str, ...], tuple[str, ...]]:
-    """Return a key that is equal for equal changes, with any form of the URI."""
-    return uris.read(change.uri), change.old, change.new
+            else:
+                left.append(change)
+        return left
 
 
 def shown_rank(line: int, near: int) -> tuple[bool, int]:
@@ -348,11 +180,6 @@ def _end_of(edit: Edit, uri: str) -> tuple[int, int] | None:
     return (
         (max(edit.end - 1, edit.first), len(edit.new[-1]) if edit.new else 0) if same_document(edit.uri, uri) else None
     )
-
-
-def as_diff(edit: Edit) -> Sequence[Extra]:
-    """Return an edit in the diff form of Sweep's training."""
-    return [Extra(f"{PurePosixPath(edit.uri).name}.diff", sweep.diff(edit))]
 
 
 def _terms(uri: str) -> Terms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -16,12 +16,10 @@ from pathlib import Path
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES
 from pellucid.completion.model_choice import ModelChoice
-from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.surprise.alternatives import Replacement, alternatives
 from pellucid.completion.surprise.changed_since_commit import changed_parts, committed_text
 from pellucid.completion.surprise.code_words import CodeWord, Part, code_words
 from pellucid.completion.surprise.word_readings import WordReading, word_readings
-from pellucid.errors import UnavailableError
 from pellucid.vocabulary.query import CompletionQuery, Priority, ScoreQuery, Terms
 from pellucid.vocabulary.token import Token
 
@@ -120,15 +118,8 @@ class Surprises:
     Cancelling ``find`` also cancels the reading in the model server.
     """
 
-    def __init__(
-        self,
-        provider: Callable[[], ModelProvider],
-        models: ModelChoice | None = None,
-        model: Callable[[], str] = lambda: "",
-    ) -> None:
-        self._provider = provider
-        self._models = models or ModelChoice()
-        self._model = model
+    def __init__(self, models: ModelChoice) -> None:
+        self._models = models
 
     async def find(
         self,
@@ -154,10 +145,7 @@ class Surprises:
         names = Counter(word.text for word in words)
         if not any(begin <= word.begin < end for word in words for begin, end in searched):
             return Findings((), tuple(wanted), searched)
-        provider = self._provider()
-        client = await provider.client()
-        try:
-            card = await self._models.find(client, self._model())
+        async with self._models.asked() as (client, card):
             terms = Terms(Priority.BACKGROUND, key=f"lsp-{os.getpid()}:surprise:{uri}")
             marks: list[Mark] = []
             for group in _read_together(searched):
@@ -167,9 +155,6 @@ class Surprises:
                     mark = await read_again(client, reading, text, names, card.name, terms)
                     if mark is not None and mark.score >= LEAST_SCORE:
                         marks.append(mark)
-        except UnavailableError:
-            provider.lost(client)
-            raise
         return Findings(tuple(sorted(marks, key=lambda mark: mark.begin)), tuple(wanted), searched)
 
 

@@ -14,6 +14,7 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.suggestion import truncate
@@ -78,8 +79,7 @@ class Replay:
         # are unknown.
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)
-        self._model = model
-        self._provider = FixedProvider(assistant)
+        self._models = ModelChoice(FixedProvider(assistant), model)
         self._texts = texts
         self._keep = keep
 
@@ -116,7 +116,7 @@ class Replay:
             heard.append(candidate)
             return show_all(candidate.tokens)
 
-        completer = Completer(self._settings, lambda: self._provider, context, model=self._model, gate=note)
+        completer = Completer(self._settings, self._models, context, gate=note)
         text = self._texts[cursor.document]
         await completer.suggest(cursor.place(text, suffix=suffix))
         explanation = completer.journal.explanations.find()

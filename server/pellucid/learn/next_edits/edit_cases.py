@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pellucid.completion.edits.code_tokens import code_tokens
 from pellucid.completion.edits.edit_history import Edit
-from pellucid.completion.edits.next_edits import READ
+from pellucid.completion.edits.edit_judge import READ
 from pellucid.completion.edits.repeated_edits import MAX_EDIT_CHARACTERS, Candidate, repeated_edits
 
 MAX_BYTES = 100_000

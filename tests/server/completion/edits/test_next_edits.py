@@ -10,18 +10,8 @@ import pytest
 from pellucid.completion.context.search_budget import SearchBudget
 from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate, gate_of
 from pellucid.completion.edits.edit_history import EditHistory
-from pellucid.completion.edits.next_edits import (
-    BUDGET_SECONDS,
-    DISMISSED,
-    ELSEWHERE,
-    NO_EDIT,
-    NOT_FOUND,
-    NOT_REPEATED,
-    READ,
-    TOO_LATE,
-    TOO_MANY,
-    NextEdits,
-)
+from pellucid.completion.edits.edit_judge import BUDGET_SECONDS, DISMISSED, ELSEWHERE, READ, TOO_LATE, TOO_MANY
+from pellucid.completion.edits.next_edits import NO_EDIT, NOT_FOUND, NOT_REPEATED, NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import InvalidRequestError, QueueFullError, UnavailableError
@@ -90,7 +80,7 @@ def edits(reader: Reader, before: str = OLD, after: str = NEW) -> NextEdits:
     history = EditHistory()
     history.note(A, before)
     history.note(A, after)
-    return NextEdits(history, lambda: reader, ModelChoice(), clock=lambda: 0.0)
+    return NextEdits(history, ModelChoice(reader), clock=lambda: 0.0)
 
 
 async def lines(
@@ -143,15 +133,15 @@ async def test_the_calibration_of_the_model_decides() -> None:
     """The model's own calibration decides, or the default model's calibration, with a note."""
     made = edits(Reader({"mean(": 0.0}, gate=EditGate(-1.0, 0.2)))
     assert await made.suggest(A, NEW) == []
-    assert made.note is None
+    assert made.memory.note is None
     (one, _) = await made.suggest(A, NEW, GateLevel.EAGER)
     assert one.probability == EditGate(-1.0, 0.2).probability(1.0)
     made = edits(Reader({"mean(": 0.0}))
     assert len(await made.suggest(A, NEW)) == 2
-    assert made.note == NOT_OWN
+    assert made.memory.note == NOT_OWN
     assert await made.suggest(A, "nothing to repeat\n") == []
     # No model was asked.
-    assert made.note is None
+    assert made.memory.note is None
 
 
 @pytest.mark.parametrize(
@@ -214,16 +204,16 @@ async def test_other_files() -> None:
         (C, 2, ("d = mean(e)",)),
     ]
     (first, *_) = await made.suggest_elsewhere(A, lambda names, budget: files.items())
-    made.dismiss(first)
+    made.memory.dismiss(first)
     assert [place[:2] for place in await elsewhere(made, files)] == [(B, 1), (C, 2)]
 
 
 async def test_other_files_without_an_edit() -> None:
     """No file is searched without an edit or after a secret edit."""
     asked: list[set[str]] = []
-    assert await elsewhere(NextEdits(EditHistory(), Reader, ModelChoice()), {B: "total(d)\n"}, asked) == []
+    assert await elsewhere(NextEdits(EditHistory(), ModelChoice(Reader())), {B: "total(d)\n"}, asked) == []
     made = edits(Reader())
-    made._is_harmless = lambda uri, text: False
+    made._may_send = lambda uri, text: False
     assert await elsewhere(made, {B: "total(d)\n"}, asked) == []
     assert asked == []
 
@@ -234,14 +224,14 @@ async def test_explanations_of_other_files() -> None:
     await made.suggest(A, NEW)
     (first, *_) = await made.suggest_elsewhere(A, lambda names, budget: [(B, "q = total(d)\nr = total(e)\n")])
     assert explained_elsewhere(made) == ("2 of 2 changes found are suggested.", [(B, 0, "shown"), (B, 1, "shown")])
-    made.dismiss(first)
+    made.memory.dismiss(first)
     await elsewhere(made, {B: "q = total(d)\nr = total(e)\n"})
     assert explained_elsewhere(made) == ("1 of 2 changes found are suggested.", [(B, 0, "dismissed"), (B, 1, "shown")])
     await elsewhere(made, {})
     assert explained_elsewhere(made) == (NOT_FOUND, [])
     assert len(explained(made)[1]) == 2
     await made.suggest(A, NEW)
-    assert made.explanation(A, elsewhere=True) is None
+    assert made.memory.explanation(A, elsewhere=True) is None
     for failure in (UnavailableError("The server is gone: start it."), QueueFullError("The queue is full.")):
         made = edits(Reader(failure=failure))
         with pytest.raises(type(failure)):
@@ -250,7 +240,7 @@ async def test_explanations_of_other_files() -> None:
 
 
 def explained_elsewhere(made: NextEdits) -> tuple[str, list[tuple[str, int, str]]]:
-    explanation = made.explanation(A, elsewhere=True)
+    explanation = made.memory.explanation(A, elsewhere=True)
     assert explanation is not None
     return explanation.reason, [(one.change.uri, one.change.first, one.outcome) for one in explanation.changes]
 
@@ -262,7 +252,7 @@ async def test_uris_that_differ_in_spelling(first: str, second: str) -> None:
     """URIs of different spelling are the same document for dismissed places and for the search."""
     made = edits(Reader())
     (place,) = await made.suggest_elsewhere(A, lambda names, budget: [(first, "q = total(d)\n")])
-    made.dismiss(place)
+    made.memory.dismiss(place)
     assert await made.suggest(second, "q = total(d)\n") == []
     assert await made.suggest_elsewhere(second, lambda names, budget: [(first, "r = total(e)\n")]) == []
 
@@ -283,7 +273,7 @@ async def test_limits_of_other_files() -> None:
     files = {f"file:///p/{number}.py": "x = total(a)\n\ny = total(other)\n" for number in range(ELSEWHERE.places)}
     made = edits(reader)
     assert {place[2] for place in await elsewhere(made, files)} == {("x = mean(a)",)}
-    explanation = made.explanation(A, elsewhere=True)
+    explanation = made.memory.explanation(A, elsewhere=True)
     assert explanation is not None
     assert {one.reason for one in explanation.changes if one.outcome == "unread"} == {TOO_MANY.format(ELSEWHERE.places)}
     made._clock = lambda: reader.seconds
@@ -300,7 +290,7 @@ async def test_an_edit_that_must_not_be_sent() -> None:
         seen.append((uri, text))
         return False
 
-    made._is_harmless = refuse
+    made._may_send = refuse
     assert await lines(made, text="w = total(d)\n", uri=B) == []
     assert (seen, reader.read) == ([(A, "x = total(a)\nx = mean(a)")], [])
 
@@ -315,16 +305,16 @@ async def test_dismissed() -> None:
     """An edit that the user dismissed is not suggested again, unlike the remaining edits."""
     made = edits(Reader())
     first = (await made.suggest(A, NEW))[0]
-    assert made.find(first.id) == first
-    made.dismiss(first)
+    assert made.memory.find(first.id) == first
+    made.memory.dismiss(first)
     assert [at for at, _ in await lines(made)] == [4]
-    assert made.find("edit-0") is None
+    assert made.memory.find("edit-0") is None
 
 
 async def test_nothing_to_repeat_asks_nobody() -> None:
     """The model is not asked without an edit or without a place to repeat the edit."""
     reader = Reader()
-    assert await NextEdits(EditHistory(), lambda: reader, ModelChoice()).suggest(A, NEW) == []
+    assert await NextEdits(EditHistory(), ModelChoice(reader)).suggest(A, NEW) == []
     assert await edits(reader, "a\n", "b\n").suggest(A, "b\n") == []
     assert reader.read == []
 
@@ -377,7 +367,7 @@ async def test_a_lost_server_is_reported() -> None:
 
 
 def explained(made: NextEdits, uri: str = A) -> tuple[str, list[tuple[int, str, str]]]:
-    explanation = made.explanation(uri)
+    explanation = made.memory.explanation(uri)
     assert explanation is not None
     return explanation.reason, [(one.change.first, one.outcome, one.reason) for one in explanation.changes]
 
@@ -385,16 +375,16 @@ def explained(made: NextEdits, uri: str = A) -> tuple[str, list[tuple[int, str, 
 async def test_explanations() -> None:
     """Each change has its outcome, its probability and the required probability."""
     made = edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0}))
-    assert made.explanation(A) is None
+    assert made.memory.explanation(A) is None
     (first,) = await made.suggest(A, NEW)
     sure, unsure = default_gate().probability(1.0), default_gate().probability(-19.0)
     sentence = "It is right with a probability of {:.0%}; at this level 50% or more is required."
     changes = [(2, "shown", sentence.format(sure)), (4, "hidden", sentence.format(unsure))]
     assert explained(made) == ("1 of 2 changes found are suggested.", changes)
-    explanation = made.explanation(A)
+    explanation = made.memory.explanation(A)
     assert explanation is not None
     assert [(one.log_odds, one.probability) for one in explanation.changes] == [(1.0, sure), (-19.0, unsure)]
-    made.dismiss(first)
+    made.memory.dismiss(first)
     await made.suggest(A, NEW, GateLevel.QUIET)
     assert explained(made)[1][0] == (2, "dismissed", DISMISSED)
     assert "75% or more" in explained(made)[1][1][2]
@@ -419,7 +409,7 @@ async def test_explanations_of_changes_that_were_not_read() -> None:
 async def test_explanations_without_changes() -> None:
     """A request without changes has a reason: no edit, no repetition or a failure."""
     reader = Reader()
-    made = NextEdits(EditHistory(), lambda: reader, ModelChoice())
+    made = NextEdits(EditHistory(), ModelChoice(reader))
     await made.suggest(A, NEW)
     assert explained(made) == (NO_EDIT, [])
     made = edits(reader, "a\n", "b\n")

@@ -9,6 +9,7 @@ from math import exp
 
 import pytest
 
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.surprise.surprises import (
     CHARACTERS_BEFORE,
     LEAST_SCORE,
@@ -88,7 +89,7 @@ DOUBT = {"!=": (-9.0, {" ==": -0.1, " <": -3.0})}
 async def find(
     reader: Reader, text: str = TEXT, language: str = "python", parts: list[tuple[int, int]] | None = None
 ) -> Findings:
-    return await Surprises(lambda: reader).find(URI, text, language, parts)
+    return await Surprises(ModelChoice(reader)).find(URI, text, language, parts)
 
 
 async def test_the_second_reading_decides() -> None:
@@ -255,7 +256,7 @@ async def test_long_lines() -> None:
 async def test_large_documents(near: int) -> None:
     """Only whole lines near the given place of a document that is too long are read."""
     text = TEXT * (2 * MAX_CHARACTERS // len(TEXT))
-    found = await Surprises(lambda: Reader()).find(URI, text, "python", None, min(near, len(text)))
+    found = await Surprises(ModelChoice(Reader())).find(URI, text, "python", None, min(near, len(text)))
     ((begin, end),) = found.searched
     assert MAX_CHARACTERS - 100 < end - begin <= MAX_CHARACTERS
     assert begin == 0 if near == 0 else end == len(text)

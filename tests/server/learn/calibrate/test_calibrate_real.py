@@ -12,6 +12,7 @@ import pytest
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.completion.trust.calibration import Calibration
@@ -28,7 +29,7 @@ from pellucid.system.progress import Silent
 from pellucid_lsp.editor_settings import EditorSettings
 from support.servers.real_model_server import CODER
 
-COUNT = 8
+COUNT = 4
 SOURCES = Path(json.__file__).parent
 
 
@@ -70,14 +71,14 @@ def test_as_the_language_server() -> None:
         context = contexts.setdefault(
             (record.document, suffix), PromptContext(settings.context, ChunkRing(settings.context))
         )
-        completer = Completer(settings.completion, lambda: provider, context)
+        completer = Completer(settings.completion, ModelChoice(provider), context)
         found = await completer.suggest(cursor.place(texts[cursor.document], suffix=suffix))
         await completer.aclose()
         return len(found[0].text) if found else 0
 
     async def compare() -> list[tuple[int, int]]:
         await Replay(assistant, CODER, texts, records.extend).run(asks, Silent())
-        file = assistant.calibration_file()
+        file = assistant.models.find(None).model.calibration
         assert file is not None
         builtin = file.builtin()
         assert builtin is not None

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate
-from pellucid.completion.edits.next_edits import READ, as_diff, shown_rank
+from pellucid.completion.edits.edit_judge import READ, as_diff
+from pellucid.completion.edits.next_edits import shown_rank
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.errors import ContextLengthError

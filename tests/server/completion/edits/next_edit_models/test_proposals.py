@@ -11,6 +11,8 @@ import pytest
 from pellucid.completion.edits import next_edits
 from pellucid.completion.edits.edit_gate import LEAST, default_gate
 from pellucid.completion.edits.edit_history import Edit, EditHistory
+from pellucid.completion.edits.edit_judge import NOT_CALIBRATED
+from pellucid.completion.edits.edit_memory import NextEdit
 from pellucid.completion.edits.next_edit_models import sweep, zeta
 from pellucid.completion.edits.next_edit_models.edit_window import (
     FILE_STEP,
@@ -22,7 +24,7 @@ from pellucid.completion.edits.next_edit_models.edit_window import (
     read_answer,
 )
 from pellucid.completion.edits.next_edit_models.proposals import FORMS, LEAST_TOKENS
-from pellucid.completion.edits.next_edits import NOT_CALIBRATED, NextEdit, NextEdits
+from pellucid.completion.edits.next_edits import NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import ContextLengthError, NotFoundError, PellucidError, QueueFullError, UnavailableError
@@ -116,7 +118,7 @@ def edits(model: Proposer, before: str = OLD, after: str = NEW) -> NextEdits:
     history = EditHistory()
     history.note(A, before)
     history.note(A, after)
-    return NextEdits(history, lambda: model, ModelChoice(), clock=lambda: 0.0)
+    return NextEdits(history, ModelChoice(model), clock=lambda: 0.0)
 
 
 def places(found: Sequence[NextEdit]) -> list[tuple[int, tuple[str, ...], tuple[str, ...]]]:
@@ -132,8 +134,8 @@ async def test_the_proposal_is_suggested() -> None:
         (2.0, default_gate().probability(2.0)),
         (0.0, default_gate().probability(0.0)),
     ]
-    assert made.note == NOT_CALIBRATED.format("coder")
-    assert made.find(found[0].id) == found[0]
+    assert made.memory.note == NOT_CALIBRATED.format("coder")
+    assert made.memory.find(found[0].id) == found[0]
 
 
 async def test_what_the_model_is_asked() -> None:
@@ -353,7 +355,7 @@ async def test_with_repeated_edits() -> None:
         (2, ("y = total(b)",), ("y = mean(b)",)),
         (5, ("z = 1",), ("z = 2",)),
     ]
-    assert made.note == f"{NOT_OWN} {NOT_CALIBRATED.format('coder')}"
+    assert made.memory.note == f"{NOT_OWN} {NOT_CALIBRATED.format('coder')}"
     assert [query.gap is not None and query.gap.special for query in model.read] == [False] * 2 + [True] * 4
 
 
@@ -376,7 +378,7 @@ async def test_a_failure_leaves_the_repeated_edits(failure: PellucidError, losse
     model = Proposer([failure])
     made = edits(model, REPEATED, after)
     assert places(await made.suggest(A, after)) == [(2, ("y = total(b)",), ("y = mean(b)",))]
-    assert (made.note, model.losses) == (f"{NOT_OWN} {failure}", losses)
+    assert (made.memory.note, model.losses) == (f"{NOT_OWN} {failure}", losses)
 
 
 async def test_repeated_edits_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,9 +429,9 @@ async def test_dismissed() -> None:
     """A dismissed proposal and the answer's later changes are not suggested again."""
     made = edits(Proposer(answer()))
     scale, label = await made.suggest(A, NEW, cursor=CURSOR)
-    made.dismiss(label)
+    made.memory.dismiss(label)
     assert places(await made.suggest(A, NEW, cursor=CURSOR)) == [SCALE]
-    made.dismiss(scale)
+    made.memory.dismiss(scale)
     assert await made.suggest(A, NEW, cursor=CURSOR) == []
 
 
@@ -454,8 +456,8 @@ async def test_which_model_completes() -> None:
         (None, "sweep", "coder"),
     ]:
         model = Proposer(form=form, other=other)
-        assert (await ModelChoice().find(model, "")).name == expected
-        assert (await ModelChoice().find(model, "coder")).name == "coder"
+        assert (await ModelChoice(model).find(model)).name == expected
+        assert (await ModelChoice(model, "coder").find(model)).name == "coder"
 
 
 async def test_the_cursor() -> None:
@@ -483,7 +485,7 @@ async def test_edits_that_must_not_be_sent() -> None:
     made.history.note(B, "key = 1\n")
     made.history.note(B, "key = 2\n")
     made.history.note(A, NEW.replace("label)", "scale)"))
-    made._is_harmless = lambda uri, text: uri != B
+    made._may_send = lambda uri, text: uri != B
     await made.suggest(A, NEW.replace("label)", "scale)"))
     prompt = model.asked[0].prefix
     assert isinstance(prompt, str)
@@ -536,7 +538,7 @@ async def test_a_window_that_is_too_long_for_the_model() -> None:
     model = Proposer([ContextLengthError(5000, 4096)])
     made = edits(model)
     assert await made.suggest(A, NEW, cursor=CURSOR) == []
-    assert made.note == str(ContextLengthError(5000, 4096))
+    assert made.memory.note == str(ContextLengthError(5000, 4096))
     model = Proposer([UnavailableError("The server is gone: start it.")])
     with pytest.raises(UnavailableError, match="start it"):
         await edits(model).suggest(A, NEW, cursor=CURSOR)

@@ -54,8 +54,7 @@ async def test_proposals_of_the_default_model(assistant: LocalAssistant) -> None
     history = EditHistory()
     history.note(URI, OLD)
     history.note(URI, NEW)
-    provider = FixedProvider(assistant)
-    made = NextEdits(history, lambda: provider, ModelChoice())
+    made = NextEdits(history, ModelChoice(FixedProvider(assistant)))
     lines = NEW.split("\n")
     for cursor in (None, (6, 0)):
         for edit in await made.suggest(URI, NEW, cursor=cursor):
