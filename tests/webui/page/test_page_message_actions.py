@@ -67,7 +67,7 @@ class TwoModels(ScriptedAssistant):
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         return self._chat(query)
 
-    def models(self) -> list[ModelCard]:
+    def scripted_cards(self) -> list[ModelCard]:
         return [
             ModelCard(name=name, context=1000, infill=True, chat=True, weight_bytes=1, description="", licence=None)
             for name in (TINY, OTHER)
@@ -162,83 +162,21 @@ async def test_retry_with(tab: Tab, model: TwoModels) -> None:
     await expect(answer.last.get_by_role("button", name="Retry with…")).to_be_focused()
 
 
-class TestCode:
-    async def test_wrap(self, tab: Tab) -> None:
-        """The browser remembers wrapped code."""
-        await tab.answer("Hi")
-        wrap = tab.page.get_by_role("button", name="Wrap long lines")
-        white_space = "pre => getComputedStyle(pre).whiteSpace"
-        assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre"
-        await wrap.click()
-        for _ in range(2):
-            await expect(wrap).to_have_attribute("aria-pressed", "true")
-            assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre-wrap"
-            await tab.page.reload()
-            await tab.answered(2)
-        await wrap.click()
-        await expect(wrap).to_have_attribute("aria-pressed", "false")
-        assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre"
-
-    async def test_into_infill(self, tab: Tab) -> None:
-        """Code is put before the cursor of the Infill tab, repeatedly, and the tab's text stays."""
-        await tab.answer("Hi")
-        field = tab.page.get_by_label("Code; the cursor marks where to complete")
-        await tab.page.get_by_role("button", name="Insert into Infill").click()
-        await expect(field).to_be_visible()
-        first = f"middle = len(ordered) // 2\n    {CODE}\n\n\nprint("
-        await expect(field).to_have_value(expected(first))
-        assert (
-            await field.evaluate("field => field.value.slice(0, field.selectionStart)")
-            == expected(first).partition("\n\n\nprint(")[0]
-        )
-        await tab.tab("Chat")
-        await tab.page.get_by_role("button", name="Insert into Infill").click()
-        await expect(field).to_have_value(expected(first.replace(CODE, CODE * 2)))
-
-
 def expected(part: str) -> str:
     """Return the text of the Infill tab with ``part`` around the cursor."""
     return f"def median(values):\n    ordered = sorted(values)\n    {part}median([3, 1, 2]))\n"
 
 
-class TestFiles:
-    @pytest.mark.parametrize("kind", ["drop", "paste"])
-    async def test_handed_over(self, tab: Tab, model: TwoModels, kind: str) -> None:
-        """Dropped or pasted text files are attached, and a picture is refused with the reason."""
-        place = tab.page.locator(".pl-chat") if kind == "drop" else tab.page.get_by_role("textbox", name="Your message")
-        files = [["a.py", "", "A = 1\n"], ["b.txt", "text/plain", "two"], ["c.png", "image/png", "x"]]
-        assert await place.evaluate(HAND_OVER, [kind, files])
-        await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
-        await expect(tab.notice).to_have_text(
-            f"The model {TINY} reads text only, so the picture c.png was not attached."
-        )
-        await tab.answer("Look.")
-        assert (
-            model.queries[-1].messages[-1].content == "Look.\n\n```python a.py\nA = 1\n```\n\n```text b.txt\ntwo\n```"
-        )
-        await expect(tab.notice).to_be_hidden()
-
-    async def test_together(self, tab: Tab) -> None:
-        """Files that exceed the limit together are refused by name; earlier files stay."""
-        files = [[f"{number}.txt", "", "x" * 190_000] for number in range(3)]
-        await tab.page.locator(".pl-chat").evaluate(HAND_OVER, ["drop", files])
-        await expect(tab.notice).to_have_text("With 2.txt the files would exceed 500 kB together: remove some.")
-        await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
-
-    async def test_text_is_pasted_as_text(self, tab: Tab) -> None:
-        """Pasted text is handled by the browser."""
-        script = "field => { const data = new DataTransfer(); data.setData('text/plain', 'x');"
-        script += (
-            " const event = new ClipboardEvent('paste', { clipboardData: data, cancelable: true }); "
-            "field.dispatchEvent(event);"
-        )
-        script += " return event.defaultPrevented; }"
-        assert not await tab.page.get_by_role("textbox", name="Your message").evaluate(script)
-
-
-async def test_markdown(tab: Tab) -> None:
-    """A formula is rendered, and tasks are read-only check boxes."""
+async def test_content(tab: Tab) -> None:
+    """Formulas and tasks are shown, and code can be wrapped and put into the Infill tab."""
     await tab.answer("Hi")
+    await formulas_and_tasks(tab)
+    await wrapped_code(tab)
+    await code_into_infill(tab)
+
+
+async def formulas_and_tasks(tab: Tab) -> None:
+    """A formula is rendered, and tasks are read-only check boxes."""
     await expect(tab.page.locator(".pl-assistant .pl-formula")).to_have_attribute("data-source", "\\(x_1 + y_1\\)")
     await expect(tab.page.locator(".pl-assistant .pl-formula msub").first).to_have_text("x1")
     boxes: list[Any] = json.loads(
@@ -247,3 +185,74 @@ async def test_markdown(tab: Tab) -> None:
         )
     )
     assert boxes == [[True, True], [False, True]]
+
+
+async def wrapped_code(tab: Tab) -> None:
+    """The browser remembers wrapped code."""
+    wrap = tab.page.get_by_role("button", name="Wrap long lines")
+    white_space = "pre => getComputedStyle(pre).whiteSpace"
+    assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre"
+    await wrap.click()
+    for _ in range(2):
+        await expect(wrap).to_have_attribute("aria-pressed", "true")
+        assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre-wrap"
+        await tab.page.reload()
+        await tab.answered(2)
+    await wrap.click()
+    await expect(wrap).to_have_attribute("aria-pressed", "false")
+    assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre"
+
+
+async def code_into_infill(tab: Tab) -> None:
+    """Code is put before the cursor of the Infill tab, repeatedly, and the tab's text stays."""
+    field = tab.page.get_by_label("Code; the cursor marks where to complete")
+    await tab.page.get_by_role("button", name="Insert into Infill").click()
+    await expect(field).to_be_visible()
+    first = f"middle = len(ordered) // 2\n    {CODE}\n\n\nprint("
+    await expect(field).to_have_value(expected(first))
+    assert (
+        await field.evaluate("field => field.value.slice(0, field.selectionStart)")
+        == expected(first).partition("\n\n\nprint(")[0]
+    )
+    await tab.tab("Chat")
+    await tab.page.get_by_role("button", name="Insert into Infill").click()
+    await expect(field).to_have_value(expected(first.replace(CODE, CODE * 2)))
+
+
+async def test_files(tab: Tab, model: TwoModels) -> None:
+    """Files are attached when dropped or pasted, up to a size; text is pasted as text."""
+    await text_is_pasted_as_text(tab)
+    await handed_over(tab, model, "drop")
+    await handed_over(tab, model, "paste")
+    await together(tab)
+
+
+async def text_is_pasted_as_text(tab: Tab) -> None:
+    """Pasted text is handled by the browser."""
+    script = "field => { const data = new DataTransfer(); data.setData('text/plain', 'x');"
+    script += (
+        " const event = new ClipboardEvent('paste', { clipboardData: data, cancelable: true }); "
+        "field.dispatchEvent(event);"
+    )
+    script += " return event.defaultPrevented; }"
+    assert not await tab.page.get_by_role("textbox", name="Your message").evaluate(script)
+
+
+async def handed_over(tab: Tab, model: TwoModels, kind: str) -> None:
+    """Dropped or pasted text files are attached, and a picture is refused with the reason."""
+    place = tab.page.locator(".pl-chat") if kind == "drop" else tab.page.get_by_role("textbox", name="Your message")
+    files = [["a.py", "", "A = 1\n"], ["b.txt", "text/plain", "two"], ["c.png", "image/png", "x"]]
+    assert await place.evaluate(HAND_OVER, [kind, files])
+    await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
+    await expect(tab.notice).to_have_text(f"The model {TINY} reads text only, so the picture c.png was not attached.")
+    await tab.answer("Look.")
+    assert model.queries[-1].messages[-1].content == "Look.\n\n```python a.py\nA = 1\n```\n\n```text b.txt\ntwo\n```"
+    await expect(tab.notice).to_be_hidden()
+
+
+async def together(tab: Tab) -> None:
+    """Files that exceed the limit together are refused by name; earlier files stay."""
+    files = [[f"{number}.txt", "", "x" * 190_000] for number in range(3)]
+    await tab.page.locator(".pl-chat").evaluate(HAND_OVER, ["drop", files])
+    await expect(tab.notice).to_have_text("With 2.txt the files would exceed 500 kB together: remove some.")
+    await expect(tab.page.locator(".pl-attached li")).to_have_count(2)

@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 from playwright.async_api import Download, Page, expect
 
-from support.page.page_fixtures import SMALL, PageServer, Tab, watched
+from pellucid.api.server_state import ServerState
+from pellucid.config import load_settings
+from pellucid.serving.serve import page_of
+from support.page.page_fixtures import SMALL, Tab, watched
 from support.page.page_tabs import busy, check_looks, choose, scored, until_idle
+from support.servers.http_servers import TINY, live, tiny_assistant
 from support.servers.real_model_server import CODER
 
 pytestmark = pytest.mark.model
 
 FILL = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
 """Writes a text as a paste does."""
-
-SLOW_READING = 240_000
-"""Timeout in milliseconds of a reading of thousands of tokens on a busy machine."""
 
 TEXT = "To be, or not to be: that is the quextion.\n\nIt is – as always – déjà vu.\n"
 
@@ -94,6 +95,7 @@ async def test_figures_and_files(tab: Tab) -> None:
     assert name == "reading.json"
     assert json.loads(tree)["model"] == CODER
     assert [one["i"] for one in json.loads(tree)["tokens"]] == [one["id"] for one in expected]
+    await check_looks(page)
     assert tab.elsewhere == []
     assert tab.problems == []
 
@@ -122,33 +124,32 @@ async def test_file(tab: Tab, tmp_path: Path) -> None:
     )
 
 
-CONTEXT = 512
-
-
 @pytest.fixture
-def short_server(tmp_path: Path) -> Iterator[PageServer]:
-    """Provide a server with a short context."""
-    server = PageServer(tmp_path, "--context", str(CONTEXT))
-    server.start()
-    yield server
-    server.stop()
+def short_server(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """Serve a tiny model with a short context; return the address and the context."""
+    assistant, engine = tiny_assistant(alone=True)
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state, page_of(load_settings(data=tmp_path), state)) as server:
+        yield server.url, assistant.models.cards()[0].context
+    engine.close()
 
 
-async def test_too_long(short_server: PageServer, browser_page: Page) -> None:
+async def test_too_long(short_server: tuple[str, int], browser_page: Page) -> None:
     """A text longer than the context is read completely, with a note on the context."""
-    lines = [f"{number}: The cat sat on the mat." for number in range(CONTEXT // 4)]
-    lines[-3] = "Zebra quintessence fractal."
-    tab = watched(browser_page, short_server.address)
+    address, context = short_server
+    lines = [f"{number}: The cat sat on the mat." for number in range(context // 12)]
+    lines[-3] = "Zebra quintessence fractal. " * 3
+    tab = watched(browser_page, address)
     await tab.open()
     await tab.tab("Read")
     page = tab.page
-    await choose(page, "Model", SMALL)
     await page.locator("#pl-read-text textarea").evaluate(FILL, "\n".join(lines) + "\n")
     await page.get_by_role("button", name="Read", exact=True).click()
-    await page.locator(".pl-line-row").first.wait_for(timeout=SLOW_READING)
-    assert int(await page.locator(".pl-figures dd").first.inner_text()) > 2 * CONTEXT
+    await page.locator(".pl-line-row").first.wait_for()
+    assert int(await page.locator(".pl-figures dd").first.inner_text()) > 2 * context
     sentence = (
-        f"longer than the context of {CONTEXT} tokens: each token was read with at least the {CONTEXT // 2} before it."
+        f"longer than the context of {context} tokens: each token was read with at least the {context // 2} before it."
     )
     await expect(page.locator(".pl-read-note")).to_contain_text(sentence)
     await expect(page.locator(".pl-line-row .pl-line-number").first).to_have_text(str(len(lines) - 2))
@@ -176,9 +177,3 @@ async def test_stop(tab: Tab) -> None:
     assert status == f"Stopped after {tokens} tokens."
     await page.locator(".pl-reading .pl-token").first.wait_for()
     assert await page.locator(".pl-progress").is_hidden()
-
-
-async def test_looks(tab: Tab) -> None:
-    """After a reading axe finds nothing serious, and nothing is cut off."""
-    await read(tab)
-    await check_looks(tab.page)

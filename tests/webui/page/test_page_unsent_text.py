@@ -51,7 +51,7 @@ async def test_sent_while_the_page_loads(tmp_path: Path, browser_page: Page) -> 
         assert tab.problems == []
 
 
-async def test_refused_edit(tab: Tab) -> None:
+async def test_edit_and_reload(tab: Tab) -> None:
     """A refused edit stays open and can be corrected; a saved edit is not offered again."""
     await tab.answer("Hi")
     question = tab.page.locator(".pl-user")
@@ -69,10 +69,11 @@ async def test_refused_edit(tab: Tab) -> None:
     await question.get_by_text("1 / 2").wait_for()
     await question.get_by_role("button", name="Edit").click()
     await expect(field).to_have_value("Hi")
+    await reload(tab)
     assert tab.problems == []
 
 
-async def test_reload(tab: Tab) -> None:
+async def reload(tab: Tab) -> None:
     """Code in Infill and text in Read survive a reload."""
     await tab.tab("Infill")
     code = tab.page.get_by_label("Code; the cursor marks where to complete")
