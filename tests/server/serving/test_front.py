@@ -33,6 +33,7 @@ PATIENCE = 60
 """Seconds to wait; reached only in a failing test."""
 
 Ports = Callable[[], int]
+Run = Callable[..., tuple[int, str, str]]
 
 pytestmark = pytest.mark.process
 
@@ -90,15 +91,33 @@ def running(words: Sequence[str], own: Mapping[str, str]) -> Iterator[subprocess
             process.kill()
 
 
-@pytest.fixture
-def front(urls: list[str], folder: Path, tmp_path: Path, unused_tcp_port: int) -> Iterator[httpx.Client]:
-    """A client of ``pellucid serve`` over the first replica."""
-    words = command("serve", "--engine", urls[0], "--model", f"{NAME}={folder}", "--no-page")
+@pytest.fixture(scope="module")
+def fleet(engine: LocalEngine, folder: Path) -> list[StandInReplica]:
+    """Two replicas for the server that several tests share."""
+    return [StandInReplica(engine, {NAME: read_tokenizer(folder, VOCAB)}, loads_adapters=True) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def addresses(fleet: list[StandInReplica]) -> Iterator[list[str]]:
+    """The addresses of these replicas."""
+    with ExitStack() as servers:
+        yield [servers.enter_context(listening(replica)) for replica in fleet]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the shared server's cache and data."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def front(addresses: list[str], folder: Path, home: Path, unused_tcp_port_factory: Ports) -> Iterator[httpx.Client]:
+    """A client of ``pellucid serve`` over the first replica, which each test leaves as it was."""
+    port = unused_tcp_port_factory()
+    words = command("serve", "--engine", addresses[0], "--model", f"{NAME}={folder}", "--no-page")
     with (
-        subprocess.Popen(
-            words, env=environment(tmp_path, unused_tcp_port), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{unused_tcp_port}", timeout=PATIENCE, trust_env=False) as http,
+        subprocess.Popen(words, env=environment(home, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as http,
     ):
         try:
             wait_until(lambda: is_ready(http, process))
@@ -131,12 +150,12 @@ def engines(http: httpx.Client) -> list[tuple[str, str]]:
     return [(one["id"], one["state"]) for one in http.get("/v1/engines").json()["data"]]
 
 
-def test_answers_of_engines_elsewhere(front: httpx.Client, replicas: list[StandInReplica], urls: list[str]) -> None:
+def test_answers_of_engines_elsewhere(front: httpx.Client, fleet: list[StandInReplica], addresses: list[str]) -> None:
     """A remote engine answers all requests, with ranks, alternatives and entropy ranges."""
     (card,) = front.get("/v1/models").json()["data"]
     assert (card["id"], card["meta"]["description"], card["meta"]["n_ctx"]) == (NAME, "vLLM 0.32.0", 1023)
-    assert card["meta"]["engines"] == [urls[0]]
-    assert engines(front) == [(urls[0], "ready")]
+    assert card["meta"]["engines"] == [addresses[0]]
+    assert engines(front) == [(addresses[0], "ready")]
     assert front.get("/health").json()["pellucid"]["engines"]["data"] == front.get("/v1/engines").json()["data"]
 
     replies = {
@@ -158,70 +177,82 @@ def test_answers_of_engines_elsewhere(front: httpx.Client, replicas: list[StandI
     assert token["entropy_range"][0] <= token["entropy_range"][1]
     assert (token["sampled"], len(token["top"])) == (1.0, 2)
     assert replies["choice"].json()["content"] in ('"yes"', '"no"')
-    assert f'pellucid_engine_ready{{engine="{urls[0]}"}} 1.0' in front.get("/metrics").text
-    assert len(replicas[0].bodies) > 6
+    assert f'pellucid_engine_ready{{engine="{addresses[0]}"}} 1.0' in front.get("/metrics").text
+    assert len(fleet[0].bodies) > 6
 
 
-def test_a_lost_engine_is_reported(front: httpx.Client, replicas: list[StandInReplica]) -> None:
+def test_a_lost_engine_is_reported(front: httpx.Client, fleet: list[StandInReplica]) -> None:
     """The usage counts resumed answers; without any engine a request is refused with the reason."""
     body = {"prompt": "def", "max_tokens": 8, "temperature": 0}
-    replicas[0].faults = deque([Fault("cut", 3)])
+    fleet[0].faults = deque([Fault("cut", 3)])
     usage = front.post("/v1/completions", json=body).json()["usage"]
     assert (usage["completion_tokens"], usage["pellucid"]["moves"]) == (8, 1)
 
-    replicas[0].faults = deque([Fault("status", status=500)] * 40)
-    replicas[0].is_well = False
+    fleet[0].faults = deque([Fault("status", status=500)] * 40)
+    fleet[0].is_well = False
     lost = front.post("/v1/completions", json=body)
     assert (lost.status_code, "No engine serves far now" in lost.text) == (503, True)
     assert front.get("/health").json()["error"]["pellucid"]["state"] == "away"
-    replicas[0].faults.clear()
+    fleet[0].faults.clear()
     wait_until(lambda: front.post("/v1/completions", json=body).status_code == 200)
+    fleet[0].is_well = True
+    wait_until(lambda: [state for _, state in engines(front)] == ["ready"])
 
 
 def test_engines_are_added_and_removed(
-    front: httpx.Client, urls: list[str], tmp_path: Path, unused_tcp_port_factory: Ports
+    front: httpx.Client,
+    addresses: list[str],
+    home: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    unused_tcp_port_factory: Ports,
 ) -> None:
     """The commands list, add and remove engines of a running server, and report the result."""
-    own = environment(tmp_path, int(front.base_url.port or 0))
+    surround(monkeypatch, home, front)
 
-    def run(*words: str) -> str:
-        return subprocess.run(
-            command("engines", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE
-        ).stdout
+    def told(*words: str) -> str:
+        code, out, err = run("engines", *words)
+        assert code == 0, err
+        return out
 
-    assert urls[0] in run("list")
-    elsewhere = own | {"PELLUCID_PORT": str(unused_tcp_port_factory())}
-    words = command("engines", "list", "--server", f"{front.base_url}")
-    listed = subprocess.run(words, env=elsewhere, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
-    assert urls[0] in listed
-    assert "The server uses it." in run("add", urls[1])
-    assert engines(front) == [(urls[0], "ready"), (urls[1], "ready")]
-    assert "is in" in run("add", urls[1])
-    assert f"{urls[1]} was removed" in run("remove", urls[1])
-    assert engines(front) == [(urls[0], "ready")]
-    refused = subprocess.run(
-        command("engines", "remove", urls[0]), env=own, capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert (refused.returncode, "stay until the server exits" in refused.stderr) == (1, True)
+    assert addresses[0] in told("list")
+    assert "The server uses it." in told("add", addresses[1])
+    assert engines(front) == [(addresses[0], "ready"), (addresses[1], "ready")]
+    assert "is in" in told("add", addresses[1])
+    assert f"{addresses[1]} was removed" in told("remove", addresses[1])
+    assert engines(front) == [(addresses[0], "ready")]
+    code, _, err = run("engines", "remove", addresses[0])
+    assert (code, "stay until the server exits" in err) == (1, True)
+    monkeypatch.setenv("PELLUCID_PORT", str(unused_tcp_port_factory()))
+    assert addresses[0] in told("list", "--server", f"{front.base_url}")
 
 
-def test_adapters(front: httpx.Client, replicas: list[StandInReplica], tmp_path: Path) -> None:
+def surround(monkeypatch: pytest.MonkeyPatch, home: Path, front: httpx.Client) -> None:
+    """Let commands in this process use the server."""
+    for name, value in environment(home, int(front.base_url.port or 0)).items():
+        if name.startswith("PELLUCID_"):
+            monkeypatch.setenv(name, value)
+
+
+def test_adapters(
+    front: httpx.Client, fleet: list[StandInReplica], home: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Routes and commands load, list, request and unload an adapter of a remote engine."""
-    folder = tmp_path / "cache" / "adapters" / "mine"
+    folder = home / "cache" / "adapters" / "mine"
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 4}')
     (folder / "adapter_model.safetensors").touch()
-    own = environment(tmp_path, int(front.base_url.port or 0))
+    surround(monkeypatch, home, front)
 
-    def run(*words: str) -> str:
-        return subprocess.run(
-            command("adapters", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE
-        ).stdout
+    def told(*words: str) -> str:
+        code, out, err = run("adapters", *words)
+        assert code == 0, err
+        return out
 
     refused = front.post("/v1/adapters", json={"name": "mine"})
     assert (refused.status_code, "It does not find the folder" in refused.text) == (400, True)
-    replicas[0].folders = {str(folder): OTHER}
-    assert f"mine is loaded as the model {NAME}:mine." in run("load", "mine")
+    fleet[0].folders = {str(folder): OTHER}
+    assert f"mine is loaded as the model {NAME}:mine." in told("load", "mine")
     (base, card) = front.get("/v1/models").json()["data"]
     assert (base["id"], card["id"], card["meta"]["base"], card["meta"]["adapter"]) == (
         NAME,
@@ -246,19 +277,20 @@ def test_adapters(front: httpx.Client, replicas: list[StandInReplica], tmp_path:
         == texts[f"{NAME}:mine"]["choices"][0]["text"]
         != texts[NAME]["choices"][0]["text"]
     )
-    assert replicas[0].bodies[-1]["model"] == "mine"
+    assert fleet[0].bodies[-1]["model"] == "mine"
 
-    assert "running answers finish" in run("unload", f"{NAME}:mine")
+    assert "running answers finish" in told("unload", f"{NAME}:mine")
     assert front.post("/v1/completions", json=body | {"model": f"{NAME}:mine"}).status_code == 404
-    wait_until(lambda: replicas[0].adapters == {})
+    wait_until(lambda: fleet[0].adapters == {})
     loaded = front.post("/v1/load_lora_adapter", json={"lora_name": "again", "lora_path": str(folder)})
     assert loaded.text == "Success: LoRA adapter 'again' added successfully."
     assert front.post("/v1/completions", json=body | {"model": "again"}).status_code == 200
+    assert "running answers finish" in told("unload", f"{NAME}:again")
 
 
-def test_requests_name_no_engines(front: httpx.Client, urls: list[str]) -> None:
+def test_requests_name_no_engines(front: httpx.Client, addresses: list[str]) -> None:
     """No request can add an engine, since an engine reads every prompt."""
-    assert front.post("/v1/engines", json={"url": urls[1]}).status_code == 405
+    assert front.post("/v1/engines", json={"url": addresses[1]}).status_code == 405
 
 
 @pytest.mark.parametrize(
