@@ -1,7 +1,8 @@
-"""Fixtures: the native kernels, compiled once for all tests of a session."""
+"""Fixtures: the native kernels, compiled once for all tests and workers of a session."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ TARGETS = ("native", "avx2", "portable")
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The session's folder for compiled libraries."""
+    """The folder of all workers for compiled libraries."""
     if not calls.available():
         pytest.skip(calls.reason())
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return tmp_path_factory.getbasetemp().parent / "kernels"
     return tmp_path_factory.mktemp("kernels")
 
 

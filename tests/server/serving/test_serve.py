@@ -71,6 +71,7 @@ def start(tmp_path: Path, port: int) -> Iterator[Start]:
         "PYTHONPATH": os.pathsep.join(folders),
         "PELLUCID_CACHE": str(tmp_path / "cache"),
         "PELLUCID_DATA": str(tmp_path / "data"),
+        "PELLUCID_QUANT": "none",  # Nothing is compiled.
     }
     environment = {**os.environ, **own}
     code = "from pellucid.cli.app import app; app()"

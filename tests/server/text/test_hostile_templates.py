@@ -393,6 +393,7 @@ def test_server_ends_while_a_template_spins(tmp_path: Path) -> None:
     own = {
         "PELLUCID_CACHE": str(tmp_path / "cache"),
         "PELLUCID_DATA": str(tmp_path / "data"),
+        "PELLUCID_QUANT": "none",  # Nothing is compiled.
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--no-page", "--model", str(model)]
