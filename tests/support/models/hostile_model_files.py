@@ -35,7 +35,7 @@ from pellucid.engine.native import calls
 from pellucid.errors import PellucidError
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.models.tokenizers import sentencepiece_protobuf
+from pellucid.models.tokenizers import sentencepiece_model
 from pellucid.system.progress import Silent
 from support.models.model_files import (
     byte_level_bpe,
@@ -428,13 +428,8 @@ def unigram() -> Tokenizer:
 
 def charsmap() -> bytes:
     """Return sentencepiece's map of characters (nmt_nfkc)."""
-    fields = sentencepiece_protobuf._fields(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
-    normalizer = next(value for number, _, value in fields if number == 3 and isinstance(value, bytes))
-    return next(
-        value
-        for number, _, value in sentencepiece_protobuf._fields(normalizer)
-        if number == 2 and isinstance(value, bytes)
-    )
+    model = sentencepiece_model.parse(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
+    return bytes(model.normalizer_spec.precompiled_charsmap)
 
 
 def _split_weights(folder: Path) -> None:
