@@ -80,13 +80,13 @@ def replayed(options: argparse.Namespace, part: str, packages: Packages) -> list
         file = SuggestionRecordFile(
             options.records / f"{part}-{options.model}.jsonl", replay_identity(key_of(assistant), packages.texts)
         )
-        return replay_cursors(assistant, assistant.name_of(None), packages.texts, packages.cursors, file)
+        return replay_cursors(assistant, assistant.models.find(None).name, packages.texts, packages.cursors, file)
     finally:
         engine.close()
 
 
 def key_of(assistant: LocalAssistant) -> str:
-    file = assistant.calibration_file()
+    file = assistant.models.find(None).model.calibration
     assert file is not None, "a model of the catalog has one"
     return file.key
 

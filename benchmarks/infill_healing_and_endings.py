@@ -32,8 +32,10 @@ from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.text.assistant import LocalAssistant, Stream
+from pellucid.text.answer import Stream
+from pellucid.text.assistant import LocalAssistant
 from pellucid.text.margin_stop import MarginStop
+from pellucid.text.query_ids import prompt_ids
 from pellucid.text.stopping import EndingRule
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.vocabulary.finish import Finish, FinishReason
@@ -71,13 +73,13 @@ def main() -> None:
 
 async def measure(assistant: LocalAssistant, drawn: Sequence[Task], *, first_line: bool) -> str:
     """Return the table."""
-    turns = asyncio.Semaphore(AT_ONCE)
+    served, turns = assistant.models.find(None), asyncio.Semaphore(AT_ONCE)
     params = SamplingParams(max_tokens=MAX_TOKENS)
     stop = (LINE_END,) if first_line else ()
 
     async def bare(task: Task) -> Answer:
         async with turns:
-            ids = assistant.prompt_ids(CompletionQuery(task.prefix, task.suffix, params=params, stop=stop))
+            ids = prompt_ids(served, CompletionQuery(task.prefix, task.suffix, params=params, stop=stop))
             return await collect(assistant.complete(CompletionQuery(ids, params=params, stop=stop)))
 
     async def whole(task: Task) -> Answer:

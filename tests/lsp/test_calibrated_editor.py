@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.model_choice import NOT_CALIBRATED
+from pellucid.completion.model_choice import CALIBRATED, NOT_CALIBRATED
 from pellucid.completion.trust.suggestion_log import FILE, Reaction, SuggestionLog
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid_lsp.session import CALIBRATED
 from support.editors import lsp_client
 from support.editors.known_calibrations import as_sent, doubtful
 from support.editors.lsp_client import Connect, id_of
@@ -24,7 +23,7 @@ NOTE = "The calibration in coder.json was made for other weights: run pellucid c
 
 
 class CalibratedAssistant(ScriptedAssistant):
-    def models(self) -> list[ModelCard]:
+    def scripted_cards(self) -> list[ModelCard]:
         calibration = as_sent(replace(doubtful(-10.0), about={"folder": "src", "date": "2026-11-27T10:00:00+00:00"}))
         return [
             ModelCard(

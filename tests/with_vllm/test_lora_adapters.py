@@ -86,8 +86,8 @@ async def test_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             while MODEL in members.replicas()[0].adapters:
                 await asyncio.sleep(0.05)
         await members.update()
-        assert [card.name for card in parts.assistant.models()] == [SMALL]
-        await fleet.disconnect()
+        assert [card.name for card in parts.assistant.models.cards()] == [SMALL]
+        await fleet.replicas.disconnect()
     finally:
         engine.kill()
 

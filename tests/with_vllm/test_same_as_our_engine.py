@@ -82,9 +82,9 @@ async def both(
     far = await asyncio.to_thread(assemble_front, settings, Silent())
     await join_engines(far)
     yield near, far.assistant
-    near._engine.close()
+    near.models.find(None).engine.close()
     assert isinstance(far.engine, Fleet)
-    await far.engine.disconnect()
+    await far.engine.replicas.disconnect()
 
 
 Both = tuple[LocalAssistant, LocalAssistant]
@@ -103,7 +103,7 @@ async def test_complete(both: Both, text: str) -> None:
 async def test_entropy(both: Both) -> None:
     """The entropy is exact for an engine with the plugin, and otherwise a range."""
     far, _ = await tokens_of(both[1].complete(CompletionQuery(TEXTS[0], params=PARAMS)))
-    exact = both[1].models()[0].name == SMALL
+    exact = both[1].models.cards()[0].name == SMALL
     assert all((token.entropy is not None, token.entropy_range is None) == (exact, exact) for token in far)
 
 
@@ -125,7 +125,7 @@ async def test_infill(both: Both, number: int) -> None:
     )
     extra = (
         (Extra("other.py", "def halve(values):\n    return scale(values, 0.5)\n"),)
-        if number % 2 and both[0].models()[0].files
+        if number % 2 and both[0].models.cards()[0].files
         else ()
     )
     query = CompletionQuery(prefix, suffix, extra, PARAMS)

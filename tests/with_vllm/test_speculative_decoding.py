@@ -59,9 +59,9 @@ async def both(
     far = await asyncio.to_thread(assemble_front, settings, Silent())
     await join_engines(far)
     yield near, far.assistant
-    near._engine.close()
+    near.models.find(None).engine.close()
     assert isinstance(far.engine, Fleet)
-    await far.engine.disconnect()
+    await far.engine.replicas.disconnect()
 
 
 Both = tuple[LocalAssistant, LocalAssistant]

@@ -68,5 +68,5 @@ def find_by_ollama_name(state: ServerState, model: str | None) -> tuple[LocalAss
     assistant = state.require_ready()
     if not model:
         return state.find(None)
-    name = find_by_alias(model, [card.name for card in assistant.models()])
+    name = find_by_alias(model, [card.name for card in assistant.models.cards()])
     return state.find(name or model)

@@ -115,7 +115,7 @@ class ServerState:
 
     def note_models(self) -> None:
         assert self._assistant is not None
-        self._cards = {card.name: card for card in self._assistant.models()}
+        self._cards = {card.name: card for card in self._assistant.models.cards()}
         self.models = tuple(self._cards)
         self._adapter_names |= {card.adapter for card in self._cards.values() if card.adapter}
         for name in self.models:
@@ -171,7 +171,7 @@ class ServerState:
         """Return the state of the remote engines, if any."""
         if self._membership is None:
             return []
-        lost = self._membership.fleet.lost
+        lost = self._membership.fleet.replicas.lost
         return [
             EngineStatus(
                 url=one.url,
@@ -197,10 +197,10 @@ class ServerState:
         """
         assistant = self.require_ready()
         if model and model not in self._cards and not (strict or self.strict_model):
-            names = [card.name for card in assistant.models()]
+            names = [card.name for card in assistant.models.cards()]
             if len(names) == 1 and not model.startswith(f"{names[0]}:") and model not in self._adapter_names:
                 model = None
-        name = assistant.name_of(model or None)  # llama.vim names the default model ""
+        name = assistant.models.find(model or None).name  # llama.vim names the default model ""
         if name not in self._cards:  # A new model
             self.note_models()
         return assistant, self._cards[name]
@@ -233,7 +233,7 @@ class ServerState:
 
     def cards(self) -> tuple[ModelCard, ...]:
         """Return the cards of all loaded models, the default first, with current calibrations."""
-        return () if self._assistant is None else tuple(self._assistant.models())
+        return () if self._assistant is None else tuple(self._assistant.models.cards())
 
     def statuses(self) -> dict[str, WorkerStatus]:
         return {} if self._engine is None else {name: self._engine.status(name) for name in self._cards}

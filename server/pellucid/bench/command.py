@@ -119,10 +119,11 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
     with Bars() as bars:
         engine, assistant = assemble(settings, settings.models[:1], bars)
     try:
-        name = assistant.name_of(None)
+        served = assistant.models.find(None)
+        name = served.name
         model = engine.model(name)
         threads = torch.get_num_threads()
-        cost = least_cost(model, assistant.served()[0])
+        cost = least_cost(model, served.model)
         measurements = Measurements(engine, assistant, name, cost, model.vocab_size)
         trials = (
             measurements.trials

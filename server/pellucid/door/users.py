@@ -84,11 +84,9 @@ class UserRequest:
         """Free the place of the request if the superseded answer was its last answer."""
         self._users.end_superseded(self, key)
 
-    def read(self, cached: int, computed: int) -> None:
-        self._users.count(self.user, cached=cached, computed=computed)
-
-    def generate(self) -> None:
-        self._users.count(self.user, generated=1)
+    def count(self, *, cached: int = 0, computed: int = 0, generated: int = 0) -> None:
+        """Count tokens of the prompt and of the answer; a negative number corrects the count."""
+        self._users.count(self.user, cached=cached, computed=computed, generated=generated)
 
 
 class UncountedRequest:
@@ -102,10 +100,7 @@ class UncountedRequest:
     def end_superseded(self, key: str | None) -> None:
         """Free no place."""
 
-    def read(self, cached: int, computed: int) -> None:
-        """Count nothing."""
-
-    def generate(self) -> None:
+    def count(self, *, cached: int = 0, computed: int = 0, generated: int = 0) -> None:
         """Count nothing."""
 
 

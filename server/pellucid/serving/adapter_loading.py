@@ -39,7 +39,7 @@ class LoadedAdapters:
                     self.engine.add_model, loaded.name, loaded.model, slots=self.slots, saved=saved
                 )
                 await asyncio.wrap_future(added)
-                await self.assistant.add(loaded)
+                await self.assistant.models.add(loaded)
             except (RuntimeError, MemoryError) as error:  # Raised by torch and numpy without enough memory.
                 raise UnavailableError(
                     f"There is not enough memory for the cache of {loaded.name}: unload another adapter."
@@ -51,7 +51,7 @@ class LoadedAdapters:
             loaded = self._model(id)
             if loaded.base is None:
                 raise NotFoundError(f"{id} is a model, not an adapter: only adapters can be unloaded.")
-            return _status(loaded), self.assistant.remove(loaded.name)
+            return _status(loaded), self.assistant.models.remove(loaded.name)
 
     def list(self) -> list[AdapterStatus]:
         loaded = [_status(model) for model in self._loaded() if model.adapter is not None]
@@ -59,11 +59,12 @@ class LoadedAdapters:
         return loaded + [stored_status(path) for path in stored_adapters(self.store) if path not in paths]
 
     def _model(self, name: str) -> LoadedModel:
-        full_name = self.assistant.name_of(name)
-        return next(model for model in self._loaded() if model.name == full_name)
+        model = self.assistant.models.find(name).model
+        assert isinstance(model, LoadedModel)
+        return model
 
     def _loaded(self) -> Sequence[LoadedModel]:
-        return [model for model in self.assistant.served() if isinstance(model, LoadedModel)]
+        return [one.model for one in self.assistant.models.all() if isinstance(one.model, LoadedModel)]
 
 
 def _status(loaded: LoadedModel) -> AdapterStatus:

@@ -71,10 +71,10 @@ class FrontModels:
         return [self._served(source) for source in self.sources]
 
     async def sync(self, assistant: LocalAssistant) -> None:
-        known = {model.name: model for model in assistant.served()}
+        known = {served.name: served.model for served in assistant.models.all()}
         changed = [model for model in self.all() if model != known[model.name]]
         for model in changed:
-            await assistant.add(model)
+            await assistant.models.add(model)
         if changed:
             self.membership.on_new_models()
 
@@ -122,12 +122,12 @@ async def join_engines(parts: ServerParts) -> None:
     """
     assert parts.membership is not None, "the parts are those of a front"
     await parts.membership.update()
-    await parts.membership.fleet.disconnect()
+    await parts.membership.fleet.replicas.disconnect()
     replicas = parts.membership.replicas()
-    for model in parts.assistant.served():
-        if model.base is None and not any(replica.takes_part and model.name in replica.models for replica in replicas):
+    for card in parts.assistant.models.cards():
+        if card.base is None and not any(replica.takes_part and card.name in replica.models for replica in replicas):
             reasons = " ".join(f"{one.url}: {one.problem}" for one in replicas if one.problem)
-            raise UnavailableError(f"No engine computes {model.name}. {reasons or 'None is listed.'}")
+            raise UnavailableError(f"No engine computes {card.name}. {reasons or 'None is listed.'}")
 
 
 def _source(model: str, store: Store, progress: Progress) -> RemoteSource:

@@ -46,7 +46,7 @@ class EngineAdapters:
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
         async with self._lock:
-            model = self._missing(id) or self._served(id).name
+            model = self._missing(id) or self.assistant.models.find(id).name
             if model not in self._revisions and model not in self.membership.adapters.loaded():
                 raise NotFoundError(f"{id} is a model, not an adapter: only adapters can be unloaded.")
             status = self._status(model)
@@ -58,7 +58,8 @@ class EngineAdapters:
             return status, ended
 
     def list(self) -> list[AdapterStatus]:
-        loaded = [self._status(model.name) for model in self.assistant.served() if model.base is not None]
+        models = [served.model for served in self.assistant.models.all()]
+        loaded = [self._status(model.name) for model in models if model.base is not None]
         loaded += [replace(self._status(model), id=None) for model in self._all_missing()]
         paths = {one.card.path for one in loaded if one.card is not None}
         return loaded + [stored_status(path) for path in stored_adapters(self.store) if path not in paths]
@@ -73,13 +74,13 @@ class EngineAdapters:
         found = {model: base for model, base in engines.served().items() if not fleet.is_removed(model)}
         for model in [model for model in self._revisions if model not in found]:
             self._remove(model)
-        bases = {model.name: model for model in self.assistant.served()}
+        bases = {served.name: served.model for served in self.assistant.models.all()}
         for model, base in found.items():
             revision = engines.revision(model)
             if self._revisions.get(model) != revision:
                 name = model.removeprefix(f"{base}:")
                 fleet.add_adapter(model, FleetAdapter(base, name, revision))
-                await self.assistant.add(_adapted(bases[base], model, name, revision))
+                await self.assistant.models.add(_adapted(bases[base], model, name, revision))
                 self._revisions[model] = revision
                 self.membership.on_new_models()
 
@@ -88,17 +89,17 @@ class EngineAdapters:
             ended: Future[None] = Future()
             ended.set_result(None)
             return ended
-        ended = self.assistant.remove(model)
+        ended = self.assistant.models.remove(model)
         self.membership.on_new_models()
         return ended
 
     def _base(self, card: AdapterCard, name: str | None) -> str:
         if name is not None:
-            model = self._served(name)
+            model = self.assistant.models.find(name).model
             if model.base is not None:
                 raise AdapterError(f"{model.name} already has an adapter: name its base, {model.base}.", param="model")
             return model.name
-        bases = [model for model in self.assistant.served() if model.base is None]
+        bases = [served.model for served in self.assistant.models.all() if served.model.base is None]
         made_for = [
             model for model in bases if any(is_made_for(card, given) for given in (model.name, str(model.path)))
         ]
@@ -110,10 +111,6 @@ class EngineAdapters:
             "name the base model.",
             param="model",
         )
-
-    def _served(self, name: str) -> ServedModel:
-        full_name = self.assistant.name_of(name)
-        return next(model for model in self.assistant.served() if model.name == full_name)
 
     def _all_missing(self) -> Sequence[str]:
         return [model for model in self.membership.adapters.loaded() if model not in self._revisions]

@@ -153,7 +153,8 @@ class Server(GracefulServer):
             addresses = ", ".join(one.url for one in self._state.engines()) or "none is listed"
             logger.warning("Waiting for an engine of %s: %s.", ", ".join(away), addresses)
         self._away = away
-        if not self._has_greeted and any(card.base is None and card.name not in away for card in assistant.models()):
+        bases = {card.name for card in assistant.models.cards() if card.base is None}
+        if not self._has_greeted and bases - set(away):
             self._has_greeted = True
             typer.echo(greeting(self._settings, assistant))
 
@@ -196,7 +197,7 @@ async def warm_up(assistant: LocalAssistant) -> None:
 
     An infill also builds the token healing index.
     """
-    for card in assistant.models():
+    for card in assistant.models.cards():
         suffix = "" if card.infill else None
         async with aclosing(
             assistant.complete(CompletionQuery("a", suffix, params=SamplingParams(max_tokens=1), model=card.name))
@@ -206,7 +207,7 @@ async def warm_up(assistant: LocalAssistant) -> None:
 
 
 def greeting(settings: Settings, assistant: LocalAssistant) -> str:
-    cards = assistant.models()
+    cards = assistant.models.cards()
     lines = [f"model   {card.name}: {card.description}" for card in cards]
     lines.append(f"state   {memory_at_rest()}")
     lines.append(f"open    {settings.url}/")

@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 
 from pellucid.door.users import current_request
-from pellucid.engine.port import Engine
 from pellucid.engine.request import Request
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.text.model_with_tokenizer import TextModel, run_tokenizer
@@ -20,7 +19,7 @@ SHORTEST = 1e-12
 """Minimum divisor: a vector of zeros has no length."""
 
 
-async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *, truncate: bool) -> Embedding:
+async def embed(served: TextModel, text: str | Sequence[int], *, truncate: bool = False) -> Embedding:
     """Return an embedding; ``truncate`` cuts a text that is longer than the context.
 
     Raises NotSupportedError for a model without hidden states, InvalidRequestError for an empty
@@ -28,7 +27,7 @@ async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *,
     """
     user = current_request()
     user.begin()
-    context = engine.context(served.name)
+    context = served.context
     if truncate:
         refuse_huge(len(text), "input")
     try:
@@ -44,9 +43,9 @@ async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *,
         ids = ids[:context]
     request = Request(ids, SamplingParams(max_tokens=0), BACKGROUND, pool=True, cache_salt=user.cache_salt)
     if len(ids) <= context:
-        user.read(0, len(ids))
+        user.count(computed=len(ids))
     try:
-        total, finish = await engine.sum_hidden(served.name, request)
+        total, finish = await served.engine.sum_hidden(served.name, request)
     except InvalidRequestError as error:
         error.param = "input"  # The engine names the field "prompt".
         raise

@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TypeVar
 
-from pellucid.errors import InvalidRequestError
+from pellucid.engine.port import Engine
+from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.served_model import ServedModel
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.detokenizer import decode
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, ChatTemplate, refuse_longer, with_bos
@@ -32,9 +34,10 @@ _huge_texts = ThreadPoolExecutor(1, thread_name_prefix="pellucid-huge-text")
 
 
 class TextModel:
-    """A served model with text processing, shared between a base and its models with an adapter."""
+    """A model of an engine with text processing, partly shared by all models of one base."""
 
-    def __init__(self, model: ServedModel, base: TextModel | None = None) -> None:
+    def __init__(self, model: ServedModel, engine: Engine, base: TextModel | None = None) -> None:
+        self.engine = engine
         self._base = base
         self.model = model
         self.name = model.name
@@ -45,6 +48,16 @@ class TextModel:
         self.thread: ModelThread = ModelThread(model.name) if base is None else base.thread
         self.markers = frozenset(model.tokenizer.special.values())
         """Ids that end an infill, because no marker belongs inside a text."""
+
+    @property
+    def context(self) -> int:
+        """The maximum number of tokens per sequence; the base's after the adapter was unloaded."""
+        try:
+            return self.engine.context(self.name)
+        except NotFoundError:
+            if self._base is None:
+                raise
+            return self._base.context
 
     @property
     def takes_files(self) -> bool:
@@ -68,6 +81,11 @@ class TextModel:
         """
         refuse_longer(self.tokenizer, [text], context)
         return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, with markers. Raises InvalidRequestError for an unknown id."""
+        self.check_ids(ids)
+        return decode(self.tokenizer, ids)
 
     def read(self, query: ScoreQuery, context: int | None) -> tuple[list[int], bool]:
         """Return the ids to score, and whether an added BOS is first. Raises like ``encode``."""
@@ -108,7 +126,7 @@ class TextModel:
                 param="tokens",
             )
 
-    def card(self, context: int) -> ModelCard:
+    def card(self) -> ModelCard:
         file = self.model.calibration
         calibration, note = (
             (None, None) if file is None else file.read()
@@ -116,7 +134,7 @@ class TextModel:
         edits, edits_note = (None, None) if file is None else file.of_edits().read()
         return ModelCard(
             name=self.name,
-            context=context,
+            context=self.context,
             infill=self.model.infill is not None,
             chat=self.template.available,
             weight_bytes=self.model.facts.weight_bytes,
@@ -138,18 +156,25 @@ class TextModel:
 async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
     """Return the result of ``encode`` for ``size`` characters, without blocking the event loop.
 
-    A tokenizer in a separate process runs on the model's thread, a long text on a shared thread.
+    Only a short text is encoded on the event loop, and only by a tokenizer of this process.
     """
-    if served.tokenizer.apart:
-        return await served.thread.run(encode)
-    return await run_in_thread(size, encode) if size > LONG_TEXT_CHARACTERS else encode()
+    if served.tokenizer.apart or size > LONG_TEXT_CHARACTERS:
+        return await run_off_loop(served, size, encode)
+    return encode()
 
 
 async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
     return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))
 
 
-async def run_in_thread(size: int, encode: Callable[[], T]) -> T:
+async def run_off_loop(served: TextModel, size: int, work: Callable[[], T], longest_wait: float | None = None) -> T:
+    """Run ``work`` with a model's tokenizer without blocking the event loop or further models.
+
+    Raises QueueFullError if a tokenizer in a separate process is busy for more than
+    ``longest_wait`` seconds.
+    """
+    if served.tokenizer.apart:
+        return await served.thread.run(work, longest_wait)
     if size > HUGE_TEXT_CHARACTERS:
-        return await asyncio.get_running_loop().run_in_executor(_huge_texts, encode)
-    return await asyncio.to_thread(encode)
+        return await asyncio.get_running_loop().run_in_executor(_huge_texts, work)
+    return await asyncio.to_thread(work)

@@ -65,13 +65,13 @@ async def score_windows(
     *,
     has_bos: bool,
     is_newest: Callable[[], bool],
-    on_read: Callable[[int, int], None] = lambda cached, computed: None,
+    on_admission: Callable[[Admission, int], None],
 ) -> AsyncGenerator[TokenScore | Finish]:
     """Yield the score of each token of a long prompt, once and in order, then one Finish.
 
     Each window begins with the BOS, if any. Closing the generator cancels the current window. The
-    deadline is for the whole reading, and ``usage`` the cost of all windows. ``on_read`` receives
-    the cached and the computed tokens of each window at its beginning.
+    deadline is for the whole reading, and ``usage`` the cost of all windows. ``on_admission``
+    receives the admission and the number of tokens of each window.
     """
     ids, begun, usage, bos = request.prompt, monotonic(), Usage(), int(has_bos)
     for window in windows(len(ids) - bos, engine.context(model) - bos):
@@ -90,7 +90,7 @@ async def score_windows(
                 if isinstance(item, TokenScore):
                     yield replace(item, position=window.begin + item.position)
                 elif isinstance(item, Admission):
-                    on_read(item.cached, len(part.prompt) - item.cached)
+                    on_admission(item, len(part.prompt))
                 else:
                     usage = _sum([usage, item.usage])
                     if item.reason is not FinishReason.LENGTH:

@@ -17,12 +17,14 @@ class SpelledInfill:
     extra: tuple[Extra, ...] = ()
 
 
-def read_spelled_infill(prompt: str, format: InfillFormat) -> SpelledInfill | None:
+def read_spelled_infill(prompt: str, format: InfillFormat | None) -> SpelledInfill | None:
     """Return the infill of a whole prompt in any order of InfillFormat, or None.
 
     Each marker of the gap must occur exactly once. Before the first marker only sections of files
     are allowed: a text about markers, for example the source of an editor's plugin, stays a text.
     """
+    if format is None:
+        return None
     places = {marker: prompt.find(marker) for marker in (format.prefix, format.suffix, format.middle)}
     if min(places.values()) < 0 or any(prompt.count(marker) != 1 for marker in places):
         return None

@@ -19,6 +19,7 @@ from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
 from pellucid.models.store import Store
 from pellucid.serving.adapter_loading import LoadedAdapters
+from pellucid.text.query_ids import chat_text
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import CompletionQuery, Extra, SamplingParams
@@ -336,7 +337,7 @@ async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Lo
     """The client loads, lists, uses and unloads adapters, with the assistant's cards."""
     async with Client(server.url) as client:
         assert (await client.load_adapter(ADAPTER))["id"] == VARIANT
-        assert await client.cards() == adapters.assistant.models()
+        assert await client.cards() == adapters.assistant.models.cards()
         assert [one["id"] for one in await client.adapters()] == [VARIANT]
         items = [item async for item in client.complete(CompletionQuery("x", "y", params=TWENTY, model=VARIANT))]
         assert isinstance(items[-1], Finish)
@@ -431,7 +432,7 @@ async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkey
     _, removed = await adapters.unload(ADAPTER)
     await again
     await wait(removed)
-    assert VARIANT not in [card.name for card in adapters.assistant.models()]
+    assert VARIANT not in [card.name for card in adapters.assistant.models.cards()]
 
 
 def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
@@ -440,8 +441,8 @@ def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
     async def ask() -> None:
         await adapters.load(ADAPTER)
         assistant = adapters.assistant
-        card = next(card for card in assistant.models() if card.name == VARIANT)
-        base = next(card for card in assistant.models() if card.name == TINY)
+        card = next(card for card in assistant.models.cards() if card.name == VARIANT)
+        base = next(card for card in assistant.models.cards() if card.name == TINY)
         assert (card.infill, card.files, card.chat, card.context) == (base.infill, base.files, base.chat, base.context)
         extra = [Extra("a.py", "x = 1")]
         items = [
@@ -456,6 +457,7 @@ def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
         ) == await assistant.infill_prompt(CompletionQuery("a", "b", extra, model=TINY))
         if base.chat:
             chat = [Message("user", "hi")]
-            assert await assistant.render(chat, VARIANT) == await assistant.render(chat, TINY)
+            variant, tiny = assistant.models.find(VARIANT), assistant.models.find(TINY)
+            assert await chat_text(variant, chat) == await chat_text(tiny, chat)
 
     asyncio.run(ask())

@@ -184,7 +184,7 @@ async def test_same_token_ids(model: str | None) -> None:
     text = "def añadir(a):  # <|fim_middle|>\n"
     with local_assistant() as assistant:
         local = await assistant.token_ids(text, model=model)
-        assert local[-3:] == assistant.tokenize(text, model)[-3:]
+        assert local[-3:] == assistant.models.find(model).tokenizer.encode(text)[-3:]
     with remote_server() as server:
         async with Client(server.url) as client:
             remote = await client.token_ids(text, model=model)

@@ -59,7 +59,7 @@ def tokenized() -> list[int]:
 @pytest.fixture(scope="module")
 def server(tokenized: list[int]) -> Iterator[LiveServer]:
     assistant, engine = tiny_assistant(alone=True)
-    for served in assistant._served.values():
+    for served in assistant.models.all():
         tokenizer = served.tokenizer
         encode = tokenizer.encode_text
 

@@ -174,20 +174,20 @@ class TestAssemble:
         engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine", str(elsewhere)))
         engine.close()
 
-        assert [card.name for card in assistant.models()] == ["tiny", "tiny:mine", "tiny:elsewhere"]
-        assert [len(engine.status(card.name).slots) for card in assistant.models()] == [3, 2, 2]
+        assert [card.name for card in assistant.models.cards()] == ["tiny", "tiny:mine", "tiny:elsewhere"]
+        assert [len(engine.status(card.name).slots) for card in assistant.models.cards()] == [3, 2, 2]
 
         engine, assistant = assemble(load_settings(adapters=("mine",), context=64), [str(base)], Silent())
         engine.close()
-        assert [card.name for card in assistant.models()] == ["tiny"]
+        assert [card.name for card in assistant.models.cards()] == ["tiny"]
 
     def test_name_with_an_adapter(self, store: Store, base: Path, mine: Path) -> None:
         """A model name with an adapter makes the variant the default, followed by the base."""
         engine, assistant = assemble(load_settings(context=64), [f"{base}:mine"], Silent())
         engine.close()
 
-        assert [card.name for card in assistant.models()] == ["tiny:mine", "tiny"]
-        assert assistant.name_of(None) == "tiny:mine"
+        assert [card.name for card in assistant.models.cards()] == ["tiny:mine", "tiny"]
+        assert assistant.models.find(None).name == "tiny:mine"
 
     def test_two_of_one_name(self, store: Store, base: Path, mine: Path, tmp_path: Path) -> None:
         """Two adapters of the same name are refused, as is a missing adapter."""

@@ -382,7 +382,7 @@ def test_calibrating_over_an_engine(
     replicas[0].parents, replicas[0].adapters = {"mine": NAME}, {"mine": OTHER}
     settings = load_settings(models=(f"{NAME}={folder}",), engines=(urls[0],), cache=tmp_path)
     _, assistant = assembled(settings)
-    assert [model.name for model in assistant.served()] == [NAME, f"{NAME}:mine"]
+    assert [model.name for model in assistant.models.all()] == [NAME, f"{NAME}:mine"]
     assert calibration_file(assistant).key.startswith("probe-")
 
 

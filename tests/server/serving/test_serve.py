@@ -256,7 +256,7 @@ async def test_warm_up_is_an_infill_where_there_are_infills(monkeypatch: pytest.
     for infill, engine in engines.items():
         assistant = scripted_assistant(engine, byte_tokenizer(words=[b"ab"]), FORMAT if infill else None)
         card = ModelCard("scripted", 512, infill, chat=False, weight_bytes=0, description="", licence=None)
-        monkeypatch.setattr(assistant, "models", lambda card=card: [card])
+        monkeypatch.setattr(assistant.models, "cards", lambda card=card: [card])
         await warm_up(assistant)
 
     healed, plain = (engine.requests for engine in engines.values())
@@ -287,7 +287,7 @@ def test_what_is_there_to_try(monkeypatch: pytest.MonkeyPatch, infill: bool, cha
     """The greeting has a request for each ability of the model."""
     assistant = scripted_assistant(ScriptedEngine([97]), byte_tokenizer(words=[b"ab"]), None)
     card = ModelCard("scripted", 512, infill, chat, weight_bytes=0, description="small", licence=None)
-    monkeypatch.setattr(assistant, "models", lambda: [card])
+    monkeypatch.setattr(assistant.models, "cards", lambda: [card])
     settings = load_settings()
     asked = [line for line in greeting(settings, assistant).splitlines() if "curl" in line]
     assert [line.split(settings.url)[1].split()[0] for line in asked] == routes

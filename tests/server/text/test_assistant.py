@@ -9,7 +9,8 @@ import pytest
 from pellucid.engine.request import Request
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.tokenizers.tokenizer import PrefixSpace
-from pellucid.text.assistant import Stream
+from pellucid.text.answer import Stream
+from pellucid.text.query_ids import chat_text, prompt_ids
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Extra, Priority, SamplingParams, ScoreQuery, Terms
@@ -209,7 +210,7 @@ async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="nothing to score"):
         await collect(assistant.score(ScoreQuery("")))
     with pytest.raises(InvalidRequestError, match="Token 999 does not exist"):
-        assistant.detokenize([999])
+        assistant.models.find(None).detokenize([999])
 
 
 async def test_chat_asks_with_the_template() -> None:
@@ -226,7 +227,8 @@ async def test_chat_asks_with_the_template() -> None:
         assistant.chat(ChatQuery([Message("user", "Hi"), Message("assistant", "A")], terms=terms, continue_last=True))
     )
     assert (engine.requests[1].terms, engine.requests[1].prompt[-1]) == (terms, ord("A"))
-    assert await assistant.render([Message("user", "Hi")]) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    shown = await chat_text(assistant.models.find(None), [Message("user", "Hi")])
+    assert shown == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
 async def test_an_answers_own_first_space_is_text_only_where_a_text_goes_on() -> None:
@@ -249,7 +251,7 @@ async def test_score_reads_text_ids_and_chats() -> None:
     assert request.terms.priority is Priority.BACKGROUND
     assert await text(assistant.score(ScoreQuery([97, IM_START]))) == "a<|im_start|>"
     chat = [Message("user", "Hi")]
-    assert await text(assistant.score(ScoreQuery(chat))) == await assistant.render(chat)
+    assert await text(assistant.score(ScoreQuery(chat))) == await chat_text(assistant.models.find(None), chat)
     assert (
         await text(assistant.score(ScoreQuery("<|end|>", special=True)))
         == await text(assistant.score(ScoreQuery("<|end|>")))
@@ -295,24 +297,18 @@ async def test_an_error_of_the_engine_ends_the_stream() -> None:
 
 
 def test_tokens_of_a_text() -> None:
-    """``tokenize`` and ``detokenize`` are inverses; BOS and markers are added only on request."""
-    assistant = scripted_assistant(ScriptedEngine(), byte_tokenizer(add_bos=True))
-    ids = assistant.tokenize("a日<|end|>", special=True, add_special=True)
+    """``encode`` and ``detokenize`` are inverses; markers are parsed only on request."""
+    served = scripted_assistant(ScriptedEngine(), byte_tokenizer(add_bos=True)).models.find(None)
+    ids = served.encode("a日<|end|>", special=True)
     assert ids == [BEGIN, *b"a", *"日".encode(), END]
-    assert assistant.detokenize(ids) == "<|begin|>a日<|end|>"
-    assert [assistant.token_bytes(id) for id in ids[:2]] == [b"<|begin|>", b"a"]
-    assert assistant.detokenize(assistant.tokenize("a日<|end|>")) == "a日<|end|>"
+    assert served.detokenize(ids) == "<|begin|>a日<|end|>"
+    assert served.detokenize(served.encode("a日<|end|>", special=False)) == "<|begin|>a日<|end|>"
 
 
 def test_the_infill_prompt_can_be_shown() -> None:
     """``prompt_ids`` returns the ids of an infill's prompt."""
-    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).prompt_ids(CompletionQuery("a", "b")) == [
-        PRE,
-        SUF,
-        98,
-        MID,
-        97,
-    ]
+    served = scripted_assistant(ScriptedEngine(), infill=FORMAT).models.find(None)
+    assert prompt_ids(served, CompletionQuery("a", "b")) == [PRE, SUF, 98, MID, 97]
 
 
 async def test_the_infill_prompt_can_be_read() -> None:

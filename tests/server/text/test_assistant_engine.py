@@ -14,7 +14,8 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError
-from pellucid.text.assistant import LocalAssistant, Stream
+from pellucid.text.answer import Stream
+from pellucid.text.assistant import LocalAssistant
 from pellucid.text.healing import Healer
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams, ScoreQuery
@@ -110,6 +111,6 @@ async def test_every_infill_fits_the_context(assistant: LocalAssistant) -> None:
 
 async def test_the_card_says_what_the_engine_grants(assistant: LocalAssistant) -> None:
     """The context of the card is the engine's, not the model's."""
-    (card,) = assistant.models()
+    (card,) = assistant.models.cards()
     assert (card.name, card.context, card.infill, card.chat, card.licence) == ("tiny", CONTEXT, True, True, None)
     assert card.weight_bytes > 0

@@ -13,6 +13,7 @@ import pytest
 from pellucid.errors import QueueFullError
 from pellucid.text import model_thread
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.model_with_tokenizer import TextModel, run_off_loop
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from support.servers.scripted_engine import ScriptedEngine, byte_tokenizer, scripted_assistant
@@ -26,6 +27,10 @@ async def _all(items: AsyncIterator[Any]) -> None:
         pass
 
 
+async def tokenized(served: TextModel) -> list[int]:
+    return await run_off_loop(served, 0, lambda: served.tokenizer.encode("a"))
+
+
 VERBS: dict[str, Callable[[LocalAssistant], Awaitable[Any]]] = {
     "complete": lambda assistant: _all(assistant.complete(CompletionQuery("a"))),
     "infill": lambda assistant: _all(assistant.complete(CompletionQuery("a", "b"))),
@@ -33,7 +38,7 @@ VERBS: dict[str, Callable[[LocalAssistant], Awaitable[Any]]] = {
     "score": lambda assistant: _all(assistant.score(ScoreQuery("a"))),
     "token_ids": lambda assistant: assistant.token_ids("a"),
     "infill_prompt": lambda assistant: assistant.infill_prompt(CompletionQuery("a", "b")),
-    "tokenize": lambda assistant: assistant.off_loop(lambda: assistant.tokenize("a")),
+    "tokenize": lambda assistant: tokenized(assistant.models.find(None)),
 }
 
 
@@ -61,10 +66,11 @@ async def test_other_models_have_threads() -> None:
     """Texts waiting for a tokenizer's process occupy no shared thread."""
     released = threading.Event()
     assistant = scripted_assistant(ScriptedEngine([]), tokenizer=replace(byte_tokenizer(), apart=True))
-    waiting = [asyncio.ensure_future(assistant.off_loop(lambda: released.wait(PATIENCE))) for _ in range(50)]
+    served = assistant.models.find(None)
+    waiting = [asyncio.ensure_future(run_off_loop(served, 0, lambda: released.wait(PATIENCE))) for _ in range(50)]
     other = scripted_assistant(ScriptedEngine([]))
     try:
-        ids = await asyncio.wait_for(other.off_loop(lambda: other.tokenize("a")), PATIENCE)
+        ids = await asyncio.wait_for(tokenized(other.models.find(None)), PATIENCE)
     finally:
         released.set()
     assert ids == [ord("a")]

@@ -11,6 +11,7 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.query_ids import chat_ids
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, ScoreQuery
@@ -42,7 +43,7 @@ async def read(assistant: LocalAssistant, query: ScoreQuery) -> tuple[list[Token
 async def test_the_text_is_read_after_the_conversation(assistant: LocalAssistant) -> None:
     """Each token has transformers' logprob after the conversation, and the texts join."""
     tokens, finish = await read(assistant, ScoreQuery(TEXT, continued=CHAT))
-    prompt, ids = await assistant.chat_ids(ChatQuery(CHAT, continue_last=True)), list(TEXT.encode())
+    prompt, ids = await chat_ids(assistant.models.find(None), ChatQuery(CHAT, continue_last=True)), list(TEXT.encode())
     with torch.inference_mode():
         logprobs = MODEL(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
     expected = [float(logprobs[len(prompt) + at - 1, id]) for at, id in enumerate(ids)]

@@ -11,6 +11,7 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.query_ids import prompt_ids
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import CompletionQuery, Extra, ScoreQuery
 from pellucid.vocabulary.token import Token
@@ -41,7 +42,7 @@ async def read(assistant: LocalAssistant, query: ScoreQuery) -> tuple[list[Token
 async def test_the_text_is_read_after_the_prompt_of_the_infill(assistant: LocalAssistant) -> None:
     """Each token has transformers' logprob after the infill's prompt, and the texts join."""
     tokens, finish = await read(assistant, ScoreQuery(TEXT, gap=GAP))
-    prompt, ids = assistant.prompt_ids(GAP), list(TEXT.encode())
+    prompt, ids = prompt_ids(assistant.models.find(None), GAP), list(TEXT.encode())
     with torch.inference_mode():
         logprobs = MODEL(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
     expected = [float(logprobs[len(prompt) + at - 1, id]) for at, id in enumerate(ids)]

@@ -12,7 +12,8 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.text import score_windows
-from pellucid.text.assistant import LocalAssistant, Stream
+from pellucid.text.answer import Stream
+from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import CompletionQuery, Priority, SamplingParams, ScoreQuery, Terms
 from pellucid.vocabulary.token import Token

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
 from pathlib import Path
 
 from pellucid.errors import PellucidError
 from pellucid.models.calibrations import CalibrationFile
+from pellucid.text.served_models import ServedModels
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery
 from pellucid.vocabulary.token import Alternative, Token
+from support.models.served_models import served_model
+from support.servers.scripted_engine import FORMAT, ScriptedEngine, byte_tokenizer
 from support.silent_assistant import SilentAssistant
 
 MODEL = "knowing"
@@ -34,19 +37,13 @@ class KnowingAssistant(SilentAssistant):
     weights: str = "these-weights"
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
-    def name_of(self, model: str | None) -> str:
-        return MODEL
-
-    def models(self) -> list[ModelCard]:
-        return [
-            ModelCard(MODEL, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=True)
-        ]
+    @property
+    def models(self) -> ServedModels:
+        served = served_model(MODEL, byte_tokenizer(), FORMAT)
+        return ServedModels(ScriptedEngine(), [replace(served, calibration=CalibrationFile(self.kept, self.weights))])
 
     async def cards(self) -> list[ModelCard]:
-        return self.models()
-
-    def calibration_file(self, model: str | None = None) -> CalibrationFile:
-        return CalibrationFile(self.kept, self.weights)
+        return self.models.cards()
 
     async def complete(
         self, query: CompletionQuery, *, on_usage: OnUsage | None = None

@@ -56,9 +56,6 @@ class TextReader(SilentAssistant):
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     async def cards(self) -> list[ModelCard]:
-        return self.models()
-
-    def models(self) -> list[ModelCard]:
         return [
             ModelCard(
                 name=name, context=100_000, infill=False, chat=True, weight_bytes=1, description="made up", licence=None

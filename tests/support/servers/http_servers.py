@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import uvicorn
 
@@ -25,12 +25,15 @@ from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
 from pellucid.fleet.fleet import Fleet
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import InfillFormat
+from pellucid.models.served_model import ModelFacts, ServedModel
 from pellucid.models.store import Store
 from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabulary
 from pellucid.serving.adapter_loading import LoadedAdapters
 from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.query_ids import prompt_text
+from pellucid.text.served_models import ServedModels
 from pellucid.text.stopping import EndingRule
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
@@ -43,8 +46,6 @@ from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.quick_shutdown_server import QuickShutdownServer
 
-T = TypeVar("T")
-
 MARKERS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -54,6 +55,7 @@ MARKERS = (
     "<|fim_middle|>",
     "<|file_sep|>",
 )
+INFILL = InfillFormat("spm2", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", repo=None)
 TINY = "tiny"
 TINY_PLAIN = "tiny-plain"
 """The same model without infill tokens."""
@@ -94,17 +96,9 @@ def tiny_assistant(
 
     With ``alone``, only the model TINY, with a place for tools in the chat template.
     """
-    infill = InfillFormat(
-        order="spm2",
-        prefix="<|fim_prefix|>",
-        suffix="<|fim_suffix|>",
-        middle="<|fim_middle|>",
-        file="<|file_sep|>",
-        repo=None,
-    )
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS), max_position_embeddings=2048))
     models = [
-        loaded_model(TINY, decoder, byte_tokenizer(template=TOOLS_TEMPLATE if alone else None), infill, calibration),
+        loaded_model(TINY, decoder, byte_tokenizer(template=TOOLS_TEMPLATE if alone else None), INFILL, calibration),
         loaded_model(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3])),
     ][: 1 if alone else 2]
     computing = {model.name: model.model for model in models}
@@ -135,6 +129,20 @@ def spoken(text: str, position: int = 4, id: int = 7) -> Token:
     return Token(id, text, data, position, -0.25, 1, 0.5, top, rest=0.05, sampled=1.0)
 
 
+class ScriptedModels(ServedModels):
+    """Models of bytes with these cards, and with scripted answers."""
+
+    def __init__(self, cards: Sequence[ModelCard]) -> None:
+        tokenizer = byte_tokenizer()
+        facts = ModelFacts(tokenizer.vocab_size, 64, 1, "scripted")
+        models = [ServedModel(card.name, tokenizer, INFILL, None, Path(card.name), facts) for card in cards]
+        super().__init__(cast("Engine", ScriptedEngine()), models)
+        self._cards = cards
+
+    def cards(self) -> list[ModelCard]:
+        return [*self._cards]
+
+
 @dataclass
 class ScriptedAssistant(SumsScores):
     """Answers every generation with a script's tokens, and records queries and closed answers.
@@ -149,30 +157,11 @@ class ScriptedAssistant(SumsScores):
     closed: threading.Event = field(default_factory=threading.Event)
     next_edit: str | None = None
 
-    def complete(
-        self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None
-    ) -> AsyncGenerator[Token | Finish]:
-        return self._answer("complete", query)
+    @property
+    def models(self) -> ServedModels:
+        return ScriptedModels(self.scripted_cards())
 
-    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        if on_usage is not None:
-            on_usage(Usage(cached=1, computed=3))
-        return self._answer("chat", query)
-
-    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        return self._answer("score", query)
-
-    def uses_predictions(self, model: str | None = None) -> bool:
-        """Return False, because answers are scripted."""
-        return False
-
-    def name_of(self, model: str | None) -> str:
-        return TINY
-
-    def spelled_infill(self, prompt: str, model: str) -> None:
-        return None
-
-    def models(self) -> list[ModelCard]:
+    def scripted_cards(self) -> list[ModelCard]:
         return [
             ModelCard(
                 name=TINY,
@@ -187,41 +176,24 @@ class ScriptedAssistant(SumsScores):
             )
         ]
 
-    async def cards(self) -> list[ModelCard]:
-        return self.models()
+    def complete(
+        self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None
+    ) -> AsyncGenerator[Token | Finish]:
+        return self._answer("complete", query)
 
-    async def off_loop(
-        self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None, *, size: int = 0
-    ) -> T:
-        return await asyncio.to_thread(work)
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        if on_usage is not None:
+            on_usage(Usage(cached=1, computed=3))
+        return self._answer("chat", query)
 
-    def tokenize(
-        self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False
-    ) -> list[int]:
-        return list(text.encode())
-
-    def token_bytes(self, id: int, model: str | None = None) -> bytes:
-        return bytes([id])
-
-    def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
-        return bytes(ids).decode(errors="replace")
-
-    def prompt_ids(self, query: CompletionQuery) -> list[int]:
-        return list(query.prefix.encode()) if isinstance(query.prefix, str) else list(query.prefix)
-
-    def prompt_text(self, query: CompletionQuery) -> str:
-        if not isinstance(query.prefix, str):
-            return bytes(query.prefix).decode(errors="replace")
-        return query.prefix if query.suffix is None else f"{query.suffix}|{query.prefix}"
-
-    async def chat_ids(self, query: ChatQuery) -> list[int]:
-        return [id for message in query.messages for id in message.content.encode()]
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        return self._answer("score", query)
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
-        return self.prompt_text(query)
+        return prompt_text(self.models.find(TINY), query)
 
-    def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
-        return {id: bias for what, bias in pairs for id in ([what] if isinstance(what, int) else what.encode())}
+    async def cards(self) -> list[ModelCard]:
+        return self.models.cards()
 
     async def _answer(
         self, verb: str, query: CompletionQuery | ChatQuery | ScoreQuery
@@ -244,10 +216,20 @@ class ScriptedAssistant(SumsScores):
 
 
 class ScriptedEngine:
-    """An engine with an idle slot and room for 128 requests; ``failure`` is the fatal error."""
+    """An engine of scripted answers: an idle slot and room for 128 requests.
+
+    ``failure`` is the fatal error.
+    """
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
+
+    def context(self, model: str) -> int:
+        return 64
+
+    def uses_predictions(self, model: str) -> bool:
+        """Return False, because answers are scripted."""
+        return False
 
     def status(self, model: str) -> WorkerStatus:
         return WorkerStatus((SlotStatus(0, 0, busy=False),), 0, 0, 128, 0, 1, 0, 0, Totals())

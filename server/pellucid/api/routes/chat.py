@@ -62,6 +62,7 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.model_with_tokenizer import TextModel
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.model_card import ModelCard
@@ -129,24 +130,17 @@ def _check_template(body: ChatRequest, card: ModelCard) -> None:
         raise InvalidRequestError(message, param=f"chat_template_kwargs.{read}")
 
 
-def _ignored(body: ChatRequest, assistant: LocalAssistant, card: ModelCard) -> list[str]:
+def _ignored(body: ChatRequest, served: TextModel, card: ModelCard) -> list[str]:
     names = ["messages.name"] if any(message.name for message in body.messages) and not reads_names(card) else []
-    if body.prediction is not None and not assistant.uses_predictions(card.name):
+    if body.prediction is not None and not served.engine.uses_predictions(served.name):
         names.append("prediction")
     return [*names, *ignored_fields(body, card)]
 
 
 class _ChatJob(GenerationJob):
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ChatRequest) -> None:
-        on_the_way = wants_usage_on_the_way(body)
-        super().__init__(
-            request,
-            assistant,
-            card,
-            body.n,
-            usage_on_the_way=on_the_way,
-            ignored=_ignored(body, assistant, card),
-        )
+        on_the_way, ignored = wants_usage_on_the_way(body), _ignored(body, assistant.models.find(card.name), card)
+        super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=ignored)
         self._body = body
         self._grammar = requested_grammar(body)
         self._id = reply_id("chatcmpl")

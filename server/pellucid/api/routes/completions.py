@@ -41,6 +41,9 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.model_with_tokenizer import run_off_loop
+from pellucid.text.query_ids import prompt_ids, prompt_text
+from pellucid.text.spelled_infill import read_spelled_infill
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery, Extra, Priority, ScoreQuery, Terms
@@ -136,6 +139,7 @@ class _CompletionJob(GenerationJob):
         prompts = _prompts(body)
         on_the_way, ignored = wants_usage_on_the_way(body), ignored_fields(body, card)
         super().__init__(request, assistant, card, len(prompts) * body.n, usage_on_the_way=on_the_way, ignored=ignored)
+        self._served = assistant.models.find(card.name)
         self._body = body
         self._grammar = requested_grammar(body)
         self._id = reply_id("cmpl")
@@ -216,7 +220,7 @@ class _CompletionJob(GenerationJob):
                 query, suffix=body.suffix, extra=[Extra(file.filename, file.text) for file in body.input_extra]
             )
         spelled = (
-            self.assistant.spelled_infill(prompt, self.model)
+            read_spelled_infill(prompt, self._served.model.infill)
             if isinstance(prompt, str) and body.parse_special is None
             else None
         )
@@ -242,7 +246,7 @@ class _CompletionJob(GenerationJob):
         )
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
-        return await self.assistant.off_loop(work, self.model, math.inf)
+        return await run_off_loop(self._served, 0, work, math.inf)
 
     def _usage(self) -> UsageReply:
         first = self.answers[:: self._body.n]
@@ -255,7 +259,7 @@ class _CompletionJob(GenerationJob):
         choice.text = answer.text
         shown = answer.tokens
         if body.echo:
-            choice.text = self.assistant.prompt_text(self._queries[prompt]) + answer.text
+            choice.text = prompt_text(self._served, self._queries[prompt]) + answer.text
             shown = self._read[prompt].tokens + answer.tokens
         if body.logprobs is not None:
             choice.logprobs = legacy_logprobs(shown, 0, body.logprobs)
@@ -263,7 +267,7 @@ class _CompletionJob(GenerationJob):
             choice.prompt_logprobs = prompt_logprobs(self._read[prompt].tokens, body.prompt_logprobs)
         if body.return_token_ids:
             choice.token_ids = [token.id for token in answer.tokens]
-            choice.prompt_token_ids = self.assistant.prompt_ids(self._queries[prompt])
+            choice.prompt_token_ids = prompt_ids(self._served, self._queries[prompt])
         return choice
 
     def _echo_choice(self, index: int) -> CompletionChoice:
@@ -271,10 +275,10 @@ class _CompletionJob(GenerationJob):
         tokens = self._read[prompt].tokens
         return CompletionChoice(
             index=index,
-            text=self.assistant.prompt_text(self._queries[prompt]) if body.echo else "",
+            text=prompt_text(self._served, self._queries[prompt]) if body.echo else "",
             logprobs=legacy_logprobs(tokens, 0, body.logprobs) if body.echo and body.logprobs is not None else None,
             finish_reason=None,
-            prompt_token_ids=self.assistant.prompt_ids(self._queries[prompt]) if body.return_token_ids else None,
+            prompt_token_ids=prompt_ids(self._served, self._queries[prompt]) if body.return_token_ids else None,
         )
 
     def _reply(self, choices: list[CompletionChoice], usage: UsageReply | None = None) -> CompletionReply:

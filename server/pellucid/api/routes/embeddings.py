@@ -31,7 +31,8 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.system.concurrent_work import run_all
-from pellucid.text.assistant import LocalAssistant
+from pellucid.text.embedding import embed
+from pellucid.text.model_with_tokenizer import TextModel
 from pellucid.vocabulary.finish import Embedding
 from pellucid.vocabulary.model_card import ModelCard
 
@@ -51,8 +52,9 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     background, and nothing is cached. An input beyond the context is an error.
     """
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
-    _check_size(assistant, card, body.dimensions)
-    made = await _embed_all(request, assistant, card, _inputs(body))
+    served = assistant.models.find(card.name)
+    _check_size(served, body.dimensions)
+    made = await _embed_all(request, served, _inputs(body))
     return await asyncio.to_thread(lambda: json_response(_reply(made, body, card)))
 
 
@@ -62,9 +64,10 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
     state = state_of(request)
     begun = state.clock()
     assistant, card = find_by_ollama_name(state, body.model)
-    _check_size(assistant, card, body.dimensions)
+    served = assistant.models.find(card.name)
+    _check_size(served, body.dimensions)
     texts = [body.input] if isinstance(body.input, str) else body.input
-    made = await _embed_all(request, assistant, card, texts if body.input else [], truncate=body.truncate)
+    made = await _embed_all(request, served, texts if body.input else [], truncate=body.truncate)
     reply = OllamaEmbedReply(
         model=card.name,
         embeddings=[list(embedding.values) for embedding in made],
@@ -81,15 +84,16 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
 async def ollama_embeddings(body: OllamaEmbeddingsRequest, request: Request) -> Response:
     """Turn a text into a vector, as /v1/embeddings does; the older form of /api/embed."""
     assistant, card = find_by_ollama_name(state_of(request), body.model)
-    _check_size(assistant, card, None)
-    made = await _embed_all(request, assistant, card, [body.prompt] if body.prompt else [], truncate=True)
+    served = assistant.models.find(card.name)
+    _check_size(served, None)
+    made = await _embed_all(request, served, [body.prompt] if body.prompt else [], truncate=True)
     return json_response(
         OllamaEmbeddingsReply(embedding=[value for one in made for value in one.values], pellucid=_details(body, card))
     )
 
 
 async def _embed_all(
-    request: Request, assistant: LocalAssistant, card: ModelCard, inputs: Sequence[Input], *, truncate: bool = False
+    request: Request, served: TextModel, inputs: Sequence[Input], *, truncate: bool = False
 ) -> list[Embedding]:
     state = state_of(request)
     made: dict[int, Embedding] = {}
@@ -97,8 +101,8 @@ async def _embed_all(
 
     async def work() -> None:
         for number, text in waiting:
-            with state.metrics.timer(card.name, state.clock) as timer:
-                embedding = await assistant.embed(text, card.name, truncate=truncate)
+            with state.metrics.timer(served.name, state.clock) as timer:
+                embedding = await embed(served, text, truncate=truncate)
                 timer.note(embedding.finish)
             checked(embedding.finish)
             made[number] = embedding
@@ -115,12 +119,12 @@ def _inputs(body: EmbeddingsRequest) -> list[Input]:
     return [ids] if ids else [item for item in given if not isinstance(item, int)]
 
 
-def _check_size(assistant: LocalAssistant, card: ModelCard, wanted: int | None) -> None:
+def _check_size(served: TextModel, wanted: int | None) -> None:
     """Raise InvalidRequestError for a wrong length, NotSupportedError if there are no vectors."""
-    size = assistant.embedding_size(card.name)
+    size = served.engine.hidden_size(served.name)
     if wanted not in (None, size):
         raise InvalidRequestError(
-            f"The vectors of {card.name} have {size} numbers and cannot be cut, "
+            f"The vectors of {served.name} have {size} numbers and cannot be cut, "
             "as it was not trained for that: omit dimensions.",
             param="dimensions",
         )

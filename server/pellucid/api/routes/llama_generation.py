@@ -35,6 +35,8 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import SSE_WITHOUT_DONE, Event
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.model_with_tokenizer import run_off_loop
+from pellucid.text.query_ids import prompt_text, token_biases
 from pellucid.text.stopping import EndingRule, LeastIndent, TimeLimit
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
@@ -80,7 +82,8 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
     make = partial(_LlamaJob, request, assistant, card, body, temperature)
     # A list of biases may have texts, which are tokenized off the event loop.
-    job = await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()
+    served = assistant.models.find(card.name)
+    job = await run_off_loop(served, 0, make) if isinstance(body.logit_bias, list) else make()
     return await job.respond(stream=body.stream, format=SSE_WITHOUT_DONE)
 
 
@@ -125,9 +128,10 @@ class _LlamaJob(GenerationJob):
         temperature: float,
     ) -> None:
         super().__init__(request, assistant, card, body.n_cmpl, ignored=ignored_fields(body, card))
+        self._served = assistant.models.find(card.name)
         self._body = body
         self._default_temperature = temperature
-        self._biases = assistant.token_biases(_bias_pairs(body.logit_bias), card.name)
+        self._biases = token_biases(self._served.tokenizer, _bias_pairs(body.logit_bias))
         self._grammar = requested_grammar(body)
         if body.post_sampling_probs and self._grammar is not None:
             raise InvalidRequestError(
@@ -141,7 +145,7 @@ class _LlamaJob(GenerationJob):
 
     async def whole(self) -> Response:
         ends = [await self._end(answer) for answer in self.answers]
-        return await self.assistant.off_loop(partial(self._whole, ends), self.model, math.inf)
+        return await run_off_loop(self._served, 0, partial(self._whole, ends), math.inf)
 
     def _whole(self, ends: Sequence[EndDetails | None]) -> Response:
         replies = [
@@ -167,9 +171,8 @@ class _LlamaJob(GenerationJob):
 
     async def last_part(self, number: int, finish: Finish) -> Event:
         answer = self.answers[number]
-        return await self.assistant.off_loop(
-            partial(self._reply, number, answer, [], "", await self._end(answer)), self.model, math.inf
-        )
+        reply = partial(self._reply, number, answer, [], "", await self._end(answer))
+        return await run_off_loop(self._served, 0, reply, math.inf)
 
     async def _end(self, answer: GeneratedAnswer) -> EndDetails | None:
         if self._grammar is None:
@@ -267,7 +270,7 @@ class _LlamaJob(GenerationJob):
 
     @cached_property
     def _prompt(self) -> str:
-        return self.assistant.prompt_text(self._query)
+        return prompt_text(self._served, self._query)
 
     def _settings(self, params: SamplingParams) -> dict[str, Any]:
         """Return the effective parameters by llama.cpp's names."""

@@ -39,6 +39,7 @@ from pellucid.client.token_json import record_of
 from pellucid.door.error_replies import anthropic_error
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.query_ids import chat_ids
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import Priority
@@ -70,7 +71,7 @@ async def count_tokens(body: CountRequest, request: Request) -> Response:
     The limit is 4,194,304 characters.
     """
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
-    ids = await assistant.chat_ids(chat_query(body, card))
+    ids = await chat_ids(assistant.models.find(card.name), chat_query(body, card))
     return json_response(TokenCount(input_tokens=len(ids), pellucid=answer_details(ignored_parts(body, card))))
 
 

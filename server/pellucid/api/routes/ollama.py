@@ -45,6 +45,7 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import NDJSON, Event, json_response
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.spelled_infill import read_spelled_infill
 from pellucid.text.tool_calls.calls_of_answer import calls_of
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.message import Message, ToolCall
@@ -150,7 +151,8 @@ class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body, params, stop = self._body, ollama_params(self._body), stop_texts(self._body.options.stop)
         form: dict[str, Any] = {"grammar": self._grammar, "with_fields": body.logprobs}
-        spelled = self.assistant.spelled_infill(body.prompt, self.model) if body.raw else None
+        served = self.assistant.models.find(self.model)
+        spelled = read_spelled_infill(body.prompt, served.model.infill) if body.raw else None
         if spelled is not None:
             extra, terms = spelled.extra if self.card.files else (), Terms(Priority.COMPLETION)
             infill = CompletionQuery(spelled.prefix, spelled.suffix, extra, params, self.model, stop, terms, **form)

@@ -29,6 +29,7 @@ from pellucid.api.sse import json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.system.installed_version import installed_version
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.query_ids import chat_text
 from pellucid.text.tool_calls.call_reader import call_format
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.model_card import ModelCard
@@ -64,7 +65,7 @@ async def tags(request: Request) -> Response:
 async def running(request: Request) -> Response:
     """List the loaded models: all served models."""
     state = state_of(request)
-    on_gpu = state.require_ready().device().startswith("cuda")
+    on_gpu = state.require_ready().models.find(None).model.facts.device.startswith("cuda")
     models = [
         OllamaRunningModel(
             **_entry(state, card),
@@ -116,11 +117,11 @@ async def _template(assistant: LocalAssistant, card: ModelCard) -> str:
 
 
 async def _chat_prompt(assistant: LocalAssistant, card: ModelCard) -> str:
-    question = Message("user", _PROMPT)
+    served, question = assistant.models.find(card.name), Message("user", _PROMPT)
     try:
-        return await assistant.render([Message("system", _SYSTEM), question], card.name)
+        return await chat_text(served, [Message("system", _SYSTEM), question])
     except InvalidRequestError:  # Some templates refuse system messages.
-        return await assistant.render([question], card.name)
+        return await chat_text(served, [question])
 
 
 def _capabilities(card: ModelCard) -> list[Capability]:

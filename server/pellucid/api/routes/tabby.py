@@ -78,7 +78,7 @@ async def health(request: Request) -> Response:
     Does not count as use of an idle server.
     """
     assistant, card = state_of(request).find(None)
-    device = assistant.device()
+    device = assistant.models.find(None).model.facts.device
     name, processors, gpus = _machine(device)
     return json_response(
         TabbyHealth(

@@ -19,7 +19,9 @@ from pellucid.api.schema.llama import (
     TokenPiece,
 )
 from pellucid.api.server_state import state_of
-from pellucid.text.prompts import refuse_huge
+from pellucid.text.model_with_tokenizer import run_off_loop
+from pellucid.text.prompts import refuse_huge, with_bos
+from pellucid.text.query_ids import chat_text
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -31,31 +33,35 @@ router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     """Split a text of at most 4,194,304 characters into tokens."""
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    served = assistant.models.find(card.name)
     refuse_huge(len(body.content), "content")
 
     def reply() -> Response:
-        ids = assistant.tokenize(body.content, card.name, special=body.parse_special, add_special=body.add_special)
+        ids = served.tokenizer.encode(body.content, special=body.parse_special)
+        if body.add_special:
+            ids = with_bos(served.tokenizer, ids)
         spelled = {id: str(id) for id in set(ids)}
         if body.with_pieces:
             spelled = {
-                id: TokenPiece(id=id, piece=_spelled(assistant.token_bytes(id, card.name))).model_dump_json()
+                id: TokenPiece(id=id, piece=_spelled(served.tokenizer.token_bytes(id))).model_dump_json()
                 for id in spelled
             }
         # JSON by hand, as objects for millions of tokens would take gigabytes.
         return Response(f'{{"tokens":[{",".join([spelled[id] for id in ids])}]}}', media_type="application/json")
 
-    return await assistant.off_loop(reply, card.name, size=len(body.content))
+    return await run_off_loop(served, len(body.content), reply)
 
 
 @router.post("/detokenize", responses={200: {"model": DetokenizeReply}, **TEXT_ERRORS})
 async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
     """Join tokens to a text."""
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    served = assistant.models.find(card.name)
 
     def reply() -> Response:
-        return JSONResponse(DetokenizeReply(content=assistant.detokenize(body.tokens, card.name)).model_dump())
+        return JSONResponse(DetokenizeReply(content=served.detokenize(body.tokens)).model_dump())
 
-    return await assistant.off_loop(reply, card.name, size=len(body.tokens))
+    return await run_off_loop(served, len(body.tokens), reply)
 
 
 @router.post("/apply-template", responses={200: {"model": TemplateReply}, **TEXT_ERRORS})
@@ -63,7 +69,7 @@ async def apply_template(body: TemplateRequest, request: Request) -> Response:
     """Render a conversation as the prompt that the model would read."""
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
     tools = [] if body.tool_choice == "none" else offered_tools(body.tools)
-    text = await assistant.render(plain_messages(body.messages), card.name, tools=tools)
+    text = await chat_text(assistant.models.find(card.name), plain_messages(body.messages), tools)
     return JSONResponse(TemplateReply(prompt=text).model_dump())
 
 

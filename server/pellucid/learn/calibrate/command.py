@@ -81,7 +81,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     cursors = [*draw(fit, to_fit), *draw(test, options.cursors - to_fit)]
     engine, assistant = assembled(settings)
     try:
-        name, file = assistant.name_of(None), calibration_file(assistant)
+        name, file = assistant.models.find(None).name, calibration_file(assistant)
         records = _replayed(settings, options, corpus, cursors, assistant, file)
     finally:
         engine.close()
@@ -118,7 +118,7 @@ def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
 
 def calibration_file(assistant: LocalAssistant) -> CalibrationFile:
     """Return the calibration file. Raises NotSupportedError outside the cache folder."""
-    file = assistant.calibration_file()
+    file = assistant.models.find(None).model.calibration
     if file is None:
         raise NotSupportedError(
             "The model is not in Pellucid's cache folder, where its calibration is kept: name a downloaded model."
@@ -139,7 +139,8 @@ def _replayed(
     # Each run has its own file of records.
     run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
-    return replay_cursors(assistant, assistant.name_of(None), texts, cursors, SuggestionRecordFile(path, about))
+    name = assistant.models.find(None).name
+    return replay_cursors(assistant, name, texts, cursors, SuggestionRecordFile(path, about))
 
 
 def _prior(file: CalibrationFile) -> tuple[float, ...] | None:

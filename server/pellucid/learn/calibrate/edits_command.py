@@ -86,7 +86,7 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
 
 
 def _subject(assistant: LocalAssistant) -> Subject:
-    card = next(card for card in assistant.models() if card.name == assistant.name_of(None))
+    card = assistant.models.find(None).card()
     if not card.infill:
         raise NotSupportedError(f"{card.name} has no infill markers, so it cannot read next edits: use another model.")
     identity = {"name": card.name, "weights": calibration_file(assistant).key}

@@ -33,7 +33,8 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
         engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)
     try:
         # A model with an adapter is listed before the base.
-        card, loaded = assistant.models()[0], assistant.served()[0]
+        served = assistant.models.find(None)
+        card, loaded = served.card(), served.model
         model = engine.model(card.name)
         parameters = None if model.cost is None else model.cost.body + model.cost.head
         identity: dict[str, str | int] = {

@@ -350,7 +350,7 @@ def test_costs_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) ->
     """The levels of a calibration have the costs of every calibration."""
     run("calibrate", folder, "--cursors", CURSORS)
 
-    record, _ = assistant.calibration_file().read()
+    record, _ = CalibrationFile(assistant.kept, assistant.weights).read()
 
     assert record is not None
     assert Calibration.read(record).costs == COSTS

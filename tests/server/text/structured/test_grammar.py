@@ -21,7 +21,8 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError
-from pellucid.text.assistant import LocalAssistant, Stream
+from pellucid.text.answer import Stream
+from pellucid.text.assistant import LocalAssistant
 from pellucid.text.structured import grammar_compiler, grammar_constraint
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.structured.grammar_text import WHITESPACE

@@ -15,7 +15,8 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Constraint
 from pellucid.engine.token_mask import ids_in
 from pellucid.errors import InvalidRequestError
-from pellucid.text.assistant import LocalAssistant, Stream
+from pellucid.text.answer import Stream
+from pellucid.text.assistant import LocalAssistant
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraint, CallConstraints
 from pellucid.text.tool_calls.call_reader import call_format
