@@ -19,9 +19,22 @@ SPEED = re.compile(
 )
 
 
-async def test_send(tab: Tab) -> None:
-    """A message is answered with figures, and names the conversation."""
+async def new_chat(tab: Tab) -> None:
+    """Start another chat with the same settings."""
+    await tab.page.get_by_role("button", name="New chat").click()
+    await expect(tab.page.locator(".pl-message")).to_have_count(0)
+
+
+async def test_an_answer(tab: Tab) -> None:
+    """A message is answered, and settings that cannot be are refused."""
     await tab.open()
+    await send(tab)
+    await new_chat(tab)
+    await settings_that_cannot_be(tab)
+
+
+async def send(tab: Tab) -> None:
+    """A message is answered with figures, and names the conversation."""
     await tab.send("Say hello to the world.")
     await tab.answered(2)
 
@@ -35,10 +48,38 @@ async def test_send(tab: Tab) -> None:
     assert tab.problems == []
 
 
-async def test_stream_and_stop(tab: Tab) -> None:
-    """An answer and its figures grow, and a stopped answer stays as shown."""
+async def settings_that_cannot_be(tab: Tab) -> None:
+    """Invalid settings are refused in a sentence, and the text stays in the field."""
+    await tab.set_number("Temperature", 1)
+    assert await tab.page.get_by_label("Seed", exact=True).first.input_value() == ""
+    await tab.set_number("Seed", "1.5")
+    await tab.send("Say yes.")
+    await expect(tab.notice).to_have_text("The seed '1.5' is not a whole number: change it, or leave it empty.")
+    await tab.set_number("Seed", 2**70)
+    await tab.send("Say yes.")
+    await expect(tab.notice).to_contain_text("between 0 and 2**63 - 1")
+    assert await tab.page.locator(".pl-message").count() == 0
+    assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
+    await tab.set_number("Seed", 1)
+    await tab.set_number("Max output tokens", -1)
+    await tab.page.get_by_role("button", name="Send").click()
+    await expect(tab.notice).to_contain_text("max_tokens")
+
+
+async def test_a_running_answer(tab: Tab) -> None:
+    """A running answer grows, is opened as tokens, and is stopped, even with an empty setting."""
     await tab.open()
     await tab.be_brief(ENDLESS)
+    await stream_and_stop(tab)
+    await new_chat(tab)
+    await empty_settings(tab)
+    await new_chat(tab)
+    await tab.be_brief(ENDLESS)
+    await tokens_during_generation(tab)
+
+
+async def stream_and_stop(tab: Tab) -> None:
+    """An answer and its figures grow, and a stopped answer stays as shown."""
     await tab.send(LONG)
     first = await tab.grown(0)
     note = tab.page.locator(".pl-assistant .pl-note")
@@ -59,15 +100,55 @@ async def test_stream_and_stop(tab: Tab) -> None:
     assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "And then?"
     assert await tab.notice.is_hidden()
     assert await tab.page.get_by_role("button", name="Send").is_visible()
+    await tab.page.get_by_role("textbox", name="Your message").fill("")
     await tab.page.reload()
     await tab.answered(2)
     assert (await tab.texts())[1] == stopped
 
 
-async def test_continue(tab: Tab) -> None:
-    """An answer cut at the token limit says so, and is continued in a new version."""
+async def empty_settings(tab: Tab) -> None:
+    """An empty setting prevents an answer, but a running answer can be stopped and opened."""
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(0)
+    await tab.set_number("Max output tokens", "")
+    await tab.page.get_by_role("button", name="Stop").click()
+    await tab.answered(2)
+    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
+    await tab.options.first.wait_for()
+    await tab.send("Say yes.")
+    await expect(tab.notice).to_have_text("Max output tokens is empty: enter a number.")
+    assert await tab.page.locator(".pl-message").count() == 2
+
+
+async def tokens_during_generation(tab: Tab) -> None:
+    """Tokens appear during generation, and can start a branch afterwards."""
+    await tab.send(LONG)
+    await tab.grown(0)
+    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
+    await tab.page.wait_for_function("() => document.querySelectorAll('.pl-assistant [role=option]').length > 12")
+    await tab.page.get_by_role("button", name="Stop").click()
+    await tab.answered(2)
+    count = await tab.options.count()
+    note = await tab.page.locator(".pl-assistant .pl-note").inner_text()
+    assert f"{count} tokens" in note
+    await tab.set_number("Max output tokens", 4)
+    await tab.show_settings(False)
+    await tab.options.nth(2).click()
+    await tab.page.locator(".pl-docked button[data-alternative='2']").click()
+    await tab.page.get_by_text("2 / 2").wait_for()
+
+
+async def test_versions(tab: Tab) -> None:
+    """Answers are continued, and messages and answers edited, undone and sent once."""
     await tab.open()
-    await tab.be_brief(12)
+    await tab.be_brief(8)
+    for do in (continued, edit_and_walk, edit_an_answer, edit_survives, undo, pressed_twice):
+        await do(tab)
+        await new_chat(tab)
+
+
+async def continued(tab: Tab) -> None:
+    """An answer cut at the token limit says so, and is continued in a new version."""
     short = await tab.answer(LONG)
     assert "token limit" in await tab.page.locator(".pl-assistant .pl-note").inner_text()
 
@@ -79,10 +160,8 @@ async def test_continue(tab: Tab) -> None:
     assert len(longer) > len(short)
 
 
-async def test_edit_and_walk(tab: Tab) -> None:
+async def edit_and_walk(tab: Tab) -> None:
     """An edited message is answered again, and each version shows what followed."""
-    await tab.open()
-    await tab.be_brief()
     await tab.answer("Say the word cat.")
     before = await tab.texts()
     await tab.page.get_by_role("button", name="Edit").first.click()
@@ -107,29 +186,8 @@ async def test_edit_and_walk(tab: Tab) -> None:
     assert await tab.texts() == after
 
 
-async def test_edit_survives(tab: Tab) -> None:
-    """An unfinished edit survives a reload, and is dropped by a cancellation."""
-    await tab.open()
-    await tab.be_brief(4)
-    await tab.answer("Say yes.")
-    await tab.page.get_by_role("button", name="Edit").first.click()
-    editor = tab.page.get_by_role("textbox", name="Edit the message")
-    # Only the answer's button is left, because a single message is edited at a time.
-    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)
-    await editor.fill("Say no, and")
-    await tab.page.reload()
-    await tab.answered(2)
-    await tab.page.get_by_role("button", name="Edit").first.click()
-    assert await editor.input_value() == "Say no, and"
-    await editor.press("Escape")
-    await tab.page.get_by_role("button", name="Edit").first.click()
-    assert await editor.input_value() == "Say yes."
-
-
-async def test_edit_an_answer(tab: Tab) -> None:
+async def edit_an_answer(tab: Tab) -> None:
     """An answer edited by hand is a marked version that the model can continue."""
-    await tab.open()
-    await tab.be_brief(8)
     await tab.answer("Which colour has the sky?")
     await tab.page.locator(".pl-assistant").get_by_role("button", name="Edit").click()
     editor = tab.page.get_by_role("textbox", name="Edit the message")
@@ -149,10 +207,25 @@ async def test_edit_an_answer(tab: Tab) -> None:
     assert len(longer) > len("The sky is green, because")
 
 
-async def test_undo(tab: Tab) -> None:
+async def edit_survives(tab: Tab) -> None:
+    """An unfinished edit survives a reload, and is dropped by a cancellation."""
+    await tab.answer("Say yes.")
+    await tab.page.get_by_role("button", name="Edit").first.click()
+    editor = tab.page.get_by_role("textbox", name="Edit the message")
+    # Only the answer's button is left, because a single message is edited at a time.
+    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)
+    await editor.fill("Say no, and")
+    await tab.page.reload()
+    await tab.answered(2)
+    await tab.page.get_by_role("button", name="Edit").first.click()
+    assert await editor.input_value() == "Say no, and"
+    await editor.press("Escape")
+    await tab.page.get_by_role("button", name="Edit").first.click()
+    assert await editor.input_value() == "Say yes."
+
+
+async def undo(tab: Tab) -> None:
     """An undone message returns to the field before the text there, and can be sent again."""
-    await tab.open()
-    await tab.be_brief(4)
     await tab.answer("Say yes.")
     await tab.answer("Say no.")
     field = tab.page.get_by_role("textbox", name="Your message")
@@ -173,10 +246,8 @@ async def test_undo(tab: Tab) -> None:
     assert await tab.page.locator(".pl-version").all_inner_texts() == ["2 / 2"]
 
 
-async def test_pressed_twice(tab: Tab) -> None:
+async def pressed_twice(tab: Tab) -> None:
     """Repeated Enter sends once, and later text stays in the field."""
-    await tab.open()
-    await tab.be_brief(8)
     field = tab.page.get_by_role("textbox", name="Your message")
     await field.fill("Say yes.")
     await field.evaluate(
@@ -195,153 +266,108 @@ async def test_pressed_twice(tab: Tab) -> None:
     assert await field.input_value() == " And then"
 
 
-class TestTokens:
-    async def test_branch_by_keyboard(self, tab: Tab) -> None:
-        """An alternative chosen by keyboard in a token's card starts a branch."""
-        await tab.open()
-        await tab.be_brief()
-        before = await tab.answer("Name a colour.")
-        await tab.page.locator(".pl-assistant .pl-tokens-button").click()
-        await tab.options.first.focus()
-        for key in ("Enter", "ArrowDown", "Enter"):
-            await tab.page.keyboard.press(key)
-        await tab.page.get_by_text("2 / 2").wait_for()
-        await tab.answered(2)
-        assert "branched at token 1" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
-        after = "".join(await tab.options.all_text_contents())
-        assert after[:4] != before[:4]
-
-    async def test_branch_by_mouse(self, tab: Tab) -> None:
-        """A branch by mouse keeps the text before the token, and the new version shows tokens."""
-        await tab.open()
-        await tab.be_brief()
-        before = await tab.answer("Tell me one sentence about the sea.")
-        await tab.page.locator(".pl-assistant .pl-tokens-button").click()
-        await tab.options.nth(3).wait_for()
-        kept = "".join((await tab.options.all_text_contents())[:3])
-        await tab.options.nth(3).click()
-        row = tab.page.locator(".pl-docked button[data-alternative='1']")
-        wanted = await row.locator(".pl-name").inner_text()
-        await row.click()
-        await tab.page.get_by_text("2 / 2").wait_for()
-        await tab.answered(2)
-        assert "branched at token 4" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
-        after = "".join(await tab.options.all_text_contents())
-        assert after.startswith(kept + wanted.replace("␣", " "))
-        assert after != before
-
-    async def test_while_it_is_generated(self, tab: Tab) -> None:
-        """Tokens appear during generation, and can start a branch afterwards."""
-        await tab.open()
-        await tab.be_brief(ENDLESS)
-        await tab.send(LONG)
-        await tab.grown(0)
-        await tab.page.locator(".pl-assistant .pl-tokens-button").click()
-        await tab.page.wait_for_function("() => document.querySelectorAll('.pl-assistant [role=option]').length > 12")
-        await tab.page.get_by_role("button", name="Stop").click()
-        await tab.answered(2)
-        count = await tab.options.count()
-        note = await tab.page.locator(".pl-assistant .pl-note").inner_text()
-        assert f"{count} tokens" in note
-        await tab.set_number("Max output tokens", 4)
-        await tab.show_settings(False)
-        await tab.options.nth(2).click()
-        await tab.page.locator(".pl-docked button[data-alternative='2']").click()
-        await tab.page.get_by_text("2 / 2").wait_for()
-
-    async def test_of_a_prompt(self, tab: Tab) -> None:
-        """A user's message opens as tokens with probabilities, without branches."""
-        text = "The capital of France is Paris, and that of Italy is Rome."
-        await tab.open()
-        await tab.be_brief(4)
-        await tab.answer(text)
-        await tab.page.locator(".pl-user .pl-tokens-button").click()
-        cells = tab.page.locator(".pl-user [role=option]")
-        await cells.first.wait_for()
-        shown_tokens = await cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
-        assert "".join(shown_tokens) == text
-        labels = await cells.evaluate_all("cells => cells.map((cell) => cell.getAttribute('aria-label'))")
-        assert all("percent, rank" in label for label in labels)
-        await cells.nth(3).click()
-        card = tab.page.locator(".pl-docked")
-        assert await card.locator("[data-alternative]").count() == 10
-        assert await card.locator("button[data-alternative]").count() == 0
-        await tab.page.locator(".pl-user .pl-tokens-button").click()
-        await expect(cells).to_have_count(0)
-        assert (await tab.texts())[0] == text
-
-
-class TestAttachments:
-    async def test_text(self, tab: Tab) -> None:
-        """A text file is sent as named code, and a removed file is not sent."""
-        await tab.open()
-        await tab.be_brief(8)
-        await tab.attach(Upload("words.py", b"ANSWER = 42\n"), Upload("secret.txt", b"not this"))
-        await tab.page.get_by_role("button", name="Remove secret.txt").click()
-        await tab.answer("What is in the file?")
-        message = tab.page.locator(".pl-user .pl-body")
-        assert await message.locator("figure.pl-code figcaption span").inner_text() == "words.py"
-        assert await message.locator("pre").inner_text() == "ANSWER = 42\n"
-        assert "not this" not in await message.inner_text()
-        assert await tab.page.locator(".pl-attached li").count() == 0
-
-    async def test_refused(self, tab: Tab) -> None:
-        """Large files, binary files and pictures are refused with reasons; text files are sent."""
-        await tab.open()
-        await tab.be_brief(4)
-        uploads: list[FilePayload] = [
-            {"name": name, "mimeType": "", "buffer": content}
-            for name, content in (
-                ("large.txt", b"x" * 200_001),
-                ("words.txt", "Grüße".encode()),
-                ("picture.png", b"\x89PNG\r\n\x1a\n\0\xff\xfe"),
-                ("program.bin", b"\x7fELF\0"),
-                ("latin.txt", b"Gr\xfc\xdfe"),
-            )
-        ]
-        await tab.page.get_by_label("Attach text files").set_input_files(uploads)
-        await expect(tab.notice).to_have_text(
-            "large.txt is larger than 200 kB: use only the relevant part of it. "
-            f"The model {CODER} reads text only, so the picture picture.png was not attached. "
-            "program.bin is not UTF-8 text: choose a text file. latin.txt is not UTF-8 text: choose a text file."
-        )
-        (name,) = await tab.page.locator(".pl-attached li").all_inner_texts()
-        assert name.startswith("words.txt")
-        await tab.answer("Say yes.")
-        assert "Grüße" in (await tab.texts())[0]
-        await expect(tab.notice).to_be_hidden()
-
-
-async def test_settings_that_cannot_be(tab: Tab) -> None:
-    """Invalid settings are refused in a sentence, and the text stays in the field."""
+async def test_tokens(tab: Tab) -> None:
+    """Tokens of answers start branches by keyboard and mouse; those of a prompt are only shown."""
     await tab.open()
-    await tab.set_number("Temperature", 1)
-    assert await tab.page.get_by_label("Seed", exact=True).first.input_value() == ""
-    await tab.set_number("Seed", "1.5")
-    await tab.send("Say yes.")
-    await expect(tab.notice).to_have_text("The seed '1.5' is not a whole number: change it, or leave it empty.")
-    await tab.set_number("Seed", 2**70)
-    await tab.send("Say yes.")
-    await expect(tab.notice).to_contain_text("between 0 and 2**63 - 1")
-    assert await tab.page.locator(".pl-message").count() == 0
-    assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
-    await tab.set_number("Seed", 1)
-    await tab.set_number("Max output tokens", -1)
-    await tab.page.get_by_role("button", name="Send").click()
-    await expect(tab.notice).to_contain_text("max_tokens")
+    await tab.be_brief(8)
+    for do in (branch_by_keyboard, branch_by_mouse, tokens_of_a_prompt):
+        await do(tab)
+        await new_chat(tab)
 
 
-async def test_empty_settings(tab: Tab) -> None:
-    """An empty setting prevents an answer, but a running answer can be stopped and opened."""
-    await tab.open()
-    await tab.be_brief(ENDLESS)
-    await tab.send("Write a long story about a fox and a hen.")
-    await tab.grown(0)
-    await tab.set_number("Max output tokens", "")
-    await tab.page.get_by_role("button", name="Stop").click()
-    await tab.answered(2)
+async def branch_by_keyboard(tab: Tab) -> None:
+    """An alternative chosen by keyboard in a token's card starts a branch."""
+    before = await tab.answer("Name a colour.")
     await tab.page.locator(".pl-assistant .pl-tokens-button").click()
-    await tab.options.first.wait_for()
-    await tab.send("Say yes.")
-    await expect(tab.notice).to_have_text("Max output tokens is empty: enter a number.")
-    assert await tab.page.locator(".pl-message").count() == 2
+    await tab.options.first.focus()
+    for key in ("Enter", "ArrowDown", "Enter"):
+        await tab.page.keyboard.press(key)
+    await tab.page.get_by_text("2 / 2").wait_for()
+    await tab.answered(2)
+    assert "branched at token 1" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
+    after = "".join(await tab.options.all_text_contents())
+    assert after[:4] != before[:4]
+
+
+async def branch_by_mouse(tab: Tab) -> None:
+    """A branch by mouse keeps the text before the token, and the new version shows tokens."""
+    before = await tab.answer("Tell me one sentence about the sea.")
+    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
+    await tab.options.nth(3).wait_for()
+    kept = "".join((await tab.options.all_text_contents())[:3])
+    await tab.options.nth(3).click()
+    row = tab.page.locator(".pl-docked button[data-alternative='1']")
+    wanted = await row.locator(".pl-name").inner_text()
+    await row.click()
+    await tab.page.get_by_text("2 / 2").wait_for()
+    await tab.answered(2)
+    assert "branched at token 4" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
+    after = "".join(await tab.options.all_text_contents())
+    assert after.startswith(kept + wanted.replace("␣", " "))
+    assert after != before
+
+
+async def tokens_of_a_prompt(tab: Tab) -> None:
+    """A user's message opens as tokens with probabilities, without branches."""
+    text = "The capital of France is Paris, and that of Italy is Rome."
+    await tab.answer(text)
+    await tab.page.locator(".pl-user .pl-tokens-button").click()
+    cells = tab.page.locator(".pl-user [role=option]")
+    await cells.first.wait_for()
+    shown_tokens = await cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
+    assert "".join(shown_tokens) == text
+    labels = await cells.evaluate_all("cells => cells.map((cell) => cell.getAttribute('aria-label'))")
+    assert all("percent, rank" in label for label in labels)
+    await cells.nth(3).click()
+    card = tab.page.locator(".pl-docked")
+    assert await card.locator("[data-alternative]").count() == 10
+    assert await card.locator("button[data-alternative]").count() == 0
+    await tab.page.locator(".pl-user .pl-tokens-button").click()
+    await expect(cells).to_have_count(0)
+    assert (await tab.texts())[0] == text
+
+
+async def test_attachments(tab: Tab) -> None:
+    """Text files are sent, and other files refused."""
+    await tab.open()
+    await tab.be_brief(4)
+    await text_file(tab)
+    await new_chat(tab)
+    await refused_files(tab)
+
+
+async def text_file(tab: Tab) -> None:
+    """A text file is sent as named code, and a removed file is not sent."""
+    await tab.attach(Upload("words.py", b"ANSWER = 42\n"), Upload("secret.txt", b"not this"))
+    await tab.page.get_by_role("button", name="Remove secret.txt").click()
+    await tab.answer("What is in the file?")
+    message = tab.page.locator(".pl-user .pl-body")
+    assert await message.locator("figure.pl-code figcaption span").inner_text() == "words.py"
+    assert await message.locator("pre").inner_text() == "ANSWER = 42\n"
+    assert "not this" not in await message.inner_text()
+    assert await tab.page.locator(".pl-attached li").count() == 0
+
+
+async def refused_files(tab: Tab) -> None:
+    """Large files, binary files and pictures are refused with reasons; text files are sent."""
+    uploads: list[FilePayload] = [
+        {"name": name, "mimeType": "", "buffer": content}
+        for name, content in (
+            ("large.txt", b"x" * 200_001),
+            ("words.txt", "Grüße".encode()),
+            ("picture.png", b"\x89PNG\r\n\x1a\n\0\xff\xfe"),
+            ("program.bin", b"\x7fELF\0"),
+            ("latin.txt", b"Gr\xfc\xdfe"),
+        )
+    ]
+    await tab.page.get_by_label("Attach text files").set_input_files(uploads)
+    await expect(tab.notice).to_have_text(
+        "large.txt is larger than 200 kB: use only the relevant part of it. "
+        f"The model {CODER} reads text only, so the picture picture.png was not attached. "
+        "program.bin is not UTF-8 text: choose a text file. latin.txt is not UTF-8 text: choose a text file."
+    )
+    (name,) = await tab.page.locator(".pl-attached li").all_inner_texts()
+    assert name.startswith("words.txt")
+    await tab.answer("Say yes.")
+    assert "Grüße" in (await tab.texts())[0]
+    await expect(tab.notice).to_be_hidden()

@@ -64,72 +64,6 @@ async def export(tab: Tab, name: str, folder: Path) -> Path:
     return path
 
 
-async def test_list_search_and_rename(tab: Tab) -> None:
-    """The newest conversation is first; conversations are found, opened and renamed."""
-    await tab.open()
-    await tab.be_brief(4)
-    await begin(tab, "What is a zebrafinch?")
-    await begin(tab, "What is a wombat?")
-    assert (await titles(tab).all_inner_texts())[:2] == ["What is a wombat?", "What is a zebrafinch?"]
-    await expect(tab.page).to_have_title("What is a wombat? · Pellucid")
-
-    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("zebrafinch")
-    await expect(titles(tab)).to_have_count(1)
-    await expect(tab.page.locator(".pl-snippet mark").first).to_have_text(re.compile("zebrafinch"))
-    await titles(tab).first.click()
-    await expect(tab.page.locator(".pl-user .pl-body")).to_have_text("What is a zebrafinch?")
-    await expect(tab.page).to_have_title("What is a zebrafinch? · Pellucid")
-    id = str(await chosen(tab).get_attribute("data-id"))
-    assert f"c={id}" in tab.page.url
-
-    await do(tab, "Rename")
-    field = tab.page.get_by_role("textbox", name="Title of the conversation")
-    await field.fill("Birds")
-    await field.press("Enter")
-    await expect(chosen(tab).locator(".pl-title")).to_have_text("Birds")
-    await expect(tab.page).to_have_title("Birds · Pellucid")
-    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
-    await expect(tab.page.get_by_text("No matches.")).to_be_visible()
-    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("")
-    await tab.page.get_by_role("button", name="New chat").click()
-    await expect(tab.page.locator(".pl-message")).to_have_count(0)
-    await expect(tab.page).to_have_title("Pellucid")
-    assert "c=" not in tab.page.url
-    await tab.open(f"/?c={id}")
-    await tab.answered(2)
-    assert (await tab.texts())[0] == "What is a zebrafinch?"
-
-
-async def test_rename_while_an_answer_comes(tab: Tab) -> None:
-    """An unfinished rename survives the end of an answer, and Escape cancels the rename."""
-    await tab.open()
-    await tab.be_brief(30)
-    await tab.send("Write a long story about a fox and a hen.")
-    await tab.grown(0)
-    await do(tab, "Rename")
-    field = tab.page.get_by_role("textbox", name="Title of the conversation")
-    await field.fill("A st")
-    await tab.answered(2)
-    await expect(field).to_be_focused()
-    assert await field.input_value() == "A st"
-    await field.press("Escape")
-    await expect(chosen(tab).locator(".pl-title")).to_have_text("Write a long story about a fox and a hen.")
-
-
-async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
-    """A title is saved on blur, and the list continues to update."""
-    await tab.open()
-    await tab.be_brief(4)
-    await begin(tab, "What is a numbat?")
-    await do(tab, "Rename")
-    await tab.page.get_by_role("textbox", name="Title of the conversation").fill("Termites")
-    await tab.page.get_by_role("textbox", name="Your message").click()
-    await expect(chosen(tab).locator(".pl-title")).to_have_text("Termites")
-    await expect(tab.page.get_by_role("textbox", name="Your message")).to_be_focused()
-    await begin(tab, "What is a quoll?")
-    assert (await titles(tab).all_inner_texts())[:2] == ["What is a quoll?", "Termites"]
-
-
 async def test_delete(tab: Tab, other: Tab) -> None:
     """A deletion stops the answer and is shown in a second tab, and undo restores all."""
     await tab.open()
@@ -171,10 +105,110 @@ async def test_new_chat_keeps_the_settings(tab: Tab) -> None:
     await expect(tab.page.locator(".pl-assistant .pl-note")).to_contain_text(re.compile(r"\b[1-5] tokens?\b"))
 
 
-async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
-    """JSON restores all versions and tokens, Markdown the shown path; other files are refused."""
+async def test_two_tabs(tab: Tab, other: Tab) -> None:
+    """Two tabs answer at once; in the same conversation the second tab follows and can stop."""
     await tab.open()
-    await tab.be_brief(6)
+    await tab.be_brief(ENDLESS)
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(20)
+    await other.open()
+    await other.be_brief(6)
+    await other.answer("Name a colour.")
+    assert len(await other.texts()) == 2
+    assert await tab.page.locator(".pl-message[aria-busy=true]").count() == 1
+
+    await other.open("/?" + tab.page.url.partition("?")[2])
+    await other.grown(20)
+    await other.page.get_by_role("button", name="Stop").click()
+    await other.answered(2)
+    await tab.answered(2)
+    assert await tab.texts() == await other.texts()
+    assert tab.problems == other.problems == []
+
+
+async def test_the_list(tab: Tab) -> None:
+    """Conversations are listed, found, renamed, and shown again with their drafts."""
+    await tab.open()
+    await tab.be_brief(4)
+    await list_search_and_rename(tab)
+    await rename_by_clicking_elsewhere(tab)
+    await reload(tab)
+
+
+async def list_search_and_rename(tab: Tab) -> None:
+    """The newest conversation is first; conversations are found, opened and renamed."""
+    await begin(tab, "What is a zebrafinch?")
+    await begin(tab, "What is a wombat?")
+    assert (await titles(tab).all_inner_texts())[:2] == ["What is a wombat?", "What is a zebrafinch?"]
+    await expect(tab.page).to_have_title("What is a wombat? · Pellucid")
+
+    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("zebrafinch")
+    await expect(titles(tab)).to_have_count(1)
+    await expect(tab.page.locator(".pl-snippet mark").first).to_have_text(re.compile("zebrafinch"))
+    await titles(tab).first.click()
+    await expect(tab.page.locator(".pl-user .pl-body")).to_have_text("What is a zebrafinch?")
+    await expect(tab.page).to_have_title("What is a zebrafinch? · Pellucid")
+    id = str(await chosen(tab).get_attribute("data-id"))
+    assert f"c={id}" in tab.page.url
+
+    await do(tab, "Rename")
+    field = tab.page.get_by_role("textbox", name="Title of the conversation")
+    await field.fill("Birds")
+    await field.press("Enter")
+    await expect(chosen(tab).locator(".pl-title")).to_have_text("Birds")
+    await expect(tab.page).to_have_title("Birds · Pellucid")
+    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
+    await expect(tab.page.get_by_text("No matches.")).to_be_visible()
+    await tab.page.get_by_role("searchbox", name="Search all conversations").fill("")
+    await tab.page.get_by_role("button", name="New chat").click()
+    await expect(tab.page.locator(".pl-message")).to_have_count(0)
+    await expect(tab.page).to_have_title("Pellucid")
+    assert "c=" not in tab.page.url
+    await tab.open(f"/?c={id}")
+    await tab.answered(2)
+    assert (await tab.texts())[0] == "What is a zebrafinch?"
+
+
+async def rename_by_clicking_elsewhere(tab: Tab) -> None:
+    """A title is saved on blur, and the list continues to update."""
+    await begin(tab, "What is a numbat?")
+    await do(tab, "Rename")
+    await tab.page.get_by_role("textbox", name="Title of the conversation").fill("Termites")
+    await tab.page.get_by_role("textbox", name="Your message").click()
+    await expect(chosen(tab).locator(".pl-title")).to_have_text("Termites")
+    await expect(tab.page.get_by_role("textbox", name="Your message")).to_be_focused()
+    await begin(tab, "What is a quoll?")
+    assert (await titles(tab).all_inner_texts())[:2] == ["What is a quoll?", "Termites"]
+
+
+async def reload(tab: Tab) -> None:
+    """A reload shows the same conversation, and each conversation keeps a draft."""
+    await begin(tab, "Say yes.")
+    before = await tab.texts()
+    field = tab.page.get_by_role("textbox", name="Your message")
+    await field.fill("half a thou")
+    await tab.page.reload()
+    await tab.answered(2)
+    assert await tab.texts() == before
+    assert await field.input_value() == "half a thou"
+    await tab.page.get_by_role("button", name="New chat").click()
+    await expect(field).to_have_value("")
+    await field.fill("another")
+    await titles(tab).first.click()
+    await expect(field).to_have_value("half a thou")
+
+
+async def test_exchange(tab: Tab, tmp_path: Path) -> None:
+    """Conversations are exported and imported, with or without an answer, up to a size."""
+    await tab.open()
+    await tab.be_brief(4)
+    await export_and_import(tab, tmp_path)
+    await import_without_an_answer(tab)
+    await import_of_too_much(tab)
+
+
+async def export_and_import(tab: Tab, tmp_path: Path) -> None:
+    """JSON restores all versions and tokens, Markdown the shown path; other files are refused."""
     await begin(tab, "Name a planet.")
     await tab.page.get_by_role("button", name="Regenerate", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
@@ -204,13 +238,11 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
     assert await tab.page.locator(".pl-message").count() == 2
 
 
-async def test_import_without_an_answer(tab: Tab) -> None:
+async def import_without_an_answer(tab: Tab) -> None:
     """A question without an answer can be answered with a button."""
     asked = Conversation(
         "x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Say yes.", 1.0, end=FinishReason.STOP)}
     )
-    await tab.open()
-    await tab.be_brief(4)
     file: FilePayload = {"name": "asked.md", "mimeType": "", "buffer": to_markdown(asked).encode()}
     await tab.page.get_by_label("A conversation to import").set_input_files(file)
     await tab.page.get_by_role("button", name="Answer", exact=True).click()
@@ -219,9 +251,8 @@ async def test_import_without_an_answer(tab: Tab) -> None:
     assert await tab.page.get_by_role("button", name="Answer", exact=True).count() == 0
 
 
-async def test_import_of_too_much(tab: Tab) -> None:
+async def import_of_too_much(tab: Tab) -> None:
     """A refused request shows the server's message until the next accepted request."""
-    await tab.open()
     noise = Random(0).randbytes(13_000_000)
     file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
     await tab.page.get_by_label("A conversation to import").set_input_files(file)
@@ -235,29 +266,32 @@ async def test_import_of_too_much(tab: Tab) -> None:
     await expect(banner).to_be_hidden()
 
 
-async def test_reload(tab: Tab) -> None:
-    """A reload shows the same conversation, and each conversation keeps a draft."""
+async def test_while_an_answer_comes(tab: Tab) -> None:
+    """During an answer a rename and a reload lose nothing."""
     await tab.open()
-    await tab.be_brief(4)
-    await begin(tab, "Say yes.")
-    before = await tab.texts()
-    field = tab.page.get_by_role("textbox", name="Your message")
-    await field.fill("half a thou")
-    await tab.page.reload()
-    await tab.answered(2)
-    assert await tab.texts() == before
-    assert await field.input_value() == "half a thou"
+    await tab.be_brief(60)
+    await rename_while_an_answer_comes(tab)
     await tab.page.get_by_role("button", name="New chat").click()
-    await expect(field).to_have_value("")
-    await field.fill("another")
-    await titles(tab).first.click()
-    await expect(field).to_have_value("half a thou")
+    await expect(tab.page.locator(".pl-message")).to_have_count(0)
+    await reload_in_the_middle(tab)
 
 
-async def test_reload_in_the_middle(tab: Tab) -> None:
+async def rename_while_an_answer_comes(tab: Tab) -> None:
+    """An unfinished rename survives the end of an answer, and Escape cancels the rename."""
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(0)
+    await do(tab, "Rename")
+    field = tab.page.get_by_role("textbox", name="Title of the conversation")
+    await field.fill("A st")
+    await tab.answered(2)
+    await expect(field).to_be_focused()
+    assert await field.input_value() == "A st"
+    await field.press("Escape")
+    await expect(chosen(tab).locator(".pl-title")).to_have_text("Write a long story about a fox and a hen.")
+
+
+async def reload_in_the_middle(tab: Tab) -> None:
     """An answer continues during a reload, and is followed to the end."""
-    await tab.open()
-    await tab.be_brief(80)
     await tab.send("Write a long story about a fox and a hen.")
     shown = await tab.grown(20)
     await tab.page.reload()
@@ -266,25 +300,4 @@ async def test_reload_in_the_middle(tab: Tab) -> None:
     assert again.startswith(shown)
     await tab.answered(2)
     assert (await tab.texts())[1].startswith(again)
-    assert "80 tokens" in await tab.page.locator(".pl-assistant .pl-note").inner_text()
-
-
-async def test_two_tabs(tab: Tab, other: Tab) -> None:
-    """Two tabs answer at once; in the same conversation the second tab follows and can stop."""
-    await tab.open()
-    await tab.be_brief(ENDLESS)
-    await tab.send("Write a long story about a fox and a hen.")
-    await tab.grown(20)
-    await other.open()
-    await other.be_brief(6)
-    await other.answer("Name a colour.")
-    assert len(await other.texts()) == 2
-    assert await tab.page.locator(".pl-message[aria-busy=true]").count() == 1
-
-    await other.open("/?" + tab.page.url.partition("?")[2])
-    await other.grown(20)
-    await other.page.get_by_role("button", name="Stop").click()
-    await other.answered(2)
-    await tab.answered(2)
-    assert await tab.texts() == await other.texts()
-    assert tab.problems == other.problems == []
+    assert "60 tokens" in await tab.page.locator(".pl-assistant .pl-note").inner_text()

@@ -30,6 +30,7 @@ async def complete(tab: Tab) -> Page:
 async def test_at_a_cursor(tab: Tab) -> None:
     """A suggestion is shown at the cursor with tokens, figures and prompt, and can be accepted."""
     page = await complete(tab)
+    await check_looks(page)
     assert await page.locator(".pl-infill .pl-shown").inner_text() == "a + b"
     labels = await page.locator(".pl-infill .pl-token").evaluate_all("cells => cells.map((cell) => cell.ariaLabel)")
     assert labels
@@ -50,20 +51,16 @@ async def test_at_a_cursor(tab: Tab) -> None:
         "The code has changed: complete it again."
     )
     assert await field.input_value() == "x = 1"
+    await a_model_that_cannot(page)
     assert tab.elsewhere == []
     assert tab.problems == []
 
 
-async def test_a_model_that_cannot(tab: Tab) -> None:
+async def a_model_that_cannot(page: Page) -> None:
     """A model without infill is named in a sentence, and the code stays."""
-    page = await complete(tab)
     await choose(page, "Model", SMALL)
     field = page.get_by_label("Code; the cursor marks where to complete")
+    await field.fill(CODE)
     await field.press("Control+Enter")
     await expect(page.locator(".pl-infill .pl-wrong")).to_contain_text(SMALL)
     assert await field.input_value() == CODE
-
-
-async def test_looks(tab: Tab) -> None:
-    """With a suggestion axe finds nothing serious, and nothing is cut off."""
-    await check_looks(await complete(tab))
