@@ -20,7 +20,7 @@ pytestmark = pytest.mark.model
 
 URI = "file:///project/session.py"
 SEED = 20261125
-KEYSTROKES, SUGGESTED, ACCEPTED = 300, 20, 3
+KEYSTROKES, SUGGESTED, ACCEPTED = 120, 8, 2
 """Minimum numbers for a session; the suggestions depend on the machine's speed."""
 
 MOST_KEYSTROKES = 3_000
