@@ -36,7 +36,7 @@ async def fleet_over(folder: Path, *engines: VLLM) -> AsyncIterator[Fleet]:
     assert isinstance(parts.engine, Fleet)
     assert all(replica.takes_part for replica in parts.engine.replicas.values())
     yield parts.engine
-    await parts.engine.disconnect()
+    await parts.engine.replicas.disconnect()
 
 
 @pytest.mark.timeout(900)

@@ -126,7 +126,7 @@ async def fleet_over(ray_serve: RayServe) -> AsyncIterator[Fleet]:
     watching = asyncio.create_task(parts.membership.watch())
     yield parts.engine
     watching.cancel()
-    await parts.engine.disconnect()
+    await parts.engine.replicas.disconnect()
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Collection
 
 TICK_SECONDS = 0.05
 """Time between two measurements."""
@@ -14,15 +14,15 @@ MEASUREMENTS = 4
 
 
 class LoopLag:
-    """Measures the lag of the running event loop while ``is_needed`` returns true.
+    """Measures the lag of the running event loop while there are ``requests``.
 
     The minimum of several measurements distinguishes an overloaded loop from a single interruption
     by a long task or another process. CoDel does the same for queueing time (Nichols and Jacobson
     2012).
     """
 
-    def __init__(self, is_needed: Callable[[], bool]) -> None:
-        self._is_needed = is_needed
+    def __init__(self, requests: Collection[object]) -> None:
+        self._requests = requests
         self._timer: asyncio.TimerHandle | None = None
         self._late: deque[float] = deque(maxlen=MEASUREMENTS)
 
@@ -33,7 +33,7 @@ class LoopLag:
 
     def seconds(self) -> float:
         """Return the lag in seconds (0 without enough measurements)."""
-        if self._timer is None or not self._is_needed():
+        if self._timer is None or not self._requests:
             self._late.clear()  # The lag of ended requests does not count.
         return min(self._late) if len(self._late) == MEASUREMENTS else 0.0
 
@@ -44,5 +44,5 @@ class LoopLag:
     def _measure(self, due: float) -> None:
         self._late.append(asyncio.get_running_loop().time() - due)
         self._timer = None
-        if self._is_needed():
+        if self._requests:
             self._wait()

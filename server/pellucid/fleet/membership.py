@@ -134,7 +134,7 @@ class Membership:
                 await self._check.join(replica)
                 if replica.takes_part:
                     await self.adapters.check(replica)
-                    self.fleet.note_joined(replica)
+                    self.fleet.replicas.note_joined(replica)
         except TimeoutError:
             replica.problem = replica.problem and f"Its check took longer than {JOIN_SECONDS:g} seconds."
 

@@ -33,8 +33,8 @@ from pellucid.errors import (
     UnavailableError,
 )
 from pellucid.fleet.affinity import by_affinity
-from pellucid.fleet.fleet import MAX_MOVES
 from pellucid.fleet.hang_detection import HangDetector
+from pellucid.fleet.replicas import MAX_MOVES
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.text.healing import Healer
 from pellucid.vocabulary.finish import Finish, FinishReason
@@ -290,7 +290,7 @@ async def test_a_lost_replica_gets_no_new_requests(engine: LocalEngine) -> None:
         assert (end.reason, end.usage.moves) == (FinishReason.LENGTH, 1)
         (lost,) = [one for one in standing.fleet.replicas.values() if not one.takes_part]
         assert "broke off" in str(lost.problem)
-        assert standing.fleet.lost == {lost.url: 1}
+        assert standing.fleet.replicas.lost == {lost.url: 1}
         await standing.check.join(lost)
         assert lost.takes_part
 
@@ -378,7 +378,7 @@ async def test_a_replica_that_hangs(engine: LocalEngine, monkeypatch: pytest.Mon
         for scores, end in await asyncio.gather(*tasks):
             assert (ids(scores), end.reason, end.usage.moves) == (ids(undisturbed), FinishReason.LENGTH, 1)
         assert one.problem == f"{one.url} hangs: none of its requests got a token in 20 seconds."
-        assert (standing.fleet.lost[one.url], len(hung.bodies)) == (3, 3)
+        assert (standing.fleet.replicas.lost[one.url], len(hung.bodies)) == (3, 3)
 
 
 async def test_a_replica_that_hangs_as_it_reads(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,7 +406,7 @@ async def test_a_refusal_in_a_stream(engine: LocalEngine) -> None:
         replica.faults = deque([Fault("refusal"), Fault("refusal", 3)])
         with pytest.raises(InvalidRequestError, match=r"refuses the request: min_p is not supported"):
             await answer(standing.fleet, Request(PROMPT, PARAMS))
-        assert (standing.problems, standing.fleet.lost.total(), len(replica.fired)) == ([None], 0, 1)
+        assert (standing.problems, standing.fleet.replicas.lost.total(), len(replica.fired)) == ([None], 0, 1)
         _, end = await answer(standing.fleet, Request(PROMPT, PARAMS))
     assert (end.reason, end.usage.moves) == (FinishReason.LENGTH, 1)
 
@@ -424,7 +424,7 @@ async def test_a_router_that_has_not_noticed_a_loss(engine: LocalEngine) -> None
         lost = asyncio.create_task(
             answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"), session="lost"))
         )
-        while standing.fleet.lost.total() < 2:
+        while standing.fleet.replicas.lost.total() < 2:
             await asyncio.sleep(0.01)
         newer, _ = await answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"), session="newer"))
         assert (await lost)[1].reason is FinishReason.SUPERSEDED

@@ -15,7 +15,7 @@ from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import UnavailableError
 from pellucid.fleet import replica
-from pellucid.fleet.fleet import MAX_MOVES
+from pellucid.fleet.replicas import MAX_MOVES
 from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.query import SamplingParams
 from support.fleet.fleet_servers import fleet_of, tiny_engine

@@ -46,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_busy_loop_is_late(clock: Clock) -> None:
     """The lag is the least lateness of the latest measurements."""
-    lag = LoopLag(lambda: True)
+    lag = LoopLag(["request"])
     assert lag.seconds() == 0
     lag.start()
     for late in range(MEASUREMENTS - 1, 0, -1):
@@ -60,7 +60,7 @@ def test_a_busy_loop_is_late(clock: Clock) -> None:
 
 def test_a_loop_that_was_stopped_is_not_late(clock: Clock) -> None:
     """A single long stop, like a machine's sleep, is no lag."""
-    lag = LoopLag(lambda: True)
+    lag = LoopLag(["request"])
     lag.start()
     for late in (*[0.0] * MEASUREMENTS, 60.0, 0.0, *[5.0] * (MEASUREMENTS - 2)):
         clock.tick(late=late)
@@ -69,17 +69,17 @@ def test_a_loop_that_was_stopped_is_not_late(clock: Clock) -> None:
 
 def test_the_lag_ends_with_the_requests(clock: Clock) -> None:
     """Without a running request nothing is measured and the lag is 0."""
-    needed = [True]
-    lag = LoopLag(lambda: needed[0])
+    requests = {"request"}
+    lag = LoopLag(requests)
     lag.start()
     for _ in range(MEASUREMENTS):
         clock.tick(late=10.0)
     assert lag.seconds() == 10
-    needed[0] = False
+    requests.clear()
     assert lag.seconds() == 0
-    needed[0] = True
+    requests.add("request")
     assert lag.seconds() == 0
-    needed[0] = False
+    requests.clear()
     clock.tick(late=10.0)
     assert lag.seconds() == 0
     assert clock.due is None

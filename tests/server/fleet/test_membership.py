@@ -61,7 +61,7 @@ async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
         may_continue.set()
         assert {end.reason for end in await asyncio.gather(*answers)} == {FinishReason.LENGTH}
         await until(lambda: list(fleet.replicas) == [first])
-        await fleet.disconnect()
+        await fleet.replicas.disconnect()
 
 
 async def test_an_engine_with_other_weights_after_a_restart(
@@ -151,7 +151,7 @@ async def test_a_lost_engine_joins_again(engine: LocalEngine) -> None:
         watching = asyncio.create_task(members.watch())
         await until(lambda: fleet.replicas[url].takes_part)
         watching.cancel()
-        await fleet.disconnect()
+        await fleet.replicas.disconnect()
 
 
 def test_files_of_engines(tmp_path: Path) -> None:

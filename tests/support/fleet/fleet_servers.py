@@ -66,4 +66,4 @@ async def fleet_of(
             stand_in.sessions.clear()
         yield FleetOfStandIns(fleet, check, members)
         fleet.close()
-        await fleet.disconnect()
+        await fleet.replicas.disconnect()

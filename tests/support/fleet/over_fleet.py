@@ -138,7 +138,7 @@ class StandInFleet(Fleet):
 
     async def _join(self, membership: Membership) -> None:
         await membership.update()
-        await self.disconnect()
+        await self.replicas.disconnect()
 
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
         """Yield the fleet's items, and close the connections before the event loop ends."""
@@ -148,7 +148,7 @@ class StandInFleet(Fleet):
                     yield item
         finally:
             if not self._running:
-                await self.disconnect()
+                await self.replicas.disconnect()
 
     def close(self) -> None:
         """Refuse requests, end running requests, and stop the replicas."""
