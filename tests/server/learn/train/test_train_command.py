@@ -23,7 +23,7 @@ from pellucid.learn.train.plan import PRESETS
 from support.learn import killed_training
 from support.learn.tiny_preset import TINY
 from support.learn.training_texts import text_file
-from support.trial_counts import trial_count
+from support.trial_counts import IS_TRIAL
 
 pytestmark = pytest.mark.slow
 
@@ -97,62 +97,44 @@ def _bits(row: dict[str, Any]) -> float:
     return float(log2(row["perplexity"]))
 
 
-@pytest.mark.parametrize("killed_at", [1, 23])
-def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
-    """After kill -9, the same command equals an uninterrupted run in weights and figures."""
-    text = text_file(tmp_path)
-    for name in ("whole", "killed"):
-        arguments = ["train", str(text), "--out", str(tmp_path / name), "--seed", "7"]
-        if name == "killed":
-            script = [sys.executable, killed_training.__file__, str(killed_at), *arguments]
-            dead = subprocess.run(
-                script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100
-            )
-            assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
-        code, _, err = run(*arguments)
-        assert code == 0, err
-        assert ("Resuming from step 22 of 40" in err) == (name == "killed" and killed_at == 23)
-    whole, killed = (load_file(tmp_path / name / "gpt" / "model.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
-    figures = [
-        [
-            (row["bits_per_byte"], row["calibration_error"])
-            for row in json.loads((tmp_path / name / "results.json").read_text())["learners"]
-        ]
-        for name in ("whole", "killed")
-    ]
-    assert figures[0] == figures[1]
-
-
 @pytest.mark.process
-def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
-    """After kills at seeded steps of two runs, the weights are equal to an undisturbed run's."""
+def test_killed_and_resumed(tmp_path: Path, run: Run) -> None:
+    """After kill -9 at any step, the same command gives the figures of an undisturbed run."""
     dice, steps = random.Random(13), TINY.steps
     assert steps is not None
     text = text_file(tmp_path)
+    kills = {"at the first step": [1], "after a checkpoint": [23], "twice": sorted(dice.sample(range(1, steps + 1), 2))}
+    if IS_TRIAL:
+        kills |= {str(number): sorted(dice.sample(range(1, steps + 1), 5)) for number in range(2)}
 
     def arguments(name: str) -> list[str]:
         return ["train", str(text), "--out", str(tmp_path / name), "--seed", "7"]
-
-    assert run(*arguments("whole"))[0] == 0
-    whole = load_file(tmp_path / "whole" / "gpt" / "model.safetensors")
-    kills = {name: sorted(dice.sample(range(1, steps + 1), trial_count(5))) for name in ("first", "second")}
 
     def kill(name: str) -> None:
         for step in kills[name]:
             script = [sys.executable, killed_training.__file__, str(step), *arguments(name)]
             dead = subprocess.run(
-                script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100
+                script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=300
             )
             assert dead.returncode == -signal.SIGKILL, (step, dead.stderr.decode())
 
+    def weights_and_figures(name: str) -> tuple[dict[str, torch.Tensor], list[tuple[float, float]]]:
+        rows = json.loads((tmp_path / name / "results.json").read_text())["learners"]
+        figures = [(row["bits_per_byte"], row["calibration_error"]) for row in rows]
+        return load_file(tmp_path / name / "gpt" / "model.safetensors"), figures
+
+    assert run(*arguments("whole"))[0] == 0
+    whole, whole_figures = weights_and_figures("whole")
     with ThreadPoolExecutor() as threads:
         list(threads.map(kill, kills))
     for name in kills:
-        assert run(*arguments(name))[0] == 0
-        found = load_file(tmp_path / name / "gpt" / "model.safetensors")
+        code, _, err = run(*arguments(name))
+        assert code == 0, err
+        assert ("Resuming from step 22 of 40" in err) == (name == "after a checkpoint"), name
+        found, figures = weights_and_figures(name)
         assert found.keys() == whole.keys()
         assert all(torch.equal(found[key], whole[key]) for key in whole), name
+        assert figures == whole_figures, name
 
 
 @pytest.mark.slow
