@@ -160,7 +160,7 @@ async def replay(options: argparse.Namespace) -> list[Shown]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         ours = ("--model", options.model, "--threads", threads, "--context", str(CONTEXT_TOKENS), "--no-page")
         with pellucid_server(*ours) as server:
-            launcher = Launcher(ServerSettings(url=server.url, start=False), "", lambda _: None)
+            launcher = Launcher(ServerSettings(url=server.url, start=False), "", lambda: None)
             for cursor in progress.track(cursors, description=OURS):
                 found += await ask_pellucid(cursor, launcher)
             await launcher.aclose()

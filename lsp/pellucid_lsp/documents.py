@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 from urllib.parse import unquote
 
 from lsprotocol import types
@@ -14,7 +16,7 @@ from pygls.workspace import PositionCodec, TextDocument, Workspace
 from pygls.workspace.position_codec import ServerTextPosition
 
 from pellucid.completion.context.uris import file_path
-from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 
@@ -134,6 +136,49 @@ class Documents(Workspace):
     ) -> None:
         super().__init__(root_uri, sync_kind, workspace_folders, position_encoding)
         self._position_codec = Codec(position_encoding)
+        self.adds_carriage_returns = False
+        """Whether the client adds carriage returns when writing a file, as Neovim does.
+
+        Inline completion would then insert carriage returns as characters.
+        """
+
+    @property
+    def folder_paths(self) -> list[Path]:
+        uris = [folder.uri for folder in self.folders.values()] or [self.root_uri or ""]
+        return [path for uri in uris if uri and (path := file_path(uri))]
+
+    def text(self, uri: str) -> str:
+        r"""Return the text of a document, with ``\n`` as the line ending."""
+        return normalize_newlines(self.get_text_document(uri).source)
+
+    def line_end(self, uri: str) -> str:
+        """Return the line ending for inserted text: the document's, unless the client adds it."""
+        is_long = not self.adds_carriage_returns and "\r\n" in self.get_text_document(uri).source
+        return "\r\n" if is_long else "\n"
+
+    def is_cell(self, uri: str) -> bool:
+        return self.get_notebook_document(cell_uri=uri) is not None
+
+    def cursor(
+        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None
+    ) -> DocumentCursor:
+        r"""Return the cursor at a position, as if the selected menu item had been accepted.
+
+        The line ending of the text is ``\n``.
+        """
+        cursor = cursor_at(self, uri, position)
+        line, character = position.line, position.character
+        if selected is not None:
+            start = selected.range.start
+            kept, after = cursor_at(self, uri, start).before, cursor_at(self, uri, selected.range.end).after
+            text = cursor.before + cursor.after
+            replaced = text[len(kept) : len(text) - len(after)]
+            cursor = replace(
+                cursor, before=kept + selected.text, after=after, selected=selected.text, replaced=replaced
+            )
+            line, character = start.line, start.character + self.position_codec.client_num_units(selected.text)
+        before, after = normalize_newlines(cursor.before), normalize_newlines(cursor.after)
+        return replace(cursor, before=before, after=after, position=(line, character))
 
     def _create_text_document(
         self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None

@@ -78,7 +78,7 @@ def register(server: Pellucid) -> None:
 
 def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.CodeAction]:
     """Return ready-made instructions for a selection and for diagnostics of other sources."""
-    if not server.settings.instructed_edits or not server.session.enabled:
+    if not server.settings.instructed_edits or not server.session.switch.is_on:
         return []
     return [*_for_diagnostics(params), *_for_selection(params)]
 
@@ -90,8 +90,8 @@ async def _edit(
     await _require_on(server)
     query, cursor = _query(server, uri, range, instruction)
     version = server.documents.get_text_document(uri).version
-    before = server.text(uri)
-    async with aclosing(server.session.instructed_edit(cursor, replace(query, seed=seed))) as items:
+    before = server.documents.text(uri)
+    async with aclosing(server.session.instructed.edit(cursor, replace(query, seed=seed))) as items:
         async for item in items:
             if isinstance(item, InstructedEdit):
                 made = item
@@ -99,12 +99,13 @@ async def _edit(
             if token is not None:
                 server.protocol.notify("$/progress", types.ProgressParams(token, {"lines": list(item.lines)}))
             if server.documents.get_text_document(uri).version != version and not _same_lines(
-                before, server.text(uri), query
+                before, server.documents.text(uri), query
             ):
                 return _dropped(query)
         else:
             raise AssertionError("an edit ends with its hunks")
-    same = server.documents.get_text_document(uri).version == version or _same_lines(before, server.text(uri), query)
+    is_new = server.documents.get_text_document(uri).version != version
+    same = not is_new or _same_lines(before, server.documents.text(uri), query)
     return made if same else _dropped(query, made)
 
 
@@ -113,7 +114,7 @@ async def _explain(server: Pellucid, uri: str, range: types.Range) -> str:
     query, cursor = _query(server, uri, range, EXPLAIN, "explain")
     if not query.selection.strip():
         raise InvalidRequestError("The range has no code to explain: select some lines.", param="range")
-    return await server.session.explain_code(cursor, query)
+    return await server.session.instructed.explain(cursor, query)
 
 
 async def _require_on(server: Pellucid) -> None:
@@ -133,13 +134,13 @@ def _query(
         raise InvalidRequestError(
             f"{uri} is not open in this editor, or not as a file: open it first.", param="textDocument"
         )
-    start, end = server.cursor_at(uri, range.start), server.cursor_at(uri, range.end)
+    start, end = server.documents.cursor(uri, range.start), server.documents.cursor(uri, range.end)
     if not end.before.startswith(start.before):
         raise InvalidRequestError("The range ends before it begins.", param="range")
     selection = end.before[len(start.before) :]
     # In a notebook, the cells above: lines are counted in the cell.
-    above = server.cursor_at(uri, types.Position(0, 0)).before
-    before, after = start.before[len(above) :], server.text(uri)[len(end.before) - len(above) :]
+    above = server.documents.cursor(uri, types.Position(0, 0)).before
+    before, after = start.before[len(above) :], server.documents.text(uri)[len(end.before) - len(above) :]
     if (
         range.start.line >= len(server.documents.get_text_document(uri).lines)
         and not after
@@ -147,7 +148,7 @@ def _query(
     ):
         before += "\n"  # The range is below a last line without a line ending.
     terms = Terms(Priority.CHAT, key=f"lsp-{os.getpid()}:{verb}:{uri}")
-    path = server.session.filename(uri)
+    path = server.session.policy.filename(uri)
     return EditQuery(before, selection, after, instruction, path=path, language=start.language, terms=terms), start
 
 
@@ -168,7 +169,7 @@ def _dropped(query: EditQuery, made: InstructedEdit | None = None) -> Instructed
 
 def _workspace_edit(server: Pellucid, uri: str, made: InstructedEdit) -> types.WorkspaceEdit:
     """Return an edit, limited to this version if the editor supports versions."""
-    end = server.line_end(uri)
+    end = server.documents.line_end(uri)
     edits = [
         types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, end)) for one in made.hunks
     ]
@@ -180,7 +181,7 @@ def _workspace_edit(server: Pellucid, uri: str, made: InstructedEdit) -> types.W
 
 
 def _report(server: Pellucid, uri: str, made: InstructedEdit) -> Json:
-    codec, end = server.documents.position_codec, server.line_end(uri)
+    codec, end = server.documents.position_codec, server.documents.line_end(uri)
     hunks = []
     for hunk in made.hunks:
         where, text = line_change(server.documents, uri, hunk.first, hunk.old, hunk.new, end)

@@ -9,14 +9,13 @@ from typing import Any
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
-from pellucid.completion.edits.edits_explanation import EditsExplanation
+from pellucid.completion.explanation import Explanation
 from pellucid.completion.find_accepted_suggestion import locate, token_at
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
-from pellucid.errors import InvalidRequestError
-from pellucid.vocabulary.query import BACKGROUND, ScoreQuery
+from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.vocabulary.query import BACKGROUND, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import MAX_ALTERNATIVES, Token
 from pellucid_lsp import surprise_methods
-from pellucid_lsp.edit_items import EDIT_ACCEPTED, explanation_json, place_json
 from pellucid_lsp.inspection_json import (
     Json,
     explanation_report,
@@ -39,7 +38,6 @@ SCORE_LIMIT = 20_000
 
 def register(server: Pellucid) -> None:
     _register_requests(server)
-    _register_next_edits(server)
     _register_notifications(server)
     _register_commands(server)
 
@@ -82,10 +80,12 @@ def _register_requests(server: Pellucid) -> None:
                 f"pellucid/branch: the suggestion {id} is no longer known; request a new one.", param="id"
             )
         cursor, range = _current_cursor(server, suggestion)
-        branched = await server.session.branch(suggestion, cursor, index, alternative)
+        server.session.policy.require_sendable(cursor)
+        branched = await server.session.completer.branch(suggestion, cursor, index, alternative)
         if branched is None:
             return None
-        return inline_item(branched, types.SelectedCompletionInfo(range, cursor.selected), server.line_end(cursor.uri))
+        selected = types.SelectedCompletionInfo(range, cursor.selected)
+        return inline_item(branched, selected, server.documents.line_end(cursor.uri))
 
     @server.own_request("pellucid/explain")
     async def explain(given: Any) -> Json | None:
@@ -94,11 +94,7 @@ def _register_requests(server: Pellucid) -> None:
         document = params.part("textDocument")
         uri = None if document is None else document.text("uri")
         explanation = server.session.journal.explanations.find(id=params.text("id"), uri=uri)
-        return (
-            None
-            if explanation is None
-            else explanation_report(explanation, await server.session.prompt_text(explanation))
-        )
+        return None if explanation is None else explanation_report(explanation, await _prompt_text(server, explanation))
 
     @server.own_request("pellucid/score")
     async def score(given: Any) -> Json:
@@ -114,30 +110,6 @@ def _register_requests(server: Pellucid) -> None:
         if accepted is None:
             return None
         return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, hover_markdown(*accepted)))
-
-
-def _register_next_edits(server: Pellucid) -> None:
-    @server.own_request("pellucid/nextEdits")
-    async def next_edits(given: Any) -> Json:
-        params = Params(given, "pellucid/nextEdits")
-        uri = params.required("textDocument", params.part("textDocument")).text("uri")
-        items = await server.next_edits(params.required("textDocument.uri", uri), params.position("position"))
-        edits = [item.as_own_edit() for item in items]
-        return {"edits": edits, "calibrationNote": server.session.edit_memory.note}
-
-    @server.own_request("pellucid/nextEditsElsewhere")
-    async def next_edits_elsewhere(given: Any) -> Json:
-        """Return the places elsewhere where the last edit may be repeated."""
-        params = Params(given, "pellucid/nextEditsElsewhere")
-        uri = params.required("textDocument", params.part("textDocument")).text("uri")
-        edits = await server.next_edits_elsewhere(params.required("textDocument.uri", uri))
-        return {"places": [place_json(edit) for edit in edits], "calibrationNote": server.session.edit_memory.note}
-
-    @server.own_request("pellucid/explainEdits")
-    async def explain_edits(given: Any) -> Json | None:
-        params = Params(given, "pellucid/explainEdits")
-        uri = params.required("textDocument", params.part("textDocument")).text("uri")
-        return await _explain_edits(server, params.required("textDocument.uri", uri))
 
 
 def _register_notifications(server: Pellucid) -> None:
@@ -171,30 +143,15 @@ def _register_commands(server: Pellucid) -> None:
     def accepted(*arguments: Any) -> None:
         accept_all(server, *arguments)
 
-    @server.own_command(EDIT_ACCEPTED)
-    def edit_accepted(*_: Any) -> None:
-        """Do nothing: the edit arrives as a change of the document."""
-
-    @server.own_command("pellucid.editDismissed")
-    def edit_dismissed(*arguments: Any) -> None:
-        memory = server.session.edit_memory
-        edit = memory.find(arguments[0]) if arguments and isinstance(arguments[0], str) else None
-        if edit is not None:
-            memory.dismiss(edit)
-
     @server.own_command("pellucid.toggle")
     async def toggle() -> Json:
         server.session.switch.toggle()
-        await server.session.apply_switch()
-        surprise_methods.forget_refused(server)
-        return server.session.status()
+        return await _apply_switch(server)
 
     @server.own_command("pellucid.toggleWorkspace")
     async def toggle_workspace() -> Json:
         server.session.switch.toggle_here()
-        await server.session.apply_switch()
-        surprise_methods.forget_refused(server)
-        return server.session.status()
+        return await _apply_switch(server)
 
     @server.own_command("pellucid.restart")
     async def restart() -> Json:
@@ -211,21 +168,33 @@ def _register_commands(server: Pellucid) -> None:
         return url
 
 
-async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
-    await server.settings_known.wait()
-    memory, off = server.session.edit_memory, None
-    explanation, elsewhere = memory.explanation(uri), memory.explanation(uri, elsewhere=True)
-    if not server.settings.next_edits:
-        off = "The setting pellucid.nextEdits is false."
-    elif not server.session.enabled:
-        off = "Suggestions are switched off."
-    elif not server.has_edits(uri):
-        off = "Suggestions are off for this document's language, or it is a cell of a notebook."
-    elif not server.session.may_send(uri, server.text(uri)):
-        off = "This document is not sent to the model."
-    if off is not None:
-        explanation, elsewhere = EditsExplanation(1.0, off), None
-    return None if explanation is None else explanation_json(explanation, elsewhere, None if off else memory.note)
+async def _apply_switch(server: Pellucid) -> Json:
+    """Apply the changed switch, and return the status."""
+    await server.session.apply_switch()
+    server.show_status()
+    surprise_methods.forget_refused(server)
+    return server.session.status()
+
+
+async def _prompt_text(server: Pellucid, explanation: Explanation) -> str | None:
+    """Return the prompt of an explained request as the model read the prompt.
+
+    Return `None` if the prompt is missing or private, or no server is ready.
+    """
+    prompt, session = explanation.prompt, server.session
+    launcher = session.launcher
+    if prompt is None or launcher.status.state != "ready":
+        return None
+    if not session.policy.may_send(explanation.uri, prompt.prefix + prompt.suffix):
+        return None
+    client = await launcher.client()
+    try:
+        return await client.infill_prompt(
+            CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+        )
+    except UnavailableError:
+        launcher.lost(client)
+        return None
 
 
 async def _score(server: Pellucid, params: Params) -> Json:
@@ -233,7 +202,8 @@ async def _score(server: Pellucid, params: Params) -> Json:
     if document is None or wanted is None:
         raise InvalidRequestError("pellucid/score needs a textDocument and a range: send both.")
     uri = _needed(document, "uri", "text")
-    start, end = (server.cursor_at(uri, wanted.required(name, wanted.position(name))) for name in ("start", "end"))
+    places = [wanted.required(name, wanted.position(name)) for name in ("start", "end")]
+    start, end = (server.documents.cursor(uri, place) for place in places)
     text = end.before[len(start.before) :]
     if not text or len(text) > SCORE_LIMIT:
         raise InvalidRequestError(
@@ -243,7 +213,7 @@ async def _score(server: Pellucid, params: Params) -> Json:
     top = params.number("topLogprobs")
     if top is not None and top > MAX_ALTERNATIVES:
         raise params.wrong("topLogprobs", f"at most {MAX_ALTERNATIVES}")
-    server.session.require_sendable(start)
+    server.session.policy.require_sendable(start)
     before = start.before[-SCORE_LIMIT:]
     async with server.session.models.asked() as (client, model):
         count = 5 if top is None else top
@@ -259,7 +229,7 @@ def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[
     """Return the accepted suggestion at a position, and the index of the token there."""
     document = server.documents.get_text_document(uri)
     at = len(normalize_newlines(document.source[: document.offset_at_position(position)]))
-    text = server.text(uri)
+    text = server.documents.text(uri)
     for suggestion in server.session.suggestions.accepted(uri):
         start = locate(text, suggestion)
         index = None if start is None else token_at(suggestion, at - start)
@@ -272,7 +242,7 @@ def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
     """Return the current start of a suggestion, or `None` if the accepted text is gone."""
     if not server.session.suggestions.is_accepted(suggestion.id):
         return types.Position(*suggestion.cursor.position)
-    text = server.text(suggestion.cursor.uri)
+    text = server.documents.text(suggestion.cursor.uri)
     at = locate(text, suggestion)
     if at is None:
         return None
@@ -294,12 +264,12 @@ def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentC
     start = _start(server, suggestion)
     if start is not None:
         *_, last = ranges_of(suggestion.tokens, start, codec)
-        cursor = server.cursor_at(uri, start)
+        cursor = server.documents.cursor(uri, start)
         if cursor.after.startswith(suggestion.text) and _fits(suggestion, cursor, cursor.after[len(suggestion.text) :]):
             return replace(cursor, after=cursor.after[len(suggestion.text) :]), types.Range(start, last.end)
     here = _menu_range(suggestion.cursor, codec)
     selected = types.SelectedCompletionInfo(here, suggestion.cursor.selected)
-    cursor = server.cursor_at(uri, here.end, selected)
+    cursor = server.documents.cursor(uri, here.end, selected)
     if cursor.replaced == suggestion.cursor.replaced and _fits(suggestion, cursor, cursor.after):
         return cursor, here
     raise InvalidRequestError(

@@ -13,7 +13,7 @@ def accept_all(server: Pellucid, *arguments: Any) -> None:
     """Record the acceptance of a whole item, from the command's arguments (first: the id)."""
     suggestion = find_suggestion(server, arguments[0]) if arguments else None
     if suggestion is not None:
-        server.session.accept(suggestion, len(suggestion.sure.text if SURE in arguments else suggestion.text))
+        _accept(server, suggestion, len(suggestion.sure.text if SURE in arguments else suggestion.text))
 
 
 def accept_part(server: Pellucid, id: str | None, length: int | None, *, from_line_start: bool = False) -> None:
@@ -26,18 +26,23 @@ def accept_part(server: Pellucid, id: str | None, length: int | None, *, from_li
     if suggestion is None or not length:
         return
     lead = suggestion.cursor.left if from_line_start else suggestion.cursor.selected
-    inserted = suggestion.text.replace("\n", server.line_end(suggestion.cursor.uri))
+    inserted = suggestion.text.replace("\n", server.documents.line_end(suggestion.cursor.uri))
     accepted = (lead + inserted).encode("utf-16-le")[: 2 * length].decode("utf-16-le", errors="ignore")
     characters = len(normalize_newlines(accepted)) - len(lead)
     if characters > 0:
-        server.session.accept(suggestion, characters)
+        _accept(server, suggestion, characters)
 
 
 def dismiss(server: Pellucid, id: str | None) -> None:
     """Do not offer a suggestion again at the same place."""
     suggestion = find_suggestion(server, id)
     if suggestion is not None:
-        server.session.dismiss(suggestion)
+        server.session.reactions.dismiss(suggestion)
+
+
+def _accept(server: Pellucid, suggestion: Suggestion, length: int) -> None:
+    server.session.reactions.accept(suggestion, length)
+    server.show_status()
 
 
 def find_suggestion(server: Pellucid, id: object) -> Suggestion | None:

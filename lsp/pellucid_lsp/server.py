@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
-from pellucid.completion.context.uris import file_path
 from pellucid.completion.settings import Popup
-from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
+from pellucid.completion.suggestion import Suggestion
 from pellucid.errors import ConfigError, PellucidError
-from pellucid_lsp.documents import Documents, cursor_at
-from pellucid_lsp.edit_items import EditItem, edit_item
+from pellucid_lsp.documents import Documents
 from pellucid_lsp.editor_settings import SECTION, EditorSettings
-from pellucid_lsp.loading_progress import LoadingBar
 from pellucid_lsp.request_params import Handler, with_error_responses
 from pellucid_lsp.tolerant_protocol import Protocol
+from pellucid_lsp.user_messages import UserMessages
 
 if TYPE_CHECKING:
-    from pellucid.completion.edits.edit_memory import NextEdit
     from pellucid_lsp.session import EditorSession
 
 NEOVIM = "Neovim"
 """The client name reported by every Neovim plugin."""
-
-LOADING = ("starting", "loading")
-"""The states with a progress bar."""
 
 log = logging.getLogger(__name__)
 
@@ -66,23 +58,15 @@ class Pellucid(LanguageServer):
         """The texts of documents when opened, because users may type before the settings are known.
         """
         self._session: EditorSession | None = None
-        self._background: set[asyncio.Task[None]] = set()
-        self._shown_errors: set[str] = set()
-        self._loading_bar = LoadingBar(self)
-        self._shown_status: dict[str, Any] = {}
+        self.messages = UserMessages(self)
 
     @property
     def session(self) -> EditorSession:
         if self._session is None:
             from pellucid_lsp.session import EditorSession
 
-            self._session = EditorSession(self.settings, self.folders, self.show_status)
+            self._session = EditorSession(self.settings, self.documents.folder_paths, self.show_status)
         return self._session
-
-    @property
-    def folders(self) -> list[Path]:
-        uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri or ""]
-        return [path for uri in uris if uri and (path := file_path(uri))]
 
     @property
     def documents(self) -> Documents:
@@ -116,83 +100,17 @@ class Pellucid(LanguageServer):
         try:
             parts = parts and self.settings.partial_suggestions
             suggestions = await self.session.suggest(
-                self.cursor_at(uri, position, selected), version, invoked=invoked, parts=parts
+                self.documents.cursor(uri, position, selected), version, invoked=invoked, parts=parts
             )
         except PellucidError as error:
-            self.show_error(error)
+            self.messages.show_error(error)
             return []
         finally:
             self.show_status()
-        if self.documents.get_text_document(uri).version != version or not self.session.enabled:
+        if self.documents.get_text_document(uri).version != version or not self.session.switch.is_on:
             return []
-        self.session.note_shown(suggestions)
+        self.session.reactions.note_shown(suggestions)
         return suggestions
-
-    async def next_edits(self, uri: str, position: types.Position | None = None) -> list[EditItem]:
-        await self.settings_known.wait()
-        if not self.has_edits(uri):
-            return []
-        version = self.documents.get_text_document(uri).version
-        try:
-            before = None if position is None else self.cursor_at(uri, position).before
-            cursor = None if before is None else (before.count("\n"), len(before) - before.rfind("\n") - 1)
-            edits = await self.session.suggest_edits(uri, self.text(uri), version, cursor)
-        except PellucidError as error:
-            self.show_error(error)
-            return []
-        if self.documents.get_text_document(uri).version != version or not self.session.enabled:
-            return []
-        return [edit_item(edit, self.documents, self.line_end(uri)) for edit in edits]
-
-    async def next_edits_elsewhere(self, uri: str) -> list[NextEdit]:
-        await self.settings_known.wait()
-        if not self.has_edits(uri):
-            return []
-        version = self.documents.get_text_document(uri).version
-        try:
-            edits = await self.session.suggest_edits_elsewhere(uri, self.text(uri), version)
-        except PellucidError as error:
-            self.show_error(error)
-            return []
-        return edits if self.documents.get_text_document(uri).version == version and self.session.enabled else []
-
-    def cursor_at(
-        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None
-    ) -> DocumentCursor:
-        """Return the cursor at a position, as if the selected menu item had been accepted."""
-        cursor = cursor_at(self.documents, uri, position)
-        line, character = position.line, position.character
-        if selected is not None:
-            start = selected.range.start
-            kept, after = (
-                cursor_at(self.documents, uri, start).before,
-                cursor_at(self.documents, uri, selected.range.end).after,
-            )
-            text = cursor.before + cursor.after
-            replaced = text[len(kept) : len(text) - len(after)]
-            cursor = replace(
-                cursor, before=kept + selected.text, after=after, selected=selected.text, replaced=replaced
-            )
-            line, character = (
-                start.line,
-                start.character + self.documents.position_codec.client_num_units(selected.text),
-            )
-        before, after = normalize_newlines(cursor.before), normalize_newlines(cursor.after)
-        return replace(cursor, before=before, after=after, position=(line, character))
-
-    def text(self, uri: str) -> str:
-        r"""Return the text of a document, with ``\n`` as the line ending."""
-        return normalize_newlines(self.documents.get_text_document(uri).source)
-
-    def line_end(self, uri: str) -> str:
-        """Return the line ending for inserted text: the document's, except in Neovim.
-
-        Neovim adds carriage returns when writing a file; inline completion would insert carriage
-        returns as characters.
-        """
-        if self.client_name == NEOVIM:
-            return "\n"
-        return "\r\n" if "\r\n" in self.documents.get_text_document(uri).source else "\n"
 
     def note_changes(self, params: types.DidChangeTextDocumentParams) -> None:
         changes = [
@@ -200,8 +118,8 @@ class Pellucid(LanguageServer):
         ]
         uri = params.text_document.uri
         if changes:
-            self.session.note_edited(uri, self.text(uri), changes[-1].range.start.line)
-        self.session.cancel_elsewhere()
+            self.session.note_edited(uri, self.documents.text(uri), changes[-1].range.start.line)
+        self.session.next_edits.cancel_elsewhere()
         self.follow(uri)
 
     def follow(self, uri: str) -> None:
@@ -213,36 +131,12 @@ class Pellucid(LanguageServer):
             return
         opened = self.opened_texts.pop(uri, None)
         if self.has_edits(uri):
-            for text in (self.text(uri),) if opened is None else (opened, self.text(uri)):
-                self.session.follow(uri, text)
-
-    def show_error(self, error: PellucidError) -> None:
-        """Show an error to the user, only once until the model server is ready again."""
-        message = str(error)
-        log.warning("%s", message)
-        if message not in self._shown_errors:
-            self._shown_errors.add(message)
-            self.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"Pellucid: {message}"))
+            text = self.documents.text(uri)
+            for one in (text,) if opened is None else (opened, text):
+                self.session.next_edits.note(uri, one)
 
     def show_status(self) -> None:
-        """Send a changed status, if the client wants the status, and show loading progress."""
-        status = self.session.status()
-        shown = {name: value for name, value in status.items() if name not in ("progress", "message")}
-        if status["state"] in LOADING:
-            self._loading_bar.show(status["message"], status["progress"])
-        else:
-            self._loading_bar.hide()
-        if status["state"] == "ready" != self._shown_status.get("state"):
-            self._shown_errors.clear()
-        if self.settings.status_notifications and (status["state"] in LOADING or shown != self._shown_status):
-            self.protocol.notify("pellucid/didChangeStatus", status)
-        self._shown_status = shown
-
-    def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine without waiting, and show its errors to the user."""
-        task = asyncio.create_task(self._show_errors_of(work))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self.messages.show_status(self.session.status(), notify=self.settings.status_notifications)
 
     def needs_menu(self, client: types.ClientCapabilities) -> bool:
         has_ghost_text = client.text_document is not None and client.text_document.inline_completion is not None
@@ -265,7 +159,7 @@ class Pellucid(LanguageServer):
         """Apply settings over the initial settings; report and ignore invalid settings."""
         self.settings, errors = self.read_settings(given)
         for message in errors:
-            self.show_error(ConfigError(message))
+            self.messages.show_error(ConfigError(message))
         for package in ("pellucid", "pellucid_lsp"):
             logging.getLogger(package).setLevel(self.settings.log_level.upper())
         if self._session is None or self._session.settings == self.settings:
@@ -274,15 +168,11 @@ class Pellucid(LanguageServer):
         await self._session.change_settings(self.settings)
         self.note_open_documents(new_ring=self._session.ring is not ring)
 
-    async def apply_folders(self) -> None:
-        await self.session.set_folders(self.folders)
-        self.note_open_documents(new_ring=True)
-
     def note_open_documents(self, *, new_ring: bool) -> None:
         """Record the open documents again, because the session may have lost the documents."""
         for document in self.documents.text_documents.values():
             if new_ring:
-                self.session.note_opened(document.uri, self.text(document.uri))
+                self.session.note_opened(document.uri, self.documents.text(document.uri))
             self.follow(document.uri)
 
     async def request_settings(self) -> bool:
@@ -296,8 +186,7 @@ class Pellucid(LanguageServer):
         return True
 
     async def aclose(self) -> None:
-        for task in self._background:
-            task.cancel()
+        self.messages.cancel_background()
         if self._session is not None:
             await self._session.aclose()
 
@@ -308,11 +197,4 @@ class Pellucid(LanguageServer):
     def has_edits(self, uri: str) -> bool:
         """Return whether a document is neither a notebook cell nor in a language that is off."""
         language = self.documents.get_text_document(uri).language_id or ""
-        is_cell = self.documents.get_notebook_document(cell_uri=uri) is not None
-        return not is_cell and language not in self.settings.completion.languages_off
-
-    async def _show_errors_of(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except PellucidError as error:
-            self.show_error(error)
+        return not self.documents.is_cell(uri) and language not in self.settings.completion.languages_off

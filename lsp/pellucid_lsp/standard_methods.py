@@ -8,10 +8,10 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from pellucid_lsp import code_actions, instructed_edits, pellucid_methods, surprise_methods
+from pellucid_lsp import code_actions, instructed_edits, next_edit_methods, pellucid_methods, surprise_methods
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
-from pellucid_lsp.server import Pellucid
+from pellucid_lsp.server import NEOVIM, Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
 TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
@@ -29,17 +29,18 @@ def create() -> Pellucid:
 
 def register(server: Pellucid) -> None:
     """Add the handlers except for inline completion, which depends on the client's dialect."""
-    methods = (pellucid_methods.register, instructed_edits.register, surprise_methods.register, code_actions.register)
-    for add in (_register_lifecycle, _register_documents, *methods):
-        add(server)
+    _register_lifecycle(server)
+    _register_documents(server)
+    for methods in (pellucid_methods, next_edit_methods, instructed_edits, surprise_methods, code_actions):
+        methods.register(server)
 
 
 def _register_lifecycle(server: Pellucid) -> None:
     @server.feature(types.INITIALIZE)
     async def initialize(params: types.InitializeParams) -> None:
         """Apply the initial settings, and offer completion items to clients without ghost text."""
-        install_documents(server)
         server.client_name = "" if params.client_info is None else params.client_info.name
+        install_documents(server).adds_carriage_returns = server.client_name == NEOVIM
         await server.apply_initial_settings(params)
         if server.needs_menu(params.capabilities):
             _register_completion(server)
@@ -70,7 +71,9 @@ def _register_lifecycle(server: Pellucid) -> None:
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     async def did_change_workspace_folders(_: types.DidChangeWorkspaceFoldersParams) -> None:
-        await server.apply_folders()
+        await server.session.set_folders(server.documents.folder_paths)
+        server.note_open_documents(new_ring=True)
+        server.show_status()
         surprise_methods.forget_refused(server)
 
     @server.feature(types.SHUTDOWN)
@@ -83,13 +86,13 @@ def _register_documents(server: Pellucid) -> None:
     def did_open(params: types.DidOpenTextDocumentParams) -> None:
         """Offer the document as context, and connect to the model server early."""
         uri = params.text_document.uri
-        server.opened_texts[uri] = server.text(uri)
-        server.run_in_background(prepare(uri))
+        server.opened_texts[uri] = server.documents.text(uri)
+        server.messages.run_in_background(prepare(uri))
 
     async def prepare(uri: str) -> None:
         await server.settings_known.wait()
-        text = server.text(uri)
-        if server.session.may_send(uri, text):
+        text = server.documents.text(uri)
+        if server.session.policy.may_send(uri, text):
             server.session.note_opened(uri, text)
             server.follow(uri)
             await server.session.connect()
@@ -123,7 +126,8 @@ def _register_inline_completion(server: Pellucid) -> None:
         selected = context.selected_completion_info
         invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         suggestions = await server.suggestions(uri, params.position, selected, invoked=invoked, parts=True)
-        return types.InlineCompletionList([inline_item(one, selected, server.line_end(uri)) for one in suggestions])
+        documents = server.documents
+        return types.InlineCompletionList([inline_item(one, selected, documents.line_end(uri)) for one in suggestions])
 
 
 def _register_completion(server: Pellucid) -> None:
@@ -136,7 +140,7 @@ def _register_completion(server: Pellucid) -> None:
         ]
         codec = server.documents.position_codec
         items = [
-            completion_item(one, codec.client_num_units(word_before(one.cursor)), server.line_end(uri))
+            completion_item(one, codec.client_num_units(word_before(one.cursor)), server.documents.line_end(uri))
             for one in suggestions
         ]
         return types.CompletionList(is_incomplete=True, items=items)

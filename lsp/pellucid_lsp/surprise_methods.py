@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,10 @@ def register(server: Pellucid) -> None:
     def clear(*arguments: Any) -> None:
         """Remove the marks of a document (default: all documents)."""
         uri = _uri(_params(arguments, "pellucid.clearSurprise")) if arguments else None
-        server.session.cancel_surprises(uri)
+        if uri is None:
+            server.session.searches.cancel_all()
+        else:
+            server.session.searches.cancel(uri)
         for one in list(server.session.marked) if uri is None else [uri]:
             _forget(server, one)
 
@@ -52,7 +56,7 @@ def register(server: Pellucid) -> None:
     def did_save(params: types.DidSaveTextDocumentParams) -> None:
         """Mark the lines that differ from the last commit, if the setting and git permit."""
         if server.settings.surprise is SurpriseMode.ON_SAVE:
-            server.run_in_background(_show_saved(server, params.text_document.uri))
+            server.messages.run_in_background(_show_saved(server, params.text_document.uri))
 
 
 def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.CodeAction]:
@@ -63,24 +67,22 @@ def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.Code
 
 def follow(server: Pellucid, uri: str) -> None:
     """After a change of a document, cancel the search and remove outdated marks."""
-    server.session.cancel_surprises(uri)
+    server.session.searches.cancel(uri)
     marked = server.session.marked.get(uri)
     if marked is not None:
-        server.session.marked[uri] = marked.changed(server.text(uri))
+        server.session.marked[uri] = marked.changed(server.documents.text(uri))
         _publish(server, uri)
 
 
 def close(server: Pellucid, uri: str) -> None:
-    server.session.cancel_surprises(uri)
+    server.session.searches.cancel(uri)
     _forget(server, uri)
 
 
 def forget_refused(server: Pellucid) -> None:
     """Remove marks from documents that must no longer be searched."""
     for uri in list(server.session.marked):
-        if server.settings.surprise is SurpriseMode.OFF or not server.session.may_search(
-            server.cursor_at(uri, types.Position(0, 0))
-        ):
+        if server.settings.surprise is SurpriseMode.OFF or _refusal(server, uri) is not None:
             _forget(server, uri)
 
 
@@ -95,7 +97,7 @@ async def _show(server: Pellucid, params: Params, *, only_changes: bool = False)
 async def _show_saved(server: Pellucid, uri: str) -> None:
     from pellucid.completion.context.ignore_files import repository
 
-    if not server.session.may_search(server.cursor_at(uri, types.Position(0, 0))):
+    if _refusal(server, uri) is not None:
         return
     path = file_path(uri)
     if path is None or repository(path.parent) is None:
@@ -118,24 +120,29 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
         raise params.wrong("limit", "a whole number of 1 or more")
     if server.settings.surprise is SurpriseMode.OFF:
         raise InvalidRequestError("The setting pellucid.surprise is off.", param="textDocument")
-    if server.documents.get_notebook_document(cell_uri=uri) is not None:
+    if server.documents.is_cell(uri):
         raise InvalidRequestError("The cells of notebooks are not searched for surprises.", param="textDocument")
-    start = server.cursor_at(uri, types.Position(0, 0))
-    server.session.require_searchable(start)
-    text, version = server.text(uri), server.documents.get_text_document(uri).version
+    refusal = _refusal(server, uri)
+    if refusal is not None:
+        raise InvalidRequestError(refusal, param="textDocument")
+    text, version = server.documents.text(uri), server.documents.get_text_document(uri).version
     parts, near = None, 0
     if (selected := params.part("range")) is not None:
-        begin, end = (len(server.cursor_at(uri, _position(params, selected, name)).before) for name in ("start", "end"))
+        places = [_position(params, selected, name) for name in ("start", "end")]
+        begin, end = (len(server.documents.cursor(uri, place).before) for place in places)
         if end <= begin:
             raise InvalidRequestError("The range is empty: its end should be after its start.", param="range")
         parts, near = [(begin, end)], begin
     elif params.part("position") is not None:
-        near = len(server.cursor_at(uri, _position(params, params, "position")).before)
+        near = len(server.documents.cursor(uri, _position(params, params, "position")).before)
     if only_changes:
         path = file_path(uri)
         if path is None:
             raise InvalidRequestError("Only files can be compared with their last commit.", param="textDocument")
-    findings = await server.session.find_surprises(start, text, version, parts, near, path)
+    language = server.documents.get_text_document(uri).language_id or ""
+    # The wait for git belongs to the search, so a document that becomes private ends both.
+    search = partial(server.session.surprises.find, uri, text, language, parts, near, path)
+    findings = await server.session.searches.run(uri, (version, parts and tuple(parts), near, path), search)
     if findings is None or server.documents.get_text_document(uri).version != version:
         raise _ReplacedError(REPLACED, param="textDocument")
     if only_changes and not findings.wanted:
@@ -151,6 +158,10 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
         )
         message += f" Only the lines {lines} were read, as the text is long: select a part, or go to it, to read that."
     return MarkedText(text, marks, server.documents.position_codec), message
+
+
+def _refusal(server: Pellucid, uri: str) -> str | None:
+    return server.session.policy.search_refusal(server.documents.cursor(uri, types.Position(0, 0)))
 
 
 class _ReplacedError(InvalidRequestError):

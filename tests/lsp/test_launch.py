@@ -42,7 +42,10 @@ class World:
     slept: list[float] = field(default_factory=list)
 
     def launcher(self, model: str = "", around: LaunchEnvironment | None = None, **settings: object) -> Launcher:
-        launcher = Launcher(ServerSettings(**settings), model, self.statuses.append, around or self.around)  # type: ignore[arg-type]
+        def note() -> None:
+            self.statuses.append(launcher.status)
+
+        launcher = Launcher(ServerSettings(**settings), model, note, around or self.around)  # type: ignore[arg-type]
         self.launchers.append(launcher)
         return launcher
 
@@ -226,7 +229,7 @@ async def test_processes_start_one_server(world: World) -> None:
             f"around = LaunchEnvironment(config_file=Path({str(world.around.config_file)!r}), "
             f"records=Path({str(world.around.records)!r}),",
             f"    logs=Path({str(world.around.logs)!r}), command=(sys.executable, {SCRIPT!r}))",
-            "asyncio.run(Launcher(ServerSettings(), '', lambda status: None, around).client())",
+            "asyncio.run(Launcher(ServerSettings(), '', lambda: None, around).client())",
         ]
     )
     root = Path(__file__).parents[2]

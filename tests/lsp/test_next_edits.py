@@ -325,10 +325,10 @@ async def test_requests_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await asyncio.sleep(0)
         return []
 
-    monkeypatch.setattr(session.edits, "suggest", suggest)
-    await asyncio.gather(*(session.suggest_edits(URI, TEXT, 1, cursor) for cursor in [(0, 4), (0, 9), (0, 0)]))
+    monkeypatch.setattr(session.next_edits.edits, "suggest", suggest)
+    await asyncio.gather(*(session.next_edits.own(URI, TEXT, 1, cursor) for cursor in [(0, 4), (0, 9), (0, 0)]))
     assert begun == [(0, 4)]
-    await asyncio.gather(*(session.suggest_edits(URI, TEXT, 1, cursor) for cursor in [(0, 4), (1, 4)]))
+    await asyncio.gather(*(session.next_edits.own(URI, TEXT, 1, cursor) for cursor in [(0, 4), (1, 4)]))
     assert begun[-1] == (1, 4)
     await session.aclose()
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -53,9 +52,21 @@ def counted(state: ServerState) -> tuple[float | None, float | None]:
     return shown, accepted
 
 
-def noted(connected: Callable[[], Client | None] = lambda: None) -> OutcomeReports:
+@dataclass
+class Link:
+    """A launcher that is connected to a client or to none, and a switch that is on."""
+
+    connected: Client | None = None
+    is_on: bool = True
+
+    @property
+    def reports(self) -> OutcomeReports:
+        return OutcomeReports(cast("Any", self), cast("Any", self))
+
+
+def noted(link: Link) -> OutcomeReports:
     """Return reports with a single suggestion, shown and accepted."""
-    reports = OutcomeReports(connected)
+    reports = link.reports
     reports.note(TINY, shown=1)
     reports.note(TINY, accepted=1)
     return reports
@@ -75,11 +86,11 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_one_report_for_many_suggestions(no_pause: None) -> None:
     """Suggestions before a report are sent together, by model, and once."""
     to = Reported()
-    reports = noted(lambda: to.client)
+    reports = noted(Link(to.client))
     reports.note("other", shown=1)
     reports.note(TINY, shown=2)
     await until(lambda: len(to.reports) == 2)
-    await reports.flush(to.client)
+    await reports.flush()
 
     assert sorted(to.counts) == [("other", 1, 0), (TINY, 3, 1)]
 
@@ -87,11 +98,11 @@ async def test_one_report_for_many_suggestions(no_pause: None) -> None:
 async def test_later_suggestions_are_reported(no_pause: None) -> None:
     """After a report, the next suggestion causes a new report."""
     to = Reported()
-    reports = noted(lambda: to.client)
+    reports = noted(Link(to.client))
     await until(lambda: len(to.reports) == 1)
     reports.note(TINY, accepted=1)
     await until(lambda: len(to.reports) == 2)
-    await reports.flush(None)
+    await reports.flush()
 
     assert to.counts == [(TINY, 1, 1), (TINY, 0, 1)]
 
@@ -99,7 +110,7 @@ async def test_later_suggestions_are_reported(no_pause: None) -> None:
 async def test_a_report_that_fails(no_pause: None) -> None:
     """A failed report is repeated, with the same id, only after the next suggestion."""
     to = Reported([UnavailableError("Away."), UnavailableError("Away.")])
-    reports = noted(lambda: to.client)
+    reports = noted(Link(to.client))
     await until(lambda: len(to.reports) == 1)
     for _ in range(3):  # A task without a pause would repeat the report in these steps.
         await asyncio.sleep(0)
@@ -107,7 +118,7 @@ async def test_a_report_that_fails(no_pause: None) -> None:
     assert not await reports.report(to.client)
     reports.note(TINY, shown=1)
     await until(lambda: len(to.reports) == 4)
-    await reports.flush(None)
+    await reports.flush()
 
     assert to.counts == [(TINY, 1, 1)] * 3 + [(TINY, 1, 0)]
     assert len({id for *_, id in to.reports[:3]}) == 1
@@ -116,14 +127,25 @@ async def test_a_report_that_fails(no_pause: None) -> None:
 
 async def test_without_a_server(no_pause: None) -> None:
     """Without a connected server, counts are kept until the final report."""
-    asked: list[None] = []
+    link, to = Link(), Reported()
+    reports = noted(link)
+    for _ in range(9):  # The task ends in these steps.
+        await asyncio.sleep(0)
+    link.connected = to.client
+    await reports.flush()
 
-    def none() -> None:
-        asked.append(None)
+    assert to.counts == [(TINY, 1, 1)]
 
-    reports, to = noted(none), Reported()
-    await until(lambda: bool(asked))
-    await reports.flush(to.client)
+
+async def test_switched_off(no_pause: None) -> None:
+    """While suggestions are off, nothing is reported, and counts are kept."""
+    to = Reported()
+    link = Link(to.client, is_on=False)
+    reports = noted(link)
+    await reports.flush()
+    assert to.counts == []
+    link.is_on = True
+    await reports.flush()
 
     assert to.counts == [(TINY, 1, 1)]
 
@@ -131,7 +153,7 @@ async def test_without_a_server(no_pause: None) -> None:
 async def test_an_older_server() -> None:
     """A server without the route is asked once, and later counts go to the next server."""
     older, newer = Reported([NotFoundError("Not found.")]), Reported()
-    reports = noted()
+    reports = noted(Link(newer.client))
     reports.note("other", shown=1)
 
     assert await reports.report(older.client)
@@ -139,16 +161,17 @@ async def test_an_older_server() -> None:
     assert await reports.report(older.client)
     assert len(older.reports) == 1
     reports.note(TINY, shown=2)
-    await reports.flush(newer.client)
+    await reports.flush()
 
     assert newer.counts == [(TINY, 2, 0)]
 
 
 async def test_more_than_a_report_holds() -> None:
     """Numbers above the route's maximum are sent in several reports."""
-    to, reports = Reported(), OutcomeReports(lambda: None)
+    to = Reported()
+    reports = Link(to.client).reports
     reports.note(TINY, shown=2 * MAX_OUTCOMES + 1, accepted=MAX_OUTCOMES + 2)
-    await reports.flush(to.client)
+    await reports.flush()
 
     assert to.counts == [(TINY, MAX_OUTCOMES, MAX_OUTCOMES), (TINY, MAX_OUTCOMES, 2), (TINY, 1, 0)]
 
@@ -162,7 +185,7 @@ async def test_a_server_that_does_not_reply(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(outcome_reports, "REPLY_SECONDS", 0.0)
     async with asyncio.timeout(60):
-        await noted().flush(Silent().client)
+        await noted(Link(Silent().client)).flush()
 
 
 class LosesReplies(httpx.AsyncHTTPTransport):
@@ -184,11 +207,11 @@ async def test_a_reply_that_is_lost() -> None:
     state = scripted_state()
     with live(state) as server:
         async with Client(server.url, transport=LosesReplies()) as client:
-            reports = noted()
+            reports = noted(Link())
             assert not await reports.report(client)
             assert counted(state) == (1, 1)
             assert await reports.report(client)
-            await reports.flush(None)
+            await reports.flush()
 
     assert counted(state) == (1, 1)
 
@@ -196,7 +219,8 @@ async def test_a_reply_that_is_lost() -> None:
 async def test_a_server_that_was_restarted() -> None:
     """After a server's exit, the successor receives only the missing report, and once."""
     former, successor = scripted_state(), scripted_state()
-    reports = noted()
+    link = Link()
+    reports = noted(link)
     with live(former) as server:
         async with Client(server.url) as client:
             assert await reports.report(client)
@@ -206,7 +230,8 @@ async def test_a_server_that_was_restarted() -> None:
     with live(successor) as server:
         async with Client(server.url) as client:
             assert await reports.report(client)
-            await reports.flush(client)
+            link.connected = client
+            await reports.flush()
 
     assert (counted(former), counted(successor)) == ((1, 1), (2, 0))
 

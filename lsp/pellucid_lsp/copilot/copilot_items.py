@@ -17,7 +17,7 @@ ACCEPTED = "github.copilot.didAcceptCompletionItem"
 def present_item(
     server: CopilotServer, suggestion: Suggestion, selected: types.SelectedCompletionInfo | None
 ) -> types.InlineCompletionItem:
-    item = inline_item(suggestion, selected, server.line_end(suggestion.cursor.uri))
+    item = inline_item(suggestion, selected, server.documents.line_end(suggestion.cursor.uri))
     command = types.Command(title="Pellucid: accepted", command=ACCEPTED, arguments=[suggestion.id])
     return types.InlineCompletionItem(insert_text=item.insert_text, range=item.range, command=command)
 
@@ -31,7 +31,7 @@ def former_item(server: CopilotServer, suggestion: Suggestion) -> dict[str, Any]
     document, codec = server.documents.get_text_document(uri), server.documents.position_codec
     at = codec.position_from_client_units(document.lines, types.Position(*suggestion.cursor.position))
     line = document.lines[at.line].rstrip("\r\n")
-    text = suggestion.text.replace("\n", server.line_end(uri))
+    text = suggestion.text.replace("\n", server.documents.line_end(uri))
     return {
         "uuid": suggestion.id,
         "text": line[: at.character] + text + line[at.character :],

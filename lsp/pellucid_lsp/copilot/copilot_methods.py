@@ -13,6 +13,7 @@ from pellucid_lsp.copilot import sign_in_methods
 from pellucid_lsp.copilot.copilot_items import ACCEPTED, former_item, present_item
 from pellucid_lsp.copilot.copilot_protocol import COMMAND_NOTIFICATION
 from pellucid_lsp.copilot.copilot_server import CopilotServer
+from pellucid_lsp.next_edit_methods import next_edits
 from pellucid_lsp.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
 
@@ -107,7 +108,8 @@ def _register_edits(server: CopilotServer) -> None:
         uri = document.required("uri", document.text("uri"))
         if not await server.has_version(uri, document.number("version"), None):
             return {"edits": []}
-        return {"edits": [item.as_copilot_edit() for item in await server.next_edits(uri, params.position("position"))]}
+        items = await next_edits(server, uri, params.position("position"))
+        return {"edits": [item.as_copilot_edit() for item in items]}
 
     @server.own_request("textDocument/copilotPanelCompletion")
     def copilot_panel_completion(_: Any) -> Json:

@@ -16,7 +16,8 @@ from pellucid.vocabulary.model_card import ModelCard
 from pellucid_lsp.copilot.client_settings import ClientSettings
 from pellucid_lsp.copilot.copilot_protocol import CopilotProtocol
 from pellucid_lsp.editor_settings import SECTION, EditorSettings
-from pellucid_lsp.server import LOADING, NEOVIM, Pellucid
+from pellucid_lsp.server import NEOVIM, Pellucid
+from pellucid_lsp.user_messages import LOADING
 
 VERSION_SECONDS = 0.1
 """Maximum wait for the document's version that a request names."""
@@ -136,7 +137,7 @@ class CopilotServer(Pellucid):
         Raise UnavailableError if the server cannot be reached or suggestions are off.
         """
         await self.settings_known.wait()
-        if not self.session.enabled:
+        if not self.session.switch.is_on:
             raise UnavailableError(self.session.status()["message"])
         launcher = self.session.launcher
         client = await launcher.client()
@@ -161,7 +162,7 @@ class CopilotServer(Pellucid):
     async def _look_up_model(self) -> None:
         """Use the client's selected model, if the model server has the model."""
         name = self.client_settings.model
-        if name == self._looked_up or not self.session.enabled:
+        if name == self._looked_up or not self.session.switch.is_on:
             return
         try:
             known = {card.name for card in await self.cards()} if name else set()

@@ -58,7 +58,7 @@ class Launcher:
         self,
         settings: ServerSettings,
         model: str,
-        on_change: Callable[[LauncherStatus], None],
+        on_change: Callable[[], None],
         environment: LaunchEnvironment | None = None,
     ) -> None:
         self._settings = settings
@@ -201,7 +201,7 @@ class Launcher:
         status = LauncherStatus(state, message, url, percent)
         if status != self.status:
             self.status = status
-            self._on_change(status)
+            self._on_change()
 
     async def _close_retired(self, keep: int) -> None:
         while len(self._retired) > keep:

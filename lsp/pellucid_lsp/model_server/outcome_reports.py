@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -14,6 +13,8 @@ from pellucid.vocabulary.query import MAX_OUTCOMES
 
 if TYPE_CHECKING:
     from pellucid.client.http_client import Client
+    from pellucid.completion.off_switch import Switch
+    from pellucid_lsp.model_server.launch import Launcher
 
 PAUSE_SECONDS = 10.0
 """Time between two reports."""
@@ -35,11 +36,13 @@ class OutcomeReport:
 class OutcomeReports:
     """A counter of suggestions with joint reports; numbers of a failed report are kept.
 
-    ``connected`` returns the client, if connected: no report starts a server or waits for a server.
+    No report starts a server or waits for a server, and nothing is reported while suggestions are
+    off.
     """
 
-    def __init__(self, connected: Callable[[], Client | None]) -> None:
-        self._connected = connected
+    def __init__(self, launcher: Launcher, switch: Switch) -> None:
+        self._launcher = launcher
+        self._switch = switch
         self._shown: Counter[str] = Counter()
         self._accepted: Counter[str] = Counter()
         self._unconfirmed: OutcomeReport | None = None
@@ -52,13 +55,13 @@ class OutcomeReports:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
-    async def flush(self, client: Client | None) -> None:
+    async def flush(self) -> None:
         """Report now, because the client is about to close; without a client, only stop."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-        if client is not None:
+        if (client := self._client()) is not None:
             await self.report(client)
 
     async def report(self, client: Client) -> bool:
@@ -85,9 +88,12 @@ class OutcomeReports:
         """Report after each pause until finished or failed; later calls try again."""
         while self._unconfirmed or self._shown or self._accepted:
             await asyncio.sleep(PAUSE_SECONDS)
-            client = self._connected()
+            client = self._client()
             if client is None or not await self.report(client):
                 return
+
+    def _client(self) -> Client | None:
+        return self._launcher.connected if self._switch.is_on else None
 
     def _next(self) -> OutcomeReport | None:
         """Return the unconfirmed report, or else a new report."""

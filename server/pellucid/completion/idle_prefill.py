@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from pellucid.completion.completer import Completer
+from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.workspace_files import WorkspaceFiles
+from pellucid.completion.sending_policy import SendingPolicy
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import PellucidError
 
@@ -18,24 +21,16 @@ CHUNK_SECONDS = 1.0
 
 
 class IdlePrefill:
-    """The last cursor, and the task that waits for a pause there.
+    """The wait for a pause at the last cursor.
 
-    ``find_chunks``: finds chunks for a cursor. ``promote``: adds a chunk to the prompt and returns
-    whether there was a chunk. ``prefill``: makes the model read the prompt. ``may_send``: asked
-    before each chunk.
+    The policy is asked before each chunk. The completer makes the model read each prompt.
     """
 
-    def __init__(
-        self,
-        find_chunks: Callable[[DocumentCursor], Awaitable[None]],
-        promote: Callable[[], bool],
-        prefill: Callable[[DocumentCursor], Awaitable[None]],
-        may_send: Callable[[DocumentCursor], bool],
-    ) -> None:
-        self._find_chunks = find_chunks
-        self._promote = promote
-        self._prefill = prefill
-        self._may_send = may_send
+    def __init__(self, policy: SendingPolicy, ring: ChunkRing, files: WorkspaceFiles, completer: Completer) -> None:
+        self._policy = policy
+        self._ring = ring
+        self._files = files
+        self._completer = completer
         self._cursor: DocumentCursor | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -57,15 +52,19 @@ class IdlePrefill:
         await asyncio.sleep(IDLE_SECONDS)
         with suppress(PellucidError):  # No caller waits for the task; the next request reports the failure
             await self._promote_all(cursor)
-            if self._may_send(cursor):
+            if self._policy.refusal(cursor) is None:
                 try:
-                    await self._find_chunks(cursor)
+                    await self._queue_related(cursor)
                 except Exception:  # Suggestions work without the chunks
                     logger.exception("Looking for related files failed.")
                 await self._promote_all(cursor)
 
+    async def _queue_related(self, cursor: DocumentCursor) -> None:
+        pieces = [(piece.path.as_uri(), piece) for piece in await self._files.related(cursor)]
+        self._ring.note_related((uri, self._policy.filename(uri), piece.text, piece.line) for uri, piece in pieces)
+
     async def _promote_all(self, cursor: DocumentCursor) -> None:
         """Add the available chunks one by one, and make the model read each chunk."""
-        while self._may_send(cursor) and self._promote():
-            await self._prefill(cursor)
+        while self._policy.refusal(cursor) is None and self._ring.promote():
+            await self._completer.prefill(cursor)
             await asyncio.sleep(CHUNK_SECONDS)

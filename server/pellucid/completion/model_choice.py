@@ -7,11 +7,16 @@ from contextlib import asynccontextmanager
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.model_provider_protocol import ModelProvider
+from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.calibration import Calibration
+from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import ConfigError, NotFoundError, UnavailableError
 from pellucid.vocabulary.model_card import ModelCard
 
 UNKNOWN = "No model server has been asked yet."
+CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk are shown."
+"""A sentence of the status, with the fitting data of the calibration."""
+
 NOT_CALIBRATED = "This model is not calibrated: run `pellucid calibrate` on one of your folders."
 
 
@@ -61,13 +66,14 @@ class ModelChoice:
         """Return the calibration, if any; otherwise thresholds decide."""
         return self._calibrations.get(name)
 
-    def why_not_calibrated(self, name: str) -> str | None:
-        """Return why a model has no calibration, as a sentence."""
-        return None if name in self._calibrations else self._reasons.get(name, UNKNOWN)
-
-    def note(self, name: str) -> str | None:
-        """Return why the built-in calibration replaces a model's own, as a sentence."""
-        return self._notes.get(name)
+    def gate(self, name: str) -> tuple[str, str]:
+        """Return the gate in use, and why there is no better calibration, as a sentence."""
+        calibration = self.calibration(name)
+        if calibration is None:
+            return BY_THRESHOLDS, self._reasons.get(name, UNKNOWN)
+        about = calibration.about
+        fitted_on = f" on {about['folder']} ({str(about['date'])[:10]})" if {"folder", "date"} <= about.keys() else ""
+        return BY_CALIBRATION, " ".join(filter(None, [CALIBRATED.format(fitted_on), self._notes.get(name)]))
 
     def _read_calibrations(self) -> None:
         self._calibrations, self._reasons, self._notes = {}, {}, {}

@@ -21,17 +21,29 @@ class _State:
 
 
 class Switch:
-    """The switch of an editor.
+    """The switch of an editor, and the editor's setting ``enabled``.
 
     The file is read again after every change, so that all editors follow. While the file is
     unreadable, suggestions are off, because the file may say so.
     """
 
-    def __init__(self, file: Path, folders: Sequence[str]) -> None:
+    def __init__(self, file: Path, folders: Sequence[str], *, enabled: bool = True) -> None:
+        self.enabled = enabled
         self._file = file
         self.folders = tuple(folders)
         self._seen: tuple[int, int, int] | None = None
         self._known = _State()
+
+    @property
+    def is_on(self) -> bool:
+        return self.enabled and self.everywhere and self.here
+
+    @property
+    def why_off(self) -> str:
+        if not self.enabled:
+            return "The setting pellucid.enabled is false."
+        where = "everywhere" if not self.everywhere else "in this workspace"
+        return self.why or f"Suggestions are switched off {where}."
 
     @property
     def everywhere(self) -> bool:

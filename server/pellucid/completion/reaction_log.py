@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from math import exp
 
 from pellucid.completion.explanation import Decision as Shown
@@ -17,10 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class ReactionLog:
-    """The reactions of an editor's user. Logging ends after the first disk error."""
+    """The reactions of an editor's user. Logging ends after the first disk error.
 
-    def __init__(self, file: SuggestionLog) -> None:
-        self._file = file
+    ``find_file`` is called before the first entry.
+    """
+
+    def __init__(self, find_file: Callable[[], SuggestionLog]) -> None:
+        self._find_file = find_file
+        self._file: SuggestionLog | None = None
         self._session = uuid.uuid4().hex  # Suggestion ids are unique only within a process
         self.failure: str | None = None
 
@@ -29,6 +34,7 @@ class ReactionLog:
         if self.failure is not None or explanation is None or explanation.at is None:
             return
         try:
+            self._file = self._file or self._find_file()
             self._file.write(_entry(f"{self._session}-{suggestion.id}", suggestion, explanation, accepted))
         except ConfigError as error:
             self.failure = str(error)

@@ -202,13 +202,13 @@ async def test_why_not(calibration: dict[str, Any] | None, note: str | None, rea
     server = CalibratedServer([LINE])
     server.calibration, server.note = calibration, note
     models = ModelChoice(cast("Any", server))
-    assert models.why_not_calibrated(MODEL) == UNKNOWN
+    assert models.gate(MODEL) == (BY_THRESHOLDS, UNKNOWN)
 
     (suggestion,) = await completer(server, models).suggest(HERE)
 
     assert suggestion.text == "urn a + b"
     assert models.calibration(MODEL) is None
-    assert reason in (models.why_not_calibrated(MODEL) or "")
+    assert reason in models.gate(MODEL)[1]
 
 
 async def test_kept_when_settings_change() -> None:
@@ -219,7 +219,7 @@ async def test_kept_when_settings_change() -> None:
     await completer(server, models).suggest(HERE)
 
     assert models.calibration(MODEL) == RAW
-    assert models.why_not_calibrated(MODEL) is None
+    assert models.gate(MODEL)[0] == BY_CALIBRATION
     with pytest.raises(NotFoundError, match="has no model 'other'"):
         await ModelChoice(cast("Any", server), "other").find(cast("Any", server))
 

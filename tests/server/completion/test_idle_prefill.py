@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 
 from pellucid.completion import idle_prefill
+from pellucid.completion.context.repository_index import RelatedPiece
 from pellucid.completion.idle_prefill import IdlePrefill
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import UnavailableError
@@ -15,6 +17,8 @@ HERE = DocumentCursor("file:///a.py", "x = ", "")
 
 
 class Work:
+    """The policy, the ring, the files and the completer of a prefill."""
+
     def __init__(self, chunks: int) -> None:
         self.chunks = chunks
         self.read: list[DocumentCursor] = []
@@ -23,12 +27,19 @@ class Work:
         self.found: list[DocumentCursor] = []
         self.more = 0
         self.broken = False
-        self.idle = IdlePrefill(self.find_chunks, self.promote, self.prefill, lambda _: self.allowed)
+        work = cast("Any", self)
+        self.idle = IdlePrefill(policy=work, ring=work, files=work, completer=work)
 
-    async def find_chunks(self, cursor: DocumentCursor) -> None:
+    def refusal(self, _: DocumentCursor) -> str | None:
+        return None if self.allowed else "The document is secret."
+
+    async def related(self, cursor: DocumentCursor) -> list[RelatedPiece]:
         self.found.append(cursor)
         if self.broken:
             raise RuntimeError("a disk")
+        return []
+
+    def note_related(self, _: object) -> None:
         self.chunks = max(self.chunks, 0) + self.more
 
     def promote(self) -> bool:

@@ -28,7 +28,7 @@ def refresh(index: RepositoryIndex) -> None:
 
 def indexed(folder: Path, exclude: tuple[str, ...] = ()) -> RepositoryIndex:
     privacy = Privacy([folder], exclude)
-    index = RepositoryIndex([folder], lambda uri, text: privacy.refusal(None, text, uri) is None)
+    index = RepositoryIndex([folder], privacy.permits)
     refresh(index)
     return index
 
@@ -73,7 +73,7 @@ def test_files_that_are_not_indexed_yet(tmp_path: Path) -> None:
     """A name is found in walked files and in files changed after indexing, in any alphabet."""
     write(tmp_path, orders=ORDERS, shapes=SHAPES, third="größe = OrderBook\n")
     privacy = Privacy([tmp_path])
-    index = RepositoryIndex([tmp_path], lambda uri, text: privacy.refusal(None, text, uri) is None)
+    index = RepositoryIndex([tmp_path], privacy.permits)
     index.walk()
     assert names_of(index, "OrderBook") == (["orders.py", "third.py"], "3 of 3 files")
     index.read(counted(steps := [0], 2))

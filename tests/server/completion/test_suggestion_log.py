@@ -88,7 +88,7 @@ def test_only_its_owner_reads_it(log: SuggestionLog) -> None:
 )
 def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
     """Each outcome is distinguished, and a shortened suggestion has the features of its part."""
-    ReactionLog(log).note(SUGGESTION, shown(), accepted)
+    ReactionLog(lambda: log).note(SUGGESTION, shown(), accepted)
 
     (entry,) = log.entries("model")
 
@@ -103,7 +103,7 @@ def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
 @pytest.mark.parametrize(("accepted", "outcome"), [(9, Reaction.ACCEPTED), (4, Reaction.SHORTENED)])
 def test_a_doubtful_rest_is_not_judged(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
     """The log has the sure beginning of a suggestion with a doubtful rest, and the reaction."""
-    ReactionLog(log).note(replace(SUGGESTION, doubtful=4), shown(Shown.SHORTENED), accepted)
+    ReactionLog(lambda: log).note(replace(SUGGESTION, doubtful=4), shown(Shown.SHORTENED), accepted)
 
     (entry,) = log.entries("model")
 
@@ -114,7 +114,7 @@ def test_a_doubtful_rest_is_not_judged(log: SuggestionLog, accepted: int, outcom
 @pytest.mark.parametrize(("accepted", "outcome"), [(13, Reaction.ACCEPTED), (4, Reaction.SHORTENED)])
 def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
     """A dismissal does not replace an acceptance, but an acceptance replaces a dismissal."""
-    outcomes = ReactionLog(log)
+    outcomes = ReactionLog(lambda: log)
     outcomes.note(SUGGESTION, shown(), accepted)
     outcomes.note(SUGGESTION, shown(), 0)
     other = replace(SUGGESTION, id="lsp-1-2")
@@ -127,7 +127,7 @@ def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Reaction
 def test_no_text(log: SuggestionLog) -> None:
     """Nothing of the document, its name or the suggestion is in the file."""
     for accepted in (13, 9):
-        ReactionLog(log).note(SUGGESTION, shown(), accepted)
+        ReactionLog(lambda: log).note(SUGGESTION, shown(), accepted)
 
     content = log.path.read_bytes()
 
@@ -138,7 +138,7 @@ def test_no_text(log: SuggestionLog) -> None:
 def test_sessions_are_told_apart(log: SuggestionLog) -> None:
     """The first suggestions of two sessions are distinct."""
     for _ in range(2):
-        ReactionLog(log).note(SUGGESTION, shown(), 13)
+        ReactionLog(lambda: log).note(SUGGESTION, shown(), 13)
 
     assert len(log.entries("model")) == 2
 
@@ -148,7 +148,7 @@ def test_unwanted(log: SuggestionLog) -> None:
     explanation = shown()
     explanation.at = None
 
-    ReactionLog(log).note(SUGGESTION, explanation, 13)
+    ReactionLog(lambda: log).note(SUGGESTION, explanation, 13)
 
     assert not log.path.exists()
 
@@ -160,7 +160,7 @@ def test_foreign_file(log: SuggestionLog) -> None:
         database.execute("CREATE TABLE suggestions (their TEXT)")
     database.close()
     before = log.path.read_bytes()
-    outcomes = ReactionLog(log)
+    outcomes = ReactionLog(lambda: log)
 
     outcomes.note(SUGGESTION, shown(), 13)
 
@@ -187,7 +187,7 @@ def test_full_disk(log: SuggestionLog, monkeypatch: pytest.MonkeyPatch) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(sqlite3, "connect", full)
-    outcomes = ReactionLog(log)
+    outcomes = ReactionLog(lambda: log)
 
     outcomes.note(SUGGESTION, shown(), 13)
 

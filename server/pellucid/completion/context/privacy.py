@@ -133,6 +133,9 @@ class Privacy:
             return f"{name} is never sent to the model: {reason}"
         return None
 
+    def permits(self, uri: str, text: str) -> bool:
+        return self.refusal(None, text, uri) is None
+
     def _by_path(self, path: Path, led_to: bool) -> str | None:
         """Return why a path is refused.
 

@@ -51,7 +51,7 @@ class WorkspaceFiles:
                 budget.searched += 1
                 text = "\n".join(lines)
                 # The document may have been ignored by now.
-                if any(name in text for name in names) and privacy.refusal(None, text, uri) is None:
+                if any(name in text for name in names) and privacy.permits(uri, text):
                     yield uri, text
             if index is not None:
                 known = set(map(uris.file_path, documents))
@@ -71,8 +71,7 @@ class WorkspaceFiles:
         if not self._settings.files_tokens:
             return None
         if self._index is None:
-            privacy = self._privacy()
-            self._index = RepositoryIndex(self._folders, lambda uri, text: privacy.refusal(None, text, uri) is None)
+            self._index = RepositoryIndex(self._folders, self._privacy().permits)
         return self._index
 
     def _privacy(self) -> Privacy:
