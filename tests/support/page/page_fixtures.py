@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
@@ -77,13 +78,14 @@ class PageServer:
 
     def start(self) -> None:
         """Start the server, and wait until the models are loaded and the page is ready."""
-        command = serve_command(self.port, self._models)
         environment = os.environ | real_models() | {"PELLUCID_DATA": str(self.folder / "data")}
         with (self.folder / "log").open("ab") as out:
-            self._process = subprocess.Popen([*command, *self._options], stdout=out, stderr=out, env=environment)
+            self._process = subprocess.Popen(
+                [*self._command(), *self._options], stdout=out, stderr=out, env=environment | self._environment
+            )
         late = time.monotonic() + PATIENCE
         try:
-            while not (is_healthy(self.address) and self._has_page()):
+            while not self._is_ready():
                 assert self._process.poll() is None, self.log
                 assert time.monotonic() < late, self.log
                 time.sleep(0.1)
@@ -105,10 +107,39 @@ class PageServer:
         self._process.send_signal(how)
         return self._process.wait(30)
 
+    def _command(self) -> list[str]:
+        return serve_command(self.port, self._models)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """Settings that have no option."""
+        return {}
+
+    def _is_ready(self) -> bool:
+        return is_healthy(self.address) and self._has_page()
+
     def _has_page(self) -> bool:
         with suppress(httpx.HTTPError):
-            return "gradio" in httpx.get(f"{self.address}/").text
+            return "gradio_config" in httpx.get(f"{self.address}/").text
         return False
+
+
+class StandalonePage(PageServer):
+    """``pellucid webui`` without a grace time: a page without a model, which starts quickly."""
+
+    def __init__(self, folder: Path, server: str) -> None:
+        super().__init__(folder)
+        self._server = server
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "pellucid", "webui", "--server", self._server, "--port", str(self.port)]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {"PELLUCID_GRACE": "0"}
+
+    def _is_ready(self) -> bool:
+        return self._has_page()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, expect
 
-from support.page.page_fixtures import ENDLESS, PageServer, watched
+from support.page.page_fixtures import ENDLESS, PageServer, StandalonePage, watched
 from support.page.page_tabs import until_idle
 
 pytestmark = pytest.mark.model
@@ -21,9 +21,12 @@ STOPPED = "The server was stopped before the answer was complete."
 
 
 @pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """Provide a server that may be killed, without a grace time for answers."""
-    server = PageServer(tmp_path_factory.mktemp("mortal"), "--grace", "0")
+def mortal(tmp_path_factory: pytest.TempPathFactory, page_server: PageServer) -> Iterator[PageServer]:
+    """Provide a page in a process that may be killed, without a grace time for answers.
+
+    It stores conversations and handles signals as ``pellucid serve`` does, but loads no model.
+    """
+    server = StandalonePage(tmp_path_factory.mktemp("mortal"), page_server.address)
     server.start()
     yield server
     server.stop()
@@ -84,7 +87,7 @@ async def test_connection_that_breaks(page_server: PageServer, browser_page: Pag
     """An answer that ends while the browser is offline is shown after reconnecting."""
     tab = watched(browser_page, network.address)
     await tab.open()
-    await tab.be_brief(200)
+    await tab.be_brief(100)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(0)
     await network.cut()
@@ -93,7 +96,7 @@ async def test_connection_that_breaks(page_server: PageServer, browser_page: Pag
     assert await browser_page.locator(".pl-message[aria-busy=true]").count() == 1
     await network.mend()
     await tab.answered(2)
-    assert "200 tokens" in await browser_page.locator(".pl-assistant .pl-note").inner_text()
+    assert "100 tokens" in await browser_page.locator(".pl-assistant .pl-note").inner_text()
     await tab.answer("And then?")
 
 
