@@ -91,10 +91,10 @@ def said(*words: str) -> list[Token]:
 class PictureAssistant(TextReader):
     """Reads texts, and answers and reads chats; HALVES finds the answers less likely than WORDS."""
 
-    async def cards(self) -> list[ModelCard]:
+    def scripted_cards(self) -> list[ModelCard]:
         return [
             replace(card, weight_bytes=531_000_000, context=32_768, description="int8 weights on cpu")
-            for card in await super().cards()
+            for card in super().scripted_cards()
         ]
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:

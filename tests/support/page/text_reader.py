@@ -13,6 +13,7 @@ from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
 from support.page.scripted_assistant import usage
+from support.servers.http_servers import ScriptedModels
 from support.silent_assistant import SilentAssistant
 
 WORDS, HALVES = "words", "halves"
@@ -55,7 +56,15 @@ class TextReader(SilentAssistant):
 
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
+    @property
+    def models(self) -> ScriptedModels:
+        """The models as a server's assistant has them."""
+        return ScriptedModels(self.scripted_cards())
+
     async def cards(self) -> list[ModelCard]:
+        return self.scripted_cards()
+
+    def scripted_cards(self) -> list[ModelCard]:
         return [
             ModelCard(
                 name=name, context=100_000, infill=False, chat=True, weight_bytes=1, description="made up", licence=None
