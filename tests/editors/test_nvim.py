@@ -1041,13 +1041,17 @@ def test_the_list_of_edits(served: Neovim) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("command", ["edit", "edits"])
-def test_no_edits(vim: Neovim, served_model: str, command: str) -> None:
+def test_no_edits(vim: Neovim, served_model: str) -> None:
     """Without an edit, here or in the rest of the workspace, a message says so."""
+    sentence = "no edit is suggested here or in other files."
     vim.setup(served_model)
     vim.edit("x = 1\n")
-    vim.keys(f"A1<Esc>:Pellucid {command}<CR>")
-    until(lambda: "no edit is suggested here or in other files." in vim.screen, "a message")
+    vim.keys("A1<Esc>:Pellucid edit<CR>")
+    until(lambda: sentence in vim.screen, "a message")
+    vim.keys(":mode<CR>")
+    until(lambda: sentence not in vim.screen, "an empty screen")
+    vim.keys(":Pellucid edits<CR>")
+    until(lambda: sentence in vim.screen, "a message")
 
 
 @pytest.mark.model

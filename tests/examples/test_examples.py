@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -20,43 +21,51 @@ MAX_SECONDS = 300
 pytestmark = pytest.mark.model
 
 
-def run(name: str, *arguments: str) -> str:
-    """Run an example and return the output."""
-    environment = os.environ | real_models() | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=MAX_SECONDS)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+Example = Callable[..., str]
 
 
-def test_openai_client(served_model: str) -> None:
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Example:
+    """Run an example as a program in this process, which has torch, and return the output."""
+    for variable, value in real_models().items():
+        monkeypatch.setenv(variable, value)
+
+    def run(name: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_openai_client(example: Example, served_model: str) -> None:
     """The openai package prints each token with a probability and three alternatives."""
-    lines = run("openai_client.py", served_model).splitlines()
+    lines = example("openai_client.py", served_model).splitlines()
     assert lines
     assert all(line.count("%") == 4 for line in lines)
 
 
-def test_score_file(tmp_path: Path) -> None:
+def test_score_file(example: Example, tmp_path: Path) -> None:
     """A senseless line is the most surprising line."""
     file = tmp_path / "sample.py"
     file.write_text("def add(a, b):\n    return a + b\n\nqzxv = 'wjkq' @ 7731 // yyy\n")
-    first, *ranking = run("score_file.py", str(file), "smollm2-135m-instruct").splitlines()
+    first, *ranking = example("score_file.py", str(file), "smollm2-135m-instruct").splitlines()
     assert "perplexity" in first
     assert "line 4: qzxv" in ranking[0]
 
 
-def test_compare_models() -> None:
+def test_compare_models(example: Example) -> None:
     """The code model needs fewer bits per byte for code than the chat model."""
-    rows = run(
+    rows = example(
         "compare_models.py", str(EXAMPLES / "score_file.py"), "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"
     ).splitlines()
     chat, code = (float(row.split()[1]) for row in rows)
     assert code < chat
 
 
-def test_minimal_engine() -> None:
+def test_minimal_engine(example: Example) -> None:
     """The engine prints eight tokens, each the model's first choice, and the text they make."""
-    lines = run("minimal_engine.py").splitlines()
+    lines = example("minimal_engine.py").splitlines()
     assert [line.endswith("rank 1") for line in lines[:8]] == [True] * 8
     assert lines[8] == "finished: length"
 

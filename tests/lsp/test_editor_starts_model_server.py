@@ -31,7 +31,7 @@ async def editor(tmp_path: Path) -> AsyncIterator[Editor]:
     environment = lsp_client.homes(tmp_path) | real_models() | {"PELLUCID_PORT": str(port)}
     window = types.WindowClientCapabilities(work_done_progress=True)
     capabilities = types.ClientCapabilities(text_document=INLINE, window=window)
-    settings = {"completion": {"ahead": False}, "statusNotifications": True}
+    settings = {"completion": {"ahead": False}, "statusNotifications": True, "server": {"apiKey": "hunter2"}}
     editor = await lsp_client.start(environment, settings, capabilities=capabilities)
     yield editor
     await editor.leave()

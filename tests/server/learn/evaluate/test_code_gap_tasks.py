@@ -10,6 +10,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramEnd
 from pellucid.learn.evaluate.suites.code_gap_base import count_passing, judge, single_lines, whole
 from support.learn.evaluation_files import LINES, PROBLEMS, write_benchmarks
+from support.trial_counts import IS_TRIAL
 
 pytestmark = pytest.mark.usefixtures("sandbox_alone")
 
@@ -18,12 +19,13 @@ HUMANEVAL = Path(__file__).parent / "humaneval" / "HumanEval.jsonl.gz"
 
 @pytest.mark.process
 async def test_canonical_solutions() -> None:
-    """All 164 canonical solutions pass, and no empty answer passes."""
+    """Canonical solutions pass, and no empty answer passes: all 164 in trials, or every eighth."""
     tasks = whole(HUMANEVAL, None)
-
     assert len(tasks) == 164
-    assert await count_passing(tasks, [task.solution for task in tasks]) == 164
-    assert await count_passing(tasks, [""] * 164) == 0
+    tried = tasks if IS_TRIAL else tasks[::8]
+
+    assert await count_passing(tried, [task.solution for task in tried]) == len(tried)
+    assert await count_passing(tried, [""] * len(tried)) == 0
 
 
 @pytest.mark.process
