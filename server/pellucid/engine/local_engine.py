@@ -26,23 +26,19 @@ from pellucid.engine.model_worker import EngineSettings, ModelWorker
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.port import FAILED, HiddenVector
 from pellucid.engine.request import Admission, Request
-from pellucid.engine.scheduler import BACKGROUND_STEPS
 from pellucid.engine.sequence import HiddenSum, Item, Sequence
 from pellucid.engine.status import WorkerStatus
 from pellucid.engine.token_scores import TokenScore
+from pellucid.engine.workers import Workers
 from pellucid.errors import (
     ContextLengthError,
     InvalidRequestError,
     NotFoundError,
     NotSupportedError,
     UnavailableError,
-    unknown_model,
 )
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import Priority
-
-MAX_PASSED_OVER = 4
-"""Maximum steps that a busy worker is passed over; BACKGROUND_STEPS for a completion."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +60,8 @@ class LocalEngine:
         self.settings = settings
         self._clock = clock
         share = replace(settings, prefix_memory=settings.prefix_memory // max(len(models), 1))
-        # The thread replaces the dictionary and never modifies it, so readers see a complete
-        # dictionary.
-        self._workers = {name: ModelWorker(model, share, clock, saved.get(name)) for name, model in models.items()}
-        self._leaving: list[tuple[ModelWorker, Future[None]]] = []  # Removed, with unfinished requests.
+        workers = {name: ModelWorker(model, share, clock, saved.get(name)) for name, model in models.items()}
+        self._workers = Workers(workers, settings.prefix_memory, clock)
         self._numbers = itertools.count()
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.failure: Exception | None = None
@@ -131,9 +125,9 @@ class LocalEngine:
         ``remove_model``). The KV cache is allocated here: raises RuntimeError or MemoryError if
         memory is short, and UnavailableError.
         """
-        workers = len(self._workers) + (name not in self._workers)
+        count = len({*self._workers.by_name, name})
         share = replace(
-            self.settings, slots=slots or self.settings.slots, prefix_memory=self.settings.prefix_memory // workers
+            self.settings, slots=slots or self.settings.slots, prefix_memory=self.settings.prefix_memory // count
         )
         message = Add(name, ModelWorker(model, share, self._clock, saved), promise())
         self._submit(message)
@@ -145,20 +139,20 @@ class LocalEngine:
         The model's memory is then free. Raises NotFoundError for an unknown model, and
         UnavailableError.
         """
-        self._worker(name)
+        self._workers.find(name)
         message = Remove(name, promise())
         self._submit(message)
         return message.done
 
     def model(self, name: str) -> Model:
         """Return a model. Only the engine's thread may do more than read properties."""
-        return self._worker(name).model
+        return self._workers.find(name).model
 
     def context(self, model: str) -> int:
-        return self._worker(model).context
+        return self._workers.find(model).context
 
     def status(self, model: str) -> WorkerStatus:
-        return self._worker(model).status
+        return self._workers.find(model).status
 
     def close(self) -> None:
         with self._gate:
@@ -174,21 +168,8 @@ class LocalEngine:
         if isinstance(message, Submit) and message.request.terms.priority < Priority.BACKGROUND:
             self._interrupt.set()
 
-    def _worker(self, model: str) -> ModelWorker:
-        workers = self._workers
-        if model not in workers:
-            raise self._unknown(model)
-        return workers[model]
-
-    def _unknown(self, model: str) -> NotFoundError:
-        return unknown_model(model, self._workers)
-
-    @property
-    def _all_workers(self) -> list[ModelWorker]:
-        return [*self._workers.values(), *(worker for worker, _ in self._leaving)]
-
     def _validate(self, model: str, request: Request) -> None:
-        worker = self._worker(model)
+        worker = self._workers.find(model)
         if not request.prompt:
             raise InvalidRequestError("The prompt is empty: send at least one token.", param="prompt")
         for ids, param in ((request.prompt, "prompt"), (request.params.logit_bias, "logit_bias")):
@@ -209,18 +190,18 @@ class LocalEngine:
     def _work(self) -> None:
         try:
             while self._handle_messages():
-                worker = self._next_worker()
+                worker = self._workers.next()
                 if worker is not None:
                     passed_over, worker.passed_over = worker.passed_over, 0
                     if not worker.step(self._interrupt):
                         worker.passed_over = passed_over
                     self._outbox.flush()
-                self._drop_finished()
-            for worker in self._all_workers:
+                self._workers.drop_finished()
+            for worker in self._workers.all():
                 worker.end_all(FinishReason.CANCELLED)
-            self._drop_finished()
+            self._workers.drop_finished()
             self._outbox.flush()  # Before writing to disk, so no caller waits.
-            for worker in self._workers.values():
+            for worker in self._workers.by_name.values():
                 worker.save()
         except Exception as error:
             logger.exception("the engine failed")
@@ -232,10 +213,10 @@ class LocalEngine:
         with self._gate:
             self.failure = error
             self._closing = True
-        for worker in self._all_workers:
+        for worker in self._workers.all():
             for sequence in worker.sequences:
                 sequence.finish(FinishReason.ERROR, self._clock(), FAILED)
-        for _, done in self._leaving:
+        for _, done in self._workers.leaving:
             done.set_exception(UnavailableError(FAILED))
         while not self._messages.empty():
             message = self._messages.get()
@@ -248,8 +229,8 @@ class LocalEngine:
         """Handle all messages; wait for a message if there is no work. Return False after Close."""
         # Clear before reading messages: an interrupt of an unread message must not be lost.
         self._interrupt.clear()
-        if not any(worker.busy for worker in self._all_workers):
-            for worker in self._all_workers:
+        if not any(worker.busy for worker in self._workers.all()):
+            for worker in self._workers.all():
                 worker.check()
             if not self._handle(self._messages.get()):
                 return False
@@ -265,64 +246,23 @@ class LocalEngine:
         match message:
             case Submit(number, model, request, deliver):
                 if request.terms.key is not None:
-                    for worker in self._all_workers:
+                    for worker in self._workers.all():
                         worker.supersede(request.terms.key)
-                if model in self._workers:
-                    worker = self._workers[model]
+                try:
+                    worker = self._workers.find(model)
+                except NotFoundError as error:  # The model has been removed.
+                    deliver(error)
+                else:
                     worker.submit(Sequence(request, number, deliver, self._clock(), worker.context))
-                else:  # The model has been removed.
-                    deliver(self._unknown(model))
             case Cancel(number):
-                for worker in self._all_workers:
+                for worker in self._workers.all():
                     worker.cancel(number)
             case Add(name, worker, done):
-                self._replace(name, worker, promise())
+                self._workers.replace(name, worker, promise())
                 done.set_result(None)
             case Remove(name, done):
-                self._replace(name, None, done)
+                self._workers.replace(name, None, done)
             case Close():
                 return False
         self._outbox.flush()
         return True
-
-    def _replace(self, name: str, worker: ModelWorker | None, done: Future[None]) -> None:
-        """Replace or remove a worker; ``done`` is set after the old worker's last request."""
-        workers = dict(self._workers)
-        old = workers.pop(name, None)
-        if worker is not None:
-            workers[name] = worker
-        self._workers = workers
-        if old is None:
-            done.set_result(None)
-        else:
-            self._leaving.append((old, done))
-        for remaining in workers.values():
-            remaining.cache.parked.resize(self.settings.prefix_memory // len(workers))
-            remaining.report()
-
-    def _drop_finished(self) -> None:
-        finished = [done for worker, done in self._leaving if not worker.busy]
-        if finished:
-            self._leaving = [(worker, done) for worker, done in self._leaving if worker.busy]
-        for done in finished:
-            done.set_result(None)
-
-    def _next_worker(self) -> ModelWorker | None:
-        """Return the busy worker with the most urgent work, or a worker passed over too often."""
-        busy = [worker for worker in self._all_workers if worker.busy]
-        if not busy:
-            return None
-        completing = min(worker.scheduler.urgency for worker in busy) == Priority.COMPLETION
-        if completing:
-            for worker in busy:
-                worker.scheduler.note_typing(self._clock())
-
-        def order(worker: ModelWorker) -> tuple[bool, Priority, int]:
-            urgency = worker.scheduler.urgency
-            most = BACKGROUND_STEPS if completing and urgency > Priority.COMPLETION else MAX_PASSED_OVER
-            return worker.passed_over < most, urgency, -worker.passed_over
-
-        chosen = min(busy, key=order)
-        for worker in busy:
-            worker.passed_over += worker is not chosen
-        return chosen

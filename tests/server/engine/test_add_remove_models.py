@@ -113,7 +113,7 @@ async def test_memory_is_freed(engine: LocalEngine) -> None:
     model = BASE.adapted(ADAPTER)
     await done(engine.add_model("base:one", model))
     await whole(engine, "base:one", [1, 2, 3])
-    worker = engine._workers["base:one"]
+    worker = engine._workers.find("base:one")
     left = [weakref.ref(thing) for thing in (model, worker, worker.cache, worker.cache.storage.keys[0])]
     del model, worker
 
@@ -146,7 +146,7 @@ async def test_cancelling_reaches_a_removed_model(engine: LocalEngine) -> None:
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = engine.generate("base:one", Request(random_ids(10), SamplingParams(max_tokens=118, ignore_eos=True)))
     await anext(stream)
-    worker = engine._workers["base:one"]
+    worker = engine._workers.find("base:one")
     removed = engine.remove_model("base:one")
 
     await stream.aclose()
