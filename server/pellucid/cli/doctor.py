@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pellucid.config import Settings, config_file, load_settings, origins
 from pellucid.errors import PellucidError
@@ -24,9 +24,6 @@ from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import CPU_FEATURES, cpu_info
 from pellucid.system.processors import threads_to_use, usable_processors
-
-if TYPE_CHECKING:
-    from pellucid.models.store import ModelRecord
 
 Findings = dict[str, str | list[str]]
 
@@ -59,14 +56,19 @@ def examine(settings: Settings) -> Findings:
         "processor": _processor,
         "native kernel": lambda: _kernel(settings.cache),
         "compiler": _compiler,
-        "threads": lambda: _threads(settings.threads),
+        "threads": lambda: (
+            f"{threads_to_use(settings.threads)} compute threads; "
+            f"this process may use {len(usable_processors())} processors"
+        ),
         "memory": _memory,
         "cache": lambda: _cache(settings.cache),
         "models": lambda: _models(settings),
         "config file": lambda: (
             f"{config_file()} ({'read' if config_file().exists() else 'does not exist; defaults apply'})"
         ),
-        "settings": lambda: _settings(settings),
+        "settings": lambda: [
+            f"{name} = {_shown(getattr(settings, name))}  ({origin})" for name, origin in origins().items()
+        ],
         "key": lambda: _key(settings),
         "port": lambda: _port(settings),
         "engines": lambda: _engines(settings),
@@ -116,10 +118,6 @@ def _compiler() -> str:
     return found or f"none found ({', '.join(wanted)}): the native kernels need one; Debian: apt-get install gcc"
 
 
-def _threads(setting: int) -> str:
-    return f"{threads_to_use(setting)} compute threads; this process may use {len(usable_processors())} processors"
-
-
 def _memory() -> str:
     path = Path("/proc/meminfo")
     if path.exists():
@@ -141,17 +139,12 @@ def _cache(folder: Path) -> str:
 def _models(settings: Settings) -> list[str]:
     from pellucid.models.store import Store
 
-    here = [record for record in Store(settings.cache).list() if record.installed]
-    return [_model(record) for record in here] or ["none yet"]
-
-
-def _model(record: ModelRecord) -> str:
-    made = f"{human(record.packed)} packed, {human(record.prefixes)} of saved prefixes"
-    return f"{record.name}: {human(record.size or 0)}, {made}, {record.licence}"
-
-
-def _settings(settings: Settings) -> list[str]:
-    return [f"{name} = {_shown(getattr(settings, name))}  ({origin})" for name, origin in origins().items()]
+    return [
+        f"{record.name}: {human(record.size or 0)}, {human(record.packed)} packed, "
+        f"{human(record.prefixes)} of saved prefixes, {record.licence}"
+        for record in Store(settings.cache).list()
+        if record.installed
+    ] or ["none yet"]
 
 
 def _shown(value: object) -> str:
@@ -215,7 +208,7 @@ async def _engines_of(settings: Settings) -> list[dict[str, Any]] | None:
 
     async with Client(settings.url, settings.key) as client:
         with suppress(PellucidError):
-            return await client.engines()
+            return await client.administration.engines()
     return None
 
 

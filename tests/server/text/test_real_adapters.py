@@ -121,11 +121,11 @@ async def test_swapped_under_load(address: str) -> None:
         assert expected[CHATTER] != expected[f"{CHATTER}:a0"]
         running = [(model, asyncio.ensure_future(answer(client, model))) for _ in range(6) for model in expected]
         for name in ("a1", "a2", "a1"):
-            loaded = await client.load_adapter(name)
+            loaded = await client.administration.load_adapter(name)
             begun = [asyncio.Event(), asyncio.Event()]
             own = [asyncio.ensure_future(answer(client, loaded["id"], event)) for event in begun]
             await asyncio.gather(*(event.wait() for event in begun))
-            await client.unload_adapter(loaded["id"])
+            await client.administration.unload_adapter(loaded["id"])
             assert [len(each) for each in await asyncio.gather(*own)] == [12, 12]
             with pytest.raises(NotFoundError):
                 await answer(client, loaded["id"])

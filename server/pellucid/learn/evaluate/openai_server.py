@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from pellucid.client.http_client import CONNECT_SECONDS
+from pellucid.client.connection import CONNECT_SECONDS
 from pellucid.errors import NotSupportedError, PellucidError, UnavailableError, unknown_model
 from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
