@@ -68,7 +68,7 @@ async def test_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         before = {text: await tokens(parts.assistant, text, SMALL) for text in TEXTS}
         for seed in range(2):
             config = await asyncio.to_thread(shape, folder, tmp_path / "bare")
-            write_adapter(store.adapters_path("mine"), random_adapter(config, seed=seed, size=0.02))
+            write_adapter(store.adapters / "mine", random_adapter(config, seed=seed, size=0.02))
             status = await adapters.load("mine")
             assert (status.id, status.problem) == (MODEL, None)
             here = await asyncio.to_thread(near, folder, store.root)
@@ -78,7 +78,7 @@ async def test_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
                 assert [token.logprob for token in found] != [token.logprob for token in before[text]]
                 assert_same(await tokens(parts.assistant, text, SMALL), before[text])
 
-        write_adapter(store.adapters_path("large"), random_adapter(config, rank=16))
+        write_adapter(store.adapters / "large", random_adapter(config, rank=16))
         with pytest.raises(AdapterError, match=r"It refuses the adapter: .*rank"):
             await adapters.load("large", model=SMALL)
         await adapters.unload(MODEL)

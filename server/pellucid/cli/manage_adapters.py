@@ -51,14 +51,14 @@ def show_all() -> None:
 
 
 def load(name: str, model: str | None) -> None:
-    one = _ask_server(lambda client: client.load_adapter(name, model))
+    one = _ask_server(lambda client: client.administration.load_adapter(name, model))
     typer.echo(f"{name} is loaded as the model {one['id']}.")
     if one.get("problem"):
         typer.echo(f"Some engines do not serve it. {one['problem']}")
 
 
 def unload(id: str) -> None:
-    one = _ask_server(lambda client: client.unload_adapter(id))
+    one = _ask_server(lambda client: client.administration.unload_adapter(id))
     typer.echo(f"{one['name']} is unloaded from {one['base']}; running answers finish.")
 
 
@@ -78,10 +78,10 @@ def remove(names: Sequence[str]) -> None:
     """Delete adapters and the files made with the adapters, and print the freed disk space."""
     store = Store(load_settings().cache)
     for name in names:
-        folder = store.adapters_path(name)
+        folder = store.adapters / name
         if re.fullmatch(ADAPTER_NAME, name) is None or not folder.is_dir():
             raise NotFoundError(
-                f"There is no adapter {name!r} in {store.adapters_path()}: `pellucid adapters list` shows the adapters."
+                f"There is no adapter {name!r} in {store.adapters}: `pellucid adapters list` shows the adapters."
             )
         made = store.made_with_adapter(name)
         freed = sum(path.stat().st_size for path in [*made, *folder.rglob("*")] if path.is_file())
@@ -119,7 +119,7 @@ async def _loaded(settings: Settings) -> dict[str, list[str]]:
         if await client.health() is None:
             return {}
         try:
-            found: list[dict[str, Any]] = await client.adapters()
+            found: list[dict[str, Any]] = await client.administration.adapters()
         except UnavailableError as error:
             typer.echo(f"The server at {client.url} cannot list its adapters: {error}", err=True)
             return {}

@@ -71,11 +71,11 @@ class AdapterCard:
 
 def stored_adapters(store: Store) -> list[Path]:
     """Return the folders of the adapters in the store, including broken links."""
-    return sorted(path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG))
+    return sorted(path for path in store.adapters.glob("*") if os.path.lexists(path / CONFIG))
 
 
 def is_stored(store: Store, name: str) -> bool:
-    return re.fullmatch(ADAPTER_NAME, name) is not None and (store.adapters_path() / name / CONFIG).is_file()
+    return re.fullmatch(ADAPTER_NAME, name) is not None and (store.adapters / name / CONFIG).is_file()
 
 
 def adapter_folder(store: Store, name: str) -> Path:
@@ -83,11 +83,11 @@ def adapter_folder(store: Store, name: str) -> Path:
 
     Raises NotFoundError with the known names.
     """
-    folder = store.adapters_path() / name
+    folder = store.adapters / name
     if not is_stored(store, name):
         known = ", ".join(path.name for path in stored_adapters(store))
         remedy = f"use one of: {known}" if known else "the folder has no adapters"
-        raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}; {remedy}.")
+        raise NotFoundError(f"There is no adapter {name!r} in {store.adapters}; {remedy}.")
     return folder
 
 
@@ -100,7 +100,7 @@ def local_adapter(store: Store, name_or_path: str) -> Path:
     if re.fullmatch(ADAPTER_NAME, name_or_path) is not None:
         if not is_stored(store, name_or_path) and (Path(name_or_path) / CONFIG).is_file():
             raise NotFoundError(
-                f"There is no adapter {name_or_path} in {store.adapters_path()}; "
+                f"There is no adapter {name_or_path} in {store.adapters}; "
                 f"to use the folder of this name in the working directory, write ./{name_or_path}."
             )
         return adapter_folder(store, name_or_path)

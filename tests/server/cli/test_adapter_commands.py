@@ -47,7 +47,7 @@ def base(tmp_path: Path) -> Path:
 def mine(store: Store, base: Path) -> Path:
     """Return an adapter for the base model, in the store."""
     adapter = random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config)
-    return write_adapter(store.adapters_path("mine"), adapter, origin={"base": str(base)})
+    return write_adapter(store.adapters / "mine", adapter, origin={"base": str(base)})
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def server(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer
 
 def test_list(run: Run, store: Store, mine: Path, base: Path) -> None:
     """Without a server, the list has this machine's adapters and a broken adapter's problem."""
-    broken = write_adapter(store.adapters_path("old"), random_adapter(to_decoder(tiny_llama()).config), use_dora=True)
+    broken = write_adapter(store.adapters / "old", random_adapter(to_decoder(tiny_llama()).config), use_dora=True)
 
     code, out, _ = run("adapters", "list")
 
@@ -112,8 +112,8 @@ def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -
 def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
     """A missing base model is not downloaded; an adapter without a base needs --model."""
     adapter = random_adapter(to_decoder(tiny_llama()).config)
-    write_adapter(store.adapters_path("far"), adapter, origin={"base": "org/name"})
-    write_adapter(store.adapters_path("anyone"), adapter)
+    write_adapter(store.adapters / "far", adapter, origin={"base": "org/name"})
+    write_adapter(store.adapters / "anyone", adapter)
 
     _, _, far = run("adapters", "merge", "far", tmp_path / "merged")
     _, _, anyone = run("adapters", "merge", "anyone", tmp_path / "merged")
@@ -131,14 +131,14 @@ def test_remove(run: Run, store: Store, mine: Path) -> None:
         code, _, told = run("adapters", "remove", name)
         assert code == 1
         assert told.endswith(
-            f"pellucid: There is no adapter {name!r} in {store.adapters_path()}: `pellucid adapters list` "
+            f"pellucid: There is no adapter {name!r} in {store.adapters}: `pellucid adapters list` "
             "shows the adapters.\n"
         )
     code, out, _ = run("adapters", "remove", "mine")
     assert code == 0
     assert out.startswith("mine was removed; ")
     assert not mine.exists()
-    assert store.adapters_path().is_dir()
+    assert store.adapters.is_dir()
 
 
 def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> None:

@@ -333,7 +333,7 @@ def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path:
 def test_names(tmp_path: Path, store: Store, llama: PreTrainedModel) -> None:
     """Adapters in the store are found by name; no name leads outside, and paths need permission."""
     adapter = random_adapter(to_decoder(llama).config)
-    inside = write_adapter(store.adapters_path("mine"), adapter)
+    inside = write_adapter(store.adapters / "mine", adapter)
     outside = write_adapter(tmp_path / "outside", adapter)
 
     assert stored_adapters(store) == [inside]

@@ -96,14 +96,14 @@ def test_adapters_of_the_store_are_never_folders_here(here: Path, store: Store) 
     write_adapter(here / "mine", random_adapter(config))
     with pytest.raises(NotFoundError, match=r"to use the folder .* write \./mine"):
         local_adapter(store, "mine")
-    stored = write_adapter(store.adapters_path("mine"), random_adapter(config))
+    stored = write_adapter(store.adapters / "mine", random_adapter(config))
     assert local_adapter(store, "mine") == stored
     assert local_adapter(store, "./mine") == here / "mine"
 
 
 def test_an_adapter_whose_description_is_a_loop_is_listed(store: Store) -> None:
     """An adapter with a looping adapter_config.json is listed, and reading reports the problem."""
-    folder = write_adapter(store.adapters_path("mine"), random_adapter(QWEN2))
+    folder = write_adapter(store.adapters / "mine", random_adapter(QWEN2))
     (folder / "adapter_config.json").unlink()
     (folder / "adapter_config.json").symlink_to("adapter_config.json")
     assert stored_adapters(store) == [folder]

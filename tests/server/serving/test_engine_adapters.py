@@ -81,7 +81,7 @@ async def front_of(replicas: Sequence[StandInReplica], tmp_path: Path) -> AsyncI
     """Serve replicas, and yield a front with the adapters mine and other in the store."""
     store, tokenizer = Store(tmp_path), byte_tokenizer()
     for name in ("mine", "other"):
-        folder = store.adapters_path(name)
+        folder = store.adapters / name
         folder.mkdir(parents=True)
         (folder / CONFIG).write_text(
             json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]})
@@ -110,7 +110,7 @@ def replica_with(engine: LocalEngine, **settings: object) -> StandInReplica:
 
 def loading(engine: LocalEngine, tmp_path: Path, weights: str = RED) -> StandInReplica:
     """Return a replica with adapter loading and a view of the folder of mine."""
-    return replica_with(engine, loads_adapters=True, folders={str(Store(tmp_path).adapters_path("mine")): weights})
+    return replica_with(engine, loads_adapters=True, folders={str(Store(tmp_path).adapters / "mine"): weights})
 
 
 def asked_for(replica: StandInReplica, model: str) -> int:

@@ -485,7 +485,7 @@ def adapter_trial(root: Path, count: int, seed: int) -> Tally:
     """Load ``count`` mutated adapters into a server, with lists and completions after each."""
     assistant, engine = tiny_assistant()
     adapters = tiny_adapters(assistant, engine, root / "cache")
-    base = adapters.store.adapters_path(ADAPTER)
+    base = adapters.store.adapters / ADAPTER
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine, adapters)
     tally = Tally()
@@ -493,14 +493,14 @@ def adapter_trial(root: Path, count: int, seed: int) -> Tally:
         with live(state) as server, httpx.Client(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
             for number in range(count):
                 rng = random.Random(f"{seed}:{number}")
-                folder = adapters.store.adapters_path(f"case{number}")
+                folder = adapters.store.adapters / f"case{number}"
                 shutil.copytree(base, folder)
                 (folder / "pellucid.json").write_text(json.dumps({"base": TINY, "fingerprint": None}))
                 how = mutate_folder(folder, rng)
                 is_listed = os.path.lexists(folder / "adapter_config.json")
                 tally.add(_try_adapter(client, folder.name, is_listed=is_listed), f"case {number}: {how}")
                 if number >= _ADAPTERS_KEPT:
-                    shutil.rmtree(adapters.store.adapters_path(f"case{number - _ADAPTERS_KEPT}"))
+                    shutil.rmtree(adapters.store.adapters / f"case{number - _ADAPTERS_KEPT}")
     finally:
         engine.close()
     tally.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

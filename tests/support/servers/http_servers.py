@@ -118,7 +118,7 @@ def tiny_adapters(assistant: LocalAssistant, engine: LocalEngine | Fleet, root: 
     store = Store(root)
     model = engine.model(TINY)
     assert isinstance(model, Decoder)
-    write_adapter(store.adapters_path(ADAPTER), random_adapter(model.config))
+    write_adapter(store.adapters / ADAPTER, random_adapter(model.config))
     return LoadedAdapters(engine, assistant, store, slots=2)
 
 

@@ -100,7 +100,7 @@ def _stored_name(store: Store, path: str) -> str:
     Raises PermissionDeniedError for external paths, because only the user who starts the server
     decides which files are read.
     """
-    given, folder = Path(path), store.adapters_path()
+    given, folder = Path(path), store.adapters
     if not given.is_absolute():
         return path
     if given.parent != folder:

@@ -75,7 +75,7 @@ def check_name(name: str, store: Store, *, replace: bool) -> None:
         raise InvalidRequestError(
             f"{name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores."
         )
-    if store.adapters_path(name).exists() and not replace:
+    if (store.adapters / name).exists() and not replace:
         raise InvalidRequestError(f"The adapter {name} already exists: use another name, or replace it with --replace.")
 
 
@@ -123,7 +123,7 @@ class Pipeline:
 
     @property
     def work(self) -> Path:
-        return self.store.finetuning_path(self.options.name)
+        return self.store.finetuning / self.options.name
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -233,7 +233,7 @@ class Pipeline:
         }
 
     def _publish(self, card: Mapping[str, Any]) -> Path:
-        made, target = self.work / "adapter", self.store.adapters_path(self.options.name)
+        made, target = self.work / "adapter", self.store.adapters / self.options.name
         with atomic_files.errors_explained(made):
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()

@@ -97,7 +97,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
     """The adapter can be read by peft, changes the model's output, and records value and origin."""
     code, out, _ = tune("--steps", "12", "--json")
     record = json.loads(out)
-    folder = Store(cache).adapters_path("mine")
+    folder = Store(cache).adapters / "mine"
     card = json.loads((folder / "pellucid.json").read_text())
 
     assert code == 0
@@ -119,7 +119,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
         "bits per byte, English prose",
         "bits per byte, other code",
     ]
-    assert not Store(cache).finetuning_path("mine").exists()
+    assert not (Store(cache).finetuning / "mine").exists()
 
     plain = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     ids = random_ids(30)
@@ -160,7 +160,7 @@ def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_f
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    checkpoint = Store(cache).finetuning_path("mine") / FILE
+    checkpoint = Store(cache).finetuning / "mine" / FILE
     while process.poll() is None and not checkpoint.exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -172,7 +172,7 @@ def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_f
     assert code == 0, err
     assert "Resuming an interrupted run after step" in err
     assert "evaluation before" not in err
-    assert json.loads((Store(cache).adapters_path("mine") / "pellucid.json").read_text())["training"]["steps"] <= 10
+    assert json.loads((Store(cache).adapters / "mine" / "pellucid.json").read_text())["training"]["steps"] <= 10
 
 
 @pytest.mark.slow
@@ -193,8 +193,8 @@ def test_a_run_that_ends_before_it_is_published_judges_nothing_again(
 
     assert code == 0, err
     assert "judging" not in err
-    assert Store(cache).adapters_path("mine").is_dir()
-    assert not Store(cache).finetuning_path("mine").exists()
+    assert (Store(cache).adapters / "mine").is_dir()
+    assert not (Store(cache).finetuning / "mine").exists()
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "a.", "x" * 65, "a b", "M:n", "-x"])
@@ -245,7 +245,7 @@ def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, mon
 
     assert code == 1
     assert "The loss on held-out files did not improve in 3 steps, so no adapter was written" in err
-    assert not Store(cache).adapters_path("mine").exists()
+    assert not (Store(cache).adapters / "mine").exists()
 
 
 @pytest.mark.parametrize("dry", [False, True])
