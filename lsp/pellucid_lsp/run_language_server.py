@@ -26,7 +26,7 @@ def run(tcp: int | None, *, copilot: bool = False) -> None:
 
         server: Pellucid = create_copilot()
     else:
-        from pellucid_lsp.standard_methods import create
+        from pellucid_lsp.methods.standard_methods import create
 
         server = create()
     gc.enable()

@@ -12,7 +12,7 @@ from pygls.exceptions import JsonRpcException
 
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
-from pellucid_lsp.instructed_edits import CHANGED, EXPLAIN_CODE, INSTRUCT, OFF
+from pellucid_lsp.methods.instructed_edits import CHANGED, EXPLAIN_CODE, INSTRUCT, OFF
 from support.editors.lsp_client import INLINE, Connect, Editor, until
 from support.servers.http_servers import ScriptedAssistant, spoken
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from lsprotocol import types
 
-from pellucid_lsp import standard_methods
 from pellucid_lsp.copilot import sign_in_methods
 from pellucid_lsp.copilot.copilot_items import ACCEPTED, former_item, present_item
 from pellucid_lsp.copilot.copilot_protocol import COMMAND_NOTIFICATION
 from pellucid_lsp.copilot.copilot_server import CopilotServer
-from pellucid_lsp.next_edit_methods import next_edits
-from pellucid_lsp.reactions import accept_all, accept_part, dismiss
+from pellucid_lsp.methods import standard_methods
+from pellucid_lsp.methods.next_edit_methods import next_edits
+from pellucid_lsp.methods.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
 
 Json = dict[str, Any]

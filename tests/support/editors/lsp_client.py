@@ -19,8 +19,8 @@ from pygls.io_ import run_async
 from pygls.protocol import default_converter
 from pytest_lsp import ClientServerConfig, LanguageClient, make_test_lsp_client
 
-from pellucid_lsp import standard_methods
 from pellucid_lsp.copilot import copilot_methods
+from pellucid_lsp.methods import standard_methods
 from pellucid_lsp.run_language_server import serve
 
 COMMAND = (sys.executable, "-m", "pellucid", "lsp")

@@ -15,7 +15,6 @@ from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_type
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.vocabulary.query import BACKGROUND, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import MAX_ALTERNATIVES, Token
-from pellucid_lsp import surprise_methods
 from pellucid_lsp.inspection_json import (
     Json,
     explanation_report,
@@ -24,7 +23,8 @@ from pellucid_lsp.inspection_json import (
     suggestion_report,
     tokens_report,
 )
-from pellucid_lsp.reactions import accept_all, accept_part, dismiss
+from pellucid_lsp.methods import surprise_methods
+from pellucid_lsp.methods.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import ACCEPTED, inline_item

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lsprotocol import types
 
-from pellucid_lsp import instructed_edits, surprise_methods
+from pellucid_lsp.methods import instructed_edits, surprise_methods
 from pellucid_lsp.server import Pellucid
 
 KINDS = [types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite]

@@ -8,9 +8,9 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from pellucid_lsp import code_actions, instructed_edits, next_edit_methods, pellucid_methods, surprise_methods
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
+from pellucid_lsp.methods import code_actions, instructed_edits, next_edit_methods, pellucid_methods, surprise_methods
 from pellucid_lsp.server import NEOVIM, Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
