@@ -199,7 +199,7 @@ class BlockScope:
         if not line[start:].strip():
             return None
         starts_line = self._reader.inside is None and not (self._reader.is_first and self._parsed.left.strip())
-        closes = _closes_first(line, found)
+        closes = bool(found.marks) and not found.marks[0].opens and not line[: found.marks[0].at].strip()
         if starts_line and not closes:
             end = self._judge_indentation(line, whole=whole)
             if end is not None:
@@ -324,10 +324,6 @@ def _find_right(line: str, start: int, right: str) -> int | None:
         return None
     match = re.search(rf"(?<!\w){re.escape(right)}" if right[0].isalnum() else re.escape(right), line[start:])
     return None if match is None else start + match.start()
-
-
-def _closes_first(line: str, found: LineScan) -> bool:
-    return bool(found.marks) and not found.marks[0].opens and not line[: found.marks[0].at].strip()
 
 
 def _continues_statement(text: str) -> bool:

@@ -181,7 +181,7 @@ class GhostText:
         if not text.strip():
             if len(text) > MAX_EXTRA_INDENT + len(self._parsed.left):
                 self._stop(self._kept, Ending.BLANK)
-        elif text.lstrip().startswith("```") and not self._may_have_fences:
+        elif text.lstrip().startswith("```") and self._parsed.fenced_block is None and not self._parsed.syntax.prose:
             self._stop(self._kept, Ending.SCOPE)  # Code in a chat answer: an explanation follows
         elif ends_in_loop(text):
             self._stop(self._kept, Ending.REPETITION)
@@ -248,10 +248,6 @@ class GhostText:
         if self._right.joins or (isinstance(self._scope, LineScope) and self._parsed.opener != self._parsed.number):
             return False
         return self._parsed.opener is not None or self._parsed.begins_text or not self._parsed.right.strip()
-
-    @property
-    def _may_have_fences(self) -> bool:
-        return self._parsed.fenced_block is not None or self._parsed.syntax.prose
 
     def _line(self, end: int) -> str:
         line = self._text[self._line_start : end].rstrip("\r")

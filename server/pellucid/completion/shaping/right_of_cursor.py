@@ -38,7 +38,8 @@ class RightOfCursor:
         order = sorted(shared, key=lambda at: -shared[at])
         if ended:  # The answer is the missing text, unless it repeats the text's first token
             order = [*(at for at in order if not answer[at:end].strip()[len(self._tokens[0]) :]), end, *order]
-        elif self._is_statement(answer[:end]):
+        elif self._left.rstrip().endswith((";", "{", "}")) and answer[:end].rstrip().endswith((";", "}")):
+            # The answer is a statement.
             order.append(end)
         at = next((at for at in order if self._fits(answer[:at])), None)
         if at is None:
@@ -53,9 +54,6 @@ class RightOfCursor:
         """Count the first tokens shared with the text right of the cursor."""
         pairs = zip((match.group() for match in _TOKEN.finditer(text)), self._tokens, strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-    def _is_statement(self, answer: str) -> bool:
-        return self._left.rstrip().endswith((";", "{", "}")) and answer.rstrip().endswith((";", "}"))
 
     def _fits(self, answer: str) -> bool:
         """Return whether the answer opens no additional bracket or string and joins no words."""

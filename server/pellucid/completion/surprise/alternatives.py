@@ -52,19 +52,11 @@ def _others(reading: WordReading, text: str, names: Mapping[str, int]) -> Iterat
     if word.kind is Kind.NUMBER and _SMALL_NUMBER.fullmatch(word.text):
         value = int(word.text)
         yield from (str(other) for other in (value - 1, value + 1) if other >= 0)
-    before = text[word.begin : reading.at]
+    before, lead = text[word.begin : reading.at], text[reading.at : word.begin]
     for alternative in reading.token.top:
-        other = _word_of(alternative.text, text[reading.at : word.begin])
-        if other is None:
-            continue
-        yield from (
-            whole for whole in _completed(before + other, names) if whole != word.text and _may_replace(whole, word)
-        )
-
-
-def _word_of(alternative: str, lead: str) -> str | None:
-    """Return an alternative token's word after ``lead``, such as a space, or None."""
-    return alternative[len(lead) :] if alternative.startswith(lead) else None
+        if alternative.text.startswith(lead):
+            other = before + alternative.text[len(lead) :]
+            yield from (whole for whole in _completed(other, names) if whole != word.text and _may_replace(whole, word))
 
 
 def _completed(beginning: str, names: Mapping[str, int]) -> Iterator[str]:

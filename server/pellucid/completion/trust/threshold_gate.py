@@ -51,10 +51,9 @@ def judge(tokens: Sequence[Token], level: GateLevel, part_ends: Sequence[int] = 
     failing = _failing(values, thresholds)
     if failing is None:
         return GateVerdict(len(text), "Every probability is above its threshold.", values, thresholds)
-    why = (
-        f"The {_label(failing)} is {values[failing]:.2f}, "
-        f"below the {thresholds[failing]:.2f} that level {level} requires"
-    )
+    labels = {"first": "first token's probability", "mean": "mean probability", "least": "least probability"}
+    value, least = values[failing], thresholds[failing]
+    why = f"The {labels[failing]} is {value:.2f}, below the {least:.2f} that level {level} requires"
     for length in part_ends:
         if _failing(measure(truncate(tokens, length)), thresholds) is None:
             return GateVerdict(length, f"{why}; the part before that is above all thresholds.", values, thresholds)
@@ -86,7 +85,3 @@ def measure(tokens: Sequence[Token]) -> dict[str, float]:
 
 def _failing(values: Mapping[str, float], thresholds: Mapping[str, float]) -> str | None:
     return next((name for name, least in thresholds.items() if values[name] < least), None)
-
-
-def _label(name: str) -> str:
-    return {"first": "first token's probability", "mean": "mean probability", "least": "least probability"}[name]
