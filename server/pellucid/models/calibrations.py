@@ -85,10 +85,8 @@ class CalibrationFile:
         except FileNotFoundError:
             return None, None
         except (OSError, UnicodeDecodeError, ValueError) as error:
-            return (
-                None,
-                f"The calibration in {self.path.name} cannot be read ({_reason(error)}): run {self.command} again.",
-            )
+            reason = (error.strerror or str(error)) if isinstance(error, OSError) else "it is not JSON"
+            return None, f"The calibration in {self.path.name} cannot be read ({reason}): run {self.command} again."
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             return (
                 None,
@@ -169,7 +167,3 @@ def _is_valid_json(record: Mapping[str, Any]) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not JSON"

@@ -279,7 +279,8 @@ class _Packed:
         if self._fetched:
             self._store.verify(self._name, progress)  # Packing would hide damage.
         part = path.with_name(path.name + ".part")
-        progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
+        float_bytes = 4 * (self._config.body_parameters + self._config.head_parameters)
+        progress.start(f"packing {self._name} ({self.scheme})", float_bytes)
         packed = weight_packing.pack(
             self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme
         )
@@ -298,10 +299,6 @@ def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Itera
     for name, weight in weights:
         yield name, weight
         progress.advance(math.prod(weight.shape) * 4)
-
-
-def _float_bytes(config: DecoderConfig) -> int:
-    return 4 * (config.body_parameters + config.head_parameters)
 
 
 def _fingerprint(files: Sequence[Path]) -> str:

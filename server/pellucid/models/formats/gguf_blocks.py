@@ -54,26 +54,6 @@ def _fifth_bits(packed: Bytes) -> Bytes:
     return np.left_shift(np.unpackbits(packed, axis=1, bitorder="little"), 4, dtype=np.uint8)
 
 
-def _q4_0(block: Bytes) -> Parts:
-    return _nibbles(block[:, 2:]), _half(block, 0), None
-
-
-def _q4_1(block: Bytes) -> Parts:
-    return _nibbles(block[:, 4:]), _half(block, 0), _half(block, 2)
-
-
-def _q5_0(block: Bytes) -> Parts:
-    return _nibbles(block[:, 6:]) | _fifth_bits(block[:, 2:6]), _half(block, 0), None
-
-
-def _q5_1(block: Bytes) -> Parts:
-    return _nibbles(block[:, 8:]) | _fifth_bits(block[:, 4:8]), _half(block, 0), _half(block, 2)
-
-
-def _q8_0(block: Bytes) -> Parts:
-    return np.bitwise_xor(block[:, 2:], 128, dtype=np.uint8), _half(block, 0), None
-
-
 def _k_scales(block: Bytes) -> tuple[Floats, Floats]:
     """Return eight scales and minima of Q4_K or Q5_K blocks: six bits each, in bytes 4 to 16."""
     packed = block[:, 4:16].reshape(-1, 3, 4)
@@ -86,10 +66,6 @@ def _k_scales(block: Bytes) -> tuple[Floats, Floats]:
 def _k_nibbles(packed: Bytes) -> Bytes:
     """Unpack (blocks, 128) to (blocks, 256): for each 32 bytes the low, then the high nibbles."""
     return _nibbles(packed.reshape(-1, 32)).reshape(-1, 256)
-
-
-def _q4_k(block: Bytes) -> Parts:
-    return _k_nibbles(block[:, 16:]), *_k_scales(block)
 
 
 def _q5_k(block: Bytes) -> Parts:
@@ -108,12 +84,12 @@ def _q6_k(block: Bytes) -> Parts:
 
 
 _READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
-    "Q4_0": (4, 18, _q4_0),
-    "Q4_1": (4, 20, _q4_1),
-    "Q5_0": (5, 22, _q5_0),
-    "Q5_1": (5, 24, _q5_1),
-    "Q8_0": (8, 34, _q8_0),
-    "Q4_K": (4, 144, _q4_k),
+    "Q4_0": (4, 18, lambda b: (_nibbles(b[:, 2:]), _half(b, 0), None)),
+    "Q4_1": (4, 20, lambda b: (_nibbles(b[:, 4:]), _half(b, 0), _half(b, 2))),
+    "Q5_0": (5, 22, lambda b: (_nibbles(b[:, 6:]) | _fifth_bits(b[:, 2:6]), _half(b, 0), None)),
+    "Q5_1": (5, 24, lambda b: (_nibbles(b[:, 8:]) | _fifth_bits(b[:, 4:8]), _half(b, 0), _half(b, 2))),
+    "Q8_0": (8, 34, lambda b: (np.bitwise_xor(b[:, 2:], 128, dtype=np.uint8), _half(b, 0), None)),
+    "Q4_K": (4, 144, lambda b: (_k_nibbles(b[:, 16:]), *_k_scales(b))),
     "Q5_K": (5, 176, _q5_k),
     "Q6_K": (6, 210, _q6_k),
 }

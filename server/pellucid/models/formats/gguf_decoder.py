@@ -159,7 +159,7 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
     kind = file.get(f"{arch}.rope.scaling.type", "none")
     factor = file.get(f"{arch}.rope.scaling.factor", file.get(f"{arch}.rope.scale_linear", 1.0))
     if kind == "linear" or (kind == "none" and factor != 1.0):
-        return _replaced(config, {"rope_type": "linear", "factor": factor}) if factor != 1.0 else config
+        return replace(config, rope_scaling={"rope_type": "linear", "factor": factor}) if factor != 1.0 else config
     if kind != "none":
         raise ModelError(
             f"{file.path} scales its positions by {shown(kind)}, which is not supported: use a file without it."
@@ -181,14 +181,10 @@ def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192.0,
     }
-    scaled = _replaced(config, {"rope_type": "llama3", **scaling})
+    scaled = replace(config, rope_scaling={"rope_type": "llama3", **scaling})
     expected = inverse_frequencies(config) / inverse_frequencies(scaled)
     if divisors.shape != expected.shape or not torch.allclose(divisors, expected, rtol=1e-3):
         raise ModelError(
             f"{file.path} scales its positions in an unknown way ({_ROPE_FACTORS}), which is not supported."
         )
     return scaled
-
-
-def _replaced(config: DecoderConfig, scaling: dict[str, float | str]) -> DecoderConfig:
-    return replace(config, rope_scaling=scaling)
