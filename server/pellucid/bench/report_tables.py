@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from rich.console import Console
@@ -85,20 +83,15 @@ def _figures(figures: Sequence[Figure]) -> Table:
     table.add_column("", no_wrap=True)
     for name in ("figure", "spread", "limit", "reached"):
         table.add_column(name, justify="right", no_wrap=True)
-    for section, rows in groupby(sorted(figures, key=_order(figures)), key=attrgetter("section")):
+    for section in dict.fromkeys(figure.section for figure in figures):
         table.add_row(Text(section, "bold"))
-        for row in rows:
+        for row in (figure for figure in figures if figure.section == section):
             limit = "" if row.limit is None else row.unit.show(row.limit)
             reached = "" if row.reached is None else f"{row.reached:.0%}"
             table.add_row(
                 f"  {row.name}", row.unit.show(row.value), row.unit.show_between(row.low, row.high), limit, reached
             )
     return table
-
-
-def _order(figures: Sequence[Figure]) -> Any:
-    sections = list(dict.fromkeys(figure.section for figure in figures))
-    return lambda figure: sections.index(figure.section)
 
 
 def _changes(comparison: Comparison) -> Table:

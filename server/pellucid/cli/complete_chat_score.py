@@ -64,16 +64,13 @@ class Records:
         sys.stdout.flush()
 
 
-STDIN = Path("-")
-
-
 def read_text(path: Path, *, or_stdin: bool = False) -> str:
     """Return a file's text with its line ends unchanged.
 
     Raise InvalidRequestError for a file that is not regular, not UTF-8 or too large, and
     typer.BadParameter for a missing file.
     """
-    if or_stdin and path == STDIN:
+    if or_stdin and path == Path("-"):
         content = sys.stdin.buffer.read(LARGEST_DOCUMENT + 1)
         if len(content) > LARGEST_DOCUMENT:
             raise InvalidRequestError(f"The standard input has more than {human(LARGEST_DOCUMENT)}: shorten it.")
