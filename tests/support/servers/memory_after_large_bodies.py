@@ -34,7 +34,7 @@ SECONDS = 10.0
 
 def bodies() -> dict[str, dict[str, Any]]:
     """Return a body of each kind with a high need of memory."""
-    text = (CODE * 50_000)[:1_300_000]
+    text = (CODE * 50_000)[:1_500_000]
     return {
         "/tokenize": {"content": text, "with_pieces": True},
         "/detokenize": {"tokens": [97] * 500_000},

@@ -29,7 +29,7 @@ from pellucid.system.progress import Silent
 from pellucid_lsp.editor_settings import EditorSettings
 from support.servers.real_model_server import CODER
 
-COUNT = 4
+COUNT = 8
 SOURCES = Path(json.__file__).parent
 
 
