@@ -1,12 +1,10 @@
-"""The decoder on the native kernels: a model's tensors described to C, and the forward pass."""
+"""The decoder on the native kernels: the forward pass in C."""
 
 from __future__ import annotations
 
 import copy
-import ctypes
-import itertools
 from collections.abc import Mapping
-from ctypes import c_int64, c_void_p
+from ctypes import c_void_p
 from operator import mul
 
 import torch
@@ -16,18 +14,10 @@ from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, RotaryTables
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
-from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, pack_low_rank
+from pellucid.engine.native.decoder_structs import DecoderStructs
+from pellucid.engine.native.kernel_layout import BLOCK, GROUP, pack_low_rank
 from pellucid.engine.native.library import KernelsUnavailableError
-from pellucid.engine.native.native_structs import (
-    MAX_PARTS,
-    DecoderParts,
-    LowRanks,
-    Matrix,
-    NativeBatch,
-    NativeLayer,
-    NativeSpan,
-    Weights,
-)
+from pellucid.engine.native.native_structs import NativeBatch, NativeSpan
 
 
 def supports(config: DecoderConfig) -> bool:
@@ -61,7 +51,7 @@ class NativeDecoder:
         assert supports(config), "packing.choose_scheme gives other shapes to torch"
         self.config = config
         self.kernels = usable
-        self._packed = dict(packed)  # Keeps the tensors alive: the structures hold pointers.
+        self._packed = dict(packed)
         self._low_rank: dict[str, dict[str, Tensor]] = {}
         self.description = (
             f"{self._bits()} weights, int8 activations, "
@@ -69,7 +59,7 @@ class NativeDecoder:
         )
         self._rotary = RotaryTables(config, torch.device("cpu"), torch.float32)
         self._scratch = _Scratch()
-        self._fill_structs()
+        self._structs = DecoderStructs(config, self._packed, self._low_rank)
 
     def adapted(self, adapter: Adapter) -> NativeDecoder:
         """Return a decoder with this adapter that shares weights and working memory."""
@@ -82,30 +72,8 @@ class NativeDecoder:
                     rows = [self.config.rows[part] for part in parts]
                     twin._low_rank[f"layers.{i}.{name}"] = pack_low_rank(changes, rows, interleaved=name == "gate_up")
         twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
-        twin._fill_structs()
+        twin._structs = DecoderStructs(self.config, self._packed, twin._low_rank)
         return twin
-
-    def _fill_structs(self) -> None:
-        config = self.config
-        self._adapters: list[LowRanks] = []
-        self._layers = (NativeLayer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))
-        head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
-        self._width = head.blocks * BLOCK  # Width of logits, including padding.
-        self._decoder = DecoderParts(
-            layers=config.layers,
-            hidden=config.hidden_size,
-            intermediate=config.intermediate_size,
-            heads=config.heads,
-            kv_heads=config.kv_heads,
-            head_dim=config.head_dim,
-            vocab=self._width,
-            low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
-            eps=config.rms_norm_eps,
-            norm=self._pointer("norm.weight"),
-            embedding=self._matrix("embedding"),
-            head=head,
-            layer=self._layers,
-        )
 
     @property
     def vocab_size(self) -> int:
@@ -167,16 +135,17 @@ class NativeDecoder:
         )
         with self.kernels.lock:
             self._rotary.cover(min(kv.keys[0].shape[2], self.context))
-            self._decoder.cosine, self._decoder.sine = self._rotary.cos.data_ptr(), self._rotary.sin.data_ptr()
-            if not self.kernels.forward(self._decoder, native, self._memory(max(len(ids), len(rows))), out):
+            decoder = self._structs.decoder
+            decoder.cosine, decoder.sine = self._rotary.cos.data_ptr(), self._rotary.sin.data_ptr()
+            if not self.kernels.forward(decoder, native, self._memory(max(len(ids), len(rows))), out):
                 raise InterruptedStepError
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
         hidden = hidden.contiguous()
-        out = torch.empty(len(hidden), self._width)
+        out = torch.empty(len(hidden), self._structs.decoder.vocab)
         with self.kernels.lock:
-            self.kernels.logits(self._decoder, hidden, self._memory(len(hidden)), out)
+            self.kernels.logits(self._structs.decoder, hidden, self._memory(len(hidden)), out)
         return out[:, : self.vocab_size]
 
     def _check(self, batch: Batch, kv: KVStorage) -> None:
@@ -192,55 +161,7 @@ class NativeDecoder:
         assert kv.keys[0].dtype == torch.float16
 
     def _memory(self, tokens: int) -> int:
-        return self._scratch.address(self.kernels.scratch_bytes(self._decoder, tokens))
-
-    def _layer(self, prefix: str) -> NativeLayer:
-        matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
-        norms = {
-            name: self._pointer(f"{prefix}{name}.weight") for name in ("input_norm", "post_norm", "q_norm", "k_norm")
-        }
-        return NativeLayer(**matrices, **norms)
-
-    def _matrix(self, name: str) -> Matrix:
-        parts = [self._weights(f"{name}.{i}") for i in range(MAX_PARTS) if f"{name}.{i}.number" in self._packed]
-        return Matrix(
-            part=(Weights * MAX_PARTS)(*parts),
-            bias=self._pointer(f"{name}.bias"),
-            parts=len(parts),
-            interleaved=name.endswith("gate_up"),
-            blocks=sum(part.blocks for part in parts),
-            groups=parts[0].groups,
-            adapter=self._adapter(name),
-        )
-
-    def _adapter(self, name: str) -> ctypes._Pointer[LowRanks] | None:
-        low_rank = self._low_rank.get(name)
-        if low_rank is None:
-            return None
-        parts = FUSED[name.rpartition(".")[2]]
-        blocks = [self.config.rows[part] // BLOCK for part in parts]
-        self._adapters.append(
-            LowRanks(
-                down=low_rank["down"].data_ptr(),
-                factor=low_rank["factor"].data_ptr(),
-                up=low_rank["up"].data_ptr(),
-                projections=len(parts),
-                interleaved=name.endswith("gate_up"),
-                rank=low_rank["up"].shape[1],
-                padded=len(low_rank["factor"]) // len(parts),
-                end=(c_int64 * MAX_PARTS)(*itertools.accumulate(blocks)),
-            )
-        )
-        return ctypes.pointer(self._adapters[-1])
-
-    def _weights(self, name: str) -> Weights:
-        blocks, groups, size = self._packed[f"{name}.number"].shape
-        bits, shared = size * 8 // (BLOCK * GROUP), GROUP // self._packed[f"{name}.scale"].shape[2]
-        minimum = self._pointer(f"{name}.minimum")
-        assert (bits, shared, minimum is not None) in FORMS, (name, bits, shared, minimum)
-        return Weights(
-            self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared
-        )
+        return self._scratch.address(self.kernels.scratch_bytes(self._structs.decoder, tokens))
 
     def _bits(self) -> str:
         """Describe the bits of the weights for people: a number, or the range and the average."""
@@ -251,11 +172,3 @@ class NativeDecoder:
         weights = [tensor.shape[0] * tensor.shape[1] * BLOCK * GROUP for tensor in numbers]
         average = sum(map(mul, bits, weights)) / sum(weights)
         return f"int{min(bits)} to int{max(bits)} ({average:.1f} bits on average)"
-
-    def _pointer(self, name: str) -> int | None:
-        tensor = self._packed.get(name)
-        if tensor is None:
-            return None
-        assert tensor.is_contiguous(), name
-        assert tensor.dtype in (torch.uint8, torch.float16, torch.float32), name
-        return tensor.data_ptr()

@@ -1,0 +1,100 @@
+"""The tensors of a model, described to C."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Mapping
+from ctypes import c_int64
+
+import torch
+from torch import Tensor
+
+from pellucid.engine.decoders.decoder import FUSED, DecoderConfig
+from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
+from pellucid.engine.native.native_structs import MAX_PARTS, DecoderParts, LowRanks, Matrix, NativeLayer, Weights
+
+
+class DecoderStructs:
+    """Keeps the tensors alive to which the structures point."""
+
+    def __init__(
+        self, config: DecoderConfig, packed: Mapping[str, Tensor], low_rank: Mapping[str, Mapping[str, Tensor]]
+    ) -> None:
+        self._config = config
+        self._packed = packed
+        self._low_rank = low_rank
+        self._adapters: list[LowRanks] = []
+        self._layers = (NativeLayer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))
+        head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
+        self.decoder = DecoderParts(
+            layers=config.layers,
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            head_dim=config.head_dim,
+            vocab=head.blocks * BLOCK,  # The width of logits, including padding
+            low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
+            eps=config.rms_norm_eps,
+            norm=self._pointer("norm.weight"),
+            embedding=self._matrix("embedding"),
+            head=head,
+            layer=self._layers,
+        )
+
+    def _layer(self, prefix: str) -> NativeLayer:
+        matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
+        norms = {
+            name: self._pointer(f"{prefix}{name}.weight") for name in ("input_norm", "post_norm", "q_norm", "k_norm")
+        }
+        return NativeLayer(**matrices, **norms)
+
+    def _matrix(self, name: str) -> Matrix:
+        parts = [self._weights(f"{name}.{i}") for i in range(MAX_PARTS) if f"{name}.{i}.number" in self._packed]
+        return Matrix(
+            part=(Weights * MAX_PARTS)(*parts),
+            bias=self._pointer(f"{name}.bias"),
+            parts=len(parts),
+            interleaved=name.endswith("gate_up"),
+            blocks=sum(part.blocks for part in parts),
+            groups=parts[0].groups,
+            adapter=self._adapter(name),
+        )
+
+    def _adapter(self, name: str) -> ctypes._Pointer[LowRanks] | None:
+        low_rank = self._low_rank.get(name)
+        if low_rank is None:
+            return None
+        parts = FUSED[name.rpartition(".")[2]]
+        blocks = [self._config.rows[part] // BLOCK for part in parts]
+        self._adapters.append(
+            LowRanks(
+                down=low_rank["down"].data_ptr(),
+                factor=low_rank["factor"].data_ptr(),
+                up=low_rank["up"].data_ptr(),
+                projections=len(parts),
+                interleaved=name.endswith("gate_up"),
+                rank=low_rank["up"].shape[1],
+                padded=len(low_rank["factor"]) // len(parts),
+                end=(c_int64 * MAX_PARTS)(*itertools.accumulate(blocks)),
+            )
+        )
+        return ctypes.pointer(self._adapters[-1])
+
+    def _weights(self, name: str) -> Weights:
+        blocks, groups, size = self._packed[f"{name}.number"].shape
+        bits, shared = size * 8 // (BLOCK * GROUP), GROUP // self._packed[f"{name}.scale"].shape[2]
+        minimum = self._pointer(f"{name}.minimum")
+        assert (bits, shared, minimum is not None) in FORMS, (name, bits, shared, minimum)
+        return Weights(
+            self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared
+        )
+
+    def _pointer(self, name: str) -> int | None:
+        tensor = self._packed.get(name)
+        if tensor is None:
+            return None
+        assert tensor.is_contiguous(), name
+        assert tensor.dtype in (torch.uint8, torch.float16, torch.float32), name
+        return tensor.data_ptr()
