@@ -62,6 +62,31 @@ STALLED_SECONDS = 60.0
 logger = logging.getLogger(__name__)
 
 
+class ReaderWatch:
+    """Aborts a connection if the client reads nothing for STALLED_SECONDS."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self.stop()
+        self._timer = self._loop.call_later(STALLED_SECONDS, self._check, self._transport.get_write_buffer_size())
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self, waiting: int) -> None:
+        if self._transport.get_write_buffer_size() < waiting:
+            self.start()
+        else:
+            logger.info("A client read nothing for %g seconds, so its connection was closed.", STALLED_SECONDS)
+            self._transport.abort()
+
+
 class LimitedConnection(H11Protocol):
     """A connection with limits, which is outside except during an admitted request."""
 
@@ -73,11 +98,11 @@ class LimitedConnection(H11Protocol):
         self._since = self.loop.time()
         self._waits_for: object = None
         self._timer: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
         self._owner: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._reader = ReaderWatch(transport, self.loop)
         if len(self.connections) > within_file_limit(MAX_OUTSIDE, 2):
             self.loop.call_later(ARRIVAL_SECONDS, self._make_room)
         self._watch()
@@ -99,32 +124,18 @@ class LimitedConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop()
-        self._end_stall()
+        self._reader.stop()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_reader(self.transport.get_write_buffer_size())
+        self._reader.start()
 
     def resume_writing(self) -> None:
         """Stop the check, except on a closing connection."""
         super().resume_writing()
-        self._end_stall()
+        self._reader.stop()
         if self.transport.is_closing():
-            self._watch_reader(self.transport.get_write_buffer_size())
-
-    def _watch_reader(self, waiting: int) -> None:
-        """Abort the connection if the client reads nothing for STALLED_SECONDS."""
-        self._end_stall()
-
-        def check() -> None:
-            now_waiting = self.transport.get_write_buffer_size()
-            if now_waiting < waiting:
-                self._watch_reader(now_waiting)
-            else:
-                logger.info("A client read nothing for %g seconds, so its connection was closed.", STALLED_SECONDS)
-                self._abort()
-
-        self._stalled = self.loop.call_later(STALLED_SECONDS, check)
+            self._reader.start()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -138,7 +149,7 @@ class LimitedConnection(H11Protocol):
         super().on_response_complete()
         self._watch()
         if self.transport.is_closing():
-            self._watch_reader(self.transport.get_write_buffer_size())
+            self._reader.start()
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -205,11 +216,6 @@ class LimitedConnection(H11Protocol):
         self._outside = False
         self._stop()
         self.transport.abort()
-
-    def _end_stall(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
 
     def _stop(self) -> None:
         if self._timer is not None:
