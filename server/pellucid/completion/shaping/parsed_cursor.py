@@ -7,16 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pellucid.code.language_syntax import (
-    LineScan,
-    Syntax,
-    find_syntax,
-    indentation,
-    opens_block,
-    scan_line,
-)
+from pellucid.code.language_syntax import LineScan, Syntax, find_syntax, indentation, scan_line
 from pellucid.code.line_rules import MAX_LINE
 from pellucid.completion.shaping.cursor_in_fence import find_fenced_block
+from pellucid.completion.shaping.scanned_lines import ScannedLines
 from pellucid.completion.suggestion import DocumentCursor
 
 MAX_LINES_ABOVE = 400
@@ -24,7 +18,6 @@ MAX_LINES_ABOVE = 400
 
 MAX_CHARACTERS_BELOW = 50_000
 
-_STRING = re.compile(r"""[rRuU]?(\"{1,3}|'{1,3})(?!["']).*\1""")
 _DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # Preprocessor lines and labels of C are at the margin
 
 
@@ -60,19 +53,18 @@ class ParsedCursor:
         self.brackets: tuple[Bracket, ...] = ()
         far, lines = _split(self.cursor.before)
         self.inside: str | None = _inside_after(far, self.syntax)
-        self._lines = [line[-MAX_LINE:].rstrip("\r") for line in lines]
-        self._scans: list[LineScan] = []
+        self._lines = ScannedLines([line[-MAX_LINE:].rstrip("\r") for line in lines], self.syntax)
         self._starts: list[int] = []  # For each line, the number of the statement's first line
         self.line_began_inside: str | None = None
         """Closing text of the comment or string around the line's beginning, if any."""
-        for number, line in enumerate(self._lines):
+        for number, line in enumerate(self._lines.texts):
             self._read(number, line)
 
     def _read(self, number: int, line: str) -> None:
         self.line_began_inside = self.inside
         began_inside = self.inside is not None
         found = scan_line(line, self.inside, self.syntax)
-        self._scans.append(found)
+        self._lines.scans.append(found)
         self.inside = found.inside
         indent = indentation(line)
         stack = list(self.brackets)
@@ -100,17 +92,17 @@ class ParsedCursor:
 
     @property
     def number(self) -> int:
-        return len(self._lines) - 1
+        return len(self._lines.texts) - 1
 
     @property
     def in_text(self) -> bool:
-        last = self._scans[-1]
+        last = self._lines.scans[-1]
         return self.inside is not None or self.quoted or last.code < len(self.left)
 
     @property
     def quoted(self) -> bool:
         """True if the cursor is in a string that must end on the same line."""
-        return self._scans[-1].quoted
+        return self._lines.scans[-1].quoted
 
     @property
     def begins_text(self) -> bool:
@@ -127,13 +119,13 @@ class ParsedCursor:
         if self.in_text:
             return None
         if self.left.strip():
-            return self.number if self._opens(self.number) else None
-        above = self._skip_docstring(self._above(self.number))
-        return above if above is not None and self._opens(above) else None
+            return self.number if self._lines.opens(self.number) else None
+        above = self._lines.skip_docstring(self._lines.above(self.number))
+        return above if above is not None and self._lines.opens(above) else None
 
     @cached_property
     def opener_indent(self) -> int | None:
-        return None if self.opener is None else indentation(self._lines[self._starts[self.opener]])
+        return None if self.opener is None else indentation(self._lines.texts[self._starts[self.opener]])
 
     @cached_property
     def opener_brackets(self) -> bool:
@@ -141,13 +133,13 @@ class ParsedCursor:
 
     @property
     def above(self) -> str | None:
-        number = self._above(self.number)
-        return None if number is None else self._lines[number]
+        number = self._lines.above(self.number)
+        return None if number is None else self._lines.texts[number]
 
     @property
     def begins_section(self) -> bool:
         """True at the margin, below a blank line or at the beginning of the file."""
-        return not self.left and not self.brackets and not any(line.strip() for line in self._lines[-2:])
+        return not self.left and not self.brackets and not any(line.strip() for line in self._lines.texts[-2:])
 
     def scan_on(self, line: str) -> LineScan:
         """Scan the cursor's line with an answer; in a comment or string, scan only the answer."""
@@ -167,7 +159,7 @@ class ParsedCursor:
         return max(indentation(self.left), opened)
 
     def lines_above(self) -> list[str]:
-        return [line for line in self._lines[:-1] if line.strip()]
+        return [line for line in self._lines.texts[:-1] if line.strip()]
 
     def lines_below(self) -> Iterator[str]:
         for line in self.cursor.after[len(self.right) :][:MAX_CHARACTERS_BELOW].split("\n"):
@@ -203,29 +195,6 @@ class ParsedCursor:
             else:
                 closed += 1
         return closed
-
-    def _opens(self, number: int) -> bool:
-        return opens_block(self._lines[number], self._scans[number], self.syntax)
-
-    def _above(self, number: int) -> int | None:
-        return next((index for index in range(number - 1, -1, -1) if self._lines[index].strip()), None)
-
-    def _skip_docstring(self, number: int | None) -> int | None:
-        """Return the first line at or above ``number`` without a docstring or comment."""
-        while number is not None and self._is_comment(number):
-            while number > 0 and self._scans[number - 1].inside is not None:
-                number -= 1
-            number = self._above(number)
-        return number
-
-    def _is_comment(self, number: int) -> bool:
-        """Return whether a line is a comment or docstring, or ends a comment or string."""
-        line, found = self._lines[number], self._scans[number]
-        text = line.strip()
-        ends_text = found.left is not None and not line[found.left :].strip(" \t;,.)")
-        return (
-            not line[: found.code].strip() or ends_text or (self.syntax.colon and _STRING.fullmatch(text) is not None)
-        )
 
 
 def _split(before: str) -> tuple[str, list[str]]:
