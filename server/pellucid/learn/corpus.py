@@ -201,7 +201,7 @@ def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
     parts: list[list[Document]] = [[], [], []]
     for document in documents:
         text = document.text
-        begin, end = (_line_start(text, round(len(text) * (1 - share * holdout))) for share in (2, 1))
+        begin, end = (text.rfind("\n", 0, round(len(text) * (1 - share * holdout))) + 1 for share in (2, 1))
         if not begin:
             # With almost no line breaks, the whole text is for training.
             begin = end = len(text)
@@ -213,10 +213,6 @@ def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
             "The text is one long line, which cannot be split at line breaks: break it into lines."
         )
     return Split(*map(tuple, parts))
-
-
-def _line_start(text: str, at: int) -> int:
-    return text.rfind("\n", 0, at) + 1
 
 
 @dataclass(frozen=True, slots=True)

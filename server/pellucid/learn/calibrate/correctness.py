@@ -12,13 +12,9 @@ def is_right(text: str, truth: str) -> bool:
     suggested, expected = _stripped(text), _stripped(truth)
     if not expected.startswith(suggested):
         return False
-    return not (suggested[-1:].isidentifier() or suggested[-1:].isdigit()) or not (
-        _is_word(expected[len(suggested) : len(suggested) + 1])
-    )
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
+    following = expected[len(suggested) : len(suggested) + 1]
+    ends_in_word = suggested[-1:].isidentifier() or suggested[-1:].isdigit()
+    return not (ends_in_word and (following.isalnum() or following == "_"))
 
 
 def _stripped(text: str) -> str:

@@ -58,7 +58,8 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
     engine, assistant = assembled(settings)
     try:
         subject, file = _subject(assistant), calibration_file(assistant).of_edits()
-        path = _records_path(suite, subject, settings.data / "calibration")
+        run = json.dumps([dict(subject.identity), suite.header], sort_keys=True)
+        path = settings.data / "calibration" / f"edits-{hashlib.sha256(run.encode()).hexdigest()[:16]}.jsonl"
         with _locked(path):
             records = asyncio.run(_read(suite, subject, path))
     finally:
@@ -101,11 +102,6 @@ def _subject(assistant: LocalAssistant) -> Subject:
         card.chat,
         files=card.files,
     )
-
-
-def _records_path(suite: NextEdit, subject: Subject, folder: Path) -> Path:
-    run = json.dumps([dict(subject.identity), suite.header], sort_keys=True)
-    return folder / f"edits-{hashlib.sha256(run.encode()).hexdigest()[:16]}.jsonl"
 
 
 @contextmanager

@@ -34,7 +34,10 @@ def picture(findings: Findings) -> Picture:
         f"{count} suggestions in {files} files that were not used for fitting; thin lines are 95 % intervals (Wilson)."
     )
     kind = findings.calibration.kind
-    drawn = Picture(WIDTH, HEIGHT, title, f"{subtitle} {_in_words(findings.bars[kind])}")
+    in_words = " ".join(
+        f"Predicted {bar.confidence:.0%}, right {bar.accuracy.value:.0%} of {bar.count}." for bar in findings.bars[kind]
+    )
+    drawn = Picture(WIDTH, HEIGHT, title, f"{subtitle} {in_words}")
     drawn.text(LEFT - 28, 40, title, "title")
     drawn.text(LEFT - 28, 62, subtitle, "small")
     for number, (heading, one) in enumerate((("Before", CalibrationKind.RAW), (f"After: {MODEL_LABELS[kind]}", kind))):
@@ -85,7 +88,3 @@ def _draw_axes(drawn: Picture, left: float, heading: str, along: str, up: str) -
     drawn.text(left + SIDE / 2, BOTTOM + 30, along, "small", Anchor.MIDDLE)
     drawn.text(left - 38, TOP + SIDE / 2, up, "small", Anchor.MIDDLE, upwards=True)
     return x, y
-
-
-def _in_words(bars: Sequence[Bin]) -> str:
-    return " ".join(f"Predicted {bar.confidence:.0%}, right {bar.accuracy.value:.0%} of {bar.count}." for bar in bars)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupKFold
 from pellucid.completion.trust.calibration import MAX_LOGIT, CalibrationKind
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.training_rows import Bools, Floats, Ints, Table
+from pellucid.learn.calibrate.training_rows import Bools, Floats, Table
 from pellucid.learn.metrics import log_loss
 
 FOLDS = 5
@@ -146,16 +146,12 @@ def _judged(
     table: Table, more: Table | None, kind: CalibrationKind, strength: float | None, prior: Sequence[float] | None
 ) -> FittedModel:
     held_out = np.empty(table.size)
-    for inside, outside in _folds(table):
+    folds = GroupKFold(n_splits=min(FOLDS, len(np.unique(table.files))))
+    for inside, outside in folds.split(table.numbers, table.right, table.files):
         numbers = _fit(_with(table.only(inside), more), kind, strength, prior)
         held_out[outside] = predict(kind, numbers, table.numbers[outside])
     loss = log_loss(held_out[table.whole], table.right[table.whole])
     return FittedModel(kind, _fit(_with(table, more), kind, strength, prior), strength, loss, held_out)
-
-
-def _folds(table: Table) -> Iterator[tuple[Ints, Ints]]:
-    folds = GroupKFold(n_splits=min(FOLDS, len(np.unique(table.files))))
-    return iter(folds.split(table.numbers, table.right, table.files))
 
 
 def _with(table: Table, more: Table | None) -> Table:

@@ -83,7 +83,9 @@ def _scale(rows: Sequence[ChartRow]) -> Scale:
 def _draw_row(drawn: Picture, row: ChartRow, scale: Scale, y: int) -> None:
     figure, middle = row.figure, y + ROW_HEIGHT / 2
     top = middle - BAR_HEIGHT / 2
-    drawn.text(LABELS - 10, middle + 4, _shortened(row.model), anchor=Anchor.END)
+    name, half = row.model, NAME_CHARACTERS // 2
+    shortened = name if len(name) <= NAME_CHARACTERS else f"{name[: half - 1]}…{name[-half:]}"
+    drawn.text(LABELS - 10, middle + 4, shortened, anchor=Anchor.END)
     drawn.bar(LABELS, top, BARS, BAR_HEIGHT, "track", radius=2)
     if figure.value is not None:
         begin, end = sorted((scale.at(0.0), scale.at(figure.value)))
@@ -94,8 +96,3 @@ def _draw_row(drawn: Picture, row: ChartRow, scale: Scale, y: int) -> None:
         for end in (low, high):
             drawn.line(end, middle - CAP, end, middle + CAP, "spread")
     drawn.text(LABELS + BARS + 10, middle + 4, figure.show(), "value")
-
-
-def _shortened(name: str) -> str:
-    half = NAME_CHARACTERS // 2
-    return name if len(name) <= NAME_CHARACTERS else f"{name[: half - 1]}…{name[-half:]}"

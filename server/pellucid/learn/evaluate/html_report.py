@@ -65,6 +65,7 @@ Asked = Sequence[tuple[int, ModelResult, SuiteResult]]
 
 def html(results: EvaluationResults) -> str:
     names = ", ".join(model.name for model in results.models)
+    rows = [[model.name, model.description] for model in results.models]
     last = next(reversed(results.circumstances), None)
     sections = "\n".join(_section(suite, _asked(results, suite), last) for suite in results.suites)
     links = " · ".join(f'<a href="#{escape(suite)}">{escape(TITLES.get(suite, suite))}</a>' for suite in results.suites)
@@ -83,7 +84,7 @@ def html(results: EvaluationResults) -> str:
 <p class="soft">{escape(_circumstances(results))}</p>
 <nav aria-label="Suites"><p>{links}</p></nav>
 <p>{escape(EXPLANATION)}</p>
-{_models(results)}
+{_table("The models", ["model", "how it is computed"], rows)}
 </header>
 <main>
 {sections}
@@ -115,11 +116,6 @@ def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
         then = result.circumstances
         if then is not None and last is not None and then.place != last.place:
             yield f'<p class="soft"><strong>{escape(model.name)}</strong>: {escape(f"{then.date}; {_place(then)}")}</p>'
-
-
-def _models(results: EvaluationResults) -> str:
-    rows = [[model.name, model.description] for model in results.models]
-    return _table("The models", ["model", "how it is computed"], rows)
 
 
 def _asked(results: EvaluationResults, suite: str) -> list[tuple[int, ModelResult, SuiteResult]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
@@ -121,10 +120,7 @@ def source_of(name: str) -> str:
     if path is None:
         entry = catalog().get(bare)
         return bare if entry is None else f"{bare} {hashlib.sha256(repr(entry).encode()).hexdigest()[:16]}"
+    folder = path if path.is_dir() else path.parent
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    states = [(_name(file, path), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    states = [(file.relative_to(folder).as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
-
-
-def _name(file: Path, path: Path) -> str:
-    return file.relative_to(path).as_posix() if path.is_dir() else file.name

@@ -27,8 +27,6 @@ AT_ONCE = 4
 
 
 class FigureFormat(StrEnum):
-    """Formats of a figure."""
-
     SHARE = "share"
     NUMBER = "number"
     RATE = "tok/s"
@@ -96,10 +94,7 @@ class Measure:
         most = 1.0 if self.form is FigureFormat.SHARE else self.most
         interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)), bounds=(self.least, most))
         # All resamples are equal, but the figure is not certain.
-        if self.form is FigureFormat.SHARE and value in (
-            0.0,
-            1.0,
-        ):
+        if self.form is FigureFormat.SHARE and value in (0.0, 1.0):
             count = self._effective(own)
             interval = wilson(value * count, count)
         return Metric(self, interval, len(own), units.count)

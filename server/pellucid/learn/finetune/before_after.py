@@ -60,12 +60,9 @@ def compare(before: HeldOutFigures, after: HeldOutFigures) -> list[ComparisonRow
         _calibration(a, b),
     ]
     for kind, texts in before.general.items():
-        rows.append(_bits(f"bits per byte, {_GENERAL[kind]}", texts, after.general[kind]))
+        name, later = f"bits per byte, {_GENERAL[kind]}", after.general[kind]
+        rows.append(_ratio(name, texts, later, lambda file: file.bits, lambda file: file.bytes, lower_is_better=True))
     return [row for row in rows if row is not None]
-
-
-def _bits(name: str, before: Sequence[FileFigures], after: Sequence[FileFigures]) -> ComparisonRow | None:
-    return _ratio(name, before, after, lambda file: file.bits, lambda file: file.bytes, lower_is_better=True)
 
 
 def _ratio(

@@ -31,13 +31,10 @@ def general_texts(data: Path | None) -> dict[Kind, list[Document]]:
 
     Raises InvalidRequestError if the folder has no such problems, or the file cannot be read.
     """
-    texts: dict[Kind, list[Document]] = {"prose": _prose(), "code": _code()}
-    return texts if data is None else texts | {"problems": _problems(data)}
-
-
-def _prose() -> list[Document]:
     topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
-    return [Document(name, topics[name][:PASSAGE_CHARACTERS]) for name in _TOPICS if name in topics]
+    prose = [Document(name, topics[name][:PASSAGE_CHARACTERS]) for name in _TOPICS if name in topics]
+    texts: dict[Kind, list[Document]] = {"prose": prose, "code": _code()}
+    return texts if data is None else texts | {"problems": _problems(data)}
 
 
 def _code() -> list[Document]:

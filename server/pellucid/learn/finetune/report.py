@@ -76,9 +76,9 @@ def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
     outcome = tuned.outcome
     table = _table("held-out files", "before", "after", "difference (95 % interval)", "files", "")
     for row in tuned.rows:
-        table.add_row(
-            row.name, _figure(row, row.before), _figure(row, row.after), _difference(row), str(row.units), _verdict(row)
-        )
+        words = row.verdict if row.verdict != "no difference shown" else "no difference shown by these files"
+        figures = (_figure(row, row.before), _figure(row, row.after), _difference(row), str(row.units))
+        table.add_row(row.name, *figures, Text(words, STYLES[row.verdict]))
     console.print(table)
     kept = f"the weights after step {outcome.best.step} were kept"
     memory = "" if tuned.memory is None else f", {human(tuned.memory)} of memory at its peak"
@@ -103,11 +103,6 @@ def _difference(row: ComparisonRow) -> str:
         f"{scale * end:+.{digits}f}" for end in (row.difference.value, row.difference.low, row.difference.high)
     )
     return f"{value} ({low} to {high})"
-
-
-def _verdict(row: ComparisonRow) -> Text:
-    words = row.verdict if row.verdict != "no difference shown" else "no difference shown by these files"
-    return Text(words, STYLES[row.verdict])
 
 
 def _table(*columns: str) -> Table:

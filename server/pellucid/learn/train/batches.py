@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import InvalidRequestError
@@ -47,7 +46,8 @@ class Stream:
         for number in range(step * rows, (step + 1) * rows):
             if number // self.windows != turn:
                 turn = number // self.windows
-                order, offset = self._order(turn)
+                generator = np.random.default_rng([self.seed, turn])
+                order, offset = generator.permutation(self.windows), int(generator.integers(self.context))
             index = number % self.windows
             first = offset + int(order[index]) * self.context
             window = self.ids[first : first + self.context + 1]
@@ -55,10 +55,6 @@ class Stream:
                 window = torch.cat([window.new_tensor([self.marker]), window[1:]])
             found.append(window)
         return torch.stack(found)
-
-    def _order(self, turn: int) -> tuple[NDArray[np.int64], int]:
-        generator = np.random.default_rng([self.seed, turn])
-        return generator.permutation(self.windows), int(generator.integers(self.context))
 
 
 def validation_windows(ids: Tensor, context: int) -> Tensor:

@@ -114,8 +114,9 @@ def _device(preset: str) -> torch.device:
 
 def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: float) -> TrainResults:
     torch.set_num_threads(run.plan.threads)
+    uses = (parts.train, "learn from"), (parts.validation, "choose by"), (parts.test, "test on")
     with Steps() as bar:
-        bar.note(f"{corpus}: {', '.join(f'{human(_size(part))} to {use}' for part, use in _uses(parts))}.")
+        bar.note(f"{corpus}: {', '.join(f'{human(_size(part))} to {use}' for part, use in uses)}.")
         if not (run.folder / "tokenizer").exists():
             bar.start(f"training the tokenizer ({run.plan.tokenizer})", None)
             train_learners.learn_tokenizer(run, parts)
@@ -232,10 +233,6 @@ def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
     else:
         notes.append("Energy is that of the whole processor during training (RAPL).")
     return notes
-
-
-def _uses(parts: Split) -> tuple[tuple[Sequence[Document], str], ...]:
-    return (parts.train, "learn from"), (parts.validation, "choose by"), (parts.test, "test on")
 
 
 def _size(part: Sequence[Document]) -> int:

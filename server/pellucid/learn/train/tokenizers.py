@@ -21,7 +21,6 @@ Kind = Literal["bytes", "bpe", "unigram"]
 BEGINNING = "<|endoftext|>"
 """The marker before every text (so that the first token is predicted) and after a text."""
 
-_RARER = 1.0  # Nats by which a missing byte is less probable than the rarest piece
 
 MIN_PIECES, MAX_PIECES = 300, 65_536
 
@@ -107,7 +106,7 @@ def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
         raise _too_many("unigram", vocabulary, int(most[1]) + len(missing)) from None
     processor = SentencePieceProcessor(model_proto=found.getvalue())
     pieces = [(processor.id_to_piece(id), processor.get_score(id)) for id in range(1, len(processor))]
-    rare = min(score for _, score in pieces) - _RARER
+    rare = min(score for _, score in pieces) - 1.0  # A missing byte is less probable than the rarest piece, by 1 nat.
     return _byte_level(models.Unigram([*pieces, *((letter, rare) for letter in missing)], None))
 
 

@@ -109,10 +109,7 @@ def _remove(folder: Path, within: float = GRACE_SECONDS) -> None:
     late = time.monotonic() + within
     while folder.exists() and time.monotonic() < late:
         # No process can start any more. Version 2 kills all processes at once.
-        for name, value in (
-            ("pids.max", 0),
-            ("cgroup.kill", 1),
-        ):
+        for name, value in (("pids.max", 0), ("cgroup.kill", 1)):
             with suppress(OSError):
                 _write(folder / name, value)
         for process in _processes(folder):

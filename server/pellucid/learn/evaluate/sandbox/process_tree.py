@@ -33,7 +33,9 @@ def below(ancestor: int) -> list[Process]:
     """Return all running descendants of a process; [] on a system without /proc."""
     children: dict[int, list[Process]] = {}
     for number, text in all_processes("stat"):
-        process = _read(number, text)
+        # The second field is the program's name in parentheses, with arbitrary characters.
+        state, parent, group, *fields = text.rpartition(")")[2].split()
+        process = Process(number, int(parent), int(group), state, int(fields[14]), int(fields[18]) * PAGE_BYTES)
         children.setdefault(process.parent, []).append(process)
     found: list[Process] = []
     waiting = [ancestor]
@@ -53,12 +55,6 @@ def all_processes(file: str) -> Iterator[tuple[int, str]]:
         if folder.name.isdecimal():
             with suppress(OSError):
                 yield int(folder.name), (folder / file).read_text(errors="replace")
-
-
-def _read(number: int, line: str) -> Process:
-    # The second field is the program's name in parentheses, with arbitrary characters.
-    fields = line.rpartition(")")[2].split()
-    return Process(number, int(fields[1]), int(fields[2]), fields[0], int(fields[17]), int(fields[21]) * PAGE_BYTES)
 
 
 def kill_strays(driver: int) -> None:

@@ -65,8 +65,6 @@ OWN_USERS: Final = ("--user", "--map-current-user")
 
 
 class ProgramEnd(StrEnum):
-    """The ends of a program."""
-
     PASSED = "passed"
     """The program ran to the end, and the tests passed."""
     RAISED = "raised"
@@ -125,35 +123,16 @@ class Confinement:
     groups: bool = False
 
     def __str__(self) -> str:
-        return f"{self._network}, {self._view} and {self._files}, as {self._user}, {self._limited}"
-
-    @property
-    def _limited(self) -> str:
-        return "limited by a control group" if self.groups else "limited by counting"
-
-    @property
-    def _network(self) -> str:
-        return "with no network" if self.wrapper or self.seccomp else "with the network, which this system cannot block"
-
-    @property
-    def _view(self) -> str:
-        return "no view of other processes" if OWN_PROC in self.wrapper or self.landlock else "a view of all processes"
-
-    @property
-    def _files(self) -> str:
-        return (
-            "only Python's files, the system's libraries and their own files"
-            if self.landlock
-            else "all files of their user"
-        )
-
-    @property
-    def _user(self) -> str:
-        if self.user is None:
-            return "the user who started it"
-        return (
-            "nobody, who may read every file" if self.reads and not self.landlock else "nobody"
-        )  # plain-english: allow
+        network = "no network" if self.wrapper or self.seccomp else "the network, which this system cannot block"
+        hides = OWN_PROC in self.wrapper or self.landlock
+        view = "no view of other processes" if hides else "a view of all processes"
+        own = "only Python's files, the system's libraries and their own files"
+        files = own if self.landlock else "all files of their user"
+        reads_all = self.reads and not self.landlock
+        nobody = "nobody, who may read every file" if reads_all else "nobody"  # plain-english: allow
+        user = "the user who started it" if self.user is None else nobody
+        limited = "a control group" if self.groups else "counting"
+        return f"with {network}, {view} and {files}, as {user}, limited by {limited}"
 
 
 def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = ProgramTest()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed

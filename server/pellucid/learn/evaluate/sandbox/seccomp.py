@@ -94,10 +94,7 @@ def build(calls: Calls, process: int) -> bytes:
     for number in calls.denied:
         code += [_jump(JUMP_IF_EQUAL, number, 0, 1), _return(DENY)]
     # The flags of clone3 are in memory, so libc must fall back to clone.
-    code += [
-        _jump(JUMP_IF_EQUAL, calls.clone3, 0, 1),
-        _return(MISSING),
-    ]
+    code += [_jump(JUMP_IF_EQUAL, calls.clone3, 0, 1), _return(MISSING)]
     code += [_jump(JUMP_IF_EQUAL, calls.clone, 0, 4), _load(FIRST_ARGUMENT)]
     code += [_jump(JUMP_IF_ANY_BIT, NEW_NAMESPACES, 0, 1), _return(DENY), _return(ALLOW)]
     for numbers, target in ((calls.self_only, process), (calls.no_target, 0)):

@@ -55,8 +55,9 @@ class CrowsPairs(Suite):
 
     def __init__(self, data: Path | None, limit: int | None) -> None:
         path = CROWS_PAIRS.find(data)
-        found = rows(path, ("sent_more", "sent_less", "bias_type", "stereo_antistereo"))
-        self._pairs = drawn([_pair(number, row) for number, row in enumerate(found)], limit)
+        columns = ("sent_more", "sent_less", "bias_type", "stereo_antistereo")
+        pairs = [SentencePair(str(at), *(row[name] for name in columns)) for at, row in enumerate(rows(path, columns))]
+        self._pairs = drawn(pairs, limit)
         self._source = fingerprint(path)
 
     @property
@@ -87,7 +88,3 @@ def _of(kind: str, name: str) -> Measure:
 
 def _prefers(one: Facts) -> bool:
     return bool(one["more"] > one["less"])
-
-
-def _pair(number: int, row: Mapping[str, str]) -> SentencePair:
-    return SentencePair(str(number), row["sent_more"], row["sent_less"], row["bias_type"], row["stereo_antistereo"])

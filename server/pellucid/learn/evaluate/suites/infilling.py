@@ -57,22 +57,19 @@ class InfillLine:
         return self.task.problem
 
     async def ask(self, session: ModelSession) -> Facts:
-        line = await (self._fill_in(session) if session.subject.infill else self._go_on(session))
+        if session.subject.infill:
+            answer = await session.complete(self.task.prefix, self.task.suffix, PARAMS, stop=("\n",))
+            line = answer.text.partition("\n")[0]
+        else:
+            # After the last word: a line break and the next indentation are often one token.
+            answer = await session.complete(self.task.prefix.rstrip(), params=PARAMS)
+            line = answer.text.partition("\n")[2].lstrip("\n").partition("\n")[0]
         facts: Facts = compare(line, self.task.solution)
         facts |= {"prefix": self.task.prefix, "suffix": self.task.suffix, "answers": [f"{line}\n"]}
         if self.run_code:
             outcome = await judge(self.task, f"{line}\n")
             facts |= {"passed": outcome.passed, "end": str(outcome)}
         return facts
-
-    async def _fill_in(self, session: ModelSession) -> str:
-        answer = await session.complete(self.task.prefix, self.task.suffix, PARAMS, stop=("\n",))
-        return answer.text.partition("\n")[0]
-
-    async def _go_on(self, session: ModelSession) -> str:
-        """Ask after the last word: a line break and the next indentation are often one token."""
-        answer = await session.complete(self.task.prefix.rstrip(), params=PARAMS)
-        return answer.text.partition("\n")[2].lstrip("\n").partition("\n")[0]
 
 
 class Infilling(Suite):

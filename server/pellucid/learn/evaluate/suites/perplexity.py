@@ -173,7 +173,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
             "perplexity",
             lambda one: -sum(one["logprobs"]),
             tokens,
-            convert=_exponential,
+            convert=lambda nats: math.exp(min(nats, 700.0)),  # Larger powers overflow
             form=FigureFormat.NUMBER,
             better=Better.LOWER,
             least=1.0,
@@ -189,10 +189,6 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
         mean(f"among the first {TOP}", lambda one: sum(rank <= TOP for rank in one["ranks"]), tokens),
         *calibration_errors(),
     ]
-
-
-def _exponential(nats: float) -> float:
-    return math.exp(min(nats, 700.0))  # Larger powers overflow
 
 
 def is_pair(before: Facts, after: Facts) -> bool:

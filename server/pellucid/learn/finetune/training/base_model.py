@@ -23,7 +23,7 @@ from pellucid.engine.weight_packing import multiplies_bfloat16
 from pellucid.errors import InvalidRequestError, ModelError, NotSupportedError
 from pellucid.models.catalog import InfillFormat, infill_format
 from pellucid.models.formats.folder_decoder import FAMILIES
-from pellucid.models.load import Checkpoint, find_device, open_checkpoint, split_quant
+from pellucid.models.load import find_device, open_checkpoint, split_quant
 from pellucid.models.store import Store
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.system.progress import Progress
@@ -56,7 +56,8 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
     if checkpoint.config is None:
         raise NotSupportedError(f"{name} is of a family that cannot be trained: use a model of {', '.join(FAMILIES)}.")
     progress.start(f"reading {checkpoint.name}", None)
-    model = build(checkpoint.config, _weights(checkpoint, training_dtype(where)), where)
+    dtype = training_dtype(where)
+    model = build(checkpoint.config, {name: weight.to(dtype) for name, weight in checkpoint.weights()}, where)
     tokenizer = checkpoint.tokenizer(checkpoint.config.vocab_size)
     return Base(
         checkpoint.name, checkpoint.fingerprint, tokenizer, infill_format(tokenizer.special, checkpoint.entry), model
@@ -65,10 +66,6 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
 
 def training_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-
-
-def _weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
-    return {name: weight.to(dtype) for name, weight in checkpoint.weights()}
 
 
 def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.device = CPU) -> PreTrainedModel:
