@@ -66,6 +66,17 @@ async def test_each_verb_counts(local: LocalAssistant, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
+async def test_a_finish_has_the_count(local: LocalAssistant, verb: str) -> None:
+    """A user's count after an answer is the usage in the Finish."""
+    users = Users()
+    finish = (await consume(VERBS[verb](UserAssistant(local, users, "anna"))))[-1]
+
+    assert isinstance(finish, Finish)
+    totals, usage = users.totals("anna"), finish.usage
+    assert (totals.cached, totals.computed, totals.generated) == (usage.cached, usage.computed, usage.generated)
+
+
+@pytest.mark.parametrize("verb", VERBS)
 async def test_closed_from_another_task(local: LocalAssistant, verb: str) -> None:
     """A stream closed by a different task frees the place."""
     users = Users(UserLimits(requests=1))
