@@ -48,6 +48,11 @@ class Params:
         value = getattr(self._given, name, None)
         return None if value is None else Params(value, f"{self._method}: {name}")
 
+    def document(self) -> str:
+        """Return the URI of the required ``textDocument``."""
+        uri = self.required("textDocument", self.part("textDocument")).text("uri")
+        return str(self.required("textDocument.uri", uri))
+
     def position(self, name: str) -> types.Position | None:
         part = self.part(name)
         return (

@@ -21,18 +21,20 @@ def register(server: Pellucid) -> None:
     @server.own_request("pellucid/nextEdits")
     async def own_edits(given: Any) -> Json:
         params = Params(given, "pellucid/nextEdits")
-        edits = [item.as_own_edit() for item in await next_edits(server, _uri(params), params.position("position"))]
+        edits = [
+            item.as_own_edit() for item in await next_edits(server, params.document(), params.position("position"))
+        ]
         return {"edits": edits, "calibrationNote": server.session.edit_memory.note}
 
     @server.own_request("pellucid/nextEditsElsewhere")
     async def edits_elsewhere(given: Any) -> Json:
         """Return the places elsewhere where the last edit may be repeated."""
-        edits = await _next_edits_elsewhere(server, _uri(Params(given, "pellucid/nextEditsElsewhere")))
+        edits = await _find(server, Params(given, "pellucid/nextEditsElsewhere").document(), elsewhere=True)
         return {"places": [place_json(edit) for edit in edits], "calibrationNote": server.session.edit_memory.note}
 
     @server.own_request("pellucid/explainEdits")
     async def explain_edits(given: Any) -> Json | None:
-        return await _explain_edits(server, _uri(Params(given, "pellucid/explainEdits")))
+        return await _explain_edits(server, Params(given, "pellucid/explainEdits").document())
 
     @server.own_command(EDIT_ACCEPTED)
     def edit_accepted(*_: Any) -> None:
@@ -48,29 +50,27 @@ def register(server: Pellucid) -> None:
 
 async def next_edits(server: Pellucid, uri: str, position: types.Position | None = None) -> list[EditItem]:
     """Return the likely next edits of a document, or [] after a change of the document."""
-    await server.settings_known.wait()
-    if not server.settings.next_edits or not server.has_edits(uri):
-        return []
-    documents, version = server.documents, server.documents.get_text_document(uri).version
-    try:
-        before = None if position is None else documents.cursor(uri, position).before
-        cursor = None if before is None else (before.count("\n"), len(before) - before.rfind("\n") - 1)
-        edits = await server.session.next_edits.own(uri, documents.text(uri), version, cursor)
-    except PellucidError as error:
-        server.messages.show_error(error)
-        return []
-    if documents.get_text_document(uri).version != version or not server.session.switch.is_on:
-        return []
+    edits, documents = await _find(server, uri, position), server.documents
     return [edit_item(edit, documents, documents.line_end(uri)) for edit in edits]
 
 
-async def _next_edits_elsewhere(server: Pellucid, uri: str) -> list[NextEdit]:
+async def _find(
+    server: Pellucid, uri: str, position: types.Position | None = None, *, elsewhere: bool = False
+) -> list[NextEdit]:
     await server.settings_known.wait()
     if not server.settings.next_edits or not server.has_edits(uri):
         return []
-    documents, version = server.documents, server.documents.get_text_document(uri).version
+    documents, requests, cursor = server.documents, server.session.next_edits, None
+    version = documents.get_text_document(uri).version
     try:
-        edits = await server.session.next_edits.elsewhere(uri, documents.text(uri), version)
+        text = documents.text(uri)
+        if elsewhere:
+            edits = await requests.elsewhere(uri, text, version)
+        else:
+            if position is not None:
+                before = documents.cursor(uri, position).before
+                cursor = before.count("\n"), len(before) - before.rfind("\n") - 1
+            edits = await requests.own(uri, text, version, cursor)
     except PellucidError as error:
         server.messages.show_error(error)
         return []
@@ -93,10 +93,3 @@ async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
     if off is not None:
         explanation, elsewhere = EditsExplanation(1.0, off), None
     return None if explanation is None else explanation_json(explanation, elsewhere, None if off else memory.note)
-
-
-def _uri(params: Params) -> str:
-    uri: str = params.required(
-        "textDocument.uri", params.required("textDocument", params.part("textDocument")).text("uri")
-    )
-    return uri

@@ -44,7 +44,7 @@ def register(server: Pellucid) -> None:
     @server.own_command("pellucid.clearSurprise")
     def clear(*arguments: Any) -> None:
         """Remove the marks of a document (default: all documents)."""
-        uri = _uri(_params(arguments, "pellucid.clearSurprise")) if arguments else None
+        uri = _params(arguments, "pellucid.clearSurprise").document() if arguments else None
         if uri is None:
             server.session.searches.cancel_all()
         else:
@@ -88,7 +88,7 @@ def forget_refused(server: Pellucid) -> None:
 
 async def _show(server: Pellucid, params: Params, *, only_changes: bool = False) -> Json:
     marked, message = await _search(server, params, only_changes=only_changes)
-    uri = _uri(params)
+    uri = params.document()
     server.session.marked[uri] = marked
     _publish(server, uri)
     return {"marks": len(marked.marks), "message": message}
@@ -115,7 +115,7 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
     from pellucid_lsp.surprise_marks import MarkedText  # Imported late, like the session.
 
     await server.settings_known.wait()
-    uri, limit, path = _uri(params), params.number("limit"), None
+    uri, limit, path = params.document(), params.number("limit"), None
     if limit == 0:
         raise params.wrong("limit", "a whole number of 1 or more")
     if server.settings.surprise is SurpriseMode.OFF:
@@ -186,13 +186,6 @@ def _publish(server: Pellucid, uri: str) -> None:
 def _forget(server: Pellucid, uri: str) -> None:
     if server.session.marked.pop(uri, None) is not None:
         server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
-
-
-def _uri(params: Params) -> str:
-    uri: str = params.required(
-        "textDocument.uri", params.required("textDocument", params.part("textDocument")).text("uri")
-    )
-    return uri
 
 
 def _params(arguments: Any, command: str) -> Params:
