@@ -75,14 +75,29 @@ class UserRequest:
         Earlier requests with the same ``key`` do not count, because this request supersedes them.
         Raises QueueFullError for a new request beyond a limit.
         """
-        self._users.enter(self, key)
+        state = self._users.state(self.user)
+        if not self.was_admitted:
+            try:
+                self._users.check(self.user, key)
+            except QueueFullError:
+                state.totals.refused += not self.was_refused  # Once for a request with several answers.
+                self.was_refused = True
+                raise
+            self.was_admitted = True
+            state.totals.requests += 1
+        keys = state.places.setdefault(self, set())
+        if key is not None:
+            keys.add(key)
 
     def end(self) -> None:
-        self._users.leave(self)
+        self._users.state(self.user).places.pop(self, None)
 
     def end_superseded(self, key: str | None) -> None:
         """Free the place of the request if the superseded answer was its last answer."""
-        self._users.end_superseded(self, key)
+        keys = self._users.state(self.user).places.get(self, set())
+        keys.discard(key or "")
+        if not keys:
+            self.end()
 
     def count(self, *, cached: int = 0, computed: int = 0, generated: int = 0) -> None:
         """Count tokens of the prompt and of the answer; a negative number corrects the count."""
@@ -128,7 +143,7 @@ class Users:
         self._limits = limits
         self.share_prefixes = share_prefixes
         self._clock = clock
-        self._states: dict[str, _UserState] = {}
+        self._states: dict[str, UserState] = {}
 
     @contextmanager
     def request(self, user: str) -> Iterator[UserRequest]:
@@ -140,39 +155,22 @@ class Users:
             request.end()
 
     def totals(self, user: str) -> UserTotals:
-        return self._state(user).totals if user in self._states else UserTotals()
+        return self.state(user).totals if user in self._states else UserTotals()
 
     def names(self) -> set[str]:
         return {name for name, state in self._states.items() if state.totals.requests or state.totals.refused}
 
-    def enter(self, request: UserRequest, key: str | None) -> None:
-        state = self._state(request.user)
-        if not request.was_admitted:
-            try:
-                self._check(request.user, state, key)
-            except QueueFullError:
-                state.totals.refused += not request.was_refused  # Once for a request with several answers.
-                request.was_refused = True
-                raise
-            request.was_admitted = True
-            state.totals.requests += 1
-        state.enter(request, key)
-
-    def leave(self, request: UserRequest) -> None:
-        self._state(request.user).leave(request)
-
-    def end_superseded(self, request: UserRequest, key: str | None) -> None:
-        self._state(request.user).end(request, key)
-
     def count(self, user: str, *, cached: int = 0, computed: int = 0, generated: int = 0) -> None:
-        state = self._state(user)
+        state = self.state(user)
         state.totals.cached += cached
         state.totals.computed += computed
         state.totals.generated += generated
         if self._limits.tokens_per_minute is not None:
             state.minute.add(computed + generated, self._clock())
 
-    def _check(self, user: str, state: _UserState, key: str | None) -> None:
+    def check(self, user: str, key: str | None) -> None:
+        """Raise QueueFullError for another request beyond a limit."""
+        state = self.state(user)
         most, tokens = self._limits.requests, self._limits.tokens_per_minute
         if most is not None and sum(key is None or key not in keys for keys in state.places.values()) >= most:
             raise QueueFullError(
@@ -189,8 +187,8 @@ class Users:
                 wait,
             )
 
-    def _state(self, user: str) -> _UserState:
-        return self._states.setdefault(user, _UserState())
+    def state(self, user: str) -> UserState:
+        return self._states.setdefault(user, UserState())
 
 
 class _SlidingMinute:
@@ -225,24 +223,9 @@ class _SlidingMinute:
 
 
 @dataclass(slots=True)
-class _UserState:
+class UserState:
     """The usage of a user, and the requests with a place, with the keys of their answers."""
 
     totals: UserTotals = field(default_factory=UserTotals)
     minute: _SlidingMinute = field(default_factory=_SlidingMinute)
     places: dict[UserRequest, set[str]] = field(default_factory=dict)
-
-    def enter(self, request: UserRequest, key: str | None) -> None:
-        keys = self.places.setdefault(request, set())
-        if key is not None:
-            keys.add(key)
-
-    def end(self, request: UserRequest, key: str | None) -> None:
-        """Note the end of the answer with a key, and free the place after the last answer."""
-        keys = self.places.get(request, set())
-        keys.discard(key or "")
-        if not keys:
-            self.leave(request)
-
-    def leave(self, request: UserRequest) -> None:
-        self.places.pop(request, None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from operator import add
 from time import monotonic
 
 from pellucid.engine.port import Engine
@@ -92,7 +93,7 @@ async def score_windows(
                 elif isinstance(item, Admission):
                     on_admission(item, len(part.prompt))
                 else:
-                    usage = _sum([usage, item.usage])
+                    usage = Usage(*map(add, astuple(usage), astuple(item.usage)))
                     if item.reason is not FinishReason.LENGTH:
                         yield replace(item, usage=usage)
                         return
@@ -101,14 +102,3 @@ async def score_windows(
 
 def _remaining(terms: Terms, begun: float) -> Terms:
     return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (monotonic() - begun))
-
-
-def _sum(usages: Sequence[Usage]) -> Usage:
-    return Usage(
-        cached=sum(usage.cached for usage in usages),
-        computed=sum(usage.computed for usage in usages),
-        generated=sum(usage.generated for usage in usages),
-        queued=sum(usage.queued for usage in usages),
-        prefill=sum(usage.prefill for usage in usages),
-        decode=sum(usage.decode for usage in usages),
-    )

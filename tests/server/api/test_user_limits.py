@@ -63,7 +63,7 @@ class LimitedServer:
 
     def running(self, user: str) -> int:
         """Return the number of a user's running requests."""
-        return len(self.state.users._state(user).places)
+        return len(self.state.users.state(user).places)
 
     def wait_for(self, user: str, running: int) -> None:
         """Wait until a user has this number of running requests."""

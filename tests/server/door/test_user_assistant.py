@@ -38,7 +38,7 @@ async def local() -> AsyncIterator[LocalAssistant]:
 
 def running(users: Users, user: str = "anna") -> int:
     """Return the number of a user's requests with a place."""
-    return len(users._state(user).places)
+    return len(users.state(user).places)
 
 
 async def consume(stream: Stream) -> list[Token | Finish]:

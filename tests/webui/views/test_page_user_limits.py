@@ -56,7 +56,7 @@ class LimitedPage:
     @property
     def running(self) -> int:
         """The number of requests with a place."""
-        return len(self.users._state("anna").places)
+        return len(self.users.state("anna").places)
 
 
 @pytest.fixture
