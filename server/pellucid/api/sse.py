@@ -145,9 +145,8 @@ class EventStream(Response):
             await _end(producer, gone, closing)
             await self._rest.aclose()
         if not gone.done() or gone.cancelled():
-            await self._finish(
-                send, b"" if not producer.cancelled() else self._format.write(self._format.error(CLOSING))
-            )
+            error = b"" if not producer.cancelled() else self._format.write(self._format.error(CLOSING))
+            await send({"type": "http.response.body", "body": error + self._format.last, "more_body": False})
 
     async def _produce(self, send: Send) -> None:
         await self._send(send, self._format.write(self._first))
@@ -162,9 +161,6 @@ class EventStream(Response):
             # The status was already sent, so the error can only go into the stream and the log.
             logger.exception("a stream failed")
             await self._send(send, self._format.write(self._format.error(UNEXPECTED)))
-
-    async def _finish(self, send: Send, error: bytes) -> None:
-        await send({"type": "http.response.body", "body": error + self._format.last, "more_body": False})
 
     async def _send(self, send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})

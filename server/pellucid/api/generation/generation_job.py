@@ -10,7 +10,6 @@ from fastapi import Request
 from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
-from pellucid.api.metrics import GenerationTimer
 from pellucid.api.schema.common import ReplyDetails
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import SSE, Event, StreamFormat, attend, event_stream
@@ -103,7 +102,7 @@ class GenerationJob(ABC):
         and would free the slot late.
         """
         answer, begun = self.answers[number], False
-        with self._timer() as timer:
+        with self.state.metrics.timer(self.model, self.state.clock) as timer:
             async with aclosing(self.ask(number, answer.note if send and self._usage_on_the_way else None)) as items:
                 async for item in items:
                     timer.note(item)
@@ -118,6 +117,3 @@ class GenerationJob(ABC):
                             send(event)
                     else:
                         send(await self.last_part(number, item))
-
-    def _timer(self) -> GenerationTimer:
-        return self.state.metrics.timer(self.model, self.state.clock)

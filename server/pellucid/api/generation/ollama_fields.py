@@ -35,11 +35,11 @@ def check_fields(body: OllamaFields) -> None:
     """Raise InvalidRequestError for contradictory fields."""
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
-    if body.options.repeat_last_n > 0 and (penalty := _penalty(body)) is not None:
+    penalties = [name for name, neutral in _NEUTRAL.items() if getattr(body.options, name) != neutral]
+    if body.options.repeat_last_n > 0 and penalties:
         raise InvalidRequestError(
-            f"options.repeat_last_n: {body.options.repeat_last_n} is not supported together with {penalty}: "
-            "send -1, as penalties count "
-            "all tokens.",
+            f"options.repeat_last_n: {body.options.repeat_last_n} is not supported together with {penalties[0]}: "
+            "send -1, as penalties count all tokens.",
             param="options.repeat_last_n",
         )
 
@@ -142,10 +142,6 @@ def _answered(message: OllamaMessage, pending: Sequence[ToolCall]) -> str | None
 def _reads_tool_names(card: ModelCard) -> bool:
     """Return whether a tool's name can change the prompt: the name selects the call of a result."""
     return reads_names(card) or "tool_call_id" in (card.chat_template or "")
-
-
-def _penalty(body: OllamaFields) -> str | None:
-    return next((name for name, neutral in _NEUTRAL.items() if getattr(body.options, name) != neutral), None)
 
 
 def _nanoseconds(seconds: float) -> int:

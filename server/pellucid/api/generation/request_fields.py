@@ -29,7 +29,6 @@ from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 
 _PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "background": Priority.BACKGROUND}
-_MASK = 2**63 - 1
 _NAME = re.compile(r"""message(\.name|\[['"]name['"]\])""")
 
 
@@ -63,7 +62,7 @@ def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, ch
 
 
 def choice_seed(seed: int | None, choice: int) -> int | None:
-    return None if seed is None else (seed + choice) & _MASK
+    return None if seed is None else (seed + choice) % 2**63
 
 
 def stop_texts(stop: str | list[str]) -> list[str]:

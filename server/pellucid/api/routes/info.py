@@ -109,9 +109,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
     state = state_of(request)
     state.require_ready()
     if state.is_front:
-        raise NotSupportedError(
-            "Remote engines compute the models and do not report slots: see /v1/engines."
-        )
+        raise NotSupportedError("Remote engines compute the models and do not report slots: see /v1/engines.")
     cards = state.cards() if model is None else (state.find(model)[1],)
     statuses, salt = state.statuses(), current_request().cache_salt
     replies = [

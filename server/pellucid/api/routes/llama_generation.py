@@ -35,9 +35,9 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import SSE_WITHOUT_DONE, Event
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.model_with_tokenizer import run_off_loop
 from pellucid.text.query_ids import prompt_text, token_biases
 from pellucid.text.stopping import EndingRule, LeastIndent, TimeLimit
+from pellucid.text.text_model import run_off_loop
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery, Extra, Priority, SamplingParams, Terms
@@ -140,7 +140,8 @@ class _LlamaJob(GenerationJob):
         self._query = replace(self._first_query(), grammar=self._grammar, with_fields=body.n_probs > 0)
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
-        query = replace(self._query, params=self._params(number), terms=self._terms(number))
+        key = supersede_key(self.request, f"slot {self._body.id_slot}", number) if self._body.id_slot >= 0 else None
+        query = replace(self._query, params=self._params(number), terms=Terms(Priority.COMPLETION, key))
         return self.assistant.complete(query, endings=self._endings(), on_usage=on_usage)
 
     async def whole(self) -> Response:
@@ -203,10 +204,6 @@ class _LlamaJob(GenerationJob):
         if self._body.n_indent > 0:
             endings.append(LeastIndent(self._body.n_indent))
         return endings
-
-    def _terms(self, choice: int) -> Terms:
-        key = supersede_key(self.request, f"slot {self._body.id_slot}", choice) if self._body.id_slot >= 0 else None
-        return Terms(Priority.COMPLETION, key)
 
     def _params(self, choice: int) -> SamplingParams:
         body = self._body

@@ -143,7 +143,7 @@ class _ResponseJob(GenerationJob):
             return (
                 [added]
                 if block.call
-                else [added, self._content("response.content_part.added", block, part=_part("", ()))]
+                else [added, self._content("response.content_part.added", block, part=output_text("", ()).model_dump())]
             )
         if step.kind == "add":
             return [self._delta(step)]
@@ -208,10 +208,6 @@ class _ResponseJob(GenerationJob):
             pellucid=details,
             **fields,
         )
-
-
-def _part(text: str, tokens: Sequence[Token]) -> dict[str, Any]:
-    return output_text(text, tokens).model_dump()
 
 
 def _status(finish: Finish | None) -> Literal["completed", "incomplete"]:

@@ -95,7 +95,7 @@ class Reading:
         """Return the sums over all tokens with a logprob (not the first token)."""
         return ScoreSummary(
             logprob_sum=self.logprob_sum,
-            perplexity=_exp(-self.logprob_sum / self.scored) if self.scored else None,
+            perplexity=math.exp(min(-self.logprob_sum / self.scored, 709.0)) if self.scored else None,
             bits_per_byte=-self.logprob_sum / math.log(2) / self.bytes if self.bytes else None,
         )
 
@@ -183,7 +183,3 @@ async def _events(items: Items, model: str, timer: GenerationTimer) -> AsyncGene
                     records = []
     usage = usage_reply([reading.end.usage], [reading.end.usage])
     yield ScoreChunk(model=model, tokens=[], usage=usage, summary=reading.summary(), pellucid=end_details(reading.end))
-
-
-def _exp(value: float) -> float:
-    return math.exp(min(value, 709.0))

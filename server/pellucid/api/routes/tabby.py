@@ -29,7 +29,6 @@ from pellucid.api.sse import attend, json_response
 from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import machine
 from pellucid.text.stopping import LeastIndent
-from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery, Extra, SamplingParams
 
 router = APIRouter(tags=["Tabby"], route_class=JsonRoute)
@@ -60,11 +59,14 @@ async def suggest(body: TabbyCompletionRequest, request: Request) -> Response:
         _stops(segments),
         window=state.infill_window,
     )
-    endings = [LeastIndent(indent)] if (indent := _indent(segments.prefix)) else []
+    line = segments.prefix[segments.prefix.rfind("\n") + 1 :]
+    indent = len(line) - len(line.lstrip(" \t"))
+    endings = [LeastIndent(indent)] if indent else []  # The suggestion ends before a line with less indentation.
     timer = state.metrics.timer(card.name, state.clock)
     with timer:
         answer = await attend(request, state, collect(assistant.complete(query, endings=endings), timer))
-    details = TabbyEnd(model=card.name, ignored=_ignored(body, card))
+    ignored = [f"segments.{name}" for name, value in segments if isinstance(value, list) and value and not card.files]
+    details = TabbyEnd(model=card.name, ignored=[*ignored_fields(body, card), *ignored])
     return json_response(
         TabbyCompletionReply(id=reply_id("cmpl"), choices=[TabbyChoice(index=0, text=answer.text)], pellucid=details)
     )
@@ -136,17 +138,6 @@ def _stops(segments: Segments) -> tuple[str, ...]:
     """
     right = segments.suffix.partition("\n")[0]
     return _BLANK_LINES if _CLOSING.fullmatch(right) else ("\n",)
-
-
-def _indent(prefix: str) -> int:
-    """Return the indentation of the cursor's line; a suggestion ends before a line with less."""
-    line = prefix[prefix.rfind("\n") + 1 :]
-    return len(line) - len(line.lstrip(" \t"))
-
-
-def _ignored(body: TabbyCompletionRequest, card: ModelCard) -> list[str]:
-    texts = [name for name, value in body.segments if isinstance(value, list) and value] if not card.files else []
-    return ignored_fields(body, card) + [f"segments.{name}" for name in texts]
 
 
 @lru_cache(maxsize=1)

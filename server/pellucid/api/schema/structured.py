@@ -75,8 +75,7 @@ class GrammarFields(Body):
 
     json_schema: JsonSchema | None = Field(None, description="llama.cpp's: a JSON schema for the answer")
     grammar: str | None = Field(
-        None,
-        description="llama.cpp's: a grammar (GBNF, or llguidance's Lark) for the answer; empty: no grammar",
+        None, description="llama.cpp's: a grammar (GBNF, or llguidance's Lark) for the answer; empty: no grammar"
     )
 
 
