@@ -45,7 +45,7 @@ from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.prompts import ChatTemplate
-from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import Grammar, SamplingParams

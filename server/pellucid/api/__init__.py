@@ -1,0 +1,1 @@
+"""The HTTP routes: dialects of other servers, and our own."""

@@ -37,8 +37,8 @@ from pellucid.api.routes import (
     usage,
 )
 from pellucid.api.server_state import ServerState
+from pellucid.door.access_control import Door, Security, UserRequests
 from pellucid.door.error_replies import install_error_handlers
-from pellucid.door.security import Door, Security, UserRequests
 from pellucid.system.installed_version import installed_version
 
 ROUTES = (

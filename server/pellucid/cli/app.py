@@ -381,7 +381,7 @@ def webui(
 
     settings = load_settings(api_key=api_key, api_key_file=api_key_file, data=data)
     warn_of_visible_key(api_key)
-    from pellucid.serving.standalone_page import run
+    from pellucid.serving.page_only_server import run
 
     run(
         settings,

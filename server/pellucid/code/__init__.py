@@ -1,0 +1,1 @@
+"""Program text: brackets, language syntax, rules about lines."""

@@ -1,0 +1,1 @@
+"""The suggestions for a cursor: answers, context, privacy, shaping, gate, edits."""

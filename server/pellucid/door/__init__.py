@@ -1,0 +1,1 @@
+"""Access to the server: keys, users, hosts, limits, connections, error replies."""

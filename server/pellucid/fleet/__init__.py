@@ -1,0 +1,1 @@
+"""A remote engine: replicas of vLLM behind the protocol of an engine."""

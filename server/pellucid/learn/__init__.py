@@ -1,0 +1,1 @@
+"""Train, finetune, evaluate, calibrate, review."""

@@ -1,0 +1,1 @@
+"""Weights and tokenizers: found, fetched, verified, loaded."""

@@ -31,7 +31,7 @@ from pellucid.models.catalog import CatalogEntry, catalog, infill_format, next_e
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.formats import folder_decoder, gguf_decoder, transformers_bounds
 from pellucid.models.formats.gguf import GGUF
-from pellucid.models.packed_file import DamagedFileError, PackedWeights, read_packed, write_packed
+from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
 from pellucid.models.served_model import ModelFacts, ServedModel
 from pellucid.models.store import Store, could_be_remote, local_name, local_path

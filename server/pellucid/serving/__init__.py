@@ -1,0 +1,1 @@
+"""The server process: assemble, listen, shut down in order."""

@@ -1,0 +1,1 @@
+"""Coloured tokens and progress bars."""

@@ -1,0 +1,1 @@
+"""Text to token ids and back, in three verbs: complete, chat, score."""

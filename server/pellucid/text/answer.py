@@ -12,11 +12,11 @@ from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError
 from pellucid.text.detokenizer import Detokenizer
-from pellucid.text.model_with_tokenizer import TextModel
 from pellucid.text.score_windows import RequestKeys
 from pellucid.text.stopping import StopGate
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.json_fields import json_fields
+from pellucid.text.text_model import TextModel
 from pellucid.text.tool_calls.call_constraint import CallConstraint
 from pellucid.text.tool_calls.call_reader import CallReader
 from pellucid.text.usage_meter import UsageMeter, first_difference

@@ -11,13 +11,13 @@ from pellucid.door.users import current_request
 from pellucid.engine.port import Engine
 from pellucid.models.served_model import ServedModel
 from pellucid.text.answer import Stream, generate
-from pellucid.text.model_with_tokenizer import run_tokenizer
 from pellucid.text.prepared_answers import prepare_chat, prepare_completion
 from pellucid.text.query_ids import prompt_characters, prompt_text
 from pellucid.text.reading import read
 from pellucid.text.score_windows import RequestKeys
 from pellucid.text.served_models import ServedModels
 from pellucid.text.stopping import EndingRule
+from pellucid.text.text_model import run_tokenizer
 from pellucid.vocabulary.finish import OnUsage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery

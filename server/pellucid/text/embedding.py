@@ -10,8 +10,8 @@ import numpy as np
 from pellucid.door.users import current_request
 from pellucid.engine.request import Request
 from pellucid.errors import ContextLengthError, InvalidRequestError
-from pellucid.text.model_with_tokenizer import TextModel, run_tokenizer
 from pellucid.text.prompts import refuse_huge
+from pellucid.text.text_model import TextModel, run_tokenizer
 from pellucid.vocabulary.finish import Embedding
 from pellucid.vocabulary.query import BACKGROUND, SamplingParams, ScoreQuery
 

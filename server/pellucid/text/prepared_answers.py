@@ -13,12 +13,12 @@ from pellucid.text.answer import Answer
 from pellucid.text.detokenizer import Detokenizer
 from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
-from pellucid.text.model_with_tokenizer import TextModel, run_tokenizer
 from pellucid.text.prompts import CHARACTERS_PER_TOKEN
 from pellucid.text.query_ids import chat_ids, infill_ids, prompt_characters
 from pellucid.text.served_models import ServedModels
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import SuffixStop
+from pellucid.text.text_model import TextModel, run_tokenizer
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery
 

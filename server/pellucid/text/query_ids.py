@@ -9,7 +9,6 @@ from functools import partial
 from pellucid.errors import InvalidRequestError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing
-from pellucid.text.model_with_tokenizer import TextModel, run_template
 from pellucid.text.prompts import (
     HUGE_TEXT_CHARACTERS,
     Tools,
@@ -18,6 +17,7 @@ from pellucid.text.prompts import (
     refuse_huge,
     surroundings,
 )
+from pellucid.text.text_model import TextModel, run_template
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery
 

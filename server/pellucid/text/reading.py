@@ -13,12 +13,12 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError
 from pellucid.text.answer import Stream
 from pellucid.text.detokenizer import Detokenizer
-from pellucid.text.model_with_tokenizer import TextModel, run_template, run_tokenizer
 from pellucid.text.prepared_answers import check_completion
 from pellucid.text.prompts import chat_characters, refuse_huge, refuse_longer
 from pellucid.text.query_ids import infill_ids, prompt_characters
 from pellucid.text.score_windows import RequestKeys, score_windows
 from pellucid.text.served_models import ServedModels
+from pellucid.text.text_model import TextModel, run_template, run_tokenizer
 from pellucid.text.usage_meter import UsageMeter
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message

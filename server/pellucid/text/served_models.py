@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pellucid.engine.port import Engine
 from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.served_model import ServedModel
-from pellucid.text.model_with_tokenizer import TextModel
+from pellucid.text.text_model import TextModel
 from pellucid.vocabulary.model_card import ModelCard
 
 

@@ -20,8 +20,8 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.model_with_tokenizer import LONG_TEXT_CHARACTERS
 from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, MAX_TEXT_CHARACTERS
+from pellucid.text.text_model import LONG_TEXT_CHARACTERS
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from support.models.model_files import byte_level_bpe, write_folder
 from support.servers import memory_after_large_bodies

@@ -15,8 +15,8 @@ from starlette.types import Message, Scope
 from pellucid.api.app import create_app
 from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
+from pellucid.door.access_control import Door, Security
 from pellucid.door.api_keys import read_keys
-from pellucid.door.security import Door, Security
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, PermissionDeniedError
 from support.servers.http_servers import TINY, LiveServer, live, scripted_state
 

@@ -20,7 +20,7 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.serving.serve import Server
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from support.models.loaded_models import loaded_model

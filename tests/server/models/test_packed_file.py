@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from pellucid.errors import ModelError
-from pellucid.models.packed_file import DamagedFileError, PackedWeights, read_packed, write_packed
+from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
 
 
 def read(path: Path, made_of: str = "model") -> PackedWeights:

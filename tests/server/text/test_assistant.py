@@ -322,6 +322,6 @@ async def test_the_infill_prompt_can_be_read() -> None:
 def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The healer is made with the assistant, so the first infill does not block streams."""
     made: list[object] = []
-    monkeypatch.setattr("pellucid.text.model_with_tokenizer.Healer", made.append)
+    monkeypatch.setattr("pellucid.text.text_model.Healer", made.append)
     scripted_assistant(ScriptedEngine())
     assert len(made) == 1

@@ -13,7 +13,7 @@ import pytest
 from pellucid.errors import QueueFullError
 from pellucid.text import model_thread
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.model_with_tokenizer import TextModel, run_off_loop
+from pellucid.text.text_model import TextModel, run_off_loop
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from support.servers.scripted_engine import ScriptedEngine, byte_tokenizer, scripted_assistant

@@ -8,7 +8,7 @@ from playwright.async_api import Page
 
 from support.page.heat_page import asset
 
-SCRIPTS = ("dom", "colours", "token_text", "answer_tree")
+SCRIPTS = ("dom", "colours", "token_text", "json_value_tree")
 """Scripts in dependency order."""
 
 HTML = """<!doctype html>
@@ -25,6 +25,6 @@ SHOW = """tree => {
 async def show_tree(page: Page, tree: dict[str, Any], theme: str = "") -> None:
     """Show a tree; chosen tokens are in ``window.chosen``."""
     scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
-    css = "\n".join(asset(f"{name}.css") for name in ("heatmap", "colours", "answer_tree"))
+    css = "\n".join(asset(f"{name}.css") for name in ("heatmap", "colours", "json_value_tree"))
     await page.set_content(HTML.format(css=css, theme=theme, scripts=scripts))
     await page.evaluate(SHOW, tree)

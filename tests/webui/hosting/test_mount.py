@@ -65,7 +65,7 @@ def test_importing_it_is_light() -> None:
         str(Path(module.__file__ or "").parents[2])
         for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
     ]
-    code = "import sys, pellucid_webui.hosting.mount, pellucid.serving.standalone_page; print(*sys.modules)"
+    code = "import sys, pellucid_webui.hosting.mount, pellucid.serving.page_only_server; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True

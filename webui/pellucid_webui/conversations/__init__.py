@@ -1,0 +1,1 @@
+"""Conversations: tree, store, search, exchange; no Gradio."""

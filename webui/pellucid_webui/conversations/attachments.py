@@ -57,7 +57,9 @@ def block(name: str, content: bytes) -> str:
     name, text = _base(name), text_of(name, content)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     end = "" if not text or text.endswith("\n") else "\n"
-    return f"{fence}{_language(name)} {name}\n{text}{end}{fence}"
+    lexer = find_lexer_class_for_filename(name) or find_lexer_class_for_filename(name.lower())
+    language = lexer.aliases[0] if lexer is not None and lexer.aliases else "text"
+    return f"{fence}{language} {name}\n{text}{end}{fence}"
 
 
 def text_of(name: str, content: bytes, limit: int = MAX_FILE_BYTES) -> str:
@@ -87,8 +89,3 @@ def _not_text(name: str) -> InvalidRequestError:
 
 def _base(name: str) -> str:
     return _UNSAFE_IN_INFO.sub("_", PureWindowsPath(PurePosixPath(name).name).name) or "file"
-
-
-def _language(name: str) -> str:
-    lexer = find_lexer_class_for_filename(name) or find_lexer_class_for_filename(name.lower())
-    return str(lexer.aliases[0]) if lexer is not None and lexer.aliases else "text"

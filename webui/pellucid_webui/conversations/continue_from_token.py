@@ -42,14 +42,10 @@ def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> l
         raise InvalidRequestError(
             "This alternative would leave a character incomplete: choose another alternative, or another token."
         ) from error
-    if _loses_space(token):
+    if token.bytes.startswith(b" ") and not token.text.startswith(" "):
+        # The token's text omits the tokenizer's leading space, as the alternative must.
         text = text.removeprefix(" ")
     replaced = replace(
         token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None
     )
     return [*tokens[:index], replaced]
-
-
-def _loses_space(token: Token) -> bool:
-    """Return whether the text omits the tokenizer's leading space, as alternatives then must."""
-    return token.bytes.startswith(b" ") and not token.text.startswith(" ")

@@ -175,7 +175,8 @@ async def summarised(
                 raise
             share = max(min(share, len(part)) // 2, 1)
             continue
-        rest = _without(rest, part)
+        unread = "\n\n".join(rest)[len(part) :].removeprefix("\n\n")
+        rest = [unread] if unread else []
     return summary
 
 
@@ -187,11 +188,6 @@ def _part(texts: Sequence[str], most: int) -> tuple[str, int]:
             break
         part = longer
     return part or texts[0][:most], most
-
-
-def _without(texts: Sequence[str], part: str) -> list[str]:
-    rest = "\n\n".join(texts)[len(part) :].removeprefix("\n\n")
-    return [rest] if rest else []
 
 
 async def _summary(assistant: Assistant, text: str, settings: TurnSettings, context: int) -> str:

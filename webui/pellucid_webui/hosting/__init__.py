@@ -1,0 +1,1 @@
+"""The page in the server: mount, login, Gradio."""

@@ -9,12 +9,12 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from pellucid.door.access_control import address_of
 from pellucid.door.api_keys import LOCAL, Keys
 from pellucid.door.error_replies import BodyTooLargeError, MethodError, status_of
 from pellucid.door.login_rate_limit import LoginRateLimit
 from pellucid.door.plain_page import document
 from pellucid.door.request_body import BodyReader
-from pellucid.door.security import address_of
 from pellucid.errors import TooManyAttemptsError
 from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
 from pellucid_webui.hosting.session_list_page import SESSIONS, answer_sessions

@@ -1,0 +1,1 @@
+"""Figures about tokens, texts and comparisons; no Gradio."""

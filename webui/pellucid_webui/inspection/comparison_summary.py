@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, combinations, takewhile
+from itertools import accumulate, takewhile
 from math import exp, inf, log
 
 from pellucid.vocabulary.token import Token
@@ -60,7 +60,7 @@ def sentences(places: ComparedPlaces) -> list[str]:
     if comparison.reads_only:
         return found + _surest(comparison)
     with_text = [column for column in comparison.columns if column.text]
-    found += [difference_sentence(places, a, b) for a, b in _pairs(with_text)]
+    found += [difference_sentence(places, with_text[0], other) for other in with_text[1:]]
     if comparison.same_reader:
         found.append(_same_reader(comparison))
     else:
@@ -112,7 +112,8 @@ def difference_sentence(places: ComparedPlaces, a: Column, b: Column) -> str:
     if here == there == 0:
         start = f"The answers of {both} differ from the first token"
     elif here == there:
-        start = f"{both} write the same first {_counted(here, 'token')}, then differ at token {here + 1}"
+        first = "token" if here == 1 else f"{here} tokens"
+        start = f"{both} write the same first {first}, then differ at token {here + 1}"
     else:
         start = f"{both} agree up to token {here} of {a.letter} and token {there} of {b.letter}"
     return f"{start}: {_next(places, a, here)}, {_next(places, b, there)}."
@@ -142,7 +143,8 @@ def figures(places: ComparedPlaces) -> list[list[str]]:
         ]
         rows.append([f"KL divergence to {column.letter}, bits per token", *cells])
     for other, column in enumerate(columns if not places.comparison.same_reader else []):
-        cells = ["–" if at == other else _share_words(agreement(places, at, other)) for at in range(len(columns))]
+        shares = [None if at == other else agreement(places, at, other) for at in range(len(columns))]
+        cells = ["–" if share is None else f"{share:.1%}" for share in shares]
         rows.append([f"same first choice as {column.letter}", *cells])
     rows.append(["tokens", *[str(len(column.tokens)) for column in columns]])
     rows.append(["seconds", *["–" if column.took is None else f"{column.took:.1f}" for column in columns]])
@@ -201,16 +203,16 @@ def times(nats: float) -> str:
 def _text_differences(places: ComparedPlaces) -> list[Jump]:
     columns = places.columns
     found: dict[tuple[int, int], Jump] = {}
-    for a, b in _index_pairs(len(columns)):
-        for number, one in enumerate(places.differences(a, b)):
+    for b in range(1, len(columns)):
+        for number, one in enumerate(places.differences(0, b)):
             in_a = one.a[0] < one.a[1]
-            text, at = (a, one.a[0]) if in_a else (b, one.b[0])
+            text, at = (0, one.a[0]) if in_a else (b, one.b[0])
             if columns[text].tokens:
                 jump = Jump(
                     "difference",
                     text,
                     token_index(columns[text].tokens, at),
-                    _described(places, (columns[a], columns[b]), one, first=not number),
+                    _described(places, (columns[0], columns[b]), one, first=not number),
                 )
                 found.setdefault((text, jump.token), jump)
     ordered = sorted(found.values(), key=lambda jump: (jump.token, jump.text))
@@ -309,21 +311,15 @@ def _divergence_words(found: Bounds | None) -> str:
     return f"{found.low:.3f}" if found.high - found.low < 0.0005 else f"{found.low:.3f} to {found.high:.3f}"
 
 
-def _share_words(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
-
-
 def _cell(tokens: Sequence[Token] | None) -> str:
-    found = None if tokens is None else perplexity(tokens)
-    return "–" if found is None or tokens is None else f"{_short(found)} ({-_sum(tokens) / log(2):,.1f} bits)"
+    if tokens is None or (found := perplexity(tokens)) is None:
+        return "–"
+    short = f"{found:.3f}" if found < LARGE else f"{found:,.0f}" if found < MANY else f"{found:.1e}"
+    return f"{short} ({-_sum(tokens) / log(2):,.1f} bits)"
 
 
 def _sum(tokens: Iterable[Token]) -> float:
     return sum(token.logprob for token in tokens if token.logprob is not None)
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}" if value < LARGE else f"{value:,.0f}" if value < MANY else f"{value:.1e}"
 
 
 def _next(places: ComparedPlaces, column: Column, index: int) -> str:
@@ -344,18 +340,6 @@ def _next(places: ComparedPlaces, column: Column, index: int) -> str:
 def token_index(tokens: Sequence[Token], character: int) -> int:
     """Return the index of the token at a character."""
     return bisect_right(list(accumulate(len(token.text) for token in tokens)), character)
-
-
-def _pairs(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
-    return [(columns[a], columns[b]) for a, b in _index_pairs(len(columns))]
-
-
-def _index_pairs(number: int) -> list[tuple[int, int]]:
-    return [pair for pair in combinations(range(number), 2) if pair[0] == 0]
-
-
-def _counted(number: int, name: str) -> str:
-    return name if number == 1 else f"{number} {name}s"
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
     blocks = rendered_blocks(before + text)
     first = len(before) + len(text) - len(spelled)
     ends = list(accumulate((len(record["t"]) for record in records), initial=first))
-    steps = [_step(record) for record in records]
+    steps = [round((1 - _probability(record)) * STEPS) for record in records]
     places: list[int] = []
     lengths: list[int] = []
     shown = [0] * len(records)  # visible characters of each token
@@ -95,10 +95,6 @@ def _probability(record: Mapping[str, Any]) -> float:
     """Return the probability among all allowed tokens; 1 if unknown."""
     logprob = record["l"]
     return 1.0 if logprob is None else min(1.0, exp(logprob) / (record.get("c") or 1.0))
-
-
-def _step(record: Mapping[str, Any]) -> int:
-    return round((1 - _probability(record)) * STEPS)
 
 
 class _Units:

@@ -62,7 +62,7 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.model_with_tokenizer import TextModel
+from pellucid.text.text_model import TextModel
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.model_card import ModelCard

@@ -41,9 +41,9 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.model_with_tokenizer import run_off_loop
 from pellucid.text.query_ids import prompt_ids, prompt_text
 from pellucid.text.spelled_infill import read_spelled_infill
+from pellucid.text.text_model import run_off_loop
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery, Extra, Priority, ScoreQuery, Terms

@@ -32,7 +32,7 @@ from pellucid.api.sse import attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.system.concurrent_work import run_all
 from pellucid.text.embedding import embed
-from pellucid.text.model_with_tokenizer import TextModel
+from pellucid.text.text_model import TextModel
 from pellucid.vocabulary.finish import Embedding
 from pellucid.vocabulary.model_card import ModelCard
 

@@ -19,9 +19,9 @@ from pellucid.api.schema.llama import (
     TokenPiece,
 )
 from pellucid.api.server_state import state_of
-from pellucid.text.model_with_tokenizer import run_off_loop
 from pellucid.text.prompts import refuse_huge, with_bos
 from pellucid.text.query_ids import chat_text
+from pellucid.text.text_model import run_off_loop
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.schema.usage import UserUsage
 from pellucid.api.server_state import state_of
-from pellucid.door.security import OWNER
+from pellucid.door.access_control import OWNER
 
 router = APIRouter(route_class=JsonRoute)
 

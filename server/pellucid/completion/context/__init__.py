@@ -1,0 +1,1 @@
+"""The prompt around a cursor, and files to keep private."""

@@ -1,0 +1,1 @@
+"""Next edits and edits by instruction."""

@@ -1,0 +1,1 @@
+"""Words of existing code that the model did not expect."""

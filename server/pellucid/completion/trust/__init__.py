@@ -1,0 +1,1 @@
+"""The probability of a right suggestion, and the decision to show the suggestion."""

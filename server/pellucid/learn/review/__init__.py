@@ -1,0 +1,1 @@
+"""Blind reviews: votes of people on answers of two models."""

@@ -15,7 +15,7 @@ from pellucid.engine.request import Constraint
 from pellucid.engine.token_mask import TokenMask
 from pellucid.errors import InvalidRequestError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
-from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.grammar_text import GrammarRefusedError
 from pellucid.text.tool_calls.call_rules import CallRules, OfferedFunction

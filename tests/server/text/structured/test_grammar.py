@@ -23,8 +23,9 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError
 from pellucid.text.answer import Stream
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.structured import grammar_compiler, grammar_constraint
-from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.structured import grammar_cache
+from pellucid.text.structured import grammar_constraint
+from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.text.structured.grammar_text import WHITESPACE
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
@@ -337,7 +338,7 @@ SLOW = schema({"allOf": [{"type": "string", "pattern": f"a{i}"} for i in range(3
 
 def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A grammar that takes too long to compile is refused, and its compilation has ended."""
-    monkeypatch.setattr(grammar_compiler, "TRIAL_SECONDS", 0.5)
+    monkeypatch.setattr(grammar_cache, "TRIAL_SECONDS", 0.5)
 
     # The second limit is the first to end the compilation on a busy machine.
     limits = "it took more than 0 s of processor time|as it took longer than 2 s"
@@ -353,7 +354,7 @@ def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytes
 def test_a_request_does_not_wait_for_a_slow_grammar(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request is refused after its own time limit, and grammars are compiled meanwhile."""
     with monkeypatch.context() as impatient:
-        impatient.setattr(grammar_compiler, "MAX_SECONDS", 0.3)
+        impatient.setattr(grammar_cache, "MAX_SECONDS", 0.3)
         with pytest.raises(InvalidRequestError, match="longer than 0"):
             complete(assistant, SLOW)
     assert said(complete(assistant, Grammar("regex", "fast"))[0]) == "fast"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.text.structured.json_fields import json_fields, to_json
 from pellucid.vocabulary.finish import JsonField, OtherValue
 from pellucid.vocabulary.query import Grammar

@@ -17,7 +17,7 @@ from pellucid.engine.token_mask import ids_in
 from pellucid.errors import InvalidRequestError
 from pellucid.text.answer import Stream
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraint, CallConstraints
 from pellucid.text.tool_calls.call_reader import call_format
 from pellucid.text.tool_calls.calls_of_answer import calls_of, is_enforced

@@ -99,7 +99,7 @@ declare namespace Page {
   }
 
   interface Scripts {
-    // version_layout.js, version_rows.js, version_tree.js
+    // version_tree_layout.js, version_tree_rows.js, version_tree.js
     versionLayout(nodes: VersionNode[], shown: number[], unfolded?: Set<number>): VersionRow[];
     versionRow(row: VersionRow, data: VersionNode, state: { index: number; isShown: boolean; isSelected: boolean }): HTMLElement;
     drawVersionLines(
@@ -110,7 +110,7 @@ declare namespace Page {
     VersionTree: new (chat: Chat) => VersionTree;
     showVersions(): void;
 
-    // compare_chat.js
+    // compare_from_chat.js
     ChatOrigin: new (onDetach: () => void) => { readonly element: HTMLElement; show(chat: CompareChat | null): void };
     isChat(chat: any): boolean;
     offerChat(compare: ChatComparer, value: CompareValue): void;

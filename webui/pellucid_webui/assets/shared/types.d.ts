@@ -1187,7 +1187,7 @@ declare namespace Page {
     MoreSamples: new (onStart: (branch: BranchRequest) => void) => MoreSamples;
     Inspection: new (chat: Chat, list: HTMLElement) => Inspection;
 
-    // answer_tree.js
+    // json_value_tree.js
     AnswerTree: new (data: TreeData, onTokens: (tokens: [number, number]) => void) => AnswerTree;
 
     // chat_message.js
@@ -1213,7 +1213,7 @@ declare namespace Page {
     };
     UndoNotice: new (onUndo: (removed: Removed) => void) => { readonly element: HTMLElement; show(removed: Removed): void };
     DeletedList: new (act: (verb: string, more?: object) => void) => { readonly element: HTMLElement; draw(value: ConversationsValue): void };
-    // compare_form.js, compare_card.js, compare_column.js
+    // compare_form.js, compared_token_card.js, compare_column.js
     CompareForm: new (actions: { onCompare: () => void; onStop: () => void; onChange: () => void; onLink: (pressed: HTMLElement) => void }) => {
       readonly element: HTMLElement;
       readonly value: CompareFormValue;

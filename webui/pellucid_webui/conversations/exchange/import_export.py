@@ -23,7 +23,6 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 MAX_IMPORT_BYTES = 50_000_000
 """Maximum size of an imported file after unpacking."""
 
-GZIP = 31
 
 OWN = re.compile(r'"format"\s*:\s*"pellucid-conversation"')
 """Pattern of Pellucid's own files, searched in the first OWN_WITHIN characters."""
@@ -77,7 +76,7 @@ def read(store: ConversationStore, owner: str, text: str, name: str) -> str:
 
 
 def _unpacked(data: bytes, name: str) -> bytes:
-    unpacking = zlib.decompressobj(wbits=GZIP)
+    unpacking = zlib.decompressobj(wbits=31)  # 15 for the largest window, and 16 for a gzip header
     try:
         content = unpacking.decompress(data, MAX_IMPORT_BYTES + 1)
     except zlib.error:

@@ -53,8 +53,9 @@ def add_extras(parser: MarkdownIt) -> MarkdownIt:
     parser.add_render_rule("formula", _render_formula)
     parser.add_render_rule("formula_block", _render_formula_block)
     parser.add_render_rule("task", _render_task)
-    parser.add_render_rule("table_open", _render_table_open)
-    parser.add_render_rule("table_close", _render_table_close)
+    scroll = '<div class="pl-table-scroll" role="region" aria-label="Table" tabindex="0">'
+    parser.add_render_rule("table_open", lambda *_: f"{scroll}<table>\n")
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     return parser
 
 
@@ -161,11 +162,3 @@ def _render_task(self: Any, tokens: Sequence[Token], index: int, options: Option
     done = tokens[index].meta["done"]
     state = ' checked="" aria-label="done"' if done else ' aria-label="open"'
     return f'<input type="checkbox" class="pl-task" disabled=""{state}>'
-
-
-def _render_table_open(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-    return '<div class="pl-table-scroll" role="region" aria-label="Table" tabindex="0"><table>\n'
-
-
-def _render_table_close(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-    return "</table></div>\n"

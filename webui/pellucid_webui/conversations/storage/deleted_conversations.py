@@ -23,14 +23,6 @@ DELETED = (
     "ORDER BY deleted DESC, key DESC LIMIT ?"
 )
 
-ERASE = "DELETE FROM conversation WHERE key = ?"
-
-ERASE_ALL = "DELETE FROM conversation WHERE owner = ? AND deleted IS NOT NULL"
-
-ERASE_EXPIRED = "DELETE FROM conversation WHERE deleted <= ?"
-
-EXPIRED = "SELECT 1 FROM conversation WHERE deleted <= ? LIMIT 1"
-
 
 @dataclass(frozen=True, slots=True)
 class DeletedConversation:
@@ -67,13 +59,13 @@ class DeletedConversations:
 
     def erase(self, owner: str, id: str) -> None:
         with self._database.writing() as connection:
-            _erase(connection, ERASE, owned_or_deleted(connection, owner, id)["key"])
+            _erase(connection, "DELETE FROM conversation WHERE key = ?", owned_or_deleted(connection, owner, id)["key"])
         self._database.shrink()
 
     def erase_all(self, owner: str) -> None:
         """Raise NotFoundError if there are no deleted conversations."""
         with self._database.writing() as connection:
-            if not _erase(connection, ERASE_ALL, owner):
+            if not _erase(connection, "DELETE FROM conversation WHERE owner = ? AND deleted IS NOT NULL", owner):
                 raise NotFoundError("There are no deleted conversations.")
         self._database.shrink()
 
@@ -85,10 +77,10 @@ class DeletedConversations:
         self._checked = now
         limit = now - KEPT_DAYS * DAY_SECONDS
         with self._database.reading() as connection:
-            if connection.execute(EXPIRED, (limit,)).fetchone() is None:
+            if connection.execute("SELECT 1 FROM conversation WHERE deleted <= ? LIMIT 1", (limit,)).fetchone() is None:
                 return
         with self._database.writing() as connection:
-            _erase(connection, ERASE_EXPIRED, limit)
+            _erase(connection, "DELETE FROM conversation WHERE deleted <= ?", limit)
         self._database.shrink()
 
 

@@ -116,7 +116,7 @@ def _of_record(line: int, record: object) -> FilePrompt:
             line, f"a line is a JSON object such as {{{json.dumps(PROMPT)}: …}}, not {_shown(record)}"
         )
     if (PROMPT in record) == (MESSAGES in record):
-        has = "both" if PROMPT in record else f"neither; it has {_names(record) or 'no keys'}"
+        has = "both" if PROMPT in record else f"neither; it has {', '.join(map(_shown, record)) or 'no keys'}"
         raise _WrongLineError(line, f"a line has either {PROMPT} or {MESSAGES}, and this one has {has}")
     reference = record.get(REFERENCE, "")
     if not isinstance(reference, str):
@@ -218,10 +218,6 @@ def _prompt(line: int, found: object) -> str:
     if not found.strip():
         raise _WrongLineError(line, f"the {PROMPT} is empty")
     return encodable(found)
-
-
-def _names(record: Mapping[str, object]) -> str:
-    return ", ".join(_shown(name) for name in record)
 
 
 def _shown(found: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pellucid.vocabulary.finish import FinishReason, Usage
@@ -13,11 +14,11 @@ from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, N
 from pellucid_webui.conversations.markdown.highlighting import highlighting_ends_after
 from pellucid_webui.conversations.markdown.json_as_code import is_json, json_as_code
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
-from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
+from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turn
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.chat.answer_tree import trees
 from pellucid_webui.views.chat.context_notice import ModelContext, context_payload
+from pellucid_webui.views.chat.json_value_tree import trees
 
 INCOMPLETE = "The JSON is incomplete."
 """Shown if an answer ended before the format was complete."""
@@ -59,7 +60,7 @@ def payload(
         "context": None if conversation is None else context_payload(tab, conversation, turn, context),
         "model": "" if context is None else context.model,
         "models": [] if context is None else list(context.models),
-        "delivered": None if tab.delivered is None else _delivered(tab.delivered),
+        "delivered": None if tab.delivered is None else asdict(tab.delivered),
         "opened": None if tab.opened is None else {"node": tab.opened[0], "batches": list(tab.opened[1])},
         "versions": tab.versions,
         "stale": not tab.owner,
@@ -108,10 +109,6 @@ def node_stats(usage: Usage) -> str:
 
 def _redo_node(conversation: Conversation) -> int | None:
     return max((node.id for node in conversation.children(conversation.leaf)), default=None)
-
-
-def _delivered(message: DeliveredMessage) -> dict[str, str]:
-    return {"id": message.id, "conversation": message.conversation}
 
 
 def _message(tab: TabState, conversation: Conversation, node: Node) -> str:

@@ -67,9 +67,7 @@ async def _branched(conversation: Conversation, node: Node, actions: ChatActions
     """Return the token that was replaced by a branch."""
     if node.branched is None or node.origin is None or node.origin not in conversation.nodes:
         return None
-    return {"at": node.branched, **_token(await actions.batches_in(conversation, node.origin), node.branched)}
-
-
-def _token(batches: Sequence[str], index: int) -> dict[str, Any]:
-    record = record_at(batches, index)
-    return {} if record is None else {"text": record["t"], "p": None if record["l"] is None else exp(record["l"])}
+    record = record_at(await actions.batches_in(conversation, node.origin), node.branched)
+    if record is None:
+        return {"at": node.branched}
+    return {"at": node.branched, "text": record["t"], "p": None if record["l"] is None else exp(record["l"])}

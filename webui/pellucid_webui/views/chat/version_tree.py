@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import exp
 from typing import Any
 
@@ -49,10 +49,11 @@ async def versions_of(conversation: Conversation, actions: ChatActions) -> list[
         }
         if actions.running(conversation, node.id) is not None:
             one["live"] = True
-        if node.branched is not None:
-            batches = await actions.batches_in(conversation, node.id)
+        if (at := node.branched) is not None:
+            after = await actions.batches_in(conversation, node.id)
             before = [] if origin is None else await actions.batches_in(conversation, origin.id)
-            one["branch"] = _branch(node.branched, batches, before)
+            token, replaced = _token(record_at(after, at)), _token(record_at(before, at))
+            one["branch"] = {"at": at, "token": token, "replaced": replaced}
         found.append(one)
     return found
 
@@ -76,10 +77,6 @@ def words(text: str, older: str | None) -> str:
         return _line(text[: 2 * MAX_CHARACTERS])
     begin = text.find(" ", shared - LEAD_CHARACTERS, shared) + 1 or shared - LEAD_CHARACTERS
     return f"…{_line(text[begin : begin + 2 * MAX_CHARACTERS])}"
-
-
-def _branch(index: int, batches: Sequence[str], before: Sequence[str]) -> dict[str, Any]:
-    return {"at": index, "token": _token(record_at(batches, index)), "replaced": _token(record_at(before, index))}
 
 
 def _token(record: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ def random_tree(random: Random) -> Tree:
 
 
 async def layouts(page: Page, records: list[dict[str, Any]]) -> list[list[Row]]:
-    await page.set_content(f"<script>{asset('version_layout.js')}</script>")
+    await page.set_content(f"<script>{asset('version_tree_layout.js')}</script>")
     found = await page.evaluate(LAYOUT, records)
     assert isinstance(found, list)
     return found

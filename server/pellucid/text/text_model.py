@@ -16,7 +16,7 @@ from pellucid.text.detokenizer import decode
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, ChatTemplate, refuse_longer, with_bos
-from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraints
 from pellucid.text.tool_calls.call_reader import CallReader, call_format, call_ids
 from pellucid.vocabulary.message import Message

@@ -19,10 +19,10 @@ from pellucid.client.assistant_protocol import shared
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth, problem_at
 from pellucid.config import Settings
+from pellucid.door.access_control import Door, Security
 from pellucid.door.error_replies import install_error_handlers
 from pellucid.door.login_rate_limit import LoginRateLimit
 from pellucid.door.plain_page import PageNotice
-from pellucid.door.security import Door, Security
 from pellucid.errors import ConfigError
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen

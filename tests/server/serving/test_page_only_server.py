@@ -25,7 +25,7 @@ from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.door.api_keys import LOCAL, read_keys
 from pellucid.serving.listening_socket import listen
-from pellucid.serving.standalone_page import PageServer, notice_of
+from pellucid.serving.page_only_server import PageServer, notice_of
 from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid_webui.conversations.storage.store import ConversationStore
@@ -317,7 +317,7 @@ def test_wrong_options(run: Run, options: list[str], sentence: str) -> None:
 
 def test_without_gradio(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without gradio the command names the installation command."""
-    monkeypatch.setattr("pellucid.serving.standalone_page.find_spec", lambda name: None)
+    monkeypatch.setattr("pellucid.serving.page_only_server.find_spec", lambda name: None)
 
     assert run("webui") == (1, "", 'pellucid: The page needs gradio: run pip install "pellucid[webui]".\n')
 
