@@ -112,7 +112,6 @@ class OpenDocument(TextDocument):
         return ServerTextPosition(line, offset - starts[line])
 
     def _split_lines(self) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
-        """Return the text, the lines, and the offset of each line."""
         source = self.source
         if self._split is None or self._split[0] is not source:
             lines = split_lines(source)
@@ -200,10 +199,7 @@ def install_documents(server: LanguageServer) -> Documents:
 
 
 def cursor_at(documents: Workspace, uri: str, position: types.Position) -> DocumentCursor:
-    """Return the cursor at a client's position; the text includes all cells of a notebook.
-
-    Raise InvalidRequestError if the document is neither open nor a readable file.
-    """
+    """Return the cursor at a client's position; the text includes all cells of a notebook."""
     document = documents.get_text_document(uri)
     source, offset = document.source, document.offset_at_position(position)
     before, after, file = source[:offset], source[offset:], uri

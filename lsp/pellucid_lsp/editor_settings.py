@@ -25,8 +25,6 @@ class LogLevel(StrEnum):
 
 
 class SurpriseMode(StrEnum):
-    """The occasions for marking surprising words of the code."""
-
     OFF = "off"
     ON_DEMAND = "onDemand"
     ON_SAVE = "onSave"
@@ -34,8 +32,6 @@ class SurpriseMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The model server, and whether to start the server."""
-
     url: str = setting(
         "", "address of the model server; empty: the one in Pellucid's own settings, 127.0.0.1:8437 by default"
     )
@@ -52,8 +48,6 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class EditorSettings:
-    """All settings of an editor."""
-
     enabled: bool = setting(True, "show suggestions; if off, nothing is sent, also for edits and marks")
     model: str = setting("", "model that completes; empty: the server's first that is not a next-edit model")
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -169,7 +163,6 @@ def camel(name: str) -> str:
 
 
 def settings_table() -> str:
-    """Return a Markdown table of all settings."""
     rows = [
         f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)
     ]

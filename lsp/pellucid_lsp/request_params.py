@@ -44,7 +44,6 @@ class Params:
         return value
 
     def part(self, name: str) -> Params | None:
-        """Return an object as parameters."""
         value = getattr(self._given, name, None)
         return None if value is None else Params(value, f"{self._method}: {name}")
 
@@ -62,13 +61,11 @@ class Params:
         )
 
     def required(self, name: str, value: Any) -> Any:
-        """Return a value, or raise InvalidRequestError for `None`."""
         if value is None:
             raise InvalidRequestError(f"{self._method} needs {name}.", param=name)
         return value
 
     def wrong(self, name: str, rule: str) -> InvalidRequestError:
-        """Return the error for a field that breaks a rule."""
         return InvalidRequestError(
             f"{self._method}: {name} should be {rule}, not {getattr(self._given, name)!r}.", param=name
         )

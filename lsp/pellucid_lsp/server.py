@@ -78,7 +78,6 @@ class Pellucid(LanguageServer):
         return lambda handler: self.feature(method)(with_error_responses(handler))
 
     def own_command(self, name: str) -> Callable[[Handler], Handler]:
-        """Return a decorator for a command handler; PellucidErrors become error responses."""
         return lambda handler: self.command(name)(with_error_responses(handler))
 
     async def suggestions(

@@ -142,7 +142,6 @@ class EditorSession:
             self.ring.forget(uri)
 
     def note_closed(self, uri: str) -> None:
-        """Cancel the requests of a closed document and forget its data."""
         self._requests.cancel(uri)
         self.next_edits.forget(uri)
         self.instructed.cancel(uri)
@@ -152,7 +151,6 @@ class EditorSession:
         self._adjustment.forget(uri)
 
     async def connect(self) -> None:
-        """Start or reach the model server, or raise UnavailableError."""
         launcher = self.launcher
         try:
             await launcher.client()
@@ -161,7 +159,6 @@ class EditorSession:
                 raise
 
     async def restart_server(self) -> None:
-        """Restart the model server, or reconnect to a server started by hand."""
         self._requests.cancel_all()
         await self.answers.stop()
         await self.launcher.restart()
@@ -204,7 +201,6 @@ class EditorSession:
             await self.answers.stop()
 
     async def aclose(self) -> None:
-        """Cancel all work and disconnect from the model server, which keeps running."""
         self._files.close()
         self._cancel_work()
         await self.answers.stop()

@@ -28,7 +28,6 @@ class MarkedText:
     codec: PositionCodec
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the marks for ``pellucid/surprise``."""
         return [
             {
                 "range": range_json(self.range_of(mark.begin, mark.end)),

@@ -37,7 +37,6 @@ class UserMessages:
             self._server.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"Pellucid: {message}"))
 
     def show_status(self, status: dict[str, Any], *, notify: bool) -> None:
-        """Show loading progress and, if ``notify``, send a changed status."""
         shown = {name: value for name, value in status.items() if name not in ("progress", "message")}
         if status["state"] in LOADING:
             self._loading_bar.show(status["message"], status["progress"])

@@ -10,7 +10,7 @@ from pellucid_lsp.editor_settings import EditorSettings
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Settings with Copilot's names. Other settings, such as proxies and telemetry, are ignored."""
+    """Settings with Copilot's names."""
 
     automatic: bool = True
     """``enableAutoCompletions``: if false, suggestions are only requested by hand."""

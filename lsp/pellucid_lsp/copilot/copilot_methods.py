@@ -21,7 +21,6 @@ Json = dict[str, Any]
 
 
 def create() -> CopilotServer:
-    """Return a language server for Copilot's clients."""
     server = CopilotServer()
     for register in (
         standard_methods.register,
@@ -90,7 +89,6 @@ def _register_reactions(server: CopilotServer) -> None:
 
     @server.feature(COMMAND_NOTIFICATION)
     async def execute_command(given: Any) -> None:
-        """Run a command without returning the result."""
         params = Params(given, types.WORKSPACE_EXECUTE_COMMAND)
         command = server.protocol.fm.commands.get(params.text("command") or "")
         if command is not None:
@@ -128,7 +126,6 @@ def _register_edits(server: CopilotServer) -> None:
 async def _completions(
     server: CopilotServer, params: Params, uri: str, position: types.Position, invoked: bool
 ) -> Json:
-    """Return suggestions in the former format, empty for another version."""
     document = _document(params)
     if not await server.has_version(uri, document.number("version"), document.text("source")):
         return {"completions": []}

@@ -108,7 +108,6 @@ class CopilotServer(Pellucid):
             self._automatic += Counter()  # Removes counts of 0.
 
     def is_requested(self, place: Place) -> bool:
-        """Return whether an automatic request is running at a place."""
         return self._automatic[place] > 0
 
     async def has_version(self, uri: str, version: int | None, text: str | None) -> bool:
@@ -160,7 +159,6 @@ class CopilotServer(Pellucid):
         return document.version is not None and document.version >= version
 
     async def _look_up_model(self) -> None:
-        """Use the client's selected model, if the model server has the model."""
         name = self.client_settings.model
         if name == self._looked_up or not self.session.switch.is_on:
             return

@@ -15,12 +15,10 @@ KINDS = [types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite]
 def register(server: Pellucid) -> None:
     @server.feature(types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions(KINDS))
     async def code_actions(params: types.CodeActionParams) -> list[types.CodeAction]:
-        """Return the actions for a range, with alternatives to marked words first."""
         await server.settings_known.wait()
         found = [*surprise_methods.actions(server, params), *instructed_edits.actions(server, params)]
         return [one for one in found if _is_wanted(one.kind, params.context.only)]
 
 
 def _is_wanted(kind: str | None, only: Sequence[str] | None) -> bool:
-    """Return whether an action has a requested kind (default: all kinds)."""
     return only is None or any(kind == one or one == "" or (kind or "").startswith(f"{one}.") for one in only)

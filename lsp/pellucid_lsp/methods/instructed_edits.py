@@ -247,7 +247,6 @@ def _action(
 
 
 def _arguments(command: str, given: Sequence[Any], count: int) -> tuple[Any, ...]:
-    """Return a command's arguments, or raise InvalidRequestError for invalid arguments."""
     kinds = (str, int, int, str)[:count]
     if len(given) != count or not all(isinstance(one, kind) for one, kind in zip(given, kinds, strict=True)):
         raise InvalidRequestError(

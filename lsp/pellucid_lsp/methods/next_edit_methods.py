@@ -28,7 +28,6 @@ def register(server: Pellucid) -> None:
 
     @server.own_request("pellucid/nextEditsElsewhere")
     async def edits_elsewhere(given: Any) -> Json:
-        """Return the places elsewhere where the last edit may be repeated."""
         edits = await _find(server, Params(given, "pellucid/nextEditsElsewhere").document(), elsewhere=True)
         return {"places": [place_json(edit) for edit in edits], "calibrationNote": server.session.edit_memory.note}
 

@@ -89,7 +89,6 @@ def _register_requests(server: Pellucid) -> None:
 
     @server.own_request("pellucid/explain")
     async def explain(given: Any) -> Json | None:
-        """Return the reason why a suggestion was shown, shortened or hidden."""
         params = Params(given, "pellucid/explain")
         document = params.part("textDocument")
         uri = None if document is None else document.text("uri")
@@ -169,7 +168,6 @@ def _register_commands(server: Pellucid) -> None:
 
 
 async def _apply_switch(server: Pellucid) -> Json:
-    """Apply the changed switch, and return the status."""
     await server.session.apply_switch()
     server.show_status()
     surprise_methods.forget_refused(server)
@@ -226,7 +224,6 @@ async def _score(server: Pellucid, params: Params) -> Json:
 
 
 def _accepted_at(server: Pellucid, uri: str, position: types.Position) -> tuple[Suggestion, int] | None:
-    """Return the accepted suggestion at a position, and the index of the token there."""
     document = server.documents.get_text_document(uri)
     at = len(normalize_newlines(document.source[: document.offset_at_position(position)]))
     text = server.documents.text(uri)
@@ -256,8 +253,7 @@ def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentC
     """Return a suggestion's current cursor, and the range to replace.
 
     The range covers the accepted text, or the text that the selected menu item replaces. The
-    cursor's text excludes the accepted text. Raise InvalidRequestError if the document has changed
-    there.
+    cursor's text excludes the accepted text.
     """
     uri, codec = suggestion.cursor.uri, server.documents.position_codec
     suggestion = server.session.suggestions.accepted_part(suggestion)

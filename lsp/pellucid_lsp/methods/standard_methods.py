@@ -20,7 +20,6 @@ TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
 
 
 def create() -> Pellucid:
-    """Return a language server with all handlers."""
     server = Pellucid()
     register(server)
     _register_inline_completion(server)
@@ -50,7 +49,6 @@ def _register_lifecycle(server: Pellucid) -> None:
 
     @server.feature(types.INITIALIZED)
     async def initialized(_: types.InitializedParams) -> None:
-        """Request the client's settings and notifications of changes."""
         try:
             await server.request_settings()
         finally:
@@ -133,7 +131,6 @@ def _register_inline_completion(server: Pellucid) -> None:
 def _register_completion(server: Pellucid) -> None:
     @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=list(TRIGGERS)))
     async def completion(params: types.CompletionParams) -> types.CompletionList:
-        """Return the suggestion as an item of the completion menu."""
         uri = params.text_document.uri
         suggestions = [
             one for one in await server.suggestions(uri, params.position, None, invoked=False) if one.sure.text

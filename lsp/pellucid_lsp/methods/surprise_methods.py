@@ -38,7 +38,6 @@ def register(server: Pellucid) -> None:
 
     @server.own_command("pellucid.showSurpriseInChanges")
     async def show_in_changes(*arguments: Any) -> Json:
-        """Show surprising words in lines that differ from the last commit."""
         return await _show(server, _params(arguments, "pellucid.showSurpriseInChanges"), only_changes=True)
 
     @server.own_command("pellucid.clearSurprise")
@@ -60,7 +59,6 @@ def register(server: Pellucid) -> None:
 
 
 def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.CodeAction]:
-    """Return the alternatives to the marks in a range."""
     marked = server.session.marked.get(params.text_document.uri)
     return [] if marked is None else marked.actions(params.text_document.uri, params.range)
 
@@ -80,7 +78,6 @@ def close(server: Pellucid, uri: str) -> None:
 
 
 def forget_refused(server: Pellucid) -> None:
-    """Remove marks from documents that must no longer be searched."""
     for uri in list(server.session.marked):
         if server.settings.surprise is SurpriseMode.OFF or _refusal(server, uri) is not None:
             _forget(server, uri)
@@ -111,7 +108,6 @@ async def _show_saved(server: Pellucid, uri: str) -> None:
 
 
 async def _search(server: Pellucid, params: Params, *, only_changes: bool = False) -> tuple[MarkedText, str]:
-    """Return the marks, and a sentence about the marks."""
     from pellucid_lsp.surprise_marks import MarkedText  # Imported late, like the session.
 
     await server.settings_known.wait()
@@ -189,7 +185,6 @@ def _forget(server: Pellucid, uri: str) -> None:
 
 
 def _params(arguments: Any, command: str) -> Params:
-    """Return the parameters of a command: the only argument."""
     if len(arguments) != 1 or not isinstance(arguments[0], dict):
         raise InvalidRequestError(f"{command} needs one argument, an object with a textDocument.")
     return Params(json.loads(json.dumps(arguments[0]), object_hook=lambda given: SimpleNamespace(**given)), command)

@@ -49,7 +49,7 @@ class LauncherStatus:
 
 
 class Launcher:
-    """The connection of one editor to the model server shared by all editors.
+    """The connection of an editor to the model server shared by all editors.
 
     ``on_change`` is called whenever the status changes.
     """
@@ -165,7 +165,6 @@ class Launcher:
         return client
 
     async def _wait(self, address: ServerAddress, client: Client, server: LocalServer) -> None:
-        """Wait until the server is ready, and start a missing server."""
         silent: float | None = None
         async with aclosing(self._environment.check_times()) as checks:
             async for elapsed in checks:

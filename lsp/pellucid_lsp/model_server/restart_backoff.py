@@ -27,7 +27,6 @@ class Backoff:
 
     @property
     def seconds(self) -> float:
-        """Time to wait before the next start."""
         if not self._starts:
             return 0.0
         most = MAX_SECONDS if self._ready is None else MAX_SECONDS_ONCE_READY

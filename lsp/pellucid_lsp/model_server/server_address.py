@@ -29,8 +29,6 @@ KEY_SETTINGS = {"api_key", "api_key_file"}
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """A server's URL, host, port and API key."""
-
     url: str
     host: str
     port: int

@@ -91,7 +91,6 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
     """Start a server without terminal or pipes, with output in ``log`` (overwritten).
 
     The working directory is ``folder``, so that no user's folder is locked or a source of imports.
-    Raise UnavailableError if the server cannot be started.
     """
     try:
         with create_private(log) as output:
@@ -122,7 +121,6 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log, ignoring blank lines."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))

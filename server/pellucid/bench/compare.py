@@ -59,7 +59,6 @@ class Comparison:
 
 
 def read_report(path: Path) -> Report:
-    """Read a saved report. Raises InvalidRequestError for an invalid file."""
     try:
         found = json.loads(read_bytes(path))
     except FileNotFoundError as error:

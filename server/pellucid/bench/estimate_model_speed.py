@@ -50,10 +50,7 @@ class SpeedEstimate:
 
 @torch.inference_mode()
 def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> SpeedEstimate:
-    """Estimate a model's cost from some layers and a part of the head.
-
-    Raises ConfigError for an unavailable device or quant.
-    """
+    """Estimate a model's cost from some layers and a part of the head."""
     target = find_device(device)
     config = _config(shape)
     scheme = weight_packing.choose_scheme(quant, target, config)

@@ -38,7 +38,6 @@ class Keystroke:
 
 @cache
 def session() -> TypingSession:
-    """Return the typing session, the same on every machine."""
     fields = tomllib.loads((Path(__file__).with_name("typing.toml")).read_text(encoding="utf-8"))
     return TypingSession(fields["before"], fields["typed"], fields["after"])
 

@@ -37,7 +37,6 @@ class Panel:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Write a report's picture to a file. Raises InvalidRequestError if writing fails."""
     write_picture(path, picture(report))
 
 
@@ -64,7 +63,6 @@ def picture(report: Report) -> Picture:
 
 
 def panels(report: Report) -> Iterator[Panel]:
-    """Yield the rates first, then the waits by unit."""
     rates = tuple(figure for figure in report.figures if figure.unit is Unit.RATE)
     limited = tuple(figure for figure in rates if figure.limit is not None)
     if limited:

@@ -17,7 +17,6 @@ class Administration:
         return list((await self._connection.reply("GET", "/v1/adapters"))["data"])
 
     async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
-        """Load or reload an adapter. Return the entry."""
         return await self._connection.reply("POST", "/v1/adapters", {"name": name, "model": model})
 
     async def unload_adapter(self, id: str) -> dict[str, Any]:

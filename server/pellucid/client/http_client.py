@@ -108,10 +108,7 @@ class Client:
         return list((await self.connection.reply("GET", "/v1/models"))["data"])
 
     async def cards(self) -> list[ModelCard]:
-        """Return the models of the server, with the default model first.
-
-        Raises UnavailableError while the models load.
-        """
+        """Raise UnavailableError while the models load."""
         models = await self.models()
         if any(model.get("owned_by") != OWNER for model in models):
             raise UnavailableError(f"{problem_at(self.url, HealthStatus.FOREIGN)}: check the address.")
@@ -145,7 +142,6 @@ class Client:
     async def _answer(
         self, verb: str, query: CompletionQuery | ChatQuery | ScoreQuery, on_usage: OnUsage | None
     ) -> AsyncGenerator[Token | Finish]:
-        """Send a query as it is, and yield the tokens and the Finish of the answer."""
         route = f"{wire.ROOT}{verb}" + ("" if on_usage is None else "?usage=true")
         async with aclosing(self.connection.rows(route, wire.to_json(query))) as rows:
             async for row in rows:

@@ -42,7 +42,6 @@ def record_of(token: Token) -> dict[str, Any]:
 
 
 def grammar_record(token: Token) -> dict[str, Any] | None:
-    """Return the token's ``GrammarRecord``, or `None` without a grammar."""
     score = token.grammar
     if score is None:
         return None

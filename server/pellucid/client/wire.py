@@ -34,7 +34,6 @@ def to_json(value: object) -> Any:
 
 
 def row_of(item: Token | Finish | Usage) -> dict[str, Any]:
-    """Return the row for a token, the usage so far, or the Finish."""
     if isinstance(item, Token):
         return record_of(item)
     return {"so_far": to_json(item)} if isinstance(item, Usage) else {"finish": to_json(item)}

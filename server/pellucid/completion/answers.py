@@ -121,7 +121,6 @@ class GrowingAnswer:
             raise
 
     def continues_at(self, cursor: DocumentCursor) -> bool:
-        """Return whether the answer still grows and agrees with the typed text."""
         typed = self._typed(cursor)
         return (
             not self._task.done()
@@ -202,7 +201,6 @@ class Answers:
         return None
 
     def growing_at(self, cursor: DocumentCursor) -> GrowingAnswer | None:
-        """Return the document's growing answer if the answer may continue at this cursor."""
         growing = self._growing.get(cursor.uri)
         return growing if growing is not None and growing.continues_at(cursor) else None
 
@@ -214,12 +212,10 @@ class Answers:
         return growing
 
     async def start_ahead(self, cursor: DocumentCursor, work: Coroutine[Any, Any, None]) -> None:
-        """Start a prefetch, and cancel the former prefetch."""
         former, self._ahead = self._ahead, (cursor, asyncio.create_task(work))
         await _cancel(former)
 
     def is_ahead_at(self, cursor: DocumentCursor) -> bool:
-        """Return whether a prefetch runs at this cursor."""
         return self._ahead is not None and self._ahead[0] == cursor and not self._ahead[1].done()
 
     async def stop_ahead(self) -> bool:
@@ -236,7 +232,6 @@ class Answers:
         self._growing.clear()
 
     def forget(self) -> None:
-        """Forget all answers, for a change of the model."""
         self._answers.clear()
 
 

@@ -82,7 +82,7 @@ class Completer:
         """Return the suggestions at a cursor, the best first; several only if ``invoked`` by hand.
 
         ``parts``: return a sure beginning before the whole answer is generated. The next request at
-        this cursor gets the whole answer. Raise a PellucidError if the model fails.
+        this cursor gets the whole answer.
         """
         with self._explain(cursor) as explanation:
             # 1. Parse the code around the cursor, to choose between a line and a block.
@@ -219,7 +219,6 @@ class Completer:
 
     @contextmanager
     def _explain(self, cursor: DocumentCursor) -> Iterator[Explanation]:
-        """Begin the explanation of a request, including an error that ends the request."""
         explanation = self.journal.explanations.begin(cursor)
         try:
             yield explanation
@@ -348,7 +347,6 @@ class Completer:
         return list(suggestions.values())
 
     async def _prefetch_after(self, cursor: DocumentCursor, suggestion: Suggestion) -> None:
-        """Start to generate the text after a suggestion, unless known or already started."""
         target = replace(cursor, before=cursor.before + suggestion.text)
         if self.answers.is_ahead_at(target):
             return

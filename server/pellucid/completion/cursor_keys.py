@@ -27,12 +27,10 @@ def shorten_cursor(cursor: DocumentCursor) -> DocumentCursor:
 
 
 def key_of(cursor: DocumentCursor) -> CursorKey:
-    """Return the key of a shortened cursor."""
     return cursor.uri, cursor.before, cursor.after
 
 
 def key_with_text(cursor: DocumentCursor, text: str) -> CursorKey:
-    """Return the key of a shortened cursor after a text was typed there."""
     return cursor.uri, (cursor.before + text)[-CHARACTERS_BEFORE:], cursor.after
 
 

@@ -64,7 +64,6 @@ class IdlePrefill:
         self._ring.note_related((uri, self._policy.filename(uri), piece.text, piece.line) for uri, piece in pieces)
 
     async def _promote_all(self, cursor: DocumentCursor) -> None:
-        """Add the available chunks one by one, and make the model read each chunk."""
         while self._policy.refusal(cursor) is None and self._ring.promote():
             await self._completer.prefill(cursor)
             await asyncio.sleep(CHUNK_SECONDS)

@@ -47,7 +47,6 @@ class ModelChoice:
             raise
 
     async def find(self, client: Assistant) -> ModelCard:
-        """Return the model, or raise NotFoundError with the known names."""
         if client is not self._client:
             self._models = await client.cards()
             self._client = client

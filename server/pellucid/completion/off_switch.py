@@ -68,18 +68,12 @@ class Switch:
         self.folders = tuple(folders)
 
     def toggle(self) -> None:
-        """Switch suggestions off everywhere, or on.
-
-        Raise ConfigError if the file cannot be written.
-        """
+        """Switch suggestions off everywhere, or on."""
         state = self._state() or _State(off=True)
         self._write(replace(state, off=not state.off))
 
     def toggle_here(self) -> None:
-        """Switch suggestions off in this editor's folders, or on.
-
-        Raise ConfigError if no folder is open, or the file cannot be written.
-        """
+        """Switch suggestions off in this editor's folders, or on."""
         if not self.folders:
             raise ConfigError("No folder is open in this editor: switch suggestions off everywhere, or open a folder.")
         state = self._state() or _State(off=True, folders_off=self.folders)

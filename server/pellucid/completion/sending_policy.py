@@ -15,7 +15,7 @@ from pellucid.errors import InvalidRequestError
 
 @dataclass(frozen=True, slots=True)
 class SendingPolicy:
-    """The policy of one editor: the switch, the private files, and the languages that are off.
+    """The policy of an editor: the switch, the private files, and the switched-off languages.
 
     A refusal is a sentence with the reason for not sending a document.
     """
@@ -44,7 +44,6 @@ class SendingPolicy:
         return self.suggestion_refusal(cursor)
 
     def require_sendable(self, cursor: DocumentCursor) -> None:
-        """Raise InvalidRequestError with the refusal, if any."""
         refusal = self.refusal(cursor)
         if refusal is not None:
             raise InvalidRequestError(refusal, param="textDocument")

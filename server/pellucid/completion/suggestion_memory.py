@@ -13,8 +13,6 @@ MAX_SUGGESTIONS = 250
 
 
 class SuggestionMemory:
-    """The most recent suggestions by id."""
-
     def __init__(self) -> None:
         self._suggestions: OrderedDict[str, Suggestion] = OrderedDict()
         self._dismissed: OrderedDict[CursorKey, None] = OrderedDict()
@@ -27,7 +25,6 @@ class SuggestionMemory:
         put(self._suggestions, suggestion.id, suggestion, MAX_SUGGESTIONS)
 
     def get(self, id: str) -> Suggestion | None:
-        """Return a suggestion, or None for an unknown or forgotten id."""
         return self._suggestions.get(id)
 
     def note_shown(self, suggestion: Suggestion) -> bool:
@@ -81,7 +78,6 @@ class SuggestionMemory:
         return replace(suggestion, text=suggestion.text[:length], tokens=truncate(suggestion.tokens, length))
 
     def accepted(self, uri: str) -> Iterator[Suggestion]:
-        """Yield the accepted parts of suggestions in a document, the newest first."""
         for id in reversed(self._accepted):
             suggestion = self._suggestions.get(id)
             if suggestion is not None and suggestion.cursor.uri == uri:

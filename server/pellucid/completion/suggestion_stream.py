@@ -93,7 +93,6 @@ class AnswerGenerator:
         raise AssertionError("the last attempt returns or raises")
 
     async def prefill(self, cursor: DocumentCursor) -> None:
-        """Have the model read the prompt at a cursor, for a fast start of the next answer."""
         client = await self._models.provider.client()
         model = await self._models.find(client)
         prompt = self._context.prompt(cursor)
@@ -203,7 +202,6 @@ class _Stream:
             self._explanation.lap("prefill", other_stages={"queued": usage.queued * 1000})
 
     def finish(self, finish: Finish) -> None:
-        """Record the answer's end. Raise the error that ended the answer, if any."""
         self._explanation.usage = finish.usage
         if finish.reason is FinishReason.ERROR:
             raise PellucidError(finish.error or "The model server failed on this request: see its log.")

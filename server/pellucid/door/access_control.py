@@ -190,7 +190,6 @@ async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Se
 
 
 def address_of(scope: Scope) -> str:
-    """Return a request's client address, or "" if unknown."""
     client = scope.get("client")
     return client[0] if client else ""
 

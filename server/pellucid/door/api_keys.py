@@ -41,7 +41,6 @@ class Keys:
 
     @property
     def version(self) -> int:
-        """A number that changes with the keys."""
         return 0
 
     @property

@@ -108,7 +108,6 @@ def error_sentence(error: PellucidError) -> dict[str, Any]:
 
 
 def anthropic_error(error: PellucidError, status: int | None = None) -> dict[str, Any]:
-    """Return the error as JSON in Anthropic's shape."""
     message = printable(str(error))
     # Claude Code compacts the conversation after this message.
     if isinstance(error, ContextLengthError):
@@ -121,7 +120,6 @@ def anthropic_error(error: PellucidError, status: int | None = None) -> dict[str
 
 
 def error_response(error: PellucidError, path: str = "", status: int | None = None) -> JSONResponse:
-    """Return the response for an error on a path."""
     headers = {}
     status = status or status_of(error)
     if isinstance(error, QueueFullError | TooManyAttemptsError):

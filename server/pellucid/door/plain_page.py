@@ -103,7 +103,6 @@ GUARDS = {"referrer-policy": "same-origin", "x-content-type-options": "nosniff",
 
 
 def plain_page(notice: PageNotice, about: str = "") -> HTMLResponse:
-    """Return a page with the notice and ``about``, safe HTML about the server."""
     bar = ""
     if notice.total:
         share = min(100, 100 * notice.done // notice.total)

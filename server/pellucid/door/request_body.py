@@ -49,10 +49,7 @@ class BodyReader:
         self._room = MAX_LARGE_BODIES * limit
 
     async def receive(self, scope: Scope, receive: Receive, limit: int | None = None) -> Receive:
-        """Read a body, and return a ``receive`` with the body in a single message.
-
-        Raises the errors of ``read``.
-        """
+        """Read a body, and return a ``receive`` with the body in a single message."""
         return replayed(await self.read(scope, receive, limit), receive)
 
     async def read(self, scope: Scope, receive: Receive, limit: int | None = None) -> bytes:

@@ -169,7 +169,6 @@ class Users:
             state.minute.add(computed + generated, self._clock())
 
     def check(self, user: str, key: str | None) -> None:
-        """Raise QueueFullError for another request beyond a limit."""
         state = self.state(user)
         most, tokens = self._limits.requests, self._limits.tokens_per_minute
         if most is not None and sum(key is None or key not in keys for keys in state.places.values()) >= most:

@@ -136,8 +136,7 @@ class LocalEngine:
     def remove_model(self, name: str) -> Future[None]:
         """Refuse new requests for a model; the future is done after its last request.
 
-        The model's memory is then free. Raises NotFoundError for an unknown model, and
-        UnavailableError.
+        The model's memory is then free.
         """
         self._workers.find(name)
         message = Remove(name, promise())

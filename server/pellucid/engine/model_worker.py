@@ -236,7 +236,6 @@ class ModelWorker:
                 self._totals.right += right
 
     def _take(self, sequence: Sequence, score: TokenScore) -> None:
-        """Deliver a score, then continue or end the sequence."""
         if score.position > sequence.computed:  # The tokens before were guessed.
             assert sequence.slot is not None
             self.cache.extend(sequence.slot, sequence.ids[sequence.computed : score.position])

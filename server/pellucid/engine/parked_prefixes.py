@@ -47,7 +47,6 @@ class ParkedPrefixes:
         return self._prefixes[::-1]
 
     def fill(self, newest_first: Iterable[KVSnapshot]) -> None:
-        """Add saved prefixes up to the budget."""
         for prefix in newest_first:
             if self.bytes + prefix.nbytes > self.budget:
                 self.changed = True

@@ -86,7 +86,6 @@ class Sequence:
         return limit
 
     def wanted(self, start: int, end: int) -> range:
-        """Return the positions in ``start..end`` with needed hidden states."""
         if self.request.pool:
             return range(start, end)
         first = len(self.ids) - 1  # Continue from the newest token.

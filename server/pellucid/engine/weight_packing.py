@@ -62,7 +62,7 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
     """Return the scheme for ``quant`` on a device.
 
     ``auto`` is int8 on a CPU, else ``none``. ``none`` is bfloat16 if the device multiplies bfloat16
-    fast, else float32. Raises ConfigError for an unknown or unsupported quant.
+    fast, else float32.
     """
     if quant not in QUANTS:
         raise ConfigError(f"quant is {quant!r}, but must be auto, none, int8 or int4.")
@@ -99,7 +99,7 @@ def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Weight]], scheme: s
     """Pack a checkpoint: names as in transformers without "model.", floats or blocks in any order.
 
     A matrix is packed when complete, so a generator keeps memory low. Without ``lm_head.weight``
-    the head is the embedding. Raises ModelError for a missing, unknown or misshapen tensor.
+    the head is the embedding.
     """
     packer = _Packer(config, scheme)
     for name, tensor in tensors:
@@ -108,15 +108,11 @@ def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Weight]], scheme: s
 
 
 def check(config: DecoderConfig, specs: Mapping[str, Spec], scheme: str) -> None:
-    """Raise ModelError unless ``specs`` describes a decoder packed in this scheme."""
     check_packed(config, specs, scheme, _activation_dtype(scheme))
 
 
 def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, device: torch.device) -> Model:
-    """Return a model that uses and keeps the packed tensors.
-
-    Raises ModelError for a scheme of another machine, and for tensors that do not fit ``config``.
-    """
+    """Return a model that uses and keeps the packed tensors."""
     native = scheme.endswith("-native")
     if native and not calls.available():
         raise ModelError(f"The weights are packed for the native kernels, which are not available: {calls.reason()}")

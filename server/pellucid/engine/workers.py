@@ -29,7 +29,6 @@ class Workers:
         self._clock = clock
 
     def find(self, model: str) -> ModelWorker:
-        """Return the worker of a model. Raises NotFoundError."""
         workers = self.by_name
         if model not in workers:
             raise unknown_model(model, workers)

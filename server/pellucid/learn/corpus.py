@@ -66,8 +66,6 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class CorpusBudget:
-    """Maximum number of files and bytes to read."""
-
     files: int
     bytes: int
 
@@ -122,8 +120,6 @@ def gather(
     of the ``suffixes`` (if given) and the folder ``without`` are skipped. Files and folders in
     ``paths`` are always read. Beyond the budget, files are chosen by the hash of the name, so that
     a changed file hardly changes the choice.
-
-    Raises InvalidRequestError for missing paths, unreadable files or no text.
     """
     progress = progress or Silent()
     wanted = frozenset(suffixes)
@@ -168,10 +164,7 @@ def gather(
 
 
 def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
-    """Hold out whole files by the hash of the name, or the end of each file if files are few.
-
-    Raises InvalidRequestError for too little text.
-    """
+    """Hold out whole files by the hash of the name, or the end of each file if files are few."""
     if corpus.size < MIN_BYTES:
         raise InvalidRequestError(
             f"There are {corpus.size:,} bytes of text, too little to train and test on: give {MIN_BYTES:,} or more."

@@ -170,10 +170,7 @@ def _weighted_auroc(p: Floats, y: Floats, w: Floats) -> float:
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
-    """Return the unbiased estimate 1 - C(n - c, k) / C(n, k) of pass@k (Chen et al. 2021).
-
-    Raises ValueError if ``k`` exceeds ``samples``.
-    """
+    """Return the unbiased estimate 1 - C(n - c, k) / C(n, k) of pass@k (Chen et al. 2021)."""
     if not 0 < k <= samples:
         raise ValueError(f"pass@{k} needs {k} samples of each task, and there are {samples}.")
     return 1 - math.comb(samples - right, k) / math.comb(samples, k)

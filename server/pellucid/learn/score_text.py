@@ -27,8 +27,6 @@ TOP = 5
 
 
 class Reader(Protocol):
-    """The methods of an assistant needed for scoring."""
-
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]: ...
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
@@ -62,7 +60,6 @@ class TextReading:
 
     @classmethod
     def together(cls, readings: Sequence[TextReading]) -> TextReading:
-        """Join at least one reading."""
         fields = ("logprobs", "ranks", "sizes", "confidences")
         return cls(*(np.concatenate([getattr(reading, name) for reading in readings]) for name in fields))
 
@@ -113,8 +110,7 @@ async def read(
     """Score a text in windows; the last ``stride`` tokens of a window (default: half) count.
 
     All tokens of the first window count, except the first token without BOS. So each token is
-    scored once, with at least ``window - stride`` tokens of context after the first window. Raises
-    PellucidError if scoring fails.
+    scored once, with at least ``window - stride`` tokens of context after the first window.
     """
     ids = await reader.token_ids(text, model=model)
     if progress is not None:

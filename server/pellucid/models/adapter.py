@@ -24,7 +24,7 @@ _KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side
 
 
 def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
-    """Read the adapter's matrices for a decoder of this shape. Raises AdapterError for a misfit."""
+    """Read the adapter's matrices for a decoder of this shape."""
     try:
         with damage_explained(card.path / WEIGHTS):
             return _read_adapter(card, config)
@@ -61,11 +61,7 @@ def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel
 
 
 def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
-    """Return a model ``model:adapter`` that shares the weights of ``loaded``.
-
-    Raises AdapterError if the adapter does not fit or was made for other weights, and
-    NotSupportedError for a model without adapter support.
-    """
+    """Return a model ``model:adapter`` that shares the weights of ``loaded``."""
     if not isinstance(loaded.model, (Decoder, NativeDecoder)):
         raise NotSupportedError(f"{loaded.name} does not support adapters: use a model of the Llama family.")
     if loaded.base is not None:

@@ -79,10 +79,7 @@ def is_stored(store: Store, name: str) -> bool:
 
 
 def adapter_folder(store: Store, name: str) -> Path:
-    """Return the folder of an adapter in the store.
-
-    Raises NotFoundError with the known names.
-    """
+    """Return the folder of an adapter in the store."""
     folder = store.adapters / name
     if not is_stored(store, name):
         known = ", ".join(path.name for path in stored_adapters(store))
@@ -118,10 +115,7 @@ def is_made_for(card: AdapterCard, model: str) -> bool:
 
 
 def read_card(folder: Path, name: str | None = None) -> AdapterCard:
-    """Read an adapter's description; the default name is the folder's name.
-
-    Raises AdapterError for a damaged or unsupported adapter.
-    """
+    """Read an adapter's description; the default name is the folder's name."""
     name = name or folder.name
     if re.fullmatch(ADAPTER_NAME, name) is None:
         raise AdapterError(

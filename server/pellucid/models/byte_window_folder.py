@@ -27,7 +27,6 @@ def is_table_model(folder: Path) -> bool:
 
 
 def read_table_model(folder: Path, device: torch.device) -> NGramModel | LogisticModel:
-    """Read a byte window model. Raises ModelError if damaged."""
     path = folder / "model.safetensors"
     if not path.is_file():
         raise ModelError(f"{path} is missing or not a regular file: train the model again.")

@@ -110,7 +110,6 @@ class CalibrationFile:
 
 
 def write(path: Path, record: Mapping[str, Any], key: str) -> None:
-    """Write a calibration atomically. Raises ModelError if writing fails."""
     with atomic_files.errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))

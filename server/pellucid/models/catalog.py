@@ -172,8 +172,7 @@ def next_edit_forms() -> dict[str, NextEditForm]:
 def next_edit_form(special: Mapping[str, int], entry: CatalogEntry | None, *names: str) -> str | None:
     """Return the name of a model's next-edit form, by the catalog entry or else by ``names``.
 
-    ``names`` are names, or paths of files or folders. Raises ModelError if the model lacks a marker
-    of the form.
+    ``names`` are names, or paths of files or folders.
     """
     form = None if entry is None else entry.next_edit
     if entry is None:

@@ -64,10 +64,6 @@ class Hub:
         self._offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
     def list(self, repo: str, revision: str) -> Listing:
-        """List the files of a repository.
-
-        Raises ModelError, and UnreachableError if the hub cannot be reached.
-        """
         url = f"{self.endpoint}/api/models/{repo}/revision/{revision.replace('/', '%2F')}"
         with self._client() as client:
             try:
@@ -104,7 +100,7 @@ class Hub:
     def download(self, listing: Listing, file: RemoteFile, target: Path, progress: Progress) -> None:
         """Download a file, and rename the file to ``target`` after the checksum is verified.
 
-        Until then, ``target.part`` has the data, and the next call resumes. Raises ModelError.
+        Until then, ``target.part`` has the data, and the next call resumes.
         """
         part = target.with_name(target.name + ".part")
         url = f"{self.endpoint}/{listing.repo}/resolve/{listing.commit}/{file.name}"

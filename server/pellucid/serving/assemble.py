@@ -31,9 +31,6 @@ def assemble(
 
     A name may be ``model:adapter``. Each of ``adapters`` is served with its own base model; the
     settings' adapters are not loaded by default. The caller closes the engine.
-
-    Raises ModelError, AdapterError, NotFoundError for an unknown name, and ConfigError for two
-    models with the same name or KV caches that do not fit in memory.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)

@@ -58,8 +58,6 @@ def check_front(settings: Settings) -> None:
 
 @dataclass(eq=False)
 class FrontModels:
-    """The models of remote engines, with the current state of the engines."""
-
     sources: Sequence[RemoteSource]
     tokenizers: Mapping[str, Tokenizer]
     membership: Membership
@@ -116,10 +114,7 @@ def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
 
 
 async def join_engines(parts: ServerParts) -> None:
-    """Let the engines join, and close the connections, for work in a separate event loop.
-
-    Raises UnavailableError with the reasons if a model has no engine.
-    """
+    """Let the engines join, and close the connections, for work in a separate event loop."""
     assert parts.membership is not None, "the parts are those of a front"
     await parts.membership.update()
     await parts.membership.fleet.replicas.disconnect()

@@ -21,7 +21,6 @@ FAREWELL_SECONDS = 2
 
 
 def uvicorn_config(app: ASGIApp, trusted_proxies: Sequence[str] = (), **rest: Any) -> uvicorn.Config:
-    """Return uvicorn's configuration: limited connections, no WebSockets, trusted proxies."""
     return uvicorn.Config(
         app,
         http=LimitedConnection,

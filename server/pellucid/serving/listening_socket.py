@@ -10,7 +10,7 @@ from pellucid.errors import ConfigError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the address. Raise ConfigError if binding fails."""
+    """Return a socket that listens on the address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -42,8 +42,7 @@ REMEDIES = {
 def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: bool = False) -> None:
     """Serve the page on ``host`` and ``port`` until a signal; the settings name the model server.
 
-    The settings' key is sent only to the settings' server, unless ``key_is_for_url`` is set. Raises
-    a PellucidError.
+    The settings' key is sent only to the settings' server, unless ``key_is_for_url`` is set.
     """
     if find_spec("gradio") is None:
         raise ConfigError('The page needs gradio: run pip install "pellucid[webui]".')

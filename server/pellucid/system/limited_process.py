@@ -53,15 +53,12 @@ class LimitedProcess:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def start(self) -> Any:
-        """Start the process and return its answer to ``first``. Raises ProcessFailedError."""
+        """Start the process and return its answer to ``first``."""
         with self._lock:
             return self._start()
 
     def ask(self, message: object, seconds: float) -> Any:
-        """Return the answer to a message, with ``seconds`` of processor time.
-
-        Raises ProcessFailedError.
-        """
+        """Return the answer to a message, with ``seconds`` of processor time."""
         with self._lock:
             if not self._runs():
                 self._start()

@@ -43,16 +43,14 @@ class Adapters(Protocol):
     async def load(self, folder: str, *, name: str | None = None, model: str | None = None) -> AdapterStatus:
         """Serve an adapter of the store's folder, replacing a loaded adapter with the same name.
 
-        The default ``model`` is the adapter's own base model. Raises NotFoundError for an unknown
-        adapter or model, AdapterError for an adapter that does not fit, NotSupportedError, and
-        UnavailableError without enough memory.
+        The default ``model`` is the adapter's own base model.
         """
         ...
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
         """Accept no new requests for an adapter, given as ``model:adapter`` or by its own name.
 
-        The future is done after the adapter's last answer. Raises NotFoundError.
+        The future is done after the adapter's last answer.
         """
         ...
 

@@ -41,7 +41,7 @@ class Answer:
     loose_functions: tuple[str, ...] = ()
 
     def check_form(self, finish: Finish) -> None:
-        """Raise InvalidRequestError for an answer that failed because of the asked form."""
+        """Raise InvalidRequestError if the answer failed because of the asked form."""
         constraint, grammar = self.request.constraint, self.query.grammar
         if (
             finish.reason is FinishReason.ERROR
@@ -54,7 +54,6 @@ class Answer:
             )
 
     async def finish(self, finish: Finish, tokens: list[Token]) -> Finish:
-        """Return the Finish of an answer with these tokens, after the engine's Finish."""
         gate, grammar, request = self.gate, self.query.grammar, self.request
         is_whole = gate.reason is None and finish.reason is FinishReason.STOP
         fields = None
@@ -85,7 +84,6 @@ async def generate(
     user: CurrentRequest,
     on_usage: OnUsage | None,
 ) -> Stream:
-    """Yield the answer of a user's request with a key."""
     user.begin(key)
     answer = await prepare()
     request, detokenizer, gate, calls = answer.request, answer.detokenizer, answer.gate, answer.calls

@@ -69,7 +69,6 @@ class LocalAssistant(SumsScores):
         return await run_tokenizer(served, prompt_characters(shown), partial(prompt_text, served, shown))
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """Return the ids of a text, after the BOS if the model needs a BOS."""
         served = self.models.find(model)
         return await run_tokenizer(served, len(text), partial(served.encode, text, special=False))
 

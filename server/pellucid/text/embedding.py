@@ -20,11 +20,7 @@ SHORTEST = 1e-12
 
 
 async def embed(served: TextModel, text: str | Sequence[int], *, truncate: bool = False) -> Embedding:
-    """Return an embedding; ``truncate`` cuts a text that is longer than the context.
-
-    Raises NotSupportedError for a model without hidden states, InvalidRequestError for an empty
-    text, and ContextLengthError.
-    """
+    """Return an embedding; ``truncate`` cuts a text that is longer than the context."""
     user = current_request()
     user.begin()
     context = served.context

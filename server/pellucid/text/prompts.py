@@ -88,11 +88,7 @@ class ChatTemplate:
         return self._source
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = ()) -> str:
-        """Return the chat as text, up to the answer; ``continue_last`` includes its beginning.
-
-        Raises NotSupportedError for a model without a template, and InvalidRequestError for
-        messages or tools that the template refuses.
-        """
+        """Return the chat as text, up to the answer; ``continue_last`` includes its beginning."""
         return self._render(*self._prepared(messages, tools, continue_last=continue_last))
 
     def encode(
@@ -116,7 +112,6 @@ class ChatTemplate:
     def _prepared(
         self, messages: Sequence[Message], tools: Tools, *, continue_last: bool
     ) -> tuple[dict[str, Any], str]:
-        """Return the chat's template variables, and the beginning of the answer."""
         if not messages:
             raise InvalidRequestError("There are no messages: send at least one.", param="messages")
         begun = ""

@@ -60,7 +60,6 @@ def infill_ids(served: TextModel, query: CompletionQuery, *, heal: bool) -> tupl
 
 
 async def chat_ids(served: TextModel, query: ChatQuery, context: int | None = None) -> list[int]:
-    """Return the ids of a chat. Raises ContextLengthError for a chat beyond ``context``."""
     size = chat_characters(query.messages, query.shown_tools)
     if context is None:
         refuse_huge(size, "messages")

@@ -26,10 +26,7 @@ class ServedModels:
         self._served = {model.name: self._served[model.name] for model in models}
 
     def find(self, name: str | None) -> TextModel:
-        """Return a model by full name or by an unambiguous adapter's name; None: the default model.
-
-        Raises NotFoundError.
-        """
+        """Return a model by full name or unambiguous adapter name; None: the default model."""
         if name is None:
             return next(iter(self._served.values()))
         served = self._served.get(name)
@@ -52,8 +49,7 @@ class ServedModels:
     def remove(self, name: str) -> Future[None]:
         """Accept no new requests for a model with an adapter.
 
-        The future is done after the last answer. Raises NotFoundError for an unknown model, and
-        InvalidRequestError for a model without an adapter.
+        The future is done after the last answer.
         """
         served = self.find(name)
         if served.model.base is None:

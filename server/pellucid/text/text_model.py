@@ -69,7 +69,7 @@ class TextModel:
 
     @cached_property
     def call_constraints(self) -> CallConstraints:
-        """The constraints of tool calls. Raises InvalidRequestError for an unknown call format."""
+        """The constraints of tool calls."""
         source = self.template.source
         return CallConstraints(self.grammars, self.tokenizer, call_format(source, self.name), source)
 
@@ -83,7 +83,7 @@ class TextModel:
         return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, with markers. Raises InvalidRequestError for an unknown id."""
+        """Return the text of ids, with markers."""
         self.check_ids(ids)
         return decode(self.tokenizer, ids)
 
@@ -103,10 +103,7 @@ class TextModel:
         return [item for item in text if isinstance(item, int)], False
 
     def call_reader(self, query: ChatQuery, prompt: Sequence[int]) -> CallReader | None:
-        """Return the reader of the calls in an answer, or None without offered functions.
-
-        Raises InvalidRequestError for an unknown call format.
-        """
+        """Return the reader of the calls in an answer, or None without offered functions."""
         if not query.shown_tools:
             return None
         return CallReader(

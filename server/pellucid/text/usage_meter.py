@@ -39,7 +39,6 @@ class UsageMeter:
         self._begun = self._first = self._last = time.monotonic()
 
     def admit(self, admission: Admission, prompt: int) -> None:
-        """Count the ``prompt`` tokens of a request."""
         computed = prompt - admission.cached
         self._cached += admission.cached
         self._computed += computed
@@ -47,7 +46,6 @@ class UsageMeter:
         self._user.count(cached=admission.cached, computed=computed)
 
     def count(self, score: TokenScore) -> None:
-        """Count a generated token."""
         self._accepted += score.predicted
         self._last = time.monotonic()
         if not self._generated:

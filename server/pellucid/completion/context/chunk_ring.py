@@ -123,7 +123,6 @@ class ChunkRing:
 
     @property
     def version(self) -> int:
-        """A number that changes whenever the chunks change."""
         return self._version
 
     def note_open(self, uri: str, filename: str, text: str) -> None:
@@ -204,7 +203,6 @@ class ChunkRing:
             self._queue.remove(least)
 
     def _admit(self, candidate: ChunkCandidate) -> bool:
-        """Append a new candidate to the ring if there is room. Return whether there was."""
         most = int(self._budget / CHUNKS_PER_BUDGET * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
         chunk = ContextChunk(

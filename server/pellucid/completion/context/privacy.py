@@ -261,7 +261,6 @@ def is_binary(text: str) -> bool:
 
 
 def is_minified(text: str) -> bool:
-    """Return whether a text has hardly any line breaks, like minified code."""
     if len(text) <= LONG_LINE:
         return False
     end = "\n" if "\n" in text else "\r"

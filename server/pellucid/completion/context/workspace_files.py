@@ -62,7 +62,6 @@ class WorkspaceFiles:
         return find
 
     def close(self) -> None:
-        """Free the memory. Running work ends soon."""
         if self._index is not None:
             self._index.close()
 

@@ -41,10 +41,7 @@ class EditGate:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """Return the calibration in a ``record``.
-
-        Raise ConfigError if the record is damaged or made from different features.
-        """
+        """Return the calibration in a ``record``."""
         try:
             if (record["features"], record["kind"]) != (FEATURES, KIND):
                 raise ConfigError(

@@ -64,7 +64,6 @@ class EditHistory:
         self._numbers = count()
 
     def note(self, uri: str, text: str) -> None:
-        """Note a document's text at opening and after each change."""
         if len(text) > MAX_CHARACTERS:
             self.forget(uri)
             return
@@ -83,7 +82,6 @@ class EditHistory:
             document.changed = next(self._numbers)
 
     def edits(self) -> list[Edit]:
-        """Return the last edits, including running edits."""
         running = ((one.changed, difference(uri, one.before, one.now)) for uri, one in self._documents.items())
         numbered = [*self._ended, *((number, edit) for number, edit in running if edit is not None)]
         return [edit for _, edit in sorted(numbered, key=lambda pair: pair[0])][-MAX_EDITS:]

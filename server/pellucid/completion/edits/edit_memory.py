@@ -61,17 +61,14 @@ class EditMemory:
         return self._explanations.get((uri, elsewhere))
 
     def suggest(self, change: Candidate, log_odds: float, probability: float) -> NextEdit:
-        """Return a new edit, and remember the edit by the id."""
         edit = NextEdit(f"edit-{next(NUMBERS)}", change, log_odds, probability)
         put(self._suggested, edit.id, edit, KEPT)
         return edit
 
     def find(self, id: str) -> NextEdit | None:
-        """Return the edit with this id, or None if forgotten."""
         return self._suggested.get(id)
 
     def dismiss(self, edit: NextEdit) -> None:
-        """Do not suggest an edit again."""
         put(self._dismissed, _identity(edit.change), None, KEPT)
 
     def is_dismissed(self, change: Candidate) -> bool:

@@ -51,7 +51,6 @@ class EditsExplanation:
         return shown
 
     def skip(self, change: Candidate, outcome: EditOutcome, reason: str) -> None:
-        """Add an unread change."""
         self.changes.append(JudgedChange(change, outcome, reason))
 
     @contextmanager

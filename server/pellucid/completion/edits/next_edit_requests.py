@@ -13,7 +13,7 @@ from pellucid.completion.settings import GateLevel
 
 
 class NextEditRequests:
-    """At most one request per document, and one request for edits in other files."""
+    """At most one request per document, and a request for edits in further files."""
 
     def __init__(self, edits: NextEdits, policy: SendingPolicy, files: WorkspaceFiles, level: GateLevel) -> None:
         self.edits = edits
@@ -50,7 +50,6 @@ class NextEditRequests:
             self.edits.history.forget(uri)
 
     def forget(self, uri: str) -> None:
-        """Cancel the requests of a closed document, and forget the edits."""
         self._own.cancel(uri)
         self.cancel_elsewhere()
         self.edits.history.forget(uri)

@@ -44,8 +44,7 @@ NOT_REPEATED = (
 class NextEdits:
     """The next edits of an editor's documents.
 
-    Cancelling ``suggest`` also cancels the reading in the model server. Raise PellucidError if the
-    model cannot be asked.
+    Cancelling ``suggest`` also cancels the reading in the model server.
     """
 
     def __init__(
@@ -160,7 +159,6 @@ class NextEdits:
         return self._may_send(edit.uri, "\n".join((*edit.old, *edit.new)))
 
     def _without_dismissed(self, changes: Sequence[Candidate], explanation: EditsExplanation) -> list[Candidate]:
-        """Return the changes that were not dismissed, and explain the dismissed changes."""
         left: list[Candidate] = []
         for change in changes:
             if self.memory.is_dismissed(change):

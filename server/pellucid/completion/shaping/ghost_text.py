@@ -1,8 +1,7 @@
 """Choice of the part of an answer that becomes ghost text.
 
 All decisions are made here, in a fixed order for each line. ``block_scope`` and ``prose`` find the
-end of a line, block or paragraph, ``repetition`` finds repeated text. The golden cases of the tests
-fix the outcome for each language.
+end of a line, block or paragraph, ``repetition`` finds repeated text.
 """
 
 from __future__ import annotations

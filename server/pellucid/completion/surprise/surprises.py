@@ -133,7 +133,7 @@ class Surprises:
         """Return the marks in parts of a text, by default the whole text.
 
         A text that is too long is searched around ``near``. ``file``: search only the lines that
-        differ from the last commit of this file. Raise PellucidError if the model or git fails.
+        differ from the last commit of this file.
         """
         wanted = [(0, len(text))] if parts is None else parts
         if file is not None:

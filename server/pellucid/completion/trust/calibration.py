@@ -79,10 +79,7 @@ class Calibration:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """Return the calibration in a ``record``.
-
-        Raise ConfigError if the record is damaged or made for different features.
-        """
+        """Return the calibration in a ``record``."""
         try:
             made_for = record["features"]
             if (made_for["version"], made_for["names"]) != (VERSION, list(NAMES)):

@@ -79,7 +79,7 @@ class SuggestionLog:
         """Write an entry, replacing an earlier entry of the same suggestion.
 
         A dismissal never replaces an entry: a user who takes a word and dismisses the rest has
-        accepted a part. Raise ConfigError if the file cannot be written.
+        accepted a part.
         """
         row = {
             **{
@@ -99,10 +99,7 @@ class SuggestionLog:
             database.execute(f"INSERT OR {conflict} INTO suggestions ({', '.join(_COLUMNS)}) VALUES ({marks})", row)  # noqa: S608 -- constants
 
     def rows(self) -> Iterator[Mapping[str, object]]:
-        """Yield all stored rows, oldest first.
-
-        Raise ConfigError if the file is not a suggestion log.
-        """
+        """Yield all stored rows, oldest first."""
         if not self.path.exists():
             return
         with self._open() as database:
@@ -130,10 +127,7 @@ class SuggestionLog:
         return found
 
     def delete(self) -> int:
-        """Delete the log and return the number of deleted suggestions.
-
-        Raise ConfigError if the file is not a suggestion log or cannot be deleted.
-        """
+        """Delete the log and return the number of deleted suggestions."""
         if not self.path.exists():
             return 0
         with self._open() as database:

@@ -54,7 +54,6 @@ class DecoderConfig:
 
     @property
     def body_parameters(self) -> int:
-        """Number of elements of all layer matrices."""
         attention = 2 * self.head_dim * (self.heads + self.kv_heads)
         return self.layers * self.hidden_size * (attention + 3 * self.intermediate_size)
 

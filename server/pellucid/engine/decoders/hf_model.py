@@ -110,7 +110,7 @@ def flat_attention(
 ) -> tuple[Tensor, None]:
     """Attend over the storage: query (1, heads, T, head_dim) to (1, T, heads, head_dim).
 
-    ``key`` and ``value`` are already in the storage. Raises ModelError for unsupported features.
+    ``key`` and ``value`` are already in the storage.
     """
     unsupported = {
         "an attention mask": attention_mask,
@@ -204,10 +204,7 @@ class HFModel:
 
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> HFModel:
-        """Load a folder of config.json and safetensors files, without downloads or foreign code.
-
-        Raises ModelError.
-        """
+        """Load a folder of config.json and safetensors files, without downloads or foreign code."""
         check_folder(path)
         load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # With output_loading_info: a pair.
         try:

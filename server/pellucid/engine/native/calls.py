@@ -77,8 +77,7 @@ class Kernels:
 
     Only one call runs at a time; the interpreter's lock is released during a call. ``target``
     selects the instructions: native, or for tests avx2 and portable. Callers of :meth:`forward` and
-    :meth:`logits` must hold ``lock``, because working memory is shared. Raises
-    KernelsUnavailableError if there is no working compiler.
+    :meth:`logits` must hold ``lock``, because working memory is shared.
     """
 
     def __init__(

@@ -60,10 +60,7 @@ class _Recipe:
 
 
 def load_library(target: str, folder: Path, compiler: str | None) -> Library:
-    """Load the library for a target (native, avx2 or portable); compile if not in the folder.
-
-    Raises KernelsUnavailableError if compiling or loading fails.
-    """
+    """Load the library for a target (native, avx2 or portable); compile if not in the folder."""
     recipe = _recipe(target, compiler)
     try:
         return Library(_load_from(folder, recipe), recipe.build)

@@ -62,7 +62,7 @@ class CalibrateOptions:
 def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     """Calibrate the suggestions of the first model.
 
-    Replayed cursors are reused. Raises a PellucidError if calibration is impossible.
+    Replayed cursors are reused.
     """
     if options.plot is not None:
         check_picture_path(options.plot)
@@ -117,7 +117,6 @@ def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
 
 
 def calibration_file(assistant: LocalAssistant) -> CalibrationFile:
-    """Return the calibration file. Raises NotSupportedError outside the cache folder."""
     file = assistant.models.find(None).model.calibration
     if file is None:
         raise NotSupportedError(

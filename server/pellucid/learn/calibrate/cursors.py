@@ -37,8 +37,6 @@ SUFFIXES = tuple(f".{suffix}" for suffix in LANGUAGES)
 
 
 class CursorKind(StrEnum):
-    """The position of a cursor on its line."""
-
     LINE_START = "line start"
     """After the indentation."""
     WORD_START = "word start"
@@ -68,10 +66,7 @@ class ReplayCursor:
 
 
 def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document]]:
-    """Split files by the hash of the name, for fitting and measuring.
-
-    Raises InvalidRequestError for too few files.
-    """
+    """Split files by the hash of the name, for fitting and measuring."""
     if len(documents) < MIN_FILES:
         files = "is 1 source file" if len(documents) == 1 else f"are {len(documents)} source files"
         raise InvalidRequestError(f"There {files}, but fitting and measuring take {MIN_FILES}: name a larger folder.")

@@ -82,8 +82,7 @@ class FittedGate:
 def fit_gate(table: ReadProposals, default: EditGate, *, has_more: bool) -> FittedGate:
     """Fit a gate, and score both this gate and the default gate.
 
-    ``has_more`` is True if a larger limit would give more right proposals. Raises
-    InvalidRequestError for too few proposals or a useless gate.
+    ``has_more`` is True if a larger limit would give more right proposals.
     """
     remedy = "use a larger --limit, or name a longer history" if has_more else "name a longer history"
     _check(table, remedy)

@@ -51,7 +51,7 @@ class CalibrateEditsOptions:
 def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
     """Calibrate the next edits of the first model.
 
-    An interrupted run is resumed. Raises a PellucidError if calibration is impossible.
+    An interrupted run is resumed.
     """
     with Steps() as steps:
         suite = NextEdit(options.path, options.limit, steps)
@@ -106,7 +106,6 @@ def _subject(assistant: LocalAssistant) -> Subject:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Lock the records. Raises InvalidRequestError if another process holds the lock."""
     with atomic_files.errors_explained(path.parent, ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"))

@@ -77,8 +77,6 @@ class LevelOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LevelPoint:
-    """A cost of wrong suggestions and its outcome."""
-
     cost: float
     outcome: LevelOutcome
 

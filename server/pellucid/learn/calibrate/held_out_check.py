@@ -80,10 +80,7 @@ class Findings:
 
 
 def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[FittedModel]) -> Findings:
-    """Measure fitted models, best first, on other files.
-
-    Raises InvalidRequestError if all suggestions are right or wrong, or from one file.
-    """
+    """Measure fitted models, best first, on other files."""
     test = Table.of(records)
     whole = test.only(test.whole)
     if len(np.unique(whole.right)) < 2:

@@ -65,7 +65,6 @@ def _draw_reliability(drawn: Picture, left: float, heading: str, bars: Sequence[
 
 
 def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
-    """Draw wrong suggestions hidden over right suggestions lost."""
     x, y = _draw_axes(drawn, left, "Hiding unsure suggestions", "share of right ones not shown", "wrong ones hidden")
     drawn.curve([(x.at(point.outcome.loss), y.at(point.outcome.gone)) for point in findings.tested], "line")
     for level in GateLevel:
@@ -78,7 +77,6 @@ def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
 
 
 def _draw_axes(drawn: Picture, left: float, heading: str, along: str, up: str) -> tuple[Scale, Scale]:
-    """Draw a frame with percentages, and return the horizontal and vertical scales."""
     x, y = Scale(0, 1, left, left + SIDE), Scale(0, 1, BOTTOM, TOP)
     drawn.text(left, TOP - 26, heading, "panel")
     drawn.bar(left, TOP, SIDE, SIDE, "frame")

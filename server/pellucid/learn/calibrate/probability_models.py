@@ -56,7 +56,6 @@ class FittedModel:
 
 
 def check(table: Table) -> None:
-    """Raise InvalidRequestError for too few suggestions."""
     right = table.right[table.whole]
     if len(right) < MIN_SUGGESTIONS:
         raise InvalidRequestError(

@@ -84,10 +84,7 @@ class Replay:
         self._keep = keep
 
     async def run(self, asks: Sequence[Ask], progress: Progress) -> None:
-        """Request suggestions in ``AT_ONCE`` files at a time, each from top to bottom.
-
-        Raises a PellucidError if a request or ``keep`` fails.
-        """
+        """Request suggestions in ``AT_ONCE`` files at a time, each from top to bottom."""
         progress.start("replaying", len(asks))
         files: dict[tuple[str, bool], list[Ask]] = {}
         for cursor, suffix in asks:

@@ -50,17 +50,12 @@ class SuggestionRecord:
 
 
 class SuggestionRecordFile:
-    """The records of a run, identified by ``about``."""
-
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path = path
         self._head = {"format": FORMAT, "about": dict(about)}
 
     def read(self) -> list[SuggestionRecord]:
-        """Read the records, and remove a truncated last line.
-
-        Raises InvalidRequestError if the file belongs to another run or cannot be read.
-        """
+        """Read the records, and remove a truncated last line."""
         try:
             text = read_text(self.path, LARGEST_RECORDS)
         except FileNotFoundError:
@@ -84,7 +79,6 @@ class SuggestionRecordFile:
         return records
 
     def append(self, records: Sequence[SuggestionRecord]) -> None:
-        """Append records. Raises InvalidRequestError if the file cannot be written."""
         lines = [] if self.path.exists() and self.path.stat().st_size else [self._head]
         self._write("a", "".join(json.dumps(line) + "\n" for line in [*lines, *map(asdict, records)]))
 

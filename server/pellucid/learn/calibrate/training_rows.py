@@ -80,7 +80,6 @@ class Table:
         return Table(**columns)
 
     def number(self, name: str) -> Floats:
-        """Return a feature (n,)."""
         column: Floats = self.numbers[:, NAMES.index(name)]
         return column
 

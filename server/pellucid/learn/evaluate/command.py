@@ -120,7 +120,6 @@ async def _evaluate(
 
 
 def _begun(results: EvaluationResults, subject: Subject) -> ModelResult:
-    """Return saved results for this model identity, or empty results."""
     identity = dict(subject.identity)
     known = results.find(subject.name)
     if known is not None and known.identity == identity:
@@ -131,10 +130,7 @@ def _begun(results: EvaluationResults, subject: Subject) -> ModelResult:
 
 
 def _claim(folder: Path) -> None:
-    """Create the folder, or accept the folder of an earlier evaluation.
-
-    Raises InvalidRequestError if the folder has other contents.
-    """
+    """Create the folder, or accept the folder of an earlier evaluation."""
     if folder.exists() and not folder.is_dir():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
     if folder.is_dir() and not (folder / FILE).exists() and any(path.name != LOCK for path in folder.iterdir()):
@@ -150,7 +146,6 @@ def _claim(folder: Path) -> None:
 
 
 def _opened(folder: Path) -> EvaluationResults:
-    """Read the folder's results, and save the results to mark the folder as an evaluation."""
     results = read_results(folder) if (folder / FILE).exists() else EvaluationResults()
     results.save(folder)
     return results

@@ -70,10 +70,7 @@ class ResultComparison:
 
 
 def compare(first: Path, second: Path) -> list[ResultComparison]:
-    """Compare the models of two folders by name, or the only model of each folder.
-
-    Raises InvalidRequestError for a folder without results, or without common models.
-    """
+    """Compare the models of two folders by name, or the only model of each folder."""
     then, now = read_results(first), read_results(second)
     pairs = list(_pairs(then, now))
     if not pairs:

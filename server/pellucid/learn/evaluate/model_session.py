@@ -51,7 +51,6 @@ class ModelSession(SumsScores):
         *,
         stop: Sequence[str] = (),
     ) -> ModelAnswer:
-        """Continue a text or, with ``suffix``, fill the gap."""
         query = CompletionQuery(prefix, suffix, (), params, model=self.subject.name, stop=stop, terms=BACKGROUND)
         return _answer(*await self._collect(self.subject.interface.complete(query)))
 
@@ -76,7 +75,6 @@ class ModelSession(SumsScores):
         return tokens
 
     async def token_ids(self, text: str) -> list[int]:
-        """Return the token ids of a text, starting with BOS if the model needs BOS."""
         return await self.subject.interface.token_ids(text, model=self.subject.name)
 
     async def likelihood(self, context: str, text: str) -> Likelihood:

@@ -26,7 +26,6 @@ from pellucid.vocabulary.model_card import ModelCard
 
 @asynccontextmanager
 async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
-    """Load a model for an evaluation. Raises any error of loading."""
     with Bars() as bars:
         # The settings' adapters are not evaluated.
         engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)
@@ -65,10 +64,7 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Subject]:
-    """Open a model on a Pellucid server or, with fewer abilities, on an OpenAI-compatible server.
-
-    Raises NotFoundError for an unknown model, UnavailableError if no server answers.
-    """
+    """Open a model on a Pellucid server or, with fewer abilities, an OpenAI-compatible server."""
     url = url.rstrip("/").removesuffix("/v1")
     async with Client(url, key) as client:
         health = await client.server_health()
@@ -109,7 +105,6 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
 
 
 def _abilities(card: ModelCard) -> frozenset[Ability]:
-    """Return all abilities, except gaps without infill markers."""
     return frozenset(Ability) if card.infill else frozenset(Ability) - {Ability.GAPS}
 
 

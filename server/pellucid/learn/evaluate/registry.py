@@ -106,11 +106,10 @@ KINDS: Mapping[str, SuiteKind] = {
     winogender.NAME: SuiteKind(lambda given: winogender.Winogender(given.data, given.limit), winogender.measures),
     speed.NAME: SuiteKind(lambda given: speed.Speed(), speed.measures),
 }
-"""All suites in order of execution: a suite that checks answers follows the suites that ask."""
+"""All suites in order of execution: a suite with checks of answers follows the asking suites."""
 
 
 def chosen_names(given: Sequence[str]) -> list[str]:
-    """Return the named suites in order of execution, or raise InvalidRequestError."""
     names = [name.strip() for part in given for name in part.split(",") if name.strip()]
     for name in names:
         if name not in KINDS:
@@ -123,7 +122,6 @@ def chosen_names(given: Sequence[str]) -> list[str]:
 
 
 def build(options: EvaluateOptions) -> list[Suite]:
-    """Build the chosen suites, or raise InvalidRequestError for missing data."""
     if next_edit.NAME not in options.suites and not (
         options.edits is None and options.with_reading and options.with_diff
     ):

@@ -185,7 +185,6 @@ class EvaluationResults(_ResultPart):
         return list(dict.fromkeys(suite.suite for model in self.models for suite in model.suites))
 
     def save(self, folder: Path) -> None:
-        """Write results.json atomically. Raises ModelError if the file cannot be written."""
         with atomic_files.errors_explained(folder, "name another folder with --out"):
             atomic_files.write_text(
                 folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
@@ -193,7 +192,6 @@ class EvaluationResults(_ResultPart):
 
 
 def read_results(folder: Path) -> EvaluationResults:
-    """Read the results of a folder. Raises InvalidRequestError without valid results."""
     path = folder / FILE
     try:
         found = json.loads(read_bytes(path, LARGEST_RESULTS))

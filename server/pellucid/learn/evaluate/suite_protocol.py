@@ -159,9 +159,7 @@ class Question(Protocol):
         """The unit for resampling."""
         ...
 
-    async def ask(self, session: ModelSession) -> Facts:
-        """Ask the model, and return facts about the answer."""
-        ...
+    async def ask(self, session: ModelSession) -> Facts: ...
 
 
 class Suite(Protocol):

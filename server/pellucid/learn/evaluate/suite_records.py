@@ -97,10 +97,7 @@ class SuiteRecordFile:
 
 
 def read_records(path: Path) -> list[SuiteRecord]:
-    """Return the last record of each question, in the order of first records.
-
-    Raises InvalidRequestError for a file without records.
-    """
+    """Return the last record of each question, in the order of first records."""
     lines = _whole_lines(path)
     if not lines or _parse(path, 1, lines[0]).get("kind") != KIND:
         raise InvalidRequestError(

@@ -20,8 +20,7 @@ from pellucid.terminal.progress_bars import Bars, Steps
 def finetune(settings: Settings, options: FinetuneOptions, *, dry_run: bool, json: bool) -> None:
     """Train an adapter and print a comparison or, with ``dry_run``, estimate the cost.
 
-    The model is downloaded in both cases. Raises PellucidError if the name, folder or model cannot
-    be used, or if training improved nothing.
+    The model is downloaded in both cases.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)

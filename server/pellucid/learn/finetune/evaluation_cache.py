@@ -12,10 +12,7 @@ from pellucid.system import atomic_files
 
 
 class EvaluationCache(UserDict[tuple[str, str], FileFigures]):
-    """Figures by kind and name of a file. A cache file with a different key is emptied.
-
-    Raises ModelError for write errors.
-    """
+    """Figures by kind and name of a file. A cache file with a different key is emptied."""
 
     def __init__(self, path: Path, key: str) -> None:
         super().__init__()

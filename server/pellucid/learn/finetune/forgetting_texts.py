@@ -27,10 +27,7 @@ _PROBLEMS = 12
 
 
 def general_texts(data: Path | None) -> dict[Kind, list[Document]]:
-    """Return documents by kind. ``data`` is a folder with HumanEval infilling problems, if any.
-
-    Raises InvalidRequestError if the folder has no such problems, or the file cannot be read.
-    """
+    """Return documents by kind. ``data`` is a folder with HumanEval infilling problems, if any."""
     topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
     prose = [Document(name, topics[name][:PASSAGE_CHARACTERS]) for name in _TOPICS if name in topics]
     texts: dict[Kind, list[Document]] = {"prose": prose, "code": _code()}

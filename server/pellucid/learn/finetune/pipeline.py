@@ -70,7 +70,6 @@ class FinetuneResult:
 
 
 def check_name(name: str, store: Store, *, replace: bool) -> None:
-    """Raise InvalidRequestError for a name that is invalid or taken."""
     if re.fullmatch(ADAPTER_NAME, name) is None:
         raise InvalidRequestError(
             f"{name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores."
@@ -99,7 +98,6 @@ class Pipeline:
         store: Store,
         progress: Progress,
     ) -> Pipeline:
-        """Read the base. Raises the errors of :func:`read_base`."""
         base = read_base(options.model, device, store=store, progress=progress)
         limit = CONTEXT_TOKENS[base.model.device.type]
         sampler = SampleStream(base.tokenizer, base.infill, min(limit, base.model.config.max_position_embeddings))
@@ -127,7 +125,7 @@ class Pipeline:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the work folder. Raises InvalidRequestError if another process holds the lock."""
+        """Lock the work folder."""
         with atomic_files.errors_explained(self.work):
             self.work.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.work / "lock")

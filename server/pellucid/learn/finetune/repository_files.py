@@ -76,8 +76,7 @@ class Dataset:
 def collect(path: Path, progress: Progress | None = None) -> Dataset:
     """Gather a sample of the source files of a folder, and hold out files by the hash of the name.
 
-    Near-duplicates are dropped first, so that no duplicate is in two parts. Raises
-    InvalidRequestError if the folder has too few files or too little text.
+    Near-duplicates are dropped first, so that no duplicate is in two parts.
     """
     corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE_BYTES, budget=FILES, progress=progress)
     secrets, clean = [], []

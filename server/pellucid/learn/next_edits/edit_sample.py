@@ -76,10 +76,7 @@ class EditSample:
 
 
 def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
-    """Draw edits from a git repository's last commits or from folders of releases.
-
-    Raises InvalidRequestError for other folders, or if no edit has proposals.
-    """
+    """Draw edits from a git repository's last commits or from folders of releases."""
     found = list(_units(commit_changes(path, progress) if is_repository(path) else release_changes(path, progress)))
     every = [case for unit in found for case in unit]
     progress.start("looking for proposals", len(every))

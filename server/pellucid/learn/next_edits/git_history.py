@@ -49,7 +49,7 @@ def commit_changes(repository: Path, progress: Progress) -> Iterator[FileChange]
     """Yield the source files changed by the last commits.
 
     Ignored, binary and large files are skipped, and commits with too many files. Missing blobs, as
-    in a partial clone, are not fetched. Raises InvalidRequestError if git fails.
+    in a partial clone, are not fetched.
     """
     top = repository.absolute()
     commits = _git(top, ("rev-list", "--no-merges", f"--max-count={MAX_COMMITS}", "HEAD", "--")).decode().split()

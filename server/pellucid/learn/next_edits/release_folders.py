@@ -17,11 +17,7 @@ _VERSION = re.compile(r"v?\d")
 
 
 def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
-    """Yield the changed Python files of each package.
-
-    Raises InvalidRequestError for a folder without two releases of a package, or an unreadable
-    file.
-    """
+    """Yield the changed Python files of each package."""
     packages = [
         (package.name, releases) for package in _folders(folder) if len(releases := last_releases(package)) == 2
     ]
@@ -43,7 +39,7 @@ def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
 
 
 def last_releases(package: Path) -> list[Path]:
-    """Return the folders of the last two releases. Other folders, such as docs, are no releases."""
+    """Return the folders of the last two releases. A folder like docs is no release."""
     return sorted((folder for folder in _folders(package) if _VERSION.match(folder.name)), key=_version)[-2:]
 
 

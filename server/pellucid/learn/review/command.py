@@ -40,11 +40,7 @@ def list_reviews(settings: Settings) -> None:
 
 
 def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, params: SamplingParams) -> None:
-    """Generate answers of two models (or of one model twice) for a review.
-
-    Raises InvalidRequestError for a bad name or file before asking any model, and any error of
-    loading and answering.
-    """
+    """Generate answers of two models (or of one model twice) for a review."""
     if len(models) != 2:
         raise InvalidRequestError("A review compares two models: give --model twice.")
     if models[0] == models[1] and not params.temperature:
@@ -79,10 +75,7 @@ def show_review(settings: Settings, name: str, *, json: bool) -> None:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Read JSON lines with a ``prompt`` each, or a prompt per line.
-
-    Raises InvalidRequestError for invalid files.
-    """
+    """Read JSON lines with a ``prompt`` each, or a prompt per line."""
     try:
         lines = [line for line in read_text(path).split("\n") if line.strip()]
     except FileNotFoundError:

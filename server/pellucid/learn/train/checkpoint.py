@@ -65,7 +65,7 @@ def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> N
 
 
 def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
-    """Read the checkpoint, if any. Raises ModelError for a damaged checkpoint."""
+    """Read the checkpoint, if any."""
     if not path.exists():
         return None
     try:

@@ -63,8 +63,7 @@ def train(
 ) -> None:
     """Train three learners, compare them, and save model folders in ``out``.
 
-    An interrupted run is resumed. Raises InvalidRequestError for unusable texts, options or
-    folders, and ModelError for write errors.
+    An interrupted run is resumed.
     """
     begun = time.perf_counter()
     device = _device(preset)

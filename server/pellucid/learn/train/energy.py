@@ -16,7 +16,7 @@ class Counter:
     wraps: int
 
     def read(self) -> int:
-        """Return microjoules. Raises OSError or ValueError if the file cannot be read."""
+        """Return microjoules."""
         return int(self.path.read_text())
 
 

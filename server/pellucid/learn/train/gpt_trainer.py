@@ -88,7 +88,6 @@ class GPTTrainer:
         return self.recipe.batch * self.data.stream.context
 
     def step(self, number: int, schedule: Schedule) -> float:
-        """Train on the batch of a step, and return the loss in nats per token."""
         torch.manual_seed(self.seed * _SEEDS_APART + number)  # For dropout
         for group in self.optimizer.param_groups:
             group["lr"] = schedule.rate(number, self.recipe.warm_up, self.recipe.peak)
@@ -154,10 +153,7 @@ class GPTTrainer:
         checkpoint.write(path, self.progression, tensors)
 
     def restore(self, path: Path) -> bool:
-        """Resume from a checkpoint, if any.
-
-        Raises ModelError for a damaged checkpoint or a different shape.
-        """
+        """Resume from a checkpoint, if any."""
         found = checkpoint.read(path)
         if found is None:
             return False

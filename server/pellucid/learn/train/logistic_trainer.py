@@ -63,7 +63,6 @@ class FittedRegression:
 
     @property
     def multiplications(self) -> int:
-        """Number of weights multiplied per position."""
         return (self.model.reach + 1) * len(self.model.weights.classes)
 
 

@@ -21,7 +21,6 @@ MAX_SPAN_BITS = 3.0
 
 
 def draw(path: Path, points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> None:
-    """Write the picture atomically. Raises ModelError if the file cannot be written."""
     with writing(path.parent):
         write_text(path, picture(points, steps, baselines).file())
 

@@ -133,10 +133,7 @@ def digest(split: Split) -> str:
 
 @contextmanager
 def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
-    """Open a new run in a folder, or resume an earlier run with the same data and settings.
-
-    Raises InvalidRequestError for foreign contents, a different run, or a folder in use.
-    """
+    """Open a new run in a folder, or resume an earlier run with the same data and settings."""
     _refuse_others(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -37,10 +37,7 @@ def check(kind: Kind, vocabulary: int | None) -> None:
 
 
 def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:
-    """Train and write a tokenizer, and return the vocabulary size.
-
-    Raises InvalidRequestError if the texts do not contain enough pieces.
-    """
+    """Train and write a tokenizer, and return the vocabulary size."""
     backend = _bytes() if kind == "bytes" else _bpe(vocabulary, texts) if kind == "bpe" else _unigram(vocabulary, texts)
     backend.add_special_tokens([AddedToken(BEGINNING, special=True, normalized=False)])
     size: int = backend.get_vocab_size()

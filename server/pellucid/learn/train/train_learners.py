@@ -112,7 +112,6 @@ def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: fl
 
 
 def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
-    """Train from the last checkpoint, and remove the checkpoint."""
     path = run.folder / CHECKPOINT
     trainer.train(run.schedule, path, listener, run.settle)
     progression, shape = trainer.progression, run.plan.sizes.shape

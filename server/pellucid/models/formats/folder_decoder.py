@@ -22,10 +22,7 @@ _SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 
 
 def read_config(folder: Path) -> DecoderConfig | None:
-    """Read the decoder's shape; None for a model that the lean decoder does not support.
-
-    Raises ModelError if config.json is missing or incomplete, or describes quantized weights.
-    """
+    """Read the decoder's shape; None for a model that the lean decoder does not support."""
     path = folder / "config.json"
     config = read_json(path)
     if not config:
@@ -56,7 +53,7 @@ def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None
 def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """Yield all stored weights by Hugging Face name without ``model.``.
 
-    A tied head has no ``lm_head.weight``. Raises ModelError for a missing or damaged file.
+    A tied head has no ``lm_head.weight``.
     """
     tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
     for path in weight_files(folder):
@@ -75,10 +72,7 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a folder.
-
-    Raises ModelError if there are no files, or if a file in the index is missing.
-    """
+    """Return the safetensors files of a folder."""
     index = read_json(folder / "model.safetensors.index.json")
     if index:
         shards = index.get("weight_map")

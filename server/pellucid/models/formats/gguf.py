@@ -54,10 +54,7 @@ class TensorInfo:
 
 
 class GGUF:
-    """An open GGUF file. Opening reads only the header; tensors are read on demand.
-
-    Raises ModelError for a file that is not GGUF, truncated, or inconsistent with the header.
-    """
+    """An open GGUF file. Opening reads only the header; tensors are read on demand."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -74,7 +71,7 @@ class GGUF:
             raise ModelError(f"{path} {error}") from None
 
     def get(self, key: str, default: T) -> T:
-        """Return the metadata under a key, or the default. Raises ModelError for another type."""
+        """Return the metadata under a key, or the default."""
         value = self.metadata.get(key, default)
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
@@ -85,13 +82,12 @@ class GGUF:
         return value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """Return the metadata under a key, like :meth:`get`. Raises ModelError if missing."""
         if key not in self.metadata:
             raise ModelError(f"{self.path} has no {key} in its metadata.")
         return self.get(key, kind())
 
     def list_of(self, key: str, kind: type[T]) -> list[T]:
-        """Return the list under a key, or []. Raises ModelError for items of another type."""
+        """Return the list under a key, or []."""
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray):
             if len(value) > _MAX_STRINGS or value.dtype.kind not in _KINDS.get(kind, ""):
@@ -109,7 +105,7 @@ class GGUF:
         return texts
 
     def bytes_of(self, key: str) -> bytes:
-        """Return the list of bytes under a key, or b"". Raises ModelError for any other type."""
+        """Return the list of bytes under a key, or b""."""
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
             return value.tobytes()
@@ -131,19 +127,16 @@ class GGUF:
                 )
 
     def stored_rows(self, name: str) -> tuple[npt.NDArray[np.uint8], str]:
-        """Return stored rows (rows, bytes) and ggml type. Raises ModelError like :meth:`floats`."""
+        """Return stored rows (rows, bytes) and ggml type."""
         rows, kind = self._rows(name)
         return rows, kind.name
 
     def stored_bytes(self, name: str) -> int:
-        """Return the stored size of a tensor.
-
-        Raises ModelError for an unknown ggml type or a damaged shape.
-        """
+        """Return the stored size of a tensor."""
         return self._stored_bytes(name, self.tensors[name])
 
     def floats(self, name: str) -> npt.NDArray[np.float32]:
-        """Return a tensor as float32. Raises ModelError for a missing or unreadable tensor."""
+        """Return a tensor as float32."""
         from gguf.quants import dequantize
 
         rows, kind = self._rows(name)

@@ -46,10 +46,7 @@ _ROPE_FACTORS = "rope_freqs.weight"
 
 
 def read_config(file: GGUF) -> DecoderConfig:
-    """Read the decoder's shape.
-
-    Raises ModelError for an unsupported architecture or kind of positions.
-    """
+    """Read the decoder's shape."""
     with damage_explained(file.path):
         return _read_config(file)
 
@@ -106,7 +103,7 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
     """Yield all weights by Hugging Face name without ``model.``.
 
     A tied head has no ``lm_head.weight``. Weights are float32; with ``blocks``, stored blocks stay
-    blocks. Raises ModelError for a missing, truncated, misshapen or unknown tensor.
+    blocks.
     """
     with damage_explained(file.path):
         file.check_complete()

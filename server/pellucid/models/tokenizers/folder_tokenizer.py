@@ -53,7 +53,6 @@ def read_tokenizer(folder: Path, vocab_size: int = 0) -> Tokenizer:
     """Read the tokenizer of a folder.
 
     ``vocab_size`` is the model's number of logits, if larger than the tokenizer's vocabulary.
-    Raises ModelError if the folder has no readable tokenizer.
     """
     if (folder / "tokenizer.json").is_file():
         with damage_explained(folder / "tokenizer.json"):

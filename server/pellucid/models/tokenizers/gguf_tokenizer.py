@@ -22,7 +22,6 @@ def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
     """Read the tokenizer of a GGUF file.
 
     ``vocab_size`` is the model's number of logits, if larger than the tokenizer's vocabulary.
-    Raises ModelError for an unsupported kind, or lists of different lengths.
     """
     with damage_explained(file.path):
         return _read(file, vocab_size)

@@ -37,10 +37,7 @@ class VocabularyPiece:
 
 
 def read(data: bytes) -> tuple[list[VocabularyPiece], bool]:
-    """Return the pieces in id order, and whether the model puts a space before every text.
-
-    Raises ModelError for any file except a sentencepiece model.
-    """
+    """Return the pieces in id order, and whether the model puts a space before every text."""
     model = parse(data)
     if len(model.pieces) > _MAX_PIECES:
         raise ModelError(
@@ -83,7 +80,6 @@ def _new() -> Any:
 
 
 def parse(data: bytes) -> Any:
-    """Return the ModelProto. Raises ModelError for any file except a sentencepiece model."""
     from google.protobuf.message import DecodeError
 
     model = _new()

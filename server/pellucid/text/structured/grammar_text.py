@@ -29,10 +29,6 @@ _LARK_LIMIT = re.compile(r"^[ \t]*[?!]?\w+[ \t]*\[[^\]\n]*\b(max_tokens|temperat
 
 
 def to_llguidance(grammar: Grammar) -> str:
-    """Return the grammar in llguidance's form.
-
-    Raises InvalidRequestError for a grammar that cannot be translated.
-    """
     limit = MAX_GBNF_CHARACTERS if is_gbnf(grammar) else MAX_CHARACTERS
     if len(grammar.text) > limit:
         raise refused(grammar, f"it has {len(grammar.text):,} characters, and at most {limit:,} are compiled")

@@ -76,10 +76,7 @@ class CallRules:
         return f"<[{self._special[tag]}]>" if tag in self._special else quoted(tag)
 
     def json(self, schema: Mapping[str, Any]) -> str:
-        """Return an expression for a JSON value.
-
-        Raises GrammarRefusedError for a constant that llguidance would round.
-        """
+        """Return an expression for a JSON value."""
         inexact = inexact_constant(schema)
         if inexact is not None:
             raise GrammarRefusedError("tools", inexact)

@@ -106,10 +106,7 @@ class Qwen3Coder(FormatReader):
 
 
 def _parameters(rules: CallRules, function: OfferedFunction) -> str:
-    """Return an expression for the parameters of a function.
-
-    Raises GrammarRefusedError for a schema that tags cannot express.
-    """
+    """Return an expression for the parameters of a function."""
     arguments = function.arguments
     properties = arguments.pop("properties", None)
     if properties is None and arguments == {"type": "object"}:

@@ -16,10 +16,7 @@ MAX_DEPTH = 64
 
 
 def template_message(message: Message) -> Json:
-    """Return a message for a template, without empty fields, with arguments as objects.
-
-    Raises InvalidRequestError for arguments that are not a JSON object.
-    """
+    """Return a message for a template, without empty fields, with arguments as objects."""
     fields: Json = {"role": message.role, "content": message.content}
     if message.tool_calls:
         fields["tool_calls"] = [
@@ -33,7 +30,7 @@ def template_message(message: Message) -> Json:
 def template_tools(tools: Sequence[Mapping[str, Any]]) -> list[Json]:
     """Return functions with the fields, and the order of fields, of the models' training.
 
-    ``strict`` is not for the model, and omitted. Raises InvalidRequestError for a wrong shape.
+    ``strict`` is not for the model, and omitted.
     """
     return [_template_tool(number, tool) for number, tool in enumerate(tools)]
 

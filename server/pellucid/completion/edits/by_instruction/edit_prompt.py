@@ -85,7 +85,6 @@ class EditPrompt:
         return self.continued("")
 
     def continued(self, text: str) -> list[Message]:
-        """Return the conversation with the beginning of the answer's text."""
         return [*self._messages, Message("assistant", f"{self.fence}{self.language}\n{text}")]
 
     def _block(self, title: str, text: str) -> str:

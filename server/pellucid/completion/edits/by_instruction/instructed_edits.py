@@ -54,8 +54,7 @@ class Editor(Reader, Protocol):
 async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines | InstructedEdit]:
     """Yield the new lines of a selection during generation, then the edit.
 
-    Closing the generator cancels the edit. Raise InvalidRequestError for an instruction without
-    text, and the errors of the assistant.
+    Closing the generator cancels the edit.
     """
     # 1. Ask for the selection with the answer's fence opened, and yield the lines up to the closing
     # fence.
@@ -195,7 +194,6 @@ def _sum(one: Usage, other: Usage) -> Usage:
 
 
 def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLines, prompt: EditPrompt) -> str | None:
-    """Return a sentence about why an answer is unusable, or None."""
     if answer.is_prose:
         return PROSE
     if finish is not None and not answer.closed:

@@ -35,10 +35,7 @@ class InstructedRequests:
         self._running: dict[str, set[asyncio.Task[Any]]] = {}
 
     async def edit(self, cursor: DocumentCursor, query: EditQuery) -> AsyncGenerator[NewLines | InstructedEdit]:
-        """Yield the new lines of an edit by instruction, then the complete edit.
-
-        Closing the generator cancels the request.
-        """
+        """Yield the new lines of an edit by instruction, then the complete edit."""
         self._policy.require_sendable(cursor)
         with self._cancellable(cursor.uri):
             async with (
@@ -49,7 +46,6 @@ class InstructedRequests:
                     yield item
 
     async def explain(self, cursor: DocumentCursor, query: EditQuery) -> str:
-        """Return an explanation of the selection."""
         self._policy.require_sendable(cursor)
         code = in_fence(query.selection, query.language)
         asked = Message("user", f"Explain this code in a few sentences.\n\n{code}")

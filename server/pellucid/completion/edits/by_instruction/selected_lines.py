@@ -135,7 +135,6 @@ class Indentation:
         self._extra: str | None = None
 
     def restore(self, line: str) -> str:
-        """Return the answer's next line in the document's form."""
         if not line.strip():
             return ""
         indentation, text = _indentation(line), line.lstrip(" \t")

@@ -44,5 +44,4 @@ def prompt(window: EditWindow) -> list[tuple[str, str]]:
 
 
 def diff(edit: Edit) -> str:
-    """Return an edit in the models' form."""
     return f"original:\n{joined(edit.old)}updated:\n{joined(edit.new)}"

@@ -28,8 +28,7 @@ class Similarity:
 class Encoder:
     """Token vectors of a local encoder's last layer, without special tokens.
 
-    Without idf weighting and rescaling, scores depend on the encoder. Raises InvalidRequestError
-    for a folder without an encoder in safetensors, ModelError for an unreadable encoder.
+    Without idf weighting and rescaling, scores depend on the encoder.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -73,7 +73,7 @@ def parent() -> ControlGroup | None:
 def limited(parent: ControlGroup, memory: int, processes: int) -> Iterator[ControlGroup]:
     """Make a group limited to ``memory`` bytes and ``processes`` processes and threads.
 
-    On exit, kill the processes and remove the group. Raises OSError on failure.
+    On exit, kill the processes and remove the group.
     """
     name = f"{_NAME}{os.getpid()}-{secrets.token_hex(4)}"
     made = ControlGroup(parent.memory / name, parent.pids / name)
@@ -130,7 +130,6 @@ def _processes(folder: Path) -> list[int]:
 
 
 def _sweep(parent: ControlGroup) -> None:
-    """Remove groups created by dead processes."""
     for folder in parent.folders:
         for left in folder.glob(f"{_NAME}*-*"):
             maker = left.name.removeprefix(_NAME).partition("-")[0]

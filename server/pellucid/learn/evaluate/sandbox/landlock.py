@@ -62,8 +62,7 @@ def readable() -> list[str]:
 def restrict(read: Iterable[str], write: Iterable[str]) -> None:
     """Restrict this process to given files and folders, without execution and TCP.
 
-    From version 6, signals to other processes are denied, too. Requires no_new_privs. Raises
-    OSError on failure.
+    From version 6, signals to other processes are denied, too. Requires no_new_privs.
     """
     known = version()
     handled = (1 << RIGHTS_BITS.get(known, 16)) - 1

@@ -136,10 +136,7 @@ class Confinement:
 
 
 def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = ProgramTest()) -> ProgramOutcome:  # noqa: B008 - it cannot be changed
-    """Run a program with the standard library, and test the program. Blocks.
-
-    Raises NotSupportedError on a system without the required limits.
-    """
+    """Run a program with the standard library, and test the program. Blocks."""
     return _run(program, check, limits, confinement())
 
 

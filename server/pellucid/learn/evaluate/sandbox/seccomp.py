@@ -78,10 +78,7 @@ def available() -> bool:
 
 
 def install() -> None:
-    """Filter the calls of this process permanently. Requires no_new_privs.
-
-    Raises OSError on failure.
-    """
+    """Filter the calls of this process permanently. Requires no_new_privs."""
     code = build(CALLS[platform.machine()], os.getpid())
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(_Program(len(code) // 8, code)), 0, 0):

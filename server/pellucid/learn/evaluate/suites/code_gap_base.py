@@ -31,10 +31,7 @@ class Task:
 
 
 def single_lines(path: Path, limit: int | None) -> list[Task]:
-    """Read ``limit`` tasks of OpenAI's HumanEval-SingleLineInfilling, drawn with a fixed seed.
-
-    Raises InvalidRequestError for any other file.
-    """
+    """Read ``limit`` tasks of OpenAI's HumanEval-SingleLineInfilling, drawn with a fixed seed."""
     records = drawn(json_lines(path, (*FIELDS, "suffix")), limit)
     return [
         _task(record, record["prompt"], record["suffix"], record["canonical_solution"].rstrip("\n"))

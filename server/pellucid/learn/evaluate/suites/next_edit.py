@@ -111,7 +111,7 @@ class EditQuestion:
 class NextEdit(Suite):
     """The suite: edits of a git repository's commits, or of releases of packages.
 
-    ``limit`` is the number of edits to read. Raises InvalidRequestError without edits.
+    ``limit`` is the number of edits to read.
     """
 
     name = NAME
@@ -164,7 +164,6 @@ class NextEditProposals(NextEdit):
 
 
 def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:
-    """Add the probability of each proposal to the facts."""
     if not facts["read"]:
         return facts
     curve = EditGate(gate["bias"], gate["slope"])

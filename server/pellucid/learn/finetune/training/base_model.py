@@ -43,11 +43,7 @@ class Base:
 
 
 def read_base(name_or_path: str, device: str, *, store: Store, progress: Progress) -> Base:
-    """Load a base model, in bfloat16 if the device multiplies bfloat16 fast, else in float32.
-
-    Raises NotFoundError for an unknown name, NotSupportedError for other families,
-    InvalidRequestError for a quantized name, and ModelError for a damaged model.
-    """
+    """Load a base model, in bfloat16 if the device multiplies bfloat16 fast, else in float32."""
     name, quant = split_quant(name_or_path)
     if quant is not None:
         raise InvalidRequestError(f"Training reads the stored weights: remove @{quant} from {name_or_path}.")
@@ -69,7 +65,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 
 def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.device = CPU) -> PreTrainedModel:
-    """Build the frozen model. Raises ModelError if a weight is missing or unexpected."""
+    """Build the frozen model."""
     shape = _config_of(config, weights)
     make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     dtype = weights["norm.weight"].dtype

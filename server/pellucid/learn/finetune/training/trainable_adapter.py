@@ -60,7 +60,6 @@ class TrainableAdapter:
         return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
 
     def save(self, folder: Path) -> None:
-        """Write the adapter into an existing folder, or raise ModelError."""
         config = self._tuned.peft_config["default"]
         # Without the argument, peft asks the hub for the base's vocabulary.
         state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)
@@ -74,10 +73,7 @@ class TrainableAdapter:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """Yield a temporary path, and rename the complete file to the target.
-
-    Raises ModelError if the file cannot be written.
-    """
+    """Yield a temporary path, and rename the complete file to the target."""
     part = target.with_name(target.name + ".part")
     with atomic_files.errors_explained(target.parent):
         try:

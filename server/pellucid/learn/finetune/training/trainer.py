@@ -36,8 +36,6 @@ VALIDATION_WINDOW = 256
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """The steps, the time and the ``losses`` on held-out files."""
-
     steps: int
     seconds: float
     losses: tuple[HeldOutLoss, ...]
