@@ -153,7 +153,6 @@ def _query(
 
 
 def _same_lines(before: str, now: str, query: EditQuery) -> bool:
-    """Return whether the text up to the end of the selected lines is unchanged."""
     selected = query.prefix + query.selection
     end = before.find("\n", len(selected))
     if end < 0:

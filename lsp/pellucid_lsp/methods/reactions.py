@@ -34,7 +34,6 @@ def accept_part(server: Pellucid, id: str | None, length: int | None, *, from_li
 
 
 def dismiss(server: Pellucid, id: str | None) -> None:
-    """Do not offer a suggestion again at the same place."""
     suggestion = find_suggestion(server, id)
     if suggestion is not None:
         server.session.reactions.dismiss(suggestion)

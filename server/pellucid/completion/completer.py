@@ -326,7 +326,6 @@ class Completer:
         return sure, sure + (doubtful_rest(candidate, sure) if sure else 0)
 
     async def _generate_alternatives(self, parsed: ParsedCursor, best: Suggestion) -> list[Suggestion]:
-        """Generate suggestions from the most probable alternative tokens, all at the same time."""
         choices = sorted(alternatives(best.tokens), reverse=True)[: self._settings.candidates - 1]
         requests = [
             (AnswerRequest(parsed, best.shape, forced, f"candidate-{number}"), new_explanation(parsed.document))

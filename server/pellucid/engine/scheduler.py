@@ -61,7 +61,6 @@ class PrefillChunk:
 
     @property
     def wanted(self) -> list[int]:
-        """Positions with needed hidden states, including the guesses' positions."""
         return [*self.sequence.wanted(self.start, self.end), *range(self.end, self.end + len(self.guess))]
 
 

@@ -125,7 +125,6 @@ class Sequence:
         )
 
     def admit(self, slot: int, cached: int, now: float) -> None:
-        """Start in a slot that holds the first ``cached`` tokens of the prompt."""
         self.slot = slot
         self.cached = self.computed = cached
         self.admitted = now

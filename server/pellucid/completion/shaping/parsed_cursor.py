@@ -185,7 +185,6 @@ class ParsedCursor:
 
     @cached_property
     def _closings_right(self) -> int:
-        """The number of brackets closed but not opened right of the cursor."""
         depth = closed = 0
         for mark in scan_line(self.right[:MAX_LINE], None, self.syntax).marks:
             if mark.opens:

@@ -149,7 +149,6 @@ def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
 
 
 def _notes(asked: Asked) -> Iterator[str]:
-    """Yield each note once, with the models' names unless the note is about all models."""
     notes = list(dict.fromkeys(note for _, _, result in asked for note in result.notes))
     if not notes:
         return

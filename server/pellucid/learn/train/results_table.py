@@ -142,7 +142,6 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def show(results: TrainResults) -> None:
-    """Print the table, with one column per learner to fit a narrow terminal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for found in results.rows:

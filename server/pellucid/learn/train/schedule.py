@@ -58,7 +58,6 @@ class Schedule:
         return last.step < step < last.steps and self._passed(step, seconds) > self._passed(last.step, last.seconds)
 
     def settled(self, step: int, seconds: float) -> Self:
-        """Return a schedule that fits the remaining time at the recent pace."""
         last = self.stretches[-1]
         return self._with(step, seconds, (seconds - last.seconds) / (step - last.step))
 

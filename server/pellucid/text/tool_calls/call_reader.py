@@ -114,7 +114,6 @@ class CallReader:
             syntax.at += 1
 
     def _calls(self, begin: int) -> Reading[bool]:
-        """Read the calls at the cursor; without calls, reset the cursor to ``begin``."""
         self._units.own(begin, DROPPED)
         if (yield from self._format.calls()):
             self._syntax.hold = None

@@ -89,7 +89,7 @@ class EditQuestion:
         }
 
     async def _judged(self, proposal: Candidate, session: ModelSession) -> Facts:
-        """Score a proposal. The log odds are None for an unread or overlong proposal."""
+        """Score a proposal."""
         odds = await self._odds(proposal, session) if self.with_reading else -math.inf
         return {
             "line": proposal.first,
