@@ -131,7 +131,7 @@ def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
 
 async def test_second_start_reads_no_prompt_again(store: Store, served: LoadedModel, tmp_path: Path) -> None:
     """After a restart, a long prompt computes one token, with the bits of a cold run."""
-    prompt = (served.tokenizer.encode(CODE, special=True) * 20)[:1000]
+    prompt = (served.tokenizer.encode(CODE, special=True) * 50)[:1000]
     request = Request(prompt, SamplingParams(max_tokens=8, top_logprobs=5), stop_ids=served.tokenizer.eos_ids)
     file = PrefixFile(tmp_path / "prefixes.safetensors", "key", served.model.cache_shape, served.path)
     answers: list[list[TokenScore]] = []
