@@ -144,6 +144,8 @@ async def test_marks_and_versions(answered: Tab) -> None:
     await branch(answered)
     await answered.page.get_by_role("button", name="Previous version").click()
     await answered.page.get_by_text("1 / 2").wait_for()
+    await answered.answered(2)
+    await expect(answered.page.locator(".pl-assistant .pl-body")).to_contain_text("blue")
     await answered.page.mouse.move(1, 1)
     await answered.page.keyboard.press("Escape")
     await answered.page.wait_for_selector(".pl-body[data-tokens]")
