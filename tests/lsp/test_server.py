@@ -474,9 +474,7 @@ async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
     assert (explained.shown, explained.answer) == ("urn a + b", "urn a + b\n")
     assert (explained.position.line, explained.position.character) == AT
     assert (explained.prompt.prefix, explained.prompt.suffix) == ("def add(a, b):\n    ret", "\n\n\nx = 1\n")
-    assert explained.prompt.text == (
-        "<|fim_prefix|><|fim_suffix|>\n\n\nx = 1\n<|fim_middle|>def add(a, b):\n    ret"
-    )
+    assert explained.prompt.text == ("<|fim_prefix|><|fim_suffix|>\n\n\nx = 1\n<|fim_middle|>def add(a, b):\n    ret")
     assert explained.gate.level == "normal"
     assert set(explained.gate.values._fields) == set(explained.gate.thresholds._fields) == {"first", "mean", "least"}
     assert {"context", "wait", "decode", "total"} <= set(explained.milliseconds._fields)

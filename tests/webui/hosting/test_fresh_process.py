@@ -33,8 +33,7 @@ print("made")
 def test_page_can_be_made(tmp_path: Path) -> None:
     """The page is created in a fresh process, and leaves no folder behind."""
     folders = [
-        str(Path(module.__file__ or "").parents[2])
-        for module in (pellucid_webui.hosting.mount, pellucid.door.api_keys)
+        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, pellucid.door.api_keys)
     ]
     temporary = tmp_path / "temporary"
     temporary.mkdir()
