@@ -58,7 +58,7 @@ VARIABLES: dict[str, Any] = {
 }
 ECHO = "{% if messages[0].content == 'spin' %}" + SPIN + "{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
 END = "|END|"
-"""Stands between expressions in a template of many."""
+"""The text between two expressions in a template of many."""
 RENDERER = "template_renderer"
 """A part of the command line of every process that renders templates."""
 LATE = re.compile("processor time|longer than")
