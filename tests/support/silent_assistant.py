@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import NoReturn
 
-from pellucid.client.assistant_protocol import SumsScores
+from pellucid.client.assistant_protocol import Reader
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
 
 
-class SilentAssistant(SumsScores):
+class SilentAssistant(Reader):
     """Fails the test with each verb; a double overrides the needed verbs."""
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:

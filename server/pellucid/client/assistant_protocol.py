@@ -15,46 +15,23 @@ from pellucid.vocabulary.token import Token
 
 
 class Reader(Protocol):
+    """Scoring with the models of a server. A class with ``score`` inherits the sums."""
+
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Yield the tokens of a text, token ids or a conversation, with probabilities."""
         ...
 
     async def logprob_sums(self, query: ScoreQuery, texts: Sequence[str]) -> list[float | None]:
-        """Score each text instead of the query's text, and sum the logprobs in nats.
+        """Score each text instead of the query's text, in one batch, and sum the logprobs in nats.
 
         The sum is `None` for a text that was not read to the end.
         """
-        ...
-
-
-class SumsScores:
-    """A mixin that computes sums by scoring all texts concurrently, in one batch."""
-
-    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        raise NotImplementedError
-
-    async def logprob_sums(self, query: ScoreQuery, texts: Sequence[str]) -> list[float | None]:
-        readings = [asyncio.create_task(self._logprob_sum(query, text, number)) for number, text in enumerate(texts)]
+        readings = [asyncio.create_task(_logprob_sum(self, query, text, number)) for number, text in enumerate(texts)]
         try:
             return await asyncio.gather(*readings)
         finally:
             for reading in readings:
                 reading.cancel()
-
-    async def _logprob_sum(self, query: ScoreQuery, text: str, number: int) -> float | None:
-        if not text:
-            return 0.0
-        terms = query.terms
-        if terms.key is not None:  # The texts of one request must not supersede each other.
-            terms = replace(terms, key=f"{terms.key}:{number}")
-        total = 0.0
-        async with aclosing(self.score(replace(query, text=text, terms=terms))) as items:
-            async for item in items:
-                if not isinstance(item, Finish):
-                    total += item.logprob or 0.0
-                elif item.reason is not FinishReason.STOP:
-                    return None
-        return total
 
 
 class Assistant(Reader, Protocol):
@@ -92,3 +69,19 @@ request.
 def shared(assistant: Assistant) -> AssistantFor:
     """Return the same assistant for all users, without counting requests."""
     return lambda _: assistant
+
+
+async def _logprob_sum(reader: Reader, query: ScoreQuery, text: str, number: int) -> float | None:
+    if not text:
+        return 0.0
+    terms = query.terms
+    if terms.key is not None:  # The texts of one request must not supersede each other.
+        terms = replace(terms, key=f"{terms.key}:{number}")
+    total = 0.0
+    async with aclosing(reader.score(replace(query, text=text, terms=terms))) as items:
+        async for item in items:
+            if not isinstance(item, Finish):
+                total += item.logprob or 0.0
+            elif item.reason is not FinishReason.STOP:
+                return None
+    return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from pellucid.client.assistant_protocol import Assistant, SumsScores
+from pellucid.client.assistant_protocol import Assistant, Reader
 from pellucid.door.users import UserRequest, Users
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
@@ -15,7 +15,7 @@ from pellucid.vocabulary.token import Token
 Stream = AsyncGenerator[Token | Finish]
 
 
-class UserAssistant(SumsScores):
+class UserAssistant(Reader):
     """An ``Assistant`` with streams that form a single request of a user.
 
     The request keeps its place while any stream runs. Streams may run and be closed in different

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from pellucid.client.assistant_protocol import SumsScores
+from pellucid.client.assistant_protocol import Reader
 from pellucid.door.users import current_request
 from pellucid.engine.port import Engine
 from pellucid.models.served_model import ServedModel
@@ -23,7 +23,7 @@ from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery
 
 
-class LocalAssistant(SumsScores):
+class LocalAssistant(Reader):
     """An implementation of ``Assistant`` with an engine; the first model is the default.
 
     A stream belongs to the request that is current when the stream is created.

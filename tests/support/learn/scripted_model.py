@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
-from pellucid.client.assistant_protocol import SumsScores
+from pellucid.client.assistant_protocol import Reader
 from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
@@ -13,7 +13,7 @@ from pellucid.vocabulary.token import Alternative, Token
 
 
 @dataclass
-class ScriptedModel(SumsScores):
+class ScriptedModel(Reader):
     """Completes with ``says``, and scores characters by ``likes``, or raises ``failure``."""
 
     says: Callable[[str, str | None], str] = lambda prefix, suffix: ""

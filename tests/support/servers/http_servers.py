@@ -16,7 +16,7 @@ import uvicorn
 from pellucid.api.app import create_app
 from pellucid.api.page_routing import MountedPage
 from pellucid.api.server_state import ServerState
-from pellucid.client.assistant_protocol import SumsScores
+from pellucid.client.assistant_protocol import Reader
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
@@ -144,7 +144,7 @@ class ScriptedModels(ServedModels):
 
 
 @dataclass
-class ScriptedAssistant(SumsScores):
+class ScriptedAssistant(Reader):
     """Answers every generation with a script's tokens, and records queries and closed answers.
 
     ``before`` is awaited before each item, so that a test can pause an answer. ``next_edit`` is the

@@ -1,6 +1,6 @@
 """Gradio without contact to other servers, serving only the page.
 
-Importing this module is fast; ``build`` imports Gradio, which takes seconds.
+Importing this module is fast; ``build`` imports Gradio in seconds.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
 def build(
     create: PageFactory, assistant_for: AssistantFor, store: ConversationStore, turns: Turns, max_file_size: int
 ) -> GradioApp:
-    """Import Gradio and create the application, which takes seconds."""
+    """Import Gradio (seconds) and create the application."""
 
     async def create_app() -> GradioApp:
         return _mounted(create(assistant_for, store, turns), max_file_size)
@@ -105,7 +105,7 @@ def build(
     quieten()
     from gradio import routes
 
-    # Gradio creates a folder for a feature that is off: use an empty folder, removed at once.
+    # Gradio creates a folder for a disabled feature: use an empty folder, removed at once.
     with TemporaryDirectory(prefix="pellucid-") as empty:
         routes.DEFAULT_TEMP_DIR = empty  # type: ignore[attr-defined]  # Imported there from gradio.utils.
         # Without a running event loop, Gradio creates loops for its locks, and never closes them.

@@ -16,7 +16,7 @@ from pellucid.api.schema.common import ReplyDetails
 from pellucid.api.schema.edits import EditLines, EditReply, EditRequest
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream, json_response
-from pellucid.client.assistant_protocol import SumsScores
+from pellucid.client.assistant_protocol import Reader
 from pellucid.completion.edits.by_instruction.edit_json import edit_record
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
@@ -60,7 +60,7 @@ async def edits(body: EditRequest, request: Request) -> Response:
     return json_response(await attend(request, state, _last(events)))
 
 
-class _TimedAssistant(SumsScores):
+class _TimedAssistant(Reader):
     """An assistant with timed chats. ``finished`` is true if a chat came to its own end."""
 
     def __init__(self, assistant: LocalAssistant, timer: GenerationTimer) -> None:

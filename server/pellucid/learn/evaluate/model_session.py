@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from pellucid.client.assistant_protocol import SumsScores
+from pellucid.client.assistant_protocol import Reader
 from pellucid.errors import PellucidError
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
@@ -36,7 +36,7 @@ class Likelihood:
         return self.logprob / self.tokens
 
 
-class ModelSession(SumsScores):
+class ModelSession(Reader):
     """Counts the tokens and times (in whole microseconds) of a question in ``usage``."""
 
     def __init__(self, subject: Subject) -> None:
