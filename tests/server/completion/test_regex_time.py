@@ -28,13 +28,13 @@ FUNCTION = re.compile(r".*\bfunction\b[^()]*\([^()]*\)$")
 @pytest.mark.parametrize(
     ("module", "program"),
     [
-        ("text.brackets", r"""print(opened_in('\\"' * (LONG // 2), ")"))"""),
+        ("code.brackets", r"""print(opened_in('\\"' * (LONG // 2), ")"))"""),
         (
-            "completion.shaping.language_syntax",
+            "code.language_syntax",
             r"""s, x = find_syntax("lua"), "function " * (LONG // 9); opens_block(x, scan_line(x, None, s), s)""",
         ),
         (
-            "completion.shaping.language_syntax",
+            "code.language_syntax",
             r"""print(scan_line("`" + "\\`" * (LONG // 2), None, find_syntax("javascript")).code)""",
         ),
         ("completion.shaping.block_scope", r"""print(block_scope._DECLARES.match("a(" + ")" * LONG))"""),
