@@ -16,9 +16,11 @@ import typer.main
 
 from generate import HTTP_INTRO, MADE_WITH_THE_SITE
 from pellucid.api.app import create_app
+from pellucid.api.dialects.openai.chat_schema import ChatRequest
+from pellucid.api.dialects.openai.completions_schema import CompletionRequest
 from pellucid.api.schema.common import Body
 from pellucid.api.schema.edits import EditRequest
-from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
+from pellucid.api.schema.score import ScoreRequest
 from pellucid.api.server_state import ServerState
 from pellucid.cli.app import app
 from pellucid.config import ENVIRONMENT_PREFIX

@@ -10,40 +10,27 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from pellucid.api.dialects.anthropic import messages
+from pellucid.api.dialects.llama_cpp import generation, props_and_slots, tokens
+from pellucid.api.dialects.mistral import fim
+from pellucid.api.dialects.ollama import embeddings as ollama_embeddings
+from pellucid.api.dialects.ollama import generate_and_chat, models
+from pellucid.api.dialects.openai import chat, completions, embeddings, responses
+from pellucid.api.dialects.tabby import editor_plugins
 from pellucid.api.idle_exit import IdlenessCounter
 from pellucid.api.memory_return import MemoryReturn
 from pellucid.api.metrics import RequestCounter
 from pellucid.api.openapi_extras import FRONT_ERRORS, describe
 from pellucid.api.page_routing import MountedPage, PageFork
-from pellucid.api.routes import (
-    adapters,
-    chat,
-    completions,
-    edits,
-    embeddings,
-    engines,
-    fim,
-    info,
-    llama_generation,
-    messages,
-    ollama,
-    ollama_models,
-    queries,
-    responses,
-    score,
-    suggestions,
-    tabby,
-    tokens,
-    usage,
-)
+from pellucid.api.routes import adapters, edits, engines, info, queries, score, suggestions, usage
 from pellucid.api.server_state import ServerState
 from pellucid.door.access_control import Door, Security, UserRequests
 from pellucid.door.error_replies import install_error_handlers
 from pellucid.system.installed_version import installed_version
 
 ROUTES = (
-    *(queries, completions, chat, responses, messages, fim, score, edits, embeddings, llama_generation),
-    *(ollama, ollama_models, tabby, tokens, adapters, engines, usage, suggestions, info),
+    *(queries, completions, chat, responses, messages, fim, score, edits, embeddings, ollama_embeddings, generation),
+    *(generate_and_chat, models, editor_plugins, tokens, adapters, engines, usage, suggestions, info, props_and_slots),
 )
 
 DESCRIPTION = """

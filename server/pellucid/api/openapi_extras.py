@@ -8,9 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from pellucid.api.schema.common import ErrorReply
-from pellucid.api.schema.health import UnreadyReply
-from pellucid.api.schema.messages import AnthropicError
-from pellucid.api.schema.ollama import OllamaError
+from pellucid.api.schema.info import UnreadyReply
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -70,23 +68,8 @@ GENERATION_ERRORS: Responses = MODEL_ERRORS | {
 """Errors of routes that generate."""
 
 
-def _in_shape(model: object, errors: Responses) -> Responses:
+def in_shape(model: object, errors: Responses) -> Responses:
     return {status: response | {"model": model} for status, response in (FRONT_ERRORS | errors).items()}
-
-
-OLLAMA_ERRORS: Responses = _in_shape(OllamaError, {})
-"""Errors of ollama's routes, in ollama's shape."""
-
-OLLAMA_LIST_ERRORS: Responses = _in_shape(OllamaError, {503: MODEL_ERRORS[503]})
-
-OLLAMA_MODEL_ERRORS: Responses = _in_shape(OllamaError, MODEL_ERRORS)
-
-OLLAMA_GENERATION_ERRORS: Responses = _in_shape(OllamaError, GENERATION_ERRORS)
-
-ANTHROPIC_TEXT_ERRORS: Responses = _in_shape(AnthropicError, TEXT_ERRORS)
-"""Errors of Anthropic's route for counting tokens, in Anthropic's shape."""
-
-ANTHROPIC_GENERATION_ERRORS: Responses = _in_shape(AnthropicError, GENERATION_ERRORS)
 
 
 def lines_or(reply: object) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import torch
 
-from pellucid.api.generation.sampler_steps import keep_steps
+from pellucid.api.dialects.llama_cpp.sampler_steps import keep_steps
 from pellucid.client.http_client import Client
 from pellucid.engine.sampler import truncate
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from pellucid.api.app import create_app
-from pellucid.api.schema.health import Health, UnreadyReply
+from pellucid.api.schema.info import Health, UnreadyReply
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth

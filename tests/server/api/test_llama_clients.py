@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api.generation.llama_reply import token_probs
-from pellucid.api.schema.llama import LlamaCompletionRequest
+from pellucid.api.dialects.llama_cpp.generation_schema import LlamaCompletionRequest
+from pellucid.api.dialects.llama_cpp.reply import token_probs
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.query import SamplingParams
 from pellucid.vocabulary.token import Token

@@ -9,13 +9,19 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api.schema.fim import FimRequest
-from pellucid.api.schema.llama import InfillRequest, LlamaCompletionRequest
-from pellucid.api.schema.messages import CountRequest, MessagesRequest
-from pellucid.api.schema.ollama import OllamaChatRequest, OllamaGenerateRequest, OllamaOptions
-from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
-from pellucid.api.schema.responses import ResponsesRequest
-from pellucid.api.schema.tabby import Segments, TabbyCompletionRequest
+from pellucid.api.dialects.anthropic.messages_schema import CountRequest, MessagesRequest
+from pellucid.api.dialects.llama_cpp.generation_schema import InfillRequest, LlamaCompletionRequest
+from pellucid.api.dialects.mistral.fim import FimRequest
+from pellucid.api.dialects.ollama.generate_and_chat_schema import (
+    OllamaChatRequest,
+    OllamaGenerateRequest,
+    OllamaOptions,
+)
+from pellucid.api.dialects.openai.chat_schema import ChatRequest
+from pellucid.api.dialects.openai.completions_schema import CompletionRequest
+from pellucid.api.dialects.openai.responses_schema import ResponsesRequest
+from pellucid.api.dialects.tabby.editor_plugins import Segments, TabbyCompletionRequest
+from pellucid.api.schema.score import ScoreRequest
 from pellucid.client.token_json import record_of
 from pellucid.vocabulary.token import CallDelta, CallPart
 from support.servers.http_servers import spoken

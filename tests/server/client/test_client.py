@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 import pellucid.client.http_client
-from pellucid.api.schema.common import TokenRecord
-from pellucid.api.schema.llama import InfillRequest
+from pellucid.api.dialects.llama_cpp.generation_schema import InfillRequest
+from pellucid.api.schema.tokens import TokenRecord
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.client.token_json import LOGPROB_FLOOR, record_of, token_of

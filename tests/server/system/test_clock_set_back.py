@@ -19,12 +19,12 @@ from pellucid.models.fingerprint import fingerprint
 HOUR_NS = 3600 * 10**9
 
 DATES = {
-    "pellucid/api/generation/ollama_fields.py",
-    "pellucid/api/generation/response_reply.py",
-    "pellucid/api/routes/chat.py",
-    "pellucid/api/routes/completions.py",
-    "pellucid/api/routes/fim.py",
-    "pellucid/api/routes/responses.py",
+    "pellucid/api/dialects/mistral/fim.py",
+    "pellucid/api/dialects/ollama/fields.py",
+    "pellucid/api/dialects/openai/chat.py",
+    "pellucid/api/dialects/openai/completions.py",
+    "pellucid/api/dialects/openai/response_reply.py",
+    "pellucid/api/dialects/openai/responses.py",
     "pellucid/api/server_state.py",
     "pellucid/bench/command.py",
     "pellucid/completion/trust/suggestion_log.py",

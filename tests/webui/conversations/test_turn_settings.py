@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pellucid.api.schema.common import MAX_TOKENS
+from pellucid.api.schema.sampling import MAX_TOKENS
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import Grammar, SamplingParams

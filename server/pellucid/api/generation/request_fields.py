@@ -10,19 +10,10 @@ from typing import Literal
 
 from fastapi import Request
 
-from pellucid.api.generation.generated_answer import GeneratedAnswer
-from pellucid.api.schema.common import ModelQuery
-from pellucid.api.schema.openai import (
-    Admittance,
-    CompletionTokensDetails,
-    EndDetails,
-    PromptTokensDetails,
-    SamplingFields,
-    UsageDetails,
-    UsageReply,
-)
+from pellucid.api.schema.answer_fields import AnswerFields, EndDetails
+from pellucid.api.schema.common import Admittance, ModelQuery
 from pellucid.api.schema.structured import FieldRecord
-from pellucid.errors import InvalidRequestError
+from pellucid.api.schema.usage import CompletionTokensDetails, PromptTokensDetails, UsageDetails, UsageReply
 from pellucid.text.structured.json_fields import to_json
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.model_card import ModelCard
@@ -43,21 +34,14 @@ def reads_names(card: ModelCard) -> bool:
     return _NAME.search(card.chat_template or "") is not None
 
 
-def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
-    """Return the parameters of one of ``body.n`` answers, each with a separate seed."""
+def answer_params(body: AnswerFields, max_tokens: int, top_logprobs: int | None) -> SamplingParams:
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=body.temperature,
         top_k=1 if body.top_p == 0 else max(body.top_k, 0),
         top_p=body.top_p or 1.0,
-        min_p=body.min_p,
-        repetition_penalty=body.repetition_penalty,
-        presence_penalty=body.presence_penalty,
-        frequency_penalty=body.frequency_penalty,
-        logit_bias={int(id): bias for id, bias in body.logit_bias.items()},
-        seed=choice_seed(body.seed, choice),
-        ignore_eos=body.ignore_eos,
-        top_logprobs=top_logprobs,
+        seed=choice_seed(body.seed, 0),
+        top_logprobs=top_logprobs or 0,
     )
 
 
@@ -92,19 +76,6 @@ def supersede_key(request: Request, name: str, choice: int) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def check_stream_options(body: SamplingFields) -> None:
-    if body.stream_options is not None and not body.stream:
-        raise InvalidRequestError("stream_options is only allowed together with stream: true.", param="stream_options")
-
-
-def wants_usage_on_the_way(body: SamplingFields) -> bool:
-    return body.stream_options is not None and body.stream_options.continuous_usage_stats
-
-
-def wants_usage(body: SamplingFields) -> bool:
-    return body.stream_options is not None and body.stream_options.include_usage
-
-
 def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequence[Finish] = ()) -> UsageReply:
     """Return the usage of a request. Each prompt counts once, whatever the number of answers.
 
@@ -126,16 +97,14 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
         completion_tokens=total.generated,
         total_tokens=total.prompt + total.generated,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=total.cached),
-        completion_tokens_details=_prediction_details(total) if total.prediction else None,
+        completion_tokens_details=CompletionTokensDetails(
+            accepted_prediction_tokens=total.accepted, rejected_prediction_tokens=total.prediction - total.accepted
+        )
+        if total.prediction
+        else None,
         pellucid=usage_details(
             total, next((end.first_difference for end in ends if end.first_difference is not None), None)
         ),
-    )
-
-
-def _prediction_details(usage: Usage) -> CompletionTokensDetails:
-    return CompletionTokensDetails(
-        accepted_prediction_tokens=usage.accepted, rejected_prediction_tokens=usage.prediction - usage.accepted
     )
 
 
@@ -152,10 +121,6 @@ def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDet
         prediction=usage.prediction or None,
         first_difference=first_difference,
     )
-
-
-def usage_so_far(answer: GeneratedAnswer) -> UsageReply | None:
-    return None if answer.usage is None else usage_reply([answer.usage], [answer.usage])
 
 
 def finish_word(finish: Finish) -> Literal["stop", "length"]:

@@ -1,13 +1,10 @@
-"""The grammar of a request, in the fields of each kind of client."""
+"""The grammar of a request, in the shapes of OpenAI, vLLM and llama.cpp."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from pellucid.api.schema.messages import ConversationFields
-from pellucid.api.schema.ollama import OllamaFields
-from pellucid.api.schema.responses import ResponsesRequest, TextSchema
 from pellucid.api.schema.structured import FormatFields, GrammarFields, ResponseFormat, StructuredOutputs
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.query import Grammar
@@ -19,7 +16,7 @@ def requested_grammar(body: GrammarFields) -> Grammar | None:
     if isinstance(body, FormatFields):
         found += [_of_response_format(body.response_format), _of_structured_outputs(body.structured_outputs)]
     found += [
-        None if body.json_schema is None else _schema(body.json_schema, "json_schema"),
+        None if body.json_schema is None else schema_grammar(body.json_schema, "json_schema"),
         Grammar("grammar", body.grammar, field="grammar") if body.grammar else None,
     ]
     grammars = [grammar for grammar in found if grammar is not None]
@@ -29,33 +26,6 @@ def requested_grammar(body: GrammarFields) -> Grammar | None:
             param=grammars[1].field,
         )
     return grammars[0] if grammars else None
-
-
-def responses_grammar(body: ResponsesRequest) -> Grammar | None:
-    asked = None if body.text is None else body.text.format
-    if isinstance(asked, TextSchema):
-        return _schema(asked.schema_, "text.format")
-    return Grammar("json_object", field="text.format") if asked is not None and asked.type == "json_object" else None
-
-
-def messages_grammar(body: ConversationFields) -> Grammar | None:
-    """Return the grammar of a request to /v1/messages.
-
-    Raises InvalidRequestError for two formats.
-    """
-    format = None if body.output_config is None else body.output_config.format
-    if format is not None and body.output_format is not None:
-        sentence = "output_format is the older name of output_config.format: send only one of them."
-        raise InvalidRequestError(sentence, param="output_format")
-    if body.output_format is not None:
-        return _schema(body.output_format.schema_, "output_format")
-    return None if format is None else _schema(format.schema_, "output_config.format")
-
-
-def ollama_grammar(body: OllamaFields) -> Grammar | None:
-    if isinstance(body.format, dict):
-        return _schema(body.format, "format")
-    return Grammar("json_object", field="format") if body.format == "json" else None
 
 
 def _of_response_format(format: ResponseFormat | None) -> Grammar | None:
@@ -75,13 +45,13 @@ def _of_response_format(format: ResponseFormat | None) -> Grammar | None:
                 )
             return None
         case "json_object":
-            return Grammar("json_object", field=name) if schema is None else _schema(schema, name)
+            return Grammar("json_object", field=name) if schema is None else schema_grammar(schema, name)
         case "json_schema":
             if schema is None:
                 raise InvalidRequestError(
                     "response_format of type json_schema needs a schema in json_schema.schema.", param=name
                 )
-            return _schema(schema, name)
+            return schema_grammar(schema, name)
 
 
 def _of_structured_outputs(asked: StructuredOutputs | None) -> Grammar | None:
@@ -94,7 +64,7 @@ def _of_structured_outputs(asked: StructuredOutputs | None) -> Grammar | None:
         )
     white = "" if asked.disable_any_whitespace else asked.whitespace_pattern
     found = [
-        None if asked.json_ is None else _schema(asked.json_, name, white),
+        None if asked.json_ is None else schema_grammar(asked.json_, name, white),
         Grammar("json_object", "", white, name) if asked.json_object else None,
         None if asked.regex is None else Grammar("regex", asked.regex, field=name),
         None if asked.choice is None else Grammar("choice", json.dumps(asked.choice), field=name),
@@ -110,5 +80,5 @@ def _of_structured_outputs(asked: StructuredOutputs | None) -> Grammar | None:
     return grammars[0]
 
 
-def _schema(schema: str | dict[str, Any] | bool, field: str, whitespace: str | None = None) -> Grammar:
+def schema_grammar(schema: str | dict[str, Any] | bool, field: str, whitespace: str | None = None) -> Grammar:
     return Grammar("json_schema", schema if isinstance(schema, str) else json.dumps(schema), whitespace, field)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pellucid.api.schema.openai import TokenLogprob, TopLogprob
+from pellucid.api.schema.tokens import TokenLogprob, TopLogprob
 from pellucid.client.token_json import clamped, record_of
 from pellucid.vocabulary.token import Token
 

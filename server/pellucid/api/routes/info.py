@@ -1,4 +1,4 @@
-"""/, /health, /metrics, /v1/models, and llama.cpp's /props and /slots."""
+"""/, /health, /metrics and /v1/models."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ from starlette.responses import JSONResponse, Response
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY
 from pellucid.api.routes.engines import engine_objects
-from pellucid.api.routes.llama_generation import COMPLETION_TEMPERATURE
-from pellucid.api.schema.health import EnginesHealth, Health, HealthDetails, Unready
-from pellucid.api.schema.llama import DefaultSettings, Generation, Modalities, Props, SlotReply
-from pellucid.api.schema.openai import ModelList, ModelObject
+from pellucid.api.schema.info import EnginesHealth, Health, HealthDetails, ModelList, ModelObject, Unready
 from pellucid.api.server_state import ServerState, state_of
 from pellucid.door.error_replies import error_body, status_of
 from pellucid.door.plain_page import PageNotice, plain_page
-from pellucid.door.users import current_request
-from pellucid.errors import NotSupportedError, UnavailableError, unknown_model
+from pellucid.errors import UnavailableError, unknown_model
 from pellucid.system.installed_version import installed_version
 
 router = APIRouter(tags=["Server"], route_class=JsonRoute)
-
-_DEFAULTS = ("top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "n_predict", "seed")
 
 
 @router.get("/health", responses={200: {"model": Health}, **NOT_READY})
@@ -74,59 +68,6 @@ async def model(model: str, request: Request) -> Response:
     if match is None:
         raise unknown_model(model, state.models)
     return JSONResponse(match.model_dump())
-
-
-@router.get("/props", tags=["llama.cpp"], responses={200: {"model": Props}, **MODEL_ERRORS})
-async def props(request: Request, model: str | None = None, autoload: bool = False) -> Response:
-    """Return the defaults of a model's generations.
-
-    ``autoload`` has no effect, as all models are loaded.
-    """
-    state = state_of(request)
-    _, card = state.find(model)
-    reply = Props(
-        default_generation_settings=DefaultSettings(
-            n_ctx=card.context,
-            params={"temperature": COMPLETION_TEMPERATURE}
-            | {name: Generation.model_fields[name].default for name in _DEFAULTS},
-        ),
-        total_slots=len(state.statuses()[card.name].slots),
-        chat_template=card.chat_template or "",
-        model_alias=card.name,
-        modalities=Modalities(),
-        build_info=f"pellucid {installed_version()}",
-    )
-    return JSONResponse(reply.model_dump())
-
-
-@router.get("/slots", tags=["llama.cpp"], responses={200: {"model": list[SlotReply]}, **MODEL_ERRORS})
-async def slots(request: Request, model: str | None = None, fail_on_no_slot: bool = False) -> Response:
-    """List the slots for running sequences, of all models or of a single model.
-
-    With ``fail_on_no_slot=1``, the reply is 503 if no slot is free. The numbers of tokens of other
-    users are 0, unless users share prefixes.
-    """
-    state = state_of(request)
-    state.require_ready()
-    if state.is_front:
-        raise NotSupportedError("Remote engines compute the models and do not report slots: see /v1/engines.")
-    cards = state.cards() if model is None else (state.find(model)[1],)
-    statuses, salt = state.statuses(), current_request().cache_salt
-    replies = [
-        SlotReply(
-            id=slot.id,
-            model=card.name,
-            n_ctx=card.context,
-            n_tokens=slot.tokens if slot.cache_salt == salt else 0,
-            is_processing=slot.busy,
-            n_decoded=slot.generated if slot.cache_salt == salt else 0,
-        )
-        for card in cards
-        for slot in statuses[card.name].slots
-    ]
-    if fail_on_no_slot and all(reply.is_processing for reply in replies):
-        raise UnavailableError("No slot is free: try again later, or start the server with more --slots.")
-    return JSONResponse([reply.model_dump() for reply in replies])
 
 
 @router.get("/", include_in_schema=False)

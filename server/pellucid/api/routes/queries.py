@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from pellucid.api.generation.generated_answer import Items, checked
 from pellucid.api.generation.request_fields import supersede_key
 from pellucid.api.json_body import JsonRoute
-from pellucid.api.schema.common import MAX_CHOICES
+from pellucid.api.schema.sampling import MAX_CHOICES
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import NDJSON, Event, attend, event_stream
 from pellucid.client import wire

@@ -13,12 +13,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import Items, checked
+from pellucid.api.generation.messages import plain_messages
 from pellucid.api.generation.request_fields import end_details, terms_of, usage_reply
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.metrics import GenerationTimer
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.routes.chat import plain_messages
-from pellucid.api.schema.openai import ScoreChunk, ScoreReply, ScoreRequest, ScoreSummary
+from pellucid.api.schema.score import ScoreChunk, ScoreReply, ScoreRequest, ScoreSummary
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.client.token_json import clamped, record_of

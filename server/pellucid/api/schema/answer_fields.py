@@ -1,4 +1,4 @@
-"""Shared fields of the requests and replies of /v1/responses and /v1/messages."""
+"""Fields shared by the requests and replies of several dialects."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
 
-from pellucid.api.schema.common import MAX_TOKENS, Reply, Temperature
-from pellucid.api.schema.openai import Admittance, EndDetails
+from pellucid.api.schema.common import Admittance, Reply
+from pellucid.api.schema.sampling import MAX_TOKENS, Temperature
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord
 from pellucid.api.schema.tool_calls import CallRecord
 from pellucid.vocabulary.finish import FinishReason
+
+
+class EndDetails(Reply):
+    """The exact reason why an answer ended."""
+
+    reason: FinishReason
+    stop: str | None = Field(None, description="the stop text that ended the answer")
+    calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
+    loose_functions: Annotated[
+        list[str] | None, Field(description="functions with a schema that cannot be enforced")
+    ] = None
+    complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
+    fields: Annotated[
+        list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")
+    ] = None
 
 
 class AnswerFields(Admittance):

@@ -1,4 +1,4 @@
-"""Wire shapes of all routes: strict requests, errors, and a token with its probabilities."""
+"""Wire shapes of all routes: strict requests, terms, errors and remarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     JsonValue,
     SerializerFunctionWrapHandler,
@@ -20,18 +19,6 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
-from pydantic_core.core_schema import any_schema
-
-MAX_CHOICES = 128
-"""Maximum number of answers per request."""
-
-MIN_TEMPERATURE = 0.0001
-MAX_TEMPERATURE = 100.0
-MIN_PENALTY = 0.01
-"""Limits of SamplingParams."""
-
-MAX_TOKENS = 2**31 - 1
-"""More tokens than any context holds; means "until the context is full"."""
 
 
 def _only(allowed: bool) -> AfterValidator:
@@ -45,25 +32,6 @@ def _only(allowed: bool) -> AfterValidator:
 
 OnlyTrue = Annotated[bool, _only(allowed=True), WithJsonSchema({"const": True})]
 OnlyFalse = Annotated[bool, _only(allowed=False), WithJsonSchema({"const": False})]
-
-
-def _temperature(value: float) -> float:
-    if value != 0 and not MIN_TEMPERATURE <= value <= MAX_TEMPERATURE:
-        raise ValueError(f"must be 0 (greedy), or between {MIN_TEMPERATURE} and {MAX_TEMPERATURE:g}")
-    return value
-
-
-Temperature = Annotated[
-    float,
-    AfterValidator(_temperature),
-    WithJsonSchema(
-        {"anyOf": [{"const": 0}, {"type": "number", "minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}]}
-    ),
-]
-SamplerName = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "infill"]
-Samplers = Annotated[list[SamplerName], Field(fail_fast=True)] | None
-ResponseFields = Annotated[list[str], Field(fail_fast=True, max_length=256)] | None
-TokenId = Annotated[int, Field(ge=0, lt=2**31, description="a token id of the model's vocabulary")]
 
 
 def _nothing(value: object) -> object:
@@ -159,105 +127,6 @@ class ErrorReply(Reply):
     }
 
 
-class AlternativeRecord(Reply):
-    """A token that the model could have chosen."""
-
-    id: int
-    token: str
-    bytes: list[int]
-    logprob: float
-
-
-class CallDeltaRecord(Reply):
-    """A token's contribution to a call: first the id and the name, then parts of the arguments."""
-
-    index: int
-    arguments: str
-    id: str | None = None
-    name: str | None = None
-
-
-class CallPartRecord(Reply):
-    """The tool call of a token."""
-
-    call: int = Field(description="the index of the call")
-    deltas: list[CallDeltaRecord] = Field(
-        description="the token's part of calls; the pieces of arguments join to the whole arguments"
-    )
-
-
-class GrammarRecord(Reply):
-    """The effect of a grammar on a token's choice.
-
-    All other data of the token is the same as without a grammar.
-    """
-
-    mass: float = Field(description="the model's own total probability of the tokens allowed by the grammar")
-    allowed: int = Field(description="the number of tokens allowed by the grammar")
-    forced: bool = Field(description="true if the grammar allowed only this token")
-    logprob: float = Field(description="the token's logprob among the tokens allowed by the grammar")
-
-
-class TokenRecord(Reply):
-    """All data of a generated or read token.
-
-    Logprobs are natural logarithms of the model's own distribution, before temperature and other
-    sampling settings. The first token of a prompt has no logprob, rank or entropy (null). Under
-    token healing, top holds only tokens that repeat typed text, and exp(logprob) / allowed is the
-    probability of the token among these tokens. Under a grammar, top also holds refused tokens.
-    """
-
-    id: int
-    token: str = Field(
-        description="the text completed by this token; the texts of consecutive tokens join to the whole text"
-    )
-    bytes: list[int] = Field(description="the token's exact bytes, which may be part of a character")
-    position: int = Field(description="position, counted from the first token of the prompt")
-    logprob: float | None
-    rank: int | None = Field(description="rank in the model's distribution; 1 is the most probable token")
-    entropy: float | None = Field(
-        description="entropy of the model's distribution, in nats; null for a prompt's first token, and if the engine "
-        "does not report the entropy"
-    )
-    entropy_range: list[float] | None = Field(
-        None,
-        min_length=2,
-        max_length=2,
-        description="only if the exact entropy is not known: the minimum and maximum possible entropy, in nats",
-    )
-    top: list[AlternativeRecord] = Field(
-        description="the most probable alternatives; fewer than requested if token healing allows few tokens. A "
-        "remote engine reports only the 20 most probable tokens, so the alternatives are fewer if few of the 20 "
-        "tokens are allowed"
-    )
-    rest: float = Field(description="the total probability of all tokens outside top")
-    sampled: float | None = Field(
-        description="the token's probability in the sampler; null for prompt tokens, and if the engine does not "
-        "report the probability"
-    )
-    allowed: float = Field(
-        description="under token healing, the probability of all tokens that repeat the typed text (from a remote "
-        "engine, an upper bound); otherwise 1"
-    )
-    part: CallPartRecord | None = Field(
-        None, description="only for the tokens of a tool call; these tokens have no text"
-    )
-    grammar: GrammarRecord | None = Field(None, description="only with a grammar")
-
-
-class _Written:
-    """Annotates a record of ``token_json.record_of``: described as TokenRecord, sent unchanged."""
-
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return any_schema()
-
-    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(TokenRecord.__pydantic_core_schema__)
-
-
-WrittenToken = Annotated[dict[str, Any], _Written()]
-
-
 class ModelQuery(Body):
     """A request that may name a model."""
 
@@ -268,6 +137,31 @@ class ModelQuery(Body):
         examples=["qwen2.5-coder-0.5b-instruct"],
     )
     strict_model: bool = Field(False, description="extension: refuse an unknown name, even if only one model is served")
+
+
+class Admittance(ModelQuery):
+    """The terms of a request: priority, superseding, deadline (extensions to OpenAI's fields)."""
+
+    priority: Literal["completion", "chat", "background"] | None = Field(
+        None, description="extension: priority class; completion first, background last"
+    )
+    supersede: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="extension: a newer request from the same client with the same text in this field ends this "
+        "request",
+    )
+    deadline: float | None = Field(
+        None, gt=0, le=86400, description="extension: time limit in seconds; the answer ends with the tokens so far"
+    )
+
+
+class ContextFile(Body):
+    """Text of another file, for infill."""
+
+    filename: str
+    text: str
 
 
 def _ignored(body: Body) -> Iterator[str]:

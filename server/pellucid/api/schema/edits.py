@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from pellucid.api.schema.common import Reply, ReplyDetails, Temperature, WrittenToken
-from pellucid.api.schema.openai import Admittance, Alternatives, UsageReply
+from pellucid.api.schema.common import Admittance, Reply, ReplyDetails
+from pellucid.api.schema.sampling import Alternatives, Temperature
+from pellucid.api.schema.tokens import WrittenToken
+from pellucid.api.schema.usage import UsageReply
 
 MAX_INSTRUCTION = 20_000
 

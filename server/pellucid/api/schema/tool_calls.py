@@ -1,4 +1,4 @@
-"""Wire shapes of tools and tool calls, on chat and /apply-template."""
+"""Wire shapes of tools, and the details of tool calls."""
 
 from __future__ import annotations
 
@@ -71,55 +71,6 @@ class ToolFields(Body):
         description="none: the model does not see the tools; auto: the model decides; required: the answer contains "
         "only calls; a function: the answer is a call of the function",
     )
-
-
-class CalledFunction(Body):
-    """The function of a call in a message; arguments are the text of a JSON object."""
-
-    name: Name
-    arguments: str
-
-
-class MessageToolCall(Body):
-    """A call by the assistant."""
-
-    id: str
-    type: Literal["function"] = "function"
-    function: CalledFunction
-    index: int | None = Field(
-        None, description="allowed, so that a streamed call can be sent back; the order of the calls counts"
-    )
-
-
-class FunctionReply(Reply):
-    """The function of a call; ``arguments`` is the JSON text that the model wrote."""
-
-    name: str
-    arguments: str
-
-
-class ToolCallReply(Reply):
-    """A call by the model."""
-
-    id: str
-    type: Literal["function"] = "function"
-    function: FunctionReply
-
-
-class FunctionDelta(Reply):
-    """The next part of a call: first the name, then parts of the arguments."""
-
-    name: str | None = None
-    arguments: str
-
-
-class ToolCallDelta(Reply):
-    """The next part of a call. Only the first part has the id, the type and the name."""
-
-    index: int
-    id: str | None = None
-    type: Literal["function"] | None = None
-    function: FunctionDelta
 
 
 class CallRecord(Reply):

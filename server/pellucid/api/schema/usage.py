@@ -1,4 +1,4 @@
-"""Wire shape of /v1/usage."""
+"""Wire shapes of the usage of a request, and of a user (/v1/usage)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,56 @@ from typing import Literal
 from pydantic import Field
 
 from pellucid.api.schema.common import Reply
+
+
+class CompletionTokensDetails(Reply):
+    """The tokens of the request's prediction, accepted or rejected."""
+
+    accepted_prediction_tokens: int = Field(description="tokens of the prediction in the answer")
+    rejected_prediction_tokens: int = Field(description="the other tokens of the prediction")
+
+
+class PromptTokensDetails(Reply):
+    """The number of prompt tokens from the cache."""
+
+    cached_tokens: int = Field(description="prompt tokens read from the cache")
+
+
+class UsageDetails(Reply):
+    """Tokens and times: an extension to OpenAI's usage."""
+
+    cached: int
+    computed: int
+    generated: int
+    queued: float = Field(description="seconds until a slot was free")
+    prefill: float = Field(description="seconds from then to the first token")
+    decode: float = Field(description="seconds from the first token to the last")
+    moves: int | None = Field(
+        None,
+        description="number of remote engines lost meanwhile, with the work resumed by different engines; missing if "
+        "no engine was lost",
+    )
+    accepted: int | None = Field(
+        None, description="tokens of the prediction repeated by the answer; missing without a prediction"
+    )
+    prediction: int | None = Field(None, description="tokens of the prediction; missing without a prediction")
+    first_difference: str | None = Field(
+        description="the beginning of the text missing from the cache, at most 80 characters, to show where a prompt "
+        "changed; null if at most 64 tokens were computed, and for a scored text"
+    )
+
+
+class UsageReply(Reply):
+    """The tokens of a request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails | None = Field(
+        None, description="only for a request with a prediction"
+    )
+    pellucid: UsageDetails
 
 
 class UserUsage(Reply):

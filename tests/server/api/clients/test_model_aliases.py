@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pellucid.api.model_aliases import find_by_alias, listed_name, parameter_size
+from pellucid.api.dialects.ollama.model_aliases import find_by_alias, listed_name, parameter_size
 
 SERVED = [
     "qwen2.5-coder-0.5b-instruct",

@@ -1,0 +1,1 @@
+"""Mistral's route for infill."""

@@ -1,0 +1,222 @@
+"""Ollama's /api/generate and /api/chat."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pellucid.api.dialects.ollama.common import OLLAMA_GENERATION_ERRORS
+from pellucid.api.dialects.ollama.fields import (
+    call_reply,
+    check_fields,
+    end_fields,
+    ignored_fields,
+    load_fields,
+    ollama_grammar,
+    ollama_params,
+    plain_messages,
+    timestamp,
+)
+from pellucid.api.dialects.ollama.generate_and_chat_schema import (
+    OllamaAnswer,
+    OllamaCallReply,
+    OllamaChatReply,
+    OllamaChatRequest,
+    OllamaFields,
+    OllamaGenerateReply,
+    OllamaGenerateRequest,
+    OllamaProgress,
+)
+from pellucid.api.dialects.ollama.model_aliases import find_by_ollama_name
+from pellucid.api.generation.answer_blocks import AnswerBlocks, BlockStep
+from pellucid.api.generation.generated_answer import Items
+from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.request_fields import stop_texts
+from pellucid.api.generation.token_logprobs import token_logprobs
+from pellucid.api.generation.tool_calls import answer_end, offered_tools
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import lines_or
+from pellucid.api.server_state import state_of
+from pellucid.api.sse import NDJSON, Event, json_response
+from pellucid.errors import InvalidRequestError, NotSupportedError
+from pellucid.text.assistant import LocalAssistant
+from pellucid.text.spelled_infill import read_spelled_infill
+from pellucid.text.tool_calls.calls_of_answer import calls_of
+from pellucid.vocabulary.finish import Finish, OnUsage
+from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Priority, Terms
+from pellucid.vocabulary.token import Token
+
+router = APIRouter(tags=["ollama"], route_class=JsonRoute)
+
+B = TypeVar("B", bound=OllamaFields)
+
+
+@router.post("/api/generate", responses={200: lines_or(OllamaGenerateReply), **OLLAMA_GENERATION_ERRORS})
+async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
+    """Answer a prompt, fill a gap (with ``suffix``), or continue a text as it is (with ``raw``).
+
+    Streams unless ``stream`` is false. With ``format``, the answer is JSON. A prompt without
+    ``suffix`` or ``raw`` is put into the model's chat template, if there is a template. With
+    ``raw``, a prompt that spells an infill with the model's own markers is read as an infill. Each
+    entry of ``logprobs`` has the token's true bytes, and in ``pellucid`` the rank, the entropy of
+    the choice and more. ``pellucid.ignored`` names the fields without effect.
+    """
+    check_fields(body)
+    if body.system and (body.suffix or body.raw):
+        raise InvalidRequestError(
+            f"system is not supported together with {'raw' if body.raw else 'suffix'}: omit it.", param="system"
+        )
+    if body.raw and body.suffix:
+        raise InvalidRequestError(
+            "suffix is not supported together with raw: write the infill markers, or omit raw.", param="suffix"
+        )
+    assistant, card = find_by_ollama_name(state_of(request), body.model)
+    if body.suffix and not card.infill:
+        raise NotSupportedError(
+            f"{card.name} has no infill tokens, so it cannot fill the gap before a suffix: omit suffix."
+        )
+    if body.system and not card.chat:
+        raise NotSupportedError(f"{card.name} has no chat template, so it cannot read a system message: omit system.")
+    job = _GenerateJob(request, assistant, card, body)
+    if not body.prompt and not body.suffix:
+        return job.loaded()
+    return await job.respond(stream=body.stream, format=NDJSON)
+
+
+@router.post("/api/chat", responses={200: lines_or(OllamaChatReply), **OLLAMA_GENERATION_ERRORS})
+async def chat(body: OllamaChatRequest, request: Request) -> Response:
+    """Answer a conversation. An answer continues a last message of the assistant.
+
+    Streams unless ``stream`` is false; a line has a whole call. ``format``, ``logprobs`` and
+    ``pellucid`` are as in /api/generate.
+    """
+    check_fields(body)
+    assistant, card = find_by_ollama_name(state_of(request), body.model)
+    job = _ChatJob(request, assistant, card, body)
+    if not body.messages:
+        return job.loaded()
+    return await job.respond(stream=body.stream, format=NDJSON)
+
+
+class _OllamaJob(GenerationJob, Generic[B]):
+    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: B) -> None:
+        super().__init__(request, assistant, card, 1)
+        self._body = body
+        self._grammar = ollama_grammar(body)
+        self._begun = self.state.clock()
+
+    @abstractmethod
+    def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
+        """Return a reply or line with this text of the answer."""
+
+    def loaded(self) -> Response:
+        """Return the reply to a request without a prompt, by which clients load a model."""
+        return json_response(self._reply("", load_fields(self._ignored)))
+
+    async def whole(self) -> Response:
+        end = await self._end()
+        return await asyncio.to_thread(lambda: json_response(self._whole(end)))
+
+    def _whole(self, end: dict[str, Any]) -> OllamaProgress:
+        answer = self.answers[0]
+        return self._reply(answer.text, self._logprobs(answer.tokens) | end)
+
+    def part(self, number: int, token: Token) -> Event:
+        return self._reply(token.text, self._logprobs([token]) | {"done": False})
+
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        return self._reply("", await self._end())
+
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any]:
+        return {"logprobs": token_logprobs(tokens)} if self._body.logprobs else {}
+
+    async def _end(self) -> dict[str, Any]:
+        answer, seconds = self.answers[0], self.state.clock() - self._begun
+        details = await answer_end(answer)
+        return end_fields(answer.end, details, self._ignored, seconds)
+
+    @cached_property
+    def _ignored(self) -> list[str]:
+        return ignored_fields(self._body, self.card)
+
+
+class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        body, params, stop = self._body, ollama_params(self._body), stop_texts(self._body.options.stop)
+        form: dict[str, Any] = {"grammar": self._grammar, "with_fields": body.logprobs}
+        served = self.assistant.models.find(self.model)
+        spelled = read_spelled_infill(body.prompt, served.model.infill) if body.raw else None
+        if spelled is not None:
+            extra, terms = spelled.extra if self.card.files else (), Terms(Priority.COMPLETION)
+            infill = CompletionQuery(spelled.prefix, spelled.suffix, extra, params, self.model, stop, terms, **form)
+            return self.assistant.complete(infill, on_usage=on_usage)
+        if body.suffix or body.raw or not self.card.chat:
+            terms = Terms(Priority.COMPLETION if body.suffix or body.raw else Priority.CHAT)
+            query = CompletionQuery(
+                body.prompt, body.suffix or None, (), params, self.model, stop, terms, special=body.raw, **form
+            )
+            return self.assistant.complete(query, on_usage=on_usage)
+        system = [Message("system", body.system)] if body.system else []
+        chat = ChatQuery([*system, Message("user", body.prompt)], params, self.model, stop, **form)
+        return self.assistant.chat(chat, on_usage=on_usage)
+
+    def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
+        return OllamaGenerateReply(model=self.model, created_at=timestamp(), response=text, **fields)
+
+
+class _ChatJob(_OllamaJob[OllamaChatRequest]):
+    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: OllamaChatRequest) -> None:
+        super().__init__(request, assistant, card, body)
+        self._blocks = AnswerBlocks()
+
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        body = self._body
+        query = ChatQuery(
+            plain_messages(body.messages),
+            ollama_params(body),
+            self.model,
+            stop_texts(body.options.stop),
+            continue_last=body.messages[-1].role == "assistant",
+            grammar=self._grammar,
+            with_fields=body.logprobs,
+            tools=offered_tools(body.tools),
+        )
+        return self.assistant.chat(query, on_usage=on_usage)
+
+    def parts(self, number: int, token: Token) -> Iterator[OllamaProgress]:
+        for step in self._blocks.feed(token):
+            yield from self._lines(step)
+
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        lines = [line for step in self._blocks.finish() for line in self._lines(step)]
+        return (*lines, self._reply("", await self._end()))
+
+    def _lines(self, step: BlockStep) -> Iterator[OllamaProgress]:
+        """Yield the lines of a step.
+
+        A call is sent at its end, because ollama's clients read only whole calls.
+        """
+        block, begun = step.block, step.block.call
+        if begun is not None:
+            if step.kind == "close":
+                call = call_reply(begun.index, ToolCall(begun.id or "", begun.name or "", block.text))
+                yield self._reply("", self._logprobs(block.tokens) | {"done": False}, [call])
+        elif step.text or (step.tokens and self._body.logprobs):
+            yield self._reply(step.text, self._logprobs(step.tokens) | {"done": False})
+
+    def _whole(self, end: dict[str, Any]) -> OllamaProgress:
+        answer = self.answers[0]
+        calls = [call_reply(index, call) for index, call in enumerate(calls_of(answer.tokens))]
+        return self._reply(answer.text, self._logprobs(answer.tokens) | end, calls)
+
+    def _reply(self, text: str, fields: dict[str, Any], calls: Sequence[OllamaCallReply] = ()) -> OllamaProgress:
+        answer = OllamaAnswer(content=text, tool_calls=list(calls) or None)
+        return OllamaChatReply(model=self.model, created_at=timestamp(), message=answer, **fields)

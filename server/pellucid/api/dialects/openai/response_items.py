@@ -1,0 +1,83 @@
+"""Conversation, tools and grammar of a request to /v1/responses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pellucid.api.dialects.openai.responses_schema import (
+    LOGPROBS,
+    FunctionCall,
+    FunctionCallOutput,
+    FunctionTool,
+    InputMessage,
+    InputPart,
+    NamedFunction,
+    ReasoningItem,
+    ResponsesRequest,
+    TextSchema,
+)
+from pellucid.api.generation.request_fields import ignored_fields
+from pellucid.api.generation.requested_grammar import schema_grammar
+from pellucid.vocabulary.message import Message, NamedTool, ToolCall, ToolChoice
+from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.query import Grammar
+
+
+def conversation(body: ResponsesRequest) -> list[Message]:
+    """Return the messages, the instructions first.
+
+    Calls belong to the preceding message of the assistant.
+    """
+    messages = [Message("system", body.instructions)] if body.instructions else []
+    if isinstance(body.input, str):
+        return [*messages, Message("user", body.input)]
+    for item in body.input:
+        match item:
+            case InputMessage():
+                # The role developer is a newer name of system.
+                messages.append(Message("system" if item.role == "developer" else item.role, _joined(item.content)))
+            case FunctionCall():
+                if not messages or messages[-1].role != "assistant":
+                    messages.append(Message("assistant"))
+                call = ToolCall(item.call_id, item.name, item.arguments)
+                messages[-1] = replace(messages[-1], tool_calls=[*messages[-1].tool_calls, call])
+            case FunctionCallOutput():
+                messages.append(Message("tool", _joined(item.output), tool_call_id=item.call_id))
+    return messages
+
+
+def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "function",
+            "function": tool.model_dump(include={"name", "description", "parameters", "strict"}, exclude_unset=True),
+        }
+        for tool in body.tools
+        if isinstance(tool, FunctionTool)
+    ]
+
+
+def tool_choice(body: ResponsesRequest) -> ToolChoice:
+    return NamedTool(body.tool_choice.name) if isinstance(body.tool_choice, NamedFunction) else body.tool_choice
+
+
+def responses_grammar(body: ResponsesRequest) -> Grammar | None:
+    asked = None if body.text is None else body.text.format
+    if isinstance(asked, TextSchema):
+        return schema_grammar(asked.schema_, "text.format")
+    return Grammar("json_object", field="text.format") if asked is not None and asked.type == "json_object" else None
+
+
+def ignored_parts(body: ResponsesRequest, card: ModelCard) -> list[str]:
+    """Return the names of the fields, items and tools without effect on the answer."""
+    ignored = ignored_fields(body, card)
+    if any(value != LOGPROBS for value in body.include):
+        ignored.append("include")
+    items = [] if isinstance(body.input, str) else body.input
+    ignored += [f"input.{number}" for number, item in enumerate(items) if isinstance(item, ReasoningItem)]
+    return ignored + [f"tools.{number}" for number, tool in enumerate(body.tools) if not isinstance(tool, FunctionTool)]
+
+
+def _joined(content: str | list[InputPart]) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in content)

@@ -1,0 +1,1 @@
+"""Tabby's routes, for its editor plugins."""
