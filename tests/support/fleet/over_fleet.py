@@ -44,21 +44,21 @@ LOST: Mapping[str, str] = {
     f"{API}test_user_limits.py::test_one_request_of_many_answers": "the same",
     f"{PAGE}test_page_read.py::test_stop": "a text is read in one piece, so there is no progress to see",
     f"{API}test_adapters_api.py": "the adapters of remote engines have tests of their own",
-    f"{API}test_embeddings.py": "remote engines give no hidden states",
+    f"{API}dialects/test_embeddings.py": "remote engines give no hidden states",
     f"{API}test_client_bodies.py::test_client[Continue apply": "remote engines take no prediction",
-    f"{API}test_prediction.py": "the same",
+    f"{API}dialects/openai/test_prediction.py": "the same",
     f"{API}test_client_bodies.py::test_client[embeddings": "remote engines give no hidden states",
     f"{API}test_client_bodies.py::test_client[ollama embed": "the same",
     f"{API}test_client_bodies.py::test_client[openai-python embeddings": "the same",
     f"{API}test_openapi.py::test_every_example_is_valid": "the same",
-    f"{API}clients/test_ollama_client.py::test_logprobs": "the entropy is a range",
-    f"{API}test_llama_clients.py::test_llama_vscode_looks_around": "there are no slots",
-    f"{API}test_llama_clients.py::test_llama_vim_warm_up": (
+    f"{API}dialects/ollama/test_ollama_client.py::test_logprobs": "the entropy is a range",
+    f"{API}dialects/llama_cpp/test_llama_clients.py::test_llama_vscode_looks_around": "there are no slots",
+    f"{API}dialects/llama_cpp/test_llama_clients.py::test_llama_vim_warm_up": (
         "only an answer that is not stopped tells what came from the cache"
     ),
-    f"{API}test_structured_output.py::test_an_answer_that_ends_early_says_so": "a seed draws other tokens",
+    f"{API}dialects/test_structured_output.py::test_an_answer_that_ends_early_says_so": "a seed draws other tokens",
     f"{API}test_assistant_and_client.py::test_same_tokens[schema]": "the same",
-    f"{API}clients/test_tabby_plugins.py::test_indentation_ends_a_suggestion": (
+    f"{API}dialects/tabby/test_editor_plugins.py::test_indentation_ends_a_suggestion": (
         "remote engines take temperatures up to 2"
     ),
     f"{API}test_interrupted_answers.py": "the tests watch the slots",
