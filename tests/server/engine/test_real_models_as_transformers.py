@@ -1,4 +1,7 @@
-"""The law on the real default model: float32 against transformers, and int8 against float32."""
+"""The law on a real model: float32 against transformers, and int8 against float32.
+
+The model is the smallest of the catalog; in `make trials` the default model.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,11 @@ from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 from support.models.float64_reference import ALLOWANCE, PLAUSIBLE, exact_logprobs
 from support.models.tiny_models import reference_logprobs
 from support.models.worker_driver import Job, WorkerDriver, assert_lawful
+from support.trial_counts import IS_TRIAL
 
 pytestmark = pytest.mark.model
 
-NAME = "qwen2.5-coder-0.5b-instruct"
+NAME = "qwen2.5-coder-0.5b-instruct" if IS_TRIAL else "smollm2-135m-instruct"
 
 CODE = "import heapq\n\n\ndef dijkstra(graph, start):\n    distances = {start: 0}\n"
 TEXTS = [

@@ -14,6 +14,7 @@ from pellucid.models.formats.gguf import GGUF
 from pellucid.models.store import Store
 from pellucid.models.tokenizers import gguf_tokenizer, tokenizer
 from pellucid.system.progress import Silent
+from support.trial_counts import trial_count
 
 pytestmark = pytest.mark.model
 
@@ -63,7 +64,7 @@ def test_qwen_ids_are_those_of_transformers(store: Store) -> None:
     path = store.pull(QWEN, Silent())
     ours = gguf_tokenizer.read_tokenizer(GGUF(path))
     theirs = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    for text in texts(600):
+    for text in texts(trial_count(600)):
         assert ours.encode(text, special=True) == theirs.encode(text, add_special_tokens=False)
         plain = ours.encode(text)
         assert b"".join(map(ours.token_bytes, plain)) == text.encode()
@@ -73,6 +74,6 @@ def test_qwen_ids_are_those_of_transformers(store: Store) -> None:
 def test_smollm_splits_digits_and_keeps_bytes(store: Store) -> None:
     """SmolLM2 encodes every digit separately, and the tokens' bytes join to the text."""
     ours = gguf_tokenizer.read_tokenizer(GGUF(store.pull(SMOL, Silent())))
-    for text in texts(200):
+    for text in texts(trial_count(200)):
         assert b"".join(map(ours.token_bytes, ours.encode(text))) == text.encode()
     assert [ours.token_bytes(id) for id in ours.encode("x = 2048")] == [b"x", b" =", b" ", b"2", b"0", b"4", b"8"]
