@@ -31,7 +31,7 @@ from pellucid.learn.calibrate.gate_levels import LevelOutcome, outcome, shown, s
 from pellucid.learn.calibrate.held_out_check import Findings, find, score
 from pellucid.learn.calibrate.probability_models import fit_all, predict
 from pellucid.learn.calibrate.replay import replay_cursors, replay_identity
-from pellucid.learn.calibrate.replay_records import SuggestionRecord, SuggestionRecordFile
+from pellucid.learn.calibrate.replay_records import SuggestionRecord, open_records
 from pellucid.learn.calibrate.report import as_record
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.metrics import Interval
@@ -77,10 +77,9 @@ def replayed(options: argparse.Namespace, part: str, packages: Packages) -> list
     with Bars() as bars:
         engine, assistant = assemble(settings, [options.model], bars)
     try:
-        file = SuggestionRecordFile(
-            options.records / f"{part}-{options.model}.jsonl", replay_identity(key_of(assistant), packages.texts)
-        )
-        return replay_cursors(assistant, assistant.models.find(None).name, packages.texts, packages.cursors, file)
+        about = replay_identity(key_of(assistant), packages.texts)
+        with open_records(options.records / f"{part}-{options.model}.jsonl", about) as file:
+            return replay_cursors(assistant, assistant.models.find(None).name, packages.texts, packages.cursors, file)
     finally:
         engine.close()
 

@@ -13,6 +13,8 @@ from typing import TypeVar
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from pellucid.cli.app import app
 from pellucid.config import ENVIRONMENT_PREFIX
@@ -36,6 +38,15 @@ ROOT = Path(__file__).parents[1]
 
 DURATIONS = Path(__file__).with_name("durations.json")
 """Seconds of each test file, as `make durations` has written them."""
+
+SHARED_SERVERS = (
+    ("tests/webui/page/",),
+    ("tests/editors/", "tests/examples/", "tests/lsp/test_typing_session.py", "tests/server/test_readme.py"),
+)
+"""Beginnings of files that share a server with real models: a worker runs all of them.
+
+Every start of the server costs the work of a dozen tests.
+"""
 
 KEPT = frozenset({ENVIRONMENT_PREFIX + "CACHE"})
 """The only setting from the environment: the models' folder."""
@@ -62,6 +73,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seconds = json.loads(DURATIONS.read_text())
     # Workers take the slowest files first, so that no worker is late at the end.
     items.sort(key=lambda item: -seconds.get(item.path.relative_to(ROOT).as_posix(), 0.0))
+
+
+class BySharedServer(LoadFileScheduling):  # type: ignore[misc]
+    """Distribution of files to workers; files with a shared server stay together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        together = next((names for names in SHARED_SERVERS if nodeid.startswith(names)), None)
+        return nodeid.partition("::")[0] if together is None else together[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    return BySharedServer(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,11 +22,11 @@ from pellucid.door.api_keys import read_keys
 from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.errors import PellucidError
-from pellucid.learn.calibrate.replay_records import SuggestionRecordFile as ReplayFile
+from pellucid.learn.calibrate import replay_records as replay_files
 from pellucid.learn.evaluate import command as evaluate
 from pellucid.learn.evaluate.results import EvaluationResults
 from pellucid.learn.evaluate.suite_protocol import SuiteRecord
-from pellucid.learn.evaluate.suite_records import SuiteRecordFile
+from pellucid.learn.evaluate.suite_records import open_records
 from pellucid.learn.train import checkpoint, loss_curves
 from pellucid.models import calibrations, merge_adapter
 from pellucid.models.adapter_folder import read_card
@@ -148,14 +148,14 @@ def calibration(folder: Path, number: int) -> None:
 
 def replay_records(folder: Path, number: int) -> None:
     """Append to the records of a replay."""
-    ReplayFile(folder / "records.jsonl", {"model": "m"}).append(
-        [calibration_record(n, 0.5, True) for n in range(100 * number, 100 * number + 100)]
-    )
+    with replay_files.open_records(folder / "records.jsonl", {"model": "m"}) as file:
+        for n in range(100 * number, 100 * number + 100):
+            file.append(calibration_record(n, 0.5, True))
 
 
 def evaluation_records(folder: Path, number: int) -> None:
     """Append to the records of an evaluation."""
-    with SuiteRecordFile(folder / "tiny" / "suite.jsonl", "suite", {"name": "tiny"}, {}) as file:
+    with open_records(folder / "tiny" / "suite.jsonl", "suite", {"name": "tiny"}, {}) as file:
         file.append(SuiteRecord(f"question {number}", "u", {"said": LONG}))
 
 

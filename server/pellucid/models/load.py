@@ -270,7 +270,6 @@ class _Packed:
     def _write(self, path: Path, made_of: str, source: _GGUFSource | _FolderSource, progress: Progress) -> None:
         if self._fetched:
             self._store.verify(self._name, progress)  # Packing would hide damage.
-        part = path.with_name(path.name + ".part")
         float_bytes = 4 * (self._config.body_parameters + self._config.head_parameters)
         progress.start(f"packing {self._name} ({self.scheme})", float_bytes)
         packed = weight_packing.pack(
@@ -280,11 +279,8 @@ class _Packed:
         with atomic_files.errors_explained(path.parent):
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
                 stale.unlink()  # Of an older version of the source or of the form.
-            try:
+            with atomic_files.written_whole(path) as part:
                 write_packed(part, packed, made_of)
-                atomic_files.publish(part, path)
-            finally:
-                part.unlink(missing_ok=True)
 
 
 def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Iterator[tuple[str, Weight]]:

@@ -62,15 +62,22 @@ def publish(part: Path, target: Path) -> None:
             os.close(folder)
 
 
-def write_text(target: Path, text: str) -> None:
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Yield a temporary path, and rename the complete file to the target."""
     part = target.with_name(target.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
+        yield part
         publish(part, target)
-    except OSError:
+    except BaseException:
         with suppress(OSError):  # A disk that has become read-only.
             part.unlink(missing_ok=True)
         raise
+
+
+def write_text(target: Path, text: str) -> None:
+    with written_whole(target) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_output(target: Path, text: str) -> None:

@@ -26,7 +26,7 @@ from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
 from pellucid.learn.calibrate.probability_models import MIN_SUGGESTIONS, check, fit_all
 from pellucid.learn.calibrate.replay import replay_cursors, replay_identity
-from pellucid.learn.calibrate.replay_records import SuggestionRecord, SuggestionRecordFile
+from pellucid.learn.calibrate.replay_records import SuggestionRecord, open_records
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, CorpusBudget, gather
@@ -139,7 +139,8 @@ def _replayed(
     run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
     name = assistant.models.find(None).name
-    return replay_cursors(assistant, name, texts, cursors, SuggestionRecordFile(path, about))
+    with open_records(path, about) as done:
+        return replay_cursors(assistant, name, texts, cursors, done)
 
 
 def _prior(file: CalibrationFile) -> tuple[float, ...] | None:

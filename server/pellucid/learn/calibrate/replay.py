@@ -23,7 +23,8 @@ from pellucid.completion.trust.features import VERSION, features
 from pellucid.completion.trust.threshold_gate import GateVerdict, judge, show_all
 from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import ReplayCursor
-from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord, SuggestionRecordFile
+from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord
+from pellucid.learn.record_file import RecordFile
 from pellucid.system.machine import versions
 from pellucid.system.progress import Progress
 from pellucid.terminal.progress_bars import Steps
@@ -47,13 +48,13 @@ def replay_cursors(
     model: str,
     texts: Mapping[str, str],
     cursors: Sequence[ReplayCursor],
-    file: SuggestionRecordFile,
+    file: RecordFile[SuggestionRecord],
 ) -> list[SuggestionRecord]:
     """Return suggestions at cursors in ``texts``, with and without the text after the cursor.
 
     Suggestions in ``file`` are reused, and new suggestions are added.
     """
-    done = {record.key for record in file.read()}
+    done = {record.key for record in file.records}
     asks = [(cursor, suffix) for cursor in cursors for suffix in (True, False)]
     left = [
         (cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.kind, cursor.at, suffix) not in done
@@ -63,7 +64,7 @@ def replay_cursors(
     if left:
         with Steps() as steps:
             asyncio.run(Replay(assistant, model, texts, file.append).run(left, steps))
-    by_key = {record.key: record for record in file.read()}
+    by_key = {record.key: record for record in file.records}
     return [by_key[cursor.document, cursor.kind, cursor.at, suffix] for cursor, suffix in asks]
 
 
@@ -73,7 +74,7 @@ class Replay:
         assistant: Assistant,
         model: str,
         texts: Mapping[str, str],
-        keep: Callable[[Sequence[SuggestionRecord]], None],
+        keep: Callable[[SuggestionRecord], None],
     ) -> None:
         # A time limit would make suggestions depend on the machine's load. The editor's open files
         # are unknown.
@@ -102,7 +103,7 @@ class Replay:
         while left:
             context = PromptContext(self._context_settings, ChunkRing(self._context_settings))
             for cursor, suffix in left.pop():
-                self._keep([await self._ask(cursor, suffix, context)])
+                self._keep(await self._ask(cursor, suffix, context))
                 progress.advance(1)
 
     async def _ask(self, cursor: ReplayCursor, suffix: bool, context: PromptContext) -> SuggestionRecord:

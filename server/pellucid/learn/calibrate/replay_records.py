@@ -1,21 +1,15 @@
-"""Stores suggestions as JSON lines, appended immediately: an interrupted run can resume."""
+"""Stores the suggestions of a replay, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
-import errno
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import InvalidRequestError
-from pellucid.system.regular_files import read_text
+from pellucid.learn.record_file import RecordFile
 
 FORMAT = "pellucid replay 1"
-
-LARGEST_RECORDS = 256 << 20
-"""A cursor takes about 1 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,57 +43,10 @@ class SuggestionRecord:
         return self.parts[0]
 
 
-class SuggestionRecordFile:
-    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
-        self.path = path
-        self._head = {"format": FORMAT, "about": dict(about)}
-
-    def read(self) -> list[SuggestionRecord]:
-        """Read the records, and remove a truncated last line."""
-        try:
-            text = read_text(self.path, LARGEST_RECORDS)
-        except FileNotFoundError:
-            return []
-        except InvalidRequestError as error:
-            raise InvalidRequestError(f"{str(error).rstrip('.')}, with --records.") from None
-        whole = text[: text.rfind("\n") + 1]
-        try:
-            head, *lines = [json.loads(line) for line in whole.splitlines()] or [None]
-            records = [_record(line) for line in lines]
-        except (ValueError, TypeError, KeyError) as error:
-            raise InvalidRequestError(
-                f"{self.path} contains no records of a replay ({error}): name another file with --records."
-            ) from None
-        if head is not None and head != self._head:
-            raise InvalidRequestError(
-                f"{self.path} contains the records of another run: name another file with --records, or delete it."
-            )
-        if whole != text:
-            self._write("r+", whole)
-        return records
-
-    def append(self, records: Sequence[SuggestionRecord]) -> None:
-        lines = [] if self.path.exists() and self.path.stat().st_size else [self._head]
-        self._write("a", "".join(json.dumps(line) + "\n" for line in [*lines, *map(asdict, records)]))
-
-    def _write(self, mode: str, text: str) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open(mode, encoding="utf-8") as file:
-                file.write(text)
-                file.truncate()
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            why = (
-                "the disk is full: free some space"
-                if full
-                else f"{error.strerror or error}: name another file with --records"
-            )
-            raise InvalidRequestError(
-                f"The records cannot be written to {self.path}, {why}; the records so far are kept."
-            ) from None
+def open_records(path: Path, about: Mapping[str, Any]) -> RecordFile[SuggestionRecord]:
+    return RecordFile(path, {"format": FORMAT, "about": dict(about)}, _read, remedy="name another file with --records")
 
 
-def _record(line: Mapping[str, Any]) -> SuggestionRecord:
-    parts = tuple(SuggestionPart(part["length"], tuple(part["numbers"]), part["right"]) for part in line["parts"])
-    return SuggestionRecord(**{**line, "parts": parts})
+def _read(fields: dict[str, Any]) -> SuggestionRecord:
+    parts = tuple(SuggestionPart(part["length"], tuple(part["numbers"]), part["right"]) for part in fields["parts"])
+    return SuggestionRecord(**{**fields, "parts": parts})

@@ -14,7 +14,8 @@ from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite_protocol import Question, Suite, SuiteRecord
-from pellucid.learn.evaluate.suite_records import ELSEWHERE, SuiteRecordFile
+from pellucid.learn.evaluate.suite_records import ELSEWHERE, open_records
+from pellucid.learn.record_file import RecordFile
 from pellucid.system.progress import Progress
 
 
@@ -64,23 +65,25 @@ async def ask_questions(
 
     Return all records in the order of questions, and True if any question was asked.
     """
-    with SuiteRecordFile(
+    with open_records(
         path, suite.name, subject.identity, suite.header, start_over=start_over, elsewhere=elsewhere
     ) as file:
-        left = [question for question in questions if question.id not in file.records]
+        done = {record.id: record for record in file.records}
+        left = [question for question in questions if question.id not in done]
         for question in questions:
-            before = file.records.get(question.id)
+            before = done.get(question.id)
             # The units of texts depend on the number of files.
             if before is not None and before.unit != question.unit:
                 file.append(replace(before, unit=question.unit))
         progress.start(f"{subject.name}: {suite.name}", len(questions))
         progress.advance(len(questions) - len(left))
         await _ask_all(left, subject, file, suite.at_once, progress)
-        return [file.records[question.id] for question in questions], bool(left)
+        done = {record.id: record for record in file.records}
+        return [done[question.id] for question in questions], bool(left)
 
 
 async def _ask_all(
-    questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress
+    questions: Sequence[Question], subject: Subject, file: RecordFile[SuiteRecord], at_once: int, progress: Progress
 ) -> None:
     """Ask ``at_once`` questions at a time, in order. The first failure cancels all questions."""
     waiting = iter(questions)

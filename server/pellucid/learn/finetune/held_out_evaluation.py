@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from pellucid.learn.finetune.greedy_generation import first_lines
 from pellucid.learn.finetune.training.cursors import SourcePage, TextSpan
 from pellucid.learn.finetune.training.samples import SampleStream, random_for
 from pellucid.learn.finetune.transformers_scorer import TorchReader
+from pellucid.learn.record_file import RecordFile
 from pellucid.learn.score_text import read
 from pellucid.system.progress import Progress
 
@@ -60,6 +62,26 @@ class FileFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptFigures:
+    """Stored figures, so that a resumed run does not evaluate a file again."""
+
+    kind: str
+    figures: FileFigures
+
+
+def open_figures(path: Path, key: str) -> RecordFile[KeptFigures]:
+    """Open the figures of a run; figures with a different key are discarded."""
+
+    def read_line(fields: dict[str, Any]) -> KeptFigures:
+        stored = fields["figures"]
+        confidences, hits = tuple(stored.pop("confidences")), tuple(stored.pop("hits"))
+        return KeptFigures(fields["kind"], FileFigures(**stored, confidences=confidences, hits=hits))
+
+    header = {"kind": "pellucid-finetune-figures", "key": key}
+    return RecordFile(path, header, read_line, remedy="set another cache folder", replace_other=True)
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOutFigures:
     """Figures of held-out files, and of general texts that show forgetting."""
 
@@ -84,14 +106,20 @@ class HeldOutEvaluation:
         general: Mapping[Kind, Sequence[Document]],
         *,
         of: int | None = None,
-        kept: MutableMapping[tuple[str, str], FileFigures] | None = None,
+        kept: RecordFile[KeptFigures] | None = None,
     ) -> HeldOutFigures:
         """Return the model's figures on all files.
 
-        ``of`` is the number of files that share the effort (default: all). Figures in ``kept``, by
-        kind and name, are reused, and new figures are added.
+        ``of`` is the number of files that share the effort (default: all). Figures in ``kept``
+        are reused, and new figures are added.
         """
-        found = {} if kept is None else kept
+        found = {(one.kind, one.figures.name): one.figures for one in (kept.records if kept is not None else ())}
+
+        def keep(kind: str, figures: FileFigures) -> None:
+            found[kind, figures.name] = figures
+            if kept is not None:
+                kept.append(KeptFigures(kind, figures))
+
         new_files = [file for file in files if ("file", file.name) not in found]
         new_texts = [
             (kind, text) for kind, texts in general.items() for text in texts if (kind, text.name) not in found
@@ -99,9 +127,9 @@ class HeldOutEvaluation:
         if new_files or new_texts:
             self._progress.start(label, len(new_files) + len(new_texts))
         for file in new_files:
-            found["file", file.name] = self._file(file, of or len(files))
+            keep("file", self._file(file, of or len(files)))
         for kind, text in new_texts:
-            found[kind, text.name] = self._read(text)
+            keep(kind, self._read(text))
         return HeldOutFigures(
             tuple(found["file", file.name] for file in files),
             {kind: tuple(found[kind, text.name] for text in texts) for kind, texts in general.items()},

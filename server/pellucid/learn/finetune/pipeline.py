@@ -19,9 +19,13 @@ from filelock import FileLock, Timeout
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.before_after import ComparisonRow, compare
-from pellucid.learn.finetune.evaluation_cache import EvaluationCache
 from pellucid.learn.finetune.forgetting_texts import Kind
-from pellucid.learn.finetune.held_out_evaluation import Effort, HeldOutEvaluation, HeldOutFigures
+from pellucid.learn.finetune.held_out_evaluation import (
+    Effort,
+    HeldOutEvaluation,
+    HeldOutFigures,
+    open_figures,
+)
 from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.learn.finetune.training.base_model import Base, read_base
 from pellucid.learn.finetune.training.checkpoint import TrainingState, read_state
@@ -206,8 +210,10 @@ class Pipeline:
         return None
 
     def _judged(self, when: str, key: str, progress: Progress) -> HeldOutFigures:
-        kept = EvaluationCache(self.work / f"{when}.jsonl", key)
-        return self.judge(progress).judge(f"evaluation {when} training", self.dataset.judged, self.general, kept=kept)
+        with open_figures(self.work / f"{when}.jsonl", key) as file:
+            return self.judge(progress).judge(
+                f"evaluation {when} training", self.dataset.judged, self.general, kept=file
+            )
 
     def _card(self, outcome: TrainingOutcome, rows: Sequence[ComparisonRow]) -> dict[str, Any]:
         tokens = [[evaluation.step, round(evaluation.loss, 4)] for evaluation in outcome.losses]

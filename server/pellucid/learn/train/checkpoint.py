@@ -51,17 +51,9 @@ class Progression:
 
 def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> None:
     """Replace the checkpoint, or keep the previous checkpoint and raise ModelError."""
-    part = path.with_name(path.name + ".part")
-    with writing(path.parent):
-        try:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in tensors.items()},
-                part,
-                {"progression": json.dumps(asdict(progression))},
-            )
-            atomic_files.publish(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with writing(path.parent), atomic_files.written_whole(path) as part:
+        save_file(whole, part, {"progression": json.dumps(asdict(progression))})
 
 
 def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:

@@ -286,7 +286,7 @@ def test_foreign_records(run: Run, folder: Path, assistant: KnowingAssistant, tm
     run("calibrate", folder, "--cursors", CURSORS, "--records", records)
     (folder / "module_0.py").write_text(source(77))
 
-    assert "contains the records of another run: name another file with --records" in fails(
+    assert "name another file with --records, or delete that file" in fails(
         run, folder, "--cursors", CURSORS, "--records", records
     )
 

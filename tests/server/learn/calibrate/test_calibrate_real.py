@@ -77,7 +77,7 @@ def test_as_the_language_server() -> None:
         return len(found[0].text) if found else 0
 
     async def compare() -> list[tuple[int, int]]:
-        await Replay(assistant, CODER, texts, records.extend).run(asks, Silent())
+        await Replay(assistant, CODER, texts, records.append).run(asks, Silent())
         file = assistant.models.find(None).model.calibration
         assert file is not None
         builtin = file.builtin()

@@ -12,7 +12,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
+from pellucid.system.atomic_files import written_whole
 from pellucid.system.private_files import create_private, make_private, make_private_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -94,15 +94,11 @@ class Reviews:
         path = self._path(review.name, PAIRS)
         if not review.pairs:
             raise InvalidRequestError("The review has no prompts: give at least one.")
-        part = path.with_name(path.name + ".part")
         try:
             make_private_folder(self._folder)
-            with create_private(part) as file:
+            with written_whole(path) as part, create_private(part) as file:
                 file.write(json.dumps(asdict(review), ensure_ascii=False, indent=1).encode())
-            part.replace(path)
         except OSError as error:
-            with suppress(OSError):  # The disk may have become read-only.
-                part.unlink(missing_ok=True)
             raise _unwritable(path, error) from error
 
     def find(self, name: str) -> Review:

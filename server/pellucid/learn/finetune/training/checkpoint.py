@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.learn.finetune.training.plan import FinetunePlan
-from pellucid.learn.finetune.training.trainable_adapter import written_whole
+from pellucid.system import atomic_files
 
 FILE = "checkpoint.safetensors"
 
@@ -49,7 +49,7 @@ class TrainingState:
             "seconds": self.seconds,
             "looks": [asdict(evaluation) for evaluation in self.losses],
         }
-        with written_whole(folder / FILE) as part:
+        with atomic_files.errors_explained(folder), atomic_files.written_whole(folder / FILE) as part:
             save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **stored})})
 
 

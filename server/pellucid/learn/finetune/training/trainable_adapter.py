@@ -64,20 +64,8 @@ class TrainableAdapter:
         # Without the argument, peft asks the hub for the base's vocabulary.
         state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        with written_whole(folder / WEIGHTS) as part:
-            save_file(tensors, part, {"format": "pt"})
         config.inference_mode = True
         with atomic_files.errors_explained(folder):
+            with atomic_files.written_whole(folder / WEIGHTS) as part:
+                save_file(tensors, part, {"format": "pt"})
             config.save_pretrained(str(folder))
-
-
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """Yield a temporary path, and rename the complete file to the target."""
-    part = target.with_name(target.name + ".part")
-    with atomic_files.errors_explained(target.parent):
-        try:
-            yield part
-            atomic_files.publish(part, target)
-        finally:
-            part.unlink(missing_ok=True)
