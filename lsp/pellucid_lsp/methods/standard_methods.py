@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ from pygls.exceptions import JsonRpcException
 
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
-from pellucid_lsp.methods import code_actions, instructed_edits, next_edit_methods, pellucid_methods, surprise_methods
+from pellucid_lsp.methods import instructed_edits, next_edit_methods, pellucid_methods, surprise_methods
 from pellucid_lsp.server import NEOVIM, Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
@@ -30,8 +31,9 @@ def register(server: Pellucid) -> None:
     """Add the handlers except for inline completion, which depends on the client's dialect."""
     _register_lifecycle(server)
     _register_documents(server)
-    for methods in (pellucid_methods, next_edit_methods, instructed_edits, surprise_methods, code_actions):
+    for methods in (pellucid_methods, next_edit_methods, instructed_edits, surprise_methods):
         methods.register(server)
+    _register_code_actions(server)
 
 
 def _register_lifecycle(server: Pellucid) -> None:
@@ -141,3 +143,18 @@ def _register_completion(server: Pellucid) -> None:
             for one in suggestions
         ]
         return types.CompletionList(is_incomplete=True, items=items)
+
+
+CODE_ACTIONS = [types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite]
+
+
+def _register_code_actions(server: Pellucid) -> None:
+    @server.feature(types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions(CODE_ACTIONS))
+    async def code_actions(params: types.CodeActionParams) -> list[types.CodeAction]:
+        await server.settings_known.wait()
+        found = [*surprise_methods.actions(server, params), *instructed_edits.actions(server, params)]
+        return [one for one in found if _is_wanted(one.kind, params.context.only)]
+
+
+def _is_wanted(kind: str | None, only: Sequence[str] | None) -> bool:
+    return only is None or any(kind == one or one == "" or (kind or "").startswith(f"{one}.") for one in only)

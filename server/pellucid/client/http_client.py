@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
 from pellucid.client import wire
-from pellucid.client.administration import Administration
 from pellucid.client.connection import CONNECT_SECONDS, Connection, Json, error_of, json_object
 from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in, problem_at
 from pellucid.errors import (
@@ -22,6 +22,26 @@ from pellucid.vocabulary.finish import Finish, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
+
+
+class Administration:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def adapters(self) -> list[dict[str, Any]]:
+        """Return the entries of /v1/adapters."""
+        return list((await self._connection.reply("GET", "/v1/adapters"))["data"])
+
+    async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
+        return await self._connection.reply("POST", "/v1/adapters", {"name": name, "model": model})
+
+    async def unload_adapter(self, id: str) -> dict[str, Any]:
+        """Unload an adapter by id (``model:name``) or name. Return the former entry."""
+        return await self._connection.reply("DELETE", f"/v1/adapters/{quote(id)}")
+
+    async def engines(self) -> list[dict[str, Any]]:
+        """Return the entries of /v1/engines."""
+        return list((await self._connection.reply("GET", "/v1/engines"))["data"])
 
 
 class Client:

@@ -7,10 +7,11 @@ import logging
 import math
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
+from hashlib import blake2b
 
 from pellucid.errors import QueueFullError, UnavailableError
-from pellucid.fleet.affinity import by_affinity
 from pellucid.fleet.replica import (
     ModelGoneError,
     Replica,
@@ -19,6 +20,16 @@ from pellucid.fleet.replica import (
     ReplicaRefusedError,
 )
 from pellucid.fleet.running_request import RunningRequest
+
+
+def by_affinity(key: str, addresses: Iterable[str]) -> list[str]:
+    """Return the addresses in the key's order of preference.
+
+    This is rendezvous hashing (Thaler and Ravishankar 1996). Adding or removing a replica changes
+    the first choice of its own keys only, and fronts need no shared state.
+    """
+    return sorted(addresses, key=lambda address: blake2b(f"{key}\n{address}".encode(), digest_size=8).digest())
+
 
 MAX_MOVES = 3
 """How often a lost answer is resumed before failure."""

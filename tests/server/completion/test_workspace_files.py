@@ -11,8 +11,7 @@ from threading import Event
 import pytest
 
 from pellucid.completion.context.search_budget import SearchBudget
-from pellucid.completion.context.shared_thread import SharedThread
-from pellucid.completion.context.workspace_files import WorkspaceFiles
+from pellucid.completion.context.workspace_files import SharedThread, WorkspaceFiles
 from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import DocumentCursor
 

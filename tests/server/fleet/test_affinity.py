@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pellucid.fleet.affinity import by_affinity
+from pellucid.fleet.replicas import by_affinity
 
 ADDRESSES = [f"http://10.0.0.{number}:8000" for number in range(1, 9)]
 KEYS = [f"editor-{number}" for number in range(4000)]

@@ -32,9 +32,8 @@ from pellucid.errors import (
     QueueFullError,
     UnavailableError,
 )
-from pellucid.fleet.affinity import by_affinity
 from pellucid.fleet.hang_detection import HangDetector
-from pellucid.fleet.replicas import MAX_MOVES
+from pellucid.fleet.replicas import MAX_MOVES, by_affinity
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.text.healing import Healer
 from pellucid.vocabulary.finish import Finish, FinishReason

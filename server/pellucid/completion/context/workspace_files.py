@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Event
 
 from pellucid.completion.context import uris
 from pellucid.completion.context.chunk_ring import CHUNKS_PER_BUDGET
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.repository_index import RelatedPiece, RepositoryIndex
 from pellucid.completion.context.search_budget import FindFiles, SearchBudget
-from pellucid.completion.context.shared_thread import SharedThread
 from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import DocumentCursor
+
+Work = Callable[[Callable[[], bool]], None]
+
+
+class SharedThread:
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = Event()
+        self._waiting = 0
+
+    async def wait(self, work: Work) -> None:
+        """Wait for the running work, or begin. The last cancelled caller stops the work."""
+        if self._task is None or self._task.done() or self._stopped.is_set():
+            stopped = self._stopped = Event()
+            self._task = asyncio.create_task(asyncio.to_thread(work, lambda: not stopped.is_set()))
+            self._waiting = 0
+        task, stopped = self._task, self._stopped
+        self._waiting += 1
+        try:
+            await asyncio.shield(task)
+        finally:
+            if stopped is self._stopped:
+                self._waiting -= 1
+                if not self._waiting:
+                    stopped.set()
 
 
 class WorkspaceFiles:

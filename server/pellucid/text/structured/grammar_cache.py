@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from concurrent.futures import Future
 from functools import cached_property
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
@@ -13,11 +14,47 @@ from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.system.limited_process import LimitedProcess, ProcessFailedError
 from pellucid.text.structured import large_stack_thread
-from pellucid.text.structured.compilation_places import CompilationPlaces
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.grammar_text import GrammarRefusedError, refused, to_llguidance
 from pellucid.text.structured.trial_compilation import TRIAL_SECONDS, compile_grammar, trial_process
 from pellucid.vocabulary.query import Grammar
+
+
+class CompilationPlaces:
+    """Places, taken on any event loop and given back on any thread."""
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._waiting: deque[Future[None]] = deque()
+
+    async def take(self, seconds: float) -> None:
+        """Wait for a place. Raises QueueFullError after ``seconds`` without a free place."""
+        turn: Future[None] = Future()
+        with self._lock:
+            self._waiting.append(turn)
+            self._give()
+        try:
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(turn)), seconds)
+        except BaseException as error:  # A cancelled request must not keep a place.
+            if not turn.cancel():
+                self.give_back()
+            if isinstance(error, TimeoutError):
+                raise QueueFullError("The server is compiling other grammars: try again later.") from None
+            raise
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._free += 1
+            self._give()
+
+    def _give(self) -> None:
+        while self._free and self._waiting:
+            turn = self._waiting.popleft()
+            if turn.set_running_or_notify_cancel():
+                self._free -= 1
+                turn.set_result(None)
+
 
 MAX_SECONDS = 10.0
 """Time limit for a compilation, and for the wait for a place."""

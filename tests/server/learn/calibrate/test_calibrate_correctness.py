@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pellucid.learn.calibrate.correctness import is_right
+from pellucid.learn.calibrate.replay import is_right
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pellucid.errors import QueueFullError
-from pellucid.text.structured.compilation_places import CompilationPlaces
+from pellucid.text.structured.grammar_cache import CompilationPlaces
 
 
 async def test_places_are_given_in_order() -> None:
