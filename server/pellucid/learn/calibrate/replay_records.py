@@ -1,4 +1,4 @@
-"""Stores the suggestions of a replay, so that an interrupted run can resume."""
+"""Stores the suggestions of a replay for resumption."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SuggestionPart:
 
 @dataclass(frozen=True, slots=True)
 class SuggestionRecord:
-    """A suggestion without text: the whole, then parts that can be shown alone, longest first.
+    """A suggestion without text: the whole, then parts to show alone, longest first.
 
     ``shown`` is the number of characters that pass the thresholds of each level.
     """
