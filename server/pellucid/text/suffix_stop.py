@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pellucid.code.brackets import is_balanced, is_closed, opened_in
-from pellucid.code.line_rules import COMMON_LINES, MAX_LINE, TELLING, WORTH_CUTTING
+from pellucid.code.line_rules import MAX_LINE, is_telling, is_worth_cutting
 from pellucid.text.stopping import overlap
 from pellucid.vocabulary.finish import FinishReason
 
@@ -133,7 +133,7 @@ class SuffixStop:
                 return self._cut_repeated(cut, end, right)
         line = self._answer[self._begin : end]
         parts = list(_WORDS_AND_SIGNS.finditer(line))[-len(self._right_parts) :]
-        if [part[0] for part in parts] == self._right_parts and sum(map(str.isalnum, self._right)) >= WORTH_CUTTING:
+        if [part[0] for part in parts] == self._right_parts and is_worth_cutting(self._right):
             return self._cut_repeated(self._begin + parts[0].start(), end, self._right)
         return self._cut_word(end) if self._begin == 0 else None
 
@@ -158,7 +158,7 @@ class SuffixStop:
         text = known.text.lstrip()
         if is_closed(text):
             return None if opened_in(self._answer[: self._begin], text) else cut
-        if sum(map(str.isalnum, text)) >= TELLING and text not in COMMON_LINES:
+        if is_telling(text):
             return cut
         self._doubt = cut, known.following
         return None
@@ -210,8 +210,7 @@ class SuffixStop:
             return cut if "\n" in shared or self._answer[:cut].endswith("\n") else len(self._answer)
         if opened_in(self._answer[:cut], shared.strip()):
             return len(self._answer)
-        worth = "\n" in shared or sum(map(str.isalnum, shared)) >= WORTH_CUTTING
-        return cut if worth else len(self._answer)
+        return cut if "\n" in shared or is_worth_cutting(shared) else len(self._answer)
 
     def _may_follow(self, following: str | None) -> bool:
         line = self._line(len(self._answer))
@@ -240,7 +239,7 @@ def _split_word(left: str, right: str) -> str:
     """Return the end of the word at the cursor; "" outside of a word, or for a short end."""
     begun = left[-1:].isalnum() or left.endswith("_")
     end = _WORD.match(right)
-    return end[0] if begun and end is not None and len(end[0]) >= WORTH_CUTTING else ""
+    return end[0] if begun and end is not None and is_worth_cutting(end[0]) else ""
 
 
 def _may_become(line: str, known: str) -> bool:

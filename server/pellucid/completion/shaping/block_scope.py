@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pellucid.code.brackets import CLOSING, OPENING, QUOTES
 from pellucid.code.language_syntax import BracketMark, LineScan, indentation, opens_block, scan_line
-from pellucid.code.line_rules import CONTINUING, WORTH_CUTTING
+from pellucid.code.line_rules import CONTINUING, is_worth_cutting
 from pellucid.completion.shaping.ending_reasons import Ending, ScopeEnd
 from pellucid.completion.shaping.parsed_cursor import Bracket, ParsedCursor
 
@@ -320,7 +320,7 @@ def _end_before_closing(line: str, closing: BracketMark, right: str) -> int:
 def _find_right(line: str, start: int, right: str) -> int | None:
     """Return where the answer repeats the text right of the cursor, if too long for chance."""
     right = right.strip()
-    if sum(map(str.isalnum, right)) < WORTH_CUTTING:
+    if not is_worth_cutting(right):
         return None
     match = re.search(rf"(?<!\w){re.escape(right)}" if right[0].isalnum() else re.escape(right), line[start:])
     return None if match is None else start + match.start()

@@ -6,7 +6,7 @@ import re
 from itertools import islice, takewhile
 
 from pellucid.code.language_syntax import indentation, scan_line
-from pellucid.code.line_rules import COMMON_LINES, TELLING
+from pellucid.code.line_rules import TELLING, is_telling, letters
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 
 LINES_BELOW = 3
@@ -43,42 +43,33 @@ class Repetition:
         The indentation must be equal.
         """
         bare = self._bare(line)
-        if _count_alphanumerics(bare) < TELLING or line.strip() in COMMON_LINES:
-            return False
-        return any(
+        return is_telling(bare) and any(
             indent == indentation(line) and (bare == other or _lacks_one_letter(bare, other))
             for indent, other in self._below
         )
 
     def may_be_below(self, line: str) -> bool:
         bare = self._bare(line)
-        return _count_alphanumerics(bare) >= TELLING and any(
+        return letters(bare) >= TELLING and any(
             indent == indentation(line) and other.startswith(bare) for indent, other in self._below if other
         )
 
     def is_above(self, line: str) -> bool:
-        return (
-            self._above is not None
-            and line.rstrip() == self._above.rstrip()
-            and _count_alphanumerics(line) >= TELLING
-            and line.strip() not in COMMON_LINES
-        )
+        return self._above is not None and line.rstrip() == self._above.rstrip() and is_telling(line)
 
     def may_be_above(self, line: str) -> bool:
-        return (
-            self._above is not None and _count_alphanumerics(line) >= TELLING and self._above.startswith(line.rstrip())
-        )
+        return self._above is not None and letters(line) >= TELLING and self._above.startswith(line.rstrip())
 
     def add(self, line: str) -> int:
         """Add a line of the answer. Return the number of last lines that repeat lines above."""
         self._lines.append(line.rstrip())
         own = len(self._lines) - self._given
         last = self._lines[-3:]
-        if own >= 2 and len(last) == 3 and len(set(last)) == 1 and _count_alphanumerics(line):
+        if own >= 2 and len(last) == 3 and len(set(last)) == 1 and letters(line):
             return 2
         for size in range(2, min(MAX_BLOCK, own, len(self._lines) // 2) + 1):
             block = self._lines[-size:]
-            if block == self._lines[-2 * size : -size] and _count_alphanumerics("".join(block)) >= DISTINCTIVE_BLOCK:
+            if block == self._lines[-2 * size : -size] and letters("".join(block)) >= DISTINCTIVE_BLOCK:
                 return size
         return 0
 
@@ -104,10 +95,6 @@ def ends_in_loop(line: str) -> bool:
             if line.endswith(pattern * times) and any(map(str.isalnum, pattern)):
                 return True
     return False
-
-
-def _count_alphanumerics(text: str) -> int:
-    return sum(map(str.isalnum, text))
 
 
 def _lacks_one_letter(one: str, other: str) -> bool:
