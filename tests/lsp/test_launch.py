@@ -22,7 +22,7 @@ from pellucid.client.server_health import HealthStatus
 from pellucid.errors import UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launch import Launcher, LauncherState, LauncherStatus
-from pellucid_lsp.model_server.launch_environment import MAX_PAUSE_SECONDS, LaunchEnvironment
+from pellucid_lsp.model_server.launcher_dependencies import MAX_PAUSE_SECONDS, LaunchEnvironment
 from pellucid_lsp.model_server.server_process import ServerRecord, command_line
 from support.editors import fake_model_server
 from support.editors.lsp_client import LIMIT_SECONDS, until
@@ -224,7 +224,7 @@ async def test_processes_start_one_server(world: World) -> None:
             "import asyncio, sys",
             "from pathlib import Path",
             "from pellucid_lsp.model_server.launch import Launcher",
-            "from pellucid_lsp.model_server.launch_environment import LaunchEnvironment",
+            "from pellucid_lsp.model_server.launcher_dependencies import LaunchEnvironment",
             "from pellucid_lsp.editor_settings import ServerSettings",
             f"around = LaunchEnvironment(config_file=Path({str(world.around.config_file)!r}), "
             f"records=Path({str(world.around.records)!r}),",

@@ -15,7 +15,7 @@ from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch_environment import LaunchEnvironment
+from pellucid_lsp.model_server.launcher_dependencies import LaunchEnvironment
 from pellucid_lsp.model_server.local_server import LocalServer
 from pellucid_lsp.model_server.restart_backoff import Backoff
 from pellucid_lsp.model_server.server_address import ServerAddress, find_address

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pellucid_webui.inspection.compressed_reading import as_json, numbers
 from pellucid_webui.inspection.diff_reading import HunkReading, changed, diff_json, summary
 from pellucid_webui.inspection.histograms import histograms
 from pellucid_webui.inspection.reading_difference import ReadingDifference
 from pellucid_webui.inspection.reading_figures import ReadingFigures
-from pellucid_webui.inspection.stored_reading import as_json, numbers
 
 NOTHING: Mapping[str, Any] = {
     "number": 0,

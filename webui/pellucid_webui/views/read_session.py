@@ -17,11 +17,11 @@ from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.query import ScoreQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES
+from pellucid_webui.inspection.compressed_reading import PART_TOKENS, StoredReading, as_json, numbers
 from pellucid_webui.inspection.diff_reading import HunkReading
 from pellucid_webui.inspection.reading_difference import ReadingDifference, common_text, difference
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 from pellucid_webui.inspection.scoring import score
-from pellucid_webui.inspection.stored_reading import PART_TOKENS, StoredReading, as_json, numbers
 from pellucid_webui.inspection.unified_diff import is_diff, parse_diff
 from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.read_payload import NOTHING, diff_result, text_result, windows_note

@@ -14,7 +14,7 @@ from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, RotaryTables
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
-from pellucid.engine.native.decoder_structs import DecoderStructs
+from pellucid.engine.native.decoder_tensor_pointers import DecoderStructs
 from pellucid.engine.native.kernel_layout import BLOCK, GROUP, pack_low_rank
 from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.engine.native.native_structs import NativeBatch, NativeSpan

@@ -5,7 +5,7 @@
   const { make, button, ServerFiles, tabMemory, chart, diffView, readInputs, bothModels, HeatMap, LineList, TextMinimap, PartLoader } = window.Pellucid;
 
   const SETTLED_MS = 100; // after the last scroll, the alternatives of the tokens in view are asked for
-  const PART_TOKENS = 256; // as in stored_reading.py
+  const PART_TOKENS = 256; // as in compressed_reading.py
   const STRONGEST_BITS = 6; // a difference of this many bits has the strongest colour
   const MARGIN = 0.25; // share of the map above a line that is gone to
   const READING = "read"; // in `tabMemory`, the key of this tab's last reading

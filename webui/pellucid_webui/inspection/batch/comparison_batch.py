@@ -14,9 +14,9 @@ from itertools import count
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid_webui.conversations.turn_settings import LARGEST
+from pellucid_webui.inspection.batch.compressed_comparison import StoredComparison, store
 from pellucid_webui.inspection.batch.prompt_file import FilePrompt
 from pellucid_webui.inspection.batch.row_figures import RowFigures, figures_of
-from pellucid_webui.inspection.batch.stored_comparison import StoredComparison, store
 from pellucid_webui.inspection.comparison import Column, Comparison
 from pellucid_webui.page_threads import in_page_thread
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from pellucid_webui.conversations.compact_tokens import record
-from pellucid_webui.inspection.stored_reading import BATCH_TOKENS, PART_TOKENS, StoredReading
+from pellucid_webui.inspection.compressed_reading import BATCH_TOKENS, PART_TOKENS, StoredReading
 from support.page.text_reader import long_text, pieces, read_token
 
 TEXTS = pieces(long_text(60))

@@ -1,4 +1,4 @@
-"""Encodes Python values as JSON, so that two processes exchange values but no code.
+"""Messages between two processes: Python values as JSON, so that no code is exchanged.
 
 Exact types are preserved, except for subclasses (decoded as the base type) and unknown iterables
 (decoded as iterators). Unknown objects are rejected: a custom ``__eq__`` never reaches the
