@@ -37,8 +37,7 @@ WITH_VLLM := env PELLUCID_VLLM_PYTHON=$(CURDIR)/build/vllm/bin/python $(BIN)/pyt
 # It has engines of its own, which would not fit into memory together with those of the other files.
 ON_RAY := tests/with_vllm/test_ray_serve.py
 # The tests that make test-fleet runs again over stand-ins for remote engines.
-OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session.py $(addprefix tests/webui/page/test_page_, \
-	chat.py infill.py inspection.py numbers.py)
+OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session.py tests/webui/page/test_page_real_models.py
 
 # The tests whose counts tests/support/trial_counts.py holds.
 TRIALS_IN = $(shell grep -rl 'support.trial_counts' tests --include='test_*.py')

@@ -18,6 +18,7 @@ FIXTURES = {
     "built": "process",  # Compiles the native kernels.
     "page_server": "process",
     "served_model": "process",
+    "story_server": "server",
 }
 """Fixtures, and the marker of the fixtures' tests."""
 

@@ -42,7 +42,6 @@ LOST: Mapping[str, str] = {
     f"{API}test_user_limits.py::test_every_route[/v1/embeddings]": "remote engines give no hidden states",
     f"{API}test_user_limits.py::test_every_route[/api/embed]": "the same",
     f"{API}test_user_limits.py::test_one_request_of_many_answers": "the same",
-    f"{PAGE}test_page_read.py::test_stop": "a text is read in one piece, so there is no progress to see",
     f"{API}test_adapters_api.py": "the adapters of remote engines have tests of their own",
     f"{API}dialects/test_embeddings.py": "remote engines give no hidden states",
     f"{API}test_client_bodies.py::test_client[Continue apply": "remote engines take no prediction",
@@ -79,8 +78,8 @@ LOST: Mapping[str, str] = {
         )
         for method in ("GET", "POST", "DELETE")
     },
-    f"{PAGE}test_page_numbers.py::test_of_a_text": "the entropy is a range",
-    f"{PAGE}test_page_numbers.py::test_of_what_if": "the probability of a draw is not known",
+    f"{PAGE}test_page_real_models.py::test_read": "the entropy is a range",
+    f"{PAGE}test_page_real_models.py::test_of_what_if": "the probability of a draw is not known",
 }
 """Tests of features that remote engines lack, by the beginning of their ids, with the reason."""
 

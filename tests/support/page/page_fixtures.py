@@ -41,6 +41,9 @@ PATIENCE = 300.0
 SECONDS = 60_000
 """Timeout in milliseconds, reached only if a test fails."""
 
+POLLING = 50
+"""Milliseconds between two looks at an answer in progress."""
+
 ENDLESS = 7_000
 """A limit of tokens within the context, never reached before a test stops the answer."""
 
@@ -181,7 +184,8 @@ class Tab:
     async def wait_for(self, what: str, script: str, arg: Any) -> None:
         """Wait until a function of the page returns true, or fail with the page's text."""
         try:
-            await self.page.wait_for_function(script, arg=arg)
+            # A look at each frame would have the page drawn all the time.
+            await self.page.wait_for_function(script, arg=arg, polling=POLLING)
         except BrowserError as error:
             shown = await self.page.inner_text("body")
             written = await self.page.get_by_role("textbox", name="Your message").input_value()

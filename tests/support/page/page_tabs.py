@@ -47,6 +47,10 @@ then.
 """
 
 
+FILL = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
+"""Writes a text as a paste does, because Playwright's typing takes minutes for a long text."""
+
+
 async def cards(within: Locator) -> list[dict[str, Any]]:
     """Return the numbers of the cards of a map's present tokens."""
     found = await within.locator(".pl-heat:not([aria-hidden])").evaluate(CARDS, PATIENCE)
@@ -74,9 +78,9 @@ async def set_number(page: Page, label: str, value: float, which: int = 0) -> No
     await field.press("Tab")
 
 
-async def check_looks(page: Page) -> None:
-    """Assert that axe finds nothing serious in both themes, and that nothing is cut off."""
-    await check_themes(page)
+async def check_looks(page: Page, part: str | None = None) -> None:
+    """Assert that axe finds nothing serious in a part of the page, and that nothing is cut off."""
+    await check_themes(page, part)
     await check_widths(page)
 
 
@@ -91,13 +95,13 @@ async def check_widths(page: Page) -> None:
         assert not beyond, (width, beyond)
 
 
-async def check_themes(page: Page, context: str | None = None) -> None:
+async def check_themes(page: Page, part: str | None = None) -> None:
     """Assert that axe finds nothing serious, light and dark, in a part of the page or all of it."""
     await set_theme(page, "light")
-    found = serious((await Axe().run(page, context=context)).response)
+    found = serious((await Axe().run(page, context=part)).response)
     assert not found, ("light", found)
     await set_theme(page, "dark")
-    found = serious(await page.evaluate(COLOURS, context))
+    found = serious(await page.evaluate(COLOURS, part))
     assert not found, ("dark", found)
     await set_theme(page, "light")
 
@@ -119,7 +123,7 @@ def serious(response: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     ]
 
 
-COLOURS = """context => axe.run(context ?? document,
+COLOURS = """part => axe.run(part ?? document,
   { runOnly: { type: "rule", values: ["color-contrast", "link-in-text-block"] } })"""
 """Runs the rules about colours with the loaded axe: a theme changes nothing else."""
 

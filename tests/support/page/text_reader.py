@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -52,9 +53,14 @@ def read_token(text: str, position: int, model: str = WORDS) -> Token:
 
 @dataclass
 class TextReader(SilentAssistant):
-    """Reads every text with both models; ``asked`` records the texts and models."""
+    """Reads every text with both models; ``asked`` records the texts and models.
+
+    A reading waits at the token ``held_at``. ``running`` counts the readings in progress.
+    """
 
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    held_at: int | None = None
+    running: int = 0
 
     @property
     def models(self) -> ScriptedModels:
@@ -76,8 +82,14 @@ class TextReader(SilentAssistant):
         assert isinstance(query.text, str)
         self.asked.append((query.text, query.model))
         found: Sequence[str] = pieces(query.text, query.model or WORDS)
-        for position, text in enumerate(found):
-            yield read_token(text, position, query.model or WORDS)
+        self.running += 1
+        try:
+            for position, text in enumerate(found):
+                while position == self.held_at:
+                    await asyncio.sleep(0.01)
+                yield read_token(text, position, query.model or WORDS)
+        finally:
+            self.running -= 1
         yield Finish(FinishReason.STOP, usage(len(found)))
 
 

@@ -1,22 +1,13 @@
-"""Tests the chat in a browser with real models."""
+"""Tests the chat in a browser with scripted models."""
 
 from __future__ import annotations
 
-import re
-
-import pytest
 from playwright.async_api import FilePayload, expect
 
 from support.page.page_fixtures import ENDLESS, Tab, Upload
-from support.servers.real_model_server import CODER
-
-pytestmark = pytest.mark.model
+from support.page.storyteller import LARGE
 
 LONG = "Write a long story about a fox and a hen."
-
-SPEED = re.compile(
-    r"(\d+) tokens · \d+\.\d tokens/s · first token after \d+\.\d\d s · prompt: \d+ cached, \d+ computed"
-)
 
 
 async def new_chat(tab: Tab) -> None:
@@ -25,27 +16,15 @@ async def new_chat(tab: Tab) -> None:
     await expect(tab.page.locator(".pl-message")).to_have_count(0)
 
 
-async def test_an_answer(tab: Tab) -> None:
-    """A message is answered, and settings that cannot be are refused."""
-    await tab.open()
-    await send(tab)
-    await new_chat(tab)
+async def test_what_is_refused(tab: Tab) -> None:
+    """Impossible settings and files are refused with a reason, and other files are sent."""
     await settings_that_cannot_be(tab)
-
-
-async def send(tab: Tab) -> None:
-    """A message is answered with figures, and names the conversation."""
-    await tab.send("Say hello to the world.")
-    await tab.answered(2)
-
-    question, answer = await tab.texts()
-    assert question == "Say hello to the world."
-    assert "ello" in answer
-    assert SPEED.search(await tab.page.locator(".pl-assistant .pl-note").inner_text())
-    assert re.search(r"[?&]c=[0-9a-f]{32}", tab.page.url)
-    await expect(tab.page).to_have_title("Say hello to the world. · Pellucid")
-    assert tab.elsewhere == []
-    assert tab.problems == []
+    await tab.page.get_by_role("textbox", name="Your message").fill("")
+    await tab.set_number("Seed", "")
+    await tab.be_brief(4)
+    await text_file(tab)
+    await new_chat(tab)
+    await refused_files(tab)
 
 
 async def settings_that_cannot_be(tab: Tab) -> None:
@@ -68,7 +47,6 @@ async def settings_that_cannot_be(tab: Tab) -> None:
 
 async def test_a_running_answer(tab: Tab) -> None:
     """A running answer grows, is opened as tokens, and is stopped, even with an empty setting."""
-    await tab.open()
     await tab.be_brief(ENDLESS)
     await stream_and_stop(tab)
     await new_chat(tab)
@@ -140,7 +118,6 @@ async def tokens_during_generation(tab: Tab) -> None:
 
 async def test_versions(tab: Tab) -> None:
     """Answers are continued, and messages and answers edited, undone and sent once."""
-    await tab.open()
     await tab.be_brief(8)
     for do in (continued, edit_and_walk, edit_an_answer, edit_survives, undo, pressed_twice):
         await do(tab)
@@ -266,76 +243,6 @@ async def pressed_twice(tab: Tab) -> None:
     assert await field.input_value() == " And then"
 
 
-async def test_tokens(tab: Tab) -> None:
-    """Tokens of answers start branches by keyboard and mouse; those of a prompt are only shown."""
-    await tab.open()
-    await tab.be_brief(8)
-    for do in (branch_by_keyboard, branch_by_mouse, tokens_of_a_prompt):
-        await do(tab)
-        await new_chat(tab)
-
-
-async def branch_by_keyboard(tab: Tab) -> None:
-    """An alternative chosen by keyboard in a token's card starts a branch."""
-    before = await tab.answer("Name a colour.")
-    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
-    await tab.options.first.focus()
-    for key in ("Enter", "ArrowDown", "Enter"):
-        await tab.page.keyboard.press(key)
-    await tab.page.get_by_text("2 / 2").wait_for()
-    await tab.answered(2)
-    assert "branched at token 1" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
-    after = "".join(await tab.options.all_text_contents())
-    assert after[:4] != before[:4]
-
-
-async def branch_by_mouse(tab: Tab) -> None:
-    """A branch by mouse keeps the text before the token, and the new version shows tokens."""
-    before = await tab.answer("Tell me one sentence about the sea.")
-    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
-    await tab.options.nth(3).wait_for()
-    kept = "".join((await tab.options.all_text_contents())[:3])
-    await tab.options.nth(3).click()
-    row = tab.page.locator(".pl-docked button[data-alternative='1']")
-    wanted = await row.locator(".pl-name").inner_text()
-    await row.click()
-    await tab.page.get_by_text("2 / 2").wait_for()
-    await tab.answered(2)
-    assert "branched at token 4" in await tab.page.locator(".pl-assistant .pl-head").inner_text()
-    after = "".join(await tab.options.all_text_contents())
-    assert after.startswith(kept + wanted.replace("␣", " "))
-    assert after != before
-
-
-async def tokens_of_a_prompt(tab: Tab) -> None:
-    """A user's message opens as tokens with probabilities, without branches."""
-    text = "The capital of France is Paris, and that of Italy is Rome."
-    await tab.answer(text)
-    await tab.page.locator(".pl-user .pl-tokens-button").click()
-    cells = tab.page.locator(".pl-user [role=option]")
-    await cells.first.wait_for()
-    shown_tokens = await cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
-    assert "".join(shown_tokens) == text
-    labels = await cells.evaluate_all("cells => cells.map((cell) => cell.getAttribute('aria-label'))")
-    assert all("percent, rank" in label for label in labels)
-    await cells.nth(3).click()
-    card = tab.page.locator(".pl-docked")
-    assert await card.locator("[data-alternative]").count() == 10
-    assert await card.locator("button[data-alternative]").count() == 0
-    await tab.page.locator(".pl-user .pl-tokens-button").click()
-    await expect(cells).to_have_count(0)
-    assert (await tab.texts())[0] == text
-
-
-async def test_attachments(tab: Tab) -> None:
-    """Text files are sent, and other files refused."""
-    await tab.open()
-    await tab.be_brief(4)
-    await text_file(tab)
-    await new_chat(tab)
-    await refused_files(tab)
-
-
 async def text_file(tab: Tab) -> None:
     """A text file is sent as named code, and a removed file is not sent."""
     await tab.attach(Upload("words.py", b"ANSWER = 42\n"), Upload("secret.txt", b"not this"))
@@ -363,7 +270,7 @@ async def refused_files(tab: Tab) -> None:
     await tab.page.get_by_label("Attach text files").set_input_files(uploads)
     await expect(tab.notice).to_have_text(
         "large.txt is larger than 200 kB: use only the relevant part of it. "
-        f"The model {CODER} reads text only, so the picture picture.png was not attached. "
+        f"The model {LARGE} reads text only, so the picture picture.png was not attached. "
         "program.bin is not UTF-8 text: choose a text file. latin.txt is not UTF-8 text: choose a text file."
     )
     (name,) = await tab.page.locator(".pl-attached li").all_inner_texts()

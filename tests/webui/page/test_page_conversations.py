@@ -1,33 +1,43 @@
-"""Tests the list of conversations in a browser with real models, also with two tabs."""
+"""Tests the list of conversations in a browser with scripted models, also with two tabs."""
 
 from __future__ import annotations
 
 import json
 import re
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
-from playwright.async_api import FilePayload, Locator, Page, expect
+from playwright.async_api import FilePayload, Locator, expect
 
 from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.exchange.markdown_format import to_markdown
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.page_fixtures import ENDLESS, SECONDS, SMALL, PageServer, Tab, watched
-from support.page.page_tabs import choose
+from support.page.page_fixtures import ENDLESS, SECONDS, Tab, watched
+from support.page.scripted_assistant import tokens
+from support.page.small_page_server import PagedServer
+from support.page.storyteller import Storyteller, story_page
 
-pytestmark = pytest.mark.model
+MOST_BYTES = 1_000_000
+"""Maximum bytes of a request, instead of the server's default, because packing takes long."""
+
+
+@pytest.fixture(scope="module")
+def story_server(tmp_path_factory: pytest.TempPathFactory, teller: Storyteller) -> Iterator[PagedServer]:
+    """Serve the page with a lower limit of requests."""
+    with story_page(tmp_path_factory.mktemp("story"), teller, max_body_bytes=MOST_BYTES) as server:
+        yield server
 
 
 @pytest.fixture
-async def other(page_server: PageServer, browser_page: Page) -> AsyncIterator[Tab]:
+async def other(tab: Tab) -> AsyncIterator[Tab]:
     """Provide a second tab of the same browser."""
-    page = await browser_page.context.new_page()
+    page = await tab.page.context.new_page()
     page.set_default_timeout(SECONDS)
-    yield watched(page, page_server.address)
+    yield watched(page, tab.address)
     await page.close()
 
 
@@ -66,7 +76,6 @@ async def export(tab: Tab, name: str, folder: Path) -> Path:
 
 async def test_delete(tab: Tab, other: Tab) -> None:
     """A deletion stops the answer and is shown in a second tab, and undo restores all."""
-    await tab.open()
     await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(20)
@@ -91,23 +100,8 @@ async def test_delete(tab: Tab, other: Tab) -> None:
     await other.answered(2)
 
 
-async def test_new_chat_keeps_the_settings(tab: Tab) -> None:
-    """A new chat starts with the shown model and settings."""
-    await tab.open()
-    await tab.be_brief(5)
-    await choose(tab.page, "Model", SMALL)
-    await tab.answer("Say yes.")
-    await tab.page.get_by_role("button", name="New chat").click()
-    await expect(tab.page.locator(".pl-message")).to_have_count(0)
-    await expect(tab.page.get_by_label("Model", exact=True).first).to_have_value(SMALL)
-    await tab.answer("Say no.")
-    await expect(tab.page.locator(".pl-assistant .pl-head")).to_contain_text(f"{SMALL}, greedy")
-    await expect(tab.page.locator(".pl-assistant .pl-note")).to_contain_text(re.compile(r"\b[1-5] tokens?\b"))
-
-
 async def test_two_tabs(tab: Tab, other: Tab) -> None:
     """Two tabs answer at once; in the same conversation the second tab follows and can stop."""
-    await tab.open()
     await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(20)
@@ -128,7 +122,6 @@ async def test_two_tabs(tab: Tab, other: Tab) -> None:
 
 async def test_the_list(tab: Tab) -> None:
     """Conversations are listed, found, renamed, and shown again with their drafts."""
-    await tab.open()
     await tab.be_brief(4)
     await list_search_and_rename(tab)
     await rename_by_clicking_elsewhere(tab)
@@ -198,11 +191,11 @@ async def reload(tab: Tab) -> None:
     await expect(field).to_have_value("half a thou")
 
 
-async def test_exchange(tab: Tab, tmp_path: Path) -> None:
+async def test_exchange(tab: Tab, teller: Storyteller, tmp_path: Path) -> None:
     """Conversations are exported and imported, with or without an answer, up to a size."""
-    await tab.open()
     await tab.be_brief(4)
     await export_and_import(tab, tmp_path)
+    teller.script = tokens("Yes.")
     await import_without_an_answer(tab)
     await import_of_too_much(tab)
 
@@ -253,14 +246,13 @@ async def import_without_an_answer(tab: Tab) -> None:
 
 async def import_of_too_much(tab: Tab) -> None:
     """A refused request shows the server's message until the next accepted request."""
-    noise = Random(0).randbytes(13_000_000)
+    noise = Random(0).randbytes(MOST_BYTES)
     file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
     await tab.page.get_by_label("A conversation to import").set_input_files(file)
     banner = tab.page.locator(
         "#pl-server-problem", has_text="send less, or start the server with a larger --max-body-bytes"
     )
-    # Packing and sending the file takes a busy machine many seconds.
-    await expect(banner).to_be_visible(timeout=SECONDS)
+    await expect(banner).to_be_visible()
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
     await expect(tab.page.get_by_text("No matches.")).to_be_visible()
     await expect(banner).to_be_hidden()
@@ -268,7 +260,6 @@ async def import_of_too_much(tab: Tab) -> None:
 
 async def test_while_an_answer_comes(tab: Tab) -> None:
     """During an answer a rename and a reload lose nothing."""
-    await tab.open()
     await tab.be_brief(60)
     await rename_while_an_answer_comes(tab)
     await tab.page.get_by_role("button", name="New chat").click()

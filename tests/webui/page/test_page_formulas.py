@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from math import log
-from pathlib import Path
 
-import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, expect
 
 from pellucid.vocabulary.token import Alternative, Token
-from pellucid_webui.hosting.gradio_host import pellucid_view
-from support.page.page_fixtures import Tab, watched
+from support.page.page_fixtures import Tab
 from support.page.page_tabs import check_themes, check_widths
-from support.page.small_page_server import paged
-from support.servers.http_servers import ScriptedAssistant, scripted_state
+from support.page.storyteller import Storyteller
 
 LONG = "1 + x + " + " + ".join(rf"\frac{{x^{{{power}}}}}{{{power}!}}" for power in range(2, 20))
 
@@ -56,19 +51,6 @@ def tokens() -> list[Token]:
             Token(index, text, text.encode(), index, log(probability), 1, 0.5, top, 1 - probability - share, 1.0)
         )
     return found
-
-
-@pytest.fixture
-async def answered(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
-    """Provide a tab with the answer and placed tokens."""
-    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(tokens()))) as server:
-        tab = watched(browser_page, server.server.url)
-        await tab.open()
-        await tab.answer("What is the normal distribution?")
-        await browser_page.wait_for_selector(".pl-body[data-tokens]")
-        yield tab
-        assert tab.problems == []
-        assert tab.elsewhere == []
 
 
 def formula(tab: Tab, index: int) -> Locator:
@@ -120,13 +102,18 @@ async def copied(answered: Tab) -> None:
     assert await answered.page.locator(".pl-copied").count() == 0
 
 
-async def test_formulas(answered: Tab) -> None:
+async def test_formulas(tab: Tab, teller: Storyteller) -> None:
     """Formulas are shown, read as tokens, copied and scrolled, and axe finds nothing serious."""
-    await shown(answered)
-    await copied(answered)
-    await scrolled(answered)
-    await check_widths(answered.page)
-    await read_as_tokens(answered)
+    teller.script = tokens()
+    await tab.answer("What is the normal distribution?")
+    await tab.page.wait_for_selector(".pl-body[data-tokens]")
+    await shown(tab)
+    await copied(tab)
+    await scrolled(tab)
+    await check_widths(tab.page)
+    await read_as_tokens(tab)
+    assert tab.problems == []
+    assert tab.elsewhere == []
 
 
 async def scrolled(answered: Tab) -> None:
@@ -140,4 +127,4 @@ async def scrolled(answered: Tab) -> None:
         await page.keyboard.press("ArrowRight")
         await page.wait_for_function("() => document.activeElement.scrollLeft > 0")
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
-        await check_themes(page)
+    await check_themes(page, ".pl-assistant")

@@ -6,17 +6,14 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import log
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 
 from pellucid.vocabulary.token import Alternative, Token
-from pellucid_webui.hosting.gradio_host import pellucid_view
-from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import check_looks
-from support.page.small_page_server import paged
-from support.servers.http_servers import ScriptedAssistant, scripted_state
+from support.page.page_fixtures import Tab
+from support.page.page_tabs import check_looks, check_widths
+from support.page.storyteller import Storyteller
 
 ANSWER = (
     ("The", 0.9), (" **", 0.9), ("sea", 0.04), ("**", 0.9), (" is", 0.9), (" *", 0.9), ("very", 0.9), ("*", 0.9),
@@ -56,16 +53,14 @@ def tokens(answer: Sequence[tuple[str, float]] = ANSWER) -> list[Token]:
 
 
 @pytest.fixture
-async def answered(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
+async def answered(tab: Tab, teller: Storyteller) -> AsyncIterator[Tab]:
     """Provide a tab with the answer and placed tokens."""
-    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(tokens()))) as server:
-        tab = watched(browser_page, server.server.url)
-        await tab.open()
-        await tab.answer("How is the sea?")
-        await browser_page.wait_for_selector(".pl-body[data-tokens]")
-        yield tab
-        assert tab.problems == []
-        assert tab.elsewhere == []
+    teller.script = tokens()
+    await tab.answer("How is the sea?")
+    await tab.page.wait_for_selector(".pl-body[data-tokens]")
+    yield tab
+    assert tab.problems == []
+    assert tab.elsewhere == []
 
 
 def inspector(tab: Tab) -> Locator:
@@ -115,7 +110,7 @@ async def test_a_browser_without_highlights(answered: Tab) -> None:
     await page.mouse.click(*await page.evaluate(PLACE, "sea"))
     await shown(answered, 2)
     await expect(page.locator(".pl-drawn > .pl-here")).to_have_count(1)
-    await check_looks(page)
+    await check_widths(page)
     await page.keyboard.press("Escape")
     await page.set_viewport_size({"width": 500, "height": 700})
     await page.wait_for_function(DRAWN, arg=["sea", "blue"])
@@ -132,9 +127,9 @@ async def test_inspector(answered: Tab) -> None:
     await least_likely(answered)
     await answered.page.keyboard.press("Escape")
     await what_if(answered)
-    await looks(answered)
     await answered.page.keyboard.press("Escape")
     await raw_heat_map(answered)
+    await check_looks(answered.page, "#pl-chat")
 
 
 async def test_marks_and_versions(answered: Tab) -> None:
@@ -263,14 +258,6 @@ async def switch_of_all_answers(answered: Tab) -> None:
     await expect(legend).to_be_hidden()
 
 
-async def looks(answered: Tab) -> None:
-    """With a token in the inspector axe finds nothing serious, and nothing is cut off."""
-    await answered.page.locator(".pl-assistant .pl-body").focus()
-    await answered.page.keyboard.press("n")
-    await shown(answered, 2)
-    await check_looks(answered.page)
-
-
 async def branch(answered: Tab) -> None:
     """An alternative starts a version, marked at the branch with the replaced token."""
     await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
@@ -294,19 +281,16 @@ async def test_samples(answered: Tab) -> None:
     await answered.answered(2)
 
 
-async def test_an_engine_that_reports_less(tmp_path: Path, browser_page: Page) -> None:
+async def test_an_engine_that_reports_less(tab: Tab, teller: Storyteller) -> None:
     """The inspector shows a range of entropies and a missing sampling probability."""
-    found = [replace(one, entropy=None, entropy_range=(log(2), log(4)), sampled=None) for one in tokens()]
-    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(found))) as server:
-        tab = watched(browser_page, server.server.url)
-        await tab.open()
-        await tab.answer("How is the sea?")
-        await browser_page.wait_for_selector(".pl-body[data-tokens]")
-        await browser_page.mouse.click(*await browser_page.evaluate(PLACE, "blue"))
-        await shown(tab, 8)
-        await expect(inspector(tab)).to_contain_text("1.00 to 2.00 bits")
-        await expect(inspector(tab)).to_contain_text("not reported by the engine")
-        assert tab.problems == []
+    teller.script = [replace(one, entropy=None, entropy_range=(log(2), log(4)), sampled=None) for one in tokens()]
+    await tab.answer("How is the sea?")
+    await tab.page.wait_for_selector(".pl-body[data-tokens]")
+    await tab.page.mouse.click(*await tab.page.evaluate(PLACE, "blue"))
+    await shown(tab, 8)
+    await expect(inspector(tab)).to_contain_text("1.00 to 2.00 bits")
+    await expect(inspector(tab)).to_contain_text("not reported by the engine")
+    assert tab.problems == []
 
 
 @pytest.mark.parametrize(

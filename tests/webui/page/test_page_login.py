@@ -35,68 +35,62 @@ async def leave(tab: Tab) -> None:
 
 
 async def test_login(locked: PagedServer, browser_page: Page) -> None:
-    """A wrong key is reported in a sentence; the right key opens a page with a link to log out."""
+    """Users log in and out, and neither reads nor changes what belongs to another user."""
     tab = watched(browser_page, locked.server.url)
-    await enter(tab, "guessed")
-    await expect(browser_page.get_by_role("alert")).to_have_text("That is not an API key of this server.")
-
-    await enter(tab, "first-key")
-    await browser_page.get_by_role("textbox", name="Your message").wait_for()
-    (cookie,) = await browser_page.context.cookies()
-    assert cookie["httpOnly"]
-    assert cookie["sameSite"] == "Strict"
-    assert "first-key" not in cookie["value"]
-    await leave(tab)
+    await wrong_and_right_key(tab)
+    await tab.send("A secret of Anna's")
+    await tab.answered(2)
+    await no_access_to_another_s_conversations(tab)
+    await another_owner_in_the_same_browser(tab)
     assert tab.elsewhere == []
 
 
-async def test_no_access_to_another_s_conversations(locked: PagedServer, browser_page: Page) -> None:
-    """A user cannot list, find or open another user's messages."""
-    tab = watched(browser_page, locked.server.url)
+async def wrong_and_right_key(tab: Tab) -> None:
+    """A wrong key is reported in a sentence; the right key opens the page."""
+    await enter(tab, "guessed")
+    await expect(tab.page.get_by_role("alert")).to_have_text("That is not an API key of this server.")
     await enter(tab, "first-key")
-    await browser_page.get_by_role("textbox", name="Your message").wait_for()
-    await tab.send("A secret of Anna's")
-    await tab.answered(2)
-    address = browser_page.url
+    await tab.page.get_by_role("textbox", name="Your message").wait_for()
+    (cookie,) = await tab.page.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert "first-key" not in cookie["value"]
+
+
+async def no_access_to_another_s_conversations(tab: Tab) -> None:
+    """A user cannot list, find or open another user's messages."""
+    page, address = tab.page, tab.page.url
     assert "c=" in address
     await leave(tab)
-
     await enter(tab, "second-key")
-    await browser_page.get_by_text("No conversations yet.").wait_for()
-    await browser_page.goto(address)
-    await expect(browser_page.get_by_role("alert").filter(has_text="conversation")).to_be_visible()
-    assert "secret" not in await browser_page.inner_text("body")
-    search = browser_page.get_by_role("searchbox")
-    await search.fill("secret")
-    await browser_page.get_by_text("No matches.").wait_for()
-
+    await page.get_by_text("No conversations yet.").wait_for()
+    await page.goto(address)
+    await expect(page.get_by_role("alert").filter(has_text="conversation")).to_be_visible()
+    assert "secret" not in await page.inner_text("body")
+    await page.get_by_role("searchbox").fill("secret")
+    await page.get_by_text("No matches.").wait_for()
     await leave(tab)
     await enter(tab, "first-key")
-    await browser_page.goto(address)
-    await browser_page.get_by_text("A secret of Anna's").last.wait_for()
+    await page.goto(address)
+    await page.get_by_text("A secret of Anna's").last.wait_for()
 
 
-async def test_another_owner_in_the_same_browser(locked: PagedServer, browser_page: Page) -> None:
+async def another_owner_in_the_same_browser(tab: Tab) -> None:
     """After a change of user in a browser, an old tab changes nothing and reloads."""
-    tab = watched(browser_page, locked.server.url)
-    await enter(tab, "first-key")
-    await browser_page.get_by_role("textbox", name="Your message").wait_for()
-    await tab.send("A secret of Anna's")
-    await tab.answered(2)
-    other = await browser_page.context.new_page()
-    beside = watched(other, locked.server.url)
+    page, other = tab.page, await tab.page.context.new_page()
+    beside = watched(other, tab.address)
     await beside.open()
     await leave(beside)
     await enter(beside, "second-key")
     await other.get_by_text("No conversations yet.").wait_for()
 
-    await browser_page.locator(".pl-chosen .pl-more").click()
-    await browser_page.get_by_role("menuitem", name="Rename").click()
-    await browser_page.get_by_label("Title of the conversation").fill("Ben was here")
-    await browser_page.keyboard.press("Enter")
-    await browser_page.get_by_text("No conversations yet.").wait_for()
-    assert "secret" not in await browser_page.inner_text("body")
+    await page.locator(".pl-chosen .pl-more").click()
+    await page.get_by_role("menuitem", name="Rename").click()
+    await page.get_by_label("Title of the conversation").fill("Ben was here")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("No conversations yet.").wait_for()
+    assert "secret" not in await page.inner_text("body")
     await leave(tab)
     await enter(tab, "first-key")
-    await browser_page.locator(".pl-title").first.wait_for()
-    assert await browser_page.locator(".pl-title").all_inner_texts() == ["A secret of Anna's"]
+    await page.locator(".pl-title").first.wait_for()
+    assert await page.locator(".pl-title").all_inner_texts() == ["A secret of Anna's"]

@@ -1,30 +1,11 @@
-"""Tests the chat's appearance and use by keyboard, in a browser with real models."""
+"""Tests the chat at several widths and by keyboard, in a browser with scripted models."""
 
 from __future__ import annotations
 
-import pytest
 from playwright.async_api import Page, expect
 
 from support.page.page_fixtures import ENDLESS, Tab
-from support.page.page_tabs import FRAMES, check_looks
-
-pytestmark = pytest.mark.model
-
-
-async def test_looks(tab: Tab) -> None:
-    """With code, versions, tokens and a card axe finds nothing serious, and nothing is cut off."""
-    await tab.open()
-    await check_looks(tab.page)
-    await tab.be_brief(24)
-    await tab.answer("Write a Python function that adds two numbers.")
-    await tab.page.get_by_role("button", name="Regenerate", exact=True).click()
-    await tab.page.get_by_text("2 / 2").wait_for()
-    await tab.answered(2)
-    await check_looks(tab.page)
-    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
-    await tab.options.nth(2).focus()
-    await tab.page.locator(".pl-docked .pl-numbers").wait_for()
-    await check_looks(tab.page)
+from support.page.page_tabs import FRAMES
 
 
 async def test_widths(tab: Tab) -> None:
@@ -39,7 +20,6 @@ async def test_widths(tab: Tab) -> None:
             assert await tab.page.evaluate(overflow) == 0, (state, width)
             await expect(field).to_be_in_viewport(ratio=1)
 
-    await tab.open()
     await fits("empty")
     await tab.be_brief(4)
     await tab.send(f"Say yes.\n\n```\n{'long ' * 200}\n```\n\n{'x' * 500}")
@@ -66,7 +46,6 @@ async def tabbed(page: Page, name: str, key: str = "Tab", most: int = 40) -> Non
 
 async def test_by_keyboard(tab: Tab) -> None:
     """Sending, stopping, tokens, branches and versions need no mouse; the focus is never lost."""
-    await tab.open()
     await tab.be_brief(ENDLESS)
     page = tab.page
     await tabbed(page, "Your message")

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
-from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
-from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.query import ChatQuery
-from pellucid.vocabulary.token import Token
-from pellucid_webui.hosting.gradio_host import pellucid_view
-from support.page.page_fixtures import Tab, watched
+from pellucid.vocabulary.finish import Finish, FinishReason, Usage
+from support.page.page_fixtures import Tab
 from support.page.scripted_assistant import token
-from support.page.small_page_server import paged
-from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
-
-OTHER = "other-model"
+from support.page.storyteller import LARGE, SMALL, Storyteller
 
 CODE = "def add(a, b):\n    return a + b\n"
 
@@ -45,53 +36,22 @@ HAND_OVER = """(element, [kind, files]) => {
 """Drops or pastes files."""
 
 
-class TwoModels(ScriptedAssistant):
-    """Answers with Markdown as either of two models.
-
-    A ``held`` answer waits before the end, and a ``cut`` answer ends at the context.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queries: list[ChatQuery] = []
-        self.held: asyncio.Event | None = None
-        self.cut = False
-
-    async def _chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
-        self.queries.append(query)
-        yield token(ANSWER)
-        while self.held is not None:
-            await asyncio.sleep(0.01)
-        yield Finish(FinishReason.LENGTH if self.cut else FinishReason.STOP, Usage(computed=10, generated=1))
-
-    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        return self._chat(query)
-
-    def scripted_cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(name=name, context=1000, infill=True, chat=True, weight_bytes=1, description="", licence=None)
-            for name in (TINY, OTHER)
-        ]
-
-
 @pytest.fixture
-def model() -> TwoModels:
-    return TwoModels()
+async def tab(tab: Tab, teller: Storyteller) -> Tab:
+    """Open the page of models that answer with Markdown."""
+    teller.script = [token(ANSWER), Finish(FinishReason.STOP, Usage(computed=10, generated=1))]
+    return tab
 
 
-@pytest.fixture
-async def tab(tmp_path: Path, browser_page: Page, model: TwoModels) -> AsyncIterator[Tab]:
-    with paged(tmp_path, pellucid_view, state=scripted_state(model)) as server:
-        server.wait()
-        tab = watched(browser_page, server.server.url)
-        await tab.open()
-        yield tab
-        model.held = None
-
-
-async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
+async def test_the_row_stays(tab: Tab, teller: Storyteller) -> None:
     """The tools of an answer keep their places during generation and with a label shown."""
-    model.held = asyncio.Event()
+    is_held = True
+
+    async def hold(index: int) -> None:
+        while index and is_held:
+            await asyncio.sleep(0.01)
+
+    teller.before = hold
     await tab.send("Hi")
     await tab.grown()
     answer = tab.page.locator(".pl-assistant")
@@ -106,7 +66,7 @@ async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
         "Continue",
     ]
     await expect(answer.get_by_role("button", name="Regenerate", exact=True)).to_be_disabled()
-    model.held = None
+    is_held = False
     await tab.answered(2)
     assert await answer.evaluate(BOXES) == before
     edit = answer.get_by_role("button", name="Edit")
@@ -120,40 +80,39 @@ async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
     assert tab.problems == []
 
 
-async def test_a_cut_answer(tab: Tab, model: TwoModels) -> None:
+async def test_a_cut_answer(tab: Tab, teller: Storyteller) -> None:
     """An answer that filled the context has a note and a visible button to continue."""
-    model.cut = True
+    teller.script = [token(ANSWER), Finish(FinishReason.LENGTH, Usage(computed=10, generated=1))]
     await tab.answer("Hi")
     answer = tab.page.locator(".pl-assistant")
     await expect(answer.locator(".pl-note")).to_contain_text("Stopped: the context is full.")
     await expect(answer.get_by_role("button", name="Continue")).to_have_count(1)
     await expect(answer.get_by_role("button", name="Continue")).to_have_text("Continue")
-    model.cut = False
     await answer.get_by_role("button", name="Continue").click()
     await tab.page.get_by_text("2 / 2").wait_for()
-    assert model.queries[-1].continue_last
+    assert teller.queries[-1].continue_last
     await expect(answer.locator(".pl-head")).to_contain_text(f"continued after {len(ANSWER)} characters")
 
 
-async def test_retry_with(tab: Tab, model: TwoModels) -> None:
+async def test_retry_with(tab: Tab, teller: Storyteller) -> None:
     """A retry may use another model and temperature, and the next answer uses the settings."""
     await tab.answer("Hi")
     answer = tab.page.locator(".pl-assistant")
     await answer.get_by_role("button", name="Retry with…").click()
     form = tab.page.get_by_role("group", name="Retry with another model or temperature")
     await expect(form.get_by_label("Model")).to_be_focused()
-    await form.get_by_label("Model").select_option(OTHER)
+    await form.get_by_label("Model").select_option(SMALL)
     await form.get_by_label("Temperature").fill("0")
     await form.get_by_role("button", name="Regenerate", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
-    await expect(answer.locator(".pl-head")).to_contain_text(f"{OTHER}, greedy")
+    await expect(answer.locator(".pl-head")).to_contain_text(f"{SMALL}, greedy")
     await expect(form).to_have_count(0)
     await tab.answer("And now?")
-    assert [(query.model, query.params.temperature) for query in model.queries] == [
-        (TINY, 0.7),
-        (OTHER, 0.0),
-        (TINY, 0.7),
+    assert [(query.model, query.params.temperature) for query in teller.queries] == [
+        (LARGE, 0.7),
+        (SMALL, 0.0),
+        (LARGE, 0.7),
     ]
 
     await answer.last.get_by_role("button", name="Retry with…").click()
@@ -219,11 +178,11 @@ async def code_into_infill(tab: Tab) -> None:
     await expect(field).to_have_value(expected(first.replace(CODE, CODE * 2)))
 
 
-async def test_files(tab: Tab, model: TwoModels) -> None:
+async def test_files(tab: Tab, teller: Storyteller) -> None:
     """Files are attached when dropped or pasted, up to a size; text is pasted as text."""
     await text_is_pasted_as_text(tab)
-    await handed_over(tab, model, "drop")
-    await handed_over(tab, model, "paste")
+    await handed_over(tab, teller, "drop")
+    await handed_over(tab, teller, "paste")
     await together(tab)
 
 
@@ -238,15 +197,15 @@ async def text_is_pasted_as_text(tab: Tab) -> None:
     assert not await tab.page.get_by_role("textbox", name="Your message").evaluate(script)
 
 
-async def handed_over(tab: Tab, model: TwoModels, kind: str) -> None:
+async def handed_over(tab: Tab, teller: Storyteller, kind: str) -> None:
     """Dropped or pasted text files are attached, and a picture is refused with the reason."""
     place = tab.page.locator(".pl-chat") if kind == "drop" else tab.page.get_by_role("textbox", name="Your message")
     files = [["a.py", "", "A = 1\n"], ["b.txt", "text/plain", "two"], ["c.png", "image/png", "x"]]
     assert await place.evaluate(HAND_OVER, [kind, files])
     await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
-    await expect(tab.notice).to_have_text(f"The model {TINY} reads text only, so the picture c.png was not attached.")
+    await expect(tab.notice).to_have_text(f"The model {LARGE} reads text only, so the picture c.png was not attached.")
     await tab.answer("Look.")
-    assert model.queries[-1].messages[-1].content == "Look.\n\n```python a.py\nA = 1\n```\n\n```text b.txt\ntwo\n```"
+    assert teller.queries[-1].messages[-1].content == "Look.\n\n```python a.py\nA = 1\n```\n\n```text b.txt\ntwo\n```"
     await expect(tab.notice).to_be_hidden()
 
 

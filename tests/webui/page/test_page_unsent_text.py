@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
 from playwright.async_api import Page, Route, expect
 
-from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.small_page_server import paged
-from support.servers.http_servers import ScriptedAssistant, scripted_state
+from support.page.scripted_assistant import tokens
+from support.page.small_page_server import PagedServer
+from support.page.storyteller import Storyteller
 
 CODE = "def add(a, b):\n    return "
 
 
-@pytest.fixture
-async def tab(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
-    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant())) as server:
-        server.wait()
-        tab = watched(browser_page, server.server.url)
-        await tab.open()
-        yield tab
-
-
-async def test_sent_while_the_page_loads(tmp_path: Path, browser_page: Page) -> None:
+async def test_sent_while_the_page_loads(story_server: PagedServer, teller: Storyteller, browser_page: Page) -> None:
     """A message sent during loading is sent once after loading, and later text stays."""
+    teller.script = tokens("Yes.")
     let_through = asyncio.Event()
 
     async def hold(route: Route) -> None:
@@ -35,24 +24,23 @@ async def test_sent_while_the_page_loads(tmp_path: Path, browser_page: Page) -> 
         await route.continue_()
 
     await browser_page.route("**/gradio_api/queue/join*", hold)
-    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant())) as server:
-        server.wait()
-        tab = watched(browser_page, server.server.url)
-        await tab.open()
-        await tab.send("Say yes.")
-        field = browser_page.get_by_role("textbox", name="Your message")
-        await field.press_sequentially(" And then")
-        await field.press("Enter")
-        let_through.set()
-        await tab.answered(2)
-        assert (await tab.texts())[0] == "Say yes."
-        await expect(field).to_have_value(" And then")
-        await browser_page.unroute_all(behavior="wait")
-        assert tab.problems == []
+    tab = watched(browser_page, story_server.server.url)
+    await tab.open()
+    await tab.send("Say yes.")
+    field = browser_page.get_by_role("textbox", name="Your message")
+    await field.press_sequentially(" And then")
+    await field.press("Enter")
+    let_through.set()
+    await tab.answered(2)
+    assert (await tab.texts())[0] == "Say yes."
+    await expect(field).to_have_value(" And then")
+    await browser_page.unroute_all(behavior="wait")
+    assert tab.problems == []
 
 
-async def test_edit_and_reload(tab: Tab) -> None:
+async def test_edit_and_reload(tab: Tab, teller: Storyteller) -> None:
     """A refused edit stays open and can be corrected; a saved edit is not offered again."""
+    teller.script = tokens("Yes.")
     await tab.answer("Hi")
     question = tab.page.locator(".pl-user")
     await question.get_by_role("button", name="Edit").click()

@@ -1,0 +1,33 @@
+"""Fixtures of the page's tests: a tab over scripted models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import Page
+
+from support.page.page_fixtures import Tab, watched
+from support.page.small_page_server import PagedServer
+from support.page.storyteller import Storyteller, story_page
+
+
+@pytest.fixture(scope="module")
+def teller() -> Storyteller:
+    return Storyteller()
+
+
+@pytest.fixture(scope="module")
+def story_server(tmp_path_factory: pytest.TempPathFactory, teller: Storyteller) -> Iterator[PagedServer]:
+    """Serve the page over a module's scripted models."""
+    with story_page(tmp_path_factory.mktemp("story"), teller) as server:
+        yield server
+
+
+@pytest.fixture
+async def tab(story_server: PagedServer, teller: Storyteller, browser_page: Page) -> Tab:
+    """Open the page over the scripted models, in a tab with empty storage."""
+    teller.reset()
+    tab = watched(browser_page, story_server.server.url)
+    await tab.open()
+    return tab
