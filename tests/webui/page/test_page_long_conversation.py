@@ -105,10 +105,10 @@ async def test_fork_and_drop(tab: Tab, model: SmallContext) -> None:
 async def test_summarise(tab: Tab, model: SmallContext) -> None:
     """A full conversation continues with a summary, and in each state axe finds nothing serious."""
     await fill_context(tab)
-    await check_looks(tab.page)
+    await check_looks(tab.page, "#pl-chat")
     await summarise(tab, model)
     await tab.page.get_by_role("button", name="Retry with…").last.click()
-    await check_looks(tab.page)
+    await check_looks(tab.page, "#pl-chat")
 
 
 async def fork(full: Tab) -> None:

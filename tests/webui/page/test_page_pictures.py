@@ -258,25 +258,15 @@ def test_where() -> None:
 
 
 @pytest.mark.browser
-def test_moved_elements_of_the_page_fail(
+def test_a_moved_element_of_the_page_fails(
     pictured: PagedServer, browser: Browser, conversation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing button and a moved panel of the page are found, and pictures are written."""
+    """A moved panel of the page is found, and pictures are written."""
     monkeypatch.delenv(UPDATE, raising=False)
     page = picture_page(browser, 1280, SIZES[1280], TIMEOUT_MS)
     open_state(page, pictured.server.url, "answer", conversation)
     name = "answer-1280-light"
-    for number, rule in enumerate(
-        (
-            "#pl-side-toggle { visibility: hidden !important; }",
-            ".pl-inspector { translate: 4px 0; }",
-        )
-    ):
-        style = page.add_style_tag(content=rule)
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        assert "differs" in check(page, "light", name, folder), rule
-        assert sorted(path.name for path in folder.iterdir()) == [f"{name}-differs.png", f"{name}.png"]
-        style.evaluate("style => style.remove()")
-    assert check(page, "light", name, tmp_path) == ""
+    page.add_style_tag(content=".pl-inspector { translate: 4px 0; }")
+    assert "differs" in check(page, "light", name, tmp_path)
+    assert {f"{name}-differs.png", f"{name}.png"} <= {path.name for path in tmp_path.iterdir()}
     page.context.close()

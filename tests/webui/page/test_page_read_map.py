@@ -12,7 +12,7 @@ from playwright.async_api import Page, Route, expect
 
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import check_looks, choose
+from support.page.page_tabs import FILL, PATIENCE, check_looks, choose
 from support.page.small_page_server import PagedServer, paged
 from support.page.text_reader import HALVES, HAZY, SURPRISE, WORDS, TextReader, long_text, pieces
 from support.servers.http_servers import scripted_state
@@ -31,14 +31,17 @@ DIFF = """--- a/stats/mean.py
  # end
 """
 
-FILL = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
-"""Writes a text as a paste does, because Playwright's typing takes minutes for a long text."""
+
+@pytest.fixture(scope="module")
+def reader() -> TextReader:
+    """Provide two models that read any text."""
+    return TextReader()
 
 
 @pytest.fixture(scope="module")
-def reading_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """Provide a server with two models that read any text."""
-    with paged(tmp_path_factory.mktemp("read"), pellucid_view, state=scripted_state(TextReader())) as server:  # type: ignore[arg-type]
+def reading_server(tmp_path_factory: pytest.TempPathFactory, reader: TextReader) -> Iterator[PagedServer]:
+    state = scripted_state(reader)  # type: ignore[arg-type]
+    with paged(tmp_path_factory.mktemp("read"), pellucid_view, state=state) as server:
         server.wait()
         yield server
 
@@ -259,7 +262,7 @@ async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
 
 async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None:
     """A card opens at the top, and does not cover the toolbar."""
-    await read(reading, long_text(60), HALVES)
+    await read(reading, long_text(20), HALVES)
     page = reading.page
     card, seen = page.locator(".pl-card:popover-open"), 0
     toolbar = await page.locator(".pl-toolbar").bounding_box()
@@ -279,7 +282,7 @@ async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None
     assert seen, "a card was scrolled before the next one opened"
     await page.keyboard.press("Escape")
     await expect(card).to_have_count(0)
-    await check_looks(page)
+    await check_looks(page, ".pl-reading")
 
 
 async def test_button_is_in_view(reading: Tab) -> None:
@@ -385,7 +388,7 @@ async def test_diff(reading: Tab) -> None:
     assert float(cells[5]) > 20
     await expect(page.locator(".pl-diff caption")).to_have_text("stats/mean.py: def mean(values):")
     assert await page.locator(".pl-read-text").is_hidden()
-    await check_looks(page)
+    await check_looks(page, ".pl-reading")
     assert reading.elsewhere == []
 
 
@@ -438,3 +441,23 @@ async def reloaded(reading: Tab) -> None:
     await page.locator(".pl-read-body .pl-token").nth(3).focus()
     await expect(page.locator(".pl-card [data-alternative]")).to_have_count(10)
     await expect(page.locator(".pl-read-stale")).to_be_hidden()
+
+
+async def test_stop(reading: Tab, reader: TextReader) -> None:
+    """A long text shows the progress, and a stop ends the reading and keeps the tokens so far."""
+    page, reader.held_at = reading.page, 1000
+    await page.locator("#pl-read-text textarea").evaluate(FILL, long_text(300))
+    await page.get_by_role("button", name="Read", exact=True).click()
+    await page.locator(".pl-progress span").filter(has_text="of about").wait_for()
+    assert 0 < await page.locator("progress").evaluate("bar => bar.value") < 1
+    assert reader.running == 1
+    await page.locator(".pl-progress").get_by_role("button", name="Stop").click()
+    await page.locator(".pl-reading > [role=status]").filter(has_text="Stopped after").wait_for()
+    async with asyncio.timeout(PATIENCE):
+        while reader.running:
+            await asyncio.sleep(0.02)
+    reader.held_at = None
+    tokens = int(await page.locator(".pl-figures dd").first.inner_text())
+    assert await page.locator(".pl-reading > [role=status]").inner_text() == f"Stopped after {tokens} tokens."
+    await page.locator(".pl-reading .pl-token").first.wait_for()
+    assert await page.locator(".pl-progress").is_hidden()

@@ -71,7 +71,7 @@ async def test_judge(tab: Tab, tmp_path: Path) -> None:
     await page.get_by_label("Review to rate").select_option("looked-at")
     await expect(page.locator(".pl-review [role=status]")).to_have_text("Pair 1 of 2; you have judged 0.")
     await page.get_by_role("region", name="The answer on the left").wait_for()
-    await check_looks(page)
+    await check_looks(page, ".pl-review")
     await another_name(tab, tmp_path)
     assert tab.elsewhere == []
     assert tab.problems == []
