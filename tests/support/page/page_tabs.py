@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import httpx
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page
-from prometheus_client.parser import text_string_to_metric_families
 
 Theme = Literal["light", "dark"]
 
@@ -149,21 +147,3 @@ async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, A
     tokens = reply.json()["tokens"]
     assert isinstance(tokens, list)
     return tokens
-
-
-async def busy(address: str) -> int:
-    """Return the number of requests in progress, even if the engine is remote."""
-    async with httpx.AsyncClient(base_url=address, timeout=30) as http:
-        reply = await http.get("/metrics")
-    families = {family.name: family for family in text_string_to_metric_families(reply.text)}
-    # A remote engine counts for each of its models.
-    elsewhere = families.get("pellucid_engine_running")
-    family = elsewhere if elsewhere is not None and elsewhere.samples else families["pellucid_running"]
-    return int(sum(sample.value for sample in family.samples))
-
-
-async def until_idle(address: str) -> None:
-    """Wait until the engine is idle, after the current step."""
-    async with asyncio.timeout(PATIENCE):
-        while await busy(address):
-            await asyncio.sleep(0.02)

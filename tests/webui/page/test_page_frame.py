@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.async_api import FilePayload, Locator, Page, expect
 
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
-from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.exchange.markdown_format import to_markdown
 from pellucid_webui.conversations.model_view import CHARACTERS_PER_TOKEN
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import Theme, check_looks, set_theme
-from support.page.small_page_server import PagedServer, paged
-from support.servers.http_servers import ScriptedAssistant, spoken
+from support.page.page_tabs import Theme, check_looks, check_themes, check_widths, set_theme
+from support.page.storyteller import LARGE, SMALL, Storyteller
+from support.servers.http_servers import spoken
 
-LARGE, SMALL = "large-model", "small-model"
 USAGE = Usage(cached=1000, computed=201, generated=3, prefill=0.5, decode=0.25)
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
-
-
-class TwoModels(ScriptedAssistant):
-    """Serves the models named in ``served``."""
-
-    served: tuple[str, ...] = (LARGE, SMALL)
-
-    def scripted_cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(
-                name,
-                32768,
-                infill=True,
-                chat=True,
-                weight_bytes=531_000_000,
-                description="int8 weights on cpu",
-                licence=None,
-            )
-            for name in self.served
-        ]
 
 
 SCRIPT: list[Token | Finish | Exception] = [
@@ -54,26 +30,17 @@ SCRIPT: list[Token | Finish | Exception] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def assistant() -> TwoModels:
-    return TwoModels(script=SCRIPT)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, assistant: TwoModels) -> Iterator[PagedServer]:
-    with paged(tmp_path_factory.mktemp("frame"), pellucid_view, assistant=assistant) as server:
-        server.wait()
-        yield server
-
-
 @pytest.fixture
-async def framed(server: PagedServer, assistant: TwoModels, browser_page: Page) -> Tab:
-    """Open the page, and wait for the server's state."""
-    assistant.served = (LARGE, SMALL)
-    tab = watched(browser_page, server.server.url)
-    await tab.open()
-    await browser_page.locator(".pl-example").first.wait_for()
+async def framed(tab: Tab, teller: Storyteller) -> Tab:
+    """Wait for the server's state."""
+    teller.script = SCRIPT
+    await tab.page.locator(".pl-example").first.wait_for()
     return tab
+
+
+async def new_chat(framed: Tab) -> None:
+    await framed.page.get_by_role("button", name="New chat").click()
+    await expect(framed.page.locator(".pl-message")).to_have_count(0)
 
 
 CUT_OFF = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 2).map((one) => one.innerText)"
@@ -99,7 +66,16 @@ async def palette(page: Page, text: str) -> None:
     await page.keyboard.press("Enter")
 
 
-async def test_the_header_says_what_is_known(framed: Tab) -> None:
+async def test_models(framed: Tab, teller: Storyteller) -> None:
+    """The header shows the model, a new chat keeps the model, and a missing model is named."""
+    await header_says_what_is_known(framed)
+    await new_chat(framed)
+    await new_chat_keeps_the_model(framed)
+    await new_chat(framed)
+    await missing_model(framed, teller)
+
+
+async def header_says_what_is_known(framed: Tab) -> None:
     """The header has the model's state, size and device, the speed and the used context."""
     page = framed.page
     await expect(page.get_by_role("heading", level=1)).to_have_text("Pellucid")
@@ -119,14 +95,13 @@ async def test_the_header_says_what_is_known(framed: Tab) -> None:
     assert framed.problems == []
 
 
-async def test_a_missing_model(framed: Tab, assistant: TwoModels) -> None:
+async def missing_model(framed: Tab, teller: Storyteller) -> None:
     """A conversation keeps the name of a missing model, and changes the model only on request."""
     page = framed.page
-    await palette(page, f"use model {SMALL}")
     await expect(page.get_by_label("Model", exact=True).first).to_have_value(SMALL)
     await framed.send("Hello")
     await framed.answered(2)
-    assistant.served = (LARGE,)
+    teller.served = (LARGE,)
     await page.reload()
     await framed.answered(2)
     await expect(page.get_by_label("Model", exact=True).first).to_have_value(f"{SMALL} (missing)")
@@ -139,15 +114,14 @@ async def test_a_missing_model(framed: Tab, assistant: TwoModels) -> None:
     await expect(page.locator(".pl-assistant .pl-head").last).to_contain_text(LARGE)
 
 
-async def test_a_new_chat_keeps_the_model(framed: Tab) -> None:
+async def new_chat_keeps_the_model(framed: Tab) -> None:
     """A new chat has the model and settings of the previous chat."""
     page = framed.page
     await palette(page, f"use model {SMALL}")
     await expect(page.get_by_label("Model", exact=True).first).to_have_value(SMALL)
     await framed.set_number("Temperature", 0.3)
     await framed.answer("Hello")
-    await page.get_by_role("button", name="New chat").click()
-    await expect(page.locator(".pl-message")).to_have_count(0)
+    await new_chat(framed)
     await framed.answer("Hello again")
     await expect(page.locator(".pl-assistant .pl-head")).to_contain_text(f"{SMALL}, temperature 0.3")
 
@@ -184,7 +158,7 @@ async def settings_scroll(framed: Tab) -> None:
     assert await page.locator("#pl-settings").evaluate("drawer => drawer.scrollHeight > drawer.clientHeight")
 
 
-async def test_typing_after_loading(framed: Tab) -> None:
+async def typing_after_loading(framed: Tab) -> None:
     """After loading, typing writes a message, also in an existing conversation."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
@@ -197,7 +171,7 @@ async def test_typing_after_loading(framed: Tab) -> None:
     await expect(field).to_have_value("And now?")
 
 
-async def test_the_meter_of_an_imported_conversation(framed: Tab) -> None:
+async def meter_of_an_imported_conversation(framed: Tab) -> None:
     """The meter estimates the length of an imported conversation."""
     page = framed.page
     asked = Conversation(
@@ -275,7 +249,7 @@ async def test_the_theme_is_remembered(framed: Tab) -> None:
         assert await page.evaluate(dark) == (system == "dark")
 
 
-async def test_the_palette(framed: Tab) -> None:
+async def palette_by_keys(framed: Tab) -> None:
     """The palette filters while typing, moves by arrow keys, and restores the focus on Escape."""
     page = framed.page
     await framed.answer("A question about foxes")
@@ -315,7 +289,7 @@ async def test_the_palette(framed: Tab) -> None:
     assert framed.problems == []
 
 
-async def test_the_palette_finds_what_comes_later(framed: Tab) -> None:
+async def palette_finds_what_comes_later(framed: Tab) -> None:
     """A command sent later by the server appears without typing again."""
     page = framed.page
     await (await open_palette(page)).fill("export json")
@@ -326,8 +300,13 @@ async def test_the_palette_finds_what_comes_later(framed: Tab) -> None:
     assert framed.problems == []
 
 
-async def test_an_empty_chat(framed: Tab) -> None:
-    """In an empty chat the keys and example prompts can be used."""
+async def test_palette_and_empty_chat(framed: Tab) -> None:
+    """In an empty chat the palette, keys and example prompts can be used."""
+    await palette_finds_what_comes_later(framed)
+    await framed.page.keyboard.press("Escape")
+    await new_chat(framed)
+    await palette_by_keys(framed)
+    await new_chat(framed)
     await help_with_keys(framed)
     await framed.page.get_by_role("textbox", name="Your message").fill("")
     await examples_of_an_empty_chat(framed)
@@ -368,8 +347,11 @@ LINE = """one => {
 """Returns the mean length of a paragraph's lines in characters."""
 
 
-async def test_long_messages_in_two_tabs(framed: Tab) -> None:
-    """Messages have short lines in a wide window, and appear in a second tab without a touch."""
+async def test_messages(framed: Tab) -> None:
+    """Messages are typed at once, have short lines, and appear in a second tab without a touch."""
+    await typing_after_loading(framed)
+    await meter_of_an_imported_conversation(framed)
+    await new_chat(framed)
     await framed.page.set_viewport_size({"width": 1920, "height": 1000})
     await lines_of_prose(framed)
     await another_tab_follows(framed)
@@ -400,12 +382,12 @@ async def test_looks_of_the_frame(framed: Tab) -> None:
         await page.set_viewport_size({"width": width, "height": height})
         await page.locator("#pl-settings-toggle").click()
         await page.get_by_role("button", name="Close the settings").wait_for()
-        await check_looks(page)
+        await check_widths(page)
+    await check_themes(page, "#pl-settings")
     await page.set_viewport_size({"width": 390, "height": 844})
     await page.locator("#pl-side-toggle").click()
-    await check_looks(page)
-    await page.keyboard.press("Control+k")
-    await check_looks(page)
-    await page.keyboard.press("Escape")
-    await page.keyboard.press("?")
-    await check_looks(page)
+    await check_looks(page, "#pl-side")
+    for key in ("Control+k", "?"):
+        await page.keyboard.press(key)
+        await check_looks(page, "dialog[open]")
+        await page.keyboard.press("Escape")

@@ -1,35 +1,38 @@
-"""Tests the page while its server is gone, in a browser with real models."""
+"""Tests a standalone page, and a page whose server is gone, in a browser."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Page, expect
 
-from support.page.page_fixtures import ENDLESS, PageServer, StandalonePage, watched
-from support.page.page_tabs import until_idle
+from support.page.page_fixtures import ENDLESS, PageServer, StandalonePage, Tab, watched
+from support.page.scripted_assistant import tokens
+from support.page.small_page_server import PagedServer
+from support.page.storyteller import Storyteller
 
-pytestmark = pytest.mark.model
+pytestmark = pytest.mark.process
 
 KILLED = "Interrupted: the server stopped before the answer was complete."
 
 STOPPED = "The server was stopped before the answer was complete."
 
 
-@pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory, page_server: PageServer) -> Iterator[PageServer]:
+@pytest.fixture
+def mortal(tmp_path: Path, story_server: PagedServer) -> Iterator[PageServer]:
     """Provide a page in a process that may be killed, without a grace time for answers.
 
     It stores conversations and handles signals as ``pellucid serve`` does, but loads no model.
     """
-    server = StandalonePage(tmp_path_factory.mktemp("mortal"), page_server.address)
+    server = StandalonePage(tmp_path, story_server.server.url)
     server.start()
     yield server
-    server.stop()
+    server.kill()
 
 
 class Network:
@@ -75,69 +78,91 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @pytest.fixture
-async def network(page_server: PageServer) -> AsyncIterator[Network]:
+async def network(story_server: PagedServer) -> AsyncIterator[Network]:
     """Provide an open connection to the server."""
-    found = Network(page_server.address)
+    found = Network(story_server.server.url)
     await found.mend()
     yield found
     await found.cut()
 
 
-async def test_connection_that_breaks(page_server: PageServer, browser_page: Page, network: Network) -> None:
+async def test_connection_that_breaks(teller: Storyteller, browser_page: Page, network: Network) -> None:
     """An answer that ends while the browser is offline is shown after reconnecting."""
     tab = watched(browser_page, network.address)
     await tab.open()
-    await tab.be_brief(100)
+    await tab.be_brief(40)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(0)
     await network.cut()
     await expect(browser_page.locator("#pl-server-problem")).to_contain_text("The server does not answer.")
-    await until_idle(page_server.address)
+    await teller.until_running(False)
     assert await browser_page.locator(".pl-message[aria-busy=true]").count() == 1
     await network.mend()
     await tab.answered(2)
-    assert "100 tokens" in await browser_page.locator(".pl-assistant .pl-note").inner_text()
+    assert "40 tokens" in await browser_page.locator(".pl-assistant .pl-note").inner_text()
     await tab.answer("And then?")
 
 
-@pytest.mark.parametrize(
-    ("end", "sentence"), [(PageServer.kill, KILLED), (PageServer.stop, STOPPED)], ids=["killed", "stopped"]
-)
-async def test_in_the_middle(
-    mortal: PageServer, browser_page: Page, end: Callable[[PageServer], None], sentence: str
-) -> None:
-    """After the death of the server no text is lost, and the page reconnects by itself."""
+async def test_standalone_page(mortal: PageServer, teller: Storyteller, browser_page: Page) -> None:
+    """A page in a process of its own has every tab, and loses no text when the process dies."""
     tab = watched(browser_page, mortal.address)
     await tab.open()
-    await tab.be_brief(ENDLESS)
+    await every_tab(tab, teller)
+    assert tab.elsewhere == []
+    assert tab.problems == []
+    for end, sentence in ((PageServer.kill, KILLED), (PageServer.stop, STOPPED)):
+        await in_the_middle(tab, mortal, end, sentence)
+
+
+async def every_tab(tab: Tab, teller: Storyteller) -> None:
+    """A standalone page reads and fills in like the server's own page."""
+    page = tab.page
+    await tab.tab("Read")
+    await page.locator("#pl-read-go").click()
+    await expect(page.locator("#pl-reading .pl-figures")).to_contain_text("Perplexity")
+    await tab.tab("Infill")
+    teller.script = tokens(" a", " + b")
+    await page.get_by_role("button", name="Complete at the cursor").click()
+    await expect(page.locator(".pl-infill .pl-shown")).to_contain_text("a + b")
+    teller.script = ()
+    await tab.tab("Chat")
+
+
+async def in_the_middle(tab: Tab, mortal: PageServer, end: Callable[[PageServer], None], sentence: str) -> None:
+    """After the death of the server no text is lost, and the page reconnects by itself."""
+    page = tab.page
+    await page.get_by_role("button", name="New chat").click()
+    await expect(page.locator(".pl-message")).to_have_count(0)
+    await tab.be_brief(4)
     first = await tab.answer("Say yes and nothing else.")
+    await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")
     shown = await tab.grown(40)
-    address = browser_page.url
-    field = browser_page.get_by_role("textbox", name="Your message")
+    address = page.url
+    field = page.get_by_role("textbox", name="Your message")
     await field.fill("and then")
     end(mortal)
-    await expect(browser_page.locator("#pl-server-problem")).to_contain_text(
-        "The server does not answer. Your text is kept"
-    )
+    problem = page.locator("#pl-server-problem")
+    await expect(problem).to_contain_text("The server does not answer. Your text is kept")
     shown = max(shown, (await tab.texts())[3], key=len)
     assert await field.input_value() == "and then"
-    for toast in await browser_page.get_by_test_id("toast-body").all_inner_texts():
+    for toast in await page.get_by_test_id("toast-body").all_inner_texts():
         assert "Attempting reconnection" in toast
 
     mortal.start()
-    await browser_page.get_by_text(sentence).wait_for()
+    await page.get_by_text(sentence).wait_for()
     await tab.answered(4)
     texts = await tab.texts()
     assert texts[:3] == ["Say yes and nothing else.", first, "Write a long story about a fox and a hen."]
     assert texts[3].startswith(shown)
-    assert browser_page.url == address
+    assert page.url == address
     assert await field.input_value() == "and then"
-    await expect(browser_page.locator("#pl-server-problem")).to_be_hidden()
+    await expect(problem).to_be_hidden()
 
-    await browser_page.get_by_role("button", name="Continue").last.click()
+    await page.get_by_role("button", name="Continue").last.click()
     await tab.grown(len(texts[3]) + 10)
-    await browser_page.get_by_role("button", name="Stop").click()
+    await page.get_by_role("button", name="Stop").click()
     await tab.answered(4)
     assert (await tab.texts())[3].startswith(texts[3])
-    await expect(browser_page.locator(".pl-assistant .pl-version")).to_have_text("2 / 2")
+    await expect(page.locator(".pl-assistant .pl-version")).to_have_text("2 / 2")
+    await field.fill("")
